@@ -1,0 +1,1 @@
+"""From exported source to a release tree."""

@@ -1,0 +1,156 @@
+"""Run the mix steps of a build in one VM and check what came out."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import time
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING, Protocol
+
+from gatling import process
+from gatling.errors import BuildFailed, CommandFailed, DiskFull
+from gatling.project import names
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from gatling.home import AppPaths
+    from gatling.project.settings import Build
+
+ALMOST_NOTHING = 1 << 20
+"""Free bytes below which a failure is put down to the full disk."""
+
+AMBIENT_REFUSED = ("GIT_", "GATLING_", "RELEASE_", "ERL_", "ELIXIR_", "MIX_ENV", "PORT")
+"""Variables of whoever pushes that must not reach a build or an instance."""
+
+
+class Watcher(Protocol):
+    """Told what happens in a build, in order."""
+
+    def line(self, text: str) -> None:
+        """A line of output of the step that is under way."""
+
+    def begin(self, step: str) -> None:
+        """A step begins."""
+
+    def end(self, step: str, seconds: float) -> None:
+        """A step has ended well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A release tree in the staging directory, and what it says of itself."""
+
+    tree: Path
+    name: str
+    version: str
+    elixir: str
+    otp: str
+
+
+def build(
+    paths: AppPaths, config: Mapping[str, str], settings: Build, mark: str, watcher: Watcher
+) -> Built:
+    """Build the exported source. Incremental; the release is assembled in an empty directory.
+
+    Raises BuildFailed or DiskFull; nothing of a failed build is left but mix's own caches.
+    """
+    if not (paths.source / "mix.exs").is_file():
+        raise BuildFailed(
+            "There is no mix.exs in the root of the pushed commit.",
+            hint="Push an Elixir project whose mix.exs lies in the repository's root.",
+        )
+    shutil.rmtree(paths.staging, ignore_errors=True)
+    marker = f"@gatling-{secrets.token_hex(8)}"
+    facts: dict[str, str] = {}
+    steps = _Steps(marker, facts, watcher)
+    script = resources.files("gatling.build") / "priv" / "build.exs"
+    try:
+        with resources.as_file(script) as path:
+            process.run(
+                ["elixir", str(path), marker, str(paths.staging), settings.release],
+                timeout=settings.timeout,
+                cwd=paths.source,
+                env=build_environment(config, mark),
+                on_line=steps.line,
+            )
+        return _inspect(paths.staging, facts)
+    except CommandFailed as error:
+        shutil.rmtree(paths.staging, ignore_errors=True)
+        step = steps.current or "The build"
+        if _disk_is_full(paths.source):
+            # mix' caches may be cut off in the middle of a file
+            shutil.rmtree(paths.source / "_build", ignore_errors=True)
+            raise DiskFull(f"{step} failed: no space is left on the disk.", log=error.log) from None
+        why = error.what.partition(" ")[2]
+        raise BuildFailed(f"{step} {why}", hint=_hint(error.log), log=error.log) from None
+    finally:
+        process.end_marked(mark)
+
+
+def build_environment(config: Mapping[str, str], mark: str) -> dict[str, str]:
+    """What a build sees: the user's environment, the app's config, MIX_ENV; no terminal."""
+    environment = ambient_environment() | {"MIX_ENV": "prod"} | dict(config)
+    environment.pop("RELEASE_COOKIE", None)
+    return environment | {process.MARK: mark, "GIT_TERMINAL_PROMPT": "0", "CI": "true"}
+
+
+def ambient_environment() -> dict[str, str]:
+    """The environment of whoever runs Gatling, less what belongs to git and to other nodes."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(AMBIENT_REFUSED)}
+    return {"LANG": "C.UTF-8"} | kept
+
+
+def _inspect(tree: Path, facts: Mapping[str, str]) -> Built:
+    """Find out name and version from the tree itself; raises BuildFailed when it is not whole."""
+    try:
+        _, version = (tree / "releases" / "start_erl.data").read_text().split()
+        names.version(version)
+        (relfile,) = (tree / "releases" / version).glob("*.rel")
+        name = names.otp_name(relfile.stem)
+        if not os.access(tree / "bin" / name, os.X_OK):
+            raise BuildFailed(f"The release has no bin/{name}.")
+    except (OSError, ValueError):
+        raise BuildFailed("mix release ended well but left no complete release.") from None
+    return Built(tree, name, version, facts.get("elixir", ""), facts.get("otp", ""))
+
+
+def _disk_is_full(path: Path) -> bool:
+    stat = os.statvfs(path)
+    return stat.f_bavail * stat.f_frsize < ALMOST_NOTHING or stat.f_files > 0 == stat.f_favail
+
+
+def _hint(log: tuple[str, ...]) -> str:
+    text = "\n".join(log)
+    if "multiple releases" in text or ":default_release" in text:
+        return "Say which one: `gatling settings set APP build.release=NAME`."
+    if "Could not find Hex" in text or "could not install Hex" in text.lower():
+        return "This host must reach hex.pm once, or have Hex installed (`mix local.hex`)."
+    return ""
+
+
+class _Steps:
+    """Takes the marker's lines out of the output and turns them into steps."""
+
+    def __init__(self, marker: str, facts: dict[str, str], watcher: Watcher) -> None:
+        self._marker, self._facts, self._watcher = marker, facts, watcher
+        self._started = time.monotonic()
+        self.current = ""
+
+    def line(self, text: str) -> None:
+        if not text.startswith(self._marker):
+            self._watcher.line(text)
+            return
+        match text.split(" ", 3)[1:]:
+            case ["begin", step]:
+                self.current, self._started = step, time.monotonic()
+                self._watcher.begin(step)
+            case ["end", step]:
+                self.current = ""
+                self._watcher.end(step, time.monotonic() - self._started)
+            case ["fact", key, value]:
+                self._facts[key] = value

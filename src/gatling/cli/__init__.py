@@ -1,0 +1,108 @@
+"""The command line: what a person types, and no logic."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gatling import __version__
+from gatling.errors import Exit, GatlingError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# command → module of this package that defines it; a module is loaded when its command is used
+COMMANDS: Mapping[str, str] = {
+    "load": "apps",
+    "unload": "apps",
+    "apps": "apps",
+    "status": "apps",
+    "deploy": "deploy",
+    "rollback": "deploy",
+    "restart": "deploy",
+    "start": "deploy",
+    "stop": "deploy",
+    "releases": "releases",
+    "deployments": "releases",
+    "config": "config",
+    "settings": "settings",
+    "domains": "domains",
+    "logs": "logs",
+    "run": "run",
+    "console": "run",
+    "audit": "home",
+    "up": "home",
+    "down": "home",
+    "receive": "receive",
+}
+
+
+class _Commands(click.Group):
+    """Loads only what is used: `gatling apps` must not wait for what `gatling deploy` needs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        module = COMMANDS.get(cmd_name)
+        if module is None:
+            return None
+        command: click.Command = getattr(
+            importlib.import_module(f"gatling.cli.{module}"), f"{cmd_name}_command"
+        )
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            import difflib
+
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            if near:
+                hint = f"{error.message} Did you mean {near[0]!r}?"
+                raise click.UsageError(hint, error.ctx) from None
+            raise
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="gatling %(version)s")
+def cli() -> None:
+    """Your own server as a Heroku for Phoenix apps.
+
+    \b
+    First steps:
+      gatling load shop
+      git remote add gatling ~/.gatling/apps/shop.git
+      git push gatling main
+    """
+
+
+def run() -> int:
+    """Run the command line; the exit status."""
+    try:
+        result: Any = cli.main(standalone_mode=False, prog_name="gatling")
+    except GatlingError as error:
+        from gatling.ui.progress import Progress
+
+        Progress().fail(error)
+        return int(error.exit_status)
+    except click.exceptions.Exit as leaving:
+        return leaving.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Aborted.", err=True)
+        return int(Exit.INTERRUPTED)
+    except BrokenPipeError:
+        # the reader of a pipe (`gatling logs | head`) is gone: nothing is wrong
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(Exit.OK)
+    return result if isinstance(result, int) else int(Exit.OK)

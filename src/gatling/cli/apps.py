@@ -1,0 +1,156 @@
+"""`gatling load`, `unload`, `apps`, `status`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gatling.cli.common import app_argument, as_json, confirm, opened, progress
+from gatling.ui.output import ago, duration, print_json, table
+
+if TYPE_CHECKING:
+    from gatling.engine import Engine
+    from gatling.state.apps import App
+    from gatling.supervisor.base import Status
+
+
+@click.command("load")
+@app_argument
+def load_command(app: str) -> None:
+    """Make the app APP, ready to be pushed to.
+
+    \b
+    Example:
+      gatling load shop
+    """
+    from gatling.server import loading
+
+    with opened() as engine:
+        made = loading.load(engine, app)
+        click.echo(f"{app} is ready. Push to it:\n")
+        click.echo(f"  git remote add gatling {engine.home.app(app).repository}")
+        click.echo("  git push gatling main\n")
+        click.echo(f"It will be served at {engine.router.url(made)}")
+
+
+@click.command("unload")
+@app_argument
+@click.option("--confirm", "given", metavar="APP", help="Do not ask: the app's name again.")
+def unload_command(app: str, given: str | None) -> None:
+    """Stop APP and remove everything of it: repository, releases, config, logs.
+
+    \b
+    Example:
+      gatling unload shop --confirm shop
+    """
+    from gatling.server import loading
+    from gatling.state import apps
+
+    with opened() as engine:
+        apps.get(engine.db, app)
+        confirm(app, given, f"This removes {app} with its repository, releases, config and logs.")
+        loading.unload(engine, app, progress())
+        click.echo(f"{app} is gone.")
+
+
+@click.command("apps")
+@as_json
+def apps_command(as_json: bool) -> None:
+    """List the apps.
+
+    \b
+    Example:
+      gatling apps
+    """
+    from gatling.state import apps
+
+    with opened() as engine:
+        every = apps.every(engine.db)
+        known = _statuses(engine)
+        described = [describe(engine, app, known) for app in every]
+    if as_json:
+        print_json(described)
+    elif not described:
+        click.echo("No apps yet. `gatling load NAME` makes one.")
+    else:
+        columns = ("app", "state", "release", "url")
+        table(columns, [[d[c] for c in columns] for d in described])
+
+
+@click.command("status")
+@app_argument
+@as_json
+def status_command(app: str, as_json: bool) -> None:
+    """Show what APP runs, and where.
+
+    \b
+    Example:
+      gatling status shop
+    """
+    from gatling.state import apps, deployments
+
+    with opened() as engine:
+        found = apps.get(engine.db, app)
+        described = describe(engine, found, _statuses(engine))
+        last = next(iter(deployments.of_app(engine.db, app, limit=1)), None)
+        release = described["release"]
+        deployed = last.started_at if last else None
+    described |= {
+        "domains": list(found.domains),
+        "ports": [found.ports[slot] for slot in sorted(found.ports)],
+        "repository": str(engine.home.app(app).repository),
+        "last_deployment": last.id if last else None,
+        "last_outcome": last.outcome if last else None,
+    }
+    if as_json:
+        print_json(described)
+        return
+    rows: list[tuple[str, object]] = [
+        ("state", described["state"]),
+        ("release", release and f"{release} ({described['version']}, {described['commit'][:9]})"),
+        ("url", described["url"]),
+        ("domains", ", ".join(found.domains)),
+        ("instance", described["pid"] and f"pid {described['pid']}, slot {described['slot']},"
+            f" port {described['port']}, up {duration(described['uptime'])}"),
+        ("last deployment", last and f"{last.id}: {last.outcome}, {ago(deployed or '')}"),
+        ("push to", described["repository"]),
+    ]  # fmt: skip
+    for label, value in rows:
+        click.echo(f"{label:<16} {'–' if value is None else value}")
+
+
+def describe(engine: Engine, app: App, known: dict[tuple[str, int], Status]) -> dict[str, Any]:
+    """What an app does, as the JSON of `status` and `apps`."""
+    from gatling.state import releases
+
+    status = known.get((app.name, app.live_slot)) if app.live_slot else None
+    release = None
+    if app.live_release is not None:
+        release = releases.get(engine.db, app.name, app.live_release)
+    return {
+        "app": app.name,
+        "state": _state(app, status, home_up=bool(known)),
+        "release": release.label if release else None,
+        "version": release.version if release else None,
+        "commit": release.commit if release else None,
+        "slot": app.live_slot,
+        "port": app.ports[app.live_slot] if app.live_slot else None,
+        "pid": status.pid if status else None,
+        "uptime": status.uptime if status and status.pid else None,
+        "url": engine.router.url(app),
+    }
+
+
+def _statuses(engine: Engine) -> dict[tuple[str, int], Status]:
+    return engine.supervisor.statuses()
+
+
+def _state(app: App, status: Status | None, *, home_up: bool) -> str:
+    if app.live_release is None:
+        return "empty"
+    if app.wanted == "stopped":
+        return "stopped"
+    if not home_up or status is None:
+        return "down"
+    return str(status.state)

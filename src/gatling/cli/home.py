@@ -1,0 +1,73 @@
+"""`gatling up`, `down`, `audit`: the home as a whole."""
+
+from __future__ import annotations
+
+import click
+
+from gatling.cli.common import as_json, opened, progress
+from gatling.errors import Exit
+from gatling.ui.output import print_json, table
+
+
+@click.command("up")
+@click.option(
+    "--listen", metavar="[ADDRESS:]PORT",
+    help="Where the proxy listens, from now on (default 127.0.0.1:8080).",
+)  # fmt: skip
+@click.pass_context
+def up_command(context: click.Context, listen: str | None) -> None:
+    """Start everything: supervisor, proxy and all apps that shall run. For use after a reboot.
+
+    \b
+    Examples:
+      gatling up
+      gatling up --listen 0.0.0.0:80
+    """
+    from gatling.deploy import lifecycle
+    from gatling.engine import open_engine
+    from gatling.router.embedded import parse_listen
+    from gatling.state import host
+
+    if listen is not None:
+        parse_listen(listen)
+        with opened() as engine:
+            host.put(engine.db, "listen", listen)
+    with open_engine() as engine:
+        if not lifecycle.up(engine, progress()):
+            context.exit(int(Exit.UNHEALTHY))
+
+
+@click.command("down")
+def down_command() -> None:
+    """Stop everything; `gatling up` brings back what was running.
+
+    \b
+    Example:
+      gatling down
+    """
+    from gatling.deploy import lifecycle
+
+    with opened() as engine:
+        lifecycle.down(engine, progress())
+
+
+@click.command("audit")
+@click.argument("app", metavar="[APP]", required=False)
+@as_json
+def audit_command(app: str | None, as_json: bool) -> None:
+    """Show who did what, the newest first.
+
+    \b
+    Example:
+      gatling audit shop
+    """
+    from gatling.state import audit
+
+    with opened() as engine:
+        found = audit.latest(engine.db, app)
+    if as_json:
+        keys = ("at", "actor", "app", "action", "detail")
+        print_json([{key: getattr(entry, key) for key in keys} for entry in found])
+    else:
+        rows = [(e.at, e.actor, e.app, e.action, e.detail) for e in found]
+        table(("at", "by", "app", "action", "detail"), rows)

@@ -1,0 +1,55 @@
+"""`gatling logs`."""
+
+from __future__ import annotations
+
+import click
+
+from gatling.cli.common import app_argument, opened
+from gatling.errors import InvalidInput
+
+
+@click.command("logs")
+@app_argument
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on.")
+@click.option("-n", "--lines", default=100, show_default=True, type=click.IntRange(0, 1_000_000))
+@click.option("--since", metavar="TIME", help="15m, 2h, 1d, or a time such as 2026-01-31T12:00.")
+@click.option("--release", metavar="RELEASE", help="Only lines of this release, such as v7.")
+@click.option("--build", is_flag=True, help="The output of the last deployment instead.")
+def logs_command(
+    app: str,
+    follow: bool,
+    lines: int,
+    since: str | None,
+    release: str | None,
+    build: bool,
+) -> None:
+    """Show what the instances of APP printed, with time and release.
+
+    \b
+    Examples:
+      gatling logs shop -f
+      gatling logs shop --since 15m --release v7
+      gatling logs shop --build
+    """
+    from gatling import logs
+    from gatling.project import names
+    from gatling.state import apps, deployments
+
+    number = names.release_number(release) if release else None
+    if release and number is None:
+        raise InvalidInput(f"{release!r} is not a release.", hint="For example v7.")
+    label = f"v{number}" if number else None
+    with opened() as engine:
+        paths = engine.home.app(apps.get(engine.db, app).name)
+        last = next(iter(deployments.of_app(engine.db, app, limit=1)), None) if build else None
+    if build:
+        log = paths.deployment_log(last.id) if last else None
+        text = log.read_text(errors="replace") if log and log.exists() else ""
+        click.echo("\n".join(text.splitlines()[-lines:] if lines else []))
+        return
+    start = logs.parse_since(since) if since else None
+    for line in logs.read(paths.instance_log, lines=lines, since=start, release=label):
+        click.echo(str(line))
+    if follow:
+        for line in logs.follow(paths.instance_log, release=label):
+            click.echo(str(line))

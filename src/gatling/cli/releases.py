@@ -1,0 +1,158 @@
+"""`gatling releases`, `gatling deployments`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gatling.cli.common import app_argument, as_json, opened
+from gatling.ui.output import ago, duration, print_json, table
+
+if TYPE_CHECKING:
+    from gatling.state.deployments import Deployment
+
+
+@click.command("releases")
+@app_argument
+@as_json
+def releases_command(app: str, as_json: bool) -> None:
+    """List all releases of APP, the newest first, also those no longer kept.
+
+    \b
+    Example:
+      gatling releases shop
+    """
+    from gatling.state import apps, releases
+
+    with opened() as engine:
+        live = apps.get(engine.db, app).live_release
+        every = releases.every(engine.db, app)
+    if as_json:
+        print_json(
+            [
+                {
+                    "release": r.label,
+                    "commit": r.commit,
+                    "version": r.version,
+                    "created_at": r.created_at,
+                    "live": r.number == live,
+                    "kept": r.removed_at is None,
+                    "origin": r.origin,
+                    "base": f"v{r.base}" if r.base else None,
+                    "elixir": r.elixir,
+                    "otp": r.otp,
+                    "bytes": r.bytes,
+                }
+                for r in every
+            ]
+        )
+        return
+    if not every:
+        click.echo(f"{app} has no release yet.")
+        return
+    table(
+        ("release", "version", "commit", "made", "size", ""),
+        [
+            (
+                r.label,
+                r.version,
+                r.commit[:9],
+                ago(r.created_at),
+                f"{r.bytes / 1e6:.1f} MB",
+                "live" if r.number == live
+                else "no longer kept" if r.removed_at
+                else f"config of v{r.base}" if r.origin == "config" else "",
+            )
+            for r in every
+        ],
+    )  # fmt: skip
+
+
+@click.command("deployments")
+@app_argument
+@click.argument("ident", metavar="[ID]", type=int, required=False)
+@as_json
+def deployments_command(app: str, ident: int | None, as_json: bool) -> None:
+    """List the deployments of APP, or show one with its steps, its proof and its output.
+
+    \b
+    Examples:
+      gatling deployments shop
+      gatling deployments shop 12
+    """
+    from gatling.state import apps, deployments
+
+    with opened() as engine:
+        apps.get(engine.db, app)
+        if ident is None:
+            found = deployments.of_app(engine.db, app)
+            log = None
+        else:
+            found = [deployments.get(engine.db, ident, app)]
+            log = engine.home.app(app).deployment_log(ident)
+    if as_json:
+        described = [describe(d) for d in found]
+        print_json(described if ident is None else described[0])
+    elif ident is not None:
+        _show(found[0], log.read_text(errors="replace") if log and log.exists() else "")
+    elif not found:
+        click.echo(f"{app} has no deployment yet.")
+    else:
+        table(
+            ("id", "cause", "release", "strategy", "outcome", "when", "took", "failed requests"),
+            [_row(d) for d in found],
+        )
+
+
+def describe(deployment: Deployment) -> dict[str, Any]:
+    """A deployment as JSON."""
+    return {
+        "id": deployment.id,
+        "release": f"v{deployment.release}" if deployment.release else None,
+        "previous": f"v{deployment.previous}" if deployment.previous else None,
+        "commit": deployment.commit,
+        "cause": deployment.cause,
+        "actor": deployment.actor,
+        "strategy": deployment.strategy,
+        "reasons": list(deployment.reasons),
+        "outcome": deployment.outcome,
+        "error": deployment.error,
+        "started_at": deployment.started_at,
+        "seconds": deployment.seconds,
+        "steps": [
+            {"name": s.name, "seconds": s.seconds, "outcome": s.outcome} for s in deployment.steps
+        ],
+        "probe": deployment.probe,
+        "suspended_ms": deployment.suspended_ms,
+    }
+
+
+def _row(deployment: Deployment) -> tuple[object, ...]:
+    probe = deployment.probe
+    return (
+        deployment.id,
+        deployment.cause if len(deployment.cause) < 40 else f"{deployment.cause[:39]}…",
+        f"v{deployment.release}" if deployment.release else None,
+        deployment.strategy,
+        deployment.outcome,
+        ago(deployment.started_at),
+        duration(deployment.seconds) if deployment.seconds else None,
+        f"{probe['failed']} of {probe['requests']}" if probe else None,
+    )
+
+
+def _show(deployment: Deployment, log: str) -> None:
+    head = f"Deployment {deployment.id} of {deployment.app}: {deployment.outcome}"
+    click.secho(head, bold=True)
+    click.echo(f"{deployment.cause} by {deployment.actor}, {ago(deployment.started_at)}")
+    if deployment.error:
+        click.echo(deployment.error)
+    for reason in deployment.reasons:
+        click.echo(f"  {reason}")
+    for step in deployment.steps:
+        took = duration(step.seconds) if step.seconds is not None else ""
+        click.echo(f"  {step.name:<16} {step.outcome:<11} {took}")
+    if log:
+        click.secho("\nOutput:", dim=True)
+        click.echo(log, nl=False)

@@ -1,0 +1,95 @@
+"""`gatling settings …`: how Gatling treats an app."""
+
+from __future__ import annotations
+
+import click
+
+from gatling.cli.common import app_argument, as_json, opened
+from gatling.errors import InvalidInput, NotFound
+from gatling.ui.output import print_json, table
+
+
+@click.group("settings")
+def settings_command() -> None:
+    """How Gatling treats an app: health check, time limits, deploy branch, retention.
+
+    \b
+    Example:
+      gatling settings set shop health.path=/health health.timeout=120
+    """
+
+
+@settings_command.command("list")
+@app_argument
+@as_json
+def list_command(app: str, as_json: bool) -> None:
+    """List all settings with their values.
+
+    \b
+    Example:
+      gatling settings list shop
+    """
+    from gatling.project import settings
+    from gatling.state import apps
+
+    with opened() as engine:
+        own = apps.get(engine.db, app).settings
+    values = settings.describe(settings.parse(own))
+    if as_json:
+        print_json(values)
+        return
+    table(
+        ("setting", "value", ""),
+        [(key, value, "" if key in own else "default") for key, value in values.items()],
+    )
+
+
+@settings_command.command("set")
+@app_argument
+@click.argument("assignments", metavar="KEY=VALUE...", nargs=-1, required=True)
+def set_command(app: str, assignments: tuple[str, ...]) -> None:
+    """Change settings; the next deployment follows them.
+
+    \b
+    Example:
+      gatling settings set shop deploy.branch=production
+    """
+    changes = {}
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise InvalidInput(f"{text!r} has no '='.", hint="Write KEY=VALUE.")
+        changes[key] = value
+    _save(app, set_=changes, unset=())
+
+
+@settings_command.command("unset")
+@app_argument
+@click.argument("keys", metavar="KEY...", nargs=-1, required=True)
+def unset_command(app: str, keys: tuple[str, ...]) -> None:
+    """Go back to the default.
+
+    \b
+    Example:
+      gatling settings unset shop health.path
+    """
+    _save(app, set_={}, unset=keys)
+
+
+def _save(app: str, *, set_: dict[str, str], unset: tuple[str, ...]) -> None:
+    from gatling.project import settings
+    from gatling.state import apps, audit
+
+    with opened() as engine:
+        own = apps.get(engine.db, app).settings
+        missing = [key for key in unset if key not in own]
+        if missing:
+            raise NotFound(f"{app} has no setting {', '.join(missing)} of its own.")
+        merged = {key: value for key, value in (own | set_).items() if key not in unset}
+        settings.parse(merged)
+        apps.save_settings(engine.db, app, merged)
+        audit.record(
+            engine.db, engine.actor, app, "settings",
+            " ".join([f"{k}={v}" for k, v in set_.items()] + [f"-{k}" for k in unset]),
+        )  # fmt: skip
+    click.echo("Stored; the next deployment follows it.")

@@ -1,0 +1,1 @@
+"""Making a release live: plan, cut-over, proof, journal and recovery."""

@@ -1,0 +1,146 @@
+"""The cut-over, rolling: the new release beside the old one, the switch, the end of the old one.
+
+The order is what makes it safe. Until `switch_proxy` nothing of the live release is touched; the
+decision is one transaction in the state, on the disk before the proxy is told; whatever happens
+after it, recovery finishes what was decided.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+from gatling import logs, ports
+from gatling.deploy import health, instances
+from gatling.deploy.probe import Prober, Proof
+from gatling.errors import PortTaken, UnhealthyRelease
+from gatling.state import apps, config
+from gatling.state.database import now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatling.deploy.interrupt import Interruption
+    from gatling.deploy.journal import Journal
+    from gatling.engine import Engine
+    from gatling.project.settings import Settings
+    from gatling.state.apps import App
+    from gatling.state.releases import Release
+
+DRAIN_POLL_SECONDS = 0.05
+DRAIN_CHECKS = 3
+"""So many looks in a row must find no connection: nginx may just be opening one."""
+LOG_LINES = 15
+
+
+def roll(
+    engine: Engine,
+    app: App,
+    release: Release,
+    settings: Settings,
+    *,
+    journal: Journal,
+    interruption: Interruption,
+    before_decision: Callable[[], None],
+    on_live: Callable[[], None],
+) -> Proof:
+    """Make `release` the live one in the free slot; returns what the prober saw.
+
+    Raises UnhealthyRelease, PortTaken or ProxyRefused with the old release untouched; the caller
+    then brings the free slot into order (see recovery). `before_decision` may still raise.
+    """
+    slot = app.free_slot
+    with journal.step("start_instance"):
+        since = now()
+        _start(engine, app, release, slot, settings)
+        engine.router.check()  # takes as long as the instance needs to boot anyway
+    with journal.step("health_check"):
+        _wait_healthy(engine, app, release, slot, settings, since)
+    before_decision()
+    interruption.shield()
+    prober = Prober(engine.router.probe_address(), app.domain, settings.health.path)
+    with contextlib.ExitStack() as probing:
+        serves = app.live_slot is not None and engine.router.pointed(app.name) == app.live_slot
+        if serves:
+            probing.enter_context(prober.asking())
+        with journal.step("switch_proxy"):
+            switch(engine, app, release, slot)
+        on_live()
+        if not serves:
+            probing.enter_context(prober.asking())
+        if app.live_slot is not None:
+            with journal.step("drain"):
+                _drain(engine, app.name, app.live_slot, app.ports[app.live_slot], settings, journal)
+            with journal.step("stop_previous"):
+                engine.supervisor.stop(app.name, app.live_slot, settings.instance.stop)
+    return prober.proof
+
+
+def switch(engine: Engine, app: App, release: Release, slot: int) -> None:
+    """Decide for a release and tell the proxy; taken back when the proxy cannot be told."""
+    before = config.of_app(engine.db, app.name)
+    apps.make_live(engine.db, app.name, release=release.number, slot=slot, config=release.config)
+    try:
+        engine.router.point(app.name, 1 if slot == 1 else 2)
+    except BaseException:
+        apps.make_live(
+            engine.db, app.name, release=app.live_release, slot=app.live_slot, config=before
+        )
+        raise
+
+
+def _start(engine: Engine, app: App, release: Release, slot: int, settings: Settings) -> None:
+    engine.supervisor.stop(app.name, slot, settings.instance.stop)
+    for port in (app.ports[slot], app.node_ports[slot]):
+        if not ports.is_free(port):
+            raise PortTaken(
+                f"Port {port}, which belongs to {app.name}, is taken by {ports.owner(port)}.",
+                hint="End that process, then deploy again.",
+            )
+    paths = engine.home.app(app.name)
+    engine.supervisor.start(instances.instance(paths, app, release, slot))
+
+
+def _wait_healthy(
+    engine: Engine, app: App, release: Release, slot: int, settings: Settings, since: str
+) -> None:
+    try:
+        health.wait_healthy(
+            port=app.ports[slot],
+            host=app.domain,
+            settings=settings.health,
+            status=lambda: engine.supervisor.status(app.name, slot),
+        )
+    except UnhealthyRelease as error:
+        # Ended first, so that its last words are in the log.
+        engine.supervisor.stop(app.name, slot, settings.instance.stop)
+        said = logs.read(
+            engine.home.app(app.name).instance_log,
+            lines=LOG_LINES,
+            since=since,
+            release=release.label,
+        )
+        error.log = tuple(line.text for line in said)
+        raise
+
+
+def _drain(
+    engine: Engine, app: str, slot: int, port: int, settings: Settings, journal: Journal
+) -> None:
+    """Wait until nobody is connected to the old instance, for as long as the settings say."""
+    pid = engine.supervisor.status(app, slot).pid
+    if pid is None:
+        return
+    deadline = time.monotonic() + settings.instance.drain
+    idle, told = 0, False
+    while idle < DRAIN_CHECKS and time.monotonic() < deadline:
+        connections = ports.open_connections(pid, port)
+        idle = 0 if connections else idle + 1
+        if connections and not told and time.monotonic() > deadline - settings.instance.drain + 1:
+            journal.line(
+                f"{connections} connections to the previous instance are still open;"
+                f" they have {settings.instance.drain:g} s to end"
+            )
+            told = True
+        time.sleep(DRAIN_POLL_SECONDS)

@@ -1,0 +1,270 @@
+"""What can be deployed: a commit, a kept release, a change of config, the live release anew."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+from typing import TYPE_CHECKING
+
+from gatling.build import builder
+from gatling.deploy import cutover, lifecycle, lock, plan
+from gatling.deploy.attempt import Attempt, attempt
+from gatling.errors import GatlingError, InvalidInput, NotFound, PushRefused
+from gatling.project import source
+from gatling.releases import store
+from gatling.state import apps, audit, config, deployments, releases
+from gatling.state.database import now
+from gatling.state.releases import Release
+from gatling.ui.output import duration
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatling.engine import Engine
+    from gatling.ui.progress import Progress
+
+ZERO = "0" * 40
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ExpectedRef:
+    """Where a branch stands while its push is deployed; git sets it only after the hook."""
+
+    ref: str
+    old: str
+
+
+def deploy_commit(
+    engine: Engine,
+    name: str,
+    commit: str,
+    *,
+    cause: str,
+    progress: Progress,
+    expected: ExpectedRef | None = None,
+) -> None:
+    """Build a commit and make it live. For a push, `expected` is where its branch must stand."""
+    lifecycle.ensure_up(engine, progress)
+    # The cut-over's libraries load while mix works, instead of after it.
+    threading.Thread(target=_load_cutover, daemon=True).start()
+    with attempt(
+        engine,
+        name,
+        cause=cause,
+        commit=commit,
+        progress=progress,
+        watch_pusher=expected is not None,
+    ) as this:
+        _check_ref(engine, name, expected)
+        release = _build(engine, this, commit)
+        _roll(engine, this, release, expected)
+
+
+def deploy_release(
+    engine: Engine, name: str, number: int, *, cause: str, progress: Progress
+) -> None:
+    """Make a kept release live again, with the config it had."""
+    releases.kept(engine.db, name, number)
+    lifecycle.ensure_up(engine, progress)
+    with attempt(engine, name, cause=cause, commit=None, progress=progress) as this:
+        release = releases.kept(engine.db, name, number)
+        _roll(engine, this, release, None)
+
+
+def deploy_config(
+    engine: Engine,
+    name: str,
+    changes: Mapping[str, str | None],
+    *,
+    progress: Progress,
+    restart: bool = True,
+) -> None:
+    """Set variables (None: unset). The live release goes on as a new one that has them.
+
+    Without `restart`, or when nothing is live, they wait for the next deployment. When the new
+    release does not become healthy the variables stay as they were.
+    """
+    app = apps.get(engine.db, name)
+    cause = "config " + " ".join(
+        f"{'unset' if value is None else 'set'} {key}" for key, value in sorted(changes.items())
+    )
+    if not restart or app.live_release is None or app.wanted == "stopped":
+        _store_config(engine, name, changes, cause, progress)
+        return
+    lifecycle.ensure_up(engine, progress)
+    with attempt(engine, name, cause=cause, commit=None, progress=progress) as this:
+        if this.app.live_release is None:
+            raise InvalidInput(f"Nothing of {name} is live any more.", hint="Try again.")
+        live = releases.kept(engine.db, name, this.app.live_release)
+        values = changed(config.of_app(engine.db, name), changes)
+        number = releases.next_number(engine.db, name)
+        paths = engine.home.app(name)
+        with this.journal.step("store_release"):
+            store.copy(paths, live.number, number)
+            release = dataclasses.replace(
+                live, number=number, origin="config", base=live.number, config=values, bytes=0,
+                created_at=now(),
+            )  # fmt: skip
+            releases.add(engine.db, release)
+        _roll(engine, this, release, None)
+
+
+def restart(engine: Engine, name: str, *, progress: Progress) -> None:
+    """Start the live release anew beside itself, switch, end the old instance."""
+    app = apps.get(engine.db, name)
+    if app.live_release is None:
+        raise InvalidInput(f"Nothing of {name} has been deployed yet.")
+    lifecycle.ensure_up(engine, progress)
+    with attempt(engine, name, cause="restart", commit=None, progress=progress) as this:
+        release = releases.kept(engine.db, name, this.app.live_release or app.live_release)
+        _roll(engine, this, release, None)
+
+
+def rollback_target(engine: Engine, name: str, wish: int | None) -> int:
+    """The release that a rollback goes to: the one wished for, or the one live before.
+
+    Raises NotFound or InvalidInput.
+    """
+    live = apps.get(engine.db, name).live_release
+    if live is None:
+        raise InvalidInput(f"Nothing of {name} has been deployed yet.")
+    if wish == live:
+        raise InvalidInput(
+            f"v{live} is live already.", hint=f"`gatling restart {name}` starts it anew."
+        )
+    target = wish if wish is not None else deployments.live_before(engine.db, name, live)
+    if target is None:
+        raise NotFound(f"No release of {name} was live before v{live}.")
+    return releases.kept(engine.db, name, target).number
+
+
+def changed(values: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
+    """Variables after changes, None meaning unset."""
+    merged = {**values, **changes}
+    return {name: value for name, value in merged.items() if value is not None}
+
+
+def _build(engine: Engine, this: Attempt, commit: str) -> Release:
+    name, paths, journal = this.app.name, engine.home.app(this.app.name), this.journal
+    with journal.step("export_source"):
+        source.export(paths, commit, journal.line)
+    values = config.of_app(engine.db, name)
+    built = builder.build(paths, values, this.settings.build, this.deployment.mark, journal)
+    with journal.step("store_release"):
+        number = releases.next_number(engine.db, name)
+        kept = [r.number for r in releases.every(engine.db, name) if r.removed_at is None]
+        own = store.store(paths, built.tree, number, max(kept, default=None))
+        release = _new_release(this, number, commit, built, values, own)
+        releases.add(engine.db, release)
+    return release
+
+
+def _new_release(
+    this: Attempt,
+    number: int,
+    commit: str,
+    built: builder.Built,
+    values: Mapping[str, str],
+    own: int,
+) -> Release:
+    return Release(
+        app=this.app.name,
+        number=number,
+        origin="build",
+        base=None,
+        commit=commit,
+        name=built.name,
+        version=built.version,
+        elixir=built.elixir,
+        otp=built.otp,
+        config=dict(values),
+        bytes=own,
+        created_at=now(),
+        removed_at=None,
+    )
+
+
+def _roll(engine: Engine, this: Attempt, release: Release, expected: ExpectedRef | None) -> None:
+    live = None
+    if this.app.live_release is not None:
+        live = releases.get(engine.db, this.app.name, this.app.live_release)
+    decided = plan.plan(live, release)
+    deployments.set_target(
+        engine.db,
+        this.deployment.id,
+        release=release.number,
+        slot=this.app.free_slot,
+        strategy=decided.strategy,
+        reasons=decided.reasons,
+    )
+    this.progress.note(f"{release.label} by {decided.strategy}: {'; '.join(decided.reasons)}")
+    this.proof = cutover.roll(
+        engine,
+        this.app,
+        release,
+        this.settings,
+        journal=this.journal,
+        interruption=this.interruption,
+        before_decision=lambda: _check_ref(engine, this.app.name, expected),
+        on_live=lambda: this.progress.note(f"{release.label} is live"),
+    )
+    _summary(engine, this, release, decided)
+    _retire(engine, this, release)
+
+
+def _summary(engine: Engine, this: Attempt, release: Release, decided: plan.Plan) -> None:
+    url = engine.router.url(apps.get(engine.db, this.app.name))
+    steps = ", ".join(f"{name} {duration(seconds)}" for name, seconds in this.journal.seconds)
+    this.progress.say(f"       {steps}")
+    this.progress.say(f"       proof: {this.proof}")
+    this.progress.done(f"=====> {this.app.name} {release.label} ({decided.strategy}) serves {url}")
+
+
+def _retire(engine: Engine, this: Attempt, live: Release) -> None:
+    """Remove the trees that are too many. A failure here is told and fails nothing."""
+    paths, name = engine.home.app(this.app.name), this.app.name
+    kept = [r.number for r in releases.every(engine.db, name) if r.removed_at is None]
+    try:
+        for number in store.to_remove(kept, live.number, this.settings.releases.keep):
+            store.remove(paths, number)
+            releases.mark_removed(engine.db, name, number)
+    except (OSError, GatlingError) as error:
+        this.progress.note(f"an old release could not be removed: {error}")
+
+
+def _check_ref(engine: Engine, name: str, expected: ExpectedRef | None) -> None:
+    """Refuse a push whose branch has moved meanwhile: git would refuse it after the deployment."""
+    if expected is None:
+        return
+    try:
+        current = source.resolve(engine.home.app(name).repository, expected.ref)
+    except NotFound:
+        current = ZERO
+    if current != expected.old and not (set(expected.old) == {"0"} and current == ZERO):
+        raise PushRefused(
+            f"{expected.ref.removeprefix('refs/heads/')} has moved to {current[:9]} by another"
+            " push meanwhile.",
+            hint="Fetch, merge or rebase, and push again.",
+        )
+
+
+def _store_config(
+    engine: Engine,
+    name: str,
+    changes: Mapping[str, str | None],
+    cause: str,
+    progress: Progress,
+) -> None:
+    def waiting() -> None:
+        progress.say(f"{name}: waiting for the deployment under way")
+
+    with lock.hold(engine.home.app(name).lock, waiting):
+        config.replace(engine.db, name, changed(config.of_app(engine.db, name), changes))
+        audit.record(engine.db, engine.actor, name, cause, "for the next deployment")
+    progress.say(f"{name}: stored for the next deployment")
+
+
+def _load_cutover() -> None:
+    with contextlib.suppress(ImportError):
+        import psutil  # noqa: F401, PLC0415

@@ -1,0 +1,93 @@
+"""Waiting until a new instance is healthy, and saying why it is not."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatling.errors import UnhealthyRelease
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatling.project.settings import Health
+    from gatling.supervisor.base import Status
+
+ATTEMPT_SECONDS = 5.0
+HEALTHY_BELOW = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one check saw: an HTTP status, or why there was none."""
+
+    status: int | None
+    problem: str = ""
+
+    @property
+    def healthy(self) -> bool:
+        """Any HTTP answer below 500."""
+        return self.status is not None and self.status < HEALTHY_BELOW
+
+    def __str__(self) -> str:
+        return f"it answered {self.status}" if self.status else self.problem
+
+
+def check(port: int, path: str, host: str, timeout: float) -> Answer:
+    """Ask an instance once, as the proxy would."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    try:
+        headers = {"Host": host, "User-Agent": "gatling-health-check", "Connection": "close"}
+        connection.request("GET", path, headers=headers)
+        return Answer(connection.getresponse().status)
+    except ConnectionRefusedError:
+        return Answer(None, f"nothing listens on port {port}")
+    except TimeoutError:
+        return Answer(None, f"it took the connection but did not answer within {timeout:g} s")
+    except (OSError, http.client.HTTPException) as error:
+        return Answer(None, f"it closed the connection ({type(error).__name__})")
+    finally:
+        connection.close()
+
+
+def wait_healthy(
+    *,
+    port: int,
+    host: str,
+    settings: Health,
+    status: Callable[[], Status],
+) -> None:
+    """Wait until the instance answers; raises UnhealthyRelease when it exits or the time is up.
+
+    `status` asks the supervisor about the instance.
+    """
+    started = time.monotonic()
+    deadline = started + settings.timeout
+    first_pid: int | None = None
+    while True:
+        now = status()
+        first_pid = first_pid or now.pid
+        if not now.up or now.pid != first_pid:
+            raise UnhealthyRelease(
+                "The new release exited at boot.",
+                hint="Its last lines are above; does it need a variable? `gatling config set`.",
+            )
+        left = deadline - time.monotonic()
+        answer = check(port, settings.path, host, max(0.05, min(ATTEMPT_SECONDS, left)))
+        if answer.healthy:
+            return
+        if time.monotonic() + settings.interval > deadline:
+            raise UnhealthyRelease(
+                f"The new release did not become healthy within {settings.timeout:g} s:"
+                f" GET {settings.path}: {answer}.",
+                hint=_hint(answer),
+            )
+        time.sleep(settings.interval)
+
+
+def _hint(answer: Answer) -> str:
+    if answer.status is None and answer.problem.startswith("nothing listens"):
+        return "Does the app listen on the port that the variable PORT names?"
+    return "The path and the time limit are the settings health.path and health.timeout."

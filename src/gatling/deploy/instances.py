@@ -1,0 +1,87 @@
+"""What an instance is started with, and what one-off commands of a release are."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from gatling.errors import NotFound
+from gatling.supervisor.base import Instance
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gatling.home import AppPaths
+    from gatling.state.apps import App
+    from gatling.state.releases import Release
+
+HOST_VARIABLES = ("PATH", "HOME", "USER", "TZ")
+"""What an instance takes over from the host; nothing else of whoever happens to deploy."""
+
+NODE_FLAGS = "-start_epmd false -erl_epmd_port {port} -kernel inet_dist_use_interface {{127,0,0,1}}"
+"""Distribution on a port of the slot's own, local only, without epmd: erl(1), kernel(6)."""
+
+
+def instance(paths: AppPaths, app: App, release: Release, slot: int) -> Instance:
+    """A release in a slot."""
+    tree = paths.release(release.number)
+    return Instance(
+        app=app.name,
+        slot=slot,
+        release=release.number,
+        argv=(str(tree / "bin" / release.name), "start"),
+        env=environment(paths, app, release, slot),
+        cwd=tree,
+    )
+
+
+def environment(paths: AppPaths, app: App, release: Release, slot: int) -> dict[str, str]:
+    """An instance's environment: what Gatling suggests, the release's config, what Gatling sets."""
+    suggested = {
+        "LANG": "C.UTF-8",
+        "MIX_ENV": "prod",
+        "PHX_SERVER": "true",
+        "PHX_HOST": app.domain,
+    }
+    fixed = {
+        "PORT": str(app.ports[slot]),
+        "RELEASE_DISTRIBUTION": "name",
+        # both slots may bear one name: no epmd knows of them, and each has a port of its own
+        "RELEASE_NODE": f"{release.name}@127.0.0.1",
+        "RELEASE_TMP": str(paths.slot(slot) / "tmp"),
+        "ERL_AFLAGS": NODE_FLAGS.format(port=app.node_ports[slot]),
+    }
+    return _host() | suggested | release.config | fixed
+
+
+def one_off(
+    paths: AppPaths, app: App, release: Release, slot: int, arguments: tuple[str, ...]
+) -> tuple[list[str], dict[str, str]]:
+    """Command line and environment of a one-off command beside the instance in `slot`.
+
+    `arguments` begin with a program of the release's bin/ (`migrate`), or else with a command of
+    its main script (`eval`, `rpc`, `remote`, a custom one). Raises NotFound when there is none.
+    """
+    tree = paths.release(release.number)
+    command = arguments[0]
+    own = tree / "bin" / command
+    if "/" not in command and command != release.name and _executable(own):
+        argv = [str(own), *arguments[1:]]
+    elif _executable(tree / "bin" / release.name):
+        argv = [str(tree / "bin" / release.name), *arguments]
+    else:
+        raise NotFound(f"The tree of {release.label} has no bin/{release.name}.")
+    env = environment(paths, app, release, slot)
+    # It talks to the instance's node, and must not listen where that one does.
+    env["ERL_AFLAGS"] += " -dist_listen false"
+    env["RELEASE_TMP"] = str(paths.root / "tmp")
+    env.pop("PHX_SERVER", None)
+    return argv, env
+
+
+def _executable(path: Path) -> bool:
+    return path.is_file() and os.access(path, os.X_OK)
+
+
+def _host() -> dict[str, str]:
+    return {name: os.environ[name] for name in HOST_VARIABLES if name in os.environ}

@@ -1,0 +1,51 @@
+"""The journal of one deployment: each step is recorded before it begins and after it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+from gatling.state import deployments
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatling.state.database import Database
+    from gatling.ui.progress import Progress
+
+
+class Journal:
+    """Steps of one deployment, told to the pusher and recorded. Also a builder's `Watcher`."""
+
+    def __init__(self, db: Database, deployment: int, progress: Progress) -> None:
+        self._db = db
+        self._deployment = deployment
+        self._progress = progress
+        self._position = 0
+        self.seconds: list[tuple[str, float]] = []
+        """Steps that ended well, with the seconds they took."""
+
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """A step that ends well unless its block raises."""
+        self.begin(name)
+        started = time.monotonic()
+        yield
+        self.end(name, time.monotonic() - started)
+
+    def begin(self, step: str) -> None:
+        """Record that a step begins. One that is still open when a deployment ends has failed."""
+        self._position += 1
+        deployments.begin_step(self._db, self._deployment, self._position, step)
+        self._progress.begin(step)
+
+    def end(self, step: str, seconds: float) -> None:
+        """Record that the step has ended well."""
+        deployments.end_step(self._db, self._deployment, self._position, "succeeded", seconds)
+        self.seconds.append((step, seconds))
+        self._progress.end(step, seconds)
+
+    def line(self, text: str) -> None:
+        """A line of output of the step that is under way."""
+        self._progress.line(text)

@@ -1,0 +1,122 @@
+"""The home as a whole and single apps: up, down, start, stop."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from gatling.deploy import health, lock, recovery
+from gatling.errors import GatlingError, InvalidInput, UnhealthyRelease
+from gatling.project import settings as project_settings
+from gatling.state import apps, audit
+from gatling.supervisor.embedded import EmbeddedSupervisor
+
+if TYPE_CHECKING:
+    from gatling.engine import Engine
+    from gatling.state.apps import App
+    from gatling.ui.progress import Progress
+
+
+def ensure_up(engine: Engine, progress: Progress) -> None:
+    """Make sure that instances and the proxy run: what a deployment needs first.
+
+    After a reboot that is everything, as by `gatling up`, but without waiting for it.
+    """
+    started = engine.supervisor.ensure_running()
+    engine.configure_router()
+    engine.router.ensure_running()
+    if started:
+        for app in apps.every(engine.db):
+            with lock.try_hold(engine.home.app(app.name).lock) as held:
+                if held:
+                    _reconcile(engine, app, progress)
+
+
+def up(engine: Engine, progress: Progress) -> bool:
+    """Start supervisor, proxy and all apps that shall run; whether all of them became healthy."""
+    engine.supervisor.ensure_running()
+    every = apps.every(engine.db)
+    for app in every:
+        engine.supervisor.add(app.name)
+    engine.configure_router()
+    engine.router.ensure_running()
+    for app in every:
+        with lock.hold(engine.home.app(app.name).lock, lambda: None):
+            _reconcile(engine, app, progress)
+    audit.record(engine.db, engine.actor, None, "up")
+    return all(_report(engine, app, progress) for app in every)
+
+
+def down(engine: Engine, progress: Progress) -> None:
+    """Stop all instances, the proxy and the supervisor; `up` brings back what was running."""
+    supervisor = engine.supervisor
+    assert isinstance(supervisor, EmbeddedSupervisor)  # noqa: S101 (the server home has no `down`)
+    every = apps.every(engine.db)
+    if supervisor.running():
+        supervisor.stop_all([(a.name, slot) for a in every for slot in apps.SLOTS])
+        for app in every:
+            timeout = project_settings.parse(app.settings).instance.stop
+            for slot in apps.SLOTS:
+                supervisor.stop(app.name, slot, timeout)
+            progress.say(f"{app.name}: stopped")
+        supervisor.stop_proxy()
+    supervisor.shut_down()
+    audit.record(engine.db, engine.actor, None, "down")
+
+
+def stop(engine: Engine, app: App) -> None:
+    """Stop an app; its domains answer 503 until it is started. The caller holds the lock."""
+    apps.want(engine.db, app.name, "stopped")
+    recovery.reconcile(engine, app.name)
+    audit.record(engine.db, engine.actor, app.name, "stop")
+
+
+def start(engine: Engine, app: App) -> None:
+    """Start an app's live release again and wait until it is healthy. The caller holds the lock.
+
+    Raises InvalidInput when nothing was ever deployed, UnhealthyRelease when it does not come up.
+    """
+    if app.live_release is None:
+        raise InvalidInput(f"Nothing of {app.name} has been deployed yet.")
+    apps.want(engine.db, app.name, "running")
+    recovery.reconcile(engine, app.name)
+    audit.record(engine.db, engine.actor, app.name, "start")
+    _wait(engine, apps.get(engine.db, app.name))
+
+
+def _reconcile(engine: Engine, app: App, progress: Progress) -> None:
+    try:
+        recovery.reconcile(engine, app.name)
+    except GatlingError as error:  # one broken app must not keep the others down
+        progress.say(f"{app.name}:")
+        progress.fail(error)
+
+
+def _report(engine: Engine, app: App, progress: Progress) -> bool:
+    if app.live_release is None or app.wanted == "stopped":
+        progress.say(f"{app.name}: {'stopped' if app.live_release else 'not deployed yet'}")
+        return True
+    started = time.monotonic()
+    try:
+        _wait(engine, app)
+    except UnhealthyRelease as error:
+        progress.say(f"{app.name}:")
+        progress.fail(error)
+        return False
+    seconds = time.monotonic() - started
+    progress.say(
+        f"{app.name}: v{app.live_release} serves {engine.router.url(app)} ({seconds:.1f} s)"
+    )
+    return True
+
+
+def _wait(engine: Engine, app: App) -> None:
+    slot = app.live_slot
+    if slot is None:
+        return
+    health.wait_healthy(
+        port=app.ports[slot],
+        host=app.domain,
+        settings=project_settings.parse(app.settings).health,
+        status=lambda: engine.supervisor.status(app.name, slot),
+    )

@@ -1,0 +1,120 @@
+"""The prober: what a client of the app sees while a deployment cuts over, through the proxy."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import threading
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PAUSE_SECONDS = 0.01
+REQUEST_SECONDS = 10.0
+AFTER_SECONDS = 0.15
+"""How long it goes on asking after the last step, so that a late failure is seen."""
+
+_CLOSED = http.client.RemoteDisconnected.__name__
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the prober saw. A request fails by no answer, or by one of 500 and above."""
+
+    requests: int
+    failed: int
+    longest_ms: float
+    first_failure: str = ""
+
+    def json(self) -> dict[str, Any]:
+        """As it is recorded."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        failure = f" (first: {self.first_failure})" if self.failed else ""
+        return (
+            f"{self.requests} requests through the proxy, {self.failed} failed{failure},"
+            f" longest wait {self.longest_ms:.0f} ms"
+        )
+
+
+class Prober:
+    """Asks for one path again and again, over one kept connection, in a thread of its own."""
+
+    def __init__(self, address: tuple[str, int], host: str, path: str) -> None:
+        self._address, self._host, self._path = address, host, path
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._requests = self._failed = 0
+        self._longest = 0.0
+        self._first_failure = ""
+
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[None]:
+        """Ask until the block has ended, and a little longer."""
+        self.start()
+        try:
+            yield
+            time.sleep(AFTER_SECONDS)
+        finally:
+            self.stop()
+
+    def start(self) -> None:
+        """Begin to ask."""
+        self._thread = threading.Thread(target=self._ask_on, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(REQUEST_SECONDS + 1)
+
+    @property
+    def proof(self) -> Proof:
+        """What has been seen so far."""
+        return Proof(
+            self._requests, self._failed, round(self._longest * 1000, 1), self._first_failure
+        )
+
+    def _ask_on(self) -> None:
+        connection, used = self._connect(), False
+        while not self._stop.is_set():
+            started = time.monotonic()
+            problem, reusable = self._ask(connection)
+            if problem == _CLOSED and used:
+                # nginx may close a connection that is idle, when it reloads for another app: a
+                # client then asks again, and so does this one
+                connection.close()
+                connection = self._connect()
+                problem, reusable = self._ask(connection)
+            self._longest = max(self._longest, time.monotonic() - started)
+            self._requests += 1
+            if problem:
+                self._failed += 1
+                self._first_failure = self._first_failure or problem
+            used = reusable
+            if not reusable:
+                connection.close()
+                connection = self._connect()
+            self._stop.wait(PAUSE_SECONDS)
+        connection.close()
+
+    def _connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(*self._address, timeout=REQUEST_SECONDS)
+
+    def _ask(self, connection: http.client.HTTPConnection) -> tuple[str, bool]:
+        """Ask once: what went wrong, if anything, and whether the connection can be used again."""
+        try:
+            headers = {"Host": self._host, "User-Agent": "gatling-probe"}
+            connection.request("GET", self._path, headers=headers)
+            response = connection.getresponse()
+            response.read()
+        except (OSError, http.client.HTTPException) as error:
+            return type(error).__name__, False
+        if response.status >= 500:
+            return f"status {response.status}", not response.will_close
+        return "", not response.will_close

@@ -1,0 +1,114 @@
+"""Bring the world into line with the state, after a failure, a kill or a reboot.
+
+The state says which release is live in which slot. Whatever else there is of an app (a build under
+way, an instance in the other slot, a half made release, a proxy that points elsewhere) is left
+over from a deployment that did not end, and goes. It is the same whether the deployment failed a
+moment ago in this process, or was killed at any point: so nothing has to be undone step by step.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+from gatling import process
+from gatling.deploy import instances, lock
+from gatling.project import settings as project_settings
+from gatling.releases import store
+from gatling.state import apps, deployments, releases
+
+if TYPE_CHECKING:
+    from gatling.engine import Engine
+    from gatling.state.apps import App
+
+SLOTS = apps.SLOTS
+
+
+def recover_unfinished(engine: Engine) -> list[str]:
+    """Recover every app with a deployment whose process is gone; the names of those apps.
+
+    Cheap when there is none: one query. An app whose deployment is under way is left alone.
+    """
+    recovered = []
+    for name in dict.fromkeys(d.app for d in deployments.running(engine.db)):
+        with lock.try_hold(engine.home.app(name).lock) as held:
+            # asked again under the lock: it may have ended just now
+            if held and deployments.running(engine.db, name):
+                reconcile(engine, name)
+                recovered.append(name)
+    return recovered
+
+
+def reconcile(engine: Engine, name: str, *, own: int | None = None) -> None:
+    """Make what runs what the state says. The caller holds the app's lock.
+
+    `own` is the deployment of the caller, who records its outcome himself.
+    """
+    unfinished = deployments.running(engine.db, name)
+    for deployment in unfinished:
+        process.end_marked(deployment.mark)
+    app = apps.get(engine.db, name)
+    paths = engine.home.app(name)
+    stop_timeout = project_settings.parse(app.settings).instance.stop
+    shall_run = app.live_release is not None and app.wanted == "running"
+    for slot in SLOTS:
+        if slot != app.live_slot or not shall_run:
+            if slot != app.live_slot and shall_run:
+                point(engine, app)  # before the other instance ends, which may have the traffic
+            engine.supervisor.stop(name, slot, stop_timeout)
+    point(engine, app)
+    if shall_run:
+        start_live(engine, app)
+    known = [r.number for r in releases.every(engine.db, name) if r.removed_at is None]
+    store.remove_unknown(paths, known)
+    shutil.rmtree(paths.staging, ignore_errors=True)
+    for deployment in unfinished:
+        if deployment.id == own:
+            continue
+        decided = deployment.slot is not None and deployment.slot == app.live_slot
+        if decided and deployment.release == app.live_release:
+            deployments.end(engine.db, deployment.id, "succeeded")
+        else:
+            deployments.end(
+                engine.db,
+                deployment.id,
+                "interrupted",
+                error="The deploying process was killed; what was live before still is.",
+            )
+
+
+def point(engine: Engine, app: App) -> None:
+    """Point the proxy at the live slot, or at the page that says the app is down."""
+    if app.live_slot is None or app.wanted == "stopped":
+        engine.router.point(app.name, "down")
+    else:
+        engine.router.point(app.name, 1 if app.live_slot == 1 else 2)
+
+
+def start_live(engine: Engine, app: App) -> bool:
+    """Start the live release in its slot unless it runs; True when it was started just now.
+
+    Does nothing while no supervisor runs: then `gatling up` will.
+    """
+    if app.live_release is None or app.live_slot is None:
+        return False
+    if engine.supervisor.status(app.name, app.live_slot).up:
+        if _started_as(engine, app) == app.live_release:
+            return False
+        timeout = project_settings.parse(app.settings).instance.stop
+        engine.supervisor.stop(app.name, app.live_slot, timeout)
+    release = releases.kept(engine.db, app.name, app.live_release)
+    paths = engine.home.app(app.name)
+    engine.supervisor.start(instances.instance(paths, app, release, app.live_slot))
+    return True
+
+
+def _started_as(engine: Engine, app: App) -> int | None:
+    """The release that the instance in the live slot was started as."""
+    file = engine.home.app(app.name).slot(app.live_slot or 0) / "instance.json"
+    try:
+        number: int = json.loads(file.read_text())["release"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return number

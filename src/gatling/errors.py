@@ -1,0 +1,141 @@
+"""What a user can meet: few errors, each saying what happened, why, and what to do.
+
+GatlingError
+├── InvalidInput        a name, value or request that cannot be accepted
+├── NotFound            an app, release, deployment or variable that does not exist
+├── PushRefused         a push that must not be accepted as it is
+├── BuildFailed         source, dependencies, compilation or release assembly
+├── UnhealthyRelease    the new release exits at boot or never answers
+├── PortTaken           a stranger listens where an instance or the proxy must
+├── ProxyRefused        nginx does not accept the configuration
+├── DiskFull            no space left
+├── SupervisorFailed    the process supervisor does not do what it was asked
+├── MissingProgram      git, nginx, elixir … is not installed
+├── CommandFailed       another program ended with an error
+└── Interrupted         the pusher or the operator called it off
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Exit(IntEnum):
+    """Exit statuses of the command line; documented in docs/commands.md."""
+
+    OK = 0
+    FAILURE = 1
+    USAGE = 2
+    INVALID = 3
+    NOT_FOUND = 4
+    REFUSED = 5
+    BUILD_FAILED = 6
+    UNHEALTHY = 7
+    HOST = 8
+    INTERRUPTED = 130
+
+
+class GatlingError(Exception):
+    """Base of everything that is shown to a user as it is.
+
+    `what` says what happened and why, `hint` what to do; `log` holds the last lines of the log
+    that belongs to it.
+    """
+
+    code = "error"
+    exit_status = Exit.FAILURE
+    hint = ""
+
+    def __init__(self, what: str, *, hint: str = "", log: Sequence[str] = ()) -> None:
+        super().__init__(what)
+        self.what = what
+        self.hint = hint or type(self).hint
+        self.log = tuple(log)
+
+
+class InvalidInput(GatlingError):
+    """A name, value or request that cannot be accepted; nothing was changed."""
+
+    code = "invalid-input"
+    exit_status = Exit.INVALID
+
+
+class NotFound(GatlingError):
+    """No such app, release, deployment or variable."""
+
+    code = "not-found"
+    exit_status = Exit.NOT_FOUND
+
+
+class PushRefused(GatlingError):
+    """A push that must not be accepted as it is."""
+
+    code = "push-refused"
+    exit_status = Exit.REFUSED
+
+
+class BuildFailed(GatlingError):
+    """The source could not be made into a release; what was live still serves."""
+
+    code = "build-failed"
+    exit_status = Exit.BUILD_FAILED
+
+
+class UnhealthyRelease(GatlingError):
+    """The new release was started and did not become healthy; what was live still serves."""
+
+    code = "unhealthy"
+    exit_status = Exit.UNHEALTHY
+
+
+class PortTaken(GatlingError):
+    """A process that is not Gatling's listens on a port that is needed."""
+
+    code = "port-taken"
+    exit_status = Exit.HOST
+
+
+class ProxyRefused(GatlingError):
+    """nginx refuses its configuration; the one before is in force again."""
+
+    code = "proxy-refused"
+    exit_status = Exit.HOST
+
+
+class DiskFull(GatlingError):
+    """No space left on the disk that holds the home."""
+
+    code = "disk-full"
+    exit_status = Exit.HOST
+    hint = "Free some space (`gatling settings set APP releases.keep=3` keeps fewer releases)."
+
+
+class SupervisorFailed(GatlingError):
+    """The process supervisor does not answer or does not do what it was asked."""
+
+    code = "supervisor-failed"
+    exit_status = Exit.HOST
+
+
+class MissingProgram(GatlingError):
+    """A program that Gatling needs is not installed."""
+
+    code = "missing-program"
+    exit_status = Exit.HOST
+
+
+class CommandFailed(GatlingError):
+    """Another program ended with an error or exceeded its time limit."""
+
+    code = "command-failed"
+
+
+class Interrupted(GatlingError):
+    """Called off by the pusher or the operator before the cut-over; nothing was changed."""
+
+    code = "interrupted"
+    exit_status = Exit.INTERRUPTED

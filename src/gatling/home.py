@@ -1,0 +1,206 @@
+"""The home: the directory that holds everything, and where each thing lies in it.
+
+state.db                    apps, releases, deployments, config, audit
+bin/gatling                 this installation's command line, for the git hooks
+apps/APP.git                bare repository that is pushed to
+apps/APP/lock               held by the deployment that is under way
+apps/APP/build/             source/ (kept, with deps and _build), git/, release/ (in the making)
+apps/APP/releases/vN        immutable release trees
+apps/APP/slots/N/           instance.json, pid, tmp/
+apps/APP/route/             one file, named 1, 2 or down: where the proxy sends requests
+apps/APP/logs/              instances.log, deployment-ID.log
+nginx/  supervisor/  run/   what the embedded home runs
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from gatling.errors import InvalidInput
+
+SOCKET_PATH_LIMIT = 107
+"""Bytes that the path of a unix socket may have: sun_path in unix(7), less its final NUL."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppPaths:
+    """Where the things of one app lie."""
+
+    home: Path
+    name: str
+
+    @property
+    def repository(self) -> Path:
+        """The bare repository that is pushed to."""
+        return self.home / "apps" / f"{self.name}.git"
+
+    @property
+    def root(self) -> Path:
+        """Everything of the app but its repository."""
+        return self.home / "apps" / self.name
+
+    @property
+    def lock(self) -> Path:
+        """Held (flock) by the one deployment that is under way."""
+        return self.root / "lock"
+
+    @property
+    def build(self) -> Path:
+        """Build directory, kept between builds."""
+        return self.root / "build"
+
+    @property
+    def source(self) -> Path:
+        """The exported commit, with `deps` and `_build` of earlier builds."""
+        return self.build / "source"
+
+    @property
+    def staging(self) -> Path:
+        """The release in the making."""
+        return self.build / "release"
+
+    @property
+    def releases(self) -> Path:
+        """The release store."""
+        return self.root / "releases"
+
+    def release(self, number: int) -> Path:
+        """The tree of one release."""
+        return self.releases / f"v{number}"
+
+    def slot(self, slot: int) -> Path:
+        """What an instance in a slot needs and leaves."""
+        return self.root / "slots" / str(slot)
+
+    @property
+    def route(self) -> Path:
+        """Directory with the one file that tells the proxy where to send requests."""
+        return self.root / "route"
+
+    @property
+    def logs(self) -> Path:
+        """Logs of instances and deployments."""
+        return self.root / "logs"
+
+    @property
+    def instance_log(self) -> Path:
+        """What the instances print, with time and release."""
+        return self.logs / "instances.log"
+
+    def deployment_log(self, deployment: int) -> Path:
+        """The whole output of one deployment."""
+        return self.logs / f"deployment-{deployment}.log"
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """A home directory; `open_home` makes and checks it."""
+
+    root: Path
+
+    def app(self, name: str) -> AppPaths:
+        """The paths of one app; `name` must have been validated."""
+        return AppPaths(self.root, name)
+
+    @property
+    def database(self) -> Path:
+        """The one state file."""
+        return self.root / "state.db"
+
+    @property
+    def command(self) -> Path:
+        """The command line that hooks call."""
+        return self.root / "bin" / "gatling"
+
+    @property
+    def run(self) -> Path:
+        """Sockets, pid files and locks."""
+        return self.root / "run"
+
+    @property
+    def supervisor(self) -> Path:
+        """Configuration and log of the process supervisor."""
+        return self.root / "supervisor"
+
+    @property
+    def supervisor_socket(self) -> Path:
+        """Where the process supervisor listens."""
+        return self.run / "supervisor.sock"
+
+    @property
+    def nginx(self) -> Path:
+        """Configuration, logs and temporary files of the proxy."""
+        return self.root / "nginx"
+
+
+def default_root() -> Path:
+    """`$GATLING_HOME`, or `~/.gatling`."""
+    named = os.environ.get("GATLING_HOME")
+    return Path(named) if named else Path.home() / ".gatling"
+
+
+def open_home(root: Path | None = None) -> Home:
+    """The home at `root` (default: `default_root()`), made when it is not there.
+
+    Raises InvalidInput for a path that cannot hold one.
+    """
+    path = Path(os.path.abspath(root or default_root()))  # noqa: PTH100 (links are kept as they are)
+    home = Home(path)
+    if len(os.fsencode(home.supervisor_socket)) > SOCKET_PATH_LIMIT:
+        raise InvalidInput(
+            f"The path of the home is too long for a unix socket: {path}",
+            hint="Set GATLING_HOME to a shorter path (up to 85 characters).",
+        )
+    if any(c in str(path) for c in "\n\r\0\"'\\$;{}%"):
+        raise InvalidInput(
+            f"The path of the home has a character that nginx cannot take: {str(path)!r}",
+            hint="Set GATLING_HOME to a path of letters, digits, blanks, '.', '_' and '-'.",
+        )
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for directory in ("apps", "bin", "run", "supervisor", "supervisor/apps", "nginx"):
+            (path / directory).mkdir(mode=0o700, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InvalidInput(f"The home is not a directory: {path}") from None
+    except PermissionError:
+        raise InvalidInput(f"The home cannot be written: {path}") from None
+    _write_command(home)
+    return home
+
+
+def _write_command(home: Home) -> None:
+    """(Re)write bin/gatling when this installation is not the one it calls."""
+    text = (
+        "#!/bin/sh\n"
+        "# Runs the Gatling installation that this home belongs to. Written by it.\n"
+        'GATLING_HOME=$(CDPATH= cd "$(dirname "$0")/.." && pwd) || exit 1\n'
+        "export GATLING_HOME\n"
+        # -I: neither the directory nor PYTHON* variables of whoever pushes may add code
+        f'exec {shlex.quote(sys.executable)} -I -m gatling "$@"\n'
+    )
+    try:
+        if home.command.read_text() == text:
+            return
+    except OSError:
+        pass
+    write_atomically(home.command, text, mode=0o700)
+
+
+def write_atomically(path: Path, text: str, *, mode: int = 0o600) -> None:
+    """Write a file so that a reader sees the old or the new text, also after a kill."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,108 @@
+"""Reading the logs: the lines that the log sink wrote, across rotated files, and following them."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections import deque
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from gatling.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+FOLLOW_SECONDS = 0.2
+_SPAN = re.compile(r"(\d+)\s*([smhd])\Z")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of an app's log."""
+
+    time: str
+    release: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.time} {self.release} {self.text}"
+
+
+def read(
+    path: Path, *, lines: int, since: str | None = None, release: str | None = None
+) -> list[Line]:
+    """The last `lines` lines, not older than `since` (as stored), of one release or of all."""
+    found: deque[Line] = deque(maxlen=lines)
+    for file in _generations(path):
+        for line in _parse(file.open(encoding="utf-8", errors="replace")):
+            if (since is None or line.time >= since) and release in (None, line.release):
+                found.append(line)
+    return list(found)
+
+
+def follow(path: Path, *, release: str | None = None) -> Iterator[Line]:
+    """Lines as they are written, from now on, for ever; a rotated file is read to its end."""
+    while True:
+        try:
+            with path.open(encoding="utf-8", errors="replace") as file:
+                file.seek(0, os.SEEK_END)
+                yield from _follow_from(file, path, release)
+        except FileNotFoundError:
+            time.sleep(FOLLOW_SECONDS)
+
+
+def parse_since(text: str) -> str:
+    """A point in time as it is stored, from `15m`, `2h`, or an ISO 8601 time (by default UTC).
+
+    Raises InvalidInput.
+    """
+    span = _SPAN.match(text.strip())
+    if span:
+        moment = datetime.now(UTC) - timedelta(**{_UNITS[span[2]]: int(span[1])})
+    else:
+        try:
+            moment = datetime.fromisoformat(text.strip())
+        except ValueError:
+            raise InvalidInput(
+                f"{text!r} is not a time.", hint="For example 15m, 2h, 1d or 2026-01-31T12:00."
+            ) from None
+        moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _follow_from(file: Iterator[str], path: Path, release: str | None) -> Iterator[Line]:
+    """Follow an open file, and each that takes its place."""
+    current = file
+    rest = ""
+    while True:
+        for piece in current:
+            rest += piece
+            if rest.endswith("\n"):
+                yield from (x for x in _parse([rest]) if release in (None, x.release))
+                rest = ""
+        try:
+            rotated = path.stat().st_ino != os.fstat(current.fileno()).st_ino  # type: ignore[attr-defined]
+        except FileNotFoundError:
+            rotated = False
+        if rotated:
+            current = path.open(encoding="utf-8", errors="replace")
+        else:
+            time.sleep(FOLLOW_SECONDS)
+
+
+def _generations(path: Path) -> list[Path]:
+    """The log and its rotated predecessors, the oldest first."""
+    older = sorted(path.parent.glob(f"{path.name}.[0-9]*"), key=lambda p: -int(p.suffix[1:]))
+    return [*older, *([path] if path.exists() else [])]
+
+
+def _parse(raw: Iterator[str] | list[str]) -> Iterator[Line]:
+    for line in raw:
+        time_, _, rest = line.rstrip("\n").partition(" ")
+        release, _, text = rest.partition(" ")
+        yield Line(time_, release, text)

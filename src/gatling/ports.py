@@ -1,0 +1,69 @@
+"""Who listens on which TCP port of this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+
+
+def is_free(port: int, address: str = "*") -> bool:
+    """Whether a server could listen on the port now.
+
+    With `*`, on all addresses, as Phoenix' endpoints do; sockets that merely wait after closing
+    (TIME_WAIT) do not count.
+    """
+    wanted = [(socket.AF_INET, "0.0.0.0")]  # noqa: S104 (bound for an instant, never listened on)
+    if address == "*":
+        wanted.append((socket.AF_INET6, "::"))
+    else:
+        wanted = [(socket.AF_INET, address)]
+    for family, host in wanted:
+        with contextlib.closing(socket.socket(family)) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            try:
+                probe.bind((host, port))
+                probe.listen(1)
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    return False
+                if error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                    continue  # a machine without IPv6
+                raise
+    return True
+
+
+def answers(port: int, address: str = "127.0.0.1") -> bool:
+    """Whether something accepts connections there."""
+    with contextlib.closing(socket.socket(socket.AF_INET)) as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((address, port)) == 0
+
+
+def owner(port: int) -> str:
+    """Who listens on a port, in words: `python3 (pid 123)`, or `another process`."""
+    import psutil  # noqa: PLC0415 (slow to load, seldom needed)
+
+    with contextlib.suppress(psutil.Error):
+        for connection in psutil.net_connections(kind="tcp"):
+            listening = connection.status == psutil.CONN_LISTEN
+            if listening and connection.laddr and connection.laddr.port == port and connection.pid:
+                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    return "another process"
+
+
+def open_connections(pid: int, port: int) -> int:
+    """How many clients are connected to `port` of the process `pid`; 0 when it is gone."""
+    import psutil  # noqa: PLC0415 (slow to load, seldom needed)
+
+    try:
+        connections = psutil.Process(pid).net_connections(kind="tcp")
+    except psutil.Error:
+        return 0
+    return sum(
+        1
+        for c in connections
+        if c.status == psutil.CONN_ESTABLISHED and c.laddr and c.laddr.port == port
+    )

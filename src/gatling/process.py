@@ -1,0 +1,312 @@
+"""The one gateway to other programs.
+
+Every program is started here: an argv list (never a shell string), a time limit, a checked exit
+status, its output handed on line by line. A program runs in a session of its own, so that a
+Ctrl-C in the pusher's terminal reaches Gatling alone, which then decides what to end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gatling.errors import CommandFailed, MissingProgram
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+TAIL_LINES = 30
+"""How many of a program's last lines are kept for an error."""
+
+MARK = "GATLING_MARK"
+"""Environment variable that marks everything started on behalf of one deployment.
+
+It is inherited by whatever a build starts, daemons with a session of their own included, so that
+`end_marked` finds them all, also after the process that started them was killed.
+"""
+
+MAX_LINE = 16 * 1024
+"""Bytes after which an unfinished line of output is handed on anyway."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A program that ended: its exit status, its last lines and how long it took, in seconds."""
+
+    argv: tuple[str, ...]
+    status: int
+    tail: tuple[str, ...]
+    seconds: float
+
+    @property
+    def text(self) -> str:
+        """The last lines as one text."""
+        return "\n".join(self.tail)
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    timeout: float,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    on_line: Callable[[str], None] | None = None,
+    check: bool = True,
+) -> Finished:
+    """Run a program to its end, standard output and error together, line by line to `on_line`.
+
+    `timeout` is in seconds. Raises MissingProgram, or CommandFailed when the time is up or, with
+    `check`, when the exit status is not 0. Whatever else is raised meanwhile (an interruption,
+    an error in `on_line`) ends the program and everything in its session first.
+    """
+    started = time.monotonic()
+    process = _start(argv, cwd, env)
+    tail: deque[str] = deque(maxlen=TAIL_LINES)
+
+    def line(text: str) -> None:
+        tail.append(text)
+        if on_line is not None:
+            on_line(text)
+
+    try:
+        _read_lines(process, line, started + timeout)
+        status = process.wait()
+    except TimeoutError:
+        end_group(process.pid)
+        process.wait()
+        raise CommandFailed(
+            f"{_name(argv)} did not end within {timeout:g} seconds and was stopped.",
+            log=tuple(tail),
+        ) from None
+    except BaseException:
+        end_group(process.pid)
+        process.wait()
+        raise
+    finally:
+        if process.stdout is not None:
+            process.stdout.close()
+    finished = Finished(tuple(argv), status, tuple(tail), time.monotonic() - started)
+    if check and status != 0:
+        raise CommandFailed(f"{_name(argv)} {describe_status(status)}.", log=finished.tail)
+    return finished
+
+
+def output(
+    argv: Sequence[str],
+    *,
+    timeout: float = 60,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> str:
+    """Run a short program and give its standard output; errors as `run`."""
+    try:
+        done = subprocess.run(  # argv list, no shell
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout,
+            cwd=cwd,
+            env=env,
+            check=False,
+            text=True,
+            errors="surrogateescape",
+        )
+    except FileNotFoundError:
+        raise _missing(argv) from None
+    except subprocess.TimeoutExpired:
+        raise CommandFailed(f"{_name(argv)} did not end within {timeout:g} seconds.") from None
+    if done.returncode != 0:
+        raise CommandFailed(
+            f"{_name(argv)} {describe_status(done.returncode)}.",
+            log=done.stderr.splitlines()[-TAIL_LINES:],
+        )
+    return done.stdout
+
+
+def spawn_detached(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path) -> None:
+    """Start a program that outlives this one: own session, no terminal, output appended to `log`.
+
+    Returns when the program has put itself into the background (its exit status 0); raises
+    CommandFailed with the end of `log` otherwise.
+    """
+    with log.open("ab") as sink:
+        try:
+            process = subprocess.Popen(
+                list(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                cwd=cwd,
+                env=dict(env),
+                start_new_session=True,
+            )
+        except FileNotFoundError:
+            raise _missing(argv) from None
+        status = process.wait()
+    if status != 0:
+        lines = log.read_text(errors="replace").splitlines()[-TAIL_LINES:]
+        raise CommandFailed(f"{_name(argv)} {describe_status(status)}.", log=lines)
+
+
+def end_group(leader: int, grace: float = 2.0) -> None:
+    """End the process group of `leader`: SIGTERM, and SIGKILL after `grace` seconds."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGTERM)
+        _await_exit(leader, grace)
+        os.killpg(leader, signal.SIGKILL)
+
+
+def end_marked(mark: str) -> int:
+    """SIGKILL every process of this user whose environment carries `mark`; how many there were.
+
+    Repeats until none is left, since a process may be forking while it is looked for.
+    """
+    wanted = f"{MARK}={mark}".encode()
+    ended = 0
+    for _ in range(50):
+        found = [pid for pid in _own_pids() if wanted in _environ(pid)]
+        if not found:
+            return ended
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        ended = max(ended, len(found))
+        time.sleep(0.02)
+    return ended
+
+
+def wait_gone(pid: int, timeout: float) -> bool:
+    """Wait until the OS process `pid` has exited (a zombie has); False when time is up."""
+    return _await_exit(pid, timeout)
+
+
+def alive(pid: int, started: int) -> bool:
+    """Whether `pid` is still the process that started at `started` (see `start_time`)."""
+    return start_time(pid) == started
+
+
+def start_time(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot; None when it is gone or a zombie.
+
+    Field 22 of /proc/PID/stat, proc(5). With the pid it names a process for ever (of one boot).
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def describe_status(status: int) -> str:
+    """`exited with status 1`, `was killed by SIGKILL`."""
+    if status < 0:
+        return f"was killed by {signal.Signals(-status).name}"
+    return f"exited with status {status}"
+
+
+def _start(
+    argv: Sequence[str], cwd: Path | None, env: Mapping[str, str] | None
+) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=cwd,
+            env=dict(env) if env is not None else None,
+            start_new_session=True,
+        )
+    except FileNotFoundError:
+        raise _missing(argv) from None
+
+
+def _missing(argv: Sequence[str]) -> MissingProgram:
+    return MissingProgram(
+        f"{_name(argv)} is not installed, or not on PATH.",
+        hint=f"On Debian or Ubuntu: apt install {_name(argv)}",
+    )
+
+
+def _name(argv: Sequence[str]) -> str:
+    return Path(argv[0]).name
+
+
+def _read_lines(
+    process: subprocess.Popen[bytes], line: Callable[[str], None], deadline: float
+) -> None:
+    """Hand on lines until the program exits, even when a grandchild still holds the pipe."""
+    assert process.stdout is not None  # noqa: S101 (for the type checker: always a pipe here)
+    out = process.stdout.fileno()
+    os.set_blocking(out, False)
+    pidfd = os.pidfd_open(process.pid)
+    rest = b""
+    try:
+        with selectors.DefaultSelector() as selector:
+            selector.register(out, selectors.EVENT_READ)
+            selector.register(pidfd, selectors.EVENT_READ)
+            exited = False
+            while True:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError
+                ready = {key.fd for key, _ in selector.select(0 if exited else left)}
+                if out in ready:
+                    chunk = os.read(out, 65536)
+                    if not chunk:
+                        break
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    if len(rest) > MAX_LINE:
+                        lines, rest = [*lines, rest], b""
+                    for raw in lines:
+                        line(_text(raw))
+                elif exited:
+                    break
+                exited = exited or pidfd in ready
+    finally:
+        os.close(pidfd)
+    if rest:
+        line(_text(rest))
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace").rstrip("\r")
+
+
+def _await_exit(pid: int, timeout: float) -> bool:
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        with selectors.DefaultSelector() as selector:
+            selector.register(pidfd, selectors.EVENT_READ)
+            return bool(selector.select(timeout))
+    finally:
+        os.close(pidfd)
+
+
+def _own_pids() -> list[int]:
+    uid, own = os.geteuid(), os.getpid()
+    pids = []
+    for entry in os.scandir("/proc"):
+        if entry.name.isdecimal() and int(entry.name) != own:
+            with contextlib.suppress(OSError):
+                if entry.stat().st_uid == uid:
+                    pids.append(int(entry.name))
+    return pids
+
+
+def _environ(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []

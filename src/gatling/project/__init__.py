@@ -1,0 +1,1 @@
+"""What was pushed, validated: names, settings, the exported source."""

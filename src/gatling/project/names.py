@@ -1,0 +1,98 @@
+"""Names that come from outside, validated before they reach a path, a program or nginx."""
+
+from __future__ import annotations
+
+import re
+
+from gatling.errors import InvalidInput
+
+# RFC 1123, section 2.1: a DNS label; it becomes a directory, a host name and a program's name.
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_APP = re.compile(rf"{_LABEL}\Z")
+_DOMAIN = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*\Z")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
+_RELEASE = re.compile(r"v?([1-9][0-9]{0,8})\Z")
+_OTP_NAME = re.compile(r"[a-z][a-zA-Z0-9_]{0,127}\Z")
+_VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_-]{0,127}\Z")
+
+MAX_VALUE = 120 * 1024
+"""Bytes of one variable: Linux takes 128 KiB for `NAME=value`, execve(2)."""
+
+RESERVED_PREFIX = "RELEASE_"
+RESERVED = frozenset({"PORT", "ERL_AFLAGS", "GATLING_HOME", "GATLING_MARK"})
+SETTABLE = frozenset({"RELEASE_COOKIE"})
+
+
+def app_name(text: str) -> str:
+    """A valid app name: a DNS label of lower-case letters, digits and inner hyphens."""
+    if not _APP.match(text):
+        raise InvalidInput(
+            f"{text!r} cannot be an app's name.",
+            hint="Use 1 to 63 lower-case letters, digits and hyphens, no hyphen at either end.",
+        )
+    return text
+
+
+def domain(text: str) -> str:
+    """A valid host name (a leading `*.` allowed), in lower case, without the final dot."""
+    name = text.strip().lower().removesuffix(".")
+    if len(name) > 253 or not _DOMAIN.match(name):
+        raise InvalidInput(
+            f"{text!r} is not a domain.",
+            hint="Use a host name such as shop.example.com; write others in punycode (xn--…).",
+        )
+    return name
+
+
+def variable(text: str) -> str:
+    """A valid name of a config variable that Gatling does not set by itself."""
+    if not _VARIABLE.match(text):
+        raise InvalidInput(
+            f"{text!r} cannot be a variable's name.",
+            hint="Use letters, digits and underscores, not beginning with a digit.",
+        )
+    if text in RESERVED or (text.startswith(RESERVED_PREFIX) and text not in SETTABLE):
+        raise InvalidInput(
+            f"{text} is set by Gatling for each instance and cannot be set by hand.",
+            hint="To add flags for the BEAM, set ERL_ZFLAGS or ELIXIR_ERL_OPTIONS.",
+        )
+    return text
+
+
+def value(name: str, text: str) -> str:
+    """A value that an environment can hold: any text but NUL, up to 120 KiB."""
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise InvalidInput(f"The value of {name} is not valid UTF-8.") from None
+    if "\0" in text:
+        raise InvalidInput(f"The value of {name} has a NUL, which no environment can hold.")
+    if size > MAX_VALUE:
+        raise InvalidInput(f"The value of {name} has {size} bytes; at most {MAX_VALUE} fit.")
+    return text
+
+
+def is_commit(text: str) -> bool:
+    """Whether this is a full object id (SHA-1 or SHA-256) as git prints it."""
+    return bool(_COMMIT.match(text))
+
+
+def release_number(text: str) -> int | None:
+    """7 for `v7` or `7`; None when the text does not name a release."""
+    match = _RELEASE.match(text)
+    return int(match[1]) if match else None
+
+
+def otp_name(text: str) -> str:
+    """A release's name, as mix accepts it (an atom in lower case)."""
+    if not _OTP_NAME.match(text):
+        raise InvalidInput(f"{text!r} is not the name of an OTP release.")
+    return text
+
+
+def version(text: str) -> str:
+    """A release's version: it is part of a path (`releases/VERSION`)."""
+    if not _VERSION.match(text) or ".." in text:
+        raise InvalidInput(f"{text!r} is not the version of an OTP release.")
+    return text

@@ -1,0 +1,98 @@
+"""The settings of an app: what can be set, its type, its default and what it means.
+
+The model validates; `gatling settings` and docs/settings.md list what stands here.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from gatling.errors import InvalidInput
+
+Seconds = Annotated[float, Meta(ge=0.01, le=86400)]
+
+
+class Health(Struct, frozen=True, forbid_unknown_fields=True):
+    """When a new instance counts as healthy."""
+
+    path: Annotated[str, Meta(pattern=r"^/[!-~]*$", max_length=1024)] = "/"
+    """Path that must be answered with a status below 500."""
+    timeout: Seconds = 60.0
+    """Seconds until a new instance must be healthy."""
+    interval: Seconds = 0.02
+    """Seconds between two checks."""
+
+
+class Build(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a commit becomes a release."""
+
+    timeout: Seconds = 1800.0
+    """Seconds that a build may take."""
+    release: Annotated[str, Meta(pattern=r"^([a-z][a-zA-Z0-9_]*)?$", max_length=128)] = ""
+    """Which release of mix.exs to build; empty: its default."""
+
+
+class Instance(Struct, frozen=True, forbid_unknown_fields=True):
+    """How an instance is ended."""
+
+    drain: Annotated[float, Meta(ge=0, le=86400)] = 10.0
+    """Seconds that requests and sockets of the previous instance get to end by themselves."""
+    stop: Annotated[float, Meta(ge=1, le=3600)] = 30.0
+    """Seconds between SIGTERM and SIGKILL."""
+
+
+class Releases(Struct, frozen=True, forbid_unknown_fields=True):
+    """Retention."""
+
+    keep: Annotated[int, Meta(ge=1, le=1000)] = 10
+    """How many releases are kept besides the live one."""
+
+
+class Deploy(Struct, frozen=True, forbid_unknown_fields=True):
+    """What deploys."""
+
+    branch: Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._/-]*)?$", max_length=200)] = ""
+    """The branch whose pushes are deployed; empty: main or master."""
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """All settings of an app."""
+
+    deploy: Deploy = Deploy()
+    build: Build = Build()
+    health: Health = Health()
+    instance: Instance = Instance()
+    releases: Releases = Releases()
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """The branches that deploy, the preferred one first."""
+        return (self.deploy.branch,) if self.deploy.branch else ("main", "master")
+
+
+def parse(values: dict[str, str]) -> Settings:
+    """Settings from dotted keys and texts, as they are stored; raises InvalidInput."""
+    tree: dict[str, dict[str, str]] = {}
+    for key, text in values.items():
+        section, _, name = key.partition(".")
+        tree.setdefault(section, {})[name] = text
+    try:
+        return msgspec.convert(tree, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        reason = str(error).replace("`$.", "`")
+        raise InvalidInput(
+            f"Not a valid setting: {reason}.",
+            hint=f"Settings are: {', '.join(describe(Settings()))}.",
+        ) from None
+
+
+def describe(settings: Settings) -> dict[str, Any]:
+    """Every setting with its value, by dotted key."""
+    return {
+        f"{section}.{name}": value
+        for section, fields in msgspec.to_builtins(settings).items()
+        for name, value in fields.items()
+    }

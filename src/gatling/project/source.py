@@ -1,0 +1,154 @@
+"""From a pushed commit to a directory that can be built.
+
+The build directory is a work tree of its own, with a git directory beside it that borrows the
+objects of the pushed repository. git's own checkout brings it from one commit to the next: only
+files that differ are written, so that mix recompiles only what changed, and what git ignores
+(deps, _build, node_modules) stays. Submodules are git's own business as well.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gatling import process
+from gatling.errors import BuildFailed, CommandFailed, NotFound
+from gatling.project import names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatling.home import AppPaths
+
+FETCH_SECONDS = 600.0
+
+KEPT = ("/deps", "/_build", "/assets/node_modules", "/node_modules")
+"""Never cleaned away between builds, whether or not the project ignores them."""
+
+
+def resolve(repository: Path, revision: str) -> str:
+    """The full commit id of a branch, tag or (short) commit; raises NotFound."""
+    try:
+        found = process.output(
+            ["git", "--git-dir", str(repository), "rev-parse", "--verify", "--quiet",
+             "--end-of-options", f"{revision}^{{commit}}"],
+            env=_git_env(),
+        ).strip()  # fmt: skip
+    except CommandFailed:
+        raise NotFound(f"There is no commit {revision!r} in the pushed repository.") from None
+    if not names.is_commit(found):
+        raise NotFound(f"{revision!r} is not one commit.")
+    return found
+
+
+def branch_head(repository: Path, branches: tuple[str, ...]) -> str:
+    """The commit at the head of the first of these branches that exists; raises NotFound."""
+    for branch in branches:
+        try:
+            return resolve(repository, f"refs/heads/{branch}")
+        except NotFound:
+            continue
+    raise NotFound(f"Nothing has been pushed to {' or '.join(branches)} yet.")
+
+
+def export(paths: AppPaths, commit: str, on_line: Callable[[str], None]) -> None:
+    """Bring the build directory to `commit`, submodules included.
+
+    The commit may still be in the quarantine of a push under way (git-receive-pack(1)): its
+    objects are found through the environment that git gave the hook. Raises BuildFailed.
+    """
+    git_dir, work_tree = paths.build / "git", paths.source
+    alternates = _object_directories(paths.repository)
+    environment = _git_env() | {
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES": ":".join(_quoted(p) for p in alternates)
+    }
+    work_tree.mkdir(parents=True, exist_ok=True)
+    if not (git_dir / "HEAD").exists():
+        shutil.rmtree(git_dir, ignore_errors=True)
+        process.output(["git", "init", "--quiet", "--bare", str(git_dir)], env=_git_env())
+    for lock in git_dir.glob("**/*.lock"):
+        lock.unlink()  # of a build that was killed: the deployment lock is ours
+    git = [
+        "git", f"--git-dir={git_dir}", f"--work-tree={work_tree}",
+        "-c", "core.bare=false", "-c", "core.hooksPath=/dev/null",
+        "-c", "advice.detachedHead=false", "-c", "protocol.ext.allow=never",
+        "-c", "protocol.file.allow=always",
+    ]  # fmt: skip
+    try:
+        process.run(
+            [*git, "checkout", "--quiet", "--force", "--detach", commit],
+            timeout=FETCH_SECONDS,
+            env=environment,
+            cwd=work_tree,
+        )
+        # The modules of the commit before, too: what it no longer has must go.
+        if (work_tree / ".gitmodules").exists() or (git_dir / "modules").exists():
+            _submodules(git, work_tree, environment, on_line)
+        exclude = [flag for path in KEPT for flag in ("--exclude", path)]
+        process.run(
+            [*git, "clean", "--quiet", "-ffd", *exclude],
+            timeout=FETCH_SECONDS,
+            env=environment,
+            cwd=work_tree,
+        )
+    except CommandFailed as error:
+        raise BuildFailed(
+            f"The source could not be exported: {error.what}", log=error.log
+        ) from None
+
+
+def _submodules(
+    git: list[str], work_tree: Path, environment: dict[str, str], on_line: Callable[[str], None]
+) -> None:
+    # git-submodule(1) looks for the git directory from the work tree
+    link = work_tree / ".git"
+    link.write_text(f"gitdir: {git[1].partition('=')[2]}\n")
+    try:
+        for command in (
+            ["submodule", "sync", "--quiet", "--recursive"],
+            ["submodule", "update", "--init", "--recursive", "--force", "--checkout"],
+        ):
+            # submodules have objects of their own; the pushed ones are not theirs
+            process.run(
+                [*git, *command],
+                timeout=FETCH_SECONDS,
+                env=environment,
+                cwd=work_tree,
+                on_line=on_line,
+            )
+    except CommandFailed as error:
+        raise BuildFailed(
+            "A git submodule could not be fetched.",
+            hint="Its URL in .gitmodules must be absolute and readable from this host.",
+            log=error.log,
+        ) from None
+    finally:
+        link.unlink(missing_ok=True)
+
+
+def _object_directories(repository: Path) -> list[Path]:
+    directories = [repository / "objects"]
+    quarantine = os.environ.get("GIT_QUARANTINE_PATH")
+    if quarantine:
+        directories.insert(0, Path(quarantine))
+    return directories
+
+
+def _quoted(path: Path) -> str:
+    """A path for GIT_ALTERNATE_OBJECT_DIRECTORIES, git(1): C-style quotes where it has a colon."""
+    text = str(path)
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' if ":" in text else text
+
+
+def _git_env() -> dict[str, str]:
+    """This process's environment without what git told its hook; never asks for a password.
+
+    `GIT_QUARANTINE_PATH` and the object directories are put back where the quarantine is wanted.
+    """
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("GIT_") or k in _GIT_KEPT}
+    return kept | {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8"}
+
+
+_GIT_KEPT = frozenset({"GIT_SSH", "GIT_SSH_COMMAND", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"})

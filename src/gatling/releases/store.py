@@ -1,0 +1,147 @@
+"""Release trees on disk.
+
+A tree appears under its final name in one rename, complete and read-only. A file that equals the
+one of the release before is a hard link to it, so that a small change costs a small change.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+import stat
+from typing import TYPE_CHECKING
+
+from gatling.errors import DiskFull
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from gatling.home import AppPaths
+
+_CHUNK = 1 << 18
+_PARTIAL = ".partial"
+
+
+def store(paths: AppPaths, tree: Path, number: int, previous: int | None) -> int:
+    """Move a built `tree` into the store as release `number`; the bytes it takes of its own.
+
+    Equal files become hard links to those of `previous`. Raises DiskFull, leaving the store as
+    it was.
+    """
+    partial = paths.release(number).with_suffix(_PARTIAL)
+    _discard(partial)
+    paths.releases.mkdir(exist_ok=True)
+    like = paths.release(previous) if previous is not None else None
+    try:
+        tree.rename(partial)
+        own = _settle(partial, like if like is not None and like.is_dir() else None)
+        partial.rename(paths.release(number))
+    except OSError as error:
+        _discard(partial)
+        raise _explained(error) from error
+    except BaseException:
+        _discard(partial)
+        raise
+    return own
+
+
+def copy(paths: AppPaths, base: int, number: int) -> None:
+    """Make release `number` out of the tree of `base`: hard links only."""
+    partial = paths.release(number).with_suffix(_PARTIAL)
+    _discard(partial)
+    try:
+        shutil.copytree(paths.release(base), partial, symlinks=True, copy_function=os.link)
+        partial.rename(paths.release(number))
+    except (OSError, shutil.Error) as error:
+        _discard(partial)
+        raise _explained(error) from error
+    except BaseException:
+        _discard(partial)
+        raise
+
+
+def remove(paths: AppPaths, number: int) -> None:
+    """Remove a tree from the store; nothing happens when it is not there."""
+    doomed = paths.release(number).with_suffix(_PARTIAL)
+    with contextlib.suppress(FileNotFoundError):
+        paths.release(number).rename(doomed)  # so that a half removed tree never looks whole
+    _discard(doomed)
+
+
+def remove_unknown(paths: AppPaths, known: Collection[int]) -> list[str]:
+    """Remove what a killed deployment left: partial trees, and trees that no release stands for."""
+    removed: list[str] = []
+    if not paths.releases.is_dir():
+        return removed
+    keep = {paths.release(number).name for number in known}
+    for entry in sorted(paths.releases.iterdir()):
+        if entry.name not in keep and re.fullmatch(r"v\d+(\.partial)?", entry.name):
+            _discard(entry)
+            removed.append(entry.name)
+    return removed
+
+
+def to_remove(kept: Collection[int], live: int | None, keep: int) -> list[int]:
+    """Which of the kept releases are too many: all but the newest `keep` and the live one."""
+    newest = sorted(kept, reverse=True)[:keep]
+    return sorted(n for n in kept if n not in newest and n != live)
+
+
+def _settle(tree: Path, like: Path | None) -> int:
+    """Make a tree read-only and link what equals `like`; the bytes that are not shared."""
+    own = 0
+    for directory, _, files in os.walk(tree):
+        relative = os.path.relpath(directory, tree)
+        for name in files:
+            path = os.path.join(directory, name)  # noqa: PTH118 (thousands of files)
+            info = os.lstat(path)
+            if not stat.S_ISREG(info.st_mode):
+                continue
+            twin = os.path.join(like, relative, name) if like is not None else None  # noqa: PTH118
+            if twin is not None and _same(path, info, twin):
+                _replace_by_link(path, twin)
+            else:
+                os.chmod(path, stat.S_IMODE(info.st_mode) & ~0o222)  # noqa: PTH101
+                own += info.st_blocks * 512
+    return own
+
+
+def _same(path: str, info: os.stat_result, twin: str) -> bool:
+    try:
+        other = os.lstat(twin)
+    except OSError:
+        return False
+    executable = info.st_mode & 0o111 == other.st_mode & 0o111
+    if not stat.S_ISREG(other.st_mode) or other.st_size != info.st_size or not executable:
+        return False
+    with open(path, "rb", buffering=0) as a, open(twin, "rb", buffering=0) as b:  # noqa: PTH123
+        while chunk := a.read(_CHUNK):
+            if chunk != b.read(_CHUNK):
+                return False
+    return True
+
+
+def _replace_by_link(path: str, twin: str) -> None:
+    temporary = path + ".gatling"
+    try:
+        os.link(twin, temporary)
+    except OSError as error:
+        if error.errno == errno.EMLINK:  # too many links: a copy does as well
+            return
+        raise
+    os.replace(temporary, path)  # noqa: PTH105
+
+
+def _discard(tree: Path) -> None:
+    shutil.rmtree(tree, ignore_errors=True)
+
+
+def _explained(error: Exception) -> Exception:
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    if full or "No space left" in str(error):
+        return DiskFull("The release could not be stored: no space is left on the disk.")
+    return error

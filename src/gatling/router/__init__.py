@@ -1,0 +1,1 @@
+"""The proxy: which requests reach which instance."""

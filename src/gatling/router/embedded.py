@@ -1,0 +1,194 @@
+"""The embedded home's proxy: nginx run by the user on a high port, kept up by the supervisor."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gatling import ports, process
+from gatling.errors import CommandFailed, InvalidInput, PortTaken, ProxyRefused
+from gatling.home import write_atomically
+from gatling.router import nginx
+from gatling.state import host
+from gatling.supervisor.base import State
+from gatling.supervisor.embedded import PROXY, EmbeddedSupervisor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatling.home import Home
+    from gatling.router.base import Target
+    from gatling.state.apps import App
+    from gatling.state.database import Database
+
+DEFAULT_LISTEN = "127.0.0.1:8080"
+STARTUP_SECONDS = 10.0
+
+
+class EmbeddedRouter:
+    """nginx of one home. Implements `Router`; see there for the calls."""
+
+    def __init__(self, home: Home, db: Database, supervisor: EmbeddedSupervisor) -> None:
+        self._home = home
+        self._supervisor = supervisor
+        self.listen = host.get(db, "listen") or os.environ.get("GATLING_LISTEN") or DEFAULT_LISTEN
+
+    def ensure_running(self) -> None:
+        """Start nginx when it does not run; raises PortTaken or ProxyRefused."""
+        if self._supervisor.program_status(PROXY).up:
+            return
+        address, port = parse_listen(self.listen)
+        if not ports.is_free(port, address):
+            raise PortTaken(
+                f"The proxy cannot listen on {self.listen}: {ports.owner(port)} does.",
+                hint="Choose another port: `gatling up --listen 127.0.0.1:8081`.",
+            )
+        self.check()
+        write_atomically(
+            self._home.nginx / "instance.json",
+            _instance(_nginx(), self._home.nginx),
+        )
+        self._supervisor.start_program(PROXY)
+        deadline = time.monotonic() + STARTUP_SECONDS
+        host_address, port = self.probe_address()
+        while not ports.answers(port, host_address):
+            status = self._supervisor.program_status(PROXY)
+            if status.state in (State.RESTARTING, State.FAILED) or time.monotonic() > deadline:
+                raise ProxyRefused("nginx does not start.", log=self._last_errors())
+            time.sleep(0.01)
+
+    def configure(self, apps: Sequence[App]) -> bool:
+        """See Router."""
+        self._prepare()
+        text = nginx.main_configuration(
+            self._home.nginx, self.listen, [self._site(a) for a in apps], as_root=os.geteuid() == 0
+        )
+        before = self._conf.read_text() if self._conf.exists() else None
+        if text == before:
+            return False
+        candidate = self._conf.with_name("nginx.conf.candidate")
+        write_atomically(candidate, text)
+        try:
+            self._test(candidate)
+        except BaseException:
+            candidate.unlink()
+            raise
+        candidate.rename(self._conf)
+        self._reload()
+        return True
+
+    def check(self) -> None:
+        """See Router."""
+        self._test(self._conf)
+
+    def point(self, app: str, target: Target) -> None:
+        """See Router."""
+        route = self._home.app(app).route
+        route.mkdir(mode=0o700, parents=True, exist_ok=True)
+        wanted = route / str(target)
+        present = [entry for entry in route.iterdir() if entry != wanted]
+        if present and not wanted.exists():
+            present.pop().rename(wanted)  # needs no space on the disk
+        wanted.touch()
+        for entry in present:
+            entry.unlink()
+
+    def pointed(self, app: str) -> Target:
+        """See Router."""
+        route = self._home.app(app).route
+        if (route / "down").exists():
+            return "down"
+        return 2 if (route / "2").exists() else 1
+
+    def url(self, app: App) -> str:
+        """See Router."""
+        _, port = parse_listen(self.listen)
+        return f"http://{app.domain}" + ("" if port == 80 else f":{port}")
+
+    def probe_address(self) -> tuple[str, int]:
+        """See Router."""
+        address, port = parse_listen(self.listen)
+        return ("127.0.0.1" if address in ("0.0.0.0", "*") else address), port  # noqa: S104
+
+    @property
+    def _conf(self) -> Path:
+        return self._home.nginx / "nginx.conf"
+
+    def _site(self, app: App) -> nginx.Site:
+        return nginx.Site(app.name, app.domains, app.ports, self._home.app(app.name).route)
+
+    def _prepare(self) -> None:
+        for name in ("temporary", "conf.d", "pages"):
+            (self._home.nginx / name).mkdir(mode=0o700, exist_ok=True)
+        for name, text in nginx.PAGES.items():
+            path = self._home.nginx / "pages" / name
+            if not path.exists() or path.read_text() != text:
+                write_atomically(path, text)
+
+    def _test(self, conf: Path) -> None:
+        try:
+            process.run(
+                [*_nginx(), "-t", "-q", "-p", str(self._home.nginx), "-c", str(conf)], timeout=30
+            )
+        except CommandFailed as error:
+            raise ProxyRefused(
+                "nginx refuses its configuration; the one before stays in force.",
+                hint=f"Look at your own files in {self._home.nginx}/conf.d.",
+                log=error.log,
+            ) from None
+
+    def _reload(self) -> None:
+        status = self._supervisor.program_status(PROXY) if self._supervisor.running() else None
+        if status is None or not status.up or status.pid is None:
+            return
+        before = _workers(status.pid)
+        os.kill(status.pid, signal.SIGHUP)
+        # in force when workers of the new generation run, nginx.org/en/docs/control.html
+        deadline = time.monotonic() + STARTUP_SECONDS
+        while not _workers(status.pid) - before:
+            if time.monotonic() > deadline:
+                raise ProxyRefused("nginx did not reload.", log=self._last_errors())
+            time.sleep(0.005)
+
+    def _last_errors(self) -> list[str]:
+        for name in ("error.log", "nginx.out.log"):
+            with contextlib.suppress(OSError):
+                lines = (self._home.nginx / name).read_text(errors="replace").splitlines()
+                if lines:
+                    return lines[-10:]
+        return []
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Address and port of `ADDRESS:PORT` or `PORT`; raises InvalidInput."""
+    match = re.fullmatch(r"(?:(\d{1,3}(?:\.\d{1,3}){3}|\*):)?(\d{1,5})", text)
+    if not match or not 0 < int(match[2]) < 65536:
+        raise InvalidInput(
+            f"{text!r} is not an address to listen on.", hint="For example 127.0.0.1:8080."
+        )
+    return match[1] or "*", int(match[2])
+
+
+def _nginx() -> list[str]:
+    # Debian puts it where users' PATH does not look
+    return [shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/sbin") or "nginx"]
+
+
+def _instance(program: list[str], directory: Path) -> str:
+    argv = [*program, "-p", str(directory), "-c", str(directory / "nginx.conf"),
+            "-g", "daemon off;"]  # fmt: skip
+    environment = {"PATH": os.defpath, "LANG": "C.UTF-8"}
+    return json.dumps({"argv": argv, "cwd": str(directory), "env": environment})
+
+
+def _workers(master: int) -> set[int]:
+    """Worker processes of an nginx master that take new connections."""
+    children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+    return {int(pid) for pid in children}

@@ -1,0 +1,1 @@
+"""How work arrives on a host: repositories, their hook, pushes."""

@@ -1,0 +1,118 @@
+"""Making an app, and taking it away again."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+from typing import TYPE_CHECKING
+
+from gatling import ports, process
+from gatling.deploy import lock
+from gatling.errors import CommandFailed, GatlingError
+from gatling.project import names
+from gatling.project import settings as project_settings
+from gatling.state import apps, audit, config
+
+if TYPE_CHECKING:
+    from gatling.engine import Engine
+    from gatling.home import AppPaths
+    from gatling.state.apps import App
+    from gatling.ui.progress import Progress
+
+HOOK = """\
+#!/bin/sh
+# Written by Gatling: a push to the deploy branch is deployed, and rejected when that fails.
+exec ../../bin/gatling receive {app}
+"""
+
+GIT_CONFIG = {
+    # what is pushed is checked before anything reads it: paths such as .git/, hostile .gitmodules
+    "receive.fsckObjects": "true",
+    # … but not for what old tools have written into honest histories
+    "receive.fsck.zeroPaddedFilemode": "warn",
+    "receive.fsck.missingSpaceBeforeDate": "warn",
+    "receive.fsck.badTimezone": "warn",
+    "receive.fsck.missingEmail": "warn",
+    # a pusher whose connection is lost is noticed by what is sent to him
+    "receive.keepAlive": "2",
+    "receive.denyDeleteCurrent": "refuse",
+    "gc.auto": "256",
+}
+
+
+def load(engine: Engine, name: str) -> App:
+    """Make an app: repository with hook, ports, generated secrets, and its place in the proxy.
+
+    Raises InvalidInput for a name that is not valid or taken; then nothing has been made.
+    """
+    names.app_name(name)
+    app = apps.create(engine.db, name, ports.is_free)
+    paths = engine.home.app(name)
+    try:
+        _clear(paths)  # what an unload that was killed has left
+        _make_repository(paths)
+        for directory in (paths.build, paths.releases, paths.logs):
+            directory.mkdir(mode=0o700, parents=True)
+        paths.lock.touch(mode=0o600)
+        config.replace(
+            engine.db,
+            name,
+            {
+                "SECRET_KEY_BASE": secrets.token_urlsafe(48),  # Phoenix asks for 64 bytes
+                "RELEASE_COOKIE": secrets.token_hex(20),
+            },
+        )
+        engine.supervisor.add(name)
+        engine.router.point(name, "down")
+        engine.configure_router()
+    except BaseException:
+        with contextlib.suppress(GatlingError):
+            engine.supervisor.remove(name)
+        apps.delete(engine.db, name)
+        _clear(paths)
+        raise
+    audit.record(engine.db, engine.actor, name, "load")
+    return app
+
+
+def unload(engine: Engine, name: str, progress: Progress) -> None:
+    """Stop an app and remove everything of it: instances, repository, releases, logs, records."""
+    app = apps.get(engine.db, name)
+    paths = engine.home.app(name)
+    waiting = f"{name}: waiting for the deployment under way"
+    with lock.hold(paths.lock, lambda: progress.say(waiting)):
+        timeout = project_settings.parse(app.settings).instance.stop
+        engine.router.point(name, "down")
+        for slot in apps.SLOTS:
+            engine.supervisor.stop(name, slot, timeout)
+        engine.supervisor.remove(name)
+        apps.delete(engine.db, name)
+        engine.configure_router()
+        _clear(paths)
+    audit.record(engine.db, engine.actor, name, "unload")
+
+
+def _make_repository(paths: AppPaths) -> None:
+    repository = paths.repository
+    process.output(["git", "init", "--quiet", "--bare", "--initial-branch=main", str(repository)])
+    for key, value in GIT_CONFIG.items():
+        process.output(["git", f"--git-dir={repository}", "config", key, value])
+    for sample in (repository / "hooks").glob("*.sample"):
+        sample.unlink()
+    hook = repository / "hooks" / "pre-receive"
+    hook.write_text(HOOK.format(app=paths.name))
+    hook.chmod(0o755)
+
+
+def _clear(paths: AppPaths) -> None:
+    for directory in (paths.repository, paths.root):
+        with contextlib.suppress(FileNotFoundError):
+            _remove_tree(directory)
+
+
+def _remove_tree(directory: object) -> None:
+    try:
+        shutil.rmtree(str(directory))
+    except PermissionError as error:
+        raise CommandFailed(f"{error.filename} cannot be removed: permission denied.") from None

@@ -1,0 +1,98 @@
+"""The pre-receive hook: what a push asks for, and what becomes of it.
+
+git calls it once per push, with a line `OLD NEW REF` for each ref; a status other than 0 rejects
+the whole push (githooks(5)).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatling.deploy import deployment
+from gatling.errors import PushRefused
+from gatling.project import names
+from gatling.project import settings as project_settings
+from gatling.state import apps, releases
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gatling.engine import Engine
+    from gatling.ui.progress import Progress
+
+HEADS = "refs/heads/"
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One ref of a push."""
+
+    old: str
+    new: str
+    ref: str
+
+    @property
+    def deletes(self) -> bool:
+        """Whether the ref is to be deleted."""
+        return not self.new.strip("0")
+
+    @property
+    def what(self) -> str:
+        """`branch main`, `tag v1.0`."""
+        for prefix, word in ((HEADS, "branch"), ("refs/tags/", "tag")):
+            if self.ref.startswith(prefix):
+                return f"{word} {self.ref.removeprefix(prefix)}"
+        return self.ref
+
+
+def parse(lines: Iterable[str]) -> list[Update]:
+    """What git wrote to the hook's standard input; raises PushRefused when it is something else."""
+    updates = []
+    for line in lines:
+        parts = line.rstrip("\n").split(" ", 2)
+        if len(parts) != 3 or not all(names.is_commit(p) for p in parts[:2]):
+            raise PushRefused(f"Not what git writes to a pre-receive hook: {line!r}")
+        updates.append(Update(*parts))
+    return updates
+
+
+def choose(updates: list[Update], branches: tuple[str, ...]) -> Update | None:
+    """The update that deploys, if any; raises PushRefused for one that deletes a deploy branch."""
+    by_branch = {u.ref.removeprefix(HEADS): u for u in updates if u.ref.startswith(HEADS)}
+    for branch in branches:
+        if branch in by_branch and by_branch[branch].deletes:
+            raise PushRefused(
+                f"{branch} is deployed and cannot be deleted.",
+                hint="The setting deploy.branch names another; `gatling unload` removes the app.",
+            )
+    return next((by_branch[b] for b in branches if b in by_branch), None)
+
+
+def receive(engine: Engine, name: str, lines: Iterable[str], progress: Progress) -> None:
+    """Handle a push; an error raised rejects it."""
+    app = apps.get(engine.db, name)
+    branches = project_settings.parse(app.settings).branches
+    updates = parse(lines)
+    chosen = choose(updates, branches)
+    for update in updates:
+        if update is not chosen:
+            done = "deleted" if update.deletes else "stored"
+            progress.note(
+                f"{update.what} is {done}, not deployed (deploy branch: {' or '.join(branches)})"
+            )
+    if chosen is None:
+        return
+    if app.live_release is not None:
+        live = releases.get(engine.db, name, app.live_release)
+        if live.commit == chosen.new and app.wanted == "running":
+            progress.say(f"{name}: {live.label} of {chosen.new[:9]} is live already; nothing to do")
+            return
+    deployment.deploy_commit(
+        engine,
+        name,
+        chosen.new,
+        cause="push",
+        progress=progress,
+        expected=deployment.ExpectedRef(chosen.ref, chosen.old),
+    )

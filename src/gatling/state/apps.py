@@ -1,0 +1,187 @@
+"""Apps: their ports, domains, settings, and which release is live in which slot."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from gatling.errors import InvalidInput, NotFound
+from gatling.state.config import write as write_config
+from gatling.state.database import now
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterator, Mapping
+
+    from gatling.state.database import Database
+
+Wanted = Literal["running", "stopped"]
+SLOTS = (1, 2)
+
+FIRST_PORT, LAST_PORT = 20000, 29999
+"""Below Linux' ephemeral ports (32768 …), above what people choose by hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """An app as recorded. `live_release` and `live_slot` are None until the first deployment."""
+
+    name: str
+    created_at: str
+    wanted: Wanted
+    live_release: int | None
+    live_slot: int | None
+    settings: dict[str, str]
+    domains: tuple[str, ...]
+    ports: dict[int, int]
+    """HTTP port by slot."""
+    node_ports: dict[int, int]
+    """Port of Erlang's distribution by slot."""
+
+    @property
+    def domain(self) -> str:
+        """The domain that stands for the app, as in its URL and PHX_HOST."""
+        return self.domains[0].replace("*", "www") if self.domains else f"{self.name}.localhost"
+
+    @property
+    def free_slot(self) -> int:
+        """The slot in which no live instance runs."""
+        return 2 if self.live_slot == 1 else 1
+
+
+def create(db: Database, name: str, free: Callable[[int], bool]) -> App:
+    """Record a new app with four ports that no other app has and that are `free` on this machine.
+
+    Raises InvalidInput when the name is taken or no port is left.
+    """
+    with db.transaction(durable=True):
+        if db.row("SELECT 1 FROM apps WHERE name = ?", name):
+            raise InvalidInput(f"There is already an app {name}.", hint="See `gatling apps`.")
+        db.execute("INSERT INTO apps (name, created_at) VALUES (?, ?)", name, now())
+        ports = _unused_ports(db, free)
+        for use in ("http", "node"):
+            for slot in SLOTS:
+                port = next(ports, None)
+                if port is None:
+                    raise InvalidInput(f"No port is left between {FIRST_PORT} and {LAST_PORT}.")
+                db.execute("INSERT INTO ports VALUES (?, ?, ?, ?)", port, name, slot, use)
+        domain = f"{name}.localhost"
+        if not db.row("SELECT 1 FROM domains WHERE domain = ?", domain):
+            db.execute("INSERT INTO domains VALUES (?, ?, ?)", domain, name, now())
+    return get(db, name)
+
+
+def delete(db: Database, name: str) -> None:
+    """Forget an app and everything recorded of it; the audit stays."""
+    with db.transaction(durable=True):
+        db.execute("DELETE FROM apps WHERE name = ?", name)
+
+
+def get(db: Database, name: str) -> App:
+    """The app of that name; raises NotFound."""
+    row = db.row("SELECT * FROM apps WHERE name = ?", name)
+    if row is None:
+        raise NotFound(
+            f"There is no app {name!r}.",
+            hint=f"`gatling apps` lists them; `gatling load {name}` makes it.",
+        )
+    ports = db.rows("SELECT * FROM ports WHERE app = ?", name)
+    domains = db.rows("SELECT domain FROM domains WHERE app = ? ORDER BY added_at, rowid", name)
+    return _app(row, ports, [d["domain"] for d in domains])
+
+
+def every(db: Database) -> list[App]:
+    """All apps, by name."""
+    ports: dict[str, list[sqlite3.Row]] = {}
+    for row in db.rows("SELECT * FROM ports"):
+        ports.setdefault(row["app"], []).append(row)
+    domains: dict[str, list[str]] = {}
+    for row in db.rows("SELECT app, domain FROM domains ORDER BY added_at, rowid"):
+        domains.setdefault(row["app"], []).append(row["domain"])
+    return [
+        _app(row, ports.get(row["name"], []), domains.get(row["name"], []))
+        for row in db.rows("SELECT * FROM apps ORDER BY name")
+    ]
+
+
+def make_live(
+    db: Database,
+    name: str,
+    *,
+    release: int | None,
+    slot: int | None,
+    config: Mapping[str, str],
+) -> None:
+    """Decide: from now on this release runs, in this slot, with this config. On the disk at once.
+
+    Recovery brings the world into line with what stands here, so this is a deployment's point of
+    no return; called with what was live before, it takes that decision back.
+    """
+    with db.transaction(durable=True):
+        db.execute(
+            "UPDATE apps SET live_release = ?, live_slot = ?, wanted = 'running' WHERE name = ?",
+            release,
+            slot,
+            name,
+        )
+        write_config(db, name, config)
+
+
+def want(db: Database, name: str, wanted: Wanted) -> None:
+    """Record whether the app shall run."""
+    with db.transaction(durable=True):
+        db.execute("UPDATE apps SET wanted = ? WHERE name = ?", wanted, name)
+
+
+def save_settings(db: Database, name: str, settings: dict[str, str]) -> None:
+    """Store validated settings by dotted key."""
+    with db.transaction():
+        db.execute("UPDATE apps SET settings = ? WHERE name = ?", json.dumps(settings), name)
+
+
+def add_domain(db: Database, name: str, domain: str) -> bool:
+    """Give a domain to an app; False when it has it already, InvalidInput when another has it."""
+    with db.transaction():
+        owner = db.value("SELECT app FROM domains WHERE domain = ?", domain)
+        if owner == name:
+            return False
+        if owner is not None:
+            raise InvalidInput(
+                f"{domain} belongs to the app {owner}.",
+                hint=f"`gatling domains remove {owner} {domain}` frees it.",
+            )
+        db.execute("INSERT INTO domains VALUES (?, ?, ?)", domain, name, now())
+    return True
+
+
+def remove_domain(db: Database, name: str, domain: str) -> None:
+    """Take a domain from an app; raises NotFound, or InvalidInput for its last one."""
+    with db.transaction():
+        if db.value("SELECT app FROM domains WHERE domain = ?", domain) != name:
+            raise NotFound(f"{name} has no domain {domain}.")
+        if db.value("SELECT count(*) FROM domains WHERE app = ?", name) == 1:
+            raise InvalidInput(
+                f"{domain} is the last domain of {name}; without one it cannot be reached.",
+                hint=f"First add another: `gatling domains add {name} DOMAIN`.",
+            )
+        db.execute("DELETE FROM domains WHERE domain = ?", domain)
+
+
+def _unused_ports(db: Database, free: Callable[[int], bool]) -> Iterator[int]:
+    taken = {row["port"] for row in db.rows("SELECT port FROM ports")}
+    return (p for p in range(FIRST_PORT, LAST_PORT + 1) if p not in taken and free(p))
+
+
+def _app(row: sqlite3.Row, ports: list[sqlite3.Row], domains: list[str]) -> App:
+    return App(
+        name=row["name"],
+        created_at=row["created_at"],
+        wanted=row["wanted"],
+        live_release=row["live_release"],
+        live_slot=row["live_slot"],
+        settings=json.loads(row["settings"]),
+        domains=tuple(domains),
+        ports={p["slot"]: p["port"] for p in ports if p["use"] == "http"},
+        node_ports={p["slot"]: p["port"] for p in ports if p["use"] == "node"},
+    )

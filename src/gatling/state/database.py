@@ -1,0 +1,225 @@
+"""The one state file: opening it, its schema, its transactions.
+
+SQLite in WAL mode: a reader never waits for a writer, two writers wait for each other, and a
+process that is killed leaves the last committed transaction (sqlite.org/wal.html).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from gatling.errors import DiskFull, GatlingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+BUSY_SECONDS = 30.0
+
+_SCHEMA = (
+    """
+    CREATE TABLE home (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+    CREATE TABLE apps (
+        name TEXT PRIMARY KEY,
+        created_at TEXT NOT NULL,
+        wanted TEXT NOT NULL DEFAULT 'running' CHECK (wanted IN ('running', 'stopped')),
+        live_release INTEGER,
+        live_slot INTEGER CHECK (live_slot IN (1, 2)),
+        settings TEXT NOT NULL DEFAULT '{}'
+    ) STRICT;
+    CREATE TABLE ports (
+        port INTEGER PRIMARY KEY,
+        app TEXT NOT NULL REFERENCES apps ON DELETE CASCADE,
+        slot INTEGER NOT NULL CHECK (slot IN (1, 2)),
+        use TEXT NOT NULL CHECK (use IN ('http', 'node')),
+        UNIQUE (app, slot, use)
+    ) STRICT;
+    CREATE TABLE domains (
+        domain TEXT PRIMARY KEY,
+        app TEXT NOT NULL REFERENCES apps ON DELETE CASCADE,
+        added_at TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE config (
+        app TEXT NOT NULL REFERENCES apps ON DELETE CASCADE,
+        name TEXT NOT NULL,
+        value TEXT NOT NULL,
+        PRIMARY KEY (app, name)
+    ) STRICT;
+    CREATE TABLE releases (
+        app TEXT NOT NULL REFERENCES apps ON DELETE CASCADE,
+        number INTEGER NOT NULL,
+        origin TEXT NOT NULL CHECK (origin IN ('build', 'config')),
+        base INTEGER,
+        commit_id TEXT NOT NULL,
+        name TEXT NOT NULL,
+        version TEXT NOT NULL,
+        elixir TEXT NOT NULL,
+        otp TEXT NOT NULL,
+        config TEXT NOT NULL,
+        bytes INTEGER NOT NULL,
+        created_at TEXT NOT NULL,
+        removed_at TEXT,
+        PRIMARY KEY (app, number)
+    ) STRICT;
+    CREATE TABLE deployments (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        app TEXT NOT NULL REFERENCES apps ON DELETE CASCADE,
+        cause TEXT NOT NULL,
+        actor TEXT NOT NULL,
+        mark TEXT NOT NULL,
+        commit_id TEXT,
+        release INTEGER,
+        previous INTEGER,
+        slot INTEGER,
+        strategy TEXT,
+        reasons TEXT NOT NULL DEFAULT '[]',
+        outcome TEXT NOT NULL DEFAULT 'running'
+            CHECK (outcome IN ('running', 'succeeded', 'failed', 'cancelled', 'interrupted')),
+        error TEXT,
+        started_at TEXT NOT NULL,
+        seconds REAL,
+        probe TEXT,
+        suspended_ms REAL
+    ) STRICT;
+    CREATE INDEX deployments_by_app ON deployments (app, id);
+    CREATE TABLE steps (
+        deployment INTEGER NOT NULL REFERENCES deployments ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        started_at TEXT NOT NULL,
+        seconds REAL,
+        outcome TEXT NOT NULL DEFAULT 'running',
+        PRIMARY KEY (deployment, position)
+    ) STRICT;
+    CREATE TABLE audit (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        at TEXT NOT NULL,
+        actor TEXT NOT NULL,
+        app TEXT,
+        action TEXT NOT NULL,
+        detail TEXT NOT NULL
+    ) STRICT;
+    """,
+)
+"""One script per schema version; `PRAGMA user_version` tells how many have been run."""
+
+
+class Database:
+    """An open state file. Not to be shared between threads."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    @contextlib.contextmanager
+    def transaction(self, *, durable: bool = False) -> Iterator[None]:
+        """All or nothing. With `durable` it is on the disk when the block ends, power cut or not.
+
+        Others are safe against a kill at once, and against a power cut with the next durable one.
+        """
+        if durable:
+            self._run("PRAGMA synchronous = FULL")
+        try:
+            self._run("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._run("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.rollback()
+                raise
+        finally:
+            if durable:
+                self._run("PRAGMA synchronous = NORMAL")
+
+    def execute(self, sql: str, *values: object) -> int:
+        """Run one changing statement; how many rows it changed."""
+        return self._run(sql, *values).rowcount
+
+    def insert(self, sql: str, *values: object) -> int:
+        """Run one INSERT; the id of the new row."""
+        rowid = self._run(sql, *values).lastrowid
+        return rowid or 0
+
+    def rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
+        """All rows of a query."""
+        return self._run(sql, *values).fetchall()
+
+    def row(self, sql: str, *values: object) -> sqlite3.Row | None:
+        """The first row of a query."""
+        row: sqlite3.Row | None = self._run(sql, *values).fetchone()
+        return row
+
+    def value(self, sql: str, *values: object) -> Any:
+        """The first column of the first row, or None."""
+        row = self.row(sql, *values)
+        return None if row is None else row[0]
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+    def _run(self, sql: str, *values: object) -> sqlite3.Cursor:
+        try:
+            return self._connection.execute(sql, values)
+        except sqlite3.OperationalError as error:
+            raise _explained(error) from error
+
+
+def open_database(path: Path) -> Database:
+    """Open the state file, made with mode 0600 and brought to today's schema when need be.
+
+    Raises GatlingError when it cannot be opened or was written by a newer Gatling.
+    """
+    if not path.exists():
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    try:
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        if connection.execute("PRAGMA user_version").fetchone()[0] != len(_SCHEMA):
+            _migrate(connection)
+    except sqlite3.DatabaseError as error:
+        raise _explained(error) from error
+    return Database(connection)
+
+
+def now() -> str:
+    """The time as it is stored: UTC, ISO 8601, milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # asked again: another command may have migrated while this one waited
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(_SCHEMA):
+            raise GatlingError(
+                "The home was written by a newer Gatling.", hint="Install that version again."
+            )
+        for script in _SCHEMA[version:]:
+            for statement in script.split(";"):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {len(_SCHEMA)}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.rollback()
+        raise
+
+
+def _explained(error: sqlite3.DatabaseError) -> GatlingError:
+    text = str(error)
+    if "full" in text or "disk I/O" in text:
+        return DiskFull(f"The state could not be written: {text}.")
+    if "locked" in text:
+        return GatlingError(
+            f"Another command held the state for {BUSY_SECONDS:g} seconds.", hint="Try again."
+        )
+    return GatlingError(f"The state file cannot be used: {text}.")

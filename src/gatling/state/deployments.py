@@ -1,0 +1,205 @@
+"""Deployments: every attempt to make a release live, with its steps, its proof and its outcome."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from gatling.errors import NotFound
+from gatling.state.database import now
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+    from gatling.state.database import Database
+
+Outcome = Literal["running", "succeeded", "failed", "cancelled", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a deployment; `seconds` is None while it runs."""
+
+    name: str
+    started_at: str
+    seconds: float | None
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One attempt to make a release live."""
+
+    id: int
+    app: str
+    cause: str
+    actor: str
+    mark: str
+    """Carried in the environment of everything this deployment starts."""
+    commit: str | None
+    release: int | None
+    previous: int | None
+    slot: int | None
+    strategy: str | None
+    reasons: tuple[str, ...]
+    outcome: Outcome
+    error: str | None
+    started_at: str
+    seconds: float | None
+    probe: dict[str, Any] | None
+    suspended_ms: float | None
+    steps: tuple[Step, ...]
+
+
+def begin(
+    db: Database, app: str, *, cause: str, actor: str, mark: str, commit: str | None
+) -> Deployment:
+    """Record that a deployment begins."""
+    previous = db.value("SELECT live_release FROM apps WHERE name = ?", app)
+    with db.transaction():
+        ident = db.insert(
+            "INSERT INTO deployments (app, cause, actor, mark, commit_id, previous, started_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            app,
+            cause,
+            actor,
+            mark,
+            commit,
+            previous,
+            now(),
+        )
+    return get(db, ident)
+
+
+def set_target(
+    db: Database,
+    ident: int,
+    *,
+    release: int,
+    slot: int | None,
+    strategy: str,
+    reasons: Sequence[str],
+) -> None:
+    """Record what the deployment is going to do."""
+    with db.transaction():
+        db.execute(
+            "UPDATE deployments SET release = ?, slot = ?, strategy = ?, reasons = ? WHERE id = ?",
+            release,
+            slot,
+            strategy,
+            json.dumps(list(reasons)),
+            ident,
+        )
+
+
+def end(
+    db: Database,
+    ident: int,
+    outcome: Outcome,
+    *,
+    seconds: float | None = None,
+    error: str | None = None,
+    probe: dict[str, Any] | None = None,
+) -> None:
+    """Record how a deployment ended; steps still open end with it."""
+    with db.transaction(durable=True):
+        db.execute(
+            "UPDATE steps SET outcome = ? WHERE deployment = ? AND outcome = 'running'",
+            "failed" if outcome == "succeeded" else outcome,
+            ident,
+        )
+        db.execute(
+            "UPDATE deployments SET outcome = ?, seconds = ?, error = ?, probe = ? WHERE id = ?",
+            outcome,
+            seconds,
+            error,
+            json.dumps(probe) if probe else None,
+            ident,
+        )
+
+
+def begin_step(db: Database, ident: int, position: int, name: str) -> None:
+    """Record that a step begins."""
+    with db.transaction():
+        db.execute(
+            "INSERT INTO steps (deployment, position, name, started_at) VALUES (?, ?, ?, ?)",
+            ident,
+            position,
+            name,
+            now(),
+        )
+
+
+def end_step(db: Database, ident: int, position: int, outcome: str, seconds: float) -> None:
+    """Record how a step ended."""
+    with db.transaction():
+        db.execute(
+            "UPDATE steps SET outcome = ?, seconds = ? WHERE deployment = ? AND position = ?",
+            outcome,
+            seconds,
+            ident,
+            position,
+        )
+
+
+def get(db: Database, ident: int, app: str | None = None) -> Deployment:
+    """The deployment of that id (of that app); raises NotFound."""
+    row = db.row("SELECT * FROM deployments WHERE id = ?", ident)
+    if row is None or (app is not None and row["app"] != app):
+        raise NotFound(f"There is no deployment {ident}{f' of {app}' if app else ''}.")
+    return _deployment(db, row)
+
+
+def of_app(db: Database, app: str, limit: int = 1000) -> list[Deployment]:
+    """The app's deployments, the newest first."""
+    rows = db.rows("SELECT * FROM deployments WHERE app = ? ORDER BY id DESC LIMIT ?", app, limit)
+    return [_deployment(db, row) for row in rows]
+
+
+def running(db: Database, app: str | None = None) -> list[Deployment]:
+    """Deployments without an outcome: under way, or left behind by a process that was killed."""
+    if app is None:
+        rows = db.rows("SELECT * FROM deployments WHERE outcome = 'running' ORDER BY id")
+    else:
+        rows = db.rows(
+            "SELECT * FROM deployments WHERE outcome = 'running' AND app = ? ORDER BY id", app
+        )
+    return [_deployment(db, row) for row in rows]
+
+
+def live_before(db: Database, app: str, live: int) -> int | None:
+    """The release that was live before `live` was made so, as far as it succeeded."""
+    value: int | None = db.value(
+        "SELECT previous FROM deployments WHERE app = ? AND release = ? AND outcome = 'succeeded'"
+        " AND previous IS NOT NULL AND previous != ? ORDER BY id DESC LIMIT 1",
+        app,
+        live,
+        live,
+    )
+    return value
+
+
+def _deployment(db: Database, row: sqlite3.Row) -> Deployment:
+    steps = db.rows("SELECT * FROM steps WHERE deployment = ? ORDER BY position", row["id"])
+    return Deployment(
+        id=row["id"],
+        app=row["app"],
+        cause=row["cause"],
+        actor=row["actor"],
+        mark=row["mark"],
+        commit=row["commit_id"],
+        release=row["release"],
+        previous=row["previous"],
+        slot=row["slot"],
+        strategy=row["strategy"],
+        reasons=tuple(json.loads(row["reasons"])),
+        outcome=row["outcome"],
+        error=row["error"],
+        started_at=row["started_at"],
+        seconds=row["seconds"],
+        probe=json.loads(row["probe"]) if row["probe"] else None,
+        suspended_ms=row["suspended_ms"],
+        steps=tuple(Step(s["name"], s["started_at"], s["seconds"], s["outcome"]) for s in steps),
+    )

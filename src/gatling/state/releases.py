@@ -1,0 +1,124 @@
+"""Releases: what was built, from which commit, with which config; also those no longer kept."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from gatling.errors import NotFound
+from gatling.state.database import now
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from gatling.state.database import Database
+
+Origin = Literal["build", "config"]
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One release: an immutable tree, and the config that it runs with."""
+
+    app: str
+    number: int
+    origin: Origin
+    base: int | None
+    """The release whose tree a change of config took over."""
+    commit: str
+    name: str
+    """The OTP release's name: what stands in bin/."""
+    version: str
+    elixir: str
+    otp: str
+    config: dict[str, str]
+    bytes: int
+    created_at: str
+    removed_at: str | None
+
+    @property
+    def label(self) -> str:
+        """`v7`."""
+        return f"v{self.number}"
+
+
+def next_number(db: Database, app: str) -> int:
+    """The number that the next release of the app gets; numbers are never used twice."""
+    highest: int = db.value("SELECT coalesce(max(number), 0) FROM releases WHERE app = ?", app)
+    return highest + 1
+
+
+def add(db: Database, release: Release) -> None:
+    """Record a release whose tree is in the store."""
+    with db.transaction():
+        db.execute(
+            "INSERT INTO releases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            release.app,
+            release.number,
+            release.origin,
+            release.base,
+            release.commit,
+            release.name,
+            release.version,
+            release.elixir,
+            release.otp,
+            json.dumps(release.config),
+            release.bytes,
+            release.created_at,
+            release.removed_at,
+        )
+
+
+def get(db: Database, app: str, number: int) -> Release:
+    """The release of that number, kept or not; raises NotFound."""
+    row = db.row("SELECT * FROM releases WHERE app = ? AND number = ?", app, number)
+    if row is None:
+        raise NotFound(f"{app} has no release v{number}.", hint=f"See `gatling releases {app}`.")
+    return _release(row)
+
+
+def kept(db: Database, app: str, number: int) -> Release:
+    """As `get`, and NotFound too when its tree has been removed."""
+    release = get(db, app, number)
+    if release.removed_at is not None:
+        raise NotFound(
+            f"Release v{number} of {app} is no longer kept (removed {release.removed_at[:10]}).",
+            hint=f"`gatling deploy {app} {release.commit[:12]}` builds its commit again.",
+        )
+    return release
+
+
+def every(db: Database, app: str) -> list[Release]:
+    """All releases of an app, the newest first."""
+    rows = db.rows("SELECT * FROM releases WHERE app = ? ORDER BY number DESC", app)
+    return [_release(row) for row in rows]
+
+
+def mark_removed(db: Database, app: str, number: int) -> None:
+    """Record that the tree is no longer kept. Its config, which may hold secrets, goes as well."""
+    with db.transaction():
+        db.execute(
+            "UPDATE releases SET removed_at = ?, config = '{}' WHERE app = ? AND number = ?",
+            now(),
+            app,
+            number,
+        )
+
+
+def _release(row: sqlite3.Row) -> Release:
+    return Release(
+        app=row["app"],
+        number=row["number"],
+        origin=row["origin"],
+        base=row["base"],
+        commit=row["commit_id"],
+        name=row["name"],
+        version=row["version"],
+        elixir=row["elixir"],
+        otp=row["otp"],
+        config=json.loads(row["config"]),
+        bytes=row["bytes"],
+        created_at=row["created_at"],
+        removed_at=row["removed_at"],
+    )

@@ -1,0 +1,1 @@
+"""What keeps instances running."""

@@ -1,0 +1,368 @@
+"""The embedded home's supervisor: supervisord (supervisord.org), run by the user without root.
+
+Its configuration is constant for an app: two programs, `APP.1` and `APP.2`, which run whatever
+their slot's instance.json says (see launch.py), and are only ever started by Gatling. It also
+keeps the proxy running.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import http.client
+import json
+import os
+import shlex
+import signal
+import socket
+import sys
+import time
+import xmlrpc.client
+from typing import TYPE_CHECKING, Any
+
+from gatling import process
+from gatling.errors import CommandFailed, SupervisorFailed
+from gatling.home import write_atomically
+from gatling.supervisor import launch
+from gatling.supervisor.base import Instance, State, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from gatling.home import Home
+
+PROXY = "proxy"
+STARTUP_SECONDS = 15.0
+ORPHAN_SECONDS = 30.0
+
+_ENDED = ("STOPPED", "FATAL", "EXITED")
+
+_STATES = {
+    "STOPPED": State.STOPPED,
+    "STARTING": State.STARTING,
+    "RUNNING": State.RUNNING,
+    "BACKOFF": State.RESTARTING,
+    "STOPPING": State.RUNNING,
+    "EXITED": State.RESTARTING,
+    "FATAL": State.FAILED,
+    "UNKNOWN": State.FAILED,
+}
+
+
+class EmbeddedSupervisor:
+    """supervisord of one home. Implements `Supervisor`; see there for the calls."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._rpc = xmlrpc.client.ServerProxy(
+            "http://supervisor/RPC2", transport=_UnixTransport(home.supervisor_socket)
+        )
+
+    def running(self) -> bool:
+        """Whether supervisord answers."""
+        try:
+            self._rpc.supervisor.getState()
+        except (OSError, http.client.HTTPException, xmlrpc.client.Error):
+            return False
+        return True
+
+    def ensure_running(self) -> bool:
+        """Start supervisord when it does not run; True when this call started it.
+
+        Instances that outlived a supervisord which was killed are ended first: nothing would
+        restart them. Raises SupervisorFailed.
+        """
+        if self.running():
+            return False
+        with self._exclusively():
+            if self.running():
+                return False
+            self._end_orphans()
+            self._write_configuration()
+            log = self._home.supervisor / "supervisord.log"
+            try:
+                process.spawn_detached(
+                    [sys.executable, "-I", "-m", "supervisor.supervisord", "-c", str(self._conf)],
+                    env=_clean_environment(),
+                    cwd=self._home.root,
+                    log=log,
+                )
+            except CommandFailed as error:
+                raise SupervisorFailed("supervisord could not be started.", log=error.log) from None
+            deadline = time.monotonic() + STARTUP_SECONDS
+            while not self.running():
+                if time.monotonic() > deadline:
+                    lines = log.read_text(errors="replace").splitlines()[-10:]
+                    raise SupervisorFailed(
+                        "supervisord was started but does not answer.", log=lines
+                    )
+                time.sleep(0.02)
+        return True
+
+    def shut_down(self) -> None:
+        """End supervisord, whose programs have been stopped; returns when it is gone."""
+        if self.running():
+            pid = int(self._call("getPID"))
+            with contextlib.suppress(SupervisorFailed):
+                self._call("shutdown")
+            if not process.wait_gone(pid, STARTUP_SECONDS):
+                os.kill(pid, signal.SIGKILL)
+        with self._exclusively():
+            self._end_orphans()
+
+    def add(self, app: str) -> None:
+        """See Supervisor."""
+        for slot in (1, 2):
+            self._home.app(app).slot(slot).mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self._app_conf(app)
+        text = "".join(_program(f"{app}.{slot}", self._home.app(app).slot(slot)) for slot in (1, 2))
+        if not path.exists() or path.read_text() != text:
+            write_atomically(path, text)
+            if self.running():
+                self._update()
+
+    def remove(self, app: str) -> None:
+        """See Supervisor."""
+        self._app_conf(app).unlink(missing_ok=True)
+        if self.running():
+            self._update()
+
+    def start(self, instance: Instance) -> None:
+        """See Supervisor."""
+        directory = self._home.app(instance.app).slot(instance.slot)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomically(
+            directory / "instance.json",
+            json.dumps(
+                {
+                    "release": instance.release,
+                    "argv": instance.argv,
+                    "cwd": str(instance.cwd),
+                    "env": instance.env,
+                }
+            ),
+        )
+        self.start_program(f"{instance.app}.{instance.slot}")
+
+    def start_program(self, name: str) -> None:
+        """Start a program by its name in supervisord, in which it does not run now."""
+        deadline = time.monotonic() + STARTUP_SECONDS
+        # supervisord takes a start while it still waits for an exit, and forgets about it
+        while (info := self._info(name)) and info["statename"] == "STOPPING":
+            if time.monotonic() > deadline:
+                raise SupervisorFailed(f"{name} is still being stopped.")
+            time.sleep(0.02)
+        self._call("startProcess", name, False)
+
+    def stop(self, app: str, slot: int, timeout: float) -> None:
+        """See Supervisor."""
+        self.stop_program(f"{app}.{slot}", timeout)
+
+    def stop_program(self, name: str, timeout: float) -> None:
+        """End a program by its name; returns when its OS process is gone."""
+        if not self.running():
+            return
+        deadline = time.monotonic() + timeout
+        killed = False
+        while (info := self._info(name)) and info["statename"] not in _ENDED:
+            if info["statename"] != "STOPPING":
+                try:
+                    self._call("stopProcess", name, False)
+                except SupervisorFailed as error:
+                    if "NOT_RUNNING" not in error.what:
+                        raise
+            pid = info["pid"]
+            if pid and not process.wait_gone(pid, max(0.0, deadline - time.monotonic())):
+                if killed:
+                    raise SupervisorFailed(f"{name} (pid {pid}) cannot be ended.")
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                killed = True
+                deadline = time.monotonic() + 5
+            time.sleep(0.005)
+
+    def stop_all(self, slots: Sequence[tuple[str, int]]) -> None:
+        """Send SIGTERM to all these instances at once, without waiting."""
+        for app, slot in slots:
+            with contextlib.suppress(SupervisorFailed):
+                self._call("stopProcess", f"{app}.{slot}", False)
+
+    def stop_proxy(self) -> None:
+        """End the proxy."""
+        self.stop_program(PROXY, STARTUP_SECONDS)
+
+    def status(self, app: str, slot: int) -> Status:
+        """See Supervisor."""
+        return self.program_status(f"{app}.{slot}")
+
+    def program_status(self, name: str) -> Status:
+        """What a program does, by its name in supervisord."""
+        info = self._info(name)
+        return Status(State.STOPPED) if info is None else _status(info)
+
+    def statuses(self) -> dict[tuple[str, int], Status]:
+        """See Supervisor."""
+        try:
+            infos = self._call("getAllProcessInfo")
+        except SupervisorFailed:
+            return {}
+        found = {}
+        for info in infos:
+            app, _, slot = info["name"].rpartition(".")
+            if app:
+                found[app, int(slot)] = _status(info)
+        return found
+
+    @property
+    def _conf(self) -> Path:
+        return self._home.supervisor / "supervisord.conf"
+
+    def _app_conf(self, app: str) -> Path:
+        return self._home.supervisor / "apps" / f"{app}.conf"
+
+    def _write_configuration(self) -> None:
+        home = _escaped(self._home.root)
+        user = "user=root\n" if os.geteuid() == 0 else ""
+        write_atomically(
+            self._conf,
+            "; Written by Gatling at each start.\n"
+            "[supervisord]\n"
+            f"logfile={home}/supervisor/supervisord.log\n"
+            "logfile_maxbytes=1MB\nlogfile_backups=2\n"
+            f"pidfile={home}/run/supervisord.pid\n"
+            f"childlogdir={home}/supervisor\n"
+            "umask=077\n"
+            f"{user}"
+            "[unix_http_server]\n"
+            f"file={home}/run/supervisor.sock\nchmod=0600\n"
+            "[rpcinterface:supervisor]\n"
+            "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n"
+            "[rpcinterface:gatling]\n"
+            "supervisor.rpcinterface_factory=gatling.supervisor.logsink:make\n"
+            f"apps={home}/apps\n"
+            f"[program:{PROXY}]\n{_options(self._home.nginx)}"
+            f"stdout_logfile={home}/nginx/nginx.out.log\n"
+            "stdout_logfile_maxbytes=1MB\nstdout_logfile_backups=1\n"
+            "[include]\n"
+            "files=apps/*.conf\n",
+        )
+
+    def _update(self) -> None:
+        """Make supervisord take over added, changed and removed programs."""
+        added, changed, removed = self._call("reloadConfig")[0]
+        for name in (*changed, *removed):
+            self._call("removeProcessGroup", name)
+        for name in (*added, *changed):
+            self._call("addProcessGroup", name)
+
+    def _info(self, name: str) -> dict[str, Any] | None:
+        try:
+            info: dict[str, Any] = self._call("getProcessInfo", name)
+        except SupervisorFailed as error:
+            if "BAD_NAME" in error.what:
+                return None
+            raise
+        return info
+
+    def _call(self, method: str, *arguments: object) -> Any:
+        try:
+            return getattr(self._rpc.supervisor, method)(*arguments)
+        except xmlrpc.client.Fault as fault:
+            raise SupervisorFailed(f"supervisord refuses {method}: {fault.faultString}.") from None
+        except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
+            raise SupervisorFailed(
+                f"supervisord does not answer: {error}.", hint="`gatling up` starts it."
+            ) from None
+
+    def _end_orphans(self) -> None:
+        """End what a killed supervisord left: the processes that launch.py recorded."""
+        orphans = []
+        for file in (*self._home.root.glob("apps/*/slots/*/pid"), self._home.nginx / "pid"):
+            with contextlib.suppress(OSError, ValueError):
+                pid, started = map(int, file.read_text().split())
+                if process.alive(pid, started):
+                    orphans.append((pid, started))
+            file.unlink(missing_ok=True)
+        for pid, _ in orphans:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + ORPHAN_SECONDS
+        for pid, started in orphans:
+            process.wait_gone(pid, max(0.0, deadline - time.monotonic()))
+            if process.alive(pid, started):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                process.wait_gone(pid, 5)
+
+    @contextlib.contextmanager
+    def _exclusively(self) -> Iterator[None]:
+        """One command at a time starts or ends supervisord; the lock dies with its process."""
+        with (self._home.run / "supervisor.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("supervisor", timeout=30)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+class _UnixTransport(xmlrpc.client.Transport):
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        # A connection for each call: supervisord may have been restarted in between.
+        del host
+        return _UnixConnection(self._path)
+
+
+def _program(name: str, directory: Path) -> str:
+    return (
+        f"[program:{name}]\n{_options(directory)}stdout_logfile=NONE\nstdout_events_enabled=true\n"
+    )
+
+
+def _options(directory: Path) -> str:
+    command = " ".join(
+        shlex.quote(word).replace("%", "%%")
+        for word in (sys.executable, "-I", "-S", str(launch.__file__), str(directory))
+    )
+    return (
+        f"command={command}\n"
+        f"directory={_escaped(directory)}\n"
+        "autostart=false\n"
+        "autorestart=true\n"
+        # exits within 5 s count as a failed start: pauses of 1, 2, 3 … s, given up after the tenth
+        "startsecs=5\nstartretries=10\n"
+        # Gatling itself sends SIGKILL, after the time that the app's settings give
+        "stopsignal=TERM\nstopwaitsecs=86400\nkillasgroup=true\n"
+        "redirect_stderr=true\n"
+    )
+
+
+def _escaped(path: Path) -> str:
+    """A path as a value in supervisord.conf, where % begins an expansion."""
+    return str(path).replace("%", "%%")
+
+
+def _status(info: dict[str, Any]) -> Status:
+    state = _STATES[info["statename"]]
+    pid = info["pid"] or None
+    uptime = max(0.0, float(info["now"] - info["start"])) if pid else 0.0
+    return Status(state, pid, uptime)
+
+
+def _clean_environment() -> dict[str, str]:
+    """What supervisord and the proxy need, and nothing of the command that starts them."""
+    kept = {name: os.environ[name] for name in ("HOME", "USER", "TZ") if name in os.environ}
+    path = os.environ.get("PATH", os.defpath)
+    return kept | {"PATH": path, "LANG": "C.UTF-8"}

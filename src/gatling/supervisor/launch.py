@@ -1,0 +1,34 @@
+"""Becomes the program of a slot: `python -I -S launch.py DIRECTORY`.
+
+The supervisor's configuration names this command once and for all; what to run, with which
+environment, stands in the directory's instance.json (mode 0600). So secrets are in no command
+line and no supervisor configuration, and a crashed instance is restarted as the release that is
+recorded there now. Only the standard library, since it runs without site-packages.
+"""
+
+import json
+import os
+import shutil
+import sys
+
+
+def main(directory: str) -> None:
+    """Replace this process by the program described in `directory`."""
+    with open(os.path.join(directory, "instance.json"), encoding="utf-8") as file:  # noqa: PTH118, PTH123
+        instance = json.load(file)
+    temporary = os.path.join(directory, "tmp")  # noqa: PTH118
+    shutil.rmtree(temporary, ignore_errors=True)
+    os.makedirs(temporary, mode=0o700)  # noqa: PTH103
+    with open("/proc/self/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+        started = file.read().rpartition(")")[2].split()[19]
+    pid_file = os.path.join(directory, "pid")  # noqa: PTH118
+    with open(pid_file + ".new", "w", encoding="utf-8") as file:  # noqa: PTH123
+        file.write(f"{os.getpid()} {started}\n")
+    os.replace(pid_file + ".new", pid_file)  # noqa: PTH105
+    os.chdir(instance["cwd"])
+    argv = instance["argv"]
+    os.execve(argv[0], argv, instance["env"])  # noqa: S606 (an argv list is the point)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

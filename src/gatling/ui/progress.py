@@ -1,0 +1,90 @@
+"""What the pusher sees while a deployment goes on, and its log.
+
+Plain lines, since they travel through git's side band; colour only on a terminal. A pusher who is
+gone must not stop a deployment, so a broken pipe silences the output and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import IO, TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gatling.errors import GatlingError
+
+
+class Progress:
+    """Writes to the pusher and, once opened, to the deployment's log."""
+
+    def __init__(self, stream: IO[str] | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._colour = self._stream.isatty() and "NO_COLOR" not in os.environ
+        self._gone = False
+        self._log: IO[str] | None = None
+
+    def open_log(self, path: Path) -> None:
+        """From now on write to this file as well (mode 0600: a build may print what it likes)."""
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._log = os.fdopen(fd, "w", encoding="utf-8", errors="replace", buffering=1)
+
+    def close(self) -> None:
+        """Close the log."""
+        if self._log is not None:
+            with contextlib.suppress(OSError):
+                self._log.close()
+            self._log = None
+
+    def begin(self, step: str) -> None:
+        """A step begins."""
+        self._say(f"-----> {step}", bold=True)
+
+    def end(self, step: str, seconds: float) -> None:
+        """A step has ended well; said only of those that took a while."""
+        if seconds >= 1:
+            self._say(f"       {step} took {seconds:.1f} s", dim=True)
+
+    def line(self, text: str) -> None:
+        """A line of output of the step that is under way."""
+        self._say(f"       {text}")
+
+    def note(self, text: str) -> None:
+        """Something worth knowing."""
+        self._say(f"       {text}", dim=True)
+
+    def say(self, text: str) -> None:
+        """A line on its own."""
+        self._say(text)
+
+    def done(self, text: str) -> None:
+        """The line that matters at the end."""
+        self._say(text, bold=True, fg="green")
+
+    def fail(self, error: GatlingError, *, show_log: bool = True) -> None:
+        """What happened, why, and what to do."""
+        if show_log:
+            for text in error.log[-15:]:
+                self._say(f"     | {text}", dim=True)
+        self._say(f" !     {error.what}", bold=True, fg="red")
+        if error.hint:
+            self._say(f" !     {error.hint}", fg="red")
+
+    def _say(self, text: str, *, bold: bool = False, dim: bool = False, fg: str = "") -> None:
+        if self._log is not None:
+            with contextlib.suppress(OSError):  # a full disk must not hide what failed
+                self._log.write(text + "\n")
+        if self._gone:
+            return
+        try:
+            if self._colour:
+                text = click.style(text, bold=bold or None, dim=dim or None, fg=fg or None)
+            self._stream.write(text + "\n")
+            self._stream.flush()
+        except OSError:
+            self._gone = True
