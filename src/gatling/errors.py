@@ -43,15 +43,18 @@ class GatlingError(Exception):
     """Base of everything that is shown to a user as it is.
 
     `what` says what happened and why, `hint` what to do; `log` holds the last lines of the log
-    that belongs to it.
+    that belongs to it, `log_shown` whether the user has just seen them.
     """
 
     code = "error"
     exit_status = Exit.FAILURE
     hint = ""
 
-    def __init__(self, what: str, *, hint: str = "", log: Sequence[str] = ()) -> None:
+    def __init__(
+        self, what: str, *, hint: str = "", log: Sequence[str] = (), log_shown: bool = False
+    ) -> None:
         super().__init__(what)
+        self.log_shown = log_shown
         self.what = what
         self.hint = hint or type(self).hint
         self.log = tuple(log)

@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import time
+from collections import deque
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Protocol
@@ -81,13 +82,15 @@ def build(
         return _inspect(paths.staging, facts)
     except CommandFailed as error:
         shutil.rmtree(paths.staging, ignore_errors=True)
-        step = steps.current or "The build"
+        step = steps.current or "the build"
         if _disk_is_full(paths.source):
             # mix' caches may be cut off in the middle of a file
             shutil.rmtree(paths.source / "_build", ignore_errors=True)
-            raise DiskFull(f"{step} failed: no space is left on the disk.", log=error.log) from None
-        why = error.what.partition(" ")[2]
-        raise BuildFailed(f"{step} {why}", hint=_hint(error.log), log=error.log) from None
+            what = f"{step} failed: no space is left on the disk."
+            raise DiskFull(what, log=steps.tail, log_shown=True) from None
+        what = f"{step} failed: {error.what}"
+        hint = _hint(steps.tail)
+        raise BuildFailed(what, hint=hint, log=steps.tail, log_shown=True) from None
     finally:
         process.end_marked(mark)
 
@@ -140,9 +143,16 @@ class _Steps:
         self._marker, self._facts, self._watcher = marker, facts, watcher
         self._started = time.monotonic()
         self.current = ""
+        self._tail: deque[str] = deque(maxlen=process.TAIL_LINES)
+
+    @property
+    def tail(self) -> tuple[str, ...]:
+        """The last lines of output."""
+        return tuple(self._tail)
 
     def line(self, text: str) -> None:
         if not text.startswith(self._marker):
+            self._tail.append(text)
             self._watcher.line(text)
             return
         match text.split(" ", 3)[1:]:

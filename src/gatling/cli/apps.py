@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gatling import ports
 from gatling.cli.common import app_argument, as_json, confirm, opened, progress
 from gatling.ui.output import ago, duration, print_json, table
 
@@ -153,4 +154,7 @@ def _state(app: App, status: Status | None, *, home_up: bool) -> str:
         return "stopped"
     if not home_up or status is None:
         return "down"
+    # what the supervisor still watches after its start has passed its health check when it serves
+    if status.state == "starting" and ports.answers(app.ports[app.live_slot or 1]):
+        return "running"
     return str(status.state)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatling.cli.common import app_argument, as_json, opened
-from gatling.ui.output import ago, duration, print_json, table
+from gatling.ui.output import ago, duration, print_json, size, table
 
 if TYPE_CHECKING:
     from gatling.state.deployments import Deployment
@@ -59,7 +59,7 @@ def releases_command(app: str, as_json: bool) -> None:
                 r.version,
                 r.commit[:9],
                 ago(r.created_at),
-                f"{r.bytes / 1e6:.1f} MB",
+                size(r.bytes),
                 "live" if r.number == live
                 else "no longer kept" if r.removed_at
                 else f"config of v{r.base}" if r.origin == "config" else "",

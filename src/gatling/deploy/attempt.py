@@ -110,10 +110,11 @@ def _failed(engine: Engine, this: Attempt, error: BaseException) -> None:
 
     What is not recorded as ended is found and ended by the next command.
     """
-    this.progress.note("cleaning up")
+    what = error.what if isinstance(error, GatlingError) else f"{type(error).__name__}: {error}"
+    for line in (*(error.log if isinstance(error, GatlingError) else ()), f" !     {what}"):
+        this.progress.record(line)
     try:
         recovery.reconcile(engine, this.app.name, own=this.deployment.id)
-        what = error.what if isinstance(error, GatlingError) else f"{type(error).__name__}: {error}"
         deployments.end(
             engine.db,
             this.deployment.id,
@@ -123,8 +124,8 @@ def _failed(engine: Engine, this: Attempt, error: BaseException) -> None:
             probe=this.proof.json() if this.proof else None,
         )
     except (GatlingError, OSError, sqlite3.Error) as second:
-        what = second.what if isinstance(second, GatlingError) else str(second)
-        this.progress.note(f"cleaning up was not complete: {what}; `gatling up` goes on with it")
+        why = second.what if isinstance(second, GatlingError) else str(second)
+        this.progress.note(f"cleaning up was not complete: {why} The next command goes on with it.")
 
 
 def _say_for_whom(engine: Engine, name: str, progress: Progress) -> None:

@@ -42,6 +42,8 @@ def environment(paths: AppPaths, app: App, release: Release, slot: int) -> dict[
         "MIX_ENV": "prod",
         "PHX_SERVER": "true",
         "PHX_HOST": app.domain,
+        # not into the release's tree, which other releases share files with
+        "ERL_CRASH_DUMP": str(paths.slot(slot) / "erl_crash.dump"),
     }
     fixed = {
         "PORT": str(app.ports[slot]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 Wanted = Literal["running", "stopped"]
 SLOTS = (1, 2)
 
-FIRST_PORT, LAST_PORT = 20000, 29999
+DEFAULT_PORTS = "20000-29999"
 """Below Linux' ephemeral ports (32768 …), above what people choose by hand."""
 
 
@@ -53,18 +54,20 @@ class App:
 def create(db: Database, name: str, free: Callable[[int], bool]) -> App:
     """Record a new app with four ports that no other app has and that are `free` on this machine.
 
-    Raises InvalidInput when the name is taken or no port is left.
+    `$GATLING_PORTS` (`FIRST-LAST`) keeps several homes on one machine apart. Raises InvalidInput
+    when the name is taken or no port is left.
     """
+    first, last = _port_range(os.environ.get("GATLING_PORTS") or DEFAULT_PORTS)
     with db.transaction(durable=True):
         if db.row("SELECT 1 FROM apps WHERE name = ?", name):
             raise InvalidInput(f"There is already an app {name}.", hint="See `gatling apps`.")
         db.execute("INSERT INTO apps (name, created_at) VALUES (?, ?)", name, now())
-        ports = _unused_ports(db, free)
+        ports = _unused_ports(db, free, range(first, last + 1))
         for use in ("http", "node"):
             for slot in SLOTS:
                 port = next(ports, None)
                 if port is None:
-                    raise InvalidInput(f"No port is left between {FIRST_PORT} and {LAST_PORT}.")
+                    raise InvalidInput(f"No port is left between {first} and {last}.")
                 db.execute("INSERT INTO ports VALUES (?, ?, ?, ?)", port, name, slot, use)
         domain = f"{name}.localhost"
         if not db.row("SELECT 1 FROM domains WHERE domain = ?", domain):
@@ -168,9 +171,18 @@ def remove_domain(db: Database, name: str, domain: str) -> None:
         db.execute("DELETE FROM domains WHERE domain = ?", domain)
 
 
-def _unused_ports(db: Database, free: Callable[[int], bool]) -> Iterator[int]:
+def _port_range(text: str) -> tuple[int, int]:
+    first, _, last = text.partition("-")
+    if not (first.isdecimal() and last.isdecimal() and 1024 <= int(first) <= int(last) <= 65535):
+        raise InvalidInput(
+            f"GATLING_PORTS is not FIRST-LAST: {text!r}", hint="Such as 20000-29999."
+        )
+    return int(first), int(last)
+
+
+def _unused_ports(db: Database, free: Callable[[int], bool], among: range) -> Iterator[int]:
     taken = {row["port"] for row in db.rows("SELECT port FROM ports")}
-    return (p for p in range(FIRST_PORT, LAST_PORT + 1) if p not in taken and free(p))
+    return (p for p in among if p not in taken and free(p))
 
 
 def _app(row: sqlite3.Row, ports: list[sqlite3.Row], domains: list[str]) -> App:

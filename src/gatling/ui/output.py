@@ -42,5 +42,10 @@ def duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
 
 
+def size(count: int) -> str:
+    """`12.4 MB`, `90 kB`: bytes for people, in powers of ten."""
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
+
+
 def _cell(value: object) -> str:
     return "–" if value is None or value == "" else str(value)

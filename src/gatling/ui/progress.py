@@ -66,19 +66,23 @@ class Progress:
         """The line that matters at the end."""
         self._say(text, bold=True, fg="green")
 
-    def fail(self, error: GatlingError, *, show_log: bool = True) -> None:
+    def fail(self, error: GatlingError) -> None:
         """What happened, why, and what to do."""
-        if show_log:
+        if not error.log_shown:
             for text in error.log[-15:]:
                 self._say(f"     | {text}", dim=True)
         self._say(f" !     {error.what}", bold=True, fg="red")
         if error.hint:
             self._say(f" !     {error.hint}", fg="red")
 
-    def _say(self, text: str, *, bold: bool = False, dim: bool = False, fg: str = "") -> None:
+    def record(self, text: str) -> None:
+        """For the log alone."""
         if self._log is not None:
             with contextlib.suppress(OSError):  # a full disk must not hide what failed
                 self._log.write(text + "\n")
+
+    def _say(self, text: str, *, bold: bool = False, dim: bool = False, fg: str = "") -> None:
+        self.record(text)
         if self._gone:
             return
         try:

@@ -1,0 +1,81 @@
+# Sourced by the commands of this directory: makes sure that what they need is there.
+#
+#   setup runtime   to run Gatling         setup dev   to test it, too
+#
+# Debian packages as root or by sudo (otherwise one line says what to install), and a virtual
+# environment in .venv. The second time it only compares two time stamps.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+venv=$root/.venv
+
+say() { printf '%s\n' "gatling: $*" >&2; }
+
+find_python() {
+  local candidate
+  for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
+    if command -v "$candidate" >/dev/null &&
+      "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      command -v "$candidate"
+      return
+    fi
+  done
+  return 1
+}
+
+missing_packages() {
+  local program
+  PATH=$PATH:/usr/sbin:/sbin
+  for program in git curl elixir; do
+    command -v "$program" >/dev/null || printf '%s ' "$program"
+  done
+  command -v nginx >/dev/null || printf '%s ' nginx-light
+  # Debian splits Erlang: releases of ordinary projects need these, and `elixir` alone may lack them
+  if command -v dpkg-query >/dev/null && [ "$(command -v erl)" = /usr/bin/erl ]; then
+    for program in erlang-dev erlang-crypto erlang-inets erlang-ssl erlang-tools erlang-parsetools; do
+      dpkg-query -W -f '${Status}' "$program" 2>/dev/null | grep -q '^install ok' || printf '%s ' "$program"
+    done
+  elif ! command -v elixir >/dev/null; then
+    printf '%s ' erlang-dev erlang-inets erlang-ssl erlang-tools erlang-parsetools
+  fi
+  find_python >/dev/null || printf '%s ' python3 python3-venv
+}
+
+install_packages() {
+  local packages sudo=()
+  packages=$(missing_packages)
+  [ -z "$packages" ] && return
+  if [ "$(id -u)" != 0 ]; then
+    if command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }; then
+      sudo=(sudo)
+    else
+      say "please install as root, then run this again: apt-get install $packages"
+      exit 8
+    fi
+  fi
+  command -v apt-get >/dev/null || { say "please install, then run this again: $packages"; exit 8; }
+  say "installing Debian packages: $packages"
+  # shellcheck disable=SC2086 # one word for each package
+  { "${sudo[@]}" apt-get update -qq &&
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
+      apt-get install -y -qq --no-install-recommends $packages; } >&2 || exit 8
+}
+
+install_venv() { # runtime|dev
+  local extra=""
+  [ "$1" = dev ] && extra="[dev]"
+  say "preparing Python packages ($1) in .venv"
+  [ -x "$venv/bin/python" ] || "$(find_python)" -m venv "$venv" || exit 8
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+    --constraint "$root/constraints.txt" --editable "$root$extra" >&2 || exit 8
+}
+
+setup() { # runtime|dev
+  local stamp=$venv/.ready-$1
+  if [ "$stamp" -nt "$root/pyproject.toml" ] && [ "$stamp" -nt "$root/constraints.txt" ] &&
+    [ "$stamp" -nt "$root/bin/setup.sh" ] && [ -x "$venv/bin/python" ]; then
+    return
+  fi
+  install_packages
+  install_venv "$1"
+  touch "$stamp" "$venv/.ready-runtime"
+}

@@ -1,0 +1,284 @@
+"""A whole Gatling home for a test: real git, mix, BEAM, nginx and supervisord."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).parents[1]
+COUNTER = ROOT / "examples" / "counter"
+HOMES = itertools.count()
+
+
+def until(condition: Callable[[], object], what: str, seconds: float = 30) -> Any:
+    """Wait for a condition; its value. A test that waits in vain fails with `what`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"{what} did not come about within {seconds} s"
+        time.sleep(0.02)
+
+
+@dataclass
+class Answer:
+    """An HTTP answer, read to its end."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    text: str
+
+
+class Project:
+    """A git repository with an app, and a remote `gatling`."""
+
+    def __init__(self, world: World, app: str, directory: Path) -> None:
+        self.world, self.app, self.directory = world, app, directory
+
+    def git(self, *arguments: str, check: bool = True) -> str:
+        done = subprocess.run(
+            ["git", *arguments], cwd=self.directory, env=self.world.env, check=False,
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert not check or done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def write(self, path: str, text: str) -> None:
+        file = self.directory / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    def replace(self, path: str, old: str, new: str) -> None:
+        text = (self.directory / path).read_text()
+        assert old in text
+        self.write(path, text.replace(old, new))
+
+    def commit(self, message: str = "change") -> str:
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", "--message", message)
+        return self.git("rev-parse", "HEAD")
+
+    def title(self, title: str) -> str:
+        """A one-line change that shows on the app's page; its commit."""
+        page = self.directory / "lib/counter/page.ex"
+        lines = [
+            f'  def title, do: "{title}"' if line.startswith("  def title") else line
+            for line in page.read_text().splitlines()
+        ]
+        page.write_text("\n".join(lines) + "\n")
+        return self.commit(title)
+
+    def start_push(self, *refs: str, options: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+        """`git push` in a process group of its own, as in a terminal."""
+        return subprocess.Popen(
+            ["git", "push", *options, "gatling", *(refs or ("main",))],
+            cwd=self.directory, env=self.world.env, text=True, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def push(self, *refs: str, ok: bool = True, options: tuple[str, ...] = ()) -> str:
+        """`git push`; what was printed, as a person reads it."""
+        push = self.start_push(*refs, options=options)
+        output, _ = push.communicate(timeout=240)
+        text = "\n".join(line.removeprefix("remote: ").rstrip() for line in output.splitlines())
+        assert (push.returncode == 0) == ok, text
+        return text
+
+
+class World:
+    """A home of its own, and what a person does with it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.home = root / "home"
+        number = next(HOMES) + 37 * _worker()
+        first = 10000 + (os.getpid() * 7 + number * 50) % 20000
+        self.port = _free_port()
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "GATLING_"))}
+        identity = {"GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@example.com",
+                    "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@example.com",
+                    "GIT_CONFIG_GLOBAL": "/dev/null"}  # fmt: skip
+        self.env = kept | identity | {
+            "PATH": path,
+            "GATLING_HOME": str(self.home),
+            "GATLING_LISTEN": f"127.0.0.1:{self.port}",
+            "GATLING_PORTS": f"{first}-{first + 49}",
+        }  # fmt: skip
+
+    def run(self, *arguments: str, ok: bool = True, stdin: str | None = None) -> str:
+        """`gatling …`; what it printed."""
+        done = self.try_run(*arguments, stdin=stdin)
+        assert (done.returncode == 0) == ok, done.stdout
+        assert "Traceback" not in done.stdout
+        return done.stdout
+
+    def try_run(
+        self, *arguments: str, stdin: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-I", "-m", "gatling", *arguments], env=self.env, check=False,
+            input=stdin, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=240,
+        )  # fmt: skip
+
+    def json(self, *arguments: str) -> Any:
+        done = subprocess.run(
+            [sys.executable, "-I", "-m", "gatling", *arguments, "--json"],
+            env=self.env, check=True, text=True, stdout=subprocess.PIPE, timeout=60,
+        )  # fmt: skip
+        return json.loads(done.stdout)
+
+    def load(self, app: str = "shop") -> Project:
+        """An app made from the example, ready to be pushed."""
+        self.run("load", app)
+        return self.project(app)
+
+    def project(self, app: str = "shop") -> Project:
+        """Another clone's worth of the example, with the app as its remote."""
+        directory = Path(tempfile.mkdtemp(prefix=f"{app}-", dir=self.root))
+        ignore = shutil.ignore_patterns("_build", "deps", "test")
+        shutil.copytree(COUNTER, directory, dirs_exist_ok=True, ignore=ignore)
+        project = Project(self, app, directory)
+        project.git("init", "--quiet", "--initial-branch", "main")
+        project.git("remote", "add", "gatling", str(self.home / "apps" / f"{app}.git"))
+        project.commit("first")
+        return project
+
+    def get(self, path: str = "/", *, host: str = "shop.localhost", method: str = "GET") -> Answer:
+        """Ask through the proxy."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request(method, path, headers={"Host": host})
+            response = connection.getresponse()
+            return Answer(response.status, response.headers, response.read().decode())
+        finally:
+            connection.close()
+
+    def status(self, app: str = "shop") -> Any:
+        return self.json("status", app)
+
+    def last(self, app: str = "shop") -> Any:
+        """The newest deployment."""
+        return self.json("deployments", app)[0]
+
+    def at_step(self, step: str, app: str = "shop") -> None:
+        """Wait until the newest deployment is at this step."""
+
+        def there() -> bool:
+            last = self.last(app)
+            steps = last["steps"]
+            assert last["outcome"] == "running" or not steps or steps[-1]["name"] == step, last
+            return bool(steps) and steps[-1]["name"] == step
+
+        until(there, f"step {step}")
+
+    def processes(self) -> list[str]:
+        """Command lines of all processes of this home, supervisord and nginx included."""
+        return [line for line in _command_lines() if str(self.home) in line]
+
+    def close(self) -> None:
+        """Stop everything; nothing of the home may go on."""
+        if self.home.exists():
+            done = self.try_run("down")
+            assert done.returncode == 0, done.stdout
+        left = self.processes()
+        shutil.rmtree(self.root, ignore_errors=True)
+        assert not left, left
+
+
+class Client:
+    """Asks again and again in a thread, as a browser with one kept connection does."""
+
+    def __init__(self, world: World, host: str = "shop.localhost") -> None:
+        self.world, self.host = world, host
+        self.failures: list[str] = []
+        self.texts: list[str] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Client:
+        self._thread.start()
+        until(lambda: self.texts or self.failures, "the first answer")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.005):
+            try:
+                answer = self.world.get("/", host=self.host)
+            except (OSError, http.client.HTTPException) as error:
+                self.failures.append(repr(error))
+                continue
+            if answer.status == 200:
+                self.texts.append(answer.text)
+            else:
+                self.failures.append(str(answer.status))
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    made = World(Path(tempfile.mkdtemp(prefix="gt-", dir="/tmp")))
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[Project]:
+    """A deployed app that the tests of one module share."""
+    made = World(Path(tempfile.mkdtemp(prefix="gt-", dir="/tmp")))
+    try:
+        project = made.load()
+        project.push()
+        yield project
+    finally:
+        made.close()
+
+
+def interrupt(push: subprocess.Popen[str]) -> None:
+    """Ctrl-C: SIGINT to the whole foreground process group."""
+    os.killpg(push.pid, signal.SIGINT)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _worker() -> int:
+    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+
+def _command_lines() -> Iterator[str]:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and int(entry.name) != os.getpid():
+            try:
+                raw = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            yield f"{entry.name} {raw.replace(bytes(1), b' ').decode(errors='replace')}"

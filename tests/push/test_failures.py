@@ -1,0 +1,285 @@
+"""What fails, fails the push with the reason; what was live serves on, untouched."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import Client, interrupt, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.conftest import Project, World
+
+SLOW = "defmodule Slow do\n  Process.sleep(60_000)\nend\n"
+
+
+@pytest.fixture
+def live(world: World) -> Project:
+    project = world.load()
+    project.push()
+    return project
+
+
+@contextlib.contextmanager
+def untouched(project: Project, outcome: str = "failed") -> Iterator[None]:
+    """The live instance goes on, without a failed request, and nothing else is left."""
+    world = project.world
+    before = world.status()
+    with Client(world) as client:
+        yield
+    after = world.status()
+    same = ("release", "slot", "pid", "state")
+    assert [after[key] for key in same] == [before[key] for key in same]
+    assert client.failures == []
+    deployment = world.last()
+    assert deployment["outcome"] == outcome
+    assert deployment["error"]
+    assert deployment["steps"][-1]["outcome"] == outcome
+    beams = [line for line in world.processes() if "beam" in line]
+    assert len(beams) == 1, beams
+    trees = {p.name for p in (world.home / "apps" / project.app / "releases").iterdir()}
+    assert trees == {r["release"] for r in world.json("releases", project.app)}
+    assert not (world.home / "apps" / project.app / "build/release").exists()
+
+
+def test_does_not_compile(live: Project) -> None:
+    live.write("lib/bad.ex", "defmodule Bad do\n  def f(, do: 1\nend\n")
+    live.commit()
+    with untouched(live):
+        output = live.push(ok=False)
+    assert "lib/bad.ex:2" in output
+    assert "mix_compile failed" in output
+    (live.directory / "lib/bad.ex").unlink()
+    live.title("mended")
+    live.push()
+    assert "mended" in live.world.get().text
+
+
+def test_no_mix_exs(live: Project) -> None:
+    live.git("rm", "--quiet", "mix.exs")
+    live.commit()
+    with untouched(live):
+        output = live.push(ok=False)
+    assert "no mix.exs" in output
+
+
+def test_first_push_that_fails_leaves_an_empty_app(world: World) -> None:
+    project = world.load()
+    project.write("mix.exs", "raise ~s(mix.exs itself fails)")
+    project.commit()
+    assert "mix.exs itself fails" in project.push(ok=False)
+    assert world.status()["state"] == "empty"
+    assert world.get().status == 503
+
+
+def test_release_tool_fails(live: Project) -> None:
+    live.replace(
+        "mix.exs",
+        "version:",
+        "releases: [counter: [steps: [:assemble, fn _ -> raise ~s(no tool today) end]]], version:",
+    )
+    live.commit()
+    with untouched(live):
+        output = live.push(ok=False)
+    assert "no tool today" in output
+    assert "mix_release failed" in output
+
+
+def test_exits_at_boot(live: Project) -> None:
+    live.replace(
+        "lib/counter/application.ex", "children = [", 'raise "not today"\n    children = ['
+    )
+    live.commit()
+    with untouched(live):
+        output = live.push(ok=False)
+    assert "exited at boot" in output
+    assert "not today" in output  # what the instance itself printed
+
+
+def test_missing_variable_at_boot_names_it(live: Project) -> None:
+    live.write(
+        "config/runtime.exs",
+        'import Config\nconfig :counter, port: 0, url: System.fetch_env!("SHOP_URL")\n',
+    )
+    live.commit()
+    with untouched(live):
+        output = live.push(ok=False)
+    assert "SHOP_URL" in output
+    assert "gatling config set" in output
+
+
+def test_never_healthy(live: Project) -> None:
+    live.world.run("settings", "set", "shop", "health.timeout=2")
+    live.write("config/runtime.exs", "import Config\nconfig :counter, port: 0\n")
+    live.commit()
+    with untouched(live):
+        output = live.push(ok=False)
+    assert "did not become healthy within 2 s" in output
+    assert "nothing listens on port" in output
+    assert "PORT" in output
+
+
+def test_answers_with_errors_only(live: Project) -> None:
+    live.world.run("settings", "set", "shop", "health.timeout=2", "health.path=/health")
+    live.replace("lib/counter/router.ex", "defmodule", "# errors only\ndefmodule")
+    text = (live.directory / "lib/counter/router.ex").read_text()
+    live.write("lib/counter/router.ex", text.replace("200", "500"))
+    live.commit()
+    with untouched(live):
+        output = live.push(ok=False)
+    assert "GET /health: it answered 500" in output
+
+
+def test_port_taken_by_a_stranger(live: Project) -> None:
+    port = live.world.status()["ports"][1]
+    live.title("change")
+    with socket.create_server(("127.0.0.1", port)), untouched(live):
+        output = live.push(ok=False)
+    assert f"Port {port}" in output
+    assert f"(pid {os.getpid()})" in output
+    live.push()
+    assert live.world.status()["slot"] == 2
+
+
+def test_nginx_refuses_its_configuration(live: Project) -> None:
+    (live.world.home / "nginx/conf.d/own.conf").write_text("no_such_directive on;\n")
+    live.title("change")
+    with untouched(live):
+        output = live.push(ok=False)
+    assert "nginx refuses its configuration" in output
+    assert "no_such_directive" in output
+
+
+def test_a_domain_that_nginx_refuses_is_put_back(live: Project) -> None:
+    world = live.world
+    before = (world.home / "nginx/nginx.conf").read_text()
+    (world.home / "nginx/conf.d/own.conf").write_text("no_such_directive on;\n")
+    output = world.run("domains", "add", "shop", "shop.example.com", ok=False)
+    assert "no_such_directive" in output
+    assert world.json("domains", "list", "shop") == ["shop.localhost"]
+    assert (world.home / "nginx/nginx.conf").read_text() == before
+    assert world.get().status == 200
+
+
+def test_interrupted_by_ctrl_c_while_building(live: Project) -> None:
+    live.write("lib/slow.ex", SLOW)
+    live.commit()
+    with untouched(live, "cancelled"):
+        push = live.start_push()
+        live.world.at_step("mix_compile")
+        interrupt(push)
+        push.communicate(timeout=30)
+        assert push.returncode != 0
+        until(lambda: live.world.last()["outcome"] != "running", "the end of the deployment")
+    (live.directory / "lib/slow.ex").unlink()
+    live.title("afterwards")
+    live.push()
+    assert "afterwards" in live.world.get().text
+
+
+def test_interrupted_while_the_new_instance_boots(live: Project) -> None:
+    live.replace(
+        "lib/counter/application.ex", "children = [", "Process.sleep(60_000)\n    children = ["
+    )
+    live.commit()
+    with untouched(live, "cancelled"):
+        push = live.start_push()
+        live.world.at_step("health_check")
+        interrupt(push)
+        push.communicate(timeout=60)
+        until(lambda: live.world.last()["outcome"] != "running", "the end of the deployment")
+
+
+def test_lost_connection_while_building(live: Project) -> None:
+    live.write("lib/slow.ex", SLOW)
+    live.commit()
+    with untouched(live, "cancelled"):
+        push = live.start_push()
+        live.world.at_step("mix_compile")
+        push.kill()  # the client alone: the hook has to notice
+        push.communicate(timeout=60)
+        until(lambda: live.world.last()["outcome"] != "running", "the end of the deployment")
+    assert "pusher is gone" in live.world.last()["error"]
+
+
+def test_interrupted_after_the_decision_goes_on(live: Project) -> None:
+    world = live.world
+    world.run("settings", "set", "shop", "instance.drain=3")
+    # an open stream makes the old instance drain
+    with socket.create_connection(("127.0.0.1", world.port)) as stream:
+        stream.sendall(b"GET /events HTTP/1.1\r\nHost: shop.localhost\r\n\r\n")
+        assert stream.recv(100).startswith(b"HTTP/1.1 200")
+        live.title("decided")
+        push = live.start_push()
+        world.at_step("drain")
+        interrupt(push)
+        push.communicate(timeout=60)
+        until(lambda: world.last()["outcome"] != "running", "the end of the deployment")
+    assert world.last()["outcome"] == "succeeded"
+    assert "decided" in world.get().text
+    assert world.status()["release"] == "v2"
+    assert len([line for line in world.processes() if "beam" in line]) == 1
+    # git never moved the branch; the same push again is accepted and has nothing to do
+    assert "is live already" in live.push()
+
+
+@pytest.fixture
+def small_disk(world: World) -> Iterator[Path]:
+    """The home on a disk of its own, which a test can fill."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small disk")
+    world.home.mkdir()
+    options = "size=96m,nr_inodes=20000,mode=0700"
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "gatling-test", str(world.home)], check=True
+    )
+    try:
+        yield world.home
+    finally:
+        (world.home / "filler").unlink(missing_ok=True)
+        world.run("down")
+        subprocess.run(["umount", "--lazy", str(world.home)], check=True)
+
+
+def fill(disk: Path, leave: int) -> Path:
+    """Fill the disk up to `leave` bytes."""
+    stat = os.statvfs(disk)
+    filler = disk / "filler"
+    with filler.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, stat.f_bavail * stat.f_frsize - leave)
+    return filler
+
+
+def test_disk_full_while_building(small_disk: Path, live: Project) -> None:
+    filler = fill(small_disk, 4 << 20)
+    live.title("too much")
+    with untouched(live):
+        output = live.push(ok=False)
+    assert "no space is left on the disk" in output
+    filler.unlink()
+    live.push()
+    assert "too much" in live.world.get().text
+
+
+def test_disk_full_while_storing(small_disk: Path, live: Project) -> None:
+    # a change of config stores a tree of links: no blocks, but directories, which need inodes
+    inodes = os.statvfs(small_disk).f_favail
+    crowd = small_disk / "crowd"
+    crowd.mkdir()
+    for n in range(inodes - 20):
+        os.mknod(crowd / str(n))
+    with untouched(live):
+        output = live.world.run("config", "set", "shop", "GREETING=hi", ok=False)
+    assert "no space is left on the disk" in output.lower()
+    assert "GREETING" not in live.world.json("config", "list", "shop")
+    for file in crowd.iterdir():
+        file.unlink()
+    live.world.run("config", "set", "shop", "GREETING=hi")

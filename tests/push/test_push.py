@@ -1,0 +1,174 @@
+"""A push, as a person sees it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from tests.conftest import Client, until
+
+if TYPE_CHECKING:
+    from tests.conftest import Project, World
+
+STEPS = [
+    "export_source", "mix_deps_get", "mix_compile", "mix_release", "store_release",
+    "start_instance", "health_check", "switch_proxy", "drain", "stop_previous",
+]  # fmt: skip
+
+
+def test_first_push_is_served(world: World) -> None:
+    project = world.load()
+    output = project.push()
+    assert f"shop v1 (start) serves http://shop.localhost:{world.port}" in output
+    assert world.get().status == 200
+    status = world.status()
+    assert (status["state"], status["release"], status["slot"]) == ("running", "v1", 1)
+    assert status["commit"] == project.git("rev-parse", "HEAD")
+    assert status["pid"]
+    deployment = world.last()
+    assert [s["name"] for s in deployment["steps"]] == STEPS[:-2]
+    assert deployment["outcome"] == "succeeded"
+    assert deployment["probe"]["requests"] > 0
+    assert deployment["probe"]["failed"] == 0
+
+
+def test_second_push_replaces_it_without_a_failed_request(world: World) -> None:
+    project = world.load()
+    project.push()
+    old = world.status()
+    project.title("Second edition")
+    with Client(world) as client:
+        output = project.push()
+        until(lambda: "Second edition" in client.texts[-1], "the new page")
+    assert client.failures == []
+    new = world.status()
+    assert (new["release"], new["slot"]) == ("v2", 2)
+    assert new["pid"] != old["pid"]
+    assert not any(f"{old['pid']} " in line[:8] for line in world.processes())
+    assert [s["name"] for s in world.last()["steps"]] == STEPS
+    assert re.search(r"proof: \d+ requests through the proxy, 0 failed", output)
+    assert re.search(r"mix_compile \d+.* ms, mix_release", output)
+    # unchanged files are shared with the release before
+    trees = world.home / "apps/shop/releases"
+    beams = [next((trees / v).glob("erts-*/bin/beam.smp")) for v in ("v1", "v2")]
+    assert beams[0].stat().st_ino == beams[1].stat().st_ino
+    assert (
+        world.json("releases", "shop")[0]["bytes"] < world.json("releases", "shop")[1]["bytes"] / 10
+    )
+
+
+def test_third_push_goes_back_to_the_first_slot(world: World) -> None:
+    project = world.load()
+    for title, slot in (("one", 1), ("two", 2), ("three", 1)):
+        project.title(title)
+        project.push()
+        assert title in world.get().text
+        assert world.status()["slot"] == slot
+
+
+def test_pushing_what_is_live_does_nothing(shop: Project) -> None:
+    world = shop.world
+    before = world.last()["id"]
+    head = shop.git("rev-parse", "HEAD")
+    shop.git("push", "--quiet", "gatling", "HEAD:refs/heads/elsewhere")
+    # the same commit again, to a branch that deploys
+    output = shop.push("HEAD:refs/heads/master")
+    assert f"v1 of {head[:9]} is live already; nothing to do" in output
+    assert world.last()["id"] == before
+
+
+def test_other_branches_and_tags_are_stored_and_not_deployed(shop: Project) -> None:
+    before = shop.world.last()["id"]
+    shop.git("tag", "--force", "v1.0", "--message", "a tag")
+    output = shop.push("HEAD:refs/heads/topic", "v1.0")
+    assert "branch topic is stored, not deployed (deploy branch: main or master)" in output
+    assert "tag v1.0 is stored, not deployed" in output
+    assert shop.world.last()["id"] == before
+    assert shop.git("ls-remote", "gatling", "refs/heads/topic", "refs/tags/v1.0").count("\n") == 1
+
+
+def test_the_deploy_branch_cannot_be_deleted(shop: Project) -> None:
+    output = shop.push(":main", ok=False)
+    assert "main is deployed and cannot be deleted" in output
+    assert shop.world.get().status == 200
+
+
+def test_the_deploy_branch_can_be_chosen(world: World) -> None:
+    project = world.load()
+    world.run("settings", "set", "shop", "deploy.branch=production")
+    assert "branch main is stored, not deployed (deploy branch: production)" in project.push()
+    assert world.status()["state"] == "empty"
+    project.push("main:production")
+    assert world.status()["release"] == "v1"
+
+
+def test_a_forced_push_deploys(world: World) -> None:
+    project = world.load()
+    project.title("first try")
+    project.push()
+    project.git("reset", "--quiet", "--hard", "HEAD~1")
+    project.title("second try")
+    assert "non-fast-forward" in project.push(ok=False)
+    project.push(options=("--force",))
+    assert "second try" in world.get().text
+
+
+def test_submodules_are_exported_and_follow_their_commit(world: World) -> None:
+    library = world.project("library")
+    library.git("rm", "-r", "--quiet", "lib", "config", "mix.exs")
+    library.write("greet.ex", 'defmodule Greet do\n  def word, do: "from the submodule"\nend\n')
+    library.commit()
+    project = world.load()
+    project.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add",
+                str(library.directory), "lib/greet")  # fmt: skip
+    for other in ("lib/greet/lib", "lib/greet/mix.exs", "lib/greet/config"):
+        assert (project.directory / other).exists()
+    project.write("lib/greet.ignore", "")
+    # only its one module is wanted, not the example's own ones again
+    library.git("rm", "-r", "--quiet", "lib", "config", "mix.exs")
+    library.commit()
+    project.git("-C", "lib/greet", "-c", "protocol.file.allow=always", "pull", "--quiet",
+                "origin", "main")  # fmt: skip
+    project.replace(
+        "lib/counter/page.ex", 'def title, do: "Counter"', "def title, do: Greet.word()"
+    )
+    project.commit()
+    project.push()
+    assert "from the submodule" in world.get().text
+    library.replace("greet.ex", "from the submodule", "moved on")
+    library.commit()
+    project.git("-C", "lib/greet", "-c", "protocol.file.allow=always", "pull", "--quiet",
+                "origin", "main")  # fmt: skip
+    project.commit()
+    project.push()
+    assert "moved on" in world.get().text
+
+
+def test_a_removed_file_is_gone_from_the_next_release(world: World) -> None:
+    project = world.load()
+    project.write("priv/old.txt", "old")
+    project.commit()
+    project.push()
+    (project.directory / "priv/old.txt").unlink()
+    project.write("priv/new.txt", "new")
+    project.commit()
+    project.push()
+    trees = world.home / "apps/shop/releases"
+    assert [p.name for p in trees.glob("v1/lib/counter-*/priv/*")] == ["old.txt"]
+    assert [p.name for p in trees.glob("v2/lib/counter-*/priv/*")] == ["new.txt"]
+
+
+def test_old_releases_are_removed_and_still_listed(world: World) -> None:
+    project = world.load()
+    world.run("settings", "set", "shop", "releases.keep=2")
+    project.push()
+    for value in "abc":
+        world.run("config", "set", "shop", f"GREETING={value}")
+    listed = world.json("releases", "shop")
+    assert [(r["release"], r["kept"]) for r in listed] == [
+        ("v4", True), ("v3", True), ("v2", False), ("v1", False),
+    ]  # fmt: skip
+    assert sorted(p.name for p in (world.home / "apps/shop/releases").iterdir()) == ["v3", "v4"]
+    assert "is no longer kept" in world.run("rollback", "shop", "v1", ok=False)
+    world.run("rollback", "shop", "v3")
+    assert "b" in world.get().text

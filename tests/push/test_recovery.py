@@ -1,0 +1,160 @@
+"""`kill -9` of the deploying process at every step: the old or the new release is fully live."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import TYPE_CHECKING
+
+from tests.conftest import Client, until
+from tests.push.test_push import STEPS
+
+if TYPE_CHECKING:
+    from tests.conftest import Project, World
+
+# The hook's command, with a process that ends itself by SIGKILL at one point. Nothing in Gatling
+# itself knows of it.
+SUICIDE = """
+import os, signal, sys
+from gatling.deploy import journal
+from gatling.router.embedded import EmbeddedRouter
+from gatling.state import apps, deployments, releases
+
+point = open({file!r}).read()
+
+def dying(function, where, before):
+    def wrapper(*args, **kwargs):
+        name = where + (str(args[-2 if where == "end " else -1]) if where[-1] == " " else "")
+        if before and name == point:
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = function(*args, **kwargs)
+        if not before and name == point:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+    return wrapper
+
+Journal = journal.Journal
+Journal.begin = dying(Journal.begin, "begin ", before=False)
+Journal.end = dying(Journal.end, "end ", before=True)
+apps.make_live = dying(apps.make_live, "decided", before=False)
+releases.add = dying(releases.add, "stored", before=True)
+EmbeddedRouter.point = dying(EmbeddedRouter.point, "pointed", before=False)
+deployments.end = dying(deployments.end, "ended", before=True)
+from gatling.__main__ import main
+main()
+"""
+POINTS = [
+    *(f"{when} {step}" for step in STEPS for when in ("begin", "end")),
+    "stored", "decided", "pointed", "ended",
+]  # fmt: skip
+
+
+def arm(world: World) -> None:
+    """Make the home's own command die at the point that a file names."""
+    file = str(world.root / "point")
+    script = world.root / "suicide.py"
+    script.write_text(SUICIDE.format(file=file))
+    command = world.home / "bin/gatling"
+    command.write_text(
+        "#!/bin/sh\n"
+        f"GATLING_HOME={shlex.quote(str(world.home))}; export GATLING_HOME\n"
+        f'exec {sys.executable} -I {shlex.quote(str(script))} "$@"\n'
+    )
+
+
+def check_whole(project: Project, allowed: set[str]) -> None:
+    """One of the allowed releases is fully live, and nothing else is left."""
+    world = project.world
+    status = world.status()
+    assert status["release"] in allowed
+    assert status["state"] == "running"
+    releases = {r["release"]: r for r in world.json("releases", project.app)}
+    assert releases[status["release"]]["live"]
+    title = project.git("log", "-1", "--format=%s", status["commit"])
+    assert title in world.get().text
+    beams = [line for line in world.processes() if "beam" in line]
+    assert len(beams) == 1, beams
+    assert beams[0].startswith(f"{status['pid']} ")
+    assert f"/releases/{status['release']}/" in beams[0]
+    root = world.home / "apps" / project.app
+    assert {p.name for p in (root / "releases").iterdir()} == {
+        name for name, release in releases.items() if release["kept"]
+    }
+    assert [p.name for p in (root / "route").iterdir()] == [str(status["slot"])]
+    assert not (root / "build/release").exists()
+    assert all(d["outcome"] != "running" for d in world.json("deployments", project.app))
+
+
+def test_killed_at_every_step(world: World) -> None:
+    project = world.load()
+    project.title("edition 0")
+    project.push()
+    outcomes = {}
+    with Client(world) as client:
+        for number, point in enumerate(POINTS, start=1):
+            before = world.status()["release"]
+            (world.root / "point").write_text(point)
+            project.title(f"edition {number}")
+            arm(world)
+            project.push(ok=False)
+            # any next command recovers; it also puts the home's own command right again
+            recovered = world.run("apps")
+            assert "shop: recovered from a deployment that was killed" in recovered, point
+            newest = world.json("releases", "shop")[0]["release"]
+            check_whole(project, {before, newest})
+            outcomes[point] = world.last()["outcome"]
+            live = world.status()["release"]
+            assert (live == before) == (outcomes[point] == "interrupted"), point
+        assert client.failures == []
+    decided = POINTS.index("end switch_proxy")
+    for point, outcome in outcomes.items():
+        late = POINTS.index(point) >= decided and point != "stored"
+        assert outcome == ("succeeded" if late else "interrupted"), point
+    project.title("the last one")
+    project.push()
+    assert "the last one" in world.get().text
+
+
+def test_gatling_up_recovers_as_well(world: World) -> None:
+    project = world.load()
+    project.title("first")
+    project.push()
+    (world.root / "point").write_text("begin health_check")
+    project.title("second")
+    arm(world)
+    project.push(ok=False)
+    assert "v1 serves" in world.run("up")
+    check_whole(project, {"v1"})
+
+
+def test_killed_during_the_very_first_deployment(world: World) -> None:
+    project = world.load()
+    (world.root / "point").write_text("begin health_check")
+    arm(world)
+    project.push(ok=False)
+    world.run("apps")
+    assert world.status()["state"] == "empty"
+    assert world.get().status == 503
+    assert not [line for line in world.processes() if "beam" in line]
+    project.push()
+    assert world.get().status == 200
+
+
+def test_a_killed_build_leaves_no_process(world: World) -> None:
+    project = world.load()
+    project.write("lib/slow.ex", "defmodule Slow do\n  Process.sleep(60_000)\nend\n")
+    project.commit()
+    push = project.start_push()
+    world.at_step("mix_compile")
+    hook = until(
+        lambda: [line for line in world.processes() if "gatling receive" in line], "the hook"
+    )
+    import os
+    import signal
+
+    os.kill(int(hook[0].split()[0]), signal.SIGKILL)
+    push.communicate(timeout=60)
+    assert [line for line in world.processes() if "build.exs" in line], "mix goes on until then"
+    world.run("apps")
+    assert not [line for line in world.processes() if "build.exs" in line]
+    assert world.last()["outcome"] == "interrupted"
