@@ -184,9 +184,8 @@ class World:
         """Wait until the newest deployment is at this step."""
 
         def there() -> bool:
-            last = self.last(app)
-            steps = last["steps"]
-            assert last["outcome"] == "running" or not steps or steps[-1]["name"] == step, last
+            newest = self.json("deployments", app)[:1]
+            steps = newest[0]["steps"] if newest and newest[0]["outcome"] == "running" else []
             return bool(steps) and steps[-1]["name"] == step
 
         until(there, f"step {step}")
@@ -194,6 +193,16 @@ class World:
     def processes(self) -> list[str]:
         """Command lines of all processes of this home, supervisord and nginx included."""
         return [line for line in _command_lines() if str(self.home) in line]
+
+    def hook(self) -> int:
+        """The process that handles a push under way."""
+        own = f"GATLING_HOME={self.home}".encode()
+        (pid,) = [
+            int(line.split()[0])
+            for line in _command_lines()
+            if "-m gatling receive" in line and own in _environment(int(line.split()[0]))
+        ]
+        return pid
 
     def close(self) -> None:
         """Stop everything; nothing of the home may go on."""
@@ -272,6 +281,13 @@ def _free_port() -> int:
 
 def _worker() -> int:
     return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+
+def _environment(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
 
 
 def _command_lines() -> Iterator[str]:

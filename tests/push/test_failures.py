@@ -51,7 +51,7 @@ def untouched(project: Project, outcome: str = "failed") -> Iterator[None]:
 
 
 def test_does_not_compile(live: Project) -> None:
-    live.write("lib/bad.ex", "defmodule Bad do\n  def f(, do: 1\nend\n")
+    live.write("lib/bad.ex", "defmodule Bad do\n  def f, do: missing()\nend\n")
     live.commit()
     with untouched(live):
         output = live.push(ok=False)
@@ -129,13 +129,15 @@ def test_never_healthy(live: Project) -> None:
 
 def test_answers_with_errors_only(live: Project) -> None:
     live.world.run("settings", "set", "shop", "health.timeout=2", "health.path=/health")
-    live.replace("lib/counter/router.ex", "defmodule", "# errors only\ndefmodule")
-    text = (live.directory / "lib/counter/router.ex").read_text()
-    live.write("lib/counter/router.ex", text.replace("200", "500"))
+    live.replace(
+        "lib/counter/router.ex",
+        'answer("/health"), do: text(200',
+        'answer("/health"), do: text(501',
+    )
     live.commit()
     with untouched(live):
         output = live.push(ok=False)
-    assert "GET /health: it answered 500" in output
+    assert "GET /health: it answered 501" in output
 
 
 def test_port_taken_by_a_stranger(live: Project) -> None:

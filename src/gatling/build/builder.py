@@ -60,11 +60,6 @@ def build(
 
     Raises BuildFailed or DiskFull; nothing of a failed build is left but mix's own caches.
     """
-    if not (paths.source / "mix.exs").is_file():
-        raise BuildFailed(
-            "There is no mix.exs in the root of the pushed commit.",
-            hint="Push an Elixir project whose mix.exs lies in the repository's root.",
-        )
     shutil.rmtree(paths.staging, ignore_errors=True)
     marker = f"@gatling-{secrets.token_hex(8)}"
     facts: dict[str, str] = {}
@@ -81,9 +76,10 @@ def build(
             )
         return _inspect(paths.staging, facts)
     except CommandFailed as error:
+        full = _disk_is_full(paths.source, steps.tail)  # seen before the clean-up makes room
         shutil.rmtree(paths.staging, ignore_errors=True)
         step = steps.current or "the build"
-        if _disk_is_full(paths.source):
+        if full:
             # mix' caches may be cut off in the middle of a file
             shutil.rmtree(paths.source / "_build", ignore_errors=True)
             what = f"{step} failed: no space is left on the disk."
@@ -122,7 +118,9 @@ def _inspect(tree: Path, facts: Mapping[str, str]) -> Built:
     return Built(tree, name, version, facts.get("elixir", ""), facts.get("otp", ""))
 
 
-def _disk_is_full(path: Path) -> bool:
+def _disk_is_full(path: Path, log: tuple[str, ...]) -> bool:
+    if any("no space left on device" in line.lower() for line in log):
+        return True
     stat = os.statvfs(path)
     return stat.f_bavail * stat.f_frsize < ALMOST_NOTHING or stat.f_files > 0 == stat.f_favail
 

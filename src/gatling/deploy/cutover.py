@@ -32,6 +32,8 @@ DRAIN_POLL_SECONDS = 0.05
 DRAIN_CHECKS = 3
 """So many looks in a row must find no connection: nginx may just be opening one."""
 LOG_LINES = 15
+UNUSED_STOP_SECONDS = 5.0
+"""Between SIGTERM and SIGKILL for an instance that never served: it may still be booting."""
 
 
 def roll(
@@ -51,14 +53,21 @@ def roll(
     then brings the free slot into order (see recovery). `before_decision` may still raise.
     """
     slot = app.free_slot
-    with journal.step("start_instance"):
-        since = now()
-        _start(engine, app, release, slot, settings)
-        engine.router.check()  # takes as long as the instance needs to boot anyway
-    with journal.step("health_check"):
-        _wait_healthy(engine, app, release, slot, settings, since)
-    before_decision()
-    interruption.shield()
+    since = now()
+    try:
+        with journal.step("start_instance"):
+            _start(engine, app, release, slot, settings)
+            engine.router.check()  # takes as long as the instance needs to boot anyway
+        with journal.step("health_check"):
+            _wait_healthy(engine, app, slot, settings)
+        before_decision()
+        interruption.shield()
+    except BaseException as error:
+        # Nobody has talked to it yet. Ended first, so that its last words are in the log.
+        engine.supervisor.stop(app.name, slot, min(UNUSED_STOP_SECONDS, settings.instance.stop))
+        if isinstance(error, UnhealthyRelease):
+            error.log = _last_words(engine, app, release, since)
+        raise
     prober = Prober(engine.router.probe_address(), app.domain, settings.health.path)
     with contextlib.ExitStack() as probing:
         serves = app.live_slot is not None and engine.router.pointed(app.name) == app.live_slot
@@ -102,27 +111,19 @@ def _start(engine: Engine, app: App, release: Release, slot: int, settings: Sett
     engine.supervisor.start(instances.instance(paths, app, release, slot))
 
 
-def _wait_healthy(
-    engine: Engine, app: App, release: Release, slot: int, settings: Settings, since: str
-) -> None:
-    try:
-        health.wait_healthy(
-            port=app.ports[slot],
-            host=app.domain,
-            settings=settings.health,
-            status=lambda: engine.supervisor.status(app.name, slot),
-        )
-    except UnhealthyRelease as error:
-        # Ended first, so that its last words are in the log.
-        engine.supervisor.stop(app.name, slot, settings.instance.stop)
-        said = logs.read(
-            engine.home.app(app.name).instance_log,
-            lines=LOG_LINES,
-            since=since,
-            release=release.label,
-        )
-        error.log = tuple(line.text for line in said)
-        raise
+def _wait_healthy(engine: Engine, app: App, slot: int, settings: Settings) -> None:
+    health.wait_healthy(
+        port=app.ports[slot],
+        host=app.domain,
+        settings=settings.health,
+        status=lambda: engine.supervisor.status(app.name, slot),
+    )
+
+
+def _last_words(engine: Engine, app: App, release: Release, since: str) -> tuple[str, ...]:
+    log = engine.home.app(app.name).instance_log
+    said = logs.read(log, lines=LOG_LINES, since=since, release=release.label)
+    return tuple(line.text for line in said)
 
 
 def _drain(

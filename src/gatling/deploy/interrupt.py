@@ -55,9 +55,13 @@ def interruptible(*, watch_pusher: bool = False) -> Iterator[Interruption]:
     stop = threading.Event()
     if watch_pusher:
         parent = os.getppid()
+        threads = _threads(parent)
 
         def gone() -> bool:
-            return os.getppid() != parent or _reader_gone(2)
+            # git-receive-pack has a thread that hands on what its hook says, and sends a sign of
+            # life where there is nothing to hand on (receive.keepAlive). That thread ends when
+            # the pusher is gone; git itself goes on waiting for the hook.
+            return os.getppid() != parent or _threads(parent) < threads or _reader_gone(2)
 
         threading.Thread(target=_watch, args=(gone, stop), daemon=True).start()
     try:
@@ -74,6 +78,13 @@ def _watch(gone: Callable[[], bool], stop: threading.Event) -> None:
         if gone():
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGHUP)
             return
+
+
+def _threads(pid: int) -> int:
+    try:
+        return len(os.listdir(f"/proc/{pid}/task"))  # noqa: PTH208 (only counted)
+    except OSError:
+        return 0
 
 
 def _reader_gone(fd: int) -> bool:

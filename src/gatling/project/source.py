@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,8 @@ def export(paths: AppPaths, commit: str, on_line: Callable[[str], None]) -> None
     """Bring the build directory to `commit`, submodules included.
 
     The commit may still be in the quarantine of a push under way (git-receive-pack(1)): its
-    objects are found through the environment that git gave the hook. Raises BuildFailed.
+    objects are found through the environment that git gave the hook. Raises BuildFailed, also for a
+    commit that is no Elixir project.
     """
     git_dir, work_tree = paths.build / "git", paths.source
     alternates = _object_directories(paths.repository)
@@ -70,6 +72,7 @@ def export(paths: AppPaths, commit: str, on_line: Callable[[str], None]) -> None
         process.output(["git", "init", "--quiet", "--bare", str(git_dir)], env=_git_env())
     for lock in git_dir.glob("**/*.lock"):
         lock.unlink()  # of a build that was killed: the deployment lock is ours
+    _date_back_manifests(work_tree)
     git = [
         "git", f"--git-dir={git_dir}", f"--work-tree={work_tree}",
         "-c", "core.bare=false", "-c", "core.hooksPath=/dev/null",
@@ -97,6 +100,23 @@ def export(paths: AppPaths, commit: str, on_line: Callable[[str], None]) -> None
         raise BuildFailed(
             f"The source could not be exported: {error.what}", log=error.log
         ) from None
+    if not (work_tree / "mix.exs").is_file():
+        raise BuildFailed(
+            "There is no mix.exs in the root of the pushed commit.",
+            hint="Push an Elixir project whose mix.exs lies in the repository's root.",
+        )
+
+
+def _date_back_manifests(work_tree: Path) -> None:
+    """Let mix see what the checkout is about to write.
+
+    Mix compares whole seconds: a file that is written in the second of the last compilation, and
+    keeps its length, is taken for unchanged. So is any after the clock has been set back.
+    """
+    now = int(time.time())
+    for manifest in work_tree.glob("_build/*/lib/*/.mix/compile.*"):
+        if manifest.stat().st_mtime >= now:
+            os.utime(manifest, (now - 1, now - 1))
 
 
 def _submodules(

@@ -102,9 +102,7 @@ def _settle(tree: Path, like: Path | None) -> int:
             if not stat.S_ISREG(info.st_mode):
                 continue
             twin = os.path.join(like, relative, name) if like is not None else None  # noqa: PTH118
-            if twin is not None and _same(path, info, twin):
-                _replace_by_link(path, twin)
-            else:
+            if not (twin is not None and _same(path, info, twin) and _replace_by_link(path, twin)):
                 os.chmod(path, stat.S_IMODE(info.st_mode) & ~0o222)  # noqa: PTH101
                 own += info.st_blocks * 512
     return own
@@ -125,15 +123,17 @@ def _same(path: str, info: os.stat_result, twin: str) -> bool:
     return True
 
 
-def _replace_by_link(path: str, twin: str) -> None:
+def _replace_by_link(path: str, twin: str) -> bool:
+    """Whether `path` is a link to `twin` now: a file can have only so many."""
     temporary = path + ".gatling"
     try:
         os.link(twin, temporary)
     except OSError as error:
-        if error.errno == errno.EMLINK:  # too many links: a copy does as well
-            return
+        if error.errno == errno.EMLINK:
+            return False
         raise
     os.replace(temporary, path)  # noqa: PTH105
+    return True
 
 
 def _discard(tree: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import sys
 from typing import IO, TYPE_CHECKING
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatling.errors import GatlingError
+
+
+PATIENCE_SECONDS = 20
+"""How long a pusher's full pipe is waited for. git may leave one behind that nobody reads."""
 
 
 class Progress:
@@ -85,10 +90,18 @@ class Progress:
         self.record(text)
         if self._gone:
             return
+        if self._colour:
+            text = click.style(text, bold=bold or None, dim=dim or None, fg=fg or None)
         try:
-            if self._colour:
-                text = click.style(text, bold=bold or None, dim=dim or None, fg=fg or None)
+            if not self._takes_more():
+                self._gone = True
+                return
             self._stream.write(text + "\n")
             self._stream.flush()
         except OSError:
             self._gone = True
+
+    def _takes_more(self) -> bool:
+        poller = select.poll()
+        poller.register(self._stream.fileno(), select.POLLOUT)
+        return bool(poller.poll(PATIENCE_SECONDS * 1000))
