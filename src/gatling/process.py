@@ -205,6 +205,12 @@ def start_time(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
+def age(started: int) -> float:
+    """Seconds since `started`, a `start_time`."""
+    uptime = float(Path("/proc/uptime").read_text().split()[0])
+    return uptime - started / os.sysconf("SC_CLK_TCK")
+
+
 def describe_status(status: int) -> str:
     """`exited with status 1`, `was killed by SIGKILL`."""
     if status < 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import shutil
@@ -64,11 +65,11 @@ def build(
     marker = f"@gatling-{secrets.token_hex(8)}"
     facts: dict[str, str] = {}
     steps = _Steps(marker, facts, watcher)
-    script = resources.files("gatling.build") / "priv" / "build.exs"
     try:
-        with resources.as_file(script) as path:
+        with resources.as_file(resources.files("gatling.build") / "priv") as priv:
+            arguments = [str(_cache(paths.home, priv)), marker, str(paths.staging)]
             process.run(
-                ["elixir", str(path), marker, str(paths.staging), settings.release],
+                ["elixir", str(priv / "build.exs"), *arguments, settings.release],
                 timeout=settings.timeout,
                 cwd=paths.source,
                 env=build_environment(config, mark),
@@ -89,6 +90,12 @@ def build(
         raise BuildFailed(what, hint=hint, log=steps.tail, log_shown=True) from None
     finally:
         process.end_marked(mark)
+
+
+def _cache(home: Path, priv: Path) -> Path:
+    """Where the compiled build task is kept; a directory of its own for each version of it."""
+    digest = hashlib.sha256((priv / "build_task.ex").read_bytes()).hexdigest()[:16]
+    return home / "cache" / f"build-{digest}"
 
 
 def build_environment(config: Mapping[str, str], mark: str) -> dict[str, str]:

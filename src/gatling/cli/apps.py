@@ -11,6 +11,8 @@ from gatling.cli.common import app_argument, as_json, confirm, opened, progress
 from gatling.ui.output import ago, duration, print_json, table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gatling.engine import Engine
     from gatling.state.apps import App
     from gatling.supervisor.base import Status
@@ -68,7 +70,7 @@ def apps_command(as_json: bool) -> None:
 
     with opened() as engine:
         every = apps.every(engine.db)
-        known = _statuses(engine)
+        known = _statuses(engine, every)
         described = [describe(engine, app, known) for app in every]
     if as_json:
         print_json(described)
@@ -93,7 +95,7 @@ def status_command(app: str, as_json: bool) -> None:
 
     with opened() as engine:
         found = apps.get(engine.db, app)
-        described = describe(engine, found, _statuses(engine))
+        described = describe(engine, found, _statuses(engine, [found]))
         last = next(iter(deployments.of_app(engine.db, app, limit=1)), None)
         release = described["release"]
         deployed = last.started_at if last else None
@@ -131,7 +133,7 @@ def describe(engine: Engine, app: App, known: dict[tuple[str, int], Status]) -> 
         release = releases.get(engine.db, app.name, app.live_release)
     return {
         "app": app.name,
-        "state": _state(app, status, home_up=bool(known)),
+        "state": _state(app, status),
         "release": release.label if release else None,
         "version": release.version if release else None,
         "commit": release.commit if release else None,
@@ -143,16 +145,17 @@ def describe(engine: Engine, app: App, known: dict[tuple[str, int], Status]) -> 
     }
 
 
-def _statuses(engine: Engine) -> dict[tuple[str, int], Status]:
-    return engine.supervisor.statuses()
+def _statuses(engine: Engine, every: Sequence[App]) -> dict[tuple[str, int], Status]:
+    live = [(a.name, a.live_slot) for a in every if a.live_slot and a.wanted == "running"]
+    return engine.supervisor.statuses(live)
 
 
-def _state(app: App, status: Status | None, *, home_up: bool) -> str:
+def _state(app: App, status: Status | None) -> str:
     if app.live_release is None:
         return "empty"
     if app.wanted == "stopped":
         return "stopped"
-    if not home_up or status is None:
+    if status is None:
         return "down"
     # what the supervisor still watches after its start has passed its health check when it serves
     if status.state == "starting" and ports.answers(app.ports[app.live_slot or 1]):

@@ -18,7 +18,7 @@ from gatling.home import write_atomically
 from gatling.router import nginx
 from gatling.state import host
 from gatling.supervisor.base import State
-from gatling.supervisor.embedded import PROXY, EmbeddedSupervisor
+from gatling.supervisor.configuration import PROXY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from gatling.router.base import Target
     from gatling.state.apps import App
     from gatling.state.database import Database
-
+    from gatling.supervisor.embedded import EmbeddedSupervisor
+    
 DEFAULT_LISTEN = "127.0.0.1:8080"
 STARTUP_SECONDS = 10.0
 
@@ -42,9 +43,11 @@ class EmbeddedRouter:
 
     def ensure_running(self) -> None:
         """Start nginx when it does not run; raises PortTaken or ProxyRefused."""
+        address, port = parse_listen(self.listen)
+        if self._supervisor.proxy_settled() and ports.answers(port, self.probe_address()[0]):
+            return
         if self._supervisor.program_status(PROXY).up:
             return
-        address, port = parse_listen(self.listen)
         if not ports.is_free(port, address):
             raise PortTaken(
                 f"The proxy cannot listen on {self.listen}: {ports.owner(port)} does.",

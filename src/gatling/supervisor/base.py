@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -70,8 +71,8 @@ class Supervisor(Protocol):
     def status(self, app: str, slot: int) -> Status:
         """What the instance in a slot does."""
 
-    def statuses(self) -> dict[tuple[str, int], Status]:
-        """The same for all slots that the supervisor knows."""
+    def statuses(self, slots: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Status]:
+        """The same for at least these slots; empty when nothing keeps instances running."""
 
     def add(self, app: str) -> None:
         """Prepare the slots of an app."""

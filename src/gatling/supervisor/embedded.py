@@ -1,30 +1,27 @@
 """The embedded home's supervisor: supervisord (supervisord.org), run by the user without root.
 
-Its configuration is constant for an app: two programs, `APP.1` and `APP.2`, which run whatever
-their slot's instance.json says (see launch.py), and are only ever started by Gatling. It also
-keeps the proxy running.
+It keeps instances and the proxy running; what it is told stands in configuration.py. Whether it
+runs, and what an instance does that runs well, is found out without calling it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import http.client
 import json
 import os
-import shlex
 import signal
 import socket
 import sys
 import time
-import xmlrpc.client
 from typing import TYPE_CHECKING, Any
 
 from gatling import process
 from gatling.errors import CommandFailed, SupervisorFailed
 from gatling.home import write_atomically
-from gatling.supervisor import launch
+from gatling.supervisor import configuration
 from gatling.supervisor.base import Instance, State, Status
+from gatling.supervisor.configuration import PROXY, SETTLED_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,7 +29,6 @@ if TYPE_CHECKING:
 
     from gatling.home import Home
 
-PROXY = "proxy"
 STARTUP_SECONDS = 15.0
 ORPHAN_SECONDS = 30.0
 
@@ -55,17 +51,11 @@ class EmbeddedSupervisor:
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self._rpc = xmlrpc.client.ServerProxy(
-            "http://supervisor/RPC2", transport=_UnixTransport(home.supervisor_socket)
-        )
 
     def running(self) -> bool:
-        """Whether supervisord answers."""
-        try:
-            self._rpc.supervisor.getState()
-        except (OSError, http.client.HTTPException, xmlrpc.client.Error):
-            return False
-        return True
+        """Whether supervisord listens: its socket refuses when its process is gone."""
+        with contextlib.closing(socket.socket(socket.AF_UNIX)) as probe:
+            return probe.connect_ex(str(self._home.supervisor_socket)) == 0
 
     def ensure_running(self) -> bool:
         """Start supervisord when it does not run; True when this call started it.
@@ -79,7 +69,8 @@ class EmbeddedSupervisor:
             if self.running():
                 return False
             self._end_orphans()
-            self._write_configuration()
+            text = configuration.main_configuration(self._home, as_root=os.geteuid() == 0)
+            write_atomically(self._conf, text)
             log = self._home.supervisor / "supervisord.log"
             try:
                 process.spawn_detached(
@@ -116,7 +107,10 @@ class EmbeddedSupervisor:
         for slot in (1, 2):
             self._home.app(app).slot(slot).mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._app_conf(app)
-        text = "".join(_program(f"{app}.{slot}", self._home.app(app).slot(slot)) for slot in (1, 2))
+        text = "".join(
+            configuration.program(f"{app}.{slot}", self._home.app(app).slot(slot))
+            for slot in (1, 2)
+        )
         if not path.exists() or path.read_text() != text:
             write_atomically(path, text)
             if self.running():
@@ -201,18 +195,27 @@ class EmbeddedSupervisor:
         info = self._info(name)
         return Status(State.STOPPED) if info is None else _status(info)
 
-    def statuses(self) -> dict[tuple[str, int], Status]:
+    def statuses(self, slots: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Status]:
         """See Supervisor."""
-        try:
-            infos = self._call("getAllProcessInfo")
-        except SupervisorFailed:
+        if not slots or not self.running():
             return {}
         found = {}
-        for info in infos:
-            app, _, slot = info["name"].rpartition(".")
+        for app, slot in slots:
+            settled = _settled(self._home.app(app).slot(slot))
+            if settled is None:
+                break
+            found[app, slot] = settled
+        else:
+            return found
+        for info in self._call("getAllProcessInfo"):
+            app, _, number = info["name"].rpartition(".")
             if app:
-                found[app, int(slot)] = _status(info)
+                found[app, int(number)] = _status(info)
         return found
+
+    def proxy_settled(self) -> bool:
+        """Whether the proxy has been running for a while, as far as its process tells."""
+        return self.running() and _settled(self._home.nginx) is not None
 
     @property
     def _conf(self) -> Path:
@@ -220,33 +223,6 @@ class EmbeddedSupervisor:
 
     def _app_conf(self, app: str) -> Path:
         return self._home.supervisor / "apps" / f"{app}.conf"
-
-    def _write_configuration(self) -> None:
-        home = _escaped(self._home.root)
-        user = "user=root\n" if os.geteuid() == 0 else ""
-        write_atomically(
-            self._conf,
-            "; Written by Gatling at each start.\n"
-            "[supervisord]\n"
-            f"logfile={home}/supervisor/supervisord.log\n"
-            "logfile_maxbytes=1MB\nlogfile_backups=2\n"
-            f"pidfile={home}/run/supervisord.pid\n"
-            f"childlogdir={home}/supervisor\n"
-            "umask=077\n"
-            f"{user}"
-            "[unix_http_server]\n"
-            f"file={home}/run/supervisor.sock\nchmod=0600\n"
-            "[rpcinterface:supervisor]\n"
-            "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n"
-            "[rpcinterface:gatling]\n"
-            "supervisor.rpcinterface_factory=gatling.supervisor.logsink:make\n"
-            f"apps={home}/apps\n"
-            f"[program:{PROXY}]\n{_options(self._home.nginx)}"
-            f"stdout_logfile={home}/nginx/nginx.out.log\n"
-            "stdout_logfile_maxbytes=1MB\nstdout_logfile_backups=1\n"
-            "[include]\n"
-            "files=apps/*.conf\n",
-        )
 
     def _update(self) -> None:
         """Make supervisord take over added, changed and removed programs."""
@@ -266,14 +242,9 @@ class EmbeddedSupervisor:
         return info
 
     def _call(self, method: str, *arguments: object) -> Any:
-        try:
-            return getattr(self._rpc.supervisor, method)(*arguments)
-        except xmlrpc.client.Fault as fault:
-            raise SupervisorFailed(f"supervisord refuses {method}: {fault.faultString}.") from None
-        except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
-            raise SupervisorFailed(
-                f"supervisord does not answer: {error}.", hint="`gatling up` starts it."
-            ) from None
+        from gatling.supervisor import rpc  # noqa: PLC0415 (slow to load)
+
+        return rpc.Client(self._home.supervisor_socket).call(method, *arguments)
 
     def _end_orphans(self) -> None:
         """End what a killed supervisord left: the processes that launch.py recorded."""
@@ -303,55 +274,16 @@ class EmbeddedSupervisor:
             yield
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("supervisor", timeout=30)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
-
-
-class _UnixTransport(xmlrpc.client.Transport):
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self._path = path
-
-    def make_connection(self, host: Any) -> http.client.HTTPConnection:
-        # A connection for each call: supervisord may have been restarted in between.
-        del host
-        return _UnixConnection(self._path)
-
-
-def _program(name: str, directory: Path) -> str:
-    return (
-        f"[program:{name}]\n{_options(directory)}stdout_logfile=NONE\nstdout_events_enabled=true\n"
-    )
-
-
-def _options(directory: Path) -> str:
-    command = " ".join(
-        shlex.quote(word).replace("%", "%%")
-        for word in (sys.executable, "-I", "-S", str(launch.__file__), str(directory))
-    )
-    return (
-        f"command={command}\n"
-        f"directory={_escaped(directory)}\n"
-        "autostart=false\n"
-        "autorestart=true\n"
-        # exits within 5 s count as a failed start: pauses of 1, 2, 3 … s, given up after the tenth
-        "startsecs=5\nstartretries=10\n"
-        # Gatling itself sends SIGKILL, after the time that the app's settings give
-        "stopsignal=TERM\nstopwaitsecs=86400\nkillasgroup=true\n"
-        "redirect_stderr=true\n"
-    )
-
-
-def _escaped(path: Path) -> str:
-    """A path as a value in supervisord.conf, where % begins an expansion."""
-    return str(path).replace("%", "%%")
+def _settled(directory: Path) -> Status | None:
+    """The status of a program that launch.py started and that has been running for a while."""
+    try:
+        pid, started = map(int, (directory / "pid").read_text().split())
+    except (OSError, ValueError):
+        return None
+    if not process.alive(pid, started):
+        return None
+    uptime = process.age(started)
+    return Status(State.RUNNING, pid, uptime) if uptime > SETTLED_SECONDS + 1 else None
 
 
 def _status(info: dict[str, Any]) -> Status:

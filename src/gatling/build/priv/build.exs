@@ -1,76 +1,27 @@
-# The whole build in one VM: `elixir build.exs`, in the project's directory, with MIX_ENV set.
+# The whole build in one VM: `elixir build.exs CACHE MARKER STAGING RELEASE`, in the project's
+# directory, with MIX_ENV set.
 #
-# Every step is a standard mix task, run as `mix do` would; lines that begin with the marker tell
-# Gatling which step the output belongs to, and at the end what was built.
+# This script is evaluated, not compiled, and the task itself (build_task.ex) is compiled once for
+# each Elixir and OTP, which saves every build the time to do so.
 
-defmodule Gatling.Shell do
-  @moduledoc false
-  # Mix asks before it installs Hex or rebar3; a push has nobody to ask.
-  @behaviour Mix.Shell
+[cache | arguments] = System.argv()
 
-  defdelegate info(message), to: Mix.Shell.IO
-  defdelegate error(message), to: Mix.Shell.IO
-  defdelegate print_app(), to: Mix.Shell.IO
-  defdelegate cmd(command, options \\ []), to: Mix.Shell.IO
-  def prompt(_message), do: ""
-  def yes?(_message, _options \\ []), do: true
+versions = "#{System.version()}-#{System.otp_release()}-#{:erlang.system_info(:version)}"
+compiled = Path.join(cache, versions)
+
+unless File.dir?(compiled) do
+  making = "#{compiled}.#{System.pid()}"
+  File.mkdir_p!(making)
+
+  for {module, beam} <- Code.compile_file(Path.join(__DIR__, "build_task.ex")) do
+    File.write!(Path.join(making, "#{module}.beam"), beam)
+  end
+
+  # another build may have been quicker
+  with {:error, _} <- File.rename(making, compiled), do: File.rm_rf!(making)
 end
 
-defmodule Mix.Tasks.Gatling.Build do
-  @moduledoc false
-  use Mix.Task
-
-  def run([marker, path, release]) do
-    step(marker, "mix_deps_get", fn ->
-      Mix.Task.run("deps.get", ["--only", to_string(Mix.env())])
-    end)
-
-    step(marker, "mix_compile", fn -> Mix.Task.run("compile", []) end)
-
-    if digest = digest_task() do
-      step(marker, "mix_digest", fn -> Mix.Task.run(digest, []) end)
-    end
-
-    names = if release == "", do: [], else: [release]
-
-    step(marker, "mix_release", fn ->
-      Mix.Task.run("release", names ++ ["--path", path, "--overwrite", "--quiet"])
-    end)
-
-    fact(marker, "elixir", System.version())
-    fact(marker, "otp", otp_version())
-  end
-
-  defp step(marker, name, fun) do
-    IO.puts("#{marker} begin #{name}")
-    fun.()
-    IO.puts("#{marker} end #{name}")
-  end
-
-  defp fact(marker, name, value), do: IO.puts("#{marker} fact #{name} #{value}")
-
-  # What the project itself calls its assets' build, or Phoenix' own digest.
-  defp digest_task do
-    cond do
-      Keyword.has_key?(Mix.Project.config()[:aliases] || [], :"assets.deploy") -> "assets.deploy"
-      not File.dir?("priv/static") -> nil
-      Mix.Task.get("phx.digest") -> "phx.digest"
-      Mix.Task.get("phoenix.digest") -> "phoenix.digest"
-      true -> nil
-    end
-  end
-
-  # System.otp_release/0 is the major number only.
-  defp otp_version do
-    major = System.otp_release()
-
-    case File.read(Path.join([:code.root_dir(), "releases", major, "OTP_VERSION"])) do
-      {:ok, version} -> String.trim(version)
-      {:error, _} -> major
-    end
-  end
-end
-
+Code.prepend_path(compiled)
 Mix.start()
 Mix.shell(Gatling.Shell)
-Mix.CLI.main(["gatling.build" | System.argv()])
+Mix.CLI.main(["gatling.build" | arguments])
