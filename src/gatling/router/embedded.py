@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gatling.state.apps import App
     from gatling.state.database import Database
     from gatling.supervisor.embedded import EmbeddedSupervisor
-    
+
 DEFAULT_LISTEN = "127.0.0.1:8080"
 STARTUP_SECONDS = 10.0
 
@@ -38,6 +38,7 @@ class EmbeddedRouter:
 
     def __init__(self, home: Home, db: Database, supervisor: EmbeddedSupervisor) -> None:
         self._home = home
+        self._db = db
         self._supervisor = supervisor
         self.listen = host.get(db, "listen") or os.environ.get("GATLING_LISTEN") or DEFAULT_LISTEN
 
@@ -54,6 +55,8 @@ class EmbeddedRouter:
                 hint="Choose another port: `gatling up --listen 127.0.0.1:8081`.",
             )
         self.check()
+        # remembered: the next command may run in another environment
+        host.put(self._db, "listen", self.listen)
         write_atomically(
             self._home.nginx / "instance.json",
             _instance(_nginx(), self._home.nginx),
