@@ -21,29 +21,32 @@ NOTE = "<!-- Written by docs/reference.py. -->\n"
 
 def commands() -> str:
     """All commands with their help, and the exit statuses."""
-    parts = [
+    parts = []
+    parts.append(
         f"{NOTE}# Commands\n\nEvery command takes `--help`. `$GATLING_HOME` names the home"
         " (default `~/.gatling`).\n\n"
-    ]
+    )
     context = click.Context(cli, info_name="gatling")
     for name in cli.list_commands(context):
         parts += _command(cli.get_command(context, name), context, name)
     parts.append("## Exit statuses\n\n| status | name | errors |\n|---|---|---|\n")
     by_status: dict[Exit, list[str]] = {}
-    for error in (GatlingError, *GatlingError.__subclasses__()):
+    errors: list[type[GatlingError]] = [GatlingError, *GatlingError.__subclasses__()]
+    for error in errors:
         by_status.setdefault(error.exit_status, []).append(error.__name__)
     for status in Exit:
-        errors = ", ".join(by_status.get(status, [])) or "–"
-        parts.append(f"| {status.value} | {status.name} | {errors} |\n")
+        names = ", ".join(by_status.get(status, [])) or "–"
+        parts.append(f"| {status.value} | {status.name} | {names} |\n")
     return "".join(parts).rstrip() + "\n"
 
 
 def all_settings() -> str:
     """All settings: key, default, meaning."""
-    lines = [
+    lines = []
+    lines.append(
         f"{NOTE}# Settings\n\n`gatling settings set APP KEY=VALUE`; the next deployment follows"
         " them.\n\n| key | default | meaning |\n|---|---|---|\n"
-    ]
+    )
     defaults = settings.describe(settings.Settings())
     for key, default in defaults.items():
         section, _, name = key.partition(".")

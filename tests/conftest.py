@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import itertools
 import json
@@ -98,8 +99,7 @@ class Project:
     def push(self, *refs: str, ok: bool = True, options: tuple[str, ...] = ()) -> str:
         """`git push`; what was printed, as a person reads it."""
         push = self.start_push(*refs, options=options)
-        output, _ = push.communicate(timeout=240)
-        text = "\n".join(line.removeprefix("remote: ").rstrip() for line in output.splitlines())
+        text = output_of(push, None)
         assert (push.returncode == 0) == ok, text
         return text
 
@@ -138,6 +138,14 @@ class World:
         return subprocess.run(
             [sys.executable, "-I", "-m", "gatling", *arguments], env=self.env, check=False,
             input=stdin, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=240,
+        )  # fmt: skip
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """`gatling …`, going on while the test does; `output_of` waits for its end."""
+        return subprocess.Popen(
+            [sys.executable, "-I", "-m", "gatling", *arguments], env=self.env, text=True,
+            start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )  # fmt: skip
 
     def json(self, *arguments: str) -> Any:
@@ -194,6 +202,14 @@ class World:
         """Command lines of all processes of this home, supervisord and nginx included."""
         return [line for line in _command_lines() if str(self.home) in line]
 
+    def beams(self) -> list[int]:
+        """The BEAMs of this home's instances, by pid."""
+        return [int(line.split()[0]) for line in self.processes() if "/bin/beam" in line]
+
+    def supervisord(self) -> int:
+        """The process that keeps everything running."""
+        return int((self.home / "run/supervisord.pid").read_text())
+
     def hook(self) -> int:
         """The process that handles a push under way."""
         own = f"GATLING_HOME={self.home}".encode()
@@ -246,8 +262,9 @@ class Client:
                 self.failures.append(str(answer.status))
 
 
-@pytest.fixture
-def world() -> Iterator[World]:
+@contextlib.contextmanager
+def new_world() -> Iterator[World]:
+    """A home that is gone, with all of its processes, when the block has ended."""
     made = World(Path(tempfile.mkdtemp(prefix="gt-", dir="/tmp")))
     try:
         yield made
@@ -255,16 +272,27 @@ def world() -> Iterator[World]:
         made.close()
 
 
+@pytest.fixture
+def world() -> Iterator[World]:
+    with new_world() as made:
+        yield made
+
+
 @pytest.fixture(scope="module")
 def shop() -> Iterator[Project]:
     """A deployed app that the tests of one module share."""
-    made = World(Path(tempfile.mkdtemp(prefix="gt-", dir="/tmp")))
-    try:
+    with new_world() as made:
         project = made.load()
         project.push()
         yield project
-    finally:
-        made.close()
+
+
+def output_of(process: subprocess.Popen[str], status: int | None = 0) -> str:
+    """What a process printed until its end, as a person reads it; checks its exit status."""
+    output, _ = process.communicate(timeout=240)
+    text = "\n".join(line.removeprefix("remote: ").rstrip() for line in output.splitlines())
+    assert status in (None, process.returncode), text
+    return text
 
 
 def interrupt(push: subprocess.Popen[str]) -> None:
