@@ -10,6 +10,7 @@ GatlingError
 ├── ProxyRefused        nginx does not accept the configuration
 ├── DiskFull            no space left
 ├── SupervisorFailed    the process supervisor does not do what it was asked
+├── NodeUnreachable     the running node cannot be talked to
 ├── MissingProgram      git, nginx, elixir … is not installed
 ├── CommandFailed       another program ended with an error
 └── Interrupted         the pusher or the operator called it off
@@ -121,6 +122,13 @@ class SupervisorFailed(GatlingError):
     """The process supervisor does not answer or does not do what it was asked."""
 
     code = "supervisor-failed"
+    exit_status = Exit.HOST
+
+
+class NodeUnreachable(GatlingError):
+    """The running node cannot be reached over its control channel."""
+
+    code = "node-unreachable"
     exit_status = Exit.HOST
 
 

@@ -1,0 +1,1 @@
+"""The running node: the control channel to it, and what runs inside it."""

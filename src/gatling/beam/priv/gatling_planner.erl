@@ -1,0 +1,57 @@
+%% What only a node of a release can tell: its resolved configuration, its supervision trees, its
+%% structs and code_change functions. Runs in a throw-away node (`bin/NAME eval`) in which none of the
+%% release's applications is started.
+-module(gatling_planner).
+
+-export([main/0]).
+
+%% Reads what is asked from the file that GATLING_PLANNER names, and writes the answer there.
+main() ->
+    File = os:getenv("GATLING_PLANNER"),
+    {ok, Question} = file:read_file(File),
+    #{apps := Apps, trees := Trees, modules := Modules} = binary_to_term(Question),
+    Answer = #{env => [{A, env(A)} || A <- Apps],
+               modules => [{M, #{struct => struct_keys(M), code_change => code_change(M)}}
+                           || M <- Modules],
+               trees => [{A, tree(A)} || A <- Trees]},
+    ok = file:write_file(File, term_to_binary(Answer)).
+
+env(App) ->
+    _ = application:load(App),
+    lists:sort([{K, gatling_tree:pack(V)} || {K, V} <- application:get_all_env(App),
+                                             K =/= config_provider_init,
+                                             K =/= config_provider_booted]).
+
+tree(App) ->
+    _ = application:load(App),
+    case application:get_key(App, mod) of
+        {ok, {_, _} = Callback} -> gatling_tree:of_app(App, Callback);
+        _ -> {ok, [], #{}}
+    end.
+
+struct_keys(Module) ->
+    case code:ensure_loaded(Module) =:= {module, Module}
+        andalso erlang:function_exported(Module, '__struct__', 0) of
+        true -> lists:sort(maps:keys(Module:'__struct__'()) -- ['__struct__']);
+        false -> none
+    end.
+
+%% Whether code_change is written by hand; the one that `use GenServer` provides gives any state back.
+code_change(Module) ->
+    _ = code:ensure_loaded(Module),
+    case {erlang:function_exported(Module, code_change, 3),
+          erlang:function_exported(Module, code_change, 4)} of
+        {false, false} -> none;
+        {true, _} -> probe(fun(State) -> Module:code_change(undefined, State, []) end, 1);
+        {_, true} -> probe(fun(State) -> Module:code_change(undefined, State, State, []) end, 2)
+    end.
+
+probe(Fun, States) ->
+    Unknown = make_ref(),
+    Default = list_to_tuple([ok | lists:duplicate(States, Unknown)]),
+    try Fun(Unknown) of
+        Default -> default;
+        _ -> custom
+    catch
+        _:_ -> custom
+    end.

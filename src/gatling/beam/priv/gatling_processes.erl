@@ -1,0 +1,235 @@
+%% The processes whose callback modules change: finding, suspending, converting and watching them.
+%%
+%% Speaks sys(3)'s messages itself, to all of them at once: twenty thousand processes are suspended in
+%% the time that the slowest takes.
+-module(gatling_processes).
+
+-export([affected/2, suspend/2, late/4, resume/1, stash/1, unstash/1, convert/3, take_back/1,
+         watch_from/1, await_watch/2, describe/1, memory/1, count/1, text/1]).
+-export([watch/3]).
+
+-define(STASH, '$gatling_stash').
+
+affected(_, Callbacks) when map_size(Callbacks) =:= 0 ->
+    [];
+affected(Pids, Callbacks) ->
+    lists:filtermap(
+      fun(P) when P =:= self() -> false;
+         (P) ->
+              case [M || M <- callback_modules(P), is_map_key(M, Callbacks)] of
+                  [] -> false;
+                  Modules -> {true, {P, Modules}}
+              end
+      end, Pids).
+
+%% The callback modules of a process that understands system messages, sys(3).
+callback_modules(P) ->
+    case process_info(P, dictionary) of
+        {dictionary, Dictionary} ->
+            case lists:keyfind('$initial_call', 1, Dictionary) of
+                {_, {supervisor, M, _}} -> [M];
+                {_, {gen_event, init_it, _}} -> handlers(P);
+                {_, {M, init, _}} -> [M];
+                {_, {M, join, 3}} -> [M]; % a Phoenix channel
+                _ -> []
+            end;
+        undefined ->
+            []
+    end.
+
+handlers(P) ->
+    try gen_event:which_handlers(P) of
+        Handlers -> lists:usort([case H of {M, _} -> M; M -> M end || H <- Handlers])
+    catch
+        exit:_ -> []
+    end.
+
+%% Processes that were started while the first ones were being suspended, suspended as well.
+late(Known, Callbacks, Before, Timeout) -> late(Known, Callbacks, Before, Timeout, 5).
+
+late(_, _, _, _, 0) ->
+    [];
+late(Known, Callbacks, Before, Timeout, Rounds) ->
+    Now = erlang:processes(),
+    case affected(Now -- Known, Callbacks) of
+        [] ->
+            [];
+        Found ->
+            try suspend(Found, Timeout)
+            catch throw:Failure -> resume(Before), throw(Failure)
+            end,
+            Found ++ late(Now, Callbacks, Before ++ Found, Timeout, Rounds - 1)
+    end.
+
+%% Suspend all of them, or none: throws {suspend, Who} when some do not answer in time.
+suspend(Processes, Timeout) ->
+    {_, Silent} = ask([{P, suspend} || {P, _} <- Processes], Timeout),
+    case Silent of
+        [] ->
+            ok;
+        _ ->
+            %% the request to suspend is still in their mailboxes, so the one to resume must follow
+            resume(Processes),
+            throw({suspend, [describe(P) || P <- Silent]})
+    end.
+
+resume(Processes) ->
+    _ = ask([{P, resume} || {P, _} <- Processes], 5000),
+    ok.
+
+%% The state is kept in the process itself: nothing is copied. To throw leaves the state alone and
+%% makes the answer small (sys:replace_state/2 answers with the whole state otherwise). A handler of
+%% gen_event comes as {Module, Id, State}, and a process may have several.
+stash(Processes) ->
+    Keep = fun(State) ->
+                   _ = case State of
+                           {M, Id, _} -> put({?STASH, M, Id}, {kept, State});
+                           _ -> ok
+                       end,
+                   put(?STASH, {kept, State}),
+                   throw(kept)
+           end,
+    _ = ask([{P, {replace_state, Keep}} || {P, _} <- Processes], 30000),
+    ok.
+
+%% Give back the states that were kept.
+take_back(Processes) ->
+    Back = fun({M, Id, _} = State) ->
+                   case get({?STASH, M, Id}) of
+                       {kept, Kept} -> Kept;
+                       undefined -> kept(State)
+                   end;
+              (State) ->
+                   kept(State)
+           end,
+    _ = ask([{P, {replace_state, Back}} || {P, _} <- Processes], 30000),
+    unstash(Processes).
+
+kept(State) ->
+    case get(?STASH) of
+        {kept, Kept} -> Kept;
+        undefined -> State
+    end.
+
+%% Forget the states that were kept.
+unstash(Processes) ->
+    Drop = fun(_) ->
+                   _ = [erase(K) || {K, _} <- get(), K =:= ?STASH
+                                    orelse (is_tuple(K) andalso element(1, K) =:= ?STASH)],
+                   throw(dropped)
+           end,
+    _ = ask([{P, {replace_state, Drop}} || {P, _} <- Processes, is_process_alive(P)], 5000),
+    ok.
+
+%% code_change in each; throws {code_change, [{Who, Reason}]}.
+convert(Processes, Callbacks, Direction) ->
+    Requests = [{P, {change_code, M, version(maps:get(M, Callbacks), Direction), []}}
+                || {P, Ms} <- Processes, M <- Ms],
+    {Answers, Silent} = ask(Requests, 30000),
+    Failed = [{describe(P), text(Reason)} || {P, {error, Reason}} <- Answers]
+        ++ [{describe(P), <<"no answer within 30 s">>} || P <- Silent],
+    Failed =:= [] orelse throw({code_change, Failed}),
+    ok.
+
+version({Old, _}, up) -> Old;
+version({_, New}, down) -> {down, New}.
+
+%% Send a system message to each of many processes at once, then take the answers. What has exited
+%% meanwhile needs none. Gives the answers, and who did not answer in time.
+ask(Requests, Timeout) ->
+    Pending = maps:from_list(
+                [begin
+                     Ref = erlang:monitor(process, P),
+                     P ! {system, {self(), Ref}, Request},
+                     {Ref, P}
+                 end || {P, Request} <- Requests]),
+    Timer = erlang:start_timer(Timeout, self(), ask),
+    Result = answers(Pending, Timer, []),
+    _ = erlang:cancel_timer(Timer),
+    receive {timeout, Timer, _} -> ok after 0 -> ok end,
+    Result.
+
+answers(Pending, _, Answers) when map_size(Pending) =:= 0 ->
+    {Answers, []};
+answers(Pending, Timer, Answers) ->
+    receive
+        {Ref, Answer} when is_map_key(Ref, Pending) ->
+            true = erlang:demonitor(Ref, [flush]),
+            {P, Rest} = maps:take(Ref, Pending),
+            answers(Rest, Timer, [{P, Answer} | Answers]);
+        {'DOWN', Ref, process, _, _} when is_map_key(Ref, Pending) ->
+            answers(maps:remove(Ref, Pending), Timer, Answers);
+        {timeout, Timer, _} ->
+            _ = [erlang:demonitor(Ref, [flush]) || Ref <- maps:keys(Pending)],
+            {Answers, maps:values(Pending)}
+    end.
+
+watch_from(Processes) ->
+    Ref = make_ref(),
+    Watcher = spawn(?MODULE, watch, [self(), Ref, Processes]),
+    receive Ref -> ok end,
+    Watcher.
+
+%% Sees the processes that were converted until it is asked what became of them.
+watch(Parent, Ref, Processes) ->
+    Watched = maps:from_list([{erlang:monitor(process, P), {P, Ms}} || {P, Ms} <- Processes]),
+    Parent ! Ref,
+    receive
+        stop -> ok;
+        {report, From, Milliseconds} ->
+            _ = erlang:send_after(Milliseconds, self(), enough),
+            Crashed = watching(Watched, []),
+            unstash(Processes),
+            From ! {self(), Crashed}
+    after 60000 ->
+            unstash(Processes)
+    end.
+
+watching(Watched, Crashed) ->
+    receive
+        enough ->
+            lists:reverse(Crashed);
+        {'DOWN', Ref, process, P, Reason} ->
+            {_, Modules} = maps:get(Ref, Watched),
+            watching(Watched, case expected(Reason) of
+                                  true -> Crashed;
+                                  false -> [{text(P), Modules, text(Reason)} | Crashed]
+                              end)
+    end.
+
+expected(normal) -> true;
+expected(shutdown) -> true;
+expected({shutdown, _}) -> true;
+expected(noproc) -> true;
+expected(_) -> false.
+
+%% The processes that crashed within so many milliseconds of the swap.
+await_watch(Watcher, Milliseconds) ->
+    Ref = erlang:monitor(process, Watcher),
+    Watcher ! {report, self(), Milliseconds},
+    receive
+        {Watcher, Crashed} ->
+            true = erlang:demonitor(Ref, [flush]),
+            Crashed;
+        {'DOWN', Ref, process, _, _} ->
+            []
+    end.
+
+describe(P) ->
+    Name = case process_info(P, registered_name) of
+               {registered_name, N} -> N;
+               _ -> P
+           end,
+    {text(Name), callback_modules(P)}.
+
+memory(P) ->
+    case process_info(P, memory) of
+        {memory, Bytes} -> Bytes;
+        undefined -> 0
+    end.
+
+count(Modules) ->
+    maps:to_list(lists:foldl(fun(M, Acc) -> maps:update_with(M, fun(N) -> N + 1 end, 1, Acc) end,
+                             #{}, Modules)).
+
+text(Term) -> unicode:characters_to_binary(io_lib:format("~0tp", [Term], [{chars_limit, 2000}])).

@@ -1,0 +1,291 @@
+%% What a release tree holds, and how two of them differ.
+%%
+%% Reads files only: nothing of either release is loaded or run, so it can be asked in a node that
+%% serves. Texts are binaries and modules atoms in what it returns; Python makes sentences of them.
+-module(gatling_release).
+
+-export([read/1, modules/1, compare/3, app_spec/1, md5/1, is_runtime/1]).
+
+%% Applications of OTP and Elixir themselves: their code cannot change under a running node.
+-define(RUNTIME, [asn1, common_test, compiler, crypto, debugger, dialyzer, diameter, edoc, eldap,
+                  erl_interface, erts, et, eunit, ftp, inets, jinterface, kernel, megaco, mnesia,
+                  observer, odbc, os_mon, parsetools, public_key, reltool, runtime_tools, sasl,
+                  snmp, ssh, ssl, stdlib, syntax_tools, tftp, tools, wx, xmerl,
+                  eex, elixir, ex_unit, iex, logger, mix]).
+
+%% A release: `releases/start_erl.data` says which, the .rel file of which applications.
+read(Root) ->
+    {ok, Data} = file:read_file(filename:join([Root, "releases", "start_erl.data"])),
+    [Erts, Version] = string:lexemes(binary_to_list(Data), " \r\n"),
+    Directory = filename:join([unicode:characters_to_list(Root), "releases", Version]),
+    [File | _] = [F || F <- filelib:wildcard(filename:join(Directory, "*.rel")),
+                       filename:basename(F) =/= "start.rel"],
+    {ok, [{release, {Name, Version}, {erts, Erts}, Listed}]} = file:consult(File),
+    Apps = [app(Root, App) || App <- Listed],
+    #{root => unicode:characters_to_list(Root), name => Name, version => Version, erts => Erts,
+      directory => Directory, apps => Apps}.
+
+app(Root, App) ->
+    Name = element(1, App),
+    Version = element(2, App),
+    Directory = filename:join([unicode:characters_to_list(Root), "lib",
+                               atom_to_list(Name) ++ "-" ++ Version]),
+    Type = case App of
+               {_, _, T} when is_atom(T) -> T;
+               {_, _, T, _} when is_atom(T) -> T;
+               _ -> permanent
+           end,
+    #{name => Name, version => Version, directory => Directory, type => Type}.
+
+%% Which file each module comes from: #{Module => {App, File}}. The consolidated protocols stand
+%% before the applications' own in the code path of a release.
+modules(#{apps := Apps, directory := Directory}) ->
+    Own = lists:foldl(
+            fun(#{name := App, directory := D}, Found) ->
+                    lists:foldl(fun({M, F}, Acc) -> Acc#{M => {App, F}} end, Found,
+                                beams(filename:join(D, "ebin")))
+            end, #{}, Apps),
+    lists:foldl(
+      fun({M, F}, Acc) ->
+              App = case Acc of
+                        #{M := {A, _}} -> A;
+                        _ -> undefined
+                    end,
+              Acc#{M => {App, F}}
+      end, Own, beams(filename:join(Directory, "consolidated"))).
+
+beams(Directory) ->
+    case file:list_dir(Directory) of
+        {ok, Files} ->
+            [{list_to_atom(filename:rootname(F)), filename:join(Directory, F)}
+             || F <- Files, filename:extension(F) =:= ".beam"];
+        {error, _} ->
+            []
+    end.
+
+%% How the release in NewRoot differs from the one in OldRoot. `Files` are the paths, relative to
+%% NewRoot, of all files that are not the same inode in both: releases share what is equal as hard
+%% links, so only these need to be read. `changed` and its like hold modules whose code differs,
+%% whatever else differs in their files (debug information, paths).
+compare(OldRoot, NewRoot, Files) ->
+    Old = read(OldRoot),
+    New = read(NewRoot),
+    case maps:get(erts, Old) =:= maps:get(erts, New) of
+        true ->
+            Differing = maps:from_keys([filename:join(maps:get(root, New),
+                                                      unicode:characters_to_list(F)) || F <- Files],
+                                       true),
+            compare_code(Old, New, Differing);
+        false ->
+            %% beams of another OTP may not even be readable here
+            #{erts => {text(maps:get(erts, Old)), text(maps:get(erts, New))}}
+    end.
+
+compare_code(Old, New, Differing) ->
+    OldModules = modules(Old),
+    NewModules = modules(New),
+    Changed = lists:sort(
+                [{M, A, FO, FN} || {M, {A, FN}} <- maps:to_list(NewModules),
+                                   {_, FO} <- [maps:get(M, OldModules, none)],
+                                   is_map_key(FN, Differing) orelse not corresponds(FO, FN, Old, New),
+                                   md5(FO) =/= md5(FN)]),
+    Added = lists:sort([{M, A, F} || {M, {A, F}} <- maps:to_list(NewModules),
+                                     not is_map_key(M, OldModules)]),
+    Removed = lists:sort([{M, A} || {M, {A, _}} <- maps:to_list(OldModules),
+                                    not is_map_key(M, NewModules)]),
+    OldApps = by_name(Old),
+    NewApps = by_name(New),
+    Names = [maps:get(name, A) || A <- maps:get(apps, New)],
+    Common = [A || A <- Names, is_map_key(A, OldApps)],
+    #{erts => same,
+      changed => [(pair(FO, FN))#{app => A, runtime => own_of_runtime(A, FN, NewApps)}
+                  || {_, A, FO, FN} <- Changed],
+      added => [(beam(F))#{app => A} || {_, A, F} <- Added],
+      removed => [#{module => M, app => A} || {M, A} <- Removed],
+      apps => [maps:get(A, NewApps) || A <- Common],
+      apps_added => [(maps:get(A, NewApps))#{runtime => is_runtime(A)}
+                     || A <- Names, not is_map_key(A, OldApps)],
+      apps_removed => [A || #{name := A} <- maps:get(apps, Old), not is_map_key(A, NewApps)],
+      versions => [{A, text(VO), text(VN), is_runtime(A)}
+                   || A <- Common, VO <- [version(A, OldApps)], VN <- [version(A, NewApps)],
+                      VO =/= VN],
+      callbacks => [{A, callback(A, OldApps), callback(A, NewApps)}
+                    || A <- Common, callback(A, OldApps) =/= callback(A, NewApps)],
+      application_modules => [{A, M} || A <- Common, not is_runtime(A),
+                                        {M, _} <- [callback(A, NewApps)]],
+      boot_files => [text(F) || F <- ["vm.args", "env.sh"],
+                                content(Old, F) =/= content(New, F)],
+      config_files => [text(F) || F <- ["sys.config", "runtime.exs"],
+                                  content(Old, F) =/= content(New, F)],
+      config_modules => mentioned(New, [M || {M, _, _, _} <- Changed]),
+      providers => providers(New),
+      native => [{A, text(F)} || A <- Common, F <- native(dir(A, OldApps), dir(A, NewApps))],
+      priv => [A || A <- Common, not is_runtime(A),
+                    files(dir(A, OldApps)) =/= files(dir(A, NewApps))
+                        orelse under(filename:join(dir(A, NewApps), "priv"), Differing)]}.
+
+%% Whether two files have the same place in their releases: then `Differing` tells of them.
+corresponds(FO, FN, #{root := RO}, #{root := RN}) ->
+    string:prefix(FO, RO) =:= string:prefix(FN, RN).
+
+%% A consolidated protocol of Elixir's is the project's to change, the module itself is not.
+own_of_runtime(App, File, Apps) ->
+    is_runtime(App) andalso lists:prefix(dir(App, Apps), File).
+
+under(Directory, Files) ->
+    lists:any(fun(F) -> lists:prefix(Directory ++ "/", F) end, maps:keys(Files)).
+
+is_runtime(App) -> lists:member(App, ?RUNTIME).
+
+by_name(#{apps := Apps}) -> maps:from_list([{maps:get(name, A), A} || A <- Apps]).
+
+version(App, Apps) -> maps:get(version, maps:get(App, Apps)).
+
+dir(App, Apps) ->
+    case Apps of
+        #{App := #{directory := D}} -> D;
+        _ -> "/nowhere"
+    end.
+
+callback(App, Apps) ->
+    case app_spec(maps:get(App, Apps)) of
+        {application, App, Keys} ->
+            case lists:keyfind(mod, 1, Keys) of
+                {mod, {_, _} = Callback} -> Callback;
+                _ -> none
+            end;
+        _ ->
+            none
+    end.
+
+%% The application resource file, app(4).
+app_spec(#{name := App, directory := D}) ->
+    case file:consult(filename:join([D, "ebin", atom_to_list(App) ++ ".app"])) of
+        {ok, [Spec]} -> Spec;
+        _ -> none
+    end.
+
+content(#{directory := D}, File) ->
+    case file:read_file(filename:join(D, File)) of
+        {ok, Content} -> Content;
+        {error, _} -> <<>>
+    end.
+
+%% Changed modules that runtime.exs calls by name.
+mentioned(Release, Modules) ->
+    case content(Release, "runtime.exs") of
+        <<>> -> [];
+        Script -> [M || M <- Modules, "Elixir." ++ Name <- [atom_to_list(M)],
+                        binary:match(Script, list_to_binary(Name)) =/= nomatch]
+    end.
+
+%% The modules that resolve the configuration at boot, as `mix release` wrote them to sys.config.
+providers(Release) ->
+    case file:consult(filename:join(maps:get(directory, Release), "sys.config")) of
+        {ok, [Config]} ->
+            case proplists:get_value(config_provider_init, proplists:get_value(elixir, Config, [])) of
+                #{providers := Providers} -> [element(1, P) || P <- Providers];
+                _ -> []
+            end;
+        _ ->
+            []
+    end.
+
+pair(OldFile, NewFile) ->
+    (beam(NewFile))#{old => beam(OldFile)}.
+
+%% What can be seen of a compiled module from outside.
+beam(File) ->
+    {ok, Binary} = file:read_file(File),
+    {ok, {Module, [{exports, Exports}, {attributes, Attributes}]}} =
+        beam_lib:chunks(Binary, [exports, attributes]),
+    Has = fun(Function, Arity) -> lists:member({Function, Arity}, Exports) end,
+    #{module => Module,
+      file => text(File),
+      behaviours => lists:append([V || {K, V} <- Attributes, K =:= behaviour orelse K =:= behavior]),
+      version => case lists:keyfind(vsn, 1, Attributes) of
+                     {vsn, [V]} -> V;
+                     {vsn, V} -> V;
+                     false -> undefined
+                 end,
+      on_load => on_load(Module, Binary),
+      code_change => Has(code_change, 3) orelse Has(code_change, 4),
+      child_spec => Has(child_spec, 1),
+      config_change => Has(config_change, 2),
+      struct => case Has('__struct__', 0) of
+                    true -> struct_keys(Module, Binary);
+                    false -> none
+                end}.
+
+on_load(Module, Binary) ->
+    case erlang:prepare_loading(Module, Binary) of
+        {error, _} -> true;
+        Prepared -> erlang:has_prepared_code_on_load(Prepared)
+    end.
+
+%% A module that defines a struct has it among its literals, with all its keys. Where it is computed
+%% (a default that is no literal) the answer is `unknown`.
+struct_keys(Module, Binary) ->
+    case beam_lib:chunks(Binary, ["LitT"], [allow_missing_chunks]) of
+        {ok, {_, [{"LitT", Chunk}]}} when is_binary(Chunk) ->
+            case [lists:sort(maps:keys(L)) || #{'__struct__' := S} = L <- literals(Chunk),
+                                              S =:= Module] of
+                [Keys | _] -> Keys -- ['__struct__'];
+                [] -> unknown
+            end;
+        _ ->
+            unknown
+    end.
+
+%% The literal table; not compressed when its size is given as 0 (OTP 28 and later).
+literals(<<0:32, Table/binary>>) -> literal_table(Table);
+literals(<<_Size:32, Compressed/binary>>) -> literal_table(zlib:uncompress(Compressed)).
+
+literal_table(<<_Count:32, Items/binary>>) ->
+    [binary_to_term(Term) || <<Size:32, Term:Size/binary>> <= Items].
+
+md5(File) ->
+    {ok, {_, Md5}} = beam_lib:md5(File),
+    Md5.
+
+same_file(File, File) ->
+    true;
+same_file(A, B) ->
+    case {identity(A), identity(B)} of
+        {Same, Same} -> true;
+        {{_, _, Size}, {_, _, Size}} -> file:read_file(A) =:= file:read_file(B);
+        _ -> false
+    end.
+
+%% Releases share equal files as hard links: one inode is one content.
+identity(File) ->
+    {ok, Info} = file:read_file_info(File, [raw]),
+    {element(10, Info), element(12, Info), element(2, Info)}.
+
+%% The files in an application's priv, relative to it.
+files(Directory) ->
+    Priv = filename:join(Directory, "priv"),
+    [F || F <- filelib:wildcard("**", Priv), filelib:is_regular(filename:join(Priv, F))].
+
+%% Native libraries in priv that are new, gone or changed: a loaded one cannot be replaced.
+native(OldDir, NewDir) ->
+    Old = filename:join(OldDir, "priv"),
+    New = filename:join(NewDir, "priv"),
+    OldFiles = files(OldDir),
+    NewFiles = files(NewDir),
+    [F || F <- lists:usort(OldFiles ++ NewFiles),
+          is_native(filename:join(Old, F)) orelse is_native(filename:join(New, F)),
+          not (lists:member(F, OldFiles) andalso lists:member(F, NewFiles)
+               andalso same_file(filename:join(Old, F), filename:join(New, F)))].
+
+is_native(File) ->
+    case file:open(File, [read, binary, raw]) of
+        {ok, Handle} ->
+            Head = file:read(Handle, 4),
+            ok = file:close(Handle),
+            Head =:= {ok, <<16#7f, "ELF">>};
+        {error, _} ->
+            false
+    end.
+
+text(Text) -> unicode:characters_to_binary(Text).

@@ -1,0 +1,254 @@
+%% Supervision trees: as a release would start them, as they run, and what it takes from one to the
+%% other.
+%%
+%% `of_app/2` is for a throw-away node of the release in question: it asks the application's own
+%% modules for their child specifications, with Supervisor, GenServer and Task replaced by stubs that
+%% start nothing.
+-module(gatling_tree).
+
+-export([of_app/2, diff/2, find/1, pack/1, unpack/1, opaque/1]).
+-export([captured/2]).
+
+-define(STARTERS, ['Elixir.Supervisor', 'Elixir.GenServer', 'Elixir.Task']).
+
+%% The static tree of an application: {ok, #{Path => #{flags, children}}} where a path is the list of
+%% child ids from the top, or {error, Why}. Child specifications are packed.
+of_app(App, {Module, Argument}) ->
+    ok = stub_starters(),
+    case capture(fun() -> Module:start(normal, Argument) end) of
+        {ok, Flags, Specs} ->
+            {ok, modules(App), maps:from_list(nodes(App, [], Flags, Specs))};
+        Error ->
+            Error
+    end.
+
+modules(App) ->
+    _ = application:load(App),
+    case application:get_key(App, modules) of
+        {ok, Modules} -> Modules;
+        undefined -> []
+    end.
+
+nodes(App, Path, Flags, Specs) ->
+    Children = [normal(S) || S <- Specs],
+    Nested = [nodes(App, Path ++ [Id], F, S)
+              || #{id := Id, type := supervisor, start := {M, Fun, Args}} <- Children,
+                 is_own_supervisor(App, M),
+                 {ok, F, S} <- [capture(fun() -> apply(M, Fun, Args) end)]],
+    [{Path, #{flags => flags(Flags), children => [pack(C) || C <- Children]}}
+     | lists:append(Nested)].
+
+%% Only the application's own module-based supervisors are entered: what a library does below its
+%% children is its own affair.
+is_own_supervisor(App, Module) ->
+    lists:member(Module, modules(App)) andalso
+        lists:member('Elixir.Supervisor',
+                     lists:append([V || {K, V} <- Module:module_info(attributes),
+                                        K =:= behaviour orelse K =:= behavior])).
+
+normal({Id, Start, Restart, Shutdown, Type, Modules}) ->
+    #{id => Id, start => Start, restart => Restart, shutdown => Shutdown, type => Type,
+      modules => Modules, significant => false};
+normal(#{id := Id, start := Start} = Spec) ->
+    Type = maps:get(type, Spec, worker),
+    maps:merge(#{restart => permanent, type => Type, significant => false,
+                 shutdown => case Type of supervisor -> infinity; worker -> 5000 end,
+                 modules => [element(1, Start)]},
+               Spec#{id => Id}).
+
+flags({Strategy, Intensity, Period}) -> flags(#{strategy => Strategy, intensity => Intensity, period => Period});
+flags(#{} = Flags) ->
+    maps:merge(#{strategy => one_for_one, intensity => 1, period => 5, auto_shutdown => never}, Flags).
+
+%% ---------------------------------------------------------------- capturing
+
+capture(Fun) ->
+    {P, Ref} = spawn_monitor(fun() -> exit({captured, captured_by(Fun)}) end),
+    receive
+        {'DOWN', Ref, process, P, {captured, Result}} -> Result;
+        {'DOWN', Ref, process, P, Reason} -> {error, text(Reason)}
+    after 5000 ->
+            exit(P, kill),
+            erlang:demonitor(Ref, [flush]),
+            {error, <<"it did not come to an end within 5 s">>}
+    end.
+
+captured_by(Fun) ->
+    put(gatling_capture, true),
+    try Fun() of
+        _ -> {error, <<"it starts no Supervisor at its end">>}
+    catch
+        throw:{gatling, list, Children, Options} -> of_list(Children, Options);
+        throw:{gatling, module, Module, Argument} -> of_module(Module, Argument);
+        throw:{gatling, starts, What} -> {error, <<"it starts a process by ", (text(What))/binary>>};
+        Class:Reason -> {error, text({Class, Reason})}
+    end.
+
+of_list(Children, Options) ->
+    Kept = [O || {K, _} = O <- Options,
+                 lists:member(K, [strategy, max_restarts, max_seconds, auto_shutdown])],
+    Original = original('Elixir.Supervisor'),
+    try Original:init(Children, Kept) of
+        {ok, {Flags, Specs}} -> {ok, Flags, Specs}
+    catch
+        Class:Reason -> {error, text({Class, Reason})}
+    end.
+
+of_module(Module, Argument) ->
+    try Module:init(Argument) of
+        {ok, {Flags, Specs}} -> {ok, Flags, Specs};
+        Other -> {error, text(Other)}
+    catch
+        Class:Reason -> {error, text({Class, Reason})}
+    end.
+
+%% What the stubs do instead of starting something.
+captured('Elixir.Supervisor', [Children, Options]) when is_list(Children) ->
+    throw({gatling, list, Children, Options});
+captured('Elixir.Supervisor', [Module, Argument | _]) when is_atom(Module) ->
+    throw({gatling, module, Module, Argument});
+captured(Starter, Arguments) ->
+    throw({gatling, starts, {Starter, hd(Arguments)}}).
+
+%% Each of these modules is loaded once more under another name, and a stub takes its own.
+stub_starters() ->
+    lists:foreach(fun stub/1, ?STARTERS).
+
+original(Module) -> list_to_atom("gatling_original_" ++ atom_to_list(Module)).
+
+stub(Module) ->
+    Copy = original(Module),
+    case code:is_loaded(Copy) of
+        {file, _} ->
+            ok;
+        false ->
+            {Module, Binary, _} = code:get_object_code(Module),
+            {ok, Module, Chunks} = beam_lib:all_chunks(Binary),
+            {"AtU8", Atoms} = lists:keyfind("AtU8", 1, Chunks),
+            Renamed = rename(Atoms, atom_to_binary(Module), atom_to_binary(Copy)),
+            {ok, Other} = beam_lib:build_module(lists:keyreplace("AtU8", 1, Chunks, {"AtU8", Renamed})),
+            {module, Copy} = code:load_binary(Copy, "gatling", Other),
+            {ok, Module, Stub} = compile:forms(stub_forms(Module, Copy), []),
+            _ = code:purge(Module),
+            {module, Module} = code:load_binary(Module, "gatling", Stub),
+            ok
+    end.
+
+stub_forms(Module, Copy) ->
+    Exports = [E || {F, _} = E <- Copy:module_info(exports), F =/= module_info],
+    [{attribute, 1, module, Module}, {attribute, 1, export, Exports}
+     | [stub_function(Module, Copy, F, A) || {F, A} <- Exports]].
+
+stub_function(Module, Copy, Function, Arity) ->
+    Variables = [{var, 1, list_to_atom("A" ++ integer_to_list(N))} || N <- lists:seq(1, Arity)],
+    Body = case lists:member(Function, [start, start_link, async, async_nolink]) of
+               true -> {call, 1, {remote, 1, {atom, 1, ?MODULE}, {atom, 1, captured}},
+                        [{atom, 1, Module}, list_form(Variables)]};
+               false -> {call, 1, {remote, 1, {atom, 1, Copy}, {atom, 1, Function}}, Variables}
+           end,
+    {function, 1, Function, Arity, [{clause, 1, Variables, [], [Body]}]}.
+
+list_form(Elements) ->
+    lists:foldr(fun(E, Tail) -> {cons, 1, E, Tail} end, {nil, 1}, Elements).
+
+%% The atom table: one length byte per atom up to OTP 27; from OTP 28 on the count is negative and
+%% lengths are compact integers.
+rename(<<Count:32/signed, Atoms/binary>>, From, To) when Count >= 0 ->
+    <<Count:32, (<< <<(byte_size(B)), B/binary>>
+                    || <<L, A:L/binary>> <= Atoms, B <- [exchange(A, From, To)] >>)/binary>>;
+rename(<<Count:32/signed, Atoms/binary>>, From, To) ->
+    <<Count:32/signed, (rename_compact(Atoms, From, To))/binary>>.
+
+rename_compact(<<>>, _, _) ->
+    <<>>;
+rename_compact(<<L:4, 0:4, A:L/binary, Rest/binary>>, From, To) ->
+    <<(compact(exchange(A, From, To)))/binary, (rename_compact(Rest, From, To))/binary>>;
+rename_compact(<<High:3, 2#01000:5, Low, More/binary>>, From, To) ->
+    L = (High bsl 8) bor Low,
+    <<A:L/binary, Rest/binary>> = More,
+    <<(compact(exchange(A, From, To)))/binary, (rename_compact(Rest, From, To))/binary>>.
+
+compact(A) when byte_size(A) < 16 -> <<(byte_size(A)):4, 0:4, A/binary>>;
+compact(A) -> <<(byte_size(A) bsr 8):3, 2#01000:5, (byte_size(A)):8, A/binary>>.
+
+exchange(From, From, To) -> To;
+exchange(Atom, _, _) -> Atom.
+
+%% ---------------------------------------------------------------- comparing, finding
+
+%% What it takes from the one tree to the other: a list of
+%% #{path, strategy, start => [Spec], stop => [Id], changed => [Id], flags => same | changed,
+%%   opaque => [Id]}, for nodes where there is something to do.
+diff(Old, New) ->
+    [D || {Path, NewNode} <- lists:sort(maps:to_list(New)),
+          OldNode <- [maps:get(Path, Old, none)], OldNode =/= none,
+          D <- [diff(Path, OldNode, NewNode)], is_change(D)].
+
+diff(Path, #{flags := FO, children := CO}, #{flags := FN, children := CN}) ->
+    Ids = fun(Children) -> [Id || #{id := Id} <- Children] end,
+    Start = [C || #{id := Id} = C <- CN, not lists:member(Id, Ids(CO))],
+    #{path => Path,
+      strategy => maps:get(strategy, FO),
+      flags => case FO =:= FN of true -> same; false -> changed end,
+      start => Start,
+      stop => Ids(CO) -- Ids(CN),
+      changed => [Id || #{id := Id} = C <- CN, #{id := Id2} = C2 <- CO, Id =:= Id2,
+                        maps:remove(modules, C) =/= maps:remove(modules, C2)],
+      reordered => [I || I <- Ids(CO), lists:member(I, Ids(CN))]
+          =/= [I || I <- Ids(CN), lists:member(I, Ids(CO))],
+      opaque => [Id || #{id := Id} = C <- Start, opaque(C)]}.
+
+is_change(#{flags := same, start := [], stop := [], changed := [], reordered := false}) -> false;
+is_change(_) -> true.
+
+%% The running supervisor at a path, {App, [Id]}; throws when there is none.
+find({App, Ids}) ->
+    case application_controller:get_master(App) of
+        Master when is_pid(Master) ->
+            {Top, _} = application_master:get_child(Master),
+            lists:foldl(fun below/2, Top, Ids);
+        _ ->
+            throw({not_running, App})
+    end.
+
+below(Id, Supervisor) ->
+    case lists:keyfind(Id, 1, supervisor:which_children(Supervisor)) of
+        {Id, P, _, _} when is_pid(P) -> P;
+        _ -> throw({no_child, Id})
+    end.
+
+%% ---------------------------------------------------------------- terms on their way between nodes
+
+%% A compiled regular expression belongs to its node (a reference since OTP 28): its source travels.
+%% Local funs, pids, ports and references cannot travel at all; they are marked.
+pack(#{'__struct__' := 'Elixir.Regex', source := Source, opts := Options}) ->
+    {'$gatling_regex', Source, Options};
+pack(Term) when is_map(Term) -> maps:from_list([{pack(K), pack(V)} || {K, V} <- maps:to_list(Term)]);
+pack([H | T]) -> [pack(H) | pack(T)];
+pack(Term) when is_tuple(Term) -> list_to_tuple([pack(E) || E <- tuple_to_list(Term)]);
+pack(Term) when is_function(Term) ->
+    case erlang:fun_info(Term, type) of
+        {type, external} -> Term;
+        {type, local} ->
+            %% of the same code it is the same fun, though it cannot be sent
+            {module, M} = erlang:fun_info(Term, module),
+            {'$gatling_opaque', M, element(2, erlang:fun_info(Term, new_uniq)),
+             element(2, erlang:fun_info(Term, new_index)), pack(element(2, erlang:fun_info(Term, env)))}
+    end;
+pack(Term) when is_pid(Term); is_port(Term); is_reference(Term) -> {'$gatling_opaque', handle};
+pack(Term) -> Term.
+
+unpack({'$gatling_regex', Source, Options}) -> 'Elixir.Regex':'compile!'(Source, Options);
+unpack(Term) when is_map(Term) ->
+    maps:from_list([{unpack(K), unpack(V)} || {K, V} <- maps:to_list(Term)]);
+unpack([H | T]) -> [unpack(H) | unpack(T)];
+unpack(Term) when is_tuple(Term) -> list_to_tuple([unpack(E) || E <- tuple_to_list(Term)]);
+unpack(Term) -> Term.
+
+opaque(Term) when is_tuple(Term), tuple_size(Term) > 0, element(1, Term) =:= '$gatling_opaque' -> true;
+opaque(Term) when is_tuple(Term) -> opaque(tuple_to_list(Term));
+opaque(Term) when is_map(Term) -> opaque(maps:to_list(Term));
+opaque([H | T]) -> opaque(H) orelse opaque(T);
+opaque(_) -> false.
+
+text(Term) -> unicode:characters_to_binary(io_lib:format("~0tp", [Term], [{chars_limit, 500}])).
