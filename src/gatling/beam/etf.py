@@ -1,8 +1,8 @@
 """Erlang's external term format, as far as the control channel needs it.
 
 Source: the Erlang documentation, "External Term Format" (erl_ext_dist). Atoms become `Atom`,
-binaries bytes, lists lists (a string list of bytes too), tuples tuples, maps dicts. Pids, references
-and ports are kept as they came, to be sent back; what has no use here is refused.
+binaries bytes, lists lists (a string list of bytes too), tuples tuples, maps dicts. Pids,
+references and ports are kept as they came, to be sent back; what has no use here is refused.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from gatling import process
@@ -18,7 +19,6 @@ from gatling.project import names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from gatling.home import AppPaths
     from gatling.project.settings import Build
@@ -86,7 +86,7 @@ def build(
             what = f"{step} failed: no space is left on the disk."
             raise DiskFull(what, log=steps.tail, log_shown=True) from None
         what = f"{step} failed: {error.what}"
-        hint = _hint(steps.tail)
+        hint = _hint(paths.name, steps.tail)
         raise BuildFailed(what, hint=hint, log=steps.tail, log_shown=True) from None
     finally:
         process.end_marked(mark)
@@ -108,7 +108,13 @@ def build_environment(config: Mapping[str, str], mark: str) -> dict[str, str]:
 def ambient_environment() -> dict[str, str]:
     """The environment of whoever runs Gatling, less what belongs to git and to other nodes."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(AMBIENT_REFUSED)}
-    return {"LANG": "C.UTF-8"} | kept
+    return {"LANG": "C.UTF-8"} | kept | {"PATH": program_path()}
+
+
+def program_path() -> str:
+    """PATH without what git adds to it for its hooks."""
+    directories = os.environ.get("PATH", os.defpath).split(":")
+    return ":".join(dict.fromkeys(d for d in directories if Path(d).name != "git-core"))
 
 
 def _inspect(tree: Path, facts: Mapping[str, str]) -> Built:
@@ -132,10 +138,10 @@ def _disk_is_full(path: Path, log: tuple[str, ...]) -> bool:
     return stat.f_bavail * stat.f_frsize < ALMOST_NOTHING or stat.f_files > 0 == stat.f_favail
 
 
-def _hint(log: tuple[str, ...]) -> str:
+def _hint(app: str, log: tuple[str, ...]) -> str:
     text = "\n".join(log)
     if "multiple releases" in text or ":default_release" in text:
-        return "Say which one: `gatling settings set APP build.release=NAME`."
+        return f"Say which one: `gatling settings set {app} build.release=NAME`."
     if "Could not find Hex" in text or "could not install Hex" in text.lower():
         return "This host must reach hex.pm once, or have Hex installed (`mix local.hex`)."
     return ""

@@ -53,7 +53,7 @@ def add_command(app: str, domain: str) -> None:
 
     name = names.domain(domain)
     with opened() as engine:
-        apps.get(engine.db, app)
+        found = apps.get(engine.db, app)
         if not apps.add_domain(engine.db, app, name):
             click.echo(f"{app} has {name} already.")
             return
@@ -64,6 +64,10 @@ def add_command(app: str, domain: str) -> None:
             raise
         audit.record(engine.db, engine.actor, app, "domains add", name)
         click.echo(f"{app} is served under {name}.")
+        click.echo(
+            f"PHX_HOST stays {found.domain}. Phoenix refuses websockets from other hosts unless"
+            " its endpoint's check_origin allows them."
+        )
 
 
 @domains_command.command("remove")

@@ -23,11 +23,12 @@ def releases_command(app: str, as_json: bool) -> None:
     Example:
       gatling releases shop
     """
-    from gatling.state import apps, releases
+    from gatling.state import apps, deployments, releases
 
     with opened() as engine:
         live = apps.get(engine.db, app).live_release
         every = releases.every(engine.db, app)
+        proven = deployments.ever_live(engine.db, app)
     if as_json:
         print_json(
             [
@@ -38,6 +39,7 @@ def releases_command(app: str, as_json: bool) -> None:
                     "created_at": r.created_at,
                     "live": r.number == live,
                     "kept": r.removed_at is None,
+                    "ever_live": r.number in proven,
                     "origin": r.origin,
                     "base": f"v{r.base}" if r.base else None,
                     "elixir": r.elixir,
@@ -62,6 +64,7 @@ def releases_command(app: str, as_json: bool) -> None:
                 size(r.bytes),
                 "live" if r.number == live
                 else "no longer kept" if r.removed_at
+                else "never live" if r.number not in proven
                 else f"config of v{r.base}" if r.origin == "config" else "",
             )
             for r in every

@@ -9,6 +9,7 @@ import click
 
 from gatling.cli.common import app_argument, opened
 from gatling.errors import InvalidInput
+from gatling.project import names
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
 
 @click.command("run", context_settings={"ignore_unknown_options": True})
 @app_argument
+@click.option("--release", metavar="RELEASE", help="Another release than the live one, such as v7.")
 @click.argument("arguments", metavar="-- ARGS...", nargs=-1, required=True, type=click.UNPROCESSED)
-def run_command(app: str, arguments: tuple[str, ...]) -> None:
-    """Run a one-off command with the live release's code and config.
+def run_command(app: str, release: str | None, arguments: tuple[str, ...]) -> None:
+    """Run a one-off command with the code and config of the live release, or of another.
 
     ARGS begin with a program of its bin/ (migrate) or a command of its main script (eval, rpc).
 
@@ -27,8 +29,12 @@ def run_command(app: str, arguments: tuple[str, ...]) -> None:
       gatling run shop -- eval 'Shop.Release.migrate()'
       gatling run shop -- rpc 'IO.inspect(node())'
       gatling run shop -- migrate
+      gatling run shop --release v7 -- migrate
     """
-    _become(app, arguments)
+    number = names.release_number(release) if release else None
+    if release and number is None:
+        raise InvalidInput(f"{release!r} is not a release.", hint="For example v7.")
+    _become(app, arguments, number)
 
 
 @click.command("console")
@@ -40,30 +46,29 @@ def console_command(app: str) -> None:
     Example:
       gatling console shop
     """
-    _become(app, ("remote",))
+    if not os.isatty(0):
+        raise InvalidInput("A remote shell needs a terminal.", hint=f"`gatling run {app} -- rpc …`")
+    _become(app, ("remote",), None)
 
 
-def _become(app: str, arguments: tuple[str, ...]) -> NoReturn:
+def _become(app: str, arguments: tuple[str, ...], wish: int | None) -> NoReturn:
     """Replace this process by the command, so that its terminal, signals and status are its own."""
     from gatling.deploy import instances
     from gatling.state import apps, audit, releases
 
     with opened() as engine:
         found = apps.get(engine.db, app)
-        if found.live_release is None or found.live_slot is None:
+        number = wish or found.live_release
+        if number is None:
             raise InvalidInput(f"Nothing of {app} has been deployed yet.")
-        running = (
-            engine.supervisor.status(app, found.live_slot).up if _needs_node(arguments) else True
-        )
-        if not running:
+        slot = found.live_slot or found.free_slot
+        if _needs_node(arguments) and not engine.supervisor.status(app, slot).up:
             raise InvalidInput(
                 f"{app} is not running; {arguments[0]} needs its node.",
                 hint=f"`gatling start {app}`, or `gatling up` for all apps.",
             )
-        release = releases.kept(engine.db, app, found.live_release)
-        argv, env = instances.one_off(
-            engine.home.app(app), found, release, found.live_slot, arguments
-        )
+        release = releases.kept(engine.db, app, number)
+        argv, env = instances.one_off(engine.home.app(app), found, release, slot, arguments)
         audit.record(engine.db, engine.actor, app, "run", arguments[0])
     terminal = {name: os.environ[name] for name in ("TERM", "COLUMNS") if name in os.environ}
     os.execve(argv[0], argv, env | terminal)  # noqa: S606

@@ -8,11 +8,12 @@ after it, recovery finishes what was decided.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from typing import TYPE_CHECKING
 
 from gatling import logs, ports
-from gatling.deploy import health, instances
+from gatling.deploy import health, instances, last_words
 from gatling.deploy.probe import Prober, Proof
 from gatling.errors import PortTaken, UnhealthyRelease
 from gatling.state import apps, config
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 DRAIN_POLL_SECONDS = 0.05
 DRAIN_CHECKS = 3
 """So many looks in a row must find no connection: nginx may just be opening one."""
-LOG_LINES = 15
+LOG_LINES = 2000
 UNUSED_STOP_SECONDS = 5.0
 """Between SIGTERM and SIGKILL for an instance that never served: it may still be booting."""
 
@@ -67,6 +68,7 @@ def roll(
         engine.supervisor.stop(app.name, slot, min(UNUSED_STOP_SECONDS, settings.instance.stop))
         if isinstance(error, UnhealthyRelease):
             error.log = _last_words(engine, app, release, since)
+            error.hint += f" All it said: `gatling logs {app.name} --release {release.label}`."
         raise
     prober = Prober(engine.router.probe_address(), app.domain, settings.health.path)
     with contextlib.ExitStack() as probing:
@@ -78,12 +80,13 @@ def roll(
         on_live()
         if not serves:
             probing.enter_context(prober.asking())
+        cut = 0
         if app.live_slot is not None:
             with journal.step("drain"):
-                _drain(engine, app.name, app.live_slot, app.ports[app.live_slot], settings, journal)
+                cut = _drain(engine, app, app.live_slot, settings, journal, prober)
             with journal.step("stop_previous"):
                 engine.supervisor.stop(app.name, app.live_slot, settings.instance.stop)
-    return prober.proof
+    return dataclasses.replace(prober.proof, cut=cut)
 
 
 def switch(engine: Engine, app: App, release: Release, slot: int) -> None:
@@ -123,21 +126,25 @@ def _wait_healthy(engine: Engine, app: App, slot: int, settings: Settings) -> No
 def _last_words(engine: Engine, app: App, release: Release, since: str) -> tuple[str, ...]:
     log = engine.home.app(app.name).instance_log
     said = logs.read(log, lines=LOG_LINES, since=since, release=release.label)
-    return tuple(line.text for line in said)
+    return last_words.choose([line.text for line in said])
 
 
 def _drain(
-    engine: Engine, app: str, slot: int, port: int, settings: Settings, journal: Journal
-) -> None:
-    """Wait until nobody is connected to the old instance, for as long as the settings say."""
-    pid = engine.supervisor.status(app, slot).pid
+    engine: Engine, app: App, slot: int, settings: Settings, journal: Journal, prober: Prober
+) -> int:
+    """Wait until nobody is connected to the old instance, for as long as the settings say.
+
+    How many connections are left then; they are closed when the instance ends.
+    """
+    pid = engine.supervisor.status(app.name, slot).pid
     if pid is None:
-        return
+        return 0
     deadline = time.monotonic() + settings.instance.drain
-    idle, told = 0, False
+    idle, told, connections = 0, False, 0
     while idle < DRAIN_CHECKS and time.monotonic() < deadline:
-        connections = ports.open_connections(pid, port)
+        connections = ports.open_connections(pid, app.ports[slot])
         idle = 0 if connections else idle + 1
+        prober.slow_down()
         if connections and not told and time.monotonic() > deadline - settings.instance.drain + 1:
             journal.line(
                 f"{connections} connections to the previous instance are still open;"
@@ -145,3 +152,4 @@ def _drain(
             )
             told = True
         time.sleep(DRAIN_POLL_SECONDS)
+    return connections

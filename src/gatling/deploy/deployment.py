@@ -225,8 +225,14 @@ def _retire(engine: Engine, this: Attempt, live: Release) -> None:
     """Remove the trees that are too many. A failure here is told and fails nothing."""
     paths, name = engine.home.app(this.app.name), this.app.name
     kept = [r.number for r in releases.every(engine.db, name) if r.removed_at is None]
+    proven = deployments.ever_live(engine.db, name) | {live.number}
+    # One that never became live may be tried again, until a newer one has.
+    doomed = [n for n in kept if n not in proven and n < live.number]
+    doomed += store.to_remove(
+        [n for n in kept if n in proven], live.number, this.settings.releases.keep
+    )
     try:
-        for number in store.to_remove(kept, live.number, this.settings.releases.keep):
+        for number in doomed:
             store.remove(paths, number)
             releases.mark_removed(engine.db, name, number)
     except (OSError, GatlingError) as error:

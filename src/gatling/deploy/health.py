@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 ATTEMPT_SECONDS = 5.0
 HEALTHY_BELOW = 500
+SLOWEST_SECONDS = 0.5
+"""Longest pause between two checks of an instance that answers, though with an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ def check(port: int, path: str, host: str, timeout: float) -> Answer:
     except ConnectionRefusedError:
         return Answer(None, f"nothing listens on port {port}")
     except TimeoutError:
-        return Answer(None, f"it took the connection but did not answer within {timeout:g} s")
+        return Answer(None, f"it took the connection but did not answer within {timeout:.1f} s")
     except (OSError, http.client.HTTPException) as error:
         return Answer(None, f"it closed the connection ({type(error).__name__})")
     finally:
@@ -66,6 +68,7 @@ def wait_healthy(
     started = time.monotonic()
     deadline = started + settings.timeout
     first_pid: int | None = None
+    pause = settings.interval
     while True:
         now = status()
         first_pid = first_pid or now.pid
@@ -78,13 +81,15 @@ def wait_healthy(
         answer = check(port, settings.path, host, max(0.05, min(ATTEMPT_SECONDS, left)))
         if answer.healthy:
             return
-        if time.monotonic() + settings.interval > deadline:
+        if time.monotonic() + pause > deadline:
             raise UnhealthyRelease(
                 f"The new release did not become healthy within {settings.timeout:g} s:"
                 f" GET {settings.path}: {answer}.",
                 hint=_hint(answer),
             )
-        time.sleep(settings.interval)
+        time.sleep(pause)
+        if answer.status is not None:  # it logs each of these
+            pause = min(max(settings.interval, SLOWEST_SECONDS), pause * 1.5)
 
 
 def _hint(answer: Answer) -> str:

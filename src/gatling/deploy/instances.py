@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from gatling.build.builder import program_path
 from gatling.errors import NotFound
 from gatling.supervisor.base import Instance
 
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from gatling.state.apps import App
     from gatling.state.releases import Release
 
-HOST_VARIABLES = ("PATH", "HOME", "USER", "TZ")
-"""What an instance takes over from the host; nothing else of whoever happens to deploy."""
+HOST_VARIABLES = ("HOME", "USER", "TZ")
+"""What an instance takes over from the host besides PATH, and nothing else of who deploys."""
 
 NODE_FLAGS = "-start_epmd false -erl_epmd_port {port} -kernel inet_dist_use_interface {{127,0,0,1}}"
 """Distribution on a port of the slot's own, local only, without epmd: erl(1), kernel(6)."""
@@ -86,4 +87,5 @@ def _executable(path: Path) -> bool:
 
 
 def _host() -> dict[str, str]:
-    return {name: os.environ[name] for name in HOST_VARIABLES if name in os.environ}
+    host = {name: os.environ[name] for name in HOST_VARIABLES if name in os.environ}
+    return host | {"PATH": program_path()}

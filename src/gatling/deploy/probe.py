@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PAUSE_SECONDS = 0.01
+SLOW_PAUSE_SECONDS = 0.25
 REQUEST_SECONDS = 10.0
 AFTER_SECONDS = 0.15
 """How long it goes on asking after the last step, so that a late failure is seen."""
@@ -28,6 +29,8 @@ class Proof:
     failed: int
     longest_ms: float
     first_failure: str = ""
+    cut: int = 0
+    """Connections to the previous instance that were still open when their time was up."""
 
     def json(self) -> dict[str, Any]:
         """As it is recorded."""
@@ -35,9 +38,10 @@ class Proof:
 
     def __str__(self) -> str:
         failure = f" (first: {self.first_failure})" if self.failed else ""
+        cut = f", {self.cut} connections closed after the drain" if self.cut else ""
         return (
             f"{self.requests} requests through the proxy, {self.failed} failed{failure},"
-            f" longest wait {self.longest_ms:.0f} ms"
+            f" longest wait {self.longest_ms:.0f} ms{cut}"
         )
 
 
@@ -47,6 +51,7 @@ class Prober:
     def __init__(self, address: tuple[str, int], host: str, path: str) -> None:
         self._address, self._host, self._path = address, host, path
         self._stop = threading.Event()
+        self._pause = PAUSE_SECONDS
         self._thread: threading.Thread | None = None
         self._requests = self._failed = 0
         self._longest = 0.0
@@ -66,6 +71,10 @@ class Prober:
         """Begin to ask."""
         self._thread = threading.Thread(target=self._ask_on, daemon=True)
         self._thread.start()
+
+    def slow_down(self) -> None:
+        """What had to be seen has been seen: from now on ask now and then."""
+        self._pause = SLOW_PAUSE_SECONDS
 
     def stop(self) -> None:
         """Ask no more."""
@@ -100,7 +109,7 @@ class Prober:
             if not reusable:
                 connection.close()
                 connection = self._connect()
-            self._stop.wait(PAUSE_SECONDS)
+            self._stop.wait(self._pause)
         connection.close()
 
     def _connect(self) -> http.client.HTTPConnection:

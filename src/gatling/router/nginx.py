@@ -55,6 +55,11 @@ http {{
     server_names_hash_max_size 4096;
     keepalive_timeout 75s;
     map $http_upgrade $gatling_connection {{ default upgrade; '' close; }}
+    # whoever ends TLS in front of this proxy on the same machine is believed
+    map "$remote_addr $http_x_forwarded_proto" $gatling_scheme {{
+        default $scheme;
+        "127.0.0.1 https" https;
+    }}
     include "{root}/conf.d/*.conf";
 
     server {{
@@ -103,7 +108,7 @@ def server_block(site: Site, listen: str) -> str:
             proxy_set_header Connection $gatling_connection;
             proxy_set_header X-Real-IP $remote_addr;
             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-            proxy_set_header X-Forwarded-Proto $scheme;
+            proxy_set_header X-Forwarded-Proto $gatling_scheme;
             proxy_set_header X-Forwarded-Host $http_host;
             proxy_set_header X-Forwarded-Port $server_port;
             proxy_set_header X-Request-Id $request_id;

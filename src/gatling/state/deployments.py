@@ -169,6 +169,14 @@ def running(db: Database, app: str | None = None) -> list[Deployment]:
     return [_deployment(db, row) for row in rows]
 
 
+def ever_live(db: Database, app: str) -> set[int]:
+    """The releases that a deployment has made live."""
+    rows = db.rows(
+        "SELECT DISTINCT release FROM deployments WHERE app = ? AND outcome = 'succeeded'", app
+    )
+    return {row["release"] for row in rows}
+
+
 def live_before(db: Database, app: str, live: int) -> int | None:
     """The release that was live before `live` was made so, as far as it succeeded."""
     value: int | None = db.value(

@@ -8,8 +8,12 @@ recorded there now. Only the standard library, since it runs without site-packag
 
 import json
 import os
+import resource
 import shutil
 import sys
+
+MAX_FILES = 65536
+"""Open files that a program gets where the host allows it: the BEAM reserves memory for each."""
 
 
 def main(directory: str) -> None:
@@ -25,6 +29,11 @@ def main(directory: str) -> None:
     with open(pid_file + ".new", "w", encoding="utf-8") as file:  # noqa: PTH123
         file.write(f"{os.getpid()} {started}\n")
     os.replace(pid_file + ".new", pid_file)  # noqa: PTH105
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < MAX_FILES:
+        # each socket is an open file; distributions give users 1024
+        wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     os.chdir(instance["cwd"])
     argv = instance["argv"]
     os.execve(argv[0], argv, instance["env"])  # noqa: S606 (an argv list is the point)

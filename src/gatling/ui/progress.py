@@ -74,7 +74,7 @@ class Progress:
     def fail(self, error: GatlingError) -> None:
         """What happened, why, and what to do."""
         if not error.log_shown:
-            for text in error.log[-15:]:
+            for text in error.log:
                 self._say(f"     | {text}", dim=True)
         self._say(f" !     {error.what}", bold=True, fg="red")
         if error.hint:

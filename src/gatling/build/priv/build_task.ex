@@ -51,12 +51,14 @@ defmodule Mix.Tasks.Gatling.Build do
   defp digest_task do
     cond do
       Keyword.has_key?(Mix.Project.config()[:aliases] || [], :"assets.deploy") -> "assets.deploy"
-      not File.dir?("priv/static") -> nil
+      not Enum.any?(project_directories(), &File.dir?(Path.join(&1, "priv/static"))) -> nil
       Mix.Task.get("phx.digest") -> "phx.digest"
       Mix.Task.get("phoenix.digest") -> "phoenix.digest"
       true -> nil
     end
   end
+
+  defp project_directories, do: ["." | Map.values(Mix.Project.apps_paths() || %{})]
 
   # System.otp_release/0 is the major number only.
   defp otp_version do
