@@ -155,9 +155,10 @@ class World:
         )  # fmt: skip
         return json.loads(done.stdout)
 
-    def load(self, app: str = "shop") -> Project:
-        """An app made from the example, ready to be pushed."""
+    def load(self, app: str = "shop", strategy: str = "rolling") -> Project:
+        """An app made from the example, ready to be pushed; upgraded hot with strategy `auto`."""
         self.run("load", app)
+        self.run("settings", "set", app, f"deploy.strategy={strategy}")
         return self.project(app)
 
     def project(self, app: str = "shop") -> Project:

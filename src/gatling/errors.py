@@ -10,6 +10,8 @@ GatlingError
 ├── ProxyRefused        nginx does not accept the configuration
 ├── DiskFull            no space left
 ├── SupervisorFailed    the process supervisor does not do what it was asked
+├── PlannerFailed       a release cannot be asked how it would run
+├── SwapUndone          a hot upgrade was taken back
 ├── NodeUnreachable     the running node cannot be talked to
 ├── MissingProgram      git, nginx, elixir … is not installed
 ├── CommandFailed       another program ended with an error
@@ -123,6 +125,20 @@ class SupervisorFailed(GatlingError):
 
     code = "supervisor-failed"
     exit_status = Exit.HOST
+
+
+class PlannerFailed(GatlingError):
+    """A throw-away node of a release, started to plan a deployment, did not answer."""
+
+    code = "planner-failed"
+    exit_status = Exit.UNHEALTHY
+
+
+class SwapUndone(GatlingError):
+    """A hot upgrade failed and was taken back; what was live before serves on."""
+
+    code = "swap-undone"
+    exit_status = Exit.UNHEALTHY
 
 
 class NodeUnreachable(GatlingError):

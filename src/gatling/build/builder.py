@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 import shutil
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from gatling import process
+from gatling.beam import toolbox
 from gatling.errors import BuildFailed, CommandFailed, DiskFull
 from gatling.project import names
 
@@ -66,10 +66,14 @@ def build(
     facts: dict[str, str] = {}
     steps = _Steps(marker, facts, watcher)
     try:
-        with resources.as_file(resources.files("gatling.build") / "priv") as priv:
-            arguments = [str(_cache(paths.home, priv)), marker, str(paths.staging)]
+        with (
+            resources.as_file(resources.files("gatling.build") / "priv") as priv,
+            resources.as_file(resources.files("gatling.beam") / "priv") as tools,
+        ):
+            made = [str(toolbox.cache(paths.home)), str(tools)]
+            arguments = [*made, marker, str(paths.staging), settings.release]
             process.run(
-                ["elixir", str(priv / "build.exs"), *arguments, settings.release],
+                ["elixir", str(priv / "build.exs"), *arguments],
                 timeout=settings.timeout,
                 cwd=paths.source,
                 env=build_environment(config, mark),
@@ -90,12 +94,6 @@ def build(
         raise BuildFailed(what, hint=hint, log=steps.tail, log_shown=True) from None
     finally:
         process.end_marked(mark)
-
-
-def _cache(home: Path, priv: Path) -> Path:
-    """Where the compiled build task is kept; a directory of its own for each version of it."""
-    digest = hashlib.sha256((priv / "build_task.ex").read_bytes()).hexdigest()[:16]
-    return home / "cache" / f"build-{digest}"
 
 
 def build_environment(config: Mapping[str, str], mark: str) -> dict[str, str]:

@@ -98,6 +98,7 @@ def attempt(
                 "succeeded",
                 seconds=time.monotonic() - this.started,
                 probe=this.proof.json() if this.proof else None,
+                suspended_ms=this.proof.suspended_ms if this.proof else None,
             )
             detail = f"{cause}, deployment {deployment.id}"
             audit.record(engine.db, engine.actor, name, "deploy", detail)

@@ -64,11 +64,7 @@ def roll(
         before_decision()
         interruption.shield()
     except BaseException as error:
-        # Nobody has talked to it yet. Ended first, so that its last words are in the log.
-        engine.supervisor.stop(app.name, slot, min(UNUSED_STOP_SECONDS, settings.instance.stop))
-        if isinstance(error, UnhealthyRelease):
-            error.log = _last_words(engine, app, release, since)
-            error.hint += f" All it said: `gatling logs {app.name} --release {release.label}`."
+        _give_up(engine, app, release, slot, settings, since, error)
         raise
     prober = Prober(engine.router.probe_address(), app.domain, settings.health.path)
     with contextlib.ExitStack() as probing:
@@ -87,6 +83,58 @@ def roll(
             with journal.step("stop_previous"):
                 engine.supervisor.stop(app.name, app.live_slot, settings.instance.stop)
     return dataclasses.replace(prober.proof, cut=cut)
+
+
+def replace(
+    engine: Engine,
+    app: App,
+    release: Release,
+    settings: Settings,
+    *,
+    journal: Journal,
+    interruption: Interruption,
+    before_decision: Callable[[], None],
+    on_live: Callable[[], None],
+) -> Proof:
+    """As `roll`, for apps of which no two instances may run: the old one is ended first.
+
+    The app is down meanwhile. When the new release does not become healthy the old one is started
+    again.
+    """
+    slot, since = app.free_slot, now()
+    engine.router.check()
+    before_decision()
+    interruption.shield()
+    prober = Prober(engine.router.probe_address(), app.domain, settings.health.path)
+    with prober.asking():
+        with journal.step("stop_previous"):
+            engine.router.point(app.name, "down")
+            if app.live_slot is not None:
+                engine.supervisor.stop(app.name, app.live_slot, settings.instance.stop)
+        try:
+            with journal.step("start_instance"):
+                _start(engine, app, release, slot, settings)
+            with journal.step("health_check"):
+                _wait_healthy(engine, app, slot, settings)
+        except BaseException as error:
+            # recovery, which follows, starts the old one again
+            _give_up(engine, app, release, slot, settings, since, error)
+            raise
+        with journal.step("switch_proxy"):
+            switch(engine, app, release, slot)
+        on_live()
+    return prober.proof
+
+
+def boot(engine: Engine, app: App, release: Release, slot: int, settings: Settings) -> None:
+    """Start a release in a slot and wait until it is healthy; errors as `roll`."""
+    since = now()
+    try:
+        _start(engine, app, release, slot, settings)
+        _wait_healthy(engine, app, slot, settings)
+    except BaseException as error:
+        _give_up(engine, app, release, slot, settings, since, error)
+        raise
 
 
 def switch(engine: Engine, app: App, release: Release, slot: int) -> None:
@@ -121,6 +169,22 @@ def _wait_healthy(engine: Engine, app: App, slot: int, settings: Settings) -> No
         settings=settings.health,
         status=lambda: engine.supervisor.status(app.name, slot),
     )
+
+
+def _give_up(
+    engine: Engine,
+    app: App,
+    release: Release,
+    slot: int,
+    settings: Settings,
+    since: str,
+    error: BaseException,
+) -> None:
+    """End an instance that nobody has talked to; first, so that its last words are in the log."""
+    engine.supervisor.stop(app.name, slot, min(UNUSED_STOP_SECONDS, settings.instance.stop))
+    if isinstance(error, UnhealthyRelease):
+        error.log = _last_words(engine, app, release, since)
+        error.hint += f" All it said: `gatling logs {app.name} --release {release.label}`."
 
 
 def _last_words(engine: Engine, app: App, release: Release, since: str) -> tuple[str, ...]:

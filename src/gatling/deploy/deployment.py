@@ -8,9 +8,16 @@ import threading
 from typing import TYPE_CHECKING
 
 from gatling.build import builder
-from gatling.deploy import cutover, lifecycle, lock, plan
+from gatling.deploy import cutover, hot, lifecycle, lock, plan
 from gatling.deploy.attempt import Attempt, attempt
-from gatling.errors import GatlingError, InvalidInput, NotFound, PushRefused
+from gatling.errors import (
+    GatlingError,
+    InvalidInput,
+    NodeUnreachable,
+    NotFound,
+    PlannerFailed,
+    PushRefused,
+)
 from gatling.project import source
 from gatling.releases import store
 from gatling.state import apps, audit, config, deployments, releases
@@ -43,6 +50,7 @@ def deploy_commit(
     cause: str,
     progress: Progress,
     expected: ExpectedRef | None = None,
+    strategy: str | None = None,
 ) -> None:
     """Build a commit and make it live. For a push, `expected` is where its branch must stand."""
     lifecycle.ensure_up(engine, progress)
@@ -58,18 +66,24 @@ def deploy_commit(
     ) as this:
         _check_ref(engine, name, expected)
         release = _build(engine, this, commit)
-        _roll(engine, this, release, expected)
+        _go_live(engine, this, release, expected, strategy)
 
 
 def deploy_release(
-    engine: Engine, name: str, number: int, *, cause: str, progress: Progress
+    engine: Engine,
+    name: str,
+    number: int,
+    *,
+    cause: str,
+    progress: Progress,
+    strategy: str | None = None,
 ) -> None:
     """Make a kept release live again, with the config it had."""
     releases.kept(engine.db, name, number)
     lifecycle.ensure_up(engine, progress)
     with attempt(engine, name, cause=cause, commit=None, progress=progress) as this:
         release = releases.kept(engine.db, name, number)
-        _roll(engine, this, release, None)
+        _go_live(engine, this, release, wish=strategy)
 
 
 def deploy_config(
@@ -107,7 +121,7 @@ def deploy_config(
                 created_at=now(),
             )  # fmt: skip
             releases.add(engine.db, release)
-        _roll(engine, this, release, None)
+        _go_live(engine, this, release)
 
 
 def restart(engine: Engine, name: str, *, progress: Progress) -> None:
@@ -118,7 +132,7 @@ def restart(engine: Engine, name: str, *, progress: Progress) -> None:
     lifecycle.ensure_up(engine, progress)
     with attempt(engine, name, cause="restart", commit=None, progress=progress) as this:
         release = releases.kept(engine.db, name, this.app.live_release or app.live_release)
-        _roll(engine, this, release, None)
+        _go_live(engine, this, release)
 
 
 def rollback_target(engine: Engine, name: str, wish: int | None) -> int:
@@ -185,32 +199,94 @@ def _new_release(
     )
 
 
-def _roll(engine: Engine, this: Attempt, release: Release, expected: ExpectedRef | None) -> None:
-    live = None
-    if this.app.live_release is not None:
-        live = releases.get(engine.db, this.app.name, this.app.live_release)
-    decided = plan.plan(live, release)
+def _go_live(
+    engine: Engine,
+    this: Attempt,
+    release: Release,
+    expected: ExpectedRef | None = None,
+    wish: str | None = None,
+) -> None:
+    """Make a release the live one, by the strategy that its plan says."""
+    app, live = this.app, None
+    if app.live_release is not None:
+        live = releases.get(engine.db, app.name, app.live_release)
+    wish = wish or this.settings.deploy.strategy
+    decided = plan.simple(live, release, wish)
+    if decided is None and live is not None:
+        decided = _upgrade(engine, this, live, release, expected, wish)
+    assert decided is not None  # noqa: S101 (for the type checker: nothing live has a plan)
+    if decided.strategy != "hot":
+        _announce(engine, this, release, decided, app.free_slot)
+        carry_out = cutover.replace if decided.strategy == "restart" else cutover.roll
+        this.proof = carry_out(
+            engine,
+            app,
+            release,
+            this.settings,
+            journal=this.journal,
+            interruption=this.interruption,
+            before_decision=lambda: _check_ref(engine, app.name, expected),
+            on_live=lambda: this.progress.note(f"{release.label} is live"),
+        )
+    _summary(engine, this, release, decided)
+    _retire(engine, this, release)
+
+
+def _upgrade(
+    engine: Engine,
+    this: Attempt,
+    live: Release,
+    release: Release,
+    expected: ExpectedRef | None,
+    wish: str,
+) -> plan.Plan:
+    """Upgrade the running node if that is safe; otherwise the plan says by what to go on."""
+    app, hot_settings = this.app, this.settings.hot
+    deny = frozenset(word.strip() for word in hot_settings.deny.split(",") if word.strip())
+    try:
+        with (
+            hot.connected(engine, app) as node,
+            contextlib.ExitStack() as open_answers,
+        ):
+            with this.journal.step("plan"):
+                comparison, answers = open_answers.enter_context(
+                    hot.compared(engine, app, node, live, release)
+                )
+                decided = plan.decide(comparison, wish, deny=deny)
+            if decided.strategy == "hot":
+                _announce(engine, this, release, decided, app.live_slot)
+                this.proof = hot.upgrade(
+                    engine,
+                    this,
+                    node,
+                    live,
+                    release,
+                    answers,
+                    before_decision=lambda: _check_ref(engine, app.name, expected),
+                    on_live=lambda: this.progress.note(f"{release.label} runs"),
+                )
+            return decided
+    except (NodeUnreachable, PlannerFailed) as error:
+        if this.proof is not None or not this.interruption.armed:
+            raise
+        return plan.refuse_or_roll([error.what], wish)
+    except hot.NotPossible as refused:
+        this.interruption.rearm()
+        return plan.refuse_or_roll([str(refused)], wish)
+
+
+def _announce(
+    engine: Engine, this: Attempt, release: Release, decided: plan.Plan, slot: int | None
+) -> None:
     deployments.set_target(
         engine.db,
         this.deployment.id,
         release=release.number,
-        slot=this.app.free_slot,
+        slot=slot,
         strategy=decided.strategy,
         reasons=decided.reasons,
     )
     this.progress.note(f"{release.label} by {decided.strategy}: {'; '.join(decided.reasons)}")
-    this.proof = cutover.roll(
-        engine,
-        this.app,
-        release,
-        this.settings,
-        journal=this.journal,
-        interruption=this.interruption,
-        before_decision=lambda: _check_ref(engine, this.app.name, expected),
-        on_live=lambda: this.progress.note(f"{release.label} is live"),
-    )
-    _summary(engine, this, release, decided)
-    _retire(engine, this, release)
 
 
 def _summary(engine: Engine, this: Attempt, release: Release, decided: plan.Plan) -> None:
@@ -228,11 +304,13 @@ def _retire(engine: Engine, this: Attempt, live: Release) -> None:
     proven = deployments.ever_live(engine.db, name) | {live.number}
     # One that never became live may be tried again, until a newer one has.
     doomed = [n for n in kept if n not in proven and n < live.number]
+    # What an instance was booted as holds files that it uses, whatever it was upgraded to since.
+    in_use = {engine.supervisor.booted(name, slot) for slot in apps.SLOTS}
     doomed += store.to_remove(
         [n for n in kept if n in proven], live.number, this.settings.releases.keep
     )
     try:
-        for number in doomed:
+        for number in (n for n in doomed if n not in in_use):
             store.remove(paths, number)
             releases.mark_removed(engine.db, name, number)
     except (OSError, GatlingError) as error:
@@ -275,4 +353,5 @@ def _load_cutover() -> None:
     with contextlib.suppress(ImportError):
         import psutil  # noqa: F401, PLC0415
 
+        from gatling.deploy import planner  # noqa: F401, PLC0415
         from gatling.supervisor import rpc  # noqa: F401, PLC0415

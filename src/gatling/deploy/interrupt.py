@@ -29,9 +29,18 @@ class Interruption:
     def __init__(self) -> None:
         self._armed = True
 
+    @property
+    def armed(self) -> bool:
+        """Whether the deployment may still be interrupted."""
+        return self._armed
+
     def shield(self) -> None:
         """From now on nothing interrupts the deployment any more."""
         self._armed = False
+
+    def rearm(self) -> None:
+        """Nothing was changed after all: it may be interrupted again."""
+        self._armed = True
 
     def handle(self, number: int, _frame: FrameType | None) -> None:
         """Signal handler: raises Interrupted once, unless shielded."""

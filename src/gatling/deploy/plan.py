@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
+from gatling.deploy import obstacles
 from gatling.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from gatling.beam.comparison import Comparison
     from gatling.state.releases import Release
 
-Strategy = Literal["start", "rolling"]
-WISHES = ("auto", "rolling")
+Strategy = Literal["start", "hot", "rolling", "restart"]
+WISHES = ("auto", "hot", "rolling", "restart")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,29 +22,125 @@ class Plan:
 
     strategy: Strategy
     reasons: tuple[str, ...]
+    details: dict[str, Any] = field(default_factory=dict)
+    """What changes, for people who ask and for programs."""
 
 
-def plan(live: Release | None, target: Release, wish: str = "auto") -> Plan:
-    """How `target` replaces `live`; raises InvalidInput for a wish that cannot be met."""
+def simple(live: Release | None, target: Release, wish: str = "auto") -> Plan | None:
+    """The plan where the releases' records decide; None when the running node must be asked.
+
+    Raises InvalidInput for a wish that cannot be met.
+    """
     if wish not in WISHES:
         raise InvalidInput(
-            f"The strategy {wish!r} is not available.", hint=f"Choose one of: {', '.join(WISHES)}."
+            f"There is no strategy {wish!r}.", hint=f"Choose one of: {', '.join(WISHES)}."
         )
     if live is None:
+        if wish == "hot":
+            raise InvalidInput("Nothing is live yet that could be upgraded.")
         return Plan("start", ("nothing is live yet",))
-    reasons = []
     if target.number == live.number:
-        reasons.append(f"{live.label} is started anew")
+        again = f"{live.label} is started anew"
+        if wish == "hot":
+            raise InvalidInput(f"{live.label} is live already.")
+        return Plan("restart" if wish == "restart" else "rolling", (again,))
+    if wish in ("rolling", "restart"):
+        strategy: Strategy = "rolling" if wish == "rolling" else "restart"
+        return Plan(strategy, ("as asked for", *differences(live, target)))
+    in_the_way = obstacles.recorded(live, target)
+    if in_the_way:
+        return refuse_or_roll(in_the_way, wish)
+    return None
+
+
+def decide(comparison: Comparison, wish: str, *, deny: frozenset[str] = frozenset()) -> Plan:
+    """`hot` when nothing stands in its way, `rolling` with what does.
+
+    `deny` holds applications and modules that the app's settings exclude. Raises InvalidInput when
+    hot was asked for and is not possible.
+    """
+    in_the_way = obstacles.found(comparison, deny)
+    details = describe(comparison)
+    if in_the_way:
+        return refuse_or_roll(in_the_way, wish, details)
+    return Plan("hot", tuple(summary(comparison)), details)
+
+
+def refuse_or_roll(reasons: list[str], wish: str, details: dict[str, Any] | None = None) -> Plan:
+    """`rolling` for these reasons; raises InvalidInput when only hot would do."""
+    if wish == "hot":
+        raise InvalidInput(
+            f"A hot upgrade is not possible: {'; '.join(reasons)}.",
+            hint="`--strategy auto` goes on by rolling.",
+        )
+    return Plan("rolling", tuple(reasons), details or {})
+
+
+def differences(live: Release, target: Release) -> list[str]:
+    """What the records of two releases tell of how they differ."""
+    found = []
     if target.version != live.version:
-        reasons.append(f"version {live.version} → {target.version}")
+        found.append(f"version {live.version} → {target.version}")
     if target.commit != live.commit:
-        reasons.append(f"commit {live.commit[:9]} → {target.commit[:9]}")
-    changed = changed_variables(live.config, target.config)
-    if changed:
-        reasons.append(f"config changes: {', '.join(changed)}")
-    return Plan("rolling", tuple(reasons or [f"{live.label} → {target.label}, same content"]))
+        found.append(f"commit {live.commit[:9]} → {target.commit[:9]}")
+    return found or [f"{live.label} → {target.label}"]
 
 
-def changed_variables(before: dict[str, str], after: dict[str, str]) -> list[str]:
-    """Names of variables that are set, changed or unset; never their values."""
-    return sorted(n for n in before.keys() | after.keys() if before.get(n) != after.get(n))
+def summary(comparison: Comparison) -> list[str]:
+    """A hot plan in a few words: modules by application, processes, children, config."""
+    by_app: dict[str, list[str]] = {}
+    for word, items in (
+        ("changed", comparison.changed),
+        ("added", comparison.added),
+        ("removed", comparison.removed),
+    ):
+        count: dict[str, int] = {}
+        for item in items:
+            count[item.app] = count.get(item.app, 0) + 1
+        for app, number in count.items():
+            by_app.setdefault(app, []).append(f"{number} {word}")
+    parts = [
+        f"{app}: {', '.join(counts)} module{'s' if counts != ['1 changed'] else ''}"
+        for app, counts in sorted(by_app.items())
+    ]
+    processes = sum(number for _, number in comparison.processes)
+    if processes:
+        parts.append(f"{processes} process{'es' if processes > 1 else ''} to convert")
+    parts += [
+        f"{word} {', '.join(ids)}"
+        for change in comparison.trees
+        for word, ids in (("starts", change.start), ("stops", change.stop))
+        if ids
+    ]
+    parts += [f"starts {app.name}" for app in comparison.apps_added]
+    parts += [f"config of {app}: {key}" for app, key, _ in comparison.env]
+    return parts or ["no code changes"]
+
+
+def describe(comparison: Comparison) -> dict[str, Any]:
+    """What changes, by application and module, as the JSON of `gatling plan`."""
+    return {
+        "changed": [{"app": b.app, "module": name(b.module)} for b in comparison.changed],
+        "added": [{"app": b.app, "module": name(b.module)} for b in comparison.added],
+        "removed": [{"app": r.app, "module": name(r.module)} for r in comparison.removed],
+        "versions": [
+            {"app": app, "from": before, "to": after}
+            for app, before, after, _ in comparison.versions
+        ],
+        "applications_started": [app.name for app in comparison.apps_added],
+        "processes": [
+            {"module": name(module), "count": count} for module, count in comparison.processes
+        ],
+        "children": [
+            {"app": c.app, "supervisor": c.path, "start": c.start, "stop": c.stop}
+            for c in comparison.trees
+            if c.start or c.stop
+        ],
+        "config": [{"app": app, "key": key, "effect": how} for app, key, how in comparison.env],
+        "assets": comparison.priv,
+    }
+
+
+def name(module: str) -> str:
+    """A module's name as people write it."""
+    return module.removeprefix("Elixir.")

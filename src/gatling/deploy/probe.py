@@ -31,6 +31,12 @@ class Proof:
     first_failure: str = ""
     cut: int = 0
     """Connections to the previous instance that were still open when their time was up."""
+    processes: int | None = None
+    """Processes converted by a hot upgrade, and how long they were suspended, in milliseconds."""
+    suspended_ms: float | None = None
+    connections: int = 0
+    """Lasting connections before a hot upgrade, and how many of them went on."""
+    kept: int = 0
 
     def json(self) -> dict[str, Any]:
         """As it is recorded."""
@@ -39,9 +45,14 @@ class Proof:
     def __str__(self) -> str:
         failure = f" (first: {self.first_failure})" if self.failed else ""
         cut = f", {self.cut} connections closed after the drain" if self.cut else ""
+        hot = ""
+        if self.processes is not None:
+            hot = f"; {self.processes} processes converted"
+            hot += f", suspended for {self.suspended_ms:.1f} ms" if self.processes else ""
+            hot += f"; {self.kept} of {self.connections} lasting connections kept"
         return (
             f"{self.requests} requests through the proxy, {self.failed} failed{failure},"
-            f" longest wait {self.longest_ms:.0f} ms{cut}"
+            f" longest wait {self.longest_ms:.0f} ms{cut}{hot}"
         )
 
 

@@ -13,7 +13,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from gatling import process
-from gatling.deploy import instances, lock
+from gatling.deploy import hot, instances, lock
 from gatling.project import settings as project_settings
 from gatling.releases import store
 from gatling.state import apps, deployments, releases
@@ -59,7 +59,8 @@ def reconcile(engine: Engine, name: str, *, own: int | None = None) -> None:
             engine.supervisor.stop(name, slot, stop_timeout)
     point(engine, app)
     if shall_run:
-        start_live(engine, app)
+        upgraded = any(d.strategy == "hot" for d in unfinished)
+        start_live(engine, app, perhaps_upgraded=upgraded)
     known = [r.number for r in releases.every(engine.db, name) if r.removed_at is None]
     store.remove_unknown(paths, known)
     shutil.rmtree(paths.staging, ignore_errors=True)
@@ -86,15 +87,19 @@ def point(engine: Engine, app: App) -> None:
         engine.router.point(app.name, 1 if app.live_slot == 1 else 2)
 
 
-def start_live(engine: Engine, app: App) -> bool:
+def start_live(engine: Engine, app: App, *, perhaps_upgraded: bool = False) -> bool:
     """Start the live release in its slot unless it runs; True when it was started just now.
 
+    A node that a hot upgrade may have left with another release is brought back to the live one.
     Does nothing while no supervisor runs: then `gatling up` will.
     """
     if app.live_release is None or app.live_slot is None:
         return False
     if engine.supervisor.status(app.name, app.live_slot).up:
-        if _started_as(engine, app) == app.live_release:
+        if perhaps_upgraded:
+            if hot.back_to_records(engine, app):
+                return False
+        elif _started_as(engine, app) == app.live_release:
             return False
         timeout = project_settings.parse(app.settings).instance.stop
         engine.supervisor.stop(app.name, app.live_slot, timeout)

@@ -5,7 +5,7 @@ The model validates; `gatling settings` and docs/settings.md list what stands he
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -44,6 +44,19 @@ class Instance(Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds between SIGTERM and SIGKILL."""
 
 
+class Hot(Struct, frozen=True, forbid_unknown_fields=True):
+    """Upgrades of the running node."""
+
+    watch: Seconds = 1.0
+    """Seconds after the switch in which a crash of a converted process undoes it."""
+    suspend: Seconds = 5.0
+    """Seconds that a process gets to be suspended."""
+    boot_check: Literal["after", "before", "off"] = "after"
+    """When a release is started beside the running one, without traffic, to see that it boots."""
+    deny: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_., ]*$", max_length=4096)] = ""
+    """Applications and modules, separated by commas, whose changes are never made hot."""
+
+
 class Releases(Struct, frozen=True, forbid_unknown_fields=True):
     """Retention."""
 
@@ -56,6 +69,9 @@ class Deploy(Struct, frozen=True, forbid_unknown_fields=True):
 
     branch: Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._/-]*)?$", max_length=200)] = ""
     """The branch whose pushes are deployed; empty: main or master."""
+    strategy: Literal["auto", "rolling", "restart"] = "auto"
+    """How releases replace each other: auto (hot where it is safe, else rolling), rolling, restart.
+    """
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,6 +81,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     build: Build = Build()
     health: Health = Health()
     instance: Instance = Instance()
+    hot: Hot = Hot()
     releases: Releases = Releases()
 
     @property

@@ -102,6 +102,7 @@ def end(
     seconds: float | None = None,
     error: str | None = None,
     probe: dict[str, Any] | None = None,
+    suspended_ms: float | None = None,
 ) -> None:
     """Record how a deployment ended; steps still open end with it."""
     with db.transaction(durable=True):
@@ -111,11 +112,13 @@ def end(
             ident,
         )
         db.execute(
-            "UPDATE deployments SET outcome = ?, seconds = ?, error = ?, probe = ? WHERE id = ?",
+            "UPDATE deployments SET outcome = ?, seconds = ?, error = ?, probe = ?,"
+            " suspended_ms = ? WHERE id = ?",
             outcome,
             seconds,
             error,
             json.dumps(probe) if probe else None,
+            suspended_ms,
             ident,
         )
 

@@ -62,6 +62,12 @@ class Supervisor(Protocol):
         From then on it is restarted when it crashes, with growing pauses.
         """
 
+    def prepare(self, instance: Instance) -> None:
+        """Let the next start of its slot, after a crash say, be this; what runs is left alone."""
+
+    def booted(self, app: str, slot: int) -> int | None:
+        """The release that the OS process in a slot was started as; None when there is none."""
+
     def stop(self, app: str, slot: int, timeout: float) -> None:
         """End the instance in a slot; returns when its OS process is gone.
 

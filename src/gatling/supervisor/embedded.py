@@ -124,6 +124,16 @@ class EmbeddedSupervisor:
 
     def start(self, instance: Instance) -> None:
         """See Supervisor."""
+        self.prepare(instance)
+        self.start_program(f"{instance.app}.{instance.slot}")
+
+    def booted(self, app: str, slot: int) -> int | None:
+        """See Supervisor."""
+        process_ = _launched(self._home.app(app).slot(slot))
+        return process_[2] if process_ is not None else None
+
+    def prepare(self, instance: Instance) -> None:
+        """See Supervisor."""
         directory = self._home.app(instance.app).slot(instance.slot)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(
@@ -137,7 +147,6 @@ class EmbeddedSupervisor:
                 }
             ),
         )
-        self.start_program(f"{instance.app}.{instance.slot}")
 
     def start_program(self, name: str) -> None:
         """Start a program by its name in supervisord, in which it does not run now."""
@@ -251,9 +260,9 @@ class EmbeddedSupervisor:
         orphans = []
         for file in (*self._home.root.glob("apps/*/slots/*/pid"), self._home.nginx / "pid"):
             with contextlib.suppress(OSError, ValueError):
-                pid, started = map(int, file.read_text().split())
-                if process.alive(pid, started):
-                    orphans.append((pid, started))
+                launched = _launched(file.parent)
+                if launched is not None:
+                    orphans.append(launched[:2])
             file.unlink(missing_ok=True)
         for pid, _ in orphans:
             with contextlib.suppress(ProcessLookupError):
@@ -274,14 +283,21 @@ class EmbeddedSupervisor:
             yield
 
 
-def _settled(directory: Path) -> Status | None:
-    """The status of a program that launch.py started and that has been running for a while."""
+def _launched(directory: Path) -> tuple[int, int, int] | None:
+    """The process that launch.py became there: pid, start time, release; None when it is gone."""
     try:
-        pid, started = map(int, (directory / "pid").read_text().split())
+        pid, started, release = map(int, (directory / "pid").read_text().split())
     except (OSError, ValueError):
         return None
-    if not process.alive(pid, started):
+    return (pid, started, release) if process.alive(pid, started) else None
+
+
+def _settled(directory: Path) -> Status | None:
+    """The status of a program that launch.py started and that has been running for a while."""
+    launched = _launched(directory)
+    if launched is None:
         return None
+    pid, started, _ = launched
     uptime = process.age(started)
     return Status(State.RUNNING, pid, uptime) if uptime > SETTLED_SECONDS + 1 else None
 

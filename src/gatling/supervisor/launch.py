@@ -27,7 +27,7 @@ def main(directory: str) -> None:
         started = file.read().rpartition(")")[2].split()[19]
     pid_file = os.path.join(directory, "pid")  # noqa: PTH118
     with open(pid_file + ".new", "w", encoding="utf-8") as file:  # noqa: PTH123
-        file.write(f"{os.getpid()} {started}\n")
+        file.write(f"{os.getpid()} {started} {instance.get('release', 0)}\n")
     os.replace(pid_file + ".new", pid_file)  # noqa: PTH105
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < MAX_FILES:

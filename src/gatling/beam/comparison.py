@@ -1,0 +1,130 @@
+"""How two releases differ, as the agent in the running node tells it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct, field
+
+
+class Beam(Struct):
+    """What can be seen of a compiled module from outside."""
+
+    module: str
+    app: str = ""
+    file: str = ""
+    behaviours: list[str] = []
+    on_load: bool = False
+    code_change: bool = False
+    child_spec: bool = False
+    config_change: bool = False
+    struct: str | list[str] = "none"
+    """Its struct's fields; `none`, or `unknown` when only running it tells."""
+    runtime: bool = False
+    """Whether it belongs to Elixir or OTP itself."""
+    old: Beam | None = None
+
+    @property
+    def is_supervisor(self) -> bool:
+        """Whether it is the callback module of a supervisor."""
+        return "Elixir.Supervisor" in self.behaviours or "supervisor" in self.behaviours
+
+
+class Removed(Struct):
+    """A module that is no longer there."""
+
+    module: str
+    app: str
+
+
+class AddedApp(Struct):
+    """An application that was not there before."""
+
+    name: str
+    runtime: bool
+
+
+class TreeChange(Struct):
+    """What changes below one supervisor; or, with `error`, why that cannot be told."""
+
+    app: str
+    path: list[str] = []
+    strategy: str = "one_for_one"
+    flags: str = "same"
+    reordered: bool = False
+    start: list[str] = []
+    stop: list[str] = []
+    changed: list[str] = []
+    opaque: list[str] = []
+    error: str = ""
+
+
+class Comparison(Struct):
+    """How a target differs from the live release, and what a swap would meet in the node."""
+
+    erts: str | list[str]
+    """`same`, or the two versions; then nothing else is known."""
+    changed: list[Beam] = []
+    added: list[Beam] = []
+    removed: list[Removed] = []
+    apps_added: list[AddedApp] = []
+    apps_removed: list[str] = []
+    versions: list[tuple[str, str, str, bool]] = []
+    """Application, version before and after, whether it belongs to Elixir or OTP."""
+    callbacks: list[Any] = []
+    application_modules: list[tuple[str, str]] = []
+    boot_files: list[str] = []
+    config_files: list[str] = []
+    config_modules: list[str] = []
+    providers: list[str] = []
+    native: list[tuple[str, str]] = []
+    priv: list[str] = []
+    drift: list[str] = []
+    lingering: list[Any] = []
+    processes: list[tuple[str, int]] = []
+    memory: int = 0
+    env: list[tuple[str, str, str]] = []
+    """Application, key, and how the change reaches it: delivered, at_start, boot_only, opaque."""
+    modules: list[list[Any]] = field(default_factory=lambda: [[], []])
+    """What the planner found out of some modules, in the old release and in the new one."""
+    trees: list[TreeChange] = []
+
+
+STANDARD_PROVIDERS = {"Elixir.Config.Reader"}
+
+
+def questions(comparison: Comparison, release_name: str) -> tuple[list[str], list[str]] | None:
+    """The applications whose trees, and the modules whose nature, only a planner can tell.
+
+    None when nothing needs one: what changed is code that no supervisor and no config asks for.
+    """
+    touched = [*comparison.changed, *comparison.added]
+    callbacks = dict(comparison.application_modules)
+    trees = {
+        beam.app
+        for beam in touched
+        if beam.app in callbacks
+        and (
+            beam.child_spec
+            or beam.is_supervisor
+            or beam.module == callbacks[beam.app]
+            or (beam.old is not None and (beam.old.child_spec or beam.old.is_supervisor))
+        )
+    }
+    trees |= {gone.app for gone in comparison.removed if gone.app in callbacks}
+    structs = [
+        beam.module
+        for beam in comparison.changed
+        if beam.old is not None and (beam.struct != beam.old.struct or beam.struct == "unknown")
+    ]
+    config = (
+        comparison.config_files
+        or comparison.config_modules
+        or comparison.apps_added
+        or not set(comparison.providers) <= STANDARD_PROVIDERS
+    )
+    if config and release_name in callbacks:
+        trees.add(release_name)
+    if not (trees or structs or config):
+        return None
+    return sorted(trees), structs

@@ -1,0 +1,228 @@
+"""The running node of an app, as deployments work with it: ask, compare, swap, watch."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gatling.beam import channel, toolbox
+from gatling.beam.comparison import Comparison
+from gatling.beam.etf import Atom, Opaque
+from gatling.errors import NodeUnreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from gatling.deploy.planner import Answers
+    from gatling.home import AppPaths
+    from gatling.state.apps import App
+    from gatling.state.releases import Release
+
+SWAP_SECONDS = 180.0
+_MARK = Atom("gatling_toolbox")
+
+
+@dataclass(frozen=True, slots=True)
+class Swapped:
+    """What a swap did. Times in milliseconds."""
+
+    processes: int
+    migrated: dict[str, int]
+    suspended_ms: float
+    total_ms: float
+    failed: tuple[str, ...]
+    """What went wrong after the switch: children that did not start, and their like."""
+    watcher: Opaque
+
+
+class SwapFailed(Exception):
+    """A swap that did not take place; `stage` says how far it came.
+
+    `broken` is True when the node is left with new code and old states: it must be replaced.
+    """
+
+    def __init__(self, stage: str, what: str) -> None:
+        super().__init__(f"{stage}: {what}")
+        self.stage, self.what = stage, what
+
+    @property
+    def touched(self) -> bool:
+        """Whether processes had been suspended or code switched (and were taken back)."""
+        return self.stage in ("code_change", "load", "broken", "internal")
+
+    @property
+    def broken(self) -> bool:
+        """Whether the node must be replaced."""
+        return self.stage in ("broken", "internal")
+
+
+class Control:
+    """A connection to the running node, with Gatling's modules loaded there."""
+
+    def __init__(self, node: channel.Node, paths: AppPaths) -> None:
+        self._node, self._paths = node, paths
+
+    def chain(self) -> list[tuple[str, float | None]]:
+        """The releases that the node went through, with the Unix time in ms of each swap.
+
+        Empty for a node that was never swapped.
+        """
+        return [
+            (text(label), None if since == "undefined" else since)
+            for label, since in self._node.call("gatling_agent", "chain")
+        ]
+
+    def inspect(self, live: Release, target: Release, answers: Answers | None) -> Comparison:
+        """How the releases differ, and what a swap would meet."""
+        found = self._node.call(
+            "gatling_agent", "inspect", self._request(live, target, answers), timeout=60
+        )
+        return msgspec.convert(plain(found), Comparison)
+
+    def swap(
+        self, live: Release, target: Release, answers: Answers | None, *, suspend: float
+    ) -> Swapped:
+        """Change the code of the node from one release to another; raises SwapFailed.
+
+        `suspend` is the time in seconds that a process gets to be suspended.
+        """
+        request = self._request(live, target, answers) | {
+            Atom("label"): target.label,
+            Atom("from"): live.label,
+            Atom("now_ms"): int(time.time() * 1000),
+            Atom("suspend_ms"): int(suspend * 1000),
+        }
+        result = self._node.call("gatling_agent", "swap", request, timeout=SWAP_SECONDS)
+        if result[0] == "error":
+            raise SwapFailed(str(result[1]), said(result[2]))
+        report = result[1]
+        return Swapped(
+            processes=report["processes"],
+            migrated={str(module): count for module, count in report["migrated"]},
+            suspended_ms=report["suspended_us"] / 1000,
+            total_ms=report["total_us"] / 1000,
+            failed=tuple(f"{text(what)}: {text(why)}" for what, why in report["failed"]),
+            watcher=report["watcher"],
+        )
+
+    def watch(self, swapped: Swapped, seconds: float) -> list[str]:
+        """The processes that crashed within so many seconds, with their reasons."""
+        crashed = self._node.call(
+            "gatling_agent", "await_watch", swapped.watcher, int(seconds * 1000),
+            timeout=seconds + 30,
+        )  # fmt: skip
+        return [
+            f"{text(process)} ({', '.join(elixir(str(m)) for m in modules)}): {text(reason)}"
+            for process, modules, reason in crashed
+        ]
+
+    def _request(self, live: Release, target: Release, answers: Answers | None) -> dict[Any, Any]:
+        old, new = (self._paths.release(r.number) for r in (live, target))
+        return {
+            Atom("old"): charlist(old),
+            Atom("new"): charlist(new),
+            Atom("files"): differing(old, new),
+            Atom("direction"): Atom("up" if target.number >= live.number else "down"),
+            Atom("answers"): Atom("none")
+            if answers is None
+            else (charlist(answers.old), charlist(answers.new)),
+        }
+
+
+@contextlib.contextmanager
+def control(paths: AppPaths, app: App, booted: Release) -> Iterator[Control]:
+    """A connection to the app's running node; raises NodeUnreachable.
+
+    `booted` is the release that the node was started as, which knows its name and cookie.
+    """
+    if app.live_slot is None:
+        raise NodeUnreachable(f"{app.name} has no running node.")
+    name = f"{booted.name}@127.0.0.1"
+    cookie = booted.config.get("RELEASE_COOKIE", "")
+    with channel.connect(app.node_ports[app.live_slot], name, cookie) as node:
+        _load(node, toolbox.beams(paths.home, booted, paths.release(booted.number)))
+        yield Control(node, paths)
+
+
+def _load(node: channel.Node, beams: Path) -> None:
+    """Bring Gatling's modules into the node, unless it has this version of them."""
+    digest = toolbox.digest()
+    if node.call("persistent_term", "get", _MARK, Atom("none")) == digest.encode():
+        return
+    for module in toolbox.MODULES:
+        file = beams / f"{module}.beam"
+        if not file.exists():
+            raise NodeUnreachable(
+                f"There is no {file.name} for this Elixir and OTP in {beams.parent}.",
+                hint="The next push makes it.",
+            )
+        node.call("code", "purge", Atom(module))
+        node.call("code", "load_binary", Atom(module), charlist(file), file.read_bytes())
+    node.call("persistent_term", "put", _MARK, digest)
+
+
+def differing(old: Path, new: Path) -> list[str]:
+    """Files of the tree `new` that are not the very same (hard-linked) files in `old`."""
+    before = dict(_inodes(str(old), ""))
+    return [path for path, inode in _inodes(str(new), "") if before.get(path) != inode]
+
+
+def _inodes(root: str, relative: str) -> Iterator[tuple[str, int]]:
+    with os.scandir(f"{root}/{relative}") as entries:
+        for entry in entries:
+            path = f"{relative}/{entry.name}" if relative else entry.name
+            if entry.is_dir(follow_symlinks=False):
+                yield from _inodes(root, path)
+            else:
+                yield path, entry.inode()
+
+
+def charlist(path: Path) -> list[int]:
+    """A path as Erlang's file functions take it."""
+    return [ord(character) for character in str(path)]
+
+
+def text(term: Any) -> str:
+    """A text that came from the node."""
+    return term.decode("utf-8", "replace") if isinstance(term, bytes) else str(term)
+
+
+def elixir(module: str) -> str:
+    """A module's name as people write it."""
+    return module.removeprefix("Elixir.")
+
+
+def plain(term: Any) -> Any:
+    """A term as plain data: atoms and binaries as text, tuples as lists."""
+    match term:
+        case bytes():
+            return text(term)
+        case bool() | int() | float():
+            return term
+        case str():
+            return str(term)
+        case tuple() | list():
+            return [plain(element) for element in term]
+        case dict():
+            return {plain(key): plain(value) for key, value in term.items()}
+    return None
+
+
+def said(term: Any) -> str:
+    """What a failed swap says of itself, for people."""
+    match term:
+        case bytes():
+            return text(term)
+        case str():
+            return elixir(term)
+        case list() if all(isinstance(n, int) and 31 < n < 0x110000 for n in term):
+            return "".join(map(chr, term))
+        case tuple() | list():
+            return ", ".join(said(element) for element in term)
+    return str(term)

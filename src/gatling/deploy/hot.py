@@ -1,0 +1,255 @@
+"""A hot upgrade: the running node is changed in memory, watched, and the release proven to boot.
+
+Nothing of the records changes until all of that has gone well; so whatever ends this before,
+recovery finds a node that runs another release than the records say, and swaps it back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+from gatling import ports
+from gatling.beam import comparison as beam_comparison
+from gatling.beam.control import Control, SwapFailed, Swapped, control
+from gatling.deploy import cutover, health, instances, planner
+from gatling.deploy.planner import Answers
+from gatling.deploy.probe import Prober, Proof
+from gatling.errors import GatlingError, NodeUnreachable, SwapUndone
+from gatling.state import apps, releases
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gatling.beam.comparison import Comparison
+    from gatling.deploy.attempt import Attempt
+    from gatling.engine import Engine
+    from gatling.state.apps import App
+    from gatling.state.releases import Release
+
+
+class NotPossible(Exception):
+    """The node refused the swap with nothing touched; the reason is the text."""
+
+
+@contextlib.contextmanager
+def connected(engine: Engine, app: App) -> Iterator[Control]:
+    """The control channel to the app's running node; raises NodeUnreachable."""
+    booted = engine.supervisor.booted(app.name, app.live_slot or 0)
+    if booted is None:
+        raise NodeUnreachable(f"{app.name} is not running.")
+    release = releases.kept(engine.db, app.name, booted)
+    with control(engine.home.app(app.name), app, release) as opened:
+        yield opened
+
+
+@contextlib.contextmanager
+def compared(
+    engine: Engine, app: App, node: Control, live: Release, target: Release
+) -> Iterator[tuple[Comparison, Answers | None]]:
+    """How two releases differ; with a throw-away node of each where their files do not tell.
+
+    Raises PlannerFailed.
+    """
+    found = node.inspect(live, target, None)
+    asked = beam_comparison.questions(found, target.name) if found.erts == "same" else None
+    if asked is None:
+        yield found, None
+        return
+    trees, modules = asked
+    paths = engine.home.app(app.name)
+    with planner.ask(paths, app, live, target, trees, modules) as answers:
+        yield node.inspect(live, target, answers), answers
+
+
+def upgrade(
+    engine: Engine,
+    this: Attempt,
+    node: Control,
+    live: Release,
+    release: Release,
+    answers: Answers | None,
+    *,
+    before_decision: Callable[[], None],
+    on_live: Callable[[], None],
+) -> Proof:
+    """Swap the node's code, watch it, see that the release boots, and decide for it.
+
+    Raises NotPossible when nothing was touched, and SwapUndone when it was taken back.
+    """
+    app, settings, journal = this.app, this.settings, this.journal
+    if settings.hot.boot_check == "before":
+        with journal.step("boot_check"):
+            _check_boot(engine, this, release)
+    slot = app.live_slot or 1
+    prober = Prober(engine.router.probe_address(), app.domain, settings.health.path)
+    with contextlib.ExitStack() as probing:
+        before_decision()
+        this.interruption.shield()
+        probing.enter_context(prober.asking())
+        clients = _clients(engine, app, slot)
+        with journal.step("hot_swap"):
+            swapped = _swap(engine, this, node, live, release, answers)
+        on_live()
+        try:
+            _prove(engine, this, node, release, swapped)
+        except GatlingError as error:
+            _undo(engine, this, node, live, release, answers, error)
+        kept = clients & _clients(engine, app, slot)
+        decide(engine, app, release)
+    return Proof(
+        **{
+            **prober.proof.json(),
+            "processes": swapped.processes,
+            "suspended_ms": round(swapped.suspended_ms, 2),
+            "connections": len(clients),
+            "kept": len(kept),
+        }
+    )
+
+
+def decide(engine: Engine, app: App, release: Release) -> None:
+    """Record the release that the node runs as the live one, also for its next start."""
+    slot = app.live_slot or 1
+    apps.make_live(engine.db, app.name, release=release.number, slot=slot, config=release.config)
+    paths = engine.home.app(app.name)
+    engine.supervisor.prepare(instances.instance(paths, app, release, slot))
+
+
+def running(node: Control, booted: int) -> int:
+    """The number of the release that a node runs."""
+    chain = node.chain()
+    return int(chain[-1][0].removeprefix("v")) if chain else booted
+
+
+def back_to_records(engine: Engine, app: App) -> bool:
+    """Bring a node that runs another release than recorded back to it; whether it runs it now."""
+    if app.live_release is None or app.live_slot is None:
+        return False
+    booted = engine.supervisor.booted(app.name, app.live_slot)
+    if booted is None:
+        return False
+    try:
+        with connected(engine, app) as node:
+            number = running(node, booted)
+            if number != app.live_release:
+                runs = releases.kept(engine.db, app.name, number)
+                live = releases.kept(engine.db, app.name, app.live_release)
+                with compared(engine, app, node, runs, live) as (_, answers):
+                    if node.swap(runs, live, answers, suspend=10).failed:
+                        return False
+    except (GatlingError, SwapFailed):
+        return False
+    release = releases.kept(engine.db, app.name, app.live_release)
+    paths = engine.home.app(app.name)
+    engine.supervisor.prepare(instances.instance(paths, app, release, app.live_slot))
+    return True
+
+
+def _swap(
+    engine: Engine,
+    this: Attempt,
+    node: Control,
+    live: Release,
+    release: Release,
+    answers: Answers | None,
+) -> Swapped:
+    try:
+        return node.swap(live, release, answers, suspend=this.settings.hot.suspend)
+    except SwapFailed as failure:
+        if not failure.touched:
+            raise NotPossible(f"{failure.stage}: {failure.what}") from None
+        error = SwapUndone(f"The hot upgrade failed at {failure.stage}: {failure.what}.")
+        if failure.broken:
+            _replace(engine, this, live, error)
+        raise error from None
+    except NodeUnreachable as lost:
+        # whether it took place is not known, so the node goes
+        _replace(engine, this, live, lost)
+        raise
+
+
+def _prove(
+    engine: Engine, this: Attempt, node: Control, release: Release, swapped: Swapped
+) -> None:
+    """Raise what speaks against the release that the node runs now."""
+    app, settings = this.app, this.settings
+    if swapped.failed:
+        raise SwapUndone(f"After the switch: {'; '.join(swapped.failed)}.")
+    with this.journal.step("watch"):
+        crashed = node.watch(swapped, settings.hot.watch)
+        if crashed:
+            raise SwapUndone(
+                f"{len(crashed)} converted processes crashed within {settings.hot.watch:g} s:"
+                f" {'; '.join(crashed[:3])}.",
+                hint="Does the state have another shape now? Then it needs a code_change/3.",
+            )
+        answer = health.check(app.ports[app.live_slot or 1], settings.health.path, app.domain, 5.0)
+        if not answer.healthy:
+            raise SwapUndone(f"After the switch GET {settings.health.path} failed: {answer}.")
+    if settings.hot.boot_check == "after":
+        with this.journal.step("boot_check"):
+            _check_boot(engine, this, release)
+    elif settings.hot.boot_check == "off":
+        this.progress.note("not checked whether the release boots (hot.boot_check=off)")
+
+
+def _check_boot(engine: Engine, this: Attempt, release: Release) -> None:
+    """Start the release in the free slot, without traffic, until it is healthy; end it again."""
+    app, settings = this.app, this.settings
+    slot = app.free_slot
+    try:
+        cutover.boot(engine, app, release, slot, settings)
+    finally:
+        engine.supervisor.stop(app.name, slot, min(5.0, settings.instance.stop))
+
+
+def _undo(
+    engine: Engine,
+    this: Attempt,
+    node: Control,
+    live: Release,
+    release: Release,
+    answers: Answers | None,
+    error: GatlingError,
+) -> None:
+    """Swap back and raise; where that is impossible, put a new instance of `live` in its place."""
+    back = Answers(answers.new, answers.old) if answers else None
+    try:
+        with this.journal.step("swap_back"):
+            swapped = node.swap(release, live, back, suspend=this.settings.hot.suspend)
+            if swapped.failed:
+                raise SwapUndone(f"Children: {'; '.join(swapped.failed)}.")
+    except (SwapFailed, GatlingError) as second:
+        this.progress.note(f"swapping back was not possible: {second}")
+        _replace(engine, this, live, error)
+    raise error
+
+
+def _replace(engine: Engine, this: Attempt, live: Release, error: GatlingError) -> None:
+    """Roll to a new instance of the release that was live."""
+    this.progress.note(f"a new instance of {live.label} takes the place of the upgraded one")
+    error.hint = f"{error.hint} The node was replaced by a new one of {live.label}.".strip()
+    cutover.roll(
+        engine,
+        this.app,
+        live,
+        this.settings,
+        journal=this.journal,
+        interruption=this.interruption,
+        before_decision=lambda: None,
+        on_live=lambda: None,
+    )
+
+
+def _clients(engine: Engine, app: App, slot: int) -> set[int]:
+    """Connections to the instance that last: seen twice, a moment apart."""
+    pid = engine.supervisor.status(app.name, slot).pid
+    if pid is None:
+        return set()
+    first = ports.clients(pid, app.ports[slot])
+    if not first:
+        return first
+    time.sleep(0.02)
+    return first & ports.clients(pid, app.ports[slot])

@@ -1,0 +1,179 @@
+"""What stands in the way of a hot upgrade: each with a reason that a person understands. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gatling.beam.comparison import Beam, Comparison, Removed, TreeChange
+    from gatling.state.releases import Release
+
+MAX_STATE_BYTES = 512 << 20
+"""Memory of all processes to convert above which a swap might exhaust the machine's."""
+
+
+def recorded(live: Release, target: Release) -> list[str]:
+    """What the records of both releases tell already."""
+    found = []
+    if live.name != target.name:
+        found.append(f"another OTP release: {live.name} → {target.name}")
+    if live.elixir != target.elixir:
+        found.append(f"Elixir {live.elixir} → {target.elixir}")
+    if live.otp != target.otp:
+        found.append(f"OTP {live.otp} → {target.otp}")
+    changed = sorted(
+        n for n in live.config.keys() | target.config.keys()
+        if live.config.get(n) != target.config.get(n)
+    )  # fmt: skip
+    if changed:
+        found.append(f"config changes: {', '.join(changed)}")
+    return found
+
+
+def found(comparison: Comparison, deny: frozenset[str]) -> list[str]:
+    """All reasons against a hot upgrade; none when it is possible."""
+    if comparison.erts != "same":
+        return [f"the BEAM itself changes: erts {' → '.join(comparison.erts)}"]
+    return [
+        *_denied(comparison, deny),
+        *_runtime(comparison),
+        *_native(comparison),
+        *_applications(comparison),
+        *_structs(comparison),
+        *_config(comparison),
+        *[reason for change in comparison.trees for reason in _tree(change)],
+        *_node(comparison),
+    ]
+
+
+def _denied(comparison: Comparison, deny: frozenset[str]) -> list[str]:
+    touched: list[Beam | Removed] = [
+        *comparison.changed,
+        *comparison.added,
+        *comparison.removed,
+    ]
+    apps = sorted({item.app for item in touched} & deny)
+    modules = sorted({_name(item.module) for item in touched} & deny)
+    return [f"hot.deny names {what}" for what in (*apps, *modules)]
+
+
+def _runtime(comparison: Comparison) -> list[str]:
+    reasons = [
+        f"{app} {before} → {after}, a part of Elixir or OTP"
+        for app, before, after, runtime in comparison.versions
+        if runtime
+    ]
+    reasons += [
+        f"{_name(beam.module)} changed, a part of Elixir or OTP"
+        for beam in comparison.changed
+        if beam.runtime
+    ]
+    return reasons + [f"{file} changed, which is read at boot" for file in comparison.boot_files]
+
+
+def _native(comparison: Comparison) -> list[str]:
+    reasons = [f"native code of {app} changed: priv/{file}" for app, file in comparison.native]
+    return reasons + [
+        f"{_name(beam.module)} loads native code (on_load)"
+        for beam in comparison.changed
+        if beam.on_load or (beam.old is not None and beam.old.on_load)
+    ]
+
+
+def _applications(comparison: Comparison) -> list[str]:
+    reasons = [f"the application {app} is gone" for app in comparison.apps_removed]
+    reasons += [
+        f"the application {app.name} of Elixir or OTP is added"
+        for app in comparison.apps_added
+        if app.runtime
+    ]
+    return reasons + [
+        f"the application {app} has another callback module" for app, *_ in comparison.callbacks
+    ]
+
+
+def _structs(comparison: Comparison) -> list[str]:
+    old, new = dict(comparison.modules[0]), dict(comparison.modules[1])
+    reasons = []
+    for beam in comparison.changed:
+        if beam.old is None:
+            continue
+        before = old.get(beam.module, {}).get("struct", beam.old.struct)
+        after = new.get(beam.module, {}).get("struct", beam.struct)
+        if before in (after, "none"):
+            continue
+        if "custom" in (side.get(beam.module, {}).get("code_change") for side in (old, new)):
+            continue  # what becomes of its struct is its own business
+        reasons.append(_struct(beam, before, after))
+    return reasons
+
+
+def _struct(beam: Beam, before: str | list[str], after: str | list[str]) -> str:
+    module = _name(beam.module)
+    if after == "none":
+        return f"the struct {module} is gone"
+    gained = [f":{key}" for key in after if key not in before]
+    lost = [f":{key}" for key in before if key not in after]
+    how = " and ".join(
+        f"{word} {', '.join(keys)}" for word, keys in (("gained", gained), ("lost", lost)) if keys
+    )
+    return (
+        f"the struct {module} {how or 'changed'}, processes may hold the old one,"
+        f" and {module} has no code_change/3 of its own"
+    )
+
+
+def _config(comparison: Comparison) -> list[str]:
+    meaning = {
+        "at_start": "is read when its process starts",
+        "boot_only": "is read at boot",
+        "opaque": "holds a function or a handle, which cannot be handed over",
+    }
+    return [
+        f"config of {app}, {_name(key)}, changes and {meaning[how]}"
+        for app, key, how in comparison.env
+        if how in meaning
+    ]
+
+
+def _tree(change: TreeChange) -> list[str]:
+    where = ", ".join([f"the supervisor of {change.app}", *map(_name, change.path)])
+    if change.error:
+        return [f"what {where} starts cannot be worked out: {change.error}"]
+    reasons = []
+    if change.flags != "same":
+        reasons.append(f"{where} changes its strategy or limits")
+    if change.changed:
+        reasons.append(f"{where} starts {', '.join(map(_name, change.changed))} in another way")
+    if (change.start or change.stop) and change.strategy != "one_for_one":
+        reasons.append(f"{where} is {change.strategy} and gets other children")
+    if change.reordered and change.strategy != "one_for_one":
+        reasons.append(f"{where} starts its children in another order")
+    if change.opaque:
+        reasons.append(
+            f"{', '.join(map(_name, change.opaque))} is started with a function or a handle,"
+            " which cannot be handed over"
+        )
+    return reasons
+
+
+def _node(comparison: Comparison) -> list[str]:
+    reasons = []
+    if comparison.drift:
+        modules = ", ".join(map(_name, comparison.drift[:5]))
+        reasons.append(f"the node runs other code than its release has: {modules}")
+    for module, processes in comparison.lingering[:5]:
+        who = ", ".join(str(process[0]) for process in processes[:3])
+        reasons.append(
+            f"code of {_name(module)} from before the last upgrade is still run by {who}"
+        )
+    if comparison.memory > MAX_STATE_BYTES:
+        reasons.append(
+            f"the processes to convert hold {comparison.memory >> 20} MB,"
+            f" more than {MAX_STATE_BYTES >> 20}"
+        )
+    return reasons
+
+
+def _name(module: str) -> str:
+    return module.removeprefix("Elixir.")

@@ -1,0 +1,101 @@
+"""Throw-away nodes of two releases that answer what their files do not tell."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gatling import process
+from gatling.beam import etf, toolbox
+from gatling.beam.etf import Atom
+from gatling.deploy import instances
+from gatling.errors import CommandFailed, PlannerFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gatling.home import AppPaths
+    from gatling.state.apps import App
+    from gatling.state.releases import Release
+
+TIMEOUT_SECONDS = 60.0
+_START = (
+    ':code.add_patha(String.to_charlist(System.fetch_env!("GATLING_TOOLBOX")));'
+    " :gatling_planner.main()"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Files that hold what the nodes of the old and the new release answered. Mode 0600."""
+
+    old: Path
+    new: Path
+
+
+@contextlib.contextmanager
+def ask(
+    paths: AppPaths,
+    app: App,
+    live: Release,
+    target: Release,
+    trees: Sequence[str],
+    modules: Sequence[str],
+) -> Iterator[Answers]:
+    """Ask both releases for their config, supervision trees and modules; raises PlannerFailed.
+
+    Their applications are not started. The files are removed when the block ends.
+    """
+    with tempfile.TemporaryDirectory(prefix="planner-", dir=paths.root) as directory:
+        answers = Answers(Path(directory) / "old", Path(directory) / "new")
+        with ThreadPoolExecutor(2) as pool:
+            jobs = [
+                pool.submit(_run, paths, app, release, file, trees, modules)
+                for release, file in ((live, answers.old), (target, answers.new))
+            ]
+            for job in jobs:
+                job.result()
+        yield answers
+
+
+def _run(
+    paths: AppPaths,
+    app: App,
+    release: Release,
+    file: Path,
+    trees: Sequence[str],
+    modules: Sequence[str],
+) -> None:
+    tree = paths.release(release.number)
+    question = {
+        Atom("apps"): [Atom(name) for name in _applications(tree)],
+        Atom("trees"): [Atom(name) for name in trees],
+        Atom("modules"): [Atom(name) for name in modules],
+    }
+    fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(fd, "wb") as sink:
+        sink.write(etf.encode(question))
+    argv, env = instances.one_off(paths, app, release, app.free_slot, ("eval", _START))
+    beams = toolbox.beams(paths.home, release, tree)
+    # with a tmp of its own: two of them, and a command of the user's, may run at once
+    own = {
+        "GATLING_PLANNER": str(file),
+        "GATLING_TOOLBOX": str(beams),
+        "RELEASE_TMP": f"{file}.tmp",
+    }
+    try:
+        process.run(argv, timeout=TIMEOUT_SECONDS, cwd=tree, env=env | own)
+    except CommandFailed as error:
+        raise PlannerFailed(
+            f"{release.label} could not be asked about itself: {error.what}", log=error.log
+        ) from None
+
+
+def _applications(tree: Path) -> list[str]:
+    """The applications of a release, as the names of its lib directories tell."""
+    return sorted(entry.name.rpartition("-")[0] for entry in (tree / "lib").iterdir())
