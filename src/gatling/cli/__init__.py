@@ -21,6 +21,7 @@ COMMANDS: Mapping[str, str] = {
     "unload": "apps",
     "apps": "apps",
     "status": "apps",
+    "plan": "plan",
     "deploy": "deploy",
     "rollback": "deploy",
     "restart": "deploy",

@@ -99,12 +99,14 @@ def status_command(app: str, as_json: bool) -> None:
         last = next(iter(deployments.of_app(engine.db, app, limit=1)), None)
         release = described["release"]
         deployed = last.started_at if last else None
+        chain = _chain(engine, found) if described["pid"] else []
     described |= {
         "domains": list(found.domains),
         "ports": [found.ports[slot] for slot in sorted(found.ports)],
         "repository": str(engine.home.app(app).repository),
         "last_deployment": last.id if last else None,
         "last_outcome": last.outcome if last else None,
+        "chain": chain,
     }
     if as_json:
         print_json(described)
@@ -116,6 +118,7 @@ def status_command(app: str, as_json: bool) -> None:
         ("domains", ", ".join(found.domains)),
         ("instance", described["pid"] and f"pid {described['pid']}, slot {described['slot']},"
             f" port {described['port']}, up {duration(described['uptime'])}"),
+        ("node's releases", " → ".join(chain) if len(chain) > 1 else None),
         ("last deployment", last and f"{last.id}: {last.outcome}, {ago(deployed or '')}"),
         ("push to", described["repository"]),
     ]  # fmt: skip
@@ -143,6 +146,20 @@ def describe(engine: Engine, app: App, known: dict[tuple[str, int], Status]) -> 
         "uptime": status.uptime if status and status.pid else None,
         "url": engine.router.url(app),
     }
+
+
+def _chain(engine: Engine, app: App) -> list[str]:
+    """The releases that the running node went through, the one it booted as first."""
+    from gatling.deploy import hot
+    from gatling.errors import NodeUnreachable
+
+    booted = engine.supervisor.booted(app.name, app.live_slot or 0)
+    try:
+        with hot.connected(engine, app) as node:
+            chain = [label for label, _ in node.chain()]
+    except NodeUnreachable:
+        return []
+    return chain or [f"v{booted}"]
 
 
 def _statuses(engine: Engine, every: Sequence[App]) -> dict[tuple[str, int], Status]:

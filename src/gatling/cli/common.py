@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from gatling.ui.progress import Progress
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+strategy_option = click.option(
+    "--strategy",
+    type=click.Choice(("auto", "hot", "rolling", "restart")),
+    help="Instead of the app's setting deploy.strategy; `hot` fails where it is not safe.",
+)
 app_argument = click.argument("app", metavar="APP")
 
 

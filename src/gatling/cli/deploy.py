@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import click
 
-from gatling.cli.common import app_argument, opened, progress, release_argument
+from gatling.cli.common import (
+    app_argument,
+    opened,
+    progress,
+    release_argument,
+    strategy_option,
+)
 
 
 @click.command("deploy")
 @app_argument
 @click.argument("what", metavar="[RELEASE|COMMIT]", required=False)
-def deploy_command(app: str, what: str | None) -> None:
+@strategy_option
+def deploy_command(app: str, what: str | None, strategy: str | None) -> None:
     """Deploy a kept release (v7), or build a commit, branch or tag that was pushed.
 
     Without either: the head of the deploy branch, built again.
@@ -18,7 +25,7 @@ def deploy_command(app: str, what: str | None) -> None:
     \b
     Examples:
       gatling deploy shop v7
-      gatling deploy shop 3f2a91c
+      gatling deploy shop 3f2a91c --strategy rolling
     """
     from gatling.deploy import deployment
     from gatling.project import settings, source
@@ -29,7 +36,12 @@ def deploy_command(app: str, what: str | None) -> None:
         number = release_argument(what) if what else None
         if number is not None:
             deployment.deploy_release(
-                engine, app, number, cause=f"deploy v{number}", progress=progress()
+                engine,
+                app,
+                number,
+                cause=f"deploy v{number}",
+                progress=progress(),
+                strategy=strategy,
             )
             return
         repository = engine.home.app(app).repository
@@ -37,13 +49,16 @@ def deploy_command(app: str, what: str | None) -> None:
             commit = source.resolve(repository, what)
         else:
             commit = source.branch_head(repository, settings.parse(found.settings).branches)
-        deployment.deploy_commit(engine, app, commit, cause="deploy", progress=progress())
+        deployment.deploy_commit(
+            engine, app, commit, cause="deploy", progress=progress(), strategy=strategy
+        )
 
 
 @click.command("rollback")
 @app_argument
 @click.argument("release", metavar="[RELEASE]", required=False)
-def rollback_command(app: str, release: str | None) -> None:
+@strategy_option
+def rollback_command(app: str, release: str | None, strategy: str | None) -> None:
     """Go back to RELEASE, or to the one that was live before; its config comes back with it.
 
     \b
@@ -61,7 +76,12 @@ def rollback_command(app: str, release: str | None) -> None:
             raise InvalidInput(f"{release!r} is not a release.", hint="For example v4.")
         number = deployment.rollback_target(engine, app, wish)
         deployment.deploy_release(
-            engine, app, number, cause=f"rollback to v{number}", progress=progress()
+            engine,
+            app,
+            number,
+            cause=f"rollback to v{number}",
+            progress=progress(),
+            strategy=strategy,
         )
 
 

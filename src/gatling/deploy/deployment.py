@@ -241,8 +241,8 @@ def _upgrade(
     wish: str,
 ) -> plan.Plan:
     """Upgrade the running node if that is safe; otherwise the plan says by what to go on."""
-    app, hot_settings = this.app, this.settings.hot
-    deny = frozenset(word.strip() for word in hot_settings.deny.split(",") if word.strip())
+    app = this.app
+    deny = plan.denied(this.settings.hot.deny)
     try:
         with (
             hot.connected(engine, app) as node,

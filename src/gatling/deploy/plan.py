@@ -66,6 +66,11 @@ def decide(comparison: Comparison, wish: str, *, deny: frozenset[str] = frozense
     return Plan("hot", tuple(summary(comparison)), details)
 
 
+def denied(setting: str) -> frozenset[str]:
+    """The applications and modules that the setting hot.deny names."""
+    return frozenset(word.strip() for word in setting.split(",") if word.strip())
+
+
 def refuse_or_roll(reasons: list[str], wish: str, details: dict[str, Any] | None = None) -> Plan:
     """`rolling` for these reasons; raises InvalidInput when only hot would do."""
     if wish == "hot":

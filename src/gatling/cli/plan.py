@@ -1,0 +1,93 @@
+"""`gatling plan`: what a deployment would do, and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gatling.cli.common import app_argument, as_json, opened, release_argument, strategy_option
+from gatling.ui.output import print_json
+
+if TYPE_CHECKING:
+    from gatling.deploy.plan import Plan
+    from gatling.state.releases import Release
+
+
+@click.command("plan")
+@app_argument
+@click.argument("what", metavar="[RELEASE|COMMIT]", required=False)
+@strategy_option
+@as_json
+def plan_command(app: str, what: str | None, strategy: str | None, as_json: bool) -> None:
+    """Show how a kept release would replace the live one: hot, rolling or restart, and why.
+
+    Without RELEASE: the newest kept one. Nothing of the app is started or changed.
+
+    \b
+    Examples:
+      gatling plan shop v7
+      gatling plan shop v7 --json
+    """
+    from gatling.deploy import planning
+    from gatling.project import source
+    from gatling.state import apps
+
+    with opened() as engine:
+        apps.get(engine.db, app)
+        number = release_argument(what) if what else None
+        commit = None
+        if what and number is None:
+            commit = source.resolve(engine.home.app(app).repository, what)
+        target = planning.target(engine, app, number, commit)
+        live, decided = planning.planned(engine, app, target, strategy)
+    if as_json:
+        print_json(describe(live, target, decided))
+    else:
+        _show(live, target, decided)
+
+
+def describe(live: Release | None, target: Release, decided: Plan) -> dict[str, Any]:
+    """A plan as JSON."""
+    return {
+        "live": live.label if live else None,
+        "target": target.label,
+        "strategy": decided.strategy,
+        "reasons": list(decided.reasons),
+        **decided.details,
+    }
+
+
+def _show(live: Release | None, target: Release, decided: Plan) -> None:
+    come_from = f"{live.label} → " if live else ""
+    click.secho(f"{come_from}{target.label}: {decided.strategy}", bold=True)
+    for reason in decided.reasons:
+        click.echo(f"  {reason}")
+    for key, title in (("changed", "changed"), ("added", "added"), ("removed", "removed")):
+        modules = decided.details.get(key, [])
+        if modules:
+            click.secho(f"modules {title}:", dim=True)
+        for module in modules:
+            click.echo(f"  {module['app'] or '–'}  {module['module']}")
+    rows = [
+        *[f"{p['count']} of {p['module']} are converted" for p in _of(decided, "processes")],
+        *[f"{a} is started" for a in _of(decided, "applications_started")],
+        *[
+            f"{' / '.join([c['app'], *c['supervisor']])} {word} {', '.join(c[word_key])}"
+            for c in _of(decided, "children")
+            for word, word_key in (("starts", "start"), ("stops", "stop"))
+            if c[word_key]
+        ],
+        *[f"config {c['app']} {c['key']}: {c['effect']}" for c in _of(decided, "config")],
+        *[f"{v['app']} {v['from']} → {v['to']}" for v in _of(decided, "versions")],
+        *[f"files in priv of {a} change" for a in _of(decided, "assets")],
+    ]
+    if rows:
+        click.secho("besides:", dim=True)
+    for row in rows:
+        click.echo(f"  {row}")
+
+
+def _of(decided: Plan, key: str) -> list[Any]:
+    found: list[Any] = decided.details.get(key, [])
+    return found

@@ -1,0 +1,56 @@
+"""Plans for people who ask: what a deployment of a kept release would do now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatling.deploy import hot, plan
+from gatling.errors import NodeUnreachable, NotFound, PlannerFailed
+from gatling.project import settings as project_settings
+from gatling.state import apps, releases
+
+if TYPE_CHECKING:
+    from gatling.engine import Engine
+    from gatling.state.releases import Release
+
+
+def target(engine: Engine, name: str, number: int | None, commit: str | None) -> Release:
+    """The kept release that is meant: by its number, its commit, or the newest one.
+
+    Raises NotFound.
+    """
+    if number is not None:
+        return releases.kept(engine.db, name, number)
+    for release in releases.every(engine.db, name):
+        if release.removed_at is None and commit in (None, release.commit):
+            return release
+    if commit is None:
+        raise NotFound(f"{name} has no release yet.")
+    raise NotFound(
+        f"No kept release of {name} was built from {commit[:9]}.",
+        hint=f"`gatling deploy {name} {commit[:9]}` builds and deploys it.",
+    )
+
+
+def planned(
+    engine: Engine, name: str, release: Release, wish: str | None
+) -> tuple[Release | None, plan.Plan]:
+    """The live release, and how `release` would replace it."""
+    app = apps.get(engine.db, name)
+    settings = project_settings.parse(app.settings)
+    wish = wish or settings.deploy.strategy
+    if app.live_release is None:
+        return None, plan.Plan("start", ("nothing is live yet",))
+    live = releases.get(engine.db, name, app.live_release)
+    simple = plan.simple(live, release, wish)
+    if simple is not None:
+        return live, simple
+    deny = plan.denied(settings.hot.deny)
+    try:
+        with (
+            hot.connected(engine, app) as node,
+            hot.compared(engine, app, node, live, release) as (comparison, _),
+        ):
+            return live, plan.decide(comparison, wish, deny=deny)
+    except (NodeUnreachable, PlannerFailed) as error:
+        return live, plan.refuse_or_roll([error.what], wish)
