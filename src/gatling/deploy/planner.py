@@ -80,7 +80,9 @@ def _run(
     fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(fd, "wb") as sink:
         sink.write(etf.encode(question))
-    argv, env = instances.one_off(paths, app, release, app.free_slot, ("eval", _START))
+    # the slot is part of the config (PORT), and it is the live one that will run with it
+    slot = app.live_slot or app.free_slot
+    argv, env = instances.one_off(paths, app, release, slot, ("eval", _START))
     beams = toolbox.beams(paths.home, release, tree)
     # with a tmp of its own: two of them, and a command of the user's, may run at once
     own = {

@@ -193,7 +193,10 @@ watching(Watched, Crashed) ->
             {_, Modules} = maps:get(Ref, Watched),
             watching(Watched, case expected(Reason) of
                                   true -> Crashed;
-                                  false -> [{text(P), Modules, text(Reason)} | Crashed]
+                                  false ->
+                                      %% one is enough; its like get a moment to be named as well
+                                      _ = erlang:send_after(20, self(), enough),
+                                      [{text(P), Modules, text(Reason)} | Crashed]
                               end)
     end.
 
@@ -232,4 +235,8 @@ count(Modules) ->
     maps:to_list(lists:foldl(fun(M, Acc) -> maps:update_with(M, fun(N) -> N + 1 end, 1, Acc) end,
                              #{}, Modules)).
 
-text(Term) -> unicode:characters_to_binary(io_lib:format("~0tp", [Term], [{chars_limit, 2000}])).
+%% A term as Elixir people read it.
+text(Term) ->
+    try 'Elixir.Kernel':inspect(Term, [{limit, 50}, {printable_limit, 1000}])
+    catch _:_ -> unicode:characters_to_binary(io_lib:format("~0tp", [Term], [{chars_limit, 2000}]))
+    end.

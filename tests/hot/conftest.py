@@ -1,0 +1,109 @@
+"""An app that is upgraded hot, and what the tests of this package do with it."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import Project, World, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STORE = "lib/counter/store.ex"
+APPLICATION = "lib/counter/application.ex"
+
+
+class Stream:
+    """A client of the app's event stream, through the proxy."""
+
+    def __init__(self, world: World) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", world.port), timeout=10)
+        self._socket.sendall(b"GET /events HTTP/1.1\r\nHost: shop.localhost\r\n\r\n")
+        self.seen = b""
+
+    def __enter__(self) -> Stream:
+        self.expect(b"data: ")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def expect(self, text: bytes) -> None:
+        """Read until this comes; fails when the stream ends before."""
+        while text not in self.seen:
+            piece = self._socket.recv(4096)
+            assert piece, f"the stream ended, without {text!r} in {self.seen!r}"
+            self.seen += piece
+
+
+class Hot:
+    """The app, its project, and short words for what happens to it."""
+
+    def __init__(self, project: Project) -> None:
+        self.project, self.world = project, project.world
+
+    def push(self, ok: bool = True) -> str:
+        """Commit everything and push it."""
+        self.project.commit()
+        return self.project.push(ok=ok)
+
+    def increment(self) -> int:
+        return int(self.world.get("/increment", method="POST").text)
+
+    def count(self) -> int:
+        return int(self.world.get("/count").text)
+
+    def rpc(self, expression: str) -> str:
+        return self.world.run("run", "shop", "--", "rpc", expression)
+
+    def write(self, path: str, text: str) -> None:
+        self.project.write(path, text)
+
+    def replace(self, path: str, old: str, new: str) -> None:
+        self.project.replace(path, old, new)
+
+    def restore(self) -> None:
+        """Back to the project's first commit, as a change of the work tree."""
+        first = self.project.git("rev-list", "--max-parents=0", "HEAD")
+        self.project.git("rm", "-r", "--quiet", "--force", ".")
+        self.project.git("checkout", "--quiet", first, "--", ".")
+
+    def strategy(self) -> str:
+        strategy: str = self.world.last()["strategy"]
+        return strategy
+
+    def reasons(self) -> str:
+        return "; ".join(self.world.last()["reasons"])
+
+    def pid(self) -> int:
+        pid: int = self.world.status()["pid"]
+        return pid
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Hot]:
+    """A deployed app that the tests of one module upgrade one after another."""
+    world = World(Path(tempfile.mkdtemp(prefix="gt-", dir="/tmp")))
+    try:
+        project = world.load(strategy="auto")
+        world.run("settings", "set", "shop", "hot.watch=0.3")
+        project.push()
+        yield Hot(project)
+    finally:
+        world.close()
+
+
+@pytest.fixture
+def hot(running: Hot) -> Hot:
+    """The app with the example's own code again, hot or not; its count above zero."""
+    running.restore()
+    if running.project.git("status", "--porcelain"):
+        running.push()
+    until(lambda: running.world.get("/health").status == 200, "the app")
+    running.increment()
+    return running

@@ -1,0 +1,149 @@
+"""What cannot be changed in memory goes by rolling, with a reason that a person understands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.hot.conftest import APPLICATION, STORE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.hot.conftest import Hot
+
+
+def struct_with(hot: Hot, fields: str) -> None:
+    hot.write("lib/counter/cart.ex", f"defmodule Counter.Cart do\n  defstruct [{fields}]\nend\n")
+
+
+def other_struct(hot: Hot) -> None:
+    struct_with(hot, ":items, :total")
+
+
+def other_argument(hot: Hot) -> None:
+    hot.replace(APPLICATION, "      Counter.Store,\n", "      {Counter.Store, :else},\n")
+
+
+def other_strategy(hot: Hot) -> None:
+    hot.replace(APPLICATION, "start_link(children, strategy: :one_for_one,",
+                "start_link(children, strategy: :one_for_all,")  # fmt: skip
+
+
+def boot_flags(hot: Hot) -> None:
+    hot.write("rel/vm.args.eex", "+sbwt none\n")
+
+
+def elixir_config(hot: Hot) -> None:
+    hot.replace("config/config.exs", "level: :info", "level: :notice")
+
+
+def own_config(hot: Hot) -> None:
+    hot.replace("config/config.exs", "import Config\n", "import Config\nconfig :counter, a: 1\n")
+
+
+def function_in_config(hot: Hot) -> None:
+    hot.replace(
+        "config/runtime.exs", "import Config\n",
+        "import Config\nconfig :counter, f: fn -> 1 end\n",
+    )  # fmt: skip
+
+
+def native_code(hot: Hot) -> None:
+    hot.write("priv/lib.so", "\x7fELF…")
+
+
+def loads_native_code(hot: Hot) -> None:
+    hot.replace(STORE, "  use GenServer\n", "  use GenServer\n  @on_load :loaded\n"
+                "  def loaded, do: :ok\n")  # fmt: skip
+
+
+REASONS: list[tuple[Callable[[Hot], None], str]] = [
+    (other_struct, "the struct Counter.Cart gained :total"),
+    (other_argument, "starts Counter.Store in another way"),
+    (other_strategy, "changes its strategy or limits"),
+    (boot_flags, "vm.args changed, which is read at boot"),
+    (elixir_config, "config of logger, :level, changes and is read at boot"),
+    (own_config, "config of counter, :a, changes and is read when its process starts"),
+    (function_in_config, "config of counter, :f, changes and holds a function"),
+    (native_code, "native code of counter changed: priv/lib.so"),
+    (loads_native_code, "Counter.Store loads native code (on_load)"),
+]
+
+
+@pytest.mark.parametrize(("change", "reason"), REASONS, ids=[c.__name__ for c, _ in REASONS])
+def test_the_reason_is_named(hot: Hot, change: Callable[[Hot], None], reason: str) -> None:
+    if change is other_struct:
+        struct_with(hot, ":items")
+        hot.push()
+    change(hot)
+    hot.push()
+    assert hot.strategy() == "rolling"
+    assert reason in hot.reasons()
+    newest = hot.world.json("releases", "shop")[1]["release"]
+    assert hot.world.json("plan", "shop", newest)["strategy"] == "rolling"
+
+
+def test_a_process_that_cannot_be_suspended(hot: Hot) -> None:
+    hot.world.run("settings", "set", "shop", "hot.suspend=0.3")
+    hot.replace(
+        STORE, "  @impl true\n  def handle_info(",
+        "  @impl true\n  def handle_info(:block, state) do\n    Process.sleep(20_000)\n"
+        "    {:noreply, state}\n  end\n\n  def handle_info(",
+    )  # fmt: skip
+    hot.push()
+    hot.rpc("send(Counter.Store, :block)")
+    hot.replace(STORE, "count = state.count + 1", "count = state.count + 2")
+    output = hot.push()
+    assert hot.strategy() == "rolling"
+    assert "suspend" in hot.reasons()
+    assert "Counter.Store" in hot.reasons()
+    assert "v" in output
+    hot.world.run("settings", "unset", "shop", "hot.suspend")
+
+
+def test_hot_can_be_forbidden_and_demanded(hot: Hot) -> None:
+    hot.world.run("settings", "set", "shop", "hot.deny=phoenix, Counter.Page")
+    try:
+        hot.project.title("denied")
+        hot.project.push()
+        assert hot.strategy() == "rolling"
+        assert hot.reasons() == "hot.deny names Counter.Page"
+    finally:
+        hot.world.run("settings", "unset", "shop", "hot.deny")
+    before = hot.world.json("releases", "shop")[1]["release"]
+    plan = hot.world.json("plan", "shop", before)
+    assert plan["strategy"] == "hot"
+    assert plan["changed"] == [{"app": "counter", "module": "Counter.Page"}]
+    hot.world.run("config", "set", "shop", "GREETING=hello")
+    output = hot.world.run("deploy", "shop", before, "--strategy", "hot", ok=False)
+    assert "A hot upgrade is not possible: config changes: GREETING" in output
+    hot.world.run("config", "unset", "shop", "GREETING")
+
+
+def test_code_that_is_run_by_nobody_known_is_a_drift(hot: Hot) -> None:
+    hot.rpc('Code.compile_string("defmodule Counter.Page do def title, do: :other end"); :ok')
+    hot.project.title("after a drift")
+    hot.project.push()
+    assert hot.strategy() == "rolling"
+    assert "the node runs other code than its release has: Counter.Page" in hot.reasons()
+
+
+def test_a_process_lingering_in_old_code(hot: Hot) -> None:
+    looping = (
+        "defmodule Counter.Looping do\n  def start, do: spawn(fn -> loop() end)\n"
+        "  defp loop do\n    receive do\n      :stop -> :ok\n    end\n    loop()\n  end\n"
+        "  def version, do: 1\nend\n"
+    )
+    hot.write("lib/counter/looping.ex", looping)
+    hot.push()
+    hot.rpc("Process.register(Counter.Looping.start(), :lingerer)")
+    hot.write("lib/counter/looping.ex", looping.replace("do: 1", "do: 2"))
+    hot.push()
+    assert hot.strategy() == "hot"
+    hot.write("lib/counter/looping.ex", looping.replace("do: 1", "do: 3"))
+    hot.push()
+    assert hot.strategy() == "rolling"
+    assert "code of Counter.Looping from before the last upgrade is still run" in hot.reasons()
+    assert "lingerer" in hot.reasons()

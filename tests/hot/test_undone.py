@@ -1,0 +1,114 @@
+"""What speaks against an upgrade takes it back: the push fails, the state is as it was."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from tests.conftest import Client
+from tests.hot.conftest import STORE, Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.hot.conftest import Hot
+
+LAST_LINES = "    {:noreply, %{state | subscribers: Map.delete(state.subscribers, ref)}}\n  end\n"
+
+
+@contextlib.contextmanager
+def taken_back(hot: Hot) -> Iterator[None]:
+    """The same node serves the same release with its state, its stream and no failed request."""
+    status, count = hot.world.status(), hot.count()
+    with Stream(hot.world) as stream, Client(hot.world) as client:
+        yield
+        assert hot.increment() == count + 1
+        stream.expect(b"data: %d" % (count + 1))
+    assert client.failures == []
+    after = hot.world.status()
+    assert [after[k] for k in ("pid", "release", "slot")] == [
+        status[k] for k in ("pid", "release", "slot")
+    ]
+    assert hot.world.last()["outcome"] == "failed"
+    assert hot.strategy() == "hot"
+
+
+def test_a_code_change_that_raises(hot: Hot) -> None:
+    hot.replace(
+        STORE,
+        LAST_LINES,
+        LAST_LINES + '\n  @impl true\n  def code_change(_, _, _), do: raise "cannot convert"\n',
+    )
+    with taken_back(hot):
+        output = hot.push(ok=False)
+    assert "The hot upgrade failed at code_change" in output
+    assert "Counter.Store" in output
+    assert "cannot convert" in output
+
+
+def test_a_process_that_crashes_afterwards(hot: Hot) -> None:
+    # the state's shape changes without a code_change: the next message finds the old one
+    hot.replace(
+        STORE,
+        "  @impl true\n  def handle_call(:count, _from, state), do: {:reply, state.count, state}\n",
+        "  @impl true\n  def handle_call(:count, _from, state), do: {:reply, state.total, state}\n",
+    )
+    count, status = hot.count(), hot.world.status()
+    hot.project.commit()
+    push = hot.project.start_push()
+    hot.world.at_step("watch")
+    hot.world.get("/count")
+    output, _ = push.communicate(timeout=60)
+    assert push.returncode != 0, output
+    assert "crashed within" in output
+    assert "Counter.Store" in output
+    assert "code_change/3" in output
+    after = hot.world.status()
+    assert (after["release"], after["pid"]) == (status["release"], status["pid"])
+    assert count > 0
+    assert hot.increment() == 1, "the crashed process began anew, in the old code"
+
+
+def test_a_release_that_does_not_boot(hot: Hot) -> None:
+    hot.replace(
+        "lib/counter/listener.ex",
+        "    port = Keyword.fetch!(opts, :port)\n",
+        '    port = Keyword.fetch!(opts, :port)\n    if port > 0, do: raise "no boot today"\n',
+    )
+    with taken_back(hot):
+        output = hot.push(ok=False)
+    assert "boot_check" in output
+    assert "no boot today" in output
+
+
+def test_the_boot_can_be_checked_before(hot: Hot) -> None:
+    hot.world.run("settings", "set", "shop", "hot.boot_check=before")
+    try:
+        hot.replace(
+            "lib/counter/listener.ex",
+            "    port = Keyword.fetch!(opts, :port)\n",
+            '    port = Keyword.fetch!(opts, :port)\n    if port > 0, do: raise "no boot today"\n',
+        )
+        with taken_back(hot):
+            hot.push(ok=False)
+        steps = [step["name"] for step in hot.world.last()["steps"]]
+        assert steps[-1] == "boot_check"
+        assert "hot_swap" not in steps
+    finally:
+        hot.world.run("settings", "unset", "shop", "hot.boot_check")
+
+
+def test_a_child_that_does_not_start(hot: Hot) -> None:
+    hot.write(
+        "lib/counter/extra.ex",
+        "defmodule Counter.Extra do\n  use GenServer\n"
+        "  def start_link(_), do: GenServer.start_link(__MODULE__, [])\n"
+        "  def init(_), do: {:stop, :not_today}\nend\n",
+    )
+    hot.replace(
+        "lib/counter/application.ex", "      Counter.Store,\n",
+        "      Counter.Store,\n      Counter.Extra,\n",
+    )  # fmt: skip
+    with taken_back(hot):
+        output = hot.push(ok=False)
+    assert "not_today" in output
