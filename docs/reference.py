@@ -26,7 +26,7 @@ def commands() -> str:
         f"{NOTE}# Commands\n\nEvery command takes `--help`. `$GATLING_HOME` names the home"
         " (default `~/.gatling`).\n\n"
     )
-    context = click.Context(cli, info_name="gatling")
+    context = click.Context(cli, info_name="gatling", **cli.context_settings)
     for name in cli.list_commands(context):
         parts += _command(cli.get_command(context, name), context, name)
     parts.append("## Exit statuses\n\n| status | name | errors |\n|---|---|---|\n")

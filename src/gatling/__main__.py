@@ -11,9 +11,9 @@ def main() -> None:
 
         sys.stdout.write(f"gatling {__version__}\n")
         return
-    from gatling.cli import run
+    from gatling.cli import run_command_line
 
-    sys.exit(run())
+    sys.exit(run_command_line())
 
 
 if __name__ == "__main__":

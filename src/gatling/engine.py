@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gatling.home import Home, open_home
+from gatling.home import Home, exclusively, open_home
 from gatling.router.embedded import EmbeddedRouter
 from gatling.state import apps
 from gatling.state.database import Database, open_database
@@ -34,7 +34,8 @@ class Engine:
 
     def configure_router(self) -> bool:
         """Make the proxy know all apps, as they are recorded now."""
-        return self.router.configure(apps.every(self.db))
+        with exclusively(self.home, "router"):
+            return self.router.configure(apps.every(self.db))
 
 
 @contextlib.contextmanager

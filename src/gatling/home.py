@@ -14,16 +14,23 @@ nginx/  supervisor/  run/   what the embedded home runs
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gatling.errors import InvalidInput
 
-SOCKET_PATH_LIMIT = 107
-"""Bytes that the path of a unix socket may have: sun_path in unix(7), less its final NUL."""
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SOCKET_PATH_LIMIT = 107 - len(".4194304")
+"""Bytes that the path of a unix socket may have: sun_path in unix(7), less its final NUL, and less
+the process id that supervisord adds while it binds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +160,9 @@ def open_home(root: Path | None = None) -> Home:
     if len(os.fsencode(home.supervisor_socket)) > SOCKET_PATH_LIMIT:
         raise InvalidInput(
             f"The path of the home is too long for a unix socket: {path}",
-            hint="Set GATLING_HOME to a shorter path (up to 85 characters).",
+            hint="Set GATLING_HOME to a shorter path (up to 77 characters).",
         )
-    if any(c in str(path) for c in "\n\r\0\"'\\$;{}%"):
+    if any(c in str(path) for c in "\n\r\0\"'\\$;{}%#"):
         raise InvalidInput(
             f"The path of the home has a character that nginx cannot take: {str(path)!r}",
             hint="Set GATLING_HOME to a path of letters, digits, blanks, '.', '_' and '-'.",
@@ -166,8 +173,8 @@ def open_home(root: Path | None = None) -> Home:
             (path / directory).mkdir(mode=0o700, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise InvalidInput(f"The home is not a directory: {path}") from None
-    except PermissionError:
-        raise InvalidInput(f"The home cannot be written: {path}") from None
+    except OSError as error:
+        raise InvalidInput(f"The home cannot be written: {path}: {error.strerror}.") from None
     _write_command(home)
     return home
 
@@ -188,6 +195,14 @@ def _write_command(home: Home) -> None:
     except OSError:
         pass
     write_atomically(home.command, text, mode=0o700)
+
+
+@contextlib.contextmanager
+def exclusively(home: Home, what: str) -> Iterator[None]:
+    """One process at a time for `what`; the lock (flock(2)) dies with the process that has it."""
+    with (home.run / f"{what}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def write_atomically(path: Path, text: str, *, mode: int = 0o600) -> None:

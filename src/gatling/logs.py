@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from gatling.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
+    from typing import TextIO
 
 FOLLOW_SECONDS = 0.2
 _SPAN = re.compile(r"(\d+)\s*([smhd])\Z")
@@ -39,9 +40,10 @@ def read(
     """The last `lines` lines, not older than `since` (as stored), of one release or of all."""
     found: deque[Line] = deque(maxlen=lines)
     for file in _generations(path):
-        for line in _parse(file.open(encoding="utf-8", errors="replace")):
-            if (since is None or line.time >= since) and release in (None, line.release):
-                found.append(line)
+        with file.open(encoding="utf-8", errors="replace") as opened:
+            for line in _parse(opened):
+                if (since is None or line.time >= since) and release in (None, line.release):
+                    found.append(line)
     return list(found)
 
 
@@ -49,11 +51,21 @@ def follow(path: Path, *, release: str | None = None) -> Iterator[Line]:
     """Lines as they are written, from now on, for ever; a rotated file is read to its end."""
     while True:
         try:
-            with path.open(encoding="utf-8", errors="replace") as file:
-                file.seek(0, os.SEEK_END)
-                yield from _follow_from(file, path, release)
+            file = path.open(encoding="utf-8", errors="replace")
+            break
         except FileNotFoundError:
             time.sleep(FOLLOW_SECONDS)
+    with file:
+        file.seek(0, os.SEEK_END)
+        yield from _follow_from(file, path, release)
+    while True:  # each file that takes its place is read from its beginning
+        try:
+            file = path.open(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            time.sleep(FOLLOW_SECONDS)
+            continue
+        with file:
+            yield from _follow_from(file, path, release)
 
 
 def parse_since(text: str) -> str:
@@ -62,36 +74,36 @@ def parse_since(text: str) -> str:
     Raises InvalidInput.
     """
     span = _SPAN.match(text.strip())
-    if span:
-        moment = datetime.now(UTC) - timedelta(**{_UNITS[span[2]]: int(span[1])})
-    else:
-        try:
+    try:
+        if span:
+            moment = datetime.now(UTC) - timedelta(**{_UNITS[span[2]]: int(span[1])})
+        else:
             moment = datetime.fromisoformat(text.strip())
-        except ValueError:
-            raise InvalidInput(
-                f"{text!r} is not a time.", hint="For example 15m, 2h, 1d or 2026-01-31T12:00."
-            ) from None
-        moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+            moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise InvalidInput(
+            f"{text!r} is not a time.", hint="For example 15m, 2h, 1d or 2026-01-31T12:00."
+        ) from None
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _follow_from(file: Iterator[str], path: Path, release: str | None) -> Iterator[Line]:
-    """Follow an open file, and each that takes its place."""
-    current = file
+def _follow_from(file: TextIO, path: Path, release: str | None) -> Iterator[Line]:
+    """Follow an open file until another has taken its place."""
     rest = ""
+    rotated = False
     while True:
-        for piece in current:
+        for piece in file:
             rest += piece
             if rest.endswith("\n"):
                 yield from (x for x in _parse([rest]) if release in (None, x.release))
                 rest = ""
+        if rotated:  # and read to its end after that was seen
+            return
         try:
-            rotated = path.stat().st_ino != os.fstat(current.fileno()).st_ino  # type: ignore[attr-defined]
+            rotated = path.stat().st_ino != os.fstat(file.fileno()).st_ino
         except FileNotFoundError:
             rotated = False
-        if rotated:
-            current = path.open(encoding="utf-8", errors="replace")
-        else:
+        if not rotated:
             time.sleep(FOLLOW_SECONDS)
 
 
@@ -101,7 +113,7 @@ def _generations(path: Path) -> list[Path]:
     return [*older, *([path] if path.exists() else [])]
 
 
-def _parse(raw: Iterator[str] | list[str]) -> Iterator[Line]:
+def _parse(raw: Iterable[str]) -> Iterator[Line]:
     for line in raw:
         time_, _, rest = line.rstrip("\n").partition(" ")
         release, _, text = rest.partition(" ")

@@ -6,6 +6,8 @@ import contextlib
 import errno
 import socket
 
+from gatling.errors import InvalidInput
+
 
 def is_free(port: int, address: str = "*") -> bool:
     """Whether a server could listen on the port now.
@@ -31,6 +33,11 @@ def is_free(port: int, address: str = "*") -> bool:
                     return False
                 if error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
                     continue  # a machine without IPv6
+                if error.errno == errno.EACCES:
+                    raise InvalidInput(
+                        f"Port {port} is not for ordinary users: {error.strerror}.",
+                        hint="Choose one from 1024 on, or see net.ipv4.ip_unprivileged_port_start.",
+                    ) from None
                 raise
     return True
 

@@ -214,7 +214,8 @@ def age(started: int) -> float:
 def describe_status(status: int) -> str:
     """`exited with status 1`, `was killed by SIGKILL`."""
     if status < 0:
-        return f"was killed by {signal.Signals(-status).name}"
+        known = {member.value: member.name for member in signal.Signals}
+        return f"was killed by {known.get(-status, f'signal {-status}')}"
     return f"exited with status {status}"
 
 

@@ -54,17 +54,19 @@ def test_a_process_that_crashes_afterwards(hot: Hot) -> None:
         "  @impl true\n  def handle_call(:count, _from, state), do: {:reply, state.total, state}\n",
     )
     count, status = hot.count(), hot.world.status()
+    hot.world.run("settings", "set", "shop", "hot.watch=20")
     hot.project.commit()
     push = hot.project.start_push()
     hot.world.at_step("watch")
     hot.world.get("/count")
     output, _ = push.communicate(timeout=60)
+    hot.world.run("settings", "set", "shop", "hot.watch=0.3")
     assert push.returncode != 0, output
     assert "crashed within" in output
     assert "Counter.Store" in output
     assert "code_change/3" in output
     after = hot.world.status()
-    assert (after["release"], after["pid"]) == (status["release"], status["pid"])
+    assert (after["release"], after["pid"]) == (status["release"], status["pid"]), output
     assert count > 0
     assert hot.increment() == 1, "the crashed process began anew, in the old code"
 

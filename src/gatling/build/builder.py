@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gatling import process
 from gatling.beam import toolbox
-from gatling.errors import BuildFailed, CommandFailed, DiskFull
+from gatling.errors import BuildFailed, CommandFailed, DiskFull, InvalidInput
 from gatling.project import names
 
 if TYPE_CHECKING:
@@ -80,6 +80,9 @@ def build(
                 on_line=steps.line,
             )
         return _inspect(paths.staging, facts)
+    except BuildFailed:
+        shutil.rmtree(paths.staging, ignore_errors=True)
+        raise
     except CommandFailed as error:
         full = _disk_is_full(paths.source, steps.tail)  # seen before the clean-up makes room
         shutil.rmtree(paths.staging, ignore_errors=True)
@@ -124,6 +127,8 @@ def _inspect(tree: Path, facts: Mapping[str, str]) -> Built:
         name = names.otp_name(relfile.stem)
         if not os.access(tree / "bin" / name, os.X_OK):
             raise BuildFailed(f"The release has no bin/{name}.")
+    except InvalidInput as error:
+        raise BuildFailed(error.what) from None
     except (OSError, ValueError):
         raise BuildFailed("mix release ended well but left no complete release.") from None
     return Built(tree, name, version, facts.get("elixir", ""), facts.get("otp", ""))

@@ -33,7 +33,7 @@ def deploy_command(app: str, what: str | None, strategy: str | None) -> None:
 
     with opened() as engine:
         found = apps.get(engine.db, app)
-        number = release_argument(what) if what else None
+        number = release_argument(what) if what is not None else None
         if number is not None:
             deployment.deploy_release(
                 engine,
@@ -45,7 +45,7 @@ def deploy_command(app: str, what: str | None, strategy: str | None) -> None:
             )
             return
         repository = engine.home.app(app).repository
-        if what:
+        if what is not None:
             commit = source.resolve(repository, what)
         else:
             commit = source.branch_head(repository, settings.parse(found.settings).branches)
@@ -71,8 +71,8 @@ def rollback_command(app: str, release: str | None, strategy: str | None) -> Non
     from gatling.project import names
 
     with opened() as engine:
-        wish = names.release_number(release) if release else None
-        if release and wish is None:
+        wish = names.release_number(release) if release is not None else None
+        if release is not None and wish is None:
             raise InvalidInput(f"{release!r} is not a release.", hint="For example v4.")
         number = deployment.rollback_target(engine, app, wish)
         deployment.deploy_release(

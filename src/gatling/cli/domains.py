@@ -85,12 +85,12 @@ def remove_command(app: str, domain: str) -> None:
 
     name = names.domain(domain)
     with opened() as engine:
-        apps.get(engine.db, app)
+        before = apps.get(engine.db, app).domains
         apps.remove_domain(engine.db, app, name)
         try:
             engine.configure_router()
         except BaseException:
-            apps.add_domain(engine.db, app, name)
+            apps.replace_domains(engine.db, app, before)
             raise
         audit.record(engine.db, engine.actor, app, "domains remove", name)
         click.echo(f"{app} is no longer served under {name}.")

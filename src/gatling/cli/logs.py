@@ -35,8 +35,8 @@ def logs_command(
     from gatling.project import names
     from gatling.state import apps, deployments
 
-    number = names.release_number(release) if release else None
-    if release and number is None:
+    number = names.release_number(release) if release is not None else None
+    if release is not None and number is None:
         raise InvalidInput(f"{release!r} is not a release.", hint="For example v7.")
     label = f"v{number}" if number else None
     with opened() as engine:

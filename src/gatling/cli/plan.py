@@ -35,9 +35,9 @@ def plan_command(app: str, what: str | None, strategy: str | None, as_json: bool
 
     with opened() as engine:
         apps.get(engine.db, app)
-        number = release_argument(what) if what else None
+        number = release_argument(what) if what is not None else None
         commit = None
-        if what and number is None:
+        if what is not None and number is None:
             commit = source.resolve(engine.home.app(app).repository, what)
         target = planning.target(engine, app, number, commit)
         live, decided = planning.planned(engine, app, target, strategy)

@@ -31,8 +31,8 @@ def run_command(app: str, release: str | None, arguments: tuple[str, ...]) -> No
       gatling run shop -- migrate
       gatling run shop --release v7 -- migrate
     """
-    number = names.release_number(release) if release else None
-    if release and number is None:
+    number = names.release_number(release) if release is not None else None
+    if release is not None and number is None:
         raise InvalidInput(f"{release!r} is not a release.", hint="For example v7.")
     _become(app, arguments, number)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from gatling import logs, ports
 from gatling.deploy import health, instances, last_words
 from gatling.deploy.probe import Prober, Proof
-from gatling.errors import PortTaken, UnhealthyRelease
+from gatling.errors import UnhealthyRelease
 from gatling.state import apps, config
 from gatling.state.database import now
 
@@ -140,7 +140,9 @@ def boot(engine: Engine, app: App, release: Release, slot: int, settings: Settin
 def switch(engine: Engine, app: App, release: Release, slot: int) -> None:
     """Decide for a release and tell the proxy; taken back when the proxy cannot be told."""
     before = config.of_app(engine.db, app.name)
-    apps.make_live(engine.db, app.name, release=release.number, slot=slot, config=release.config)
+    # a release that is started anew leaves alone what is stored for the next one
+    values = None if release.number == app.live_release else release.config
+    apps.make_live(engine.db, app.name, release=release.number, slot=slot, config=values)
     try:
         engine.router.point(app.name, 1 if slot == 1 else 2)
     except BaseException:
@@ -152,12 +154,7 @@ def switch(engine: Engine, app: App, release: Release, slot: int) -> None:
 
 def _start(engine: Engine, app: App, release: Release, slot: int, settings: Settings) -> None:
     engine.supervisor.stop(app.name, slot, settings.instance.stop)
-    for port in (app.ports[slot], app.node_ports[slot]):
-        if not ports.is_free(port):
-            raise PortTaken(
-                f"Port {port}, which belongs to {app.name}, is taken by {ports.owner(port)}.",
-                hint="End that process, then deploy again.",
-            )
+    instances.check_ports(app, slot)
     paths = engine.home.app(app.name)
     engine.supervisor.start(instances.instance(paths, app, release, slot))
 

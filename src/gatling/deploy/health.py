@@ -81,13 +81,14 @@ def wait_healthy(
         answer = check(port, settings.path, host, max(0.05, min(ATTEMPT_SECONDS, left)))
         if answer.healthy:
             return
-        if time.monotonic() + pause > deadline:
+        left = deadline - time.monotonic()
+        if left <= 0:
             raise UnhealthyRelease(
                 f"The new release did not become healthy within {settings.timeout:g} s:"
                 f" GET {settings.path}: {answer}.",
                 hint=_hint(answer),
             )
-        time.sleep(pause)
+        time.sleep(min(pause, left))
         if answer.status is not None:  # it logs each of these
             pause = min(max(settings.interval, SLOWEST_SECONDS), pause * 1.5)
 

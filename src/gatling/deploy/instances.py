@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from gatling import ports
 from gatling.build.builder import program_path
-from gatling.errors import NotFound
+from gatling.errors import NotFound, PortTaken
 from gatling.supervisor.base import Instance
 
 if TYPE_CHECKING:
@@ -34,6 +35,16 @@ def instance(paths: AppPaths, app: App, release: Release, slot: int) -> Instance
         env=environment(paths, app, release, slot),
         cwd=tree,
     )
+
+
+def check_ports(app: App, slot: int) -> None:
+    """Raise PortTaken when somebody else listens where an instance in the slot must."""
+    for port in (app.ports[slot], app.node_ports[slot]):
+        if not ports.is_free(port):
+            raise PortTaken(
+                f"Port {port}, which belongs to {app.name}, is taken by {ports.owner(port)}.",
+                hint="End that process, then try again.",
+            )
 
 
 def environment(paths: AppPaths, app: App, release: Release, slot: int) -> dict[str, str]:

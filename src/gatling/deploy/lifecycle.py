@@ -44,7 +44,8 @@ def up(engine: Engine, progress: Progress) -> bool:
         with lock.hold(engine.home.app(app.name).lock, lambda: None):
             _reconcile(engine, app, progress)
     audit.record(engine.db, engine.actor, None, "up")
-    return all(_report(engine, app, progress) for app in every)
+    healthy = [_report(engine, app, progress) for app in every]
+    return all(healthy)
 
 
 def down(engine: Engine, progress: Progress) -> None:

@@ -21,13 +21,16 @@ def recorded(live: Release, target: Release) -> list[str]:
         found.append(f"Elixir {live.elixir} → {target.elixir}")
     if live.otp != target.otp:
         found.append(f"OTP {live.otp} → {target.otp}")
-    changed = sorted(
-        n for n in live.config.keys() | target.config.keys()
-        if live.config.get(n) != target.config.get(n)
-    )  # fmt: skip
+    changed = changed_variables(live, target)
     if changed:
         found.append(f"config changes: {', '.join(changed)}")
     return found
+
+
+def changed_variables(live: Release, target: Release) -> list[str]:
+    """Names of variables that are set, changed or unset between two releases; never values."""
+    before, after = live.config, target.config
+    return sorted(n for n in before.keys() | after.keys() if before.get(n) != after.get(n))
 
 
 def found(comparison: Comparison, deny: frozenset[str]) -> list[str]:

@@ -88,6 +88,9 @@ def differences(live: Release, target: Release) -> list[str]:
         found.append(f"version {live.version} → {target.version}")
     if target.commit != live.commit:
         found.append(f"commit {live.commit[:9]} → {target.commit[:9]}")
+    changed = obstacles.changed_variables(live, target)
+    if changed:
+        found.append(f"config changes: {', '.join(changed)}")
     return found or [f"{live.label} → {target.label}"]
 
 
@@ -104,10 +107,10 @@ def summary(comparison: Comparison) -> list[str]:
             count[item.app] = count.get(item.app, 0) + 1
         for app, number in count.items():
             by_app.setdefault(app, []).append(f"{number} {word}")
-    parts = [
-        f"{app}: {', '.join(counts)} module{'s' if counts != ['1 changed'] else ''}"
-        for app, counts in sorted(by_app.items())
-    ]
+    parts = []
+    for app, counts in sorted(by_app.items()):
+        one = len(counts) == 1 and counts[0].startswith("1 ")
+        parts.append(f"{app}: {', '.join(counts)} module{'' if one else 's'}")
     processes = sum(number for _, number in comparison.processes)
     if processes:
         parts.append(f"{processes} process{'es' if processes > 1 else ''} to convert")

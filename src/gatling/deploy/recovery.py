@@ -17,6 +17,7 @@ from gatling.deploy import hot, instances, lock
 from gatling.project import settings as project_settings
 from gatling.releases import store
 from gatling.state import apps, deployments, releases
+from gatling.supervisor.base import State
 
 if TYPE_CHECKING:
     from gatling.engine import Engine
@@ -104,6 +105,8 @@ def start_live(engine: Engine, app: App, *, perhaps_upgraded: bool = False) -> b
         timeout = project_settings.parse(app.settings).instance.stop
         engine.supervisor.stop(app.name, app.live_slot, timeout)
     release = releases.kept(engine.db, app.name, app.live_release)
+    if engine.supervisor.status(app.name, app.live_slot).state == State.STOPPED:
+        instances.check_ports(app, app.live_slot)
     paths = engine.home.app(app.name)
     engine.supervisor.start(instances.instance(paths, app, release, app.live_slot))
     return True

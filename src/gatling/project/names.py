@@ -10,7 +10,7 @@ from gatling.errors import InvalidInput
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _APP = re.compile(rf"{_LABEL}\Z")
 _DOMAIN = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*\Z")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 _RELEASE = re.compile(r"v?([1-9][0-9]{0,8})\Z")
 _OTP_NAME = re.compile(r"[a-z][a-zA-Z0-9_]{0,127}\Z")
@@ -50,7 +50,7 @@ def variable(text: str) -> str:
     if not _VARIABLE.match(text):
         raise InvalidInput(
             f"{text!r} cannot be a variable's name.",
-            hint="Use letters, digits and underscores, not beginning with a digit.",
+            hint="Use up to 255 letters, digits and underscores, not beginning with a digit.",
         )
     if text in RESERVED or (text.startswith(RESERVED_PREFIX) and text not in SETTABLE):
         raise InvalidInput(

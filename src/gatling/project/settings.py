@@ -15,10 +15,15 @@ from gatling.errors import InvalidInput
 Seconds = Annotated[float, Meta(ge=0.01, le=86400)]
 
 
+# git-check-ref-format(1), and nothing that a person could take for an option or another ref
+_PART = r"[A-Za-z0-9_](?:\.?[A-Za-z0-9_-])*"
+_BRANCH = rf"^(?!.*\.lock(?:/|\Z))(?:{_PART}(?:/{_PART})*)?\Z"
+
+
 class Health(Struct, frozen=True, forbid_unknown_fields=True):
     """When a new instance counts as healthy."""
 
-    path: Annotated[str, Meta(pattern=r"^/[!-~]*$", max_length=1024)] = "/"
+    path: Annotated[str, Meta(pattern=r"^/[!-~]*\Z", max_length=1024)] = "/"
     """Path that must be answered with a status below 500."""
     timeout: Seconds = 60.0
     """Seconds until a new instance must be healthy."""
@@ -31,7 +36,7 @@ class Build(Struct, frozen=True, forbid_unknown_fields=True):
 
     timeout: Seconds = 1800.0
     """Seconds that a build may take."""
-    release: Annotated[str, Meta(pattern=r"^([a-z][a-zA-Z0-9_]*)?$", max_length=128)] = ""
+    release: Annotated[str, Meta(pattern=r"^([a-z][a-zA-Z0-9_]*)?\Z", max_length=128)] = ""
     """Which release of mix.exs to build; empty: its default."""
 
 
@@ -53,7 +58,7 @@ class Hot(Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds that a process gets to be suspended."""
     boot_check: Literal["after", "before", "off"] = "after"
     """When a release is started beside the running one, without traffic, to see that it boots."""
-    deny: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_., ]*$", max_length=4096)] = ""
+    deny: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_., ]*\Z", max_length=4096)] = ""
     """Applications and modules, separated by commas, whose changes are never made hot."""
 
 
@@ -67,7 +72,7 @@ class Releases(Struct, frozen=True, forbid_unknown_fields=True):
 class Deploy(Struct, frozen=True, forbid_unknown_fields=True):
     """What deploys."""
 
-    branch: Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._/-]*)?$", max_length=200)] = ""
+    branch: Annotated[str, Meta(pattern=_BRANCH, max_length=200)] = ""
     """The branch whose pushes are deployed; empty: main or master."""
     strategy: Literal["auto", "rolling", "restart"] = "auto"
     """How releases replace each other: auto (hot where it is safe, else rolling), rolling, restart.

@@ -79,7 +79,7 @@ def remove_unknown(paths: AppPaths, known: Collection[int]) -> list[str]:
         return removed
     keep = {paths.release(number).name for number in known}
     for entry in sorted(paths.releases.iterdir()):
-        if entry.name not in keep and re.fullmatch(r"v\d+(\.partial)?", entry.name):
+        if entry.name not in keep and re.fullmatch(r"v\d+(\.partial|\.link)?", entry.name):
             _discard(entry)
             removed.append(entry.name)
     return removed
@@ -102,7 +102,8 @@ def _settle(tree: Path, like: Path | None) -> int:
             if not stat.S_ISREG(info.st_mode):
                 continue
             twin = os.path.join(like, relative, name) if like is not None else None  # noqa: PTH118
-            if not (twin is not None and _same(path, info, twin) and _replace_by_link(path, twin)):
+            linked = twin is not None and _same(path, info, twin)
+            if twin is None or not (linked and _replace_by_link(path, twin, tree)):
                 os.chmod(path, stat.S_IMODE(info.st_mode) & ~0o222)  # noqa: PTH101
                 own += info.st_blocks * 512
     return own
@@ -123,9 +124,9 @@ def _same(path: str, info: os.stat_result, twin: str) -> bool:
     return True
 
 
-def _replace_by_link(path: str, twin: str) -> bool:
+def _replace_by_link(path: str, twin: str, tree: Path) -> bool:
     """Whether `path` is a link to `twin` now: a file can have only so many."""
-    temporary = path + ".gatling"
+    temporary = str(tree.with_suffix(".link"))  # beside the tree, so that no name of it is taken
     try:
         os.link(twin, temporary)
     except OSError as error:
@@ -141,7 +142,8 @@ def _discard(tree: Path) -> None:
 
 
 def _explained(error: Exception) -> Exception:
-    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-    if full or "No space left" in str(error):
+    full = (errno.ENOSPC, errno.EDQUOT)
+    said = [os.strerror(number) for number in full]  # shutil.Error has texts only
+    if getattr(error, "errno", None) in full or any(text in str(error) for text in said):
         return DiskFull("The release could not be stored: no space is left on the disk.")
     return error

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from gatling import ports, process
 from gatling.errors import CommandFailed, InvalidInput, PortTaken, ProxyRefused
-from gatling.home import write_atomically
+from gatling.home import exclusively, write_atomically
 from gatling.router import nginx
 from gatling.state import host
 from gatling.supervisor.base import State
@@ -47,8 +47,11 @@ class EmbeddedRouter:
         address, port = parse_listen(self.listen)
         if self._supervisor.proxy_settled() and ports.answers(port, self.probe_address()[0]):
             return
-        if self._supervisor.program_status(PROXY).up:
-            return
+        with exclusively(self._home, "router"):
+            if not self._supervisor.program_status(PROXY).up:
+                self._start(address, port)
+
+    def _start(self, address: str, port: int) -> None:
         if not ports.is_free(port, address):
             raise PortTaken(
                 f"The proxy cannot listen on {self.listen}: {ports.owner(port)} does.",
@@ -156,9 +159,10 @@ class EmbeddedRouter:
             return
         before = _workers(status.pid)
         os.kill(status.pid, signal.SIGHUP)
-        # in force when workers of the new generation run, nginx.org/en/docs/control.html
+        # In force when workers of the new generation run and those of the old one take no more
+        # connections, nginx.org/en/docs/control.html
         deadline = time.monotonic() + STARTUP_SECONDS
-        while not _workers(status.pid) - before:
+        while not _workers(status.pid) - before or any(map(_takes_connections, before)):
             if time.monotonic() > deadline:
                 raise ProxyRefused("nginx did not reload.", log=self._last_errors())
             time.sleep(0.005)
@@ -174,8 +178,9 @@ class EmbeddedRouter:
 
 def parse_listen(text: str) -> tuple[str, int]:
     """Address and port of `ADDRESS:PORT` or `PORT`; raises InvalidInput."""
-    match = re.fullmatch(r"(?:(\d{1,3}(?:\.\d{1,3}){3}|\*):)?(\d{1,5})", text)
-    if not match or not 0 < int(match[2]) < 65536:
+    match = re.fullmatch(r"(?:([0-9]{1,3}(?:\.[0-9]{1,3}){3}|\*):)?([0-9]{1,5})", text)
+    octets = match[1].split(".") if match and match[1] and match[1] != "*" else []
+    if not match or not 0 < int(match[2]) < 65536 or any(int(octet) > 255 for octet in octets):
         raise InvalidInput(
             f"{text!r} is not an address to listen on.", hint="For example 127.0.0.1:8080."
         )
@@ -192,6 +197,14 @@ def _instance(program: list[str], directory: Path) -> str:
             "-g", "daemon off;"]  # fmt: skip
     environment = {"PATH": os.defpath, "LANG": "C.UTF-8"}
     return json.dumps({"argv": argv, "cwd": str(directory), "env": environment})
+
+
+def _takes_connections(worker: int) -> bool:
+    try:
+        title = Path(f"/proc/{worker}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return bool(title) and b"shutting down" not in title
 
 
 def _workers(master: int) -> set[int]:

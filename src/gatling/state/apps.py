@@ -13,7 +13,7 @@ from gatling.state.database import now
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from gatling.state.database import Database
 
@@ -70,8 +70,13 @@ def create(db: Database, name: str, free: Callable[[int], bool]) -> App:
                     raise InvalidInput(f"No port is left between {first} and {last}.")
                 db.execute("INSERT INTO ports VALUES (?, ?, ?, ?)", port, name, slot, use)
         domain = f"{name}.localhost"
-        if not db.row("SELECT 1 FROM domains WHERE domain = ?", domain):
-            db.execute("INSERT INTO domains VALUES (?, ?, ?)", domain, name, now())
+        owner = db.value("SELECT app FROM domains WHERE domain = ?", domain)
+        if owner is not None:
+            raise InvalidInput(
+                f"{domain}, which would be its domain, belongs to the app {owner}.",
+                hint=f"`gatling domains remove {owner} {domain}` frees it.",
+            )
+        db.execute("INSERT INTO domains VALUES (?, ?, ?)", domain, name, now())
     return get(db, name)
 
 
@@ -114,9 +119,11 @@ def make_live(
     *,
     release: int | None,
     slot: int | None,
-    config: Mapping[str, str],
+    config: Mapping[str, str] | None,
 ) -> None:
     """Decide: from now on this release runs, in this slot, with this config. On the disk at once.
+
+    Config None: it stays what it is.
 
     Recovery brings the world into line with what stands here, so this is a deployment's point of
     no return; called with what was live before, it takes that decision back.
@@ -128,7 +135,8 @@ def make_live(
             slot,
             name,
         )
-        write_config(db, name, config)
+        if config is not None:
+            write_config(db, name, config)
 
 
 def want(db: Database, name: str, wanted: Wanted) -> None:
@@ -156,6 +164,14 @@ def add_domain(db: Database, name: str, domain: str) -> bool:
             )
         db.execute("INSERT INTO domains VALUES (?, ?, ?)", domain, name, now())
     return True
+
+
+def replace_domains(db: Database, name: str, domains: Sequence[str]) -> None:
+    """Give an app these domains, in this order, as they were once."""
+    with db.transaction():
+        db.execute("DELETE FROM domains WHERE app = ?", name)
+        for domain in domains:
+            db.execute("INSERT INTO domains VALUES (?, ?, ?)", domain, name, now())
 
 
 def remove_domain(db: Database, name: str, domain: str) -> None:

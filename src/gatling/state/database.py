@@ -176,15 +176,19 @@ def open_database(path: Path) -> Database:
     """
     if not path.exists():
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
     try:
-        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = NORMAL")
         if connection.execute("PRAGMA user_version").fetchone()[0] != len(_SCHEMA):
             _migrate(connection)
     except sqlite3.DatabaseError as error:
+        connection.close()
         raise _explained(error) from error
+    except BaseException:
+        connection.close()
+        raise
     return Database(connection)
 
 

@@ -7,7 +7,6 @@ runs, and what an instance does that runs well, is found out without calling it.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -18,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from gatling import process
 from gatling.errors import CommandFailed, SupervisorFailed
-from gatling.home import write_atomically
-from gatling.supervisor import configuration
+from gatling.home import exclusively, write_atomically
+from gatling.supervisor import configuration, launch
 from gatling.supervisor.base import Instance, State, Status
 from gatling.supervisor.configuration import PROXY, SETTLED_SECONDS
 
@@ -151,8 +150,11 @@ class EmbeddedSupervisor:
     def start_program(self, name: str) -> None:
         """Start a program by its name in supervisord, in which it does not run now."""
         deadline = time.monotonic() + STARTUP_SECONDS
-        # supervisord takes a start while it still waits for an exit, and forgets about it
-        while (info := self._info(name)) and info["statename"] == "STOPPING":
+        while (info := self._info(name)) and info["statename"] in ("STOPPING", "BACKOFF"):
+            # supervisord takes a start while it still waits for an exit, and forgets about it;
+            # while it waits for the time of its own next try, it refuses one
+            if info["statename"] == "BACKOFF":
+                self.stop_program(name, STARTUP_SECONDS)
             if time.monotonic() > deadline:
                 raise SupervisorFailed(f"{name} is still being stopped.")
             time.sleep(0.02)
@@ -235,11 +237,12 @@ class EmbeddedSupervisor:
 
     def _update(self) -> None:
         """Make supervisord take over added, changed and removed programs."""
-        added, changed, removed = self._call("reloadConfig")[0]
-        for name in (*changed, *removed):
-            self._call("removeProcessGroup", name)
-        for name in (*added, *changed):
-            self._call("addProcessGroup", name)
+        with self._exclusively():
+            added, changed, removed = self._call("reloadConfig")[0]
+            for name in (*changed, *removed):
+                self._call("removeProcessGroup", name)
+            for name in (*added, *changed):
+                self._call("addProcessGroup", name)
 
     def _info(self, name: str) -> dict[str, Any] | None:
         try:
@@ -263,6 +266,8 @@ class EmbeddedSupervisor:
                 launched = _launched(file.parent)
                 if launched is not None:
                     orphans.append(launched[:2])
+                else:
+                    launch.end_rest(str(file.parent))
             file.unlink(missing_ok=True)
         for pid, _ in orphans:
             with contextlib.suppress(ProcessLookupError):
@@ -278,8 +283,7 @@ class EmbeddedSupervisor:
     @contextlib.contextmanager
     def _exclusively(self) -> Iterator[None]:
         """One command at a time starts or ends supervisord; the lock dies with its process."""
-        with (self._home.run / "supervisor.lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with exclusively(self._home, "supervisor"):
             yield
 
 

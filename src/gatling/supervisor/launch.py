@@ -10,16 +10,36 @@ import json
 import os
 import resource
 import shutil
+import signal
 import sys
 
 MAX_FILES = 65536
 """Open files that a program gets where the host allows it: the BEAM reserves memory for each."""
 
 
+def end_rest(directory: str) -> None:
+    """End what the program that ran here before has left, when it was killed itself.
+
+    Workers of a killed nginx, for example, go on and keep its port. The supervisor gives each
+    program a process group of its own.
+    """
+    try:
+        with open(os.path.join(directory, "pid"), encoding="utf-8") as file:  # noqa: PTH118, PTH123
+            before = int(file.read().split()[0])
+    except (OSError, ValueError, IndexError):
+        return
+    if not os.path.exists(f"/proc/{before}"):  # noqa: PTH110 (then the group's number is its own)
+        try:  # noqa: SIM105 (contextlib is slow to load)
+            os.killpg(before, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
+
+
 def main(directory: str) -> None:
     """Replace this process by the program described in `directory`."""
     with open(os.path.join(directory, "instance.json"), encoding="utf-8") as file:  # noqa: PTH118, PTH123
         instance = json.load(file)
+    end_rest(directory)
     temporary = os.path.join(directory, "tmp")  # noqa: PTH118
     shutil.rmtree(temporary, ignore_errors=True)
     os.makedirs(temporary, mode=0o700)  # noqa: PTH103

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from gatling.errors import GatlingError
 
 
+PIECE = select.PIPE_BUF // 4 - 1
+"""Characters that are written at once: with four bytes each they fit when poll(2) says so."""
 PATIENCE_SECONDS = 20
 """How long a pusher's full pipe is waited for. git may leave one behind that nobody reads."""
 
@@ -93,15 +95,18 @@ class Progress:
         if self._colour:
             text = click.style(text, bold=bold or None, dim=dim or None, fg=fg or None)
         try:
-            if not self._takes_more():
-                self._gone = True
-                return
-            self._stream.write(text + "\n")
-            self._stream.flush()
+            for at in range(0, len(text) + 1, PIECE):
+                if not self._takes_more():
+                    self._gone = True
+                    return
+                piece = text[at : at + PIECE]
+                self._stream.write(piece + ("\n" if at + PIECE > len(text) else ""))
+                self._stream.flush()
         except OSError:
             self._gone = True
 
     def _takes_more(self) -> bool:
+        """Whether the stream takes a piece at once: all that POLLOUT promises of a pipe."""
         poller = select.poll()
         poller.register(self._stream.fileno(), select.POLLOUT)
         return bool(poller.poll(PATIENCE_SECONDS * 1000))

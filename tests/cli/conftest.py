@@ -1,0 +1,86 @@
+"""The command line in this process, on a home of its own in which nothing runs."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import pytest
+
+from gatling.cli import cli, run_command_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass
+class Said:
+    """What a command printed, and its exit status."""
+
+    status: int
+    out: str
+    err: str
+
+
+class Shell:
+    """Somebody who types commands."""
+
+    def __init__(
+        self, home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        self.home = home
+        self._monkeypatch, self._capfd = monkeypatch, capfd
+
+    def run(self, *arguments: str, stdin: bytes = b"", status: int = 0) -> Said:
+        """A command that ends with this exit status."""
+        self._monkeypatch.setattr(sys, "argv", ["gatling", *arguments])
+        with io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8") as given:
+            self._monkeypatch.setattr(sys, "stdin", given)
+            ended = run_command_line()
+        said = Said(ended, *self._capfd.readouterr())
+        assert said.status == status, said
+        assert "Traceback" not in said.err
+        return said
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self.run(*arguments, "--json").out)
+
+
+def tree(command: click.Command, *names: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command below this one, with the words that call it."""
+    if not isinstance(command, click.Group):
+        return
+    context = click.Context(command)
+    for name in command.list_commands(context):
+        below = command.get_command(context, name)
+        assert below is not None
+        yield (*names, name), below
+        yield from tree(below, *names, name)
+
+
+@pytest.fixture
+def shell(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Shell]:
+    root = Path(tempfile.mkdtemp(prefix="gt-", dir="/tmp"))
+    monkeypatch.setenv("GATLING_HOME", str(root / "home"))
+    monkeypatch.setenv("GATLING_LISTEN", "127.0.0.1:18080")
+    for _, command in tree(cli):
+        # click keeps the help option that the first caller saw; the next test may look otherwise
+        monkeypatch.setattr(command, "_help_option", None, raising=False)
+    for name in ("GATLING_PORTS", "GIT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    yield Shell(root / "home", monkeypatch, capfd)
+    shutil.rmtree(root)
+
+
+@pytest.fixture
+def shop(shell: Shell) -> Shell:
+    """With an app to which nothing has been pushed yet."""
+    shell.run("load", "shop")
+    return shell

@@ -1,0 +1,147 @@
+"""When a new instance counts as healthy, and what is said of one that is not."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gatling.deploy import health
+from gatling.errors import Exit, UnhealthyRelease
+from gatling.project.settings import Health
+from gatling.supervisor.base import State, Status
+from tests.deploy.conftest import Server, raw_server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RUNNING = Status(State.RUNNING, pid=7)
+
+
+def wait(
+    port: int,
+    timeout: float = 0.4,
+    path: str = "/",
+    status: Callable[[], Status] = lambda: RUNNING,
+) -> None:
+    settings = Health(path=path, timeout=timeout, interval=0.02)
+    health.wait_healthy(port=port, host="shop.example.com", settings=settings, status=status)
+
+
+def sick(port: int, timeout: float = 0.4, path: str = "/") -> UnhealthyRelease:
+    started = time.monotonic()
+    with pytest.raises(UnhealthyRelease) as caught:
+        wait(port, timeout, path)
+    assert timeout / 2 <= time.monotonic() - started < timeout + 2
+    assert caught.value.exit_status == Exit.UNHEALTHY
+    assert f"within {timeout:g} s: GET {path}: " in caught.value.what
+    return caught.value
+
+
+@pytest.mark.parametrize("status", [200, 204, 302, 404, 499])
+def test_any_answer_below_500_will_do(server: Server, status: int) -> None:
+    server.statuses = [status]
+    wait(server.port, path="/up?full=1")
+    ((path, headers),) = server.requests
+    assert path == "/up?full=1"
+    assert headers["Host"] == "shop.example.com"
+    assert headers["User-Agent"] == "gatling-health-check"
+
+
+@pytest.mark.parametrize("status", [500, 503, 599])
+def test_an_error_will_not(server: Server, status: int) -> None:
+    server.statuses = [status]
+    error = sick(server.port, path="/up")
+    assert f"it answered {status}" in error.what
+    assert "health.path" in error.hint
+    assert len(server.requests) > 1
+
+
+def test_errors_at_first_are_no_failure(server: Server) -> None:
+    server.statuses = [503, 0, 500, 200]
+    wait(server.port, timeout=20)
+    assert len(server.requests) == 4
+
+
+def test_nothing_listens(closed_port: int) -> None:
+    error = sick(closed_port)
+    assert f"nothing listens on port {closed_port}" in error.what
+    assert "PORT" in error.hint
+
+
+def test_a_server_that_begins_to_listen_late(closed_port: int) -> None:
+    looks = 0
+    listening: list[socket.socket] = []
+
+    def status() -> Status:
+        nonlocal looks
+        looks += 1
+        if looks == 5:
+            listening.append(socket.create_server(("127.0.0.1", closed_port)))
+            threading.Thread(target=answer, daemon=True).start()
+        return Status(State.STARTING if looks < 5 else State.RUNNING, pid=7)
+
+    def answer() -> None:
+        connection, _ = listening[0].accept()
+        with connection:
+            connection.recv(10_000)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    wait(closed_port, timeout=20, status=status)
+    assert looks >= 5
+    listening[0].close()
+
+
+def test_a_server_that_never_answers() -> None:
+    with raw_server(lambda _connection: None) as port:
+        error = sick(port)
+    assert "took the connection but did not answer" in error.what
+    assert "health.timeout" in error.hint
+
+
+@pytest.mark.parametrize("sent", [b"", b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 2"])
+def test_a_server_that_closes_the_connection_or_is_no_http_server(sent: bytes) -> None:
+    def serve(connection: socket.socket) -> None:
+        connection.recv(10_000)
+        connection.sendall(sent)
+        connection.close()
+
+    with raw_server(serve) as port:
+        error = sick(port)
+    assert "it closed the connection" in error.what
+
+
+@pytest.mark.parametrize("state", [State.STOPPED, State.RESTARTING, State.FAILED])
+def test_an_instance_that_exits_is_not_waited_for(closed_port: int, state: State) -> None:
+    answers = iter([RUNNING, RUNNING, Status(state)])
+    started = time.monotonic()
+    with pytest.raises(UnhealthyRelease, match="exited at boot") as caught:
+        wait(closed_port, timeout=60, status=lambda: next(answers))
+    assert time.monotonic() - started < 10
+    assert "gatling config set" in caught.value.hint
+
+
+def test_an_instance_that_was_restarted_meanwhile_has_exited_too(closed_port: int) -> None:
+    answers = iter([RUNNING, Status(State.STARTING, pid=8)])
+    with pytest.raises(UnhealthyRelease, match="exited at boot"):
+        wait(closed_port, timeout=60, status=lambda: next(answers))
+
+
+def test_a_stranger_that_answers_does_not_make_up_for_an_exit(server: Server) -> None:
+    with pytest.raises(UnhealthyRelease, match="exited at boot"):
+        wait(server.port, timeout=60, status=lambda: Status(State.STOPPED))
+    assert server.requests == []
+
+
+def test_one_check_takes_no_longer_than_the_whole_time() -> None:
+    entered = threading.Event()
+
+    def serve(_connection: socket.socket) -> None:
+        entered.set()
+
+    with raw_server(serve) as port:
+        sick(port, timeout=0.2)
+    assert entered.is_set()

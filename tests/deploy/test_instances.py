@@ -1,0 +1,93 @@
+"""What an instance and a one-off command are started with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gatling.deploy import instances
+from gatling.errors import NotFound
+from gatling.home import AppPaths
+from gatling.state.apps import App
+from gatling.state.releases import Release
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+APP = App(
+    name="shop", created_at="", wanted="running", live_release=7, live_slot=1, settings={},
+    domains=("shop.example.com",), ports={1: 20000, 2: 20001}, node_ports={1: 20002, 2: 20003},
+)  # fmt: skip
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> AppPaths:
+    paths = AppPaths(tmp_path, "shop")
+    binaries = paths.release(7) / "bin"
+    binaries.mkdir(parents=True)
+    for name in ("shop_web", "migrate", "notes.txt"):
+        (binaries / name).write_text("#!/bin/sh\n")
+        (binaries / name).chmod(0o644 if name == "notes.txt" else 0o755)
+    return paths
+
+
+def release(config: dict[str, str] | None = None, **changes: Any) -> Release:
+    facts: dict[str, Any] = {
+        "app": "shop", "number": 7, "origin": "build", "base": None, "commit": "a" * 40,
+        "name": "shop_web", "version": "0.1.0", "elixir": "", "otp": "", "config": config or {},
+        "bytes": 0, "created_at": "", "removed_at": None,
+    }  # fmt: skip
+    return Release(**facts | changes)
+
+
+@pytest.mark.parametrize(("slot", "port", "node_port"), [(1, "20000", 20002), (2, "20001", 20003)])
+def test_an_instance_in_a_slot(paths: AppPaths, slot: int, port: str, node_port: int) -> None:
+    made = instances.instance(paths, APP, release({"GREETING": "hi"}), slot)
+    assert made.argv == (str(paths.release(7) / "bin/shop_web"), "start")
+    assert (made.app, made.slot, made.release, made.cwd) == ("shop", slot, 7, paths.release(7))
+    assert made.env["PORT"] == port
+    assert made.env["PHX_HOST"] == "shop.example.com"
+    assert made.env["GREETING"] == "hi"
+    assert f"-erl_epmd_port {node_port} " in made.env["ERL_AFLAGS"]
+    assert made.env["RELEASE_TMP"] == str(paths.slot(slot) / "tmp")
+    assert made.env["RELEASE_NODE"] == "shop_web@127.0.0.1"
+
+
+def test_config_is_above_what_is_suggested_and_below_what_is_set(paths: AppPaths) -> None:
+    wanted = {"PHX_HOST": "other.example.com", "PATH": "/own", "PORT": "1", "RELEASE_TMP": "/"}
+    env = instances.environment(paths, APP, release(wanted), 1)
+    assert (env["PHX_HOST"], env["PATH"]) == ("other.example.com", "/own")
+    assert (env["PORT"], env["RELEASE_TMP"]) == ("20000", str(paths.slot(1) / "tmp"))
+
+
+def test_nothing_else_of_whoever_deploys(paths: AppPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_SECRET", "GIT_DIR", "ERL_LIBS", "LD_PRELOAD", "SSH_AUTH_SOCK"):
+        monkeypatch.setenv(name, "leaked")
+    env = instances.environment(paths, APP, release(), 1)
+    assert "leaked" not in env.values()
+
+
+def test_a_program_of_the_release_or_a_command_of_its_script(paths: AppPaths) -> None:
+    tree = paths.release(7) / "bin"
+    for arguments, argv in (
+        (("migrate", "--all"), [str(tree / "migrate"), "--all"]),
+        (("eval", "1 + 1"), [str(tree / "shop_web"), "eval", "1 + 1"]),
+        (("shop_web", "start"), [str(tree / "shop_web"), "shop_web", "start"]),
+        (("../bin/migrate",), [str(tree / "shop_web"), "../bin/migrate"]),
+        (("notes.txt",), [str(tree / "shop_web"), "notes.txt"]),
+    ):
+        assert instances.one_off(paths, APP, release(), 1, arguments)[0] == argv
+
+
+def test_a_one_off_command_keeps_out_of_the_instances_way(paths: AppPaths) -> None:
+    _, env = instances.one_off(paths, APP, release({"A": "1"}), 1, ("eval", "1"))
+    assert "PHX_SERVER" not in env
+    assert "-dist_listen false" in env["ERL_AFLAGS"]
+    assert env["RELEASE_TMP"] != instances.environment(paths, APP, release(), 1)["RELEASE_TMP"]
+    assert env["A"] == "1"
+
+
+def test_a_tree_without_its_script(paths: AppPaths) -> None:
+    with pytest.raises(NotFound, match="v7 has no bin/other"):
+        instances.one_off(paths, APP, release(name="other"), 1, ("eval", "1"))

@@ -1,0 +1,171 @@
+"""What stands in the way of a hot upgrade, one by one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gatling.beam.comparison import AddedApp, Beam, Comparison, Removed, TreeChange
+from gatling.deploy.obstacles import MAX_STATE_BYTES, found
+
+NOBODY: frozenset[str] = frozenset()
+STATE = ["__struct__", "items"]
+
+
+def changed(
+    module: str = "Elixir.Shop.Cart", old: dict[str, Any] | None = None, **new: Any
+) -> Beam:
+    return Beam(module, app="shop", old=Beam(module, app="shop", **(old or {})), **new)
+
+
+def comparison(**facts: Any) -> Comparison:
+    return Comparison(**{"erts": "same"} | facts)
+
+
+def tree(**facts: Any) -> Comparison:
+    return comparison(trees=[TreeChange("shop", **facts)])
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        ({"versions": [("elixir", "1.18.0", "1.18.1", True)]},
+         "elixir 1.18.0 → 1.18.1, a part of Elixir or OTP"),
+        ({"changed": [changed("Elixir.Enum", runtime=True)]},
+         "Enum changed, a part of Elixir or OTP"),
+        ({"boot_files": ["releases/0.1.0/vm.args"]},
+         "releases/0.1.0/vm.args changed, which is read at boot"),
+        ({"native": [("bcrypt", "bcrypt_nif.so")]},
+         "native code of bcrypt changed: priv/bcrypt_nif.so"),
+        ({"changed": [changed(on_load=True)]}, "Shop.Cart loads native code (on_load)"),
+        ({"changed": [changed(old={"on_load": True})]}, "Shop.Cart loads native code (on_load)"),
+        ({"apps_removed": ["mailer"]}, "the application mailer is gone"),
+        ({"apps_added": [AddedApp("mnesia", runtime=True)]},
+         "the application mnesia of Elixir or OTP is added"),
+        ({"callbacks": [["shop", "Elixir.A", "Elixir.B"]]},
+         "the application shop has another callback module"),
+        ({"env": [("shop", "Elixir.Shop.Repo", "at_start")]},
+         "config of shop, Shop.Repo, changes and is read when its process starts"),
+        ({"env": [("kernel", "logger", "boot_only")]},
+         "config of kernel, logger, changes and is read at boot"),
+        ({"env": [("shop", "hook", "opaque")]},
+         ("config of shop, hook, changes and holds a function or a handle,"
+          " which cannot be handed over")),
+        ({"drift": ["Elixir.Shop.Patched"]},
+         "the node runs other code than its release has: Shop.Patched"),
+        ({"lingering": [["Elixir.Shop.Loop", [["<0.1.0>"], ["<0.2.0>"]]]]},
+         "code of Shop.Loop from before the last upgrade is still run by <0.1.0>, <0.2.0>"),
+        ({"memory": MAX_STATE_BYTES + 1}, "the processes to convert hold 512 MB, more than 512"),
+    ],
+)  # fmt: skip
+def test_each_obstacle_has_its_reason(facts: dict[str, Any], reason: str) -> None:
+    assert found(comparison(**facts), NOBODY) == [reason]
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {},
+        {"changed": [changed(), changed("Elixir.Shop.Page", code_change=True)]},
+        {"added": [Beam("Elixir.Shop.New", app="shop", on_load=True)]},
+        {"removed": [Removed("Elixir.Shop.Old", "shop")]},
+        {"versions": [("plug", "1.0.0", "1.1.0", False)]},
+        {"apps_added": [AddedApp("mailer", runtime=False)]},
+        {"env": [("shop", "limit", "delivered")]},
+        {"memory": MAX_STATE_BYTES},
+        {"processes": [("Elixir.Shop.Cart", 10_000)]},
+        {"priv": ["static/app.css"]},
+    ],
+)
+def test_what_is_no_obstacle(facts: dict[str, Any]) -> None:
+    assert found(comparison(**facts), NOBODY) == []
+
+
+def test_another_beam_says_it_all() -> None:
+    reasons = found(comparison(erts=["15.0", "15.1"], boot_files=["vm.args"]), NOBODY)
+    assert reasons == ["the BEAM itself changes: erts 15.0 → 15.1"]
+
+
+def test_all_obstacles_are_told() -> None:
+    facts = {"apps_removed": ["a", "b"], "boot_files": ["x"], "drift": ["m"]}
+    assert len(found(comparison(**facts), NOBODY)) == 4
+
+
+@pytest.mark.parametrize(
+    ("facts", "names"),
+    [
+        ({"changed": [changed()]}, ["shop", "Shop.Cart"]),
+        ({"added": [Beam("Elixir.Shop.Cart", app="shop")]}, ["shop", "Shop.Cart"]),
+        ({"removed": [Removed("Elixir.Shop.Cart", "shop")]}, ["shop", "Shop.Cart"]),
+        ({"changed": [changed("Elixir.Shop.Carts")]}, ["shop"]),
+        ({}, []),
+    ],
+)
+def test_what_the_settings_exclude(facts: dict[str, Any], names: list[str]) -> None:
+    denied = found(comparison(**facts), frozenset({"shop", "Shop.Cart", "plug"}))
+    assert denied == [f"hot.deny names {name}" for name in names]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "reason"),
+    [
+        (STATE, [*STATE, "total"], "the struct Shop.Cart gained :total, "),
+        (STATE, ["__struct__"], "the struct Shop.Cart lost :items, "),
+        (STATE, ["__struct__", "total"], "the struct Shop.Cart gained :total and lost :items, "),
+        (STATE, "none", "the struct Shop.Cart is gone"),
+    ],
+)
+def test_a_struct_that_changes(before: list[str], after: str | list[str], reason: str) -> None:
+    beam = changed(old={"struct": before}, struct=after)
+    (told,) = found(comparison(changed=[beam]), NOBODY)
+    assert told.startswith(reason)
+    for side in (0, 1):  # a module that converts its state by itself
+        modules: list[list[Any]] = [[], []]
+        modules[side] = [["Elixir.Shop.Cart", {"code_change": "custom"}]]
+        assert found(comparison(changed=[beam], modules=modules), NOBODY) == []
+
+
+@pytest.mark.parametrize("before", [STATE, "none"])
+def test_a_struct_that_stays_or_is_new(before: str | list[str]) -> None:
+    assert found(comparison(changed=[changed(old={"struct": before}, struct=STATE)]), NOBODY) == []
+
+
+def test_what_the_planner_found_out_of_a_struct_counts() -> None:
+    beam = changed(old={"struct": "unknown"}, struct="unknown")
+
+    def modules(before: list[str], after: list[str]) -> list[list[Any]]:
+        return [[[beam.module, {"struct": before}]], [[beam.module, {"struct": after}]]]
+
+    same = comparison(changed=[beam], modules=modules(STATE, STATE))
+    assert found(same, NOBODY) == []
+    other = comparison(changed=[beam], modules=modules(STATE, [*STATE, "total"]))
+    assert "gained :total" in found(other, NOBODY)[0]
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        ({"flags": "changed"}, "the supervisor of shop changes its strategy or limits"),
+        ({"changed": ["Elixir.Shop.Cache"]},
+         "the supervisor of shop starts Shop.Cache in another way"),
+        ({"start": ["a"], "strategy": "rest_for_one"},
+         "the supervisor of shop is rest_for_one and gets other children"),
+        ({"stop": ["a"], "strategy": "one_for_all"},
+         "the supervisor of shop is one_for_all and gets other children"),
+        ({"reordered": True, "strategy": "rest_for_one"},
+         "the supervisor of shop starts its children in another order"),
+        ({"opaque": ["Elixir.Shop.Task"]},
+         "Shop.Task is started with a function or a handle, which cannot be handed over"),
+        ({"error": "it raised"},
+         "what the supervisor of shop starts cannot be worked out: it raised"),
+        ({"path": ["Elixir.Shop.Sup", "Elixir.Shop.Sub"], "flags": "changed"},
+         "the supervisor of shop, Shop.Sup, Shop.Sub changes its strategy or limits"),
+    ],
+)  # fmt: skip
+def test_a_supervisor_that_changes(facts: dict[str, Any], reason: str) -> None:
+    assert found(tree(**facts), NOBODY) == [reason]
+
+
+def test_children_that_come_and_go_below_a_supervisor_that_does_not_mind() -> None:
+    assert found(tree(start=["a"], stop=["b"], reordered=True), NOBODY) == []

@@ -1,0 +1,170 @@
+"""How a release becomes the live one, and the reasons that are given."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gatling.beam.comparison import AddedApp, Beam, Comparison, Removed, TreeChange
+from gatling.deploy.obstacles import recorded
+from gatling.deploy.plan import WISHES, Plan, Strategy, decide, simple
+from gatling.errors import InvalidInput
+from gatling.state.releases import Release
+
+VARIABLES = st.dictionaries(st.sampled_from("ABCDE"), st.sampled_from(["", "1", "2"]))
+
+
+def release(number: int, **changes: Any) -> Release:
+    facts: dict[str, Any] = {
+        "app": "shop", "number": number, "origin": "build", "base": None, "commit": "a" * 40,
+        "name": "shop", "version": "0.1.0", "elixir": "1.18.0", "otp": "27.2",
+        "config": {"A": "1", "B": "1"}, "bytes": 0, "created_at": "", "removed_at": None,
+    }  # fmt: skip
+    return Release(**facts | changes)
+
+
+def beam(module: str, app: str = "shop", **more: Any) -> Beam:
+    return Beam(module, app=app, old=Beam(module, app=app), **more)
+
+
+@pytest.mark.parametrize("wish", ["auto", "rolling", "restart"])
+def test_the_first_release_is_started(wish: str) -> None:
+    assert simple(None, release(1), wish) == Plan("start", ("nothing is live yet",))
+
+
+@pytest.mark.parametrize(("wish", "strategy"), [("auto", "rolling"), ("restart", "restart")])
+def test_the_live_release_is_started_anew(wish: str, strategy: Strategy) -> None:
+    assert simple(release(1), release(1), wish) == Plan(strategy, ("v1 is started anew",))
+
+
+@pytest.mark.parametrize("strategy", ["rolling", "restart"])
+@pytest.mark.parametrize(
+    ("target", "reasons"),
+    [
+        (release(2), ("v1 → v2",)),
+        (release(2, version="0.2.0"), ("version 0.1.0 → 0.2.0",)),
+        (release(2, commit="b" * 40), (f"commit {'a' * 9} → {'b' * 9}",)),
+        (
+            release(2, version="0.2.0", commit="b" * 40),
+            ("version 0.1.0 → 0.2.0", f"commit {'a' * 9} → {'b' * 9}"),
+        ),
+    ],
+)
+def test_what_is_asked_for_is_done(
+    strategy: Strategy, target: Release, reasons: tuple[str, ...]
+) -> None:
+    assert simple(release(1), target, strategy) == Plan(strategy, ("as asked for", *reasons))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reasons"),
+    [
+        ({"name": "web"}, ("another OTP release: shop → web",)),
+        ({"elixir": "1.19.0"}, ("Elixir 1.18.0 → 1.19.0",)),
+        ({"otp": "27.3"}, ("OTP 27.2 → 27.3",)),
+        ({"config": {"A": "2", "C": "1"}}, ("config changes: A, B, C",)),
+        (
+            {"elixir": "1.19.0", "otp": "28.0", "config": {"A": "1"}},
+            ("Elixir 1.18.0 → 1.19.0", "OTP 27.2 → 28.0", "config changes: B"),
+        ),
+    ],
+)
+def test_what_the_records_tell_against_a_hot_upgrade(
+    changes: dict[str, Any], reasons: tuple[str, ...]
+) -> None:
+    live, target = release(1), release(2, commit="b" * 40, **changes)
+    assert simple(live, target) == Plan("rolling", reasons)
+    with pytest.raises(InvalidInput, match="A hot upgrade is not possible") as caught:
+        simple(live, target, "hot")
+    assert "; ".join(reasons) in caught.value.what
+
+
+@pytest.mark.parametrize("wish", ["auto", "hot"])
+def test_where_the_records_do_not_decide_the_node_is_asked(wish: str) -> None:
+    assert simple(release(1), release(2, version="0.2.0", commit="b" * 40), wish) is None
+
+
+@pytest.mark.parametrize(
+    ("live", "target", "why"),
+    [(None, release(1), "Nothing is live"), (release(1), release(1), "v1 is live already")],
+)
+def test_hot_needs_something_to_upgrade(live: Release | None, target: Release, why: str) -> None:
+    with pytest.raises(InvalidInput, match=why):
+        simple(live, target, "hot")
+
+
+@pytest.mark.parametrize("live", [None, release(1)])
+@pytest.mark.parametrize("wish", ["", "cold", "Hot", "start"])
+def test_a_strategy_that_there_is_not(live: Release | None, wish: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        simple(live, release(2), wish)
+    assert repr(wish) in caught.value.what
+    assert all(known in caught.value.hint for known in WISHES)
+
+
+def test_every_strategy_but_start_can_be_wished_for() -> None:
+    assert {*get_args(Strategy)} - {"start"} == {*WISHES} - {"auto"}
+
+
+def test_hot_when_nothing_stands_in_its_way() -> None:
+    comparison = Comparison(
+        erts="same",
+        changed=[beam("Elixir.Shop.Cart"), beam("Elixir.Shop.Page"), beam("plug", "plug")],
+        added=[Beam("Elixir.Shop.New", app="shop")],
+        removed=[Removed("Elixir.Shop.Old", "shop")],
+        apps_added=[AddedApp("mailer", runtime=False)],
+        processes=[("Elixir.Shop.Cart", 3), ("Elixir.Shop.Page", 0)],
+        env=[("shop", "limit", "delivered")],
+        trees=[TreeChange("shop", start=["cache"], stop=["queue"])],
+    )
+    for wish in ("auto", "hot"):
+        plan = decide(comparison, wish)
+        assert plan.strategy == "hot"
+        assert plan.reasons == (
+            "plug: 1 changed module",
+            "shop: 2 changed, 1 added, 1 removed modules",
+            "3 processes to convert",
+            "starts cache",
+            "stops queue",
+            "starts mailer",
+            "config of shop: limit",
+        )
+    assert plan.details["added"] == [{"app": "shop", "module": "Shop.New"}]
+    assert plan.details["processes"][0] == {"module": "Shop.Cart", "count": 3}
+
+
+def test_hot_without_any_change_of_code() -> None:
+    assert decide(Comparison(erts="same"), "auto").reasons == ("no code changes",)
+
+
+def test_rolling_with_everything_that_stands_in_the_way() -> None:
+    comparison = Comparison(erts="same", boot_files=["vm.args"], apps_removed=["mailer"])
+    reasons = ("vm.args changed, which is read at boot", "the application mailer is gone")
+    plan = decide(comparison, "auto")
+    assert (plan.strategy, plan.reasons) == ("rolling", reasons)
+    with pytest.raises(InvalidInput, match="not possible") as caught:
+        decide(comparison, "hot")
+    assert "; ".join(reasons) in caught.value.what
+    assert "auto" in caught.value.hint
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(VARIABLES, VARIABLES)
+def test_variables_that_change_are_named_and_never_shown(
+    before: dict[str, str], after: dict[str, str]
+) -> None:
+    def hidden(values: dict[str, str]) -> dict[str, str]:
+        return {name: f"hidden{value}" for name, value in values.items()}
+
+    live, target = release(1, config=hidden(before)), release(2, config=hidden(after))
+    reasons = recorded(live, target)
+    changed = sorted(
+        name
+        for name in "ABCDE"
+        if (name in before, before.get(name)) != (name in after, after.get(name))
+    )
+    assert reasons == ([f"config changes: {', '.join(changed)}"] if changed else [])
+    assert "hidden" not in str(simple(live, target))

@@ -1,0 +1,138 @@
+"""The prober: it counts what a client would notice, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+from gatling.deploy.probe import SLOW_PAUSE_SECONDS, Prober, Proof
+from tests.conftest import until
+from tests.deploy.conftest import Server, raw_server
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+
+def prober(port: int, path: str = "/up") -> Prober:
+    return Prober(("127.0.0.1", port), "shop.example.com", path)
+
+
+def ask(port: int, enough: Callable[[Proof], bool]) -> Proof:
+    """What has been seen when it is enough."""
+    asking = prober(port)
+    with asking.asking():
+        until(lambda: enough(asking.proof), "enough requests")
+    return asking.proof
+
+
+def test_every_request_is_counted_and_all_go_over_one_connection(server: Server) -> None:
+    proof = ask(server.port, lambda seen: seen.requests >= 10)
+    assert proof.requests == len(server.requests) >= 10
+    assert (proof.failed, proof.first_failure) == (0, "")
+    assert 0 < proof.longest_ms < 10_000
+    assert server.connections == 1
+    path, headers = server.requests[-1]
+    assert (path, headers["Host"]) == ("/up", "shop.example.com")
+
+
+def test_one_failure_among_many_is_counted_and_named(server: Server) -> None:
+    server.statuses = [200, 200, 503, 200]
+    proof = ask(server.port, lambda seen: seen.requests >= 6)
+    assert (proof.failed, proof.first_failure) == (1, "status 503")
+    assert "1 failed (first: status 503)" in str(proof)
+
+
+def test_the_first_failure_is_the_one_that_is_told(server: Server) -> None:
+    server.statuses = [500, 502, 200]
+    proof = ask(server.port, lambda seen: seen.requests >= 4)
+    assert (proof.failed, proof.first_failure) == (2, "status 500")
+
+
+def test_what_the_app_itself_refuses_is_no_failure(server: Server) -> None:
+    server.statuses = [301, 404, 499, 200]
+    assert ask(server.port, lambda seen: seen.requests >= 6).failed == 0
+
+
+def test_when_it_has_seen_enough_it_asks_now_and_then(server: Server) -> None:
+    asking = prober(server.port)
+    with asking.asking():
+        until(lambda: asking.proof.requests >= 5, "some requests")
+        asking.slow_down()
+        before, started = asking.proof.requests, time.monotonic()
+        until(lambda: asking.proof.requests >= before + 3, "more requests")
+        assert time.monotonic() - started > 1.8 * SLOW_PAUSE_SECONDS
+
+
+def test_a_kept_connection_that_is_closed_while_idle_is_no_failure(server: Server) -> None:
+    server.closes_after_each = True
+    proof = ask(server.port, lambda seen: seen.requests >= 6)
+    assert proof.failed == 0
+    assert server.connections >= 6
+    assert proof.requests == len(server.requests)
+
+
+def test_an_answer_that_is_missing_is_a_failure(server: Server) -> None:
+    # first on a new connection; then on a kept one, where it also fails when asked again
+    server.statuses = [0, 200, 0, 0, 200]
+    proof = ask(server.port, lambda seen: seen.requests >= 5)
+    assert (proof.failed, proof.first_failure) == (2, "RemoteDisconnected")
+
+
+def test_nothing_listens(closed_port: int) -> None:
+    proof = ask(closed_port, lambda seen: seen.requests >= 3)
+    assert proof.failed == proof.requests
+    assert proof.first_failure == "ConnectionRefusedError"
+
+
+def test_a_slow_answer_shows_in_the_longest_wait() -> None:
+    def serve(connection: socket.socket) -> None:
+        connection.recv(10_000)
+        time.sleep(0.25)  # what is measured
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        connection.close()
+
+    with raw_server(serve) as port:
+        proof = ask(port, lambda seen: seen.requests >= 1)
+    assert proof.failed == 0
+    assert proof.longest_ms >= 250
+
+
+def test_an_answer_that_breaks_off_is_a_failure() -> None:
+    def serve(connection: socket.socket) -> None:
+        connection.recv(10_000)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+        connection.close()
+
+    with raw_server(serve) as port:
+        proof = ask(port, lambda seen: seen.requests >= 1)
+    assert proof.failed == proof.requests
+    assert proof.first_failure == "IncompleteRead"
+
+
+def test_it_goes_on_a_little_after_the_end(server: Server) -> None:
+    asking = prober(server.port)
+    with asking.asking():
+        until(lambda: asking.proof.requests, "the first request")
+        at_the_end = asking.proof.requests
+    assert asking.proof.requests > at_the_end
+    assert asking.proof.requests == len(server.requests)
+
+
+def test_a_proof_is_recorded_as_json() -> None:
+    recorded = json.loads(json.dumps(Proof(10, 1, 12.5, "status 502").json()))
+    assert recorded.items() >= {
+        "requests": 10, "failed": 1, "longest_ms": 12.5, "first_failure": "status 502"
+    }.items()  # fmt: skip
+
+
+def test_a_proof_in_words() -> None:
+    proof = "10 requests through the proxy, 0 failed, longest wait 13 ms"
+    assert str(Proof(10, 0, 12.6)) == proof
+    assert str(Proof(10, 0, 12.6, cut=2)) == f"{proof}, 2 connections closed after the drain"
+    hot = Proof(10, 0, 12.6, processes=3, suspended_ms=4.25, connections=5, kept=5)
+    assert str(hot) == (
+        f"{proof}; 3 processes converted, suspended for 4.2 ms;"
+        " 5 of 5 lasting connections kept"
+    )  # fmt: skip

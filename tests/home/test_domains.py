@@ -1,0 +1,95 @@
+"""Domains: several for an app, one app for each, in force at once."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gatling.errors import Exit
+from tests.conftest import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import Project, World
+
+
+@pytest.fixture(scope="module")
+def world(shop: Project) -> World:
+    """The home in which `shop` is live; nothing has been pushed to `echo`, which answers 503."""
+    shop.world.run("load", "echo")
+    return shop.world
+
+
+@contextlib.contextmanager
+def domains(world: World, app: str, *names: str) -> Iterator[None]:
+    """More domains for an app, for a while."""
+    for name in names:
+        assert f"{app} is served under" in world.run("domains", "add", app, name)
+    try:
+        yield
+    finally:
+        for name in names:
+            world.run("domains", "remove", app, name)
+
+
+def test_several_domains_and_a_wildcard(world: World) -> None:
+    names = ("shop.test", "WWW.Shop.Example.", "*.shop.example", "xn--mnchen-3ya.example")
+    with domains(world, "shop", *names):
+        assert "shop has shop.test already" in world.run("domains", "add", "shop", "shop.test")
+        listed = world.json("domains", "list", "shop")
+        assert listed == ["shop.localhost", "shop.test", "www.shop.example", *names[2:]]
+        assert world.run("domains", "list", "shop").split() == listed
+        for host in ("shop.test", "shop.test:80", "SHOP.test", "any.shop.example", *listed):
+            name = host.replace("*", "a.b")
+            assert "Counter" in world.get(host=name).text, name
+        for host in ("shop.example", "www.shop.test", "shop.example.com"):
+            assert world.get(host=host).status == 404, host
+        # another app's exact name stands before a wildcard
+        with domains(world, "echo", "echo.shop.example"):
+            until(lambda: world.get(host="echo.shop.example").status == 503, "the other app")
+    assert world.json("domains", "list", "shop") == ["shop.localhost"]
+
+
+def test_a_change_of_domains_is_in_force_when_its_command_has_ended(world: World) -> None:
+    for n in range(4):
+        with domains(world, "shop", f"n{n}.test"):
+            assert [world.get(host=f"n{n}.test").status for _ in range(20)] == [200] * 20
+        assert [world.get(host=f"n{n}.test").status for _ in range(20)] == [404] * 20
+
+
+def test_the_first_domain_is_the_app_s_own(world: World) -> None:
+    with domains(world, "echo", "echo.test"):
+        world.run("domains", "remove", "echo", "echo.localhost")
+        assert world.status("echo")["url"] == f"http://echo.test:{world.port}"
+        world.run("domains", "add", "echo", "echo.localhost")
+        assert world.status("echo")["url"] == f"http://echo.test:{world.port}"
+    assert world.status("echo")["url"] == f"http://echo.localhost:{world.port}"
+
+
+def test_a_domain_has_one_app(world: World) -> None:
+    for domain in ("shop.localhost", "Shop.LocalHost."):
+        done = world.try_run("domains", "add", "echo", domain)
+        assert done.returncode == Exit.INVALID
+        assert "belongs to the app shop" in done.stdout
+        assert "gatling domains remove shop shop.localhost" in done.stdout
+    done = world.try_run("domains", "remove", "echo", "shop.localhost")
+    assert done.returncode == Exit.NOT_FOUND
+    done = world.try_run("domains", "remove", "echo", "echo.localhost")
+    assert done.returncode == Exit.INVALID
+    assert "the last domain" in done.stdout
+    for bad in ("", "a b", "-x.test", "x..test", "*", "x.*.test", "x;y", "ü.test", "a" * 254):
+        assert world.try_run("domains", "add", "echo", "--", bad).returncode == Exit.INVALID, bad
+    assert world.json("domains", "list", "echo") == ["echo.localhost"]
+    assert "Counter" in world.get().text
+
+
+def test_a_new_app_whose_own_domain_is_taken(world: World) -> None:
+    with domains(world, "shop", "blog.localhost"):
+        world.run("load", "blog")
+        assert "Counter" in world.get(host="blog.localhost").text
+        world.run("domains", "add", "blog", "blog.test")
+        assert world.get(host="blog.test").status == 503
+        world.run("unload", "blog", "--confirm", "blog")

@@ -1,0 +1,215 @@
+"""Names from outside: what is accepted is harmless wherever it is put."""
+
+from __future__ import annotations
+
+import re
+import string
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from gatling.errors import InvalidInput
+from gatling.project import names
+
+EXAMPLES = settings(
+    deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow]
+)  # fmt: skip
+
+HOSTILE = [
+    "", ".", "..", "../x", "a/b", "/etc", "a\n", "\na", "a\nb", "a\0b", "\0", "a b", " a", "a ",
+    "a;rm", "$(id)", "`id`", "a|b", "a&b", "a>b", "a'b", 'a"b', "a\\b", "a%b", "a{b}", "-rf", "--",
+    "*", "?", "~", "é", "\uff41", "a\u200b", "a\r", "a\t", "\ud800", "a:b", "#a", "a=b", "\u0661",
+]  # fmt: skip
+"""What no name of any kind may be."""
+
+NASTY = st.one_of(
+    st.text(max_size=70),
+    st.text(alphabet="abz019-._\n\0 /*\\AZ\u0661é", max_size=70),
+    st.text(alphabet="abz09-", min_size=1, max_size=66),
+    st.from_regex(r"[a-z0-9.-]{1,70}\n?", fullmatch=True),
+)
+
+
+def accepts(check: object, text: str) -> bool:
+    assert callable(check)
+    try:
+        check(text)
+    except InvalidInput:
+        return False
+    return True
+
+
+def is_label(text: str) -> bool:
+    """A DNS label in lower case, said without a regular expression."""
+    allowed = set(string.ascii_lowercase + string.digits + "-")
+    return 1 <= len(text) <= 63 and set(text) <= allowed and "-" not in (text[0], text[-1])
+
+
+@EXAMPLES
+@given(NASTY)
+@example("a" * 63)
+@example("a" * 64)
+@example("shop\n")
+@example("-a")
+@example("a-")
+def test_an_app_name_is_accepted_exactly_when_it_is_a_dns_label(text: str) -> None:
+    assert accepts(names.app_name, text) == is_label(text)
+    if is_label(text):
+        assert names.app_name(text) == text
+        below = (Path("/base") / f"{text}.git").resolve()
+        assert below.parent == Path("/base")
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_texts_are_refused_everywhere(text: str) -> None:
+    for check in (names.app_name, names.variable, names.otp_name, names.version):
+        assert not accepts(check, text), check
+    assert names.release_number(text) is None
+    assert not names.is_commit(text)
+
+
+@pytest.mark.parametrize("text", [t for t in HOSTILE if not is_label(t.strip())])
+def test_hostile_texts_are_no_domains(text: str) -> None:
+    assert not accepts(names.domain, text)
+
+
+@EXAMPLES
+@given(st.one_of(NASTY, st.lists(NASTY, min_size=1, max_size=5).map(".".join)))
+@example("*." + ".".join(["a" * 63] * 3) + ".com")
+@example("a.*.com")
+@example("**.com")
+@example("a..com")
+@example("a.com..")
+@example("x.com\n;")
+def test_a_domain_that_is_accepted_is_a_host_name(text: str) -> None:
+    try:
+        name = names.domain(text)
+    except InvalidInput:
+        return
+    assert len(name) <= 253
+    assert all(is_label(part) for part in name.removeprefix("*.").split("."))
+    assert names.domain(name) == name
+
+
+def test_domains_are_brought_to_one_form() -> None:
+    assert names.domain(" Shop.Example.COM. \n") == "shop.example.com"
+    assert names.domain("*.example.com") == "*.example.com"
+    assert names.domain("xn--bcher-kva.example") == "xn--bcher-kva.example"
+    long = ".".join(["a" * 63] * 3 + ["b" * 61])
+    assert names.domain(long) == long
+    assert not accepts(names.domain, "c" + long)
+
+
+@EXAMPLES
+@given(st.one_of(NASTY, st.from_regex(r"[A-Za-z_][A-Za-z0-9_]*", fullmatch=True)))
+def test_a_variable_that_is_accepted_is_a_shell_name(text: str) -> None:
+    plain = bool(text) and text.isascii() and text.isidentifier()
+    reserved = text.startswith("RELEASE_") or text in {
+        "PORT", "ERL_AFLAGS", "GATLING_HOME", "GATLING_MARK",
+    }  # fmt: skip
+    wanted = plain and (not reserved or text == "RELEASE_COOKIE")
+    assert accepts(names.variable, text) == wanted
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "PORT", "ERL_AFLAGS", "GATLING_HOME", "GATLING_MARK", "RELEASE_NODE", "RELEASE_TMP",
+        "RELEASE_DISTRIBUTION", "RELEASE_NAME", "RELEASE_",
+    ],
+)  # fmt: skip
+def test_what_gatling_sets_cannot_be_set(name: str) -> None:
+    with pytest.raises(InvalidInput, match="set by Gatling") as caught:
+        names.variable(name)
+    assert "ERL_ZFLAGS" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["RELEASE_COOKIE", "PORTS", "_", "path", "MIX_ENV", "RELEASES"])
+def test_what_looks_like_it_and_is_not_can_be_set(name: str) -> None:
+    assert names.variable(name) == name
+
+
+@EXAMPLES
+@given(st.text())
+@example("two\nlines\r\n")
+@example("a\0b")
+def test_a_value_is_any_text_without_nul(text: str) -> None:
+    if "\0" in text:
+        assert not accepts(lambda value: names.value("KEY", value), text)
+    else:
+        assert names.value("KEY", text) == text
+
+
+def test_the_longest_value_reaches_a_program() -> None:
+    # of two bytes each: the limit is one of bytes
+    longest = "é" * (names.MAX_VALUE // 2)
+    assert names.value("KEY", longest) == longest
+    done = subprocess.run(
+        ["sh", "-c", 'printf %s "$KEY" | wc -c'], env={"KEY": longest, "PATH": "/usr/bin:/bin"},
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert int(done.stdout) == names.MAX_VALUE
+    with pytest.raises(InvalidInput, match=f"{names.MAX_VALUE + 1} bytes"):
+        names.value("KEY", longest + "x")
+
+
+@pytest.mark.parametrize("text", ["hidden\0", "hidden\ud800", "hidden" * 30000])
+def test_a_refused_value_is_not_shown(text: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        names.value("KEY", text)
+    assert "KEY" in caught.value.what
+    assert "hidden" not in caught.value.what + caught.value.hint
+
+
+@EXAMPLES
+@given(st.integers(1, 999_999_999))
+def test_a_release_is_named_by_its_number(number: int) -> None:
+    assert names.release_number(f"v{number}") == number
+    assert names.release_number(str(number)) == number
+
+
+@pytest.mark.parametrize(
+    "text", ["v0", "0", "07", "v07", "v", "vv7", "V7", "v7 ", "v7\n", "+7", "1e3", "v" + "9" * 10]
+)
+def test_what_is_no_release(text: str) -> None:
+    assert names.release_number(text) is None
+
+
+@pytest.mark.parametrize("text", ["0.1.0", "1.0.0-rc.1+build.5", "2024.01", "a"])
+def test_versions_of_releases(text: str) -> None:
+    assert names.version(text) == text
+
+
+@EXAMPLES
+@given(st.one_of(NASTY, st.from_regex(r"[0-9A-Za-z.+_-]{1,130}", fullmatch=True)))
+def test_a_version_that_is_accepted_is_one_part_of_a_path(text: str) -> None:
+    if accepts(names.version, text):
+        assert (Path("/releases") / text / "x").resolve().parents[1] == Path("/releases")
+        assert re.fullmatch(r"[!-~]{1,128}", text)
+        assert text[0] not in "-."
+
+
+@pytest.mark.parametrize("text", ["1..2", ".1", "-1", "+1", "_1", "1/2", "1" * 129])
+def test_what_is_no_version(text: str) -> None:
+    assert not accepts(names.version, text)
+
+
+@pytest.mark.parametrize("text", ["shop", "shop_web", "shopWeb2"])
+def test_names_of_releases(text: str) -> None:
+    assert names.otp_name(text) == text
+
+
+@pytest.mark.parametrize("text", ["Shop", "_shop", "1shop", "shop-web", "shop.web", "a" * 129])
+def test_what_mix_would_not_take_either(text: str) -> None:
+    assert not accepts(names.otp_name, text)
+
+
+def test_full_object_ids_only() -> None:
+    sha1, sha256 = "0f" * 20, "0f" * 32
+    assert names.is_commit(sha1)
+    assert names.is_commit(sha256)
+    for text in (sha1[1:], sha1 + "0", sha1.upper(), sha1 + "\n", sha256 + "0", "HEAD"):
+        assert not names.is_commit(text)

@@ -1,0 +1,245 @@
+"""Naming commits, and what the build directory holds after an export. With real git."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gatling.errors import BuildFailed, NotFound
+from gatling.project import source
+from tests.conftest import until
+
+if TYPE_CHECKING:
+    from tests.project.conftest import Repository
+
+MIX = "defmodule Shop.MixProject do\nend\n"
+
+
+def tree(directory: Path) -> set[str]:
+    """All files and links below a directory."""
+    return {
+        str(path.relative_to(directory))
+        for path in directory.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    }
+
+
+def stray(path: Path, text: str = "x") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_revisions_name_a_commit(repository: Repository) -> None:
+    first = repository.commit({"mix.exs": MIX})
+    repository.git("tag", "--annotate", "--message", "a tag", "v1.0")
+    second = repository.commit({"a": "1"})
+    bare = repository.paths.repository
+    for revision, commit in (
+        ("main", second), ("refs/heads/main", second), ("HEAD", second), (second, second),
+        (first[:8], first), ("v1.0", first), ("main~1", first),
+    ):  # fmt: skip
+        assert source.resolve(bare, revision) == commit
+
+
+@pytest.mark.parametrize(
+    "revision",
+    ["topic", "", " ", "0" * 40, "main:mix.exs", "main^{tree}x", "--help", "-v", "--all", "main\n",
+     "main..main", "^main", "@{-1}", "../../x"],
+)  # fmt: skip
+def test_what_names_no_commit(repository: Repository, revision: str) -> None:
+    repository.commit({"mix.exs": MIX})
+    with pytest.raises(NotFound) as caught:
+        source.resolve(repository.paths.repository, revision)
+    assert repr(revision) in caught.value.what
+
+
+def test_the_head_of_the_first_branch_there_is(repository: Repository) -> None:
+    bare = repository.paths.repository
+    with pytest.raises(NotFound, match="to main or master"):
+        source.branch_head(bare, ("main", "master"))
+    first = repository.commit({"mix.exs": MIX})
+    assert source.branch_head(bare, ("main", "master")) == first
+    repository.git("branch", "--move", "main", "master")
+    assert source.branch_head(bare, ("main", "master")) == first
+    repository.git("tag", "main")  # a tag is no branch
+    second = repository.commit({"a": "1"})
+    assert source.branch_head(bare, ("main", "master")) == second
+    repository.git("branch", "main", first)
+    assert source.branch_head(bare, ("main", "master")) == first
+
+
+def test_the_files_of_the_commit_and_no_others(repository: Repository) -> None:
+    binary = bytes(range(256)) * 40
+    commit = repository.commit(
+        {"mix.exs": MIX, "lib/a.ex": "a", "bin/run": "#!/bin/sh\n", "priv/x.bin": binary,
+         "link": Path("lib/a.ex"), "dangling": Path("../nowhere"), "with space/ü\n.txt": "ü"}
+    )  # fmt: skip
+    repository.git("update-index", "--chmod=+x", "bin/run")
+    (repository.work / "bin/run").chmod(0o755)
+    commit = repository.commit({})
+    directory = repository.export(commit)
+    assert tree(directory) == {
+        "mix.exs", "lib/a.ex", "bin/run", "priv/x.bin", "link", "dangling", "with space/ü\n.txt"
+    }  # fmt: skip
+    assert (directory / "priv/x.bin").read_bytes() == binary
+    assert (directory / "link").readlink() == Path("lib/a.ex")
+    assert (directory / "dangling").readlink() == Path("../nowhere")
+    modes = {
+        name: bool((directory / name).stat().st_mode & stat.S_IXUSR)
+        for name in ("bin/run", "lib/a.ex")
+    }
+    assert modes == {"bin/run": True, "lib/a.ex": False}
+
+
+def test_from_one_commit_to_the_next(repository: Repository) -> None:
+    first = repository.commit(
+        {"mix.exs": MIX, "lib/a.ex": "a", "lib/old/b.ex": "b", "thing": "file", "same": "same"}
+    )
+    directory = repository.export(first)
+    untouched = (directory / "same").stat()
+    second = repository.commit(
+        {"lib/a.ex": "changed", "lib/old/b.ex": None, "thing": None, "thing/inside": "now a dir"}
+    )
+    repository.export(second)
+    assert tree(directory) == {"mix.exs", "lib/a.ex", "thing/inside", "same"}
+    assert not (directory / "lib/old").exists()
+    assert (directory / "lib/a.ex").read_text() == "changed"
+    # what did not change is not written again: mix would compile it anew
+    after = (directory / "same").stat()
+    assert (after.st_mtime_ns, after.st_ino) == (untouched.st_mtime_ns, untouched.st_ino)
+    repository.export(first)  # and back
+    assert tree(directory) == {"mix.exs", "lib/a.ex", "lib/old/b.ex", "thing", "same"}
+
+
+def test_what_a_build_has_altered_is_put_right(repository: Repository) -> None:
+    commit = repository.commit({"mix.exs": MIX, "mix.lock": "locked", "lib/a.ex": "a"})
+    directory = repository.export(commit)
+    (directory / "mix.lock").write_text("altered by mix")
+    (directory / "lib/a.ex").unlink()
+    (directory / "lib").rmdir()
+    stray(directory / "lib", "in its place")
+    repository.export(commit)
+    assert (directory / "mix.lock").read_text() == "locked"
+    assert (directory / "lib/a.ex").read_text() == "a"
+
+
+def test_what_mix_and_npm_keep_stays_and_litter_goes(repository: Repository) -> None:
+    commit = repository.commit({"mix.exs": MIX, ".gitignore": "/cache\n*.log\n"})
+    directory = repository.export(commit)
+    kept = ["deps/plug/mix.exs", "_build/prod/x.beam", "node_modules/a/i.js",
+            "assets/node_modules/b/i.js", "cache/x", "build.log"]  # fmt: skip
+    for name in [*kept, "litter.txt", "lib/litter.ex", "lib/deps/x"]:
+        stray(directory / name)
+    subprocess.run(["git", "init", "--quiet", directory / "nested"], check=True)
+    assert (directory / "nested/.git/HEAD").exists()
+    repository.export(commit)
+    assert tree(directory) == {"mix.exs", ".gitignore", *kept}
+
+
+def test_a_commit_without_mix_exs(repository: Repository) -> None:
+    bad = repository.commit({"README.md": "x", "apps/mix.exs/x": "not in the root"})
+    with pytest.raises(BuildFailed, match=r"no mix\.exs"):
+        repository.export(bad)
+    good = repository.commit({"mix.exs": MIX})
+    assert "mix.exs" in tree(repository.export(good))
+
+
+def test_a_commit_that_is_not_there(repository: Repository) -> None:
+    commit = repository.commit({"mix.exs": MIX})
+    repository.export(commit)
+    with pytest.raises(BuildFailed, match="could not be exported") as caught:
+        repository.export("1" * 40)
+    assert caught.value.log
+    assert tree(repository.export(commit)) == {"mix.exs"}
+
+
+def test_locks_of_a_build_that_was_killed(repository: Repository) -> None:
+    directory = repository.export(repository.commit({"mix.exs": MIX, "a": "1"}))
+    git = repository.paths.build / "git"
+    for name in ("index.lock", "HEAD.lock", "refs/heads/main.lock", "config.lock"):
+        stray(git / name)
+    repository.export(repository.commit({"a": "2"}))
+    assert (directory / "a").read_text() == "2"
+    assert not list(git.rglob("*.lock"))
+
+
+def test_a_git_directory_that_was_never_finished(repository: Repository) -> None:
+    commit = repository.commit({"mix.exs": MIX})
+    directory = repository.export(commit)
+    stray(directory / "_build/prod/x.beam")
+    (repository.paths.build / "git/HEAD").unlink()
+    repository.export(commit)
+    assert tree(directory) == {"mix.exs", "_build/prod/x.beam"}
+    shutil.rmtree(repository.paths.build / "git")
+    repository.export(commit)
+    assert tree(directory) == {"mix.exs", "_build/prod/x.beam"}
+
+
+def test_no_hook_is_run(repository: Repository) -> None:
+    commit = repository.commit({"mix.exs": MIX})
+    repository.export(commit)
+    trace = repository.paths.build / "hook-was-here"
+    hook = stray(repository.paths.build / "git/hooks/post-checkout", f"#!/bin/sh\n>'{trace}'\n")
+    hook.chmod(0o755)
+    repository.export(repository.commit({"a": "1"}))
+    assert not trace.exists()
+
+
+def test_what_git_tells_its_hook_does_not_mislead(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    commit = repository.commit({"mix.exs": MIX})
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"):
+        monkeypatch.setenv(name, str(tmp_path / "elsewhere"))
+    assert source.resolve(repository.paths.repository, "main") == commit
+    assert tree(repository.export(commit)) == {"mix.exs"}
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_commit_in_the_quarantine_of_a_push(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    repository.commit({"mix.exs": MIX})
+    objects = repository.paths.repository / "objects"
+    quarantine = tmp_path / 'with: a "colon"'
+    quarantine.mkdir()
+    into = os.environ | {
+        "GIT_OBJECT_DIRECTORY": str(quarantine),
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(objects),
+    }
+    repository.write({"new": "pushed"})
+    repository.git("add", "--all", env=into)
+    written = repository.git("write-tree", env=into)
+    commit = repository.git("commit-tree", written, "-p", "main", "-m", "pushed", env=into)
+    with pytest.raises(BuildFailed):
+        repository.export(commit)
+    monkeypatch.setenv("GIT_QUARANTINE_PATH", str(quarantine))
+    assert tree(repository.export(commit)) == {"mix.exs", "new"}
+
+
+@pytest.mark.parametrize("ahead", [0, 3600])
+def test_mix_sees_what_the_export_writes(repository: Repository, ahead: int) -> None:
+    # Mix compares whole seconds: a manifest of this second, or of the future, would hide changes
+    directory = repository.export(repository.commit({"mix.exs": MIX, "lib/a.ex": "a"}))
+    mix = directory / "_build/prod/lib/shop/.mix"
+    manifest, older = stray(mix / "compile.elixir"), stray(mix / "compile.app_cache")
+    other = stray(directory / "_build/prod/lib/shop/ebin/shop.app")
+    os.utime(older, (1_000_000, 1_000_000))
+    commit = repository.commit({"lib/a.ex": "b"})
+    # begin with a second, so that manifest and source are written in the same one
+    until(lambda: time.time() % 1 < 0.5, "the beginning of a second")
+    os.utime(manifest, (time.time() + ahead,) * 2)
+    os.utime(other, (time.time() + 3600,) * 2)
+    before = other.stat().st_mtime_ns
+    repository.export(commit)
+    assert int(manifest.stat().st_mtime) < int((directory / "lib/a.ex").stat().st_mtime)
+    assert older.stat().st_mtime == 1_000_000
+    assert other.stat().st_mtime_ns == before

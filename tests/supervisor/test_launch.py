@@ -1,0 +1,119 @@
+"""launch.py as a process of its own: it becomes what its slot's instance.json says."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import stat
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gatling import process
+from gatling.supervisor import launch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REPORT = (
+    "import json, os, sys; print(json.dumps({'argv': sys.argv[1:], 'env': dict(os.environ),"
+    "'cwd': os.getcwd(), 'pid': os.getpid()}))"
+)
+
+
+@pytest.fixture
+def slot(tmp_path: Path) -> Path:
+    directory = tmp_path / "apps/shop/slots/1"
+    directory.mkdir(parents=True)
+    return directory
+
+
+def describe(slot: Path, argv: list[str], env: dict[str, str], cwd: Path) -> None:
+    text = json.dumps({"release": 7, "argv": argv, "env": env, "cwd": str(cwd)})
+    (slot / "instance.json").write_text(text, encoding="utf-8")
+
+
+def launched(slot: Path, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", str(launch.__file__), str(slot)], env=environment,
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/",
+    )  # fmt: skip
+
+
+def test_it_becomes_the_program_with_exactly_that_environment(slot: Path, tmp_path: Path) -> None:
+    env = {"SECRET": "two\nlines é $(id)", "EMPTY": "", "LC_ALL": "C.UTF-8"}
+    arguments = ["start", "with space", "é", "$HOME"]
+    describe(slot, [sys.executable, "-I", "-c", REPORT, *arguments], env, tmp_path)
+    child = launched(slot, AMBIENT="must not get through", PATH=os.environ["PATH"])
+    out, err = child.communicate(timeout=20)
+    assert (child.returncode, err) == (0, "")
+    seen: dict[str, Any] = json.loads(out)
+    assert seen["argv"] == arguments
+    assert seen["env"] == env
+    assert seen["cwd"] == str(tmp_path.resolve())
+    assert seen["pid"] == child.pid  # the supervisor's own child, not one of its
+
+
+def test_it_leaves_its_pid_its_start_and_its_release(slot: Path, tmp_path: Path) -> None:
+    (slot / "pid").write_text("1 1\n")
+    describe(slot, ["/bin/sh", "-c", "echo ready; exec sleep 60"], {"PATH": "/bin"}, tmp_path)
+    with launched(slot) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        pid, started, release = map(int, (slot / "pid").read_text().split())
+        assert (pid, release) == (child.pid, 7)
+        assert process.alive(pid, started)
+        child.kill()
+    assert not process.alive(pid, started)
+    assert sorted(p.name for p in slot.iterdir()) == ["instance.json", "pid", "tmp"]
+
+
+def test_its_temporary_directory_is_new_each_time(slot: Path, tmp_path: Path) -> None:
+    left = slot / "tmp/left/behind"
+    left.mkdir(parents=True)
+    describe(slot, ["/bin/true"], {}, tmp_path)
+    assert launched(slot).communicate(timeout=20) == ("", "")
+    assert list((slot / "tmp").iterdir()) == []
+    assert stat.S_IMODE((slot / "tmp").stat().st_mode) == 0o700
+
+
+def test_it_may_open_as_many_files_as_the_host_allows(slot: Path, tmp_path: Path) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    describe(slot, ["/bin/sh", "-c", "ulimit -S -n"], {}, tmp_path)
+    lower = 'ulimit -S -n 64; exec "$0" -I -S "$1" "$2"'
+    done = subprocess.run(
+        ["sh", "-c", lower, sys.executable, str(launch.__file__), str(slot)],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    wanted = launch.MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, launch.MAX_FILES)
+    assert int(done.stdout) == wanted
+
+
+def test_no_secret_is_in_its_command_line(slot: Path, tmp_path: Path) -> None:
+    describe(slot, ["/bin/sh", "-c", "echo ready; exec sleep 60"], {"KEY": "hidden"}, tmp_path)
+    with launched(slot) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        with open(f"/proc/{child.pid}/cmdline", "rb") as file:  # noqa: PTH123
+            assert b"hidden" not in file.read()
+        child.kill()
+
+
+@pytest.mark.parametrize("spoil", ["no file", "no json", "no program", "no directory"])
+def test_what_cannot_be_started_ends_with_a_word_why(
+    slot: Path, tmp_path: Path, spoil: str
+) -> None:
+    program = "/no/such/program" if spoil == "no program" else "/bin/true"
+    cwd = tmp_path / "gone" if spoil == "no directory" else tmp_path
+    describe(slot, [program], {}, cwd)
+    if spoil == "no file":
+        (slot / "instance.json").unlink()
+    elif spoil == "no json":
+        (slot / "instance.json").write_text("{")
+    child = launched(slot)
+    _, err = child.communicate(timeout=20)
+    assert child.returncode != 0
+    assert "Error" in err

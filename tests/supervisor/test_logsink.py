@@ -1,0 +1,206 @@
+"""The log of an app: what supervisord hands on becomes lines with time and release."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from supervisor.events import (
+    ProcessStateBackoffEvent,
+    ProcessStateExitedEvent,
+    ProcessStateFatalEvent,
+    ProcessStateRunningEvent,
+    ProcessStateStoppedEvent,
+)
+
+from gatling.supervisor import logsink
+from gatling.supervisor.logsink import AppLog, Sink
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "instances.log"
+
+
+def generations(path: Path) -> dict[str, int]:
+    return {p.name: p.stat().st_size for p in path.parent.iterdir()}
+
+
+def texts(path: Path) -> list[str]:
+    return [line.split(" ", 2)[2] for line in path.read_text().splitlines()]
+
+
+def test_a_log_is_for_its_user_alone_and_is_appended_to(path: Path) -> None:
+    path.write_text("t v1 before\n")
+    path.chmod(0o644)
+    log = AppLog(path)
+    log.write("v2", b"a\xff\r")
+    log.close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    before, line = path.read_bytes().splitlines()
+    assert before == b"t v1 before"
+    time, release, text = line.split(b" ", 2)
+    assert (release, text) == (b"v2", b"a\xff")
+    assert (len(time), time[-1:]) == (len("2026-01-31T12:00:00.000Z"), b"Z")
+
+
+def test_it_is_rotated_by_size_and_a_number_of_files_is_kept(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logsink, "MAX_BYTES", 1000)
+    before = os.umask(0)
+    try:
+        log = AppLog(path)
+        for n in range(200):
+            log.write("v1", f"line {n:03}".encode())
+        log.close()
+    finally:
+        os.umask(before)
+    sizes = generations(path)
+    assert set(sizes) == {path.name, *(f"{path.name}.{n}" for n in range(1, logsink.BACKUPS + 1))}
+    assert all(1000 < sizes[name] < 1100 for name in sizes if name != path.name)
+    assert all(stat.S_IMODE(p.stat().st_mode) == 0o600 for p in path.parent.iterdir())
+    kept = [
+        text
+        for n in range(logsink.BACKUPS, 0, -1)
+        for text in texts(path.with_name(f"{path.name}.{n}"))
+    ] + texts(path)
+    assert kept == [f"line {n:03}" for n in range(200 - len(kept), 200)]
+    assert len(kept) > 100
+
+
+def test_a_log_of_another_process_is_rotated_as_well(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logsink, "MAX_BYTES", 1000)
+    path.write_bytes(b"x" * 990 + b"\n")
+    log = AppLog(path)
+    log.write("v1", b"over the limit")
+    log.write("v1", b"the first of the next")
+    log.close()
+    assert texts(path) == ["the first of the next"]
+    assert path.with_name(f"{path.name}.1").read_bytes().endswith(b" over the limit\n")
+
+
+class Programs:
+    """Programs of supervisord as the sink sees them."""
+
+    def __init__(self, apps: Path) -> None:
+        self.apps = apps
+        self.sink = Sink(apps)
+
+    def starts(self, program: str, release: int) -> None:
+        app, _, slot = program.rpartition(".")
+        (self.apps / app / "logs").mkdir(parents=True, exist_ok=True)
+        directory = self.apps / app / "slots" / slot
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "instance.json").write_text(json.dumps({"release": release}))
+
+    def prints(self, program: str, data: bytes, pid: int = 7) -> None:
+        self.sink.output(SimpleNamespace(process=self._process(program), data=data, pid=pid))
+
+    def becomes(self, program: str, kind: Any, **more: Any) -> None:
+        event = kind.__new__(kind)
+        event.process, event.expected = self._process(program), True
+        vars(event).update(more)
+        self.sink.state(event)
+
+    def said(self, app: str = "shop") -> list[tuple[str, str]]:
+        log = self.apps / app / "logs/instances.log"
+        if not log.exists():
+            return []
+        lines = [line.split(" ", 2) for line in log.read_text(errors="replace").splitlines()]
+        return [(release, text) for _, release, text in lines]
+
+    @staticmethod
+    def _process(program: str) -> Any:
+        return SimpleNamespace(config=SimpleNamespace(name=program), pid=7)
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Programs:
+    return Programs(tmp_path)
+
+
+def test_pieces_of_output_become_lines_of_their_release(programs: Programs) -> None:
+    programs.starts("shop.1", 3)
+    programs.starts("shop.2", 4)
+    programs.prints("shop.1", b"one\ntwo be")
+    programs.prints("shop.2", b"from the other ")
+    programs.prints("shop.1", b"gins\r\n\n")
+    programs.prints("shop.2", b"slot\n")
+    assert programs.said() == [
+        ("v3", "one"), ("v3", "two begins"), ("v3", ""), ("v4", "from the other slot"),
+    ]  # fmt: skip
+
+
+def test_apps_have_logs_of_their_own(programs: Programs) -> None:
+    programs.starts("shop.1", 1)
+    programs.starts("shop-web.1", 2)
+    programs.prints("shop.1", b"a\n")
+    programs.prints("shop-web.1", b"b\n")
+    assert (programs.said("shop"), programs.said("shop-web")) == ([("v1", "a")], [("v2", "b")])
+
+
+def test_the_next_release_in_a_slot(programs: Programs) -> None:
+    programs.starts("shop.1", 1)
+    programs.prints("shop.1", b"old\n", pid=7)
+    programs.starts("shop.1", 2)
+    programs.prints("shop.1", b"new\n", pid=8)
+    assert programs.said() == [("v1", "old"), ("v2", "new")]
+
+
+def test_a_line_without_end_is_handed_on_in_pieces(programs: Programs) -> None:
+    programs.starts("shop.1", 1)
+    for _ in range(10):
+        programs.prints("shop.1", b"x" * 4096)
+    programs.prints("shop.1", b"\n")
+    said = programs.said()
+    assert "".join(text for _, text in said) == "x" * 40960
+    assert 1 < len(said) < 10
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected", "said"),
+    [
+        (ProcessStateExitedEvent, False, "instance exited unexpectedly"),
+        (ProcessStateExitedEvent, True, "instance exited"),
+        (ProcessStateBackoffEvent, True, "it will be started again"),
+        (ProcessStateFatalEvent, True, "crashed too often and is not started again"),
+        (ProcessStateStoppedEvent, True, "instance stopped"),
+    ],
+)
+def test_an_end_is_told_after_the_last_words(
+    programs: Programs, kind: Any, expected: bool, said: str
+) -> None:
+    programs.starts("shop.1", 1)
+    programs.prints("shop.1", b"last words without a newline")
+    programs.becomes("shop.1", kind, expected=expected)
+    last_words, end = programs.said()
+    assert last_words == ("v1", "last words without a newline")
+    assert end[1].startswith("-- ")
+    assert end[1].endswith(said)
+
+
+def test_what_is_nobodys_business(programs: Programs) -> None:
+    programs.starts("shop.1", 1)
+    programs.becomes("shop.1", ProcessStateRunningEvent)
+    programs.becomes("proxy", ProcessStateExitedEvent)
+    programs.prints("proxy", b"nginx\n")
+    assert programs.said() == []
+    assert {p.name for p in programs.apps.iterdir()} == {"shop"}
+
+
+def test_no_error_reaches_supervisord(programs: Programs) -> None:
+    programs.prints("gone.1", b"an app that was unloaded\n")
+    programs.becomes("gone.1", ProcessStateExitedEvent)
+    programs.sink.output(SimpleNamespace())
+    programs.sink.state(SimpleNamespace())
+    assert list(programs.apps.iterdir()) == []

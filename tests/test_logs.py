@@ -1,0 +1,220 @@
+"""Reading what instances printed: across rotated files, by time and release, and following it."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from gatling import logs
+from gatling.errors import InvalidInput
+from gatling.supervisor import logsink
+from gatling.supervisor.logsink import AppLog
+from tests.conftest import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+EXAMPLES = settings(
+    deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow]
+)  # fmt: skip
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "instances.log"
+
+
+def write(path: Path, *lines: str) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in lines)
+
+
+def texts(lines: list[logs.Line]) -> list[str]:
+    return [line.text for line in lines]
+
+
+def test_a_line_is_time_release_and_text(path: Path) -> None:
+    write(path, "2026-01-31T12:00:00.000Z v7 two  words ü", "2026-01-31T12:00:01.000Z v8 ")
+    first, second = logs.read(path, lines=10)
+    assert (first.time, first.release, first.text) == (
+        "2026-01-31T12:00:00.000Z", "v7", "two  words ü",
+    )  # fmt: skip
+    assert str(first) == "2026-01-31T12:00:00.000Z v7 two  words ü"
+    assert (second.release, second.text) == ("v8", "")
+
+
+def test_no_log_yet(path: Path) -> None:
+    assert logs.read(path, lines=10) == []
+
+
+def test_rotated_files_are_read_in_the_order_they_were_written(path: Path) -> None:
+    # more than ten of them: in the order of numbers, not of names
+    for number in range(12, 0, -1):
+        write(path.with_name(f"{path.name}.{number}"), f"t v1 {12 - number}")
+    write(path, "t v1 12", "t v1 13")
+    write(path.with_name("instances.log.old"), "t v1 a stranger")
+    assert texts(logs.read(path, lines=100)) == [str(n) for n in range(14)]
+    assert texts(logs.read(path, lines=3)) == ["11", "12", "13"]
+    assert logs.read(path, lines=0) == []
+
+
+def test_what_the_sink_wrote_is_read_across_rotations(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logsink, "MAX_BYTES", 500)
+    log = AppLog(path)
+    for n in range(30):
+        log.write("v1", f"line {n}".encode())
+    log.close()
+    assert len(list(path.parent.iterdir())) > 2
+    assert texts(logs.read(path, lines=100)) == [f"line {n}" for n in range(30)]
+
+
+def test_between_a_rotation_and_the_next_line(path: Path) -> None:
+    write(path.with_name(f"{path.name}.1"), "t v1 rotated")
+    assert texts(logs.read(path, lines=10)) == ["rotated"]
+
+
+def test_lines_of_a_time_and_of_a_release(path: Path) -> None:
+    write(
+        path,
+        "2026-01-31T12:00:00.000Z v1 a", "2026-01-31T12:00:01.000Z v11 b",
+        "2026-01-31T12:00:02.000Z v1 c", "2026-01-31T12:00:03.000Z v1 d",
+    )  # fmt: skip
+    since = "2026-01-31T12:00:01.000Z"
+    assert texts(logs.read(path, lines=10, since=since)) == ["b", "c", "d"]
+    assert texts(logs.read(path, lines=10, release="v1")) == ["a", "c", "d"]
+    assert texts(logs.read(path, lines=1, since=since, release="v1")) == ["d"]
+    assert texts(logs.read(path, lines=10, since=since, release="v11")) == ["b"]
+
+
+def test_bytes_that_are_not_utf_8(path: Path) -> None:
+    path.write_bytes(b"t v1 a\xffb\nt v1 c\n")
+    assert texts(logs.read(path, lines=10)) == ["a\ufffdb", "c"]
+
+
+class Follower:
+    """Follows a log in a thread until a line says END."""
+
+    def __init__(self, lines: Iterator[logs.Line]) -> None:
+        self.seen: list[str] = []
+        self._lines = lines
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        for line in self._lines:
+            if line.text == "END":
+                return
+            self.seen.append(line.text)
+
+    def started(self, write_one: Callable[[], None]) -> None:
+        """Lines count from now on: it has seen one."""
+
+        def seen() -> bool:
+            write_one()
+            return bool(self.seen)
+
+        until(seen, "the first line")
+        until(lambda: not self._new(), "quiet")
+        assert set(self.seen) == {"tick"}  # and nothing of before
+        self.seen.clear()
+
+    def _new(self) -> bool:
+        before = len(self.seen)
+        threading.Event().wait(logs.FOLLOW_SECONDS * 3)
+        return len(self.seen) != before
+
+    def end(self) -> list[str]:
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+        return self.seen
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "FOLLOW_SECONDS", 0.02)
+
+
+def test_lines_are_followed_from_now_on_and_across_rotations(path: Path) -> None:
+    write(path, "t v1 long ago")
+    follower = Follower(logs.follow(path))
+    follower.started(lambda: write(path, "t v1 tick"))
+    wanted: list[str] = []
+    for n in range(4):
+        for text in (f"first of {n}", f"last of {n}"):
+            write(path, f"t v1 {text}")
+            wanted.append(text)
+            until(lambda: follower.seen == wanted, text)
+        path.rename(path.with_name(f"{path.name}.1"))
+    write(path, "t v1 END")
+    assert follower.end() == wanted
+
+
+def test_a_line_is_shown_when_it_is_whole(path: Path) -> None:
+    path.touch()
+    follower = Follower(logs.follow(path, release="v2"))
+    follower.started(lambda: write(path, "t v2 tick"))
+    with path.open("a", encoding="utf-8") as file:
+        for piece in ("t v2 in ", "pieces", "\nt v1 of another release\nt v2 ne"):
+            file.write(piece)
+            file.flush()
+        until(lambda: follower.seen == ["in pieces"], "the whole line")
+        file.write("xt\nt v2 END\n")
+    assert follower.end() == ["in pieces", "next"]
+
+
+def test_an_app_that_has_not_printed_anything_yet(path: Path) -> None:
+    follower = Follower(logs.follow(path))
+    follower.started(lambda: write(path, "t v1 tick"))
+    write(path, "t v1 a", "t v1 END")
+    assert follower.end() == ["a"]
+
+
+@EXAMPLES
+@given(st.integers(0, 10_000), st.sampled_from("smhd"), st.sampled_from(["", " ", "\t"]))
+def test_a_span_counts_back_from_now(count: int, unit: str, blank: str) -> None:
+    wanted = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1),
+              "d": timedelta(days=1)}[unit] * count  # fmt: skip
+    before = datetime.now(UTC)
+    stamp = logs.parse_since(f" {count}{blank}{unit} ")
+    after = datetime.now(UTC)
+    assert len(stamp) == len("2026-01-31T12:00:00.000Z")
+    moment = datetime.fromisoformat(stamp)
+    assert before - wanted - timedelta(milliseconds=1) <= moment <= after - wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "stamp"),
+    [
+        ("2026-01-31", "2026-01-31T00:00:00.000Z"),
+        ("2026-01-31T12:00", "2026-01-31T12:00:00.000Z"),
+        ("2026-01-31 12:00:05.250", "2026-01-31T12:00:05.250Z"),
+        ("2026-01-31T12:00:00+02:00", "2026-01-31T10:00:00.000Z"),
+        ("2026-01-31T12:00:00Z", "2026-01-31T12:00:00.000Z"),
+    ],
+)
+def test_a_time_is_brought_to_the_form_of_the_log(text: str, stamp: str) -> None:
+    assert logs.parse_since(text) == stamp
+
+
+@EXAMPLES
+@given(st.text(max_size=12).filter(lambda text: not any(c.isdigit() for c in text)))
+@example("15")
+@example("15x")
+@example("-15m")
+@example("1.5h")
+@example("15m ago")
+@example("m")
+@example("2026-13-01")
+@example("15m\n15m")
+def test_what_is_no_time(text: str) -> None:
+    with pytest.raises(InvalidInput, match="is not a time") as caught:
+        logs.parse_since(text)
+    assert "15m" in caught.value.hint

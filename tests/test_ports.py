@@ -1,0 +1,133 @@
+"""Who listens where, asked of the kernel with real sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from gatling import ports
+from tests.conftest import until
+
+
+def families() -> list[tuple[socket.AddressFamily, str]]:
+    """The addresses of this machine that a server may listen on; it may have no IPv6."""
+    found: list[tuple[socket.AddressFamily, str]] = []
+    for family, address in (
+        (socket.AF_INET, "127.0.0.1"), (socket.AF_INET, ""), (socket.AF_INET6, "::1"),
+        (socket.AF_INET6, "::"),
+    ):  # fmt: skip
+        with contextlib.suppress(OSError), socket.socket(family) as probe:
+            probe.bind((address, 0))
+            found.append((family, address))
+    return found
+
+
+def listener(family: socket.AddressFamily = socket.AF_INET, address: str = "127.0.0.1") -> (
+    socket.socket
+):  # fmt: skip
+    return socket.create_server((address, 0), family=family)
+
+
+@pytest.mark.parametrize(("family", "address"), families())
+def test_a_port_is_taken_on_whatever_address_somebody_listens(
+    family: socket.AddressFamily, address: str
+) -> None:
+    with listener(family, address) as server:
+        port: int = server.getsockname()[1]
+        assert not ports.is_free(port)
+    assert ports.is_free(port)
+
+
+def test_asking_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with listener() as server:
+        port: int = server.getsockname()[1]
+    assert all(ports.is_free(port) for _ in range(3))
+    with socket.create_server(("127.0.0.1", port)):
+        assert not ports.is_free(port)
+
+
+def test_only_the_address_that_is_wanted_counts() -> None:
+    with listener(address="127.0.0.2") as server:
+        port: int = server.getsockname()[1]
+        assert ports.is_free(port, "127.0.0.1")
+        assert not ports.is_free(port, "127.0.0.2")
+        assert not ports.is_free(port)
+
+
+def test_connections_that_were_closed_a_moment_ago_do_not_count() -> None:
+    with listener() as server:
+        port: int = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            accepted, _ = server.accept()
+            accepted.close()  # the side that closes first waits in TIME_WAIT
+            assert client.recv(1) == b""
+    with socket.socket() as plain, pytest.raises(OSError, match="in use") as caught:
+        plain.bind(("127.0.0.1", port))
+    assert caught.value.errno == errno.EADDRINUSE
+    assert ports.is_free(port)
+
+
+def test_whether_somebody_answers() -> None:
+    with listener() as server:
+        port: int = server.getsockname()[1]
+        assert ports.answers(port)
+        assert ports.answers(port, "127.0.0.1")
+        assert not ports.answers(port, "127.0.0.2")
+    assert not ports.answers(port)
+
+
+def test_who_listens_is_told_by_name_and_pid() -> None:
+    script = (
+        "import socket, sys; s = socket.create_server(('127.0.0.1', 0));"
+        "print(s.getsockname()[1], flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-I", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        port = int(child.stdout.readline())
+        with socket.create_connection(("127.0.0.1", port)):  # a client is no owner
+            assert ports.owner(port) == f"{_name(child.pid)} (pid {child.pid})"
+        child.communicate()
+    assert ports.owner(port) == "another process"
+
+
+def test_who_is_merely_connected_owns_nothing() -> None:
+    with listener() as server:
+        port: int = server.getsockname()[1]
+        client = socket.create_connection(("127.0.0.1", port))
+        accepted, _ = server.accept()
+    with client, accepted:
+        assert ports.owner(port) == "another process"
+
+
+def _name(pid: int) -> str:
+    with open(f"/proc/{pid}/comm", encoding="utf-8") as file:  # noqa: PTH123
+        return file.read().strip()
+
+
+def test_clients_that_are_connected_are_counted() -> None:
+    own = os.getpid()
+    with listener() as server, listener() as other, contextlib.ExitStack() as clients:
+        port: int = server.getsockname()[1]
+        assert ports.open_connections(own, port) == 0
+        for expected in (1, 2, 3):
+            client = clients.enter_context(socket.create_connection(("127.0.0.1", port)))
+            accepted = clients.enter_context(server.accept()[0])
+            assert ports.open_connections(own, port) == expected
+        assert ports.open_connections(own, other.getsockname()[1]) == 0
+        client.close()
+        accepted.close()
+        until(lambda: ports.open_connections(own, port) == 2, "the end of one connection")
+
+
+def test_a_process_that_is_gone_has_no_connections() -> None:
+    with subprocess.Popen(["true"]) as child:
+        pass
+    assert ports.open_connections(child.pid, 80) == 0

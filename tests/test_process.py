@@ -1,0 +1,278 @@
+"""The gateway to other programs: output, time limits, and that nothing is left running."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gatling import process
+from gatling.errors import CommandFailed, Exit, MissingProgram
+from tests.conftest import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+def sh(script: str, *, timeout: float = 20, check: bool = True) -> tuple[list[str], int]:
+    """Run a shell script; its lines and its status."""
+    lines: list[str] = []
+    done = process.run(["sh", "-c", script], timeout=timeout, on_line=lines.append, check=check)
+    return lines, done.status
+
+
+def python(script: str) -> list[str]:
+    lines: list[str] = []
+    process.run([sys.executable, "-I", "-c", script], timeout=20, on_line=lines.append)
+    return lines
+
+
+def gone(pid: int) -> bool:
+    return process.start_time(pid) is None
+
+
+@contextlib.contextmanager
+def sleeper(**environment: str) -> Iterator[int]:
+    """A process that goes on until it is ended."""
+    with subprocess.Popen(["sleep", "60"], env=os.environ | environment) as child:
+        try:
+            yield child.pid
+        finally:
+            child.kill()
+
+
+def test_lines_in_order_from_both_streams() -> None:
+    lines, _ = sh("echo one; echo two >&2; printf 'three\\r\\n\\n four '")
+    assert lines == ["one", "two", "three", "", " four "]
+
+
+def test_lines_come_while_the_program_runs() -> None:
+    class Enough(Exception):
+        pass
+
+    def enough(text: str) -> None:
+        assert text == "at once"
+        raise Enough
+
+    started = time.monotonic()
+    with pytest.raises(Enough):
+        process.run(["sh", "-c", "echo at once; sleep 60"], timeout=60, on_line=enough)
+    assert time.monotonic() - started < 20
+
+
+def test_a_huge_line_is_handed_on_in_pieces() -> None:
+    lines = python("import sys; sys.stdout.write('x' * 3_000_000 + '\\nlast')")
+    assert "".join(lines[:-1]) == "x" * 3_000_000
+    assert lines[-1] == "last"
+    assert len(lines) > 10
+    assert max(len(line) for line in lines) <= process.MAX_LINE + 65536
+
+
+def test_what_is_not_utf_8_does_no_harm() -> None:
+    script = r"import os; os.write(1, b'a\xff\xfeb\nc\0d\n\xc3\xa9\n\xe2\x82')"
+    assert python(script) == ["a\ufffd\ufffdb", "c\0d", "é", "\ufffd"]
+
+
+def test_many_lines_are_all_there_and_the_last_ones_are_kept() -> None:
+    lines: list[str] = []
+    done = process.run(["seq", "50000"], timeout=60, on_line=lines.append)
+    assert lines == [str(n) for n in range(1, 50001)]
+    assert done.tail == tuple(lines[-process.TAIL_LINES :])
+    assert done.text.endswith("49999\n50000")
+    assert done.argv == ("seq", "50000")
+
+
+def test_it_has_no_input_and_no_terminal_and_a_session_of_its_own() -> None:
+    pid, session, read, terminal = python(
+        "import os, sys; print(os.getpid()); print(os.getsid(0)); print(repr(sys.stdin.read()));"
+        "print(os.path.exists('/dev/tty') and os.isatty(0))"
+    )
+    assert session == pid != str(os.getsid(0))
+    assert (read, terminal) == ("''", "False")
+
+
+def test_a_status_is_checked_unless_it_is_wanted() -> None:
+    assert sh("echo said; exit 3", check=False) == (["said"], 3)
+    with pytest.raises(CommandFailed, match=r"sh exited with status 3\.") as caught:
+        sh("echo said; exit 3")
+    assert caught.value.log == ("said",)
+    with pytest.raises(CommandFailed, match="sh was killed by SIGTERM"):
+        sh("kill $$")
+
+
+def test_environment_and_directory(tmp_path: Path) -> None:
+    argv = ["sh", "-c", 'echo "$KEY"; pwd; echo "${HOME-unset}"']
+    env = {"KEY": "two words", "PATH": os.environ["PATH"]}
+    done = process.run(argv, timeout=20, cwd=tmp_path, env=env)
+    assert done.tail == ("two words", str(tmp_path.resolve()), "unset")
+
+
+def test_arguments_are_no_shell_text() -> None:
+    hostile = ["$(id)", "; exit 1", "a\nb", "--", "*"]
+    done = process.run(["printf", "%s|", *hostile], timeout=20)
+    assert done.text == "|".join(hostile) + "|"
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        lambda argv, _: process.run(argv, timeout=5),
+        lambda argv, _: process.output(argv),
+        lambda argv, tmp: process.spawn_detached(argv, env={}, cwd=tmp, log=tmp / "log"),
+    ],
+    ids=["run", "output", "spawn_detached"],
+)
+def test_a_program_that_is_not_installed(
+    start: Callable[[list[str], Path], object], tmp_path: Path
+) -> None:
+    with pytest.raises(MissingProgram, match="no-such-program-here is not installed") as caught:
+        start(["no-such-program-here", "x"], tmp_path)
+    assert caught.value.exit_status == Exit.HOST
+    assert "apt install no-such-program-here" in caught.value.hint
+
+
+def test_when_time_is_up_the_whole_group_ends(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    script = f"(sleep 60 & echo $! >> {shlex.quote(str(pids))}; wait) & echo said; sleep 60"
+    with pytest.raises(CommandFailed, match=r"did not end within 0\.5 seconds") as caught:
+        sh(script, timeout=0.5)
+    assert caught.value.log == ("said",)
+    until(lambda: gone(int(pids.read_text())), "the grandchild's end", 5)
+
+
+def test_an_interruption_ends_the_whole_group(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+
+    def interrupt(_line: str) -> None:
+        raise KeyboardInterrupt
+
+    script = f"sleep 60 & echo $! > {shlex.quote(str(pids))}; echo go; wait"
+    with pytest.raises(KeyboardInterrupt):
+        process.run(["sh", "-c", script], timeout=60, on_line=interrupt)
+    until(lambda: gone(int(pids.read_text())), "the grandchild's end", 5)
+
+
+def test_who_ignores_the_polite_signal_is_killed() -> None:
+    script = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True)\n"
+    with subprocess.Popen(
+        [sys.executable, "-I", "-c", script + "time.sleep(60)"],
+        stdout=subprocess.PIPE, start_new_session=True,
+    ) as child:  # fmt: skip
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"1\n"
+        process.end_group(child.pid, grace=0.1)
+        assert child.wait(10) == -signal.SIGKILL
+    process.end_group(child.pid)  # nobody there: nothing happens
+
+
+def test_a_daemon_that_keeps_the_pipe_is_not_waited_for() -> None:
+    started = time.monotonic()
+    lines, status = sh("setsid sleep 60 & echo $!; echo done")
+    assert time.monotonic() - started < 20
+    assert (lines[1:], status) == (["done"], 0)
+    os.kill(int(lines[0]), signal.SIGKILL)
+
+
+def test_output_is_standard_output_alone() -> None:
+    assert process.output(["sh", "-c", "echo out; echo err >&2"]) == "out\n"
+    with pytest.raises(CommandFailed, match="sh exited with status 2") as caught:
+        process.output(["sh", "-c", "echo out; echo err >&2; exit 2"])
+    assert caught.value.log == ("err",)
+    with pytest.raises(CommandFailed, match=r"did not end within 0\.2 seconds"):
+        process.output(["sleep", "60"], timeout=0.2)
+    name = process.output(["printf", "\\377"])
+    assert os.fsencode(name) == b"\xff"  # a path goes back to the bytes it was
+
+
+def test_a_program_that_puts_itself_into_the_background(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("before\n")
+    script = "setsid sleep 60 & echo $!; echo to stderr >&2; pwd"
+    env = {"PATH": os.environ["PATH"]}
+    process.spawn_detached(["sh", "-c", script], env=env, cwd=tmp_path, log=log)
+    before, pid, stderr, cwd = log.read_text().splitlines()
+    assert (before, stderr, cwd) == ("before", "to stderr", str(tmp_path.resolve()))
+    assert not gone(int(pid))
+    os.kill(int(pid), signal.SIGKILL)
+    with pytest.raises(CommandFailed, match="status 4") as caught:
+        process.spawn_detached(["sh", "-c", "echo why; exit 4"], env=env, cwd=tmp_path, log=log)
+    assert caught.value.log[-1] == "why"
+
+
+def test_what_bears_a_mark_is_ended_wherever_it_hid_and_nothing_else() -> None:
+    mark = f"test:{os.getpid()}:{time.monotonic_ns()}"
+    with (
+        sleeper() as unmarked,
+        sleeper(**{process.MARK: f"{mark}0"}) as similar,
+        sleeper(OTHER=f"{process.MARK}={mark}") as mentions,
+        sleeper(**{process.MARK: mark}) as marked,
+    ):
+        argv = ["sh", "-c", "setsid sh -c 'sleep 60 & echo $!; exec sleep 60' & wait"]
+        env = os.environ | {process.MARK: mark}
+        with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, text=True) as starter:
+            assert starter.stdout is not None
+            daemon = int(starter.stdout.readline())
+            starter.kill()  # the one who started them is gone
+            starter.wait()
+            assert not gone(daemon)
+            assert process.end_marked(mark) >= 3
+            assert gone(daemon)
+        assert gone(marked)
+        assert not any(gone(pid) for pid in (unmarked, similar, mentions))
+        assert process.end_marked(mark) == 0
+
+
+def test_a_process_is_known_by_pid_and_start() -> None:
+    with sleeper() as pid:
+        started = process.start_time(pid)
+        assert started is not None
+        assert process.alive(pid, started)
+        assert not process.alive(pid, started - 1)
+        assert process.start_time(pid) == started
+        assert -0.1 < process.age(started) < 60
+        with sleeper() as other:
+            assert not gone(other)
+    assert not process.alive(pid, started)
+    assert gone(pid)
+
+
+def test_a_zombie_is_not_alive() -> None:
+    with subprocess.Popen(["true"]) as child:
+        assert process.wait_gone(child.pid, 10)
+        assert gone(child.pid)  # nobody has asked for its status yet
+        assert child.returncode is None
+
+
+def test_a_name_may_be_anything() -> None:
+    script = (
+        "import sys; open('/proc/self/comm', 'w').write(') Z 1 (x'); print(1, flush=True);"
+        "sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-I", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdin is not None
+        child.stdout.readline()
+        started = process.start_time(child.pid)
+        boot = process.start_time(os.getpid())
+        assert started is not None
+        assert boot is not None
+        assert started >= boot
+        child.stdin.close()
+
+
+def test_waiting_for_an_end() -> None:
+    with sleeper() as pid:
+        assert process.wait_gone(pid, 0.05) is False
+        os.kill(pid, signal.SIGKILL)
+        assert process.wait_gone(pid, 10) is True
+    assert process.wait_gone(pid, 0) is True  # no such process
