@@ -63,9 +63,10 @@ class Bed:
         self.output(["git", "add", "--all"], project)
         self.output(["git", "commit", "--quiet", "--message", "change"], project)
 
-    def repository(self, project: Path, app: str) -> None:
+    def repository(self, project: Path, app: str, strategy: str = "rolling") -> None:
         """Make a project a git repository with the app as its remote, and the app itself."""
         self.gatling("load", app)
+        self.gatling("settings", "set", app, f"deploy.strategy={strategy}")
         self.output(["git", "init", "--quiet", "--initial-branch", "main"], project)
         remote = str(self.home / "apps" / f"{app}.git")
         self.output(["git", "remote", "add", "gatling", remote], project)

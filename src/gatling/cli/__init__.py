@@ -95,7 +95,7 @@ def run_command_line() -> int:
         return int(error.exit_status)
     except SystemExit:
         # click's way out when the reader of a pipe (`gatling logs | head`) is gone: that is fine
-        if type(sys.stdout).__name__ == "PacifyFlushWrapper":
+        if type(sys.stdout).__name__.endswith("PacifyFlushWrapper"):
             return int(Exit.OK)
         raise
     except click.exceptions.Exit as leaving:
