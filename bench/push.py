@@ -40,7 +40,7 @@ def floor(project: Path, env: dict[str, str], number: int) -> float:
     )  # fmt: skip
     instance = subprocess.Popen(
         [str(project / "_build/prod/rel/counter/bin/counter"), "start"], cwd=project,
-        env=settings | {"PORT": str(port), "RELEASE_DISTRIBUTION": "none"}, text=True,
+        env=settings | {"PORT": str(port)}, text=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:
@@ -66,28 +66,37 @@ def push(home: Bed, project: Path, app: str, number: int) -> tuple[float, float]
 
 
 def compare(home: Bed, modules: int, rounds: int) -> None:
-    """The floor and a push, in turn, on an app with so many generated modules."""
-    app = f"app{modules}"
-    pushed, bare = home.root / app, home.root / f"{app}-floor"
-    generate(pushed, modules)
+    """The floor and a push by either strategy, in turn, on an app with so many modules more."""
+    bare = home.root / f"floor{modules}"
     generate(bare, modules)
-    home.repository(pushed, app)
-    cold, _ = push(home, pushed, app, 0)
     floor(bare, home.env, 0)
-    floors, answers, ends = [], [], []
+    apps = {}
+    for strategy in ("rolling", "auto"):
+        apps[strategy] = home.root / f"{strategy}{modules}"
+        generate(apps[strategy], modules)
+        home.repository(apps[strategy], apps[strategy].name, strategy)
+        cold, _ = push(home, apps[strategy], apps[strategy].name, 0)
+    floors: list[float] = []
+    answers: dict[str, list[float]] = {strategy: [] for strategy in apps}
+    ends: dict[str, list[float]] = {strategy: [] for strategy in apps}
     for number in range(1, rounds + 1):
         time.sleep(BETWEEN_SECONDS)
         floors.append(floor(bare, home.env, number))
-        time.sleep(BETWEEN_SECONDS)
-        answered, ended = push(home, pushed, app, number)
-        answers.append(answered)
-        ends.append(ended)
-    ratio = statistics.median(answers) / statistics.median(floors)
+        for strategy, project in apps.items():
+            time.sleep(BETWEEN_SECONDS)
+            answered, ended = push(home, project, project.name, number)
+            answers[strategy].append(answered)
+            ends[strategy].append(ended)
     print(f"{8 + modules} modules, one line changed, {rounds} rounds:")
-    print(f"  floor: compile + release + boot   {spread(floors)}")
-    print(f"  git push → first answer           {spread(answers)}   {ratio:.2f} × the floor")
-    print(f"  git push → its end                {spread(ends)}")
-    print(f"  first push, nothing compiled      {cold:.2f} s")
+    print(f"  floor: compile + release + boot      {spread(floors)}")
+    for strategy, word in (("rolling", "rolling"), ("auto", "hot    ")):
+        ratio = statistics.median(answers[strategy]) / statistics.median(floors)
+        print(
+            f"  {word} git push → first answer    {spread(answers[strategy])}"
+            f"   {ratio:.2f} × the floor"
+        )
+        print(f"  {word} git push → its end         {spread(ends[strategy])}")
+    print(f"  first push, nothing compiled         {cold:.2f} s")
 
 
 def keep_alive(home: Bed, app: str, project: Path, number: int) -> None:
@@ -140,7 +149,7 @@ def main() -> None:
     with bed() as home:
         for modules in arguments.modules:
             compare(home, modules, arguments.rounds)
-        last = f"app{arguments.modules[-1]}"
+        last = f"rolling{arguments.modules[-1]}"
         keep_alive(home, last, home.root / last, arguments.rounds + 1)
         start_up(home, arguments.apps, 3 * arguments.rounds)
 

@@ -11,6 +11,11 @@ def main() -> None:
 
         sys.stdout.write(f"gatling {__version__}\n")
         return
+    if sys.argv[1:2] == ["receive"] and len(sys.argv) == 3:
+        # The hook of a push, which somebody waits for: not through click either.
+        from gatling.server import receive
+
+        sys.exit(receive.main(sys.argv[2]))
     from gatling.cli import run_command_line
 
     sys.exit(run_command_line())

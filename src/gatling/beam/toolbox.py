@@ -7,24 +7,26 @@ toolchain (build/priv/build.exs), and releases find those by the versions they w
 from __future__ import annotations
 
 import hashlib
-from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gatling.state.releases import Release
 
 MODULES = ("gatling_release", "gatling_tree", "gatling_processes", "gatling_agent")
 """What is loaded into a running node, in an order in which it can be loaded."""
 
 
+SOURCES = Path(__file__).parent / "priv"
+"""Where their sources are."""
+
+
 def digest() -> str:
-    """Names this version of everything that is compiled for nodes."""
+    """Names this version of everything that is compiled for nodes and builds."""
     summed = hashlib.sha256()
-    for directory in (_sources("gatling.build"), _sources("gatling.beam")):
-        for name, content in sorted(directory.items()):
-            summed.update(name.encode() + b"\0" + content)
+    for directory in (SOURCES, SOURCES.parents[1] / "build" / "priv"):
+        for file in sorted(directory.iterdir()):
+            summed.update(file.name.encode() + b"\0" + file.read_bytes())
     return summed.hexdigest()[:16]
 
 
@@ -37,13 +39,3 @@ def beams(home: Path, release: Release, tree: Path) -> Path:
     """Where the beams for nodes of a release are; they may not have been made yet."""
     erts = (tree / "releases" / "start_erl.data").read_text().split()[0]
     return cache(home) / f"{release.elixir}-{release.otp.split('.')[0]}-{erts}"
-
-
-def source(module: str) -> str:
-    """The Erlang source of a module."""
-    return _sources("gatling.beam")[f"{module}.erl"].decode()
-
-
-def _sources(package: str) -> dict[str, bytes]:
-    priv = resources.files(package) / "priv"
-    return {entry.name: entry.read_bytes() for entry in priv.iterdir() if entry.is_file()}

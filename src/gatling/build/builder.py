@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import time
 from collections import deque
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -62,23 +60,19 @@ def build(
     Raises BuildFailed or DiskFull; nothing of a failed build is left but mix's own caches.
     """
     shutil.rmtree(paths.staging, ignore_errors=True)
-    marker = f"@gatling-{secrets.token_hex(8)}"
+    marker = f"@gatling-{os.urandom(8).hex()}"
     facts: dict[str, str] = {}
     steps = _Steps(marker, facts, watcher)
     try:
-        with (
-            resources.as_file(resources.files("gatling.build") / "priv") as priv,
-            resources.as_file(resources.files("gatling.beam") / "priv") as tools,
-        ):
-            made = [str(toolbox.cache(paths.home)), str(tools)]
-            arguments = [*made, marker, str(paths.staging), settings.release]
-            process.run(
-                ["elixir", str(priv / "build.exs"), *arguments],
-                timeout=settings.timeout,
-                cwd=paths.source,
-                env=build_environment(config, mark),
-                on_line=steps.line,
-            )
+        made = [str(toolbox.cache(paths.home)), str(toolbox.SOURCES)]
+        arguments = [*made, marker, str(paths.staging), settings.release]
+        process.run(
+            ["elixir", str(Path(__file__).parent / "priv" / "build.exs"), *arguments],
+            timeout=settings.timeout,
+            cwd=paths.source,
+            env=build_environment(config, mark),
+            on_line=steps.line,
+        )
         return _inspect(paths.staging, facts)
     except BuildFailed:
         shutil.rmtree(paths.staging, ignore_errors=True)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 import click
 
+from gatling.deploy.session import opened
 from gatling.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from gatling.engine import Engine
     from gatling.ui.progress import Progress
+
+__all__ = ["app_argument", "as_json", "confirm", "opened", "progress", "release_argument"]
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 strategy_option = click.option(
@@ -22,22 +21,6 @@ strategy_option = click.option(
     help="Instead of the app's setting deploy.strategy; `hot` fails where it is not safe.",
 )
 app_argument = click.argument("app", metavar="APP")
-
-
-@contextlib.contextmanager
-def opened() -> Iterator[Engine]:
-    """The engine of the home in use; deployments whose process was killed are recovered first."""
-    from gatling.engine import open_engine
-
-    with open_engine() as engine:
-        if engine.db.row("SELECT 1 FROM deployments WHERE outcome = 'running' LIMIT 1"):
-            from gatling.deploy import recovery
-
-            for name in recovery.recover_unfinished(engine):
-                click.echo(
-                    f"{name}: recovered from a deployment whose process was killed", err=True
-                )
-        yield engine
 
 
 def progress() -> Progress:

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from gatling.cli.common import app_argument, opened, progress
+from gatling.cli.common import app_argument
 
 
 @click.command("receive", hidden=True)
@@ -20,5 +20,4 @@ def receive_command(app: str) -> None:
     """
     from gatling.server import receive
 
-    with opened() as engine:
-        receive.receive(engine, app, sys.stdin, progress())
+    sys.exit(receive.main(app))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
+import os
 import sqlite3
 import time
 from dataclasses import dataclass, field
@@ -71,7 +71,7 @@ def attempt(
             name,
             cause=cause,
             actor=engine.actor,
-            mark=f"{engine.home.root}:{secrets.token_hex(8)}",
+            mark=f"{engine.home.root}:{os.urandom(8).hex()}",
             commit=commit,
         )
         progress.open_log(paths.deployment_log(deployment.id))

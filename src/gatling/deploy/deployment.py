@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from gatling.build import builder
-from gatling.deploy import cutover, hot, lifecycle, lock, plan
+from gatling.deploy import lifecycle, lock, plan
 from gatling.deploy.attempt import Attempt, attempt
 from gatling.errors import (
     GatlingError,
@@ -216,6 +216,8 @@ def _go_live(
         decided = _upgrade(engine, this, live, release, expected, wish)
     assert decided is not None  # noqa: S101 (for the type checker: nothing live has a plan)
     if decided.strategy != "hot":
+        from gatling.deploy import cutover  # noqa: PLC0415 (loaded while mix works)
+
         _announce(engine, this, release, decided, app.free_slot)
         carry_out = cutover.replace if decided.strategy == "restart" else cutover.roll
         this.proof = carry_out(
@@ -241,6 +243,8 @@ def _upgrade(
     wish: str,
 ) -> plan.Plan:
     """Upgrade the running node if that is safe; otherwise the plan says by what to go on."""
+    from gatling.deploy import hot  # noqa: PLC0415 (loaded while mix works)
+
     app = this.app
     deny = plan.denied(this.settings.hot.deny)
     try:
@@ -353,5 +357,5 @@ def _load_cutover() -> None:
     with contextlib.suppress(ImportError):
         import psutil  # noqa: F401, PLC0415
 
-        from gatling.deploy import planner  # noqa: F401, PLC0415
+        from gatling.deploy import hot  # noqa: F401, PLC0415
         from gatling.supervisor import rpc  # noqa: F401, PLC0415

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from gatling.deploy import health, lock, recovery
+from gatling.deploy import lock, recovery
 from gatling.errors import GatlingError, InvalidInput, UnhealthyRelease
 from gatling.project import settings as project_settings
 from gatling.state import apps, audit
@@ -112,6 +112,8 @@ def _report(engine: Engine, app: App, progress: Progress) -> bool:
 
 
 def _wait(engine: Engine, app: App) -> None:
+    from gatling.deploy import health  # noqa: PLC0415 (slow to load)
+
     slot = app.live_slot
     if slot is None:
         return

@@ -13,7 +13,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from gatling import process
-from gatling.deploy import hot, instances, lock
+from gatling.deploy import instances, lock
 from gatling.project import settings as project_settings
 from gatling.releases import store
 from gatling.state import apps, deployments, releases
@@ -98,6 +98,8 @@ def start_live(engine: Engine, app: App, *, perhaps_upgraded: bool = False) -> b
         return False
     if engine.supervisor.status(app.name, app.live_slot).up:
         if perhaps_upgraded:
+            from gatling.deploy import hot  # noqa: PLC0415 (slow to load, seldom needed)
+
             if hot.back_to_records(engine, app):
                 return False
         elif _started_as(engine, app) == app.live_release:

@@ -6,20 +6,22 @@ the whole push (githooks(5)).
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatling.deploy import deployment
-from gatling.errors import PushRefused
+from gatling.deploy.session import opened
+from gatling.errors import Exit, GatlingError, PushRefused
 from gatling.project import names
 from gatling.project import settings as project_settings
 from gatling.state import apps, releases
+from gatling.ui.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gatling.engine import Engine
-    from gatling.ui.progress import Progress
 
 HEADS = "refs/heads/"
 
@@ -67,6 +69,20 @@ def choose(updates: list[Update], branches: tuple[str, ...]) -> Update | None:
                 hint="The setting deploy.branch names another; `gatling unload` removes the app.",
             )
     return next((by_branch[b] for b in branches if b in by_branch), None)
+
+
+def main(app: str) -> int:
+    """What the hook runs; the exit status. git's lines come on standard input."""
+    progress = Progress()
+    try:
+        with opened() as engine:
+            receive(engine, app, sys.stdin, progress)
+    except GatlingError as error:
+        progress.fail(error)
+        return int(error.exit_status)
+    except KeyboardInterrupt:
+        return int(Exit.INTERRUPTED)
+    return int(Exit.OK)
 
 
 def receive(engine: Engine, name: str, lines: Iterable[str], progress: Progress) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-
-import click
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,6 +13,8 @@ if TYPE_CHECKING:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print rows in columns under a dim header."""
+    import click  # noqa: PLC0415 (slow to load, and a push needs no table)
+
     cells = [[_cell(value) for value in row] for row in rows]
     widths = [max(len(h), *(len(r[i]) for r in cells), 0) for i, h in enumerate(header)]
     click.secho(
@@ -25,7 +26,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 def print_json(value: Any) -> None:
     """Print a value for programs."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def ago(stamp: str) -> str:

@@ -12,8 +12,6 @@ import select
 import sys
 from typing import IO, TYPE_CHECKING
 
-import click
-
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -93,6 +91,8 @@ class Progress:
         if self._gone:
             return
         if self._colour:
+            import click  # noqa: PLC0415 (slow to load; a push goes to no terminal)
+
             text = click.style(text, bold=bold or None, dim=dim or None, fg=fg or None)
         try:
             for at in range(0, len(text) + 1, PIECE):

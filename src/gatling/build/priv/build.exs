@@ -1,32 +1,20 @@
 # The whole build in one VM: `elixir build.exs CACHE TOOLS MARKER STAGING RELEASE`, in the project's
 # directory, with MIX_ENV set.
 #
-# This script is evaluated, not compiled. The task itself (build_task.ex), and what Gatling runs in
-# nodes of releases (the Erlang modules in TOOLS), are compiled once for each Elixir and OTP.
+# This script is evaluated, not compiled, so it is short. The task itself (build_task.ex), and what
+# Gatling runs in nodes of releases, are compiled once for each Elixir and OTP (compile.exs).
 
 [cache, tools | arguments] = System.argv()
-
-versions = "#{System.version()}-#{System.otp_release()}-#{:erlang.system_info(:version)}"
-compiled = Path.join(cache, versions)
+erts = List.to_string(:erlang.system_info(:version))
+compiled = cache <> "/" <> System.version() <> "-" <> System.otp_release() <> "-" <> erts
 
 unless File.dir?(compiled) do
-  making = "#{compiled}.#{System.pid()}"
-  File.mkdir_p!(making)
-
-  for {module, beam} <- Code.compile_file(Path.join(__DIR__, "build_task.ex")) do
-    File.write!(Path.join(making, "#{module}.beam"), beam)
-  end
-
-  for source <- Path.wildcard(Path.join(tools, "*.erl")) do
-    options = [:deterministic, :report_errors, outdir: String.to_charlist(making)]
-    {:ok, _module} = :compile.file(String.to_charlist(source), options)
-  end
-
-  # another build may have been quicker
-  with {:error, _} <- File.rename(making, compiled), do: File.rm_rf!(making)
+  System.put_env("GATLING_COMPILE", Enum.join([compiled, tools, __DIR__], "\n"))
+  Code.eval_file(__DIR__ <> "/compile.exs")
+  System.delete_env("GATLING_COMPILE")
 end
 
-Code.prepend_path(compiled)
+:code.add_patha(String.to_charlist(compiled))
 Mix.start()
 Mix.shell(Gatling.Shell)
 Mix.CLI.main(["gatling.build" | arguments])

@@ -1,0 +1,17 @@
+# Compiles what builds and nodes need, for the Elixir and OTP that run this, into a directory.
+
+[compiled, tools, priv] = System.fetch_env!("GATLING_COMPILE") |> String.split("\n")
+making = "#{compiled}.#{System.pid()}"
+File.mkdir_p!(making)
+
+for {module, beam} <- Code.compile_file(Path.join(priv, "build_task.ex")) do
+  File.write!(Path.join(making, "#{module}.beam"), beam)
+end
+
+for source <- Path.wildcard(Path.join(tools, "*.erl")) do
+  options = [:deterministic, :report_errors, outdir: String.to_charlist(making)]
+  {:ok, _module} = :compile.file(String.to_charlist(source), options)
+end
+
+# another build may have been quicker
+with {:error, _} <- File.rename(making, compiled), do: File.rm_rf!(making)
