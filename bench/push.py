@@ -40,7 +40,7 @@ def floor(project: Path, env: dict[str, str], number: int) -> float:
     )  # fmt: skip
     instance = subprocess.Popen(
         [str(project / "_build/prod/rel/counter/bin/counter"), "start"], cwd=project,
-        env=settings | {"PORT": str(port)}, text=True,
+        env=settings | {"PORT": str(port), "RELEASE_NODE": f"floor{number}"}, text=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:
