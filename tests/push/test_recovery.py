@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import sys
@@ -64,20 +65,24 @@ def arm(world: World) -> None:
     )
 
 
-def check_whole(project: Project, allowed: set[str]) -> None:
-    """One of the allowed releases is fully live, and nothing else is left."""
+def check_whole(project: Project, allowed: set[str], *, booted: str | None = None) -> None:
+    """One of the allowed releases is fully live, and nothing else is left.
+
+    `booted` is the release that its node was started as, where that is another one.
+    """
     world = project.world
     status = world.status()
     assert status["release"] in allowed
     assert status["state"] == "running"
     releases = {r["release"]: r for r in world.json("releases", project.app)}
     assert releases[status["release"]]["live"]
-    title = project.git("log", "-1", "--format=%s", status["commit"])
-    assert title in world.get().text
+    page = project.git("show", f"{status['commit']}:lib/counter/page.ex")
+    (title,) = re.findall(r'^  def title, do: "(.*)"$', page, re.MULTILINE)
+    assert f"<h1>{title}</h1>" in world.get().text
     beams = [line for line in world.processes() if "beam" in line]
     assert len(beams) == 1, beams
     assert beams[0].startswith(f"{status['pid']} ")
-    assert f"/releases/{status['release']}/" in beams[0]
+    assert f"/releases/{booted or status['release']}/" in beams[0]
     root = world.home / "apps" / project.app
     assert {p.name for p in (root / "releases").iterdir()} == {
         name for name, release in releases.items() if release["kept"]

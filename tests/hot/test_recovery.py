@@ -1,0 +1,40 @@
+"""`kill -9` of the deploying process in the midst of a hot upgrade: one release, whole, remains."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import Client
+from tests.hot.conftest import Stream
+from tests.push.test_recovery import arm, check_whole
+
+if TYPE_CHECKING:
+    from tests.hot.conftest import Hot
+
+POINTS = [
+    "begin plan", "end plan", "begin hot_swap", "end hot_swap", "begin watch", "end watch",
+    "begin boot_check", "end boot_check", "decided", "ended",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_killed(hot: Hot, point: str) -> None:
+    world = hot.world
+    before, count = world.status(), hot.count()
+    (world.root / "point").write_text(point)
+    with Stream(world) as stream, Client(world) as client:
+        hot.project.title(f"killed at {point}")
+        arm(world)
+        hot.project.push(ok=False)
+        assert "recovered from a deployment whose process was killed" in world.run("apps")
+        after = world.status()
+        late = point in ("decided", "ended")
+        assert (after["release"] == before["release"]) == (not late)
+        assert after["pid"] == before["pid"], "the node goes on, also when it is swapped back"
+        check_whole(hot.project, {after["release"]}, booted=world.status()["chain"][0])
+        assert hot.increment() == count + 1
+        stream.expect(b"data: %d" % (count + 1))
+    assert client.failures == []
+    assert world.last()["outcome"] == ("succeeded" if late else "interrupted")
