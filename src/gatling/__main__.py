@@ -11,7 +11,7 @@ def main() -> None:
 
         sys.stdout.write(f"gatling {__version__}\n")
         return
-    if sys.argv[1:2] == ["receive"] and len(sys.argv) == 3:
+    if sys.argv[1:2] == ["receive"] and len(sys.argv) == 3 and sys.argv[2][:1] != "-":
         # The hook of a push, which somebody waits for: not through click either.
         from gatling.server import receive
 

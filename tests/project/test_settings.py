@@ -30,7 +30,9 @@ VALID = st.builds(
     Settings,
     deploy=st.builds(
         Deploy,
-        branch=st.from_regex(r"([A-Za-z0-9][A-Za-z0-9._/-]{0,199})?", fullmatch=True),
+        branch=st.from_regex(
+            r"([A-Za-z0-9_][A-Za-z0-9_-]{0,20}(/[A-Za-z0-9_]{1,20})?)?", fullmatch=True
+        ),
         strategy=st.sampled_from(["auto", "rolling", "restart"]),
     ),
     hot=st.builds(

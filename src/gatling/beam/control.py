@@ -122,6 +122,15 @@ class Control:
             for process, modules, reason in crashed
         ]
 
+    def restore_crashed(self, swapped: Swapped) -> int:
+        """After a swap back: give processes that crashed their states from before; how many."""
+        restored: int = self._node.call("gatling_agent", "restore_crashed", swapped.watcher)
+        return restored
+
+    def keep(self, swapped: Swapped) -> None:
+        """The swap stays: the states from before it are forgotten."""
+        self._node.call("gatling_agent", "keep", swapped.watcher)
+
     def _request(self, live: Release, target: Release, answers: Answers | None) -> dict[Any, Any]:
         old, new = (self._paths.release(r.number) for r in (live, target))
         return {

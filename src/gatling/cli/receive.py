@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from gatling.cli.common import app_argument
@@ -11,7 +9,7 @@ from gatling.cli.common import app_argument
 
 @click.command("receive", hidden=True)
 @app_argument
-def receive_command(app: str) -> None:
+def receive_command(app: str) -> int:
     """Deploy what is being pushed to APP; reads what git writes to a pre-receive hook.
 
     \b
@@ -20,4 +18,4 @@ def receive_command(app: str) -> None:
     """
     from gatling.server import receive
 
-    sys.exit(receive.main(app))
+    return receive.main(app)

@@ -95,9 +95,10 @@ def upgrade(
         try:
             _prove(engine, this, node, release, swapped)
         except GatlingError as error:
-            _undo(engine, this, node, live, release, answers, error)
+            _undo(engine, this, node, live, release, answers, error, swapped)
         kept = clients & _clients(engine, app, slot)
         decide(engine, app, release)
+        node.keep(swapped)
     return Proof(
         **{
             **prober.proof.json(),
@@ -213,6 +214,7 @@ def _undo(
     release: Release,
     answers: Answers | None,
     error: GatlingError,
+    first: Swapped,
 ) -> None:
     """Swap back and raise; where that is impossible, put a new instance of `live` in its place."""
     back = Answers(answers.new, answers.old) if answers else None
@@ -221,6 +223,7 @@ def _undo(
             swapped = node.swap(release, live, back, suspend=this.settings.hot.suspend)
             if swapped.failed:
                 raise SwapUndone(f"Children: {'; '.join(swapped.failed)}.")
+            node.restore_crashed(first)
     except (SwapFailed, GatlingError) as second:
         this.progress.note(f"swapping back was not possible: {second}")
         _replace(engine, this, live, error)

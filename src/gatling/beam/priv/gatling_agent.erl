@@ -11,7 +11,7 @@
 %% suspend_ms.
 -module(gatling_agent).
 
--export([inspect/1, swap/1, await_watch/2, chain/0]).
+-export([inspect/1, swap/1, await_watch/2, restore_crashed/1, keep/1, chain/0]).
 
 -define(CHAIN, {gatling, chain}).
 -define(BOOT_ONLY, [kernel, stdlib, sasl, logger, elixir]).
@@ -38,6 +38,13 @@ inspect(Request) ->
 
 %% The releases that this node went through: [{Label, Unix time in ms}]. The first has no time.
 chain() -> persistent_term:get(?CHAIN, []).
+
+%% What a watch may end with: the states from before the swap are given back, or forgotten.
+restore_crashed(Watcher) -> gatling_processes:restore_crashed(Watcher).
+
+keep(Watcher) ->
+    Watcher ! stop,
+    ok.
 
 await_watch(Watcher, Milliseconds) -> gatling_processes:await_watch(Watcher, Milliseconds).
 
@@ -250,7 +257,7 @@ critical(#{changed := Changed} = Changes, #{direction := Direction} = Request, P
     Processes = First ++ gatling_processes:late(Known, Callbacks, First, Timeout),
     Watcher = gatling_processes:watch_from(Processes),
     EnvBefore = application_controller:prep_config_change(),
-    gatling_processes:stash(Processes),
+    gatling_processes:stash(Processes, Watcher),
     Result = try
                  Direction =:= down andalso gatling_processes:convert(Processes, Callbacks, down),
                  set_env(maps:get(env_set, Changes), maps:get(env_delete, Changes)),

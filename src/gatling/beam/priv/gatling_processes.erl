@@ -4,11 +4,13 @@
 %% the time that the slowest takes.
 -module(gatling_processes).
 
--export([affected/2, suspend/2, late/4, resume/1, stash/1, unstash/1, convert/3, take_back/1,
-         watch_from/1, await_watch/2, describe/1, memory/1, count/1, text/1]).
+-export([affected/2, suspend/2, late/4, resume/1, stash/2, unstash/1, convert/3, take_back/1,
+         watch_from/1, await_watch/2, restore_crashed/1, describe/1, memory/1, count/1, text/1]).
 -export([watch/3]).
 
 -define(STASH, '$gatling_stash').
+-define(COPY_BYTES, 1048576).
+-define(COPIES_BYTES, 67108864).
 
 affected(_, Callbacks) when map_size(Callbacks) =:= 0 ->
     [];
@@ -80,8 +82,10 @@ resume(Processes) ->
 %% The state is kept in the process itself: nothing is copied. To throw leaves the state alone and
 %% makes the answer small (sys:replace_state/2 answers with the whole state otherwise). A handler of
 %% gen_event comes as {Module, Id, State}, and a process may have several.
-stash(Processes) ->
+stash(Processes, Watcher) ->
+    Budget = min(?COPY_BYTES, ?COPIES_BYTES div max(1, length(Processes))),
     Keep = fun(State) ->
+                   copy(Watcher, State, Budget),
                    _ = case State of
                            {M, Id, _} -> put({?STASH, M, Id}, {kept, State});
                            _ -> ok
@@ -91,6 +95,19 @@ stash(Processes) ->
            end,
     _ = ask([{P, {replace_state, Keep}} || {P, _} <- Processes], 30000),
     ok.
+
+%% A process with a name and little state has a copy of it kept elsewhere, too: when it crashes in the
+%% new code, the process that takes its place in the old code gets it back.
+copy(Watcher, State, Budget) ->
+    case {process_info(self(), registered_name), process_info(self(), total_heap_size)} of
+        {{registered_name, Name}, {total_heap_size, Words}} ->
+            case Words * erlang:system_info(wordsize) =< Budget of
+                true -> Watcher ! {copy, self(), Name, State};
+                false -> ok
+            end;
+        _ ->
+            ok
+    end.
 
 %% Give back the states that were kept.
 take_back(Processes) ->
@@ -174,13 +191,20 @@ watch_from(Processes) ->
 watch(Parent, Ref, Processes) ->
     Watched = maps:from_list([{erlang:monitor(process, P), {P, Ms}} || {P, Ms} <- Processes]),
     Parent ! Ref,
+    watch(Watched, Processes).
+
+watch(Watched, Processes) ->
     receive
         stop -> ok;
         {report, From, Milliseconds} ->
             _ = erlang:send_after(Milliseconds, self(), enough),
             Crashed = watching(Watched, []),
-            unstash(Processes),
-            From ! {self(), Crashed}
+            From ! {self(), [C || {_, C} <- Crashed]},
+            receive
+                {restore, To} -> To ! {self(), give_back([P || {P, _} <- Crashed])};
+                stop -> unstash(Processes)
+            after 120000 -> unstash(Processes)
+            end
     after 60000 ->
             unstash(Processes)
     end.
@@ -196,15 +220,38 @@ watching(Watched, Crashed) ->
                                   false ->
                                       %% one is enough; its like get a moment to be named as well
                                       _ = erlang:send_after(20, self(), enough),
-                                      [{text(P), Modules, text(Reason)} | Crashed]
+                                      [{P, {text(P), Modules, text(Reason)}} | Crashed]
                               end)
     end.
+
+%% The processes that took the places of those that crashed get the states from before the swap; how
+%% many did.
+give_back(Crashed) ->
+    Copies = copies([]),
+    length([ok || {P, Name, State} <- Copies, lists:member(P, Crashed),
+                  New <- [whereis(Name)], is_pid(New), New =/= P,
+                  _ <- [catch_exit(fun() -> sys:replace_state(New, fun(_) -> State end) end)]]).
+
+copies(Found) ->
+    receive {copy, P, Name, State} -> copies([{P, Name, State} | Found])
+    after 0 -> Found
+    end.
+
+catch_exit(Fun) ->
+    try Fun() catch exit:Reason -> Reason end.
 
 expected(normal) -> true;
 expected(shutdown) -> true;
 expected({shutdown, _}) -> true;
 expected(noproc) -> true;
 expected(_) -> false.
+
+%% For after a swap back: see give_back/1.
+restore_crashed(Watcher) ->
+    Watcher ! {restore, self()},
+    receive {Watcher, Number} -> Number
+    after 10000 -> 0
+    end.
 
 %% The processes that crashed within so many milliseconds of the swap.
 await_watch(Watcher, Milliseconds) ->
