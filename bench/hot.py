@@ -1,0 +1,126 @@
+"""Hot upgrades: from `git push` to new code answering, and what clients see meanwhile.
+
+    python bench/hot.py [--rounds 7] [--modules 0 300]
+
+In turn on one app each: a push that is upgraded hot, a push that rolls, and the floor, a warm
+`mix do compile + release` in one VM, with nothing started. Then ten clients with kept connections,
+through nginx and direct, while nothing happens and while hot upgrades go up and down.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from bed import Bed, KeepAliveClient, bed, spread
+from generate_app import generate, touch_one_line
+from push import BETWEEN_SECONDS, push
+
+
+def build(project: Path, env: dict[str, str], number: int) -> float:
+    """Seconds of a warm build after a one-line change: the floor."""
+    touch_one_line(project, number)
+    started = time.monotonic()
+    subprocess.run(
+        ["mix", "do", "compile", "+", "release", "--overwrite", "--quiet"],
+        cwd=project, env=env | {"MIX_ENV": "prod"}, check=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    return time.monotonic() - started
+
+
+def compare(home: Bed, modules: int, rounds: int) -> None:
+    """Hot, rolling and the floor, in turn."""
+    bare = home.root / f"bare{modules}"
+    generate(bare, modules)
+    build(bare, home.env, 0)
+    projects = {}
+    for strategy in ("auto", "rolling"):
+        projects[strategy] = home.root / f"{strategy}{modules}"
+        generate(projects[strategy], modules)
+        home.repository(projects[strategy], projects[strategy].name, strategy)
+        push(home, projects[strategy], projects[strategy].name, 0)
+    floors: list[float] = []
+    answers: dict[str, list[float]] = {strategy: [] for strategy in projects}
+    for number in range(1, rounds + 1):
+        time.sleep(BETWEEN_SECONDS)
+        floors.append(build(bare, home.env, number))
+        for strategy, project in projects.items():
+            time.sleep(BETWEEN_SECONDS)
+            answers[strategy].append(push(home, project, project.name, number)[0])
+    floor = statistics.median(floors)
+    print(f"{8 + modules} modules, one line changed, {rounds} rounds:")
+    print(f"  floor: warm compile + release     {spread(floors)}")
+    for strategy, word in (("auto", "hot"), ("rolling", "rolling")):
+        ratio = statistics.median(answers[strategy]) / floor
+        print(f"  {word:<8} push → new code answers  {spread(answers[strategy])}   {ratio:.2f} ×")
+    for strategy in projects:
+        home.gatling("stop", projects[strategy].name)
+    suspended(home, projects["auto"].name)
+
+
+def suspended(home: Bed, app: str) -> None:
+    """What the deployments recorded."""
+    found = json.loads(home.gatling("deployments", app, "--json"))
+    hot = [d for d in found if d["strategy"] == "hot"]
+    failed = sum(d["probe"]["failed"] for d in hot)
+    print(
+        f"  {len(hot)} hot: probe {failed} failed,"
+        f" suspended at most {max(d['suspended_ms'] for d in hot):.2f} ms"
+    )
+
+
+def load(home: Bed) -> None:
+    """Ten clients each way while upgrades with a converted process go up and down."""
+    project = home.root / "load"
+    generate(project, 0)
+    home.repository(project, "load", "auto")
+    push(home, project, "load", 0)
+    store = project / "lib/counter/store.ex"
+    store.write_text(store.read_text() + "\n# another edition\n")
+    text = store.read_text().replace("state.count + 1", "state.count + 2")
+    store.write_text(text)
+    push(home, project, "load", 1)
+    status = json.loads(home.gatling("status", "load", "--json"))
+    for word, port in (("through nginx", home.port), ("direct", status["port"])):
+        for what in ("nothing happens", "up and down, 6 upgrades"):
+            with ExitStack() as stack:
+                clients = [
+                    stack.enter_context(KeepAliveClient(port, "load.localhost")) for _ in range(10)
+                ]
+                if what == "nothing happens":
+                    time.sleep(10)
+                else:
+                    for number in range(6):
+                        home.gatling("rollback", "load", f"v{1 + number % 2}")
+            print(
+                f"  {word}, {what}: {sum(c.requests for c in clients)} requests,"
+                f" {sum(c.failed for c in clients)} failed,"
+                f" {sum(c.closed_idle for c in clients)} closed while idle,"
+                f" longest wait {max(c.longest for c in clients) * 1000:.0f} ms"
+            )
+    suspended(home, "load")
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description="Measure hot upgrades against their floor.")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--modules", type=int, nargs="+", default=[0, 300])
+    arguments = parser.parse_args()
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at start")
+    with bed() as home:
+        for modules in arguments.modules:
+            compare(home, modules, arguments.rounds)
+        print("10 clients with kept connections:")
+        load(home)
+
+
+if __name__ == "__main__":
+    main()
