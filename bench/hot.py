@@ -16,11 +16,14 @@ import statistics
 import subprocess
 import time
 from contextlib import ExitStack
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bed import Bed, KeepAliveClient, bed, spread
 from generate_app import generate, touch_one_line
 from push import BETWEEN_SECONDS, push
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def build(project: Path, env: dict[str, str], number: int) -> float:
@@ -60,8 +63,8 @@ def compare(home: Bed, modules: int, rounds: int) -> None:
     for strategy, word in (("auto", "hot"), ("rolling", "rolling")):
         ratio = statistics.median(answers[strategy]) / floor
         print(f"  {word:<8} push → new code answers  {spread(answers[strategy])}   {ratio:.2f} ×")
-    for strategy in projects:
-        home.gatling("stop", projects[strategy].name)
+    for project in projects.values():
+        home.gatling("stop", project.name)
     suspended(home, projects["auto"].name)
 
 
