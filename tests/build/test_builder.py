@@ -206,6 +206,22 @@ def test_a_full_disk_is_named_and_half_written_caches_go(builds: Builds) -> None
     assert not builds.paths.staging.exists()
 
 
+def test_a_disk_too_full_for_the_record_of_a_step(
+    builds: Builds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = builds.paths.source / "_build/prod"
+    cache.mkdir(parents=True)
+
+    def full(step: str) -> None:
+        raise DiskFull("The state could not be written.")
+
+    monkeypatch.setattr(builds.watcher, "begin", full)
+    with pytest.raises(DiskFull, match="mix_compile failed: no space is left"):
+        builds.build('mkdir -p "$tree"; echo "$marker begin mix_compile"; sleep 60')
+    assert not cache.exists()
+    assert not builds.paths.staging.exists()
+
+
 @pytest.mark.parametrize(
     ("said", "hint"),
     [

@@ -29,7 +29,9 @@ def live(world: World) -> Project:
 
 
 @contextlib.contextmanager
-def untouched(project: Project, outcome: str = "failed") -> Iterator[None]:
+def untouched(
+    project: Project, outcome: str = "failed", *, step_recorded: bool = True
+) -> Iterator[None]:
     """The live instance goes on, without a failed request, and nothing else is left."""
     world = project.world
     before = world.status()
@@ -42,7 +44,7 @@ def untouched(project: Project, outcome: str = "failed") -> Iterator[None]:
     deployment = world.last()
     assert deployment["outcome"] == outcome
     assert deployment["error"]
-    assert deployment["steps"][-1]["outcome"] == outcome
+    assert not step_recorded or deployment["steps"][-1]["outcome"] == outcome
     beams = [line for line in world.processes() if "beam" in line]
     assert len(beams) == 1, beams
     trees = {p.name for p in (world.home / "apps" / project.app / "releases").iterdir()}
@@ -263,7 +265,8 @@ def fill(disk: Path, leave: int) -> Path:
 def test_disk_full_while_building(small_disk: Path, live: Project) -> None:
     filler = fill(small_disk, 4 << 20)
     live.title("too much")
-    with untouched(live):
+    # mix may be quicker to fill the disk than the state to record that its step has begun
+    with untouched(live, step_recorded=False):
         output = live.push(ok=False)
     assert "no space is left on the disk" in output
     filler.unlink()

@@ -77,8 +77,9 @@ def build(
     except BuildFailed:
         shutil.rmtree(paths.staging, ignore_errors=True)
         raise
-    except CommandFailed as error:
-        full = _disk_is_full(paths.source, steps.tail)  # seen before the clean-up makes room
+    except (CommandFailed, DiskFull) as error:
+        # looked at before the clean-up makes room; the watcher's record may be the first to meet it
+        full = isinstance(error, DiskFull) or _disk_is_full(paths.source, steps.tail)
         shutil.rmtree(paths.staging, ignore_errors=True)
         step = steps.current or "the build"
         if full:
