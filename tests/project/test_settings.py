@@ -40,6 +40,7 @@ VALID = st.builds(
         watch=SECONDS,
         suspend=SECONDS,
         boot_check=st.sampled_from(["after", "before", "off"]),
+        rehearse=st.booleans(),
         deny=st.from_regex(r"[A-Za-z0-9_., ]{0,100}", fullmatch=True),
     ),
     build=st.builds(
@@ -80,6 +81,7 @@ def test_without_settings_all_are_at_their_defaults() -> None:
             "releases.keep": 10,
             "deploy.strategy": "auto",
             "hot.boot_check": "after",
+            "hot.rehearse": "false",
         }.items()
     )
 

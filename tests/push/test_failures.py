@@ -231,8 +231,9 @@ def test_interrupted_after_the_decision_goes_on(live: Project) -> None:
     assert "decided" in world.get().text
     assert world.status()["release"] == "v2"
     assert len([line for line in world.processes() if "beam" in line]) == 1
-    # git never moved the branch; the same push again is accepted and has nothing to do
-    assert "is live already" in live.push()
+    # git may have died before it moved the branch; either way the same push again has nothing to do
+    output = live.push()
+    assert "is live already" in output or "Everything up-to-date" in output
 
 
 @pytest.fixture

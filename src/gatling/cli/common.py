@@ -20,6 +20,11 @@ strategy_option = click.option(
     type=click.Choice(("auto", "hot", "rolling", "restart")),
     help="Instead of the app's setting deploy.strategy; `hot` fails where it is not safe.",
 )
+rehearse_option = click.option(
+    "--rehearse",
+    is_flag=True,
+    help="Make a hot upgrade first on a throw-away instance of the live release.",
+)
 app_argument = click.argument("app", metavar="APP")
 
 

@@ -8,6 +8,7 @@ from gatling.cli.common import (
     app_argument,
     opened,
     progress,
+    rehearse_option,
     release_argument,
     strategy_option,
 )
@@ -17,7 +18,8 @@ from gatling.cli.common import (
 @app_argument
 @click.argument("what", metavar="[RELEASE|COMMIT]", required=False)
 @strategy_option
-def deploy_command(app: str, what: str | None, strategy: str | None) -> None:
+@rehearse_option
+def deploy_command(app: str, what: str | None, strategy: str | None, rehearse: bool) -> None:
     """Deploy a kept release (v7), or build a commit, branch or tag that was pushed.
 
     Without either: the head of the deploy branch, built again.
@@ -26,11 +28,13 @@ def deploy_command(app: str, what: str | None, strategy: str | None) -> None:
     Examples:
       gatling deploy shop v7
       gatling deploy shop 3f2a91c --strategy rolling
+      gatling deploy shop v7 --rehearse
     """
     from gatling.deploy import deployment
     from gatling.project import settings, source
     from gatling.state import apps
 
+    wish = deployment.Wish(strategy, rehearse)
     with opened() as engine:
         found = apps.get(engine.db, app)
         number = release_argument(what) if what is not None else None
@@ -41,7 +45,7 @@ def deploy_command(app: str, what: str | None, strategy: str | None) -> None:
                 number,
                 cause=f"deploy v{number}",
                 progress=progress(),
-                strategy=strategy,
+                wish=wish,
             )
             return
         repository = engine.home.app(app).repository
@@ -50,7 +54,7 @@ def deploy_command(app: str, what: str | None, strategy: str | None) -> None:
         else:
             commit = source.branch_head(repository, settings.parse(found.settings).branches)
         deployment.deploy_commit(
-            engine, app, commit, cause="deploy", progress=progress(), strategy=strategy
+            engine, app, commit, cause="deploy", progress=progress(), wish=wish
         )
 
 
@@ -58,7 +62,8 @@ def deploy_command(app: str, what: str | None, strategy: str | None) -> None:
 @app_argument
 @click.argument("release", metavar="[RELEASE]", required=False)
 @strategy_option
-def rollback_command(app: str, release: str | None, strategy: str | None) -> None:
+@rehearse_option
+def rollback_command(app: str, release: str | None, strategy: str | None, rehearse: bool) -> None:
     """Go back to RELEASE, or to the one that was live before; its config comes back with it.
 
     \b
@@ -81,7 +86,7 @@ def rollback_command(app: str, release: str | None, strategy: str | None) -> Non
             number,
             cause=f"rollback to v{number}",
             progress=progress(),
-            strategy=strategy,
+            wish=deployment.Wish(strategy, rehearse),
         )
 
 

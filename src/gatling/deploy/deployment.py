@@ -7,6 +7,8 @@ import dataclasses
 import threading
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from gatling.build import builder
 from gatling.deploy import lifecycle, lock, plan
 from gatling.deploy.attempt import Attempt, attempt
@@ -35,6 +37,17 @@ ZERO = "0" * 40
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Wish:
+    """What is asked of one deployment beyond the app's settings."""
+
+    strategy: str | None = None
+    rehearse: bool = False
+
+
+NO_WISH = Wish()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ExpectedRef:
     """Where a branch stands while its push is deployed; git sets it only after the hook."""
 
@@ -50,7 +63,7 @@ def deploy_commit(
     cause: str,
     progress: Progress,
     expected: ExpectedRef | None = None,
-    strategy: str | None = None,
+    wish: Wish = NO_WISH,
 ) -> None:
     """Build a commit and make it live. For a push, `expected` is where its branch must stand."""
     lifecycle.ensure_up(engine, progress)
@@ -66,7 +79,7 @@ def deploy_commit(
     ) as this:
         _check_ref(engine, name, expected)
         release = _build(engine, this, commit)
-        _go_live(engine, this, release, expected, strategy)
+        _go_live(engine, this, release, expected, wish)
 
 
 def deploy_release(
@@ -76,14 +89,14 @@ def deploy_release(
     *,
     cause: str,
     progress: Progress,
-    strategy: str | None = None,
+    wish: Wish = NO_WISH,
 ) -> None:
     """Make a kept release live again, with the config it had."""
     releases.kept(engine.db, name, number)
     lifecycle.ensure_up(engine, progress)
     with attempt(engine, name, cause=cause, commit=None, progress=progress) as this:
         release = releases.kept(engine.db, name, number)
-        _go_live(engine, this, release, wish=strategy)
+        _go_live(engine, this, release, wish=wish)
 
 
 def deploy_config(
@@ -204,16 +217,19 @@ def _go_live(
     this: Attempt,
     release: Release,
     expected: ExpectedRef | None = None,
-    wish: str | None = None,
+    wish: Wish = NO_WISH,
 ) -> None:
     """Make a release the live one, by the strategy that its plan says."""
     app, live = this.app, None
+    if wish.rehearse:
+        hot = msgspec.structs.replace(this.settings.hot, rehearse=True)
+        this.settings = msgspec.structs.replace(this.settings, hot=hot)
+    strategy = wish.strategy or this.settings.deploy.strategy
     if app.live_release is not None:
         live = releases.get(engine.db, app.name, app.live_release)
-    wish = wish or this.settings.deploy.strategy
-    decided = plan.simple(live, release, wish)
+    decided = plan.simple(live, release, strategy)
     if decided is None and live is not None:
-        decided = _upgrade(engine, this, live, release, expected, wish)
+        decided = _upgrade(engine, this, live, release, expected, strategy)
     assert decided is not None  # noqa: S101 (for the type checker: nothing live has a plan)
     if decided.strategy != "hot":
         from gatling.deploy import cutover  # noqa: PLC0415 (loaded while mix works)
@@ -240,7 +256,7 @@ def _upgrade(
     live: Release,
     release: Release,
     expected: ExpectedRef | None,
-    wish: str,
+    strategy: str,
 ) -> plan.Plan:
     """Upgrade the running node if that is safe; otherwise the plan says by what to go on."""
     from gatling.deploy import hot  # noqa: PLC0415 (loaded while mix works)
@@ -256,7 +272,7 @@ def _upgrade(
                 comparison, answers = open_answers.enter_context(
                     hot.compared(engine, app, node, live, release)
                 )
-                decided = plan.decide(comparison, wish, deny=deny)
+                decided = plan.decide(comparison, strategy, deny=deny)
             if decided.strategy == "hot":
                 _announce(engine, this, release, decided, app.live_slot)
                 this.proof = hot.upgrade(
@@ -273,10 +289,10 @@ def _upgrade(
     except (NodeUnreachable, PlannerFailed) as error:
         if this.proof is not None or not this.interruption.armed:
             raise
-        return plan.refuse_or_roll([error.what], wish)
+        return plan.refuse_or_roll([error.what], strategy)
     except hot.NotPossible as refused:
         this.interruption.rearm()
-        return plan.refuse_or_roll([str(refused)], wish)
+        return plan.refuse_or_roll([str(refused)], strategy)
 
 
 def _announce(

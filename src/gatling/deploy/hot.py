@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from gatling import ports
 from gatling.beam import comparison as beam_comparison
 from gatling.beam.control import Control, SwapFailed, Swapped, control
-from gatling.deploy import cutover, health, instances, planner
+from gatling.deploy import cutover, health, instances, planner, rehearsal
 from gatling.deploy.planner import Answers
 from gatling.deploy.probe import Prober, Proof
 from gatling.errors import GatlingError, NodeUnreachable, SwapUndone
@@ -79,6 +79,9 @@ def upgrade(
     Raises NotPossible when nothing was touched, and SwapUndone when it was taken back.
     """
     app, settings, journal = this.app, this.settings, this.journal
+    if settings.hot.rehearse:
+        with journal.step("rehearsal"):
+            _rehearse(engine, this, live, release, answers)
     if settings.hot.boot_check == "before":
         with journal.step("boot_check"):
             _check_boot(engine, this, release)
@@ -146,6 +149,15 @@ def back_to_records(engine: Engine, app: App) -> bool:
     paths = engine.home.app(app.name)
     engine.supervisor.prepare(instances.instance(paths, app, release, app.live_slot))
     return True
+
+
+def _rehearse(
+    engine: Engine, this: Attempt, live: Release, release: Release, answers: Answers | None
+) -> None:
+    try:
+        rehearsal.rehearse(engine, this, live, release, answers)
+    except rehearsal.RehearsalFailed as failed:
+        raise NotPossible(str(failed)) from None
 
 
 def _swap(

@@ -19,7 +19,7 @@ HEALTH_SECONDS = 5.0
 
 
 class RehearsalFailed(Exception):
-    """What went wrong on the copy, for people; the live node was not touched."""
+    """What went wrong on the copy, for people; the live instance was not touched."""
 
 
 def rehearse(
