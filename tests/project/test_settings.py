@@ -81,7 +81,7 @@ def test_without_settings_all_are_at_their_defaults() -> None:
             "releases.keep": 10,
             "deploy.strategy": "auto",
             "hot.boot_check": "after",
-            "hot.rehearse": "false",
+            "hot.rehearse": False,
         }.items()
     )
 
