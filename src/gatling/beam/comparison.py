@@ -81,6 +81,8 @@ class Comparison(Struct):
     priv: list[str] = []
     drift: list[str] = []
     lingering: list[Any] = []
+    kept: list[tuple[str, str]] = []
+    """Changed modules of which a table or a persistent term holds a function; and which one."""
     processes: list[tuple[str, int]] = []
     memory: int = 0
     env: list[tuple[str, str, str]] = []
@@ -88,6 +90,11 @@ class Comparison(Struct):
     modules: list[list[Any]] = field(default_factory=lambda: [[], []])
     """What the planner found out of some modules, in the old release and in the new one."""
     trees: list[TreeChange] = []
+
+    @property
+    def starts_something(self) -> bool:
+        """Whether children or applications are started in the node."""
+        return bool(self.apps_added) or any(change.start for change in self.trees)
 
 
 STANDARD_PROVIDERS = {"Elixir.Config.Reader"}

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gatling.state.releases import Release
 
-MODULES = ("gatling_release", "gatling_tree", "gatling_processes", "gatling_agent")
+MODULES = (
+    "gatling_release",
+    "gatling_tree",
+    "gatling_processes",
+    "gatling_code",
+    "gatling_agent",
+)
 """What is loaded into a running node, in an order in which it can be loaded."""
 
 

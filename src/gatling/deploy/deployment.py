@@ -269,10 +269,10 @@ def _upgrade(
             contextlib.ExitStack() as open_answers,
         ):
             with this.journal.step("plan"):
-                comparison, answers = open_answers.enter_context(
+                differences = open_answers.enter_context(
                     hot.compared(engine, app, node, live, release)
                 )
-                decided = plan.decide(comparison, strategy, deny=deny)
+                decided = plan.decide(differences[0], strategy, deny=deny)
             if decided.strategy == "hot":
                 _announce(engine, this, release, decided, app.live_slot)
                 this.proof = hot.upgrade(
@@ -281,7 +281,7 @@ def _upgrade(
                     node,
                     live,
                     release,
-                    answers,
+                    differences,
                     before_decision=lambda: _check_ref(engine, app.name, expected),
                     on_live=lambda: this.progress.note(f"{release.label} runs"),
                 )

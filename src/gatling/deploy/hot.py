@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from gatling.state.releases import Release
 
 
+Differences = tuple["Comparison", "Answers | None"]
+"""How two releases differ, and what throw-away nodes of both said of it if they were asked."""
+
+
 class NotPossible(Exception):
     """The node refused the swap with nothing touched; the reason is the text."""
 
@@ -47,7 +51,7 @@ def connected(engine: Engine, app: App) -> Iterator[Control]:
 @contextlib.contextmanager
 def compared(
     engine: Engine, app: App, node: Control, live: Release, target: Release
-) -> Iterator[tuple[Comparison, Answers | None]]:
+) -> Iterator[Differences]:
     """How two releases differ; with a throw-away node of each where their files do not tell.
 
     Raises PlannerFailed.
@@ -69,7 +73,7 @@ def upgrade(
     node: Control,
     live: Release,
     release: Release,
-    answers: Answers | None,
+    differences: Differences,
     *,
     before_decision: Callable[[], None],
     on_live: Callable[[], None],
@@ -79,10 +83,14 @@ def upgrade(
     Raises NotPossible when nothing was touched, and SwapUndone when it was taken back.
     """
     app, settings, journal = this.app, this.settings, this.journal
+    comparison, answers = differences
     if settings.hot.rehearse:
         with journal.step("rehearsal"):
             _rehearse(engine, this, live, release, answers)
-    if settings.hot.boot_check == "before":
+    # A new child that crashes again and again would take its supervisor, and so the node, along:
+    # what the release starts anew must have been seen to run before it meets the live node.
+    early = comparison.starts_something and settings.hot.boot_check != "off"
+    if early or settings.hot.boot_check == "before":
         with journal.step("boot_check"):
             _check_boot(engine, this, release)
     slot = app.live_slot or 1
@@ -96,7 +104,7 @@ def upgrade(
             swapped = _swap(engine, this, node, live, release, answers)
         on_live()
         try:
-            _prove(engine, this, node, release, swapped)
+            _prove(engine, this, node, release, swapped, booted=early)
         except GatlingError as error:
             _undo(engine, this, node, live, release, answers, error, swapped)
         kept = clients & _clients(engine, app, slot)
@@ -184,7 +192,13 @@ def _swap(
 
 
 def _prove(
-    engine: Engine, this: Attempt, node: Control, release: Release, swapped: Swapped
+    engine: Engine,
+    this: Attempt,
+    node: Control,
+    release: Release,
+    swapped: Swapped,
+    *,
+    booted: bool,
 ) -> None:
     """Raise what speaks against the release that the node runs now."""
     app, settings = this.app, this.settings
@@ -201,7 +215,7 @@ def _prove(
         answer = health.check(app.ports[app.live_slot or 1], settings.health.path, app.domain, 5.0)
         if not answer.healthy:
             raise SwapUndone(f"After the switch GET {settings.health.path} failed: {answer}.")
-    if settings.hot.boot_check == "after":
+    if settings.hot.boot_check == "after" and not booted:
         with this.journal.step("boot_check"):
             _check_boot(engine, this, release)
     elif settings.hot.boot_check == "off":

@@ -170,6 +170,10 @@ def _node(comparison: Comparison) -> list[str]:
         reasons.append(
             f"code of {_name(module)} from before the last upgrade is still run by {who}"
         )
+    reasons += [
+        f"{where} keeps a function of {_name(module)}, which would stay as it was"
+        for module, where in comparison.kept
+    ]
     if comparison.memory > MAX_STATE_BYTES:
         reasons.append(
             f"the processes to convert hold {comparison.memory >> 20} MB,"

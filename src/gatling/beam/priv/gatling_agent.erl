@@ -24,9 +24,11 @@ inspect(Request) ->
             Changes = changes(Compared, Request),
             #{changed := Changed, added := Added} = Changes,
             Processes = gatling_processes:affected(erlang:processes(), callbacks(Changes)),
-            Compared#{drift => drift(Changed, Added),
-                      lingering => lingering([M || {M, _, _} <- Changed] ++ [M || {M, _} <- Added]),
+            Compared#{drift => gatling_code:drift(Changed, Added),
+                      lingering => gatling_code:lingering(Known ++ [M || {M, _} <- Added]),
                       processes => gatling_processes:count([M || {_, Ms} <- Processes, M <- Ms]),
+                      kept => [{M, gatling_processes:text(Where)}
+                               || {M, Where} <- gatling_code:kept(Known ++ Removed)],
                       memory => lists:sum([gatling_processes:memory(P) || {P, _} <- Processes]),
                       env => env_report(Changes),
                       modules => planned(modules, Request),
@@ -52,8 +54,8 @@ swap(Request) ->
     Begun = erlang:monotonic_time(microsecond),
     try
         Changes = #{changed := Changed, added := Added} = changes(compared(Request), Request),
-        none(drift, drift(Changed, Added)),
-        none(lingering, lingering_after_a_while([M || {M, _, _} <- Changed] ++ [M || {M, _} <- Added])),
+        none(drift, gatling_code:drift(Changed, Added)),
+        none(lingering, gatling_code:lingering_after_a_while([M || {M, _, _} <- Changed] ++ [M || {M, _} <- Added])),
         Prepared = prepare([{M, New} || {M, _, New} <- Changed]),
         load_added(Changes),
         {Report, EnvBefore} = try
@@ -94,6 +96,9 @@ changes(#{changed := Changed, added := Added, removed := Removed} = Compared,
                                 not is_supervisor(A)],
       apps => maps:get(apps, Compared),
       apps_added => maps:get(apps_added, Compared),
+      %% in the order of the release, which is one of dependencies first
+      apps_removed => [App || #{name := A} = App <- maps:get(apps, gatling_release:read(Old)),
+                              lists:member(A, maps:get(apps_removed, Compared))],
       touched => lists:usort(Touched) -- [undefined],
       env_set => Set, env_delete => Delete,
       children => [{Path, [gatling_tree:unpack(S) || S <- Start], Stop}
@@ -177,38 +182,18 @@ trees_report(Request) ->
        changed => [Text(Id) || Id <- maps:get(changed, D)],
        opaque => [Text(Id) || Id <- maps:get(opaque, D)]}
      || {{App, Path}, D} <- tree_changes(Request)]
-        ++ [#{app => App, error => Why} || {App, {error, Why}} <- New ++ Old].
+        ++ [#{app => App, error => Why} || {App, {error, Why}} <- New ++ Old]
+        ++ [#{app => App, path => [Text(I) || I <- Path],
+              error => <<"start/2 names the child ", (Text(Id))/binary, ", which does not run">>}
+            || {App, {ok, _, Tree}} <- Old, {Path, Id} <- gatling_tree:missing(App, Tree)].
 
 %% ---------------------------------------------------------------- before anything is touched
-
-drift(Changed, Added) ->
-    [M || {M, Old, _} <- Changed, erlang:module_loaded(M),
-          M:module_info(md5) =/= gatling_release:md5(Old)]
-        ++ [M || {M, _} <- Added, erlang:module_loaded(M)].
-
-%% Modules of which code from before the last swap is still in use, and by whom.
-lingering(Modules) ->
-    Old = [M || M <- Modules, erlang:check_old_code(M), not code:soft_purge(M)],
-    [{M, [gatling_processes:describe(P) || P <- erlang:processes(), erlang:check_process_code(P, M) =:= true]}
-     || M <- Old].
-
-%% A process that is about to leave old code gets half a second.
-lingering_after_a_while(Modules) -> lingering_after_a_while(Modules, 25).
-
-lingering_after_a_while(Modules, Tries) ->
-    case lingering(Modules) of
-        [] -> [];
-        Busy when Tries =:= 0 -> Busy;
-        _ ->
-            timer:sleep(20),
-            lingering_after_a_while(Modules, Tries - 1)
-    end.
 
 none(_, []) -> ok;
 none(Stage, Found) -> throw({Stage, Found}).
 
 prepare(Modules) ->
-    case code:prepare_loading([{M, unicode:characters_to_list(F), content(F)} || {M, F} <- Modules]) of
+    case code:prepare_loading([{M, unicode:characters_to_list(F), gatling_code:content(F)} || {M, F} <- Modules]) of
         {ok, Prepared} -> Prepared;
         {error, Reasons} -> throw({prepare, gatling_processes:text(Reasons)})
     end.
@@ -224,12 +209,16 @@ load_added(#{added := Added}) ->
     end.
 
 unload_added(#{added := Added, apps_added := Apps}) ->
+    stop_applications(Apps),
+    lists:foreach(fun gatling_code:remove/1, [M || {M, _} <- Added]).
+
+stop_applications(Apps) ->
     _ = [begin
              _ = application:stop(App),
              _ = application:unload(App),
              code:del_path(filename:join(Directory, "ebin"))
          end || #{name := App, directory := Directory} <- lists:reverse(Apps)],
-    lists:foreach(fun remove/1, [M || {M, _} <- Added]).
+    ok.
 
 %% In the order of the release, which is one of dependencies first.
 start_applications(#{apps_added := Apps, env_set := Env}) ->
@@ -296,9 +285,9 @@ restore(Processes, Changed, Changes, EnvBefore, Failure) ->
                                         not lists:keymember(K, 1, Env)],
     Loaded = [{M, Old} || {M, Old, _} <- Changed, erlang:module_loaded(M),
                           M:module_info(md5) =/= gatling_release:md5(Old)],
-    case lingering_after_a_while([M || {M, _} <- Loaded]) of
+    case gatling_code:lingering_after_a_while([M || {M, _} <- Loaded]) of
         [] ->
-            Loaded =:= [] orelse (ok = code:atomic_load([{M, F, content(F)} || {M, F} <- Loaded])),
+            Loaded =:= [] orelse (ok = code:atomic_load([{M, F, gatling_code:content(F)} || {M, F} <- Loaded])),
             gatling_processes:take_back(Processes),
             Failure;
         Busy ->
@@ -325,7 +314,9 @@ afterwards(#{apps := Apps, touched := Touched, removed := Removed} = Changes, En
     Failed = change_children(maps:get(children, Changes)),
     _ = application_controller:config_change(EnvBefore),
     _ = [told(A) || A <- Touched],
-    lists:foreach(fun remove/1, Removed),
+    %% nobody needs these any more: what used them has just been changed
+    stop_applications(maps:get(apps_removed, Changes)),
+    lists:foreach(fun gatling_code:remove/1, Removed),
     Failed.
 
 %% Every touched application is told, also when its environment is equal: Phoenix endpoints re-read
@@ -368,19 +359,9 @@ set_env(Set, Delete) ->
     _ = [application:unset_env(A, K, [{persistent, true}]) || {A, K} <- Delete],
     ok.
 
-remove(Module) ->
-    _ = code:soft_purge(Module),
-    _ = code:delete(Module),
-    _ = code:soft_purge(Module),
-    ok.
-
 note(#{label := Label, from := From, now_ms := Now}) ->
     Before = case chain() of
                  [] -> [{From, undefined}];
                  Known -> Known
              end,
     persistent_term:put(?CHAIN, lists:sublist(Before, 100) ++ [{Label, Now}]).
-
-content(File) ->
-    {ok, Content} = file:read_file(File),
-    Content.

@@ -2,14 +2,15 @@
 %% other.
 %%
 %% `of_app/2` is for a throw-away node of the release in question: it asks the application's own
-%% modules for their child specifications, with Supervisor, GenServer and Task replaced by stubs that
-%% start nothing.
+%% modules for their child specifications, with everything that starts a process of OTP's replaced by
+%% stubs that start nothing.
 -module(gatling_tree).
 
--export([of_app/2, diff/2, find/1, pack/1, unpack/1, opaque/1]).
+-export([of_app/2, diff/2, find/1, missing/2, pack/1, unpack/1, opaque/1]).
 -export([captured/2]).
 
--define(STARTERS, ['Elixir.Supervisor', 'Elixir.GenServer', 'Elixir.Task']).
+%% `gen` is what all of gen_server, gen_statem, gen_event and supervisor start through.
+-define(STARTERS, ['Elixir.Supervisor', 'Elixir.Task', supervisor, gen]).
 
 %% The static tree of an application: {ok, #{Path => #{flags, children}}} where a path is the list of
 %% child ids from the top, or {error, Why}. Child specifications are packed.
@@ -35,16 +36,17 @@ nodes(App, Path, Flags, Specs) ->
               || #{id := Id, type := supervisor, start := {M, Fun, Args}} <- Children,
                  is_own_supervisor(App, M),
                  {ok, F, S} <- [capture(fun() -> apply(M, Fun, Args) end)]],
-    [{Path, #{flags => flags(Flags), children => [pack(C) || C <- Children]}}
+    [{Path, #{flags => pack(flags(Flags)), children => [pack(C) || C <- Children]}}
      | lists:append(Nested)].
 
 %% Only the application's own module-based supervisors are entered: what a library does below its
 %% children is its own affair.
 is_own_supervisor(App, Module) ->
     lists:member(Module, modules(App)) andalso
-        lists:member('Elixir.Supervisor',
-                     lists:append([V || {K, V} <- Module:module_info(attributes),
-                                        K =:= behaviour orelse K =:= behavior])).
+        lists:any(fun(B) -> lists:member(B, ['Elixir.Supervisor', 'Elixir.DynamicSupervisor',
+                                             supervisor]) end,
+                  lists:append([V || {K, V} <- Module:module_info(attributes),
+                                     K =:= behaviour orelse K =:= behavior])).
 
 normal({Id, Start, Restart, Shutdown, Type, Modules}) ->
     #{id => Id, start => Start, restart => Restart, shutdown => Shutdown, type => Type,
@@ -80,7 +82,8 @@ captured_by(Fun) ->
     catch
         throw:{gatling, list, Children, Options} -> of_list(Children, Options);
         throw:{gatling, module, Module, Argument} -> of_module(Module, Argument);
-        throw:{gatling, starts, What} -> {error, <<"it starts a process by ", (text(What))/binary>>};
+        throw:{gatling, dynamic, Module, Argument} -> of_dynamic(Module, Argument);
+        throw:{gatling, starts, What} -> {error, <<"it starts a process on its own, ", (gatling_processes:text(What))/binary>>};
         Class:Reason -> {error, text({Class, Reason})}
     end.
 
@@ -102,13 +105,44 @@ of_module(Module, Argument) ->
         Class:Reason -> {error, text({Class, Reason})}
     end.
 
-%% What the stubs do instead of starting something.
-captured('Elixir.Supervisor', [Children, Options]) when is_list(Children) ->
-    throw({gatling, list, Children, Options});
-captured('Elixir.Supervisor', [Module, Argument | _]) when is_atom(Module) ->
-    throw({gatling, module, Module, Argument});
+%% The children of a DynamicSupervisor are not the release's to say, but its limits are.
+of_dynamic(Module, Argument) ->
+    try Module:init(Argument) of
+        {ok, #{} = Flags} -> {ok, Flags, []};
+        Other -> {error, text(Other)}
+    catch
+        Class:Reason -> {error, text({Class, Reason})}
+    end.
+
+%% What the stubs do instead of starting something, in the process that captures; `original` for all
+%% others.
 captured(Starter, Arguments) ->
-    throw({gatling, starts, {Starter, hd(Arguments)}}).
+    case get(gatling_capture) of
+        true -> throw(instead(Starter, Arguments));
+        undefined -> original
+    end.
+
+instead('Elixir.Supervisor', [Children, Options]) when is_list(Children) ->
+    {gatling, list, Children, Options};
+instead('Elixir.Supervisor', [Module, Argument | _]) when is_atom(Module) ->
+    {gatling, module, Module, Argument};
+instead(supervisor, [{_, _}, Module, Argument]) ->
+    {gatling, module, Module, Argument};
+instead(supervisor, [Module, Argument]) ->
+    {gatling, module, Module, Argument};
+%% gen:start(GenMod, Link, [Name,] Mod, Args, Options)
+instead(gen, [_, _, _, 'Elixir.DynamicSupervisor', {Module, Argument, _}, _]) ->
+    {gatling, dynamic, Module, Argument};
+instead(gen, [_, _, 'Elixir.DynamicSupervisor', {Module, Argument, _}, _]) ->
+    {gatling, dynamic, Module, Argument};
+instead(gen, [_, _, _, Module, _, _]) ->
+    {gatling, starts, Module};
+instead(gen, [_, _, Module, _, _]) ->
+    {gatling, starts, Module};
+instead('Elixir.Task', _) ->
+    {gatling, starts, 'Elixir.Task'};
+instead(_, [What | _]) ->
+    {gatling, starts, What}.
 
 %% Each of these modules is loaded once more under another name, and a stub takes its own.
 stub_starters() ->
@@ -129,8 +163,11 @@ stub(Module) ->
             {ok, Other} = beam_lib:build_module(lists:keyreplace("AtU8", 1, Chunks, {"AtU8", Renamed})),
             {module, Copy} = code:load_binary(Copy, "gatling", Other),
             {ok, Module, Stub} = compile:forms(stub_forms(Module, Copy), []),
-            _ = code:purge(Module),
+            %% `supervisor` and `gen` are the system's own; this is a node to be thrown away
+            {file, Path} = code:is_loaded(Module),
+            Unstick = is_list(Path) andalso code:unstick_dir(filename:dirname(Path)),
             {module, Module} = code:load_binary(Module, "gatling", Stub),
+            Unstick =:= ok andalso code:stick_dir(filename:dirname(Path)),
             ok
     end.
 
@@ -141,10 +178,12 @@ stub_forms(Module, Copy) ->
 
 stub_function(Module, Copy, Function, Arity) ->
     Variables = [{var, 1, list_to_atom("A" ++ integer_to_list(N))} || N <- lists:seq(1, Arity)],
+    Original = {call, 1, {remote, 1, {atom, 1, Copy}, {atom, 1, Function}}, Variables},
     Body = case lists:member(Function, [start, start_link, async, async_nolink]) of
-               true -> {call, 1, {remote, 1, {atom, 1, ?MODULE}, {atom, 1, captured}},
-                        [{atom, 1, Module}, list_form(Variables)]};
-               false -> {call, 1, {remote, 1, {atom, 1, Copy}, {atom, 1, Function}}, Variables}
+               true -> {'case', 1, {call, 1, {remote, 1, {atom, 1, ?MODULE}, {atom, 1, captured}},
+                                    [{atom, 1, Module}, list_form(Variables)]},
+                        [{clause, 1, [{atom, 1, original}], [], [Original]}]};
+               false -> Original
            end,
     {function, 1, Function, Arity, [{clause, 1, Variables, [], [Body]}]}.
 
@@ -209,6 +248,20 @@ find({App, Ids}) ->
             lists:foldl(fun below/2, Top, Ids);
         _ ->
             throw({not_running, App})
+    end.
+
+%% Children that a tree of `of_app/2` has and the running application has not, as {Path, Id}: then the
+%% tree is not what `start/2` starts. Temporary children may have ended, and others may have been
+%% started by hand.
+missing(App, Tree) ->
+    [{Path, Id} || {Path, #{children := Children}} <- lists:sort(maps:to_list(Tree)),
+                   Running <- [running({App, Path})],
+                   #{id := Id, restart := Restart} <- Children, Restart =/= temporary,
+                   not lists:member(Id, Running)].
+
+running(Path) ->
+    try [Id || {Id, _, _, _} <- supervisor:which_children(find(Path))]
+    catch throw:_ -> []
     end.
 
 below(Id, Supervisor) ->
