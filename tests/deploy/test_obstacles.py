@@ -56,6 +56,9 @@ def tree(**facts: Any) -> Comparison:
          "the node runs other code than its release has: Shop.Patched"),
         ({"lingering": [["Elixir.Shop.Loop", [["<0.1.0>"], ["<0.2.0>"]]]]},
          "code of Shop.Loop from before the last upgrade is still run by <0.1.0>, <0.2.0>"),
+        ({"kept": [("Elixir.Shop.Metrics", ":telemetry_handler_table")]},
+         (":telemetry_handler_table keeps a function of Shop.Metrics,"
+          " which would stay as it was")),
         ({"memory": MAX_STATE_BYTES + 1}, "the processes to convert hold 512 MB, more than 512"),
     ],
 )  # fmt: skip

@@ -125,9 +125,9 @@ def deploy_config(
             raise InvalidInput(f"Nothing of {name} is live any more.", hint="Try again.")
         live = releases.kept(engine.db, name, this.app.live_release)
         values = changed(config.of_app(engine.db, name), changes)
-        number = releases.next_number(engine.db, name)
         paths = engine.home.app(name)
         with this.journal.step("store_release"):
+            number, _ = _next_number(engine, name)
             store.copy(paths, live.number, number)
             release = dataclasses.replace(
                 live, number=number, origin="config", base=live.number, config=values, bytes=0,
@@ -179,12 +179,18 @@ def _build(engine: Engine, this: Attempt, commit: str) -> Release:
     values = config.of_app(engine.db, name)
     built = builder.build(paths, values, this.settings.build, this.deployment.mark, journal)
     with journal.step("store_release"):
-        number = releases.next_number(engine.db, name)
-        kept = [r.number for r in releases.every(engine.db, name) if r.removed_at is None]
-        own = store.store(paths, built.tree, number, max(kept, default=None))
+        number, newest = _next_number(engine, name)
+        own = store.store(paths, built.tree, number, newest)
         release = _new_release(this, number, commit, built, values, own)
         releases.add(engine.db, release)
     return release
+
+
+def _next_number(engine: Engine, name: str) -> tuple[int, int | None]:
+    """The number of the next release and of the newest kept one; leftovers in its place go."""
+    kept = [r.number for r in releases.every(engine.db, name) if r.removed_at is None]
+    store.remove_unknown(engine.home.app(name), kept)
+    return releases.next_number(engine.db, name), max(kept, default=None)
 
 
 def _new_release(
@@ -289,6 +295,8 @@ def _upgrade(
     except (NodeUnreachable, PlannerFailed) as error:
         if this.proof is not None or not this.interruption.armed:
             raise
+        for line in error.log:  # what a planner printed before it failed
+            this.progress.record(line)
         return plan.refuse_or_roll([error.what], strategy)
     except hot.NotPossible as refused:
         this.interruption.rearm()

@@ -22,7 +22,8 @@ inspect(Request) ->
     case compared(Request) of
         #{erts := same} = Compared ->
             Changes = changes(Compared, Request),
-            #{changed := Changed, added := Added} = Changes,
+            #{changed := Changed, added := Added, removed := Removed} = Changes,
+            Known = [M || {M, _, _} <- Changed],
             Processes = gatling_processes:affected(erlang:processes(), callbacks(Changes)),
             Compared#{drift => gatling_code:drift(Changed, Added),
                       lingering => gatling_code:lingering(Known ++ [M || {M, _} <- Added]),
@@ -112,6 +113,13 @@ file(Path) -> unicode:characters_to_list(Path).
 consolidated(Root) ->
     filename:join(maps:get(directory, gatling_release:read(Root)), "consolidated").
 
+%% A node is booted with $RELEASE_LIB/../releases/… in its code path.
+flat(Path) -> filename:join(flat(filename:split(Path), [])).
+
+flat([".." | Rest], [_ | Above]) -> flat(Rest, Above);
+flat([Name | Rest], Above) -> flat(Rest, [Name | Above]);
+flat([], Above) -> lists:reverse(Above).
+
 %% Children of supervisors are changed through their own interface; `init/1` runs at a restart only.
 is_supervisor(#{behaviours := Behaviours}) ->
     lists:member('Elixir.Supervisor', Behaviours) orelse lists:member(supervisor, Behaviours).
@@ -130,9 +138,9 @@ answer(Key, File) ->
 %% for itself is left alone.
 env_changes(Request) ->
     {Old, New} = planned(env, Request),
-    Set = [{A, K, V} || {A, Env} <- New, {_, Before} <- [lists:keyfind(A, 1, Old)],
-                        {K, V} <- Env, lists:keyfind(K, 1, Before) =/= {K, V}]
-        ++ [{A, K, V} || {A, Env} <- New, false =:= lists:keyfind(A, 1, Old), {K, V} <- Env],
+    Set = [{A, K, gatling_tree:unpack(V)}
+           || {A, Env} <- New, Before <- [proplists:get_value(A, Old, [])],
+              {K, V} <- Env, lists:keyfind(K, 1, Before) =/= {K, V}],
     Delete = [{A, K} || {A, Before} <- Old, {_, Env} <- [lists:keyfind(A, 1, New)],
                         {K, _} <- Before, not lists:keymember(K, 1, Env)],
     {Set, Delete}.
@@ -305,7 +313,8 @@ afterwards(#{apps := Apps, touched := Touched, removed := Removed} = Changes, En
     Config = [{A, application:get_all_env(A)} || {A, _, _} <- application:loaded_applications()],
     ok = application_controller:change_application_data(Specs, Config),
     _ = [code:add_patha(P) || P <- maps:get(paths_added, Changes), filelib:is_dir(P)],
-    _ = [code:del_path(P) || P <- maps:get(paths_removed, Changes)],
+    _ = [code:del_path(P) || P <- code:get_path(),
+                             lists:member(flat(P), maps:get(paths_removed, Changes))],
     _ = [code:replace_path(A, filename:join(D, "ebin")) || #{name := A, directory := D} <- Apps],
     #{root := Root, version := Version} = Changes,
     true = os:putenv("RELEASE_ROOT", Root),

@@ -83,7 +83,8 @@ captured_by(Fun) ->
         throw:{gatling, list, Children, Options} -> of_list(Children, Options);
         throw:{gatling, module, Module, Argument} -> of_module(Module, Argument);
         throw:{gatling, dynamic, Module, Argument} -> of_dynamic(Module, Argument);
-        throw:{gatling, starts, What} -> {error, <<"it starts a process on its own, ", (gatling_processes:text(What))/binary>>};
+        throw:{gatling, starts, What} ->
+            {error, <<"it starts a process on its own, ", (gatling_processes:text(What))/binary>>};
         Class:Reason -> {error, text({Class, Reason})}
     end.
 
@@ -135,10 +136,10 @@ instead(gen, [_, _, _, 'Elixir.DynamicSupervisor', {Module, Argument, _}, _]) ->
     {gatling, dynamic, Module, Argument};
 instead(gen, [_, _, 'Elixir.DynamicSupervisor', {Module, Argument, _}, _]) ->
     {gatling, dynamic, Module, Argument};
-instead(gen, [_, _, _, Module, _, _]) ->
-    {gatling, starts, Module};
-instead(gen, [_, _, Module, _, _]) ->
-    {gatling, starts, Module};
+instead(gen, [GenMod, _, _, Module, _, _]) ->
+    {gatling, starts, {GenMod, Module}};
+instead(gen, [GenMod, _, Module, _, _]) ->
+    {gatling, starts, {GenMod, Module}};
 instead('Elixir.Task', _) ->
     {gatling, starts, 'Elixir.Task'};
 instead(_, [What | _]) ->
@@ -156,7 +157,7 @@ stub(Module) ->
         {file, _} ->
             ok;
         false ->
-            {Module, Binary, _} = code:get_object_code(Module),
+            {Module, Binary, Path} = code:get_object_code(Module),
             {ok, Module, Chunks} = beam_lib:all_chunks(Binary),
             {"AtU8", Atoms} = lists:keyfind("AtU8", 1, Chunks),
             Renamed = rename(Atoms, atom_to_binary(Module), atom_to_binary(Copy)),
@@ -164,10 +165,8 @@ stub(Module) ->
             {module, Copy} = code:load_binary(Copy, "gatling", Other),
             {ok, Module, Stub} = compile:forms(stub_forms(Module, Copy), []),
             %% `supervisor` and `gen` are the system's own; this is a node to be thrown away
-            {file, Path} = code:is_loaded(Module),
-            Unstick = is_list(Path) andalso code:unstick_dir(filename:dirname(Path)),
+            _ = code:unstick_dir(filename:dirname(Path)),
             {module, Module} = code:load_binary(Module, "gatling", Stub),
-            Unstick =:= ok andalso code:stick_dir(filename:dirname(Path)),
             ok
     end.
 

@@ -1,0 +1,414 @@
+"""What others' hot upgrades stumble over, one by one: each trap has a test with its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Client, new_world
+from tests.hot.conftest import APPLICATION, STORE, Hot
+
+CHILD = "      Counter.Store,\n"
+CONFIG_CHANGE = """
+  @impl true
+  def config_change(changed, new, removed) do
+    :persistent_term.put(:told, {changed, new, removed})
+    Counter.Assets.cache()
+  end
+end
+"""
+ASSETS = """
+defmodule Counter.Assets do
+  # as Phoenix' endpoints keep what their static manifest says
+  def cache do
+    file = Application.app_dir(:counter, "priv/static/cache_manifest.json")
+    :persistent_term.put(__MODULE__, String.trim(File.read!(file)))
+  end
+
+  def manifest, do: :persistent_term.get(__MODULE__)
+end
+"""
+
+
+@pytest.fixture(autouse=True)
+def quick(hot: Hot) -> None:
+    """These tests are about the swap: whether releases boot is tested elsewhere."""
+    hot.world.run("settings", "set", "shop", "hot.boot_check=off", "hot.watch=0.05")
+
+
+def last_end(text: str, replacement: str) -> str:
+    """The text with what follows its last function replaced."""
+    return text.rstrip().removesuffix("end").rstrip() + "\n" + replacement
+
+
+def extend(hot: Hot, path: str, functions: str) -> None:
+    """More functions at the end of a module."""
+    hot.write(path, last_end((hot.project.directory / path).read_text(), functions))
+
+
+def test_the_same_version_pushed_twice(hot: Hot) -> None:
+    pid, count = hot.pid(), hot.count()
+    for _ in range(2):
+        hot.push()
+        assert (hot.strategy(), hot.reasons()) == ("hot", "no code changes")
+    assert (hot.pid(), hot.count()) == (pid, count)
+
+
+def test_a_leftover_of_an_unpacked_release(hot: Hot) -> None:
+    apps = hot.world.home / "apps/shop"
+    newest = max(int(tree.name[1:]) for tree in (apps / "releases").iterdir())
+    for leftover in (apps / f"releases/v{newest + 1}", apps / "staging"):
+        (leftover / "lib/counter-0.1.0/ebin").mkdir(parents=True)
+        (leftover / "lib/counter-0.1.0/ebin/Elixir.Counter.Page.beam").write_text("half")
+    hot.project.title("after a leftover")
+    hot.project.push()
+    assert hot.strategy() == "hot"
+    assert "after a leftover" in hot.world.get().text
+
+
+def test_consolidated_protocols(hot: Hot) -> None:
+    protocol = (
+        "defprotocol Counter.Shape do\n  @fallback_to_any true\n  def name(value)\nend\n"
+        "defimpl Counter.Shape, for: Any do\n  def name(_), do: :any\nend\n"
+    )
+    hot.write("lib/counter/shape.ex", protocol)
+    hot.push()
+    ask = "IO.inspect({:shape, Counter.Shape.name(7), Protocol.consolidated?(Counter.Shape)})"
+    assert "{:shape, :any, true}" in hot.rpc(ask)
+    hot.write(
+        "lib/counter/shape.ex",
+        protocol + "defimpl Counter.Shape, for: Integer do\n  def name(_), do: :number\nend\n",
+    )
+    hot.push()
+    assert hot.strategy() == "hot"
+    assert "{:shape, :number, true}" in hot.rpc(ask)
+    paths = hot.rpc("for p <- :code.get_path(), do: IO.puts(p)")
+    assert [line for line in paths.splitlines() if "consolidated" in line] == [
+        str(hot.world.home / f"apps/shop/releases/{hot.world.status()['release']}"
+            "/releases/0.1.0/consolidated")
+    ]  # fmt: skip
+    hot.world.run("rollback", "shop")
+    assert hot.strategy() == "hot"
+    assert "{:shape, :any, true}" in hot.rpc(ask)
+
+
+def test_a_stale_static_manifest(hot: Hot) -> None:
+    hot.write("lib/counter/assets.ex", ASSETS)
+    hot.write("priv/static/cache_manifest.json", "first\n")
+    hot.replace(
+        APPLICATION, "    children = [\n", "    Counter.Assets.cache()\n\n    children = [\n"
+    )
+    extend(hot, APPLICATION, CONFIG_CHANGE)
+    hot.push()
+    pid = hot.pid()
+    hot.write("priv/static/cache_manifest.json", "second\n")
+    hot.push()
+    assert hot.strategy() == "hot"
+    assert '"second"' in hot.rpc("IO.inspect(Counter.Assets.manifest())")
+    hot.world.run("rollback", "shop")
+    assert '"first"' in hot.rpc("IO.inspect(Counter.Assets.manifest())")
+    assert hot.pid() == pid
+
+
+def test_config_is_resolved_anew_and_delivered_and_the_rest_stays(hot: Hot) -> None:
+    hot.write("lib/counter/assets.ex", ASSETS)
+    hot.write("priv/static/cache_manifest.json", "first\n")
+    extend(hot, APPLICATION, CONFIG_CHANGE)
+    runtime = (hot.project.directory / "config/runtime.exs").read_text()
+    hot.write("config/runtime.exs", runtime + "\nconfig :counter, limit: 1, pattern: ~r/^a+$/\n")
+    hot.push()
+    pid = hot.pid()
+    hot.rpc("Application.put_env(:counter, :set_by_hand, :stays)")
+    hot.project.title("a regular expression is no change")
+    hot.project.push()
+    assert hot.reasons() == "counter: 1 changed module"
+    hot.write("config/runtime.exs", runtime + "\nconfig :counter, limit: 2, pattern: ~r/^b+$/\n")
+    hot.push()
+    assert hot.strategy() == "hot", hot.reasons()
+    assert "config of counter: :limit" in hot.reasons()
+    told = hot.rpc("IO.inspect({elem(:persistent_term.get(:told), 0)[:limit], :limit})")
+    assert told.splitlines()[-1] in ("{2, :limit}", "{nil, :limit}")
+    said = hot.rpc(
+        "env = Application.get_all_env(:counter);"
+        " IO.inspect({env[:limit], 'bbb' |> to_string() =~ env[:pattern], env[:set_by_hand],"
+        " env[:port]})"
+    )
+    assert f"{{2, true, :stays, {hot.world.status()['port']}}}" in said
+    hot.world.run("rollback", "shop")
+    assert hot.strategy() == "hot", hot.reasons()
+    said = hot.rpc(
+        "env = Application.get_all_env(:counter); IO.inspect({env[:limit], 'aa' |>"
+        " to_string() =~ env[:pattern], env[:set_by_hand]})"
+    )
+    assert "{1, true, :stays}" in said
+    assert hot.pid() == pid
+
+
+def test_a_dependency_is_added_changed_and_gone(hot: Hot) -> None:
+    def dependency(answer: str) -> None:
+        hot.write("vendor/extra/mix.exs", """
+defmodule Extra.MixProject do
+  use Mix.Project
+  def project, do: [app: :extra, version: "1.0.0", deps: []]
+  def application, do: [extra_applications: [], mod: {Extra, []}]
+end
+""")  # fmt: skip
+        hot.write("vendor/extra/lib/extra.ex", f"""
+defmodule Extra do
+  use Application
+  def start(_, _), do: Supervisor.start_link([Extra.Store], strategy: :one_for_one)
+end
+
+defmodule Extra.Store do
+  use Agent
+  def start_link(_), do: Agent.start_link(fn -> 7 end, name: __MODULE__)
+  def answer, do: {{{answer}, Agent.get(__MODULE__, &Function.identity/1)}}
+end
+""")  # fmt: skip
+
+    before, pid = hot.world.status()["release"], hot.pid()
+    dependency(":first")
+    hot.replace("mix.exs", "deps: []", 'deps: [{:extra, path: "vendor/extra"}]')
+    # the app does not work with it, so the upgrade is taken back, and the application with it
+    works = (hot.project.directory / "lib/counter/router.ex").read_text()
+    hot.replace("lib/counter/router.ex", "defp page do\n", 'defp page do\n    File.read!("/no")\n')
+    hot.push(ok=False)
+    assert hot.strategy() == "hot"
+    assert hot.pid() == pid
+    running = "IO.inspect({List.keyfind(Application.started_applications(), :extra, 0),"
+    running += " :code.is_loaded(Extra.Store), :code.is_loaded(Extra)})"
+    assert "{nil, false, false}" in hot.rpc(running)
+    hot.write("lib/counter/router.ex", works)
+    hot.push()
+    assert hot.strategy() == "hot", hot.reasons()
+    assert "starts extra" in hot.reasons()
+    assert "{:first, 7}" in hot.rpc("IO.inspect(Extra.Store.answer())")
+    hot.rpc("Agent.update(Extra.Store, &(&1 + 1))")
+    dependency(":second")
+    hot.push()
+    assert (hot.strategy(), hot.reasons()) == ("hot", "extra: 1 changed module")
+    assert "{:second, 8}" in hot.rpc("IO.inspect(Extra.Store.answer())")
+    assert hot.pid() == pid
+    hot.world.run("rollback", "shop", before)
+    assert hot.strategy() == "rolling"
+    assert "the application extra is gone" in hot.reasons()
+
+
+def test_an_erlang_application_changes_its_children(hot: Hot) -> None:
+    hot.replace("mix.exs", "deps: []", 'deps: [{:ticker, path: "vendor/ticker"}]')
+    hot.write("vendor/ticker/mix.exs", """
+defmodule Ticker.MixProject do
+  use Mix.Project
+  def project, do: [app: :ticker, version: "1.0.0", language: :erlang, deps: []]
+  def application, do: [extra_applications: [], mod: {:ticker_app, []}]
+end
+""")  # fmt: skip
+    hot.write("vendor/ticker/src/ticker_app.erl", """
+-module(ticker_app).
+-behaviour(application).
+-behaviour(supervisor).
+-export([start/2, stop/1, init/1]).
+start(_, _) -> supervisor:start_link({local, ticker_sup}, ?MODULE, []).
+stop(_) -> ok.
+init([]) -> {ok, {#{strategy => one_for_one}, [child(a)]}}.
+child(Id) -> #{id => Id, start => {gen_event, start_link, [{local, Id}]}}.
+""")  # fmt: skip
+    hot.push()
+    assert hot.strategy() == "hot", hot.reasons()
+    hot.replace("vendor/ticker/src/ticker_app.erl", "[child(a)]", "[child(a), child(b)]")
+    hot.push()
+    assert hot.strategy() == "hot", hot.reasons()
+    assert "starts :b" in hot.reasons()
+    children = "for {id, p, _, _} <- Supervisor.which_children(:ticker_sup), do: {id, is_pid(p)}"
+    assert "[a: true, b: true]" in hot.rpc(f"IO.inspect(Enum.sort({children}))")
+
+
+def test_processes_of_every_kind_keep_their_state(hot: Hot) -> None:
+    worker = """
+defmodule Counter.Item do
+  use GenServer, restart: :temporary
+  def start_link({name, n}), do: GenServer.start_link(__MODULE__, n, name: via(name))
+  def via(name), do: {:via, Registry, {Counter.Names, name}}
+  def init(n) do
+    Process.flag(:trap_exit, true)
+    {:ok, {EDITION, n}, :hibernate}
+  end
+  def handle_call(:get, _, state), do: {:reply, state, state, :hibernate}
+  def code_change(_, {_, n}, _), do: {:ok, {EDITION, n}}
+end
+"""
+    hot.write("lib/counter/item.ex", worker.replace("EDITION", ":one"))
+    hot.replace(
+        APPLICATION, CHILD,
+        CHILD + "      {Registry, keys: :unique, name: Counter.Names},\n"
+        "      {DynamicSupervisor, name: Counter.Items, strategy: :one_for_one},\n"
+        "      {Task.Supervisor, name: Counter.Tasks},\n"
+        "      %{id: :agent, start: {Agent, :start_link,"
+        " [Function, :identity, [40], [name: Counter.Held]]}},\n",
+    )  # fmt: skip
+    hot.push()
+    assert hot.strategy() == "hot", hot.reasons()
+    hot.rpc(
+        "for n <- 1..3,"
+        ' do: DynamicSupervisor.start_child(Counter.Items, {Counter.Item, {"i#{n}", n}});'
+        " task = Task.Supervisor.async_nolink(Counter.Tasks, fn ->"
+        " receive do {:ask, from} -> send(from, :task_goes_on) end end);"
+        " :persistent_term.put(:task, task.pid);"
+        " Agent.update(Counter.Held, &(&1 + 2))"
+    )
+    hot.write("lib/counter/item.ex", worker.replace("EDITION", ":two"))
+    hot.push()
+    assert hot.strategy() == "hot", hot.reasons()
+    assert hot.world.last()["probe"]["processes"] == 3
+    said = hot.rpc(
+        'states = for n <- 1..3, do: GenServer.call(Counter.Item.via("i#{n}"), :get);'
+        " send(:persistent_term.get(:task), {:ask, self()});"
+        " task = receive do answer -> answer after 1000 -> :silent end;"
+        " IO.inspect({states, Agent.get(Counter.Held, &Function.identity/1), task})"
+    )
+    assert "{[two: 1, two: 2, two: 3], 42, :task_goes_on}" in said
+
+
+def test_a_function_kept_in_a_table(hot: Hot) -> None:
+    # as telemetry keeps its handlers
+    hot.replace(
+        STORE, "  @impl true\n  def init(",
+        "  def attach, do: :ets.insert(:handlers, {:id, fn -> :first end})\n\n"
+        "  @impl true\n  def init(",
+    )  # fmt: skip
+    hot.push()
+    hot.rpc(
+        "spawn(fn -> :ets.new(:handlers, [:named_table, :public]); Counter.Store.attach();"
+        " Process.sleep(:infinity) end); Process.sleep(200)"
+    )
+    hot.replace(STORE, "fn -> :first end", "fn -> :second end")
+    hot.push()
+    assert hot.strategy() == "rolling"
+    assert hot.reasons() == (
+        ":handlers keeps a function of Counter.Store, which would stay as it was"
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "reason"),
+    [
+        ("{:ok, _} = Agent.start_link(fn -> 1 end)",
+         "it starts a process on its own, {:gen_server, Agent.Server}"),
+        ("{:ok, _} = :gen_event.start_link()", "it starts a process on its own, {:gen_event,"),
+        # what it starts first looks like the whole tree, and does not run as such
+        ("{:ok, _} = Registry.start_link(keys: :unique, name: Counter.Names)",
+         "start/2 names the child"),
+    ],
+)  # fmt: skip
+def test_start_does_more_than_to_start_one_supervisor(hot: Hot, first: str, reason: str) -> None:
+    hot.replace(APPLICATION, "    children = [\n", f"    {first}\n    children = [\n")
+    hot.push()
+    hot.replace(APPLICATION, CHILD, CHILD + "      {Task.Supervisor, name: Counter.Tasks},\n")
+    hot.push()
+    assert hot.strategy() == "rolling"
+    assert reason in hot.reasons()
+    assert "true" in hot.rpc("IO.inspect(is_pid(Process.whereis(Counter.Tasks)))")
+
+
+def test_the_limits_of_a_dynamic_supervisor(hot: Hot) -> None:
+    hot.write(
+        "lib/counter/items.ex",
+        "defmodule Counter.Items do\n  use DynamicSupervisor\n"
+        "  def start_link(_), do: DynamicSupervisor.start_link(__MODULE__, [], name: __MODULE__)\n"
+        "  def init(_), do: DynamicSupervisor.init(strategy: :one_for_one, max_children: 5)\nend\n",
+    )
+    hot.replace(APPLICATION, CHILD, CHILD + "      Counter.Items,\n")
+    hot.push()
+    assert hot.strategy() == "hot", hot.reasons()
+    hot.replace("lib/counter/items.ex", "max_children: 5", "max_children: 6")
+    hot.push()
+    assert hot.strategy() == "rolling"
+    assert "Counter.Items changes its strategy or limits" in hot.reasons()
+
+
+def test_a_new_child_that_crashes_again_and_again(hot: Hot) -> None:
+    """It would take the supervisor, and the node, along; so its boot is seen before."""
+    hot.world.run("settings", "unset", "shop", "hot.boot_check")
+    before, count = hot.world.status(), hot.count()
+    hot.write(
+        "lib/counter/extra.ex",
+        "defmodule Counter.Extra do\n  use GenServer\n"
+        "  def start_link(_), do: GenServer.start_link(__MODULE__, [])\n"
+        "  def init(_), do: {:ok, nil, {:continue, :go}}\n"
+        '  def handle_continue(:go, _), do: raise "no luck"\nend\n',
+    )
+    hot.replace(APPLICATION, CHILD, CHILD + "      Counter.Extra,\n")
+    with Client(hot.world) as client:
+        output = hot.push(ok=False)
+    assert "boot_check" in output
+    assert "no luck" in output
+    after = hot.world.status()
+    assert (after["pid"], after["release"]) == (before["pid"], before["release"])
+    assert hot.count() == count
+    assert client.failures == []
+    assert "hot_swap" not in [step["name"] for step in hot.world.last()["steps"]]
+
+
+def test_a_node_that_names_itself(hot: Hot) -> None:
+    hot.write("rel/env.sh.eex", 'export RELEASE_NODE="own@127.0.0.1"\n')
+    hot.push()
+    hot.project.title("under a name of its own")
+    output = hot.project.push()
+    assert hot.strategy() == "rolling"
+    assert "Another node listens there: 'own@127.0.0.1' instead of 'counter@127.0.0.1'" in output
+    assert "under a name of its own" in hot.world.get().text
+
+
+def test_an_umbrella_of_which_one_app_changes() -> None:
+    """Its release is named otherwise than any of its applications."""
+    with new_world() as world:
+        project = world.load(strategy="auto")
+        world.run("settings", "set", "shop", "hot.watch=0.05")
+        hot = Hot(project)
+        (project.directory / "apps").mkdir()
+        project.git("mv", "lib", "mix.exs", "apps/")
+        counter = Path("apps/counter")
+        (project.directory / counter).mkdir()
+        project.git("mv", "apps/lib", "apps/mix.exs", str(counter))
+        hot.replace(
+            str(counter / "mix.exs"), "deps: []",
+            'deps: [{:greeter, in_umbrella: true}], build_path: "../../_build",'
+            ' config_path: "../../config/config.exs", deps_path: "../../deps",'
+            ' lockfile: "../../mix.lock"',
+        )  # fmt: skip
+        hot.write("apps/greeter/mix.exs", """
+defmodule Greeter.MixProject do
+  use Mix.Project
+  def project do
+    [app: :greeter, version: "0.1.0", deps: [], build_path: "../../_build",
+     config_path: "../../config/config.exs", deps_path: "../../deps", lockfile: "../../mix.lock"]
+  end
+  def application, do: []
+end
+""")  # fmt: skip
+        hot.write("apps/greeter/lib/greeter.ex",
+                  'defmodule Greeter do\n  def greet, do: "Hello"\nend\n')  # fmt: skip
+        hot.write("mix.exs", """
+defmodule Shop.MixProject do
+  use Mix.Project
+  def project do
+    [apps_path: "apps", deps: [], releases: [shop: [version: "0.1.0",
+     applications: [counter: :permanent, greeter: :permanent]]]]
+  end
+end
+""")  # fmt: skip
+        page = str(counter / "lib/counter/page.ex")
+        text = (project.directory / page).read_text()
+        title = next(line for line in text.splitlines() if line.startswith("  def title"))
+        hot.write(page, text.replace(title, "  def title, do: Greeter.greet()"))
+        hot.push()
+        assert "<h1>Hello</h1>" in world.get().text
+        pid, count = hot.pid(), hot.increment()
+        hot.replace("apps/greeter/lib/greeter.ex", "Hello", "Good evening")
+        hot.push()
+        assert (hot.strategy(), hot.reasons()) == ("hot", "greeter: 1 changed module")
+        assert "<h1>Good evening</h1>" in world.get().text
+        world.run("rollback", "shop")
+        assert "<h1>Hello</h1>" in world.get().text
+        assert (hot.pid(), hot.count()) == (pid, count)
