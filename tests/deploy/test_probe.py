@@ -6,7 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from gatling.deploy.probe import SLOW_PAUSE_SECONDS, Prober, Proof
+from gatling.deploy.probe import SLOW_PAUSE_SECONDS, HeldRequest, Prober, Proof
 from tests.conftest import until
 from tests.deploy.conftest import Server, raw_server
 
@@ -136,3 +136,36 @@ def test_a_proof_in_words() -> None:
         f"{proof}; 3 processes converted, suspended for 4.2 ms;"
         " 5 of 5 lasting connections kept"
     )  # fmt: skip
+
+
+def test_a_held_request_is_answered_when_its_rest_has_come(server: Server) -> None:
+    with HeldRequest(server.port, "shop.example.com", "/up") as held:
+        assert server.requests == []
+        assert held.finish() == ""
+    path, headers = server.requests[-1]
+    assert (path, headers["Host"]) == ("/up", "shop.example.com")
+
+
+def test_what_becomes_of_a_held_request(server: Server) -> None:
+    server.statuses = [500]
+    with HeldRequest(server.port, "shop.example.com", "/up") as held:
+        assert held.finish() == "held request: status 500"
+    with HeldRequest(1, "shop.example.com", "/up") as held:
+        assert held.finish() == "held request: no connection"
+
+
+def test_a_held_request_whose_connection_is_lost() -> None:
+    def close(connection: socket.socket) -> None:
+        connection.recv(1)
+        connection.close()
+
+    with raw_server(close) as port, HeldRequest(port, "shop.example.com", "/up") as held:
+        assert held.finish().startswith("held request: ")
+
+
+def test_what_is_seen_otherwise_counts_as_well(server: Server) -> None:
+    asking = prober(server.port)
+    asking.saw("")
+    asking.saw("held request: status 500")
+    assert (asking.proof.requests, asking.proof.failed) == (2, 1)
+    assert asking.proof.first_failure == "held request: status 500"

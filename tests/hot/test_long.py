@@ -11,7 +11,7 @@ from tests.hot.conftest import Stream
 if TYPE_CHECKING:
     from tests.hot.conftest import Hot
 
-RELEASES = 5
+RELEASES = 10
 STEPS = 50
 
 # A GenServer, a gen_statem and a handler of gen_event, whose states carry the number of the release

@@ -186,5 +186,5 @@ def test_the_running_tree_is_that_of_a_fresh_boot(hot: Hot) -> None:
 
     become(())
     each()
-    assert seen["hot"] >= 4, seen
-    assert seen["rolling"] >= 4, seen
+    assert seen["hot"] >= 6, seen
+    assert seen["rolling"] >= 2, seen

@@ -111,16 +111,22 @@ class Control:
             watcher=report["watcher"],
         )
 
-    def watch(self, swapped: Swapped, seconds: float) -> list[str]:
-        """The processes that crashed within so many seconds, with their reasons."""
-        crashed = self._node.call(
+    def clients(self, port: int) -> set[Opaque]:
+        """The connections that are open to a port of the node."""
+        return set(self._node.call("gatling_agent", "clients", port))
+
+    def watch(self, swapped: Swapped, seconds: float) -> tuple[list[str], list[str]]:
+        """What crashed within so many seconds: converted processes with their reasons; and where
+        in changed code others did, which had not to be converted.
+        """
+        crashed, others = self._node.call(
             "gatling_agent", "await_watch", swapped.watcher, int(seconds * 1000),
             timeout=seconds + 30,
         )  # fmt: skip
         return [
             f"{text(process)} ({', '.join(elixir(str(m)) for m in modules)}): {text(reason)}"
             for process, modules, reason in crashed
-        ]
+        ], [text(where) for where in others]
 
     def restore_crashed(self, swapped: Swapped) -> int:
         """After a swap back: give processes that crashed their states from before; how many."""

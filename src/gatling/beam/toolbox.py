@@ -18,6 +18,7 @@ MODULES = (
     "gatling_tree",
     "gatling_processes",
     "gatling_code",
+    "gatling_config",
     "gatling_agent",
 )
 """What is loaded into a running node, in an order in which it can be loaded."""

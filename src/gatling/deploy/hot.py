@@ -7,15 +7,14 @@ recovery finds a node that runs another release than the records say, and swaps 
 from __future__ import annotations
 
 import contextlib
-import time
-from typing import TYPE_CHECKING
+import dataclasses
+from typing import TYPE_CHECKING, NoReturn
 
-from gatling import ports
 from gatling.beam import comparison as beam_comparison
 from gatling.beam.control import Control, SwapFailed, Swapped, control
 from gatling.deploy import cutover, health, instances, planner, rehearsal
 from gatling.deploy.planner import Answers
-from gatling.deploy.probe import Prober, Proof
+from gatling.deploy.probe import HeldRequest, Prober, Proof
 from gatling.errors import GatlingError, NodeUnreachable, SwapUndone
 from gatling.state import apps, releases
 
@@ -93,31 +92,39 @@ def upgrade(
     if early or settings.hot.boot_check == "before":
         with journal.step("boot_check"):
             _check_boot(engine, this, release)
-    slot = app.live_slot or 1
+    port = app.ports[app.live_slot or 1]
+    early_clients = node.clients(port)
     prober = Prober(engine.router.probe_address(), app.domain, settings.health.path)
     with contextlib.ExitStack() as probing:
         before_decision()
         this.interruption.shield()
         probing.enter_context(prober.asking())
-        clients = _clients(engine, app, slot)
-        with journal.step("hot_swap"):
-            swapped = _swap(engine, this, node, live, release, answers)
-        on_live()
+        held = probing.enter_context(HeldRequest(port, app.domain, settings.health.path))
+        # those that were there a moment ago, too: not a request that is just being answered
+        clients = early_clients & node.clients(port)
         try:
-            _prove(engine, this, node, release, swapped, booted=early)
-        except GatlingError as error:
-            _undo(engine, this, node, live, release, answers, error, swapped)
-        kept = clients & _clients(engine, app, slot)
+            with journal.step("hot_swap"):
+                swapped = _swap(engine, this, node, live, release, answers)
+            on_live()
+            try:
+                prober.saw(held.finish())
+                others = _prove(engine, this, node, release, swapped, booted=early)
+                kept = clients & node.clients(port)
+            except GatlingError as error:
+                _undo(engine, this, node, live, release, answers, error, swapped)
+        except GatlingError:
+            this.proof = prober.proof
+            this.progress.note(f"proof: {this.proof}")
+            raise
         decide(engine, app, release)
         node.keep(swapped)
-    return Proof(
-        **{
-            **prober.proof.json(),
-            "processes": swapped.processes,
-            "suspended_ms": round(swapped.suspended_ms, 2),
-            "connections": len(clients),
-            "kept": len(kept),
-        }
+    return dataclasses.replace(
+        prober.proof,
+        processes=swapped.processes,
+        suspended_ms=round(swapped.suspended_ms, 2),
+        connections=len(clients),
+        kept=len(kept),
+        others_crashed=len(others),
     )
 
 
@@ -199,19 +206,24 @@ def _prove(
     swapped: Swapped,
     *,
     booted: bool,
-) -> None:
-    """Raise what speaks against the release that the node runs now."""
+) -> list[str]:
+    """Raise what speaks against the release that the node runs now.
+
+    Where unconverted processes crashed in it is returned.
+    """
     app, settings = this.app, this.settings
     if swapped.failed:
         raise SwapUndone(f"After the switch: {'; '.join(swapped.failed)}.")
     with this.journal.step("watch"):
-        crashed = node.watch(swapped, settings.hot.watch)
+        crashed, others = node.watch(swapped, settings.hot.watch)
         if crashed:
             raise SwapUndone(
                 f"{len(crashed)} converted processes crashed within {settings.hot.watch:g} s:"
                 f" {'; '.join(crashed[:3])}.",
                 hint="Does the state have another shape now? Then it needs a code_change/3.",
             )
+        for where in sorted(set(others)):
+            this.progress.note(f"{others.count(where)} × {where}, in a process that goes on anew")
         answer = health.check(app.ports[app.live_slot or 1], settings.health.path, app.domain, 5.0)
         if not answer.healthy:
             raise SwapUndone(f"After the switch GET {settings.health.path} failed: {answer}.")
@@ -220,6 +232,7 @@ def _prove(
             _check_boot(engine, this, release)
     elif settings.hot.boot_check == "off":
         this.progress.note("not checked whether the release boots (hot.boot_check=off)")
+    return others
 
 
 def _check_boot(engine: Engine, this: Attempt, release: Release) -> None:
@@ -241,7 +254,7 @@ def _undo(
     answers: Answers | None,
     error: GatlingError,
     first: Swapped,
-) -> None:
+) -> NoReturn:
     """Swap back and raise; where that is impossible, put a new instance of `live` in its place."""
     back = Answers(answers.new, answers.old) if answers else None
     try:
@@ -250,6 +263,7 @@ def _undo(
             if swapped.failed:
                 raise SwapUndone(f"Children: {'; '.join(swapped.failed)}.")
             node.restore_crashed(first)
+        this.progress.note(f"{live.label} runs again, with the states from before")
     except (SwapFailed, GatlingError) as second:
         this.progress.note(f"swapping back was not possible: {second}")
         _replace(engine, this, live, error)
@@ -270,15 +284,3 @@ def _replace(engine: Engine, this: Attempt, live: Release, error: GatlingError) 
         before_decision=lambda: None,
         on_live=lambda: None,
     )
-
-
-def _clients(engine: Engine, app: App, slot: int) -> set[int]:
-    """Connections to the instance that last: seen twice, a moment apart."""
-    pid = engine.supervisor.status(app.name, slot).pid
-    if pid is None:
-        return set()
-    first = ports.clients(pid, app.ports[slot])
-    if not first:
-        return first
-    time.sleep(0.02)
-    return first & ports.clients(pid, app.ports[slot])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import socket
 import threading
 import time
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +38,8 @@ class Proof:
     connections: int = 0
     """Lasting connections before a hot upgrade, and how many of them went on."""
     kept: int = 0
+    others_crashed: int = 0
+    """Processes that needed no conversion and crashed in changed code while it was watched."""
 
     def json(self) -> dict[str, Any]:
         """As it is recorded."""
@@ -50,10 +53,50 @@ class Proof:
             hot = f"; {self.processes} processes converted"
             hot += f", suspended for {self.suspended_ms:.1f} ms" if self.processes else ""
             hot += f"; {self.kept} of {self.connections} lasting connections kept"
+        if self.others_crashed:
+            hot += f"; {self.others_crashed} other processes crashed in the new code"
         return (
             f"{self.requests} requests through the proxy, {self.failed} failed{failure},"
             f" longest wait {self.longest_ms:.0f} ms{cut}{hot}"
         )
+
+
+class HeldRequest:
+    """A request to an instance that begins before a hot upgrade and ends after it.
+
+    Its connection, and the process that serves it, must come through whole. The last line of the
+    request is held back, so that it lasts as long as is wanted with any application.
+    """
+
+    def __init__(self, port: int, host: str, path: str) -> None:
+        self._port = port
+        head = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: gatling-probe\r\n"
+        self._head = head.encode()
+        self._socket: socket.socket | None = None
+
+    def __enter__(self) -> Self:
+        with contextlib.suppress(OSError):  # `finish` tells
+            self._socket = socket.create_connection(("127.0.0.1", self._port), REQUEST_SECONDS)
+            self._socket.sendall(self._head)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._socket is not None:
+            self._socket.close()
+
+    def finish(self) -> str:
+        """Send the rest and take the answer: what went wrong, if anything."""
+        if self._socket is None:
+            return "held request: no connection"
+        try:
+            self._socket.sendall(b"Connection: close\r\n\r\n")
+            with contextlib.closing(http.client.HTTPResponse(self._socket)) as response:
+                response.begin()
+                response.read()
+                status = response.status
+        except (OSError, http.client.HTTPException) as error:
+            return f"held request: {type(error).__name__}"
+        return f"held request: status {status}" if status >= 500 else ""
 
 
 class Prober:
@@ -64,6 +107,7 @@ class Prober:
         self._stop = threading.Event()
         self._pause = PAUSE_SECONDS
         self._thread: threading.Thread | None = None
+        self._counting = threading.Lock()
         self._requests = self._failed = 0
         self._longest = 0.0
         self._first_failure = ""
@@ -82,6 +126,14 @@ class Prober:
         """Begin to ask."""
         self._thread = threading.Thread(target=self._ask_on, daemon=True)
         self._thread.start()
+
+    def saw(self, problem: str) -> None:
+        """Count one more request; with what went wrong, if anything."""
+        with self._counting:
+            self._requests += 1
+            if problem:
+                self._failed += 1
+                self._first_failure = self._first_failure or problem
 
     def slow_down(self) -> None:
         """What had to be seen has been seen: from now on ask now and then."""
@@ -112,10 +164,7 @@ class Prober:
                 connection = self._connect()
                 problem, reusable = self._ask(connection)
             self._longest = max(self._longest, time.monotonic() - started)
-            self._requests += 1
-            if problem:
-                self._failed += 1
-                self._first_failure = self._first_failure or problem
+            self.saw(problem)
             used = reusable
             if not reusable:
                 connection.close()

@@ -2,19 +2,19 @@
 %%
 %% The order of a swap: check that the node runs what it should · load what is added and start added
 %% applications · suspend the processes whose callback modules change · keep each one's state aside,
-%% in its own dictionary · switch all code at once · code_change · resume. Whatever fails until then is
-%% taken back with the states that were kept. What follows (children, specifications, config_change)
-%% is reported, and undone by a swap back.
+%% in its own dictionary · switch all code at once · code_change, and beside it the code path follows
+%% and new children are started · resume. Whatever fails until then is taken back with the states that
+%% were kept. What follows (children that go or are replaced, config_change, applications that go) is
+%% reported, and undone by a swap back.
 %%
 %% A request is a map: old, new (roots), files (see gatling_release:compare/3), direction (up | down),
 %% answers (none | {OldFile, NewFile} of gatling_planner), and for a swap also label, from, now_ms,
 %% suspend_ms.
 -module(gatling_agent).
 
--export([inspect/1, swap/1, await_watch/2, restore_crashed/1, keep/1, chain/0]).
+-export([inspect/1, swap/1, await_watch/2, restore_crashed/1, keep/1, chain/0, clients/1]).
 
 -define(CHAIN, {gatling, chain}).
--define(BOOT_ONLY, [kernel, stdlib, sasl, logger, elixir]).
 
 %% How the two releases differ, and what a swap would meet in this node: code that is not what the
 %% records say, processes in code from before the last swap, processes to suspend and their memory.
@@ -31,7 +31,7 @@ inspect(Request) ->
                       kept => [{M, gatling_processes:text(Where)}
                                || {M, Where} <- gatling_code:kept(Known ++ Removed)],
                       memory => lists:sum([gatling_processes:memory(P) || {P, _} <- Processes]),
-                      env => env_report(Changes),
+                      env => gatling_config:report(Changes, planned(env, Request)),
                       modules => planned(modules, Request),
                       trees => trees_report(Request),
                       apps => []};
@@ -41,6 +41,11 @@ inspect(Request) ->
 
 %% The releases that this node went through: [{Label, Unix time in ms}]. The first has no time.
 chain() -> persistent_term:get(?CHAIN, []).
+
+%% The connections that are open to a port of this node.
+clients(Port) ->
+    [C || C <- erlang:ports(), {name, "tcp_inet"} =:= erlang:port_info(C, name),
+          {ok, {_, P}} <- [inet:sockname(C)], P =:= Port, {ok, _} <- [inet:peername(C)]].
 
 %% What a watch may end with: the states from before the swap are given back, or forgotten.
 restore_crashed(Watcher) -> gatling_processes:restore_crashed(Watcher).
@@ -55,23 +60,24 @@ swap(Request) ->
     Begun = erlang:monotonic_time(microsecond),
     try
         Changes = #{changed := Changed, added := Added} = changes(compared(Request), Request),
+        Known = [M || {M, _, _} <- Changed],
         none(drift, gatling_code:drift(Changed, Added)),
-        none(lingering, gatling_code:lingering_after_a_while([M || {M, _, _} <- Changed] ++ [M || {M, _} <- Added])),
+        none(lingering, gatling_code:lingering_after_a_while(Known ++ [M || {M, _} <- Added])),
         Prepared = prepare([{M, New} || {M, _, New} <- Changed]),
         load_added(Changes),
-        {Report, EnvBefore} = try
-                                  start_applications(Changes),
-                                  critical(Changes, Request, Prepared)
-                              catch
-                                  throw:Reason ->
-                                      unload_added(Changes),
-                                      throw(Reason)
-                              end,
+        {Report, EnvBefore, Failed} = try
+                                          start_applications(Changes),
+                                          critical(Changes, Request, Prepared)
+                                      catch
+                                          throw:Reason ->
+                                              unload_added(Changes),
+                                              throw(Reason)
+                                      end,
         note(Request),
-        Failed = try afterwards(Changes, EnvBefore)
-                 catch C:W -> [{<<"after the switch">>, gatling_processes:text({C, W})}]
-                 end,
-        {ok, Report#{failed => Failed,
+        Later = try afterwards(Changes, EnvBefore)
+                catch C:W -> [{<<"after the switch">>, gatling_processes:text({C, W})}]
+                end,
+        {ok, Report#{failed => Failed ++ Later,
                      total_us => erlang:monotonic_time(microsecond) - Begun}}
     catch
         throw:{Stage, What} -> {error, Stage, What};
@@ -85,7 +91,7 @@ compared(#{old := Old, new := New, files := Files}) -> gatling_release:compare(O
 %% Files, versions, environment, children: everything that the steps below need.
 changes(#{changed := Changed, added := Added, removed := Removed} = Compared,
         #{old := Old, new := New} = Request) ->
-    {Set, Delete} = env_changes(Request),
+    {Set, Delete} = gatling_config:changes(planned(env, Request)),
     Touched = [A || #{app := A} <- Changed ++ Added ++ Removed]
         ++ [A || {A, _, _, _} <- maps:get(versions, Compared)] ++ maps:get(priv, Compared)
         ++ [A || {A, _, _} <- Set] ++ [A || {A, _} <- Delete],
@@ -95,7 +101,6 @@ changes(#{changed := Changed, added := Added, removed := Removed} = Compared,
       migrate => [{M, V2, V} || #{module := M, version := V, old := #{version := V2} = B} = A <- Changed,
                                 maps:get(code_change, A) orelse maps:get(code_change, B),
                                 not is_supervisor(A)],
-      apps => maps:get(apps, Compared),
       apps_added => maps:get(apps_added, Compared),
       %% in the order of the release, which is one of dependencies first
       apps_removed => [App || #{name := A} = App <- maps:get(apps, gatling_release:read(Old)),
@@ -104,75 +109,22 @@ changes(#{changed := Changed, added := Added, removed := Removed} = Compared,
       env_set => Set, env_delete => Delete,
       children => [{Path, [gatling_tree:unpack(S) || S <- Start], Stop}
                    || {Path, #{start := Start, stop := Stop}} <- tree_changes(Request)],
-      paths_added => [consolidated(New)], paths_removed => [consolidated(Old)],
-      root => maps:get(root, gatling_release:read(New)),
-      version => maps:get(version, gatling_release:read(New))}.
+      from => place(Old, Compared), to => place(New, Compared)}.
+
+%% What the node must know of where a release is: the applications are those that both have.
+place(Root, #{apps := Common}) ->
+    #{root := Path, version := Version, directory := Directory, apps := Apps} = gatling_release:read(Root),
+    Names = [A || #{name := A} <- Common],
+    #{root => Path, version => Version, consolidated => filename:join(Directory, "consolidated"),
+      apps => [App || #{name := A} = App <- Apps, lists:member(A, Names)]}.
 
 file(Path) -> unicode:characters_to_list(Path).
-
-consolidated(Root) ->
-    filename:join(maps:get(directory, gatling_release:read(Root)), "consolidated").
-
-%% A node is booted with $RELEASE_LIB/../releases/… in its code path.
-flat(Path) -> filename:join(flat(filename:split(Path), [])).
-
-flat([".." | Rest], [_ | Above]) -> flat(Rest, Above);
-flat([Name | Rest], Above) -> flat(Rest, [Name | Above]);
-flat([], Above) -> lists:reverse(Above).
 
 %% Children of supervisors are changed through their own interface; `init/1` runs at a restart only.
 is_supervisor(#{behaviours := Behaviours}) ->
     lists:member('Elixir.Supervisor', Behaviours) orelse lists:member(supervisor, Behaviours).
 
 callbacks(#{migrate := Modules}) -> maps:from_list([{M, {Old, New}} || {M, Old, New} <- Modules]).
-
-%% What gatling_planner wrote in a node of either release.
-planned(Key, #{answers := {OldFile, NewFile}}) -> {answer(Key, OldFile), answer(Key, NewFile)};
-planned(_, #{answers := none}) -> {[], []}.
-
-answer(Key, File) ->
-    {ok, Binary} = file:read_file(File),
-    maps:get(Key, binary_to_term(Binary)).
-
-%% Values are compared as the old and the new release resolve them: what a running application has set
-%% for itself is left alone.
-env_changes(Request) ->
-    {Old, New} = planned(env, Request),
-    Set = [{A, K, gatling_tree:unpack(V)}
-           || {A, Env} <- New, Before <- [proplists:get_value(A, Old, [])],
-              {K, V} <- Env, lists:keyfind(K, 1, Before) =/= {K, V}],
-    Delete = [{A, K} || {A, Before} <- Old, {_, Env} <- [lists:keyfind(A, 1, New)],
-                        {K, _} <- Before, not lists:keymember(K, 1, Env)],
-    {Set, Delete}.
-
-%% Names only: values may be secrets. How a change reaches the application decides whether it is hot.
-env_report(#{env_set := Set, env_delete := Delete, apps_added := Added}) ->
-    New = [A || #{name := A} <- Added],
-    [{A, gatling_processes:text(K), reaches(A, K, V)} || {A, K, V} <- Set, not lists:member(A, New)]
-        ++ [{A, gatling_processes:text(K), reaches(A, K, undefined)} || {A, K} <- Delete].
-
-reaches(App, Key, Value) ->
-    case {lists:member(App, ?BOOT_ONLY), gatling_tree:opaque(Value)} of
-        {true, _} -> boot_only;
-        {_, true} -> opaque;
-        _ -> case {is_module(Key), tells(App)} of
-                 {true, true} ->
-                     case erlang:function_exported(Key, config_change, 2) of
-                         true -> delivered;
-                         false -> at_start
-                     end;
-                 {false, true} -> delivered;
-                 {_, false} -> at_start
-             end
-    end.
-
-is_module(Key) -> is_atom(Key) andalso erlang:module_loaded(Key).
-
-tells(App) ->
-    case application:get_key(App, mod) of
-        {ok, {M, _}} -> erlang:function_exported(M, config_change, 3);
-        _ -> false
-    end.
 
 tree_changes(Request) ->
     {Old, New} = planned(trees, Request),
@@ -190,10 +142,18 @@ trees_report(Request) ->
        changed => [Text(Id) || Id <- maps:get(changed, D)],
        opaque => [Text(Id) || Id <- maps:get(opaque, D)]}
      || {{App, Path}, D} <- tree_changes(Request)]
-        ++ [#{app => App, error => Why} || {App, {error, Why}} <- New ++ Old]
+        ++ lists:usort([#{app => App, error => Why} || {App, {error, Why}} <- New ++ Old])
         ++ [#{app => App, path => [Text(I) || I <- Path],
               error => <<"start/2 names the child ", (Text(Id))/binary, ", which does not run">>}
             || {App, {ok, _, Tree}} <- Old, {Path, Id} <- gatling_tree:missing(App, Tree)].
+
+%% What gatling_planner wrote in a node of either release.
+planned(Key, #{answers := {OldFile, NewFile}}) -> {answer(Key, OldFile), answer(Key, NewFile)};
+planned(_, #{answers := none}) -> {[], []}.
+
+answer(Key, File) ->
+    {ok, Binary} = file:read_file(File),
+    maps:get(Key, binary_to_term(Binary)).
 
 %% ---------------------------------------------------------------- before anything is touched
 
@@ -234,7 +194,7 @@ start_applications(#{apps_added := Apps, env_set := Env}) ->
       fun(#{name := App, type := Type, directory := Directory}) ->
               _ = code:add_pathz(filename:join(Directory, "ebin")),
               _ = application:load(App),
-              set_env([E || {A, _, _} = E <- Env, A =:= App], []),
+              gatling_config:set([E || {A, _, _} = E <- Env, A =:= App], []),
               case lists:member(Type, [none, load]) orelse application:start(App, Type) of
                   true -> ok;
                   ok -> ok;
@@ -252,29 +212,38 @@ critical(#{changed := Changed} = Changes, #{direction := Direction} = Request, P
     Begun = erlang:monotonic_time(microsecond),
     gatling_processes:suspend(First, Timeout),
     Processes = First ++ gatling_processes:late(Known, Callbacks, First, Timeout),
-    Watcher = gatling_processes:watch_from(Processes),
+    Watcher = gatling_processes:watch_from(Processes, Known, [M || {M, _, _} <- Changed]),
     EnvBefore = application_controller:prep_config_change(),
     gatling_processes:stash(Processes, Watcher),
     Result = try
                  Direction =:= down andalso gatling_processes:convert(Processes, Callbacks, down),
-                 set_env(maps:get(env_set, Changes), maps:get(env_delete, Changes)),
+                 gatling_config:set(maps:get(env_set, Changes), maps:get(env_delete, Changes)),
                  finish(Prepared),
-                 Direction =:= up andalso gatling_processes:convert(Processes, Callbacks, up),
-                 ok
+                 %% new code may ask for a new child at once, and a new child for what is suspended
+                 Starter = start_beside(Changes),
+                 try
+                     Direction =:= up andalso gatling_processes:convert(Processes, Callbacks, up),
+                     {ok, Starter}
+                 catch
+                     throw:Failure -> {Failure, Starter}
+                 end
              catch
-                 throw:Failure -> restore(Processes, Changed, Changes, EnvBefore, Failure)
+                 throw:Early -> {Early, none}
              end,
-    gatling_processes:resume(Processes),
-    Suspended = erlang:monotonic_time(microsecond) - Begun,
     case Result of
-        ok ->
+        {ok, Beside} ->
+            gatling_processes:resume(Processes),
+            Suspended = erlang:monotonic_time(microsecond) - Begun,
             {#{processes => length(Processes),
                migrated => gatling_processes:count([M || {_, Ms} <- Processes, M <- Ms]),
                suspended_us => case Processes of [] -> 0; _ -> Suspended end,
-               watcher => Watcher}, EnvBefore};
-        _ ->
+               watcher => Watcher}, EnvBefore, started(Beside)};
+        {Why, Beside} ->
+            Restored = restore(Processes, Changed, Changes, EnvBefore, Why),
+            gatling_processes:resume(Processes),
+            stop_beside(Changes, Beside),
             Watcher ! stop,
-            throw(Result)
+            throw(Restored)
     end.
 
 finish(Prepared) ->
@@ -287,10 +256,7 @@ finish(Prepared) ->
 %% code, that cannot be loaded again: then the states stay converted as far as they are, and the node
 %% has to be replaced.
 restore(Processes, Changed, Changes, EnvBefore, Failure) ->
-    _ = [application:set_env(A, K, V) || {A, Env} <- EnvBefore, {K, V} <- Env],
-    _ = [application:unset_env(A, K) || {A, K, _} <- maps:get(env_set, Changes),
-                                        {_, Env} <- [lists:keyfind(A, 1, EnvBefore)],
-                                        not lists:keymember(K, 1, Env)],
+    gatling_config:take_back(Changes, EnvBefore),
     Loaded = [{M, Old} || {M, Old, _} <- Changed, erlang:module_loaded(M),
                           M:module_info(md5) =/= gatling_release:md5(Old)],
     case gatling_code:lingering_after_a_while([M || {M, _} <- Loaded]) of
@@ -306,54 +272,58 @@ restore(Processes, Changed, Changes, EnvBefore, Failure) ->
 %% ---------------------------------------------------------------- what follows
 
 %% Gives what failed, as [{What, Why}].
-afterwards(#{apps := Apps, touched := Touched, removed := Removed} = Changes, EnvBefore) ->
-    Specs = [Spec || #{name := A} = App <- Apps, lists:member(A, Touched),
-                     Spec <- [gatling_release:app_spec(App)], Spec =/= none],
-    %% what is in force stays in force: an application's environment is never reset
-    Config = [{A, application:get_all_env(A)} || {A, _, _} <- application:loaded_applications()],
-    ok = application_controller:change_application_data(Specs, Config),
-    _ = [code:add_patha(P) || P <- maps:get(paths_added, Changes), filelib:is_dir(P)],
-    _ = [code:del_path(P) || P <- code:get_path(),
-                             lists:member(flat(P), maps:get(paths_removed, Changes))],
-    _ = [code:replace_path(A, filename:join(D, "ebin")) || #{name := A, directory := D} <- Apps],
-    #{root := Root, version := Version} = Changes,
-    true = os:putenv("RELEASE_ROOT", Root),
-    true = os:putenv("RELEASE_VSN", Version),
-    true = os:putenv("RELEASE_SYS_CONFIG", filename:join([Root, "releases", Version, "sys"])),
-    Failed = change_children(maps:get(children, Changes)),
-    _ = application_controller:config_change(EnvBefore),
-    _ = [told(A) || A <- Touched],
+afterwards(#{removed := Removed, children := Children} = Changes, EnvBefore) ->
+    Failed = lists:append([change_children(C) || {_, _, [_ | _]} = C <- Children]),
+    Told = gatling_config:tell(Changes, EnvBefore),
     %% nobody needs these any more: what used them has just been changed
     stop_applications(maps:get(apps_removed, Changes)),
     lists:foreach(fun gatling_code:remove/1, Removed),
-    Failed.
+    Failed ++ Told.
 
-%% Every touched application is told, also when its environment is equal: Phoenix endpoints re-read
-%% their manifest of static files then.
-told(App) ->
-    case application:get_key(App, mod) of
-        {ok, {M, _}} ->
-            case erlang:function_exported(M, config_change, 3) of
-                true -> try M:config_change([], [], []) catch _:_ -> ok end;
-                false -> ok
-            end;
-        _ ->
-            ok
+%% ---------------------------------------------------------------- children
+
+%% Start what is new, except where something else goes: that may hold a name or a port. In a process
+%% of its own, whose end tells what failed.
+start_beside(#{children := Children, from := From, to := To, touched := Touched}) ->
+    spawn_monitor(fun() ->
+                          ok = gatling_code:follow(From, To, Touched),
+                          exit({started, lists:append([change_children(C) || {_, _, []} = C <- Children])})
+                  end).
+
+started({P, Ref}) ->
+    receive
+        {'DOWN', Ref, process, P, {started, Failed}} -> Failed;
+        {'DOWN', Ref, process, P, Why} -> [{<<"after the switch">>, gatling_processes:text(Why)}]
     end.
 
-change_children(Changes) ->
-    lists:append(
-      [begin
-           Stopped = [{Id, gatling_processes:text(R)} || Id <- Stop, R <- [stop_child(Supervisor, Id)], R =/= ok],
-           Started = [{Id, gatling_processes:text(R)} || #{id := Id} = Spec <- Start,
-                                       {error, R} <- [start_child(Supervisor, Spec)]],
-           [{gatling_processes:text(Id), Why} || {Id, Why} <- Stopped ++ Started]
-       end || {Path, Start, Stop} <- Changes, Supervisor <- [gatling_tree:find(Path)]]).
+stop_beside(_, none) ->
+    ok;
+stop_beside(#{children := Children, from := From, to := To, touched := Touched}, Beside) ->
+    _ = started(Beside),
+    _ = [change_children({Path, [], [Id || #{id := Id} <- Start]}) || {Path, Start, []} <- Children],
+    gatling_code:follow(To, From, Touched).
 
-start_child(Supervisor, Spec) ->
+%% Gives what failed, as [{Child, Why}].
+change_children({Path, Start, Stop}) ->
+    try
+        Supervisor = gatling_tree:find(Path),
+        Stopped = [{Id, R} || Id <- Stop, R <- [stop_child(Supervisor, Id)], R =/= ok],
+        Started = [{Id, R} || #{id := Id} = Spec <- Start, {error, R} <- [start_child(Supervisor, Spec)]],
+        [{gatling_processes:text(Id), gatling_processes:text(Why)} || {Id, Why} <- Stopped ++ Started]
+    catch
+        throw:Missing -> [{gatling_processes:text(Path), gatling_processes:text(Missing)}]
+    end.
+
+%% One that is there already is what is wanted; one with its name elsewhere is not.
+start_child(Supervisor, #{id := Id} = Spec) ->
     case supervisor:start_child(Supervisor, Spec) of
-        {error, {already_started, _}} -> ok;
-        Result -> Result
+        {error, {already_started, P}} = Error ->
+            case lists:keyfind(Id, 1, supervisor:which_children(Supervisor)) of
+                {Id, P, _, _} -> ok;
+                _ -> Error
+            end;
+        Result ->
+            Result
     end.
 
 stop_child(Supervisor, Id) ->
@@ -362,11 +332,6 @@ stop_child(Supervisor, Id) ->
         {error, not_found} -> ok;
         Error -> Error
     end.
-
-set_env(Set, Delete) ->
-    _ = [application:set_env(A, K, V, [{persistent, true}]) || {A, K, V} <- Set],
-    _ = [application:unset_env(A, K, [{persistent, true}]) || {A, K} <- Delete],
-    ok.
 
 note(#{label := Label, from := From, now_ms := Now}) ->
     Before = case chain() of

@@ -2,7 +2,7 @@
 %% and who keeps functions of it.
 -module(gatling_code).
 
--export([drift/2, lingering/1, lingering_after_a_while/1, kept/1, content/1, remove/1]).
+-export([follow/3, drift/2, lingering/1, lingering_after_a_while/1, kept/1, content/1, remove/1]).
 
 %% Larger tables are data, and looking through them would be felt.
 -define(TABLE_WORDS, 131072).
@@ -69,6 +69,29 @@ functions(Term, Set, Found) when is_function(Term) ->
     end;
 functions(_, _, Found) ->
     Found.
+
+%% Application specifications, code path and environment, as if the node had been booted there.
+follow(#{consolidated := Before}, #{root := Root, version := Version, consolidated := After, apps := Apps},
+       Touched) ->
+    Specs = [Spec || #{name := A} = App <- Apps, lists:member(A, Touched),
+                     Spec <- [gatling_release:app_spec(App)], Spec =/= none],
+    %% what is in force stays in force: an application's environment is never reset
+    Config = [{A, application:get_all_env(A)} || {A, _, _} <- application:loaded_applications()],
+    ok = application_controller:change_application_data(Specs, Config),
+    _ = [code:del_path(P) || P <- code:get_path(), flat(P) =:= Before],
+    _ = [code:add_patha(After) || filelib:is_dir(After)],
+    _ = [code:replace_path(A, filename:join(D, "ebin")) || #{name := A, directory := D} <- Apps],
+    true = os:putenv("RELEASE_ROOT", Root),
+    true = os:putenv("RELEASE_VSN", Version),
+    true = os:putenv("RELEASE_SYS_CONFIG", filename:join([Root, "releases", Version, "sys"])),
+    ok.
+
+%% A node is booted with $RELEASE_LIB/../releases/… in its code path.
+flat(Path) -> filename:join(flat(filename:split(Path), [])).
+
+flat([".." | Rest], [_ | Above]) -> flat(Rest, Above);
+flat([Name | Rest], Above) -> flat(Rest, [Name | Above]);
+flat([], Above) -> lists:reverse(Above).
 
 remove(Module) ->
     _ = code:soft_purge(Module),

@@ -22,7 +22,10 @@ env(App) ->
                                              K =/= config_provider_init,
                                              K =/= config_provider_booted]).
 
+%% What many a start/2 does before it starts its supervisor is to attach handlers to telemetry, a
+%% library without which that fails.
 tree(App) ->
+    _ = application:ensure_all_started(telemetry),
     _ = application:load(App),
     case application:get_key(App, mod) of
         {ok, {_, _} = Callback} -> gatling_tree:of_app(App, Callback);

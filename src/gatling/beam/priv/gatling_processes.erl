@@ -5,8 +5,8 @@
 -module(gatling_processes).
 
 -export([affected/2, suspend/2, late/4, resume/1, stash/2, unstash/1, convert/3, take_back/1,
-         watch_from/1, await_watch/2, restore_crashed/1, describe/1, memory/1, count/1, text/1]).
--export([watch/3]).
+         watch_from/3, await_watch/2, restore_crashed/1, describe/1, memory/1, count/1, text/1]).
+-export([watch/5]).
 
 -define(STASH, '$gatling_stash').
 -define(COPY_BYTES, 1048576).
@@ -181,25 +181,30 @@ answers(Pending, Timer, Answers) ->
             {Answers, maps:values(Pending)}
     end.
 
-watch_from(Processes) ->
+%% `All` are the processes there were before the switch, `Changed` the modules that it changes.
+watch_from(Processes, All, Changed) ->
     Ref = make_ref(),
-    Watcher = spawn(?MODULE, watch, [self(), Ref, Processes]),
+    Watcher = spawn(?MODULE, watch, [self(), Ref, Processes, All, Changed]),
     receive Ref -> ok end,
     Watcher.
 
-%% Sees the processes that were converted until it is asked what became of them.
-watch(Parent, Ref, Processes) ->
+%% Sees the processes that were converted until it is asked what became of them; and the others, which
+%% meet the new code as they are (LiveViews, loops).
+watch(Parent, Ref, Processes, All, Changed) ->
+    Converted = maps:from_list(Processes),
     Watched = maps:from_list([{erlang:monitor(process, P), {P, Ms}} || {P, Ms} <- Processes]),
+    Others = maps:from_list([{erlang:monitor(process, P), {P, other}}
+                             || P <- All, P =/= Parent, not is_map_key(P, Converted)]),
     Parent ! Ref,
-    watch(Watched, Processes).
+    watch(maps:merge(Others, Watched), Processes, maps:from_keys(Changed, true)).
 
-watch(Watched, Processes) ->
+watch(Watched, Processes, Changed) ->
     receive
         stop -> ok;
         {report, From, Milliseconds} ->
             _ = erlang:send_after(Milliseconds, self(), enough),
-            Crashed = watching(Watched, []),
-            From ! {self(), [C || {_, C} <- Crashed]},
+            {Crashed, Others} = watching(Watched, Changed, [], []),
+            From ! {self(), {[C || {_, C} <- Crashed], Others}},
             receive
                 {restore, To} -> To ! {self(), give_back([P || {P, _} <- Crashed])};
                 stop -> unstash(Processes)
@@ -209,20 +214,40 @@ watch(Watched, Processes) ->
             unstash(Processes)
     end.
 
-watching(Watched, Crashed) ->
+watching(Watched, Changed, Crashed, Others) ->
     receive
         enough ->
-            lists:reverse(Crashed);
+            {lists:reverse(Crashed), lists:reverse(Others)};
         {'DOWN', Ref, process, P, Reason} ->
-            {_, Modules} = maps:get(Ref, Watched),
-            watching(Watched, case expected(Reason) of
-                                  true -> Crashed;
-                                  false ->
-                                      %% one is enough; its like get a moment to be named as well
-                                      _ = erlang:send_after(20, self(), enough),
-                                      [{P, {text(P), Modules, text(Reason)}} | Crashed]
-                              end)
+            case {expected(Reason), maps:get(Ref, Watched)} of
+                {true, _} ->
+                    watching(Watched, Changed, Crashed, Others);
+                {false, {_, other}} ->
+                    watching(Watched, Changed, Crashed, in_changed(Reason, Changed) ++ Others);
+                {false, {_, Modules}} ->
+                    %% one is enough; its like get a moment to be named as well
+                    _ = erlang:send_after(20, self(), enough),
+                    watching(Watched, Changed, [{P, {text(P), Modules, text(Reason)}} | Crashed], Others)
+            end
     end.
+
+%% Where in changed code an unconverted process crashed. Not with what: its state may be anybody's data.
+in_changed({Error, [_ | _] = Stack}, Changed) ->
+    Kind = case Error of
+               #{'__struct__' := Name} -> text(Name);
+               _ when is_atom(Error) -> text(Error);
+               _ -> <<"an error">>
+           end,
+    case [{M, F, if is_list(A) -> length(A); true -> A end}
+          || {M, F, A, _} <- Stack, is_map_key(M, Changed)] of
+        [{M, F, A} | _] ->
+            [<<Kind/binary, " in ", (text(M))/binary, ".", (atom_to_binary(F))/binary, "/",
+               (integer_to_binary(A))/binary>>];
+        [] ->
+            []
+    end;
+in_changed(_, _) ->
+    [].
 
 %% The processes that took the places of those that crashed get the states from before the swap; how
 %% many did.
@@ -253,7 +278,7 @@ restore_crashed(Watcher) ->
     after 10000 -> 0
     end.
 
-%% The processes that crashed within so many milliseconds of the swap.
+%% The converted processes that crashed within so many milliseconds of the swap, and where others did.
 await_watch(Watcher, Milliseconds) ->
     Ref = erlang:monitor(process, Watcher),
     Watcher ! {report, self(), Milliseconds},
@@ -262,7 +287,7 @@ await_watch(Watcher, Milliseconds) ->
             true = erlang:demonitor(Ref, [flush]),
             Crashed;
         {'DOWN', Ref, process, _, _} ->
-            []
+            {[], []}
     end.
 
 describe(P) ->
