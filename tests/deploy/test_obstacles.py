@@ -8,8 +8,9 @@ import pytest
 
 from gatling.beam.comparison import AddedApp, Beam, Comparison, Removed, TreeChange
 from gatling.deploy.obstacles import MAX_STATE_BYTES, found
+from gatling.project.settings import Hot
 
-NOBODY: frozenset[str] = frozenset()
+DEFAULT = Hot()
 STATE = ["__struct__", "items"]
 
 
@@ -59,11 +60,15 @@ def tree(**facts: Any) -> Comparison:
         ({"kept": [("Elixir.Shop.Metrics", ":telemetry_handler_table")]},
          (":telemetry_handler_table keeps a function of Shop.Metrics,"
           " which would stay as it was")),
+        ({"holding": [["Elixir.Shop.Page", [["<0.1.0>"]]]]},
+         "functions of Shop.Page from before the last upgrade are still held by <0.1.0>"),
+        ({"orphans": [["Elixir.Shop.Worker", [["<0.1.0>"], ["<0.2.0>"]]]]},
+         "Shop.Worker is gone, and is still run by <0.1.0>, <0.2.0>"),
         ({"memory": MAX_STATE_BYTES + 1}, "the processes to convert hold 512 MB, more than 512"),
     ],
 )  # fmt: skip
 def test_each_obstacle_has_its_reason(facts: dict[str, Any], reason: str) -> None:
-    assert found(comparison(**facts), NOBODY) == [reason]
+    assert found(comparison(**facts), DEFAULT) == [reason]
 
 
 @pytest.mark.parametrize(
@@ -82,17 +87,17 @@ def test_each_obstacle_has_its_reason(facts: dict[str, Any], reason: str) -> Non
     ],
 )
 def test_what_is_no_obstacle(facts: dict[str, Any]) -> None:
-    assert found(comparison(**facts), NOBODY) == []
+    assert found(comparison(**facts), DEFAULT) == []
 
 
 def test_another_beam_says_it_all() -> None:
-    reasons = found(comparison(erts=["15.0", "15.1"], boot_files=["vm.args"]), NOBODY)
+    reasons = found(comparison(erts=["15.0", "15.1"], boot_files=["vm.args"]), DEFAULT)
     assert reasons == ["the BEAM itself changes: erts 15.0 → 15.1"]
 
 
 def test_all_obstacles_are_told() -> None:
     facts = {"apps_removed": ["a", "b"], "boot_files": ["x"], "drift": ["m"]}
-    assert len(found(comparison(**facts), NOBODY)) == 4
+    assert len(found(comparison(**facts), DEFAULT)) == 4
 
 
 @pytest.mark.parametrize(
@@ -106,7 +111,7 @@ def test_all_obstacles_are_told() -> None:
     ],
 )
 def test_what_the_settings_exclude(facts: dict[str, Any], names: list[str]) -> None:
-    denied = found(comparison(**facts), frozenset({"shop", "Shop.Cart", "plug"}))
+    denied = found(comparison(**facts), Hot(deny="shop, Shop.Cart,plug,"))
     assert denied == [f"hot.deny names {name}" for name in names]
 
 
@@ -121,17 +126,18 @@ def test_what_the_settings_exclude(facts: dict[str, Any], names: list[str]) -> N
 )
 def test_a_struct_that_changes(before: list[str], after: str | list[str], reason: str) -> None:
     beam = changed(old={"struct": before}, struct=after)
-    (told,) = found(comparison(changed=[beam]), NOBODY)
+    (told,) = found(comparison(changed=[beam]), DEFAULT)
     assert told.startswith(reason)
+    assert found(comparison(changed=[beam]), Hot(structs=True)) == []
     for side in (0, 1):  # a module that converts its state by itself
         modules: list[list[Any]] = [[], []]
         modules[side] = [["Elixir.Shop.Cart", {"code_change": "custom"}]]
-        assert found(comparison(changed=[beam], modules=modules), NOBODY) == []
+        assert found(comparison(changed=[beam], modules=modules), DEFAULT) == []
 
 
 @pytest.mark.parametrize("before", [STATE, "none"])
 def test_a_struct_that_stays_or_is_new(before: str | list[str]) -> None:
-    assert found(comparison(changed=[changed(old={"struct": before}, struct=STATE)]), NOBODY) == []
+    assert found(comparison(changed=[changed(old={"struct": before}, struct=STATE)]), DEFAULT) == []
 
 
 def test_what_the_planner_found_out_of_a_struct_counts() -> None:
@@ -141,9 +147,9 @@ def test_what_the_planner_found_out_of_a_struct_counts() -> None:
         return [[[beam.module, {"struct": before}]], [[beam.module, {"struct": after}]]]
 
     same = comparison(changed=[beam], modules=modules(STATE, STATE))
-    assert found(same, NOBODY) == []
+    assert found(same, DEFAULT) == []
     other = comparison(changed=[beam], modules=modules(STATE, [*STATE, "total"]))
-    assert "gained :total" in found(other, NOBODY)[0]
+    assert "gained :total" in found(other, DEFAULT)[0]
 
 
 @pytest.mark.parametrize(
@@ -167,8 +173,8 @@ def test_what_the_planner_found_out_of_a_struct_counts() -> None:
     ],
 )  # fmt: skip
 def test_a_supervisor_that_changes(facts: dict[str, Any], reason: str) -> None:
-    assert found(tree(**facts), NOBODY) == [reason]
+    assert found(tree(**facts), DEFAULT) == [reason]
 
 
 def test_children_that_come_and_go_below_a_supervisor_that_does_not_mind() -> None:
-    assert found(tree(start=["a"], stop=["b"], reordered=True), NOBODY) == []
+    assert found(tree(start=["a"], stop=["b"], reordered=True), DEFAULT) == []

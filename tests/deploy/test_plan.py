@@ -12,6 +12,7 @@ from gatling.beam.comparison import AddedApp, Beam, Comparison, Removed, TreeCha
 from gatling.deploy.obstacles import recorded
 from gatling.deploy.plan import WISHES, Plan, Strategy, decide, simple
 from gatling.errors import InvalidInput
+from gatling.project.settings import Hot
 from gatling.state.releases import Release
 
 VARIABLES = st.dictionaries(st.sampled_from("ABCDE"), st.sampled_from(["", "1", "2"]))
@@ -117,11 +118,12 @@ def test_hot_when_nothing_stands_in_its_way() -> None:
         removed=[Removed("Elixir.Shop.Old", "shop")],
         apps_added=[AddedApp("mailer", runtime=False)],
         processes=[("Elixir.Shop.Cart", 3), ("Elixir.Shop.Page", 0)],
-        env=[("shop", "limit", "delivered")],
+        env=[("shop", ":limit", "delivered")],
+        priv=["shop"],
         trees=[TreeChange("shop", start=["cache"], stop=["queue"])],
     )
     for wish in ("auto", "hot"):
-        plan = decide(comparison, wish)
+        plan = decide(comparison, wish, Hot())
         assert plan.strategy == "hot"
         assert plan.reasons == (
             "plug: 1 changed module",
@@ -130,23 +132,31 @@ def test_hot_when_nothing_stands_in_its_way() -> None:
             "starts cache",
             "stops queue",
             "starts mailer",
-            "config of shop: limit",
+            "config of shop: :limit",
+            "a process that read config at its start keeps what it read",
+            "files in priv of shop",
         )
     assert plan.details["added"] == [{"app": "shop", "module": "Shop.New"}]
     assert plan.details["processes"][0] == {"module": "Shop.Cart", "count": 3}
 
 
+def test_what_mix_consolidates_is_nobodys_code() -> None:
+    at = "/releases/0.1.0/consolidated/Elixir.Enumerable.beam"
+    comparison = Comparison(erts="same", changed=[Beam("Enumerable", app="elixir", file=at)])
+    assert decide(comparison, "auto", Hot()).reasons == ("protocols: 1 changed module",)
+
+
 def test_hot_without_any_change_of_code() -> None:
-    assert decide(Comparison(erts="same"), "auto").reasons == ("no code changes",)
+    assert decide(Comparison(erts="same"), "auto", Hot()).reasons == ("no code changes",)
 
 
 def test_rolling_with_everything_that_stands_in_the_way() -> None:
     comparison = Comparison(erts="same", boot_files=["vm.args"], apps_removed=["mailer"])
     reasons = ("vm.args changed, which is read at boot", "the application mailer is gone")
-    plan = decide(comparison, "auto")
+    plan = decide(comparison, "auto", Hot())
     assert (plan.strategy, plan.reasons) == ("rolling", reasons)
     with pytest.raises(InvalidInput, match="not possible") as caught:
-        decide(comparison, "hot")
+        decide(comparison, "hot", Hot())
     assert "; ".join(reasons) in caught.value.what
     assert "auto" in caught.value.hint
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -491,7 +492,7 @@ def test_a_name_that_is_taken_fails_the_upgrade(hot: Hot) -> None:
     )
     hot.replace(APPLICATION, CHILD, CHILD + "      Counter.Extra,\n")
     output = hot.push(ok=False)
-    assert "After the switch: Counter.Extra: {:already_started" in output
+    assert "After the switch: Counter.Extra: its name is taken by #PID<" in output
     assert "runs again, with the states from before" in output
 
 
@@ -508,8 +509,8 @@ def test_a_process_that_meets_the_new_code_as_it_is(hot: Hot) -> None:
     hot.write("lib/counter/looping.ex", looping.replace("KEY", "new"))
     output = hot.push()
     assert hot.strategy() == "hot"
-    assert "1 × KeyError in Counter.Looping.step/1" in output
-    assert "1 other processes crashed in the new code" in output
+    assert "1 × KeyError (key :new not found) in Counter.Looping.step/1" in output
+    assert "1 other process crashed in the new code" in output
     assert hot.world.last()["probe"]["others_crashed"] == 1
 
 
@@ -523,3 +524,61 @@ def test_config_change_that_fails(hot: Hot) -> None:
     assert "After the switch: config_change/3" in output
     assert "no manifest" in output
     assert "runs again" in output
+
+
+def test_a_function_that_a_process_holds(hot: Hot) -> None:
+    """As LiveViews hold their hooks: it is gone with the upgrade after next."""
+    hot.write(
+        "lib/counter/hook.ex",
+        "defmodule Counter.Hook do\n  def new, do: fn -> 1 end\nend\n",
+    )
+    hot.push()
+    hot.rpc("Agent.start(Counter.Hook, :new, [], name: :holder)")
+    hot.replace("lib/counter/hook.ex", "fn -> 1 end", "fn -> 2 end")
+    hot.push()
+    assert hot.strategy() == "hot", hot.reasons()
+    hot.replace("lib/counter/hook.ex", "fn -> 2 end", "fn -> 3 end")
+    hot.push()
+    assert hot.strategy() == "rolling"
+    assert hot.reasons() == (
+        "functions of Counter.Hook from before the last upgrade are still held by :holder"
+    )
+
+
+def test_a_module_that_is_gone_and_still_runs(hot: Hot) -> None:
+    worker = "lib/counter/worker.ex"
+    hot.write(
+        worker,
+        "defmodule Counter.Worker do\n  use Agent\n"
+        "  def start_link(_), do: Agent.start_link(__MODULE__, :first, [], name: __MODULE__)\n"
+        "  def first, do: 1\nend\n\n"
+        "defmodule Counter.Server do\n  use GenServer\n"
+        "  def start_link(_), do: GenServer.start_link(__MODULE__, [], name: __MODULE__)\n"
+        "  def init(_), do: {:ok, []}\nend\n",
+    )
+    hot.replace(APPLICATION, CHILD, CHILD + "      Counter.Server,\n")
+    hot.push()
+    hot.project.git("rm", "--quiet", "--force", worker)
+    hot.replace(APPLICATION, "      Counter.Server,\n", "")
+    hot.push()
+    assert hot.strategy() == "hot", hot.reasons()  # its one process is a child that goes as well
+    hot.world.run("rollback", "shop")
+    hot.rpc("GenServer.start(Counter.Server, [], name: :nobodys_child)")
+    hot.world.run("rollback", "shop")
+    assert hot.strategy() == "rolling"
+    assert hot.reasons() == "Counter.Server is gone, and is still run by :nobodys_child"
+
+
+def test_after_an_update_of_gatling_itself(hot: Hot) -> None:
+    """What is compiled for nodes is gone, and no build has come by: a release compiles it."""
+    hot.replace(APPLICATION, CHILD, CHILD + "      {Task.Supervisor, name: Counter.Tasks},\n")
+    hot.push()
+    hot.world.run("restart", "shop")
+    shutil.rmtree(hot.world.home / "cache")
+    count = hot.increment()
+    hot.world.run("rollback", "shop")
+    assert hot.strategy() == "hot", hot.reasons()
+    assert hot.count() == count
+    hot.project.title("and a build finds what it needs")
+    hot.project.push()
+    assert hot.strategy() == "hot", hot.reasons()

@@ -64,7 +64,7 @@ def test_a_plain_module_changes_and_everything_goes_on(hot: Hot) -> None:
     assert client.failures == []
     assert hot.strategy() == "hot"
     assert hot.pid() == pid
-    assert "1 of 1 lasting connections kept" in output
+    assert "1 of 1 lasting connection kept" in output
     deployment = hot.world.last()
     names = [step["name"] for step in deployment["steps"]]
     assert names[-4:] == ["plan", "hot_swap", "watch", "boot_check"]

@@ -41,6 +41,7 @@ VALID = st.builds(
         suspend=SECONDS,
         boot_check=st.sampled_from(["after", "before", "off"]),
         rehearse=st.booleans(),
+        structs=st.booleans(),
         deny=st.from_regex(r"[A-Za-z0-9_., ]{0,100}", fullmatch=True),
     ),
     build=st.builds(
@@ -82,6 +83,7 @@ def test_without_settings_all_are_at_their_defaults() -> None:
             "deploy.strategy": "auto",
             "hot.boot_check": "after",
             "hot.rehearse": False,
+            "hot.structs": False,
         }.items()
     )
 

@@ -25,6 +25,11 @@ class Beam(Struct):
     old: Beam | None = None
 
     @property
+    def consolidated(self) -> bool:
+        """Whether it is a protocol as the release consolidated it, whosever it is."""
+        return "/consolidated/" in self.file
+
+    @property
     def is_supervisor(self) -> bool:
         """Whether it is the callback module of a supervisor."""
         return "Elixir.Supervisor" in self.behaviours or "supervisor" in self.behaviours
@@ -35,6 +40,7 @@ class Removed(Struct):
 
     module: str
     app: str
+    consolidated: bool = False
 
 
 class AddedApp(Struct):
@@ -83,6 +89,10 @@ class Comparison(Struct):
     lingering: list[Any] = []
     kept: list[tuple[str, str]] = []
     """Changed modules of which a table or a persistent term holds a function; and which one."""
+    holding: list[Any] = []
+    """Modules of which processes hold functions from before the last swap, and which processes."""
+    orphans: list[Any] = []
+    """Modules that are gone and of which processes run, and which processes."""
     processes: list[tuple[str, int]] = []
     memory: int = 0
     env: list[tuple[str, str, str]] = []

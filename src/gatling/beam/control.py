@@ -172,11 +172,6 @@ def _load(node: channel.Node, beams: Path) -> None:
         return
     for module in toolbox.MODULES:
         file = beams / f"{module}.beam"
-        if not file.exists():
-            raise NodeUnreachable(
-                f"There is no {file.name} for this Elixir and OTP in {beams.parent}.",
-                hint="The next push makes it.",
-            )
         node.call("code", "purge", Atom(module))
         node.call("code", "load_binary", Atom(module), charlist(file), file.read_bytes())
     node.call("persistent_term", "put", _MARK, digest)

@@ -2,6 +2,7 @@
 
 A beam of one OTP may not load on another, so every build makes sure that there are beams of its own
 toolchain (build/priv/build.exs), and releases find those by the versions they were built with.
+Where there are none, after an update of Gatling, a release makes them itself (deploy/tools.py).
 """
 
 from __future__ import annotations
@@ -43,6 +44,10 @@ def cache(home: Path) -> Path:
 
 
 def beams(home: Path, release: Release, tree: Path) -> Path:
-    """Where the beams for nodes of a release are; they may not have been made yet."""
+    """Where the beams for nodes of a release are; they may not have been made yet.
+
+    A build has more to compile and a directory of its own, so that it never finds one without.
+    """
     erts = (tree / "releases" / "start_erl.data").read_text().split()[0]
-    return cache(home) / f"{release.elixir}-{release.otp.split('.')[0]}-{erts}"
+    of_builds = cache(home) / f"{release.elixir}-{release.otp.split('.')[0]}-{erts}"
+    return of_builds if of_builds.is_dir() else of_builds.with_name(f"{of_builds.name}-nodes")

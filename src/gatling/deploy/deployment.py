@@ -268,7 +268,6 @@ def _upgrade(
     from gatling.deploy import hot  # noqa: PLC0415 (loaded while mix works)
 
     app = this.app
-    deny = plan.denied(this.settings.hot.deny)
     try:
         with (
             hot.connected(engine, app) as node,
@@ -278,7 +277,7 @@ def _upgrade(
                 differences = open_answers.enter_context(
                     hot.compared(engine, app, node, live, release)
                 )
-                decided = plan.decide(differences[0], strategy, deny=deny)
+                decided = plan.decide(differences[0], strategy, this.settings.hot)
             if decided.strategy == "hot":
                 _announce(engine, this, release, decided, app.live_slot)
                 this.proof = hot.upgrade(

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 from gatling.beam import comparison as beam_comparison
 from gatling.beam.control import Control, SwapFailed, Swapped, control
-from gatling.deploy import cutover, health, instances, planner, rehearsal
+from gatling.deploy import cutover, health, instances, planner, rehearsal, tools
 from gatling.deploy.planner import Answers
 from gatling.deploy.probe import HeldRequest, Prober, Proof
 from gatling.errors import GatlingError, NodeUnreachable, SwapUndone
 from gatling.state import apps, releases
+from gatling.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,6 +44,7 @@ def connected(engine: Engine, app: App) -> Iterator[Control]:
     if booted is None:
         raise NodeUnreachable(f"{app.name} is not running.")
     release = releases.kept(engine.db, app.name, booted)
+    tools.ensure(engine.home.app(app.name), app, release)
     with control(engine.home.app(app.name), app, release) as opened:
         yield opened
 
@@ -218,7 +220,8 @@ def _prove(
         crashed, others = node.watch(swapped, settings.hot.watch)
         if crashed:
             raise SwapUndone(
-                f"{len(crashed)} converted processes crashed within {settings.hot.watch:g} s:"
+                f"{counted(len(crashed), 'converted process')} crashed within"
+                f" {settings.hot.watch:g} s:"
                 f" {'; '.join(crashed[:3])}.",
                 hint="Does the state have another shape now? Then it needs a code_change/3.",
             )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gatling.beam.comparison import Beam, Comparison, Removed, TreeChange
+    from gatling.project.settings import Hot
     from gatling.state.releases import Release
 
 MAX_STATE_BYTES = 512 << 20
@@ -33,23 +34,24 @@ def changed_variables(live: Release, target: Release) -> list[str]:
     return sorted(n for n in before.keys() | after.keys() if before.get(n) != after.get(n))
 
 
-def found(comparison: Comparison, deny: frozenset[str]) -> list[str]:
+def found(comparison: Comparison, settings: Hot) -> list[str]:
     """All reasons against a hot upgrade; none when it is possible."""
     if comparison.erts != "same":
         return [f"the BEAM itself changes: erts {' → '.join(comparison.erts)}"]
     return [
-        *_denied(comparison, deny),
+        *_denied(comparison, settings.deny),
         *_runtime(comparison),
         *_native(comparison),
         *_applications(comparison),
-        *_structs(comparison),
+        *([] if settings.structs else _structs(comparison)),
         *_config(comparison),
         *[reason for change in comparison.trees for reason in _tree(change)],
         *_node(comparison),
     ]
 
 
-def _denied(comparison: Comparison, deny: frozenset[str]) -> list[str]:
+def _denied(comparison: Comparison, setting: str) -> list[str]:
+    deny = {word.strip() for word in setting.split(",")} - {""}
     touched: list[Beam | Removed] = [
         *comparison.changed,
         *comparison.added,
@@ -165,11 +167,15 @@ def _node(comparison: Comparison) -> list[str]:
     if comparison.drift:
         modules = ", ".join(map(_name, comparison.drift[:5]))
         reasons.append(f"the node runs other code than its release has: {modules}")
-    for module, processes in comparison.lingering[:5]:
-        who = ", ".join(str(process[0]) for process in processes[:3])
-        reasons.append(
-            f"code of {_name(module)} from before the last upgrade is still run by {who}"
-        )
+    for found_in, what in (
+        (comparison.lingering, "code of {} from before the last upgrade is still run by {}"),
+        (comparison.holding, "functions of {} from before the last upgrade are still held by {}"),
+        (comparison.orphans, "{} is gone, and is still run by {}"),
+    ):
+        reasons += [
+            what.format(_name(module), ", ".join(str(process[0]) for process in processes[:3]))
+            for module, processes in found_in[:5]
+        ]
     reasons += [
         f"{where} keeps a function of {_name(module)}, which would stay as it was"
         for module, where in comparison.kept

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gatling.deploy import obstacles
 from gatling.errors import InvalidInput
+from gatling.words import counted
 
 if TYPE_CHECKING:
     from gatling.beam.comparison import Comparison
+    from gatling.project.settings import Hot
     from gatling.state.releases import Release
 
 Strategy = Literal["start", "hot", "rolling", "restart"]
@@ -53,22 +55,16 @@ def simple(live: Release | None, target: Release, wish: str = "auto") -> Plan | 
     return None
 
 
-def decide(comparison: Comparison, wish: str, *, deny: frozenset[str] = frozenset()) -> Plan:
+def decide(comparison: Comparison, wish: str, settings: Hot) -> Plan:
     """`hot` when nothing stands in its way, `rolling` with what does.
 
-    `deny` holds applications and modules that the app's settings exclude. Raises InvalidInput when
-    hot was asked for and is not possible.
+    Raises InvalidInput when hot was asked for and is not possible.
     """
-    in_the_way = obstacles.found(comparison, deny)
+    in_the_way = obstacles.found(comparison, settings)
     details = describe(comparison)
     if in_the_way:
         return refuse_or_roll(in_the_way, wish, details)
     return Plan("hot", tuple(summary(comparison)), details)
-
-
-def denied(setting: str) -> frozenset[str]:
-    """The applications and modules that the setting hot.deny names."""
-    return frozenset(word.strip() for word in setting.split(",") if word.strip())
 
 
 def refuse_or_roll(reasons: list[str], wish: str, details: dict[str, Any] | None = None) -> Plan:
@@ -104,7 +100,8 @@ def summary(comparison: Comparison) -> list[str]:
     ):
         count: dict[str, int] = {}
         for item in items:
-            count[item.app] = count.get(item.app, 0) + 1
+            where = "protocols" if item.consolidated else item.app
+            count[where] = count.get(where, 0) + 1
         for app, number in count.items():
             by_app.setdefault(app, []).append(f"{number} {word}")
     parts = []
@@ -113,7 +110,7 @@ def summary(comparison: Comparison) -> list[str]:
         parts.append(f"{app}: {', '.join(counts)} module{'' if one else 's'}")
     processes = sum(number for _, number in comparison.processes)
     if processes:
-        parts.append(f"{processes} process{'es' if processes > 1 else ''} to convert")
+        parts.append(f"{counted(processes, 'process')} to convert")
     parts += [
         f"{word} {', '.join(ids)}"
         for change in comparison.trees
@@ -122,6 +119,9 @@ def summary(comparison: Comparison) -> list[str]:
     ]
     parts += [f"starts {app.name}" for app in comparison.apps_added]
     parts += [f"config of {app}: {key}" for app, key, _ in comparison.env]
+    if any(how == "delivered" and key.startswith(":") for _, key, how in comparison.env):
+        parts.append("a process that read config at its start keeps what it read")
+    parts += [f"files in priv of {app}" for app in comparison.priv]
     return parts or ["no code changes"]
 
 

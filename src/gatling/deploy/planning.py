@@ -45,12 +45,11 @@ def planned(
     simple = plan.simple(live, release, wish)
     if simple is not None:
         return live, simple
-    deny = plan.denied(settings.hot.deny)
     try:
         with (
             hot.connected(engine, app) as node,
             hot.compared(engine, app, node, live, release) as (comparison, _),
         ):
-            return live, plan.decide(comparison, wish, deny=deny)
+            return live, plan.decide(comparison, wish, settings.hot)
     except (NodeUnreachable, PlannerFailed) as error:
         return live, plan.refuse_or_roll([error.what], wish)

@@ -10,6 +10,8 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from gatling.words import counted
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -47,18 +49,22 @@ class Proof:
 
     def __str__(self) -> str:
         failure = f" (first: {self.first_failure})" if self.failed else ""
-        cut = f", {self.cut} connections closed after the drain" if self.cut else ""
-        hot = ""
-        if self.processes is not None:
-            hot = f"; {self.processes} processes converted"
-            hot += f", suspended for {self.suspended_ms:.1f} ms" if self.processes else ""
-            hot += f"; {self.kept} of {self.connections} lasting connections kept"
-        if self.others_crashed:
-            hot += f"; {self.others_crashed} other processes crashed in the new code"
-        return (
-            f"{self.requests} requests through the proxy, {self.failed} failed{failure},"
-            f" longest wait {self.longest_ms:.0f} ms{cut}{hot}"
+        seen = (
+            f"{counted(self.requests, 'request')} through the proxy, {self.failed} failed{failure}"
         )
+        seen += f", longest wait {self.longest_ms:.0f} ms"
+        if self.cut:
+            seen += f", {counted(self.cut, 'connection')} closed after the drain"
+        said = [seen]
+        if self.processes is not None:
+            suspended = f", suspended for {self.suspended_ms:.1f} ms" if self.processes else ""
+            said += [
+                f"{counted(self.processes, 'process')} converted{suspended}",
+                f"{self.kept} of {counted(self.connections, 'lasting connection')} kept",
+            ]
+        if self.others_crashed:
+            said.append(f"{counted(self.others_crashed, 'other process')} crashed in the new code")
+        return "; ".join(said)
 
 
 class HeldRequest:

@@ -60,6 +60,8 @@ class Hot(Struct, frozen=True, forbid_unknown_fields=True):
     """When a release is started beside the running one, without traffic, to see that it boots."""
     rehearse: bool = False
     """Whether an upgrade is first made on a throw-away instance of the live release."""
+    structs: bool = False
+    """Whether a struct may change: where no process keeps one for long, as with Ecto's schemas."""
     deny: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_., ]*\Z", max_length=4096)] = ""
     """Applications and modules, separated by commas, whose changes are never made hot."""
 

@@ -28,6 +28,8 @@ inspect(Request) ->
             Compared#{drift => gatling_code:drift(Changed, Added),
                       lingering => gatling_code:lingering(Known ++ [M || {M, _} <- Added]),
                       processes => gatling_processes:count([M || {_, Ms} <- Processes, M <- Ms]),
+                      holding => gatling_code:holding(Known),
+                      orphans => orphans(Changes),
                       kept => [{M, gatling_processes:text(Where)}
                                || {M, Where} <- gatling_code:kept(Known ++ Removed)],
                       memory => lists:sum([gatling_processes:memory(P) || {P, _} <- Processes]),
@@ -38,6 +40,12 @@ inspect(Request) ->
         Compared ->
             Compared
     end.
+
+%% Processes of modules that are gone, but for those that are stopped with their supervisors.
+orphans(#{removed := Removed, children := Children}) ->
+    Doomed = lists:append([gatling_tree:descendants(Path, Stop) || {Path, _, Stop} <- Children]),
+    [{M, [gatling_processes:describe(P)]} || {P, Ms} <- gatling_processes:running(Removed),
+                                             not lists:member(P, Doomed), M <- Ms].
 
 %% The releases that this node went through: [{Label, Unix time in ms}]. The first has no time.
 chain() -> persistent_term:get(?CHAIN, []).
@@ -62,7 +70,7 @@ swap(Request) ->
         Changes = #{changed := Changed, added := Added} = changes(compared(Request), Request),
         Known = [M || {M, _, _} <- Changed],
         none(drift, gatling_code:drift(Changed, Added)),
-        none(lingering, gatling_code:lingering_after_a_while(Known ++ [M || {M, _} <- Added])),
+        none(lingering, gatling_code:purge(Known ++ [M || {M, _} <- Added])),
         Prepared = prepare([{M, New} || {M, _, New} <- Changed]),
         load_added(Changes),
         {Report, EnvBefore, Failed} = try
@@ -198,7 +206,9 @@ start_applications(#{apps_added := Apps, env_set := Env}) ->
               case lists:member(Type, [none, load]) orelse application:start(App, Type) of
                   true -> ok;
                   ok -> ok;
-                  {error, Reason} -> throw({start_application, gatling_processes:text({App, Reason})})
+                  {error, Reason} ->
+                      Why = gatling_processes:why_not_started(Reason),
+                      throw({start_application, <<(atom_to_binary(App))/binary, ": ", Why/binary>>})
               end
       end, Apps).
 
@@ -259,7 +269,7 @@ restore(Processes, Changed, Changes, EnvBefore, Failure) ->
     gatling_config:take_back(Changes, EnvBefore),
     Loaded = [{M, Old} || {M, Old, _} <- Changed, erlang:module_loaded(M),
                           M:module_info(md5) =/= gatling_release:md5(Old)],
-    case gatling_code:lingering_after_a_while([M || {M, _} <- Loaded]) of
+    case gatling_code:purge([M || {M, _} <- Loaded]) of
         [] ->
             Loaded =:= [] orelse (ok = code:atomic_load([{M, F, gatling_code:content(F)} || {M, F} <- Loaded])),
             gatling_processes:take_back(Processes),
@@ -309,7 +319,7 @@ change_children({Path, Start, Stop}) ->
         Supervisor = gatling_tree:find(Path),
         Stopped = [{Id, R} || Id <- Stop, R <- [stop_child(Supervisor, Id)], R =/= ok],
         Started = [{Id, R} || #{id := Id} = Spec <- Start, {error, R} <- [start_child(Supervisor, Spec)]],
-        [{gatling_processes:text(Id), gatling_processes:text(Why)} || {Id, Why} <- Stopped ++ Started]
+        [{gatling_processes:text(Id), gatling_processes:why_not_started(Why)} || {Id, Why} <- Stopped ++ Started]
     catch
         throw:Missing -> [{gatling_processes:text(Path), gatling_processes:text(Missing)}]
     end.

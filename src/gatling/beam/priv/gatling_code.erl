@@ -2,10 +2,11 @@
 %% and who keeps functions of it.
 -module(gatling_code).
 
--export([follow/3, drift/2, lingering/1, lingering_after_a_while/1, kept/1, content/1, remove/1]).
+-export([follow/3, drift/2, lingering/1, purge/1, kept/1, holding/1, content/1, remove/1]).
 
 %% Larger tables are data, and looking through them would be felt.
 -define(TABLE_WORDS, 131072).
+-define(TERMS, 200000).
 
 %% Modules of which the node runs other code than the release has that it should run.
 drift(Changed, Added) ->
@@ -13,33 +14,42 @@ drift(Changed, Added) ->
           M:module_info(md5) =/= gatling_release:md5(Old)]
         ++ [M || {M, _} <- Added, erlang:module_loaded(M)].
 
-%% Modules of which code from before the last swap is still in use, and by whom.
+%% Modules of which code from before the last swap is still run, and by whom. Purges nothing: what merely
+%% holds functions of it (see holding/1) must not lose them by being asked about.
 lingering(Modules) ->
-    Old = [M || M <- Modules, erlang:check_old_code(M), not code:soft_purge(M)],
-    [{M, [gatling_processes:describe(P) || P <- erlang:processes(), erlang:check_process_code(P, M) =:= true]}
-     || M <- Old].
+    [{M, [gatling_processes:describe(P) || P <- Running]}
+     || M <- Modules, erlang:check_old_code(M), Running <- [running_old(M)], Running =/= []].
 
-%% A process that is about to leave old code gets half a second.
-lingering_after_a_while(Modules) -> lingering_after_a_while(Modules, 25).
+running_old(Module) ->
+    Asked = maps:from_list([begin
+                                Ref = make_ref(),
+                                async = erlang:check_process_code(P, Module, [{async, Ref}]),
+                                {Ref, P}
+                            end || P <- erlang:processes(), P =/= self()]),
+    [maps:get(Ref, Asked) || Ref <- maps:keys(Asked),
+                             receive {check_process_code, Ref, Answer} -> Answer =:= true end].
 
-lingering_after_a_while(Modules, Tries) ->
-    case lingering(Modules) of
+%% Code from before the last swap is purged; what is still run of it is told, as lingering/1 does. A
+%% process that is about to leave it gets half a second.
+purge(Modules) -> purge(Modules, 25).
+
+purge(Modules, Tries) ->
+    case [M || M <- Modules, erlang:check_old_code(M), not code:soft_purge(M)] of
         [] -> [];
-        Busy when Tries =:= 0 -> Busy;
+        Busy when Tries =:= 0 -> lingering(Busy);
         _ ->
             timer:sleep(20),
-            lingering_after_a_while(Modules, Tries - 1)
+            purge(Modules, Tries - 1)
     end.
 
 %% Local functions of these modules that lie in tables and persistent terms, as [{Module, Where}]: a
-%% handler of telemetry's, say. They are not exchanged with the code, and once it is purged they are
-%% gone; the emulator looks for them in processes only.
+%% handler of telemetry's, say. They are not exchanged with the code.
 kept([]) ->
     [];
 kept(Modules) ->
-    Set = maps:from_keys(Modules, true),
-    Terms = [{M, K} || {K, V} <- persistent_term:get(), M <- functions(V, Set, [])],
-    Tables = [{M, ets:info(T, name)} || T <- ets:all(), is_small(T), M <- in_table(T, Set)],
+    Wanted = fun(F, M) -> lists:member(M, Modules) andalso is_function(F) end,
+    Terms = [{M, K} || {K, V} <- persistent_term:get(), M <- functions(V, Wanted)],
+    Tables = [{M, ets:info(T, name)} || T <- ets:all(), is_small(T), M <- in_table(T, Wanted)],
     lists:usort(Terms ++ Tables).
 
 is_small(Table) ->
@@ -49,26 +59,61 @@ is_small(Table) ->
     end.
 
 %% A table may go, or be of a type that cannot be looked through, while this is under way.
-in_table(Table, Set) ->
-    try ets:foldl(fun(Row, Found) -> functions(Row, Set, Found) end, [], Table)
+in_table(Table, Wanted) ->
+    try ets:foldl(fun(Row, Found) -> functions(Row, Wanted) ++ Found end, [], Table)
     catch error:badarg -> []
     end.
 
-functions(Term, Set, Found) when is_tuple(Term) ->
-    functions(tuple_to_list(Term), Set, Found);
-functions([H | T], Set, Found) ->
-    functions(T, Set, functions(H, Set, Found));
-functions(Term, Set, Found) when is_map(Term) ->
-    maps:fold(fun(K, V, F) -> functions(V, Set, functions(K, Set, F)) end, Found, Term);
-functions(Term, Set, Found) when is_function(Term) ->
+%% Processes whose states hold functions of code from before the last swap, as [{Module, [Who]}]: with
+%% the next swap that code is purged, and the emulator does not look for functions (it did up to erts
+%% 8). A hook of a LiveView's, say.
+holding(Modules) ->
+    case maps:from_list([{M, M:module_info(md5)} || M <- Modules, erlang:check_old_code(M)]) of
+        Old when map_size(Old) =:= 0 ->
+            [];
+        Old ->
+            Wanted = fun(F, M) -> case Old of
+                                      #{M := Md5} -> {new_uniq, Md5} =/= erlang:fun_info(F, new_uniq);
+                                      _ -> false
+                                  end
+                     end,
+            Found = gatling_processes:look_into(fun(State) -> functions([State | get()], Wanted) end),
+            maps:to_list(maps:groups_from_list(fun({_, M}) -> M end,
+                                               fun({P, _}) -> gatling_processes:describe(P) end,
+                                               [{P, M} || {P, Ms} <- Found, M <- lists:usort(Ms)]))
+    end.
+
+%% The modules of the local functions in a term that are wanted; of a very large one, in its beginning.
+functions(Term, Wanted) ->
+    {Found, _} = functions(Term, Wanted, {[], ?TERMS}),
+    Found.
+
+functions(_, _, {_, 0} = Done) ->
+    Done;
+functions([H | T], Wanted, So) ->
+    functions(T, Wanted, functions(H, Wanted, So));
+functions(Term, Wanted, So) when is_tuple(Term) ->
+    functions(tuple_to_list(Term), Wanted, So);
+functions(Term, Wanted, So) when is_map(Term) ->
+    in_map(maps:next(maps:iterator(Term)), Wanted, So);
+functions(Term, Wanted, {Found, Left}) when is_function(Term) ->
     {module, M} = erlang:fun_info(Term, module),
     case erlang:fun_info(Term, type) of
-        {type, external} -> Found;
-        {type, local} when is_map_key(M, Set) -> [M | Found];
-        {type, local} -> functions(element(2, erlang:fun_info(Term, env)), Set, Found)
+        {type, external} -> {Found, Left - 1};
+        {type, local} ->
+            So = case Wanted(Term, M) of
+                     true -> {[M | Found], Left - 1};
+                     false -> {Found, Left - 1}
+                 end,
+            functions(element(2, erlang:fun_info(Term, env)), Wanted, So)
     end;
-functions(_, _, Found) ->
-    Found.
+functions(_, _, {Found, Left}) ->
+    {Found, Left - 1}.
+
+in_map(none, _, So) -> So;
+in_map(_, _, {_, 0} = Done) -> Done;
+in_map({K, V, Next}, Wanted, So) ->
+    in_map(maps:next(Next), Wanted, functions(V, Wanted, functions(K, Wanted, So))).
 
 %% Application specifications, code path and environment, as if the node had been booted there.
 follow(#{consolidated := Before}, #{root := Root, version := Version, consolidated := After, apps := Apps},

@@ -5,7 +5,7 @@
 -module(gatling_processes).
 
 -export([affected/2, suspend/2, late/4, resume/1, stash/2, unstash/1, convert/3, take_back/1,
-         watch_from/3, await_watch/2, restore_crashed/1, describe/1, memory/1, count/1, text/1]).
+         watch_from/3, await_watch/2, restore_crashed/1, look_into/1, running/1, why_not_started/1, describe/1, memory/1, count/1, text/1]).
 -export([watch/5]).
 
 -define(STASH, '$gatling_stash').
@@ -45,6 +45,61 @@ handlers(P) ->
     catch
         exit:_ -> []
     end.
+
+%% Processes of these modules: by their callbacks, or in the midst of a function.
+running([]) ->
+    [];
+running(Modules) ->
+    [{P, Ms} || P <- erlang:processes(), P =/= self(),
+                Ms <- [[M || M <- lists:usort(callback_modules(P) ++ stack(P)), lists:member(M, Modules)]],
+                Ms =/= []].
+
+stack(P) ->
+    case process_info(P, current_stacktrace) of
+        {current_stacktrace, Stack} -> [M || {M, _, _, _} <- Stack];
+        undefined -> []
+    end.
+
+%% What a function finds in the states of all processes that understand sys(3) for certain, as
+%% [{Process, Found}] where it is not []. It runs in each process: nothing is copied.
+look_into(Fun) ->
+    Look = fun(State) -> throw({found, Fun(State)}) end,
+    {Answers, _} = ask([{P, {replace_state, Look}} || P <- erlang:processes(), P =/= self(), is_generic(P)], 2000),
+    [{P, Found} || {P, {error, Why}} <- Answers, [_ | _] = Found <- [found(Why)]].
+
+found({callback_failed, _, {throw, {found, Found}}}) -> Found;
+found({throw, {found, Found}}) -> Found;
+found(_) -> [].
+
+is_generic(P) ->
+    case process_info(P, dictionary) of
+        {dictionary, Dictionary} ->
+            case lists:keyfind('$initial_call', 1, Dictionary) of
+                {_, {supervisor, _, _}} -> true;
+                {_, {_, join, 3}} -> true;
+                {_, {M, init, 1}} -> erlang:module_loaded(M) andalso is_generic_module(M);
+                _ -> is_looping(P)
+            end;
+        undefined ->
+            false
+    end.
+
+%% Agents, among others, bear the name of something else.
+is_looping(P) ->
+    case process_info(P, current_stacktrace) of
+        {current_stacktrace, Stack} ->
+            lists:any(fun({gen_server, F, _, _}) -> lists:member(F, [loop, handle_msg]);
+                         ({gen_statem, F, _, _}) -> lists:prefix("loop", atom_to_list(F));
+                         (_) -> false
+                      end, Stack);
+        undefined ->
+            false
+    end.
+
+is_generic_module(M) ->
+    Behaviours = lists:append([V || {K, V} <- M:module_info(attributes),
+                                    K =:= behaviour orelse K =:= behavior]),
+    lists:any(fun(B) -> lists:member(B, [gen_server, 'Elixir.GenServer', gen_statem]) end, Behaviours).
 
 %% Processes that were started while the first ones were being suspended, suspended as well.
 late(Known, Callbacks, Before, Timeout) -> late(Known, Callbacks, Before, Timeout, 5).
@@ -143,7 +198,7 @@ convert(Processes, Callbacks, Direction) ->
     Requests = [{P, {change_code, M, version(maps:get(M, Callbacks), Direction), []}}
                 || {P, Ms} <- Processes, M <- Ms],
     {Answers, Silent} = ask(Requests, 30000),
-    Failed = [{describe(P), text(Reason)} || {P, {error, Reason}} <- Answers]
+    Failed = [{describe(P), why(Reason)} || {P, {error, Reason}} <- Answers]
         ++ [{describe(P), <<"no answer within 30 s">>} || P <- Silent],
     Failed =:= [] orelse throw({code_change, Failed}),
     ok.
@@ -227,27 +282,48 @@ watching(Watched, Changed, Crashed, Others) ->
                 {false, {_, Modules}} ->
                     %% one is enough; its like get a moment to be named as well
                     _ = erlang:send_after(20, self(), enough),
-                    watching(Watched, Changed, [{P, {text(P), Modules, text(Reason)}} | Crashed], Others)
+                    watching(Watched, Changed, [{P, {text(P), Modules, why(Reason)}} | Crashed], Others)
             end
     end.
 
-%% Where in changed code an unconverted process crashed. Not with what: its state may be anybody's data.
-in_changed({Error, [_ | _] = Stack}, Changed) ->
-    Kind = case Error of
-               #{'__struct__' := Name} -> text(Name);
-               _ when is_atom(Error) -> text(Error);
-               _ -> <<"an error">>
-           end,
-    case [{M, F, if is_list(A) -> length(A); true -> A end}
-          || {M, F, A, _} <- Stack, is_map_key(M, Changed)] of
-        [{M, F, A} | _] ->
-            [<<Kind/binary, " in ", (text(M))/binary, ".", (atom_to_binary(F))/binary, "/",
-               (integer_to_binary(A))/binary>>];
-        [] ->
-            []
+%% Where in changed code a process crashed that was not converted.
+in_changed({_, [_ | _] = Stack} = Reason, Changed) ->
+    case [F || {M, _, _, _} = F <- Stack, is_map_key(M, Changed)] of
+        [Frame | _] -> [at(error_name(Reason), [Frame])];
+        [] -> []
     end;
 in_changed(_, _) ->
     [].
+
+%% Why a process ended or could not be converted, and where. Without the terms that came to no match,
+%% or arguments: they may be anybody's secrets.
+why({'EXIT', Reason}) -> why(Reason);
+why({error, Reason}) -> text(Reason); % what code_change/3 says itself
+why({_, [{_, _, _, _} | _] = Stack} = Reason) -> at(error_name(Reason), Stack);
+why(Reason) when is_atom(Reason) -> text(Reason);
+why(Reason) when is_tuple(Reason), is_atom(element(1, Reason)) -> text(element(1, Reason));
+why(_) -> <<"an error">>.
+
+%% Why a supervisor could not start a child.
+why_not_started({Reason, Child}) when element(1, Child) =:= child -> why_not_started(Reason);
+why_not_started({shutdown, {failed_to_start_child, Id, Reason}}) ->
+    <<"its child ", (text(Id))/binary, ": ", (why_not_started(Reason))/binary>>;
+why_not_started({already_started, P}) -> <<"its name is taken by ", (text(P))/binary>>;
+why_not_started(Reason) -> why(Reason).
+
+error_name({#{'__struct__' := 'Elixir.KeyError', key := Key}, _}) when is_atom(Key) ->
+    <<"KeyError (key ", (text(Key))/binary, " not found)">>;
+error_name({#{'__struct__' := Name, message := Message}, _}) when is_binary(Message) ->
+    <<(text(Name))/binary, " (", Message/binary, ")">>;
+error_name({#{'__struct__' := Name}, _}) -> text(Name);
+error_name({{badkey, Key}, _}) when is_atom(Key) -> <<"KeyError (key ", (text(Key))/binary, " not found)">>;
+error_name({Error, _}) when is_tuple(Error), is_atom(element(1, Error)) -> text(element(1, Error));
+error_name({Error, _}) when is_atom(Error) -> text(Error);
+error_name(_) -> <<"an error">>.
+
+at(Error, [{M, F, A, _} | _]) ->
+    Arity = integer_to_binary(if is_list(A) -> length(A); true -> A end),
+    <<Error/binary, " in ", (text(M))/binary, ".", (atom_to_binary(F))/binary, "/", Arity/binary>>.
 
 %% The processes that took the places of those that crashed get the states from before the swap; how
 %% many did.

@@ -6,7 +6,7 @@
 %% stubs that start nothing.
 -module(gatling_tree).
 
--export([of_app/2, diff/2, find/1, missing/2, pack/1, unpack/1, opaque/1]).
+-export([of_app/2, diff/2, find/1, missing/2, descendants/2, pack/1, unpack/1, opaque/1]).
 -export([captured/2]).
 
 %% `gen` is what all of gen_server, gen_statem, gen_event and supervisor start through.
@@ -257,6 +257,18 @@ missing(App, Tree) ->
                    Running <- [running({App, Path})],
                    #{id := Id, restart := Restart} <- Children, Restart =/= temporary,
                    not lists:member(Id, Running)].
+
+%% The processes of some children of a supervisor, and of all below them.
+descendants(Path, Ids) ->
+    try lists:append([below(C) || {Id, _, _, _} = C <- supervisor:which_children(find(Path)),
+                                  lists:member(Id, Ids)])
+    catch throw:_ -> []
+    end.
+
+below({_, P, supervisor, _}) when is_pid(P) ->
+    [P | lists:append([below(C) || C <- supervisor:which_children(P)])];
+below({_, P, _, _}) when is_pid(P) -> [P];
+below(_) -> [].
 
 running(Path) ->
     try [Id || {Id, _, _, _} <- supervisor:which_children(find(Path))]
