@@ -63,19 +63,13 @@ def owner(port: int) -> str:
 
 def open_connections(pid: int, port: int) -> int:
     """How many clients are connected to `port` of the process `pid`; 0 when it is gone."""
-    return len(clients(pid, port))
-
-
-def clients(pid: int, port: int) -> set[int]:
-    """The ports from which clients are connected to `port` of the process `pid`."""
     import psutil  # noqa: PLC0415 (slow to load, seldom needed)
 
     try:
         connections = psutil.Process(pid).net_connections(kind="tcp")
     except psutil.Error:
-        return set()
-    return {
-        c.raddr.port
+        return 0
+    return sum(
+        c.status == psutil.CONN_ESTABLISHED and bool(c.laddr) and c.laddr.port == port
         for c in connections
-        if c.status == psutil.CONN_ESTABLISHED and c.laddr and c.laddr.port == port
-    }
+    )

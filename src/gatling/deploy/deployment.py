@@ -378,7 +378,5 @@ def _store_config(
 
 def _load_cutover() -> None:
     with contextlib.suppress(ImportError):
-        import psutil  # noqa: F401, PLC0415
-
         from gatling.deploy import hot  # noqa: F401, PLC0415
         from gatling.supervisor import rpc  # noqa: F401, PLC0415

@@ -57,8 +57,8 @@ modules(#{apps := Apps, directory := Directory}) ->
 beams(Directory) ->
     case file:list_dir(Directory) of
         {ok, Files} ->
-            [{list_to_atom(filename:rootname(F)), filename:join(Directory, F)}
-             || F <- Files, filename:extension(F) =:= ".beam"];
+            [{list_to_atom(lists:reverse(Name)), Directory ++ "/" ++ F}
+             || F <- Files, "maeb." ++ Name <- [lists:reverse(F)]];
         {error, _} ->
             []
     end.
@@ -97,6 +97,8 @@ compare_code(Old, New, Differing) ->
     NewApps = by_name(New),
     Names = [maps:get(name, A) || A <- maps:get(apps, New)],
     Common = [A || A <- Names, is_map_key(A, OldApps)],
+    Callbacks = [{A, old_callback(A, Callback, OldApps, NewApps, Differing), Callback}
+                 || A <- Common, Callback <- [callback(A, NewApps)]],
     #{erts => same,
       changed => [(pair(FO, FN))#{app => A, runtime => own_of_runtime(A, FN, NewApps)}
                   || {_, A, FO, FN} <- Changed],
@@ -109,10 +111,8 @@ compare_code(Old, New, Differing) ->
       versions => [{A, text(VO), text(VN), is_runtime(A)}
                    || A <- Common, VO <- [version(A, OldApps)], VN <- [version(A, NewApps)],
                       VO =/= VN],
-      callbacks => [{A, callback(A, OldApps), callback(A, NewApps)}
-                    || A <- Common, callback(A, OldApps) =/= callback(A, NewApps)],
-      application_modules => [{A, M} || A <- Common, not is_runtime(A),
-                                        {M, _} <- [callback(A, NewApps)]],
+      callbacks => [Changes || {_, Before, After} = Changes <- Callbacks, Before =/= After],
+      application_modules => [{A, M} || {A, _, {M, _}} <- Callbacks, not is_runtime(A)],
       boot_files => [text(F) || F <- ["vm.args", "env.sh"],
                                 content(Old, F) =/= content(New, F)],
       config_files => [text(F) || F <- ["sys.config", "runtime.exs"],
@@ -126,7 +126,10 @@ compare_code(Old, New, Differing) ->
 
 %% Whether two files have the same place in their releases: then `Differing` tells of them.
 corresponds(FO, FN, #{root := RO}, #{root := RN}) ->
-    string:prefix(FO, RO) =:= string:prefix(FN, RN).
+    within(RO, FO) =:= within(RN, FN).
+
+within([C | Root], [C | File]) -> within(Root, File);
+within([], File) -> File.
 
 %% A consolidated protocol of Elixir's is the project's to change, the module itself is not.
 own_of_runtime(App, File, Apps) ->
@@ -158,9 +161,20 @@ callback(App, Apps) ->
             none
     end.
 
+%% Reading these files is what a comparison would take most of its time for.
+old_callback(App, Callback, OldApps, NewApps, Differing) ->
+    case filename:basename(dir(App, OldApps)) =:= filename:basename(dir(App, NewApps))
+        andalso not is_map_key(app_file(maps:get(App, NewApps)), Differing) of
+        true -> Callback;
+        false -> callback(App, OldApps)
+    end.
+
+app_file(#{name := App, directory := D}) ->
+    filename:join([D, "ebin", atom_to_list(App) ++ ".app"]).
+
 %% The application resource file, app(4).
-app_spec(#{name := App, directory := D}) ->
-    case file:consult(filename:join([D, "ebin", atom_to_list(App) ++ ".app"])) of
+app_spec(App) ->
+    case file:consult(app_file(App)) of
         {ok, [Spec]} -> Spec;
         _ -> none
     end.
