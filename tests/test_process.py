@@ -99,6 +99,12 @@ def test_it_has_no_input_and_no_terminal_and_a_session_of_its_own() -> None:
     assert (read, terminal) == ("''", "False")
 
 
+def test_it_can_be_nice() -> None:
+    # for its children as well, which are started a moment later
+    done = process.run(["sh", "-c", "sleep 0.2; nice; sh -c nice"], timeout=20, nice=7)
+    assert done.tail == ("7", "7")
+
+
 def test_a_status_is_checked_unless_it_is_wanted() -> None:
     assert sh("echo said; exit 3", check=False) == (["said"], 3)
     with pytest.raises(CommandFailed, match=r"sh exited with status 3\.") as caught:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 TAIL_LINES = 30
 """How many of a program's last lines are kept for an error."""
 
+BACKGROUND = 10
+"""The niceness of builds, plans and checks: they must not take the processor from what serves."""
+
 MARK = "GATLING_MARK"
 """Environment variable that marks everything started on behalf of one deployment.
 
@@ -60,15 +63,19 @@ def run(
     env: Mapping[str, str] | None = None,
     on_line: Callable[[str], None] | None = None,
     check: bool = True,
+    nice: int = 0,
 ) -> Finished:
     """Run a program to its end, standard output and error together, line by line to `on_line`.
 
-    `timeout` is in seconds. Raises MissingProgram, or CommandFailed when the time is up or, with
-    `check`, when the exit status is not 0. Whatever else is raised meanwhile (an interruption,
+    `timeout` is in seconds, `nice` is setpriority(2)'s. Raises MissingProgram, or CommandFailed when
+    the time is up or, with `check`, when the exit status is not 0. Whatever else is raised meanwhile (an interruption,
     an error in `on_line`) ends the program and everything in its session first.
     """
     started = time.monotonic()
     process = _start(argv, cwd, env)
+    if nice:
+        with contextlib.suppress(ProcessLookupError):  # it has ended already
+            os.setpriority(os.PRIO_PROCESS, process.pid, nice)
     tail: deque[str] = deque(maxlen=TAIL_LINES)
 
     def line(text: str) -> None:

@@ -57,6 +57,15 @@ def test_it_becomes_the_program_with_exactly_that_environment(slot: Path, tmp_pa
     assert seen["pid"] == child.pid  # the supervisor's own child, not one of its
 
 
+def test_it_is_as_nice_as_it_shall_be(slot: Path, tmp_path: Path) -> None:
+    what = [sys.executable, "-I", "-c", "import os; print(os.nice(0))"]
+    describe(slot, what, {}, tmp_path)
+    assert launched(slot).communicate(timeout=20)[0] == "0\n"
+    known = json.loads((slot / "instance.json").read_text())
+    (slot / "instance.json").write_text(json.dumps(known | {"nice": 9}))
+    assert launched(slot).communicate(timeout=20)[0] == "9\n"
+
+
 def test_it_leaves_its_pid_its_start_and_its_release(slot: Path, tmp_path: Path) -> None:
     (slot / "pid").write_text("1 1\n")
     describe(slot, ["/bin/sh", "-c", "echo ready; exec sleep 60"], {"PATH": "/bin"}, tmp_path)

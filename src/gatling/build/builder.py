@@ -72,6 +72,7 @@ def build(
             cwd=paths.source,
             env=build_environment(config, mark),
             on_line=steps.line,
+            nice=process.BACKGROUND,
         )
         return _inspect(paths.staging, facts)
     except BuildFailed:

@@ -12,7 +12,7 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING
 
-from gatling import logs, ports
+from gatling import logs, ports, process
 from gatling.deploy import health, instances, last_words
 from gatling.deploy.probe import Prober, Proof
 from gatling.errors import UnhealthyRelease
@@ -127,10 +127,10 @@ def replace(
 
 
 def boot(engine: Engine, app: App, release: Release, slot: int, settings: Settings) -> None:
-    """Start a release in a slot and wait until it is healthy; errors as `roll`."""
+    """Start a release in a slot, not to serve, and wait until it is healthy; errors as `roll`."""
     since = now()
     try:
-        _start(engine, app, release, slot, settings)
+        _start(engine, app, release, slot, settings, nice=process.BACKGROUND)
         _wait_healthy(engine, app, slot, settings)
     except BaseException as error:
         _give_up(engine, app, release, slot, settings, since, error)
@@ -152,11 +152,14 @@ def switch(engine: Engine, app: App, release: Release, slot: int) -> None:
         raise
 
 
-def _start(engine: Engine, app: App, release: Release, slot: int, settings: Settings) -> None:
+def _start(
+    engine: Engine, app: App, release: Release, slot: int, settings: Settings, nice: int = 0
+) -> None:
     engine.supervisor.stop(app.name, slot, settings.instance.stop)
     instances.check_ports(app, slot)
     paths = engine.home.app(app.name)
-    engine.supervisor.start(instances.instance(paths, app, release, slot))
+    instance = instances.instance(paths, app, release, slot)
+    engine.supervisor.start(dataclasses.replace(instance, nice=nice))
 
 
 def _wait_healthy(engine: Engine, app: App, slot: int, settings: Settings) -> None:

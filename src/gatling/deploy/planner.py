@@ -91,7 +91,7 @@ def _run(
         "RELEASE_TMP": f"{file}.tmp",
     }
     try:
-        process.run(argv, timeout=TIMEOUT_SECONDS, cwd=tree, env=env | own)
+        process.run(argv, timeout=TIMEOUT_SECONDS, cwd=tree, env=env | own, nice=process.BACKGROUND)
     except CommandFailed as error:
         raise PlannerFailed(
             f"{release.label} could not be asked about itself: {error.what}", log=error.log

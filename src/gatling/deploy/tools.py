@@ -46,7 +46,9 @@ def ensure(paths: AppPaths, app: App, release: Release) -> None:
             "RELEASE_TMP": f"{made}.tmp",
         }
         try:
-            process.run(argv, timeout=TIMEOUT_SECONDS, cwd=made, env=env | own)
+            process.run(
+                argv, timeout=TIMEOUT_SECONDS, cwd=made, env=env | own, nice=process.BACKGROUND
+            )
         except CommandFailed as error:
             raise NodeUnreachable(
                 f"What Gatling runs in nodes could not be compiled by {release.label}:"

@@ -48,6 +48,8 @@ class Instance:
     argv: tuple[str, ...]
     env: dict[str, str]
     cwd: Path
+    nice: int = 0
+    """As setpriority(2) has it; for one that is not to serve."""
 
 
 class Supervisor(Protocol):

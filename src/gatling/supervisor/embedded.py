@@ -143,6 +143,7 @@ class EmbeddedSupervisor:
                     "argv": instance.argv,
                     "cwd": str(instance.cwd),
                     "env": instance.env,
+                    "nice": instance.nice,
                 }
             ),
         )

@@ -55,6 +55,7 @@ def main(directory: str) -> None:
         wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     os.chdir(instance["cwd"])
+    os.nice(instance.get("nice", 0))
     argv = instance["argv"]
     os.execve(argv[0], argv, instance["env"])  # noqa: S606 (an argv list is the point)
 
