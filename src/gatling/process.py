@@ -67,9 +67,10 @@ def run(
 ) -> Finished:
     """Run a program to its end, standard output and error together, line by line to `on_line`.
 
-    `timeout` is in seconds, `nice` is setpriority(2)'s. Raises MissingProgram, or CommandFailed when
-    the time is up or, with `check`, when the exit status is not 0. Whatever else is raised meanwhile (an interruption,
-    an error in `on_line`) ends the program and everything in its session first.
+    `timeout` is in seconds, `nice` is setpriority(2)'s. Raises MissingProgram, or CommandFailed
+    when the time is up or, with `check`, when the exit status is not 0. Whatever else is raised
+    meanwhile (an interruption, an error in `on_line`) ends the program and everything in its
+    session first.
     """
     started = time.monotonic()
     process = _start(argv, cwd, env)
