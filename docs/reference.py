@@ -5,17 +5,41 @@ python docs/reference.py
 
 from __future__ import annotations
 
-import ast
-import inspect
+import json
 from pathlib import Path
 
 import click
 
 from gatling.cli import cli
 from gatling.errors import Exit, GatlingError
-from gatling.project import settings
+from gatling.project import settings, template
 
 DOCS = Path(__file__).parent
+SETTINGS = """\
+# Settings
+
+How Gatling treats an app. The project says it in `gatling.toml`, beside its `mix.exs`:
+
+```toml
+[deploy]
+branch = "production"
+
+[health]
+path = "/health"
+timeout = 120
+
+[hot]
+deny = ["phoenix", "Shop.Payments"]
+```
+
+`gatling init` writes one with all keys. It is read from the pushed commit and belongs to the
+release: a rollback brings back the one of that time. An error in it fails the push, with line and
+key.
+[gatling.schema.json](gatling.schema.json) lets editors complete and check it.
+
+The host has the last word: `gatling settings set APP KEY=VALUE` wins over `gatling.toml`, from the
+next deployment on; `gatling settings list APP` shows where each value is from.
+"""
 NOTE = "<!-- Written by docs/reference.py. -->\n"
 
 
@@ -43,17 +67,19 @@ def commands() -> str:
 def all_settings() -> str:
     """All settings: key, default, meaning."""
     lines = []
-    lines.append(
-        f"{NOTE}# Settings\n\n`gatling settings set APP KEY=VALUE`; the next deployment follows"
-        " them.\n\n| key | default | meaning |\n|---|---|---|\n"
-    )
+    lines.append(f"{NOTE}{SETTINGS}\n| key | default | meaning |\n|---|---|---|\n")
     defaults = settings.describe(settings.Settings())
     for key, default in defaults.items():
-        section, _, name = key.partition(".")
-        model = type(getattr(settings.Settings(), section))
-        shown = f"`{default}`" if default != "" else "–"
-        lines.append(f"| `{key}` | {shown} | {_docs(model)[name]} |\n")
+        text = str(default).lower() if isinstance(default, bool) else default
+        shown = f"`{text}`" if default != "" else "–"
+        host = " (host only)" if key in settings.HOST_ONLY else ""
+        lines.append(f"| `{key}` | {shown} | {template.meaning(key)}{host} |\n")
     return "".join(lines)
+
+
+def schema() -> str:
+    """The JSON Schema of gatling.toml."""
+    return json.dumps(template.schema(), indent=2) + "\n"
 
 
 def _command(command: click.Command | None, parent: click.Context, name: str) -> list[str]:
@@ -68,19 +94,7 @@ def _command(command: click.Command | None, parent: click.Context, name: str) ->
     return [f"## {context.command_path}\n\n```\n{command.get_help(context)}\n```\n\n"]
 
 
-def _docs(model: type) -> dict[str, str]:
-    """The text below each field of a model."""
-    (tree,) = ast.parse(inspect.getsource(model)).body
-    assert isinstance(tree, ast.ClassDef)
-    found = {}
-    for field, text in zip(tree.body, tree.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-            assert isinstance(text, ast.Expr)
-            assert isinstance(text.value, ast.Constant)
-            found[field.target.id] = " ".join(str(text.value.value).split())
-    return found
-
-
 if __name__ == "__main__":
     (DOCS / "commands.md").write_text(commands())
     (DOCS / "settings.md").write_text(all_settings())
+    (DOCS / "gatling.schema.json").write_text(schema())

@@ -4,6 +4,7 @@ GatlingError
 ├── InvalidInput        a name, value or request that cannot be accepted
 ├── NotFound            an app, release, deployment or variable that does not exist
 ├── PushRefused         a push that must not be accepted as it is
+├── InvalidManifest     gatling.toml says what cannot be accepted
 ├── BuildFailed         source, dependencies, compilation or release assembly
 ├── UnhealthyRelease    the new release exits at boot or never answers
 ├── PortTaken           a stranger listens where an instance or the proxy must
@@ -82,6 +83,14 @@ class PushRefused(GatlingError):
 
     code = "push-refused"
     exit_status = Exit.REFUSED
+
+
+class InvalidManifest(GatlingError):
+    """The project's gatling.toml has an error; nothing was built."""
+
+    code = "invalid-manifest"
+    exit_status = Exit.INVALID
+    hint = "docs/settings.md lists all keys; `gatling init` writes a gatling.toml with them."
 
 
 class BuildFailed(GatlingError):

@@ -25,3 +25,4 @@ def test_pages_are_up_to_date() -> None:
     again = "run `.venv/bin/python docs/reference.py`"
     assert (ROOT / "docs/commands.md").read_text() == made.commands(), again
     assert (ROOT / "docs/settings.md").read_text() == made.all_settings(), again
+    assert (ROOT / "docs/gatling.schema.json").read_text() == made.schema(), again

@@ -69,7 +69,7 @@ def build(
         process.run(
             ["elixir", str(Path(__file__).parent / "priv" / "build.exs"), *arguments],
             timeout=settings.timeout,
-            cwd=paths.source,
+            cwd=paths.source / settings.directory,
             env=build_environment(config, mark),
             on_line=steps.line,
             nice=process.BACKGROUND,
@@ -85,7 +85,7 @@ def build(
         step = steps.current or "the build"
         if full:
             # mix' caches may be cut off in the middle of a file
-            shutil.rmtree(paths.source / "_build", ignore_errors=True)
+            shutil.rmtree(paths.source / settings.directory / "_build", ignore_errors=True)
             what = f"{step} failed: no space is left on the disk."
             raise DiskFull(what, log=steps.tail, log_shown=True) from None
         what = f"{step} failed: {error.what}"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # command → module of this package that defines it; a module is loaded when its command is used
 COMMANDS: Mapping[str, str] = {
+    "init": "init",
     "load": "apps",
     "unload": "apps",
     "apps": "apps",

@@ -20,17 +20,22 @@ if TYPE_CHECKING:
 
 @click.command("load")
 @app_argument
-def load_command(app: str) -> None:
+@click.option(
+    "--dir", "directory", metavar="DIR", default="",
+    help="Directory of the repository that has the project; its root otherwise.",
+)  # fmt: skip
+def load_command(app: str, directory: str) -> None:
     """Make the app APP, ready to be pushed to.
 
     \b
-    Example:
+    Examples:
       gatling load shop
+      gatling load shop --dir apps/shop
     """
     from gatling.server import loading
 
     with opened() as engine:
-        made = loading.load(engine, app)
+        made = loading.load(engine, app, {"build.directory": directory} if directory else {})
         click.echo(f"{app} is ready. Push to it:\n")
         click.echo(f"  git remote add gatling {engine.home.app(app).repository}")
         click.echo("  git push gatling main\n")

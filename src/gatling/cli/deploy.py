@@ -52,7 +52,7 @@ def deploy_command(app: str, what: str | None, strategy: str | None, rehearse: b
         if what is not None:
             commit = source.resolve(repository, what)
         else:
-            commit = source.branch_head(repository, settings.parse(found.settings).branches)
+            commit = source.branch_head(repository, settings.parse(found.effective).branches)
         deployment.deploy_commit(
             engine, app, commit, cause="deploy", progress=progress(), wish=wish
         )

@@ -13,6 +13,8 @@ from gatling.ui.output import print_json, table
 def settings_command() -> None:
     """How Gatling treats an app: health check, time limits, deploy branch, retention.
 
+    What is set here wins over the project's gatling.toml.
+
     \b
     Example:
       gatling settings set shop health.path=/health health.timeout=120
@@ -23,7 +25,7 @@ def settings_command() -> None:
 @app_argument
 @as_json
 def list_command(app: str, as_json: bool) -> None:
-    """List all settings with their values.
+    """List all settings with their values, and where they are from.
 
     \b
     Example:
@@ -33,15 +35,18 @@ def list_command(app: str, as_json: bool) -> None:
     from gatling.state import apps
 
     with opened() as engine:
-        own = apps.get(engine.db, app).settings
-    values = settings.describe(settings.parse(own))
+        found = apps.get(engine.db, app)
+    values = settings.describe(settings.parse(found.effective))
     if as_json:
         print_json(values)
         return
-    table(
-        ("setting", "value", ""),
-        [(key, value, "" if key in own else "default") for key, value in values.items()],
-    )
+
+    def source(key: str) -> str:
+        if key in found.settings:
+            return ""
+        return "gatling.toml" if key in found.manifest else "default"
+
+    table(("setting", "value", ""), [(key, value, source(key)) for key, value in values.items()])
 
 
 @settings_command.command("set")
@@ -67,7 +72,7 @@ def set_command(app: str, assignments: tuple[str, ...]) -> None:
 @app_argument
 @click.argument("keys", metavar="KEY...", nargs=-1, required=True)
 def unset_command(app: str, keys: tuple[str, ...]) -> None:
-    """Go back to the default.
+    """Go back to gatling.toml's word, or the default.
 
     \b
     Example:

@@ -78,7 +78,7 @@ def attempt(
         this = Attempt(
             app=app,
             deployment=deployment,
-            settings=project_settings.parse(app.settings),
+            settings=project_settings.parse(app.effective),
             journal=Journal(engine.db, deployment.id, progress),
             interruption=interruption,
             progress=progress,

@@ -20,7 +20,8 @@ from gatling.errors import (
     PlannerFailed,
     PushRefused,
 )
-from gatling.project import source
+from gatling.project import manifest, source
+from gatling.project import settings as project_settings
 from gatling.releases import store
 from gatling.state import apps, audit, config, deployments, releases
 from gatling.state.database import now
@@ -174,14 +175,17 @@ def changed(values: Mapping[str, str], changes: Mapping[str, str | None]) -> dic
 
 def _build(engine: Engine, this: Attempt, commit: str) -> Release:
     name, paths, journal = this.app.name, engine.home.app(this.app.name), this.journal
+    directory = this.settings.build.directory
     with journal.step("export_source"):
-        source.export(paths, commit, journal.line)
+        source.export(paths, commit, journal.line, directory)
+        own = manifest.read(paths.source / directory)
+        this.settings = project_settings.parse(own | this.app.settings)
     values = config.of_app(engine.db, name)
     built = builder.build(paths, values, this.settings.build, this.deployment.mark, journal)
     with journal.step("store_release"):
         number, newest = _next_number(engine, name)
-        own = store.store(paths, built.tree, number, newest)
-        release = _new_release(this, number, commit, built, values, own)
+        size = store.store(paths, built.tree, number, newest)
+        release = _new_release(this, number, commit, built, values, size, own)
         releases.add(engine.db, release)
     return release
 
@@ -199,7 +203,8 @@ def _new_release(
     commit: str,
     built: builder.Built,
     values: Mapping[str, str],
-    own: int,
+    size: int,
+    own: Mapping[str, str],
 ) -> Release:
     return Release(
         app=this.app.name,
@@ -212,9 +217,10 @@ def _new_release(
         elixir=built.elixir,
         otp=built.otp,
         config=dict(values),
-        bytes=own,
+        bytes=size,
         created_at=now(),
         removed_at=None,
+        manifest=dict(own),
     )
 
 
@@ -227,6 +233,7 @@ def _go_live(
 ) -> None:
     """Make a release the live one, by the strategy that its plan says."""
     app, live = this.app, None
+    this.settings = project_settings.parse(release.manifest | app.settings)
     if wish.rehearse:
         hot = msgspec.structs.replace(this.settings.hot, rehearse=True)
         this.settings = msgspec.structs.replace(this.settings, hot=hot)

@@ -56,7 +56,7 @@ def down(engine: Engine, progress: Progress) -> None:
     if supervisor.running():
         supervisor.stop_all([(a.name, slot) for a in every for slot in apps.SLOTS])
         for app in every:
-            timeout = project_settings.parse(app.settings).instance.stop
+            timeout = project_settings.parse(app.effective).instance.stop
             for slot in apps.SLOTS:
                 supervisor.stop(app.name, slot, timeout)
             progress.say(f"{app.name}: stopped")
@@ -120,6 +120,6 @@ def _wait(engine: Engine, app: App) -> None:
     health.wait_healthy(
         port=app.ports[slot],
         host=app.domain,
-        settings=project_settings.parse(app.settings).health,
+        settings=project_settings.parse(app.effective).health,
         status=lambda: engine.supervisor.status(app.name, slot),
     )

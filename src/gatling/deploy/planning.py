@@ -37,7 +37,7 @@ def planned(
 ) -> tuple[Release | None, plan.Plan]:
     """The live release, and how `release` would replace it."""
     app = apps.get(engine.db, name)
-    settings = project_settings.parse(app.settings)
+    settings = project_settings.parse(release.manifest | app.settings)
     wish = wish or settings.deploy.strategy
     if app.live_release is None:
         return None, plan.Plan("start", ("nothing is live yet",))

@@ -51,7 +51,7 @@ def reconcile(engine: Engine, name: str, *, own: int | None = None) -> None:
         process.end_marked(deployment.mark)
     app = apps.get(engine.db, name)
     paths = engine.home.app(name)
-    stop_timeout = project_settings.parse(app.settings).instance.stop
+    stop_timeout = project_settings.parse(app.effective).instance.stop
     shall_run = app.live_release is not None and app.wanted == "running"
     for slot in SLOTS:
         if slot != app.live_slot or not shall_run:
@@ -104,7 +104,7 @@ def start_live(engine: Engine, app: App, *, perhaps_upgraded: bool = False) -> b
                 return False
         elif _started_as(engine, app) == app.live_release:
             return False
-        timeout = project_settings.parse(app.settings).instance.stop
+        timeout = project_settings.parse(app.effective).instance.stop
         engine.supervisor.stop(app.name, app.live_slot, timeout)
     release = releases.kept(engine.db, app.name, app.live_release)
     if engine.supervisor.status(app.name, app.live_slot).state == State.STOPPED:

@@ -1,6 +1,7 @@
 """The settings of an app: what can be set, its type, its default and what it means.
 
-The model validates; `gatling settings` and docs/settings.md list what stands here.
+The model validates: gatling.toml (project/manifest.py), `gatling settings` and docs/settings.md
+know what stands here.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ Seconds = Annotated[float, Meta(ge=0.01, le=86400)]
 
 # git-check-ref-format(1), and nothing that a person could take for an option or another ref
 _PART = r"[A-Za-z0-9_](?:\.?[A-Za-z0-9_-])*"
+_DIRECTORY = r"^([A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*)?\Z"
 _BRANCH = rf"^(?!.*\.lock(?:/|\Z))(?:{_PART}(?:/{_PART})*)?\Z"
 
 
@@ -38,6 +40,8 @@ class Build(Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds that a build may take."""
     release: Annotated[str, Meta(pattern=r"^([a-z][a-zA-Z0-9_]*)?\Z", max_length=128)] = ""
     """Which release of mix.exs to build; empty: its default."""
+    directory: Annotated[str, Meta(pattern=_DIRECTORY, max_length=200)] = ""
+    """Directory of the repository that has mix.exs and gatling.toml; empty: its root."""
 
 
 class Instance(Struct, frozen=True, forbid_unknown_fields=True):
@@ -97,6 +101,10 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     def branches(self) -> tuple[str, ...]:
         """The branches that deploy, the preferred one first."""
         return (self.deploy.branch,) if self.deploy.branch else ("main", "master")
+
+
+HOST_ONLY = ("build.directory",)
+"""What gatling.toml cannot say: where it is itself."""
 
 
 def parse(values: dict[str, str]) -> Settings:

@@ -44,6 +44,22 @@ def resolve(repository: Path, revision: str) -> str:
     return found
 
 
+def file_at(repository: Path, commit: str, path: str, limit: int) -> bytes | None:
+    """A file of a commit, which may still be in quarantine.
+
+    None when the commit has no such file, or one of more than `limit` bytes.
+    """
+    git, what = ["git", "--git-dir", str(repository), "cat-file"], f"{commit}:{path}"
+    environment = _git_env() | _borrowing(repository)
+    try:
+        if int(process.output([*git, "-s", what], env=environment)) > limit:
+            return None
+        text = process.output([*git, "blob", what], env=environment)
+    except CommandFailed:
+        return None
+    return text.encode("utf-8", "surrogateescape")
+
+
 def branch_head(repository: Path, branches: tuple[str, ...]) -> str:
     """The commit at the head of the first of these branches that exists; raises NotFound."""
     for branch in branches:
@@ -54,25 +70,27 @@ def branch_head(repository: Path, branches: tuple[str, ...]) -> str:
     raise NotFound(f"Nothing has been pushed to {' or '.join(branches)} yet.")
 
 
-def export(paths: AppPaths, commit: str, on_line: Callable[[str], None]) -> None:
+def export(
+    paths: AppPaths, commit: str, on_line: Callable[[str], None], directory: str = ""
+) -> None:
     """Bring the build directory to `commit`, submodules included.
+
+    The project is in `directory` of it.
 
     The commit may still be in the quarantine of a push under way (git-receive-pack(1)): its
     objects are found through the environment that git gave the hook. Raises BuildFailed, also for a
     commit that is no Elixir project.
     """
     git_dir, work_tree = paths.build / "git", paths.source
-    alternates = _object_directories(paths.repository)
-    environment = _git_env() | {
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES": ":".join(_quoted(p) for p in alternates)
-    }
+    environment = _git_env() | _borrowing(paths.repository)
     work_tree.mkdir(parents=True, exist_ok=True)
     if not (git_dir / "HEAD").exists():
         shutil.rmtree(git_dir, ignore_errors=True)
         process.output(["git", "init", "--quiet", "--bare", str(git_dir)], env=_git_env())
     for lock in git_dir.glob("**/*.lock"):
         lock.unlink()  # of a build that was killed: the deployment lock is ours
-    _date_back_manifests(work_tree)
+    project = work_tree / directory
+    _date_back_manifests(project)
     git = [
         "git", f"--git-dir={git_dir}", f"--work-tree={work_tree}",
         "-c", "core.bare=false", "-c", "core.hooksPath=/dev/null",
@@ -89,7 +107,9 @@ def export(paths: AppPaths, commit: str, on_line: Callable[[str], None]) -> None
         # The modules of the commit before, too: what it no longer has must go.
         if (work_tree / ".gitmodules").exists() or (git_dir / "modules").exists():
             _submodules(git, work_tree, environment, on_line)
-        exclude = [flag for path in KEPT for flag in ("--exclude", path)]
+        below = f"/{directory}" if directory else ""
+        kept = dict.fromkeys((*KEPT, *(below + path for path in KEPT)))
+        exclude = [flag for path in kept for flag in ("--exclude", path)]
         process.run(
             [*git, "clean", "--quiet", "-ffd", *exclude],
             timeout=FETCH_SECONDS,
@@ -100,10 +120,12 @@ def export(paths: AppPaths, commit: str, on_line: Callable[[str], None]) -> None
         raise BuildFailed(
             f"The source could not be exported: {error.what}", log=error.log
         ) from None
-    if not (work_tree / "mix.exs").is_file():
+    if not project.resolve().is_relative_to(work_tree.resolve()):
+        raise BuildFailed(f"{directory} leads out of the pushed commit.")
+    if not (project / "mix.exs").is_file():
         raise BuildFailed(
-            "There is no mix.exs in the root of the pushed commit.",
-            hint="Push an Elixir project whose mix.exs lies in the repository's root.",
+            f"There is no mix.exs in {directory or 'the root'} of the pushed commit.",
+            hint="`gatling settings set APP build.directory=DIR` says where it is.",
         )
 
 
@@ -146,6 +168,12 @@ def _submodules(
         ) from None
     finally:
         link.unlink(missing_ok=True)
+
+
+def _borrowing(repository: Path) -> dict[str, str]:
+    """Lets git find the objects of the pushed repository, and of a push under way."""
+    directories = ":".join(_quoted(p) for p in _object_directories(repository))
+    return {"GIT_ALTERNATE_OBJECT_DIRECTORIES": directories}
 
 
 def _object_directories(repository: Path) -> list[Path]:

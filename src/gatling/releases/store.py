@@ -86,9 +86,9 @@ def remove_unknown(paths: AppPaths, known: Collection[int]) -> list[str]:
 
 
 def to_remove(kept: Collection[int], live: int | None, keep: int) -> list[int]:
-    """Which of the kept releases are too many: all but the newest `keep` and the live one."""
-    newest = sorted(kept, reverse=True)[:keep]
-    return sorted(n for n in kept if n not in newest and n != live)
+    """Which of the kept releases are too many: all but the live and the newest `keep` others."""
+    others = sorted(set(kept) - {live}, reverse=True)
+    return sorted(others[keep:])
 
 
 def _settle(tree: Path, like: Path | None) -> int:

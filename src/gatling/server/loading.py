@@ -15,6 +15,8 @@ from gatling.project import settings as project_settings
 from gatling.state import apps, audit, config
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gatling.engine import Engine
     from gatling.home import AppPaths
     from gatling.state.apps import App
@@ -41,12 +43,15 @@ GIT_CONFIG = {
 }
 
 
-def load(engine: Engine, name: str) -> App:
+def load(engine: Engine, name: str, settings: Mapping[str, str] | None = None) -> App:
     """Make an app: repository with hook, ports, generated secrets, and its place in the proxy.
 
-    Raises InvalidInput for a name that is not valid or taken; then nothing has been made.
+    Raises InvalidInput for a name that is not valid or taken, or for settings that are not valid;
+    then nothing has been made.
     """
     names.app_name(name)
+    own = dict(settings or {})
+    project_settings.parse(own)
     app = apps.create(engine.db, name, ports.is_free)
     paths = engine.home.app(name)
     try:
@@ -63,6 +68,8 @@ def load(engine: Engine, name: str) -> App:
                 "RELEASE_COOKIE": secrets.token_hex(20),
             },
         )
+        if own:
+            apps.save_settings(engine.db, name, own)
         engine.supervisor.add(name)
         engine.router.point(name, "down")
         engine.configure_router()
@@ -82,7 +89,7 @@ def unload(engine: Engine, name: str, progress: Progress) -> None:
     paths = engine.home.app(name)
     waiting = f"{name}: waiting for the deployment under way"
     with lock.hold(paths.lock, lambda: progress.say(waiting)):
-        timeout = project_settings.parse(app.settings).instance.stop
+        timeout = project_settings.parse(app.effective).instance.stop
         engine.router.point(name, "down")
         for slot in apps.SLOTS:
             engine.supervisor.stop(name, slot, timeout)

@@ -6,6 +6,7 @@ the whole push (githooks(5)).
 
 from __future__ import annotations
 
+import functools
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,13 +14,13 @@ from typing import TYPE_CHECKING
 from gatling.deploy import deployment
 from gatling.deploy.session import opened
 from gatling.errors import Exit, GatlingError, PushRefused
-from gatling.project import names
+from gatling.project import manifest, names, source
 from gatling.project import settings as project_settings
 from gatling.state import apps, releases
 from gatling.ui.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from gatling.engine import Engine
 
@@ -59,16 +60,28 @@ def parse(lines: Iterable[str]) -> list[Update]:
     return updates
 
 
-def choose(updates: list[Update], branches: tuple[str, ...]) -> Update | None:
-    """The update that deploys, if any; raises PushRefused for one that deletes a deploy branch."""
+def choose(
+    updates: list[Update],
+    branches: tuple[str, ...],
+    named: Callable[[Update], str] = lambda _: "",
+    protected: tuple[str, ...] = (),
+) -> Update | None:
+    """The update that deploys, if any; raises PushRefused for one that deletes a deploy branch.
+
+    `named` tells which deploy branch the pushed source itself names, if it does; `branches` are
+    those that deploy otherwise, the preferred one first.
+    """
     by_branch = {u.ref.removeprefix(HEADS): u for u in updates if u.ref.startswith(HEADS)}
-    for branch in branches:
+    for branch in protected or branches:
         if branch in by_branch and by_branch[branch].deletes:
             raise PushRefused(
                 f"{branch} is deployed and cannot be deleted.",
                 hint="The setting deploy.branch names another; `gatling unload` removes the app.",
             )
-    return next((by_branch[b] for b in branches if b in by_branch), None)
+    own = {branch: named(u) for branch, u in by_branch.items() if not u.deletes}
+    candidates = [branch for branch, name in own.items() if name and name == branch]
+    candidates += [branch for branch in branches if own.get(branch) == ""]
+    return next((by_branch[branch] for branch in candidates), None)
 
 
 def main(app: str) -> int:
@@ -88,14 +101,28 @@ def main(app: str) -> int:
 def receive(engine: Engine, name: str, lines: Iterable[str], progress: Progress) -> None:
     """Handle a push; an error raised rejects it."""
     app = apps.get(engine.db, name)
+    settings = project_settings.parse(app.effective)
+    # what the live release says of branches protects its own; a pushed source says it for itself
     branches = project_settings.parse(app.settings).branches
     updates = parse(lines)
-    chosen = choose(updates, branches)
+
+    @functools.cache
+    def named(update: Update) -> str:
+        if app.settings.get("deploy.branch"):
+            return ""  # the host's word counts
+        path = "/".join(filter(None, (settings.build.directory, manifest.NAME)))
+        repository = engine.home.app(name).repository
+        raw = source.file_at(repository, update.new, path, manifest.MAX_BYTES)
+        return manifest.branch(raw) if raw is not None else ""
+
+    chosen = choose(updates, branches, named, protected=settings.branches)
     for update in updates:
         if update is not chosen:
             done = "deleted" if update.deletes else "stored"
+            own = named(update) if update.ref.startswith(HEADS) and not update.deletes else ""
             progress.note(
-                f"{update.what} is {done}, not deployed (deploy branch: {' or '.join(branches)})"
+                f"{update.what} is {done}, not deployed"
+                f" (deploy branch: {own or ' or '.join(branches)})"
             )
     if chosen is None:
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from gatling.errors import InvalidInput, NotFound
@@ -39,6 +39,13 @@ class App:
     """HTTP port by slot."""
     node_ports: dict[int, int]
     """Port of Erlang's distribution by slot."""
+    manifest: dict[str, str] = field(default_factory=dict)
+    """Settings that the live release has in its gatling.toml."""
+
+    @property
+    def effective(self) -> dict[str, str]:
+        """The settings in force: what was set on this host wins over gatling.toml."""
+        return self.manifest | self.settings
 
     @property
     def domain(self) -> str:
@@ -86,9 +93,15 @@ def delete(db: Database, name: str) -> None:
         db.execute("DELETE FROM apps WHERE name = ?", name)
 
 
+_SELECT = (
+    "SELECT apps.*, releases.manifest FROM apps"
+    " LEFT JOIN releases ON releases.app = apps.name AND releases.number = apps.live_release"
+)
+
+
 def get(db: Database, name: str) -> App:
     """The app of that name; raises NotFound."""
-    row = db.row("SELECT * FROM apps WHERE name = ?", name)
+    row = db.row(f"{_SELECT} WHERE apps.name = ?", name)
     if row is None:
         raise NotFound(
             f"There is no app {name!r}.",
@@ -109,7 +122,7 @@ def every(db: Database) -> list[App]:
         domains.setdefault(row["app"], []).append(row["domain"])
     return [
         _app(row, ports.get(row["name"], []), domains.get(row["name"], []))
-        for row in db.rows("SELECT * FROM apps ORDER BY name")
+        for row in db.rows(f"{_SELECT} ORDER BY apps.name")
     ]
 
 
@@ -212,4 +225,5 @@ def _app(row: sqlite3.Row, ports: list[sqlite3.Row], domains: list[str]) -> App:
         domains=tuple(domains),
         ports={p["slot"]: p["port"] for p in ports if p["use"] == "http"},
         node_ports={p["slot"]: p["port"] for p in ports if p["use"] == "node"},
+        manifest=json.loads(row["manifest"] or "{}"),
     )

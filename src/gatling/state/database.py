@@ -104,6 +104,7 @@ _SCHEMA = (
         detail TEXT NOT NULL
     ) STRICT;
     """,
+    "ALTER TABLE releases ADD COLUMN manifest TEXT NOT NULL DEFAULT '{}'",
 )
 """One script per schema version; `PRAGMA user_version` tells how many have been run."""
 

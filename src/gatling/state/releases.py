@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from gatling.errors import NotFound
@@ -36,6 +36,8 @@ class Release:
     bytes: int
     created_at: str
     removed_at: str | None
+    manifest: dict[str, str] = field(default_factory=dict)
+    """Settings that its source has in gatling.toml."""
 
     @property
     def label(self) -> str:
@@ -53,7 +55,7 @@ def add(db: Database, release: Release) -> None:
     """Record a release whose tree is in the store."""
     with db.transaction():
         db.execute(
-            "INSERT INTO releases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO releases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             release.app,
             release.number,
             release.origin,
@@ -67,6 +69,7 @@ def add(db: Database, release: Release) -> None:
             release.bytes,
             release.created_at,
             release.removed_at,
+            json.dumps(release.manifest),
         )
 
 
@@ -121,4 +124,5 @@ def _release(row: sqlite3.Row) -> Release:
         bytes=row["bytes"],
         created_at=row["created_at"],
         removed_at=row["removed_at"],
+        manifest=json.loads(row["manifest"]),
     )

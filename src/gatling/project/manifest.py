@@ -1,0 +1,165 @@
+"""gatling.toml: what a project says of itself, read from the pushed source and validated.
+
+It becomes settings as `gatling settings` knows them: dotted keys and texts. What was set on the
+host wins over it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import stat
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gatling.errors import InvalidManifest
+from gatling.project.settings import HOST_ONLY, Settings, describe
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAME = "gatling.toml"
+MAX_BYTES = 16384
+"""An honest file has less; what a hostile one can make the parser do grows with the square."""
+MAX_LINES = 500
+"""How many lines are tried to find the one of an error; an honest file has fewer."""
+
+
+def read(directory: Path) -> dict[str, str]:
+    """The settings in the directory's gatling.toml; none when there is no such file.
+
+    Raises InvalidManifest.
+    """
+    try:
+        fd = os.open(directory / NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return {}
+    except OSError:  # a link might lead to a file that is not the project's
+        raise InvalidManifest(f"{NAME} must be a file of its own, not a link.") from None
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise InvalidManifest(f"{NAME} must be an ordinary file.")
+        with os.fdopen(os.dup(fd), "rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    finally:
+        os.close(fd)
+    return parse(raw)
+
+
+def branch(raw: bytes) -> str:
+    """The deploy branch that the text of a gatling.toml names, or nothing.
+
+    Nothing, too, where the text is not valid: a deployment of it tells why.
+    """
+    try:
+        return parse(raw).get("deploy.branch", "")
+    except InvalidManifest:
+        return ""
+
+
+def parse(raw: bytes) -> dict[str, str]:
+    """The settings in the text of a gatling.toml; raises InvalidManifest.
+
+    The error names the line, the key, and what was expected or which known key is nearest.
+    """
+    if len(raw) > MAX_BYTES:
+        raise InvalidManifest(f"{NAME} is larger than {MAX_BYTES >> 10} KB.")
+    try:
+        text = raw.decode()
+        tree = tomllib.loads(text)
+        for key in HOST_ONLY:
+            _refuse_host_only(tree, key, text)
+        settings = msgspec.convert(_lists_as_text(tree), Settings)
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise InvalidManifest(f"{NAME}, line {line}: not UTF-8.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidManifest(f"{NAME}: not TOML: {error}.") from None
+    except RecursionError:
+        raise InvalidManifest(f"{NAME}: nested too deeply.") from None
+    except msgspec.ValidationError as error:
+        raise _explained(str(error), tree, text) from None
+    values = describe(settings)
+    return {key: _text(values[key]) for key in _keys(tree)}
+
+
+def _keys(tree: dict[str, Any]) -> list[str]:
+    return [f"{section}.{name}" for section, fields in tree.items() for name in fields]
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _lists_as_text(tree: dict[str, Any]) -> dict[str, Any]:
+    """Lists of texts as the settings have them, separated by commas."""
+    return {
+        section: {
+            name: ", ".join(value)
+            if isinstance(value, list) and all(isinstance(word, str) for word in value)
+            else value
+            for name, value in fields.items()
+        }
+        if isinstance(fields, dict)
+        else fields
+        for section, fields in tree.items()
+    }
+
+
+def _refuse_host_only(tree: dict[str, Any], key: str, text: str) -> None:
+    section, _, name = key.partition(".")
+    fields = tree.get(section)
+    if isinstance(fields, dict) and name in fields:
+        raise InvalidManifest(
+            f"{NAME}, line {_line(text, [section, name])}: {key} is the host's to say.",
+            hint=f"`gatling settings set APP {key}=…` there.",
+        )
+
+
+def _explained(error: str, tree: dict[str, Any], text: str) -> InvalidManifest:
+    """msgspec's error with line and key, and the nearest known key for one that is not known."""
+    what, _, at = error.partition(" - at ")
+    path = re.findall(r"[^.`$\[\]]+", at)
+    unknown = re.search(r"unknown field `(.*)`$", what, re.DOTALL)
+    if unknown is None:
+        return InvalidManifest(
+            f"{NAME}, line {_line(text, path)}: {'.'.join(path)}: {_lower(what)}."
+        )
+    path.append(unknown[1])
+    key = ".".join(path)
+    known = describe(Settings())
+    candidates = list(known) if len(path) > 1 else sorted({k.partition(".")[0] for k in known})
+    if len(path) == 1 and not isinstance(tree.get(key), dict):
+        # at the top only tables are expected: what is meant is most likely a key of one
+        candidates += known
+    near = difflib.get_close_matches(key, candidates, n=1, cutoff=0.5) or [
+        k for k in known if k.partition(".")[2] == path[-1]
+    ]
+    meant = f" Did you mean {near[0]}?" if near else ""
+    return InvalidManifest(f"{NAME}, line {_line(text, path)}: {key} is not a known key.{meant}")
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _line(text: str, path: list[str]) -> int:
+    """The line on which what is at `path` has come to its end.
+
+    Found by the parser itself: it is the first line up to which the text has the path.
+    """
+    lines = text.splitlines()
+    first = next((n for n, line in enumerate(lines, 1) if path and path[-1] in line), 1)
+    for number in range(first, min(len(lines), first + MAX_LINES) + 1):
+        try:
+            tree: Any = tomllib.loads("\n".join(lines[:number]))
+        except tomllib.TOMLDecodeError:
+            continue  # in the midst of a text or list of several lines
+        for name in path:
+            tree = tree.get(name) if isinstance(tree, dict) else None
+        if tree is not None:
+            return number
+    return len(lines)

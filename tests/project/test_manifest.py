@@ -1,0 +1,187 @@
+"""gatling.toml: what it may say, and that each error has its line, its key and a way out."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gatling.errors import Exit, InvalidManifest
+from gatling.project import manifest, template
+from gatling.project.settings import HOST_ONLY, Settings, describe
+from gatling.project.settings import parse as parse_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EVERY_KEY = """\
+[deploy]
+branch = "production"
+strategy = "rolling"
+
+[build]
+timeout = 600
+release = "shop"
+
+[health]
+path = "/health"
+timeout = 5.5
+interval = 1
+
+[instance]
+drain = 0
+stop = 10
+
+[hot]
+watch = 2
+suspend = 3
+boot_check = "before"
+rehearse = true
+structs = true
+deny = [
+  "phoenix",
+  "Shop.Payments",
+]
+
+[releases]
+keep = 3
+"""
+
+
+def refused(text: str | bytes) -> InvalidManifest:
+    with pytest.raises(InvalidManifest) as caught:
+        manifest.parse(text if isinstance(text, bytes) else text.encode())
+    assert caught.value.exit_status == Exit.INVALID
+    assert caught.value.hint
+    return caught.value
+
+
+def test_every_key_takes_effect() -> None:
+    said = manifest.parse(EVERY_KEY.encode())
+    assert {*said, *HOST_ONLY} == describe(Settings()).keys()
+    values = describe(parse_settings(said))
+    defaults = describe(Settings())
+    assert [key for key in said if values[key] == defaults[key]] == []
+    assert values["hot.deny"] == "phoenix, Shop.Payments"
+    assert values["hot.rehearse"] is True
+    assert values["health.timeout"] == 5.5
+
+
+def test_an_empty_file_says_nothing() -> None:
+    assert manifest.parse(b"") == {}
+    assert manifest.parse(b"# nothing\n[health]\n") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ('[health]\npath = "/up"\ntiemout = 3\n',
+         "gatling.toml, line 3: health.tiemout is not a known key. Did you mean health.timeout?"),
+        ("[heatlh]\ntimeout = 3\n",
+         "gatling.toml, line 1: heatlh is not a known key. Did you mean health?"),
+        ("timeout = 3\n",
+         "gatling.toml, line 1: timeout is not a known key. Did you mean build.timeout?"),
+        ("\n\n[health]\ntimeout = 'long'\n",
+         "gatling.toml, line 4: health.timeout: expected `float`, got `str`."),
+        ("[health]\ntimeout = -1\n",
+         "gatling.toml, line 2: health.timeout: expected `float` >= 0.01."),
+        ("[hot]\nboot_check = 'never'\n",
+         "gatling.toml, line 2: hot.boot_check: invalid enum value 'never'."),
+        ("[hot]\ndeny = [\n  1,\n]\nwatch = 1\n",
+         "gatling.toml, line 4: hot.deny: expected `str`, got `array`."),
+        ("health = 1\n", "gatling.toml, line 1: health: expected `object`, got `int`."),
+        ("[releases]\nkeep = 0\n", "gatling.toml, line 2: releases.keep: expected `int` >= 1."),
+        ("[build]\ndirectory = 'apps/shop'\n",
+         "gatling.toml, line 2: build.directory is the host's to say."),
+        ("[health]\ntimeout = \n",
+         "gatling.toml: not TOML: Invalid value (at line 2, column 11)."),
+        (b"[health]\n# \xff\n", "gatling.toml, line 2: not UTF-8."),
+        ("#" * manifest.MAX_BYTES + "#", "gatling.toml is larger than 16 KB."),
+    ],
+)  # fmt: skip
+def test_an_error_has_its_line_its_key_and_a_way_out(text: str | bytes, what: str) -> None:
+    assert refused(text).what == what
+
+
+def test_a_hostile_depth_is_refused() -> None:
+    for text in ("a = " + "[" * 16000, "a" + ".a" * 8000 + " = 1"):
+        refused(text)
+
+
+WORDS = sorted({*re.findall(r"[\w./]+", EVERY_KEY), "", "-1", "[]", "{}", "[[x]]", '"""', "é"})
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_a_damaged_file_gives_one_clear_error_or_is_valid(data: st.DataObject) -> None:
+    pieces = re.split(r"(\W)", EVERY_KEY)
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(pieces) - 1))
+        pieces[at] = data.draw(st.sampled_from(WORDS) | st.text(max_size=4))
+    text = "".join(pieces)
+    said, error = {}, ""
+    try:
+        said = manifest.parse(text.encode("utf-8", "surrogatepass"))
+    except InvalidManifest as refusal:
+        error = refusal.what
+    if error:
+        assert re.fullmatch(r"gatling\.toml(, line \d+)?: \S.*[.?]", error), error
+    else:
+        tomllib.loads(text)
+        parse_settings(said)
+
+
+def test_it_is_read_from_the_project_alone(tmp_path: Path) -> None:
+    assert manifest.read(tmp_path) == {}
+    file, elsewhere = tmp_path / "gatling.toml", tmp_path / "secret"
+    elsewhere.write_text("[health]\npath = '/secret'\n")
+    file.symlink_to(elsewhere)
+    with pytest.raises(InvalidManifest, match="not a link"):
+        manifest.read(tmp_path)
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(InvalidManifest, match="ordinary file"):
+        manifest.read(tmp_path)
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(InvalidManifest):
+        manifest.read(tmp_path)
+    file.rmdir()
+    file.write_text("[health]\npath = '/up'\n")
+    assert manifest.read(tmp_path) == {"health.path": "/up"}
+
+
+def test_the_branch_that_a_file_names() -> None:
+    assert manifest.branch(b"[deploy]\nbranch = 'live'\n") == "live"
+    assert manifest.branch(b"") == ""
+    assert manifest.branch(b"[deploy]\nbranch = 'live'\nnonsense = 1\n") == ""
+
+
+def test_what_init_writes_is_all_defaults_and_becomes_all_keys() -> None:
+    text = template.commented()
+    assert manifest.parse(text.encode()) == {}
+    keys = re.sub(r"^# (\[\w+\]|\w+ = .*)$", r"\1", text, flags=re.MULTILINE)
+    said = manifest.parse(keys.encode())
+    assert {*said, *HOST_ONLY} == describe(Settings()).keys()
+    assert parse_settings(said) == Settings()
+
+
+def test_the_schema_knows_the_same_keys() -> None:
+    made: dict[str, Any] = template.schema()
+    sections = made["$defs"]["Settings"]["properties"]
+    found = {
+        f"{section}.{name}"
+        for section, where in sections.items()
+        for name in made["$defs"][where["$ref"].rpartition("/")[2]]["properties"]
+    }
+    assert {*found, *HOST_ONLY} == describe(Settings()).keys()
+    for model in made["$defs"].values():
+        assert model["additionalProperties"] is False
+        for field in model["properties"].values():
+            assert "$ref" in field or field["description"]
+            re.compile(field.get("pattern", ""))

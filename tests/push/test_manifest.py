@@ -1,0 +1,127 @@
+"""gatling.toml in pushed projects: it belongs to its release, and the host has the last word."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.conftest import Project, World
+
+
+def settings_of(project: Project) -> dict[str, object]:
+    found: dict[str, object] = project.world.json("settings", "list", "shop")
+    return found
+
+
+def test_it_counts_from_its_own_push_on_and_goes_with_its_release(shop: Project) -> None:
+    world, before = shop.world, shop.world.status()["release"]
+    shop.write("gatling.toml", '[health]\npath = "/health"\ntimeout = 31\n[instance]\ndrain = 1\n')
+    shop.title("with a manifest")
+    shop.push()
+    assert settings_of(shop)["health.path"] == "/health"
+    listed = world.run("settings", "list", "shop")
+    assert "health.timeout" in listed
+    assert listed.count("gatling.toml") == 3
+    world.run("rollback", "shop", before)
+    assert settings_of(shop)["health.path"] == "/"
+    world.run("rollback", "shop")
+    assert settings_of(shop)["health.timeout"] == 31
+    # a change of config makes a release of the same source
+    world.run("config", "set", "shop", "GREETING=hello")
+    assert settings_of(shop)["health.path"] == "/health"
+
+
+def test_what_it_asks_for_is_done(shop: Project) -> None:
+    """A health check that fails shows that it was read before the deployment."""
+    shop.write("gatling.toml", '[health]\npath = "/nowhere"\ntimeout = 1\n')
+    shop.commit()
+    shop.push()  # 404 is an answer
+    shop.write("gatling.toml", '[health]\npath = "/count"\n[releases]\nkeep = 1\n')
+    shop.title("few are kept")
+    shop.push()
+    kept = [r for r in shop.world.json("releases", "shop") if r["kept"]]
+    assert len(kept) == 2, "the live one, and one more"
+
+
+def test_an_error_rejects_the_push_and_changes_nothing(shop: Project) -> None:
+    before, page = shop.world.status(), shop.world.get().text
+    shop.write("gatling.toml", '[health]\npath = "/health"\n\ntiemout = 5\n')
+    shop.title("with an error")
+    output = shop.push(ok=False)
+    assert "gatling.toml, line 4: health.tiemout is not a known key" in output
+    assert "Did you mean health.timeout?" in output
+    after = shop.world.status()
+    assert (after["release"], after["pid"]) == (before["release"], before["pid"])
+    assert shop.world.get().text == page
+    shop.write("gatling.toml", "")
+
+
+def test_the_host_has_the_last_word(shop: Project) -> None:
+    shop.world.run("settings", "set", "shop", "health.timeout=77")
+    shop.write("gatling.toml", "[health]\ntimeout = 33\ninterval = 0.05\n")
+    shop.title("the host's word")
+    shop.push()
+    assert settings_of(shop)["health.timeout"] == 77
+    assert settings_of(shop)["health.interval"] == 0.05
+    shop.world.run("settings", "unset", "shop", "health.timeout")
+    assert settings_of(shop)["health.timeout"] == 33
+
+
+def test_it_names_the_branch_that_deploys(shop: Project) -> None:
+    before = shop.world.status()["release"]
+    shop.write("gatling.toml", '[deploy]\nbranch = "production"\n')
+    shop.title("for production")
+    output = shop.push("main")
+    assert "branch main is stored, not deployed (deploy branch: production)" in output
+    assert shop.world.status()["release"] == before
+    shop.push("main:refs/heads/production")
+    assert "for production" in shop.world.get().text
+    output = shop.push(":refs/heads/production", ok=False)
+    assert "production is deployed and cannot be deleted" in output
+    # a source that names no branch deploys from main, whatever the live one says
+    shop.write("gatling.toml", "")
+    shop.title("main again")
+    shop.push("main")
+    assert "main again" in shop.world.get().text
+
+
+def test_a_project_in_a_directory_of_its_repository(world: World) -> None:
+    refused = world.run("load", "shop", "--dir", "../elsewhere", ok=False)
+    assert "build.directory" in refused
+    assert "shop" not in world.run("apps")
+    world.run("load", "shop", "--dir", "apps/shop")
+    project = world.project()
+    (project.directory / "apps/shop").mkdir(parents=True)
+    for entry in sorted(project.directory.iterdir()):
+        if entry.name not in ("apps", ".git"):
+            project.git("mv", entry.name, "apps/shop/")
+    project.write("apps/shop/gatling.toml", '[health]\npath = "/health"\n')
+    project.write("gatling.toml", "this is not the app's")
+    project.commit()
+    project.push()
+    assert world.get().status == 200
+    assert settings_of(project)["health.path"] == "/health"
+    # mix' caches are kept between builds: nothing is compiled again
+    project.write("README.md", "beside it\n")
+    project.commit()
+    output = project.push()
+    assert "Compiling" not in output
+
+
+def test_init_writes_what_a_push_accepts(shop: Project) -> None:
+    (shop.directory / "gatling.toml").unlink(missing_ok=True)
+    init = [sys.executable, "-I", "-m", "gatling", "init"]
+    done = subprocess.run(
+        init, cwd=shop.directory, env=shop.world.env, check=True, capture_output=True, text=True
+    )
+    assert "gatling.toml is written" in done.stdout
+    again = subprocess.run(
+        init, cwd=shop.directory, env=shop.world.env, check=False, capture_output=True, text=True
+    )
+    assert again.returncode != 0
+    assert "already a gatling.toml" in again.stderr
+    shop.title("with all defaults")
+    shop.push()
+    assert "with all defaults" in shop.world.get().text
