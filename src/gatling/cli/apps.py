@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from gatling.supervisor.base import Status
 
 
+SHOWN_RELEASES = 8
+"""Of those that a node went through, how many fit on a line."""
+
+
 @click.command("load")
 @app_argument
 @click.option(
@@ -116,6 +120,7 @@ def status_command(app: str, as_json: bool) -> None:
     if as_json:
         print_json(described)
         return
+    shown = chain if len(chain) <= SHOWN_RELEASES else [chain[0], "…", *chain[-SHOWN_RELEASES:]]
     rows: list[tuple[str, object]] = [
         ("state", described["state"]),
         ("release", release and f"{release} ({described['version']}, {described['commit'][:9]})"),
@@ -123,7 +128,7 @@ def status_command(app: str, as_json: bool) -> None:
         ("domains", ", ".join(found.domains)),
         ("instance", described["pid"] and f"pid {described['pid']}, slot {described['slot']},"
             f" port {described['port']}, up {duration(described['uptime'])}"),
-        ("node's releases", " → ".join(chain) if len(chain) > 1 else None),
+        ("node's releases", " → ".join(shown) if len(chain) > 1 else None),
         ("last deployment", last and f"{last.id}: {last.outcome}, {ago(deployed or '')}"),
         ("push to", described["repository"]),
     ]  # fmt: skip

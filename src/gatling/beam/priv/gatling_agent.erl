@@ -14,7 +14,6 @@
 
 -export([inspect/1, swap/1, await_watch/2, restore_crashed/1, keep/1, chain/0, clients/1]).
 
--define(CHAIN, {gatling, chain}).
 
 %% How the two releases differ, and what a swap would meet in this node: code that is not what the
 %% records say, processes in code from before the last swap, processes to suspend and their memory.
@@ -48,7 +47,13 @@ orphans(#{removed := Removed, children := Children}) ->
                                              not lists:member(P, Doomed), M <- Ms].
 
 %% The releases that this node went through: [{Label, Unix time in ms}]. The first has no time.
-chain() -> persistent_term:get(?CHAIN, []).
+chain() -> chain(1).
+
+chain(Number) ->
+    case persistent_term:get({gatling, chain, Number}, none) of
+        none -> [];
+        Release -> [Release | chain(Number + 1)]
+    end.
 
 %% The connections that are open to a port of this node.
 clients(Port) ->
@@ -344,8 +349,10 @@ stop_child(Supervisor, Id) ->
     end.
 
 note(#{label := Label, from := From, now_ms := Now}) ->
-    Before = case chain() of
-                 [] -> [{From, undefined}];
-                 Known -> Known
-             end,
-    persistent_term:put(?CHAIN, lists:sublist(Before, 100) ++ [{Label, Now}]).
+    case length(chain()) of
+        0 -> link(1, {From, undefined}), link(2, {Label, Now});
+        Length -> link(Length + 1, {Label, Now})
+    end.
+
+%% Each in a term of its own: to change one would make the emulator look through all processes.
+link(Number, Release) -> persistent_term:put({gatling, chain, Number}, Release).
