@@ -152,7 +152,7 @@ def test_a_removed_file_is_gone_from_the_next_release(world: World) -> None:
 
 def test_old_releases_are_removed_and_still_listed(world: World) -> None:
     project = world.load()
-    world.run("settings", "set", "shop", "releases.keep=2")
+    world.run("settings", "set", "shop", "releases.keep=1")
     project.push()
     for value in "abc":
         world.run("config", "set", "shop", f"GREETING={value}")
