@@ -6,6 +6,7 @@ GatlingError
 ├── PushRefused         a push that must not be accepted as it is
 ├── InvalidManifest     gatling.toml says what cannot be accepted
 ├── BuildFailed         source, dependencies, compilation or release assembly
+├── MigrationFailed     the new release's migrations ended with an error
 ├── UnhealthyRelease    the new release exits at boot or never answers
 ├── PortTaken           a stranger listens where an instance or the proxy must
 ├── ProxyRefused        nginx does not accept the configuration
@@ -40,6 +41,7 @@ class Exit(IntEnum):
     BUILD_FAILED = 6
     UNHEALTHY = 7
     HOST = 8
+    MIGRATION_FAILED = 9
     INTERRUPTED = 130
 
 
@@ -98,6 +100,17 @@ class BuildFailed(GatlingError):
 
     code = "build-failed"
     exit_status = Exit.BUILD_FAILED
+
+
+class MigrationFailed(GatlingError):
+    """The new release's migrations ended with an error; the old release goes on."""
+
+    code = "migration-failed"
+    exit_status = Exit.MIGRATION_FAILED
+    hint = (
+        "What had been migrated before stays so. Mend it and push again; migrate.command and"
+        " migrate.timeout say what is run, and for how long at most."
+    )
 
 
 class UnhealthyRelease(GatlingError):

@@ -33,6 +33,10 @@ path = "/health"
 timeout = 5.5
 interval = 1
 
+[migrate]
+command = "eval 'Shop.Release.migrate()'"
+timeout = 60
+
 [instance]
 drain = 0
 stop = 10

@@ -15,6 +15,7 @@ from gatling.project.settings import (
     Health,
     Hot,
     Instance,
+    Migrate,
     Releases,
     Settings,
     describe,
@@ -55,6 +56,9 @@ VALID = st.builds(
         timeout=SECONDS,
         interval=SECONDS,
     ),
+    migrate=st.builds(
+        Migrate, command=st.from_regex(r"[ -~]{0,100}", fullmatch=True), timeout=SECONDS
+    ),
     instance=st.builds(Instance, drain=st.floats(0, 86400), stop=st.floats(1, 3600)),
     releases=st.builds(Releases, keep=st.integers(1, 1000)),
 )
@@ -77,6 +81,8 @@ def test_without_settings_all_are_at_their_defaults() -> None:
             "health.path": "/",
             "health.timeout": 60.0,
             "health.interval": 0.02,
+            "migrate.command": "auto",
+            "migrate.timeout": 600.0,
             "instance.drain": 10.0,
             "instance.stop": 30.0,
             "releases.keep": 10,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatling import ports
-from gatling.cli.common import app_argument, as_json, confirm, opened, progress
+from gatling.cli.common import app_argument, as_json, confirm, confirm_option, opened, progress
 from gatling.ui.output import ago, duration, print_json, table
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def load_command(app: str, directory: str) -> None:
 
 @click.command("unload")
 @app_argument
-@click.option("--confirm", "given", metavar="APP", help="Do not ask: the app's name again.")
+@confirm_option
 def unload_command(app: str, given: str | None) -> None:
     """Stop APP and remove everything of it: repository, releases, config, logs.
 

@@ -26,6 +26,9 @@ rehearse_option = click.option(
     help="Make a hot upgrade first on a throw-away instance of the live release.",
 )
 app_argument = click.argument("app", metavar="APP")
+confirm_option = click.option(
+    "--confirm", "given", metavar="APP", help="Do not ask: the app's name again."
+)
 
 
 def progress() -> Progress:

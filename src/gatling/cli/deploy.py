@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from gatling.cli.common import (
     app_argument,
+    confirm,
+    confirm_option,
     opened,
     progress,
     rehearse_option,
@@ -13,13 +17,20 @@ from gatling.cli.common import (
     strategy_option,
 )
 
+if TYPE_CHECKING:
+    from gatling.engine import Engine
+    from gatling.state.apps import App
+
 
 @click.command("deploy")
 @app_argument
 @click.argument("what", metavar="[RELEASE|COMMIT]", required=False)
 @strategy_option
 @rehearse_option
-def deploy_command(app: str, what: str | None, strategy: str | None, rehearse: bool) -> None:
+@confirm_option
+def deploy_command(
+    app: str, what: str | None, strategy: str | None, rehearse: bool, given: str | None
+) -> None:
     """Deploy a kept release (v7), or build a commit, branch or tag that was pushed.
 
     Without either: the head of the deploy branch, built again.
@@ -39,6 +50,7 @@ def deploy_command(app: str, what: str | None, strategy: str | None, rehearse: b
         found = apps.get(engine.db, app)
         number = release_argument(what) if what is not None else None
         if number is not None:
+            _ask_about_migrations(engine, found, number, given)
             deployment.deploy_release(
                 engine,
                 app,
@@ -63,23 +75,31 @@ def deploy_command(app: str, what: str | None, strategy: str | None, rehearse: b
 @click.argument("release", metavar="[RELEASE]", required=False)
 @strategy_option
 @rehearse_option
-def rollback_command(app: str, release: str | None, strategy: str | None, rehearse: bool) -> None:
+@confirm_option
+def rollback_command(
+    app: str, release: str | None, strategy: str | None, rehearse: bool, given: str | None
+) -> None:
     """Go back to RELEASE, or to the one that was live before; its config comes back with it.
+
+    The database stays as it is: where releases in between brought migrations, it is asked first.
 
     \b
     Examples:
       gatling rollback shop
       gatling rollback shop v4
+      gatling rollback shop v4 --confirm shop
     """
     from gatling.deploy import deployment
     from gatling.errors import InvalidInput
     from gatling.project import names
+    from gatling.state import apps
 
     with opened() as engine:
         wish = names.release_number(release) if release is not None else None
         if release is not None and wish is None:
             raise InvalidInput(f"{release!r} is not a release.", hint="For example v4.")
         number = deployment.rollback_target(engine, app, wish)
+        _ask_about_migrations(engine, apps.get(engine.db, app), number, given)
         deployment.deploy_release(
             engine,
             app,
@@ -140,6 +160,25 @@ def stop_command(app: str) -> None:
         with lock.hold(engine.home.app(apps.get(engine.db, app).name).lock, _waiting):
             lifecycle.stop(engine, apps.get(engine.db, app))
         click.echo(f"{app} is stopped.")
+
+
+def _ask_about_migrations(engine: Engine, app: App, number: int, given: str | None) -> None:
+    """Ask before a release goes live that does not know what the live one has migrated."""
+    from gatling.deploy import migrations
+    from gatling.state import releases
+
+    if app.live_release is None or number >= app.live_release:
+        return
+    target = releases.kept(engine.db, app.name, number)
+    live = releases.get(engine.db, app.name, app.live_release)
+    passed = migrations.pending(engine.home.app(app.name), target, live)
+    if passed:
+        names = ", ".join(name.rpartition("/")[2] for name in passed)
+        confirm(
+            app.name,
+            given,
+            f"The database stays migrated, and {target.label} does not know of: {names}.",
+        )
 
 
 def _waiting() -> None:

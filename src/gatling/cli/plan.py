@@ -8,6 +8,7 @@ import click
 
 from gatling.cli.common import app_argument, as_json, opened, release_argument, strategy_option
 from gatling.ui.output import print_json
+from gatling.words import counted
 
 if TYPE_CHECKING:
     from gatling.deploy.plan import Plan
@@ -29,7 +30,7 @@ def plan_command(app: str, what: str | None, strategy: str | None, as_json: bool
       gatling plan shop v7
       gatling plan shop v7 --json
     """
-    from gatling.deploy import planning
+    from gatling.deploy import migrations, planning
     from gatling.project import source
     from gatling.state import apps
 
@@ -41,10 +42,17 @@ def plan_command(app: str, what: str | None, strategy: str | None, as_json: bool
             commit = source.resolve(engine.home.app(app).repository, what)
         target = planning.target(engine, app, number, commit)
         live, decided = planning.planned(engine, app, target, strategy)
-    if as_json:
-        print_json(describe(live, target, decided))
-    else:
+        paths = engine.home.app(app)
+        forward = live is None or target.number > live.number
+        new = migrations.pending(paths, live, target) if forward else []
+        if as_json:
+            print_json(describe(live, target, decided) | {"migrations": new})
+            return
         _show(live, target, decided)
+        if new:
+            click.secho("migrations:", dim=True)
+        for name in new:
+            click.echo(f"  {name}")
 
 
 def describe(live: Release | None, target: Release, decided: Plan) -> dict[str, Any]:
@@ -70,7 +78,10 @@ def _show(live: Release | None, target: Release, decided: Plan) -> None:
         for module in modules:
             click.echo(f"  {module['app'] or '–'}  {module['module']}")
     rows = [
-        *[f"{p['count']} of {p['module']} are converted" for p in _of(decided, "processes")],
+        *[
+            f"{counted(p['count'], 'process')} of {p['module']} to convert"
+            for p in _of(decided, "processes")
+        ],
         *[f"{a} is started" for a in _of(decided, "applications_started")],
         *[
             f"{' / '.join([c['app'], *c['supervisor']])} {word} {', '.join(c[word_key])}"

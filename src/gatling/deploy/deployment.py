@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gatling.build import builder
-from gatling.deploy import lifecycle, lock, plan
+from gatling.deploy import lifecycle, lock, migrations, plan
 from gatling.deploy.attempt import Attempt, attempt
 from gatling.errors import (
     GatlingError,
@@ -240,6 +240,7 @@ def _go_live(
     strategy = wish.strategy or this.settings.deploy.strategy
     if app.live_release is not None:
         live = releases.get(engine.db, app.name, app.live_release)
+    migrations.run(engine.home.app(app.name), this, live, release)
     decided = plan.simple(live, release, strategy)
     if decided is None and live is not None:
         decided = _upgrade(engine, this, live, release, expected, strategy)

@@ -44,6 +44,16 @@ class Build(Struct, frozen=True, forbid_unknown_fields=True):
     """Directory of the repository that has mix.exs and gatling.toml; empty: its root."""
 
 
+class Migrate(Struct, frozen=True, forbid_unknown_fields=True):
+    """Migrations, before a new release goes live."""
+
+    command: Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]*\Z", max_length=1024)] = "auto"
+    """What runs them, as for `gatling run`; auto: bin/migrate, or the Release module's migrate/0,
+    when there are new ones; empty: nothing."""
+    timeout: Seconds = 600.0
+    """Seconds that they may take."""
+
+
 class Instance(Struct, frozen=True, forbid_unknown_fields=True):
     """How an instance is ended."""
 
@@ -93,6 +103,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     deploy: Deploy = Deploy()
     build: Build = Build()
     health: Health = Health()
+    migrate: Migrate = Migrate()
     instance: Instance = Instance()
     hot: Hot = Hot()
     releases: Releases = Releases()
