@@ -19,6 +19,10 @@ defmodule Mix.Tasks.Gatling.Build do
   use Mix.Task
 
   def run([marker, path, release]) do
+    if File.regular?(".tool-versions") do
+      step(marker, "toolchain", fn -> check_toolchain(File.read!(".tool-versions")) end)
+    end
+
     step(marker, "mix_deps_get", fn ->
       Mix.Task.run("deps.get", ["--only", to_string(Mix.env())])
     end)
@@ -43,6 +47,43 @@ defmodule Mix.Tasks.Gatling.Build do
     IO.puts("#{marker} begin #{name}")
     fun.()
     IO.puts("#{marker} end #{name}")
+  end
+
+  # What the project is written for, as asdf and mise read it. mix.exs' own `elixir:` is mix' to check.
+  # A newer toolchain is told, an older one refused: the code may use what it does not have.
+  defp check_toolchain(text) do
+    for line <- String.split(text, "\n"),
+        [tool, asked | _] <- [String.split(hd(String.split(line, "#")))],
+        {name, have, depth} <- known(tool),
+        {:ok, wanted} <- [numbers(asked)] do
+      {:ok, present} = numbers(have)
+
+      case {Enum.take(wanted, depth), Enum.take(present, depth)} do
+        {same, same} ->
+          :ok
+
+        {older, newer} when older < newer ->
+          Mix.shell().info("#{name} #{have} is newer than the #{asked} of .tool-versions")
+
+        _ ->
+          Mix.raise(
+            "The project asks for #{name} #{asked} (.tool-versions), and this host has #{have}. " <>
+              "Install that version, or one that is newer."
+          )
+      end
+    end
+  end
+
+  defp known("elixir"), do: [{"Elixir", System.version(), 2}]
+  defp known("erlang"), do: [{"OTP", otp_version(), 1}]
+  defp known(_), do: []
+
+  # 1.18.1-otp-27 → [1, 18, 1]; `latest`, `ref:…` and their like say nothing that could be compared.
+  defp numbers(version) do
+    case Regex.run(~r/^v?(\d+(\.\d+)*)/, version) do
+      [_, found | _] -> {:ok, found |> String.split(".") |> Enum.map(&String.to_integer/1)}
+      nil -> :error
+    end
   end
 
   defp fact(marker, name, value), do: IO.puts("#{marker} fact #{name} #{value}")
