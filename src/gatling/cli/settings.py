@@ -43,10 +43,12 @@ def list_command(app: str, as_json: bool) -> None:
 
     def source(key: str) -> str:
         if key in found.settings:
-            return ""
+            return "this host"
         return "gatling.toml" if key in found.manifest else "default"
 
-    table(("setting", "value", ""), [(key, value, source(key)) for key, value in values.items()])
+    table(
+        ("setting", "value", "from"), [(key, value, source(key)) for key, value in values.items()]
+    )
 
 
 @settings_command.command("set")

@@ -226,7 +226,7 @@ def _prove(
                 hint="Does the state have another shape now? Then it needs a code_change/3.",
             )
         for where in sorted(set(others)):
-            this.progress.note(f"{others.count(where)} × {where}, in a process that goes on anew")
+            this.progress.note(f"crashed beside the upgrade: {others.count(where)} × {where}")
         answer = health.check(app.ports[app.live_slot or 1], settings.health.path, app.domain, 5.0)
         if not answer.healthy:
             raise SwapUndone(f"After the switch GET {settings.health.path} failed: {answer}.")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gatling.errors import InvalidManifest
+from gatling.project import template
 from gatling.project.settings import HOST_ONLY, Settings, describe
 
 if TYPE_CHECKING:
@@ -125,9 +126,8 @@ def _explained(error: str, tree: dict[str, Any], text: str) -> InvalidManifest:
     path = re.findall(r"[^.`$\[\]]+", at)
     unknown = re.search(r"unknown field `(.*)`$", what, re.DOTALL)
     if unknown is None:
-        return InvalidManifest(
-            f"{NAME}, line {_line(text, path)}: {'.'.join(path)}: {_lower(what)}."
-        )
+        said = _in_words(what, path, tree)
+        return InvalidManifest(f"{NAME}, line {_line(text, path)}: {'.'.join(path)}: {said}.")
     path.append(unknown[1])
     key = ".".join(path)
     known = describe(Settings())
@@ -142,8 +142,29 @@ def _explained(error: str, tree: dict[str, Any], text: str) -> InvalidManifest:
     return InvalidManifest(f"{NAME}, line {_line(text, path)}: {key} is not a known key.{meant}")
 
 
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
+def _in_words(what: str, path: list[str], tree: dict[str, Any]) -> str:
+    """What msgspec says, in TOML's words; with what it might be where there is a choice."""
+    value: Any = tree
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    if isinstance(value, list):
+        return "expected a string or an array of strings"
+    for python, toml in _WORDS.items():
+        what = what.replace(f"`{python}`", toml)
+    choice = template.choices(".".join(path))
+    if choice:
+        return f"expected one of {', '.join(choice)}"
+    return what[:1].lower() + what[1:]
+
+
+_WORDS = {
+    "str": "a string",
+    "int": "an integer",
+    "float": "a number",
+    "bool": "a boolean",
+    "object": "a table",
+    "array": "an array",
+}
 
 
 def _line(text: str, path: list[str]) -> int:

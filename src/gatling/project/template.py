@@ -43,6 +43,14 @@ def meaning(key: str) -> str:
     return _docs(type(getattr(Settings(), section)))[name]
 
 
+def choices(key: str) -> list[str]:
+    """What a setting may be, where that is a choice of words."""
+    section, _, name = key.partition(".")
+    properties = msgspec.json.schema(Settings)["$defs"].get(section.capitalize(), {})
+    found: list[str] = properties.get("properties", {}).get(name, {}).get("enum", [])
+    return found
+
+
 def schema() -> dict[str, Any]:
     """The JSON Schema of gatling.toml, for editors."""
     made: dict[str, Any] = msgspec.json.schema(Settings)

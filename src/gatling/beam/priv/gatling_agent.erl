@@ -55,10 +55,12 @@ chain(Number) ->
         Release -> [Release | chain(Number + 1)]
     end.
 
-%% The connections that are open to a port of this node.
+%% The connections that are open to a port of this node and last: something has been sent over them. A
+%% request that waits for its answer is none; the proxy opens a connection for each.
 clients(Port) ->
     [C || C <- erlang:ports(), {name, "tcp_inet"} =:= erlang:port_info(C, name),
-          {ok, {_, P}} <- [inet:sockname(C)], P =:= Port, {ok, _} <- [inet:peername(C)]].
+          {ok, {_, P}} <- [inet:sockname(C)], P =:= Port, {ok, _} <- [inet:peername(C)],
+          {ok, [{send_cnt, N}]} <- [inet:getstat(C, [send_cnt])], N > 0].
 
 %% What a watch may end with: the states from before the swap are given back, or forgotten.
 restore_crashed(Watcher) -> gatling_processes:restore_crashed(Watcher).
@@ -80,9 +82,11 @@ swap(Request) ->
         load_added(Changes),
         {Report, EnvBefore, Failed} = try
                                           start_applications(Changes),
+                                          move(to, Changes),
                                           critical(Changes, Request, Prepared)
                                       catch
                                           throw:Reason ->
+                                              move(from, Changes),
                                               unload_added(Changes),
                                               throw(Reason)
                                       end,
@@ -297,13 +301,20 @@ afterwards(#{removed := Removed, children := Children} = Changes, EnvBefore) ->
 
 %% ---------------------------------------------------------------- children
 
-%% Start what is new, except where something else goes: that may hold a name or a port. In a process
-%% of its own, whose end tells what failed.
+%% Start what is new, except where something else goes: that may hold a name or a port. At once, since
+%% the new code may ask for it already. In a process of its own, whose end tells what failed.
 start_beside(#{children := Children, from := From, to := To, touched := Touched}) ->
     spawn_monitor(fun() ->
+                          Failed = lists:append([change_children(C) || {_, _, []} = C <- Children]),
                           ok = gatling_code:follow(From, To, Touched),
-                          exit({started, lists:append([change_children(C) || {_, _, []} = C <- Children])})
+                          exit({started, Failed})
                   end).
+
+%% The directories of the applications that change, before their code does: what a new child reads of
+%% its priv must be there when it starts.
+move(Where, #{touched := Touched} = Changes) ->
+    #{apps := Apps} = maps:get(Where, Changes),
+    gatling_code:move([A || #{name := Name} = A <- Apps, lists:member(Name, Touched)]).
 
 started({P, Ref}) ->
     receive

@@ -2,7 +2,7 @@
 %% and who keeps functions of it.
 -module(gatling_code).
 
--export([follow/3, drift/2, lingering/1, purge/1, kept/1, holding/1, content/1, remove/1]).
+-export([follow/3, move/1, drift/2, lingering/1, purge/1, kept/1, holding/1, content/1, remove/1]).
 
 %% Larger tables are data, and looking through them would be felt.
 -define(TABLE_WORDS, 131072).
@@ -125,10 +125,14 @@ follow(#{consolidated := Before}, #{root := Root, version := Version, consolidat
     ok = application_controller:change_application_data(Specs, Config),
     _ = [code:del_path(P) || P <- code:get_path(), flat(P) =:= Before],
     _ = [code:add_patha(After) || filelib:is_dir(After)],
-    _ = [code:replace_path(A, filename:join(D, "ebin")) || #{name := A, directory := D} <- Apps],
+    move(Apps),
     true = os:putenv("RELEASE_ROOT", Root),
     true = os:putenv("RELEASE_VSN", Version),
     true = os:putenv("RELEASE_SYS_CONFIG", filename:join([Root, "releases", Version, "sys"])),
+    ok.
+
+move(Apps) ->
+    _ = [code:replace_path(A, filename:join(D, "ebin")) || #{name := A, directory := D} <- Apps],
     ok.
 
 %% A node is booted with $RELEASE_LIB/../releases/… in its code path.

@@ -21,18 +21,26 @@ changes({Old, New}) ->
 %% Names only: values may be secrets. How a change reaches the application decides whether it is hot.
 report(#{env_set := Set, env_delete := Delete, apps_added := Added}, {Old, _}) ->
     New = [A || #{name := A} <- Added],
-    [{A, gatling_processes:text(K), reaches(A, K, proplists:get_value(K, proplists:get_value(A, Old, [])), V)}
+    [report(A, K, proplists:get_value(K, proplists:get_value(A, Old, [])), V)
      || {A, K, V} <- Set, not lists:member(A, New)]
-        ++ [{A, gatling_processes:text(K), reaches(A, K, gone, undefined)} || {A, K} <- Delete].
+        ++ [{A, gatling_processes:text(K), reaches(A, K, undefined)} || {A, K} <- Delete].
 
-reaches(App, Key, Before, After) ->
+report(App, Key, Before, After) ->
+    case {reaches(App, Key, After), listeners(Key, Before, gatling_tree:pack(After))} of
+        {delivered, [_ | _] = Keys} ->
+            Names = lists:join(<<" ">>, [gatling_processes:text(K) || K <- [Key | Keys]]),
+            {App, iolist_to_binary(Names), at_start};
+        {How, _} ->
+            {App, gatling_processes:text(Key), How}
+    end.
+
+reaches(App, Key, After) ->
     case {lists:member(App, ?BOOT_ONLY), gatling_tree:opaque(gatling_tree:pack(After))} of
         {true, _} -> boot_only;
         {_, true} -> opaque;
         _ -> case {is_module(Key), tells(App)} of
                  {true, true} ->
-                     case erlang:function_exported(Key, config_change, 2)
-                         andalso not at_start(Key, Before, gatling_tree:pack(After)) of
+                     case erlang:function_exported(Key, config_change, 2) of
                          true -> delivered;
                          false -> at_start
                      end;
@@ -43,13 +51,15 @@ reaches(App, Key, Before, After) ->
 
 %% A Phoenix endpoint takes over its configuration, but for what its listeners and sockets were
 %% started with.
-at_start(Key, Before, After) when is_list(Before), is_list(After) ->
-    Attributes = Key:module_info(attributes),
-    lists:member('Elixir.Phoenix.Endpoint', proplists:get_value(behaviour, Attributes, []))
-        andalso lists:any(fun(K) -> proplists:get_value(K, Before) =/= proplists:get_value(K, After) end,
-                          ?LISTENERS);
-at_start(_, _, _) ->
-    false.
+listeners(Key, Before, After) when is_list(Before), is_list(After) ->
+    case is_module(Key)
+        andalso lists:member('Elixir.Phoenix.Endpoint',
+                             proplists:get_value(behaviour, Key:module_info(attributes), [])) of
+        true -> [K || K <- ?LISTENERS, proplists:get_value(K, Before) =/= proplists:get_value(K, After)];
+        false -> []
+    end;
+listeners(_, _, _) ->
+    [].
 
 is_module(Key) -> is_atom(Key) andalso erlang:module_loaded(Key).
 

@@ -316,6 +316,7 @@ error_name({#{'__struct__' := 'Elixir.KeyError', key := Key}, _}) when is_atom(K
 error_name({#{'__struct__' := Name, message := Message}, _}) when is_binary(Message) ->
     <<(text(Name))/binary, " (", Message/binary, ")">>;
 error_name({#{'__struct__' := Name}, _}) -> text(Name);
+error_name({{badkey, Key, _}, Stack}) -> error_name({{badkey, Key}, Stack});
 error_name({{badkey, Key}, _}) when is_atom(Key) -> <<"KeyError (key ", (text(Key))/binary, " not found)">>;
 error_name({Error, _}) when is_tuple(Error), is_atom(element(1, Error)) -> text(element(1, Error));
 error_name({Error, _}) when is_atom(Error) -> text(Error);
@@ -323,7 +324,11 @@ error_name(_) -> <<"an error">>.
 
 at(Error, [{M, F, A, _} | _]) ->
     Arity = integer_to_binary(if is_list(A) -> length(A); true -> A end),
-    <<Error/binary, " in ", (text(M))/binary, ".", (atom_to_binary(F))/binary, "/", Arity/binary>>.
+    Function = case atom_to_list(F) of
+                   "-" ++ Inner -> hd(string:split(Inner, "-")); % a fun, -render/1-fun-0-
+                   Name -> Name ++ "/" ++ binary_to_list(Arity)
+               end,
+    <<Error/binary, " in ", (text(M))/binary, ".", (unicode:characters_to_binary(Function))/binary>>.
 
 %% The processes that took the places of those that crashed get the states from before the swap; how
 %% many did.
@@ -368,10 +373,22 @@ await_watch(Watcher, Milliseconds) ->
 
 describe(P) ->
     Name = case process_info(P, registered_name) of
-               {registered_name, N} -> N;
-               _ -> P
+               {registered_name, N} -> text(N);
+               _ -> <<(text(P))/binary, (initial_module(P))/binary>>
            end,
-    {text(Name), callback_modules(P)}.
+    {Name, callback_modules(P)}.
+
+%% What it was started as, for one without a name.
+initial_module(P) ->
+    case process_info(P, dictionary) of
+        {dictionary, Dictionary} ->
+            case lists:keyfind('$initial_call', 1, Dictionary) of
+                {_, {M, _, _}} -> <<" (", (text(M))/binary, ")">>;
+                _ -> <<>>
+            end;
+        undefined ->
+            <<>>
+    end.
 
 memory(P) ->
     case process_info(P, memory) of

@@ -135,8 +135,11 @@ within([], File) -> File.
 own_of_runtime(App, File, Apps) ->
     is_runtime(App) andalso lists:prefix(dir(App, Apps), File).
 
+%% phx.digest writes its manifest anew each time, with the time; where it tells of another file, that
+%% one differs as well.
 under(Directory, Files) ->
-    lists:any(fun(F) -> lists:prefix(Directory ++ "/", F) end, maps:keys(Files)).
+    lists:any(fun(F) -> lists:prefix(Directory ++ "/", F)
+                            andalso filename:basename(F) =/= "cache_manifest.json" end, maps:keys(Files)).
 
 is_runtime(App) -> lists:member(App, ?RUNTIME).
 
