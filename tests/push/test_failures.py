@@ -130,7 +130,7 @@ def test_never_healthy(live: Project) -> None:
 
 
 def test_answers_with_errors_only(live: Project) -> None:
-    live.world.run("settings", "set", "shop", "health.timeout=2", "health.path=/health")
+    live.world.run("settings", "set", "shop", "health.timeout=5", "health.path=/health")
     live.replace(
         "lib/counter/router.ex",
         'answer("/health"), do: text(200',

@@ -15,6 +15,8 @@ unless File.dir?(compiled) do
 end
 
 :code.add_patha(String.to_charlist(compiled))
+# now: when mix compiles a dependency it takes from the code path what that one does not name
+{:module, _} = :code.ensure_loaded(Gatling.Shell)
 Mix.start()
 Mix.shell(Gatling.Shell)
 Mix.CLI.main(["gatling.build" | arguments])
