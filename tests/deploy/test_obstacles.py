@@ -83,7 +83,7 @@ def test_each_obstacle_has_its_reason(facts: dict[str, Any], reason: str) -> Non
         {"env": [("shop", "limit", "delivered")]},
         {"memory": MAX_STATE_BYTES},
         {"processes": [("Elixir.Shop.Cart", 10_000)]},
-        {"priv": ["static/app.css"]},
+        {"assets": ["shop"]},
     ],
 )
 def test_what_is_no_obstacle(facts: dict[str, Any]) -> None:

@@ -119,7 +119,7 @@ def test_hot_when_nothing_stands_in_its_way() -> None:
         apps_added=[AddedApp("mailer", runtime=False)],
         processes=[("Elixir.Shop.Cart", 3), ("Elixir.Shop.Page", 0)],
         env=[("shop", ":limit", "delivered")],
-        priv=["shop"],
+        assets=["shop"],
         trees=[TreeChange("shop", start=["cache"], stop=["queue"])],
     )
     for wish in ("auto", "hot"):

@@ -84,7 +84,8 @@ class Comparison(Struct):
     config_modules: list[str] = []
     providers: list[str] = []
     native: list[tuple[str, str]] = []
-    priv: list[str] = []
+    assets: list[str] = []
+    """Applications of which files in priv differ, by more than the time in a digest's manifest."""
     drift: list[str] = []
     lingering: list[Any] = []
     kept: list[tuple[str, str]] = []

@@ -121,7 +121,7 @@ def summary(comparison: Comparison) -> list[str]:
     parts += [f"config of {app}: {key}" for app, key, _ in comparison.env]
     if any(how == "delivered" and key.startswith(":") for _, key, how in comparison.env):
         parts.append("a process that read config at its start keeps what it read")
-    parts += [f"files in priv of {app}" for app in comparison.priv]
+    parts += [f"files in priv of {app}" for app in comparison.assets]
     return parts or ["no code changes"]
 
 
@@ -145,7 +145,7 @@ def describe(comparison: Comparison) -> dict[str, Any]:
             if c.start or c.stop
         ],
         "config": [{"app": app, "key": key, "effect": how} for app, key, how in comparison.env],
-        "assets": comparison.priv,
+        "assets": comparison.assets,
     }
 
 

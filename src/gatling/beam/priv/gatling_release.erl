@@ -120,9 +120,11 @@ compare_code(Old, New, Differing) ->
       config_modules => mentioned(New, [M || {M, _, _, _} <- Changed]),
       providers => providers(New),
       native => [{A, text(F)} || A <- Common, F <- native(dir(A, OldApps), dir(A, NewApps))],
-      priv => [A || A <- Common, not is_runtime(A),
-                    files(dir(A, OldApps)) =/= files(dir(A, NewApps))
-                        orelse under(filename:join(dir(A, NewApps), "priv"), Differing)]}.
+      priv => [A || A <- Common, not is_runtime(A), priv_differs(A, OldApps, NewApps, Differing)],
+      %% phx.digest writes its manifest anew each time, with the time
+      assets => [A || A <- Common, not is_runtime(A),
+                      priv_differs(A, OldApps, NewApps,
+                                   maps:filter(fun(F, _) -> not is_manifest(F) end, Differing))]}.
 
 %% Whether two files have the same place in their releases: then `Differing` tells of them.
 corresponds(FO, FN, #{root := RO}, #{root := RN}) ->
@@ -135,11 +137,14 @@ within([], File) -> File.
 own_of_runtime(App, File, Apps) ->
     is_runtime(App) andalso lists:prefix(dir(App, Apps), File).
 
-%% phx.digest writes its manifest anew each time, with the time; where it tells of another file, that
-%% one differs as well.
+priv_differs(App, OldApps, NewApps, Differing) ->
+    files(dir(App, OldApps)) =/= files(dir(App, NewApps))
+        orelse under(filename:join(dir(App, NewApps), "priv"), Differing).
+
 under(Directory, Files) ->
-    lists:any(fun(F) -> lists:prefix(Directory ++ "/", F)
-                            andalso filename:basename(F) =/= "cache_manifest.json" end, maps:keys(Files)).
+    lists:any(fun(F) -> lists:prefix(Directory ++ "/", F) end, maps:keys(Files)).
+
+is_manifest(File) -> filename:basename(File) =:= "cache_manifest.json".
 
 is_runtime(App) -> lists:member(App, ?RUNTIME).
 
