@@ -109,16 +109,27 @@ class Node:
                 data = _read(self._connection, size, deadline)
             if data[0] != _PASS_THROUGH:
                 raise NodeUnreachable(f"The node sent a message of kind {data[0]}.")
-            control, rest = etf.decode_first(data[1:])
-            return control, etf.decode(rest) if rest else None
+            with _lost():
+                control, rest = etf.decode_first(data[1:])
+                return control, etf.decode(rest) if rest else None
 
 
-class RemoteError(Exception):
-    """A function that was called in the node raised; `reason` is its term."""
+class RemoteError(NodeUnreachable):
+    """A function that was called in the node raised; `reason` is its term.
+
+    Only the kind of error is told to users: the term may hold anybody's data.
+    """
 
     def __init__(self, module: str, function: str, reason: Any) -> None:
-        super().__init__(f"{module}:{function} failed in the node: {repr(reason)[:500]}")
+        super().__init__(f"{module}:{function} failed in the node ({_kind(reason)}).")
         self.reason = reason
+
+
+def _kind(reason: Any) -> str:
+    """`undef` of `{'EXIT', {undef, Stack}}`."""
+    while isinstance(reason, tuple) and reason:
+        reason = reason[1] if reason[0] == "EXIT" and len(reason) > 1 else reason[0]
+    return reason if isinstance(reason, Atom) else "an error"
 
 
 @contextlib.contextmanager
@@ -199,5 +210,5 @@ def _lost() -> Iterator[None]:
         raise NodeUnreachable("The node did not answer in time.") from None
     except OSError as error:
         raise NodeUnreachable(f"The connection to the node failed: {error}.") from None
-    except struct.error:
+    except (struct.error, ValueError):
         raise NodeUnreachable("The node does not speak Erlang's distribution protocol.") from None

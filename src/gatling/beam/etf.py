@@ -63,6 +63,10 @@ def decode_first(data: bytes) -> tuple[Any, bytes]:
         term, end = _decode(data, 1)
     except (IndexError, struct.error, UnicodeDecodeError) as error:
         raise MalformedTerm(f"cut off or damaged: {error}") from None
+    except TypeError:
+        raise MalformedTerm("a map with keys that have no form here") from None
+    except RecursionError:
+        raise MalformedTerm("nested too deeply") from None
     return term, data[end:]
 
 

@@ -1,0 +1,112 @@
+"""The control channel, against a real node: what it answers, and what can go wrong."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gatling import ports
+from gatling.beam import channel
+from gatling.beam.channel import RemoteError, connect
+from gatling.beam.etf import Atom
+from gatling.errors import NodeUnreachable
+from tests.conftest import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NAME, COOKIE = "channel@127.0.0.1", "a cookie of its own"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    """A node without epmd, as instances are."""
+    port = free_port()
+    node = subprocess.Popen(
+        ["erl", "-noinput", "-start_epmd", "false", "-erl_epmd_port", str(port),
+         "-kernel", "inet_dist_use_interface", "{127,0,0,1}", "-name", NAME,
+         "-setcookie", COOKIE],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        until(lambda: ports.answers(port), "the node")
+        yield port
+    finally:
+        node.kill()
+        node.wait()
+
+
+def test_calls_and_their_answers(port: int) -> None:
+    with connect(port, NAME, COOKIE) as node:
+        assert node.call("erlang", "node") == Atom(NAME)
+        assert node.call("lists", "reverse", [1, b"two", Atom("three")]) == ["three", b"two", 1]
+        assert node.call("maps", "get", Atom("k"), {Atom("k"): (1.5, -(1 << 70))}) == (
+            1.5,
+            -(1 << 70),
+        )
+        large = b"x" * 3_000_000
+        assert node.call("erlang", "byte_size", large) == len(large)
+        assert node.call("binary", "copy", b"y", 3_000_000) == b"y" * 3_000_000
+
+
+def test_the_name_of_the_connection_is_one_atom_for_all(port: int) -> None:
+    counts = []
+    for _ in range(12):
+        with connect(port, NAME, COOKIE) as node:
+            counts.append(node.call("erlang", "system_info", Atom("atom_count")))
+    assert counts[-1] - counts[2] < 5, counts  # not one for each
+
+
+def test_a_function_that_raises_is_told_without_its_terms(port: int) -> None:
+    with connect(port, NAME, COOKIE) as node:
+        with pytest.raises(RemoteError) as caught:
+            node.call("erlang", "binary_to_atom", [b"secret"])
+        assert caught.value.what == "erlang:binary_to_atom failed in the node (badarg)."
+        assert "secret" not in str(caught.value)
+        with pytest.raises(RemoteError, match=r"no:where failed in the node \(undef\)"):
+            node.call("no", "where")
+        assert node.call("erlang", "node") == NAME, "the connection goes on"
+
+
+def test_an_answer_that_does_not_come(port: int) -> None:
+    with connect(port, NAME, COOKIE) as node, pytest.raises(NodeUnreachable, match="in time"):
+        node.call("timer", "sleep", 60_000, timeout=0.3)
+
+
+def test_another_cookie_another_name_and_nobody(port: int) -> None:
+    with pytest.raises(NodeUnreachable), connect(port, NAME, "guessed"):
+        pass
+    with (
+        pytest.raises(NodeUnreachable, match=r"instead of 'other@127\.0\.0\.1'"),
+        connect(port, "other@127.0.0.1", COOKIE),
+    ):
+        pass
+    with pytest.raises(NodeUnreachable, match="failed"), connect(free_port(), NAME, COOKIE):
+        pass
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x00\x03sok" * 9])
+def test_somebody_else_listens_there(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel, "CONNECT_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with pytest.raises(NodeUnreachable), connect(listener.getsockname()[1], NAME, COOKIE):
+            pass
+        thread.join()
