@@ -28,6 +28,14 @@ def free_port() -> int:
         return port
 
 
+def booted(port: int) -> bool:
+    """Whether the node has loaded all that it loads by itself."""
+    with connect(port, NAME, COOKIE) as node:
+        status = node.call("init", "get_status")
+        node.call("timer", "sleep", 1)  # loads what the tests use
+        return bool(status == ("started", "started"))
+
+
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     """A node without epmd, as instances are."""
@@ -40,6 +48,7 @@ def port() -> Iterator[int]:
     )  # fmt: skip
     try:
         until(lambda: ports.answers(port), "the node")
+        until(lambda: booted(port), "its boot")
         yield port
     finally:
         node.kill()
@@ -81,6 +90,20 @@ def test_a_function_that_raises_is_told_without_its_terms(port: int) -> None:
 def test_an_answer_that_does_not_come(port: int) -> None:
     with connect(port, NAME, COOKIE) as node, pytest.raises(NodeUnreachable, match="in time"):
         node.call("timer", "sleep", 60_000, timeout=0.3)
+
+
+def test_one_connection_at_a_time(port: int) -> None:
+    with connect(port, NAME, COOKIE) as first:
+        with (
+            pytest.raises(NodeUnreachable, match="Another Gatling command"),
+            connect(port, NAME, COOKIE, patience=0.2),
+        ):
+            pass
+        ended = threading.Timer(0.3, first.close)
+        ended.start()
+        with connect(port, NAME, COOKIE) as second:
+            assert second.call("erlang", "node") == NAME
+        ended.join()
 
 
 def test_another_cookie_another_name_and_nobody(port: int) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CONNECT_SECONDS = 5.0
+PATIENCE_SECONDS = 5.0
 MAX_MESSAGE = 256 << 20
 
 # Distribution flags of erl_dist_protocol: what OTP 25 demands of a node, and nothing that would
@@ -133,25 +134,48 @@ def _kind(reason: Any) -> str:
 
 
 @contextlib.contextmanager
-def connect(port: int, node: str, cookie: str) -> Iterator[Node]:
+def connect(
+    port: int, node: str, cookie: str, patience: float = PATIENCE_SECONDS
+) -> Iterator[Node]:
     """A connection to the node that listens on `port` of loopback and is called `node`.
 
-    Raises NodeUnreachable when nothing listens there, it is another node, or it has another cookie.
+    One at a time: while another Gatling command is connected this waits for `patience` seconds.
+    Raises NodeUnreachable when nothing listens there, it is another node, it has another cookie, or
+    the wait was in vain.
     """
+    waited_until = time.monotonic() + patience
+    while True:
+        try:
+            connected = _connected(port, node, cookie)
+            break
+        except _InUse:
+            if time.monotonic() > waited_until:
+                raise NodeUnreachable("Another Gatling command is talking to the node.") from None
+            time.sleep(0.02)
+    try:
+        yield connected
+    finally:
+        connected.close()
+
+
+class _InUse(Exception):
+    """The node has a connection from a node of this name, or has not noticed its end yet."""
+
+
+def _connected(port: int, node: str, cookie: str) -> Node:
     deadline = time.monotonic() + CONNECT_SECONDS
+    # One name for all: each new one would be a new atom in the node, for ever.
+    own, creation = Atom("gatling@127.0.0.1"), secrets.randbelow((1 << 32) - 4) + 4
     with _lost():
         connection = socket.create_connection(("127.0.0.1", port), timeout=CONNECT_SECONDS)
     try:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # One name for all: each new one would be a new atom in the node, for ever. One such
-        # connection at a time is what a deployment's lock gives.
-        own = Atom("gatling@127.0.0.1")
-        creation = secrets.randbelow((1 << 32) - 4) + 4
         with _lost():
             _handshake(connection, own, creation, node, cookie, deadline)
-        yield Node(connection, own, creation)
-    finally:
+    except BaseException:
         connection.close()
+        raise
+    return Node(connection, own, creation)
 
 
 def _handshake(
@@ -160,6 +184,9 @@ def _handshake(
     name = own.encode()
     _send_packet(connection, struct.pack(">cQIH", b"N", _FLAGS, creation, len(name)) + name)
     status = _read_packet(connection, deadline)
+    if status in (b"salive", b"snok"):
+        # to answer `true` would end the other connection, which may be in the midst of an upgrade
+        raise _InUse
     if status not in (b"sok", b"sok_simultaneous"):
         raise NodeUnreachable(f"The node refuses a control connection: {status[1:].decode()!r}.")
     packet = _read_packet(connection, deadline)

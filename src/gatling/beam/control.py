@@ -151,16 +151,19 @@ class Control:
 
 
 @contextlib.contextmanager
-def control(paths: AppPaths, app: App, booted: Release) -> Iterator[Control]:
+def control(
+    paths: AppPaths, app: App, booted: Release, patience: float = channel.PATIENCE_SECONDS
+) -> Iterator[Control]:
     """A connection to the app's running node; raises NodeUnreachable.
 
-    `booted` is the release that the node was started as, which knows its name and cookie.
+    `patience` is how many seconds another command's connection is waited for; `booted` is the
+    release that the node was started as, which knows its name and cookie.
     """
     if app.live_slot is None:
         raise NodeUnreachable(f"{app.name} has no running node.")
     name = f"{booted.name}@127.0.0.1"
     cookie = booted.config.get("RELEASE_COOKIE", "")
-    with channel.connect(app.node_ports[app.live_slot], name, cookie) as node:
+    with channel.connect(app.node_ports[app.live_slot], name, cookie, patience) as node:
         _load(node, toolbox.beams(paths.home, booted, paths.release(booted.number)))
         yield Control(node, paths)
 

@@ -165,7 +165,7 @@ def _chain(engine: Engine, app: App) -> list[str]:
 
     booted = engine.supervisor.booted(app.name, app.live_slot or 0)
     try:
-        with hot.connected(engine, app) as node:
+        with hot.connected(engine, app, patience=0.2) as node:
             chain = [label for label, _ in node.chain()]
     except NodeUnreachable:
         return []

@@ -11,6 +11,7 @@ import dataclasses
 from typing import TYPE_CHECKING, NoReturn
 
 from gatling.beam import comparison as beam_comparison
+from gatling.beam.channel import PATIENCE_SECONDS
 from gatling.beam.control import Control, SwapFailed, Swapped, control
 from gatling.deploy import cutover, health, instances, planner, rehearsal, tools
 from gatling.deploy.planner import Answers
@@ -38,14 +39,14 @@ class NotPossible(Exception):
 
 
 @contextlib.contextmanager
-def connected(engine: Engine, app: App) -> Iterator[Control]:
-    """The control channel to the app's running node; raises NodeUnreachable."""
+def connected(engine: Engine, app: App, patience: float = PATIENCE_SECONDS) -> Iterator[Control]:
+    """The control channel to the app's running node, as beam.control; raises NodeUnreachable."""
     booted = engine.supervisor.booted(app.name, app.live_slot or 0)
     if booted is None:
         raise NodeUnreachable(f"{app.name} is not running.")
     release = releases.kept(engine.db, app.name, booted)
     tools.ensure(engine.home.app(app.name), app, release)
-    with control(engine.home.app(app.name), app, release) as opened:
+    with control(engine.home.app(app.name), app, release, patience) as opened:
         yield opened
 
 
