@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gatling.errors import InvalidManifest
-from gatling.project import template
 from gatling.project.settings import HOST_ONLY, Settings, describe
 
 if TYPE_CHECKING:
@@ -151,6 +150,8 @@ def _in_words(what: str, path: list[str], tree: dict[str, Any]) -> str:
         return "expected a string or an array of strings"
     for python, toml in _WORDS.items():
         what = what.replace(f"`{python}`", toml)
+    from gatling.project import template  # noqa: PLC0415 (for an error; every push reads this file)
+
     choice = template.choices(".".join(path))
     if choice:
         return f"expected one of {', '.join(choice)}"
