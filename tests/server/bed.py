@@ -1,0 +1,131 @@
+"""The boxes of one test process."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import fcntl
+import os
+import shlex
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.server import image as images
+from tests.server import network, remains
+from tests.server.box import Box
+from tests.server.host import ensure_host_packages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.server.image import Image
+
+
+class Bed:
+    """A network of its own with boxes, all of which are gone when the process is.
+
+    Beds of other processes (the workers of pytest-xdist, another run) are not disturbed: all names
+    that are the host's begin with the name of the bed.
+    """
+
+    def __init__(self) -> None:
+        ensure_host_packages()
+        remains.sweep()
+        self.name = f"gt{os.getpid()}"
+        self.directory = remains.beds() / self.name
+        self.lan = network.Lan(self.name)
+        self.boxes: list[Box] = []
+        self._guard = threading.RLock()
+        with remains.beds_locked():
+            self.directory.mkdir(parents=True)
+            self._alive = (self.directory / "lock").open("w")
+            fcntl.flock(self._alive, fcntl.LOCK_EX)
+            self.lan.up()
+        atexit.register(self.close)
+
+    def box(self, name: str | None = None, image: Image | None = None) -> Box:
+        """A new box, not booted yet (`up`). It is the clean image if no other is given."""
+        image = image or images.clean_image()
+        with self._guard:
+            taken = {box.number for box in self.boxes}
+            number = next(n for n in range(1, network.LAST) if n not in taken)
+            box = Box(self, name or f"box{number}", number, image)
+            if any(other.name == box.name for other in self.boxes):
+                raise ValueError(f"there is a box {box.name}")
+            self.boxes.append(box)
+        box.create()
+        self.write_hosts()
+        return box
+
+    def installed_image(self, key: str, install: Callable[[Box], None]) -> Image:
+        """The clean image after `install` was carried out in a box of it.
+
+        It is kept under `key`: the same key gives the same image, also to other workers and to
+        later runs, and `install` is not called then.
+        """
+        clean = images.clean_image()
+        made: list[Box] = []
+
+        def build() -> Path:
+            box = self.box("install", clean)
+            made.append(box)
+            box.up()
+            install(box)
+            box.stop()
+            return box.give_layer()
+
+        try:
+            return images.installed_image(key, clean, build)
+        finally:
+            for box in made:
+                box.destroy()
+
+    def forget(self, box: Box) -> None:
+        """A box was destroyed."""
+        with self._guard:
+            self.boxes.remove(box)
+        self.write_hosts()
+
+    def close(self) -> None:
+        """Destroy everything. A second time it does nothing."""
+        atexit.unregister(self.close)
+        if self._alive.closed:
+            return
+        for box in list(self.boxes):
+            with contextlib.suppress(Exception):  # what is left is removed with the bed
+                box.destroy()
+        with remains.beds_locked():
+            remains.remove_bed(self.directory)
+            self._alive.close()
+
+    @property
+    def ssh_config(self) -> Path:
+        """A configuration by which `ssh -F` reaches the boxes by name, from the host's network."""
+        return self.directory / "ssh_config"
+
+    def write_hosts(self) -> None:
+        """Boxes know each other by name, and ssh knows all of them."""
+        proxy = shlex.join([
+            "nsenter", f"--net={self.lan.path}",
+            sys.executable, "-I", "-S", str(Path(__file__).with_name("connect.py")),
+        ])  # fmt: skip
+        with self._guard:
+            known = [(box.name, box.ip) for box in self.boxes]
+            lines = [f"Host {name}\n  HostName {ip}\n" for name, ip in known]
+            lines.append(
+                "Host *\n"
+                "  IdentitiesOnly yes\n  BatchMode yes\n  ControlMaster no\n"
+                "  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n"
+                "  ConnectTimeout 60\n  ServerAliveInterval 15\n"
+                f"  ProxyUseFdpass yes\n  ProxyCommand {proxy.replace('%', '%%')} %h %p\n"
+            )
+            new = self.directory / "ssh_config.new"
+            new.write_text("".join(lines))
+            new.rename(self.ssh_config)
+            hosts = "".join(f"{ip} {name}\n" for name, ip in known)
+            for box in self.boxes:
+                file = box.root / "etc/hosts"
+                if file.parent.exists():
+                    file.write_text(f"127.0.0.1 localhost\n::1 localhost\n{hosts}")

@@ -1,0 +1,110 @@
+"""Boxes: booted Debian servers, for the tests of this directory."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from tests.server import image as images
+from tests.server.bed import Bed
+from tests.server.host import run, why_not
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from tests.server.box import Box
+    from tests.server.image import Image
+
+BED = pytest.StashKey[Bed]()
+
+
+class Boxes(Protocol):
+    """What the fixtures `boxes` and `module_boxes` give: makes boxes, and boots them."""
+
+    def __call__(self, name: str | None = None, image: Image | None = None) -> Box: ...
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The first test may have to wait for an image to be made."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(1200))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show with a failure what its boxes have to say."""
+    report = yield
+    if report.failed and (bed := item.session.stash.get(BED, None)) is not None:
+        for box in list(bed.boxes):
+            with contextlib.suppress(Exception):  # what matters is the failure
+                report.sections.append((f"box {box.name}", box.logs()))
+    return report
+
+
+@pytest.fixture(scope="session")
+def bed(request: pytest.FixtureRequest) -> Iterator[Bed]:
+    """The network of this worker's boxes."""
+    if reason := why_not():
+        pytest.skip(reason)
+    made = Bed()
+    request.session.stash[BED] = made
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="session")
+def clean_image(bed: Bed) -> Image:
+    """A fresh Debian server."""
+    return images.clean_image()
+
+
+@pytest.fixture(scope="session")
+def ssh_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A private key; the public one is beside it, with `.pub`."""
+    return new_key(tmp_path_factory.mktemp("ssh"), "tests")
+
+
+def new_key(directory: Path, name: str) -> Path:
+    """Make a key for ssh."""
+    key = directory / name
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", key)
+    return key
+
+
+@contextlib.contextmanager
+def _factory(bed: Bed) -> Iterator[Boxes]:
+    made: list[Box] = []
+
+    def boxes(name: str | None = None, image: Image | None = None) -> Box:
+        box = bed.box(name, image)
+        made.append(box)
+        return box.up()
+
+    try:
+        yield boxes
+    finally:
+        for box in made:
+            if box in bed.boxes:
+                box.destroy()
+
+
+@pytest.fixture
+def boxes(bed: Bed) -> Iterator[Boxes]:
+    """Makes boxes that are destroyed after the test."""
+    with _factory(bed) as factory:
+        yield factory
+
+
+@pytest.fixture(scope="module")
+def module_boxes(bed: Bed) -> Iterator[Boxes]:
+    """Makes boxes that the tests of one module share."""
+    with _factory(bed) as factory:
+        yield factory
