@@ -12,7 +12,7 @@ from gatling import __version__
 from gatling.errors import Exit, GatlingError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 # command → module of this package that defines it; a module is loaded when its command is used
 COMMANDS: Mapping[str, str] = {
@@ -36,6 +36,7 @@ COMMANDS: Mapping[str, str] = {
     "run": "run",
     "console": "run",
     "audit": "home",
+    "server": "server",
     "up": "home",
     "down": "home",
     "receive": "receive",
@@ -74,6 +75,11 @@ class _Commands(click.Group):
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="gatling %(version)s")
+@click.option(
+    "--host", metavar="HOST", expose_value=False,
+    help="Run it on that server, by ssh: gatling@server[:PORT]. Otherwise $GATLING_HOST, or the"
+    " git remote of the project here, says where; or it is this machine.",
+)  # fmt: skip
 def cli() -> None:
     """Your own server as a Heroku for Phoenix apps.
 
@@ -85,10 +91,17 @@ def cli() -> None:
     """
 
 
-def run_command_line() -> int:
-    """Run the command line; the exit status."""
+def run_command_line(words: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status.
+
+    `words` are to be run here; what this process was started with may be meant for a server.
+    """
     try:
-        result: Any = cli.main(standalone_mode=False, prog_name="gatling")
+        if words is None:
+            from gatling.server import remote
+
+            words = remote.here(sys.argv[1:])
+        result: Any = cli.main(list(words), standalone_mode=False, prog_name="gatling")
     except GatlingError as error:
         from gatling.ui.progress import Progress
 

@@ -105,6 +105,17 @@ _SCHEMA = (
     ) STRICT;
     """,
     "ALTER TABLE releases ADD COLUMN manifest TEXT NOT NULL DEFAULT '{}'",
+    """
+    CREATE TABLE keys (
+        name TEXT PRIMARY KEY,
+        type TEXT NOT NULL,
+        blob TEXT NOT NULL,
+        fingerprint TEXT NOT NULL UNIQUE,
+        role TEXT NOT NULL CHECK (role IN ('admin', 'deployer', 'reader')),
+        apps TEXT NOT NULL,
+        created_at TEXT NOT NULL
+    ) STRICT
+    """,
 )
 """One script per schema version; `PRAGMA user_version` tells how many have been run."""
 

@@ -1,0 +1,136 @@
+"""`gatling server keys …`: who is let in over SSH."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from gatling.cli.common import as_json, opened
+from gatling.errors import InvalidInput
+from gatling.ui.output import ago, print_json, table
+
+if TYPE_CHECKING:
+    from gatling.state.keys import Role
+
+
+@click.group("keys")
+def keys_command() -> None:
+    """The SSH keys that are let in, and what their holders may do.
+
+    An admin may do everything; a deployer push to, deploy and configure the named apps, and make
+    them; a reader look at apps, without their config.
+
+    \b
+    Example:
+      gatling server keys add ann --role deployer --app shop < ann.pub
+    """
+
+
+@keys_command.command("add")
+@click.argument("name")
+@click.option(
+    "--role",
+    type=click.Choice(("admin", "deployer", "reader")),
+    default="deployer",
+    show_default=True,
+    help="What its holder may do.",
+)
+@click.option(
+    "--app", "apps", metavar="APP", multiple=True,
+    help="An app that it is for, also one to come; '*' for all. A reader's default is all.",
+)  # fmt: skip
+def add_command(name: str, role: Role, apps: tuple[str, ...]) -> None:
+    """Let in the public key that is read from standard input, under NAME.
+
+    \b
+    Examples:
+      gatling server keys add ann --role admin < ~/.ssh/id_ed25519.pub
+      gatling server keys add ci --app shop --app blog < ci.pub
+    """
+    from gatling.project import names
+    from gatling.server import keys
+    from gatling.state.keys import EVERY_APP
+
+    if role == "admin" and apps:
+        raise click.UsageError("An admin's key is for all apps; leave out --app.")
+    if role == "deployer" and not apps:
+        raise click.UsageError("Name the apps that it may deploy: --app shop, or --app '*'.")
+    for app in apps:
+        if app != EVERY_APP:
+            names.app_name(app)
+    if sys.stdin.isatty():
+        raise InvalidInput(
+            "The key is read from standard input, which is a terminal here.",
+            hint=f"gatling server keys add {name} … < ~/.ssh/id_ed25519.pub",
+        )
+    try:
+        text = sys.stdin.buffer.read(keys.MAX_TEXT + 1).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InvalidInput("This is not a public key: it is not UTF-8 text.") from None
+    with opened() as engine:
+        key = keys.add(engine, name, text, role, apps or (EVERY_APP,))
+    click.echo(f"{key.name} is let in as {key.role}: {key.fingerprint}")
+
+
+@keys_command.command("list")
+@as_json
+def list_command(as_json: bool) -> None:
+    """List the keys.
+
+    \b
+    Example:
+      gatling server keys list
+    """
+    from gatling.state import keys
+
+    with opened() as engine:
+        every = keys.every(engine.db)
+    if as_json:
+        print_json(
+            [
+                {
+                    "name": key.name,
+                    "role": key.role,
+                    "apps": list(key.apps),
+                    "type": key.type,
+                    "fingerprint": key.fingerprint,
+                    "created_at": key.created_at,
+                }
+                for key in every
+            ]
+        )
+    elif not every:
+        click.echo("No keys yet. `gatling server keys add NAME` lets one in.")
+    else:
+        table(
+            ("name", "role", "apps", "type", "fingerprint", "added"),
+            [
+                (k.name, k.role, ", ".join(k.apps), k.type, k.fingerprint, ago(k.created_at))
+                for k in every
+            ],
+        )
+
+
+@keys_command.command("remove")
+@click.argument("name")
+@click.option("--confirm", "given", metavar="NAME", help="Do not ask: the key's name again.")
+def remove_command(name: str, given: str | None) -> None:
+    """Let the key NAME in no longer. For the last admin's key it is asked first.
+
+    \b
+    Example:
+      gatling server keys remove ann
+    """
+    from gatling.server import keys
+
+    with opened() as engine:
+        if keys.is_last_admin(engine, name):
+            if given is None:
+                what = "This is the last admin's key: then only this host's root can add one."
+                given = click.prompt(f"{what}\nType the key's name to go on", err=True)
+            if given != name:
+                raise InvalidInput(f"{given!r} is not {name!r}; nothing was changed.")
+        keys.remove(engine, name)
+    click.echo(f"{name} is let in no longer.")
