@@ -16,6 +16,11 @@ def main() -> None:
         from gatling.server import receive
 
         sys.exit(receive.main(sys.argv[2]))
+    if sys.argv[1:2] == ["ssh-command"] and len(sys.argv) == 3:
+        # The forced command of a key (authorized_keys): all that comes over SSH passes it.
+        from gatling.server import access
+
+        sys.exit(access.main(sys.argv[2]))
     from gatling.cli import run_command_line
 
     sys.exit(run_command_line())

@@ -51,7 +51,13 @@ def open_engine() -> Iterator[Engine]:
 
 
 def current_user() -> str:
-    """The name of the user who runs this command."""
+    """Who runs this command: the key that came over SSH, else the user of the system."""
+    actor = os.environ.get("GATLING_ACTOR")
+    if actor:
+        from gatling.state import keys  # noqa: PLC0415 (of no use to other commands)
+
+        if keys.is_name(actor):
+            return actor
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name

@@ -17,7 +17,8 @@ GatlingError
 ├── NodeUnreachable     the running node cannot be talked to
 ├── MissingProgram      git, nginx, elixir … is not installed
 ├── CommandFailed       another program ended with an error
-└── Interrupted         the pusher or the operator called it off
+├── Interrupted         the pusher or the operator called it off
+└── NotAllowed          the key that came over SSH may not do this
 """
 
 from __future__ import annotations
@@ -188,3 +189,10 @@ class Interrupted(GatlingError):
 
     code = "interrupted"
     exit_status = Exit.INTERRUPTED
+
+
+class NotAllowed(GatlingError):
+    """Whoever came over SSH may not do this; nothing was changed."""
+
+    code = "not-allowed"
+    exit_status = Exit.REFUSED

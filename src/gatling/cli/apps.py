@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -78,7 +79,7 @@ def apps_command(as_json: bool) -> None:
     from gatling.state import apps
 
     with opened() as engine:
-        every = apps.every(engine.db)
+        every = [app for app in apps.every(engine.db) if _is_shown(app)]
         known = _statuses(engine, every)
         described = [describe(engine, app, known) for app in every]
     if as_json:
@@ -156,6 +157,12 @@ def describe(engine: Engine, app: App, known: dict[tuple[str, int], Status]) -> 
         "uptime": status.uptime if status and status.pid else None,
         "url": engine.router.url(app),
     }
+
+
+def _is_shown(app: App) -> bool:
+    """Whether whoever asks may see the app: over SSH some see theirs only (server/access)."""
+    shown = os.environ.get("GATLING_APPS", "*").split(",")
+    return "*" in shown or app.name in shown
 
 
 def _chain(engine: Engine, app: App) -> list[str]:

@@ -1,0 +1,307 @@
+"""What comes over SSH: git, commands, refusals, and real pushes through the forced command."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gatling.engine import current_user
+from gatling.errors import Exit
+from gatling.server import access
+from tests.server.visits import Server, new_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import Project, World
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with new_server() as made:
+        yield made
+
+
+# -- git ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path", ["shop", "shop.git", "/shop", "/shop.git", "~/shop", "~/shop.git", "/~/shop", "shop/"]
+)
+@pytest.mark.parametrize("service", ["git-receive-pack", "git receive-pack", "git-upload-pack"])
+def test_git_is_served_what_it_asks_for(server: Server, service: str, path: str) -> None:
+    became = server.visit("bob", f"{service} '{path}'").became
+    assert became is not None
+    assert Path(became.path).name == "git"
+    assert became.argv == ["git", service[4:], server.repository("shop")]
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["git-upload-archive 'shop'", "git upload-archive shop", "git", "git status", "git-shell",
+     "git-upload-pack", "git-upload-pack shop blog", "git-upload-pack --strict shop",
+     "git-receive-pack shop --upload-pack=x", "git --exec-path=/tmp receive-pack shop",
+     "git-receive-pack", "git -c core.sshCommand=x upload-pack shop", "gitx shop"],
+)  # fmt: skip
+def test_of_git_nothing_else_is_served(server: Server, typed: str) -> None:
+    seen = server.visit("ann", typed)
+    assert (seen.status, seen.became, seen.ran) == (Exit.REFUSED, None, [])
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../shop", "/../home/apps/shop", "/shop/../blog", "-x", "--upload-pack=x", "", "/", "~",
+     "~ann/shop", "//shop", "shop.git.git", "shop.git/hooks", "$(id)", "Shop", "/tmp/x", "./shop",
+     "shop;id"],
+)  # fmt: skip
+def test_no_other_path_is_a_repository(server: Server, path: str) -> None:
+    seen = server.visit("ann", f"git-receive-pack {shlex.quote(path)}")
+    assert (seen.status, seen.became) == (Exit.INVALID, None)
+    assert server.apps() == ["blog", "shop"]
+
+
+@pytest.mark.parametrize(
+    ("name", "push", "fetch"),
+    [("ann", True, True), ("eve", True, True), ("bob", False, False), ("rita", False, False),
+     ("rob", False, True)],
+)  # fmt: skip
+def test_an_app_of_others(server: Server, name: str, push: bool, fetch: bool) -> None:
+    for service, may in (("git-receive-pack", push), ("git-upload-pack", fetch)):
+        seen = server.visit(name, f"{service} blog")
+        assert (seen.became is not None, seen.status) == (may, None if may else Exit.REFUSED)
+        # whether there is an app is not told to whom it does not concern
+        assert may or server.visit(name, f"{service} none").status == Exit.REFUSED
+
+
+def test_what_there_is_not_is_not_fetched(server: Server) -> None:
+    assert server.visit("rob", "git-upload-pack none").status == Exit.NOT_FOUND
+    assert server.visit("bob", "git-upload-pack new").status == Exit.NOT_FOUND
+    assert server.apps() == ["blog", "shop"]
+
+
+def test_git_gets_a_clean_environment(server: Server) -> None:
+    sent = {
+        "GIT_DIR": "/tmp", "GIT_CONFIG_COUNT": "1", "LD_PRELOAD": "/tmp/x.so", "BASH_ENV": "x",
+        "PYTHONPATH": "x", "LC_ALL": "C.UTF-8", "GATLING_ACTOR": "root",
+        "GATLING_APPS": "*", "GIT_PROTOCOL": "version=2", "SSH_AUTH_SOCK": "x",
+        "https_proxy": "http://proxy",
+    }  # fmt: skip
+    became = server.visit("bob", "git-upload-pack shop", **sent).became
+    assert became is not None
+    env = became.env
+    assert (env["GATLING_ACTOR"], env["GIT_PROTOCOL"]) == ("bob", "version=2")
+    assert (env["LC_ALL"], env["https_proxy"]) == ("C.UTF-8", "http://proxy")
+    assert env["PATH"] == os.environ["PATH"]
+    rest = {"GIT_DIR", "GIT_CONFIG_COUNT", "LD_PRELOAD", "BASH_ENV", "PYTHONPATH",
+            "SSH_AUTH_SOCK", "SSH_ORIGINAL_COMMAND", "GATLING_APPS"}  # fmt: skip
+    assert not rest & set(env)
+    became = server.visit("bob", "git-upload-pack shop", GIT_PROTOCOL="version=2:x").became
+    assert became is not None
+    assert "GIT_PROTOCOL" not in became.env
+
+
+# -- commands -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("typed", ["", " ", "\t"])
+def test_without_a_command_one_is_told_who_one_is(
+    server: Server, capfd: pytest.CaptureFixture[str], typed: str
+) -> None:
+    for name, rights in (
+        ("ann", "may do everything"),
+        ("bob", "may deploy new, shop"),
+        ("rob", "may look at all apps"),
+    ):
+        seen = server.visit(name, typed.strip("\t"))
+        out, err = capfd.readouterr()
+        assert (seen.status, seen.ran, err) == (Exit.OK, [], "")
+        assert f"Hello, {name}! This key {rights}." in out
+        assert ("git push" in out) == (name != "rob")
+
+
+def test_a_command_is_run_as_it_is_typed(server: Server) -> None:
+    seen = server.visit("bob", "config set shop 'A=two words; $(id)' --no-restart")
+    ((path, given),) = seen.ran
+    assert (path, given["app"]) == ("config set", "shop")
+    assert given["assignments"] == ("A=two words; $(id)",)
+    assert seen.environment["GATLING_ACTOR"] == "bob"
+    assert seen.environment["GATLING_APPS"] == "new,shop"
+    assert server.visit("ann", "apps").environment["GATLING_APPS"] == "*"
+    assert server.visit("rob", "apps").environment["GATLING_APPS"] == "*"
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "status"),
+    [
+        ("bob", "status blog", Exit.REFUSED),
+        ("bob", "logs -n 5 blog", Exit.REFUSED),
+        ("bob", "unload shop --confirm shop", Exit.REFUSED),
+        ("bob", "audit", Exit.REFUSED),
+        ("bob", "load other", Exit.REFUSED),
+        ("rita", "deploy shop", Exit.REFUSED),
+        ("rita", "config get shop A", Exit.REFUSED),
+        ("ann", "up", Exit.REFUSED),
+        ("ann", "receive shop", Exit.REFUSED),
+        ("ann", "ssh-command ann", Exit.REFUSED),
+        ("ann", "server install", Exit.REFUSED),
+        ("ann", "config set shop --file A /etc/passwd", Exit.REFUSED),
+        ("ann", "bash -c id", Exit.REFUSED),
+        ("ann", "--host x apps", Exit.REFUSED),
+        ("ann", "status 'shop", Exit.INVALID),
+        ("ann", "status Shop", Exit.INVALID),
+        ("ann", "status shop\nid", Exit.INVALID),
+        ("ann", "status shop\x1b[2J", Exit.INVALID),
+        ("ann", "status \udcff", Exit.INVALID),
+        ("ann", f"config set shop A={'x' * access.MAX_BYTES}", Exit.INVALID),
+        ("ann", f"config set shop A={'é' * (access.MAX_BYTES // 2)}", Exit.INVALID),
+    ],
+)
+def test_a_refusal_is_put_on_record(
+    server: Server, capfd: pytest.CaptureFixture[str], name: str, typed: str, status: Exit
+) -> None:
+    before = len(server.audit())
+    seen = server.visit(name, typed)
+    assert (seen.status, seen.ran, seen.became) == (status, [], None)
+    assert " !     " in capfd.readouterr().err
+    newest, *older = server.audit()
+    assert len(older) == before
+    assert (newest.actor, newest.action) == (name, "refused")
+    assert len(newest.detail) < 30
+
+
+def test_the_record_says_what_and_to_which_app_but_no_value(server: Server) -> None:
+    server.visit("rita", "config set shop SECRET=hunter2")
+    server.visit("ann", "hunter2")
+    second, first = server.audit()[:2]
+    assert (first.app, first.detail) == ("shop", "config set")
+    assert (second.app, second.detail) == (None, "what is no command")
+
+
+def test_a_slip_of_the_pen(server: Server, capfd: pytest.CaptureFixture[str]) -> None:
+    before = server.audit()
+    assert server.visit("bob", "status").status == Exit.USAGE
+    assert "Missing argument" in capfd.readouterr().err
+    assert server.audit() == before
+
+
+def test_a_terminal_is_for_console_and_run(
+    server: Server, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for typed in ("status shop", "git-receive-pack shop", "logs --help"):
+        seen = server.visit("bob", typed, SSH_TTY="/dev/pts/0")
+        assert (seen.status, seen.ran, seen.became) == (Exit.INVALID, [], None)
+        assert "Leave out ssh's option -t" in capfd.readouterr().err
+    for typed in ("console shop", "run shop -- remote"):
+        assert server.visit("bob", typed, SSH_TTY="/dev/pts/0").ran
+    assert server.visit("bob", "", SSH_TTY="/dev/pts/0").status == Exit.OK
+
+
+def test_a_key_that_was_removed(server: Server, capfd: pytest.CaptureFixture[str]) -> None:
+    for name in ("gone", "x" * 65, "../ann", "Ann", ""):
+        for typed in ("", "apps", "git-receive-pack shop"):
+            seen = server.visit(name, typed)
+            assert (seen.status, seen.ran, seen.became) == (Exit.REFUSED, [], None)
+            assert "not known here" in capfd.readouterr().err
+    assert {e.actor for e in server.audit() if e.detail == "key is not known"} == {"gone"}
+
+
+def test_who_acts_is_the_key_when_it_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GATLING_ACTOR", raising=False)
+    user = current_user()
+    monkeypatch.setenv("GATLING_ACTOR", "ann@laptop")
+    assert current_user() == "ann@laptop"
+    for wrong in ("", "Ann", "a\nb", "a b", "x" * 65):
+        monkeypatch.setenv("GATLING_ACTOR", wrong)
+        assert current_user() == user
+
+
+# -- the real thing -------------------------------------------------------------------------------
+
+SSH = """\
+#!/bin/sh
+# what sshd does for a key with a forced command; what it is called with ends in the command
+for last; do :; done
+SSH_ORIGINAL_COMMAND=$last exec {python} -I -m gatling ssh-command {name}
+"""
+
+
+def let_in(world: World, name: str, role: str, *named: str) -> None:
+    file = world.root / name
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", file], check=True)
+    options = [word for app in named for word in ("--app", app)]
+    text = file.with_suffix(".pub").read_text()
+    world.run("server", "keys", "add", name, "--role", role, *options, stdin=text)
+    script = world.root / f"ssh-{name}"
+    script.write_text(SSH.format(python=sys.executable, name=name))
+    script.chmod(0o755)
+
+
+def travel_as(project: Project, name: str) -> None:
+    script = str(project.world.root / f"ssh-{name}")
+    project.world.env |= {"GIT_SSH_COMMAND": script, "GIT_SSH_VARIANT": "ssh"}
+
+
+def over_ssh(world: World, name: str, typed: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [world.root / f"ssh-{name}", "gatling@box", typed], env=world.env, check=False,
+        capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120,
+    )  # fmt: skip
+
+
+def test_a_push_makes_an_app_deploys_it_and_is_its_keys(world: World) -> None:
+    let_in(world, "bob", "deployer", "shop")
+    let_in(world, "rita", "reader")
+    project = world.project("shop")
+    project.git("remote", "set-url", "gatling", "gatling@box:shop")
+    travel_as(project, "rita")
+    refused = project.push(ok=False)
+    assert "rita is a reader and may not use `git-receive-pack`" in refused
+    assert world.json("apps") == []
+    assert not (world.home / "apps/shop.git").exists()
+
+    travel_as(project, "bob")
+    text = project.push()
+    assert "shop is new here: made it" in text
+    assert "=====> shop v1" in text
+    assert world.get("/").status == 200
+    assert world.last()["actor"] == "bob"
+    actors = {(entry["action"], entry["actor"]) for entry in world.json("audit", "shop")}
+    assert actors >= {("load", "bob"), ("refused", "rita")}
+
+    travel_as(project, "rita")
+    project.git("clone", "--quiet", "ssh://gatling@box/~/shop", "copy")
+    assert (project.directory / "copy/mix.exs").is_file()
+    status = over_ssh(world, "rita", "status shop")
+    assert (status.returncode, status.stderr) == (0, "")
+    assert "running" in status.stdout
+    stopped = over_ssh(world, "rita", "stop shop")
+    assert stopped.returncode == Exit.REFUSED
+    assert world.status()["state"] == "running"
+    answered = over_ssh(world, "bob", "run shop -- rpc 'IO.puts(6 * 7)'")
+    assert answered.stdout.strip() == "42"
+
+
+def test_a_deployer_sees_his_apps_only(world: World) -> None:
+    let_in(world, "bob", "deployer", "shop")
+    let_in(world, "ann", "admin")
+    for app in ("shop", "blog"):
+        assert over_ssh(world, "ann", f"load {app}").returncode == 0
+    listed = over_ssh(world, "bob", "apps").stdout
+    assert ("shop" in listed, "blog" in listed) == (True, False)
+    assert "blog" in over_ssh(world, "ann", "apps").stdout
+    assert over_ssh(world, "bob", "load more").returncode == Exit.REFUSED
+    pub = (world.root / "bob.pub").read_text().replace("AAAA", "AAAB", 1)
+    added = subprocess.run(
+        [world.root / "ssh-ann", "gatling@box", "server keys add eve --role reader"],
+        env=world.env, check=False, capture_output=True, text=True, input=pub,
+    )  # fmt: skip
+    assert added.returncode == Exit.INVALID
+    removed = over_ssh(world, "ann", "server keys remove bob")
+    assert removed.returncode == 0
+    assert over_ssh(world, "bob", "apps").returncode == Exit.REFUSED

@@ -1,0 +1,122 @@
+"""A server's home whose SSH side is visited in this process; what it would start is noted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import click
+
+from gatling.engine import open_engine
+from gatling.server import access, loading
+from gatling.state import apps, audit, keys
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatling.state.audit import Entry
+    from gatling.state.keys import Role
+
+HOLDERS: tuple[tuple[str, Role, tuple[str, ...]], ...] = (
+    ("ann", "admin", ("*",)),
+    ("bob", "deployer", ("shop", "new")),
+    ("eve", "deployer", ("*",)),
+    ("rita", "reader", ("shop",)),
+    ("rob", "reader", ("*",)),
+)
+
+
+class BecameError(Exception):
+    """This process would be another program now."""
+
+    def __init__(self, path: str, argv: list[str], env: dict[str, str]) -> None:
+        super().__init__(argv)
+        self.path, self.argv, self.env = path, argv, env
+
+
+@dataclass
+class Visit:
+    """What came of a command over SSH."""
+
+    status: int | None = None
+    became: BecameError | None = None
+    ran: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    """The commands of ours that would have run, with what they were given."""
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Server:
+    """A home with apps and keys, visited in this process; nothing is carried out."""
+
+    root: Path
+
+    def visit(self, name: str, typed: str, **environment: str) -> Visit:
+        seen = Visit()
+        real = click.Command.invoke
+
+        def invoke(command: click.Command, context: click.Context) -> Any:
+            if isinstance(command, click.Group):
+                return real(command, context)
+            path = context.command_path.removeprefix("gatling ")
+            seen.ran.append((path, context.params))
+            seen.environment = dict(os.environ)
+            return None
+
+        def execve(path: str, argv: list[str], env: dict[str, str]) -> None:
+            raise BecameError(path, argv, env)
+
+        given = {"SSH_ORIGINAL_COMMAND": typed, "GATLING_HOME": str(self.root / "home")}
+        with (
+            mock.patch.dict(os.environ, given | environment),
+            mock.patch.object(click.Command, "invoke", invoke),
+            mock.patch.object(os, "execve", execve),
+        ):
+            try:
+                seen.status = access.main(name)
+            except BecameError as became:
+                seen.became = became
+        return seen
+
+    def apps(self) -> list[str]:
+        with self.opened() as engine:
+            return [app.name for app in apps.every(engine.db)]
+
+    def audit(self) -> list[Entry]:
+        with self.opened() as engine:
+            return audit.latest(engine.db)
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Any]:
+        home = {"GATLING_HOME": str(self.root / "home")}
+        with mock.patch.dict(os.environ, home), open_engine() as engine:
+            yield engine
+
+    def repository(self, app: str) -> str:
+        with self.opened() as engine:
+            return str(engine.home.app(app).repository)
+
+
+@contextlib.contextmanager
+def new_server() -> Iterator[Server]:
+    """A home with the apps shop and blog, and the keys of `HOLDERS`."""
+    root = Path(tempfile.mkdtemp(prefix="gt-", dir="/tmp"))
+    made = Server(root)
+    try:
+        with made.opened() as engine:
+            for app in ("shop", "blog"):
+                loading.load(engine, app)
+            for name, role, named in HOLDERS:
+                keys.add(
+                    engine.db, name, kind="ssh-ed25519", blob=name, fingerprint=name, role=role,
+                    apps=named,
+                )  # fmt: skip
+        yield made
+    finally:
+        shutil.rmtree(root)
