@@ -5,20 +5,19 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import pwd
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gatling.home import Home, exclusively, open_home
-from gatling.router.embedded import EmbeddedRouter
+from gatling.home import SERVER, Home, exclusively, open_home, server_owner
 from gatling.state import apps
 from gatling.state.database import Database, open_database
-from gatling.supervisor.embedded import EmbeddedSupervisor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gatling.router.base import Router
-    from gatling.supervisor.base import Supervisor
+    from gatling.supervisor.base import Supervisor, Tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +28,7 @@ class Engine:
     db: Database
     supervisor: Supervisor
     router: Router
+    tasks: Tasks
     actor: str
     """Who acts, for the audit."""
 
@@ -40,14 +40,46 @@ class Engine:
 
 @contextlib.contextmanager
 def open_engine() -> Iterator[Engine]:
-    """The engine of the home in use (`$GATLING_HOME`, `~/.gatling`)."""
+    """The engine of the home in use: `$GATLING_HOME`, the server's, or `~/.gatling`."""
+    actor = current_user()
+    step_down()
     home = open_home()
     db = open_database(home.database)
     try:
-        supervisor = EmbeddedSupervisor(home)
-        yield Engine(home, db, supervisor, EmbeddedRouter(home, db, supervisor), current_user())
+        yield _server(home, db, actor) if home.server else _embedded(home, db, actor)
     finally:
         db.close()
+
+
+def step_down() -> None:
+    """On a server root's commands go on as gatling, for good: nothing of apps is root's to do."""
+    owner = server_owner()
+    if os.geteuid() != 0 or not owner or os.environ.get("GATLING_HOME"):
+        return
+    user = pwd.getpwuid(owner)
+    os.initgroups(user.pw_name, user.pw_gid)
+    os.setgid(user.pw_gid)
+    os.setuid(user.pw_uid)
+    os.chdir(SERVER)
+    os.environ.update(HOME=user.pw_dir, USER=user.pw_name, LOGNAME=user.pw_name)
+
+
+def _server(home: Home, db: Database, actor: str) -> Engine:
+    from gatling.router.system import SystemRouter  # noqa: PLC0415 (one kind of home at a time)
+    from gatling.supervisor.systemd import SystemdSupervisor  # noqa: PLC0415
+    from gatling.supervisor.unit_tasks import UnitTasks  # noqa: PLC0415
+
+    return Engine(home, db, SystemdSupervisor(home), SystemRouter(home), UnitTasks(), actor)
+
+
+def _embedded(home: Home, db: Database, actor: str) -> Engine:
+    from gatling.router.embedded import EmbeddedRouter  # noqa: PLC0415
+    from gatling.supervisor.embedded import EmbeddedSupervisor  # noqa: PLC0415
+    from gatling.supervisor.local import LocalTasks  # noqa: PLC0415
+
+    supervisor = EmbeddedSupervisor(home)
+    router = EmbeddedRouter(home, db, supervisor)
+    return Engine(home, db, supervisor, router, LocalTasks(), actor)
 
 
 def current_user() -> str:

@@ -12,6 +12,7 @@ GatlingError
 ├── ProxyRefused        nginx does not accept the configuration
 ├── DiskFull            no space left
 ├── SupervisorFailed    the process supervisor does not do what it was asked
+├── HelperFailed        root's helper refuses or fails (server)
 ├── PlannerFailed       a release cannot be asked how it would run
 ├── SwapUndone          a hot upgrade was taken back
 ├── NodeUnreachable     the running node cannot be talked to
@@ -147,6 +148,13 @@ class SupervisorFailed(GatlingError):
     """The process supervisor does not answer or does not do what it was asked."""
 
     code = "supervisor-failed"
+    exit_status = Exit.HOST
+
+
+class HelperFailed(GatlingError):
+    """The helper that does for Gatling what only root can do refused a request, or failed."""
+
+    code = "helper-failed"
     exit_status = Exit.HOST
 
 

@@ -1,5 +1,7 @@
 """The home: the directory that holds everything, and where each thing lies in it.
 
+The embedded home is one directory, all of it its user's:
+
 state.db                    apps, releases, deployments, config, audit
 bin/gatling                 this installation's command line, for the git hooks
 apps/APP.git                bare repository that is pushed to
@@ -10,6 +12,16 @@ apps/APP/slots/N/           instance.json, pid, tmp/
 apps/APP/route/             one file, named 1, 2 or down: where the proxy sends requests
 apps/APP/logs/              instances.log, deployment-ID.log
 nginx/  supervisor/  run/   what the embedded home runs
+
+On a server (docs/security.md) the same things are apart, by who may write them:
+
+/var/lib/gatling/home/              gatling's: state.db, bin/, run/, .ssh/
+/var/lib/gatling/apps/APP/          gatling's, for the app's user to pass and read: releases/, git/
+/var/lib/gatling/apps/APP/build/    the app's user's: source/, git/, release/, cache/
+/var/lib/gatling/apps/APP/work/     both may write: what nodes and Gatling hand each other
+/var/lib/gatling/apps/APP/state/    the app's user's: HOME of its instances
+/var/lib/gatling/routes/APP/        gatling's, for nginx to read
+/var/lib/gatling/instances/         root's: what systemd starts in the slots
 """
 
 from __future__ import annotations
@@ -28,6 +40,9 @@ from gatling.errors import InvalidInput
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+SERVER = Path("/var/lib/gatling")
+"""Everything of a server's home; root's, with directories of the users who write there."""
+
 SOCKET_PATH_LIMIT = 107 - len(".4194304")
 """Bytes that the path of a unix socket may have: sun_path in unix(7), less its final NUL, and less
 the process id that supervisord adds while it binds."""
@@ -39,16 +54,36 @@ class AppPaths:
 
     home: Path
     name: str
+    server: bool = False
+    """Whether the app has an OS user of its own, who may write in few of these places."""
 
     @property
     def repository(self) -> Path:
         """The bare repository that is pushed to."""
-        return self.home / "apps" / f"{self.name}.git"
+        return self.root / "git" if self.server else self.home / "apps" / f"{self.name}.git"
 
     @property
     def root(self) -> Path:
-        """Everything of the app but its repository."""
-        return self.home / "apps" / self.name
+        """Everything of the app; on the embedded home its repository is beside it."""
+        return (self.home.parent if self.server else self.home) / "apps" / self.name
+
+    @property
+    def cache(self) -> Path:
+        """What is compiled once for each toolchain.
+
+        On a server by each app for itself: one's builds must not write what another's run.
+        """
+        return (self.build if self.server else self.home) / "cache"
+
+    @property
+    def work(self) -> Path:
+        """Where nodes of the app and Gatling hand each other files."""
+        return self.root / "work" if self.server else self.root
+
+    @property
+    def state(self) -> Path:
+        """The directory of the app's own that outlives its instances (server only)."""
+        return self.root / "state"
 
     @property
     def lock(self) -> Path:
@@ -86,7 +121,7 @@ class AppPaths:
     @property
     def route(self) -> Path:
         """Directory with the one file that tells the proxy where to send requests."""
-        return self.root / "route"
+        return self.home.parent / "routes" / self.name if self.server else self.root / "route"
 
     @property
     def logs(self) -> Path:
@@ -109,9 +144,14 @@ class Home:
 
     root: Path
 
+    @property
+    def server(self) -> bool:
+        """Whether this is the home of a server: installed by root, kept by systemd."""
+        return self.root == SERVER / "home"
+
     def app(self, name: str) -> AppPaths:
         """The paths of one app; `name` must have been validated."""
-        return AppPaths(self.root, name)
+        return AppPaths(self.root, name, self.server)
 
     @property
     def database(self) -> Path:
@@ -145,9 +185,19 @@ class Home:
 
 
 def default_root() -> Path:
-    """`$GATLING_HOME`, or `~/.gatling`."""
+    """`$GATLING_HOME`; the server's home for the user whose it is; or `~/.gatling`."""
     named = os.environ.get("GATLING_HOME")
-    return Path(named) if named else Path.home() / ".gatling"
+    if named:
+        return Path(named)
+    return SERVER / "home" if server_owner() == os.geteuid() else Path.home() / ".gatling"
+
+
+def server_owner() -> int | None:
+    """The user id whose the server's home is; None where there is none."""
+    try:
+        return (SERVER / "home").stat().st_uid
+    except OSError:
+        return None
 
 
 def open_home(root: Path | None = None) -> Home:
@@ -167,9 +217,10 @@ def open_home(root: Path | None = None) -> Home:
             f"The path of the home has a character that nginx cannot take: {str(path)!r}",
             hint="Set GATLING_HOME to a path of letters, digits, blanks, '.', '_' and '-'.",
         )
+    own = ("apps", "bin", "run", "supervisor", "supervisor/apps", "nginx")
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for directory in ("apps", "bin", "run", "supervisor", "supervisor/apps", "nginx"):
+        for directory in ("bin", "run") if home.server else own:
             (path / directory).mkdir(mode=0o700, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise InvalidInput(f"The home is not a directory: {path}") from None

@@ -5,8 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+from typing import TYPE_CHECKING, Any
 
 from gatling.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def is_free(port: int, address: str = "*") -> bool:
@@ -66,10 +70,14 @@ def open_connections(pid: int, port: int) -> int:
     import psutil  # noqa: PLC0415 (slow to load, seldom needed)
 
     try:
-        connections = psutil.Process(pid).net_connections(kind="tcp")
+        return _established(psutil.Process(pid).net_connections(kind="tcp"), port)
+    except psutil.AccessDenied:  # another user's: all of the machine's, then
+        return _established(psutil.net_connections(kind="tcp"), port)
     except psutil.Error:
         return 0
+
+
+def _established(connections: Sequence[Any], port: int) -> int:
     return sum(
-        c.status == psutil.CONN_ESTABLISHED and bool(c.laddr) and c.laddr.port == port
-        for c in connections
+        c.status == "ESTABLISHED" and bool(c.laddr) and c.laddr.port == port for c in connections
     )

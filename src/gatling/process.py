@@ -107,6 +107,31 @@ def run(
     return finished
 
 
+def read_all(
+    fd: int, on_line: Callable[[str], None] | None = None
+) -> tuple[tuple[str, ...], float]:
+    """Hand on lines from a pipe until its end, and close it; the last lines and the seconds."""
+    started = time.monotonic()
+    tail: deque[str] = deque(maxlen=TAIL_LINES)
+    rest = b""
+    try:
+        while chunk := os.read(fd, 65536):
+            *lines, rest = (rest + chunk).split(b"\n")
+            if len(rest) > MAX_LINE:
+                lines, rest = [*lines, rest], b""
+            for raw in lines:
+                tail.append(_text(raw))
+                if on_line is not None:
+                    on_line(tail[-1])
+        if rest:
+            tail.append(_text(rest))
+            if on_line is not None:
+                on_line(tail[-1])
+    finally:
+        os.close(fd)
+    return tuple(tail), time.monotonic() - started
+
+
 def output(
     argv: Sequence[str],
     *,

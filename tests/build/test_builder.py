@@ -18,6 +18,7 @@ from gatling.build import builder
 from gatling.errors import BuildFailed, DiskFull, Exit, MissingProgram
 from gatling.home import AppPaths
 from gatling.project.settings import Build
+from gatling.supervisor.local import LocalTasks
 from tests.conftest import until
 
 if TYPE_CHECKING:
@@ -74,8 +75,9 @@ class Builds:
     ) -> builder.Built:
         self.program.write_text(f"#!/bin/sh\n{ARGUMENTS}{script}")
         self.program.chmod(0o755)
+        wanted = settings or Build(timeout=30)
         return builder.build(
-            self.paths, config or {}, settings or Build(timeout=30), self.mark, self.watcher
+            LocalTasks(), self.paths, config or {}, wanted, self.mark, self.watcher
         )
 
     def fail(self, script: str, settings: Build | None = None) -> BuildFailed:
@@ -239,7 +241,7 @@ def test_hints_for_what_a_project_or_host_lacks(builds: Builds, said: str, hint:
 def test_without_elixir(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(builds.program.parent))
     with pytest.raises(MissingProgram, match="elixir is not installed"):
-        builder.build(builds.paths, {}, Build(), builds.mark, builds.watcher)
+        builder.build(LocalTasks(), builds.paths, {}, Build(), builds.mark, builds.watcher)
 
 
 def test_what_a_build_sees(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,10 +263,9 @@ def test_what_a_build_sees(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> N
     assert {name: seen.get(name) for name in wanted} == wanted
 
 
-def test_config_may_choose_its_own_environment_of_mix() -> None:
-    environment = builder.build_environment({"MIX_ENV": "staging"}, "mark")
+def test_config_may_choose_its_own_environment_of_mix(tmp_path: Path) -> None:
+    environment = builder.build_environment(AppPaths(tmp_path, "shop"), {"MIX_ENV": "staging"})
     assert environment["MIX_ENV"] == "staging"
-    assert environment[process.MARK] == "mark"
 
 
 def test_an_interruption_ends_the_build(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> None:

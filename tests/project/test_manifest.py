@@ -27,6 +27,9 @@ strategy = "rolling"
 [build]
 timeout = 600
 release = "shop"
+memory = "2G"
+tasks = 500
+cpu = "50%"
 
 [health]
 path = "/health"
@@ -36,6 +39,11 @@ interval = 1
 [migrate]
 command = "eval 'Shop.Release.migrate()'"
 timeout = 60
+
+[limits]
+memory = "512M"
+tasks = 1000
+cpu = "150%"
 
 [instance]
 drain = 0

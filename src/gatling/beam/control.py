@@ -164,7 +164,7 @@ def control(
     name = f"{booted.name}@127.0.0.1"
     cookie = booted.config.get("RELEASE_COOKIE", "")
     with channel.connect(app.node_ports[app.live_slot], name, cookie, patience) as node:
-        _load(node, toolbox.beams(paths.home, booted, paths.release(booted.number)))
+        _load(node, toolbox.beams(paths, booted))
         yield Control(node, paths)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gatling.home import AppPaths
     from gatling.state.releases import Release
 
 MODULES = (
@@ -38,16 +39,17 @@ def digest() -> str:
     return summed.hexdigest()[:16]
 
 
-def cache(home: Path) -> Path:
+def cache(paths: AppPaths) -> Path:
     """The directory with one directory of beams for each toolchain."""
-    return home / "cache" / f"beam-{digest()}"
+    return paths.cache / f"beam-{digest()}"
 
 
-def beams(home: Path, release: Release, tree: Path) -> Path:
+def beams(paths: AppPaths, release: Release) -> Path:
     """Where the beams for nodes of a release are; they may not have been made yet.
 
     A build has more to compile and a directory of its own, so that it never finds one without.
     """
+    tree = paths.release(release.number)
     erts = (tree / "releases" / "start_erl.data").read_text().split()[0]
-    of_builds = cache(home) / f"{release.elixir}-{release.otp.split('.')[0]}-{erts}"
+    of_builds = cache(paths) / f"{release.elixir}-{release.otp.split('.')[0]}-{erts}"
     return of_builds if of_builds.is_dir() else of_builds.with_name(f"{of_builds.name}-nodes")

@@ -12,17 +12,25 @@ from typing import TYPE_CHECKING, Protocol
 
 from gatling import process
 from gatling.beam import toolbox
-from gatling.errors import BuildFailed, CommandFailed, DiskFull, InvalidInput
+from gatling.errors import BuildFailed, CommandFailed, DiskFull, InvalidInput, MissingProgram
 from gatling.project import names
+from gatling.supervisor import units
+from gatling.supervisor.base import Task
+from gatling.supervisor.units import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from gatling.home import AppPaths
     from gatling.project.settings import Build
+    from gatling.supervisor.base import Tasks
 
 ALMOST_NOTHING = 1 << 20
 """Free bytes below which a failure is put down to the full disk."""
+
+TOOLCHAINS = Path("/etc/gatling/toolchains")
+"""On a server: directories, or links, named after an app or `default`, whose bin/ goes first."""
+SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 AMBIENT_REFUSED = ("GIT_", "GATLING_", "RELEASE_", "ERL_", "ELIXIR_", "MIX_ENV", "PORT")
 """Variables of whoever pushes that must not reach a build or an instance."""
@@ -53,65 +61,98 @@ class Built:
 
 
 def build(
-    paths: AppPaths, config: Mapping[str, str], settings: Build, mark: str, watcher: Watcher
+    tasks: Tasks,
+    paths: AppPaths,
+    config: Mapping[str, str],
+    settings: Build,
+    mark: str,
+    watcher: Watcher,
+    previous: Path | None = None,
 ) -> Built:
     """Build the exported source. Incremental; the release is assembled in an empty directory.
 
-    Raises BuildFailed or DiskFull; nothing of a failed build is left but mix's own caches.
+    `previous` is a release's tree that may share files with this. Raises BuildFailed or DiskFull;
+    nothing of a failed build is left but mix's own caches.
     """
-    shutil.rmtree(paths.staging, ignore_errors=True)
+    tasks.discard(paths, paths.staging)
     marker = f"@gatling-{os.urandom(8).hex()}"
     facts: dict[str, str] = {}
     steps = _Steps(marker, facts, watcher)
     try:
-        made = [str(toolbox.cache(paths.home)), str(toolbox.SOURCES)]
+        made = [str(toolbox.cache(paths)), str(toolbox.SOURCES)]
         arguments = [*made, marker, str(paths.staging), settings.release]
-        process.run(
-            ["elixir", str(Path(__file__).parent / "priv" / "build.exs"), *arguments],
-            timeout=settings.timeout,
-            cwd=paths.source / settings.directory,
-            env=build_environment(config, mark),
-            on_line=steps.line,
+        argv = ["elixir", str(Path(__file__).parent / "priv" / "build.exs"), *arguments]
+        task = Task(
+            paths,
+            "build",
+            program_in(paths, argv),
+            build_environment(paths, config),
+            paths.source / settings.directory,
+            mark=mark,
             nice=process.BACKGROUND,
+            limits=Limits(settings.memory, settings.tasks, settings.cpu),
         )
-        return _inspect(paths.staging, facts)
+        tasks.run(task, timeout=settings.timeout, on_line=steps.line)
+        return _inspect(tasks.staged(paths, previous), facts)
     except BuildFailed:
-        shutil.rmtree(paths.staging, ignore_errors=True)
+        tasks.discard(paths, paths.staging)
         raise
     except (CommandFailed, DiskFull) as error:
         # looked at before the clean-up makes room; the watcher's record may be the first to meet it
-        full = isinstance(error, DiskFull) or _disk_is_full(paths.source, steps.tail)
-        shutil.rmtree(paths.staging, ignore_errors=True)
+        full = isinstance(error, DiskFull) or _disk_is_full(paths.build, steps.tail)
+        tasks.discard(paths, paths.staging)
         step = steps.current or "the build"
         if full:
             # mix' caches may be cut off in the middle of a file
-            shutil.rmtree(paths.source / settings.directory / "_build", ignore_errors=True)
+            tasks.discard(paths, paths.source / settings.directory / "_build")
             what = f"{step} failed: no space is left on the disk."
             raise DiskFull(what, log=steps.tail, log_shown=True) from None
         what = f"{step} failed: {error.what}"
         hint = _hint(paths.name, steps.tail)
         raise BuildFailed(what, hint=hint, log=steps.tail, log_shown=True) from None
-    finally:
-        process.end_marked(mark)
 
 
-def build_environment(config: Mapping[str, str], mark: str) -> dict[str, str]:
+def build_environment(paths: AppPaths, config: Mapping[str, str]) -> dict[str, str]:
     """What a build sees: the user's environment, the app's config, MIX_ENV; no terminal."""
-    environment = ambient_environment() | {"MIX_ENV": "prod"} | dict(config)
+    environment = ambient_environment(paths) | {"MIX_ENV": "prod"} | dict(config)
     environment.pop("RELEASE_COOKIE", None)
-    return environment | {process.MARK: mark, "GIT_TERMINAL_PROMPT": "0", "CI": "true"}
+    return environment | {"GIT_TERMINAL_PROMPT": "0", "CI": "true"}
 
 
-def ambient_environment() -> dict[str, str]:
-    """The environment of whoever runs Gatling, less what belongs to git and to other nodes."""
+def ambient_environment(paths: AppPaths) -> dict[str, str]:
+    """The environment of whoever runs Gatling, less what belongs to git and to other nodes.
+
+    On a server it is the app's user who builds, with a home in the build directory.
+    """
+    if paths.server:
+        return {"LANG": "C.UTF-8", "HOME": str(paths.build), "USER": units.user(paths.name),
+                "PATH": program_path(paths)}  # fmt: skip
     kept = {k: v for k, v in os.environ.items() if not k.startswith(AMBIENT_REFUSED)}
-    return {"LANG": "C.UTF-8"} | kept | {"PATH": program_path()}
+    return {"LANG": "C.UTF-8"} | kept | {"PATH": program_path(paths)}
 
 
-def program_path() -> str:
-    """PATH without what git adds to it for its hooks."""
+def program_path(paths: AppPaths) -> str:
+    """PATH without what git adds to it for its hooks.
+
+    On a server the system's, after the toolchain that root has put there for the app, or for all.
+    """
+    if paths.server:
+        own = [TOOLCHAINS / name / "bin" for name in (paths.name, "default")]
+        found = [str(directory) for directory in own if directory.is_dir()]
+        return ":".join([*found[:1], SYSTEM_PATH])
     directories = os.environ.get("PATH", os.defpath).split(":")
     return ":".join(dict.fromkeys(d for d in directories if Path(d).name != "git-core"))
+
+
+def program_in(paths: AppPaths, argv: Sequence[str]) -> list[str]:
+    """A command line whose program is found on the PATH of the app's builds; MissingProgram."""
+    found = shutil.which(argv[0], path=program_path(paths))
+    if found is None:
+        raise MissingProgram(
+            f"{argv[0]} is not installed, or not on PATH.",
+            hint=f"On Debian or Ubuntu: apt install {argv[0]}",
+        )
+    return [found, *argv[1:]]
 
 
 def _inspect(tree: Path, facts: Mapping[str, str]) -> Built:

@@ -51,6 +51,22 @@ def down_command() -> None:
         lifecycle.down(engine, progress())
 
 
+@click.command("recover", hidden=True)
+@click.option("--units", is_flag=True, help="Bring the apps' users and units up to date as well.")
+def recover_command(units: bool) -> None:
+    """Bring what systemd starts at boot into line with the records; by gatling-recover.service.
+
+    \b
+    Example:
+      gatling recover
+    """
+    from gatling.deploy import lifecycle
+    from gatling.engine import open_engine
+
+    with open_engine() as engine:
+        lifecycle.recover(engine, progress(), units=units)
+
+
 @click.command("audit")
 @click.argument("app", metavar="[APP]", required=False)
 @as_json

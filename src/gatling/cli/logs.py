@@ -48,8 +48,8 @@ def logs_command(
         click.echo("\n".join(text.splitlines()[-lines:] if lines else []))
         return
     start = logs.parse_since(since) if since else None
-    for line in logs.read(paths.instance_log, lines=lines, since=start, release=label):
+    for line in engine.supervisor.log(app, lines=lines, since=start, release=label):
         click.echo(str(line))
     if follow:
-        for line in logs.follow(paths.instance_log, release=label):
+        for line in engine.supervisor.follow_log(app, release=label):
             click.echo(str(line))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from typing import TYPE_CHECKING
 
@@ -68,10 +69,11 @@ def _become(app: str, arguments: tuple[str, ...], wish: int | None) -> NoReturn:
                 hint=f"`gatling start {app}`, or `gatling up` for all apps.",
             )
         release = releases.kept(engine.db, app, number)
-        argv, env = instances.one_off(engine.home.app(app), found, release, slot, arguments)
+        paths = engine.home.app(app)
+        task = instances.task(paths, found, release, slot, arguments)
         audit.record(engine.db, engine.actor, app, "run", arguments[0])
     terminal = {name: os.environ[name] for name in ("TERM", "COLUMNS") if name in os.environ}
-    os.execve(argv[0], argv, env | terminal)  # noqa: S606
+    engine.tasks.become(dataclasses.replace(task, env=task.env | terminal))
 
 
 def _needs_node(arguments: tuple[str, ...]) -> bool:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
+from gatling.cli.common import as_json
 from gatling.cli.keys import keys_command
+from gatling.errors import Exit, InvalidInput
 
 
 @click.group("server")
@@ -12,9 +16,115 @@ def server_command() -> None:
     """The host itself: installation, keys, backup.
 
     \b
-    Example:
+    Examples:
+      gatling server install --dry-run
       gatling server keys add ann --role admin < ann.pub
     """
 
 
 server_command.add_command(keys_command)
+
+
+@server_command.command("install")
+@click.option("--dry-run", is_flag=True, help="Only say what would be changed.")
+def install_command(dry_run: bool) -> None:
+    """Make this machine a Gatling host, or bring it up to date; as root.
+
+    \b
+    Examples:
+      gatling server install --dry-run
+      gatling server install
+    """
+    from gatling.server import install
+
+    done = install.install(click.echo, dry_run=dry_run)
+    if dry_run:
+        click.echo(f"{done} changes would be made." if done else "Nothing would be changed.")
+        return
+    click.echo("This machine is a Gatling host." if done else "Everything was in place.")
+    if not install.has_keys():
+        click.echo("Let somebody in: gatling server keys add NAME --role admin < KEY.pub")
+
+
+@server_command.command("check")
+@as_json
+@click.pass_context
+def check_command(context: click.Context, as_json: bool) -> None:
+    """Find what is wrong with this host, and say how to mend it; best as root.
+
+    \b
+    Example:
+      gatling server check
+    """
+    from gatling.server import check
+    from gatling.ui.output import print_json
+
+    found = check.check()
+    if as_json:
+        print_json([{"name": f.name, "ok": f.ok, "what": f.what, "hint": f.hint} for f in found])
+    else:
+        for one in found:
+            click.echo(f"{'ok  ' if one.ok else 'FAIL'}  {one.name}: {one.what}")
+            if not one.ok:
+                click.echo(f"      {one.hint}")
+    if not all(one.ok for one in found):
+        context.exit(int(Exit.HOST))
+
+
+@server_command.command("uninstall")
+@click.option("--purge", is_flag=True, help="Remove all apps, their data and users as well.")
+@click.option("--confirm", "given", metavar="HOSTNAME", help="Do not ask: this host's name.")
+def uninstall_command(purge: bool, given: str | None) -> None:
+    """Stop all apps and take Gatling off this machine; as root. Apps' data stays without --purge.
+
+    \b
+    Example:
+      gatling server uninstall
+      gatling server uninstall --purge --confirm web1
+    """
+    import os
+    import socket
+
+    from gatling.server import install
+
+    if os.geteuid() != 0:
+        raise InvalidInput("This needs root.", hint="`sudo gatling server uninstall`")
+    name = socket.gethostname()
+    if given is None:
+        what = "All apps are stopped" + (" and all their data is REMOVED." if purge else ".")
+        given = click.prompt(f"{what}\nType this host's name to go on", err=True)
+    if given != name:
+        raise InvalidInput(f"{given!r} is not {name!r}; nothing was changed.")
+    install.uninstall(click.echo, purge=purge)
+
+
+@server_command.command("backup")
+@click.argument("file", type=click.Path(path_type=Path))
+def backup_command(file: Path) -> None:
+    """Write everything that another host needs to run all apps into FILE; as root.
+
+    Records, keys, repositories, releases and what apps have stored in their state directories.
+    It holds all secrets: it is made with mode 0600.
+
+    \b
+    Example:
+      gatling server backup /root/gatling.tar.gz
+    """
+    from gatling.server import backup
+
+    click.echo(backup.backup(file))
+
+
+@server_command.command("restore")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+def restore_command(file: Path) -> None:
+    """Bring all apps of a backup to this host, which must have been installed and have none; root.
+
+    \b
+    Example:
+      gatling server restore /root/gatling.tar.gz
+    """
+    from gatling.server import backup
+
+    for line in backup.restore(file):
+        click.echo(line)

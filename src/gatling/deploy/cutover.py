@@ -12,7 +12,7 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING
 
-from gatling import logs, ports, process
+from gatling import ports, process
 from gatling.deploy import health, instances, last_words
 from gatling.deploy.probe import Prober, Proof
 from gatling.errors import UnhealthyRelease
@@ -188,8 +188,7 @@ def _give_up(
 
 
 def _last_words(engine: Engine, app: App, release: Release, since: str) -> tuple[str, ...]:
-    log = engine.home.app(app.name).instance_log
-    said = logs.read(log, lines=LOG_LINES, since=since, release=release.label)
+    said = engine.supervisor.log(app.name, lines=LOG_LINES, since=since, release=release.label)
     return last_words.choose([line.text for line in said])
 
 

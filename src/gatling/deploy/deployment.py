@@ -30,6 +30,7 @@ from gatling.ui.output import duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from gatling.engine import Engine
     from gatling.ui.progress import Progress
@@ -76,7 +77,8 @@ def deploy_commit(
         cause=cause,
         commit=commit,
         progress=progress,
-        watch_pusher=expected is not None,
+        # on a server the hook does that, which is not this process
+        watch_pusher=expected is not None and not engine.home.server,
     ) as this:
         _check_ref(engine, name, expected)
         release = _build(engine, this, commit)
@@ -177,17 +179,23 @@ def _build(engine: Engine, this: Attempt, commit: str) -> Release:
     name, paths, journal = this.app.name, engine.home.app(this.app.name), this.journal
     directory = this.settings.build.directory
     with journal.step("export_source"):
-        source.export(paths, commit, journal.line, directory)
+        engine.tasks.export(paths, commit, directory, journal.line)
         own = manifest.read(paths.source / directory)
         this.settings = project_settings.parse(own | this.app.settings)
     values = config.of_app(engine.db, name)
-    built = builder.build(paths, values, this.settings.build, this.deployment.mark, journal)
+    mark, wanted, like = this.deployment.mark, this.settings.build, _newest_tree(engine, name)
+    built = builder.build(engine.tasks, paths, values, wanted, mark, journal, like)
     with journal.step("store_release"):
         number, newest = _next_number(engine, name)
         size = store.store(paths, built.tree, number, newest)
         release = _new_release(this, number, commit, built, values, size, own)
         releases.add(engine.db, release)
     return release
+
+
+def _newest_tree(engine: Engine, name: str) -> Path | None:
+    kept = [r.number for r in releases.every(engine.db, name) if r.removed_at is None]
+    return engine.home.app(name).release(max(kept)) if kept else None
 
 
 def _next_number(engine: Engine, name: str) -> tuple[int, int | None]:
@@ -240,7 +248,7 @@ def _go_live(
     strategy = wish.strategy or this.settings.deploy.strategy
     if app.live_release is not None:
         live = releases.get(engine.db, app.name, app.live_release)
-    migrations.run(engine.home.app(app.name), this, live, release)
+    migrations.run(engine.tasks, engine.home.app(app.name), this, live, release)
     decided = plan.simple(live, release, strategy)
     if decided is None and live is not None:
         decided = _upgrade(engine, this, live, release, expected, strategy)

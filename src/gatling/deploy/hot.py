@@ -45,7 +45,7 @@ def connected(engine: Engine, app: App, patience: float = PATIENCE_SECONDS) -> I
     if booted is None:
         raise NodeUnreachable(f"{app.name} is not running.")
     release = releases.kept(engine.db, app.name, booted)
-    tools.ensure(engine.home.app(app.name), app, release)
+    tools.ensure(engine.tasks, engine.home.app(app.name), app, release)
     with control(engine.home.app(app.name), app, release, patience) as opened:
         yield opened
 
@@ -65,7 +65,7 @@ def compared(
         return
     trees, modules = asked
     paths = engine.home.app(app.name)
-    with planner.ask(paths, app, live, target, trees, modules) as answers:
+    with planner.ask(engine.tasks, paths, app, live, target, trees, modules) as answers:
         yield node.inspect(live, target, answers), answers
 
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from gatling import ports
 from gatling.build.builder import program_path
 from gatling.errors import NotFound, PortTaken
-from gatling.supervisor.base import Instance
+from gatling.project import settings as project_settings
+from gatling.supervisor import units
+from gatling.supervisor.base import Instance, Task
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 HOST_VARIABLES = ("HOME", "USER", "TZ")
 """What an instance takes over from the host besides PATH, and nothing else of who deploys."""
 
+PRIVATE_TMP = "/tmp"  # noqa: S108 (of the unit alone: PrivateTmp=)
+
 NODE_FLAGS = "-start_epmd false -erl_epmd_port {port} -kernel inet_dist_use_interface {{127,0,0,1}}"
 """Distribution on a port of the slot's own, local only, without epmd: erl(1), kernel(6)."""
 
@@ -27,6 +31,7 @@ NODE_FLAGS = "-start_epmd false -erl_epmd_port {port} -kernel inet_dist_use_inte
 def instance(paths: AppPaths, app: App, release: Release, slot: int) -> Instance:
     """A release in a slot."""
     tree = paths.release(release.number)
+    settings = project_settings.parse(release.manifest | app.settings)
     return Instance(
         app=app.name,
         slot=slot,
@@ -34,6 +39,8 @@ def instance(paths: AppPaths, app: App, release: Release, slot: int) -> Instance
         argv=(str(tree / "bin" / release.name), "start"),
         env=environment(paths, app, release, slot),
         cwd=tree,
+        limits=units.Limits(settings.limits.memory, settings.limits.tasks, settings.limits.cpu),
+        stop_seconds=settings.instance.stop,
     )
 
 
@@ -49,23 +56,24 @@ def check_ports(app: App, slot: int) -> None:
 
 def environment(paths: AppPaths, app: App, release: Release, slot: int) -> dict[str, str]:
     """An instance's environment: what Gatling suggests, the release's config, what Gatling sets."""
+    dumps = paths.state if paths.server else paths.slot(slot)
     suggested = {
         "LANG": "C.UTF-8",
         "MIX_ENV": "prod",
         "PHX_SERVER": "true",
         "PHX_HOST": app.domain,
         # not into the release's tree, which other releases share files with
-        "ERL_CRASH_DUMP": str(paths.slot(slot) / "erl_crash.dump"),
+        "ERL_CRASH_DUMP": str(dumps / "erl_crash.dump"),
     }
     fixed = {
         "PORT": str(app.ports[slot]),
         "RELEASE_DISTRIBUTION": "name",
         # both slots may bear one name: no epmd knows of them, and each has a port of its own
         "RELEASE_NODE": f"{release.name}@127.0.0.1",
-        "RELEASE_TMP": str(paths.slot(slot) / "tmp"),
+        "RELEASE_TMP": PRIVATE_TMP if paths.server else str(paths.slot(slot) / "tmp"),
         "ERL_AFLAGS": NODE_FLAGS.format(port=app.node_ports[slot]),
     }
-    return _host() | suggested | release.config | fixed
+    return _host(paths) | suggested | release.config | fixed
 
 
 def one_off(
@@ -88,15 +96,28 @@ def one_off(
     env = environment(paths, app, release, slot)
     # It talks to the instance's node, and must not listen where that one does.
     env["ERL_AFLAGS"] += " -dist_listen false"
-    env["RELEASE_TMP"] = str(paths.root / "tmp")
+    env["RELEASE_TMP"] = PRIVATE_TMP if paths.server else str(paths.root / "tmp")
     env.pop("PHX_SERVER", None)
     return argv, env
+
+
+def task(
+    paths: AppPaths, app: App, release: Release, slot: int, arguments: tuple[str, ...]
+) -> Task:
+    """The same as a task, in the release's directory."""
+    argv, env = one_off(paths, app, release, slot, arguments)
+    settings = project_settings.parse(release.manifest | app.settings)
+    limits = units.Limits(settings.limits.memory, settings.limits.tasks, settings.limits.cpu)
+    return Task(paths, "release", argv, env, paths.release(release.number), limits=limits)
 
 
 def _executable(path: Path) -> bool:
     return path.is_file() and os.access(path, os.X_OK)
 
 
-def _host() -> dict[str, str]:
+def _host(paths: AppPaths) -> dict[str, str]:
+    if paths.server:
+        return {"HOME": str(paths.state), "USER": units.user(paths.name),
+                "PATH": program_path(paths)}  # fmt: skip
     host = {name: os.environ[name] for name in HOST_VARIABLES if name in os.environ}
-    return host | {"PATH": program_path()}
+    return host | {"PATH": program_path(paths)}

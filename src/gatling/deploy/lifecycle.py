@@ -9,7 +9,6 @@ from gatling.deploy import lock, recovery
 from gatling.errors import GatlingError, InvalidInput, UnhealthyRelease
 from gatling.project import settings as project_settings
 from gatling.state import apps, audit
-from gatling.supervisor.embedded import EmbeddedSupervisor
 
 if TYPE_CHECKING:
     from gatling.engine import Engine
@@ -48,10 +47,34 @@ def up(engine: Engine, progress: Progress) -> bool:
     return all(healthy)
 
 
+def recover(engine: Engine, progress: Progress, *, units: bool = False) -> None:
+    """At boot of a server: bring what systemd will start, or has started, into line with the state.
+
+    Waits for nothing, and one app's trouble is not another's. With `units`, after an update of
+    Gatling, the apps' users and units are brought up to date first.
+    """
+    for app in apps.every(engine.db) if units else ():
+        engine.supervisor.add(app.name)
+    try:
+        engine.configure_router()
+    except GatlingError as error:  # the operator's own files, say: apps start nevertheless
+        progress.fail(error)
+    for app in apps.every(engine.db):
+        with lock.try_hold(engine.home.app(app.name).lock) as held:
+            if held:
+                _reconcile(engine, app, progress)
+
+
 def down(engine: Engine, progress: Progress) -> None:
     """Stop all instances, the proxy and the supervisor; `up` brings back what was running."""
+    from gatling.supervisor.embedded import EmbeddedSupervisor  # noqa: PLC0415 (of one home only)
+
     supervisor = engine.supervisor
-    assert isinstance(supervisor, EmbeddedSupervisor)  # noqa: S101 (the server home has no `down`)
+    if not isinstance(supervisor, EmbeddedSupervisor):
+        raise InvalidInput(
+            "On a server systemd keeps apps running; there is no `down` for all of them.",
+            hint="`gatling stop APP` stops one; `systemctl stop 'gatling@*'`, as root, all.",
+        )
     every = apps.every(engine.db)
     if supervisor.running():
         supervisor.stop_all([(a.name, slot) for a in every for slot in apps.SLOTS])

@@ -7,11 +7,11 @@ or what the setting migrate.command says.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
 from typing import TYPE_CHECKING
 
-from gatling import process
 from gatling.deploy import instances
 from gatling.errors import CommandFailed, InvalidInput, MigrationFailed, NotFound
 from gatling.words import counted
@@ -23,11 +23,14 @@ if TYPE_CHECKING:
     from gatling.home import AppPaths
     from gatling.project.settings import Migrate
     from gatling.state.releases import Release
+    from gatling.supervisor.base import Tasks
 
 AUTO = "auto"
 
 
-def run(paths: AppPaths, this: Attempt, live: Release | None, target: Release) -> None:
+def run(
+    tasks: Tasks, paths: AppPaths, this: Attempt, live: Release | None, target: Release
+) -> None:
     """Run the migrations that `target` brings; raises MigrationFailed with `live` untouched.
 
     Going back runs none, nor does a change of config: the source is the same.
@@ -47,7 +50,7 @@ def run(paths: AppPaths, this: Attempt, live: Release | None, target: Release) -
             )
         return
     with this.journal.step("migrate"):
-        _migrate(paths, this, target, words)
+        _migrate(tasks, paths, this, target, words)
 
 
 def pending(paths: AppPaths, live: Release | None, target: Release) -> list[str]:
@@ -99,16 +102,13 @@ def _release_module(tree: Path, release: Release) -> str | None:
     return None
 
 
-def _migrate(paths: AppPaths, this: Attempt, target: Release, words: tuple[str, ...]) -> None:
+def _migrate(
+    tasks: Tasks, paths: AppPaths, this: Attempt, target: Release, words: tuple[str, ...]
+) -> None:
     try:
-        argv, env = instances.one_off(paths, this.app, target, this.app.free_slot, words)
-        process.run(
-            argv,
-            timeout=this.settings.migrate.timeout,
-            cwd=paths.release(target.number),
-            env=env | {process.MARK: this.deployment.mark},
-            on_line=this.journal.line,
-        )
+        task = instances.task(paths, this.app, target, this.app.free_slot, words)
+        task = dataclasses.replace(task, mark=this.deployment.mark)
+        tasks.run(task, timeout=this.settings.migrate.timeout, on_line=this.journal.line)
     except (CommandFailed, NotFound) as error:
         raise MigrationFailed(
             f"The migrations of {target.label} failed: {error.what}",

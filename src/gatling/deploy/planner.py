@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gatling.home import AppPaths
     from gatling.state.apps import App
     from gatling.state.releases import Release
+    from gatling.supervisor.base import Tasks
 
 TIMEOUT_SECONDS = 60.0
 _START = (
@@ -30,7 +31,7 @@ _START = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Answers:
     """Files that hold what the nodes of the old and the new release answered. Mode 0600."""
 
@@ -40,6 +41,7 @@ class Answers:
 
 @contextlib.contextmanager
 def ask(
+    tasks: Tasks,
     paths: AppPaths,
     app: App,
     live: Release,
@@ -51,11 +53,13 @@ def ask(
 
     Their applications are not started. The files are removed when the block ends.
     """
-    with tempfile.TemporaryDirectory(prefix="planner-", dir=paths.root) as directory:
+    with tempfile.TemporaryDirectory(prefix="planner-", dir=paths.work) as directory:
+        if paths.server:  # in a directory that only the app's user and Gatling can enter
+            Path(directory).chmod(0o777)
         answers = Answers(Path(directory) / "old", Path(directory) / "new")
         with ThreadPoolExecutor(2) as pool:
             jobs = [
-                pool.submit(_run, paths, app, release, file, trees, modules)
+                pool.submit(_run, tasks, paths, app, release, file, trees, modules)
                 for release, file in ((live, answers.old), (target, answers.new))
             ]
             for job in jobs:
@@ -64,6 +68,7 @@ def ask(
 
 
 def _run(
+    tasks: Tasks,
     paths: AppPaths,
     app: App,
     release: Release,
@@ -79,19 +84,23 @@ def _run(
     }
     fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(fd, "wb") as sink:
+        if paths.server:
+            os.fchmod(fd, 0o666)
         sink.write(etf.encode(question))
     # the slot is part of the config (PORT), and it is the live one that will run with it
     slot = app.live_slot or app.free_slot
-    argv, env = instances.one_off(paths, app, release, slot, ("eval", _START))
-    beams = toolbox.beams(paths.home, release, tree)
+    task = instances.task(paths, app, release, slot, ("eval", _START))
+    beams = toolbox.beams(paths, release)
     # with a tmp of its own: two of them, and a command of the user's, may run at once
     own = {
         "GATLING_PLANNER": str(file),
         "GATLING_TOOLBOX": str(beams),
-        "RELEASE_TMP": f"{file}.tmp",
     }
+    if not paths.server:
+        own["RELEASE_TMP"] = f"{file}.tmp"
+    task = dataclasses.replace(task, env=task.env | own, nice=process.BACKGROUND)
     try:
-        process.run(argv, timeout=TIMEOUT_SECONDS, cwd=tree, env=env | own, nice=process.BACKGROUND)
+        tasks.run(task, timeout=TIMEOUT_SECONDS)
     except CommandFailed as error:
         raise PlannerFailed(
             f"{release.label} could not be asked about itself: {error.what}", log=error.log

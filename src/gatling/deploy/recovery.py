@@ -9,10 +9,8 @@ moment ago in this process, or was killed at any point: so nothing has to be und
 from __future__ import annotations
 
 import json
-import shutil
 from typing import TYPE_CHECKING
 
-from gatling import process
 from gatling.deploy import instances, lock
 from gatling.project import settings as project_settings
 from gatling.releases import store
@@ -48,7 +46,7 @@ def reconcile(engine: Engine, name: str, *, own: int | None = None) -> None:
     """
     unfinished = deployments.running(engine.db, name)
     for deployment in unfinished:
-        process.end_marked(deployment.mark)
+        engine.tasks.end(name, deployment.mark)
     app = apps.get(engine.db, name)
     paths = engine.home.app(name)
     stop_timeout = project_settings.parse(app.effective).instance.stop
@@ -64,7 +62,7 @@ def reconcile(engine: Engine, name: str, *, own: int | None = None) -> None:
         start_live(engine, app, perhaps_upgraded=upgraded)
     known = [r.number for r in releases.every(engine.db, name) if r.removed_at is None]
     store.remove_unknown(paths, known)
-    shutil.rmtree(paths.staging, ignore_errors=True)
+    engine.tasks.discard(paths, paths.staging)
     for deployment in unfinished:
         if deployment.id == own:
             continue

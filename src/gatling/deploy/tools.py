@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
+import dataclasses
+import os
 from typing import TYPE_CHECKING
 
 from gatling import process
@@ -15,45 +15,39 @@ if TYPE_CHECKING:
     from gatling.home import AppPaths
     from gatling.state.apps import App
     from gatling.state.releases import Release
+    from gatling.supervisor.base import Tasks
 
 TIMEOUT_SECONDS = 60.0
-# the compiler is in every release that `mix release` makes
+# the compiler is in every release that `mix release` makes; a build may have been quicker
 _COMPILE = (
-    'made = String.to_charlist(System.fetch_env!("GATLING_MADE"));'
+    'made = System.fetch_env!("GATLING_MADE"); making = made <> "." <> System.pid();'
+    " File.mkdir_p!(making);"
     ' for source <- Path.wildcard(System.fetch_env!("GATLING_SOURCES") <> "/*.erl"),'
-    " do: {:ok, _} = :compile.file(String.to_charlist(source), [:deterministic, outdir: made])"
+    " do: {:ok, _} = :compile.file(String.to_charlist(source),"
+    " [:deterministic, outdir: String.to_charlist(making)]);"
+    " with {:error, _} <- File.rename(making, made), do: File.rm_rf!(making)"
 )
 
 
-def ensure(paths: AppPaths, app: App, release: Release) -> None:
+def ensure(tasks: Tasks, paths: AppPaths, app: App, release: Release) -> None:
     """Make sure that there are beams for the release's nodes: after an update of Gatling.
 
     Raises NodeUnreachable when they cannot be compiled.
     """
-    beams = toolbox.beams(paths.home, release, paths.release(release.number))
+    beams = toolbox.beams(paths, release)
     if beams.is_dir():
         return
-    beams.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="making-", dir=beams.parent) as directory:
-        made = Path(directory) / "beams"
-        made.mkdir()
-        argv, env = instances.one_off(
-            paths, app, release, app.live_slot or app.free_slot, ("eval", _COMPILE)
-        )
-        own = {
-            "GATLING_MADE": str(made),
-            "GATLING_SOURCES": str(toolbox.SOURCES),
-            "RELEASE_TMP": f"{made}.tmp",
-        }
-        try:
-            process.run(
-                argv, timeout=TIMEOUT_SECONDS, cwd=made, env=env | own, nice=process.BACKGROUND
-            )
-        except CommandFailed as error:
-            raise NodeUnreachable(
-                f"What Gatling runs in nodes could not be compiled by {release.label}:"
-                f" {error.what}",
-                log=error.log,
-            ) from None
-        if not beams.is_dir():  # a build may have been quicker
-            made.rename(beams)
+    slot = app.live_slot or app.free_slot
+    task = instances.task(paths, app, release, slot, ("eval", _COMPILE))
+    own = {"GATLING_MADE": str(beams), "GATLING_SOURCES": str(toolbox.SOURCES)}
+    if not paths.server:
+        own["RELEASE_TMP"] = str(paths.root / "tmp" / f"tools-{os.getpid()}")
+    # it writes where builds write
+    task = dataclasses.replace(task, kind="build", env=task.env | own, nice=process.BACKGROUND)
+    try:
+        tasks.run(task, timeout=TIMEOUT_SECONDS)
+    except CommandFailed as error:
+        raise NodeUnreachable(
+            f"What Gatling runs in nodes could not be compiled by {release.label}: {error.what}",
+            log=error.log,
+        ) from None

@@ -19,6 +19,9 @@ Seconds = Annotated[float, Meta(ge=0.01, le=86400)]
 # git-check-ref-format(1), and nothing that a person could take for an option or another ref
 _PART = r"[A-Za-z0-9_](?:\.?[A-Za-z0-9_-])*"
 _DIRECTORY = r"^([A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*)?\Z"
+# systemd.resource-control(5): MemoryMax=, CPUQuota=
+_MEMORY = r"^([1-9][0-9]{0,11}[KMGT]?|[1-9][0-9]?%)?\Z"
+_CPU = r"^([1-9][0-9]{0,5}%)?\Z"
 _BRANCH = rf"^(?!.*\.lock(?:/|\Z))(?:{_PART}(?:/{_PART})*)?\Z"
 
 
@@ -40,6 +43,12 @@ class Build(Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds that a build may take."""
     release: Annotated[str, Meta(pattern=r"^([a-z][a-zA-Z0-9_]*)?\Z", max_length=128)] = ""
     """Which release of mix.exs to build; empty: its default."""
+    memory: Annotated[str, Meta(pattern=_MEMORY)] = "75%"
+    """Memory that a build may take on a server, such as 2G or 75%; empty: all."""
+    tasks: Annotated[int, Meta(ge=0, le=4000000)] = 4096
+    """Processes and threads that a build may have on a server; 0: any number."""
+    cpu: Annotated[str, Meta(pattern=_CPU)] = ""
+    """Processor time that a build may take on a server: 150% is one and a half; empty: all."""
     directory: Annotated[str, Meta(pattern=_DIRECTORY, max_length=200)] = ""
     """Directory of the repository that has mix.exs and gatling.toml; empty: its root."""
 
@@ -61,6 +70,17 @@ class Instance(Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds that requests and sockets of the previous instance get to end by themselves."""
     stop: Annotated[float, Meta(ge=1, le=3600)] = 30.0
     """Seconds between SIGTERM and SIGKILL."""
+
+
+class Limits(Struct, frozen=True, forbid_unknown_fields=True):
+    """What an instance may take of a server; from its next start on."""
+
+    memory: Annotated[str, Meta(pattern=_MEMORY)] = ""
+    """Memory, such as 512M, 2G or 50%; over it, it is ended and started again; empty: all."""
+    tasks: Annotated[int, Meta(ge=0, le=4000000)] = 4096
+    """Processes and threads of the operating system (not the BEAM's); 0: any number."""
+    cpu: Annotated[str, Meta(pattern=_CPU)] = ""
+    """Processor time: 150% is one and a half processors; empty: all."""
 
 
 class Hot(Struct, frozen=True, forbid_unknown_fields=True):
@@ -105,6 +125,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     health: Health = Health()
     migrate: Migrate = Migrate()
     instance: Instance = Instance()
+    limits: Limits = Limits()
     hot: Hot = Hot()
     releases: Releases = Releases()
 

@@ -118,6 +118,8 @@ def _same(path: str, info: os.stat_result, twin: str) -> bool:
         other = os.lstat(twin)
     except OSError:
         return False
+    if (info.st_dev, info.st_ino) == (other.st_dev, other.st_ino):
+        return True
     executable = info.st_mode & 0o111 == other.st_mode & 0o111
     if not stat.S_ISREG(other.st_mode) or other.st_size != info.st_size or not executable:
         return False

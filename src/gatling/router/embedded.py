@@ -16,6 +16,7 @@ from gatling import ports, process
 from gatling.errors import CommandFailed, InvalidInput, PortTaken, ProxyRefused
 from gatling.home import exclusively, write_atomically
 from gatling.router import nginx
+from gatling.router.route import point_at, pointed
 from gatling.state import host
 from gatling.supervisor.base import State
 from gatling.supervisor.configuration import PROXY
@@ -99,22 +100,11 @@ class EmbeddedRouter:
 
     def point(self, app: str, target: Target) -> None:
         """See Router."""
-        route = self._home.app(app).route
-        route.mkdir(mode=0o700, parents=True, exist_ok=True)
-        wanted = route / str(target)
-        present = [entry for entry in route.iterdir() if entry != wanted]
-        if present and not wanted.exists():
-            present.pop().rename(wanted)  # needs no space on the disk
-        wanted.touch()
-        for entry in present:
-            entry.unlink()
+        point_at(self._home.app(app).route, target, mode=0o700)
 
     def pointed(self, app: str) -> Target:
         """See Router."""
-        route = self._home.app(app).route
-        if (route / "down").exists():
-            return "down"
-        return 2 if (route / "2").exists() else 1
+        return pointed(self._home.app(app).route)
 
     def url(self, app: App) -> str:
         """See Router."""

@@ -21,6 +21,16 @@ BODY_LIMIT = "100m"
 """What Phoenix' own upload limits are applied to; nginx' default of 1m surprises everybody."""
 
 
+MAPS = """\
+    map $http_upgrade $gatling_connection { default upgrade; '' close; }
+    # whoever ends TLS in front of this proxy on the same machine is believed
+    map "$remote_addr $http_x_forwarded_proto" $gatling_scheme {
+        default $scheme;
+        "127.0.0.1 https" https;
+    }
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """What the proxy must know of one app; all of it validated."""
@@ -33,7 +43,7 @@ class Site:
 
 def main_configuration(root: Path, listen: str, sites: Sequence[Site], *, as_root: bool) -> str:
     """The whole nginx.conf of an embedded home; `root` is its nginx directory."""
-    blocks = "\n".join(server_block(site, listen) for site in sites)
+    blocks = "\n".join(server_block(site, (listen,), root / "pages") for site in sites)
     return f"""\
 # Written by Gatling; what you add to {root}/conf.d/*.conf is included below.
 {"user root;" if as_root else "# no user directive: nginx runs as the user who started it"}
@@ -54,13 +64,7 @@ http {{
     server_names_hash_bucket_size 512;
     server_names_hash_max_size 4096;
     keepalive_timeout 75s;
-    map $http_upgrade $gatling_connection {{ default upgrade; '' close; }}
-    # whoever ends TLS in front of this proxy on the same machine is believed
-    map "$remote_addr $http_x_forwarded_proto" $gatling_scheme {{
-        default $scheme;
-        "127.0.0.1 https" https;
-    }}
-    include "{root}/conf.d/*.conf";
+{MAPS}    include "{root}/conf.d/*.conf";
 
     server {{
         listen {listen} default_server;
@@ -74,16 +78,18 @@ http {{
 """
 
 
-def server_block(site: Site, listen: str) -> str:
-    """The server block of one app."""
+def server_block(site: Site, listen: Sequence[str], pages: Path, include: str = "") -> str:
+    """The server block of one app; `include` names files of the operator's own, if any."""
+    listens = " ".join(f"listen {address};" for address in listen)
+    snippets = f'\n        include "{include}";' if include else ""
     # A connection of its own for each request to the instance (no upstream keep-alive): the open
     # ones then are the requests and sockets under way, which is what a drain has to wait for.
     return f"""
     server {{
-        listen {listen};
+        {listens}
         server_name {" ".join(site.domains)};
         client_max_body_size {BODY_LIMIT};
-        root "{site.route.parents[2]}/nginx/pages";
+        root "{pages}";{snippets}
 
         set $gatling_port {site.ports[1]};
         if (-f "{site.route}/2") {{ set $gatling_port {site.ports[2]}; }}

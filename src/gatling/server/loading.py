@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 HOOK = """\
 #!/bin/sh
 # Written by Gatling: a push to the deploy branch is deployed, and rejected when that fails.
-exec ../../bin/gatling receive {app}
+exec {command} receive {app}
 """
+
+SYSTEM_COMMAND = "/usr/local/bin/gatling"
 
 GIT_CONFIG = {
     # what is pushed is checked before anything reads it: paths such as .git/, hostile .gitmodules
@@ -55,10 +57,14 @@ def load(engine: Engine, name: str, settings: Mapping[str, str] | None = None) -
     app = apps.create(engine.db, name, ports.is_free)
     paths = engine.home.app(name)
     try:
-        _clear(paths)  # what an unload that was killed has left
+        if not paths.server:
+            _clear(paths)  # what an unload that was killed has left
+            for directory in (paths.build, paths.releases, paths.logs):
+                directory.mkdir(mode=0o700, parents=True)
+        elif paths.root.exists():
+            engine.supervisor.remove(name)
+        engine.supervisor.add(name)
         _make_repository(paths)
-        for directory in (paths.build, paths.releases, paths.logs):
-            directory.mkdir(mode=0o700, parents=True)
         paths.lock.touch(mode=0o600)
         config.replace(
             engine.db,
@@ -70,7 +76,6 @@ def load(engine: Engine, name: str, settings: Mapping[str, str] | None = None) -
         )
         if own:
             apps.save_settings(engine.db, name, own)
-        engine.supervisor.add(name)
         engine.router.point(name, "down")
         engine.configure_router()
     except BaseException:
@@ -108,12 +113,15 @@ def _make_repository(paths: AppPaths) -> None:
     for sample in (repository / "hooks").glob("*.sample"):
         sample.unlink()
     hook = repository / "hooks" / "pre-receive"
-    hook.write_text(HOOK.format(app=paths.name))
+    # relative where it can be: an embedded home may be moved
+    command = SYSTEM_COMMAND if paths.server else "../../bin/gatling"
+    hook.write_text(HOOK.format(app=paths.name, command=command))
     hook.chmod(0o755)
 
 
 def _clear(paths: AppPaths) -> None:
-    for directory in (paths.repository, paths.root):
+    directories = (paths.route,) if paths.server else (paths.repository, paths.root)
+    for directory in directories:
         with contextlib.suppress(FileNotFoundError):
             _remove_tree(directory)
 

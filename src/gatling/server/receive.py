@@ -7,6 +7,7 @@ the whole push (githooks(5)).
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,8 +15,10 @@ from typing import TYPE_CHECKING
 from gatling.deploy import deployment
 from gatling.deploy.session import opened
 from gatling.errors import Exit, GatlingError, PushRefused
+from gatling.home import Home, default_root
 from gatling.project import manifest, names, source
 from gatling.project import settings as project_settings
+from gatling.server import push
 from gatling.state import apps, releases
 from gatling.ui.progress import Progress
 
@@ -88,6 +91,8 @@ def main(app: str) -> int:
     """What the hook runs; the exit status. git's lines come on standard input."""
     progress = Progress()
     try:
+        if Home(default_root()).server and push.JOB not in os.environ:
+            return push.hand_over(app)
         with opened() as engine:
             receive(engine, app, sys.stdin, progress)
     except GatlingError as error:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from gatling.supervisor.units import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+    from typing import NoReturn
+
+    from gatling.home import AppPaths
+    from gatling.logs import Line
+    from gatling.process import Finished
 
 
 class State(StrEnum):
@@ -50,6 +57,10 @@ class Instance:
     cwd: Path
     nice: int = 0
     """As setpriority(2) has it; for one that is not to serve."""
+    limits: Limits = field(default_factory=Limits)
+    """What it may take of the machine (server only)."""
+    stop_seconds: float = 30.0
+    """Between SIGTERM and SIGKILL when the machine goes down."""
 
 
 class Supervisor(Protocol):
@@ -87,3 +98,62 @@ class Supervisor(Protocol):
 
     def remove(self, app: str) -> None:
         """Forget the slots of an app, which must be empty."""
+
+    def log(
+        self, app: str, *, lines: int, since: str | None = None, release: str | None = None
+    ) -> list[Line]:
+        """The last `lines` lines that the app's instances printed, not older than `since`."""
+
+    def follow_log(self, app: str, *, release: str | None = None) -> Iterator[Line]:
+        """Lines as they are printed, from now on, for ever."""
+
+
+Kind = Literal["build", "release"]
+"""What a program is: a step of a build, or code of a release."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A program of an app that is run once and ends."""
+
+    paths: AppPaths
+    kind: Kind
+    argv: Sequence[str]
+    env: dict[str, str]
+    cwd: Path
+    mark: str = ""
+    """Names the deployment that it is part of."""
+    nice: int = 0
+    limits: Limits = field(default_factory=Limits)
+
+
+class Tasks(Protocol):
+    """Runs programs of apps, with an app's rights and no more, on either kind of home."""
+
+    def run(
+        self, task: Task, *, timeout: float, on_line: Callable[[str], None] | None = None
+    ) -> Finished:
+        """Run one to its end, output line by line to `on_line`; raises CommandFailed.
+
+        Whatever it has started is ended as well.
+        """
+
+    def become(self, task: Task) -> NoReturn:
+        """Replace this process by the program, or do as if: terminal, signals, exit status."""
+
+    def end(self, app: str, mark: str) -> None:
+        """End what a deployment has started and left, also after it was killed itself."""
+
+    def discard(self, paths: AppPaths, directory: Path) -> None:
+        """Remove a directory that builds have made, as far as that is possible."""
+
+    def staged(self, paths: AppPaths, previous: Path | None) -> Path:
+        """The release that a build has made, where it can be read and nobody changes it.
+
+        `previous` is a tree that may share files with it. Raises BuildFailed.
+        """
+
+    def export(
+        self, paths: AppPaths, commit: str, directory: str, on_line: Callable[[str], None]
+    ) -> None:
+        """Bring the build directory to a commit; as project.source.export, which see."""

@@ -15,7 +15,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from gatling import process
+from gatling import logs, process
 from gatling.errors import CommandFailed, SupervisorFailed
 from gatling.home import exclusively, write_atomically
 from gatling.supervisor import configuration, launch
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatling.home import Home
+    from gatling.logs import Line
 
 STARTUP_SECONDS = 15.0
 ORPHAN_SECONDS = 30.0
@@ -224,6 +225,17 @@ class EmbeddedSupervisor:
             if app:
                 found[app, int(number)] = _status(info)
         return found
+
+    def log(
+        self, app: str, *, lines: int, since: str | None = None, release: str | None = None
+    ) -> list[Line]:
+        """See Supervisor."""
+        log = self._home.app(app).instance_log
+        return logs.read(log, lines=lines, since=since, release=release)
+
+    def follow_log(self, app: str, *, release: str | None = None) -> Iterator[Line]:
+        """See Supervisor."""
+        return logs.follow(self._home.app(app).instance_log, release=release)
 
     def proxy_settled(self) -> bool:
         """Whether the proxy has been running for a while, as far as its process tells."""

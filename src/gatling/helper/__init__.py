@@ -1,0 +1,1 @@
+"""What Gatling asks of root: the helper that does it, and the client that asks."""

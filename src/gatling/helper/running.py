@@ -1,0 +1,105 @@
+"""Programs that the helper runs in units of their own and attends to, until they end."""
+
+import contextlib
+import json
+import os
+import selectors
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+RUN = Path("/run/gatling")
+ENTER = Path(__file__).resolve().parents[1] / "supervisor" / "enter.py"
+
+STOP = "stop"
+"""A client who is gone, or says so, ends the program."""
+HANG_UP = "hang-up"
+"""… or sends it SIGHUP once, and it decides."""
+
+
+_GONE = {STOP: ("stop",), HANG_UP: ("kill", "--signal=HUP", "--kill-whom=main")}
+
+
+def run(
+    unit: str,
+    properties: list[str],
+    program: dict[str, Any],
+    files: list[int],
+    connection: socket.socket,
+    *,
+    terminal: bool = False,
+    on_gone: str,
+) -> dict[str, Any]:
+    """Run a program in a transient unit; how it ended, in systemd's words."""
+    credentials = RUN / "programs"
+    credentials.mkdir(mode=0o700, exist_ok=True)
+    file = credentials / f"{unit}.json"
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
+        json.dump(program, opened)
+    argv = ["systemd-run", "--quiet", "--wait", "--pty" if terminal else "--pipe",
+            f"--unit={unit}", "--service-type=exec", f"--property=LoadCredential=program:{file}",
+            *(f"--property={text}" for text in properties),
+            "/usr/bin/python3", "-I", "-S", str(ENTER)]  # fmt: skip
+    try:
+        answer = attend(argv, files, connection, on_gone=on_gone, unit=unit)
+        if answer["status"] != 0:
+            answer |= _how_it_ended(unit)
+        return answer
+    finally:
+        file.unlink(missing_ok=True)
+        _systemctl("reset-failed", unit)
+
+
+def attend(
+    argv: list[str],
+    files: list[int],
+    connection: socket.socket,
+    *,
+    on_gone: str,
+    unit: str = "",
+) -> dict[str, Any]:
+    """Run a command with the client's files, and heed the client until it has ended."""
+    process = subprocess.Popen(argv, stdin=files[0], stdout=files[1], stderr=files[2])
+    for fd in files:
+        os.close(fd)  # so that their ends are the program's alone
+    ended = os.pidfd_open(process.pid)
+    with selectors.DefaultSelector() as selector:
+        selector.register(ended, selectors.EVENT_READ)
+        selector.register(connection, selectors.EVENT_READ)
+        gone, told = False, False
+        while True:
+            ready = {key.fileobj for key, _ in selector.select(0.2 if gone and not told else None)}
+            if ended in ready:
+                break
+            if connection in ready:  # a byte or the end: both mean the same
+                selector.unregister(connection)
+                gone = True
+            if gone and not told:
+                if not unit:
+                    process.terminate()
+                    told = True
+                else:  # the unit may not be there yet
+                    told = _systemctl(*_GONE[on_gone], unit)
+    os.close(ended)
+    return {"status": process.wait()}
+
+
+def _how_it_ended(unit: str) -> dict[str, Any]:
+    shown = subprocess.run(
+        ["systemctl", "show", "--property=Result,ExecMainCode,ExecMainStatus", unit],
+        check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+    ).stdout  # fmt: skip
+    values = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+    answer: dict[str, Any] = {"result": values.get("Result", "")}
+    with contextlib.suppress(ValueError, KeyError):
+        killed = values["ExecMainCode"] in ("2", "3")  # CLD_KILLED, CLD_DUMPED: waitid(2)
+        answer["status"] = int(values["ExecMainStatus"]) * (-1 if killed else 1)
+    return answer
+
+
+def _systemctl(*words: str) -> bool:
+    done = subprocess.run(
+        ["systemctl", *words], check=False, capture_output=True, stdin=subprocess.DEVNULL
+    )
+    return done.returncode == 0

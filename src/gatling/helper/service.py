@@ -1,0 +1,324 @@
+"""The only part of Gatling that runs as root while a server is in use.
+
+systemd starts it for each connection to gatling-helper.socket, which the user gatling alone may
+open. A request is one of the verbs below with arguments of known shapes, validated here whatever
+the client did: app names, slots, numbers, patterns. Nothing of a request becomes part of a shell
+command or of a path other than by a validated app name; root never writes into a directory that
+another user can write to. Programs are run as an app's user or as gatling, never as root.
+
+    app          make an app's user, directories and units, or bring them up to date
+    forget       remove all of that again
+    start        write what a slot runs, start its unit
+    prepare      write what it runs from its next start on
+    stop         end it
+    run          run a program once, as the app's user, in a sandbox (build, release)
+    end          end all such programs of an app
+    push         deploy a push that is under way, as gatling, in a unit of its own
+    proxy        write nginx' configuration of all apps, test it, take it into use
+    proxy-check  test nginx' configuration
+    logs         what the instances of an app have printed
+
+Only the standard library and the package's own pure renderers are loaded.
+"""
+
+import contextlib
+import json
+import os
+import pwd
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from gatling.errors import GatlingError
+from gatling.helper import running
+from gatling.helper.shapes import Refused, limits, number, program, slot, text
+from gatling.project import names
+from gatling.router import system_nginx
+from gatling.supervisor import units
+
+SERVER = Path("/var/lib/gatling")
+UNITS = Path("/etc/systemd/system")
+COMMAND = Path("/usr/local/bin/gatling")
+MAX_REQUEST = 4 << 20
+"""Bytes of a request: environments are part of it."""
+LAYOUT = (("git", "gatling", 0o755), ("releases", "gatling", 0o755), ("logs", "gatling", 0o700),
+          ("slots", "gatling", 0o700), ("build", "app", 0o750), ("work", "app", 0o770),
+          ("state", "app", 0o700))  # fmt: skip
+"""The directories of an app: name, whose, mode."""
+
+
+def app(request: dict[str, Any]) -> dict[str, Any]:
+    """Make or update an app's user, directories and units."""
+    name, wanted = names.app_name(text(request, "app")), limits(request)
+    stop_seconds = number(request, "stop", 1, 3600)
+    user = units.user(name)
+    try:
+        found = pwd.getpwnam(user)
+        if found.pw_gecos != f"Gatling app {name}":
+            raise Refused(f"the user {user} exists and is not Gatling's")
+    except KeyError:
+        _call(["useradd", "--system", "--user-group", "--no-create-home", "--shell",
+               "/usr/sbin/nologin", "--home-dir", str(SERVER / "apps" / name / "state"),
+               "--comment", f"Gatling app {name}", user])  # fmt: skip
+        found = pwd.getpwnam(user)
+    _directories(name, found)
+    lines = units.drop_in(name, SERVER / "apps" / name, wanted, stop_seconds)
+    changed = [_write_drop_in(units.instance(name, number_), lines) for number_ in (1, 2)]
+    if any(changed):
+        for number_ in (1, 2):
+            unit = units.instance(name, number_)
+            link = UNITS / "multi-user.target.wants" / unit
+            link.parent.mkdir(exist_ok=True)
+            if not link.is_symlink():
+                link.symlink_to(UNITS / "gatling@.service")
+        _call(["systemctl", "daemon-reload"])
+    return {}
+
+
+def forget(request: dict[str, Any]) -> dict[str, Any]:
+    """Remove an app's programs, units, directories and user."""
+    name = names.app_name(text(request, "app"))
+    for number_ in (1, 2):
+        stop({"app": name, "slot": number_, "timeout": 10})
+    end({"app": name})
+    for number_ in (1, 2):
+        unit = units.instance(name, number_)
+        (UNITS / "multi-user.target.wants" / unit).unlink(missing_ok=True)
+        shutil.rmtree(UNITS / f"{unit}.d", ignore_errors=True)
+    _call(["systemctl", "daemon-reload"])
+    gone = SERVER / "apps" / f".{name}.gone"
+    with contextlib.suppress(FileNotFoundError):
+        (SERVER / "apps" / name).rename(gone)  # root's directory: nobody can put a link there
+    # follows no links (shutil.rmtree.avoids_symlink_attacks)
+    shutil.rmtree(gone, ignore_errors=True)
+    with contextlib.suppress(KeyError):
+        user = units.user(name)
+        if pwd.getpwnam(user).pw_gecos == f"Gatling app {name}":
+            _call(["userdel", user])
+    return {}
+
+
+def start(request: dict[str, Any]) -> dict[str, Any]:
+    """Start what the request describes in a slot."""
+    prepare(request)
+    unit = units.instance(names.app_name(text(request, "app")), slot(request))
+    _call(["systemctl", "reset-failed", unit], check=False)
+    # not in order after gatling-recover.service: that may be who asks
+    _call(["systemctl", "start", "--job-mode=ignore-dependencies", unit])
+    return {}
+
+
+def prepare(request: dict[str, Any]) -> dict[str, Any]:
+    """Write what a slot runs when its unit is started."""
+    name, directory = names.app_name(text(request, "app")), SERVER / "instances"
+    described = program(request, SERVER / "apps" / name)
+    file = directory / f"{name}.{slot(request)}.json"
+    new = file.with_name(f".{file.name}.new")
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as opened:
+        json.dump(described, opened)
+        opened.flush()
+        os.fsync(opened.fileno())
+    new.rename(file)
+    return {}
+
+
+def stop(request: dict[str, Any]) -> dict[str, Any]:
+    """End the unit of a slot: SIGTERM, and SIGKILL when the time is up."""
+    name = names.app_name(text(request, "app"))
+    unit = units.instance(name, slot(request))
+    # first, so that no boot starts it again
+    (SERVER / "instances" / f"{name}.{slot(request)}.json").unlink(missing_ok=True)
+    try:
+        _call(["systemctl", "stop", unit], timeout=number(request, "timeout", 0, 3600), check=False)
+    except subprocess.TimeoutExpired:
+        _call(["systemctl", "kill", "--signal=KILL", unit], check=False)
+        _call(["systemctl", "stop", unit], check=False)
+    _call(["systemctl", "reset-failed", unit], check=False)
+    return {}
+
+
+def end(request: dict[str, Any]) -> dict[str, Any]:
+    """End every program of an app that `run` has started."""
+    patterns = units.tasks(names.app_name(text(request, "app")))
+    _call(["systemctl", "stop", *patterns], check=False)
+    _call(["systemctl", "reset-failed", *patterns], check=False)
+    return {}
+
+
+def run(request: dict[str, Any], files: list[int], connection: socket.socket) -> dict[str, Any]:
+    """Run a program as the app's user, with the client's files as its own 0, 1 and 2."""
+    name, kind = names.app_name(text(request, "app")), text(request, "kind")
+    if kind not in ("build", "release"):
+        raise Refused("no such kind")
+    directory = SERVER / "apps" / name
+    unit = units.task(name, kind, _identifier(request))
+    properties = units.task_properties(name, directory, kind, limits(request))
+    if request.get("nice"):
+        properties.append(f"Nice={int(number(request, 'nice', 0, 19))}")
+    seconds = number(request, "timeout", 0, 86400 * 7)
+    if seconds:
+        properties.append(f"RuntimeMaxSec={seconds:g}")
+    if request.get("umask"):
+        properties.append("UMask=0000")  # in a directory that only the app and Gatling can enter
+    return running.run(unit, properties, program(request, directory), files, connection,
+                       terminal=request.get("terminal") is True, on_gone=running.STOP)  # fmt: skip
+
+
+def push(request: dict[str, Any], files: list[int], connection: socket.socket) -> dict[str, Any]:
+    """Deploy a push as gatling; a client who is gone calls it off as long as that is possible."""
+    name = names.app_name(text(request, "app"))
+    given = request.get("env")
+    allowed = re.compile(r"GIT_(QUARANTINE_PATH|OBJECT_DIRECTORY|ALTERNATE_OBJECT_DIRECTORIES)"
+                         r"|GATLING_ACTOR")  # fmt: skip
+    if not isinstance(given, dict) or not all(allowed.fullmatch(str(k)) for k in given):
+        raise Refused("a variable that a push does not have")
+    owner = pwd.getpwnam(units.OWNER)
+    env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "USER": units.OWNER,
+           "HOME": owner.pw_dir, "GATLING_JOB": "1"}  # fmt: skip
+    described = {
+        "argv": [str(COMMAND), "receive", name],
+        "cwd": str(SERVER / "apps" / name / "git"),
+        "env": env | {k: str(v) for k, v in given.items()},
+    }
+    properties = [f"User={units.OWNER}", f"Group={units.OWNER}", "KillMode=mixed",
+                  "NoNewPrivileges=yes", "PrivateTmp=yes", "ProtectHome=yes"]  # fmt: skip
+    unit = units.task(name, "push", _identifier(request))
+    return running.run(unit, properties, described, files, connection, on_gone=running.HANG_UP)
+
+
+def proxy(request: dict[str, Any]) -> dict[str, Any]:
+    """Render and take into use the configuration of all apps."""
+    sites = request.get("sites")
+    if not isinstance(sites, list):
+        raise Refused("sites is not a list")
+    return system_nginx.write([system_nginx.site(item, SERVER / "routes") for item in sites], _call)
+
+
+def proxy_check(_: dict[str, Any]) -> dict[str, Any]:
+    """Test nginx' configuration as it is."""
+    return system_nginx.check(_call)
+
+
+def logs(request: dict[str, Any], files: list[int], connection: socket.socket) -> dict[str, Any]:
+    """Print the journal of an app's instances, as JSON, to the client's standard output."""
+    name = names.app_name(text(request, "app"))
+    argv = ["journalctl", "--output=json", "--quiet", "--no-pager",
+            f"--lines={int(number(request, 'lines', 0, 10_000_000))}",
+            "--output-fields=MESSAGE,_SYSTEMD_UNIT,_PID"]  # fmt: skip
+    argv += [f"--unit={units.instance(name, number_)}" for number_ in (1, 2)]
+    if request.get("since"):
+        argv.append(f"--since=@{number(request, 'since', 0, 1e12):.6f}")
+    if request.get("follow") is True:
+        argv.append("--follow")
+    return running.attend(argv, files, connection, on_gone=running.STOP)
+
+
+PLAIN = {"app": app, "forget": forget, "start": start, "prepare": prepare, "stop": stop,
+         "end": end, "proxy": proxy, "proxy-check": proxy_check}  # fmt: skip
+ATTENDED = {"run": run, "push": push, "logs": logs}
+
+
+def main() -> None:
+    """Answer the one request of the connection that is standard input."""
+    connection = socket.socket(fileno=os.dup(0))
+    files: list[int] = []
+    try:
+        request = _received(connection, files)
+        verb = text(request, "verb")
+        if verb in PLAIN:
+            answer = PLAIN[verb](request)
+        elif verb in ATTENDED and len(files) == 3:
+            answer = ATTENDED[verb](request, files, connection)
+        else:
+            raise Refused("no such verb")
+    except Refused as refused:
+        answer = {"refused": str(refused)}
+    except GatlingError as error:
+        answer = {"refused": error.what}
+    except subprocess.CalledProcessError as error:
+        said = (error.stderr or b"").decode("utf-8", "replace").strip()
+        answer = {"failed": f"{error.cmd[0]} exited with status {error.returncode}", "log": said}
+    except (OSError, subprocess.SubprocessError) as error:
+        answer = {"failed": f"{type(error).__name__}: {error}"}
+    with contextlib.suppress(OSError):  # a client who is gone
+        connection.sendall(json.dumps(answer).encode())
+
+
+def _received(connection: socket.socket, files: list[int]) -> dict[str, Any]:
+    """The request: its length in four bytes, JSON; up to three files come along."""
+    pid, uid, _ = struct.unpack(
+        "3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    )
+    if uid not in (0, pwd.getpwnam(units.OWNER).pw_uid):
+        raise Refused(f"process {pid} of user {uid} may not ask")
+    data = b""
+    connection.settimeout(10)
+    while len(data) < 4 or len(data) < 4 + struct.unpack("!I", data[:4])[0]:
+        piece, came, _, _ = socket.recv_fds(connection, 65536, 3)
+        files += came
+        data += piece
+        if not piece or len(data) > MAX_REQUEST or len(files) > 3:
+            raise Refused("not a request")
+    connection.settimeout(None)
+    try:
+        request = json.loads(data[4:])
+    except ValueError:
+        raise Refused("not JSON") from None
+    if not isinstance(request, dict):
+        raise Refused("not an object")
+    return request
+
+
+def _directories(name: str, user: pwd.struct_passwd) -> None:
+    """Make an app's directories; as a whole, in a directory that only root can write to."""
+    directory = SERVER / "apps" / name
+    if directory.exists():
+        return
+    owner = pwd.getpwnam(units.OWNER)
+    making = SERVER / "apps" / f".{name}.new"
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir(mode=0o700)
+    for entry, whose, mode in LAYOUT:
+        (making / entry).mkdir(mode=0o700)
+        (making / entry).chmod(mode)
+        uid = owner.pw_uid if whose == "gatling" else user.pw_uid
+        group = user.pw_gid if entry == "state" else owner.pw_gid
+        os.chown(making / entry, uid, group)
+    making.chmod(0o750)
+    os.chown(making, owner.pw_uid, user.pw_gid)
+    making.rename(directory)
+
+
+def _write_drop_in(unit: str, lines: str) -> bool:
+    file = UNITS / f"{unit}.d" / "app.conf"
+    if file.exists() and file.read_text() == lines:
+        return False
+    file.parent.mkdir(mode=0o755, exist_ok=True)
+    new = file.with_name(".app.conf.new")
+    new.write_text(lines)
+    new.rename(file)
+    return True
+
+
+def _identifier(request: dict[str, Any]) -> str:
+    value = text(request, "id")
+    if not re.fullmatch(r"[a-z0-9]{1,40}", value):
+        raise Refused("id")
+    return value
+
+
+def _call(argv: list[str], *, check: bool = True, timeout: float = 120) -> str:
+    done = subprocess.run(argv, check=check, timeout=timeout, stdin=subprocess.DEVNULL,
+                          capture_output=True)  # fmt: skip
+    return (done.stdout + done.stderr).decode("utf-8", "replace")
+
+
+if __name__ == "__main__":
+    main()

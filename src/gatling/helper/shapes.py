@@ -1,0 +1,75 @@
+"""The shapes that a request's arguments must have; whatever else comes is refused."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from gatling.supervisor.units import Limits
+
+MAX_WORDS = 4096
+
+
+class Refused(Exception):
+    """A request that is not one of ours; nothing was done."""
+
+
+def text(request: dict[str, Any], key: str) -> str:
+    """A short text."""
+    value = request.get(key)
+    if not isinstance(value, str) or len(value) > 255 or "\0" in value:
+        raise Refused(f"{key} is not a short text")
+    return value
+
+
+def number(request: dict[str, Any], key: str, least: float, most: float) -> float:
+    """A finite number between two others, these included."""
+    value = request.get(key)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
+        raise Refused(f"{key} is not a number from {least} to {most}")
+    return value
+
+
+def slot(request: dict[str, Any]) -> int:
+    """1 or 2."""
+    value = request.get("slot")
+    if type(value) is not int or value not in (1, 2):
+        raise Refused("slot is not 1 or 2")
+    return value
+
+
+def limits(request: dict[str, Any]) -> Limits:
+    """What a program may take of the machine, as systemd writes it."""
+    given = request.get("limits", {})
+    if not isinstance(given, dict) or given.keys() - {"memory", "tasks", "cpu"}:
+        raise Refused("limits")
+    memory, tasks, cpu = given.get("memory", ""), given.get("tasks", 0), given.get("cpu", "")
+    amount = r"([1-9][0-9]{0,11}[KMGT]?|[1-9][0-9]?%)?"
+    if not isinstance(memory, str) or not re.fullmatch(amount, memory):
+        raise Refused("limits: memory")
+    if type(tasks) is not int or not 0 <= tasks <= 4_000_000:
+        raise Refused("limits: tasks")
+    if not isinstance(cpu, str) or not re.fullmatch(r"([1-9][0-9]{0,5}%)?", cpu):
+        raise Refused("limits: cpu")
+    return Limits(memory, tasks, cpu)
+
+
+def program(request: dict[str, Any], directory: Path) -> dict[str, Any]:
+    """A program: argv, env, cwd (within the app's directory); any user but root may say them."""
+    argv, env, cwd = request.get("argv"), request.get("env"), request.get("cwd")
+    words = argv if isinstance(argv, list) else []
+    if not 0 < len(words) <= MAX_WORDS or not all(_passable(word) for word in words):
+        raise Refused("argv is not a list of texts")
+    if not isinstance(env, dict) or not all(
+        _passable(k) and k and "=" not in k and _passable(v) for k, v in env.items()
+    ):
+        raise Refused("env does not map names to texts")
+    if not isinstance(cwd, str) or ".." in Path(cwd).parts or "\0" in cwd:
+        raise Refused("cwd is not a path")
+    if not Path(cwd).is_relative_to(directory):
+        raise Refused("cwd is not within the app's directory")
+    return {"argv": words, "env": env, "cwd": cwd}
+
+
+def _passable(value: object) -> bool:
+    """Whether a value can be a word of a command line or an environment."""
+    return isinstance(value, str) and "\0" not in value

@@ -1,0 +1,30 @@
+"""Export as a program of its own, which the app's user runs: `python -m gatling.project.export`.
+
+What went wrong is told in a last line that begins with a NUL.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from gatling.errors import GatlingError
+from gatling.home import AppPaths
+from gatling.project import source
+
+
+def main(home: str, app: str, commit: str, directory: str) -> int:
+    """Export a commit into the build directory of the app; the exit status."""
+    try:
+        paths = AppPaths(Path(home), app, server=True)
+        source.export(paths, commit, lambda text: print(text, flush=True), directory)  # noqa: T201
+    except GatlingError as error:
+        told = {"what": error.what, "hint": error.hint, "log": error.log}
+        sys.stdout.write("\0" + json.dumps(told) + "\n")
+        return int(error.exit_status)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,114 @@
+"""What instances print, in the system's journal; with the release that it is from.
+
+The journal knows unit and time. Which release ran in a slot at what time stands in a small file
+beside it, to which each start and each upgrade adds a line (`TIME vN`).
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+import os
+from collections import deque
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from gatling.helper import client
+from gatling.logs import Line
+from gatling.state.database import now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from typing import IO
+
+KEPT = 500
+"""Lines of a history; what is older has long left the journal."""
+FILTERED = 200_000
+"""Lines that are looked through for those of one release."""
+
+
+def note(history: Path, release: int) -> None:
+    """Add a line: from now on this release runs in the slot."""
+    lines = history.read_text().splitlines()[-KEPT:] if history.exists() else []
+    label = f"v{release}"
+    if not lines or lines[-1].split(" ")[1] != label:
+        history.write_text("\n".join([*lines, f"{now()} {label}"]) + "\n")
+
+
+def read(
+    app: str, histories: dict[str, Path], *, lines: int, since: str | None, release: str | None
+) -> list[Line]:
+    """The last lines of an app's instances, as logs.read."""
+    known = _Releases(histories)
+    wanted: dict[str, Any] = {"lines": lines if release is None else FILTERED}
+    if since is not None:
+        wanted["since"] = datetime.fromisoformat(since).timestamp()
+    with _journal(app, wanted) as (stream, call):
+        found = deque(known.lines(stream, release), maxlen=lines)
+    call.answer()
+    return list(found)
+
+
+def follow(
+    app: str, histories: Callable[[], dict[str, Path]], *, release: str | None
+) -> Iterator[Line]:
+    """Lines as they are printed, from now on."""
+    with _journal(app, {"lines": 0, "follow": True}) as (stream, _):
+        for raw in stream:
+            yield from _Releases(histories()).lines([raw], release)
+
+
+class _journal:  # noqa: N801 (a context manager of this module)
+    """journalctl's output, by the helper; the call is cancelled when the block is left early."""
+
+    def __init__(self, app: str, wanted: dict[str, Any]) -> None:
+        self._app, self._wanted = app, wanted
+
+    def __enter__(self) -> tuple[IO[str], client.Call]:
+        reading, writing = os.pipe()
+        with open(os.devnull) as nothing:  # noqa: PTH123
+            files = (nothing.fileno(), writing, 2)
+            self._call = client.Call("logs", {"app": self._app, **self._wanted}, files)
+        os.close(writing)
+        self._stream = os.fdopen(reading, encoding="utf-8", errors="replace")
+        return self._stream, self._call
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._stream.close()
+        if kind is not None:
+            self._call.connection.close()
+
+
+class _Releases:
+    """Which release ran in a unit at what time."""
+
+    def __init__(self, histories: dict[str, Path]) -> None:
+        self._known: dict[str, tuple[list[str], list[str]]] = {}
+        for unit, file in histories.items():
+            pairs = [
+                line.split(" ") for line in (file.read_text() if file.exists() else "").splitlines()
+            ]
+            self._known[unit] = ([p[0] for p in pairs], [p[1] for p in pairs])
+
+    def lines(self, stream: Any, wanted: str | None) -> Iterator[Line]:
+        """Lines of journalctl's JSON."""
+        for raw in stream:
+            entry = json.loads(raw)
+            moment = datetime.fromtimestamp(int(entry["__REALTIME_TIMESTAMP"]) / 1e6, UTC)
+            time = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            release = self._at(entry.get("_SYSTEMD_UNIT", ""), time)
+            if wanted in (None, release):
+                yield Line(time, release, _message(entry.get("MESSAGE")))
+
+    def _at(self, unit: str, time: str) -> str:
+        times, labels = self._known.get(unit, ([], []))
+        at = bisect.bisect_right(times, time)
+        return labels[max(0, at - 1)] if labels else "-"
+
+
+def _message(value: object) -> str:
+    """journalctl gives texts that are not UTF-8 as lists of bytes, and long ones as null."""
+    if isinstance(value, list):
+        return bytes(value).decode("utf-8", "replace")
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,180 @@
+"""The server home's supervisor: systemd.
+
+Units are root's (units.py); root's helper starts and ends them and writes what they run. What they
+do anybody may ask systemd.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gatling import process
+from gatling.errors import CommandFailed, SupervisorFailed
+from gatling.helper import client
+from gatling.home import write_atomically
+from gatling.supervisor import journald, units
+from gatling.supervisor.base import Instance, State, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gatling.home import Home
+    from gatling.logs import Line
+
+PROPERTIES = "Id,ActiveState,SubState,MainPID,ExecMainStartTimestampMonotonic"
+
+LAUNCH_SECONDS = 1.0
+"""A launcher that is there for longer waits on purpose."""
+
+_STATES = {
+    "active": State.RUNNING,
+    "reloading": State.RUNNING,
+    "deactivating": State.RUNNING,
+    "activating": State.STARTING,
+    "failed": State.FAILED,
+}
+
+
+class SystemdSupervisor:
+    """systemd. Implements `Supervisor`; see there for the calls."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    def ensure_running(self) -> bool:
+        """systemd runs, and what it shall start at boot it has started."""
+        return False
+
+    def add(self, app: str) -> None:
+        """See Supervisor; makes the app's user and directories, too."""
+        known = self._limits(app)
+        try:
+            values = json.loads(known.read_text())
+        except (OSError, ValueError):
+            values = {"limits": {}, "stop": 30.0}
+        client.ask("app", app=app, **values)
+
+    def remove(self, app: str) -> None:
+        """See Supervisor; all that the app's user could write goes with it."""
+        client.ask("forget", app=app)
+
+    def start(self, instance: Instance) -> None:
+        """See Supervisor."""
+        self._tell("start", instance)
+
+    def prepare(self, instance: Instance) -> None:
+        """See Supervisor."""
+        self._tell("prepare", instance)
+
+    def booted(self, app: str, slot: int) -> int | None:
+        """See Supervisor: the BEAM's own command line says whose tree it was started from."""
+        status = self.status(app, slot)
+        if not status.up or status.pid is None:
+            return None
+        try:
+            words = Path(f"/proc/{status.pid}/cmdline").read_text(errors="replace")
+        except OSError:
+            return None
+        releases = re.escape(str(self._home.app(app).releases))
+        found = re.search(rf"{releases}/v(\d+)/", words)
+        return int(found[1]) if found else self._prepared(app, slot)
+
+    def stop(self, app: str, slot: int, timeout: float) -> None:
+        """See Supervisor."""
+        if self.status(app, slot).state != State.STOPPED or self._file(app, slot).exists():
+            client.ask("stop", app=app, slot=slot, timeout=timeout)
+            self._file(app, slot).unlink(missing_ok=True)
+        if self.status(app, slot).pid is not None:
+            raise SupervisorFailed(f"{units.instance(app, slot)} cannot be ended.")
+
+    def status(self, app: str, slot: int) -> Status:
+        """See Supervisor."""
+        return self.statuses([(app, slot)])[app, slot]
+
+    def statuses(self, slots: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Status]:
+        """See Supervisor."""
+        if not slots:
+            return {}
+        names = [units.instance(app, slot) for app, slot in slots]
+        try:
+            text = process.output(["systemctl", "show", f"--property={PROPERTIES}", *names])
+        except CommandFailed as error:
+            raise SupervisorFailed("systemd does not answer.", log=error.log) from None
+        told = [_status(_pairs(block)) for block in text.strip().split("\n\n")]
+        return dict(zip(slots, told, strict=True))
+
+    def log(
+        self, app: str, *, lines: int, since: str | None = None, release: str | None = None
+    ) -> list[Line]:
+        """See Supervisor."""
+        return journald.read(app, self._histories(app), lines=lines, since=since, release=release)
+
+    def follow_log(self, app: str, *, release: str | None = None) -> Iterator[Line]:
+        """See Supervisor."""
+        return journald.follow(app, lambda: self._histories(app), release=release)
+
+    def _tell(self, verb: str, instance: Instance) -> None:
+        app, slot = instance.app, instance.slot
+        self._file(app, slot).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        limits = {"limits": dataclasses.asdict(instance.limits), "stop": instance.stop_seconds}
+        known, wanted = self._limits(app), json.dumps(limits)
+        if not known.exists() or known.read_text() != wanted:
+            client.ask("app", app=app, **limits)
+            write_atomically(known, wanted)
+        argv = list(instance.argv)
+        if instance.nice:
+            argv = ["/usr/bin/nice", "-n", str(instance.nice), *argv]
+        write_atomically(self._file(app, slot), json.dumps({"release": instance.release}))
+        journald.note(self._file(app, slot).with_name("history"), instance.release)
+        client.ask(verb, app=app, slot=slot, argv=argv, env=instance.env, cwd=str(instance.cwd))
+
+    def _prepared(self, app: str, slot: int) -> int | None:
+        try:
+            number: int = json.loads(self._file(app, slot).read_text())["release"]
+        except (OSError, ValueError, KeyError):
+            return None
+        return number
+
+    def _limits(self, app: str) -> Path:
+        return self._home.app(app).root / "slots" / "limits.json"
+
+    def _file(self, app: str, slot: int) -> Path:
+        return self._home.app(app).slot(slot) / "instance.json"
+
+    def _histories(self, app: str) -> dict[str, Path]:
+        return {
+            units.instance(app, slot): self._file(app, slot).with_name("history") for slot in (1, 2)
+        }
+
+
+def _pairs(block: str) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+
+
+def _status(shown: dict[str, Any]) -> Status:
+    pid = int(shown.get("MainPID", "0")) or None
+    state = _STATES.get(shown.get("ActiveState", ""), State.STOPPED)
+    if shown.get("SubState") == "auto-restart" or (pid is not None and _waiting(pid)):
+        return Status(State.RESTARTING, pid)
+    started = int(shown.get("ExecMainStartTimestampMonotonic", "0")) / 1e6
+    uptime = max(0.0, _now() - started) if pid else 0.0
+    return Status(state, pid, uptime)
+
+
+def _waiting(pid: int) -> bool:
+    """Whether the launcher pauses before it starts a program that has crashed (enter.py)."""
+    started = process.start_time(pid)
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    launcher = any(word.endswith(b"/enter.py") for word in words)
+    return launcher and started is not None and process.age(started) > LAUNCH_SECONDS
+
+
+def _now() -> float:
+    return float(Path("/proc/uptime").read_text().split()[0])

@@ -1,0 +1,246 @@
+"""The units of a server home as text and properties: pure, and root's word only.
+
+systemd.unit(5), systemd.service(5), systemd.exec(5), systemd.resource-control(5). What differs
+from app to app (its user, what it may see and write, its limits) stands in drop-ins; programs and
+environments come as credentials (enter.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+OWNER = "gatling"
+"""The OS user of Gatling itself."""
+RUN = "/run/gatling"
+"""root's: the socket of the helper, and the credentials of programs that are run once."""
+
+HARDENED = (
+    "NoNewPrivileges=yes",
+    "CapabilityBoundingSet=",
+    "AmbientCapabilities=",
+    "PrivateDevices=yes",
+    "PrivateTmp=yes",
+    "PrivateUsers=yes",
+    "ProtectSystem=strict",
+    "ProtectHome=yes",
+    "ProtectClock=yes",
+    "ProtectControlGroups=yes",
+    "ProtectHostname=yes",
+    "ProtectKernelLogs=yes",
+    "ProtectKernelModules=yes",
+    "ProtectKernelTunables=yes",
+    "ProtectProc=invisible",
+    "LockPersonality=yes",
+    "RemoveIPC=yes",
+    "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK",
+    "RestrictNamespaces=yes",
+    "RestrictRealtime=yes",
+    "RestrictSUIDSGID=yes",
+    "SystemCallArchitectures=native",
+    "SystemCallFilter=@system-service",
+    "SystemCallFilter=~@privileged",
+    "SystemCallFilter=@chown",  # of one's own files to oneself: cp -p, tar, npm
+    "SystemCallErrorNumber=EPERM",
+    "KeyringMode=private",
+    "LimitCORE=0",
+    "UMask=0022",
+)
+"""For everything that runs an app's code. The BEAM compiles to machine code at run time, so memory
+that is written and executed must be allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a program may take of the machine; empty or 0: as much as there is."""
+
+    memory: str = ""
+    """systemd's MemoryMax=, such as 512M or 75%."""
+    tasks: int = 0
+    """Processes and threads."""
+    cpu: str = ""
+    """systemd's CPUQuota=: 150% is one and a half processors."""
+
+    def properties(self) -> list[str]:
+        """The same as properties of a unit."""
+        found = []
+        if self.memory:
+            found += [f"MemoryMax={self.memory}", "MemorySwapMax=0"]
+        if self.tasks:
+            found.append(f"TasksMax={self.tasks}")
+        if self.cpu:
+            found.append(f"CPUQuota={self.cpu}")
+        return found
+
+
+def user(app: str) -> str:
+    """The OS user of an app: `gatling-APP`, cut and made unique if that is over 32 characters."""
+    name = f"gatling-{app}"
+    if len(name) <= 32:
+        return name
+    return f"{name[:23].rstrip('-')}-{hashlib.sha256(app.encode()).hexdigest()[:8]}"
+
+
+def instance(app: str, slot: int) -> str:
+    """The unit of a slot."""
+    return f"gatling@{app}.{slot}.service"
+
+
+def task(app: str, kind: str, name: str) -> str:
+    """The unit of a program that is run once; app names have no dots."""
+    return f"gatling-{kind}-{app}.{name}.service"
+
+
+def tasks(app: str) -> list[str]:
+    """Patterns of the units of all such programs of an app."""
+    return [f"gatling-{kind}-{app}.*.service" for kind in ("build", "release")]
+
+
+def view(app: Path, *, writable: Sequence[str], readable: Sequence[str]) -> list[str]:
+    """Let a unit see these directories of its app, and nothing else of what is Gatling's."""
+    root = app.parents[1]
+    return [
+        f"TemporaryFileSystem={root}:ro,mode=755",
+        *(f"BindPaths={app / name}" for name in writable),
+        *(f"BindReadOnlyPaths=-{app / name}" for name in readable),
+        f"InaccessiblePaths=-{RUN} -/etc/gatling/backup",
+    ]
+
+
+def task_properties(app: str, directory: Path, kind: str, limits: Limits) -> list[str]:
+    """The properties of a program that is run once: a `build`, or code of a `release`."""
+    if kind == "build":
+        seen = view(directory, writable=("build", "work"), readable=("git", "releases"))
+    else:
+        seen = view(directory, writable=("work", "state"), readable=("releases", "build/cache"))
+    return [f"User={user(app)}", f"Group={user(app)}", "TimeoutStopSec=5", "KillMode=mixed",
+            *HARDENED, *seen, *limits.properties()]  # fmt: skip
+
+
+def drop_in(app: str, directory: Path, limits: Limits, stop_seconds: float) -> str:
+    """What the units of an app's slots have of their own."""
+    lines = [
+        f"User={user(app)}",
+        f"Group={user(app)}",
+        f"TimeoutStopSec={stop_seconds:g}",
+        *view(directory, writable=("state",), readable=("releases", "work")),
+        *limits.properties(),
+    ]
+    return "# Written by Gatling.\n[Service]\n" + "\n".join(lines) + "\n"
+
+
+def template(server: Path, launcher: Path) -> str:
+    """gatling@.service: an instance of an app, `gatling@APP.SLOT.service`."""
+    hardened = "\n".join(HARDENED)
+    return f"""\
+# Written by Gatling. A drop-in for each app says whose user and which directories are meant.
+[Unit]
+Description=Gatling app %i
+Documentation=man:systemd.service(5)
+After=network.target gatling-recover.service
+ConditionPathExists={server}/instances/%i.json
+StartLimitIntervalSec=900
+StartLimitBurst=10
+
+[Service]
+Type=exec
+ExecStart=/usr/bin/python3 -I -S {launcher}
+LoadCredential=program:{server}/instances/%i.json
+RuntimeDirectory=gatling-%i
+RuntimeDirectoryMode=0700
+RuntimeDirectoryPreserve=restart
+Restart=always
+RestartSec=1
+KillMode=mixed
+OOMPolicy=kill
+LimitNOFILE=65536
+TasksMax=8192
+{hardened}
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def recover_service(command: Path) -> str:
+    """gatling-recover.service: at boot, before any instance starts."""
+    return f"""\
+# Written by Gatling. Makes what systemd starts what the records say, after a power cut as well.
+[Unit]
+Description=Gatling: recovery of deployments that a shutdown cut off
+After=local-fs.target network.target gatling-helper.socket
+Requires=gatling-helper.socket
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+User={OWNER}
+Group={OWNER}
+Environment=LANG=C.UTF-8
+ExecStart={command} recover
+TimeoutStartSec=300
+NoNewPrivileges=yes
+ProtectSystem=strict
+ReadWritePaths=/var/lib/gatling
+ProtectHome=yes
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectControlGroups=yes
+RestrictSUIDSGID=yes
+CapabilityBoundingSet=
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def helper_socket() -> str:
+    """gatling-helper.socket: how Gatling asks for the few things that only root can do."""
+    return f"""\
+# Written by Gatling. Nothing runs until Gatling asks; its user alone can.
+[Unit]
+Description=Gatling: the fixed list of what it may ask of root
+
+[Socket]
+ListenStream={RUN}/helper.sock
+SocketUser={OWNER}
+SocketMode=0600
+DirectoryMode=0755
+Accept=yes
+MaxConnections=256
+RemoveOnStop=yes
+
+[Install]
+WantedBy=sockets.target
+"""
+
+
+def helper_service(helper: Path) -> str:
+    """gatling-helper@.service: one request, for as long as it takes."""
+    return f"""\
+# Written by Gatling.
+[Unit]
+Description=Gatling: a request to root
+CollectMode=inactive-or-failed
+
+[Service]
+ExecStart=/usr/bin/python3 -I -S {helper}
+StandardInput=socket
+StandardOutput=journal
+StandardError=journal
+Environment=LANG=C.UTF-8
+ProtectHome=yes
+PrivateTmp=yes
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectControlGroups=yes
+NoNewPrivileges=yes
+TimeoutStopSec=10
+"""
