@@ -54,10 +54,11 @@ class Project:
 
     def __init__(self, world: World, app: str, directory: Path) -> None:
         self.world, self.app, self.directory = world, app, directory
+        self.env = world.env
 
     def git(self, *arguments: str, check: bool = True) -> str:
         done = subprocess.run(
-            ["git", *arguments], cwd=self.directory, env=self.world.env, check=False,
+            ["git", *arguments], cwd=self.directory, env=self.env, check=False,
             capture_output=True, text=True,
         )  # fmt: skip
         assert not check or done.returncode == 0, done.stderr
@@ -92,7 +93,7 @@ class Project:
         """`git push` in a process group of its own, as in a terminal."""
         return subprocess.Popen(
             ["git", "push", *options, "gatling", *(refs or ("main",))],
-            cwd=self.directory, env=self.world.env, text=True, start_new_session=True,
+            cwd=self.directory, env=self.env, text=True, start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
         )  # fmt: skip
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from gatling.home import SERVER, Home, exclusively, open_home, server_owner
 from gatling.state import apps
 from gatling.state.database import Database, open_database
+from gatling.supervisor import units
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +32,12 @@ class Engine:
     tasks: Tasks
     actor: str
     """Who acts, for the audit."""
+
+    def push_address(self, app: str) -> str:
+        """What git takes as the address of an app's repository."""
+        if self.home.server:
+            return f"{units.OWNER}@{os.uname().nodename}:{app}"
+        return str(self.home.app(app).repository)
 
     def configure_router(self) -> bool:
         """Make the proxy know all apps, as they are recorded now."""

@@ -11,6 +11,8 @@ from gatling.cli import COMMANDS
 from gatling.errors import Exit
 from tests.conftest import new_world
 
+HIDDEN = {"receive", "recover", "ssh-command"}
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -73,7 +75,7 @@ def test_help(world: World) -> None:
         own = world.run(name, "--help")
         assert own.startswith(f"Usage: gatling {name} ")
         assert "Example" in own
-        assert (f"\n  {name} " in text) == (name != "receive"), name
+        assert (f"\n  {name} " in text) == (name not in HIDDEN), name
     for name in ("config", "settings", "domains"):
         for verb in ("list", "set", "get", "unset", "add", "remove"):
             if f"\n  {verb} " in world.run(name, "--help"):

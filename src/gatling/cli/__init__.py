@@ -39,6 +39,7 @@ COMMANDS: Mapping[str, str] = {
     "server": "server",
     "up": "home",
     "down": "home",
+    "recover": "home",
     "receive": "receive",
 }
 

@@ -42,7 +42,7 @@ def load_command(app: str, directory: str) -> None:
     with opened() as engine:
         made = loading.load(engine, app, {"build.directory": directory} if directory else {})
         click.echo(f"{app} is ready. Push to it:\n")
-        click.echo(f"  git remote add gatling {engine.home.app(app).repository}")
+        click.echo(f"  git remote add gatling {engine.push_address(app)}")
         click.echo("  git push gatling main\n")
         click.echo(f"It will be served at {engine.router.url(made)}")
 
@@ -113,7 +113,7 @@ def status_command(app: str, as_json: bool) -> None:
     described |= {
         "domains": list(found.domains),
         "ports": [found.ports[slot] for slot in sorted(found.ports)],
-        "repository": str(engine.home.app(app).repository),
+        "repository": engine.push_address(app),
         "last_deployment": last.id if last else None,
         "last_outcome": last.outcome if last else None,
         "chain": chain,

@@ -24,6 +24,8 @@ HOST_VARIABLES = ("HOME", "USER", "TZ")
 
 PRIVATE_TMP = "/tmp"  # noqa: S108 (of the unit alone: PrivateTmp=)
 
+COOKIE_IN_FILE = "in-its-file"
+
 NODE_FLAGS = "-start_epmd false -erl_epmd_port {port} -kernel inet_dist_use_interface {{127,0,0,1}}"
 """Distribution on a port of the slot's own, local only, without epmd: erl(1), kernel(6)."""
 
@@ -73,7 +75,14 @@ def environment(paths: AppPaths, app: App, release: Release, slot: int) -> dict[
         "RELEASE_TMP": PRIVATE_TMP if paths.server else str(paths.slot(slot) / "tmp"),
         "ERL_AFLAGS": NODE_FLAGS.format(port=app.node_ports[slot]),
     }
-    return _host(paths) | suggested | release.config | fixed
+    environment = _host(paths) | suggested | release.config | fixed
+    if paths.server:
+        # Given as RELEASE_COOKIE it would be in the command line, which every user can see. Where
+        # there are two of the flag, kernel's auth takes what is in ~/.erlang.cookie (enter.py).
+        environment["GATLING_COOKIE"] = environment.get("RELEASE_COOKIE", "")
+        environment["RELEASE_COOKIE"] = COOKIE_IN_FILE
+        environment["ERL_AFLAGS"] += f" -setcookie {COOKIE_IN_FILE}"
+    return environment
 
 
 def one_off(

@@ -212,7 +212,8 @@ def logs(request: dict[str, Any], files: list[int], connection: socket.socket) -
     argv = ["journalctl", "--output=json", "--quiet", "--no-pager",
             f"--lines={int(number(request, 'lines', 0, 10_000_000))}",
             "--output-fields=MESSAGE,_SYSTEMD_UNIT,_PID"]  # fmt: skip
-    argv += [f"--unit={units.instance(name, number_)}" for number_ in (1, 2)]
+    # not --unit=, which adds what systemd says of a unit to what the unit says
+    argv += [f"_SYSTEMD_UNIT={units.instance(name, number_)}" for number_ in (1, 2)]
     if request.get("since"):
         argv.append(f"--since=@{number(request, 'since', 0, 1e12):.6f}")
     if request.get("follow") is True:

@@ -106,6 +106,8 @@ def _settle_directory(directory: str, like: str | None, temporary: str) -> int:
                 own += _settle_directory(entry.path, twin, temporary)
             elif entry.is_file(follow_symlinks=False):
                 info = entry.stat(follow_symlinks=False)
+                if twin is not None and _is_link(info, twin):
+                    continue
                 linked = twin is not None and _same(entry.path, info, twin)
                 if twin is None or not (linked and _replace_by_link(entry.path, twin, temporary)):
                     os.chmod(entry.path, stat.S_IMODE(info.st_mode) & ~0o222)  # noqa: PTH101
@@ -113,13 +115,20 @@ def _settle_directory(directory: str, like: str | None, temporary: str) -> int:
     return own
 
 
+def _is_link(info: os.stat_result, twin: str) -> bool:
+    """Whether a file is one with its twin already; rename(2) does nothing then."""
+    try:
+        other = os.lstat(twin)
+    except OSError:
+        return False
+    return (info.st_dev, info.st_ino) == (other.st_dev, other.st_ino)
+
+
 def _same(path: str, info: os.stat_result, twin: str) -> bool:
     try:
         other = os.lstat(twin)
     except OSError:
         return False
-    if (info.st_dev, info.st_ino) == (other.st_dev, other.st_ino):
-        return True
     executable = info.st_mode & 0o111 == other.st_mode & 0o111
     if not stat.S_ISREG(other.st_mode) or other.st_size != info.st_size or not executable:
         return False

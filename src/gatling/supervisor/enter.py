@@ -30,6 +30,14 @@ def starts(file: str, now: float) -> int:
     return row
 
 
+def keep(file: str, text: str) -> None:
+    """Write a file that only its user can read."""
+    new = f"{file}.{os.getpid()}"
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o400), "w") as opened:
+        opened.write(text)
+    os.replace(new, file)  # noqa: PTH105
+
+
 def main() -> None:
     """Replace this process by the program that the credential describes."""
     credential = os.path.join(os.environ["CREDENTIALS_DIRECTORY"], "program")  # noqa: PTH118
@@ -49,6 +57,9 @@ def main() -> None:
     for directory in program.get("empty", ()):  # what the one before has left
         shutil.rmtree(directory, ignore_errors=True)
         os.makedirs(directory, mode=0o700, exist_ok=True)  # noqa: PTH103
+    cookie = program["env"].pop("GATLING_COOKIE", "")
+    if cookie:
+        keep(os.path.join(program["env"]["HOME"], ".erlang.cookie"), cookie)  # noqa: PTH118
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python has it ignored
     os.umask(program.get("umask", 0o022))
     os.chdir(program["cwd"])
