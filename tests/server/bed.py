@@ -59,7 +59,7 @@ class Bed:
         self.write_hosts()
         return box
 
-    def installed_image(self, key: str, install: Callable[[Box], None]) -> Image:
+    def installed_image(self, key: str, install: Callable[[Box], object]) -> Image:
         """The clean image after `install` was carried out in a box of it.
 
         It is kept under `key`: the same key gives the same image, also to other workers and to
@@ -127,5 +127,5 @@ class Bed:
             hosts = "".join(f"{ip} {name}\n" for name, ip in known)
             for box in self.boxes:
                 file = box.root / "etc/hosts"
-                if file.parent.exists():
+                with contextlib.suppress(FileNotFoundError):  # it is being made or removed
                     file.write_text(f"127.0.0.1 localhost\n::1 localhost\n{hosts}")

@@ -139,7 +139,11 @@ class Box:
         self.wait_ready(seconds, after=before)
 
     def crash(self) -> None:
-        """A power cut: everything is gone at once. (What was written to files is not lost.)"""
+        """A power cut: everything is gone at once.
+
+        Two things differ: what was written to files is not lost, synced or not; and others see
+        their connections closed, where they would see nothing at all (`unplug` before for that).
+        """
         if (pid := self.pid1() or self._nspawn()) is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)  # of a PID 1: the kernel ends all the others with it

@@ -39,9 +39,17 @@ def why_not() -> str | None:
         return "boxes are made by systemd-nspawn: Linux only"
     if os.geteuid() != 0:
         return "boxes (booted Debian servers) need root: namespaces, cgroups, mounts"
+    if not _may_administrate():
+        return "boxes (booted Debian servers) need the capability CAP_SYS_ADMIN: mounts, namespaces"
     if shutil.which("apt-get") is None and _missing():
         return f"boxes need these Debian packages: {' '.join(_missing())}"
     return None
+
+
+def _may_administrate() -> bool:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    effective = next(line.split()[1] for line in lines if line.startswith("CapEff:"))
+    return bool(int(effective, 16) >> 21 & 1)  # root of a container may not have it
 
 
 def ensure_host_packages() -> None:

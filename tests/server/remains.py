@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import subprocess
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -69,22 +70,23 @@ def remove_box(directory: Path) -> None:
         spec = None
     if spec is not None:
         cgroups.remove(spec.groups)
-        unmount(directory / "root")
+        unmount(directory / "root", lazy=True)
         run("ip", "netns", "del", spec.namespace, check=False)
         for kind in ("propagate", "unix-export"):
             remove_tree(Path("/run/systemd/nspawn", kind, spec.machine))
     remove_tree(directory)
 
 
-def unmount(root: Path, seconds: float = 20) -> None:
-    """Unmount the disk of a box."""
+def unmount(root: Path, seconds: float = 20, *, lazy: bool = False) -> None:
+    """Unmount the disk of a box; with `lazy`, also when somebody goes on using it."""
     deadline = time.monotonic() + seconds
     while is_mounted(root):
         if run("umount", root, check=False).returncode == 0:
             continue
         if time.monotonic() > deadline:
+            if not lazy:
+                raise BedError(f"{root} is still in use after {seconds} s")
             run("umount", "--lazy", root)
-            raise BedError(f"{root} was still in use after {seconds} s")
         time.sleep(0.05)
 
 
@@ -107,7 +109,9 @@ def sweep() -> None:
             except OSError:
                 continue  # its process lives
             else:
-                remove_bed(bed)
+                # what cannot be removed yet is left to the next sweep, and not in anybody's way
+                with contextlib.suppress(BedError, TimeoutError, subprocess.TimeoutExpired):
+                    remove_bed(bed)
             finally:
                 os.close(descriptor)
 

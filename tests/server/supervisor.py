@@ -29,9 +29,9 @@ def supervise(directory: Path, parent: int) -> None:
     try:
         watched = os.pidfd_open(parent)
     except ProcessLookupError:
-        return
-    if os.getppid() != parent:
-        return
+        return sweep()
+    if os.getppid() != parent:  # the number may belong to another process by now
+        return sweep()
     with (directory / "console.log").open("a") as console:
         status: int | None = REBOOT
         while status == REBOOT:
@@ -43,8 +43,7 @@ def supervise(directory: Path, parent: int) -> None:
             console.flush()
             # also ends what is left when nspawn was killed; nothing may go on in the next boot
             cgroups.remove(spec.groups)
-    if status is None:
-        sweep()
+    return sweep() if status is None else None
 
 
 def _boot(directory: Path, spec: Spec, parent: int, console: int) -> int | None:

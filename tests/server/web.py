@@ -35,7 +35,7 @@ class LanConnection(http.client.HTTPConnection):
         """An answer, read to its end."""
         self.request(method, path, body, {"Host": host} | (headers or {}))
         response = self.getresponse()
-        return Answer(response.status, response.headers, response.read().decode())
+        return Answer(response.status, response.headers, response.read().decode(errors="replace"))
 
 
 class Client:
