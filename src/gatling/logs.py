@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import select
+import stat
+import threading
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -66,6 +69,22 @@ def follow(path: Path, *, release: str | None = None) -> Iterator[Line]:
             continue
         with file:
             yield from _follow_from(file, path, release)
+
+
+def end_with_reader(fd: int) -> None:
+    """End this process as soon as nobody reads `fd` any more: also while there is nothing to write.
+
+    Whoever followed an app's log over a connection that was lost would leave it behind otherwise.
+    """
+
+    def watch() -> None:
+        poller = select.poll()
+        poller.register(fd, 0)  # what is always told: POLLERR, POLLHUP
+        poller.poll()
+        os._exit(0)
+
+    if stat.S_ISFIFO(os.fstat(fd).st_mode) or stat.S_ISSOCK(os.fstat(fd).st_mode):
+        threading.Thread(target=watch, daemon=True).start()
 
 
 def parse_since(text: str) -> str:

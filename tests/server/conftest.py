@@ -11,6 +11,7 @@ import pytest
 from tests.server import image as images
 from tests.server.bed import Bed
 from tests.server.host import run, why_not
+from tests.server.server import Server, install, source_key
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -70,6 +71,26 @@ def clean_image(bed: Bed) -> Image:
 def ssh_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A private key; the public one is beside it, with `.pub`."""
     return new_key(tmp_path_factory.mktemp("ssh"), "tests")
+
+
+@pytest.fixture(scope="session")
+def server_image(bed: Bed) -> Image:
+    """A Debian server on which Gatling was installed as the README says."""
+    return bed.installed_image(source_key(), install)
+
+
+@pytest.fixture(scope="module")
+def server(
+    module_boxes: Boxes, server_image: Image, tmp_path_factory: pytest.TempPathFactory
+) -> Server:
+    """A Gatling host that the tests of one module share."""
+    return Server(module_boxes(None, server_image), tmp_path_factory.mktemp("server"))
+
+
+@pytest.fixture
+def new_server(boxes: Boxes, server_image: Image, tmp_path: Path) -> Server:
+    """A Gatling host for one test."""
+    return Server(boxes(None, server_image), tmp_path)
 
 
 def new_key(directory: Path, name: str) -> Path:

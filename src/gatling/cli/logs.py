@@ -51,5 +51,6 @@ def logs_command(
     for line in engine.supervisor.log(app, lines=lines, since=start, release=label):
         click.echo(str(line))
     if follow:
+        logs.end_with_reader(1)
         for line in engine.supervisor.follow_log(app, release=label):
             click.echo(str(line))

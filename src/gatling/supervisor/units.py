@@ -238,9 +238,7 @@ StandardError=journal
 Environment=LANG=C.UTF-8
 ProtectHome=yes
 PrivateTmp=yes
-ProtectKernelTunables=yes
 ProtectKernelModules=yes
-ProtectControlGroups=yes
 NoNewPrivileges=yes
 TimeoutStopSec=10
 """

@@ -1,0 +1,188 @@
+"""A Gatling host in a box, and people who use it over SSH."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.conftest import Answer, Project, output_of, until
+from tests.server.host import ROOT, run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.server.box import Box
+    from tests.server.web import Client
+
+SOURCES = ("src", "bin", "constraints.txt", "pyproject.toml", "README.md", "LICENSE")
+"""What an installation is made from."""
+CLONE = "root/gatling"
+APPS = Path("/var/lib/gatling/apps")
+
+
+def source_key() -> str:
+    """Names what an installation is made from."""
+    summed = hashlib.sha256()
+    for name in SOURCES:
+        path = ROOT / name
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for file in files:
+            if file.is_file() and "__pycache__" not in file.parts:
+                summed.update(f"{file.relative_to(ROOT)}\0".encode() + file.read_bytes())
+    return summed.hexdigest()[:16]
+
+
+def clone(box: Box) -> None:
+    """What `git clone` leaves on a server."""
+    target = box.root / CLONE
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    ignore = shutil.ignore_patterns("__pycache__")
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, target / name, ignore=ignore)
+        else:
+            shutil.copy(ROOT / name, target / name)
+
+
+def install(box: Box) -> str:
+    """Install as the README says; what was printed."""
+    clone(box)
+    return box.online([f"/{CLONE}/bin/install"], timeout=900).stdout
+
+
+class Checkout(Project):
+    """A project whose remote is an app of a server."""
+
+    def __init__(self, person: Person, app: str, directory: Path) -> None:
+        self.person, self.app, self.directory = person, app, directory
+        self.env = person.env
+
+
+class Person:
+    """Somebody whose key is let in."""
+
+    def __init__(self, server: Server, name: str, key: Path) -> None:
+        self.server, self.name, self.key = server, name, key
+        identity = {"GIT_AUTHOR_NAME": name, "GIT_AUTHOR_EMAIL": f"{name}@example.com",
+                    "GIT_COMMITTER_NAME": name, "GIT_COMMITTER_EMAIL": f"{name}@example.com",
+                    "GIT_CONFIG_GLOBAL": "/dev/null", "PATH": "/usr/bin:/bin",
+                    "HOME": str(key.parent)}  # fmt: skip
+        self.env = identity | server.box.git_env(key)
+        self.root = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=key.parent))
+
+    def try_run(
+        self, *words: str, stdin: str | None = None, tty: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """`ssh gatling@host WORDS`."""
+        return self.server.box.ssh(
+            "gatling", list(words), key=self.key, tty=tty, stdin=stdin, check=False, timeout=300
+        )
+
+    def run(self, *words: str, stdin: str | None = None, status: int = 0) -> str:
+        """The same, with the exit status that it must have; all that was printed."""
+        done = self.try_run(*words, stdin=stdin)
+        text = done.stdout + done.stderr
+        assert done.returncode == status, text
+        assert "Traceback" not in text
+        return text
+
+    def json(self, *words: str) -> Any:
+        done = self.try_run(*words, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def project(self, app: str = "shop", example: str = "counter") -> Checkout:
+        """A project on his own machine, whose remote is the app."""
+        directory = Path(tempfile.mkdtemp(prefix=f"{app}-", dir=self.root))
+        ignore = shutil.ignore_patterns("_build", "deps", "test")
+        shutil.copytree(ROOT / "examples" / example, directory, dirs_exist_ok=True, ignore=ignore)
+        project = Checkout(self, app, directory)
+        project.git("init", "--quiet", "--initial-branch", "main")
+        project.git("remote", "add", "gatling", f"gatling@{self.server.box.name}:{app}")
+        project.commit("first")
+        return project
+
+
+class Server:
+    """A box on which Gatling is installed."""
+
+    def __init__(self, box: Box, directory: Path) -> None:
+        self.box, self.directory = box, directory
+
+    def gatling(self, *words: str, stdin: str | None = None, status: int = 0) -> str:
+        """`gatling WORDS` as root on the server itself."""
+        done = self.box.exec(["gatling", *words], stdin=stdin, check=False, timeout=300)
+        text = done.stdout + done.stderr
+        assert done.returncode == status, text
+        assert "Traceback" not in text
+        return text
+
+    def json(self, *words: str) -> Any:
+        return json.loads(self.box.exec(["gatling", *words, "--json"], timeout=120).stdout)
+
+    def let_in(self, name: str, *apps: str, role: str = "deployer") -> Person:
+        """A new person with a key of his own."""
+        key = self.directory / f"{name}-{self.box.name}"
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", key)
+        public = key.with_name(f"{key.name}.pub").read_text()
+        options = [word for app in apps for word in ("--app", app)]
+        self.gatling("server", "keys", "add", name, "--role", role, *options, stdin=public)
+        return Person(self, name, key)
+
+    def admin(self, name: str = "root") -> Person:
+        return self.let_in(name, role="admin")
+
+    def status(self, app: str = "shop") -> Any:
+        return self.json("status", app)
+
+    def last(self, app: str = "shop") -> Any:
+        """The newest deployment."""
+        return self.json("deployments", app)[0]
+
+    def get(self, path: str = "/", *, host: str = "shop.localhost", method: str = "GET") -> Answer:
+        """Ask over the network, through nginx."""
+        return self.box.get(path, host=host, method=method)
+
+    def serves(self, text: str, app: str = "shop") -> bool:
+        try:
+            answer = self.get(host=f"{app}.localhost")
+        except OSError:
+            return False
+        return answer.status == 200 and text in answer.text
+
+    def client(self, app: str = "shop", **options: Any) -> Client:
+        """Load on an app."""
+        return self.box.client(host=f"{app}.localhost", **options)
+
+    def show(self, unit: str, *properties: str) -> dict[str, str]:
+        """Properties of a unit."""
+        text = self.box.exec(["systemctl", "show", f"--property={','.join(properties)}", unit])
+        return dict(line.split("=", 1) for line in text.stdout.splitlines() if "=" in line)
+
+    def processes(self, user: str) -> list[str]:
+        """Command lines of all processes of a user, by systemd's own managers aside."""
+        done = self.box.exec(["ps", "-u", user, "-o", "args="], check=False)
+        own = ("/lib/systemd/systemd --user", "(sd-pam)", "sshd:")
+        return [line for line in done.stdout.splitlines() if not line.startswith(own)]
+
+    def at_step(self, step: str, app: str = "shop") -> None:
+        """Wait until the newest deployment is at this step."""
+
+        def there() -> bool:
+            newest = self.json("deployments", app)[:1]
+            steps = newest[0]["steps"] if newest and newest[0]["outcome"] == "running" else []
+            return bool(steps) and steps[-1]["name"] == step
+
+        until(there, f"step {step}", 120)
+
+
+def push_all(projects: Sequence[Project]) -> list[str]:
+    """Push several projects at once; what was printed for each."""
+    started = [project.start_push() for project in projects]
+    return [output_of(push) for push in started]

@@ -1,0 +1,353 @@
+"""A Gatling host in daily use: two deployers and their apps, over SSH."""
+
+from __future__ import annotations
+
+import json
+import re
+import select
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gatling.errors import Exit
+from tests.conftest import until
+from tests.server.host import run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.server.server import Checkout, Person, Server
+
+MAY_WRITE = "/var/lib/gatling/apps/{}/state"
+
+
+@pytest.fixture(scope="module")
+def ann(server: Server) -> Person:
+    return server.let_in("ann", "shop")
+
+
+@pytest.fixture(scope="module")
+def bob(server: Server) -> Person:
+    return server.let_in("bob", "blog")
+
+
+@pytest.fixture(scope="module")
+def shop(ann: Person) -> Checkout:
+    """Ann's app, which her first push has made."""
+    project = ann.project("shop")
+    text = project.push()
+    assert "shop is new" in text
+    assert "=====> shop v1 (start) serves http://shop.localhost" in text
+    return project
+
+
+@pytest.fixture(scope="module")
+def blog(bob: Person) -> Checkout:
+    project = bob.project("blog")
+    project.push()
+    return project
+
+
+def release_now(server: Server, app: str = "shop") -> str:
+    label: str = server.status(app)["release"]
+    return label
+
+
+def test_a_push_upgrades_hot_and_a_rollback_goes_back(
+    server: Server, ann: Person, shop: Checkout
+) -> None:
+    before = server.status()
+    with server.client(threads=2) as client:
+        shop.title("Autumn")
+        text = shop.push()
+        assert " (hot) serves " in text
+        until(lambda: client.texts and "Autumn" in client.texts[-1], "the new page")
+        ann.run("rollback", "shop")
+        until(lambda: "Autumn" not in client.texts[-1], "the old page")
+    assert client.failures == []
+    after = server.status()
+    assert (after["pid"], after["release"]) == (before["pid"], before["release"])
+    last = server.last()
+    assert (last["strategy"], last["outcome"], last["probe"]["failed"]) == ("hot", "succeeded", 0)
+    assert {d["actor"] for d in ann.json("audit", "shop")} == {"ann"}
+
+
+def test_a_rolling_deployment(server: Server, ann: Person, shop: Checkout) -> None:
+    with server.client(threads=2) as client:
+        ann.run("restart", "shop")
+    assert client.failures == []
+    assert server.status()["slot"] == 2
+    state = server.show("gatling@shop.1.service", "ActiveState", "MainPID")
+    assert state == {"ActiveState": "inactive", "MainPID": "0"}
+
+
+def test_what_was_upgraded_hot_is_restarted_as_what_it_has_become(
+    server: Server, shop: Checkout
+) -> None:
+    shop.title("Killed")
+    shop.push()
+    live = server.status()
+    server.box.exec(["kill", "-9", str(live["pid"])])
+    until(lambda: server.status()["pid"] not in (None, live["pid"]), "another process")
+    until(lambda: server.serves("Killed"), "the live release")
+    assert server.status()["release"] == live["release"]
+
+
+def test_after_a_reboot_all_is_as_it_was(server: Server, shop: Checkout, blog: Checkout) -> None:
+    live = [release_now(server, app) for app in ("shop", "blog")]
+    server.box.reboot()
+    until(lambda: server.serves("Killed", "shop") and server.serves("", "blog"), "both apps", 60)
+    assert [release_now(server, app) for app in ("shop", "blog")] == live
+    assert server.show("gatling-recover.service", "Result")["Result"] == "success"
+    assert server.processes("gatling") == []  # nothing of Gatling's own goes on
+
+
+def test_an_app_that_was_stopped_stays_so(server: Server, bob: Person, blog: Checkout) -> None:
+    bob.run("stop", "blog")
+    assert server.get(host="blog.localhost").status == 503
+    server.box.reboot()
+    until(lambda: server.serves("Killed"), "the other app", 60)
+    assert server.get(host="blog.localhost").status == 503
+    assert bob.json("status", "blog")["state"] == "stopped"
+    bob.run("start", "blog")
+    assert server.serves("", "blog")
+
+
+def test_logs_are_the_journals_with_time_and_release(
+    server: Server, ann: Person, shop: Checkout
+) -> None:
+    live = release_now(server)
+    lines = ann.run("logs", "shop", "-n", "1000").splitlines()
+    assert lines
+    assert all(re.match(r"\d{4}-\d\d-\d\dT\S+Z v\d+ ", line) for line in lines), lines
+    of_live = ann.run("logs", "shop", "--release", live).splitlines()
+    assert of_live
+    assert {line.split()[1] for line in of_live} == {live}
+    following = server.box.start_ssh("gatling", ["logs", "shop", "-f", "-n", "0"], key=ann.key)
+    try:
+        def printed() -> bool:
+            ann.run("run", "shop", "--", "rpc", ":logger.error(~c'here I am')")
+            return "here I am" in ann.run("logs", "shop", "-n", "3")
+
+        until(printed, "a line")
+        assert following.stdout is not None
+        ready, _, _ = select.select([following.stdout], [], [], 60)
+        assert ready, "nothing is followed"
+        assert "here I am" in following.stdout.readline()
+    finally:
+        following.kill()
+        following.wait()
+    until(lambda: not [p for p in server.processes("root") if "journalctl" in p], "its end")
+
+
+def test_one_off_commands_and_their_exit_status(
+    server: Server, ann: Person, shop: Checkout
+) -> None:
+    assert ann.run("run", "shop", "--", "rpc", "IO.puts(node())") == "counter@127.0.0.1\n"
+    echoed = ann.run("run", "shop", "--", "eval", "IO.puts(IO.read(:line))", stdin="a word\n")
+    assert echoed.strip() == "a word"
+    ann.run("run", "shop", "--", "eval", "System.halt(7)", status=7)
+    (uid,) = {
+        line for line in ann.run(
+            "run", "shop", "--", "eval", 'IO.puts(elem(System.cmd("id", ["-un"]), 0))'
+        ).splitlines() if line
+    }  # fmt: skip
+    assert uid == "gatling-shop"
+
+
+def test_a_console_has_a_terminal(server: Server, ann: Person, shop: Checkout) -> None:
+    console = server.box.start_ssh("gatling", ["console", "shop"], key=ann.key, tty=True)
+    try:
+        assert console.stdin is not None
+        console.stdin.write('IO.puts("sum " <> to_string(20 + 22))\n')
+        console.stdin.flush()
+        assert console.stdout is not None
+        text = ""
+        while "sum 42" not in text:
+            piece = console.stdout.read(1)
+            assert piece, text
+            text += piece
+    finally:
+        console.kill()
+        console.wait()
+    until(lambda: "remsh" not in " ".join(server.processes("gatling-shop")), "its end")
+    done = ann.try_run("apps", tty=True)
+    assert done.returncode == Exit.INVALID
+    assert "-t" in done.stdout + done.stderr
+
+
+def test_who_may_do_what(
+    server: Server, ann: Person, bob: Person, shop: Checkout, blog: Checkout
+) -> None:
+    reader = server.let_in("rita", role="reader")
+    assert {a["app"] for a in reader.json("apps")} >= {"shop", "blog"}
+    assert [a["app"] for a in bob.json("apps")] == ["blog"]
+    before = (server.last("shop"), server.last("blog"))
+    for person, words in (
+        (bob, ("status", "shop")),
+        (bob, ("logs", "shop")),
+        (bob, ("config", "get", "shop", "SECRET_KEY_BASE")),
+        (bob, ("run", "shop", "--", "eval", "1")),
+        (bob, ("rollback", "shop")),
+        (bob, ("server", "keys", "list")),
+        (bob, ("unload", "blog", "--confirm", "blog")),
+        (bob, ("load", "other")),
+        (reader, ("config", "list", "shop", "--show")),
+        (reader, ("restart", "shop")),
+        (reader, ("run", "shop", "--", "eval", "1")),
+    ):
+        person.run(*words, status=Exit.REFUSED)
+    stranger = bob.project("shop")
+    assert "may not" in stranger.push(ok=False)
+    stranger.git("fetch", "gatling", check=False)
+    assert stranger.git("branch", "-r") == ""
+    stranger = reader.project("unknown")
+    stranger.push(ok=False)
+    assert not [a for a in server.json("apps") if a["app"] == "unknown"]
+    assert before == (server.last("shop"), server.last("blog"))
+    server.gatling("server", "keys", "remove", "rita")
+    assert reader.try_run("apps").returncode == 255  # ssh's own: not let in
+
+
+def test_ssh_gives_no_shell_and_forwards_nothing(server: Server, ann: Person) -> None:
+    assert "Hello, ann!" in ann.run()
+    for words in (["sh"], ["sh", "-c", "id"], ["scp", "-f", "/etc/passwd"], ["git-shell"],
+                  ["git-upload-archive", "shop"], ["sftp-server"]):  # fmt: skip
+        assert ann.try_run(*words).returncode in (Exit.REFUSED, Exit.INVALID), words
+    done = server.box.ssh("gatling", "apps; id", key=ann.key, check=False)
+    assert done.returncode != 0
+    assert "uid=" not in done.stdout
+    sftp = ["sftp", *server.box.ssh_command(ann.key)[1:], "-b", "/dev/null",
+            f"gatling@{server.box.name}"]  # fmt: skip
+    assert run(*sftp, check=False).returncode != 0
+    settings = server.box.exec(["sshd", "-T", "-C", "user=gatling,host=x,addr=192.0.2.1"]).stdout
+    for line in ("disableforwarding yes", "passwordauthentication no", "permituserrc no"):
+        assert line in settings.lower()
+
+
+def test_config_is_for_the_app_alone(server: Server, ann: Person, shop: Checkout) -> None:
+    secret = "s3cret-4711-word"
+    ann.run("config", "set", "shop", "--stdin", "API_KEY", stdin=secret)
+    cookie = ann.run("config", "get", "shop", "RELEASE_COOKIE").strip()
+    base = ann.run("config", "get", "shop", "SECRET_KEY_BASE").strip()
+    got = ann.run("run", "shop", "--", "rpc", 'IO.puts(System.get_env("API_KEY"))')
+    assert got.strip() == secret
+    seen = server.box.exec(["ps", "axwwo", "args"]).stdout
+    unit = f"gatling@shop.{server.status()['slot']}.service"
+    seen += server.box.exec(["systemctl", "show", unit]).stdout
+    seen += server.box.exec(["systemctl", "cat", unit]).stdout
+    seen += server.box.exec(["journalctl", "--no-pager", "-b"]).stdout
+    for word in (secret, cookie, base):
+        assert word not in seen
+    pid = server.status()["pid"]
+    for path in (f"/proc/{pid}/environ", "/var/lib/gatling/home/state.db",
+                 f"/var/lib/gatling/instances/shop.{server.status()['slot']}.json",
+                 "/var/lib/gatling/apps/shop/state/.erlang.cookie",
+                 "/var/lib/gatling/apps/shop/releases"):  # fmt: skip
+        server.box.exec(["test", "-e", path])
+        for user in ("gatling-blog", "nobody"):
+            done = server.box.exec(["cat", path], user=user, check=False)
+            assert "Permission denied" in done.stderr, (user, path, done)
+
+
+def test_an_instance_is_confined(server: Server, ann: Person, shop: Checkout) -> None:
+    tree = f"/var/lib/gatling/apps/shop/releases/{release_now(server)}"
+    code = """
+    tries = fn paths, f -> for p <- paths, do: {p, f.(p)} end
+    written = tries.(%s, &File.write(&1, "x"))
+    read = tries.(%s, fn p -> case File.read(p) do {:ok, _} -> :ok; e -> e end end)
+    listed = tries.(["/var/lib/gatling", "/var/lib/gatling/apps"], &File.ls/1)
+    processes = "/proc" |> File.ls!() |> Enum.filter(&(&1 =~ ~r/^[0-9]+$/))
+    others = Enum.count(processes, &(File.stat!("/proc/" <> &1).uid != File.stat!("/proc/self").uid))
+    IO.inspect({written, read, listed, others}, limit: :infinity, width: 10000)
+    """
+    write = json.dumps([f"{tree}/x", f"{tree}/bin/counter", "/etc/x", "/usr/x", "/home/x",
+                        "/var/lib/gatling/apps/shop/git/x", "/var/lib/gatling/x",
+                        f"{MAY_WRITE.format('shop')}/x", "/tmp/x"])  # fmt: skip
+    read = json.dumps(["/etc/shadow", "/var/lib/gatling/home/state.db", "/run/gatling/helper.sock",
+                       "/var/lib/gatling/apps/blog/state/.erlang.cookie", "/root/.bashrc"])
+    said = ann.run("run", "shop", "--", "rpc", code % (write, read))
+    written, _, rest = said.partition("], [")
+    ok = re.findall(r'\{"([^"]+)", :ok\}', written)
+    assert ok == [f"{MAY_WRITE.format('shop')}/x", "/tmp/x"]
+    assert ":ok}" not in rest.partition('{"/var/lib/gatling",')[0]
+    assert '["blog"' not in rest
+    assert rest.rstrip().endswith(", 0}")
+    assert not (server.box.root / "tmp/x").exists()
+    score = server.box.exec(["systemd-analyze", "security", "gatling@shop.1.service"]).stdout
+    found = re.search(r"exposure level for \S+: ([\d.]+)", score)
+    assert found
+    assert float(found[1]) <= 3.0
+
+
+def test_limits_are_systemds(server: Server, ann: Person, shop: Checkout) -> None:
+    unit = f"gatling@shop.{3 - server.status()['slot']}.service"
+    ann.run("settings", "set", "shop", "limits.memory=300M", "limits.tasks=200", "limits.cpu=150%")
+    ann.run("restart", "shop")
+    assert server.show(unit, "MemoryMax", "TasksMax", "CPUQuotaPerSecUSec") == {
+        "MemoryMax": str(300 << 20), "TasksMax": "200", "CPUQuotaPerSecUSec": "1.500s"
+    }  # fmt: skip
+    ann.run("settings", "unset", "shop", "limits.memory", "limits.tasks", "limits.cpu")
+
+
+def test_an_instance_that_crashes_again_and_again_is_given_up(
+    server: Server, bob: Person, blog: Checkout
+) -> None:
+    live = server.status("blog")
+    unit = f"gatling@blog.{live['slot']}.service"
+    tree = server.box.root / f"var/lib/gatling/apps/blog/releases/{live['release']}"
+    program = tree / "bin/counter"
+    program.rename(program.with_name("away"))
+    server.box.exec(["kill", "-9", str(live["pid"])])
+    until(lambda: bob.json("status", "blog")["state"] == "restarting", "a pause", 60)
+    # as many starts as are allowed, without waiting for all the pauses
+    for _ in range(15):
+        server.box.exec(["systemctl", "kill", "--signal=KILL", unit], check=False)
+        if bob.json("status", "blog")["state"] == "failed":
+            break
+    until(lambda: bob.json("status", "blog")["state"] == "failed", "the failed state", 300)
+    program.with_name("away").rename(program)
+    bob.run("start", "blog")
+    assert bob.json("status", "blog")["state"] == "running"
+
+
+def test_nginx_is_the_operators_as_well(server: Server, ann: Person, shop: Checkout) -> None:
+    theirs = server.box.root / "etc/nginx/conf.d/own.conf"
+    theirs.write_text("server { listen 80; server_name own.example; return 418; }\n")
+    ann.run("domains", "add", "shop", "shop.example.com")
+    assert server.get(host="own.example").status == 418
+    assert server.get(host="shop.example.com").status == 200
+    snippets = server.box.root / "etc/nginx/gatling/shop.d"
+    snippets.mkdir()
+    (snippets / "own.conf").write_text('add_header X-Own "yes" always;\n')
+    server.box.exec(["systemctl", "reload", "nginx"])
+    until(lambda: server.get().headers["X-Own"] == "yes", "the operator's header")
+    theirs.write_text("server { listen 80; nonsense; }\n")
+    before = (server.box.root / "etc/nginx/gatling/sites.conf").read_text()
+    text = ann.run("domains", "add", "shop", "two.example.com", status=Exit.HOST)
+    assert "nginx refuses" in text
+    assert (server.box.root / "etc/nginx/gatling/sites.conf").read_text() == before
+    assert "two.example.com" not in ann.run("domains", "list", "shop")
+    assert server.get(host="shop.example.com").status == 200
+    theirs.unlink()
+    ann.run("domains", "add", "shop", "two.example.com")
+    assert server.get(host="two.example.com").status == 200
+
+
+def test_an_app_that_is_removed_leaves_nothing(server: Server, tmp_path: Path) -> None:
+    admin = server.admin("eve")
+    project = admin.project("gone")
+    project.push()
+    assert server.serves("", "gone")
+    admin.run("unload", "gone", "--confirm", "gone")
+    root = server.box.root
+    found = server.box.exec(
+        ["find", "/var/lib/gatling", "/etc/systemd", "/etc/nginx/gatling", "-name", "*gone*"]
+    )
+    assert found.stdout == ""
+    assert "gatling-gone" not in (root / "etc/passwd").read_text()
+    assert "gone" not in (root / "etc/nginx/gatling/sites.conf").read_text()
+    assert server.get(host="gone.localhost").status != 200
+    project.push()  # and can be made again
+    assert server.serves("", "gone")
+    admin.run("unload", "gone", "--confirm", "gone")
