@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -14,7 +15,7 @@ from tests.conftest import Answer, Project, output_of, until
 from tests.server.host import ROOT, run
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from tests.server.box import Box
     from tests.server.web import Client
@@ -91,6 +92,16 @@ class Person:
         assert done.returncode == status, text
         assert "Traceback" not in text
         return text
+
+    @contextlib.contextmanager
+    def session(self, *words: str, tty: bool = False) -> Iterator[subprocess.Popen[str]]:
+        """A command that goes on while the block does; its connection is lost at the end."""
+        process = self.server.box.start_ssh("gatling", list(words), key=self.key, tty=tty)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
 
     def json(self, *words: str) -> Any:
         done = self.try_run(*words, "--json")

@@ -123,8 +123,8 @@ def test_logs_are_the_journals_with_time_and_release(
     of_live = ann.run("logs", "shop", "--release", live).splitlines()
     assert of_live
     assert {line.split()[1] for line in of_live} == {live}
-    following = server.box.start_ssh("gatling", ["logs", "shop", "-f", "-n", "0"], key=ann.key)
-    try:
+    with ann.session("logs", "shop", "-f", "-n", "0") as following:
+
         def printed() -> bool:
             ann.run("run", "shop", "--", "rpc", ":logger.error(~c'here I am')")
             return "here I am" in ann.run("logs", "shop", "-n", "3")
@@ -134,9 +134,6 @@ def test_logs_are_the_journals_with_time_and_release(
         ready, _, _ = select.select([following.stdout], [], [], 60)
         assert ready, "nothing is followed"
         assert "here I am" in following.stdout.readline()
-    finally:
-        following.kill()
-        following.wait()
     until(lambda: not [p for p in server.processes("root") if "journalctl" in p], "its end")
 
 
@@ -156,8 +153,7 @@ def test_one_off_commands_and_their_exit_status(
 
 
 def test_a_console_has_a_terminal(server: Server, ann: Person, shop: Checkout) -> None:
-    console = server.box.start_ssh("gatling", ["console", "shop"], key=ann.key, tty=True)
-    try:
+    with ann.session("console", "shop", tty=True) as console:
         assert console.stdin is not None
         console.stdin.write('IO.puts("sum " <> to_string(20 + 22))\n')
         console.stdin.flush()
@@ -167,9 +163,6 @@ def test_a_console_has_a_terminal(server: Server, ann: Person, shop: Checkout) -
             piece = console.stdout.read(1)
             assert piece, text
             text += piece
-    finally:
-        console.kill()
-        console.wait()
     until(lambda: "remsh" not in " ".join(server.processes("gatling-shop")), "its end")
     done = ann.try_run("apps", tty=True)
     assert done.returncode == Exit.INVALID
@@ -264,8 +257,15 @@ def test_an_instance_is_confined(server: Server, ann: Person, shop: Checkout) ->
     write = json.dumps([f"{tree}/x", f"{tree}/bin/counter", "/etc/x", "/usr/x", "/home/x",
                         "/var/lib/gatling/apps/shop/git/x", "/var/lib/gatling/x",
                         f"{MAY_WRITE.format('shop')}/x", "/tmp/x"])  # fmt: skip
-    read = json.dumps(["/etc/shadow", "/var/lib/gatling/home/state.db", "/run/gatling/helper.sock",
-                       "/var/lib/gatling/apps/blog/state/.erlang.cookie", "/root/.bashrc"])
+    read = json.dumps(
+        [
+            "/etc/shadow",
+            "/var/lib/gatling/home/state.db",
+            "/run/gatling/helper.sock",
+            "/var/lib/gatling/apps/blog/state/.erlang.cookie",
+            "/root/.bashrc",
+        ]
+    )
     said = ann.run("run", "shop", "--", "rpc", code % (write, read))
     written, _, rest = said.partition("], [")
     ok = re.findall(r'\{"([^"]+)", :ok\}', written)
