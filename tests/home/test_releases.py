@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gatling.errors import Exit
-from tests.conftest import Client, Project, new_world
+from tests.conftest import Client, Project, new_world, output_of, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -200,3 +200,16 @@ def test_restart(world: World) -> None:
     world.run("restart", "shop")
     assert world.status()["state"] == "running"
     assert title(world) == "three"
+
+
+def test_a_deployment_is_followed_from_elsewhere(shop: Project, world: World) -> None:
+    push = world.start("restart", "shop")
+    until(lambda: world.last()["outcome"] == "running", "a deployment")
+    said = world.run("deployments", "shop", "--follow")
+    output_of(push)
+    assert "-----> start_instance" in said
+    assert said.endswith(f"Deployment {world.last()['id']} of shop: succeeded\n")
+    assert "No deployment of shop is under way" in world.run(
+        "deployments", "shop", "--follow", ok=False
+    )
+    assert world.run("deployments", "shop", "1", "--follow").endswith(" of shop: succeeded\n")

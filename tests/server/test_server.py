@@ -219,19 +219,19 @@ def test_ssh_gives_no_shell_and_forwards_nothing(server: Server, ann: Person) ->
 
 
 def test_config_is_for_the_app_alone(server: Server, ann: Person, shop: Checkout) -> None:
-    secret = "s3cret-4711-word"
-    ann.run("config", "set", "shop", "--stdin", "API_KEY", stdin=secret)
+    word = "a-value-4711-of-its-own"
+    ann.run("config", "set", "shop", "--stdin", "API_KEY", stdin=word)
     cookie = ann.run("config", "get", "shop", "RELEASE_COOKIE").strip()
     base = ann.run("config", "get", "shop", "SECRET_KEY_BASE").strip()
     got = ann.run("run", "shop", "--", "rpc", 'IO.puts(System.get_env("API_KEY"))')
-    assert got.strip() == secret
+    assert got.strip() == word
     seen = server.box.exec(["ps", "axwwo", "args"]).stdout
     unit = f"gatling@shop.{server.status()['slot']}.service"
     seen += server.box.exec(["systemctl", "show", unit]).stdout
     seen += server.box.exec(["systemctl", "cat", unit]).stdout
     seen += server.box.exec(["journalctl", "--no-pager", "-b"]).stdout
-    for word in (secret, cookie, base):
-        assert word not in seen
+    for value in (word, cookie, base):
+        assert value not in seen
     pid = server.status()["pid"]
     for path in (f"/proc/{pid}/environ", "/var/lib/gatling/home/state.db",
                  f"/var/lib/gatling/instances/shop.{server.status()['slot']}.json",
@@ -251,7 +251,8 @@ def test_an_instance_is_confined(server: Server, ann: Person, shop: Checkout) ->
     read = tries.(%s, fn p -> case File.read(p) do {:ok, _} -> :ok; e -> e end end)
     listed = tries.(["/var/lib/gatling", "/var/lib/gatling/apps"], &File.ls/1)
     processes = "/proc" |> File.ls!() |> Enum.filter(&(&1 =~ ~r/^[0-9]+$/))
-    others = Enum.count(processes, &(File.stat!("/proc/" <> &1).uid != File.stat!("/proc/self").uid))
+    mine = File.stat!("/proc/self").uid
+    others = Enum.count(processes, &(File.stat!("/proc/" <> &1).uid != mine))
     IO.inspect({written, read, listed, others}, limit: :infinity, width: 10000)
     """
     write = json.dumps([f"{tree}/x", f"{tree}/bin/counter", "/etc/x", "/usr/x", "/home/x",

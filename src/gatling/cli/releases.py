@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatling.cli.common import app_argument, as_json, opened
+from gatling.errors import Exit, NotFound
 from gatling.ui.output import ago, duration, print_json, size, table
 
 if TYPE_CHECKING:
+    from gatling.engine import Engine
     from gatling.state.deployments import Deployment
 
 
@@ -75,19 +77,31 @@ def releases_command(app: str, as_json: bool) -> None:
 @click.command("deployments")
 @app_argument
 @click.argument("ident", metavar="[ID]", type=int, required=False)
+@click.option(
+    "-f",
+    "--follow",
+    is_flag=True,
+    help="Attach to the one under way (or to ID) until its end; its outcome is the exit status.",
+)
 @as_json
-def deployments_command(app: str, ident: int | None, as_json: bool) -> None:
+@click.pass_context
+def deployments_command(
+    context: click.Context, app: str, ident: int | None, follow: bool, as_json: bool
+) -> None:
     """List the deployments of APP, or show one with its steps, its proof and its output.
 
     \b
     Examples:
       gatling deployments shop
       gatling deployments shop 12
+      gatling deployments shop --follow
     """
     from gatling.state import apps, deployments
 
     with opened() as engine:
         apps.get(engine.db, app)
+        if follow:
+            context.exit(_follow(engine, app, ident))
         if ident is None:
             found = deployments.of_app(engine.db, app)
             log = None
@@ -106,6 +120,23 @@ def deployments_command(app: str, ident: int | None, as_json: bool) -> None:
             ("id", "cause", "release", "strategy", "outcome", "when", "took", "failed requests"),
             [_row(d) for d in found],
         )
+
+
+def _follow(engine: Engine, app: str, ident: int | None) -> int:
+    from gatling import logs
+    from gatling.deploy import following
+    from gatling.state import deployments
+
+    running = deployments.running(engine.db, app)
+    if ident is None and not running:
+        raise NotFound(
+            f"No deployment of {app} is under way.", hint=f"`gatling deployments {app}` lists all."
+        )
+    logs.end_with_reader(1)
+    number = ident if ident is not None else running[-1].id
+    ended = following.follow(engine, app, number, lambda text: click.echo(text, nl=False))
+    click.echo(f"Deployment {ended.id} of {app}: {ended.outcome}")
+    return int(Exit.OK if ended.outcome == "succeeded" else Exit.FAILURE)
 
 
 def describe(deployment: Deployment) -> dict[str, Any]:

@@ -1,0 +1,47 @@
+"""Following a deployment that is under way in another process."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from gatling.deploy import recovery
+from gatling.state import deployments
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from gatling.engine import Engine
+    from gatling.state.deployments import Deployment
+
+POLL_SECONDS = 0.2
+
+
+def follow(engine: Engine, app: str, ident: int, write: Callable[[str], None]) -> Deployment:
+    """Hand on a deployment's output, what it has printed before as well, until its end.
+
+    One whose process was killed is recovered, and has ended then.
+    """
+    log = engine.home.app(app).deployment_log(ident)
+    offset = 0
+    while True:
+        deployment = deployments.get(engine.db, ident, app)
+        offset = _hand_on(log, offset, write)
+        if deployment.outcome != "running":
+            return deployment
+        recovery.recover_unfinished(engine)
+        time.sleep(POLL_SECONDS)
+
+
+def _hand_on(log: Path, offset: int, write: Callable[[str], None]) -> int:
+    """Write the whole lines that a log has after `offset`; where they end."""
+    try:
+        with log.open("rb") as file:
+            file.seek(offset)
+            text, newline, _ = file.read().rpartition(b"\n")
+    except FileNotFoundError:
+        return offset
+    if newline:
+        write((text + newline).decode("utf-8", "replace"))
+    return offset + len(text) + len(newline)
