@@ -1,0 +1,226 @@
+"""What `gatling server check` finds, on hosts that are made up."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gatling.errors import CommandFailed, HelperFailed
+from gatling.helper.service import LAYOUT
+from gatling.server import check as subject
+from gatling.server import install
+from gatling.server.check import Finding
+from gatling.state import apps
+from gatling.state.database import open_database
+from gatling.supervisor import units
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+ME = pwd.getpwuid(os.geteuid()).pw_name
+
+
+def faults(found: Iterable[Finding]) -> list[str]:
+    every = list(found)
+    assert every
+    assert all(one.hint for one in every if not one.ok)
+    return [one.what for one in every if not one.ok]
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A host with an app whose user, and Gatling's, is who runs the tests."""
+    monkeypatch.setattr(units, "OWNER", ME)
+    monkeypatch.setattr(units, "user", lambda _: ME)
+    monkeypatch.setattr(install, "UNITS", tmp_path / "units")
+    monkeypatch.setattr(subject, "_user", lambda _: iter(()))
+    (tmp_path / "home").mkdir()
+    db = open_database(tmp_path / "home" / "state.db")
+    apps.create(db, "shop", lambda port: port % 3 > 0)
+    db.close()
+    for entry, _, mode in LAYOUT:
+        (tmp_path / "apps/shop" / entry).mkdir(parents=True)
+        (tmp_path / "apps/shop" / entry).chmod(mode)
+    for slot in apps.SLOTS:
+        (tmp_path / "units" / f"gatling@shop.{slot}.service.d").mkdir(parents=True)
+        (tmp_path / "units" / f"gatling@shop.{slot}.service.d" / "app.conf").touch()
+    return tmp_path
+
+
+def test_a_host_without_gatling(tmp_path: Path) -> None:
+    (one,) = subject.check(tmp_path)
+    assert not one.ok
+    assert "gatling server install" in one.hint
+
+
+def test_one_check_that_breaks_does_not_keep_the_others_back(server: Path) -> None:
+    def breaks() -> Iterator[Finding]:
+        yield Finding("a", True, "this far")
+        raise ValueError("odd")
+
+    def fails() -> Iterator[Finding]:
+        raise CommandFailed("git exited.", hint="mend git", log=["x", "why"])
+
+    def forbidden() -> Iterator[Finding]:
+        raise PermissionError
+
+    checks: dict[str, Callable[[], Iterable[Finding]]] = {
+        "a": breaks, "b": fails, "c": forbidden, "d": lambda: [Finding("d", True, "fine")],
+    }  # fmt: skip
+    found = subject.check(server, checks)
+    assert [(one.name, one.ok) for one in found] == [
+        ("a", True), ("a", False), ("b", False), ("d", True), ("rights", True)]  # fmt: skip
+    assert "odd" in found[1].what
+    assert found[2] == Finding("b", False, "git exited. x why", "mend git")
+    assert "c" in found[4].what
+
+
+def test_every_check_ends_on_any_machine(server: Path) -> None:
+    """Whatever is missing here is a finding, not an error of the check's own."""
+    for one in subject.check(server):
+        assert one.ok or one.hint
+
+
+def test_what_install_would_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [install.Change("write x", lambda: True, print), install.Change("y", bool, print)]
+    monkeypatch.setattr(install, "changes", lambda: iter(made))
+    assert faults(subject.installation()) == ["Not as it should be: write x"]
+    del made[0]
+    assert faults(subject.installation()) == []
+
+
+def test_code_that_others_can_write(tmp_path: Path) -> None:
+    assert faults(subject.location([Path("/usr/bin")])) == []
+    (tmp_path / "code").mkdir(mode=0o777)
+    (tmp_path / "code").chmod(0o777)
+    assert len(faults(subject.location([tmp_path / "code"]))) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "ok"),
+    [("The helper refuses check: no such verb.", True), ("The helper takes no requests", False),
+     ("The helper refuses check: process 1 may not ask.", False), ("", False)],
+)  # fmt: skip
+def test_the_helper(said: str, ok: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(_: str) -> None:
+        if said:
+            raise HelperFailed(said)
+
+    monkeypatch.setattr(units, "OWNER", ME)
+    assert (faults(subject.helper(ask)) == []) == ok
+
+
+def test_an_app_with_all_that_is_its(server: Path) -> None:
+    (one,) = subject.every_app(server)
+    assert one == Finding("app shop", True, "shall not run")
+
+
+def test_an_app_that_lacks_much(server: Path) -> None:
+    shop = server / "apps" / "shop"
+    (shop / "state").chmod(0o777)
+    (shop / "git").rmdir()
+    (shop / "logs").rmdir()
+    (shop / "logs").symlink_to("state")
+    (server / "units" / "gatling@shop.2.service.d" / "app.conf").unlink()
+    db = open_database(server / "home" / "state.db")
+    apps.make_live(db, "shop", release=1, slot=2, config=None)
+    db.close()
+    told = "\n".join(faults(subject.every_app(server)))
+    for what in ("/state is not", "/git is not there", "/logs is not", "shop.2.service.d/app.conf",
+                 "gatling@shop.2.service is"):  # fmt: skip
+        assert what in told
+    assert told.count("\n") == 4
+
+
+def test_records_are_read_without_a_change(server: Path) -> None:
+    database = server / "home" / "state.db"
+    before = database.read_bytes()
+    assert [app.name for app in subject.records(server)] == ["shop"]
+    assert database.read_bytes() == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="others do not see whose a port is")
+def test_strangers_on_ports(server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert faults(subject.app_ports(server)) == []
+    port = subject.records(server)[0].node_ports[2]
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        assert faults(subject.app_ports(server)) == []  # the app's own user
+        monkeypatch.setattr(units, "user", lambda _: "nobody")
+        (what,) = faults(subject.app_ports(server))
+        assert str(port) in what
+        assert f"pid {os.getpid()}" in what
+
+
+SHOWN = "\n".join(f"{name} {value}" for name, value in subject.FORCED.items())
+
+
+def test_what_sshd_forces() -> None:
+    assert faults(subject.sshd(f"port 22\n{SHOWN}")) == []
+    (what,) = faults(subject.sshd(SHOWN.replace("passwordauthentication no", "p yes")))
+    assert "passwordauthentication ?" in what
+    assert (
+        len(faults(subject.sshd(SHOWN.replace("disableforwarding yes", "disableforwarding no"))))
+        == 1
+    )
+    assert len(faults(subject.sshd(""))) == len(subject.FORCED)
+
+
+def test_keys(server: Path) -> None:
+    assert faults(subject.keys(server)) == ["Nobody is let in."]
+    file = server / "home" / ".ssh" / "authorized_keys"
+    file.parent.mkdir()
+    file.write_text("# nobody\n\n")
+    file.chmod(0o600)
+    assert faults(subject.keys(server)) == ["0 let in"]
+    file.write_text("restrict ssh-ed25519 A ann\n")
+    assert faults(subject.keys(server)) == []
+    file.chmod(0o640)
+    assert len(faults(subject.keys(server))) == 1
+
+
+@pytest.mark.parametrize(
+    ("blocks", "free", "inodes", "left", "count"),
+    [(1 << 20, 1 << 19, 1000, 500, 0), (1 << 20, 1 << 16, 1000, 500, 1),
+     (1 << 19, 1 << 17, 9, 9, 1), (1 << 20, 1 << 19, 1000, 99, 1), (1 << 20, 1 << 19, 0, 0, 0), (1 << 20, 0, 1000, 0, 2)],
+)  # fmt: skip
+def test_the_disk(
+    blocks: int, free: int, inodes: int, left: int, count: int,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+) -> None:  # fmt: skip
+    values = (4096, 4096, blocks, free, free, inodes, left, left, 0, 255)
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result(values))
+    assert len(faults(subject.disk(tmp_path))) == count
+
+
+def test_memory(tmp_path: Path) -> None:
+    file = tmp_path / "meminfo"
+    file.write_text("MemTotal:  480000 kB\nMemFree: 1 kB\n")
+    assert faults(subject.memory(file)) == []
+    file.write_text("MemTotal:  250000 kB\n")
+    assert faults(subject.memory(file)) == ["244 MiB"]
+
+
+@pytest.mark.parametrize(
+    ("synchronised", "service", "container", "ok"),
+    [("yes", "", "none", True), ("no", "chrony.service", "none", True), ("no", "", "lxc", True),
+     ("no", "", "none", False), ("", "", "", False)],
+)  # fmt: skip
+def test_the_clock(synchronised: str, service: str, container: str, ok: bool) -> None:
+    def says(*argv: str) -> str:
+        if argv[0] == "systemctl":
+            return "active" if argv[2] == service else "inactive"
+        return synchronised if argv[0] == "timedatectl" else container
+
+    assert (faults(subject.clock(says)) == []) == ok
+
+
+def test_programs_that_are_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(subject, "_path", lambda: str(tmp_path))
+    assert faults(subject.programs()) == [f"{p} is not there." for p in ("elixir", "git", "nginx")]
