@@ -188,7 +188,8 @@ def test_keys(server: Path) -> None:
 @pytest.mark.parametrize(
     ("blocks", "free", "inodes", "left", "count"),
     [(1 << 20, 1 << 19, 1000, 500, 0), (1 << 20, 1 << 16, 1000, 500, 1),
-     (1 << 19, 1 << 17, 9, 9, 1), (1 << 20, 1 << 19, 1000, 99, 1), (1 << 20, 1 << 19, 0, 0, 0), (1 << 20, 0, 1000, 0, 2)],
+     (1 << 19, 1 << 17, 9, 9, 1), (1 << 20, 1 << 19, 1000, 99, 1),
+     (1 << 20, 1 << 19, 0, 0, 0), (1 << 20, 0, 1000, 0, 2)],
 )  # fmt: skip
 def test_the_disk(
     blocks: int, free: int, inodes: int, left: int, count: int,
