@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import select
 from typing import TYPE_CHECKING
@@ -14,6 +16,7 @@ from tests.conftest import until
 from tests.server.host import run
 
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
 
     from tests.server.server import Checkout, Person, Server
@@ -46,6 +49,21 @@ def blog(bob: Person) -> Checkout:
     project = bob.project("blog")
     project.push()
     return project
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> None:
+    """Wait until a program that goes on has printed this."""
+    assert process.stdout is not None
+    os.set_blocking(process.stdout.fileno(), False)
+    seen = ""
+
+    def came() -> bool:
+        nonlocal seen
+        with contextlib.suppress(BlockingIOError):
+            seen += os.read(process.stdout.fileno(), 65536).decode(errors="replace")  # type: ignore[union-attr]
+        return text in seen
+
+    until(came, f"{text!r} after {seen!r}", 120)
 
 
 def release_now(server: Server, app: str = "shop") -> str:
@@ -154,15 +172,11 @@ def test_one_off_commands_and_their_exit_status(
 
 def test_a_console_has_a_terminal(server: Server, ann: Person, shop: Checkout) -> None:
     with ann.session("console", "shop", tty=True) as console:
+        read_until(console, ")1> ")  # what is typed before is lost
         assert console.stdin is not None
-        console.stdin.write('IO.puts("sum " <> to_string(20 + 22))\n')
+        console.stdin.write('IO.puts("sum " <> to_string(20 + 22))\r')
         console.stdin.flush()
-        assert console.stdout is not None
-        text = ""
-        while "sum 42" not in text:
-            piece = console.stdout.read(1)
-            assert piece, text
-            text += piece
+        read_until(console, "sum 42")
     until(lambda: "remsh" not in " ".join(server.processes("gatling-shop")), "its end")
     done = ann.try_run("apps", tty=True)
     assert done.returncode == Exit.INVALID

@@ -1,0 +1,123 @@
+"""Installing on a server, again, a newer one, and taking it away."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatling.errors import Exit
+from tests.conftest import until
+from tests.server.server import CLONE, SOURCES, clone
+
+if TYPE_CHECKING:
+    from tests.server.box import Box
+    from tests.server.conftest import Boxes
+    from tests.server.image import Image
+    from tests.server.server import Server
+
+KNOWN = ("/etc", "/opt", "/usr/local", "/var/lib/gatling", "/run/gatling")
+
+
+def files(box: Box) -> str:
+    """What there is where an installation changes something, with owner, mode and size."""
+    ignored = ("-not", "-name", "resolv.conf", "-not", "-path", "*/__pycache__*")
+    found = box.exec(["find", *KNOWN, *ignored, "-printf", "%p %U %G %m %s %l\n"], check=False)
+    return "\n".join(sorted(found.stdout.splitlines()))
+
+
+def test_a_clean_machine_is_told_what_would_be_changed(boxes: Boxes, server_image: Image) -> None:
+    clean = boxes()
+    clone(clean)
+    before = files(clean)
+    said = clean.online([f"/{CLONE}/bin/install", "--dry-run"])
+    assert "would: install Debian packages: python3 python3-venv" in said.stderr
+    assert files(clean) == before
+    installed = boxes(None, server_image)
+    before = files(installed)
+    assert installed.online([f"/{CLONE}/bin/install", "--dry-run"], timeout=600).returncode == 0
+    assert files(installed) == before
+
+
+def test_only_root_installs(boxes: Boxes, server_image: Image) -> None:
+    box = boxes(None, server_image)
+    for words in ([f"/{CLONE}/bin/install"], ["gatling", "server", "install"],
+                  ["gatling", "server", "uninstall", "--confirm", box.name]):  # fmt: skip
+        box.exec(["chmod", "755", "/root"])
+        done = box.exec(words, user="nobody", check=False)
+        assert done.returncode == Exit.INVALID, done
+        assert "needs root" in done.stderr
+
+
+def test_an_installation_is_complete_and_can_be_repeated(new_server: Server) -> None:
+    assert new_server.gatling("server", "install") == "Everything was in place.\n" + HINT
+    assert new_server.gatling("server", "install", "--dry-run") == "Nothing would be changed.\n"
+    box = new_server.box
+    (box.root / "etc/ssh/sshd_config.d/gatling.conf").write_text("")
+    box.exec(["chmod", "777", "/var/lib/gatling/apps"])
+    said = new_server.gatling("server", "check", status=Exit.HOST)
+    assert "FAIL" in said
+    assert "gatling server install" in said
+    said = new_server.gatling("server", "install")
+    assert "write /etc/ssh/sshd_config.d/gatling.conf" in said
+    assert "make /var/lib/gatling/apps (root, 711)" in said
+    new_server.let_in("ann", role="admin")
+    new_server.gatling("server", "check")
+    assert new_server.processes("gatling") == []  # nothing of its own goes on
+
+
+HINT = "Let somebody in: gatling server keys add NAME --role admin < KEY.pub\n"
+
+
+def test_a_newer_version_takes_over_while_apps_run(new_server: Server) -> None:
+    ann = new_server.let_in("ann", "shop")
+    project = ann.project()
+    project.push()
+    live = new_server.status()
+    template = new_server.box.root / CLONE / "src/gatling/supervisor/units.py"
+    template.write_text(template.read_text().replace("TasksMax=8192", "TasksMax=8000"))
+    helper = new_server.box.root / CLONE / "src/gatling/helper/service.py"
+    helper.write_text(helper.read_text() + "\n# newer\n")
+    with new_server.client(threads=2) as client:
+        new_server.box.online([f"/{CLONE}/bin/install"], timeout=600)
+        project.title("Newer")
+        assert " (hot) serves " in project.push()
+        until(lambda: "Newer" in client.texts[-1], "the new page")
+    assert client.failures == []
+    assert new_server.status()["pid"] == live["pid"]
+    unit = new_server.show("gatling@shop.2.service", "TasksMax")
+    assert unit["TasksMax"] == "4096"  # the app's own limit, in its drop-in
+    assert "TasksMax=8000" in new_server.box.exec(
+        ["cat", "/etc/systemd/system/gatling@.service"]
+    ).stdout  # fmt: skip
+
+
+def test_it_can_be_taken_away(new_server: Server) -> None:
+    ann = new_server.let_in("ann", "shop")
+    ann.project().push()
+    box = new_server.box
+    said = box.exec(["gatling", "server", "uninstall", "--confirm", "other"], check=False)
+    assert said.returncode == Exit.INVALID
+    assert new_server.serves("")
+    new_server.gatling("server", "uninstall", "--confirm", box.name)
+    assert ann.try_run("apps").returncode != 0
+    assert new_server.get(host="shop.localhost").status != 200 or not new_server.serves("version")
+    box.exec(["nginx", "-t"])
+    box.exec(["sshd", "-t"])
+    assert box.exec(["ps", "-u", "gatling-shop", "-o", "pid="], check=False).stdout == ""
+    units = box.exec(["find", "/etc/systemd", "/etc/nginx", "/etc/ssh", "-name", "*gatling*"])
+    assert units.stdout == ""
+    assert (box.root / "var/lib/gatling/apps/shop/releases/v1").is_dir()
+    # installed again, all is back
+    box.exec(["/opt/gatling/bin/gatling", "server", "install"])
+    until(lambda: new_server.serves(""), "the app", 60)
+    box.exec(["/opt/gatling/bin/gatling", "server", "uninstall", "--purge", "--confirm", box.name])
+    left = box.exec(["sh", "-c", "ls -d /var/lib/gatling /etc/gatling; grep gatling /etc/passwd"],
+                    check=False)  # fmt: skip
+    assert left.stdout == ""
+
+
+def test_the_readme_says_how_it_was_installed() -> None:
+    from tests.server.host import ROOT  # noqa: PLC0415 (for this alone)
+
+    text = (ROOT / "README.md").read_text()
+    assert "sudo gatling/bin/install" in text
+    assert set(SOURCES) >= {"bin", "src", "README.md"}
