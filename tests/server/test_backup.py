@@ -392,6 +392,12 @@ def test_what_does_not_belong_into_an_archive(what: str, new: Server, made: Path
     refused(new, write(made, after(read(made), name, (copy.copy(info), content))))
 
 
+def test_a_name_with_a_nul(new: Server, made: Path) -> None:
+    info, content = member("apps/shop/state/x")
+    info.pax_headers = {"path": "apps/shop/state/a\0b"}  # nothing else can carry one
+    refused(new, write(made, after(read(made), "apps/shop/state", (info, content))), "belong")
+
+
 def refused(
     new: Server, file: Path, match: str | None = None, kind: type[GatlingError] = InvalidInput
 ) -> None:
