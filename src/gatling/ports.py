@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+import sys
 from typing import TYPE_CHECKING, Any
 
 from gatling.errors import InvalidInput
@@ -51,6 +52,24 @@ def answers(port: int, address: str = "127.0.0.1") -> bool:
     with contextlib.closing(socket.socket(socket.AF_INET)) as probe:
         probe.settimeout(1)
         return probe.connect_ex((address, port)) == 0
+
+
+def listeners(port: int) -> set[int]:
+    """The user ids of those to whom a connection to 127.0.0.1 on this port may come: proc(5)."""
+    found = set()
+    addresses = [socket.inet_aton("127.0.0.1"), bytes(4), bytes(16),
+                 bytes(10) + b"\xff\xff" + socket.inet_aton("127.0.0.1")]  # fmt: skip
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError), open(f"/proc/net/{table}") as file:  # noqa: PTH123
+            for fields in (line.split() for line in file.readlines()[1:]):
+                words, _, number = fields[1].rpartition(":")
+                if fields[3] != "0A" or int(number, 16) != port:  # TCP_LISTEN
+                    continue
+                # words of four bytes, each as a number of this machine
+                each = (int(words[at : at + 8], 16) for at in range(0, len(words), 8))
+                if b"".join(n.to_bytes(4, sys.byteorder) for n in each) in addresses:
+                    found.add(int(fields[7]))
+    return found
 
 
 def owner(port: int) -> str:

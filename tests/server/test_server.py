@@ -205,7 +205,7 @@ def test_who_may_do_what(
     ):
         person.run(*words, status=Exit.REFUSED)
     stranger = bob.project("shop")
-    assert "may not" in stranger.push(ok=False)
+    assert "may do nothing with an app shop" in stranger.push(ok=False)
     stranger.git("fetch", "gatling", check=False)
     assert stranger.git("branch", "-r") == ""
     stranger = reader.project("unknown")
@@ -281,7 +281,7 @@ def test_an_instance_is_confined(server: Server, ann: Person, shop: Checkout) ->
             "/root/.bashrc",
         ]
     )
-    said = ann.run("run", "shop", "--", "rpc", code % (write, read))
+    said = ann.run("run", "shop", "--", "rpc", "; ".join((code % (write, read)).split("\n")[1:-1]))
     written, _, rest = said.partition("], [")
     ok = re.findall(r'\{"([^"]+)", :ok\}', written)
     assert ok == [f"{MAY_WRITE.format('shop')}/x", "/tmp/x"]
@@ -299,9 +299,9 @@ def test_limits_are_systemds(server: Server, ann: Person, shop: Checkout) -> Non
     unit = f"gatling@shop.{3 - server.status()['slot']}.service"
     ann.run("settings", "set", "shop", "limits.memory=300M", "limits.tasks=200", "limits.cpu=150%")
     ann.run("restart", "shop")
-    assert server.show(unit, "MemoryMax", "TasksMax", "CPUQuotaPerSecUSec") == {
-        "MemoryMax": str(300 << 20), "TasksMax": "200", "CPUQuotaPerSecUSec": "1.500s"
-    }  # fmt: skip
+    shown = server.show(unit, "MemoryMax", "TasksMax", "CPUQuotaPerSecUSec")
+    assert (shown["MemoryMax"], shown["TasksMax"]) == (str(300 << 20), "200")
+    assert shown["CPUQuotaPerSecUSec"].startswith("1.5")
     ann.run("settings", "unset", "shop", "limits.memory", "limits.tasks", "limits.cpu")
 
 
@@ -330,7 +330,7 @@ def test_nginx_is_the_operators_as_well(server: Server, ann: Person, shop: Check
     theirs = server.box.root / "etc/nginx/conf.d/own.conf"
     theirs.write_text("server { listen 80; server_name own.example; return 418; }\n")
     ann.run("domains", "add", "shop", "shop.example.com")
-    assert server.get(host="own.example").status == 418
+    until(lambda: server.get(host="own.example").status == 418, "the operator's site")
     assert server.get(host="shop.example.com").status == 200
     snippets = server.box.root / "etc/nginx/gatling/shop.d"
     snippets.mkdir()
@@ -346,7 +346,7 @@ def test_nginx_is_the_operators_as_well(server: Server, ann: Person, shop: Check
     assert server.get(host="shop.example.com").status == 200
     theirs.unlink()
     ann.run("domains", "add", "shop", "two.example.com")
-    assert server.get(host="two.example.com").status == 200
+    until(lambda: "Killed" in server.get(host="two.example.com").text, "the domain")
 
 
 def test_an_app_that_is_removed_leaves_nothing(server: Server, tmp_path: Path) -> None:
@@ -362,7 +362,7 @@ def test_an_app_that_is_removed_leaves_nothing(server: Server, tmp_path: Path) -
     assert found.stdout == ""
     assert "gatling-gone" not in (root / "etc/passwd").read_text()
     assert "gone" not in (root / "etc/nginx/gatling/sites.conf").read_text()
-    assert server.get(host="gone.localhost").status != 200
+    until(lambda: not server.serves("", "gone"), "the end of its site")
     project.push()  # and can be made again
     assert server.serves("", "gone")
     admin.run("unload", "gone", "--confirm", "gone")

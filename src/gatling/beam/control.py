@@ -14,6 +14,7 @@ from gatling.beam import channel, toolbox
 from gatling.beam.comparison import Comparison
 from gatling.beam.etf import Atom, Opaque
 from gatling.errors import NodeUnreachable
+from gatling.releases import untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -164,19 +165,27 @@ def control(
     name = f"{booted.name}@127.0.0.1"
     cookie = booted.config.get("RELEASE_COOKIE", "")
     with channel.connect(app.node_ports[app.live_slot], name, cookie, patience) as node:
-        _load(node, toolbox.beams(paths, booted))
+        _load(node, toolbox.beams(paths, booted), paths.root if paths.server else paths.home)
         yield Control(node, paths)
 
 
-def _load(node: channel.Node, beams: Path) -> None:
-    """Bring Gatling's modules into the node, unless it has this version of them."""
+def _load(node: channel.Node, beams: Path, base: Path) -> None:
+    """Bring Gatling's modules into the node, unless it has this version of them.
+
+    On a server they lie where the app's user can write. To that same user they go, so it matters
+    only that they are no links: those might lead to what he cannot read.
+    """
     digest = toolbox.digest()
     if node.call("persistent_term", "get", _MARK, Atom("none")) == digest.encode():
         return
     for module in toolbox.MODULES:
         file = beams / f"{module}.beam"
+        try:
+            binary = untrusted.read(file, base)
+        except OSError as error:
+            raise NodeUnreachable(f"{file} cannot be read: {error.strerror}.") from None
         node.call("code", "purge", Atom(module))
-        node.call("code", "load_binary", Atom(module), charlist(file), file.read_bytes())
+        node.call("code", "load_binary", Atom(module), charlist(file), binary)
     node.call("persistent_term", "put", _MARK, digest)
 
 

@@ -168,6 +168,7 @@ def _wait_healthy(engine: Engine, app: App, slot: int, settings: Settings) -> No
         host=app.domain,
         settings=settings.health,
         status=lambda: engine.supervisor.status(app.name, slot),
+        user=instances.user_id(engine.home.app(app.name)),
     )
 
 

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gatling import ports
 from gatling.errors import UnhealthyRelease
 
 if TYPE_CHECKING:
@@ -60,10 +61,12 @@ def wait_healthy(
     host: str,
     settings: Health,
     status: Callable[[], Status],
+    user: int | None = None,
 ) -> None:
     """Wait until the instance answers; raises UnhealthyRelease when it exits or the time is up.
 
-    `status` asks the supervisor about the instance.
+    `status` asks the supervisor about the instance. With `user`, nobody else may listen there: what
+    users send an app is not for whoever was quicker to take its port.
     """
     started = time.monotonic()
     deadline = started + settings.timeout
@@ -80,6 +83,11 @@ def wait_healthy(
         left = deadline - time.monotonic()
         answer = check(port, settings.path, host, max(0.05, min(ATTEMPT_SECONDS, left)))
         if answer.healthy:
+            if user is not None and ports.listeners(port) - {user}:
+                raise UnhealthyRelease(
+                    f"Another user of this machine listens on port {port}.",
+                    hint="The port is the app's: end that process, then try again.",
+                )
             return
         left = deadline - time.monotonic()
         if left <= 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 from typing import TYPE_CHECKING
 
 from gatling import ports
@@ -54,6 +55,11 @@ def check_ports(app: App, slot: int) -> None:
                 f"Port {port}, which belongs to {app.name}, is taken by {ports.owner(port)}.",
                 hint="End that process, then try again.",
             )
+
+
+def user_id(paths: AppPaths) -> int | None:
+    """The user that an app's instances run as, where it has one of its own."""
+    return pwd.getpwnam(units.user(paths.name)).pw_uid if paths.server else None
 
 
 def environment(paths: AppPaths, app: App, release: Release, slot: int) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from gatling.deploy import lock, recovery
+from gatling.deploy import instances, lock, recovery
 from gatling.errors import GatlingError, InvalidInput, UnhealthyRelease
 from gatling.project import settings as project_settings
 from gatling.state import apps, audit
@@ -145,4 +145,5 @@ def _wait(engine: Engine, app: App) -> None:
         host=app.domain,
         settings=project_settings.parse(app.effective).health,
         status=lambda: engine.supervisor.status(app.name, slot),
+        user=instances.user_id(engine.home.app(app.name)),
     )

@@ -53,10 +53,7 @@ def ask(
 
     Their applications are not started. The files are removed when the block ends.
     """
-    with tempfile.TemporaryDirectory(prefix="planner-", dir=paths.work) as directory:
-        if paths.server:  # in a directory that only the app's user and Gatling can enter
-            Path(directory).chmod(0o777)
-        answers = Answers(Path(directory) / "old", Path(directory) / "new")
+    with _files(paths) as answers:
         with ThreadPoolExecutor(2) as pool:
             jobs = [
                 pool.submit(_run, tasks, paths, app, release, file, trees, modules)
@@ -65,6 +62,27 @@ def ask(
             for job in jobs:
                 job.result()
         yield answers
+
+
+@contextlib.contextmanager
+def _files(paths: AppPaths) -> Iterator[Answers]:
+    """Names for the files, which are gone when the block ends.
+
+    On a server their directory is the app's user's: what is made there is made and removed by one
+    name that no link is followed for, and a directory of ours in it would not be safe from him.
+    """
+    if not paths.server:
+        with tempfile.TemporaryDirectory(prefix="planner-", dir=paths.work) as directory:
+            yield Answers(Path(directory) / "old", Path(directory) / "new")
+        return
+    stem = f"planner-{os.urandom(8).hex()}"
+    answers = Answers(paths.work / f"{stem}-old", paths.work / f"{stem}-new")
+    try:
+        yield answers
+    finally:
+        for file in (answers.old, answers.new):
+            with contextlib.suppress(OSError):
+                file.unlink()
 
 
 def _run(
@@ -82,9 +100,12 @@ def _run(
         Atom("trees"): [Atom(name) for name in trees],
         Atom("modules"): [Atom(name) for name in modules],
     }
-    fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise PlannerFailed(f"{file} cannot be written: {error.strerror}.") from None
     with os.fdopen(fd, "wb") as sink:
-        if paths.server:
+        if paths.server:  # in a directory that only the app's user and Gatling can enter
             os.fchmod(fd, 0o666)
         sink.write(etf.encode(question))
     # the slot is part of the config (PORT), and it is the live one that will run with it

@@ -94,6 +94,7 @@ def forget(request: dict[str, Any]) -> dict[str, Any]:
         shutil.rmtree(UNITS / f"{unit}.d", ignore_errors=True)
     _call(["systemctl", "daemon-reload"])
     gone = SERVER / "apps" / f".{name}.gone"
+    shutil.rmtree(gone, ignore_errors=True)  # of a helper that was killed
     with contextlib.suppress(FileNotFoundError):
         (SERVER / "apps" / name).rename(gone)  # root's directory: nobody can put a link there
     # follows no links (shutil.rmtree.avoids_symlink_attacks)
@@ -261,16 +262,21 @@ def _received(connection: socket.socket, files: list[int]) -> dict[str, Any]:
         raise Refused(f"process {pid} of user {uid} may not ask")
     data = b""
     connection.settimeout(10)
-    while len(data) < 4 or len(data) < 4 + struct.unpack("!I", data[:4])[0]:
-        piece, came, _, _ = socket.recv_fds(connection, 65536, 3)
+    size = 4
+    while len(data) < size:  # and no more: what comes after it is heeded later (running.py)
+        piece, came, _, _ = socket.recv_fds(connection, min(65536, size - len(data)), 3)
         files += came
         data += piece
-        if not piece or len(data) > MAX_REQUEST or len(files) > 3:
+        if not piece or len(files) > 3:
             raise Refused("not a request")
+        if len(data) == 4:
+            size += struct.unpack("!I", data)[0]
+            if size > MAX_REQUEST:
+                raise Refused("not a request")
     connection.settimeout(None)
     try:
         request = json.loads(data[4:])
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Refused("not JSON") from None
     if not isinstance(request, dict):
         raise Refused("not an object")

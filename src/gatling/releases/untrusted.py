@@ -1,4 +1,4 @@
-"""Taking over a tree that somebody else has made and may write to, as files of one's own.
+"""Taking over what somebody else has made and may write to: a tree as files of one's own, a file.
 
 Nothing is followed or opened by more than one name below an open directory, so that no link, also
 none that is put there meanwhile, leads to a file that its maker could not read himself.
@@ -6,6 +6,7 @@ none that is put there meanwhile, leads to a file that its maker could not read 
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -18,7 +19,28 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 18
 MAX_DEPTH = 100
+MAX_FILE = 16 << 20
+"""Bytes of a file that is read at once."""
 FULL = (28, 122)  # ENOSPC, EDQUOT
+
+
+def read(file: Path, base: Path) -> bytes:
+    """A file below the directory `base`, with no link on the way from there; raises OSError."""
+    *above, name = file.relative_to(base).parts
+    opened = os.open(base, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for part in above:
+            below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=opened)
+            os.close(opened)
+            opened = below
+        found = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=opened)
+    finally:
+        os.close(opened)
+    with os.fdopen(found, "rb") as source:
+        info = os.fstat(found)
+        if not stat.S_ISREG(info.st_mode) or info.st_size > MAX_FILE:
+            raise OSError(errno.EINVAL, "not an ordinary file, or too large", str(file))
+        return source.read(MAX_FILE)
 
 
 def copy(tree: Path, target: Path, like: Path | None) -> None:
