@@ -28,6 +28,8 @@ COMMAND = Path("/usr/local/bin/gatling")
 ETC = Path("/etc/gatling")
 UNITS = Path("/etc/systemd/system")
 SSHD = Path("/etc/ssh/sshd_config.d/gatling.conf")
+SHELL = "/bin/sh"
+"""sshd runs forced commands with it."""
 OLDEST_SYSTEMD = 250
 """The first that gives credentials to units whose files other users cannot read."""
 
@@ -86,6 +88,11 @@ def changes() -> Iterator[Change]:
         lambda: _apt(missing),
     )  # fmt: skip
     yield Change(f"make the user {units.OWNER}", lambda: not _has_user(), _make_user)
+    yield Change(
+        f"let {units.OWNER} be reached over SSH",
+        lambda: _has_user() and pwd.getpwnam(units.OWNER).pw_shell != SHELL,
+        lambda: _run(["usermod", "--shell", SHELL, units.OWNER]),
+    )
     for path, owner, mode in (
         (SERVER, "root", 0o755),
         (SERVER / "home", units.OWNER, 0o750),
@@ -161,6 +168,8 @@ def uninstall(say: Callable[[str], None], *, purge: bool) -> None:
     _run(["systemctl", "reload", "nginx.service"], check=False)
     _run(["systemctl", "reload", "ssh.service"], check=False)
     if not purge:
+        if _has_user():  # its keys are kept, and let nobody in
+            _run(["usermod", "--shell", "/usr/sbin/nologin", units.OWNER])
         say(f"kept: {SERVER}, {ETC}, the users {units.OWNER} and {units.OWNER}-*")
         return
     for user in [u for u in pwd.getpwall() if u.pw_gecos.startswith("Gatling app ")]:
@@ -254,10 +263,9 @@ def _has_user() -> bool:
 
 
 def _make_user() -> None:
-    # a shell, since sshd runs the forced command with it; no password, ever
-    _run(["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/bin/sh",
+    _run(["useradd", "--system", "--user-group", "--no-create-home", "--shell", SHELL,
           "--home-dir", str(SERVER / "home"), "--comment", "Gatling", units.OWNER])  # fmt: skip
-    _run(["usermod", "--password", "*", units.OWNER])
+    _run(["usermod", "--password", "*", units.OWNER])  # none, ever; "!" would lock out keys, too
 
 
 def _directory_is(path: Path, owner: str, mode: int) -> bool:
