@@ -163,7 +163,9 @@ def uninstall(say: Callable[[str], None], *, purge: bool) -> None:
         if file.exists() or file.is_symlink():
             say(f"remove {file}")
             file.unlink()
-    shutil.rmtree(system_nginx.DIRECTORY, ignore_errors=True)
+    for entry in system_nginx.DIRECTORY.glob("*"):
+        if entry.suffix != ".d":  # what the operator has written for an app
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     _run(["systemctl", "daemon-reload"])
     _run(["systemctl", "reload", "nginx.service"], check=False)
     _run(["systemctl", "reload", "ssh.service"], check=False)
@@ -171,11 +173,12 @@ def uninstall(say: Callable[[str], None], *, purge: bool) -> None:
         if _has_user():  # its keys are kept, and let nobody in
             _run(["usermod", "--shell", "/usr/sbin/nologin", units.OWNER])
         say(f"kept: {SERVER}, {ETC}, the users {units.OWNER} and {units.OWNER}-*")
+        say(f"Gatling itself stays in {sys.prefix}: remove it yourself, or use it to install again.")
         return
     for user in [u for u in pwd.getpwall() if u.pw_gecos.startswith("Gatling app ")]:
         say(f"remove the user {user.pw_name}")
         _run(["userdel", user.pw_name], check=False)
-    for directory in (SERVER, ETC):
+    for directory in (SERVER, ETC, system_nginx.DIRECTORY):
         say(f"remove {directory}")
         shutil.rmtree(directory, ignore_errors=True)
     if _has_user():
