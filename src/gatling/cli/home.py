@@ -52,7 +52,11 @@ def down_command() -> None:
 
 
 @click.command("recover", hidden=True)
-@click.option("--units", is_flag=True, help="Bring the apps' users and units up to date as well.")
+@click.option(
+    "--units",
+    is_flag=True,
+    help="Bring the apps' users and units, and authorized_keys, up to date as well.",
+)
 def recover_command(units: bool) -> None:
     """Bring what systemd starts at boot into line with the records; by gatling-recover.service.
 
@@ -62,8 +66,14 @@ def recover_command(units: bool) -> None:
     """
     from gatling.deploy import lifecycle
     from gatling.engine import open_engine
+    from gatling.home import exclusively
 
     with open_engine() as engine:
+        if units and engine.home.server:
+            from gatling.server import keys
+
+            with exclusively(engine.home, "keys"):  # first: they are let in whatever apps do
+                keys.synchronize(engine.home, engine.db)
         lifecycle.recover(engine, progress(), units=units)
 
 

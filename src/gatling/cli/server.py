@@ -124,7 +124,7 @@ def restore_command(file: Path) -> None:
     Example:
       gatling server restore /root/gatling.tar.gz
     """
-    from gatling.server import backup
+    from gatling.server import restore
 
-    for line in backup.restore(file):
+    for line in restore.restore(file):
         click.echo(line)

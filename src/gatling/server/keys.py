@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from gatling.engine import Engine
     from gatling.home import Home
+    from gatling.state.database import Database
     from gatling.state.keys import Key, Role
 
 MAX_TEXT = 16 * 1024
@@ -135,10 +136,10 @@ def authorized_keys_path(home: Home) -> Path:
     return home.root / ".ssh" / "authorized_keys"
 
 
-def synchronize(engine: Engine) -> None:
+def synchronize(home: Home, db: Database) -> None:
     """Write the authorized_keys file as the keys are recorded now."""
-    command = f"{shlex.quote(str(engine.home.command))} ssh-command"
-    write(authorized_keys_path(engine.home), authorized_keys(state.every(engine.db), command))
+    command = f"{shlex.quote(str(home.command))} ssh-command"
+    write(authorized_keys_path(home), authorized_keys(state.every(db), command))
 
 
 def add(engine: Engine, name: str, text: str, role: Role, apps: Iterable[str]) -> Key:
@@ -155,7 +156,7 @@ def add(engine: Engine, name: str, text: str, role: Role, apps: Iterable[str]) -
             apps=apps,
         )
         try:
-            synchronize(engine)
+            synchronize(engine.home, engine.db)
         except BaseException:
             with contextlib.suppress(GatlingError):
                 state.remove(engine.db, name)
@@ -170,7 +171,7 @@ def remove(engine: Engine, name: str) -> None:
     with exclusively(engine.home, "keys"):
         key = state.get(engine.db, name)
         state.remove(engine.db, name)
-        synchronize(engine)
+        synchronize(engine.home, engine.db)
         detail = f"{name} {key.fingerprint}"
         audit.record(engine.db, engine.actor, None, "server keys remove", detail)
 

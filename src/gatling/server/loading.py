@@ -64,7 +64,7 @@ def load(engine: Engine, name: str, settings: Mapping[str, str] | None = None) -
         elif paths.root.exists():
             engine.supervisor.remove(name)
         engine.supervisor.add(name)
-        _make_repository(paths)
+        make_repository(paths)
         paths.lock.touch(mode=0o600)
         config.replace(
             engine.db,
@@ -105,7 +105,8 @@ def unload(engine: Engine, name: str, progress: Progress) -> None:
     audit.record(engine.db, engine.actor, name, "unload")
 
 
-def _make_repository(paths: AppPaths) -> None:
+def make_repository(paths: AppPaths) -> None:
+    """Make an app's bare repository, with its configuration and the hook that deploys."""
     repository = paths.repository
     process.output(["git", "init", "--quiet", "--bare", "--initial-branch=main", str(repository)])
     for key, value in GIT_CONFIG.items():
