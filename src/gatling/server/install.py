@@ -173,7 +173,7 @@ def uninstall(say: Callable[[str], None], *, purge: bool) -> None:
         if _has_user():  # its keys are kept, and let nobody in
             _run(["usermod", "--shell", "/usr/sbin/nologin", units.OWNER])
         say(f"kept: {SERVER}, {ETC}, the users {units.OWNER} and {units.OWNER}-*")
-        say(f"Gatling itself stays in {sys.prefix}: remove it yourself, or use it to install again.")
+        say(f"Gatling itself stays in {sys.prefix}: remove that, or install again from there.")
         return
     for user in [u for u in pwd.getpwall() if u.pw_gecos.startswith("Gatling app ")]:
         say(f"remove the user {user.pw_name}")

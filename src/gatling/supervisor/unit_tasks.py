@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from gatling.home import AppPaths
 
+PUMP_SECONDS = 5.0
 DISCARD_SECONDS = 120.0
 EXPORT_SECONDS = 1200.0
 EXPORT_LIMITS = Limits(memory="75%", tasks=512)
@@ -56,8 +57,13 @@ class UnitTasks:
         """See Tasks: this process waits for it, and goes when it has gone."""
         terminal = os.isatty(0) and os.isatty(1)
         # a signal for this process ends it, the connection with it, and so the program
-        call = client.Call("run", _request(task, 0, terminal=terminal), (0, 1, 2))
+        files, pumps = ((0, 1, 2), []) if terminal else _apart_from_terminals()
+        call = client.Call("run", _request(task, 0, terminal=terminal), files)
+        for fd in set(files) - {0, 1, 2}:
+            os.close(fd)
         status = int(call.answer()["status"])
+        for pump in pumps:
+            pump.join(PUMP_SECONDS)
         sys.exit(status if status >= 0 else 128 - status)
 
     def end(self, app: str, mark: str) -> None:  # noqa: ARG002 (one deployment at a time)
