@@ -114,6 +114,34 @@ class UnitTasks:
             raise BuildFailed(what, hint=told.get("hint", ""), log=log) from None
 
 
+def _apart_from_terminals() -> tuple[tuple[int, int, int], list[threading.Thread]]:
+    """Standard input, output and error for an app's program, with pipes in the place of terminals.
+
+    Who has a terminal open could read what is typed there; systemd-run gives one of its own.
+    """
+    files, pumps = [], []
+    for fd in (0, 1, 2):
+        if not os.isatty(fd):
+            files.append(fd)
+            continue
+        reading, writing = os.pipe()
+        files.append(reading if fd == 0 else writing)
+        ends = (0, writing) if fd == 0 else (reading, fd)
+        pump = threading.Thread(target=_pump, args=ends, daemon=True)
+        pump.start()
+        if fd != 0:  # what waits for somebody to type is not waited for
+            pumps.append(pump)
+    return (files[0], files[1], files[2]), pumps
+
+
+def _pump(source: int, target: int) -> None:
+    with contextlib.suppress(OSError):
+        while chunk := os.read(source, 65536):
+            os.write(target, chunk)
+    if source == 0:
+        os.close(target)
+
+
 def _run(task: Task, timeout: float, on_line: Callable[[str], None] | None) -> tuple[Finished, str]:
     """The end of a program, and systemd's word for it."""
     reading, writing = os.pipe()
