@@ -183,7 +183,8 @@ def uninstall(say: Callable[[str], None], *, purge: bool) -> None:
         shutil.rmtree(directory, ignore_errors=True)
     if _has_user():
         say(f"remove the user {units.OWNER}")
-        _run(["userdel", units.OWNER], check=False)
+        _run(["loginctl", "terminate-user", units.OWNER], check=False)  # who is there over SSH
+        _run(["userdel", "--force", units.OWNER], check=False)
 
 
 def as_owner(*words: str) -> None:
