@@ -6,6 +6,7 @@ shown before, and run again. Nothing that Gatling did not write is changed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -166,6 +167,8 @@ def uninstall(say: Callable[[str], None], *, purge: bool) -> None:
     for entry in system_nginx.DIRECTORY.glob("*"):
         if entry.suffix != ".d":  # what the operator has written for an app
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    with contextlib.suppress(OSError):  # not empty: that is his
+        system_nginx.DIRECTORY.rmdir()
     _run(["systemctl", "daemon-reload"])
     _run(["systemctl", "reload", "nginx.service"], check=False)
     _run(["systemctl", "reload", "ssh.service"], check=False)
