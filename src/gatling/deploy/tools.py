@@ -40,7 +40,9 @@ def ensure(tasks: Tasks, paths: AppPaths, app: App, release: Release) -> None:
     slot = app.live_slot or app.free_slot
     task = instances.task(paths, app, release, slot, ("eval", _COMPILE))
     own = {"GATLING_MADE": str(beams), "GATLING_SOURCES": str(toolbox.SOURCES)}
-    if not paths.server:
+    if paths.server:
+        own |= {"HOME": str(paths.build), "GATLING_COOKIE": ""}  # builds do not see the state
+    else:
         own["RELEASE_TMP"] = str(paths.root / "tmp" / f"tools-{os.getpid()}")
     # it writes where builds write
     task = dataclasses.replace(task, kind="build", env=task.env | own, nice=process.BACKGROUND)
