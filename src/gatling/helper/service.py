@@ -133,11 +133,11 @@ def prepare(request: dict[str, Any]) -> dict[str, Any]:
 def stop(request: dict[str, Any]) -> dict[str, Any]:
     """End the unit of a slot: SIGTERM, and SIGKILL when the time is up."""
     name = names.app_name(text(request, "app"))
-    unit = units.instance(name, slot(request))
+    unit, seconds = units.instance(name, slot(request)), number(request, "timeout", 0, 3600)
     # first, so that no boot starts it again
     (SERVER / "instances" / f"{name}.{slot(request)}.json").unlink(missing_ok=True)
     try:
-        _call(["systemctl", "stop", unit], timeout=number(request, "timeout", 0, 3600), check=False)
+        _call(["systemctl", "stop", unit], timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
         _call(["systemctl", "kill", "--signal=KILL", unit], check=False)
         _call(["systemctl", "stop", unit], check=False)
@@ -165,7 +165,7 @@ def run(request: dict[str, Any], files: list[int], connection: socket.socket) ->
         properties.append(f"Nice={int(number(request, 'nice', 0, 19))}")
     seconds = number(request, "timeout", 0, 86400 * 7)
     if seconds:
-        properties.append(f"RuntimeMaxSec={seconds:g}")
+        properties.append(f"RuntimeMaxSec={max(seconds, 0.001):.3f}")
     if request.get("umask"):
         properties.append("UMask=0000")  # in a directory that only the app and Gatling can enter
     return running.run(unit, properties, program(request, directory), files, connection,
@@ -249,7 +249,7 @@ def main() -> None:
         answer = {"failed": f"{error.cmd[0]} exited with status {error.returncode}", "log": said}
     except (OSError, subprocess.SubprocessError) as error:
         answer = {"failed": f"{type(error).__name__}: {error}"}
-    with contextlib.suppress(OSError):  # a client who is gone
+    with connection, contextlib.suppress(OSError):  # a client who is gone
         connection.sendall(json.dumps(answer).encode())
 
 

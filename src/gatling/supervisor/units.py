@@ -105,7 +105,7 @@ def view(app: Path, *, writable: Sequence[str], readable: Sequence[str]) -> list
     """Let a unit see these directories of its app, and nothing else of what is Gatling's."""
     root = app.parents[1]
     return [
-        # /dev/shm too: PrivateDevices= leaves it the one of the host, with what all others put there
+        # /dev/shm too: PrivateDevices= leaves it the host's, with what all others put there
         f"TemporaryFileSystem={root}:ro,mode=755 /dev/shm:mode=1777,nosuid,nodev",
         *(f"BindPaths={app / name}" for name in writable),
         *(f"BindReadOnlyPaths=-{app / name}" for name in readable),

@@ -1,0 +1,397 @@
+"""Whatever root's helper is asked, it refuses, or does only what a valid request may mean."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shutil
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from gatling.helper.service import ATTENDED, PLAIN
+from gatling.router import nginx, system_nginx
+from gatling.supervisor import units
+from tests.helper.test_shapes import ANY, HOSTILE, JSON
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.helper.conftest import Helper
+
+EXAMPLES = settings(
+    deadline=None,
+    max_examples=250,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+NAME = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+LABELS = st.sampled_from(["shop", "blog-2", "a", "taken", "x" * 63, "x" * 62 + "y", "0"])
+SERVER = "/var/lib/gatling/apps/"
+
+# ---------------------------------------------------------------- requests
+
+LIMITS = st.fixed_dictionaries(
+    {},
+    optional={"memory": st.sampled_from(["", "512M", "75%"]), "tasks": st.integers(0, 4_000_000),
+              "cpu": st.sampled_from(["", "150%"])},
+)  # fmt: skip
+TEXTS = st.text(st.characters(exclude_characters="\0"), max_size=9)
+SITES = st.lists(
+    st.fixed_dictionaries(
+        {
+            "app": LABELS,
+            "domains": st.lists(
+                st.sampled_from(["a.example.com", "*.b.org", "shop.localhost"]),
+                min_size=1,
+                max_size=3,
+            ),
+            "ports": st.lists(st.integers(1024, 65535), min_size=2, max_size=2),
+        }
+    ),
+    max_size=3,
+)
+SLOT = {"app": LABELS, "slot": st.sampled_from([1, 2])}
+PROGRAM = {
+    "argv": st.lists(TEXTS, min_size=1, max_size=3),
+    "env": st.dictionaries(st.sampled_from(["A", "HOME"]), TEXTS, max_size=2),
+    "cwd": st.just("(the app's)"),
+}
+VALID: dict[str, dict[str, st.SearchStrategy[Any]]] = {
+    "app": {"app": LABELS, "limits": LIMITS, "stop": st.floats(1, 3600)},
+    "forget": {"app": LABELS},
+    "start": SLOT | PROGRAM,
+    "prepare": SLOT | PROGRAM,
+    "stop": SLOT | {"timeout": st.floats(0, 3600)},
+    "end": {"app": LABELS},
+    "run": {
+        "app": LABELS,
+        "kind": st.sampled_from(["build", "release"]),
+        "id": st.from_regex(r"[a-z0-9]{1,40}", fullmatch=True),
+        "timeout": st.floats(0, 86400 * 7) | st.just(0),
+        "nice": st.integers(0, 19),
+        "umask": st.booleans(),
+        "terminal": st.booleans(),
+        "limits": LIMITS,
+    }
+    | PROGRAM,
+    "push": {
+        "app": LABELS,
+        "id": st.from_regex(r"[a-z0-9]{1,40}", fullmatch=True),
+        "env": st.dictionaries(
+            st.sampled_from(["GIT_QUARANTINE_PATH", "GATLING_ACTOR", "GIT_OBJECT_DIRECTORY"]), TEXTS
+        ),
+    },
+    "proxy": {"sites": SITES},
+    "proxy-check": {},
+    "logs": {
+        "app": LABELS,
+        "lines": st.integers(0, 10_000_000),
+        "since": st.floats(0, 1e12),
+        "follow": st.booleans(),
+    },
+}
+
+
+@st.composite
+def valid(draw: st.DrawFn) -> dict[str, Any]:
+    """A request that is one of ours."""
+    verb = draw(st.sampled_from(sorted(VALID)))
+    return {"verb": verb} | {key: draw(value) for key, value in VALID[verb].items()}
+
+
+@st.composite
+def nearly(draw: st.DrawFn) -> dict[str, Any]:
+    """One with something in it that should not be there."""
+    request = draw(valid())
+    place: Any = request
+    for _ in range(draw(st.integers(0, 3))):  # down to a part of it
+        if isinstance(place, dict) and place:
+            inner = place[draw(st.sampled_from(sorted(place)))]
+        elif isinstance(place, list) and place:
+            inner = place[draw(st.integers(0, len(place) - 1))]
+        else:
+            break
+        if not isinstance(inner, (dict, list)):
+            break
+        place = inner
+    value = draw(ANY | HOSTILE)
+    if isinstance(place, list):
+        place.insert(draw(st.integers(0, len(place))), value)
+    elif draw(st.booleans()) and place:
+        place[draw(st.sampled_from(sorted(place)))] = value
+    elif draw(st.booleans()) and place:
+        del place[draw(st.sampled_from(sorted(place)))]
+    else:
+        place[draw(HOSTILE | st.sampled_from(["User", "properties", "umask", "unit", "env"]))] = (
+            value
+        )
+    return request
+
+
+RANDOM = JSON | st.dictionaries(
+    st.sampled_from(["verb", "app", "slot", "sites", "id", "argv"]), ANY | st.sampled_from(
+        sorted(VALID)), max_size=5,
+)  # fmt: skip
+
+# ---------------------------------------------------------------- what may come of them
+
+
+def commands(app: str) -> re.Pattern[str]:
+    """All command lines that a request for one app may lead to, words separated by NULs."""
+    instance, user = rf"gatling@{app}\.[12]\.service", re.escape(units.user(app))
+    tasks = rf"gatling-build-{app}\.\*\.service gatling-release-{app}\.\*\.service"
+    useradd = "useradd --system --user-group --no-create-home --shell /usr/sbin/nologin"
+    logs = "journalctl --output=json --quiet --no-pager --lines=[0-9]{1,8}"
+    fields = "--output-fields=MESSAGE,_SYSTEMD_UNIT,_PID"
+    both = f"_SYSTEMD_UNIT=gatling@{app}.1.service _SYSTEMD_UNIT=gatling@{app}.2.service"
+    known = [
+        f"{useradd} --home-dir (SERVER){app}/state --comment Gatling_app_{app} {user}",
+        f"userdel {user}",
+        "systemctl daemon-reload",
+        f"systemctl (stop|reset-failed) ({instance}|{tasks})",
+        f"systemctl kill --signal=KILL {instance}",
+        f"systemctl start --job-mode=ignore-dependencies {instance}",
+        r"systemctl reload-or-restart nginx\.service",
+        "nginx -t -q",
+        rf"{logs} {fields} {re.escape(both)}".replace(r"\ ", " ")
+        + r"( --since=@[0-9]{1,13}\.[0-9]{6})?( --follow)?",
+    ]
+    text = "|".join(f"(?:{line})" for line in known)
+    return re.compile(text.replace(" ", "\0").replace("_app_", " app "), re.ASCII)
+
+
+def lines(app: str) -> re.Pattern[str]:
+    """All properties that a unit of an app may have."""
+    where = rf"SERVER{app}"
+    known = [
+        *map(re.escape, units.HARDENED),
+        f"(User|Group)={re.escape(units.user(app))}",
+        r"TimeoutStopSec=([1-9][0-9]{0,3})(\.[0-9]+)?",
+        "KillMode=mixed",
+        r"MemoryMax=[1-9][0-9]*[KMGT%]?",
+        "MemorySwapMax=0",
+        "TasksMax=[1-9][0-9]*",
+        "CPUQuota=[1-9][0-9]*%",
+        "Nice=1?[0-9]",
+        r"RuntimeMaxSec=[0-9]{1,6}\.[0-9]{3}",
+        "UMask=0000",
+        r"TemporaryFileSystem=/\S+/server:ro,mode=755 /dev/shm:mode=1777,nosuid,nodev",
+        f"BindPaths={where}/(build|work|state)",
+        f"BindReadOnlyPaths=-{where}/(git|releases|work|build/cache)",
+        "InaccessiblePaths=-/run/gatling -/etc/gatling/backup -/run/dbus",
+    ]
+    return re.compile("|".join(f"(?:{line})" for line in known), re.ASCII)
+
+
+PUSH_LINES = {"User=gatling", "Group=gatling", "KillMode=mixed", "NoNewPrivileges=yes",
+              "PrivateTmp=yes", "ProtectHome=yes"}  # fmt: skip
+FILES = re.compile(
+    rf"server(/apps|/instances)?|units(/multi-user\.target\.wants)?|nginx(/pages)?"
+    rf"|server/apps/{NAME}(/(git|releases|logs|slots|build|work|state))?"
+    rf"|server/instances/{NAME}\.[12]\.json"
+    rf"|units/multi-user\.target\.wants/gatling@{NAME}\.[12]\.service"
+    rf"|units/gatling@{NAME}\.[12]\.service\.d(/app\.conf)?"
+    r"|nginx/sites\.conf|nginx/pages/[a-z-]+\.html"
+)
+KEYS = {"User", "Group", "TimeoutStopSec", "TemporaryFileSystem", "BindPaths", "BindReadOnlyPaths",
+        "InaccessiblePaths", "MemoryMax", "MemorySwapMax", "TasksMax", "CPUQuota"}  # fmt: skip
+
+
+def assert_only_what_may_be(helper: Helper, request: Any, answer: Any) -> None:
+    """Nothing was run, written or passed on but what a valid request for this app may mean."""
+    files = helper.files()
+    assert [path for path in files if not FILES.fullmatch(path)] == []
+    if "refused" in answer:
+        assert (helper.calls, helper.programs, helper.attended) == ([], [], []), answer
+        return
+    assert "failed" not in answer
+    assert request["verb"] in {*PLAIN, *ATTENDED}
+    app = request.get("app", "") if "proxy" not in request["verb"] else ""
+    assert app == "" or re.fullmatch(NAME, app, re.ASCII)
+    may_run, may_be = commands(app), lines(app)
+    base = f"{helper.server}/apps/"
+    for argv in (*helper.calls, *helper.attended):
+        assert may_run.fullmatch("\0".join(argv).replace(base, "SERVER")), argv
+    for program in helper.programs:
+        identifier, verb = request["id"], request["verb"]
+        kind = "push" if verb == "push" else request["kind"]
+        assert program["unit"] == f"gatling-{kind}-{app}.{identifier}.service"
+        assert re.fullmatch("[a-z0-9]{1,40}", identifier, re.ASCII)
+        for line in program["properties"]:
+            if verb == "push":
+                assert line in PUSH_LINES
+            else:
+                assert may_be.fullmatch(line.replace(base, "SERVER")), line
+        assert program["program"].keys() == {"argv", "env", "cwd"}
+        if verb == "push":
+            argv = ["/usr/local/bin/gatling", "receive", app]
+            assert program["program"]["argv"] == argv
+            assert program["program"]["env"]["PATH"] == "/usr/local/bin:/usr/bin:/bin"
+            assert not [k for k in program["program"]["env"] if k.startswith(("LD_", "PYTHON"))]
+        else:
+            assert {f"User={units.user(app)}", *units.HARDENED} <= set(program["properties"])
+    for drop_in in helper.units.glob("*/app.conf"):
+        assert_is_a_drop_in(drop_in, base)
+
+
+def assert_is_a_drop_in(file: Path, base: str) -> None:
+    app = file.parent.name.removeprefix("gatling@").partition(".")[0]
+    text = file.read_text()
+    parsed = configparser.RawConfigParser(strict=False, delimiters="=", comment_prefixes="#")
+    parsed.optionxform = str  # type: ignore[assignment,method-assign]
+    parsed.read_string(text)
+    assert parsed.sections() == ["Service"]
+    assert parsed.options("Service")
+    assert set(parsed.options("Service")) <= KEYS
+    first, section, *rest = text.splitlines()
+    assert (first, section) == ("# Written by Gatling.", "[Service]")
+    may_be = lines(app)
+    for line in rest:
+        assert may_be.fullmatch(line.replace(base, "SERVER")), line
+    assert f"User={units.user(app)}" in rest
+
+
+def ask(helper: Helper, request: Any, files: int = 3) -> Any:
+    helper.forget()
+    before = helper.files()
+    if isinstance(request, dict) and request.get("cwd") == "(the app's)":
+        request = request | {"cwd": f"{helper.server}/apps/{request.get('app')}/releases/v1"}
+    answer = helper.ask(request, files)
+    assert_only_what_may_be(helper, request, answer)
+    if "refused" in answer:
+        assert helper.files() == before
+    return answer
+
+
+# ---------------------------------------------------------------- the tests
+
+
+@EXAMPLES
+@given(request_=valid())
+def test_what_gatling_asks_is_done(helper: Helper, request_: dict[str, Any]) -> None:
+    answer = ask(helper, request_)
+    taken = request_["verb"] == "app" and request_["app"] == "taken"
+    assert ("refused" in answer) == taken, answer
+
+
+@EXAMPLES
+@given(nearly(), st.sampled_from([3, 3, 3, 2, 0]))
+def test_one_thing_that_is_not_ours(helper: Helper, request_: Any, files: int) -> None:
+    ask(helper, request_, files)
+
+
+@EXAMPLES
+@given(RANDOM)
+def test_anything(helper: Helper, request_: Any) -> None:
+    ask(helper, request_)
+
+
+@EXAMPLES
+@given(st.sampled_from(sorted(VALID)), HOSTILE)
+@example("forget", "../..")
+@example("app", "shop\n")
+@example("logs", "shop.1.service SYSLOG_FACILITY=10")
+@example("end", "*")
+def test_an_app_that_is_none(helper: Helper, verb: str, app: str) -> None:
+    request = {"verb": verb, "slot": 1, "timeout": 1, "stop": 30, "id": "x", "kind": "build",
+               "argv": ["/bin/true"], "env": {}, "cwd": f"{helper.server}/apps/{app}", "lines": 1,
+               "sites": [{"app": app, "domains": ["a.example"], "ports": [2000, 2001]}],
+               "app": app}  # fmt: skip
+    answer = ask(helper, request)
+    ours = re.fullmatch(NAME, app, re.ASCII) or verb == "proxy-check"
+    assert ("refused" in answer) == (not ours), (verb, app, answer)
+
+
+def test_a_user_who_is_not_an_apps_is_left_alone(helper: Helper) -> None:
+    answer = ask(helper, {"verb": "app", "app": "taken", "limits": {}, "stop": 30})
+    assert "is not Gatling's" in answer["refused"]
+    assert ask(helper, {"verb": "forget", "app": "taken"}) == {}
+    assert ["userdel", "gatling-taken"] not in helper.calls
+
+
+def test_what_a_helper_that_was_killed_has_left_is_in_nobodys_way(helper: Helper) -> None:
+    for name in (".shop.gone", ".shop.new"):
+        (helper.server / "apps" / name / "state").mkdir(parents=True)
+    assert helper.ask({"verb": "app", "app": "shop", "limits": {}, "stop": 30}) == {}
+    assert helper.ask({"verb": "forget", "app": "shop"}) == {}
+    assert list((helper.server / "apps").iterdir()) == []
+
+
+# ---------------------------------------------------------------- nginx
+
+DOMAINS = st.lists(
+    st.from_regex(r"(\*\.)?[a-z0-9]{1,9}(-[a-z0-9]{1,9})?(\.[a-z]{2,9}){1,3}", fullmatch=True)
+    | HOSTILE
+    | st.sampled_from(["a.b;", "a.b { }", "a.b\n}", "$host", "~^(.*)$", "_", "", '"', "a..b"]),
+    min_size=1, max_size=4,
+)  # fmt: skip
+HOSTILE_SITES = st.lists(
+    st.fixed_dictionaries(
+        {
+            "app": LABELS | HOSTILE,
+            "domains": DOMAINS,
+            "ports": st.lists(st.integers(1024, 65535), min_size=2, max_size=2)
+            | st.lists(st.integers() | ANY, max_size=3),
+        }
+    ),
+    max_size=3,
+)
+
+
+@EXAMPLES
+@given(HOSTILE_SITES | ANY)
+def test_nginx_is_told_names_and_ports_alone(helper: Helper, sites: Any) -> None:
+    answer = ask(helper, {"verb": "proxy", "sites": sites})
+    if "refused" in answer:
+        return
+    shape = nginx.Site("APP", ("DOMAIN",), {1: 1111, 2: 2222}, helper.server / "routes" / "APP")
+    known = set()
+    for ipv6 in (True, False):
+        text = system_nginx.render([shape], ipv6=ipv6, directory=helper.root / "nginx")
+        known |= {line.strip() for line in text.splitlines()}
+    domain = rf"(?:\*\.)?{NAME}(?:\.{NAME})*"
+    patterns = [
+        re.escape(line)
+        .replace("DOMAIN", f"{domain}(?: {domain})*")
+        .replace("routes/APP", f"routes/{NAME}")
+        .replace("APP\\.d/\\*\\.conf\"", f"{NAME}\\.d/\\*\\.conf\"")
+        .replace("1111", "[1-9][0-9]{3,4}")
+        .replace("2222", "[1-9][0-9]{3,4}")
+        for line in known
+    ]  # fmt: skip
+    may_be = re.compile("|".join(patterns), re.ASCII)
+    for line in (helper.root / "nginx/sites.conf").read_text().splitlines():
+        assert may_be.fullmatch(line.strip()), line
+
+
+@settings(EXAMPLES, max_examples=15)
+@given(HOSTILE_SITES)
+@example([{"app": "shop", "domains": ["a.example", "*.b.example"], "ports": [2000, 2001]}])
+def test_nginx_takes_what_is_not_refused(helper: Helper, sites: Any) -> None:
+    program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/sbin:/usr/local/sbin:/usr/local/bin")
+    if program is None:
+        pytest.skip("there is no nginx here")
+    answer = ask(helper, {"verb": "proxy", "sites": sites})
+    if "refused" in answer:
+        return
+    text = (helper.root / "nginx/sites.conf").read_text().replace(" listen [::]:80;", "")
+    conf = helper.root / "nginx" / "sites.conf"
+    conf.write_text(
+        f"pid {helper.root}/nginx.pid; error_log stderr; events {{ }} http {{ access_log off;\n"
+        + "".join(f"{kind}_temp_path {helper.root}/temporary;\n"
+                  for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        + text.replace("listen 80;", f"listen unix:{helper.root}/socket;")
+        + "}\n"
+    )  # fmt: skip
+    done = subprocess.run(
+        [program, "-t", "-q", "-c", str(conf)], check=False, capture_output=True, text=True,
+        timeout=60,
+    )  # fmt: skip
+    for name in ("nginx.pid", "socket", "temporary"):
+        path = helper.root / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    assert done.returncode == 0, done.stderr + text
+    conf.unlink()
