@@ -38,6 +38,7 @@ interval = 1
 
 [migrate]
 command = "eval 'Shop.Release.migrate()'"
+setup = "eval 'Shop.Release.seed()'"
 timeout = 60
 
 [limits]

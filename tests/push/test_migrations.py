@@ -12,7 +12,7 @@ from tests.conftest import Client, new_world
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.conftest import Project
+    from tests.conftest import Project, World
 
 # As Ecto's: each file of priv/repo/migrations that has not been run yet, in order. The database is
 # a file with the names of those that were.
@@ -92,7 +92,7 @@ def test_one_that_fails_leaves_the_old_release(migrated: Migrated) -> None:
     assert migrated.done() == done
     (failed, *_) = world.json("releases", "shop")
     plan = world.json("plan", "shop", failed["release"])
-    assert plan["migrations"] == ["counter/repo/migrations/3_third.exs"]
+    assert plan["migrations"] == [{"file": "counter/repo/migrations/3_third.exs", "warnings": []}]
     assert "3_third.exs" in world.run("plan", "shop", failed["release"])
     again = world.try_run("deploy", "shop", failed["release"])
     assert again.returncode == 9
@@ -155,6 +155,53 @@ def test_what_runs_them_can_be_said(migrated: Migrated) -> None:
     assert "7_seventh.exs" not in migrated.done()
 
 
+ALTER = """
+defmodule Counter.Repo.Migrations.Remove do
+  use Ecto.Migration
+  def change, do: alter(table(:users), do: remove(:name))
+end
+"""
+
+
+def test_what_the_running_release_may_not_live_with_is_told(migrated: Migrated) -> None:
+    migrated.project.write("rel/overlays/bin/migrate", "#!/bin/sh\necho migrated by hand\n")
+    (migrated.project.directory / "rel/overlays/bin/migrate").chmod(0o755)
+    migrated.migration("7_9_remove", ALTER)
+    migrated.project.commit()
+    output = migrated.project.push()
+    warning = "line 4 drops column users.name: code that is running may still use it"
+    assert f"7_9_remove.exs, {warning}" in output
+    assert "Two deployments are safe" in output
+    assert output.index(warning) < output.index("-----> migrate")
+    world = migrated.world
+    release = world.status()["release"]
+    world.run("rollback", "shop", "--confirm", "shop")
+    (planned,) = world.json("plan", "shop", release)["migrations"]
+    assert planned == {
+        "file": "counter/repo/migrations/7_9_remove.exs",
+        "warnings": [
+            {
+                "line": 4,
+                "what": "drops column users.name",
+                "why": "code that is running may still use it",
+            }
+        ],
+    }
+    assert warning in world.run("plan", "shop", release)
+    world.run("rollback", "shop", release)
+
+
+def test_a_release_that_cannot_tell_fails_nothing(migrated: Migrated) -> None:
+    # whatever the reason is: no VM of it starts for this
+    refusal = 'if System.get_env("GATLING_MIGRATIONS"), do: raise("cannot tell")'
+    migrated.project.replace("config/runtime.exs", "import Config\n", f"import Config\n{refusal}\n")
+    migrated.migration("7_99_another")
+    migrated.project.commit()
+    output = migrated.project.push()
+    assert "the migrations could not be looked through: counter exited with status 1" in output
+    assert "migrate" in migrated.steps()
+
+
 def test_nothing_that_could_run_them_is_said(migrated: Migrated) -> None:
     for path in ("rel/overlays/bin/migrate", "lib/counter/release.ex"):
         (migrated.project.directory / path).unlink(missing_ok=True)
@@ -162,3 +209,37 @@ def test_nothing_that_could_run_them_is_said(migrated: Migrated) -> None:
     migrated.project.commit()
     output = migrated.project.push()
     assert "1 new migration, and nothing in the release runs them" in output
+
+
+def test_setup_is_run_once_after_the_first_migrations(world: World) -> None:
+    """Until it has succeeded; and then never again, whatever becomes of the deployment."""
+    shop = Migrated(world.load())
+    seeded = world.root / "seeded"
+    setup = f"""eval 'File.write!("{seeded}", File.read!("{shop.database}"), [:append])'"""
+    world.run("config", "set", "shop", f"DATABASE={shop.database}")
+    application = (shop.project.directory / "lib/counter/application.ex").read_text()
+    broken = application.replace("children = ", 'raise "never up"\n    children = ')
+    shop.project.write("lib/counter/application.ex", broken)
+    shop.project.write("gatling.toml", """[migrate]\nsetup = "eval 'raise \\"no seeds\\"'"\n""")
+    shop.project.write("lib/counter/release.ex", RELEASE)
+    shop.migration("1_first")
+    shop.project.commit()
+    output = shop.project.push(ok=False)
+    assert "The setup (migrate.setup) of v1 failed" in output
+    assert "no seeds" in output
+    assert [s["name"] for s in world.last()["steps"]][-2:] == ["migrate", "setup"]
+    shop.project.write("gatling.toml", f"[migrate]\nsetup = {json.dumps(setup)}\n")
+    shop.project.commit()
+    output = shop.project.push(ok=False)
+    assert "never up" in output
+    assert seeded.read_text() == "1_first.exs\n"
+    shop.project.write("lib/counter/application.ex", application)
+    shop.project.commit()
+    shop.project.push()
+    assert "migrate" in shop.steps()
+    assert "setup" not in shop.steps()
+    shop.migration("2_second")
+    shop.project.commit()
+    shop.project.push()
+    assert shop.done() == ["1_first.exs", "2_second.exs"]
+    assert seeded.read_text() == "1_first.exs\n"

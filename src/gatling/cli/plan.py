@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +12,9 @@ from gatling.ui.output import print_json
 from gatling.words import counted
 
 if TYPE_CHECKING:
+    from gatling.deploy import dangers
     from gatling.deploy.plan import Plan
+    from gatling.engine import Engine
     from gatling.state.releases import Release
 
 
@@ -30,7 +33,7 @@ def plan_command(app: str, what: str | None, strategy: str | None, as_json: bool
       gatling plan shop v7
       gatling plan shop v7 --json
     """
-    from gatling.deploy import migrations, planning
+    from gatling.deploy import dangers, migrations, planning
     from gatling.project import source
     from gatling.state import apps
 
@@ -45,14 +48,38 @@ def plan_command(app: str, what: str | None, strategy: str | None, as_json: bool
         paths = engine.home.app(app)
         forward = live is None or target.number > live.number
         new = migrations.pending(paths, live, target) if forward else []
-        if as_json:
-            print_json(describe(live, target, decided) | {"migrations": new})
-            return
-        _show(live, target, decided)
-        if new:
-            click.secho("migrations:", dim=True)
-        for name in new:
-            click.echo(f"  {name}")
+        found, unknown = _dangers(engine, app, live, target, new)
+    if as_json:
+        described = [{"file": n, "warnings": [asdict(d) for d in found[n]]} for n in new]
+        print_json(describe(live, target, decided) | {"migrations": described})
+        return
+    _show(live, target, decided)
+    if new:
+        click.secho("migrations:", dim=True)
+    for name in new:
+        click.echo(f"  {name}")
+        for danger in found[name]:
+            click.echo(f"    {danger.text}")
+    if unknown:
+        click.echo(f"  {unknown}")
+    if any(found.values()):
+        click.echo(f"  {dangers.ADVICE}")
+
+
+def _dangers(
+    engine: Engine, name: str, live: Release | None, target: Release, new: list[str]
+) -> tuple[dict[str, list[dangers.Danger]], str]:
+    """What the migrations endanger, or why that is not known."""
+    from gatling.deploy import migrations
+    from gatling.errors import CommandFailed, NotFound
+    from gatling.state import apps
+
+    found: dict[str, list[dangers.Danger]] = {name: [] for name in new}
+    paths, app = engine.home.app(name), apps.get(engine.db, name)
+    try:
+        return migrations.looked_through(engine.tasks, paths, app, live, target, new), ""
+    except (CommandFailed, NotFound) as error:
+        return found, f"They could not be looked through: {error.what}"
 
 
 def describe(live: Release | None, target: Release, decided: Plan) -> dict[str, Any]:

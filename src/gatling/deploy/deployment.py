@@ -248,7 +248,7 @@ def _go_live(
     strategy = wish.strategy or this.settings.deploy.strategy
     if app.live_release is not None:
         live = releases.get(engine.db, app.name, app.live_release)
-    migrations.run(engine.tasks, engine.home.app(app.name), this, live, release)
+    migrations.run(engine, this, live, release)
     decided = plan.simple(live, release, strategy)
     if decided is None and live is not None:
         decided = _upgrade(engine, this, live, release, expected, strategy)

@@ -12,31 +12,52 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
-from gatling.deploy import instances
+from gatling.deploy import dangers, instances
 from gatling.errors import CommandFailed, InvalidInput, MigrationFailed, NotFound
+from gatling.state import deployments
 from gatling.words import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from gatling.deploy.attempt import Attempt
+    from gatling.deploy.dangers import Danger
+    from gatling.engine import Engine
     from gatling.home import AppPaths
     from gatling.project.settings import Migrate
+    from gatling.state.apps import App
     from gatling.state.releases import Release
     from gatling.supervisor.base import Tasks
 
 AUTO = "auto"
+SETUP = "setup"
+"""The step of that name; once it has succeeded it is never run again."""
+AGAIN = "Mend it and push again: it is run until it has succeeded once."
 
 
-def run(
+def run(engine: Engine, this: Attempt, live: Release | None, target: Release) -> None:
+    """Run the migrations that `target` brings, and the setup if it is the app's first release.
+
+    Raises MigrationFailed with `live` untouched. Going back runs none, nor does a change of config:
+    the source is the same.
+    """
+    tasks, paths = engine.tasks, engine.home.app(this.app.name)
+    if live is not None:
+        if target.number > live.number and target.origin != "config":
+            _migrate(tasks, paths, this, live, target)
+        return
+    setup = _words("migrate.setup", this.settings.migrate.setup)
+    _migrate(tasks, paths, this, live, target)
+    db, name = engine.db, this.app.name
+    if setup and not deployments.ever_live(db, name) and not deployments.has_done(db, name, SETUP):
+        with this.journal.step(SETUP):
+            _run(tasks, paths, this, target, setup, "The setup (migrate.setup)", AGAIN)
+
+
+def _migrate(
     tasks: Tasks, paths: AppPaths, this: Attempt, live: Release | None, target: Release
 ) -> None:
-    """Run the migrations that `target` brings; raises MigrationFailed with `live` untouched.
-
-    Going back runs none, nor does a change of config: the source is the same.
-    """
-    if live is not None and (target.number <= live.number or target.origin == "config"):
-        return
     settings = this.settings.migrate
     new = pending(paths, live, target)
     words = command(paths.release(target.number), target, settings)
@@ -49,8 +70,9 @@ def run(
                 " neither bin/migrate nor a Release module (`mix phx.gen.release` writes both)"
             )
         return
+    _warn(tasks, paths, this, live, target, new)
     with this.journal.step("migrate"):
-        _migrate(tasks, paths, this, target, words)
+        _run(tasks, paths, this, target, words, "The migrations")
 
 
 def pending(paths: AppPaths, live: Release | None, target: Release) -> list[str]:
@@ -61,10 +83,38 @@ def pending(paths: AppPaths, live: Release | None, target: Release) -> list[str]
 
 def names(tree: Path) -> set[str]:
     """The migrations in a release's tree: application, repository and file name of each."""
-    found = set()
+    return set(_files(tree))
+
+
+def looked_through(
+    tasks: Tasks,
+    paths: AppPaths,
+    app: App,
+    live: Release | None,
+    target: Release,
+    new: Sequence[str],
+    mark: str = "",
+) -> dict[str, list[Danger]]:
+    """By migration, what the live release may not live with; raises CommandFailed.
+
+    Where nothing is live there is nothing to be in danger.
+    """
+    if live is None or not new:
+        return {name: [] for name in new}
+    # in Ecto's order: that of their versions, with which the names begin
+    order = sorted(new, key=lambda name: (name.rpartition("/")[2], name))
+    files = _files(paths.release(target.number))
+    found = dangers.found(tasks, paths, app, target, [files[name] for name in order], mark)
+    return dict(sorted(zip(order, found, strict=True)))
+
+
+def _files(tree: Path) -> dict[str, Path]:
+    """The migrations in a release's tree by name: where they are in it."""
+    found = {}
     for file in tree.glob("lib/*/priv/*/migrations/**/*.exs"):
-        app, _, _ = file.relative_to(tree / "lib").parts[0].rpartition("-")
-        found.add("/".join((app, *file.relative_to(tree / "lib").parts[2:])))
+        path = file.relative_to(tree)
+        app, _, _ = path.parts[1].rpartition("-")
+        found["/".join((app, *path.parts[3:]))] = path
     return found
 
 
@@ -74,10 +124,7 @@ def command(tree: Path, release: Release, settings: Migrate) -> tuple[str, ...] 
     Raises InvalidInput for a setting that is no command line.
     """
     if settings.command != AUTO:
-        try:
-            return tuple(shlex.split(settings.command)) or None
-        except ValueError as error:
-            raise InvalidInput(f"migrate.command is no command line: {error}.") from None
+        return _words("migrate.command", settings.command) or None
     if (tree / "bin" / "migrate").is_file():
         return ("migrate",)
     module = _release_module(tree, release)
@@ -91,6 +138,13 @@ def command(tree: Path, release: Release, settings: Migrate) -> tuple[str, ...] 
     return ("eval", call)
 
 
+def _words(key: str, line: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(line))
+    except ValueError as error:
+        raise InvalidInput(f"{key} is no command line: {error}.") from None
+
+
 def _release_module(tree: Path, release: Release) -> str | None:
     """The module that the application has for this, `Shop.Release`; as Elixir writes it."""
     with_migrations = {name.partition("/")[0] for name in names(tree)}
@@ -102,8 +156,36 @@ def _release_module(tree: Path, release: Release) -> str | None:
     return None
 
 
-def _migrate(
-    tasks: Tasks, paths: AppPaths, this: Attempt, target: Release, words: tuple[str, ...]
+def _warn(
+    tasks: Tasks,
+    paths: AppPaths,
+    this: Attempt,
+    live: Release | None,
+    target: Release,
+    new: Sequence[str],
+) -> None:
+    """Tell of what the live release may not live with; that it cannot be told fails nothing."""
+    note = this.progress.note
+    try:
+        found = looked_through(tasks, paths, this.app, live, target, new, this.deployment.mark)
+    except (CommandFailed, NotFound) as error:
+        note(f"the migrations could not be looked through: {error.what}")
+        return
+    for name, dangerous in found.items():
+        for danger in dangerous:
+            note(f"{name.rpartition('/')[2]}, {danger.text}")
+    if any(found.values()):
+        note(dangers.ADVICE)
+
+
+def _run(
+    tasks: Tasks,
+    paths: AppPaths,
+    this: Attempt,
+    target: Release,
+    words: tuple[str, ...],
+    what: str,
+    hint: str = "",
 ) -> None:
     try:
         task = instances.task(paths, this.app, target, this.app.free_slot, words)
@@ -111,7 +193,8 @@ def _migrate(
         tasks.run(task, timeout=this.settings.migrate.timeout, on_line=this.journal.line)
     except (CommandFailed, NotFound) as error:
         raise MigrationFailed(
-            f"The migrations of {target.label} failed: {error.what}",
+            f"{what} of {target.label} failed: {error.what}",
+            hint=hint,
             log=getattr(error, "log", ()),
             log_shown=True,
         ) from None

@@ -21,6 +21,7 @@ _PART = r"[A-Za-z0-9_](?:\.?[A-Za-z0-9_-])*"
 _DIRECTORY = r"^([A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*)?\Z"
 # systemd.resource-control(5): MemoryMax=, CPUQuota=
 _MEMORY = r"^([1-9][0-9]{0,11}[KMGT]?|[1-9][0-9]?%)?\Z"
+_COMMAND = r"^[^\x00-\x1f\x7f]*\Z"
 _CPU = r"^([1-9][0-9]{0,5}%)?\Z"
 _BRANCH = rf"^(?!.*\.lock(?:/|\Z))(?:{_PART}(?:/{_PART})*)?\Z"
 
@@ -56,11 +57,14 @@ class Build(Struct, frozen=True, forbid_unknown_fields=True):
 class Migrate(Struct, frozen=True, forbid_unknown_fields=True):
     """Migrations, before a new release goes live."""
 
-    command: Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]*\Z", max_length=1024)] = "auto"
+    command: Annotated[str, Meta(pattern=_COMMAND, max_length=1024)] = "auto"
     """What runs them, as for `gatling run`; auto: bin/migrate, or the Release module's migrate/0,
     when there are new ones; empty: nothing."""
+    setup: Annotated[str, Meta(pattern=_COMMAND, max_length=1024)] = ""
+    """What is run after the migrations of the app's first deployment, as for `gatling run`, and
+    never again once it has succeeded: seeds, say; empty: nothing."""
     timeout: Seconds = 600.0
-    """Seconds that they may take."""
+    """Seconds that either may take."""
 
 
 class Instance(Struct, frozen=True, forbid_unknown_fields=True):

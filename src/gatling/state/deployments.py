@@ -180,6 +180,17 @@ def ever_live(db: Database, app: str) -> set[int]:
     return {row["release"] for row in rows}
 
 
+def has_done(db: Database, app: str, step: str) -> bool:
+    """Whether a deployment of the app has come to the good end of this step."""
+    found = db.row(
+        "SELECT 1 FROM steps JOIN deployments ON deployments.id = steps.deployment"
+        " WHERE app = ? AND name = ? AND steps.outcome = 'succeeded' LIMIT 1",
+        app,
+        step,
+    )
+    return found is not None
+
+
 def live_before(db: Database, app: str, live: int) -> int | None:
     """The release that was live before `live` was made so, as far as it succeeded."""
     value: int | None = db.value(
