@@ -98,6 +98,18 @@ def test_who_listens_is_told_by_name_and_pid() -> None:
     assert ports.owner(port) == "another process"
 
 
+@pytest.mark.parametrize(("family", "address"), families())
+def test_whose_listeners_a_connection_may_come_to(
+    family: socket.AddressFamily, address: str
+) -> None:
+    with listener(family, address) as server:
+        port: int = server.getsockname()[1]
+        with socket.create_connection((address or "127.0.0.1", port)):  # clients are none
+            found = ports.listeners(port)
+        assert found == (set() if address == "::1" else {os.getuid()})
+    assert ports.listeners(port) == set()
+
+
 def test_who_is_merely_connected_owns_nothing() -> None:
     with listener() as server:
         port: int = server.getsockname()[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -145,3 +146,11 @@ def test_one_check_takes_no_longer_than_the_whole_time() -> None:
     with raw_server(serve) as port:
         sick(port, timeout=0.2)
     assert entered.is_set()
+
+
+def test_the_answer_of_another_user_does_not_count(server: Server) -> None:
+    own = os.getuid()
+    how = {"port": server.port, "host": "x", "settings": Health(), "status": lambda: RUNNING}
+    health.wait_healthy(**how, user=own)  # type: ignore[arg-type]
+    with pytest.raises(UnhealthyRelease, match=f"Another user .* listens on port {server.port}"):
+        health.wait_healthy(**how, user=own + 1)  # type: ignore[arg-type]

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from gatling.supervisor.base import Tasks
 
 TIMEOUT_SECONDS = 60.0
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+"""Makes a file, and follows no link to one."""
 _START = (
     ':code.add_patha(String.to_charlist(System.fetch_env!("GATLING_TOOLBOX")));'
     " :gatling_planner.main()"
@@ -101,7 +103,7 @@ def _run(
         Atom("modules"): [Atom(name) for name in modules],
     }
     try:
-        fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        fd = os.open(file, NEW, 0o600)
     except OSError as error:
         raise PlannerFailed(f"{file} cannot be written: {error.strerror}.") from None
     with os.fdopen(fd, "wb") as sink:
