@@ -6,7 +6,7 @@ state.db                    apps, releases, deployments, config, audit
 bin/gatling                 this installation's command line, for the git hooks
 apps/APP.git                bare repository that is pushed to
 apps/APP/lock               held by the deployment that is under way
-apps/APP/build/             source/ (kept, with deps and _build), git/, release/ (in the making)
+apps/APP/build/             source/ (kept: deps, _build), git/, ssh/, release/ (in the making)
 apps/APP/releases/vN        immutable release trees
 apps/APP/slots/N/           instance.json, pid, tmp/
 apps/APP/route/             one file, named 1, 2 or down: where the proxy sends requests
@@ -17,7 +17,7 @@ On a server (docs/security.md) the same things are apart, by who may write them:
 
 /var/lib/gatling/home/              gatling's: state.db, bin/, run/, .ssh/
 /var/lib/gatling/apps/APP/          gatling's, for the app's user to pass and read: releases/, git/
-/var/lib/gatling/apps/APP/build/    the app's user's: source/, git/, release/, cache/
+/var/lib/gatling/apps/APP/build/    the app's user's: source/, git/, ssh/, release/, cache/
 /var/lib/gatling/apps/APP/work/     both may write: what nodes and Gatling hand each other
 /var/lib/gatling/apps/APP/state/    the app's user's: HOME of its instances
 /var/lib/gatling/routes/APP/        gatling's, for nginx to read
@@ -104,6 +104,11 @@ class AppPaths:
     def staging(self) -> Path:
         """The release in the making."""
         return self.build / "release"
+
+    @property
+    def ssh(self) -> Path:
+        """The key by which builds read private repositories, and the hosts they know."""
+        return self.build / "ssh"
 
     @property
     def releases(self) -> Path:

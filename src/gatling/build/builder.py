@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from gatling import process
 from gatling.beam import toolbox
 from gatling.errors import BuildFailed, CommandFailed, DiskFull, InvalidInput, MissingProgram
-from gatling.project import names
+from gatling.project import deploy_key, names
 from gatling.supervisor import units
 from gatling.supervisor.base import Task
 from gatling.supervisor.units import Limits
@@ -113,8 +113,9 @@ def build(
 
 
 def build_environment(paths: AppPaths, config: Mapping[str, str]) -> dict[str, str]:
-    """What a build sees: the user's environment, the app's config, MIX_ENV; no terminal."""
-    environment = ambient_environment(paths) | {"MIX_ENV": "prod"} | dict(config)
+    """What a build sees: the user's environment, its key, the app's config; no terminal."""
+    own = deploy_key.environment(paths) | {"MIX_ENV": "prod"}
+    environment = ambient_environment(paths) | own | dict(config)
     environment.pop("RELEASE_COOKIE", None)
     return environment | {"GIT_TERMINAL_PROMPT": "0", "CI": "true"}
 
@@ -178,10 +179,17 @@ def _disk_is_full(path: Path, log: tuple[str, ...]) -> bool:
     return stat.f_bavail * stat.f_frsize < ALMOST_NOTHING or stat.f_files > 0 == stat.f_favail
 
 
+_UNREADABLE = ("Permission denied (publickey", "Host key verification failed",
+               "Could not read from remote repository")  # fmt: skip
+"""What git and ssh say of a repository that they are not let into."""
+
+
 def _hint(app: str, log: tuple[str, ...]) -> str:
     text = "\n".join(log)
     if "multiple releases" in text or ":default_release" in text:
         return f"Say which one: `gatling settings set {app} build.release=NAME`."
+    if any(word in text for word in _UNREADABLE):
+        return f"A private repository: `gatling deploy-key create {app}`, if it has no key yet."
     if "Could not find Hex" in text or "could not install Hex" in text.lower():
         return "This host must reach hex.pm once, or have Hex installed (`mix local.hex`)."
     return ""

@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, str] = {
     "deployments": "releases",
     "config": "config",
     "settings": "settings",
+    "deploy-key": "deploy_key",
     "domains": "domains",
     "logs": "logs",
     "run": "run",
@@ -55,7 +56,8 @@ class _Commands(click.Group):
         if module is None:
             return None
         command: click.Command = getattr(
-            importlib.import_module(f"gatling.cli.{module}"), f"{cmd_name}_command"
+            importlib.import_module(f"gatling.cli.{module}"),
+            f"{cmd_name.replace('-', '_')}_command",
         )
         return command
 

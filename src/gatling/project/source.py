@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from gatling import process
 from gatling.errors import BuildFailed, CommandFailed, NotFound
-from gatling.project import names
+from gatling.project import deploy_key, names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +82,7 @@ def export(
     commit that is no Elixir project.
     """
     git_dir, work_tree = paths.build / "git", paths.source
-    environment = _git_env() | _borrowing(paths.repository)
+    environment = _git_env() | deploy_key.environment(paths) | _borrowing(paths.repository)
     work_tree.mkdir(parents=True, exist_ok=True)
     if not (git_dir / "HEAD").exists():
         shutil.rmtree(git_dir, ignore_errors=True)
@@ -163,7 +163,8 @@ def _submodules(
     except CommandFailed as error:
         raise BuildFailed(
             "A git submodule could not be fetched.",
-            hint="Its URL in .gitmodules must be absolute and readable from this host.",
+            hint="Its URL in .gitmodules must be absolute and readable from this host; for a"
+            " private one: `gatling deploy-key create APP`.",
             log=error.log,
         ) from None
     finally:

@@ -1,0 +1,66 @@
+"""`gatling deploy-key …`: the key by which an app's builds read private repositories."""
+
+from __future__ import annotations
+
+import click
+
+from gatling.cli.common import app_argument, opened
+
+
+@click.group("deploy-key")
+def deploy_key_command() -> None:
+    """The SSH key by which builds of an app read private git dependencies and submodules.
+
+    Its public part goes to whoever has the repository, for reading only: GitHub and GitLab call it
+    a deploy key. The private part never leaves the app's build directory on the host.
+
+    \b
+    Example:
+      gatling deploy-key create shop
+    """
+
+
+@deploy_key_command.command("create")
+@app_argument
+def create_command(app: str) -> None:
+    """Make a key for APP and print its public part.
+
+    \b
+    Example:
+      gatling deploy-key create shop
+    """
+    from gatling.server import deploy_keys
+
+    with opened() as engine:
+        click.echo(deploy_keys.create(engine, app))
+
+
+@deploy_key_command.command("show")
+@app_argument
+def show_command(app: str) -> None:
+    """Print the public part of APP's key.
+
+    \b
+    Example:
+      gatling deploy-key show shop
+    """
+    from gatling.server import deploy_keys
+
+    with opened() as engine:
+        click.echo(deploy_keys.show(engine, app))
+
+
+@deploy_key_command.command("remove")
+@app_argument
+def remove_command(app: str) -> None:
+    """Remove APP's key; what was built with it goes on.
+
+    \b
+    Example:
+      gatling deploy-key remove shop
+    """
+    from gatling.server import deploy_keys
+
+    with opened() as engine:
+        deploy_keys.remove(engine, app)
+        click.echo(f"{app} has no deploy key any more.")
