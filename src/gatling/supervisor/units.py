@@ -109,8 +109,9 @@ def view(app: Path, *, writable: Sequence[str], readable: Sequence[str]) -> list
         f"TemporaryFileSystem={root}:ro,mode=755 /dev/shm:mode=1777,nosuid,nodev",
         *(f"BindPaths={app / name}" for name in writable),
         *(f"BindReadOnlyPaths=-{app / name}" for name in readable),
-        # D-Bus: whoever may talk to logind can have it start a manager of his own, without sandbox
-        f"InaccessiblePaths=-{RUN} -/etc/gatling/backup -/run/dbus",
+        # D-Bus: whoever may talk to logind can have it start a manager of his own, without sandbox.
+        # /run/lock: anybody's; what systemd 252 makes read-only below /run depends on other mounts
+        f"InaccessiblePaths=-{RUN} -/etc/gatling/backup -/run/dbus -/run/lock",
     ]
 
 
