@@ -269,9 +269,11 @@ def test_a_removed_tree_takes_nothing_from_the_others(paths: AppPaths) -> None:
 
 def test_what_stands_for_no_release_is_removed(paths: AppPaths) -> None:
     assert store.remove_unknown(paths, [1]) == []
-    for name in ("v1", "v2", "v10", "v2.partial", "v30.partial", "own-notes", "v1.bak"):
+    for name in ("v1", "v2", "v10", "v2.partial", "v30.partial", "incoming", "own-notes", "v1.bak"):
         (paths.releases / name / "lib").mkdir(parents=True)
     assert store.remove_unknown(paths, [1, 10]) == ["v2", "v2.partial", "v30.partial"]
+    assert names(paths) == ["incoming", "own-notes", "v1", "v1.bak", "v10"]
+    store.remove_incoming(paths)
     assert names(paths) == ["own-notes", "v1", "v1.bak", "v10"]
 
 

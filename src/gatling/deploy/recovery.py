@@ -62,6 +62,7 @@ def reconcile(engine: Engine, name: str, *, own: int | None = None) -> None:
         start_live(engine, app, perhaps_upgraded=upgraded)
     known = [r.number for r in releases.every(engine.db, name) if r.removed_at is None]
     store.remove_unknown(paths, known)
+    store.remove_incoming(paths)
     engine.tasks.discard(paths, paths.staging)
     for deployment in unfinished:
         if deployment.id == own:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from gatling.engine import open_engine
 from gatling.errors import Exit, GatlingError, InvalidInput, MissingProgram, NotAllowed, NotFound
-from gatling.home import exclusively
 from gatling.project import names
 from gatling.server import policy
 from gatling.server.policy import Request
@@ -155,11 +154,9 @@ def _greet(grant: Grant) -> int:
 def _service(engine: Engine, grant: Grant, asked: Request) -> tuple[str, Path]:
     """Which service of git serves which repository; a push to a new app makes it first."""
     app = asked.app or ""
-    try:
+    if asked.command != policy.PUSH:
         apps.get(engine.db, app)
-    except NotFound:
-        if asked.command != policy.PUSH:
-            raise
+    elif not apps.is_whole(engine.db, app):
         policy.check(grant, Request("load", app))
         _make(engine, app)
     return asked.command.removeprefix("git-"), engine.home.app(app).repository
@@ -168,10 +165,8 @@ def _service(engine: Engine, grant: Grant, asked: Request) -> tuple[str, Path]:
 def _make(engine: Engine, app: str) -> None:
     from gatling.server import loading  # noqa: PLC0415 (once in an app's life)
 
-    with exclusively(engine.home, "load"):  # two first pushes at once
-        if not any(each.name == app for each in apps.every(engine.db)):
-            loading.load(engine, app)
-            Progress().say(f"{app} is new here: made it")
+    if loading.ensure(engine, app):
+        Progress().say(f"{app} is new here: made it")
 
 
 def _become_git(service: str, repository: Path) -> NoReturn:

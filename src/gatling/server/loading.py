@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import shutil
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from gatling import ports, process
 from gatling.deploy import lock
 from gatling.errors import CommandFailed, GatlingError
+from gatling.home import exclusively
 from gatling.project import names
 from gatling.project import settings as project_settings
 from gatling.state import apps, audit, config
@@ -41,6 +43,8 @@ GIT_CONFIG = {
     # a pusher whose connection is lost is noticed by what is sent to him
     "receive.keepAlive": "2",
     "receive.denyDeleteCurrent": "refuse",
+    # a power cut must not leave an empty object behind a branch that is there
+    "core.fsync": "all",
     "gc.auto": "256",
 }
 
@@ -54,6 +58,23 @@ def load(engine: Engine, name: str, settings: Mapping[str, str] | None = None) -
     names.app_name(name)
     own = dict(settings or {})
     project_settings.parse(own)
+    with exclusively(engine.home, "load"):
+        return _load(engine, name, own)
+
+
+def ensure(engine: Engine, name: str) -> bool:
+    """Make an app unless it is there, as two first pushes at once ask for; whether it was made."""
+    names.app_name(name)
+    with exclusively(engine.home, "load"):
+        if apps.is_whole(engine.db, name):
+            return False
+        _load(engine, name, {})
+        return True
+
+
+def _load(engine: Engine, name: str, own: dict[str, str]) -> App:
+    if not apps.is_whole(engine.db, name):
+        apps.delete(engine.db, name)  # what was being made when the power was cut, say
     app = apps.create(engine.db, name, ports.is_free)
     paths = engine.home.app(name)
     try:
@@ -66,7 +87,12 @@ def load(engine: Engine, name: str, settings: Mapping[str, str] | None = None) -
         engine.supervisor.add(name)
         make_repository(paths)
         paths.lock.touch(mode=0o600)
-        config.replace(
+        if own:
+            apps.save_settings(engine.db, name, own)
+        engine.router.point(name, "down")
+        if paths.server:
+            os.sync()
+        config.replace(  # by which it is whole
             engine.db,
             name,
             {
@@ -74,9 +100,6 @@ def load(engine: Engine, name: str, settings: Mapping[str, str] | None = None) -
                 "RELEASE_COOKIE": secrets.token_hex(20),
             },
         )
-        if own:
-            apps.save_settings(engine.db, name, own)
-        engine.router.point(name, "down")
         engine.configure_router()
     except BaseException:
         with contextlib.suppress(GatlingError):
@@ -93,7 +116,9 @@ def unload(engine: Engine, name: str, progress: Progress) -> None:
     app = apps.get(engine.db, name)
     paths = engine.home.app(name)
     waiting = f"{name}: waiting for the deployment under way"
-    with lock.hold(paths.lock, lambda: progress.say(waiting)):
+    with contextlib.ExitStack() as held:
+        if paths.lock.exists():  # it is not when a power cut has ended the one before this
+            held.enter_context(lock.hold(paths.lock, lambda: progress.say(waiting)))
         timeout = project_settings.parse(app.effective).instance.stop
         engine.router.point(name, "down")
         for slot in apps.SLOTS:

@@ -87,6 +87,18 @@ def create(db: Database, name: str, free: Callable[[int], bool]) -> App:
     return get(db, name)
 
 
+def is_whole(db: Database, name: str) -> bool:
+    """Whether there is an app that was made to its end: its config is what is made last."""
+    return bool(
+        db.value(
+            "SELECT EXISTS (SELECT 1 FROM config WHERE app = ?)"
+            " OR EXISTS (SELECT 1 FROM deployments WHERE app = ?)",
+            name,
+            name,
+        )
+    )
+
+
 def delete(db: Database, name: str) -> None:
     """Forget an app and everything recorded of it; the audit stays."""
     with db.transaction(durable=True):

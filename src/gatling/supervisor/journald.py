@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from gatling.helper import client
+from gatling.home import write_atomically
 from gatling.logs import Line
 from gatling.state.database import now
 
@@ -33,7 +34,7 @@ def note(history: Path, release: int) -> None:
     lines = history.read_text().splitlines()[-KEPT:] if history.exists() else []
     label = f"v{release}"
     if not lines or lines[-1].split(" ")[1] != label:
-        history.write_text("\n".join([*lines, f"{now()} {label}"]) + "\n")
+        write_atomically(history, "\n".join([*lines, f"{now()} {label}"]) + "\n")
 
 
 def read(

@@ -14,7 +14,7 @@ from gatling import process
 from gatling.errors import BuildFailed, CommandFailed
 from gatling.helper import client
 from gatling.process import Finished
-from gatling.releases import untrusted
+from gatling.releases import store, untrusted
 from gatling.supervisor.base import Task
 from gatling.supervisor.units import Limits
 
@@ -80,7 +80,7 @@ class UnitTasks:
 
     def staged(self, paths: AppPaths, previous: Path | None) -> Path:
         """See Tasks: a copy of Gatling's own, in which no link leads out."""
-        copy = paths.releases / "incoming"
+        copy = paths.releases / store.INCOMING
         untrusted.copy(paths.staging, copy, previous)
         return copy
 
