@@ -16,7 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gatling.helper import service
+from gatling.helper import running, service
 from gatling.helper.shapes import Refused
 
 if TYPE_CHECKING:
@@ -160,3 +160,23 @@ def test_root_and_gatling_may_ask_and_no_third(monkeypatch: pytest.MonkeyPatch) 
     for uid in (0, 990):
         with pytest.raises(AttributeError):  # it goes on to read
             service._received(Peer(uid), [])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("shown", "ended"),
+    [
+        ("Result=timeout\nExecMainCode=1\nExecMainStatus=0", {"result": "timeout"}),
+        ("Result=success\nExecMainCode=0\nExecMainStatus=0", {"result": "success"}),
+        ("Result=exit-code\nExecMainCode=1\nExecMainStatus=7",
+         {"result": "exit-code", "status": 7}),
+        ("Result=signal\nExecMainCode=2\nExecMainStatus=9", {"result": "signal", "status": -9}),
+        ("", {"result": ""}),
+    ],
+)  # fmt: skip
+def test_what_did_not_end_well_never_counts_as_if_it_had(
+    monkeypatch: pytest.MonkeyPatch, shown: str, ended: dict[str, Any]
+) -> None:
+    """systemd-run has failed: its own status stays unless there is a better one."""
+    told = SimpleNamespace(stdout=shown)
+    monkeypatch.setattr(running, "subprocess", SimpleNamespace(run=lambda *_, **__: told))
+    assert running._how_it_ended("gatling-build-shop.x.service") == ended

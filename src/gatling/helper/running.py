@@ -94,7 +94,10 @@ def _how_it_ended(unit: str) -> dict[str, Any]:
     answer: dict[str, Any] = {"result": values.get("Result", "")}
     with contextlib.suppress(ValueError, KeyError):
         killed = values["ExecMainCode"] in ("2", "3")  # CLD_KILLED, CLD_DUMPED: waitid(2)
-        answer["status"] = int(values["ExecMainStatus"]) * (-1 if killed else 1)
+        # 0: it was never started, or takes an end by SIGTERM (of the time limit) for a good one, as
+        # the BEAM does; then what systemd-run says of it counts
+        if status := int(values["ExecMainStatus"]):
+            answer["status"] = -status if killed else status
     return answer
 
 
