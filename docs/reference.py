@@ -72,8 +72,9 @@ def all_settings() -> str:
     for key, default in defaults.items():
         text = str(default).lower() if isinstance(default, bool) else default
         shown = f"`{text}`" if default != "" else "–"
+        meaning = template.meaning(key).replace("|", "\\|")
         host = " (host only)" if key in settings.HOST_ONLY else ""
-        lines.append(f"| `{key}` | {shown} | {template.meaning(key)}{host} |\n")
+        lines.append(f"| `{key}` | {shown} | {meaning}{host} |\n")
     return "".join(lines)
 
 

@@ -9,7 +9,8 @@ apps/APP/lock               held by the deployment that is under way
 apps/APP/build/             source/ (kept: deps, _build), git/, ssh/, release/ (in the making)
 apps/APP/releases/vN        immutable release trees
 apps/APP/slots/N/           instance.json, pid, tmp/
-apps/APP/route/             one file, named 1, 2 or down: where the proxy sends requests
+apps/APP/route/             a file named 1, 2 or down: where the proxy sends requests;
+                            maintenance.html, while it is on; static/, digested files of releases
 apps/APP/logs/              instances.log, deployment-ID.log
 nginx/  supervisor/  run/   what the embedded home runs
 
@@ -125,7 +126,7 @@ class AppPaths:
 
     @property
     def route(self) -> Path:
-        """Directory with the one file that tells the proxy where to send requests."""
+        """What the proxy reads: a file that tells where requests go, a page, digested files."""
         return self.home.parent / "routes" / self.name if self.server else self.root / "route"
 
     @property

@@ -138,12 +138,13 @@ def output(
     timeout: float = 60,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
+    stdin: str = "",
 ) -> str:
     """Run a short program and give its standard output; errors as `run`."""
     try:
         done = subprocess.run(  # argv list, no shell
             list(argv),
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             capture_output=True,
             timeout=timeout,
             cwd=cwd,

@@ -16,6 +16,7 @@ from gatling.helper.service import ATTENDED, PLAIN
 from gatling.router import nginx, system_nginx
 from gatling.supervisor import units
 from tests.helper.test_shapes import ANY, HOSTILE, JSON
+from tests.helper.wishes import OPTIONS, PASSWORDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +50,8 @@ SITES = st.lists(
                 max_size=3,
             ),
             "ports": st.lists(st.integers(1024, 65535), min_size=2, max_size=2),
-        }
+        },
+        optional={"options": OPTIONS, "passwords": PASSWORDS},
     ),
     max_size=3,
 )
@@ -195,6 +197,7 @@ FILES = re.compile(
     rf"|units/multi-user\.target\.wants/gatling@{NAME}\.[12]\.service"
     rf"|units/gatling@{NAME}\.[12]\.service\.d(/app\.conf)?"
     r"|nginx/sites\.conf|nginx/pages/[a-z-]+\.html"
+    rf"|nginx/auth(/{NAME}(/(_|(_\.)?{NAME}(\.{NAME})*))?)?"
 )
 KEYS = {"User", "Group", "TimeoutStopSec", "TemporaryFileSystem", "BindPaths", "BindReadOnlyPaths",
         "InaccessiblePaths", "MemoryMax", "MemorySwapMax", "TasksMax", "CPUQuota"}  # fmt: skip

@@ -63,6 +63,21 @@ deny = [
 
 [releases]
 keep = 3
+
+[proxy]
+body_limit = "2g"
+read_timeout = 600
+send_timeout = 30
+buffering = true
+redirect_www = "to-apex"
+https = "redirect"
+headers = [
+  "X-Frame-Options: DENY",
+  "Content-Security-Policy: default-src 'self'; img-src *, data:",
+]
+maintenance_page = "priv/maintenance.html"
+static = false
+static_keep = 5
 """
 
 
@@ -83,6 +98,9 @@ def test_every_key_takes_effect() -> None:
     assert values["hot.deny"] == "phoenix, Shop.Payments"
     assert values["hot.rehearse"] is True
     assert values["health.timeout"] == 5.5
+    assert values["proxy.headers"] == (
+        "X-Frame-Options: DENY | Content-Security-Policy: default-src 'self'; img-src *, data:"
+    )
 
 
 def test_an_empty_file_says_nothing() -> None:
@@ -110,6 +128,8 @@ def test_an_empty_file_says_nothing() -> None:
         ("health = 1\n", "gatling.toml, line 1: health: expected a table, got an integer."),
         ("[releases]\nkeep = 0\n",
          "gatling.toml, line 2: releases.keep: expected an integer >= 1."),
+        ("[proxy]\nheaders = 'X-A: 1 | X-A: 2'\n",
+         "gatling.toml, line 1: proxy: headers: X-A is said twice."),
         ("[build]\ndirectory = 'apps/shop'\n",
          "gatling.toml, line 2: build.directory is the host's to say."),
         ("[health]\ntimeout = \n",

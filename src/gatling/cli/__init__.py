@@ -33,6 +33,8 @@ COMMANDS: Mapping[str, str] = {
     "settings": "settings",
     "deploy-key": "deploy_key",
     "domains": "domains",
+    "auth": "auth",
+    "maintenance": "maintenance",
     "logs": "logs",
     "run": "run",
     "console": "run",

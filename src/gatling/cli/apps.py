@@ -88,6 +88,8 @@ def apps_command(as_json: bool) -> None:
         click.echo("No apps yet. `gatling load NAME` makes one.")
     else:
         columns = ("app", "state", "release", "url")
+        for app in described:
+            app["state"] += ", in maintenance" if app["maintenance"] else ""
         table(columns, [[d[c] for c in columns] for d in described])
 
 
@@ -127,6 +129,7 @@ def status_command(app: str, as_json: bool) -> None:
         ("release", release and f"{release} ({described['version']}, {described['commit'][:9]})"),
         ("url", described["url"]),
         ("domains", ", ".join(found.domains)),
+        *([("maintenance", found.maintenance or "on")] if described["maintenance"] else []),
         ("instance", described["pid"] and f"pid {described['pid']}, slot {described['slot']},"
             f" port {described['port']}, up {duration(described['uptime'])}"),
         ("node's releases", " → ".join(shown) if len(chain) > 1 else None),
@@ -156,6 +159,7 @@ def describe(engine: Engine, app: App, known: dict[tuple[str, int], Status]) -> 
         "pid": status.pid if status else None,
         "uptime": status.uptime if status and status.pid else None,
         "url": engine.router.url(app),
+        "maintenance": app.maintenance is not None,
     }
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from gatling.cli.common import app_argument, as_json, opened
 from gatling.errors import InvalidInput, NotFound
 from gatling.ui.output import print_json, table
+
+if TYPE_CHECKING:
+    from gatling.engine import Engine
 
 
 @click.group("settings")
@@ -55,11 +60,12 @@ def list_command(app: str, as_json: bool) -> None:
 @app_argument
 @click.argument("assignments", metavar="KEY=VALUE...", nargs=-1, required=True)
 def set_command(app: str, assignments: tuple[str, ...]) -> None:
-    """Change settings; the next deployment follows them.
+    """Change settings; the next deployment follows them, the proxy (proxy.*) at once.
 
     \b
-    Example:
+    Examples:
       gatling settings set shop deploy.branch=production
+      gatling settings set shop proxy.body_limit=2g proxy.redirect_www=to-apex
     """
     changes = {}
     for text in assignments:
@@ -95,8 +101,33 @@ def _save(app: str, *, set_: dict[str, str], unset: tuple[str, ...]) -> None:
         merged = {key: value for key, value in (own | set_).items() if key not in unset}
         settings.parse(merged)
         apps.save_settings(engine.db, app, merged)
+        told = {*set_, *unset}
+        at_once = {key for key in told if key.startswith("proxy.")}
+        if at_once:
+            _tell_proxy(engine, app, own)
         audit.record(
             engine.db, engine.actor, app, "settings",
             " ".join([f"{k}={v}" for k, v in set_.items()] + [f"-{k}" for k in unset]),
         )  # fmt: skip
-    click.echo("Stored; the next deployment follows it.")
+    if at_once == told:
+        click.echo("Stored, and in force.")
+    else:
+        rest = "; what is proxy.* is in force" if at_once else ""
+        click.echo(f"Stored; the next deployment follows it{rest}.")
+
+
+def _tell_proxy(engine: Engine, app: str, before: dict[str, str]) -> None:
+    """Bring the proxy into line; when it cannot be, the settings are `before` again."""
+    from gatling.deploy import public
+    from gatling.errors import DiskFull
+    from gatling.state import apps
+
+    try:
+        engine.configure_router()
+        public.publish(engine, app)
+    except OSError as error:
+        apps.save_settings(engine.db, app, before)
+        raise DiskFull(f"What nginx reads of {app} could not be written: {error}.") from error
+    except BaseException:
+        apps.save_settings(engine.db, app, before)
+        raise

@@ -13,8 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gatling import ports, process
-from gatling.deploy import health, instances, last_words
-from gatling.deploy.probe import Prober, Proof
+from gatling.deploy import health, instances, last_words, public
 from gatling.errors import UnhealthyRelease
 from gatling.state import apps, config
 from gatling.state.database import now
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from gatling.deploy.interrupt import Interruption
     from gatling.deploy.journal import Journal
+    from gatling.deploy.probe import Prober, Proof
     from gatling.engine import Engine
     from gatling.project.settings import Settings
     from gatling.state.apps import App
@@ -66,7 +66,7 @@ def roll(
     except BaseException as error:
         _give_up(engine, app, release, slot, settings, since, error)
         raise
-    prober = Prober(engine.router.probe_address(), app.domain, settings.health.path)
+    prober = public.prober(engine, app, settings)
     with contextlib.ExitStack() as probing:
         serves = app.live_slot is not None and engine.router.pointed(app.name) == app.live_slot
         if serves:
@@ -105,7 +105,7 @@ def replace(
     engine.router.check()
     before_decision()
     interruption.shield()
-    prober = Prober(engine.router.probe_address(), app.domain, settings.health.path)
+    prober = public.prober(engine, app, settings)
     with prober.asking():
         with journal.step("stop_previous"):
             engine.router.point(app.name, "down")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gatling.build import builder
-from gatling.deploy import lifecycle, lock, migrations, plan
+from gatling.deploy import lifecycle, lock, migrations, plan, public
 from gatling.deploy.attempt import Attempt, attempt
 from gatling.errors import (
     GatlingError,
@@ -182,6 +182,7 @@ def _build(engine: Engine, this: Attempt, commit: str) -> Release:
         engine.tasks.export(paths, commit, directory, journal.line)
         own = manifest.read(paths.source / directory)
         this.settings = project_settings.parse(own | this.app.settings)
+        public.check_page(engine, name, commit, this.settings)
     values = config.of_app(engine.db, name)
     mark, wanted, like = this.deployment.mark, this.settings.build, _newest_tree(engine, name)
     built = builder.build(engine.tasks, paths, values, wanted, mark, journal, like)
@@ -215,21 +216,10 @@ def _new_release(
     own: Mapping[str, str],
 ) -> Release:
     return Release(
-        app=this.app.name,
-        number=number,
-        origin="build",
-        base=None,
-        commit=commit,
-        name=built.name,
-        version=built.version,
-        elixir=built.elixir,
-        otp=built.otp,
-        config=dict(values),
-        bytes=size,
-        created_at=now(),
-        removed_at=None,
-        manifest=dict(own),
-    )
+        app=this.app.name, number=number, origin="build", base=None, commit=commit,
+        name=built.name, version=built.version, elixir=built.elixir, otp=built.otp,
+        config=dict(values), bytes=size, created_at=now(), removed_at=None, manifest=dict(own),
+    )  # fmt: skip
 
 
 def _go_live(
@@ -249,6 +239,7 @@ def _go_live(
     if app.live_release is not None:
         live = releases.get(engine.db, app.name, app.live_release)
     migrations.run(engine, this, live, release)
+    public.prepare(engine, this, release)
     decided = plan.simple(live, release, strategy)
     if decided is None and live is not None:
         decided = _upgrade(engine, this, live, release, expected, strategy)
@@ -268,6 +259,7 @@ def _go_live(
             before_decision=lambda: _check_ref(engine, app.name, expected),
             on_live=lambda: this.progress.note(f"{release.label} is live"),
         )
+    public.follow(engine, this)
     _summary(engine, this, release, decided)
     _retire(engine, this, release)
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NoReturn
 from gatling.beam import comparison as beam_comparison
 from gatling.beam.channel import PATIENCE_SECONDS
 from gatling.beam.control import Control, SwapFailed, Swapped, control
-from gatling.deploy import cutover, health, instances, planner, rehearsal, tools
+from gatling.deploy import cutover, health, instances, planner, public, rehearsal, tools
 from gatling.deploy.planner import Answers
-from gatling.deploy.probe import HeldRequest, Prober, Proof
+from gatling.deploy.probe import HeldRequest
 from gatling.errors import GatlingError, NodeUnreachable, SwapUndone
 from gatling.state import apps, releases
 from gatling.words import counted
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from gatling.beam.comparison import Comparison
     from gatling.deploy.attempt import Attempt
+    from gatling.deploy.probe import Proof
     from gatling.engine import Engine
     from gatling.state.apps import App
     from gatling.state.releases import Release
@@ -97,7 +98,7 @@ def upgrade(
             _check_boot(engine, this, release)
     port = app.ports[app.live_slot or 1]
     early_clients = node.clients(port)
-    prober = Prober(engine.router.probe_address(), app.domain, settings.health.path)
+    prober = public.prober(engine, app, settings)
     with contextlib.ExitStack() as probing:
         before_decision()
         this.interruption.shield()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from gatling.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 PAUSE_SECONDS = 0.01
 SLOW_PAUSE_SECONDS = 0.25
@@ -42,6 +42,9 @@ class Proof:
     kept: int = 0
     others_crashed: int = 0
     """Processes that needed no conversion and crashed in changed code while it was watched."""
+    held: int = 0
+    """Requests that the proxy answered by itself as it should: they did not reach the app."""
+    held_by: str = ""
 
     def json(self) -> dict[str, Any]:
         """As it is recorded."""
@@ -53,6 +56,8 @@ class Proof:
             f"{counted(self.requests, 'request')} through the proxy, {self.failed} failed{failure}"
         )
         seen += f", longest wait {self.longest_ms:.0f} ms"
+        if self.held:
+            seen += f", {self.held} of them answered by {self.held_by}"
         if self.cut:
             seen += f", {counted(self.cut, 'connection')} closed after the drain"
         said = [seen]
@@ -108,8 +113,21 @@ class HeldRequest:
 class Prober:
     """Asks for one path again and again, over one kept connection, in a thread of its own."""
 
-    def __init__(self, address: tuple[str, int], host: str, path: str) -> None:
-        self._address, self._host, self._path = address, host, path
+    def __init__(
+        self,
+        address: tuple[str, int],
+        host: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        answered_by: Callable[[int], str] = lambda _status: "",
+    ) -> None:
+        """`answered_by` tells what of the proxy gives an answer of that status, if it is not the
+        app: such a request has not failed.
+        """
+        self._address, self._path = address, path
+        self._headers = {"Host": host, "User-Agent": "gatling-probe"} | dict(headers or {})
+        self._answered_by = answered_by
         self._stop = threading.Event()
         self._pause = PAUSE_SECONDS
         self._thread: threading.Thread | None = None
@@ -117,6 +135,7 @@ class Prober:
         self._requests = self._failed = 0
         self._longest = 0.0
         self._first_failure = ""
+        self._held, self._held_by = 0, ""
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[None]:
@@ -155,7 +174,12 @@ class Prober:
     def proof(self) -> Proof:
         """What has been seen so far."""
         return Proof(
-            self._requests, self._failed, round(self._longest * 1000, 1), self._first_failure
+            self._requests,
+            self._failed,
+            round(self._longest * 1000, 1),
+            self._first_failure,
+            held=self._held,
+            held_by=self._held_by,
         )
 
     def _ask_on(self) -> None:
@@ -184,12 +208,14 @@ class Prober:
     def _ask(self, connection: http.client.HTTPConnection) -> tuple[str, bool]:
         """Ask once: what went wrong, if anything, and whether the connection can be used again."""
         try:
-            headers = {"Host": self._host, "User-Agent": "gatling-probe"}
-            connection.request("GET", self._path, headers=headers)
+            connection.request("GET", self._path, headers=self._headers)
             response = connection.getresponse()
             response.read()
         except (OSError, http.client.HTTPException) as error:
             return type(error).__name__, False
-        if response.status >= 500:
+        by = self._answered_by(response.status)
+        if by:
+            self._held, self._held_by = self._held + 1, by
+        elif response.status >= 500:
             return f"status {response.status}", not response.will_close
         return "", not response.will_close

@@ -8,10 +8,12 @@ moment ago in this process, or was killed at any point: so nothing has to be und
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING
 
-from gatling.deploy import instances, lock
+from gatling.deploy import instances, lock, public
+from gatling.errors import GatlingError
 from gatling.project import settings as project_settings
 from gatling.releases import store
 from gatling.state import apps, deployments, releases
@@ -57,12 +59,17 @@ def reconcile(engine: Engine, name: str, *, own: int | None = None) -> None:
                 point(engine, app)  # before the other instance ends, which may have the traffic
             engine.supervisor.stop(name, slot, stop_timeout)
     point(engine, app)
+    if any(deployment.id != own for deployment in unfinished):
+        with contextlib.suppress(GatlingError):  # the next deployment says what is in the way
+            engine.configure_router()  # one may have gone live whose settings nginx was not told
     if shall_run:
         upgraded = any(d.strategy == "hot" for d in unfinished)
         start_live(engine, app, perhaps_upgraded=upgraded)
     known = [r.number for r in releases.every(engine.db, name) if r.removed_at is None]
     store.remove_unknown(paths, known)
     store.remove_incoming(paths)
+    with contextlib.suppress(OSError):  # a full disk, say: nothing that runs needs it
+        public.publish(engine, name)
     engine.tasks.discard(paths, paths.staging)
     for deployment in unfinished:
         if deployment.id == own:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gatling.errors import InvalidManifest
+from gatling.project import headers
 from gatling.project.settings import HOST_ONLY, Settings, describe
 
 if TYPE_CHECKING:
@@ -95,10 +96,10 @@ def _text(value: object) -> str:
 
 
 def _lists_as_text(tree: dict[str, Any]) -> dict[str, Any]:
-    """Lists of texts as the settings have them, separated by commas."""
+    """Lists of texts as the settings have them, separated by commas (or as _BETWEEN says)."""
     return {
         section: {
-            name: ", ".join(value)
+            name: _BETWEEN.get(f"{section}.{name}", ", ").join(value)
             if isinstance(value, list) and all(isinstance(word, str) for word in value)
             else value
             for name, value in fields.items()
@@ -107,6 +108,9 @@ def _lists_as_text(tree: dict[str, Any]) -> dict[str, Any]:
         else fields
         for section, fields in tree.items()
     }
+
+
+_BETWEEN = {"proxy.headers": f" {headers.SEPARATOR} "}
 
 
 def _refuse_host_only(tree: dict[str, Any], key: str, text: str) -> None:

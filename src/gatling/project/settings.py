@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gatling.errors import InvalidInput
+from gatling.project import headers, proxy
 
 Seconds = Annotated[float, Meta(ge=0.01, le=86400)]
 
@@ -121,6 +122,38 @@ class Deploy(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
 
+class Proxy(Struct, frozen=True, forbid_unknown_fields=True):
+    """What nginx does with requests before the app sees them; in force once a release is live."""
+
+    body_limit: Annotated[str, Meta(pattern=rf"^{proxy.SIZE}\Z")] = "100m"
+    """Size of a request's body, such as 20m or 2g; over it, 413 is answered; 0: any size."""
+    read_timeout: Annotated[int, Meta(ge=1, le=proxy.MAX_SECONDS)] = 120
+    """Seconds that the app may keep silent, before an answer or within it."""
+    send_timeout: Annotated[int, Meta(ge=1, le=proxy.MAX_SECONDS)] = 60
+    """Seconds that the app may take no more of a request."""
+    buffering: bool = False
+    """Whether nginx takes answers from the app faster than clients do; holds back events."""
+    redirect_www: Literal["off", "to-apex", "to-www"] = "off"
+    """Where the app has both a domain and its www.: to which one browsers are sent."""
+    https: Literal["off", "redirect"] = "off"
+    """Whether requests that came by http are sent to https; something in front must offer that."""
+    headers: Annotated[str, Meta(max_length=headers.MAX_LENGTH)] = ""
+    """Headers of all answers, in place of the app's own: Name: value | Name: value."""
+    maintenance_page: Annotated[str, Meta(pattern=_DIRECTORY, max_length=200)] = ""
+    """File of the project (HTML, up to 256 KB) to show in maintenance; empty: Gatling's page."""
+    static: bool = True
+    """Whether nginx serves digested files of priv/static, also those of earlier releases."""
+    static_keep: Annotated[int, Meta(ge=0, le=20)] = 3
+    """Of how many earlier releases, while they are kept."""
+
+    def __post_init__(self) -> None:
+        """Refuse headers that cannot be; msgspec takes a ValueError for an error of validation."""
+        try:
+            headers.parse(self.headers)
+        except InvalidInput as error:
+            raise ValueError(f"headers: {error.what} {error.hint}".rstrip(" .")) from None
+
+
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """All settings of an app."""
 
@@ -132,6 +165,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
     hot: Hot = Hot()
     releases: Releases = Releases()
+    proxy: Proxy = Proxy()
 
     @property
     def branches(self) -> tuple[str, ...]:

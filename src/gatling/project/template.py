@@ -67,9 +67,11 @@ def schema() -> dict[str, Any]:
                 properties[name]["pattern"] = properties[name]["pattern"].replace(r"\Z", "$")
     for section in made["$defs"]["Settings"]["properties"].values():
         section.pop("default", None)
-    hot = made["$defs"]["Hot"]["properties"]
     texts = {"type": "array", "items": {"type": "string"}}
-    hot["deny"] = {"description": hot["deny"].pop("description"), "anyOf": [hot["deny"], texts]}
+    for section, name in (("Hot", "deny"), ("Proxy", "headers")):
+        properties = made["$defs"][section]["properties"]
+        text = properties[name]
+        properties[name] = {"description": text.pop("description"), "anyOf": [text, texts]}
     return made
 
 

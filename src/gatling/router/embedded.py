@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from gatling import ports, process
 from gatling.errors import CommandFailed, InvalidInput, PortTaken, ProxyRefused
 from gatling.home import exclusively, write_atomically
-from gatling.router import nginx
+from gatling.project import proxy
+from gatling.router import nginx, passwords
 from gatling.router.route import point_at, pointed
 from gatling.state import host
 from gatling.supervisor.base import State
@@ -77,11 +78,14 @@ class EmbeddedRouter:
     def configure(self, apps: Sequence[App]) -> bool:
         """See Router."""
         self._prepare()
+        sites = [self._site(app) for app in apps]
         text = nginx.main_configuration(
-            self._home.nginx, self.listen, [self._site(a) for a in apps], as_root=os.geteuid() == 0
+            self._home.nginx, self.listen, sites, as_root=os.geteuid() == 0
         )
+        secrets = passwords.write(sites, self._home.nginx / "auth")
         before = self._conf.read_text() if self._conf.exists() else None
         if text == before:
+            secrets.remove_others()
             return False
         candidate = self._conf.with_name("nginx.conf.candidate")
         write_atomically(candidate, text)
@@ -92,6 +96,7 @@ class EmbeddedRouter:
             raise
         candidate.rename(self._conf)
         self._reload()
+        secrets.remove_others()
         return True
 
     def check(self) -> None:
@@ -121,7 +126,8 @@ class EmbeddedRouter:
         return self._home.nginx / "nginx.conf"
 
     def _site(self, app: App) -> nginx.Site:
-        return nginx.Site(app.name, app.domains, app.ports, self._home.app(app.name).route)
+        route = self._home.app(app.name).route
+        return nginx.Site(app.name, app.domains, app.ports, route, proxy.of_app(app))
 
     def _prepare(self) -> None:
         for name in ("temporary", "conf.d", "pages"):

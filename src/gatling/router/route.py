@@ -1,4 +1,4 @@
-"""The route directory of an app: the name of its one file tells nginx where requests go."""
+"""The route directory of an app: the name of one file tells nginx where requests go."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ if TYPE_CHECKING:
 
     from gatling.router.base import Target
 
+TARGETS = ("1", "2", "down")
+"""The names of which there is one; whatever else lies there says something else (nginx.py)."""
+
 
 def point_at(route: Path, target: Target, *, mode: int) -> None:
-    """Name the one file of a route directory, which is made with `mode`; see nginx.py."""
+    """Name the one file that says where to; the directory is made with `mode`. See nginx.py."""
     route.mkdir(mode=mode, parents=True, exist_ok=True)
     wanted = route / str(target)
-    present = [entry for entry in route.iterdir() if entry != wanted]
+    present = [e for e in route.iterdir() if e.name in TARGETS and e != wanted]
     if present and not wanted.exists():
         present.pop().rename(wanted)  # needs no space on the disk
     wanted.touch()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gatling import ports
 from gatling.errors import ProxyRefused
 from gatling.helper import client
+from gatling.project import proxy
 from gatling.router.route import point_at, pointed
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class SystemRouter:
             "proxy",
             sites=[
                 {"app": a.name, "domains": list(a.domains), "ports": [a.ports[1], a.ports[2]]}
+                | proxy.of_app(a).plain()
                 for a in apps
             ],
         )

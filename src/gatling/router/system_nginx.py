@@ -7,13 +7,15 @@ its server block, and only root can add it.
 
 from __future__ import annotations
 
+import grp
+import os
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatling.helper.shapes import Refused
-from gatling.project import names
-from gatling.router import nginx
+from gatling.project import names, proxy
+from gatling.router import nginx, passwords
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,7 +40,8 @@ def site(item: Any, routes: Path) -> nginx.Site:
         or not all(type(port) is int and 1024 <= port <= 65535 for port in ports)
     ):
         raise Refused(f"the ports of {app}")
-    return nginx.Site(app, tuple(domains), {1: ports[0], 2: ports[1]}, routes / app)
+    wishes = proxy.checked(item)
+    return nginx.Site(app, tuple(domains), {1: ports[0], 2: ports[1]}, routes / app, wishes)
 
 
 def render(
@@ -48,8 +51,12 @@ def render(
     sizes = "    server_names_hash_bucket_size 512;\n    server_names_hash_max_size 4096;\n"
     listen = ("80", "[::]:80") if ipv6 else ("80",)
     blocks = "".join(
-        nginx.server_block(
-            one, listen, directory / "pages", include=f"{directory}/{one.app}.d/*.conf"
+        nginx.server_blocks(
+            one,
+            listen,
+            directory / "pages",
+            directory / "auth",
+            include=f"{directory}/{one.app}.d/*.conf",
         )
         for one in sites
     )
@@ -71,6 +78,7 @@ def write(
     pages.mkdir(mode=0o755, parents=True, exist_ok=True)
     for name, content in nginx.PAGES.items():
         _replace(pages / name, content)
+    secrets = passwords.write(sites, directory / "auth", group=_worker_group())
     ipv6 = Path("/proc/net/if_inet6").exists()
     file = directory / "sites.conf"
     before = file.read_text() if file.exists() else None
@@ -78,6 +86,7 @@ def write(
     for hashes in (True, False):  # an operator who has set these sizes himself keeps his own
         text = render(sites, ipv6=ipv6, hashes=hashes, directory=directory)
         if text == before:
+            secrets.remove_others()
             return {"changed": False}
         _replace(file, text)
         answer = check(call)
@@ -90,6 +99,7 @@ def write(
             _replace(file, before)
         return answer
     call(["systemctl", "reload-or-restart", "nginx.service"])
+    secrets.remove_others()
     return {"changed": True}
 
 
@@ -101,6 +111,16 @@ def check(call: Callable[..., str]) -> dict[str, Any]:
         said = (error.stderr or b"").decode("utf-8", "replace")
         return {"invalid": True, "log": said.splitlines()[-20:]}
     return {}
+
+
+def _worker_group() -> int | None:
+    """The group of nginx' workers: Debian's name, or nginx.org's. Only root can give it files."""
+    for name in ("www-data", "nginx") if os.geteuid() == 0 else ():
+        try:
+            return grp.getgrnam(name).gr_gid
+        except KeyError:
+            continue
+    return None
 
 
 def _replace(file: Path, text: str) -> None:

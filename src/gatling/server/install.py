@@ -35,7 +35,7 @@ OLDEST_SYSTEMD = 250
 """The first that gives credentials to units whose files other users cannot read."""
 
 PACKAGES = {"git": "git", "nginx": "nginx-light", "elixir": "elixir", "sshd": "openssh-server",
-            "curl": "curl"}  # fmt: skip
+            "curl": "curl", "openssl": "openssl"}  # fmt: skip
 """Program → the package that has it."""
 ERLANG = ("erlang-dev", "erlang-crypto", "erlang-inets", "erlang-ssl", "erlang-tools",
           "erlang-parsetools")  # fmt: skip

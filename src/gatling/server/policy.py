@@ -33,6 +33,7 @@ READING = frozenset(
         "plan",
         "audit",
         "domains list",
+        "auth list",
         "settings list",
         FETCH,
     }
@@ -59,6 +60,10 @@ DEPLOYING = frozenset(
         "settings unset",
         "domains add",
         "domains remove",
+        "auth add",
+        "auth remove",
+        "maintenance on",
+        "maintenance off",
         PUSH,
     }
 )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from gatling.errors import InvalidInput, NotFound
+from gatling.state import passwords
 from gatling.state.config import write as write_config
 from gatling.state.database import now
 
@@ -41,6 +42,10 @@ class App:
     """Port of Erlang's distribution by slot."""
     manifest: dict[str, str] = field(default_factory=dict)
     """Settings that the live release has in its gatling.toml."""
+    maintenance: str | None = None
+    """None: it is served. Otherwise a page is shown: one with this text, or the project's own."""
+    passwords: dict[str, dict[str, str]] = field(default_factory=dict, repr=False)
+    """Who may enter: by domain, or `*` for all, users and hashes of their passwords."""
 
     @property
     def effective(self) -> dict[str, str]:
@@ -121,7 +126,7 @@ def get(db: Database, name: str) -> App:
         )
     ports = db.rows("SELECT * FROM ports WHERE app = ?", name)
     domains = db.rows("SELECT domain FROM domains WHERE app = ? ORDER BY added_at, rowid", name)
-    return _app(row, ports, [d["domain"] for d in domains])
+    return _app(row, ports, [d["domain"] for d in domains], passwords.of_app(db, name))
 
 
 def every(db: Database) -> list[App]:
@@ -132,8 +137,14 @@ def every(db: Database) -> list[App]:
     domains: dict[str, list[str]] = {}
     for row in db.rows("SELECT app, domain FROM domains ORDER BY added_at, rowid"):
         domains.setdefault(row["app"], []).append(row["domain"])
+    users = passwords.every(db)
     return [
-        _app(row, ports.get(row["name"], []), domains.get(row["name"], []))
+        _app(
+            row,
+            ports.get(row["name"], []),
+            domains.get(row["name"], []),
+            users.get(row["name"], {}),
+        )
         for row in db.rows(f"{_SELECT} ORDER BY apps.name")
     ]
 
@@ -168,6 +179,15 @@ def want(db: Database, name: str, wanted: Wanted) -> None:
     """Record whether the app shall run."""
     with db.transaction(durable=True):
         db.execute("UPDATE apps SET wanted = ? WHERE name = ?", wanted, name)
+
+
+def maintain(db: Database, name: str, message: str | None) -> None:
+    """Record that an app is in maintenance, with an own text for the page if there is one; or not.
+
+    On the disk at once: it must outlast a power cut.
+    """
+    with db.transaction(durable=True):
+        db.execute("UPDATE apps SET maintenance = ? WHERE name = ?", message, name)
 
 
 def save_settings(db: Database, name: str, settings: dict[str, str]) -> None:
@@ -226,7 +246,12 @@ def _unused_ports(db: Database, free: Callable[[int], bool], among: range) -> It
     return (p for p in among if p not in taken and free(p))
 
 
-def _app(row: sqlite3.Row, ports: list[sqlite3.Row], domains: list[str]) -> App:
+def _app(
+    row: sqlite3.Row,
+    ports: list[sqlite3.Row],
+    domains: list[str],
+    users: dict[str, dict[str, str]],
+) -> App:
     return App(
         name=row["name"],
         created_at=row["created_at"],
@@ -238,4 +263,6 @@ def _app(row: sqlite3.Row, ports: list[sqlite3.Row], domains: list[str]) -> App:
         ports={p["slot"]: p["port"] for p in ports if p["use"] == "http"},
         node_ports={p["slot"]: p["port"] for p in ports if p["use"] == "node"},
         manifest=json.loads(row["manifest"] or "{}"),
+        maintenance=row["maintenance"],
+        passwords=users,
     )

@@ -116,6 +116,17 @@ _SCHEMA = (
         created_at TEXT NOT NULL
     ) STRICT
     """,
+    """
+    ALTER TABLE apps ADD COLUMN maintenance TEXT;
+    CREATE TABLE passwords (
+        app TEXT NOT NULL REFERENCES apps ON DELETE CASCADE,
+        domain TEXT NOT NULL,
+        user TEXT NOT NULL,
+        hash TEXT NOT NULL,
+        added_at TEXT NOT NULL,
+        PRIMARY KEY (app, domain, user)
+    ) STRICT
+    """,
 )
 """One script per schema version; `PRAGMA user_version` tells how many have been run."""
 

@@ -191,6 +191,16 @@ def has_done(db: Database, app: str, step: str) -> bool:
     return found is not None
 
 
+def lately_live(db: Database, app: str) -> list[int]:
+    """The releases that deployments have made live, the latest first."""
+    rows = db.rows(
+        "SELECT release FROM deployments WHERE app = ? AND outcome = 'succeeded'"
+        " AND release IS NOT NULL GROUP BY release ORDER BY max(id) DESC",
+        app,
+    )
+    return [row["release"] for row in rows]
+
+
 def live_before(db: Database, app: str, live: int) -> int | None:
     """The release that was live before `live` was made so, as far as it succeeded."""
     value: int | None = db.value(

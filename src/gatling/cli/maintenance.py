@@ -1,0 +1,69 @@
+"""`gatling maintenance on | off`: a page instead of the app, while deployments go on behind it."""
+
+from __future__ import annotations
+
+import click
+
+from gatling.cli.common import app_argument, opened
+
+
+@click.group("maintenance")
+def maintenance_command() -> None:
+    """A page instead of the app, with status 503; the app runs on, and can be deployed.
+
+    \b
+    Example:
+      gatling maintenance on shop
+    """
+
+
+@maintenance_command.command("on")
+@app_argument
+@click.option(
+    "--message", metavar="TEXT", default="",
+    help="A text for Gatling's page; otherwise the project's own page (proxy.maintenance_page).",
+)  # fmt: skip
+def on_command(app: str, message: str) -> None:
+    """Show the page instead of APP; at once, and until it is switched off.
+
+    \b
+    Examples:
+      gatling maintenance on shop
+      gatling maintenance on shop --message "Back at 14:00 UTC."
+    """
+    _switch(app, message.strip())
+    click.echo(f"{app} is in maintenance. `gatling maintenance off {app}` ends it.")
+
+
+@maintenance_command.command("off")
+@app_argument
+def off_command(app: str) -> None:
+    """Serve APP again; at once.
+
+    \b
+    Example:
+      gatling maintenance off shop
+    """
+    _switch(app, None)
+    click.echo(f"{app} is not in maintenance any more.")
+
+
+def _switch(app: str, message: str | None) -> None:
+    from gatling.deploy import public
+    from gatling.errors import DiskFull, InvalidInput
+    from gatling.state import apps, audit
+
+    if message is not None and (len(message) > 1000 or not message.replace("\n", "").isprintable()):
+        raise InvalidInput("A message is a text of up to 1000 characters.")
+    with opened() as engine:
+        before = apps.get(engine.db, app).maintenance
+        apps.maintain(engine.db, app, message)
+        try:
+            public.publish(engine, app)
+        except OSError as error:
+            apps.maintain(engine.db, app, before)
+            raise DiskFull(f"The page could not be written: {error}.") from error
+        audit.record(
+            engine.db, engine.actor, app, f"maintenance {'off' if message is None else 'on'}",
+            message or "",
+        )  # fmt: skip

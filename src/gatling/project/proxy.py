@@ -1,0 +1,123 @@
+"""What an app says of its proxy: typed, validated, and nothing that nginx could read otherwise.
+
+The same checks hold for the settings' own values and for what root's helper is told.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from gatling.errors import InvalidInput
+from gatling.project import headers, names
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatling.state.apps import App
+
+SIZE = r"(0|[1-9][0-9]{0,5}[kmgKMG])"
+MAX_SECONDS = 86400
+WWW = ("off", "to-apex", "to-www")
+HTTPS = ("off", "redirect")
+
+EVERYWHERE = "*"
+"""In place of a domain: all of the app's."""
+
+MAX_USERS = 1000
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,63}\Z")
+_HASH = re.compile(r"\$6\$(rounds=[1-9][0-9]{3,8}\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{86}\Z")
+"""crypt(5), sha512crypt; as `openssl passwd -6` writes it."""
+
+Passwords = dict[str, dict[str, str]]
+"""By domain, or EVERYWHERE: users and the hashes of their passwords."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the proxy treats one app; see `Proxy` in project/settings.py for the meanings."""
+
+    body_limit: str = "100m"
+    """What Phoenix' own upload limits are applied to; nginx' default of 1m surprises everybody."""
+    read_timeout: int = 120
+    send_timeout: int = 60
+    buffering: bool = False
+    redirect_www: str = "off"
+    https: str = "off"
+    headers: str = ""
+    static: bool = True
+
+    def __post_init__(self) -> None:
+        """Raise InvalidInput for whatever nginx must not be told."""
+        if not isinstance(self.body_limit, str) or not re.fullmatch(SIZE, self.body_limit):
+            raise InvalidInput("body_limit is not a size such as 100m.")
+        for name in ("read_timeout", "send_timeout"):
+            value = getattr(self, name)
+            if type(value) is not int or not 1 <= value <= MAX_SECONDS:
+                raise InvalidInput(f"{name} is not a number of seconds from 1 to {MAX_SECONDS}.")
+        if type(self.buffering) is not bool or type(self.static) is not bool:
+            raise InvalidInput("buffering and static are true or false.")
+        if self.redirect_www not in WWW or self.https not in HTTPS:
+            raise InvalidInput("redirect_www or https is not one of its words.")
+        if not isinstance(self.headers, str):
+            raise InvalidInput("headers is not a text.")
+        headers.parse(self.headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """Options and passwords of one app, as they are told to the proxy."""
+
+    options: Options = field(default_factory=Options)
+    passwords: Passwords = field(default_factory=dict)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+
+def of_app(app: App) -> Wishes:
+    """What an app wishes, by its settings in force and its records."""
+    from gatling.project import settings  # noqa: PLC0415 (root's helper has no msgspec to load)
+
+    proxy = settings.parse(app.effective).proxy
+    said = {entry.name: getattr(proxy, entry.name) for entry in fields(Options)}
+    return Wishes(Options(**said), app.passwords)
+
+
+def checked(given: dict[str, Any]) -> Wishes:
+    """What somebody tells of an app's wishes, every part validated; raises InvalidInput."""
+    said, passwords = given.get("options", {}), given.get("passwords", {})
+    known = {entry.name for entry in fields(Options)}
+    if not isinstance(said, dict) or said.keys() - known:
+        raise InvalidInput("These are not options of a proxy.")
+    if not isinstance(passwords, dict) or len(passwords) > MAX_USERS:
+        raise InvalidInput("These are not passwords of a proxy.")
+    for domain, users in passwords.items():
+        if domain != EVERYWHERE and names.domain(domain) != domain:
+            raise InvalidInput("A domain is not written as it should be.")
+        if not isinstance(users, dict) or not 0 < len(users) <= MAX_USERS:
+            raise InvalidInput("These are not users of a domain.")
+        for name, hashed in users.items():
+            user(name)
+            if not isinstance(hashed, str) or not _HASH.match(hashed):
+                raise InvalidInput("This is not the hash of a password.")
+    return Wishes(Options(**said), passwords)
+
+
+def user(name: str) -> str:
+    """A valid name of a user of basic authentication; raises InvalidInput."""
+    if not _USER.match(name):
+        raise InvalidInput(
+            f"{name!r} cannot be a user's name.", hint="Use letters, digits, and inner '_.@+-'."
+        )
+    return name
+
+
+def redirects(domains: Sequence[str], mode: str) -> dict[str, str]:
+    """Which domains send browsers to which others; only where an app has both of a pair."""
+    pairs = [(domain, f"www.{domain}") for domain in domains if f"www.{domain}" in domains]
+    if mode == "to-apex":
+        return {www: apex for apex, www in pairs}
+    return dict(pairs) if mode == "to-www" else {}
