@@ -190,6 +190,8 @@ def _hint(app: str, log: tuple[str, ...]) -> str:
         return f"Say which one: `gatling settings set {app} build.release=NAME`."
     if any(word in text for word in _UNREADABLE):
         return f"A private repository: `gatling deploy-key create {app}`, if it has no key yet."
+    if "npm is not installed here" in text:
+        return f"On Debian or Ubuntu: apt install npm; another goes to {TOOLCHAINS}/default/bin."
     if "Could not find Hex" in text or "could not install Hex" in text.lower():
         return "This host must reach hex.pm once, or have Hex installed (`mix local.hex`)."
     return ""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 FETCH_SECONDS = 600.0
 
-KEPT = ("/deps", "/_build", "/assets/node_modules", "/node_modules")
+KEPT = ("/deps", "/_build", "node_modules")
 """Never cleaned away between builds, whether or not the project ignores them."""
 
 
@@ -108,7 +108,7 @@ def export(
         if (work_tree / ".gitmodules").exists() or (git_dir / "modules").exists():
             _submodules(git, work_tree, environment, on_line)
         below = f"/{directory}" if directory else ""
-        kept = dict.fromkeys((*KEPT, *(below + path for path in KEPT)))
+        kept = dict.fromkeys((*KEPT, *(below + path for path in KEPT if path[0] == "/")))
         exclude = [flag for path in kept for flag in ("--exclude", path)]
         process.run(
             [*git, "clean", "--quiet", "-ffd", *exclude],

@@ -16,7 +16,7 @@ end
 
 :code.add_patha(String.to_charlist(compiled))
 # now: when mix compiles a dependency it takes from the code path what that one does not name
-{:module, _} = :code.ensure_loaded(Gatling.Shell)
+:ok = :code.ensure_modules_loaded([Gatling.Shell, Gatling.Assets])
 Mix.start()
 Mix.shell(Gatling.Shell)
 Mix.CLI.main(["gatling.build" | arguments])

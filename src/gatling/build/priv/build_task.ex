@@ -29,8 +29,15 @@ defmodule Mix.Tasks.Gatling.Build do
 
     step(marker, "mix_compile", fn -> Mix.Task.run("compile", []) end)
 
-    if digest = digest_task() do
-      step(marker, "mix_digest", fn -> Mix.Task.run(digest, []) end)
+    if digest = Gatling.Assets.digest() do
+      for directory <- Gatling.Assets.npm_directories() do
+        step(marker, "npm_install", fn -> Gatling.Assets.npm_install(directory) end)
+      end
+
+      step(marker, "mix_digest", fn ->
+        digest.()
+        Gatling.Assets.link()
+      end)
     end
 
     names = if release == "", do: [], else: [release]
@@ -87,19 +94,6 @@ defmodule Mix.Tasks.Gatling.Build do
   end
 
   defp fact(marker, name, value), do: IO.puts("#{marker} fact #{name} #{value}")
-
-  # What the project itself calls its assets' build, or Phoenix' own digest.
-  defp digest_task do
-    cond do
-      Keyword.has_key?(Mix.Project.config()[:aliases] || [], :"assets.deploy") -> "assets.deploy"
-      not Enum.any?(project_directories(), &File.dir?(Path.join(&1, "priv/static"))) -> nil
-      Mix.Task.get("phx.digest") -> "phx.digest"
-      Mix.Task.get("phoenix.digest") -> "phoenix.digest"
-      true -> nil
-    end
-  end
-
-  defp project_directories, do: ["." | Map.values(Mix.Project.apps_paths() || %{})]
 
   # System.otp_release/0 is the major number only.
   defp otp_version do

@@ -4,7 +4,8 @@
 making = "#{compiled}.#{System.pid()}"
 File.mkdir_p!(making)
 
-for {module, beam} <- Code.compile_file(Path.join(priv, "build_task.ex")) do
+for file <- ["assets.ex", "build_task.ex"],
+    {module, beam} <- Code.compile_file(Path.join(priv, file)) do
   File.write!(Path.join(making, "#{module}.beam"), beam)
 end
 
