@@ -178,5 +178,6 @@ def test_what_did_not_end_well_never_counts_as_if_it_had(
 ) -> None:
     """systemd-run has failed: its own status stays unless there is a better one."""
     told = SimpleNamespace(stdout=shown)
-    monkeypatch.setattr(running, "subprocess", SimpleNamespace(run=lambda *_, **__: told))
+    fake = SimpleNamespace(run=lambda *_, **__: told, DEVNULL=None)
+    monkeypatch.setattr(running, "subprocess", fake)
     assert running._how_it_ended("gatling-build-shop.x.service") == ended
