@@ -55,6 +55,18 @@ class Assets:
         self.npm = bin_ / "npm"
         world.env["PATH"] = f"{bin_}:{world.env['PATH']}"
         self.project = world.load()
+        self.mix = (self.project.directory / "mix.exs").read_text()
+
+    def given(self, package: str, *, lock: str | None = "{}", own_task: bool = True) -> None:
+        """A project with assets like these, whatever a test before has left."""
+        for left in ("assets", "priv"):
+            shutil.rmtree(self.project.directory / left, ignore_errors=True)
+        self.project.write("mix.exs", self.mix.replace("deps: []", ALIAS) if own_task else self.mix)
+        self.project.write("lib/digest.ex", DIGEST)
+        self.project.write("assets/package.json", package)
+        if lock is not None:
+            self.project.write("assets/package-lock.json", lock)
+        self.calls()
 
     def push(self, *, ok: bool = True) -> str:
         self.project.commit()
@@ -84,19 +96,19 @@ def assets() -> Iterator[Assets]:
         yield Assets(world)
 
 
-def package(**more: object) -> str:
-    return json.dumps({"name": "shop", "dependencies": {"own": "1.0.0"}} | more)
+def package(test: str, **more: object) -> str:
+    """What asks for packages; other ones in each test."""
+    return json.dumps({"name": test, "dependencies": {"own": "1.0.0"}} | more)
 
 
 def test_nothing_is_made_of_no_assets(assets: Assets) -> None:
-    assets.project.write("lib/digest.ex", DIGEST)
-    assets.project.write("assets/package.json", package())
+    assets.given(package("none"), own_task=False)
     assets.push()
     assert not {"mix_digest", "npm_install"} & set(assets.steps())
 
 
 def test_phoenix_own_digest(assets: Assets) -> None:
-    assets.project.write("assets/package.json", '{"type": "module", "dependencies": { } }')
+    assets.given('{"type": "module", "dependencies": { } }', own_task=False)
     assets.project.write("priv/static/robots.txt", "")
     assets.push()
     assert "mix_digest" in assets.steps()
@@ -105,9 +117,7 @@ def test_phoenix_own_digest(assets: Assets) -> None:
 
 
 def test_the_projects_own_task_after_npm(assets: Assets) -> None:
-    assets.project.replace("mix.exs", "deps: []", ALIAS)
-    assets.project.write("assets/package.json", package())
-    assets.project.write("assets/package-lock.json", "{}")
+    assets.given(package("own task"))
     assets.push()
     assert assets.calls() == ["ci --include=dev --no-audit --no-fund"]
     steps = assets.steps()
@@ -116,6 +126,9 @@ def test_the_projects_own_task_after_npm(assets: Assets) -> None:
 
 
 def test_npm_is_asked_again_only_for_other_packages(assets: Assets) -> None:
+    assets.given(package("again"))
+    assets.push()
+    assert len(assets.calls()) == 1
     assets.project.title("other code")
     assets.push()
     assert "npm_install" not in assets.steps()
@@ -124,17 +137,14 @@ def test_npm_is_asked_again_only_for_other_packages(assets: Assets) -> None:
     assets.push()
     assert len(assets.calls()) == 1
     (assets.project.directory / "assets/package-lock.json").unlink()
+    os.utime(assets.npm, (1, 1))  # another npm
     assets.push()
     assert assets.calls() == ["install --no-package-lock --include=dev --no-audit --no-fund"]
-    os.utime(assets.npm, (1, 1))  # another npm
-    assets.project.title("again")
-    assets.push()
-    assert len(assets.calls()) == 1
 
 
 def test_a_failure_of_npm_fails_the_push_and_is_not_forgotten(assets: Assets) -> None:
+    assets.given(package("failure"), lock=None)
     assets.project.write("assets/broken", "")
-    assets.project.write("assets/package.json", package(version="2"))
     output = assets.push(ok=False)
     assert "npm ERR! 404 left-pad" in output
     assert "npm install in assets exited with status 1" in output
@@ -145,11 +155,10 @@ def test_a_failure_of_npm_fails_the_push_and_is_not_forgotten(assets: Assets) ->
 
 
 def test_another_package_manager_is_the_projects_own_business(assets: Assets) -> None:
-    assets.project.write("assets/package.json", package(version="3"))
+    assets.given(package("yarn"), lock=None)
     assets.project.write("assets/yarn.lock", "")
     assets.push()
     assert assets.calls() == []
-    assets.project.git("rm", "--quiet", "assets/yarn.lock")
 
 
 def test_without_npm_it_is_said_how_to_get_it(assets: Assets) -> None:
@@ -163,7 +172,7 @@ def test_without_npm_it_is_said_how_to_get_it(assets: Assets) -> None:
     before = assets.world.env["PATH"]
     assets.world.env["PATH"] = str(others)
     try:
-        assets.project.write("assets/package.json", package(version="4"))
+        assets.given(package("no npm"))
         output = assets.push(ok=False)
     finally:
         assets.world.env["PATH"] = before
@@ -173,17 +182,21 @@ def test_without_npm_it_is_said_how_to_get_it(assets: Assets) -> None:
 
 @pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
 def test_the_real_npm(assets: Assets) -> None:
-    assets.npm.unlink()
-    project = assets.project
-    project.write("assets/package.json", package(dependencies={"own": "file:./own"}))
-    project.write("assets/own/package.json", '{"name": "own", "version": "1.0.0"}')
-    project.write("assets/own/index.js", "module.exports = 'by npm'\n")
-    assets.push()
-    assert "by npm" in assets.static("app.js")
-    subprocess.run(["npm", "install", "--package-lock-only", "--no-audit"], check=True,
-                   cwd=project.directory / "assets", capture_output=True)  # fmt: skip
-    assert assets.push().count("npm_install") >= 1
-    project.title("unchanged packages")
-    assets.push()
-    assert "npm_install" not in assets.steps()
-    assert "by npm" in assets.static("app.js")
+    before = assets.world.env["PATH"]
+    assets.world.env["PATH"] = before.removeprefix(f"{assets.npm.parent}:")
+    try:
+        assets.given(package("real", dependencies={"own": "file:./own"}), lock=None)
+        assets.project.write("assets/own/package.json", '{"name": "own", "version": "1.0.0"}')
+        assets.project.write("assets/own/index.js", "module.exports = 'by npm'\n")
+        assets.push()
+        assert "by npm" in assets.static("app.js")
+        subprocess.run(["npm", "install", "--package-lock-only", "--no-audit"], check=True,
+                       cwd=assets.project.directory / "assets", capture_output=True)  # fmt: skip
+        assets.push()
+        assert "npm_install" in assets.steps()
+        assets.project.title("unchanged packages")
+        assets.push()
+        assert "npm_install" not in assets.steps()
+        assert "by npm" in assets.static("app.js")
+    finally:
+        assets.world.env["PATH"] = before

@@ -67,6 +67,15 @@ class Private:
     def let_in(self, key: str) -> None:
         (self.root / "let_in").write_text(key)
 
+    def without_key(self) -> None:
+        if self.key.exists():
+            self.world.run("deploy-key", "remove", "shop")
+
+    def with_key(self) -> None:
+        """A new one, which is let in."""
+        self.without_key()
+        self.let_in(self.world.run("deploy-key", "create", "shop"))
+
 
 @pytest.fixture(scope="module")
 def private() -> Iterator[Private]:
@@ -75,6 +84,7 @@ def private() -> Iterator[Private]:
 
 
 def test_without_a_key_the_way_to_one_is_said(private: Private) -> None:
+    private.without_key()
     private.shop.commit()
     output = private.shop.push(ok=False)
     assert "Permission denied (publickey)" in output
@@ -87,6 +97,7 @@ def test_without_a_key_the_way_to_one_is_said(private: Private) -> None:
 
 def test_a_dependency_is_read_with_the_apps_key(private: Private) -> None:
     world = private.world
+    private.without_key()
     public = world.run("deploy-key", "create", "shop").strip()
     assert public.startswith("ssh-ed25519 ")
     assert " gatling-shop@" in public
@@ -96,6 +107,7 @@ def test_a_dependency_is_read_with_the_apps_key(private: Private) -> None:
     assert private.key.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in private.key.parent.iterdir()] == ["deploy_key"]
     # not let in yet: the key alone does nothing
+    private.shop.commit()
     assert "Permission denied (publickey)" in private.shop.push(ok=False)
     private.let_in(public)
     private.shop.push()
@@ -110,6 +122,7 @@ def test_a_dependency_is_read_with_the_apps_key(private: Private) -> None:
 
 def test_a_submodule_is_read_with_the_apps_key(private: Private) -> None:
     shop = private.shop
+    private.with_key()
     environment = shop.env | {"GIT_SSH_COMMAND": f"ssh -i {shlex.quote(str(private.key))}"}
     subprocess.run(
         ["git", "submodule", "--quiet", "add", "git@localhost:dep.git", "sub"],
@@ -125,6 +138,9 @@ def test_a_submodule_is_read_with_the_apps_key(private: Private) -> None:
 
 
 def test_its_secret_is_in_no_other_file(private: Private) -> None:
+    private.with_key()
+    private.shop.commit()
+    private.shop.push()
     secret = private.key.read_bytes().splitlines()[3]
     assert len(secret) > 40
     found = [
@@ -140,6 +156,7 @@ def test_its_secret_is_in_no_other_file(private: Private) -> None:
 
 def test_it_is_removed_and_made_anew(private: Private) -> None:
     world = private.world
+    private.with_key()
     before = world.run("deploy-key", "show", "shop")
     world.run("deploy-key", "remove", "shop")
     assert list(private.key.parent.iterdir()) == []
@@ -154,6 +171,9 @@ def test_it_is_removed_and_made_anew(private: Private) -> None:
 
 
 def test_an_app_takes_its_key_along(private: Private) -> None:
-    assert private.key.exists()
-    private.world.run("unload", "shop", "--confirm", "shop")
-    assert not private.key.exists()
+    private.world.run("load", "gone")
+    private.world.run("deploy-key", "create", "gone")
+    key = private.world.home / "apps/gone/build/ssh/deploy_key"
+    assert key.exists()
+    private.world.run("unload", "gone", "--confirm", "gone")
+    assert not key.exists()

@@ -133,6 +133,53 @@ def test_going_back_past_migrations_is_asked_first_and_runs_none(migrated: Migra
     assert migrated.done() == done
 
 
+ALTER = """
+quote do
+  alter table(:users), do: remove(:name)
+end
+"""
+"""Looks like Ecto's to whom parses it, and can be run without Ecto."""
+
+
+def test_what_the_running_release_may_not_live_with_is_told(migrated: Migrated) -> None:
+    migrated.migration("5_5_remove", ALTER)
+    migrated.project.commit()
+    output = migrated.project.push()
+    warning = "line 3 drops column users.name: code that is running may still use it"
+    assert f"5_5_remove.exs, {warning}" in output
+    assert "Two deployments are safe" in output
+    assert output.index(warning) < output.index("-----> migrate")
+    world = migrated.world
+    release = world.status()["release"]
+    world.run("rollback", "shop", "--confirm", "shop")
+    (planned,) = world.json("plan", "shop", release)["migrations"]
+    assert planned == {
+        "file": "counter/repo/migrations/5_5_remove.exs",
+        "warnings": [
+            {
+                "line": 3,
+                "what": "drops column users.name",
+                "why": "code that is running may still use it",
+            }
+        ],
+    }
+    assert warning in world.run("plan", "shop", release)
+    world.run("rollback", "shop", release)
+
+
+def test_a_release_that_cannot_tell_fails_nothing(migrated: Migrated) -> None:
+    # whatever the reason is: no VM of it starts for this
+    refusal = 'if System.get_env("GATLING_MIGRATIONS"), do: raise("cannot tell")'
+    before = (migrated.project.directory / "config/runtime.exs").read_text()
+    migrated.project.write("config/runtime.exs", f"{before}\n{refusal}\n")
+    migrated.migration("5_6_another")
+    migrated.project.commit()
+    output = migrated.project.push()
+    assert "the migrations could not be looked through: counter exited with status 1" in output
+    assert migrated.done()[-1] == "5_6_another.exs"
+    migrated.project.write("config/runtime.exs", before)
+
+
 def test_what_runs_them_can_be_said(migrated: Migrated) -> None:
     marker = migrated.world.root / "marker"
     call = f"""eval 'File.write!("{marker}", "migrated", [:append])'"""
@@ -153,53 +200,6 @@ def test_what_runs_them_can_be_said(migrated: Migrated) -> None:
     migrated.project.push()
     assert marker.read_text() == "migratedmine\n"
     assert "7_seventh.exs" not in migrated.done()
-
-
-ALTER = """
-defmodule Counter.Repo.Migrations.Remove do
-  use Ecto.Migration
-  def change, do: alter(table(:users), do: remove(:name))
-end
-"""
-
-
-def test_what_the_running_release_may_not_live_with_is_told(migrated: Migrated) -> None:
-    migrated.project.write("rel/overlays/bin/migrate", "#!/bin/sh\necho migrated by hand\n")
-    (migrated.project.directory / "rel/overlays/bin/migrate").chmod(0o755)
-    migrated.migration("7_9_remove", ALTER)
-    migrated.project.commit()
-    output = migrated.project.push()
-    warning = "line 4 drops column users.name: code that is running may still use it"
-    assert f"7_9_remove.exs, {warning}" in output
-    assert "Two deployments are safe" in output
-    assert output.index(warning) < output.index("-----> migrate")
-    world = migrated.world
-    release = world.status()["release"]
-    world.run("rollback", "shop", "--confirm", "shop")
-    (planned,) = world.json("plan", "shop", release)["migrations"]
-    assert planned == {
-        "file": "counter/repo/migrations/7_9_remove.exs",
-        "warnings": [
-            {
-                "line": 4,
-                "what": "drops column users.name",
-                "why": "code that is running may still use it",
-            }
-        ],
-    }
-    assert warning in world.run("plan", "shop", release)
-    world.run("rollback", "shop", release)
-
-
-def test_a_release_that_cannot_tell_fails_nothing(migrated: Migrated) -> None:
-    # whatever the reason is: no VM of it starts for this
-    refusal = 'if System.get_env("GATLING_MIGRATIONS"), do: raise("cannot tell")'
-    migrated.project.replace("config/runtime.exs", "import Config\n", f"import Config\n{refusal}\n")
-    migrated.migration("7_99_another")
-    migrated.project.commit()
-    output = migrated.project.push()
-    assert "the migrations could not be looked through: counter exited with status 1" in output
-    assert "migrate" in migrated.steps()
 
 
 def test_nothing_that_could_run_them_is_said(migrated: Migrated) -> None:

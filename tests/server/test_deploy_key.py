@@ -61,15 +61,17 @@ def test_a_private_dependency(server: Server) -> None:
 
 def test_what_a_hostile_app_puts_in_its_place(server: Server) -> None:
     """Its user may write there: no more than what he could read himself is ever told."""
-    person = server.let_in("eve", "shop")
-    directory = "/var/lib/gatling/apps/shop/build/ssh"
+    person = server.let_in("eve", "evil")
+    person.run("load", "evil")
+    person.run("deploy-key", "create", "evil")
+    directory = "/var/lib/gatling/apps/evil/build/ssh"
     for target in ("/var/lib/gatling/home/state.db", "/etc/shadow", "/etc/passwd"):
         server.box.exec(["ln", "-sfn", target, f"{directory}/deploy_key"])
-        shown = person.try_run("deploy-key", "show", "shop")
+        shown = person.try_run("deploy-key", "show", "evil")
         assert shown.returncode in (1, 4)
         assert "root:" not in shown.stdout + shown.stderr
     server.box.exec(["rm", f"{directory}/deploy_key"])
     server.box.exec(["chmod", "0", directory])
-    person.run("deploy-key", "create", "shop", status=1)
+    person.run("deploy-key", "create", "evil", status=1)
     server.box.exec(["chmod", "755", directory])
-    person.run("deploy-key", "create", "shop")
+    person.run("deploy-key", "create", "evil")
