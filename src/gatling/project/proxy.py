@@ -28,7 +28,7 @@ EVERYWHERE = "*"
 MAX_USERS = 1000
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,63}\Z")
 _HASH = re.compile(r"\$6\$(rounds=[1-9][0-9]{3,4}\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{86}\Z")
-"""crypt(5), sha512crypt; as `openssl passwd -6` writes it. nginx counts its rounds at each request."""
+"""crypt(5), sha512crypt; as `openssl passwd -6` writes it. nginx does the rounds each time."""
 
 Passwords = dict[str, dict[str, str]]
 """By domain, or EVERYWHERE: users and the hashes of their passwords."""
