@@ -45,6 +45,7 @@ GIT_CONFIG = {
     "receive.denyDeleteCurrent": "refuse",
     # a power cut must not leave an empty object behind a branch that is there
     "core.fsync": "all",
+    "receive.maxInputSize": "2g",
     "gc.auto": "256",
 }
 

@@ -10,7 +10,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from gatling import process
+from gatling import logs, process
 from gatling.errors import BuildFailed, CommandFailed
 from gatling.helper import client
 from gatling.process import Finished
@@ -57,6 +57,7 @@ class UnitTasks:
         """See Tasks: this process waits for it, and goes when it has gone."""
         terminal = os.isatty(0) and os.isatty(1)
         # a signal for this process ends it, the connection with it, and so the program
+        logs.end_with_reader(1)  # who is gone wants no more of it
         files, pumps = ((0, 1, 2), []) if terminal else _apart_from_terminals()
         call = client.Call("run", _request(task, 0, terminal=terminal), files)
         for fd in set(files) - {0, 1, 2}:
