@@ -87,7 +87,11 @@ def check_whole(project: Project, allowed: set[str], *, booted: str | None = Non
     assert {p.name for p in (root / "releases").iterdir()} == {
         name for name, release in releases.items() if release["kept"]
     }
-    assert [p.name for p in (root / "route").iterdir()] == [str(status["slot"])]
+    live = f"static-{status['release']}"
+    (files,) = [p.name for p in (root / "route").iterdir() if p.name.startswith("static-")]
+    assert files == live or files.startswith(f"{live}-")
+    route = {p.name for p in (root / "route").iterdir()}
+    assert route == {str(status["slot"]), "static", files}
     assert not (root / "build/release").exists()
     assert all(d["outcome"] != "running" for d in world.json("deployments", project.app))
 
