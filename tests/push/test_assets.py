@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 NPM = """#!/bin/sh
 echo "$PWD $*" >>{log}
-[ ! -f broken ] || {{ echo "npm ERR! 404 left-pad"; exit 1; }}
+[ ! -f broken ] || {{ printf 'npm ERR! 404 “left-pad”\\n\\377\\n'; exit 1; }}
+rm -rf node_modules
 mkdir -p node_modules/own && echo made >node_modules/own/index.js
 """
 DIGEST = """
@@ -146,7 +147,7 @@ def test_a_failure_of_npm_fails_the_push_and_is_not_forgotten(assets: Assets) ->
     assets.given(package("failure"), lock=None)
     assets.project.write("assets/broken", "")
     output = assets.push(ok=False)
-    assert "npm ERR! 404 left-pad" in output
+    assert "npm ERR! 404 “left-pad”\n       <<255>>" in output
     assert "npm install in assets exited with status 1" in output
     assert "npm_install failed" in output
     (assets.project.directory / "assets/broken").unlink()

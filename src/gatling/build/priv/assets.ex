@@ -68,14 +68,27 @@ defmodule Gatling.Assets do
     wanted = wanted(assets)
     stamp = Path.join(assets, @stamp)
     File.rm(stamp)
-    options = [cd: assets, into: IO.binstream(:stdio, :line), stderr_to_stdout: true]
+    options = [:binary, :exit_status, :stderr_to_stdout, line: 4096, args: arguments, cd: assets]
+    status = told(Port.open({:spawn_executable, npm}, options))
 
-    with {_, status} when status != 0 <- System.cmd(npm, arguments, options) do
+    if status != 0 do
       Mix.raise("npm #{hd(command)} in #{assets} exited with status #{status}")
     end
 
     File.mkdir_p!(Path.dirname(stamp))
     File.write!(stamp, wanted)
+  end
+
+  # What a program says, line by line, whatever bytes it is; its exit status.
+  defp told(port) do
+    receive do
+      {^port, {:data, {_, line}}} ->
+        IO.puts(if String.valid?(line), do: line, else: inspect(line))
+        told(port)
+
+      {^port, {:exit_status, status}} ->
+        status
+    end
   end
 
   # Names what npm makes the packages from: what the project says, and the npm that reads it.
