@@ -6,6 +6,7 @@ GatlingError
 ├── PushRefused         a push that must not be accepted as it is
 ├── InvalidManifest     gatling.toml says what cannot be accepted
 ├── BuildFailed         source, dependencies, compilation or release assembly
+│   └── CallbackFailed  one of the project's callbacks or hooks
 ├── MigrationFailed     the new release's migrations ended with an error
 ├── UnhealthyRelease    the new release exits at boot or never answers
 ├── PortTaken           a stranger listens where an instance or the proxy must
@@ -102,6 +103,12 @@ class BuildFailed(GatlingError):
 
     code = "build-failed"
     exit_status = Exit.BUILD_FAILED
+
+
+class CallbackFailed(BuildFailed):
+    """One of the project's callbacks or hooks ended with an error; what was live still serves."""
+
+    code = "callback-failed"
 
 
 class MigrationFailed(GatlingError):

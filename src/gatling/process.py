@@ -73,16 +73,13 @@ def run(
     session first.
     """
     started = time.monotonic()
-    process = _start(argv, cwd, env)
-    if nice:
-        with contextlib.suppress(ProcessLookupError):  # it has ended already
-            os.setpriority(os.PRIO_PROCESS, process.pid, nice)
+    process = _start(argv, cwd, env, nice)
     tail: deque[str] = deque(maxlen=TAIL_LINES)
 
-    def line(text: str) -> None:
-        tail.append(text)
+    def line(said: str) -> None:
+        tail.append(said)
         if on_line is not None:
-            on_line(text)
+            on_line(said)
 
     try:
         _read_lines(process, line, started + timeout)
@@ -103,8 +100,21 @@ def run(
             process.stdout.close()
     finished = Finished(tuple(argv), status, tuple(tail), time.monotonic() - started)
     if check and status != 0:
-        raise CommandFailed(f"{_name(argv)} {describe_status(status)}.", log=finished.tail)
+        raise ended(argv, status, finished.tail)
     return finished
+
+
+def start(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    stdin: int,
+    output: int,
+    nice: int = 0,
+) -> subprocess.Popen[bytes]:
+    """Start a program with files of the caller's, who attends to it; otherwise as `run`."""
+    return _start(argv, cwd, env, nice, stdin, output)
 
 
 def read_all(
@@ -120,11 +130,11 @@ def read_all(
             if len(rest) > MAX_LINE:
                 lines, rest = [*lines, rest], b""
             for raw in lines:
-                tail.append(_text(raw))
+                tail.append(text(raw))
                 if on_line is not None:
                     on_line(tail[-1])
         if rest:
-            tail.append(_text(rest))
+            tail.append(text(rest))
             if on_line is not None:
                 on_line(tail[-1])
     finally:
@@ -245,6 +255,11 @@ def age(started: int) -> float:
     return uptime - started / os.sysconf("SC_CLK_TCK")
 
 
+def ended(argv: Sequence[str], status: int, tail: tuple[str, ...]) -> CommandFailed:
+    """What is raised for a program that should not have ended so."""
+    return CommandFailed(f"{_name(argv)} {describe_status(status)}.", log=tail)
+
+
 def describe_status(status: int) -> str:
     """`exited with status 1`, `was killed by SIGKILL`."""
     if status < 0:
@@ -254,13 +269,18 @@ def describe_status(status: int) -> str:
 
 
 def _start(
-    argv: Sequence[str], cwd: Path | None, env: Mapping[str, str] | None
+    argv: Sequence[str],
+    cwd: Path | None,
+    env: Mapping[str, str] | None,
+    nice: int,
+    stdin: int = subprocess.DEVNULL,
+    output: int = subprocess.PIPE,
 ) -> subprocess.Popen[bytes]:
     try:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             list(argv),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdin=stdin,
+            stdout=output,
             stderr=subprocess.STDOUT,
             cwd=cwd,
             env=dict(env) if env is not None else None,
@@ -268,6 +288,10 @@ def _start(
         )
     except FileNotFoundError:
         raise _missing(argv) from None
+    if nice:
+        with contextlib.suppress(ProcessLookupError):  # it has ended already
+            os.setpriority(os.PRIO_PROCESS, process.pid, nice)
+    return process
 
 
 def _missing(argv: Sequence[str]) -> MissingProgram:
@@ -308,17 +332,18 @@ def _read_lines(
                     if len(rest) > MAX_LINE:
                         lines, rest = [*lines, rest], b""
                     for raw in lines:
-                        line(_text(raw))
+                        line(text(raw))
                 elif exited:
                     break
                 exited = exited or pidfd in ready
     finally:
         os.close(pidfd)
     if rest:
-        line(_text(rest))
+        line(text(rest))
 
 
-def _text(raw: bytes) -> str:
+def text(raw: bytes) -> str:
+    """A line of a program's output as text, whatever bytes it has."""
     return raw.decode("utf-8", "replace").rstrip("\r")
 
 

@@ -42,10 +42,12 @@ def accepts(check: object, text: str) -> bool:
     return True
 
 
-def is_label(text: str) -> bool:
+def is_label(text: str, also: str = "") -> bool:
     """A DNS label in lower case, said without a regular expression."""
-    allowed = set(string.ascii_lowercase + string.digits + "-")
-    return 1 <= len(text) <= 63 and set(text) <= allowed and "-" not in (text[0], text[-1])
+    plain = set(string.ascii_lowercase + string.digits)
+    return (
+        1 <= len(text) <= 63 and set(text) <= {*plain, "-", *also} and {text[0], text[-1]} <= plain
+    )
 
 
 @EXAMPLES
@@ -90,7 +92,7 @@ def test_a_domain_that_is_accepted_is_a_host_name(text: str) -> None:
     except InvalidInput:
         return
     assert len(name) <= 253
-    assert all(is_label(part) for part in name.removeprefix("*.").split("."))
+    assert all(is_label(part, "_") for part in name.removeprefix("*.").split("."))
     assert names.domain(name) == name
 
 
@@ -98,6 +100,8 @@ def test_domains_are_brought_to_one_form() -> None:
     assert names.domain(" Shop.Example.COM. \n") == "shop.example.com"
     assert names.domain("*.example.com") == "*.example.com"
     assert names.domain("xn--bcher-kva.example") == "xn--bcher-kva.example"
+    assert names.domain("sample_project.example.com") == "sample_project.example.com"
+    assert not accepts(names.domain, "_")
     long = ".".join(["a" * 63] * 3 + ["b" * 61])
     assert names.domain(long) == long
     assert not accepts(names.domain, "c" + long)

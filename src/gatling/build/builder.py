@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from gatling import process
 from gatling.beam import toolbox
+from gatling.build.steps import Steps
 from gatling.errors import BuildFailed, CommandFailed, DiskFull, InvalidInput, MissingProgram
 from gatling.project import deploy_key, names
 from gatling.supervisor import units
@@ -21,6 +20,8 @@ from gatling.supervisor.units import Limits
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from gatling.build.callbacks import Callbacks
+    from gatling.build.steps import Watcher
     from gatling.home import AppPaths
     from gatling.project.settings import Build
     from gatling.supervisor.base import Tasks
@@ -34,19 +35,6 @@ SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 AMBIENT_REFUSED = ("GIT_", "GATLING_", "RELEASE_", "ERL_", "ELIXIR_", "MIX_ENV", "PORT")
 """Variables of whoever pushes that must not reach a build or an instance."""
-
-
-class Watcher(Protocol):
-    """Told what happens in a build, in order."""
-
-    def line(self, text: str) -> None:
-        """A line of output of the step that is under way."""
-
-    def begin(self, step: str) -> None:
-        """A step begins."""
-
-    def end(self, step: str, seconds: float) -> None:
-        """A step has ended well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +56,22 @@ def build(
     mark: str,
     watcher: Watcher,
     previous: Path | None = None,
+    callbacks: Callbacks | None = None,
 ) -> Built:
     """Build the exported source. Incremental; the release is assembled in an empty directory.
 
-    `previous` is a release's tree that may share files with this. Raises BuildFailed or DiskFull;
-    nothing of a failed build is left but mix's own caches.
+    `previous` is a release's tree that may share files with this. With `callbacks` the VM goes on
+    as theirs. Raises BuildFailed or DiskFull; nothing of a failed build is left but mix's own
+    caches.
     """
     tasks.discard(paths, paths.staging)
     marker = f"@gatling-{os.urandom(8).hex()}"
-    facts: dict[str, str] = {}
-    steps = _Steps(marker, facts, watcher)
+    steps = Steps(marker, watcher)
     try:
         made = [str(toolbox.cache(paths)), str(toolbox.SOURCES)]
         arguments = [*made, marker, str(paths.staging), settings.release]
+        if callbacks is not None:
+            arguments.append(callbacks.file)
         argv = ["elixir", str(Path(__file__).parent / "priv" / "build.exs"), *arguments]
         task = Task(
             paths,
@@ -92,8 +83,11 @@ def build(
             nice=process.BACKGROUND,
             limits=Limits(settings.memory, settings.tasks, settings.cpu),
         )
-        tasks.run(task, timeout=settings.timeout, on_line=steps.line)
-        return _inspect(tasks.staged(paths, previous), facts)
+        if callbacks is not None:
+            callbacks.build(tasks, task, settings.timeout, steps)
+        else:
+            tasks.run(task, timeout=settings.timeout, on_line=steps.line)
+        return _inspect(tasks.staged(paths, previous), steps.facts)
     except BuildFailed:
         tasks.discard(paths, paths.staging)
         raise
@@ -195,33 +189,3 @@ def _hint(app: str, log: tuple[str, ...]) -> str:
     if "Could not find Hex" in text or "could not install Hex" in text.lower():
         return "This host must reach hex.pm once, or have Hex installed (`mix local.hex`)."
     return ""
-
-
-class _Steps:
-    """Takes the marker's lines out of the output and turns them into steps."""
-
-    def __init__(self, marker: str, facts: dict[str, str], watcher: Watcher) -> None:
-        self._marker, self._facts, self._watcher = marker, facts, watcher
-        self._started = time.monotonic()
-        self.current = ""
-        self._tail: deque[str] = deque(maxlen=process.TAIL_LINES)
-
-    @property
-    def tail(self) -> tuple[str, ...]:
-        """The last lines of output."""
-        return tuple(self._tail)
-
-    def line(self, text: str) -> None:
-        if not text.startswith(self._marker):
-            self._tail.append(text)
-            self._watcher.line(text)
-            return
-        match text.split(" ", 3)[1:]:
-            case ["begin", step]:
-                self.current, self._started = step, time.monotonic()
-                self._watcher.begin(step)
-            case ["end", step]:
-                self.current = ""
-                self._watcher.end(step, time.monotonic() - self._started)
-            case ["fact", key, value]:
-                self._facts[key] = value

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from gatling.build.callbacks import Callbacks
 from gatling.deploy import lock, recovery
 from gatling.deploy.interrupt import Interruption, interruptible
 from gatling.deploy.journal import Journal
@@ -39,6 +40,10 @@ class Attempt:
     interruption: Interruption
     progress: Progress
     proof: Proof | None = None
+    callbacks: Callbacks = field(default_factory=Callbacks)
+    """The project's, in a deployment of a commit."""
+    domains: tuple[str, ...] = ()
+    """New ones that the project names."""
     started: float = field(default_factory=time.monotonic)
 
 
@@ -103,6 +108,7 @@ def attempt(
             detail = f"{cause}, deployment {deployment.id}"
             audit.record(engine.db, engine.actor, name, "deploy", detail)
         finally:
+            this.callbacks.close()
             progress.close()
 
 

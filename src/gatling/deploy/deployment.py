@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gatling.build import builder
-from gatling.deploy import lifecycle, lock, migrations, plan, public
+from gatling.build import callbacks
+from gatling.deploy import domains, lifecycle, lock, making, migrations, plan, public
 from gatling.deploy.attempt import Attempt, attempt
 from gatling.errors import (
     GatlingError,
@@ -20,19 +20,18 @@ from gatling.errors import (
     PlannerFailed,
     PushRefused,
 )
-from gatling.project import manifest, source
 from gatling.project import settings as project_settings
+from gatling.project import source
 from gatling.releases import store
 from gatling.state import apps, audit, config, deployments, releases
 from gatling.state.database import now
-from gatling.state.releases import Release
 from gatling.ui.output import duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from gatling.engine import Engine
+    from gatling.state.releases import Release
     from gatling.ui.progress import Progress
 
 ZERO = "0" * 40
@@ -81,8 +80,9 @@ def deploy_commit(
         watch_pusher=expected is not None and not engine.home.server,
     ) as this:
         _check_ref(engine, name, expected)
-        release = _build(engine, this, commit)
-        _go_live(engine, this, release, expected, wish)
+        release = making.make(engine, this, commit)
+        with domains.in_force(engine, this):
+            _go_live(engine, this, release, expected, wish)
 
 
 def deploy_release(
@@ -130,7 +130,7 @@ def deploy_config(
         values = changed(config.of_app(engine.db, name), changes)
         paths = engine.home.app(name)
         with this.journal.step("store_release"):
-            number, _ = _next_number(engine, name)
+            number, _ = making.next_number(engine, name)
             store.copy(paths, live.number, number)
             release = dataclasses.replace(
                 live, number=number, origin="config", base=live.number, config=values, bytes=0,
@@ -175,53 +175,6 @@ def changed(values: Mapping[str, str], changes: Mapping[str, str | None]) -> dic
     return {name: value for name, value in merged.items() if value is not None}
 
 
-def _build(engine: Engine, this: Attempt, commit: str) -> Release:
-    name, paths, journal = this.app.name, engine.home.app(this.app.name), this.journal
-    directory = this.settings.build.directory
-    with journal.step("export_source"):
-        engine.tasks.export(paths, commit, directory, journal.line)
-        own = manifest.read(paths.source / directory)
-        this.settings = project_settings.parse(own | this.app.settings)
-        public.check_page(engine, name, commit, this.settings)
-    values = config.of_app(engine.db, name)
-    mark, wanted, like = this.deployment.mark, this.settings.build, _newest_tree(engine, name)
-    built = builder.build(engine.tasks, paths, values, wanted, mark, journal, like)
-    with journal.step("store_release"):
-        number, newest = _next_number(engine, name)
-        size = store.store(paths, built.tree, number, newest)
-        release = _new_release(this, number, commit, built, values, size, own)
-        releases.add(engine.db, release)
-    return release
-
-
-def _newest_tree(engine: Engine, name: str) -> Path | None:
-    kept = [r.number for r in releases.every(engine.db, name) if r.removed_at is None]
-    return engine.home.app(name).release(max(kept)) if kept else None
-
-
-def _next_number(engine: Engine, name: str) -> tuple[int, int | None]:
-    """The number of the next release and of the newest kept one; leftovers in its place go."""
-    kept = [r.number for r in releases.every(engine.db, name) if r.removed_at is None]
-    store.remove_unknown(engine.home.app(name), kept)
-    return releases.next_number(engine.db, name), max(kept, default=None)
-
-
-def _new_release(
-    this: Attempt,
-    number: int,
-    commit: str,
-    built: builder.Built,
-    values: Mapping[str, str],
-    size: int,
-    own: Mapping[str, str],
-) -> Release:
-    return Release(
-        app=this.app.name, number=number, origin="build", base=None, commit=commit,
-        name=built.name, version=built.version, elixir=built.elixir, otp=built.otp,
-        config=dict(values), bytes=size, created_at=now(), removed_at=None, manifest=dict(own),
-    )  # fmt: skip
-
-
 def _go_live(
     engine: Engine,
     this: Attempt,
@@ -238,9 +191,13 @@ def _go_live(
     strategy = wish.strategy or this.settings.deploy.strategy
     if app.live_release is not None:
         live = releases.get(engine.db, app.name, app.live_release)
+    this.callbacks.at(*callbacks.BEFORE_MIGRATE)
     migrations.run(engine, this, live, release)
+    this.callbacks.at(*callbacks.AFTER_MIGRATE)
     public.prepare(engine, this, release)
     decided = plan.simple(live, release, strategy)
+    # and not when all is decided: the node that is asked for the plan waits for no callback
+    this.callbacks.at(*callbacks.BEFORE_CUT_OVER)
     if decided is None and live is not None:
         decided = _upgrade(engine, this, live, release, expected, strategy)
     assert decided is not None  # noqa: S101 (for the type checker: nothing live has a plan)
@@ -249,6 +206,11 @@ def _go_live(
 
         _announce(engine, this, release, decided, app.free_slot)
         carry_out = cutover.replace if decided.strategy == "restart" else cutover.roll
+
+        def before_decision() -> None:
+            this.callbacks.at(*callbacks.BEFORE_DECISION)
+            _check_ref(engine, app.name, expected)
+
         this.proof = carry_out(
             engine,
             app,
@@ -256,10 +218,11 @@ def _go_live(
             this.settings,
             journal=this.journal,
             interruption=this.interruption,
-            before_decision=lambda: _check_ref(engine, app.name, expected),
+            before_decision=before_decision,
             on_live=lambda: this.progress.note(f"{release.label} is live"),
         )
     public.follow(engine, this)
+    this.callbacks.at(*callbacks.LIVE)
     _summary(engine, this, release, decided)
     _retire(engine, this, release)
 
@@ -321,6 +284,7 @@ def _announce(
         strategy=decided.strategy,
         reasons=decided.reasons,
     )
+    this.callbacks.facts |= {"strategy": decided.strategy, "port": this.app.ports.get(slot or 0)}
     this.progress.note(f"{release.label} by {decided.strategy}: {'; '.join(decided.reasons)}")
 
 

@@ -277,6 +277,7 @@ def _undo(
 
 def _replace(engine: Engine, this: Attempt, live: Release, error: GatlingError) -> None:
     """Roll to a new instance of the release that was live."""
+    this.callbacks.over()  # these are steps of the release before
     this.progress.note(f"a new instance of {live.label} takes the place of the upgraded one")
     error.hint = f"{error.hint} The node was replaced by a new one of {live.label}.".strip()
     cutover.roll(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gatling.state import deployments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from gatling.state.database import Database
     from gatling.ui.progress import Progress
@@ -25,14 +25,18 @@ class Journal:
         self._position = 0
         self.seconds: list[tuple[str, float]] = []
         """Steps that ended well, with the seconds they took."""
+        self.at: Callable[[str], None] = lambda _: None
+        """Told `before_STEP` and `after_STEP`: see build.callbacks."""
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[None]:
         """A step that ends well unless its block raises."""
+        self.at(f"before_{name}")
         self.begin(name)
         started = time.monotonic()
         yield
         self.end(name, time.monotonic() - started)
+        self.at(f"after_{name}")
 
     def begin(self, step: str) -> None:
         """Record that a step begins. One that is still open when a deployment ends has failed."""

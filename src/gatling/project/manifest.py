@@ -34,20 +34,28 @@ def read(directory: Path) -> dict[str, str]:
 
     Raises InvalidManifest.
     """
+    raw = own_file(directory / NAME, MAX_BYTES)
+    return {} if raw is None else parse(raw)
+
+
+def own_file(path: Path, limit: int) -> bytes | None:
+    """A file of the pushed source, read up to one byte more than `limit`; None without one.
+
+    Raises InvalidManifest for a link, which might lead to a file that is not the project's.
+    """
     try:
-        fd = os.open(directory / NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
-        return {}
-    except OSError:  # a link might lead to a file that is not the project's
-        raise InvalidManifest(f"{NAME} must be a file of its own, not a link.") from None
+        return None
+    except OSError:
+        raise InvalidManifest(f"{path.name} must be a file of its own, not a link.") from None
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise InvalidManifest(f"{NAME} must be an ordinary file.")
+            raise InvalidManifest(f"{path.name} must be an ordinary file.")
         with os.fdopen(os.dup(fd), "rb") as file:
-            raw = file.read(MAX_BYTES + 1)
+            return file.read(limit + 1)
     finally:
         os.close(fd)
-    return parse(raw)
 
 
 def branch(raw: bytes) -> str:

@@ -9,7 +9,9 @@ from gatling.errors import InvalidInput
 # RFC 1123, section 2.1: a DNS label; it becomes a directory, a host name and a program's name.
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _APP = re.compile(rf"{_LABEL}\Z")
-_DOMAIN = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*\Z")
+# with underscores in it: DNS, browsers and nginx take them, and Gatling 1's own example has one
+_HOST = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
+_DOMAIN = re.compile(rf"(?:\*\.)?{_HOST}(?:\.{_HOST})*\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 _RELEASE = re.compile(r"v?([1-9][0-9]{0,8})\Z")

@@ -199,16 +199,21 @@ def save_settings(db: Database, name: str, settings: dict[str, str]) -> None:
 def add_domain(db: Database, name: str, domain: str) -> bool:
     """Give a domain to an app; False when it has it already, InvalidInput when another has it."""
     with db.transaction():
-        owner = db.value("SELECT app FROM domains WHERE domain = ?", domain)
-        if owner == name:
+        if check_domain(db, name, domain):
             return False
-        if owner is not None:
-            raise InvalidInput(
-                f"{domain} belongs to the app {owner}.",
-                hint=f"`gatling domains remove {owner} {domain}` frees it.",
-            )
         db.execute("INSERT INTO domains VALUES (?, ?, ?)", domain, name, now())
     return True
+
+
+def check_domain(db: Database, name: str, domain: str) -> bool:
+    """Whether an app has a domain; raises InvalidInput when another one has it."""
+    owner = db.value("SELECT app FROM domains WHERE domain = ?", domain)
+    if owner not in (None, name):
+        raise InvalidInput(
+            f"{domain} belongs to the app {owner}.",
+            hint=f"`gatling domains remove {owner} {domain}` frees it.",
+        )
+    return owner is not None
 
 
 def replace_domains(db: Database, name: str, domains: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gatling.home import AppPaths
     from gatling.logs import Line
     from gatling.process import Finished
+    from gatling.supervisor.conversation import Conversation
 
 
 class State(StrEnum):
@@ -137,6 +138,9 @@ class Tasks(Protocol):
 
         Whatever it has started is ended as well.
         """
+
+    def talk(self, task: Task) -> Conversation:
+        """Start one that is talked to, and ends with what it has started when that is over."""
 
     def become(self, task: Task) -> NoReturn:
         """Replace this process by the program, or do as if: terminal, signals, exit status."""

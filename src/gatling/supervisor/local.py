@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 from gatling import process
 from gatling.project import source
+from gatling.supervisor.conversation import Conversation, Pipes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from typing import NoReturn
 
+    from gatling.errors import CommandFailed
     from gatling.home import AppPaths
     from gatling.process import Finished
     from gatling.supervisor.base import Task
 
+ENDING_SECONDS = 10.0
+"""What a program gets to end when it has closed its output."""
+
 
 class LocalTasks:
     """Implements `Tasks`; see there for the calls."""
+
+    def __init__(self) -> None:
+        self._spoken_to: set[str] = set()
+        """Marks of programs that are being talked to."""
 
     def run(
         self, task: Task, *, timeout: float, on_line: Callable[[str], None] | None = None
@@ -37,8 +47,46 @@ class LocalTasks:
                 nice=task.nice,
             )
         finally:
-            if task.mark and task.kind == "build":
+            # otherwise it is done when what is talked to, which has that mark too, has ended
+            if task.mark and task.kind == "build" and task.mark not in self._spoken_to:
                 process.end_marked(task.mark)
+
+    def talk(self, task: Task) -> Conversation:
+        """See Tasks; what it leaves is ended by its mark."""
+        marked = {process.MARK: task.mark} if task.mark else {}
+        pipes = Pipes()
+        try:
+            started = process.start(
+                task.argv, cwd=task.cwd, env=task.env | marked, stdin=pipes.input,
+                output=pipes.output, nice=task.nice,
+            )  # fmt: skip
+        except BaseException:
+            pipes.close()
+            raise
+        finally:
+            pipes.given()
+        ended = os.pidfd_open(started.pid)
+        self._spoken_to.add(task.mark)
+
+        def how(tail: tuple[str, ...]) -> CommandFailed:
+            try:
+                status = started.wait(ENDING_SECONDS)
+            except subprocess.TimeoutExpired:  # it has closed its output, and goes on
+                stop()
+                status = started.wait()
+            return process.ended(task.argv, status, tail)
+
+        def stop() -> None:
+            process.end_group(started.pid)
+
+        def after() -> None:
+            started.wait()
+            os.close(ended)
+            self._spoken_to.discard(task.mark)
+            if task.mark:
+                process.end_marked(task.mark)
+
+        return Conversation(pipes=pipes, ended=ended, how=how, stop=stop, after=after)
 
     def become(self, task: Task) -> NoReturn:
         """See Tasks."""

@@ -11,11 +11,12 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from gatling import logs, process
-from gatling.errors import BuildFailed, CommandFailed
+from gatling.errors import BuildFailed, CommandFailed, HelperFailed
 from gatling.helper import client
 from gatling.process import Finished
 from gatling.releases import store, untrusted
 from gatling.supervisor.base import Task
+from gatling.supervisor.conversation import Conversation, Pipes
 from gatling.supervisor.units import Limits
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 PUMP_SECONDS = 5.0
 DISCARD_SECONDS = 120.0
 EXPORT_SECONDS = 1200.0
+STOPPING_SECONDS = 30.0
 EXPORT_LIMITS = Limits(memory="75%", tasks=512)
 
 
@@ -41,17 +43,37 @@ class UnitTasks:
         finished, result = _run(task, timeout, on_line)
         if finished.status == 0:
             return finished
-        name = os.path.basename(task.argv[0])  # noqa: PTH119 (a word, not a path of this process)
         if result == "timeout":
+            name = os.path.basename(task.argv[0])  # noqa: PTH119 (a word, not a path)
             raise CommandFailed(
                 f"{name} did not end within {timeout:g} seconds and was stopped.", log=finished.tail
             )
-        what = f"{name} {process.describe_status(finished.status)}"
-        if result == "oom-kill" or (finished.status == -9 and result != "success"):
-            surely = "" if result == "oom-kill" else " most likely"
-            limit = f" ({task.limits.memory})" if task.limits.memory else ""
-            what += f":{surely} it took more memory than it may{limit}"
-        raise CommandFailed(f"{what}.", log=finished.tail)
+        raise _ended(task, finished.status, result, finished.tail)
+
+    def talk(self, task: Task) -> Conversation:
+        """See Tasks; systemd ends what the program leaves."""
+        pipes = Pipes()
+        try:
+            files = (pipes.input, pipes.output, pipes.output)
+            call = client.Call("run", _request(task, 0), files)
+        except BaseException:
+            pipes.close()
+            raise
+        finally:
+            pipes.given()
+
+        def how(tail: tuple[str, ...]) -> CommandFailed:
+            answer = call.answer()
+            return _ended(task, int(answer["status"]), str(answer.get("result", "")), tail)
+
+        def after() -> None:
+            with contextlib.suppress(OSError, HelperFailed):  # `how` has had the answer
+                call.connection.settimeout(STOPPING_SECONDS)
+                call.answer()
+            call.connection.close()
+
+        ended = call.connection.fileno()
+        return Conversation(pipes=pipes, ended=ended, how=how, stop=call.cancel, after=after)
 
     def become(self, task: Task) -> NoReturn:
         """See Tasks: this process waits for it, and goes when it has gone."""
@@ -176,6 +198,17 @@ def _run(task: Task, timeout: float, on_line: Callable[[str], None] | None) -> t
         raise error[0]
     status = int(answer["status"])
     return Finished(tuple(task.argv), status, tail, seconds), str(answer.get("result", ""))
+
+
+def _ended(task: Task, status: int, result: str, tail: tuple[str, ...]) -> CommandFailed:
+    """What is raised for a program that has ended so, `result` being systemd's word for it."""
+    error = process.ended(task.argv, status, tail)
+    if result == "oom-kill" or (status == -9 and result != "success"):
+        surely = "" if result == "oom-kill" else " most likely"
+        limit = f" ({task.limits.memory})" if task.limits.memory else ""
+        what = error.what.removesuffix(".")
+        return CommandFailed(f"{what}:{surely} it took more memory than it may{limit}.", log=tail)
+    return error
 
 
 def _request(task: Task, timeout: float, *, terminal: bool = False) -> dict[str, Any]:

@@ -1,5 +1,5 @@
-# The whole build in one VM: `elixir build.exs CACHE TOOLS MARKER STAGING RELEASE`, in the project's
-# directory, with MIX_ENV set.
+# The whole build in one VM: `elixir build.exs CACHE TOOLS MARKER STAGING RELEASE [FILE]`, in the
+# project's directory, with MIX_ENV set. FILE, which may be empty, is there when there are callbacks.
 #
 # This script is evaluated, not compiled, so it is short. The task itself (build_task.ex), and what
 # Gatling runs in nodes of releases, are compiled once for each Elixir and OTP (compile.exs).

@@ -18,10 +18,13 @@ defmodule Mix.Tasks.Gatling.Build do
   @moduledoc false
   use Mix.Task
 
-  def run([marker, path, release]) do
+  def run([marker, path, release | callbacks]) do
     if File.regular?(".tool-versions") do
       step(marker, "toolchain", fn -> check_toolchain(File.read!(".tool-versions")) end)
     end
+
+    # a word more when the project has any; nothing of it is loaded otherwise
+    for file <- callbacks, do: Gatling.Callbacks.start(marker, file)
 
     step(marker, "mix_deps_get", fn ->
       Mix.Task.run("deps.get", ["--only", to_string(Mix.env())])
@@ -29,16 +32,21 @@ defmodule Mix.Tasks.Gatling.Build do
 
     step(marker, "mix_compile", fn -> Mix.Task.run("compile", []) end)
 
-    if digest = Gatling.Assets.digest() do
-      for directory <- Gatling.Assets.npm_directories() do
-        step(marker, "npm_install", fn -> Gatling.Assets.npm_install(directory) end)
-      end
+    around("mix_digest", fn ->
+      # asked when the callback has run: it may have made the assets
+      if digest = Gatling.Assets.digest() do
+        for directory <- Gatling.Assets.npm_directories() do
+          step(marker, "npm_install", fn -> Gatling.Assets.npm_install(directory) end)
+        end
 
-      step(marker, "mix_digest", fn ->
-        digest.()
-        Gatling.Assets.link()
-      end)
-    end
+        plain_step(marker, "mix_digest", fn ->
+          digest.()
+          Gatling.Assets.link()
+        end)
+      end
+    end)
+
+    around("mix_release_init", fn -> :ok end)
 
     names = if release == "", do: [], else: [release]
 
@@ -48,9 +56,22 @@ defmodule Mix.Tasks.Gatling.Build do
 
     fact(marker, "elixir", System.version())
     fact(marker, "otp", otp_version())
+    if callbacks != [], do: Gatling.Callbacks.built()
   end
 
-  defp step(marker, name, fun) do
+  defp step(marker, name, fun), do: around(name, fn -> plain_step(marker, name, fun) end)
+
+  defp around(name, fun) do
+    point("before_" <> name)
+    fun.()
+    point("after_" <> name)
+  end
+
+  defp point(name) do
+    if Process.get(Gatling.Callbacks), do: Gatling.Callbacks.at(name)
+  end
+
+  defp plain_step(marker, name, fun) do
     IO.puts("#{marker} begin #{name}")
     fun.()
     IO.puts("#{marker} end #{name}")

@@ -1,0 +1,64 @@
+"""The domains that a project names itself, in force with the release that names them first.
+
+Only what is new in the file is added, so that what an operator has removed stays so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from typing import TYPE_CHECKING
+
+from gatling.project import domains as project_domains
+from gatling.project import source
+from gatling.state import apps, audit, releases
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatling.deploy.attempt import Attempt
+    from gatling.engine import Engine
+
+
+def new(engine: Engine, this: Attempt) -> tuple[str, ...]:
+    """Domains in the exported source's file that the app has not, nor the live release's file had.
+
+    Raises InvalidManifest, and InvalidInput for a domain of another app.
+    """
+    paths, directory = engine.home.app(this.app.name), this.settings.build.directory
+    named = project_domains.read(paths.source / directory)
+    if named and this.app.live_release is not None:
+        live = releases.get(engine.db, this.app.name, this.app.live_release)
+        path = "/".join(filter(None, (directory, project_domains.NAME)))
+        raw = source.file_at(paths.repository, live.commit, path, project_domains.MAX_BYTES)
+        known = project_domains.parse(raw or b"")
+        named = tuple(domain for domain in named if domain not in known)
+    named = tuple(domain for domain in named if domain not in this.app.domains)
+    for domain in named:
+        apps.check_domain(engine.db, this.app.name, domain)
+    return named
+
+
+@contextlib.contextmanager
+def in_force(engine: Engine, this: Attempt) -> Iterator[None]:
+    """Serve the app under the attempt's new domains, unless the deployment fails."""
+    before, added, db = this.app, this.domains, engine.db
+    if not added:
+        yield
+        return
+    # the first one is the PHX_HOST: it is the project's unless somebody has said something else
+    untouched = before.live_release is None and before.domains == (f"{before.name}.localhost",)
+    wanted = (*added, *before.domains) if untouched else (*before.domains, *added)
+    apps.replace_domains(db, before.name, wanted)
+    try:
+        engine.configure_router()
+        this.app = dataclasses.replace(before, domains=wanted)
+        this.callbacks.facts["domains"] = " ".join(wanted)
+        this.progress.note(f"served under {', '.join(added)} as well (domains)")
+        yield
+    except BaseException:
+        if apps.get(db, before.name).live_release == before.live_release:
+            apps.replace_domains(db, before.name, before.domains)
+            engine.configure_router()
+        raise
+    audit.record(db, engine.actor, before.name, "domains add", " ".join(added))
