@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import errno
 import os
 import shutil
 import socket
@@ -84,6 +85,15 @@ def entries(tree: Path) -> dict[bytes, os.stat_result]:
     return found
 
 
+def goes_round(path: bytes) -> bool:
+    """Whether a link leads to itself: nowhere, but realpath makes something up then."""
+    try:
+        os.stat(path)
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
+
+
 def assert_safe(copy: Path) -> None:
     root = os.path.realpath(os.fsencode(copy))
     for path, info in entries(copy).items():
@@ -92,7 +102,7 @@ def assert_safe(copy: Path) -> None:
         assert kind in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK), path
         if kind == stat.S_IFREG:
             assert stat.S_IMODE(info.st_mode) in (0o444, 0o555), path
-        if kind == stat.S_IFLNK:
+        if kind == stat.S_IFLNK and not goes_round(whole):
             to = os.path.realpath(whole)
             assert to == root or to.startswith(root + b"/"), path
 
@@ -100,6 +110,7 @@ def assert_safe(copy: Path) -> None:
 @settings(deadline=None, max_examples=500)
 @given(TREE)
 @example({b"a": {b"l": ("link", b"../b/c")}, b"b": ("link", b"a")})
+@example({b"..a": ("link", b"..a//a")})
 @example({b"a": ("link", b"b/.."), b"b": {}})
 @example({b"a": {b"b": {b"c": ("link", b"../..")}}, b"b": ("link", b"a/b/c")})
 def test_a_copy_leads_nowhere_and_is_the_same(tree: Tree) -> None:
