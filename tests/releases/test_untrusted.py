@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import errno
+import itertools
 import os
 import shutil
 import socket
@@ -88,7 +88,7 @@ def entries(tree: Path) -> dict[bytes, os.stat_result]:
 def goes_round(path: bytes) -> bool:
     """Whether a link leads to itself: nowhere, but realpath makes something up then."""
     try:
-        os.stat(path)
+        os.stat(path)  # noqa: PTH116 (bytes)
     except OSError as error:
         return error.errno == errno.ELOOP
     return False
