@@ -39,7 +39,7 @@ _OF_KIND = {
     "upgrade": (*_MIX, "make_upgrade_dir", "copy_release_to_upgrade", "upgrade_service"),
 }  # fmt: skip
 """The steps of Gatling 1."""
-_OWN = ("store_release", "migrate", "start_instance", "health_check", "switch_proxy", "drain",
+OWN = ("store_release", "migrate", "start_instance", "health_check", "switch_proxy", "drain",
         "stop_previous")  # fmt: skip
 """Steps of a deployment that can have callbacks, too. Not those of a hot upgrade: it has a
 connection to the node, and processes that wait. `upgrade_service` is around the whole of it."""
@@ -63,7 +63,7 @@ MAX_NOTES = 10
 
 def points(kind: Kind) -> list[str]:
     """The names of all callbacks that a deployment of this kind can have."""
-    steps = (*_OF_KIND[kind], *_OWN)
+    steps = (*_OF_KIND[kind], *OWN)
     return [f"{when}_{step}" for step in steps for when in ("before", "after")]
 
 
@@ -252,14 +252,12 @@ class _Failed(Exception):
 
 def variables(facts: dict[str, Any]) -> dict[str, str]:
     """Facts as environment variables: one for each, and all of them as JSON in GATLING_ENV."""
-    own = {f"GATLING_{name.upper()}": _text(value) for name, value in facts.items()}
+    own = {
+        f"GATLING_{name.upper()}": " ".join(value) if isinstance(value, list) else str(value)
+        for name, value in facts.items()
+        if value is not None
+    }
     return own | {"GATLING_ENV": json.dumps(facts)}
-
-
-def _text(value: object) -> str:
-    if isinstance(value, list):
-        return " ".join(value)
-    return "" if value is None else str(value)
 
 
 def _meant(name: str, known: set[str]) -> str:

@@ -66,7 +66,7 @@ class Conversation:
 
     def say(self, text: str) -> None:
         """A line to it. If it has ended, `line` says how."""
-        data = text.encode() + b"\n"
+        data = text.encode() + b"\n" if self._open else b""
         with contextlib.suppress(BrokenPipeError):
             while data:
                 data = data[os.write(self._writing, data) :]
