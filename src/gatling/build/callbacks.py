@@ -8,17 +8,12 @@ any of them is built as if this did not exist.
 
 from __future__ import annotations
 
-import base64
-import difflib
-import json
 import os
 import stat
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from gatling.beam import etf
-from gatling.beam.etf import Atom
 from gatling.errors import CallbackFailed, CommandFailed
 
 if TYPE_CHECKING:
@@ -149,7 +144,7 @@ class Callbacks:
         self._tell_unknown()
         known = {*self._functions, *self._found.hooks}
         self._left = known & set(points(self._found.kind))
-        self._say((Atom("points"), sorted(self._left)))
+        self._say("points", sorted(self._left))
         self._heard("built")
         self.at(*BEFORE_STORE)
         self._deadline = 0
@@ -178,11 +173,11 @@ class Callbacks:
         self.facts["version"] = self._steps.facts.get("version")
         try:
             if name in self._functions:
-                self._ask(f"{name} of {self.file}", (Atom("call"), name, self.facts))
+                self._ask(f"{name} of {self.file}", "call", name, self.facts)
             if name in self._found.hooks:
                 path = self._found.hooks[name]
                 what = "/".join((*HOOKS, name))
-                self._ask(what, (Atom("hook"), path, variables(self.facts)))
+                self._ask(what, "hook", path, variables(self.facts))
         except CallbackFailed as error:
             if self._armed():
                 raise
@@ -191,10 +186,10 @@ class Callbacks:
             return
         self._steps.end(name)
 
-    def _ask(self, what: str, term: tuple[Any, ...]) -> None:
+    def _ask(self, what: str, *term: Any) -> None:
         assert self._steps is not None  # noqa: S101
         try:
-            self._say(term)
+            self._say(*term)
             self._heard("ok")
         except CommandFailed as error:
             self.over()
@@ -206,9 +201,14 @@ class Callbacks:
         log = self._steps.tail if self._steps else ()
         return CallbackFailed(f"{what} failed: {why}", log=log, log_shown=True)
 
-    def _say(self, term: object) -> None:
+    def _say(self, verb: str, *rest: Any) -> None:
+        import base64  # noqa: PLC0415 (here and below: most projects have no callbacks)
+
+        from gatling.beam import etf  # noqa: PLC0415
+
         if self._conversation is not None:
-            self._conversation.say(base64.b64encode(etf.encode(term)).decode())
+            encoded = etf.encode((etf.Atom(verb), *rest))
+            self._conversation.say(base64.b64encode(encoded).decode())
 
     def _heard(self, wanted: str) -> str:
         """What the VM says at the next line of its own that begins so; meanwhile it is served."""
@@ -225,7 +225,7 @@ class Callbacks:
                 return rest
             elif word == "at":
                 self.at(rest)
-                self._say(Atom("go"))
+                self._say("go")
             elif word == "failed" and wanted == "callbacks":
                 raise self._failed(f"Loading {self.file}", f"{rest}.")
             elif word == "failed":
@@ -252,6 +252,8 @@ class _Failed(Exception):
 
 def variables(facts: dict[str, Any]) -> dict[str, str]:
     """Facts as environment variables: one for each, and all of them as JSON in GATLING_ENV."""
+    import json  # noqa: PLC0415
+
     own = {
         f"GATLING_{name.upper()}": " ".join(value) if isinstance(value, list) else str(value)
         for name, value in facts.items()
@@ -261,6 +263,8 @@ def variables(facts: dict[str, Any]) -> dict[str, str]:
 
 
 def _meant(name: str, known: set[str]) -> str:
+    import difflib  # noqa: PLC0415
+
     near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.75)
     return f"; did you mean {near[0]}?" if near else ""
 

@@ -153,7 +153,7 @@ defmodule Gatling.Callbacks do
 
   defp serve(own) do
     case heard() do
-      :go ->
+      {:go} ->
         :ok
 
       {:call, point, facts} ->
