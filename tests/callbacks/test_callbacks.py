@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import threading
-from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.callbacks.conftest import lines_after
@@ -202,13 +203,18 @@ def test_a_hook_that_fails_fails_the_push(shop: Called) -> None:
 
 def machines_of_a_push(shop: Called) -> set[int]:
     """The process ids of all VMs that build or call, seen during a push."""
-    seen: Counter[int] = Counter()
+    parents: dict[int, int] = {}
     done = threading.Event()
 
     def look() -> None:
         while not done.wait(0.01):
-            # not the shell that becomes it
-            seen.update(int(line.split()[0]) for line in shop.machines() if "beam" in line)
+            for line in shop.machines():
+                pid = int(line.split()[0])
+                with contextlib.suppress(OSError):
+                    stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+                    # not the shell that becomes it
+                    if "beam" in line:
+                        parents[pid] = int(stat.rpartition(")")[2].split()[1])
 
     watching = threading.Thread(target=look)
     watching.start()
@@ -218,7 +224,7 @@ def machines_of_a_push(shop: Called) -> set[int]:
         done.set()
         watching.join()
     # one that is about to start another program looks like itself once more, for a moment
-    return {pid for pid, times in seen.items() if times > 5}
+    return {pid for pid, parent in parents.items() if parent not in parents}
 
 
 def test_there_is_one_vm_with_callbacks_as_without(shop: Called) -> None:
