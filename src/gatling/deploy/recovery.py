@@ -20,24 +20,35 @@ from gatling.state import apps, deployments, releases
 from gatling.supervisor.base import State
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gatling.engine import Engine
     from gatling.state.apps import App
 
 SLOTS = apps.SLOTS
 
 
-def recover_unfinished(engine: Engine) -> list[str]:
+def recover_unfinished(
+    engine: Engine, failed: Callable[[str, GatlingError], None] | None = None
+) -> list[str]:
     """Recover every app with a deployment whose process is gone; the names of those apps.
 
-    Cheap when there is none: one query. An app whose deployment is under way is left alone.
+    Cheap when there is none: one query. An app whose deployment is under way is left alone. Where
+    it is not possible, `failed` is told, and the others go on; without it the error is raised.
     """
     recovered = []
     for name in dict.fromkeys(d.app for d in deployments.running(engine.db)):
         with lock.try_hold(engine.home.app(name).lock) as held:
             # asked again under the lock: it may have ended just now
             if held and deployments.running(engine.db, name):
-                reconcile(engine, name)
-                recovered.append(name)
+                try:
+                    reconcile(engine, name)
+                except GatlingError as error:
+                    if failed is None:
+                        raise
+                    failed(name, error)
+                else:
+                    recovered.append(name)
     return recovered
 
 
