@@ -95,7 +95,7 @@ def test_logs_are_followed(world: World) -> None:
         assert follower.stdout.readline().endswith(" v2 while following\n")
         assert follower.poll() is None
         os.killpg(follower.pid, signal.SIGINT)
-        assert follower.wait(10) == Exit.INTERRUPTED
+        assert follower.wait(60) == Exit.INTERRUPTED
     finally:
         follower.kill()
         follower.communicate()
