@@ -51,35 +51,46 @@ defmodule Gatling.Env do
   ]
 end
 
-defmodule Gatling.Bash.Output do
+defmodule Gatling.Output do
   @moduledoc false
-  # Collects by printing whole lines: what comes from a program may be cut off within a character,
-  # or be none, and IO takes neither.
-  defstruct []
+  # A device that prints whole lines. What comes from a program may be cut off within a character, or
+  # be none, and IO takes neither. Not an implementation of Collectable: once the project is compiled
+  # that protocol is consolidated, and knows of none but the project's.
 
-  defimpl Collectable do
-    def into(output) do
-      {"", fn rest, what -> collect(output, rest, what) end}
+  @doc "Call a function with something to collect a program's output into, which prints it."
+  def printing(fun) do
+    device = spawn(fn -> print("") end)
+
+    try do
+      fun.(IO.binstream(device, :line))
+    after
+      send(device, {:over, self()})
+
+      receive do
+        {:over, ^device} -> :ok
+      end
     end
+  end
 
-    defp collect(_output, rest, {:cont, data}) do
-      [last | lines] = (rest <> data) |> String.split("\n") |> Enum.reverse()
-      lines |> Enum.reverse() |> Enum.each(&line/1)
-      last
+  # Erlang's I/O protocol, as far as writing needs it
+  defp print(rest) do
+    receive do
+      {:io_request, from, tag, {:put_chars, _encoding, data}} ->
+        [last | lines] =
+          (rest <> IO.iodata_to_binary(data)) |> String.split("\n") |> Enum.reverse()
+
+        lines |> Enum.reverse() |> Enum.each(&line/1)
+        send(from, {:io_reply, tag, :ok})
+        print(last)
+
+      {:over, from} ->
+        if rest != "", do: line(rest)
+        send(from, {:over, self()})
     end
+  end
 
-    defp collect(output, rest, :done) do
-      if rest != "", do: line(rest)
-      output
-    end
-
-    defp collect(_output, _rest, :halt), do: :ok
-
-    defp line(text) do
-      IO.puts(
-        if String.valid?(text), do: text, else: :unicode.characters_to_binary(text, :latin1)
-      )
-    end
+  defp line(text) do
+    IO.puts(if String.valid?(text), do: text, else: :unicode.characters_to_binary(text, :latin1))
   end
 end
 
@@ -102,8 +113,12 @@ defmodule Gatling.Bash do
     place = if opts[:cd], do: ["(#{opts[:cd]})"], else: []
     log(Enum.join(["$", command | args] ++ place, " "))
 
-    options = Keyword.merge([stderr_to_stdout: true, into: %Gatling.Bash.Output{}], opts)
-    {output, status} = System.cmd(command, args, options)
+    {output, status} =
+      Gatling.Output.printing(fn output ->
+        options = Keyword.merge([stderr_to_stdout: true, into: output], opts)
+        System.cmd(command, args, options)
+      end)
+
     if check and status != 0, do: raise("#{command} exited with status #{status}")
     {output, status}
   end
@@ -117,13 +132,7 @@ defmodule Gatling.Callbacks do
   @doc "Load the project's file, if it has one, and tell its functions; hear which points to tell."
   def start(marker, file) do
     # mix takes from the code path what it does not know
-    for module <- [
-          Gatling.Env,
-          Gatling.Bash,
-          Gatling.Bash.Output,
-          Collectable.Gatling.Bash.Output
-        ],
-        do: {:module, _} = Code.ensure_loaded(module)
+    :ok = :code.ensure_modules_loaded([Gatling.Env, Gatling.Bash, Gatling.Output])
 
     own = %{marker: marker, module: nil, file: file, directory: File.cwd!(), points: []}
     own = if file == "", do: own, else: load(own)
@@ -220,11 +229,10 @@ defmodule Gatling.Callbacks do
   # The shell is there for the standard input: a hook must not read what is said to this VM.
   defp hook(path, variables) do
     {_, status} =
-      System.cmd("/bin/sh", ["-c", ~S(exec "$0" < /dev/null), path],
-        env: Map.to_list(variables),
-        stderr_to_stdout: true,
-        into: %Gatling.Bash.Output{}
-      )
+      Gatling.Output.printing(fn output ->
+        options = [env: Map.to_list(variables), stderr_to_stdout: true, into: output]
+        System.cmd("/bin/sh", ["-c", ~S(exec "$0" < /dev/null), path], options)
+      end)
 
     if status == 0, do: "ok", else: "failed it exited with status #{status}"
   end
