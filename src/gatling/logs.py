@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import signal
 import stat
 import threading
 import time
@@ -78,6 +79,8 @@ def end_with_reader(fd: int) -> None:
     """
 
     def watch() -> None:
+        # signals are the main thread's, which may wait for a line
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         poller = select.poll()
         poller.register(fd, 0)  # what is always told: POLLERR, POLLHUP
         poller.poll()
