@@ -183,7 +183,7 @@ def lines(app: str) -> re.Pattern[str]:
         r"TemporaryFileSystem=/\S+/server:ro,mode=755 /dev/shm:mode=1777,nosuid,nodev",
         f"BindPaths={where}/(build|work|state)",
         f"BindReadOnlyPaths=-{where}/(git|releases|work|build/cache)",
-        "InaccessiblePaths=-/run/gatling -/etc/gatling/backup -/run/dbus -/run/lock",
+        "InaccessiblePaths=-/run/gatling -/run/dbus -/run/lock",
     ]
     return re.compile("|".join(f"(?:{line})" for line in known), re.ASCII)
 

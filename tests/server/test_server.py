@@ -240,7 +240,9 @@ def test_ssh_gives_no_shell_and_forwards_nothing(server: Server, ann: Person) ->
         assert line in settings.lower()
 
 
-def test_config_is_for_the_app_alone(server: Server, ann: Person, shop: Checkout) -> None:
+def test_config_is_for_the_app_alone(
+    server: Server, ann: Person, shop: Checkout, blog: Checkout
+) -> None:
     word = "a-value-4711-of-its-own"
     ann.run("config", "set", "shop", "--stdin", "API_KEY", stdin=word)
     cookie = ann.run("config", "get", "shop", "RELEASE_COOKIE").strip()
@@ -265,7 +267,9 @@ def test_config_is_for_the_app_alone(server: Server, ann: Person, shop: Checkout
             assert "Permission denied" in done.stderr, (user, path, done)
 
 
-def test_an_instance_is_confined(server: Server, ann: Person, shop: Checkout) -> None:
+def test_an_instance_is_confined(
+    server: Server, ann: Person, shop: Checkout, blog: Checkout
+) -> None:
     tree = f"/var/lib/gatling/apps/shop/releases/{release_now(server)}"
     code = """
     tries = fn paths, f -> for p <- paths, do: {p, f.(p)} end

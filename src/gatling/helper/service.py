@@ -166,8 +166,6 @@ def run(request: dict[str, Any], files: list[int], connection: socket.socket) ->
     seconds = number(request, "timeout", 0, 86400 * 7)
     if seconds:
         properties.append(f"RuntimeMaxSec={max(seconds, 0.001):.3f}")
-    if request.get("umask"):
-        properties.append("UMask=0000")  # in a directory that only the app and Gatling can enter
     return running.run(unit, properties, program(request, directory), files, connection,
                        terminal=request.get("terminal") is True, on_gone=running.STOP)  # fmt: skip
 

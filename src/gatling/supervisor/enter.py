@@ -8,7 +8,6 @@ library, and the system's own Python, so that apps start whatever becomes of Gat
 
 import json
 import os
-import shutil
 import signal
 import sys
 import time
@@ -54,14 +53,10 @@ def main() -> None:
             time.sleep(pause)
         with open(record, "w", encoding="utf-8") as file:  # noqa: PTH123
             file.write(f"{row} {time.monotonic()}\n")
-    for directory in program.get("empty", ()):  # what the one before has left
-        shutil.rmtree(directory, ignore_errors=True)
-        os.makedirs(directory, mode=0o700, exist_ok=True)  # noqa: PTH103
     cookie = program["env"].pop("GATLING_COOKIE", "")
     if cookie:
         keep(os.path.join(program["env"]["HOME"], ".erlang.cookie"), cookie)  # noqa: PTH118
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python has it ignored
-    os.umask(program.get("umask", 0o022))
     os.chdir(program["cwd"])
     os.execve(program["argv"][0], program["argv"], program["env"])  # noqa: S606 (a list is the point)
 

@@ -111,7 +111,7 @@ def view(app: Path, *, writable: Sequence[str], readable: Sequence[str]) -> list
         *(f"BindReadOnlyPaths=-{app / name}" for name in readable),
         # D-Bus: whoever may talk to logind can have it start a manager of his own, without sandbox.
         # /run/lock: anybody's; what systemd 252 makes read-only below /run depends on other mounts
-        f"InaccessiblePaths=-{RUN} -/etc/gatling/backup -/run/dbus -/run/lock",
+        f"InaccessiblePaths=-{RUN} -/run/dbus -/run/lock",
     ]
 
 
