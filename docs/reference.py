@@ -68,8 +68,7 @@ def all_settings() -> str:
     """All settings: key, default, meaning."""
     lines = []
     lines.append(f"{NOTE}{SETTINGS}\n| key | default | meaning |\n|---|---|---|\n")
-    defaults = settings.describe(settings.Settings())
-    for key, default in defaults.items():
+    for key, default in settings.known().items():
         text = str(default).lower() if isinstance(default, bool) else default
         shown = f"`{text}`" if default != "" else "–"
         meaning = template.meaning(key).replace("|", "\\|")

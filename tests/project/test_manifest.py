@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gatling.errors import Exit, InvalidManifest
 from gatling.project import manifest, template
-from gatling.project.settings import HOST_ONLY, Settings, describe
+from gatling.project.settings import HOST_ONLY, NAMED, Settings, describe, known
 from gatling.project.settings import parse as parse_settings
 
 if TYPE_CHECKING:
@@ -78,7 +78,24 @@ headers = [
 maintenance_page = "priv/maintenance.html"
 static = false
 static_keep = 5
+
+[processes]
+mailer = "start"
+
+[processes.worker]
+command = "eval Shop.Worker.run()"
+instances = 2
+stop = 60
+
+[schedule.cleanup]
+cron = "30 3 * * mon-fri"
+command = "eval 'Shop.Cleanup.run(:all)'"
+timeout = 600
+overlap = "wait"
 """
+
+NAMES = {"processes.worker.": "processes.NAME.", "schedule.cleanup.": "schedule.NAME."}
+"""What stands for the names in EVERY_KEY."""
 
 
 def refused(text: str | bytes) -> InvalidManifest:
@@ -91,16 +108,20 @@ def refused(text: str | bytes) -> InvalidManifest:
 
 def test_every_key_takes_effect() -> None:
     said = manifest.parse(EVERY_KEY.encode())
-    assert {*said, *HOST_ONLY} == describe(Settings()).keys()
     values = describe(parse_settings(said))
-    defaults = describe(Settings())
-    assert [key for key in said if values[key] == defaults[key]] == []
+    assert said.pop("processes.mailer.command") == "start"
+    assert {*map(_anonymous, said), *HOST_ONLY} == known().keys()
+    assert [key for key in said if values[key] == known()[_anonymous(key)]] == []
     assert values["hot.deny"] == "phoenix, Shop.Payments"
     assert values["hot.rehearse"] is True
     assert values["health.timeout"] == 5.5
     assert values["proxy.headers"] == (
         "X-Frame-Options: DENY | Content-Security-Policy: default-src 'self'; img-src *, data:"
     )
+
+
+def _anonymous(key: str) -> str:
+    return re.sub("|".join(NAMES), lambda found: NAMES[found[0]], key)
 
 
 def test_an_empty_file_says_nothing() -> None:
@@ -132,6 +153,27 @@ def test_an_empty_file_says_nothing() -> None:
          "gatling.toml, line 1: proxy: headers: X-A is said twice."),
         ("[build]\ndirectory = 'apps/shop'\n",
          "gatling.toml, line 2: build.directory is the host's to say."),
+        ("[processes]\nworker = 1\n",
+         "gatling.toml, line 2: processes.worker: expected a string or a table, got an integer."),
+        ("[processes]\nmailer = 'start'\n[processes.worker]\ncomand = 'start'\n",
+         ("gatling.toml, line 4: processes.worker.comand is not a known key. Did you mean"
+          " processes.worker.command?")),
+        ("[processes]\nmailer = 'start'\nWorker = 'start'\n",
+         ("gatling.toml, line 3: processes.Worker: a name has up to 31 of a-z, 0-9, _ and -,"
+          " begins with a letter, and is not web.")),
+        ("[processes.worker]\ninstances = 2\n",
+         "gatling.toml, line 1: processes.worker.command is missing."),
+        ("[processes.worker]\ncommand = 'start'\ninstances = 31\n",
+         "gatling.toml, line 3: processes.worker.instances: expected an integer <= 30."),
+        ("[processes]\nworker = 'eval \"1'\n",
+         ("gatling.toml, line 2: processes.worker: command: not a command line: No closing"
+          " quotation.")),
+        ("[schedule.a]\ncron = '@daily'\ncommand = 'b'\n[schedule.c]\ncron = '0 25 * * *'\n",
+         "gatling.toml, line 4: schedule.c: cron: bad hour, expected such as 30 3 * * mon-fri."),
+        ("[schedule.a]\ncommand = 'b'\n", "gatling.toml, line 1: schedule.a.cron is missing."),
+        ("[schedule.a]\ncron = '@daily'\ncommand = 'b'\noverlap = 'kill'\n",
+         "gatling.toml, line 4: schedule.a.overlap: expected one of allow, skip, wait."),
+        ("schedule = 1\n", "gatling.toml, line 1: schedule: expected a table, got an integer."),
         ("[health]\ntimeout = \n",
          "gatling.toml: not TOML: Invalid value (at line 2, column 11)."),
         (b"[health]\n# \xff\n", "gatling.toml, line 2: not UTF-8."),
@@ -199,10 +241,11 @@ def test_the_branch_that_a_file_names() -> None:
 def test_what_init_writes_is_all_defaults_and_becomes_all_keys() -> None:
     text = template.commented()
     assert manifest.parse(text.encode()) == {}
-    keys = re.sub(r"^# (\[\w+\]|\w+ = .*)$", r"\1", text, flags=re.MULTILINE)
+    keys = re.sub(r"^# (\[[\w.]+\]|\w+ = .*)$", r"\1", text, flags=re.MULTILINE)
     said = manifest.parse(keys.encode())
-    assert {*said, *HOST_ONLY} == describe(Settings()).keys()
-    assert parse_settings(said) == Settings()
+    assert {*map(_anonymous, said), *HOST_ONLY} == known().keys()
+    usual = {key: value for key, value in said.items() if _anonymous(key) == key}
+    assert parse_settings(usual) == Settings()
 
 
 def test_the_schema_knows_the_same_keys() -> None:
@@ -211,11 +254,15 @@ def test_the_schema_knows_the_same_keys() -> None:
     found = {
         f"{section}.{name}"
         for section, where in sections.items()
+        if section not in NAMED
         for name in made["$defs"][where["$ref"].rpartition("/")[2]]["properties"]
     }
     assert {*found, *HOST_ONLY} == describe(Settings()).keys()
-    for model in made["$defs"].values():
+    for section, model in NAMED.items():
+        fields = made["$defs"][model.__name__]["properties"]
+        assert {f"{section}.NAME.{name}" for name in fields} <= known().keys()
+    for name, model in made["$defs"].items():
         assert model["additionalProperties"] is False
-        for field in model["properties"].values():
-            assert "$ref" in field or field["description"]
+        for field in () if name == "Settings" else model["properties"].values():
+            assert field["description"]
             re.compile(field.get("pattern", ""))

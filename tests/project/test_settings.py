@@ -104,7 +104,10 @@ def test_one_setting_leaves_the_others_alone() -> None:
     [
         ("colour", "`colour`"),
         ("health.colour", "`colour` - at `health`"),
-        ("health.path.x", "`path.x` - at `health`"),
+        ("health.path.x", "- at `health.path`"),
+        ("processes.worker.colour", "`colour`"),
+        ("processes.web.command", "`processes`"),
+        ("schedule.a.cron", "at `schedule[...]`"),
         ("health.", "`health`"),
         ("health", "`health`"),
         ("Health.path", "`Health`"),

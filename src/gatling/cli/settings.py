@@ -90,16 +90,23 @@ def unset_command(app: str, keys: tuple[str, ...]) -> None:
 
 
 def _save(app: str, *, set_: dict[str, str], unset: tuple[str, ...]) -> None:
-    from gatling.project import settings
+    from gatling.project import processes, settings
     from gatling.state import apps, audit
 
     with opened() as engine:
-        own = apps.get(engine.db, app).settings
+        found = apps.get(engine.db, app)
+        own = found.settings
         missing = [key for key in unset if key not in own]
         if missing:
             raise NotFound(f"{app} has no setting {', '.join(missing)} of its own.")
         merged = {key: value for key, value in (own | set_).items() if key not in unset}
         settings.parse(merged)
+        all_ = settings.parse(found.manifest | merged)
+        for key in processes.missing(all_.processes, all_.schedule):
+            if any(k.startswith(key.rpartition(".")[0]) for k in (*set_, *unset)):
+                raise InvalidInput(
+                    f"{key} is missing.", hint="Set, or unset, what belongs together at once."
+                )
         apps.save_settings(engine.db, app, merged)
         told = {*set_, *unset}
         at_once = {key for key in told if key.startswith("proxy.")}

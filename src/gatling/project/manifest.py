@@ -17,7 +17,8 @@ import msgspec
 
 from gatling.errors import InvalidManifest
 from gatling.project import headers
-from gatling.project.settings import HOST_ONLY, Settings, describe
+from gatling.project.processes import missing
+from gatling.project.settings import HOST_ONLY, NAMED, Settings, describe, flat, known
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,7 +82,7 @@ def parse(raw: bytes) -> dict[str, str]:
         tree = tomllib.loads(text)
         for key in HOST_ONLY:
             _refuse_host_only(tree, key, text)
-        settings = msgspec.convert(_lists_as_text(tree), Settings)
+        settings = msgspec.convert(_in_full(tree), Settings)
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise InvalidManifest(f"{NAME}, line {line}: not UTF-8.") from None
@@ -91,27 +92,33 @@ def parse(raw: bytes) -> dict[str, str]:
         raise InvalidManifest(f"{NAME}: nested too deeply.") from None
     except msgspec.ValidationError as error:
         raise _explained(str(error), tree, text) from None
+    for key in missing(settings.processes, settings.schedule):
+        path = key.split(".")
+        raise InvalidManifest(f"{NAME}, line {_line(text, path[:2])}: {key} is missing.")
     values = describe(settings)
-    return {key: _text(values[key]) for key in _keys(tree)}
-
-
-def _keys(tree: dict[str, Any]) -> list[str]:
-    return [f"{section}.{name}" for section, fields in tree.items() for name in fields]
+    return {key: _text(values[key]) for key in flat(_in_full(tree))}
 
 
 def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _lists_as_text(tree: dict[str, Any]) -> dict[str, Any]:
-    """Lists of texts as the settings have them, separated by commas (or as _BETWEEN says)."""
+def _in_full(tree: dict[str, Any]) -> dict[str, Any]:
+    """The file as the settings have it.
+
+    Lists of texts are separated by commas (or as _BETWEEN says), and `worker = "…"` among the
+    processes is its command.
+    """
+
+    def value_of(section: str, name: str, value: Any) -> Any:
+        if isinstance(value, list) and all(isinstance(word, str) for word in value):
+            return _BETWEEN.get(f"{section}.{name}", ", ").join(value)
+        if section == "processes" and isinstance(value, str):
+            return {"command": value}
+        return value
+
     return {
-        section: {
-            name: _BETWEEN.get(f"{section}.{name}", ", ").join(value)
-            if isinstance(value, list) and all(isinstance(word, str) for word in value)
-            else value
-            for name, value in fields.items()
-        }
+        section: {name: value_of(section, name, value) for name, value in fields.items()}
         if isinstance(fields, dict)
         else fields
         for section, fields in tree.items()
@@ -135,22 +142,41 @@ def _explained(error: str, tree: dict[str, Any], text: str) -> InvalidManifest:
     """msgspec's error with line and key, and the nearest known key for one that is not known."""
     what, _, at = error.partition(" - at ")
     path = re.findall(r"[^.`$\[\]]+", at)
+    section = next((word for word in path if word in NAMED), None)
+    if section and path[0] in (section, "key"):
+        path, what = _named(section, tree, what)
     unknown = re.search(r"unknown field `(.*)`$", what, re.DOTALL)
     if unknown is None:
         said = _in_words(what, path, tree)
         return InvalidManifest(f"{NAME}, line {_line(text, path)}: {'.'.join(path)}: {said}.")
     path.append(unknown[1])
     key = ".".join(path)
-    known = describe(Settings())
-    candidates = list(known) if len(path) > 1 else sorted({k.partition(".")[0] for k in known})
+    keys = [k.replace("NAME", path[1]) if len(path) == 3 else k for k in known()]
+    candidates = keys if len(path) > 1 else sorted({k.partition(".")[0] for k in keys})
     if len(path) == 1 and not isinstance(tree.get(key), dict):
         # at the top only tables are expected: what is meant is most likely a key of one
-        candidates += known
+        candidates += keys
     near = difflib.get_close_matches(key, candidates, n=1, cutoff=0.5) or [
-        k for k in known if k.partition(".")[2] == path[-1]
+        k for k in keys if k.rpartition(".")[2] == path[-1]
     ]
     meant = f" Did you mean {near[0]}?" if near else ""
     return InvalidManifest(f"{NAME}, line {_line(text, path)}: {key} is not a known key.{meant}")
+
+
+def _named(section: str, tree: dict[str, Any], what: str) -> tuple[list[str], str]:
+    """The path and the error of the first table among those of the project's names that has one."""
+    fields = tree.get(section)
+    for name, value in fields.items() if isinstance(fields, dict) else ():
+        try:
+            msgspec.convert(_in_full({section: {name: value}}), Settings)
+        except msgspec.ValidationError as error:
+            said, _, at = str(error).partition(" - at ")
+            if at.startswith("`key`"):
+                return [section, name], (
+                    "a name has up to 31 of a-z, 0-9, _ and -, begins with a letter, and is not web"
+                )
+            return [section, name, *re.findall(r"[^.`$\[\]]+", at)[1:]], said
+    return [section], what
 
 
 def _in_words(what: str, path: list[str], tree: dict[str, Any]) -> str:
@@ -158,6 +184,8 @@ def _in_words(what: str, path: list[str], tree: dict[str, Any]) -> str:
     value: Any = tree
     for name in path:
         value = value.get(name) if isinstance(value, dict) else None
+    if path[0] == "processes" and len(path) == 2:
+        what = what.replace("`object`", "a string or a table")
     if isinstance(value, list):
         return "expected a string or an array of strings"
     for python, toml in _WORDS.items():

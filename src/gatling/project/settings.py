@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 from gatling.errors import InvalidInput
 from gatling.project import headers, proxy
+from gatling.project.processes import MAX_NAMES, Job, Name, Process
 
 Seconds = Annotated[float, Meta(ge=0.01, le=86400)]
 
@@ -166,6 +167,10 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     hot: Hot = Hot()
     releases: Releases = Releases()
     proxy: Proxy = Proxy()
+    processes: Annotated[dict[Name, Process], Meta(max_length=MAX_NAMES)] = {}
+    """Further processes, by name."""
+    schedule: Annotated[dict[Name, Job], Meta(max_length=MAX_NAMES)] = {}
+    """Jobs that are run at certain times, by name."""
 
     @property
     def branches(self) -> tuple[str, ...]:
@@ -173,30 +178,50 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         return (self.deploy.branch,) if self.deploy.branch else ("main", "master")
 
 
+NAMED = {"processes": Process, "schedule": Job}
+"""Sections with tables of the project's own names in them."""
+
 HOST_ONLY = ("build.directory",)
 """What gatling.toml cannot say: where it is itself."""
 
 
 def parse(values: dict[str, str]) -> Settings:
     """Settings from dotted keys and texts, as they are stored; raises InvalidInput."""
-    tree: dict[str, dict[str, str]] = {}
+    tree: dict[str, Any] = {}
     for key, text in values.items():
-        section, _, name = key.partition(".")
-        tree.setdefault(section, {})[name] = text
+        *sections, name = key.split(".", 2)
+        at = tree
+        for section in sections:
+            at = at.setdefault(section, {})
+            if not isinstance(at, dict):
+                raise InvalidInput(f"Not a valid setting: {key}.")
+        at[name] = text
     try:
         return msgspec.convert(tree, Settings, strict=False)
     except msgspec.ValidationError as error:
         reason = str(error).replace("`$.", "`")
         raise InvalidInput(
-            f"Not a valid setting: {reason}.",
-            hint=f"Settings are: {', '.join(describe(Settings()))}.",
+            f"Not a valid setting: {reason}.", hint=f"Settings are: {', '.join(known())}."
         ) from None
 
 
 def describe(settings: Settings) -> dict[str, Any]:
     """Every setting with its value, by dotted key."""
-    return {
-        f"{section}.{name}": value
-        for section, fields in msgspec.to_builtins(settings).items()
-        for name, value in fields.items()
-    }
+    return flat(msgspec.to_builtins(settings))
+
+
+def known() -> dict[str, Any]:
+    """Every key that there can be with its default; NAME stands for a name of the project's own."""
+    named = {section: {"NAME": msgspec.to_builtins(model())} for section, model in NAMED.items()}
+    return describe(Settings()) | flat(named)
+
+
+def flat(tree: dict[str, Any]) -> dict[str, Any]:
+    """The leaves of a tree by dotted key."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            found |= {f"{key}.{name}": inner for name, inner in flat(value).items()}
+        else:
+            found[key] = value
+    return found

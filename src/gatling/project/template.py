@@ -9,11 +9,19 @@ from typing import Any
 
 import msgspec
 
-from gatling.project.settings import HOST_ONLY, Settings, describe
+from gatling.project.settings import HOST_ONLY, NAMED, Settings, describe
 
 HEAD = """\
 # How Gatling treats this app. Every line is optional; what stands here is the default.
 # What an operator sets on the host by `gatling settings set` wins over it.
+"""
+
+
+EXAMPLES = {
+    "processes": ("worker", {"command": "eval Shop.Worker.run()"}),
+    "schedule": ("cleanup", {"cron": "30 3 * * *", "command": "eval Shop.Cleanup.run()"}),
+}
+"""Of the sections whose tables have names of the project's own, none of which is there by default.
 """
 
 
@@ -22,8 +30,13 @@ def commented() -> str:
     parts = [HEAD]
     for section, fields in sections().items():
         parts.append(f"\n# [{section}]\n")
-        for name, (default, meaning) in fields.items():
-            parts.append(f"# {meaning}\n# {name} = {_toml(default)}\n")
+        for name, (default, said) in fields.items():
+            parts.append(f"# {said}\n# {name} = {_toml(default)}\n")
+    for section, (name, values) in EXAMPLES.items():
+        parts.append(f"\n# [{section}.{name}]\n")
+        for key, default in msgspec.to_builtins(NAMED[section]()).items():
+            said = meaning(f"{section}.NAME.{key}")
+            parts.append(f"# {said}\n# {key} = {_toml(values.get(key, default))}\n")
     return "".join(parts)
 
 
@@ -39,14 +52,16 @@ def sections() -> dict[str, dict[str, tuple[Any, str]]]:
 
 def meaning(key: str) -> str:
     """What a setting means: the text below it in the model."""
-    section, _, name = key.partition(".")
-    return _docs(type(getattr(Settings(), section)))[name]
+    section, *_, name = key.split(".")
+    return _docs(NAMED.get(section) or type(getattr(Settings(), section)))[name]
 
 
 def choices(key: str) -> list[str]:
     """What a setting may be, where that is a choice of words."""
     section, _, name = key.partition(".")
-    properties = msgspec.json.schema(Settings)["$defs"].get(section.capitalize(), {})
+    name = name.rpartition(".")[2]
+    model = NAMED[section].__name__ if section in NAMED else section.capitalize()
+    properties = msgspec.json.schema(Settings)["$defs"].get(model, {})
     found: list[str] = properties.get("properties", {}).get(name, {}).get("enum", [])
     return found
 
@@ -63,16 +78,33 @@ def schema() -> dict[str, Any]:
                 del properties[name]  # the host's to say
                 continue
             properties[name]["description"] = fields[name][1]
-            if "pattern" in properties[name]:  # \\Z is Python's; ECMA 262 has $ for it
-                properties[name]["pattern"] = properties[name]["pattern"].replace(r"\Z", "$")
-    for section in made["$defs"]["Settings"]["properties"].values():
-        section.pop("default", None)
+    for section, model in NAMED.items():
+        for name, field in made["$defs"][model.__name__]["properties"].items():
+            field["description"] = meaning(f"{section}.NAME.{name}")
+    for properties in made["$defs"]["Settings"]["properties"].values():
+        properties.pop("default", None)
     texts = {"type": "array", "items": {"type": "string"}}
+    made["$defs"]["Process"]["required"] = ["command"]
+    made["$defs"]["Job"]["required"] = ["cron", "command"]
+    # `worker = "…"` is its command
+    processes = made["$defs"]["Settings"]["properties"]["processes"]
+    short = {"type": "string", "description": meaning("processes.NAME.command")}
+    processes["additionalProperties"] = {"anyOf": [short, processes["additionalProperties"]]}
     for section, name in (("Hot", "deny"), ("Proxy", "headers")):
         properties = made["$defs"][section]["properties"]
         text = properties[name]
         properties[name] = {"description": text.pop("description"), "anyOf": [text, texts]}
+    _to_ecma(made)
     return made
+
+
+def _to_ecma(schema: Any) -> None:
+    r"""Write patterns as ECMA 262 has them: \Z is Python's."""
+    for value in schema if isinstance(schema, list) else schema.values():
+        if isinstance(value, (dict, list)):
+            _to_ecma(value)
+    if isinstance(schema, dict) and isinstance(schema.get("pattern"), str):
+        schema["pattern"] = schema["pattern"].replace(r"\Z", "$")
 
 
 def _toml(value: object) -> str:
