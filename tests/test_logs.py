@@ -89,9 +89,9 @@ def test_lines_of_a_time_and_of_a_release(path: Path) -> None:
     )  # fmt: skip
     since = "2026-01-31T12:00:01.000Z"
     assert texts(logs.read(path, lines=10, since=since)) == ["b", "c", "d"]
-    assert texts(logs.read(path, lines=10, release="v1")) == ["a", "c", "d"]
-    assert texts(logs.read(path, lines=1, since=since, release="v1")) == ["d"]
-    assert texts(logs.read(path, lines=10, since=since, release="v11")) == ["b"]
+    assert texts(logs.read(path, lines=10, wanted=logs.Wanted("v1"))) == ["a", "c", "d"]
+    assert texts(logs.read(path, lines=1, since=since, wanted=logs.Wanted("v1"))) == ["d"]
+    assert texts(logs.read(path, lines=10, since=since, wanted=logs.Wanted("v11"))) == ["b"]
 
 
 def test_bytes_that_are_not_utf_8(path: Path) -> None:
@@ -159,7 +159,7 @@ def test_lines_are_followed_from_now_on_and_across_rotations(path: Path) -> None
 
 def test_a_line_is_shown_when_it_is_whole(path: Path) -> None:
     path.touch()
-    follower = Follower(logs.follow(path, release="v2"))
+    follower = Follower(logs.follow(path, wanted=logs.Wanted("v2")))
     follower.started(lambda: write(path, "t v2 tick"))
     with path.open("a", encoding="utf-8") as file:
         for piece in ("t v2 in ", "pieces", "\nt v1 of another release\nt v2 ne"):

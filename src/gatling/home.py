@@ -8,7 +8,7 @@ apps/APP.git                bare repository that is pushed to
 apps/APP/lock               held by the deployment that is under way
 apps/APP/build/             source/ (kept: deps, _build), git/, ssh/, release/ (in the making)
 apps/APP/releases/vN        immutable release trees
-apps/APP/slots/N/           instance.json, pid, tmp/
+apps/APP/slots/N/           instance.json, pid, tmp/; for a process slots/worker.1/ and so on
 apps/APP/route/             a file named 1, 2 or down: where the proxy sends requests;
                             maintenance.html, while it is on; static/, digested files of releases
 apps/APP/logs/              instances.log, deployment-ID.log
@@ -120,9 +120,17 @@ class AppPaths:
         """The tree of one release."""
         return self.releases / f"v{number}"
 
-    def slot(self, slot: int) -> Path:
+    def slot(self, slot: int | str) -> Path:
         """What an instance in a slot needs and leaves."""
         return self.root / "slots" / str(slot)
+
+    def slots(self) -> list[int | str]:
+        """All slots that there are."""
+        return [1, 2, *self.process_slots()]
+
+    def process_slots(self) -> list[str]:
+        """The slots of further processes that there are, such as `worker.1`."""
+        return sorted(entry.name for entry in (self.root / "slots").glob("*.[0-9]*"))
 
     @property
     def route(self) -> Path:

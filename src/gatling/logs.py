@@ -26,6 +26,10 @@ _SPAN = re.compile(r"(\d+)\s*([smhd])\Z")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
+WEB = "web"
+"""What the app's own instances are called, beside its further processes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """One line of an app's log."""
@@ -33,25 +37,50 @@ class Line:
     time: str
     release: str
     text: str
+    process: str = WEB
+    """Who printed it, such as `worker.1`."""
 
     def __str__(self) -> str:
-        return f"{self.time} {self.release} {self.text}"
+        return f"{self.time} {label(self.release, self.process)} {self.text}"
+
+
+def label(release: str, process: str) -> str:
+    """Release and process as one word, which is how they are stored: `v3`, `v3[worker.1]`."""
+    return release if process == WEB else f"{release}[{process}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which lines are asked for: all, unless something is said."""
+
+    release: str | None = None
+    process: str | None = None
+    """`web`, `worker` for all of that name, `worker.1` for one."""
+
+    def takes(self, line: Line) -> bool:
+        """Whether a line is one of them."""
+        if self.release not in (None, line.release):
+            return False
+        return self.process in (None, line.process, line.process.partition(".")[0])
+
+
+EVERYTHING = Wanted()
 
 
 def read(
-    path: Path, *, lines: int, since: str | None = None, release: str | None = None
+    path: Path, *, lines: int, since: str | None = None, wanted: Wanted = EVERYTHING
 ) -> list[Line]:
-    """The last `lines` lines, not older than `since` (as stored), of one release or of all."""
+    """The last `lines` of the lines that are wanted, not older than `since` (as stored)."""
     found: deque[Line] = deque(maxlen=lines)
     for file in _generations(path):
         with file.open(encoding="utf-8", errors="replace") as opened:
             for line in _parse(opened):
-                if (since is None or line.time >= since) and release in (None, line.release):
+                if (since is None or line.time >= since) and wanted.takes(line):
                     found.append(line)
     return list(found)
 
 
-def follow(path: Path, *, release: str | None = None) -> Iterator[Line]:
+def follow(path: Path, *, wanted: Wanted = EVERYTHING) -> Iterator[Line]:
     """Lines as they are written, from now on, for ever; a rotated file is read to its end."""
     while True:
         try:
@@ -61,7 +90,7 @@ def follow(path: Path, *, release: str | None = None) -> Iterator[Line]:
             time.sleep(FOLLOW_SECONDS)
     with file:
         file.seek(0, os.SEEK_END)
-        yield from _follow_from(file, path, release)
+        yield from _follow_from(file, path, wanted)
     while True:  # each file that takes its place is read from its beginning
         try:
             file = path.open(encoding="utf-8", errors="replace")
@@ -69,7 +98,7 @@ def follow(path: Path, *, release: str | None = None) -> Iterator[Line]:
             time.sleep(FOLLOW_SECONDS)
             continue
         with file:
-            yield from _follow_from(file, path, release)
+            yield from _follow_from(file, path, wanted)
 
 
 def end_with_reader(fd: int) -> None:
@@ -109,7 +138,7 @@ def parse_since(text: str) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _follow_from(file: TextIO, path: Path, release: str | None) -> Iterator[Line]:
+def _follow_from(file: TextIO, path: Path, wanted: Wanted) -> Iterator[Line]:
     """Follow an open file until another has taken its place."""
     rest = ""
     rotated = False
@@ -117,7 +146,7 @@ def _follow_from(file: TextIO, path: Path, release: str | None) -> Iterator[Line
         for piece in file:
             rest += piece
             if rest.endswith("\n"):
-                yield from (x for x in _parse([rest]) if release in (None, x.release))
+                yield from (x for x in _parse([rest]) if wanted.takes(x))
                 rest = ""
         if rotated:  # and read to its end after that was seen
             return
@@ -138,5 +167,6 @@ def _generations(path: Path) -> list[Path]:
 def _parse(raw: Iterable[str]) -> Iterator[Line]:
     for line in raw:
         time_, _, rest = line.rstrip("\n").partition(" ")
-        release, _, text = rest.partition(" ")
-        yield Line(time_, release, text)
+        word, _, text = rest.partition(" ")
+        release, _, process = word.removesuffix("]").partition("[")
+        yield Line(time_, release, text, process or WEB)

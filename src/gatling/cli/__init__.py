@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, str] = {
     "restart": "deploy",
     "start": "deploy",
     "stop": "deploy",
+    "scale": "scale",
     "releases": "releases",
     "deployments": "releases",
     "config": "config",

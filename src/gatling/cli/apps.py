@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from gatling.engine import Engine
     from gatling.state.apps import App
-    from gatling.supervisor.base import Status
+    from gatling.supervisor.base import Slot, Status
 
 
 SHOWN_RELEASES = 8
@@ -112,6 +112,7 @@ def status_command(app: str, as_json: bool) -> None:
         release = described["release"]
         deployed = last.started_at if last else None
         chain = _chain(engine, found) if described["pid"] else []
+        beside = _processes(engine, found)
     described |= {
         "domains": list(found.domains),
         "ports": [found.ports[slot] for slot in sorted(found.ports)],
@@ -119,6 +120,7 @@ def status_command(app: str, as_json: bool) -> None:
         "last_deployment": last.id if last else None,
         "last_outcome": last.outcome if last else None,
         "chain": chain,
+        "processes": beside,
     }
     if as_json:
         print_json(described)
@@ -133,6 +135,8 @@ def status_command(app: str, as_json: bool) -> None:
         ("instance", described["pid"] and f"pid {described['pid']}, slot {described['slot']},"
             f" port {described['port']}, up {duration(described['uptime'])}"),
         ("node's releases", " → ".join(shown) if len(chain) > 1 else None),
+        *[(p["process"], f"{p['state']}, {p['release']}" + (f", pid {p['pid']},"
+            f" up {duration(p['uptime'])}" if p["pid"] else "")) for p in beside],
         ("last deployment", last and f"{last.id}: {last.outcome}, {ago(deployed or '')}"),
         ("push to", described["repository"]),
     ]  # fmt: skip
@@ -140,7 +144,7 @@ def status_command(app: str, as_json: bool) -> None:
         click.echo(f"{label:<16} {'–' if value is None else value}")
 
 
-def describe(engine: Engine, app: App, known: dict[tuple[str, int], Status]) -> dict[str, Any]:
+def describe(engine: Engine, app: App, known: dict[tuple[str, Slot], Status]) -> dict[str, Any]:
     """What an app does, as the JSON of `status` and `apps`."""
     from gatling.state import releases
 
@@ -163,6 +167,24 @@ def describe(engine: Engine, app: App, known: dict[tuple[str, int], Status]) -> 
     }
 
 
+def _processes(engine: Engine, app: App) -> list[dict[str, Any]]:
+    """What the app's further processes do."""
+    from gatling.deploy import processes
+
+    slots = engine.home.app(app.name).process_slots()
+    known = processes.statuses(engine, app.name, slots) if slots else {}
+    return [
+        {
+            "process": slot,
+            "state": str(known[slot].state) if slot in known else "down",
+            "release": processes.release(engine, app.name, slot),
+            "pid": known[slot].pid if slot in known else None,
+            "uptime": known[slot].uptime if slot in known and known[slot].pid else None,
+        }
+        for slot in slots
+    ]
+
+
 def _is_shown(app: App) -> bool:
     """Whether whoever asks may see the app: over SSH some see theirs only (server/access)."""
     shown = os.environ.get("GATLING_APPS", "*").split(",")
@@ -183,8 +205,10 @@ def _chain(engine: Engine, app: App) -> list[str]:
     return chain or [f"v{booted}"]
 
 
-def _statuses(engine: Engine, every: Sequence[App]) -> dict[tuple[str, int], Status]:
-    live = [(a.name, a.live_slot) for a in every if a.live_slot and a.wanted == "running"]
+def _statuses(engine: Engine, every: Sequence[App]) -> dict[tuple[str, Slot], Status]:
+    live: list[tuple[str, Slot]] = [
+        (a.name, a.live_slot) for a in every if a.live_slot and a.wanted == "running"
+    ]
     return engine.supervisor.statuses(live)
 
 

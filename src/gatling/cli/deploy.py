@@ -112,17 +112,24 @@ def rollback_command(
 
 @click.command("restart")
 @app_argument
-def restart_command(app: str) -> None:
+@click.option("--process", metavar="NAME", help="Only this process, such as worker or worker.1.")
+def restart_command(app: str, process: str | None) -> None:
     """Start the live release anew, beside itself, and switch to the new instance.
 
+    Its processes are ended and started again.
+
     \b
-    Example:
+    Examples:
       gatling restart shop
+      gatling restart shop --process worker
     """
-    from gatling.deploy import deployment
+    from gatling.deploy import deployment, processes
 
     with opened() as engine:
-        deployment.restart(engine, app, progress=progress())
+        if process is None:
+            deployment.restart(engine, app, progress=progress())
+        else:
+            processes.restart(engine, app, process, progress=progress())
 
 
 @click.command("start")

@@ -14,6 +14,11 @@ from gatling.errors import InvalidInput
 @click.option("-n", "--lines", default=100, show_default=True, type=click.IntRange(0, 1_000_000))
 @click.option("--since", metavar="TIME", help="15m, 2h, 1d, or a time such as 2026-01-31T12:00.")
 @click.option("--release", metavar="RELEASE", help="Only lines of this release, such as v7.")
+@click.option(
+    "--process",
+    metavar="NAME",
+    help="Only lines of this process, such as worker or worker.1; web is the app itself.",
+)
 @click.option("--build", is_flag=True, help="The output of the last deployment instead.")
 def logs_command(
     app: str,
@@ -21,14 +26,16 @@ def logs_command(
     lines: int,
     since: str | None,
     release: str | None,
+    process: str | None,
     build: bool,
 ) -> None:
-    """Show what the instances of APP printed, with time and release.
+    """Show what the instances and processes of APP printed, with time and release.
 
     \b
     Examples:
       gatling logs shop -f
       gatling logs shop --since 15m --release v7
+      gatling logs shop --process worker
       gatling logs shop --build
     """
     from gatling import logs
@@ -38,7 +45,7 @@ def logs_command(
     number = names.release_number(release) if release is not None else None
     if release is not None and number is None:
         raise InvalidInput(f"{release!r} is not a release.", hint="For example v7.")
-    label = f"v{number}" if number else None
+    wanted = logs.Wanted(f"v{number}" if number else None, process)
     with opened() as engine:
         paths = engine.home.app(apps.get(engine.db, app).name)
         last = next(iter(deployments.of_app(engine.db, app, limit=1)), None) if build else None
@@ -48,9 +55,9 @@ def logs_command(
         click.echo("\n".join(text.splitlines()[-lines:] if lines else []))
         return
     start = logs.parse_since(since) if since else None
-    for line in engine.supervisor.log(app, lines=lines, since=start, release=label):
+    for line in engine.supervisor.log(app, lines=lines, since=start, wanted=wanted):
         click.echo(str(line))
     if follow:
         logs.end_with_reader(1)
-        for line in engine.supervisor.follow_log(app, release=label):
+        for line in engine.supervisor.follow_log(app, wanted=wanted):
             click.echo(str(line))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from gatling import ports, process
 from gatling.deploy import health, instances, last_words, public
 from gatling.errors import UnhealthyRelease
+from gatling.logs import WEB, Wanted
 from gatling.state import apps, config
 from gatling.state.database import now
 
@@ -189,7 +190,8 @@ def _give_up(
 
 
 def _last_words(engine: Engine, app: App, release: Release, since: str) -> tuple[str, ...]:
-    said = engine.supervisor.log(app.name, lines=LOG_LINES, since=since, release=release.label)
+    wanted = Wanted(release.label, WEB)
+    said = engine.supervisor.log(app.name, lines=LOG_LINES, since=since, wanted=wanted)
     return last_words.choose([line.text for line in said])
 
 

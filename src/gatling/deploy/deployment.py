@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gatling.build import callbacks
-from gatling.deploy import domains, lifecycle, lock, making, migrations, plan, public
+from gatling.deploy import domains, lifecycle, lock, making, migrations, plan, processes, public
 from gatling.deploy.attempt import Attempt, attempt
 from gatling.errors import (
     GatlingError,
@@ -222,6 +222,7 @@ def _go_live(
             on_live=lambda: this.progress.note(f"{release.label} is live"),
         )
     public.follow(engine, this)
+    processes.deployed(engine, this)
     this.callbacks.at(*callbacks.LIVE)
     _summary(engine, this, release, decided)
     _retire(engine, this, release)
@@ -305,6 +306,7 @@ def _retire(engine: Engine, this: Attempt, live: Release) -> None:
     doomed = [n for n in kept if n not in proven and n < live.number]
     # What an instance was booted as holds files that it uses, whatever it was upgraded to since.
     in_use = {engine.supervisor.booted(name, slot) for slot in apps.SLOTS}
+    in_use |= processes.in_use(engine, name)
     doomed += store.to_remove(
         [n for n in kept if n in proven], live.number, this.settings.releases.keep
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gatling import ports
 from gatling.build.builder import program_path
 from gatling.errors import NotFound, PortTaken
+from gatling.project import processes
 from gatling.project import settings as project_settings
 from gatling.supervisor import units
 from gatling.supervisor.base import Instance, Task
@@ -44,6 +45,29 @@ def instance(paths: AppPaths, app: App, release: Release, slot: int) -> Instance
         cwd=tree,
         limits=units.Limits(settings.limits.memory, settings.limits.tasks, settings.limits.cpu),
         stop_seconds=settings.instance.stop,
+    )
+
+
+def process(paths: AppPaths, app: App, release: Release, name: str, number: int) -> Instance:
+    """An instance of a further process of a release; raises NotFound."""
+    settings = project_settings.parse(release.manifest | app.settings)
+    described = settings.processes[name]
+    slot = f"{name}.{number}"
+    words = processes.words(described.command)
+    argv, env = one_off(paths, app, release, app.live_slot or 1, words)
+    env |= {"GATLING_PROCESS": slot}
+    if not paths.server:
+        own = paths.slot(slot)
+        env |= {"RELEASE_TMP": str(own / "tmp"), "ERL_CRASH_DUMP": str(own / "erl_crash.dump")}
+    return Instance(
+        app=app.name,
+        slot=slot,
+        release=release.number,
+        argv=tuple(argv),
+        env=env,
+        cwd=paths.release(release.number),
+        limits=units.Limits(settings.limits.memory, settings.limits.tasks, settings.limits.cpu),
+        stop_seconds=described.stop,
     )
 
 

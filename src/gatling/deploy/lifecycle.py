@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from gatling.deploy import instances, lock, recovery
+from gatling.deploy import instances, lock, processes, recovery
 from gatling.errors import GatlingError, InvalidInput, UnhealthyRelease
 from gatling.project import settings as project_settings
 from gatling.state import apps, audit
@@ -77,9 +77,11 @@ def down(engine: Engine, progress: Progress) -> None:
         )
     every = apps.every(engine.db)
     if supervisor.running():
-        supervisor.stop_all([(a.name, slot) for a in every for slot in apps.SLOTS])
+        slots = {app.name: engine.home.app(app.name).slots() for app in every}
+        supervisor.stop_all([(name, slot) for name, each in slots.items() for slot in each])
         for app in every:
             timeout = project_settings.parse(app.effective).instance.stop
+            processes.stop(engine, app.name)
             for slot in apps.SLOTS:
                 supervisor.stop(app.name, slot, timeout)
             progress.say(f"{app.name}: stopped")

@@ -12,7 +12,7 @@ import contextlib
 import json
 from typing import TYPE_CHECKING
 
-from gatling.deploy import instances, lock, public
+from gatling.deploy import instances, lock, processes, public
 from gatling.errors import GatlingError
 from gatling.project import settings as project_settings
 from gatling.releases import store
@@ -73,9 +73,12 @@ def reconcile(engine: Engine, name: str, *, own: int | None = None) -> None:
     if any(deployment.id != own for deployment in unfinished):
         with contextlib.suppress(GatlingError):  # the next deployment says what is in the way
             engine.configure_router()  # one may have gone live whose settings nginx was not told
+    if not shall_run:
+        processes.stop(engine, name)
     if shall_run:
         upgraded = any(d.strategy == "hot" for d in unfinished)
         start_live(engine, app, perhaps_upgraded=upgraded)
+    processes.follow(engine, name)
     known = [r.number for r in releases.every(engine.db, name) if r.removed_at is None]
     store.remove_unknown(paths, known)
     store.remove_incoming(paths)

@@ -7,6 +7,8 @@ command or of a path other than by a validated app name; root never writes into 
 another user can write to. Programs are run as an app's user or as gatling, never as root.
 
     app          make an app's user, directories and units, or bring them up to date
+    slot         make the unit of a process's slot, or bring it up to date
+    discard      remove it again
     forget       remove all of that again
     start        write what a slot runs, start its unit
     prepare      write what it runs from its next start on
@@ -38,7 +40,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from gatling.errors import GatlingError
 from gatling.helper import running
-from gatling.helper.shapes import Refused, limits, number, program, slot, text
+from gatling.helper.shapes import (
+    Refused,
+    limits,
+    number,
+    process_slot,
+    program,
+    slot,
+    slots,
+    text,
+)
 from gatling.project import names
 from gatling.router import system_nginx
 from gatling.supervisor import units
@@ -69,29 +80,42 @@ def app(request: dict[str, Any]) -> dict[str, Any]:
                "--comment", f"Gatling app {name}", user])  # fmt: skip
         found = pwd.getpwnam(user)
     _directories(name, found)
-    lines = units.drop_in(name, SERVER / "apps" / name, wanted, stop_seconds)
-    changed = [_write_drop_in(units.instance(name, number_), lines) for number_ in (1, 2)]
-    if any(changed):
-        for number_ in (1, 2):
-            unit = units.instance(name, number_)
-            link = UNITS / "multi-user.target.wants" / unit
-            link.parent.mkdir(exist_ok=True)
-            if not link.is_symlink():
-                link.symlink_to(UNITS / "gatling@.service")
-        _call(["systemctl", "daemon-reload"])
+    _make_units(name, (1, 2), wanted, stop_seconds)
+    return {}
+
+
+def slot_unit(request: dict[str, Any]) -> dict[str, Any]:
+    """Make or update the unit of a process's slot; the app must be there."""
+    name, place, wanted = (
+        names.app_name(text(request, "app")),
+        process_slot(request),
+        limits(request),
+    )
+    if not (SERVER / "apps" / name).is_dir():
+        raise Refused("there is no such app")
+    _make_units(name, (place,), wanted, number(request, "stop", 1, 3600))
+    return {}
+
+
+def discard(request: dict[str, Any]) -> dict[str, Any]:
+    """End and remove the unit of a process's slot."""
+    name, place = names.app_name(text(request, "app")), process_slot(request)
+    stop({"app": name, "slot": place, "timeout": 10})
+    _remove_unit(units.instance(name, place))
+    _call(["systemctl", "daemon-reload"])
     return {}
 
 
 def forget(request: dict[str, Any]) -> dict[str, Any]:
     """Remove an app's programs, units, directories and user."""
     name = names.app_name(text(request, "app"))
-    for number_ in (1, 2):
-        stop({"app": name, "slot": number_, "timeout": 10})
+    others: list[int | str] = [path.name.split(".", 1)[1].removesuffix(".service.d")
+              for path in UNITS.glob(f"gatling@{name}.*.*.service.d")]  # fmt: skip
+    for place in (1, 2, *others):
+        stop({"app": name, "slot": place, "timeout": 10})
     end({"app": name})
-    for number_ in (1, 2):
-        unit = units.instance(name, number_)
-        (UNITS / "multi-user.target.wants" / unit).unlink(missing_ok=True)
-        shutil.rmtree(UNITS / f"{unit}.d", ignore_errors=True)
+    for place in (1, 2, *others):
+        _remove_unit(units.instance(name, place))
     _call(["systemctl", "daemon-reload"])
     gone = SERVER / "apps" / f".{name}.gone"
     shutil.rmtree(gone, ignore_errors=True)  # of a helper that was killed
@@ -212,7 +236,7 @@ def logs(request: dict[str, Any], files: list[int], connection: socket.socket) -
             f"--lines={int(number(request, 'lines', 0, 10_000_000))}",
             "--output-fields=MESSAGE,_SYSTEMD_UNIT,_PID"]  # fmt: skip
     # not --unit=, which adds what systemd says of a unit to what the unit says
-    argv += [f"_SYSTEMD_UNIT={units.instance(name, number_)}" for number_ in (1, 2)]
+    argv += [f"_SYSTEMD_UNIT={units.instance(name, place)}" for place in slots(request)]
     if request.get("since"):
         argv.append(f"--since=@{number(request, 'since', 0, 1e12):.6f}")
     if request.get("follow") is True:
@@ -220,8 +244,9 @@ def logs(request: dict[str, Any], files: list[int], connection: socket.socket) -
     return running.attend(argv, files, connection, on_gone=running.STOP)
 
 
-PLAIN = {"app": app, "forget": forget, "start": start, "prepare": prepare, "stop": stop,
-         "end": end, "proxy": proxy, "proxy-check": proxy_check}  # fmt: skip
+PLAIN = {"app": app, "slot": slot_unit, "discard": discard, "forget": forget, "start": start,
+         "prepare": prepare, "stop": stop, "end": end, "proxy": proxy,
+         "proxy-check": proxy_check}  # fmt: skip
 ATTENDED = {"run": run, "push": push, "logs": logs}
 
 
@@ -299,6 +324,27 @@ def _directories(name: str, user: pwd.struct_passwd) -> None:
     making.chmod(0o750)
     os.chown(making, owner.pw_uid, user.pw_gid)
     making.rename(directory)
+
+
+def _make_units(
+    name: str, places: tuple[int | str, ...], wanted: units.Limits, stop_seconds: float
+) -> None:
+    """Write the drop-ins of these slots, and let them be started at boot."""
+    lines = units.drop_in(name, SERVER / "apps" / name, wanted, stop_seconds)
+    changed = [_write_drop_in(units.instance(name, place), lines) for place in places]
+    if not any(changed):
+        return
+    for place in places:
+        link = UNITS / "multi-user.target.wants" / units.instance(name, place)
+        link.parent.mkdir(exist_ok=True)
+        if not link.is_symlink():
+            link.symlink_to(UNITS / "gatling@.service")
+    _call(["systemctl", "daemon-reload"])
+
+
+def _remove_unit(unit: str) -> None:
+    (UNITS / "multi-user.target.wants" / unit).unlink(missing_ok=True)
+    shutil.rmtree(UNITS / f"{unit}.d", ignore_errors=True)
 
 
 def _write_drop_in(unit: str, lines: str) -> bool:

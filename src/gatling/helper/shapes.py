@@ -4,9 +4,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+from gatling.project import names
 from gatling.supervisor.units import Limits
 
 MAX_WORDS = 4096
+MAX_SLOTS = 2048
+"""More than an app can have."""
 
 
 class Refused(Exception):
@@ -29,12 +32,30 @@ def number(request: dict[str, Any], key: str, least: float, most: float) -> floa
     return value
 
 
-def slot(request: dict[str, Any]) -> int:
-    """1 or 2."""
-    value = request.get("slot")
-    if type(value) is not int or value not in (1, 2):
-        raise Refused("slot is not 1 or 2")
-    return value
+def slot(request: dict[str, Any]) -> int | str:
+    """1 or 2, or a process's, such as `worker.1`."""
+    return _slot(request.get("slot"))
+
+
+def slots(request: dict[str, Any]) -> list[int | str]:
+    """Several of them."""
+    value = request.get("slots")
+    if not isinstance(value, list) or not 0 < len(value) <= MAX_SLOTS:
+        raise Refused("slots is not a list of slots")
+    return [_slot(item) for item in value]
+
+
+def process_slot(request: dict[str, Any]) -> str:
+    """The slot of a process."""
+    return names.process_slot(text(request, "slot"))
+
+
+def _slot(value: object) -> int | str:
+    if type(value) is int and value in (1, 2):
+        return value
+    if isinstance(value, str) and len(value) < 40:
+        return names.process_slot(value)
+    raise Refused("slot is not 1 or 2, or a process and a number")
 
 
 def limits(request: dict[str, Any]) -> Limits:

@@ -12,6 +12,7 @@ _APP = re.compile(rf"{_LABEL}\Z")
 # with underscores in it: DNS, browsers and nginx take them, and Gatling 1's own example has one
 _HOST = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"(?:\*\.)?{_HOST}(?:\.{_HOST})*\Z")
+_PROCESS_SLOT = re.compile(r"[a-z][a-z0-9_-]{0,30}\.[1-9][0-9]?\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 _RELEASE = re.compile(r"v?([1-9][0-9]{0,8})\Z")
@@ -22,7 +23,7 @@ MAX_VALUE = 120 * 1024
 """Bytes of one variable: Linux takes 128 KiB for `NAME=value`, execve(2)."""
 
 RESERVED_PREFIX = "RELEASE_"
-RESERVED = frozenset({"PORT", "ERL_AFLAGS", "GATLING_HOME", "GATLING_MARK"})
+RESERVED = frozenset({"PORT", "ERL_AFLAGS", "GATLING_HOME", "GATLING_MARK", "GATLING_PROCESS"})
 SETTABLE = frozenset({"RELEASE_COOKIE"})
 
 
@@ -33,6 +34,13 @@ def app_name(text: str) -> str:
             f"{text!r} cannot be an app's name.",
             hint="Use 1 to 63 lower-case letters, digits and hyphens, no hyphen at either end.",
         )
+    return text
+
+
+def process_slot(text: str) -> str:
+    """A valid slot of a process: its name and a number, such as `worker.1`."""
+    if not _PROCESS_SLOT.match(text):
+        raise InvalidInput(f"{text!r} is not a process and a number.", hint="Such as worker.1.")
     return text
 
 

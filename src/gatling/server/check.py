@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from gatling import ports, process
 from gatling.errors import GatlingError, HelperFailed
 from gatling.helper import client, service
-from gatling.home import SERVER
+from gatling.home import SERVER, Home
 from gatling.server import install
 from gatling.server.backup import acting_as
 from gatling.state import apps
@@ -334,7 +334,7 @@ def _directories(app: App, server: Path) -> Iterator[tuple[str, str]]:
 
 
 def _drop_ins(app: App) -> Iterator[tuple[str, str]]:
-    for slot in apps.SLOTS:
+    for slot in Home(SERVER / "home").app(app.name).slots():
         file = install.UNITS / f"{units.instance(app.name, slot)}.d" / "app.conf"
         if not file.exists():
             yield f"{file} is not there.", _anew(app)

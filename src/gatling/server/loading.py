@@ -9,7 +9,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from gatling import ports, process
-from gatling.deploy import lock
+from gatling.deploy import lock, processes
 from gatling.errors import CommandFailed, GatlingError
 from gatling.home import exclusively
 from gatling.project import names
@@ -104,7 +104,8 @@ def _load(engine: Engine, name: str, own: dict[str, str]) -> App:
         engine.configure_router()
     except BaseException:
         with contextlib.suppress(GatlingError):
-            engine.supervisor.remove(name)
+            processes.stop(engine, name)
+        engine.supervisor.remove(name)
         apps.delete(engine.db, name)
         _clear(paths)
         raise
@@ -124,6 +125,7 @@ def unload(engine: Engine, name: str, progress: Progress) -> None:
         engine.router.point(name, "down")
         for slot in apps.SLOTS:
             engine.supervisor.stop(name, slot, timeout)
+        processes.stop(engine, name)
         engine.supervisor.remove(name)
         apps.delete(engine.db, name)
         engine.configure_router()

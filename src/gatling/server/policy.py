@@ -46,6 +46,7 @@ DEPLOYING = frozenset(
         "restart",
         "start",
         "stop",
+        "scale",
         "run",
         "console",
         # the values are secrets: also to read them is not for readers

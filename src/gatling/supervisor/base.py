@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from gatling.logs import EVERYTHING
 from gatling.supervisor.units import Limits
 
 if TYPE_CHECKING:
@@ -14,9 +15,13 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from gatling.home import AppPaths
-    from gatling.logs import Line
+    from gatling.logs import Line, Wanted
     from gatling.process import Finished
     from gatling.supervisor.conversation import Conversation
+
+
+Slot = int | str
+"""1 and 2 are the app's own; `worker.1` is the first of its process worker."""
 
 
 class State(StrEnum):
@@ -51,7 +56,7 @@ class Instance:
     """Everything that is needed to start one; kept with mode 0600, since `env` holds secrets."""
 
     app: str
-    slot: int
+    slot: Slot
     release: int
     argv: tuple[str, ...]
     env: dict[str, str]
@@ -79,33 +84,36 @@ class Supervisor(Protocol):
     def prepare(self, instance: Instance) -> None:
         """Let the next start of its slot, after a crash say, be this; what runs is left alone."""
 
-    def booted(self, app: str, slot: int) -> int | None:
+    def booted(self, app: str, slot: Slot) -> int | None:
         """The release that the OS process in a slot was started as; None when there is none."""
 
-    def stop(self, app: str, slot: int, timeout: float) -> None:
+    def stop(self, app: str, slot: Slot, timeout: float) -> None:
         """End the instance in a slot; returns when its OS process is gone.
 
         SIGTERM first, SIGKILL after `timeout` seconds. An empty slot is fine.
         """
 
-    def status(self, app: str, slot: int) -> Status:
+    def status(self, app: str, slot: Slot) -> Status:
         """What the instance in a slot does."""
 
-    def statuses(self, slots: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Status]:
+    def statuses(self, slots: Sequence[tuple[str, Slot]]) -> dict[tuple[str, Slot], Status]:
         """The same for at least these slots; empty when nothing keeps instances running."""
 
     def add(self, app: str) -> None:
         """Prepare the slots of an app."""
 
+    def discard(self, app: str, slot: str) -> None:
+        """Forget the slot of a process, which must be empty."""
+
     def remove(self, app: str) -> None:
         """Forget the slots of an app, which must be empty."""
 
     def log(
-        self, app: str, *, lines: int, since: str | None = None, release: str | None = None
+        self, app: str, *, lines: int, since: str | None = None, wanted: Wanted = EVERYTHING
     ) -> list[Line]:
         """The last `lines` lines that the app's instances printed, not older than `since`."""
 
-    def follow_log(self, app: str, *, release: str | None = None) -> Iterator[Line]:
+    def follow_log(self, app: str, *, wanted: Wanted = EVERYTHING) -> Iterator[Line]:
         """Lines as they are printed, from now on, for ever."""
 
 

@@ -1,7 +1,7 @@
 """supervisord's configuration as text (supervisord.org/configuration.html): pure.
 
-It is constant for an app: two programs, `APP.1` and `APP.2`, each of which runs whatever its
-slot's instance.json says (launch.py), and is started by Gatling only.
+An app has two programs, `APP.1` and `APP.2`, and one for each of its processes (`APP.worker.1`).
+Each runs whatever its slot's instance.json says (launch.py), and is started by Gatling only.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -18,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 from gatling import logs, process
 from gatling.errors import CommandFailed, SupervisorFailed
 from gatling.home import exclusively, write_atomically
+from gatling.logs import EVERYTHING
 from gatling.supervisor import configuration, launch
-from gatling.supervisor.base import Instance, State, Status
+from gatling.supervisor.base import Instance, Slot, State, Status
 from gatling.supervisor.configuration import PROXY, SETTLED_SECONDS
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatling.home import Home
-    from gatling.logs import Line
+    from gatling.logs import Line, Wanted
 
 STARTUP_SECONDS = 15.0
 ORPHAN_SECONDS = 30.0
@@ -104,17 +106,22 @@ class EmbeddedSupervisor:
 
     def add(self, app: str) -> None:
         """See Supervisor."""
+        paths = self._home.app(app)
         for slot in (1, 2):
-            self._home.app(app).slot(slot).mkdir(mode=0o700, parents=True, exist_ok=True)
+            paths.slot(slot).mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._app_conf(app)
         text = "".join(
-            configuration.program(f"{app}.{slot}", self._home.app(app).slot(slot))
-            for slot in (1, 2)
+            configuration.program(f"{app}.{slot}", paths.slot(slot)) for slot in paths.slots()
         )
         if not path.exists() or path.read_text() != text:
             write_atomically(path, text)
             if self.running():
                 self._update()
+
+    def discard(self, app: str, slot: str) -> None:
+        """See Supervisor."""
+        shutil.rmtree(self._home.app(app).slot(slot), ignore_errors=True)
+        self.add(app)
 
     def remove(self, app: str) -> None:
         """See Supervisor."""
@@ -125,9 +132,11 @@ class EmbeddedSupervisor:
     def start(self, instance: Instance) -> None:
         """See Supervisor."""
         self.prepare(instance)
+        if isinstance(instance.slot, str):
+            self.add(instance.app)
         self.start_program(f"{instance.app}.{instance.slot}")
 
-    def booted(self, app: str, slot: int) -> int | None:
+    def booted(self, app: str, slot: Slot) -> int | None:
         """See Supervisor."""
         process_ = _launched(self._home.app(app).slot(slot))
         return process_[2] if process_ is not None else None
@@ -162,7 +171,7 @@ class EmbeddedSupervisor:
             time.sleep(0.02)
         self._call("startProcess", name, False)
 
-    def stop(self, app: str, slot: int, timeout: float) -> None:
+    def stop(self, app: str, slot: Slot, timeout: float) -> None:
         """See Supervisor."""
         self.stop_program(f"{app}.{slot}", timeout)
 
@@ -189,7 +198,7 @@ class EmbeddedSupervisor:
                 deadline = time.monotonic() + 5
             time.sleep(0.005)
 
-    def stop_all(self, slots: Sequence[tuple[str, int]]) -> None:
+    def stop_all(self, slots: Sequence[tuple[str, Slot]]) -> None:
         """Send SIGTERM to all these instances at once, without waiting."""
         for app, slot in slots:
             with contextlib.suppress(SupervisorFailed):
@@ -199,7 +208,7 @@ class EmbeddedSupervisor:
         """End the proxy."""
         self.stop_program(PROXY, STARTUP_SECONDS)
 
-    def status(self, app: str, slot: int) -> Status:
+    def status(self, app: str, slot: Slot) -> Status:
         """See Supervisor."""
         return self.program_status(f"{app}.{slot}")
 
@@ -208,11 +217,11 @@ class EmbeddedSupervisor:
         info = self._info(name)
         return Status(State.STOPPED) if info is None else _status(info)
 
-    def statuses(self, slots: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Status]:
+    def statuses(self, slots: Sequence[tuple[str, Slot]]) -> dict[tuple[str, Slot], Status]:
         """See Supervisor."""
         if not slots or not self.running():
             return {}
-        found = {}
+        found: dict[tuple[str, Slot], Status] = {}
         for app, slot in slots:
             settled = _settled(self._home.app(app).slot(slot))
             if settled is None:
@@ -221,21 +230,21 @@ class EmbeddedSupervisor:
         else:
             return found
         for info in self._call("getAllProcessInfo"):
-            app, _, number = info["name"].rpartition(".")
-            if app:
-                found[app, int(number)] = _status(info)
+            app, _, name = info["name"].partition(".")
+            if name:
+                found[app, int(name) if name.isdecimal() else name] = _status(info)
         return found
 
     def log(
-        self, app: str, *, lines: int, since: str | None = None, release: str | None = None
+        self, app: str, *, lines: int, since: str | None = None, wanted: Wanted = EVERYTHING
     ) -> list[Line]:
         """See Supervisor."""
         log = self._home.app(app).instance_log
-        return logs.read(log, lines=lines, since=since, release=release)
+        return logs.read(log, lines=lines, since=since, wanted=wanted)
 
-    def follow_log(self, app: str, *, release: str | None = None) -> Iterator[Line]:
+    def follow_log(self, app: str, *, wanted: Wanted = EVERYTHING) -> Iterator[Line]:
         """See Supervisor."""
-        return logs.follow(self._home.app(app).instance_log, release=release)
+        return logs.follow(self._home.app(app).instance_log, wanted=wanted)
 
     def proxy_settled(self) -> bool:
         """Whether the proxy has been running for a while, as far as its process tells."""

@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from gatling.helper import client
 from gatling.home import write_atomically
-from gatling.logs import Line
+from gatling.logs import EVERYTHING, WEB, Line, Wanted
 from gatling.state.database import now
+from gatling.supervisor import units
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import IO
+
+    from gatling.supervisor.base import Slot
 
 KEPT = 500
 """Lines of a history; what is older has long left the journal."""
@@ -38,26 +41,27 @@ def note(history: Path, release: int) -> None:
 
 
 def read(
-    app: str, histories: dict[str, Path], *, lines: int, since: str | None, release: str | None
+    app: str, histories: dict[Slot, Path], *, lines: int, since: str | None, wanted: Wanted
 ) -> list[Line]:
     """The last lines of an app's instances, as logs.read."""
-    known = _Releases(histories)
-    wanted: dict[str, Any] = {"lines": lines if release is None else FILTERED}
+    known = _Releases(app, histories)
+    asked: dict[str, Any] = {"lines": lines if wanted == EVERYTHING else FILTERED}
     if since is not None:
-        wanted["since"] = datetime.fromisoformat(since).timestamp()
-    with _journal(app, wanted) as (stream, call):
-        found = deque(known.lines(stream, release), maxlen=lines)
+        asked["since"] = datetime.fromisoformat(since).timestamp()
+    with _journal(app, {"slots": list(histories), **asked}) as (stream, call):
+        found = deque(known.lines(stream, wanted), maxlen=lines)
     call.answer()
     return list(found)
 
 
 def follow(
-    app: str, histories: Callable[[], dict[str, Path]], *, release: str | None
+    app: str, histories: Callable[[], dict[Slot, Path]], *, wanted: Wanted
 ) -> Iterator[Line]:
     """Lines as they are printed, from now on."""
-    with _journal(app, {"lines": 0, "follow": True}) as (stream, _):
+    asked = {"slots": list(histories()), "lines": 0, "follow": True}
+    with _journal(app, asked) as (stream, _):
         for raw in stream:
-            yield from _Releases(histories()).lines([raw], release)
+            yield from _Releases(app, histories()).lines([raw], wanted)
 
 
 class _journal:  # noqa: N801 (a context manager of this module)
@@ -84,23 +88,28 @@ class _journal:  # noqa: N801 (a context manager of this module)
 class _Releases:
     """Which release ran in a unit at what time."""
 
-    def __init__(self, histories: dict[str, Path]) -> None:
+    def __init__(self, app: str, histories: dict[Slot, Path]) -> None:
         self._known: dict[str, tuple[list[str], list[str]]] = {}
-        for unit, file in histories.items():
+        self._processes: dict[str, str] = {}
+        for slot, file in histories.items():
             pairs = [
                 line.split(" ") for line in (file.read_text() if file.exists() else "").splitlines()
             ]
+            unit = units.instance(app, slot)
             self._known[unit] = ([p[0] for p in pairs], [p[1] for p in pairs])
+            self._processes[unit] = slot if isinstance(slot, str) else WEB
 
-    def lines(self, stream: Any, wanted: str | None) -> Iterator[Line]:
+    def lines(self, stream: Any, wanted: Wanted) -> Iterator[Line]:
         """Lines of journalctl's JSON."""
         for raw in stream:
             entry = json.loads(raw)
             moment = datetime.fromtimestamp(int(entry["__REALTIME_TIMESTAMP"]) / 1e6, UTC)
             time = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            release = self._at(entry.get("_SYSTEMD_UNIT", ""), time)
-            if wanted in (None, release):
-                yield Line(time, release, _message(entry.get("MESSAGE")))
+            unit = entry.get("_SYSTEMD_UNIT", "")
+            process = self._processes.get(unit, WEB)
+            line = Line(time, self._at(unit, time), _message(entry.get("MESSAGE")), process)
+            if wanted.takes(line):
+                yield line
 
     def _at(self, unit: str, time: str) -> str:
         times, labels = self._known.get(unit, ([], []))

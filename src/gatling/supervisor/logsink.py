@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from gatling import logs
 from supervisor import events
 
 MAX_BYTES = 10 * 1024 * 1024
@@ -54,7 +55,7 @@ class AppLog:
 
 
 class Sink:
-    """Receives supervisord's events for programs named `APP.SLOT`."""
+    """Receives supervisord's events for programs named `APP.SLOT`; app names have no dots."""
 
     def __init__(self, apps: Path) -> None:
         self._apps = apps
@@ -96,8 +97,8 @@ class Sink:
             self._write(program, pid, [f"-- {said}".encode()])
 
     def _write(self, program: str, pid: int, lines: list[bytes]) -> None:
-        app, _, slot = program.rpartition(".")
-        if not app or not lines:
+        app, _, slot = program.partition(".")
+        if not slot or not lines:
             return
         log = AppLog(self._apps / app / "logs" / "instances.log")
         try:
@@ -113,7 +114,8 @@ class Sink:
         known = self._release.get(program)
         if known is not None and known[0] == state:
             return known[1]
-        label = f"v{json.loads(file.read_bytes())['release']}"
+        release = f"v{json.loads(file.read_bytes())['release']}"
+        label = logs.label(release, slot if "." in slot else logs.WEB)
         self._release[program] = (state, label)
         return label
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +17,15 @@ from gatling import process
 from gatling.errors import CommandFailed, SupervisorFailed
 from gatling.helper import client
 from gatling.home import write_atomically
+from gatling.logs import EVERYTHING
 from gatling.supervisor import journald, units
-from gatling.supervisor.base import Instance, State, Status
+from gatling.supervisor.base import Instance, Slot, State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from gatling.home import Home
-    from gatling.logs import Line
+    from gatling.logs import Line, Wanted
 
 PROPERTIES = "Id,ActiveState,SubState,MainPID,ExecMainStartTimestampMonotonic"
 
@@ -51,12 +53,17 @@ class SystemdSupervisor:
 
     def add(self, app: str) -> None:
         """See Supervisor; makes the app's user and directories, too."""
-        known = self._limits(app)
-        try:
-            values = json.loads(known.read_text())
-        except (OSError, ValueError):
-            values = {"limits": {}, "stop": 30.0}
-        client.ask("app", app=app, **values)
+        for slot in self._home.app(app).slots()[1:]:
+            try:
+                values = json.loads(self._limits(app, slot).read_text())
+            except (OSError, ValueError):
+                values = {"limits": {}, "stop": 30.0}
+            self._make_unit(app, slot, values)
+
+    def discard(self, app: str, slot: str) -> None:
+        """See Supervisor."""
+        client.ask("discard", app=app, slot=slot)
+        shutil.rmtree(self._home.app(app).slot(slot), ignore_errors=True)
 
     def remove(self, app: str) -> None:
         """See Supervisor; all that the app's user could write goes with it."""
@@ -70,7 +77,7 @@ class SystemdSupervisor:
         """See Supervisor."""
         self._tell("prepare", instance)
 
-    def booted(self, app: str, slot: int) -> int | None:
+    def booted(self, app: str, slot: Slot) -> int | None:
         """See Supervisor: the BEAM's own command line says whose tree it was started from."""
         status = self.status(app, slot)
         if not status.up or status.pid is None:
@@ -83,7 +90,7 @@ class SystemdSupervisor:
         found = re.search(rf"{releases}/v(\d+)/", words)
         return int(found[1]) if found else self._prepared(app, slot)
 
-    def stop(self, app: str, slot: int, timeout: float) -> None:
+    def stop(self, app: str, slot: Slot, timeout: float) -> None:
         """See Supervisor."""
         if self.status(app, slot).state != State.STOPPED or self._file(app, slot).exists():
             client.ask("stop", app=app, slot=slot, timeout=timeout)
@@ -91,11 +98,11 @@ class SystemdSupervisor:
         if self.status(app, slot).pid is not None:
             raise SupervisorFailed(f"{units.instance(app, slot)} cannot be ended.")
 
-    def status(self, app: str, slot: int) -> Status:
+    def status(self, app: str, slot: Slot) -> Status:
         """See Supervisor."""
         return self.statuses([(app, slot)])[app, slot]
 
-    def statuses(self, slots: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Status]:
+    def statuses(self, slots: Sequence[tuple[str, Slot]]) -> dict[tuple[str, Slot], Status]:
         """See Supervisor."""
         if not slots:
             return {}
@@ -108,47 +115,56 @@ class SystemdSupervisor:
         return dict(zip(slots, told, strict=True))
 
     def log(
-        self, app: str, *, lines: int, since: str | None = None, release: str | None = None
+        self, app: str, *, lines: int, since: str | None = None, wanted: Wanted = EVERYTHING
     ) -> list[Line]:
         """See Supervisor."""
-        return journald.read(app, self._histories(app), lines=lines, since=since, release=release)
+        return journald.read(app, self._histories(app), lines=lines, since=since, wanted=wanted)
 
-    def follow_log(self, app: str, *, release: str | None = None) -> Iterator[Line]:
+    def follow_log(self, app: str, *, wanted: Wanted = EVERYTHING) -> Iterator[Line]:
         """See Supervisor."""
-        return journald.follow(app, lambda: self._histories(app), release=release)
+        return journald.follow(app, lambda: self._histories(app), wanted=wanted)
 
     def _tell(self, verb: str, instance: Instance) -> None:
         app, slot = instance.app, instance.slot
         self._file(app, slot).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         limits = {"limits": dataclasses.asdict(instance.limits), "stop": instance.stop_seconds}
-        known, wanted = self._limits(app), json.dumps(limits)
+        known, wanted = self._limits(app, slot), json.dumps(limits)
         if not known.exists() or known.read_text() != wanted:
-            client.ask("app", app=app, **limits)
+            self._make_unit(app, slot, limits)
             write_atomically(known, wanted)
         argv = list(instance.argv)
         if instance.nice:
             argv = ["/usr/bin/nice", "-n", str(instance.nice), *argv]
-        write_atomically(self._file(app, slot), json.dumps({"release": instance.release}))
+        record = {"release": instance.release, "argv": instance.argv}
+        write_atomically(self._file(app, slot), json.dumps(record))
         journald.note(self._file(app, slot).with_name("history"), instance.release)
         client.ask(verb, app=app, slot=slot, argv=argv, env=instance.env, cwd=str(instance.cwd))
 
-    def _prepared(self, app: str, slot: int) -> int | None:
+    def _make_unit(self, app: str, slot: Slot, values: dict[str, Any]) -> None:
+        """Have the unit of a process's slot made, or those of both of the app's own."""
+        if isinstance(slot, str):
+            client.ask("slot", app=app, slot=slot, **values)
+        else:
+            client.ask("app", app=app, **values)
+
+    def _prepared(self, app: str, slot: Slot) -> int | None:
         try:
             number: int = json.loads(self._file(app, slot).read_text())["release"]
         except (OSError, ValueError, KeyError):
             return None
         return number
 
-    def _limits(self, app: str) -> Path:
-        return self._home.app(app).root / "slots" / "limits.json"
+    def _limits(self, app: str, slot: Slot) -> Path:
+        """What the unit of a process's slot was made with, or those of both of the app's own."""
+        directory = self._home.app(app).slot(slot)
+        return (directory if isinstance(slot, str) else directory.parent) / "limits.json"
 
-    def _file(self, app: str, slot: int) -> Path:
+    def _file(self, app: str, slot: Slot) -> Path:
         return self._home.app(app).slot(slot) / "instance.json"
 
-    def _histories(self, app: str) -> dict[str, Path]:
-        return {
-            units.instance(app, slot): self._file(app, slot).with_name("history") for slot in (1, 2)
-        }
+    def _histories(self, app: str) -> dict[Slot, Path]:
+        slots = self._home.app(app).slots()
+        return {slot: self._file(app, slot).with_name("history") for slot in slots}
 
 
 def _pairs(block: str) -> dict[str, str]:

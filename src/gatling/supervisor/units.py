@@ -86,8 +86,8 @@ def user(app: str) -> str:
     return f"{name[:23].rstrip('-')}-{hashlib.sha256(app.encode()).hexdigest()[:8]}"
 
 
-def instance(app: str, slot: int) -> str:
-    """The unit of a slot."""
+def instance(app: str, slot: int | str) -> str:
+    """The unit of a slot, which is 1 or 2, or a process's, `worker.1`."""
     return f"gatling@{app}.{slot}.service"
 
 

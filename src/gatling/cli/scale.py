@@ -1,0 +1,53 @@
+"""`gatling scale`."""
+
+from __future__ import annotations
+
+import click
+
+from gatling.cli.common import app_argument, as_json, opened, progress
+from gatling.errors import InvalidInput
+from gatling.ui.output import print_json, table
+
+
+@click.command("scale")
+@app_argument
+@click.argument("counts", metavar="[PROCESS=NUMBER]...", nargs=-1)
+@as_json
+def scale_command(app: str, counts: tuple[str, ...], as_json: bool) -> None:
+    """Let so many instances of a process run, from now on; or show how many there are.
+
+    The processes are those that the gatling.toml of the live release names. 0 is a number, too.
+
+    \b
+    Examples:
+      gatling scale shop
+      gatling scale shop worker=3 mailer=0
+    """
+    from gatling.deploy import processes
+    from gatling.project import settings
+    from gatling.state import apps
+
+    wanted = dict(_count(text) for text in counts)
+    with opened() as engine:
+        apps.get(engine.db, app)
+        if wanted:
+            processes.scale(engine, app, wanted, progress=progress())
+        named = settings.parse(apps.get(engine.db, app).effective).processes
+    shown = [
+        {"process": name, "instances": process.instances, "command": process.command}
+        for name, process in named.items()
+        if process.command
+    ]
+    if as_json:
+        print_json(shown)
+    elif shown:
+        table(("process", "instances", "command"), [list(row.values()) for row in shown])
+    else:
+        click.echo(f"{app} has no processes; its gatling.toml can name some.")
+
+
+def _count(text: str) -> tuple[str, int]:
+    name, _, number = text.partition("=")
+    if not (number.isascii() and number.isdecimal() and len(number) < 10):
+        raise InvalidInput(f"{text!r} is not PROCESS=NUMBER.", hint="For example worker=2.")
+    return name, int(number)

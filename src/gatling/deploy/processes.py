@@ -1,0 +1,230 @@
+"""Further processes of an app: what its live release names runs, and nothing else does.
+
+They are brought into line after the decision for a release, never before: an old and a new one of
+the same process are not at work at once, and one that fails takes nothing else down.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from gatling.deploy import instances, lock
+from gatling.errors import GatlingError, InvalidInput, NotFound
+from gatling.project import settings as project_settings
+from gatling.state import apps, audit, releases
+from gatling.supervisor.base import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from contextlib import AbstractContextManager
+
+    from gatling.deploy.attempt import Attempt
+    from gatling.engine import Engine
+    from gatling.home import AppPaths
+    from gatling.state.apps import App
+    from gatling.supervisor.base import Instance, Slot, Status
+    from gatling.ui.progress import Progress
+
+WATCH_SECONDS = 2.0
+"""What crashes at its start has done so within this time, most likely."""
+STOP_SECONDS = 30.0
+"""Between SIGTERM and SIGKILL for a process that the settings do not know any more."""
+PARALLEL = 8
+
+
+def wanted(engine: Engine, app: App) -> dict[str, Instance]:
+    """What shall run beside an app's own instance, by slot; raises NotFound for a broken tree."""
+    if app.live_release is None or app.live_slot is None or app.wanted == "stopped":
+        return {}
+    release = releases.kept(engine.db, app.name, app.live_release)
+    settings = project_settings.parse(app.effective)
+    paths = engine.home.app(app.name)
+    return {
+        f"{name}.{number}": instances.process(paths, app, release, name, number)
+        for name, process in settings.processes.items()
+        if process.command
+        for number in range(1, process.instances + 1)
+    }
+
+
+def follow(engine: Engine, name: str, *, anew: Iterable[str] = ()) -> list[str]:
+    """Make what runs what the records say; what could not be done, in words. It raises nothing.
+
+    The caller holds the app's lock. Those in `anew`, slots or names, are started again in any case.
+    """
+    try:
+        app = apps.get(engine.db, name)
+        paths, shall = engine.home.app(name), wanted(engine, app)
+        there = paths.process_slots()
+        if not there and not shall:
+            return []
+        gone = [slot for slot in there if slot not in shall or not _is(paths, shall[slot])]
+        again = {slot for slot in shall if {slot, slot.partition(".")[0]} & set(anew)}
+        _stop(engine, app, {*gone, *(again & set(there))})
+        for slot in set(there) - shall.keys():
+            if app.wanted == "running":  # otherwise it will be started again, and has a log
+                engine.supervisor.discard(name, slot)
+        if not shall or not engine.supervisor.statuses([(name, app.live_slot or 1)]):
+            return []  # nothing is kept running now: `gatling up` comes here again
+        known = statuses(engine, name, shall)
+        problems = [
+            problem
+            for slot, instance in shall.items()
+            if slot not in known or known[slot].state in (State.STOPPED, State.FAILED)
+            if (problem := _start(engine, instance))
+        ]
+    except (GatlingError, OSError) as error:
+        problems = [f"the processes of {name}: {_what(error)}"]
+    return problems
+
+
+def deployed(engine: Engine, this: Attempt) -> None:
+    """Replace the processes by those of the release that has gone live; failures are told."""
+    name = this.app.name
+    app = apps.get(engine.db, name)
+    paths = engine.home.app(name)
+    shall = [
+        f"{process}.{number}"
+        for process, settings in project_settings.parse(app.effective).processes.items()
+        for number in range(1, settings.instances + 1)
+    ]
+    if not shall and not paths.process_slots():
+        return
+    anew = shall if app.live_release == this.app.live_release else ()
+    with this.journal.step("processes"):
+        problems = follow(engine, name, anew=anew) or _unwell(engine, name, shall)
+    for problem in problems:
+        this.progress.note(problem)
+
+
+def restart(engine: Engine, name: str, process: str, *, progress: Progress) -> None:
+    """End one process, or all of its name, and start it again.
+
+    Raises NotFound for what does not run, GatlingError when it cannot be done.
+    """
+    with _held(engine, name, progress):
+        there = wanted(engine, apps.get(engine.db, name))
+        if not any(process in (slot, slot.partition(".")[0]) for slot in there):
+            raise NotFound(
+                f"{name} runs no process {process!r}.",
+                hint=f"It runs: {', '.join(there) or 'none'}.",
+            )
+        problems = follow(engine, name, anew=[process])
+        audit.record(engine.db, engine.actor, name, "restart", process)
+    _raise(problems)
+
+
+def scale(engine: Engine, name: str, counts: Mapping[str, int], *, progress: Progress) -> None:
+    """Let so many of each process run, from now on.
+
+    Raises InvalidInput for what is no process of the live release, or too many; GatlingError when
+    it is recorded and could not be done.
+    """
+    with _held(engine, name, progress):
+        app = apps.get(engine.db, name)
+        named = project_settings.parse(app.effective).processes
+        for process in counts:
+            if process not in named or not named[process].command:
+                raise InvalidInput(
+                    f"{name} has no process {process!r}.",
+                    hint=f"It has: {', '.join(named) or 'none'}. gatling.toml names them.",
+                )
+        changes = {f"processes.{process}.instances": str(n) for process, n in counts.items()}
+        project_settings.parse(app.effective | changes)
+        apps.save_settings(engine.db, name, app.settings | changes)
+        said = " ".join(f"{process}={n}" for process, n in counts.items())
+        audit.record(engine.db, engine.actor, name, "scale", said)
+        problems = follow(engine, name)
+    _raise(problems)
+
+
+def _held(engine: Engine, name: str, progress: Progress) -> AbstractContextManager[None]:
+    apps.get(engine.db, name)
+    waiting = f"{name}: waiting for the deployment under way"
+    return lock.hold(engine.home.app(name).lock, lambda: progress.say(waiting))
+
+
+def _raise(problems: list[str]) -> None:
+    if problems:
+        raise GatlingError(f"{problems[0]}.", log=problems[1:])
+
+
+def statuses(engine: Engine, name: str, slots: Iterable[str]) -> dict[str, Status]:
+    """What the processes in these slots do."""
+    asked = list(slots)
+    found = engine.supervisor.statuses([(name, slot) for slot in asked])
+    return {slot: found[name, slot] for slot in asked if (name, slot) in found}
+
+
+def release(engine: Engine, name: str, slot: str) -> str | None:
+    """The release that was last started in a slot."""
+    number = _record(engine.home.app(name), slot).get("release")
+    return f"v{number}" if number else None
+
+
+def in_use(engine: Engine, name: str) -> set[int]:
+    """The releases whose trees processes run from."""
+    booted = {engine.supervisor.booted(name, s) for s in engine.home.app(name).process_slots()}
+    return {number for number in booted if number is not None}
+
+
+def stop(engine: Engine, name: str) -> None:
+    """End all processes of an app, whatever the records say; raises SupervisorFailed."""
+    _stop(engine, apps.get(engine.db, name), engine.home.app(name).process_slots())
+
+
+def _stop(engine: Engine, app: App, slots: Iterable[str]) -> None:
+    """End processes, all at the same time: each may take as long as it has been given."""
+    named = project_settings.parse(app.effective).processes
+
+    def end(slot: str) -> None:
+        process = named.get(slot.partition(".")[0])
+        engine.supervisor.stop(app.name, slot, process.stop if process else STOP_SECONDS)
+
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        list(pool.map(end, slots))
+
+
+def _start(engine: Engine, instance: Instance) -> str:
+    try:
+        engine.supervisor.start(instance)
+    except (GatlingError, OSError) as error:
+        return f"{instance.slot} could not be started: {_what(error)}"
+    return ""
+
+
+def _is(paths: AppPaths, instance: Instance) -> bool:
+    """Whether what was last started in a slot is what an instance is."""
+    record = _record(paths, instance.slot)
+    return (record.get("release"), record.get("argv")) == (instance.release, list(instance.argv))
+
+
+def _record(paths: AppPaths, slot: Slot) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads((paths.slot(slot) / "instance.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return record
+
+
+def _unwell(engine: Engine, name: str, slots: list[str]) -> list[str]:
+    """Look for a while whether they stay up; those that did not, in words."""
+    deadline = time.monotonic() + WATCH_SECONDS
+    unwell: dict[str, State] = {}
+    while time.monotonic() < deadline and len(unwell) < len(slots):
+        for slot, status in statuses(engine, name, slots).items():
+            if not status.up:
+                unwell[slot] = status.state
+        time.sleep(0.1)
+    return [
+        f"{slot} does not stay up; it will be started again, and the app is served nevertheless."
+        f" What it said: `gatling logs {name} --process {slot}`"
+        for slot in sorted(unwell)
+    ]
+
+
+def _what(error: GatlingError | OSError) -> str:
+    return error.what if isinstance(error, GatlingError) else str(error)

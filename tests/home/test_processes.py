@@ -1,0 +1,259 @@
+"""Further processes: they run beside the app, follow its releases, and take nothing else down."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+from gatling.errors import Exit
+from tests.conftest import new_world, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import Project, World
+
+WORKER = """\
+defmodule Counter.Worker do
+  def run(task) do
+    IO.puts("#{System.get_env("GATLING_PROCESS")} does #{task}")
+    Process.sleep(:infinity)
+  end
+
+  # tells what it was doing when it is asked to end, as a worker that finishes its job does
+  def patient do
+    {:ok, _} = Application.ensure_all_started(:sasl)
+    System.trap_signal(:sigterm, fn ->
+      IO.puts("finishing")
+      Process.sleep(500)
+      IO.puts("finished")
+      System.stop(0)
+    end)
+    IO.puts("patient one is there")
+    Process.sleep(:infinity)
+  end
+
+  def fail, do: raise("no such queue")
+end
+"""
+MANIFEST = """\
+[processes]
+worker = "eval 'Counter.Worker.run(\\"sorting\\")'"
+
+[processes.patient]
+command = "eval Counter.Worker.patient()"
+stop = 10
+"""
+
+
+def prepared(world: World, strategy: str = "rolling") -> Project:
+    """An app with two processes, not yet pushed."""
+    project = world.load(strategy=strategy)
+    project.write("lib/counter/worker.ex", WORKER)
+    project.write("gatling.toml", MANIFEST)
+    project.commit("processes")
+    return project
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[Project]:
+    with new_world() as world:
+        project = prepared(world)
+        project.push()
+        yield project
+
+
+@pytest.fixture
+def world(shop: Project) -> World:
+    """With the processes of the live release, as many as its gatling.toml says."""
+    shop.world.run("scale", "shop", "worker=1", "patient=1")
+    until(lambda: all_run(shop.world), "both processes")
+    return shop.world
+
+
+def processes(world: World) -> dict[str, Any]:
+    return {p["process"]: p for p in world.status()["processes"]}
+
+
+def all_run(world: World, *names: str) -> bool:
+    found = processes(world)
+    return set(found) == set(names or ("worker.1", "patient.1")) and all(
+        p["state"] == "running" for p in found.values()
+    )
+
+
+def said(world: World, process: str, text: str) -> bool:
+    return text in world.run("logs", "shop", "-n", "200", "--process", process)
+
+
+def test_they_run_beside_the_app_and_print_to_its_log(world: World) -> None:
+    found, release = processes(world), world.status()["release"]
+    assert {p["release"] for p in found.values()} == {release}
+    pids = [p["pid"] for p in found.values()]
+    assert sorted(world.beams()) == sorted([*pids, world.status()["pid"]])
+    assert world.get().status == 200
+    until(lambda: said(world, "worker.1", "worker.1 does sorting"), "the worker's line")
+    (line,) = [x for x in world.run("logs", "shop").splitlines() if "does sorting" in x][-1:]
+    assert f" {release}[worker.1] worker.1 does sorting" in line
+    assert "sorting" not in world.run("logs", "shop", "--process", "web")
+    assert "sorting" in world.run("logs", "shop", "--process", "worker")
+    shown = world.run("status", "shop")
+    assert f"worker.1         running, {release}, pid" in shown
+
+
+def test_each_deployment_replaces_them_when_it_is_live(world: World, shop: Project) -> None:
+    before = processes(world)
+    shop.replace("gatling.toml", "sorting", "counting")
+    shop.commit()
+    output = shop.push()
+    after, release = processes(world), world.status()["release"]
+    assert "processes" in [step["name"] for step in world.last()["steps"]]
+    assert {p["release"] for p in after.values()} == {release}
+    assert not any(psutil.pid_exists(p["pid"]) for p in before.values())
+    until(lambda: said(world, "worker.1", "worker.1 does counting"), "the new worker's line")
+    assert "does not stay up" not in output
+    # it was given the time to end what it was at
+    until(lambda: said(world, "patient", "finished"), "the old one's last words")
+    world.run("rollback", "shop")
+    assert {p["release"] for p in processes(world).values()} == {world.status()["release"]}
+
+
+def test_a_deployment_that_fails_leaves_them_alone(world: World, shop: Project) -> None:
+    before = processes(world)
+    shop.write("config/runtime.exs", 'raise "not today"\n')
+    shop.commit("breaks at boot")
+    shop.push(ok=False)
+    shop.git("reset", "--quiet", "--hard", "HEAD~1")
+    after = processes(world)
+    assert {n: p["pid"] for n, p in after.items()} == {n: p["pid"] for n, p in before.items()}
+
+
+def test_one_that_fails_takes_nothing_down_and_is_told(world: World, shop: Project) -> None:
+    bad = '[processes.bad]\ncommand = "eval Counter.Worker.fail()"\n'
+    shop.write("gatling.toml", MANIFEST + bad)
+    shop.commit("a process that fails")
+    output = shop.push()
+    assert "bad.1 does not stay up" in output
+    assert world.last()["outcome"] == "succeeded"
+    assert world.get().status == 200
+    until(lambda: processes(world)["worker.1"]["state"] == "running", "the worker")
+    assert said(world, "bad", "no such queue")
+    shop.write("gatling.toml", MANIFEST)
+    shop.commit("and goes")
+    shop.push()
+    assert set(processes(world)) == {"worker.1", "patient.1"}
+    assert "bad" not in (world.home / "supervisor/apps/shop.conf").read_text()
+
+
+def test_they_are_scaled(world: World, shop: Project) -> None:
+    before = processes(world)["worker.1"]["pid"]
+    shown = world.run("scale", "shop", "worker=3", "patient=0")
+    assert ["worker", "3"] in [line.split()[:2] for line in shown.splitlines()]
+    until(lambda: all_run(world, "worker.1", "worker.2", "worker.3"), "three workers")
+    assert processes(world)["worker.1"]["pid"] == before, "what runs goes on"
+    shop.title("scaled")
+    shop.push()
+    assert set(processes(world)) == {"worker.1", "worker.2", "worker.3"}, "the host's word stays"
+    named = {p["process"]: p["instances"] for p in world.json("scale", "shop")}
+    assert named == {"worker": 3, "patient": 0}
+    world.run("scale", "shop", "worker=1")
+    assert set(processes(world)) == {"worker.1"}
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [("nobody=1", "has no process 'nobody'"), ("worker=31", "<= 30"),
+     ("worker=many", "is not PROCESS=NUMBER"), ("web=2", "has no process 'web'")],
+)  # fmt: skip
+def test_what_cannot_be_scaled_is_refused(world: World, word: str, told: str) -> None:
+    done = world.try_run("scale", "shop", word)
+    assert (done.returncode, told in done.stdout) == (Exit.INVALID, True), done.stdout
+    assert all_run(world)
+
+
+def test_one_is_restarted_alone(world: World) -> None:
+    before = processes(world)
+    world.run("restart", "shop", "--process", "worker")
+    after = processes(world)
+    assert after["worker.1"]["pid"] != before["worker.1"]["pid"]
+    assert after["patient.1"]["pid"] == before["patient.1"]["pid"]
+    world.run("restart", "shop", "--process", "nobody", ok=False)
+    pids = {p["pid"] for p in processes(world).values()}
+    world.run("restart", "shop")
+    assert not pids & {p["pid"] for p in processes(world).values()}
+
+
+def test_a_new_value_of_config_reaches_them(world: World) -> None:
+    before = processes(world)
+    world.run("config", "set", "shop", "QUEUE=high")
+    after = processes(world)
+    environment = Path(f"/proc/{after['worker.1']['pid']}/environ").read_bytes()
+    assert b"QUEUE=high" in environment.split(b"\0")
+    assert not psutil.pid_exists(before["worker.1"]["pid"])
+
+
+def test_a_killed_one_is_started_again(world: World) -> None:
+    before = processes(world)["worker.1"]["pid"]
+    os.kill(before, signal.SIGKILL)
+
+    def again() -> bool:
+        found = processes(world)["worker.1"]
+        return found["state"] == "running" and found["pid"] not in (None, before)
+
+    until(again, "another one")
+
+
+def test_stopped_with_the_app_and_started_with_it(world: World) -> None:
+    world.run("stop", "shop")
+    assert world.beams() == []
+    world.run("start", "shop")
+    until(lambda: all_run(world), "both processes")
+    world.run("down")
+    assert world.beams() == []
+    world.run("up")
+    until(lambda: all_run(world), "both processes, after a reboot")
+    os.kill(world.supervisord(), signal.SIGKILL)
+    until(lambda: not alive_supervisor(world), "supervisord's end")
+    world.run("up")
+    until(lambda: all_run(world), "both processes, and no second ones")
+    assert len(world.beams()) == 3
+
+
+def alive_supervisor(world: World) -> bool:
+    return any("supervisord -c" in line for line in world.processes())
+
+
+def test_a_killed_deployment_leaves_those_of_what_is_live(world: World, shop: Project) -> None:
+    shop.title("killed")
+    push = shop.start_push()
+    world.at_step("processes")
+    os.kill(world.hook(), signal.SIGKILL)
+    push.communicate()
+    world.run("apps")  # any command recovers
+    release = world.status()["release"]
+    until(lambda: all_run(world), "both processes")
+    assert {p["release"] for p in processes(world).values()} == {release}
+
+
+def test_an_app_is_unloaded_with_them() -> None:
+    with new_world() as world:
+        prepared(world, "auto").push()
+        until(lambda: all_run(world), "both processes")
+        # and a hot upgrade replaces them, too
+        project = world.project()
+        web = world.status()["pid"]
+        project.write("lib/counter/worker.ex", WORKER)
+        project.write("gatling.toml", MANIFEST.replace("sorting", "packing"))
+        project.title("hot")
+        project.push("+main")
+        assert world.last()["strategy"] == "hot", world.last()["reasons"]
+        assert world.status()["pid"] == web
+        until(lambda: said(world, "worker", "worker.1 does packing"), "the new worker's line")
+        world.run("unload", "shop", "--confirm", "shop")
+        assert world.beams() == []
+        assert not (world.home / "apps/shop").exists()
