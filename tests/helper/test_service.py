@@ -30,6 +30,7 @@ EXAMPLES = settings(
 )
 NAME = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 LABELS = st.sampled_from(["shop", "blog-2", "a", "taken", "x" * 63, "x" * 62 + "y", "0"])
+PLACE = r"(?:[12]|[a-z][a-z0-9_-]{0,30}\.[1-9][0-9]?)"
 SERVER = "/var/lib/gatling/apps/"
 
 # ---------------------------------------------------------------- requests
@@ -55,7 +56,8 @@ SITES = st.lists(
     ),
     max_size=3,
 )
-SLOT = {"app": LABELS, "slot": st.sampled_from([1, 2])}
+PROCESSES = st.sampled_from(["worker.1", "a.99", "x" * 31 + ".2", "a_b-c.3"])
+SLOT = {"app": LABELS, "slot": st.sampled_from([1, 2]) | PROCESSES}
 PROGRAM = {
     "argv": st.lists(TEXTS, min_size=1, max_size=3),
     "env": st.dictionaries(st.sampled_from(["A", "HOME"]), TEXTS, max_size=2),
@@ -63,6 +65,8 @@ PROGRAM = {
 }
 VALID: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "app": {"app": LABELS, "limits": LIMITS, "stop": st.floats(1, 3600)},
+    "slot": {"app": LABELS, "slot": PROCESSES, "limits": LIMITS, "stop": st.floats(1, 3600)},
+    "discard": {"app": LABELS, "slot": PROCESSES},
     "forget": {"app": LABELS},
     "start": SLOT | PROGRAM,
     "prepare": SLOT | PROGRAM,
@@ -90,6 +94,7 @@ VALID: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "proxy-check": {},
     "logs": {
         "app": LABELS,
+        "slots": st.lists(st.sampled_from([1, 2]) | PROCESSES, min_size=1, max_size=4),
         "lines": st.integers(0, 10_000_000),
         "since": st.floats(0, 1e12),
         "follow": st.booleans(),
@@ -143,12 +148,12 @@ RANDOM = JSON | st.dictionaries(
 
 def commands(app: str) -> re.Pattern[str]:
     """All command lines that a request for one app may lead to, words separated by NULs."""
-    instance, user = rf"gatling@{app}\.[12]\.service", re.escape(units.user(app))
+    instance, user = rf"gatling@{app}\.{PLACE}\.service", re.escape(units.user(app))
     tasks = rf"gatling-build-{app}\.\*\.service gatling-release-{app}\.\*\.service"
     useradd = "useradd --system --user-group --no-create-home --shell /usr/sbin/nologin"
     logs = "journalctl --output=json --quiet --no-pager --lines=[0-9]{1,8}"
     fields = "--output-fields=MESSAGE,_SYSTEMD_UNIT,_PID"
-    both = f"_SYSTEMD_UNIT=gatling@{app}.1.service _SYSTEMD_UNIT=gatling@{app}.2.service"
+    asked = rf"( _SYSTEMD_UNIT=gatling@{app}\.{PLACE}\.service){{1,}}"
     known = [
         f"{useradd} --home-dir (SERVER){app}/state --comment Gatling_app_{app} {user}",
         f"userdel {user}",
@@ -158,8 +163,7 @@ def commands(app: str) -> re.Pattern[str]:
         f"systemctl start --job-mode=ignore-dependencies {instance}",
         r"systemctl reload-or-restart nginx\.service",
         "nginx -t -q",
-        rf"{logs} {fields} {re.escape(both)}".replace(r"\ ", " ")
-        + r"( --since=@[0-9]{1,13}\.[0-9]{6})?( --follow)?",
+        rf"{logs} {fields}{asked}( --since=@[0-9]{{1,13}}\.[0-9]{{6}})?( --follow)?",
     ]
     text = "|".join(f"(?:{line})" for line in known)
     return re.compile(text.replace(" ", "\0").replace("_app_", " app "), re.ASCII)
@@ -193,9 +197,9 @@ PUSH_LINES = {"User=gatling", "Group=gatling", "KillMode=mixed", "NoNewPrivilege
 FILES = re.compile(
     rf"server(/apps|/instances)?|units(/multi-user\.target\.wants)?|nginx(/pages)?"
     rf"|server/apps/{NAME}(/(git|releases|logs|slots|build|work|state))?"
-    rf"|server/instances/{NAME}\.[12]\.json"
-    rf"|units/multi-user\.target\.wants/gatling@{NAME}\.[12]\.service"
-    rf"|units/gatling@{NAME}\.[12]\.service\.d(/app\.conf)?"
+    rf"|server/instances/{NAME}\.{PLACE}\.json"
+    rf"|units/multi-user\.target\.wants/gatling@{NAME}\.{PLACE}\.service"
+    rf"|units/gatling@{NAME}\.{PLACE}\.service\.d(/app\.conf)?"
     r"|nginx/sites\.conf|nginx/pages/[a-z-]+\.html"
     rf"|nginx/auth(/{NAME}(/(_|(_\.)?{NAME}(\.{NAME})*))?)?"
 )
@@ -275,9 +279,11 @@ def ask(helper: Helper, request: Any, files: int = 3) -> Any:
 @EXAMPLES
 @given(request_=valid())
 def test_what_gatling_asks_is_done(helper: Helper, request_: dict[str, Any]) -> None:
+    verb, app = request_["verb"], request_.get("app", "")
+    absent = verb == "slot" and not (helper.server / "apps" / app).exists()
     answer = ask(helper, request_)
-    taken = request_["verb"] == "app" and request_["app"] == "taken"
-    assert ("refused" in answer) == taken, answer
+    taken = verb == "app" and app == "taken"
+    assert ("refused" in answer) == (taken or absent), answer
 
 
 @EXAMPLES
@@ -299,10 +305,14 @@ def test_anything(helper: Helper, request_: Any) -> None:
 @example("logs", "shop.1.service SYSLOG_FACILITY=10")
 @example("end", "*")
 def test_an_app_that_is_none(helper: Helper, verb: str, app: str) -> None:
-    request = {"verb": verb, "slot": 1, "timeout": 1, "stop": 30, "id": "x", "kind": "build",
+    slot = "worker.1" if verb in ("slot", "discard") else 1
+    request: Any = {"verb": verb, "slot": slot, "slots": [slot], "timeout": 1, "stop": 30,
+               "id": "x", "kind": "build",
                "argv": ["/bin/true"], "env": {}, "cwd": f"{helper.server}/apps/{app}", "lines": 1,
                "sites": [{"app": app, "domains": ["a.example"], "ports": [2000, 2001]}],
                "app": app}  # fmt: skip
+    if verb == "slot" and re.fullmatch(NAME, app, re.ASCII):
+        ask(helper, {"verb": "app", "app": app, "limits": {}, "stop": 30})
     answer = ask(helper, request)
     ours = re.fullmatch(NAME, app, re.ASCII) or verb == "proxy-check"
     assert ("refused" in answer) == (not ours), (verb, app, answer)

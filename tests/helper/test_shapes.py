@@ -90,12 +90,44 @@ def test_a_number_is_finite_and_between_its_limits(value: Any) -> None:
 @example(True)
 @example(1.0)
 @example("1")
-def test_a_slot_is_one_or_two(value: Any) -> None:
-    if type(value) is int and value in (1, 2):
-        assert shapes.slot({"slot": value}) == value
+@example("worker.1")
+@example("worker.1\n")
+@example("worker.0")
+@example("Worker.1")
+@example("worker.1.1")
+@example("../worker.1")
+@example("w" * 32 + ".1")
+@example("worker.\u0661")
+def test_a_slot_is_one_or_two_or_a_processs(value: Any) -> None:
+    process = isinstance(value, str) and re.fullmatch(
+        r"[a-z][a-z0-9_-]{0,30}\.[1-9][0-9]?", value, re.ASCII
+    )
+    own = type(value) is int and value in (1, 2)
+    request = {"slot": value, "slots": [value]}
+    if own or process:
+        assert shapes.slot(request) == value
+        assert shapes.slots(request) == [value]
     else:
         with pytest.raises(Refused):
-            shapes.slot({"slot": value})
+            shapes.slot(request)
+        with pytest.raises(Refused):
+            shapes.slots(request)
+    if process:
+        assert shapes.process_slot(request) == value
+    else:
+        with pytest.raises(Refused):
+            shapes.process_slot(request)
+
+
+@EXAMPLES
+@given(ANY)
+@example([])
+@example([1] * 10_000)
+def test_slots_are_a_list_of_some(value: Any) -> None:
+    if value in ([1], [2], [1, 2], [2, 1]):
+        return
+    with pytest.raises(Refused):
+        shapes.slots({"slots": value})
 
 
 AMOUNT = HOSTILE | st.from_regex(r"[0-9]{0,14}[KMGT%]?\n?", fullmatch=True) | JSON

@@ -47,14 +47,17 @@ def slots(request: dict[str, Any]) -> list[int | str]:
 
 def process_slot(request: dict[str, Any]) -> str:
     """The slot of a process."""
-    return names.process_slot(text(request, "slot"))
+    value = slot(request)
+    if not isinstance(value, str):
+        raise Refused("slot is not a process and a number")
+    return value
 
 
 def _slot(value: object) -> int | str:
     if type(value) is int and value in (1, 2):
         return value
-    if isinstance(value, str) and len(value) < 40:
-        return names.process_slot(value)
+    if isinstance(value, str) and names.is_process_slot(value):
+        return value
     raise Refused("slot is not 1 or 2, or a process and a number")
 
 

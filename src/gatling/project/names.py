@@ -37,11 +37,9 @@ def app_name(text: str) -> str:
     return text
 
 
-def process_slot(text: str) -> str:
-    """A valid slot of a process: its name and a number, such as `worker.1`."""
-    if not _PROCESS_SLOT.match(text):
-        raise InvalidInput(f"{text!r} is not a process and a number.", hint="Such as worker.1.")
-    return text
+def is_process_slot(text: str) -> bool:
+    """Whether this is the slot of a process: its name and a number, such as `worker.1`."""
+    return _PROCESS_SLOT.match(text) is not None
 
 
 def domain(text: str) -> str:
