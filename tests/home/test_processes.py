@@ -12,43 +12,12 @@ import pytest
 
 from gatling.errors import Exit
 from tests.conftest import new_world, until
+from tests.home.workers import MANIFEST, WORKER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.conftest import Project, World
-
-WORKER = """\
-defmodule Counter.Worker do
-  def run(task) do
-    IO.puts("#{System.get_env("GATLING_PROCESS")} does #{task}")
-    Process.sleep(:infinity)
-  end
-
-  # tells what it was doing when it is asked to end, as a worker that finishes its job does
-  def patient do
-    {:ok, _} = Application.ensure_all_started(:sasl)
-    System.trap_signal(:sigterm, fn ->
-      IO.puts("finishing")
-      Process.sleep(500)
-      IO.puts("finished")
-      System.stop(0)
-    end)
-    IO.puts("patient one is there")
-    Process.sleep(:infinity)
-  end
-
-  def fail, do: raise("no such queue")
-end
-"""
-MANIFEST = """\
-[processes]
-worker = "eval 'Counter.Worker.run(\\"sorting\\")'"
-
-[processes.patient]
-command = "eval Counter.Worker.patient()"
-stop = 10
-"""
 
 
 def prepared(world: World, strategy: str = "rolling") -> Project:
