@@ -112,7 +112,8 @@ def start(engine: Engine, app: App) -> None:
 
 def _reconcile(engine: Engine, app: App, progress: Progress) -> None:
     try:
-        recovery.reconcile(engine, app.name)
+        for problem in recovery.reconcile(engine, app.name):
+            progress.say(f"{app.name}: {problem}")
     except GatlingError as error:  # one broken app must not keep the others down
         progress.say(f"{app.name}:")
         progress.fail(error)

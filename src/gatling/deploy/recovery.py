@@ -52,10 +52,10 @@ def recover_unfinished(
     return recovered
 
 
-def reconcile(engine: Engine, name: str, *, own: int | None = None) -> None:
-    """Make what runs what the state says. The caller holds the app's lock.
+def reconcile(engine: Engine, name: str, *, own: int | None = None) -> list[str]:
+    """Make what runs what the state says; what could not be done of its processes, in words.
 
-    `own` is the deployment of the caller, who records its outcome himself.
+    The caller holds the app's lock. `own` is his deployment, whose outcome he records himself.
     """
     unfinished = deployments.running(engine.db, name)
     for deployment in unfinished:
@@ -78,7 +78,7 @@ def reconcile(engine: Engine, name: str, *, own: int | None = None) -> None:
     if shall_run:
         upgraded = any(d.strategy == "hot" for d in unfinished)
         start_live(engine, app, perhaps_upgraded=upgraded)
-    processes.follow(engine, name)
+    problems = processes.follow(engine, name)
     known = [r.number for r in releases.every(engine.db, name) if r.removed_at is None]
     store.remove_unknown(paths, known)
     store.remove_incoming(paths)
@@ -98,6 +98,7 @@ def reconcile(engine: Engine, name: str, *, own: int | None = None) -> None:
                 "interrupted",
                 error="The deploying process was killed; what was live before still is.",
             )
+    return problems
 
 
 def point(engine: Engine, app: App) -> None:

@@ -343,10 +343,12 @@ def _drop_ins(app: App) -> Iterator[tuple[str, str]]:
 def _running(app: App) -> Iterator[tuple[str, str]]:
     if app.live_release is None or app.live_slot is None or app.wanted == "stopped":
         return
-    unit = units.instance(app.name, app.live_slot)
-    state = _says("systemctl", "is-active", unit)
-    if state != "active":
-        yield f"{unit} is {state}.", f"`gatling logs {app.name}`; `gatling start {app.name}`"
+    slots: list[int | str] = [app.live_slot, *Home(SERVER / "home").app(app.name).process_slots()]
+    for slot in slots:
+        unit = units.instance(app.name, slot)
+        state = _says("systemctl", "is-active", unit)
+        if state != "active":
+            yield f"{unit} is {state}.", f"`gatling logs {app.name}`; `gatling start {app.name}`"
 
 
 def _anew(app: App) -> str:
