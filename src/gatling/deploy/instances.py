@@ -11,6 +11,7 @@ from gatling.build.builder import program_path
 from gatling.errors import NotFound, PortTaken
 from gatling.project import processes
 from gatling.project import settings as project_settings
+from gatling.releases import distillery
 from gatling.supervisor import units
 from gatling.supervisor.base import Instance, Task
 
@@ -36,11 +37,12 @@ def instance(paths: AppPaths, app: App, release: Release, slot: int) -> Instance
     """A release in a slot."""
     tree = paths.release(release.number)
     settings = project_settings.parse(release.manifest | app.settings)
+    own_way = distillery.made(tree, release)
     return Instance(
         app=app.name,
         slot=slot,
         release=release.number,
-        argv=(str(tree / "bin" / release.name), "start"),
+        argv=(str(tree / "bin" / release.name), "foreground" if own_way else "start"),
         env=environment(paths, app, release, slot),
         cwd=tree,
         limits=units.Limits(settings.limits.memory, settings.limits.tasks, settings.limits.cpu),
@@ -106,13 +108,15 @@ def environment(paths: AppPaths, app: App, release: Release, slot: int) -> dict[
         "ERL_AFLAGS": NODE_FLAGS.format(port=app.node_ports[slot]),
     }
     environment = _host(paths) | suggested | release.config | fixed
+    own_way = distillery.made(paths.release(release.number), release)
     if paths.server:
         # Given as RELEASE_COOKIE it would be in the command line, which every user can see. Where
         # there are two of the flag, kernel's auth takes what is in ~/.erlang.cookie (enter.py).
         environment["GATLING_COOKIE"] = environment.get("RELEASE_COOKIE", "")
         environment["RELEASE_COOKIE"] = COOKIE_IN_FILE
-        environment["ERL_AFLAGS"] += f" -setcookie {COOKIE_IN_FILE}"
-    return environment
+        if not own_way:
+            environment["ERL_AFLAGS"] += f" -setcookie {COOKIE_IN_FILE}"
+    return distillery.environment(environment, server=paths.server) if own_way else environment
 
 
 def one_off(
@@ -124,6 +128,9 @@ def one_off(
     its main script (`eval`, `rpc`, `remote`, a custom one). Raises NotFound when there is none.
     """
     tree = paths.release(release.number)
+    own_way = distillery.made(tree, release)
+    if own_way:
+        arguments = distillery.arguments(release, arguments)
     command = arguments[0]
     own = tree / "bin" / command
     if "/" not in command and command != release.name and _executable(own):
@@ -137,7 +144,7 @@ def one_off(
     env["ERL_AFLAGS"] += " -dist_listen false"
     env["RELEASE_TMP"] = PRIVATE_TMP if paths.server else str(paths.root / "tmp")
     env.pop("PHX_SERVER", None)
-    return argv, env
+    return distillery.once(argv, server=paths.server) if own_way else argv, env
 
 
 def task(
