@@ -1,4 +1,4 @@
-"""Trees that Distillery has made: how their script is told what Gatling says to that of `mix release`.
+"""Trees that Distillery has made: how their script is told what that of `mix release` is told.
 
 It knows other commands, and writes its resolved config to a directory, from which it also takes
 what it finds there; so nothing of another run may be in that.
