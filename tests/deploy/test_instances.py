@@ -121,13 +121,15 @@ def test_on_a_server_its_cookie_is_in_a_file_alone(
     env = instances.environment(server, APP, release({"RELEASE_COOKIE": "secret"}), 1)
     assert env.pop("GATLING_COOKIE") == "secret"
     assert not any("secret" in value or "-setcookie" in value for value in env.values())
-    argv, _ = instances.one_off(server, APP, release(), 1, ("eval", "1"))
+    argv = instances.task(server, APP, release(), 1, ("eval", "1")).argv
     assert argv == [str(server.release(7) / "bin/shop_web"), "eval", "1"]
 
 
 def test_its_one_off_commands(of_distillery: AppPaths) -> None:
     def argv(*words: str) -> list[str]:
-        return instances.one_off(of_distillery, APP, release(), 1, words)[0][3:]
+        made = list(instances.task(of_distillery, APP, release(), 1, words).argv)
+        assert made[:2] == ["/bin/sh", "-c"]  # with a directory of its own
+        return made[3:]
 
     main = str(of_distillery.release(7) / "bin/shop_web")
     assert argv("remote") == [main, "remote_console"]
@@ -137,3 +139,11 @@ def test_its_one_off_commands(of_distillery: AppPaths) -> None:
     for command in ("upgrade", "downgrade", "install", "unpack"):
         with pytest.raises(InvalidInput, match=f"{command} would change the tree of v7"):
             argv(command, "0.2.0")
+
+
+def test_its_processes_have_the_directory_of_their_slot(of_distillery: AppPaths) -> None:
+    manifest = {"processes.worker.command": "eval 'Shop.work()'"}
+    made = instances.process(of_distillery, APP, release(manifest=manifest), "worker", 1)
+    assert made.argv == (str(of_distillery.release(7) / "bin/shop_web"), "eval", "Shop.work()")
+    assert made.env["RELEASE_MUTABLE_DIR"] == made.env["RELEASE_TMP"]
+    assert made.env["RELEASE_MUTABLE_DIR"] == str(of_distillery.slot("worker.1") / "tmp")

@@ -61,6 +61,8 @@ def process(paths: AppPaths, app: App, release: Release, name: str, number: int)
     if not paths.server:
         own = paths.slot(slot)
         env |= {"RELEASE_TMP": str(own / "tmp"), "ERL_CRASH_DUMP": str(own / "erl_crash.dump")}
+        if "RELEASE_MUTABLE_DIR" in env:  # Distillery's
+            env["RELEASE_MUTABLE_DIR"] = env["RELEASE_TMP"]
     return Instance(
         app=app.name,
         slot=slot,
@@ -128,8 +130,7 @@ def one_off(
     its main script (`eval`, `rpc`, `remote`, a custom one). Raises NotFound when there is none.
     """
     tree = paths.release(release.number)
-    own_way = distillery.made(tree, release)
-    if own_way:
+    if distillery.made(tree, release):
         arguments = distillery.arguments(release, arguments)
     command = arguments[0]
     own = tree / "bin" / command
@@ -144,17 +145,20 @@ def one_off(
     env["ERL_AFLAGS"] += " -dist_listen false"
     env["RELEASE_TMP"] = PRIVATE_TMP if paths.server else str(paths.root / "tmp")
     env.pop("PHX_SERVER", None)
-    return distillery.once(argv, server=paths.server) if own_way else argv, env
+    return argv, env
 
 
 def task(
     paths: AppPaths, app: App, release: Release, slot: int, arguments: tuple[str, ...]
 ) -> Task:
     """The same as a task, in the release's directory."""
+    tree = paths.release(release.number)
     argv, env = one_off(paths, app, release, slot, arguments)
+    if distillery.made(tree, release):
+        argv = distillery.once(argv, server=paths.server)
     settings = project_settings.parse(release.manifest | app.settings)
     limits = units.Limits(settings.limits.memory, settings.limits.tasks, settings.limits.cpu)
-    return Task(paths, "release", argv, env, paths.release(release.number), limits=limits)
+    return Task(paths, "release", argv, env, tree, limits=limits)
 
 
 def _executable(path: Path) -> bool:
