@@ -62,6 +62,7 @@ defmodule Gatling.Distillery do
     File.rm_rf!(output)
     names = if name == "", do: [], else: ["--name=" <> name]
     tell_of_runtime_config()
+    find_everything()
 
     keeping_out_of_otp(fn ->
       Mix.Task.run(prefix <> "release", ["--env=prod", "--no-tar", "--quiet" | names])
@@ -114,6 +115,14 @@ defmodule Gatling.Distillery do
           "does not know it by itself"
       )
     end
+  end
+
+  # Since Elixir 1.15 mix takes from the code path what the project does not name, such as sasl, of which
+  # Distillery does not know.
+  defp find_everything do
+    for libraries <- [:code.lib_dir(), Path.dirname(:code.lib_dir(:elixir))],
+        path <- Path.wildcard(Path.join(libraries, "*/ebin")),
+        do: :code.add_pathz(String.to_charlist(path))
   end
 
   # Since OTP 25 `release_handler` writes below OTP's own directory when it is given a relative one, as
