@@ -153,8 +153,10 @@ def test_a_file_for_distillery_is_made_where_there_is_none(world: World) -> None
     for file in ("deploy.exs", "upgrade.exs"):
         project.write(file, CALLBACKS)
     project.write("gatling.toml", "[hot]\nwatch = 0.05\n")
+    project.write("rel/appups/counter/0.1.0_to_0.2.0.appup", "")
     project.commit()
     output = project.push()
+    assert "rel/appups is not used" in output
     assert "there before: false" in output
     assert "there after: true" in output
     assert "-----> mix_release_init\n       An example config file has been placed" in output

@@ -61,7 +61,7 @@ defmodule Gatling.Distillery do
     # else what earlier ones have left there would be in it
     File.rm_rf!(output)
     names = if name == "", do: [], else: ["--name=" <> name]
-    tell_of_runtime_config()
+    tell_of_what_is_not_used()
     find_everything()
 
     keeping_out_of_otp(fn ->
@@ -108,11 +108,17 @@ defmodule Gatling.Distillery do
 
   defp uses?, do: File.regular?(@config) or not Keyword.has_key?(Mix.Project.config(), :releases)
 
-  defp tell_of_runtime_config do
+  defp tell_of_what_is_not_used do
     if File.regular?("config/runtime.exs") and not (File.read!(@config) =~ "runtime.exs") do
       Mix.shell().info(
         "config/runtime.exs is not read: #{@config} has no config provider for it, and Distillery " <>
           "does not know it by itself"
+      )
+    end
+
+    if Path.wildcard("rel/appups/**/*.appup") != [] do
+      Mix.shell().info(
+        "rel/appups is not used: what an upgrade changes is worked out from the releases themselves"
       )
     end
   end
