@@ -118,7 +118,7 @@ def test_on_a_server_its_cookie_is_in_a_file_alone(
 ) -> None:
     monkeypatch.setattr(instances, "_host", lambda _: {})
     server = AppPaths(of_distillery.home / "home", "shop", server=True)
-    env = instances.environment(server, APP, release({"RELEASE_COOKIE": "secret"}), 1)
+    env = instances.instance(server, APP, release({"RELEASE_COOKIE": "secret"}), 1).env
     assert env.pop("GATLING_COOKIE") == "secret"
     assert not any("secret" in value or "-setcookie" in value for value in env.values())
     argv = instances.task(server, APP, release(), 1, ("eval", "1")).argv
@@ -131,6 +131,10 @@ def test_its_one_off_commands(of_distillery: AppPaths) -> None:
         assert made[:2] == ["/bin/sh", "-c"]  # with a directory of its own
         return made[3:]
 
+    config = {"RELEASE_COOKIE": "secret"}
+    env = instances.task(of_distillery, APP, release(config), 1, ("remote",)).env
+    # on its command line, too, it would be there twice, and count for nothing
+    assert (env["COOKIE"], "-setcookie" in env["ERL_AFLAGS"]) == ("secret", False)
     main = str(of_distillery.release(7) / "bin/shop_web")
     assert argv("remote") == [main, "remote_console"]
     assert argv("rpc", "1") == [main, "rpc", "1"]

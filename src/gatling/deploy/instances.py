@@ -37,13 +37,14 @@ def instance(paths: AppPaths, app: App, release: Release, slot: int) -> Instance
     """A release in a slot."""
     tree = paths.release(release.number)
     settings = project_settings.parse(release.manifest | app.settings)
+    env = environment(paths, app, release, slot)
     own_way = distillery.made(tree, release)
     return Instance(
         app=app.name,
         slot=slot,
         release=release.number,
         argv=(str(tree / "bin" / release.name), "foreground" if own_way else "start"),
-        env=environment(paths, app, release, slot),
+        env=distillery.of_instance(env) if own_way else env,
         cwd=tree,
         limits=units.Limits(settings.limits.memory, settings.limits.tasks, settings.limits.cpu),
         stop_seconds=settings.instance.stop,

@@ -34,14 +34,20 @@ def made(tree: Path, release: Release) -> bool:
 
 
 def environment(env: dict[str, str], *, server: bool) -> dict[str, str]:
-    """The environment of an instance or a one-off command, from the one for `mix release`."""
+    """The environment of whatever is run of it, from the one for `mix release`."""
     own = {"REPLACE_OS_VARS": "true"} | env | {"RELEASE_MUTABLE_DIR": env["RELEASE_TMP"]}
-    cookie = env.get("RELEASE_COOKIE")
-    if server or not cookie:
-        # both the node and the script find it in ~/.erlang.cookie
-        return own
-    flag = f" -setcookie {shlex.quote(cookie)}"
-    return own | {"COOKIE": cookie, "ERL_AFLAGS": env["ERL_AFLAGS"] + flag}
+    # on a server both the node and the script find it in ~/.erlang.cookie
+    return own if server else own | {"COOKIE": env.get("RELEASE_COOKIE", "")}
+
+
+def of_instance(env: dict[str, str]) -> dict[str, str]:
+    """The same for an instance's node, whose cookie is in no file then.
+
+    Commands are given it by the script, and given twice it would not count.
+    """
+    cookie = env.get("COOKIE")
+    flag = f" -setcookie {shlex.quote(cookie)}" if cookie else ""
+    return env | {"ERL_AFLAGS": env["ERL_AFLAGS"] + flag}
 
 
 def arguments(release: Release, given: tuple[str, ...]) -> tuple[str, ...]:
