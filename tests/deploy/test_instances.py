@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gatling.deploy import instances
-from gatling.errors import NotFound
+from gatling.errors import InvalidInput, NotFound
 from gatling.home import AppPaths
 from gatling.state.apps import App
 from gatling.state.releases import Release
@@ -91,3 +91,63 @@ def test_a_one_off_command_keeps_out_of_the_instances_way(paths: AppPaths) -> No
 def test_a_tree_without_its_script(paths: AppPaths) -> None:
     with pytest.raises(NotFound, match="v7 has no bin/other"):
         instances.one_off(paths, APP, release(name="other"), 1, ("eval", "1"))
+
+
+@pytest.fixture
+def of_distillery(paths: AppPaths) -> AppPaths:
+    """The same, as Distillery would have made it."""
+    directory = paths.release(7) / "releases/0.1.0"
+    directory.mkdir(parents=True)
+    (directory / "shop_web.sh").write_text("")
+    return paths
+
+
+def test_a_release_of_distillerys_is_started_in_its_way(of_distillery: AppPaths) -> None:
+    config = {"RELEASE_COOKIE": "it's secret", "REPLACE_OS_VARS": ""}
+    made = instances.instance(of_distillery, APP, release(config), 1)
+    assert made.argv == (str(of_distillery.release(7) / "bin/shop_web"), "foreground")
+    assert made.env["RELEASE_MUTABLE_DIR"] == str(of_distillery.slot(1) / "tmp")
+    assert made.env["COOKIE"] == "it's secret"
+    assert made.env["ERL_AFLAGS"].endswith("""{127,0,0,1} -setcookie 'it'"'"'s secret'""")
+    assert made.env["REPLACE_OS_VARS"] == ""
+    assert instances.environment(of_distillery, APP, release(), 1)["REPLACE_OS_VARS"] == "true"
+
+
+def test_on_a_server_its_cookie_is_in_a_file_alone(
+    of_distillery: AppPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(instances, "_host", lambda _: {})
+    server = AppPaths(of_distillery.home / "home", "shop", server=True)
+    env = instances.instance(server, APP, release({"RELEASE_COOKIE": "secret"}), 1).env
+    assert env.pop("GATLING_COOKIE") == "secret"
+    assert not any("secret" in value or "-setcookie" in value for value in env.values())
+    argv = instances.task(server, APP, release(), 1, ("eval", "1")).argv
+    assert argv == [str(server.release(7) / "bin/shop_web"), "eval", "1"]
+
+
+def test_its_one_off_commands(of_distillery: AppPaths) -> None:
+    def argv(*words: str) -> list[str]:
+        made = list(instances.task(of_distillery, APP, release(), 1, words).argv)
+        assert made[:2] == ["/bin/sh", "-c"]  # with a directory of its own
+        return made[3:]
+
+    config = {"RELEASE_COOKIE": "secret"}
+    env = instances.task(of_distillery, APP, release(config), 1, ("remote",)).env
+    # on its command line, too, it would be there twice, and count for nothing
+    assert (env["COOKIE"], "-setcookie" in env["ERL_AFLAGS"]) == ("secret", False)
+    main = str(of_distillery.release(7) / "bin/shop_web")
+    assert argv("remote") == [main, "remote_console"]
+    assert argv("rpc", "1") == [main, "rpc", "1"]
+    assert argv("seed", "all") == [main, "seed", "all"]
+    assert argv("migrate", "now") == [str(of_distillery.release(7) / "bin/migrate"), "now"]
+    for command in ("upgrade", "downgrade", "install", "unpack"):
+        with pytest.raises(InvalidInput, match=f"{command} would change the tree of v7"):
+            argv(command, "0.2.0")
+
+
+def test_its_processes_have_the_directory_of_their_slot(of_distillery: AppPaths) -> None:
+    manifest = {"processes.worker.command": "eval 'Shop.work()'"}
+    made = instances.process(of_distillery, APP, release(manifest=manifest), "worker", 1)
+    assert made.argv == (str(of_distillery.release(7) / "bin/shop_web"), "eval", "Shop.work()")
+    assert made.env["RELEASE_MUTABLE_DIR"] == made.env["RELEASE_TMP"]
+    assert made.env["RELEASE_MUTABLE_DIR"] == str(of_distillery.slot("worker.1") / "tmp")

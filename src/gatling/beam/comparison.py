@@ -108,7 +108,7 @@ class Comparison(Struct):
         return bool(self.apps_added) or any(change.start for change in self.trees)
 
 
-STANDARD_PROVIDERS = {"Elixir.Config.Reader"}
+STANDARD_PROVIDERS = {"Elixir.Config.Reader", "Elixir.Distillery.Releases.Config.Providers.Elixir"}
 
 
 def questions(comparison: Comparison, release_name: str) -> tuple[list[str], list[str]] | None:

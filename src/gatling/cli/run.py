@@ -77,4 +77,4 @@ def _become(app: str, arguments: tuple[str, ...], wish: int | None) -> NoReturn:
 
 
 def _needs_node(arguments: tuple[str, ...]) -> bool:
-    return arguments[0] in ("rpc", "remote", "pid", "stop", "restart")
+    return arguments[0] in ("rpc", "remote", "remote_console", "pid", "stop", "restart")

@@ -11,6 +11,7 @@ from gatling.build.builder import program_path
 from gatling.errors import NotFound, PortTaken
 from gatling.project import processes
 from gatling.project import settings as project_settings
+from gatling.releases import distillery
 from gatling.supervisor import units
 from gatling.supervisor.base import Instance, Task
 
@@ -36,12 +37,14 @@ def instance(paths: AppPaths, app: App, release: Release, slot: int) -> Instance
     """A release in a slot."""
     tree = paths.release(release.number)
     settings = project_settings.parse(release.manifest | app.settings)
+    env = environment(paths, app, release, slot)
+    own_way = distillery.made(tree, release)
     return Instance(
         app=app.name,
         slot=slot,
         release=release.number,
-        argv=(str(tree / "bin" / release.name), "start"),
-        env=environment(paths, app, release, slot),
+        argv=(str(tree / "bin" / release.name), "foreground" if own_way else "start"),
+        env=distillery.of_instance(env) if own_way else env,
         cwd=tree,
         limits=units.Limits(settings.limits.memory, settings.limits.tasks, settings.limits.cpu),
         stop_seconds=settings.instance.stop,
@@ -59,6 +62,8 @@ def process(paths: AppPaths, app: App, release: Release, name: str, number: int)
     if not paths.server:
         own = paths.slot(slot)
         env |= {"RELEASE_TMP": str(own / "tmp"), "ERL_CRASH_DUMP": str(own / "erl_crash.dump")}
+        if "RELEASE_MUTABLE_DIR" in env:  # Distillery's
+            env["RELEASE_MUTABLE_DIR"] = env["RELEASE_TMP"]
     return Instance(
         app=app.name,
         slot=slot,
@@ -106,13 +111,15 @@ def environment(paths: AppPaths, app: App, release: Release, slot: int) -> dict[
         "ERL_AFLAGS": NODE_FLAGS.format(port=app.node_ports[slot]),
     }
     environment = _host(paths) | suggested | release.config | fixed
+    own_way = distillery.made(paths.release(release.number), release)
     if paths.server:
         # Given as RELEASE_COOKIE it would be in the command line, which every user can see. Where
         # there are two of the flag, kernel's auth takes what is in ~/.erlang.cookie (enter.py).
         environment["GATLING_COOKIE"] = environment.get("RELEASE_COOKIE", "")
         environment["RELEASE_COOKIE"] = COOKIE_IN_FILE
-        environment["ERL_AFLAGS"] += f" -setcookie {COOKIE_IN_FILE}"
-    return environment
+        if not own_way:
+            environment["ERL_AFLAGS"] += f" -setcookie {COOKIE_IN_FILE}"
+    return distillery.environment(environment, server=paths.server) if own_way else environment
 
 
 def one_off(
@@ -124,6 +131,8 @@ def one_off(
     its main script (`eval`, `rpc`, `remote`, a custom one). Raises NotFound when there is none.
     """
     tree = paths.release(release.number)
+    if distillery.made(tree, release):
+        arguments = distillery.arguments(release, arguments)
     command = arguments[0]
     own = tree / "bin" / command
     if "/" not in command and command != release.name and _executable(own):
@@ -144,10 +153,13 @@ def task(
     paths: AppPaths, app: App, release: Release, slot: int, arguments: tuple[str, ...]
 ) -> Task:
     """The same as a task, in the release's directory."""
+    tree = paths.release(release.number)
     argv, env = one_off(paths, app, release, slot, arguments)
+    if distillery.made(tree, release):
+        argv = distillery.once(argv, server=paths.server)
     settings = project_settings.parse(release.manifest | app.settings)
     limits = units.Limits(settings.limits.memory, settings.limits.tasks, settings.limits.cpu)
-    return Task(paths, "release", argv, env, paths.release(release.number), limits=limits)
+    return Task(paths, "release", argv, env, tree, limits=limits)
 
 
 def _executable(path: Path) -> bool:

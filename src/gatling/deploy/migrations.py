@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from gatling.deploy import dangers, instances
 from gatling.errors import CommandFailed, InvalidInput, MigrationFailed, NotFound
+from gatling.releases import distillery
 from gatling.state import deployments
 from gatling.words import counted
 
@@ -125,7 +126,7 @@ def command(tree: Path, release: Release, settings: Migrate) -> tuple[str, ...] 
     """
     if settings.command != AUTO:
         return _words("migrate.command", settings.command) or None
-    if (tree / "bin" / "migrate").is_file():
+    if (tree / "bin" / "migrate").is_file() or distillery.migrates(tree, release):
         return ("migrate",)
     module = _release_module(tree, release)
     if module is None:

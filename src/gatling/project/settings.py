@@ -60,8 +60,8 @@ class Migrate(Struct, frozen=True, forbid_unknown_fields=True):
     """Migrations, before a new release goes live."""
 
     command: Annotated[str, Meta(pattern=_COMMAND, max_length=1024)] = "auto"
-    """What runs them, as for `gatling run`; auto: bin/migrate, or the Release module's migrate/0,
-    when there are new ones; empty: nothing."""
+    """What runs them, as for `gatling run`; auto: bin/migrate (with Distillery: the command
+    migrate), or the Release module's migrate/0, when there are new ones; empty: nothing."""
     setup: Annotated[str, Meta(pattern=_COMMAND, max_length=1024)] = ""
     """What is run after the migrations of the app's first deployment, as for `gatling run`, and
     never again once it has succeeded: seeds, say; empty: nothing."""

@@ -130,9 +130,9 @@ changes(#{changed := Changed, added := Added, removed := Removed} = Compared,
 
 %% What the node must know of where a release is: the applications are those that both have.
 place(Root, #{apps := Common}) ->
-    #{root := Path, version := Version, directory := Directory, apps := Apps} = gatling_release:read(Root),
+    #{root := Path, version := Version, apps := Apps} = Release = gatling_release:read(Root),
     Names = [A || #{name := A} <- Common],
-    #{root => Path, version => Version, consolidated => filename:join(Directory, "consolidated"),
+    #{root => Path, version => Version, consolidated => gatling_release:consolidated(Release),
       apps => [App || #{name := A} = App <- Apps, lists:member(A, Names)]}.
 
 file(Path) -> unicode:characters_to_list(Path).

@@ -129,6 +129,10 @@ follow(#{consolidated := Before}, #{root := Root, version := Version, consolidat
     true = os:putenv("RELEASE_ROOT", Root),
     true = os:putenv("RELEASE_VSN", Version),
     true = os:putenv("RELEASE_SYS_CONFIG", filename:join([Root, "releases", Version, "sys"])),
+    %% Distillery's
+    _ = [os:putenv(K, V) || {K, V} <- [{"RELEASE_ROOT_DIR", Root}, {"REL_VSN", Version},
+                                       {"REL_DIR", filename:join([Root, "releases", Version])}],
+                            os:getenv(K) =/= false],
     ok.
 
 move(Apps) ->

@@ -5,6 +5,10 @@
 
 -export([main/0]).
 
+%% How the configuration was resolved; with Distillery it names directories of the release.
+-define(OF_BOOT, [{elixir, config_provider_init}, {elixir, config_provider_booted},
+                  {distillery, config_providers}]).
+
 %% Reads what is asked from the file that GATLING_PLANNER names, and writes the answer there.
 main() ->
     File = os:getenv("GATLING_PLANNER"),
@@ -19,8 +23,7 @@ main() ->
 env(App) ->
     _ = application:load(App),
     lists:sort([{K, gatling_tree:pack(V)} || {K, V} <- application:get_all_env(App),
-                                             K =/= config_provider_init,
-                                             K =/= config_provider_booted]).
+                                             not lists:member({App, K}, ?OF_BOOT)]).
 
 %% What many a start/2 does before it starts its supervisor is to attach handlers to telemetry, a
 %% library without which that fails.

@@ -4,7 +4,7 @@
 %% serves. Texts are binaries and modules atoms in what it returns; Python makes sentences of them.
 -module(gatling_release).
 
--export([read/1, modules/1, compare/3, app_spec/1, md5/1, is_runtime/1]).
+-export([read/1, modules/1, consolidated/1, compare/3, app_spec/1, md5/1, is_runtime/1]).
 
 %% Applications of OTP and Elixir themselves: their code cannot change under a running node.
 -define(RUNTIME, [asn1, common_test, compiler, crypto, debugger, dialyzer, diameter, edoc, eldap,
@@ -39,7 +39,7 @@ app(Root, App) ->
 
 %% Which file each module comes from: #{Module => {App, File}}. The consolidated protocols stand
 %% before the applications' own in the code path of a release.
-modules(#{apps := Apps, directory := Directory}) ->
+modules(#{apps := Apps} = Release) ->
     Own = lists:foldl(
             fun(#{name := App, directory := D}, Found) ->
                     lists:foldl(fun({M, F}, Acc) -> Acc#{M => {App, F}} end, Found,
@@ -52,7 +52,15 @@ modules(#{apps := Apps, directory := Directory}) ->
                         _ -> undefined
                     end,
               Acc#{M => {App, F}}
-      end, Own, beams(filename:join(Directory, "consolidated"))).
+      end, Own, beams(consolidated(Release))).
+
+%% Where consolidated protocols are; Distillery has them in the application that is named as the release.
+consolidated(#{root := Root, name := Name, version := Version, directory := Directory}) ->
+    Distillery = filename:join([Root, "lib", Name ++ "-" ++ Version, "consolidated"]),
+    case filelib:is_dir(Distillery) of
+        true -> Distillery;
+        false -> filename:join(Directory, "consolidated")
+    end.
 
 beams(Directory) ->
     case file:list_dir(Directory) of
@@ -113,10 +121,11 @@ compare_code(Old, New, Differing) ->
                       VO =/= VN],
       callbacks => [Changes || {_, Before, After} = Changes <- Callbacks, Before =/= After],
       application_modules => [{A, M} || {A, _, {M, _}} <- Callbacks, not is_runtime(A)],
-      boot_files => [text(F) || F <- ["vm.args", "env.sh"],
+      boot_files => [text(F) || F <- ["vm.args", "env.sh" | lists:usort(hooks(Old) ++ hooks(New))],
                                 content(Old, F) =/= content(New, F)],
       config_files => [text(F) || F <- ["sys.config", "runtime.exs"],
-                                  content(Old, F) =/= content(New, F)],
+                                  content(Old, F) =/= content(New, F)]
+          ++ [text(F) || F <- maps:keys(Differing), is_overlay(F, New)],
       config_modules => mentioned(New, [M || {M, _, _, _} <- Changed]),
       providers => providers(New),
       native => [{A, text(F)} || A <- Common, F <- native(dir(A, OldApps), dir(A, NewApps))],
@@ -193,6 +202,15 @@ content(#{directory := D}, File) ->
         {error, _} -> <<>>
     end.
 
+%% What Distillery's script runs before it starts the node, and may set variables in.
+hooks(#{directory := D}) ->
+    filelib:wildcard("hooks/{pre_configure,post_configure,pre_start}.d/*", D).
+
+%% A file beside what every release has: a config provider may read it.
+is_overlay(File, #{root := Root}) ->
+    [Top | _] = filename:split(within(Root ++ "/", File)),
+    not (lists:member(Top, ["bin", "lib", "releases"]) orelse lists:prefix("erts-", Top)).
+
 %% Changed modules that runtime.exs calls by name.
 mentioned(Release, Modules) ->
     case content(Release, "runtime.exs") of
@@ -201,17 +219,23 @@ mentioned(Release, Modules) ->
                         binary:match(Script, list_to_binary(Name)) =/= nomatch]
     end.
 
-%% The modules that resolve the configuration at boot, as `mix release` wrote them to sys.config.
+%% The modules that resolve the configuration at boot, as `mix release` or Distillery wrote them to
+%% sys.config.
 providers(Release) ->
     case file:consult(filename:join(maps:get(directory, Release), "sys.config")) of
         {ok, [Config]} ->
+            Distillery = proplists:get_value(config_providers,
+                                             proplists:get_value(distillery, Config, []), []),
             case proplists:get_value(config_provider_init, proplists:get_value(elixir, Config, [])) of
                 #{providers := Providers} -> [element(1, P) || P <- Providers];
-                _ -> []
+                _ -> [provider(P) || P <- Distillery]
             end;
         _ ->
             []
     end.
+
+provider({Module, _}) -> Module;
+provider(Module) -> Module.
 
 pair(OldFile, NewFile) ->
     (beam(NewFile))#{old => beam(OldFile)}.

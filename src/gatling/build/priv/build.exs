@@ -16,7 +16,7 @@ end
 
 :code.add_patha(String.to_charlist(compiled))
 # now: when mix compiles a dependency it takes from the code path what that one does not name
-:ok = :code.ensure_modules_loaded([Gatling.Shell, Gatling.Assets])
+:ok = :code.ensure_modules_loaded([Gatling.Shell, Gatling.Assets, Gatling.Distillery])
 Mix.start()
 Mix.shell(Gatling.Shell)
 Mix.CLI.main(["gatling.build" | arguments])

@@ -26,9 +26,18 @@ defmodule Mix.Tasks.Gatling.Build do
     # a word more when the project has any; nothing of it is loaded otherwise
     for file <- callbacks, do: Gatling.Callbacks.start(marker, file)
 
+    refuse(marker, Gatling.Distillery.exrm())
+
     step(marker, "mix_deps_get", fn ->
       Mix.Task.run("deps.get", ["--only", to_string(Mix.env())])
     end)
+
+    distillery =
+      case Gatling.Distillery.found() do
+        {:refused, why} -> refuse(marker, why)
+        {:ok, prefix} -> prefix
+        nil -> nil
+      end
 
     step(marker, "mix_compile", fn -> Mix.Task.run("compile", []) end)
 
@@ -46,18 +55,29 @@ defmodule Mix.Tasks.Gatling.Build do
       end
     end)
 
-    around("mix_release_init", fn -> :ok end)
-
-    names = if release == "", do: [], else: [release]
-
-    step(marker, "mix_release", fn ->
-      Mix.Task.run("release", names ++ ["--path", path, "--overwrite", "--quiet"])
+    around("mix_release_init", fn ->
+      # looked for when the callback has run: it may have written the file
+      if init = distillery && Gatling.Distillery.init(distillery) do
+        plain_step(marker, "mix_release_init", init)
+      end
     end)
+
+    step(marker, "mix_release", fn -> release(distillery, release, path) end)
 
     fact(marker, "elixir", System.version())
     fact(marker, "otp", otp_version())
     if callbacks != [], do: Gatling.Callbacks.built()
   end
+
+  defp release(nil, name, path) do
+    names = if name == "", do: [], else: [name]
+    Mix.Task.run("release", names ++ ["--path", path, "--overwrite", "--quiet"])
+  end
+
+  defp release(distillery, name, path), do: Gatling.Distillery.release(distillery, name, path)
+
+  defp refuse(_marker, nil), do: :ok
+  defp refuse(marker, why), do: plain_step(marker, "release_tool", fn -> Mix.raise(why) end)
 
   defp step(marker, name, fun), do: around(name, fn -> plain_step(marker, name, fun) end)
 

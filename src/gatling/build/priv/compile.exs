@@ -4,7 +4,7 @@
 making = "#{compiled}.#{System.pid()}"
 File.mkdir_p!(making)
 
-for file <- ["assets.ex", "callbacks.ex", "build_task.ex"],
+for file <- ["assets.ex", "callbacks.ex", "distillery.ex", "build_task.ex"],
     {module, beam} <- Code.compile_file(Path.join(priv, file)) do
   File.write!(Path.join(making, "#{module}.beam"), beam)
 end

@@ -1,0 +1,71 @@
+"""Trees that Distillery has made: how their script is told what that of `mix release` is told.
+
+It knows other commands, and writes its resolved config to a directory, from which it also takes
+what it finds there; so nothing of another run may be in that.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from gatling.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gatling.state.releases import Release
+
+_COMMANDS = {"remote": "remote_console"}
+"""What it calls commands of `mix release`."""
+_CHANGING = ("upgrade", "downgrade", "install", "unpack")
+"""Commands that would change the tree."""
+
+_ONCE = (
+    'export RELEASE_MUTABLE_DIR="$(mktemp -d)"; trap : INT TERM HUP;'
+    """ trap 'rm -rf "$RELEASE_MUTABLE_DIR"' EXIT; "$0" "$@\""""
+)
+"""Runs a program with such a directory of its own, which goes with it: there are secrets in it."""
+
+
+def made(tree: Path, release: Release) -> bool:
+    """Whether it was Distillery that made this release."""
+    return (tree / "releases" / release.version / f"{release.name}.sh").is_file()
+
+
+def environment(env: dict[str, str], *, server: bool) -> dict[str, str]:
+    """The environment of whatever is run of it, from the one for `mix release`."""
+    own = {"REPLACE_OS_VARS": "true"} | env | {"RELEASE_MUTABLE_DIR": env["RELEASE_TMP"]}
+    # on a server both the node and the script find it in ~/.erlang.cookie
+    return own if server else own | {"COOKIE": env.get("RELEASE_COOKIE", "")}
+
+
+def of_instance(env: dict[str, str]) -> dict[str, str]:
+    """The same for an instance's node, whose cookie is in no file then.
+
+    Commands are given it by the script, and given twice it would not count.
+    """
+    cookie = env.get("COOKIE")
+    flag = f" -setcookie {shlex.quote(cookie)}" if cookie else ""
+    return env | {"ERL_AFLAGS": env["ERL_AFLAGS"] + flag}
+
+
+def arguments(release: Release, given: tuple[str, ...]) -> tuple[str, ...]:
+    """A one-off command in its words; raises InvalidInput for what is not to be run."""
+    name, *rest = given
+    if name in _CHANGING:
+        raise InvalidInput(
+            f"{name} would change the tree of {release.label}, which stays as it was built.",
+            hint="A push upgrades the running node, and `gatling rollback` goes back the same way.",
+        )
+    return (_COMMANDS.get(name, name), *rest)
+
+
+def once(argv: list[str], *, server: bool) -> list[str]:
+    """The command line of a one-off command; on a server each has a /tmp of its own."""
+    return argv if server else ["/bin/sh", "-c", _ONCE, *argv]
+
+
+def migrates(tree: Path, release: Release) -> bool:
+    """Whether there is a custom command `migrate`."""
+    return (tree / "releases" / release.version / "commands" / "migrate.sh").is_file()
