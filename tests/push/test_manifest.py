@@ -68,6 +68,18 @@ def test_the_host_has_the_last_word(shop: Project) -> None:
     assert settings_of(shop)["health.timeout"] == 33
 
 
+def test_it_says_how_releases_replace_each_other(shop: Project) -> None:
+    shop.world.run("settings", "unset", "shop", "deploy.strategy")
+    for strategy in ("rolling", "restart"):
+        shop.write("gatling.toml", f'[deploy]\nstrategy = "{strategy}"\n')
+        shop.title(strategy)
+        shop.push()
+        last = shop.world.last()
+        assert last["strategy"] == strategy
+        assert (last["probe"]["failed"] > 0) == (strategy == "restart")
+    shop.world.run("settings", "set", "shop", "deploy.strategy=rolling")
+
+
 def test_it_names_the_branch_that_deploys(shop: Project) -> None:
     before = shop.world.status()["release"]
     shop.write("gatling.toml", '[deploy]\nbranch = "production"\n')
