@@ -60,7 +60,7 @@ def test_an_error_rejects_the_push_and_changes_nothing(shop: Project) -> None:
 MUTATED = {
     "gatling.toml, line 1: begins with a byte order mark": b"\xef\xbb\xbf[health]\n",
     "gatling.toml, line 2: not UTF-8": b"[health]\npath = '/\xff'\n",
-    "gatling.toml: not TOML: Illegal character '\\x00'": b"[health]\npath = '/\0'\n",
+    "gatling.toml: not TOML: ": b"[health]\npath = '/\0'\n",
     "gatling.toml, line 1: health: expected a table": b"[[health]]\npath = '/'\n",
     "gatling.toml, line 2: health.timeout: expected a number": b"[health]\ntimeout = nan\n",
     "gatling.toml, line 2: a number with too": b"[releases]\nkeep = 1" + b"0" * 5000,
