@@ -27,15 +27,18 @@ def wait(
     timeout: float = 0.4,
     path: str = "/",
     status: Callable[[], Status] = lambda: RUNNING,
+    interval: float = 0.02,
 ) -> None:
-    settings = Health(path=path, timeout=timeout, interval=0.02)
+    settings = Health(path=path, timeout=timeout, interval=interval)
     health.wait_healthy(port=port, host="shop.example.com", settings=settings, status=status)
 
 
-def sick(port: int, timeout: float = 0.4, path: str = "/") -> UnhealthyRelease:
+def sick(
+    port: int, timeout: float = 0.4, path: str = "/", interval: float = 0.02
+) -> UnhealthyRelease:
     started = time.monotonic()
     with pytest.raises(UnhealthyRelease) as caught:
-        wait(port, timeout, path)
+        wait(port, timeout, path, interval=interval)
     assert timeout / 2 <= time.monotonic() - started < timeout + 2
     assert caught.value.exit_status == Exit.UNHEALTHY
     assert f"within {timeout:g} s: GET {path}: " in caught.value.what
@@ -59,6 +62,17 @@ def test_an_error_will_not(server: Server, status: int) -> None:
     assert f"it answered {status}" in error.what
     assert "health.path" in error.hint
     assert len(server.requests) > 1
+
+
+def test_how_often_it_is_asked(server: Server) -> None:
+    server.statuses = [503]
+    asked = []
+    for interval in (0.2, 0.02):
+        server.requests.clear()
+        sick(server.port, timeout=0.9, interval=interval)
+        asked.append(len(server.requests))
+    assert 2 <= asked[0] <= 6
+    assert asked[1] > 2 * asked[0]
 
 
 def test_errors_at_first_are_no_failure(server: Server) -> None:

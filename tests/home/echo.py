@@ -19,6 +19,9 @@ end
 # GET /hangup   closes the connection without an answer
 # GET /says/503 answers that, with a page of the app's own
 # GET /after/500 answers after so many milliseconds
+# GET /stream/9 answers with so many megabytes; `/streamed` says how many such have been sent whole
+# GET /deaf     reads nothing of a body, for 20 seconds
+# GET /stubborn from now on SIGTERM does not end it
 # …             answers with the request's head, and how many bytes its body had
 APP = r"""
 defmodule Echo do
@@ -59,6 +62,10 @@ defmodule Echo do
       ["", "hangup"] -> :gen_tcp.close(socket)
       ["", "says", status] -> say(socket, status, "the app's own page")
       ["", "after", milliseconds] -> say_late(socket, String.to_integer(milliseconds))
+      ["", "stream", megabytes] -> stream(socket, String.to_integer(megabytes))
+      ["", "streamed"] -> say(socket, "200", "#{Application.get_env(:echo, :streamed, 0)}")
+      ["", "deaf"] -> Process.sleep(20_000) && say(socket, "200", "read nothing")
+      ["", "stubborn"] -> :os.set_signal(:sigterm, :ignore) && say(socket, "200", "stays")
       _ -> tell(socket, head, body)
     end
   end
@@ -89,6 +96,17 @@ defmodule Echo do
   defp drain(socket, length, read) do
     {:ok, data} = :gen_tcp.recv(socket, 0)
     drain(socket, length, read + byte_size(data))
+  end
+
+  defp stream(socket, megabytes) do
+    head = "HTTP/1.1 200 Said\r\nContent-Length: #{megabytes * 1_000_000}\r\n\r\n"
+    :gen_tcp.send(socket, head)
+    piece = :binary.copy("x", 1_000_000)
+    sent = for _ <- 1..megabytes, do: :gen_tcp.send(socket, piece)
+    whole = Enum.all?(sent, &(&1 == :ok))
+    count = Application.get_env(:echo, :streamed, 0)
+    if whole, do: Application.put_env(:echo, :streamed, count + 1)
+    :gen_tcp.close(socket)
   end
 
   defp say(socket, status, text) do

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.client
+import socket
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -120,11 +122,34 @@ def test_how_long_the_app_may_keep_silent(world: World) -> None:
     with settings(world, "proxy.read_timeout=1"):
         assert ask(world, "/after/1700").status == 504
     assert ask(world, "/after/1200").status == 200
-    with settings(world, "proxy.send_timeout=7", "proxy.buffering=true"):
-        text = (world.home / "nginx/nginx.conf").read_text()
-        assert "proxy_send_timeout 7s;" in text
-        assert "proxy_buffering on;" in text
-        assert ask(world).status == 200
+
+
+def test_how_long_the_app_may_not_listen(world: World) -> None:
+    """It is given up when it takes nothing of a body; there is more of it than sockets hold."""
+    body = bytes(40_000_000)
+    with settings(world, "proxy.send_timeout=1"):
+        begun = time.monotonic()
+        assert ask(world, "/deaf", method="POST", body=body).status == 504
+        assert time.monotonic() - begun < 8
+
+
+def test_whether_answers_are_taken_faster_than_clients_take_them(world: World) -> None:
+    def sent_whole() -> bool:
+        """Whether the app is rid of a large answer of which the client has read a piece."""
+        before = int(ask(world, "/streamed").text)
+        with socket.create_connection(("127.0.0.1", world.port), timeout=10) as client:
+            client.sendall(f"GET /stream/60 HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+            assert client.recv(4)
+            deadline = time.monotonic() + 2
+            while time.monotonic() < deadline:
+                if int(ask(world, "/streamed").text) > before:
+                    return True
+                time.sleep(0.05)
+        return False
+
+    assert not sent_whole()
+    with settings(world, "proxy.buffering=true"):
+        assert sent_whole()
 
 
 def test_www_is_sent_to_the_apex_and_back(world: World) -> None:

@@ -7,6 +7,7 @@ import http.client
 import os
 import re
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -140,6 +141,17 @@ def test_what_is_under_way_ends_at_the_instance_it_reached(world: World) -> None
     drain = next(s for s in world.last("echo")["steps"] if s["name"] == "drain")
     assert 2.9 < drain["seconds"] < 5
     world.run("settings", "unset", "echo", "instance.drain")
+
+
+def test_one_that_does_not_heed_its_end_is_killed_in_time(world: World) -> None:
+    world.run("settings", "set", "echo", "instance.drain=0", "instance.stop=1.5")
+    assert world.get("/stubborn", host="echo.localhost").text == "stays"
+    old = world.status("echo")["pid"]
+    world.run("restart", "echo")
+    stop = next(s for s in world.last("echo")["steps"] if s["name"] == "stop_previous")
+    assert 1.4 < stop["seconds"] < 6
+    assert not Path(f"/proc/{old}").exists()
+    world.run("settings", "unset", "echo", "instance.drain", "instance.stop")
 
 
 def test_what_the_app_sees_of_a_request(world: World) -> None:

@@ -122,6 +122,19 @@ def test_hot_can_be_forbidden_and_demanded(hot: Hot) -> None:
     hot.world.run("config", "unset", "shop", "GREETING")
 
 
+def test_a_struct_may_change_where_the_project_says_so(hot: Hot) -> None:
+    """As `other_struct` above, which goes by rolling without that."""
+    struct_with(hot, ":items")
+    hot.write("gatling.toml", "[hot]\nstructs = true\n")
+    hot.push()
+    pid = hot.pid()
+    struct_with(hot, ":items, :total")
+    hot.push()
+    assert (hot.strategy(), hot.pid()) == ("hot", pid)
+    assert "total: nil" in hot.rpc("IO.inspect(struct(Counter.Cart))")
+    hot.write("gatling.toml", "")
+
+
 def test_code_that_is_run_by_nobody_known_is_a_drift(hot: Hot) -> None:
     hot.rpc('Code.compile_string("defmodule Counter.Page do def title, do: :other end"); :ok')
     hot.project.title("after a drift")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gatling.errors import InvalidInput
 from gatling.project.settings import (
+    EXPECTED,
     Build,
     Deploy,
     Health,
@@ -57,7 +59,9 @@ VALID = st.builds(
         interval=SECONDS,
     ),
     migrate=st.builds(
-        Migrate, command=st.from_regex(r"[ -~]{0,100}", fullmatch=True), timeout=SECONDS
+        Migrate,
+        command=st.from_regex(r"""[ -!#-&(-[\]-~]{0,100}""", fullmatch=True),
+        timeout=SECONDS,
     ),
     instance=st.builds(Instance, drain=st.floats(0, 86400), stop=st.floats(1, 3600)),
     releases=st.builds(Releases, keep=st.integers(1, 1000)),
@@ -200,3 +204,12 @@ def test_the_branches_that_deploy() -> None:
     assert parse({}).branches == ("main", "master")
     assert parse({"deploy.branch": "production"}).branches == ("production",)
     assert parse({"deploy.branch": ""}).branches == ("main", "master")
+
+
+def test_each_pattern_has_words() -> None:
+    models = msgspec.json.schema(Settings)["$defs"].values()
+    fields = [field for model in models for field in model["properties"].values()]
+    assert {field["pattern"] for field in fields if "pattern" in field} == EXPECTED.keys()
+    with pytest.raises(InvalidInput) as caught:
+        parse({"limits.cpu": "half"})
+    assert "Expected a percentage such as 150%, or nothing - at `limits.cpu`" in caught.value.what

@@ -57,6 +57,51 @@ def test_an_error_rejects_the_push_and_changes_nothing(shop: Project) -> None:
     shop.write("gatling.toml", "")
 
 
+MUTATED = {
+    "gatling.toml, line 1: begins with a byte order mark": b"\xef\xbb\xbf[health]\n",
+    "gatling.toml, line 2: not UTF-8": b"[health]\npath = '/\xff'\n",
+    "gatling.toml: not TOML: ": b"[health]\npath = '/\0'\n",
+    "gatling.toml, line 1: health: expected a table": b"[[health]]\npath = '/'\n",
+    "gatling.toml, line 2: health.timeout: expected a number": b"[health]\ntimeout = nan\n",
+    "gatling.toml, line 2: a number with too": b"[releases]\nkeep = 1" + b"0" * 5000,
+    "gatling.toml, line 2: health.path: expected": b"[health]\npath = ['/']\n",
+    "gatling.toml, line 1: nested too deeply": b"a." * 4000 + b"a = 1",
+    'gatling.toml, line 1: "\\u001b[2J" is not a known key': b'"\\u001b[2J" = 1\n',
+    "gatling.toml is larger than 16 KB": b"#" * 16385,
+}
+
+
+def all_of(world: World) -> dict[str, object]:
+    """What a push could have changed: records but those of its own attempt, files, processes."""
+    paths, status = world.home / "apps/shop", world.status()
+    named = ("releases", "settings list", "config list", "domains list")
+    return {
+        "status": [status[key] for key in ("state", "release", "slot", "pid")],
+        "records": [world.json(*words.split(), "shop") for words in named],
+        "store": {file: file.lstat().st_mtime_ns for file in (paths / "releases").rglob("*")},
+        "route": sorted((paths / "route").iterdir()),
+        "proxy": (world.home / "nginx/nginx.conf").read_bytes(),
+        "processes": sorted(world.processes()),
+    }
+
+
+def test_what_is_not_valid_is_refused_before_anything_is_built(shop: Project) -> None:
+    before = all_of(shop.world)
+    shop.title("never seen")
+    for error, raw in MUTATED.items():
+        (shop.directory / "gatling.toml").write_bytes(raw)
+        shop.commit()
+        output = shop.push(ok=False)
+        assert error in output
+        assert "Traceback" not in output
+        assert "mix_" not in output
+        assert [step["name"] for step in shop.world.last()["steps"]] == ["export_source"]
+        after = all_of(shop.world)
+        for what, was in before.items():
+            assert after[what] == was, what
+    shop.write("gatling.toml", "")
+
+
 def test_the_host_has_the_last_word(shop: Project) -> None:
     shop.world.run("settings", "set", "shop", "health.timeout=77")
     shop.write("gatling.toml", "[health]\ntimeout = 33\ninterval = 0.05\n")
@@ -66,6 +111,18 @@ def test_the_host_has_the_last_word(shop: Project) -> None:
     assert settings_of(shop)["health.interval"] == 0.05
     shop.world.run("settings", "unset", "shop", "health.timeout")
     assert settings_of(shop)["health.timeout"] == 33
+
+
+def test_it_says_how_releases_replace_each_other(shop: Project) -> None:
+    shop.world.run("settings", "unset", "shop", "deploy.strategy")
+    for strategy in ("rolling", "restart"):
+        shop.write("gatling.toml", f'[deploy]\nstrategy = "{strategy}"\n')
+        shop.title(strategy)
+        shop.push()
+        last = shop.world.last()
+        assert last["strategy"] == strategy
+        assert (last["probe"]["failed"] > 0) == (strategy == "restart")
+    shop.world.run("settings", "set", "shop", "deploy.strategy=rolling")
 
 
 def test_it_names_the_branch_that_deploys(shop: Project) -> None:

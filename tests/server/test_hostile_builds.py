@@ -186,6 +186,24 @@ def test_a_fork_bomb(server: Server, ann: Person, shop: Checkout) -> None:
         ann.run("settings", "unset", "shop", "build.tasks", "build.timeout")
 
 
+def test_how_much_of_a_processor_a_build_gets(server: Server, ann: Person, shop: Checkout) -> None:
+    ann.run("settings", "set", "shop", "build.cpu=50%")
+    try:
+        program(
+            shop,
+            "import time\n"
+            "end = time.monotonic() + 2\n"
+            "while time.monotonic() < end: pass\n"
+            "print('busy', time.process_time() / 2)\n",
+        )
+        text = push(shop, ok=True)
+    finally:
+        ann.run("settings", "unset", "shop", "build.cpu")
+    shares = [float(share) for share in re.findall(r"busy ([0-9.]+)", text)]
+    assert shares
+    assert all(0.05 < share < 0.7 for share in shares)
+
+
 DAEMONS = f"""
 import os, signal, subprocess, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)

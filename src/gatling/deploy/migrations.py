@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import shlex
 from typing import TYPE_CHECKING
 
 from gatling.deploy import dangers, instances
-from gatling.errors import CommandFailed, InvalidInput, MigrationFailed, NotFound
+from gatling.errors import CommandFailed, MigrationFailed, NotFound
+from gatling.project import processes
 from gatling.releases import distillery
 from gatling.state import deployments
 from gatling.words import counted
@@ -48,7 +48,7 @@ def run(engine: Engine, this: Attempt, live: Release | None, target: Release) ->
         if target.number > live.number and target.origin != "config":
             _migrate(tasks, paths, this, live, target)
         return
-    setup = _words("migrate.setup", this.settings.migrate.setup)
+    setup = processes.words(this.settings.migrate.setup)
     _migrate(tasks, paths, this, live, target)
     db, name = engine.db, this.app.name
     if setup and not deployments.ever_live(db, name) and not deployments.has_done(db, name, SETUP):
@@ -120,12 +120,9 @@ def _files(tree: Path) -> dict[str, Path]:
 
 
 def command(tree: Path, release: Release, settings: Migrate) -> tuple[str, ...] | None:
-    """What runs the migrations, as words for `gatling run`; None when nothing does.
-
-    Raises InvalidInput for a setting that is no command line.
-    """
+    """What runs the migrations, as words for `gatling run`; None when nothing does."""
     if settings.command != AUTO:
-        return _words("migrate.command", settings.command) or None
+        return processes.words(settings.command) or None
     if (tree / "bin" / "migrate").is_file() or distillery.migrates(tree, release):
         return ("migrate",)
     module = _release_module(tree, release)
@@ -137,13 +134,6 @@ def command(tree: Path, release: Release, settings: Migrate) -> tuple[str, ...] 
         f' else: IO.puts("{module} has no migrate/0: nothing is migrated.")'
     )
     return ("eval", call)
-
-
-def _words(key: str, line: str) -> tuple[str, ...]:
-    try:
-        return tuple(shlex.split(line))
-    except ValueError as error:
-        raise InvalidInput(f"{key} is no command line: {error}.") from None
 
 
 def _release_module(tree: Path, release: Release) -> str | None:

@@ -32,7 +32,7 @@ class Process(Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         """Refuse what is no command line; msgspec takes a ValueError for an error of validation."""
-        _words(self.command)
+        check("command", self.command)
 
 
 class Job(Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,7 +49,7 @@ class Job(Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         """Refuse what is no schedule, as in Process."""
-        _words(self.command)
+        check("command", self.command)
         if self.cron:
             from gatling.project import schedule  # noqa: PLC0415 (for who has jobs)
 
@@ -58,7 +58,7 @@ class Job(Struct, frozen=True, forbid_unknown_fields=True):
 
 def words(command: str) -> tuple[str, ...]:
     """The words of a command that has been validated."""
-    return tuple(_words(command))
+    return tuple(shlex.split(command))
 
 
 def missing(processes: Mapping[str, Process], jobs: Mapping[str, Job]) -> list[str]:
@@ -70,8 +70,9 @@ def missing(processes: Mapping[str, Process], jobs: Mapping[str, Job]) -> list[s
     return found
 
 
-def _words(command: str) -> list[str]:
+def check(key: str, command: str) -> None:
+    """Refuse what is no command line."""
     try:
-        return shlex.split(command)
+        shlex.split(command)
     except ValueError as error:
-        raise ValueError(f"command: not a command line: {error}") from None
+        raise ValueError(f"{key}: not a command line: {error}") from None

@@ -48,7 +48,7 @@ def calendars(cron: str) -> list[str]:
     dates = f"*-{months}-{_list(parsed.days, 31)}"
     days = {int(str(day)) % 7 for day in parsed.weekdays}
     weekdays = ",".join(_DAYS[day] for day in sorted(days))
-    if len(days) == 7:
+    if len(days) == 7 and parsed.day_and:
         found = [f"{dates} {time}"]
     elif parsed.day_and:
         found = [f"{weekdays} {dates} {time}"]

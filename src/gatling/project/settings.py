@@ -12,12 +12,16 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gatling.errors import InvalidInput
-from gatling.project import headers, proxy
+from gatling.project import headers, processes, proxy
 from gatling.project.processes import MAX_NAMES, Job, Name, Process
 
 Seconds = Annotated[float, Meta(ge=0.01, le=86400)]
 
 
+_PATH = r"^/[!-~]*\Z"
+_RELEASE = r"^([a-z][a-zA-Z0-9_]*)?\Z"
+_DENY = r"^[A-Za-z0-9_., ]*\Z"
+_SIZE = rf"^{proxy.SIZE}\Z"
 # git-check-ref-format(1), and nothing that a person could take for an option or another ref
 _PART = r"[A-Za-z0-9_](?:\.?[A-Za-z0-9_-])*"
 _DIRECTORY = r"^([A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*)?\Z"
@@ -27,11 +31,24 @@ _COMMAND = r"^[^\x00-\x1f\x7f]*\Z"
 _CPU = r"^([1-9][0-9]{0,5}%)?\Z"
 _BRANCH = rf"^(?!.*\.lock(?:/|\Z))(?:{_PART}(?:/{_PART})*)?\Z"
 
+EXPECTED = {
+    _PATH: "a path such as /health",
+    _RELEASE: "the name of a release such as shop, or nothing",
+    _DENY: "names of applications and modules, separated by commas",
+    _SIZE: "a size such as 20m or 2g, or 0",
+    _DIRECTORY: "a path in the repository such as apps/shop, or nothing",
+    _MEMORY: "a size such as 512M, 2G or 50%, or nothing",
+    _COMMAND: "one line of text",
+    _CPU: "a percentage such as 150%, or nothing",
+    _BRANCH: "the name of a branch, or nothing",
+}
+"""What each pattern asks for, as a person is told it."""
+
 
 class Health(Struct, frozen=True, forbid_unknown_fields=True):
     """When a new instance counts as healthy."""
 
-    path: Annotated[str, Meta(pattern=r"^/[!-~]*\Z", max_length=1024)] = "/"
+    path: Annotated[str, Meta(pattern=_PATH, max_length=1024)] = "/"
     """Path that must be answered with a status below 500."""
     timeout: Seconds = 60.0
     """Seconds until a new instance must be healthy."""
@@ -44,7 +61,7 @@ class Build(Struct, frozen=True, forbid_unknown_fields=True):
 
     timeout: Seconds = 1800.0
     """Seconds that a build may take."""
-    release: Annotated[str, Meta(pattern=r"^([a-z][a-zA-Z0-9_]*)?\Z", max_length=128)] = ""
+    release: Annotated[str, Meta(pattern=_RELEASE, max_length=128)] = ""
     """Which release of mix.exs to build; empty: its default."""
     memory: Annotated[str, Meta(pattern=_MEMORY)] = "75%"
     """Memory that a build may take on a server, such as 2G or 75%; empty: all."""
@@ -67,6 +84,11 @@ class Migrate(Struct, frozen=True, forbid_unknown_fields=True):
     never again once it has succeeded: seeds, say; empty: nothing."""
     timeout: Seconds = 600.0
     """Seconds that either may take."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no command line; msgspec takes a ValueError for an error of validation."""
+        processes.check("command", self.command)
+        processes.check("setup", self.setup)
 
 
 class Instance(Struct, frozen=True, forbid_unknown_fields=True):
@@ -102,7 +124,7 @@ class Hot(Struct, frozen=True, forbid_unknown_fields=True):
     """Whether an upgrade is first made on a throw-away instance of the live release."""
     structs: bool = False
     """Whether a struct may change: where no process keeps one for long, as with Ecto's schemas."""
-    deny: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_., ]*\Z", max_length=4096)] = ""
+    deny: Annotated[str, Meta(pattern=_DENY, max_length=4096)] = ""
     """Applications and modules, separated by commas, whose changes are never made hot."""
 
 
@@ -126,7 +148,7 @@ class Deploy(Struct, frozen=True, forbid_unknown_fields=True):
 class Proxy(Struct, frozen=True, forbid_unknown_fields=True):
     """What nginx does with requests before the app sees them; in force once a release is live."""
 
-    body_limit: Annotated[str, Meta(pattern=rf"^{proxy.SIZE}\Z")] = "100m"
+    body_limit: Annotated[str, Meta(pattern=_SIZE)] = "100m"
     """Size of a request's body, such as 20m or 2g; over it, 413 is answered; 0: any size."""
     read_timeout: Annotated[int, Meta(ge=1, le=proxy.MAX_SECONDS)] = 120
     """Seconds that the app may keep silent, before an answer or within it."""
@@ -199,10 +221,17 @@ def parse(values: dict[str, str]) -> Settings:
     try:
         return msgspec.convert(tree, Settings, strict=False)
     except msgspec.ValidationError as error:
-        reason = str(error).replace("`$.", "`")
+        reason = in_words(str(error)).replace("`$.", "`")
         raise InvalidInput(
             f"Not a valid setting: {reason}.", hint=f"Settings are: {', '.join(known())}."
         ) from None
+
+
+def in_words(reason: str) -> str:
+    """What msgspec says, without patterns."""
+    for pattern, words in EXPECTED.items():
+        reason = reason.replace(f"`str` matching regex {pattern!r}", words)
+    return reason
 
 
 def describe(settings: Settings) -> dict[str, Any]:

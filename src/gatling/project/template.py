@@ -88,7 +88,8 @@ def schema() -> dict[str, Any]:
     made["$defs"]["Job"]["required"] = ["cron", "command"]
     # `worker = "…"` is its command
     processes = made["$defs"]["Settings"]["properties"]["processes"]
-    short = {"type": "string", "description": meaning("processes.NAME.command")}
+    short = dict(made["$defs"]["Process"]["properties"]["command"])
+    short.pop("default", None)
     processes["additionalProperties"] = {"anyOf": [short, processes["additionalProperties"]]}
     for section, name in (("Hot", "deny"), ("Proxy", "headers")):
         properties = made["$defs"][section]["properties"]

@@ -1,0 +1,72 @@
+"""The examples of the commands' help, run one after another."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+from tests.cli import examples
+
+if TYPE_CHECKING:
+    from tests.conftest import World
+
+ELSEWHERE = {
+    "gatling up --listen 0.0.0.0:80": "the port is the machine's",
+    "gatling console shop": "needs a terminal: test_commands.py",
+    "gatling logs shop -f": "goes on until it is interrupted: test_commands.py",
+    "gatling deployments shop --follow": "needs one under way: test_releases.py",
+    'echo "$old $new refs/heads/main" | gatling receive shop': "git runs it, at every push",
+}
+"""What is only parsed here, and why; so are the commands of a server (tests/server)."""
+
+LATE = [
+    "gatling rollback shop v4 --confirm shop",
+    "gatling deploy-key remove shop",
+    "gatling stop shop",
+    "gatling start shop",
+    "gatling down",
+    "gatling up",
+    "gatling unload shop --confirm shop",
+    "gatling load shop",
+    "gatling unload shop --confirm shop",
+    "gatling load shop --dir apps/shop",
+]
+"""In this order after all others: what would keep them from working, and what needs them."""
+
+RELEASE = 'defmodule Shop.Release do\n  def migrate, do: IO.puts("migrated")\nend\n'
+FILES = {"url": "ecto://db.example/shop", "key.pem": "secret", "password": "correct horse\n"}
+
+
+def test_examples_of_help(world: World) -> None:
+    lines = list(dict.fromkeys(line for _, line in examples.of_help()))
+    known = [*ELSEWHERE, *LATE]
+    assert set(known) <= set(lines), "an example that is no longer there"
+    project = world.load(strategy="restart")
+    world.run("settings", "set", "shop", "instance.drain=0")
+    project.write("lib/shop/release.ex", RELEASE)
+    project.write("rel/overlays/bin/migrate", "#!/bin/sh\necho migrated\n")
+    (project.directory / "rel/overlays/bin/migrate").chmod(0o755)
+    commit = project.commit("what the examples call")
+    project.push()
+    for number in range(2, 9):
+        world.run("config", "set", "shop", f"DATABASE_URL=ecto://localhost/{number}")
+    world.run("domains", "add", "shop", "staging.example.com")
+    place = world.root / "projects/shop"
+    place.mkdir(parents=True)
+    for name, text in FILES.items():
+        (place / name).write_text(text)
+
+    first = [line for line in lines if line not in known and "gatling server" not in line]
+    failures, newest = [], world.last()["id"]
+    for line in [*first, *LATE]:
+        real = line.replace("3f2a91c", commit[:7]).replace(" 12", f" {newest}")
+        with (place / "password").open() as given:
+            done = subprocess.run(
+                ["sh", "-c", real], cwd=place, env=world.env | {"HOME": str(world.root)},
+                check=False, stdin=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                text=True, timeout=120,
+            )  # fmt: skip
+        if done.returncode != 0 or "Traceback" in done.stdout:
+            failures.append(f"{real}\n{done.stdout}")
+    assert failures == [], "\n".join(failures)
+    assert "[health]" in (place / "gatling.toml").read_text()

@@ -1,0 +1,72 @@
+"""Each key of gatling.toml has a test that shows what it does; it is named here."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from gatling.project.settings import Settings, describe
+from tests.conftest import ROOT
+
+SHOWN_BY = {
+    "deploy.branch": "push/test_manifest.py::test_it_names_the_branch_that_deploys",
+    "deploy.strategy": "push/test_manifest.py::test_it_says_how_releases_replace_each_other",
+    "build.timeout": "server/test_hostile_builds.py::test_what_a_build_leaves_behind_has_ended",
+    "build.release": "push/test_projects.py::test_a_path_dependency_outside_of_the_apps_directory",
+    "build.memory": "server/test_hostile_builds.py::test_a_build_that_takes_too_much_memory",
+    "build.tasks": "server/test_hostile_builds.py::test_a_fork_bomb",
+    "build.cpu": "server/test_hostile_builds.py::test_how_much_of_a_processor_a_build_gets",
+    "build.directory": "push/test_manifest.py::test_a_project_in_a_directory_of_its_repository",
+    "health.path": "push/test_failures.py::test_answers_with_errors_only",
+    "health.timeout": "push/test_failures.py::test_never_healthy",
+    "health.interval": "deploy/test_health.py::test_how_often_it_is_asked",
+    "migrate.command": "push/test_migrations.py::test_what_runs_them_can_be_said",
+    "migrate.setup": "push/test_migrations.py::test_setup_is_run_once_after_the_first_migrations",
+    "migrate.timeout": "push/test_migrations.py::test_one_that_takes_too_long_is_ended",
+    "instance.drain": "home/test_router.py::test_what_is_under_way_ends_at_the_instance_it_reached",
+    "instance.stop": "home/test_router.py::test_one_that_does_not_heed_its_end_is_killed_in_time",
+    "limits.memory": "server/test_server.py::test_limits_are_systemds",
+    "limits.tasks": "server/test_server.py::test_limits_are_systemds",
+    "limits.cpu": "server/test_server.py::test_limits_are_systemds",
+    "hot.watch": "hot/test_undone.py::test_a_process_that_crashes_afterwards",
+    "hot.suspend": "hot/test_rolling.py::test_a_process_that_cannot_be_suspended",
+    "hot.boot_check": "hot/test_undone.py::test_the_boot_can_be_checked_before",
+    "hot.rehearse": "hot/test_rehearsal.py::test_a_good_upgrade_is_rehearsed_and_made",
+    "hot.structs": "hot/test_rolling.py::test_a_struct_may_change_where_the_project_says_so",
+    "hot.deny": "hot/test_rolling.py::test_hot_can_be_forbidden_and_demanded",
+    "releases.keep": "push/test_manifest.py::test_what_it_asks_for_is_done",
+    "proxy.body_limit": "home/test_proxy.py::test_how_large_a_body_may_be",
+    "proxy.read_timeout": "home/test_proxy.py::test_how_long_the_app_may_keep_silent",
+    "proxy.send_timeout": "home/test_proxy.py::test_how_long_the_app_may_not_listen",
+    "proxy.buffering": (
+        "home/test_proxy.py::test_whether_answers_are_taken_faster_than_clients_take_them"
+    ),
+    "proxy.redirect_www": "home/test_proxy.py::test_www_is_sent_to_the_apex_and_back",
+    "proxy.https": "home/test_proxy.py::test_http_is_sent_to_https",
+    "proxy.headers": "home/test_proxy.py::test_headers_of_all_answers",
+    "proxy.maintenance_page": "home/test_proxy.py::test_maintenance_and_a_push_behind_it",
+    "proxy.static": "home/test_proxy.py::test_a_page_loaded_before_a_deployment_finds_its_files",
+    "proxy.static_keep": (
+        "home/test_proxy.py::test_a_page_loaded_before_a_deployment_finds_its_files"
+    ),
+}
+
+
+def test_no_key_is_forgotten() -> None:
+    assert SHOWN_BY.keys() == describe(Settings()).keys()
+
+
+@pytest.mark.parametrize(("key", "test"), SHOWN_BY.items(), ids=SHOWN_BY)
+def test_the_test_is_there_and_sets_the_key(key: str, test: str) -> None:
+    path, _, name = test.partition("::")
+    text = (ROOT / "tests" / path).read_text()
+    (found,) = [
+        node
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef) and node.name == name
+    ]
+    word = key.partition(".")[2]
+    lines = text.splitlines()[found.lineno - 1 : found.end_lineno]
+    within = "\n".join(lines)
+    assert word in within or f"{word} =" in text, f"{test} says nothing of {word}"
