@@ -59,7 +59,7 @@ def here() -> tzinfo:
             return ZoneInfo(name)
         with Path("/etc/localtime").open("rb") as file:
             return ZoneInfo.from_file(file)
-    except (OSError, ValueError):  # none that is known by a name or a file
+    except (OSError, ValueError, KeyError):  # none that is known by a name or a file
         return datetime.now().astimezone().tzinfo or UTC
 
 
@@ -71,10 +71,10 @@ def calendars(cron: str) -> list[str]:
     dates = f"*-{months}-{_list(parsed.days, 31)}"
     days = {int(str(day)) % 7 for day in parsed.weekdays}
     weekdays = ",".join(_DAYS[day] for day in sorted(days))
-    if len(days) == 7:
-        found = [f"{dates} {time}"]
-    elif parsed.day_and:
-        found = [f"{weekdays} {dates} {time}"]
+    if parsed.day_and:
+        found = [f"{dates} {time}" if len(days) == 7 else f"{weekdays} {dates} {time}"]
+    elif len(days) == 7:  # named one by one: then any day of the month is one of them
+        found = [f"*-{months}-* {time}"]
     else:  # either the day of the month or that of the week
         found = [f"{dates} {time}", f"{weekdays} *-{months}-* {time}"]
     return found
