@@ -205,3 +205,18 @@ def test_no_error_reaches_supervisord(programs: Programs) -> None:
     programs.sink.output(SimpleNamespace())
     programs.sink.state(SimpleNamespace())
     assert list(programs.apps.iterdir()) == []
+
+
+def test_several_processes_may_write_and_rotate(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(applog, "MAX_BYTES", 2000)
+    monkeypatch.setattr(applog, "BACKUPS", 100)
+    logs = [AppLog(path) for _ in range(3)]
+    for number in range(300):
+        logs[number % 3].write("v1", f"line {number}".encode())
+    for log in logs:
+        log.close()
+    written = [line for file in path.parent.iterdir() for line in texts(file)]
+    assert sorted(written) == sorted(f"line {number}" for number in range(300))
+    assert max(generations(path).values()) < 2100

@@ -28,9 +28,10 @@ def jobs_command() -> None:
     """What an app runs by a schedule: gatling.toml's [schedule.NAME], or settings schedule.NAME.*.
 
     \b
-    Example:
+    Examples:
       gatling settings set shop schedule.report.cron='30 3 * * mon-fri' \\
         schedule.report.command="eval 'Shop.Report.send()'"
+      gatling jobs list shop
     """
 
 
