@@ -12,16 +12,17 @@ import fcntl
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gatling import process
 from gatling.home import Home, write_atomically
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator, Mapping
 
 BACK_MINUTES = 180
@@ -83,7 +84,8 @@ def main(root: Path) -> None:
     _end_with_parent()
     with (root / "run" / "clock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # one of a supervisord that was killed may still be there
-        minutes, running = Minutes(time.time()), list[subprocess.Popen[bytes]]()
+        minutes = Minutes(time.time())
+        running: list[subprocess.Popen[bytes]] = []
         while True:
             time.sleep(60.001 - time.time() % 60)
             running = [child for child in running if child.poll() is None]
@@ -98,11 +100,11 @@ def _start(root: Path, name: str) -> subprocess.Popen[bytes]:
     with contextlib.suppress(FileNotFoundError):
         if log.stat().st_size > MAX_LOG:
             os.truncate(log, 0)
-    with log.open("ab") as said:
-        return subprocess.Popen(
+    with log.open("ab") as said, open(os.devnull) as nothing:  # noqa: PTH123
+        return process.start(
             [sys.executable, "-I", "-m", "gatling", "job", name],
-            env=os.environ | {"GATLING_HOME": str(root)}, cwd=root, stdin=subprocess.DEVNULL,
-            stdout=said, stderr=said, start_new_session=True,
+            env=os.environ | {"GATLING_HOME": str(root)}, cwd=root,
+            stdin=nothing.fileno(), output=said.fileno(),
         )  # fmt: skip
 
 
