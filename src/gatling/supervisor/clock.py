@@ -81,7 +81,7 @@ def due(root: Path, minute: int) -> list[str]:
 
 def main(root: Path) -> None:
     """Go on until supervisord ends this, or is gone itself."""
-    _end_with_parent()
+    _end_with_parent(root / "run" / "supervisord.pid")
     with (root / "run" / "clock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # one of a supervisord that was killed may still be there
         minutes = Minutes(time.time())
@@ -112,13 +112,12 @@ def _files(root: Path) -> Iterator[Path]:
     return root.glob(f"apps/*/{_FILE}")
 
 
-def _end_with_parent() -> None:
-    """Be ended when supervisord is killed: prctl(2)."""
+def _end_with_parent(supervisord: Path) -> None:
+    """Be ended when supervisord, whose process that file names, is killed: prctl(2)."""
     import ctypes  # noqa: PLC0415 (of no use to who only writes)
 
-    parent = os.getppid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
+    if os.getppid() != int(supervisord.read_text()):  # it was killed before
         sys.exit()
 
 
