@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from gatling import logs
 from gatling.errors import InvalidInput
-from gatling.supervisor import logsink
-from gatling.supervisor.logsink import AppLog
+from gatling.supervisor import applog
+from gatling.supervisor.applog import AppLog
 from tests.conftest import until
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def test_rotated_files_are_read_in_the_order_they_were_written(path: Path) -> No
 def test_what_the_sink_wrote_is_read_across_rotations(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logsink, "MAX_BYTES", 500)
+    monkeypatch.setattr(applog, "MAX_BYTES", 500)
     log = AppLog(path)
     for n in range(30):
         log.write("v1", f"line {n}".encode())

@@ -19,6 +19,7 @@ GatlingError
 ├── NodeUnreachable     the running node cannot be talked to
 ├── MissingProgram      git, nginx, elixir … is not installed
 ├── CommandFailed       another program ended with an error
+│   └── TimedOut        … or was stopped, since its time was up
 ├── Interrupted         the pusher or the operator called it off
 └── NotAllowed          the key that came over SSH may not do this
 """
@@ -197,6 +198,10 @@ class CommandFailed(GatlingError):
     """Another program ended with an error or exceeded its time limit."""
 
     code = "command-failed"
+
+
+class TimedOut(CommandFailed):
+    """Another program exceeded its time limit, and was stopped."""
 
 
 class Interrupted(GatlingError):

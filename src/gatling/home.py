@@ -11,7 +11,8 @@ apps/APP/releases/vN        immutable release trees
 apps/APP/slots/N/           instance.json, pid, tmp/; for a process slots/worker.1/ and so on
 apps/APP/route/             a file named 1, 2 or down: where the proxy sends requests;
                             maintenance.html, while it is on; static/, digested files of releases
-apps/APP/logs/              instances.log, deployment-ID.log
+apps/APP/logs/              instances.log, deployment-ID.log, job-NAME.log
+apps/APP/jobs/              locks of jobs that run; schedule.json beside it: when they are due
 nginx/  supervisor/  run/   what the embedded home runs
 
 On a server (docs/security.md) the same things are apart, by who may write them:
@@ -146,6 +147,15 @@ class AppPaths:
     def instance_log(self) -> Path:
         """What the instances print, with time and release."""
         return self.logs / "instances.log"
+
+    def job_log(self, job: str) -> Path:
+        """What the runs of a job print, with time and release."""
+        return self.logs / f"job-{job}.log"
+
+    @property
+    def jobs(self) -> Path:
+        """Files that are locked while jobs run."""
+        return self.root / "jobs"
 
     def deployment_log(self, deployment: int) -> Path:
         """The whole output of one deployment."""

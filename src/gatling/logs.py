@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from gatling.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
     from typing import TextIO
 
@@ -101,7 +101,7 @@ def follow(path: Path, *, wanted: Wanted = EVERYTHING) -> Iterator[Line]:
             yield from _follow_from(file, path, wanted)
 
 
-def end_with_reader(fd: int) -> None:
+def end_with_reader(fd: int, end: Callable[[], object] = lambda: os._exit(0)) -> None:
     """End this process as soon as nobody reads `fd` any more: also while there is nothing to write.
 
     Whoever followed an app's log over a connection that was lost would leave it behind otherwise.
@@ -113,7 +113,7 @@ def end_with_reader(fd: int) -> None:
         poller = select.poll()
         poller.register(fd, 0)  # what is always told: POLLERR, POLLHUP
         poller.poll()
-        os._exit(0)
+        end()
 
     if stat.S_ISFIFO(os.fstat(fd).st_mode) or stat.S_ISSOCK(os.fstat(fd).st_mode):
         threading.Thread(target=watch, daemon=True).start()

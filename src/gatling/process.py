@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatling.errors import CommandFailed, MissingProgram
+from gatling.errors import CommandFailed, MissingProgram, TimedOut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -87,7 +87,7 @@ def run(
     except TimeoutError:
         end_group(process.pid)
         process.wait()
-        raise CommandFailed(
+        raise TimedOut(
             f"{_name(argv)} did not end within {timeout:g} seconds and was stopped.",
             log=tuple(tail),
         ) from None
@@ -211,12 +211,17 @@ def end_group(leader: int, grace: float = 2.0) -> None:
 def end_marked(mark: str) -> int:
     """SIGKILL every process of this user whose environment carries `mark`; how many there were.
 
-    Repeats until none is left, since a process may be forking while it is looked for.
+    A mark that ends in `:` means all that begin with it. Repeats until none is left, since a
+    process may be forking while it is looked for.
     """
     wanted = f"{MARK}={mark}".encode()
+
+    def carries(entry: bytes) -> bool:
+        return entry.startswith(wanted) if mark.endswith(":") else entry == wanted
+
     ended = 0
     for _ in range(50):
-        found = [pid for pid in _own_pids() if wanted in _environ(pid)]
+        found = [pid for pid in _own_pids() if any(map(carries, _environ(pid)))]
         if not found:
             return ended
         for pid in found:

@@ -16,7 +16,7 @@ from gatling.helper.service import ATTENDED, PLAIN
 from gatling.router import nginx, system_nginx
 from gatling.supervisor import units
 from tests.helper.test_shapes import ANY, HOSTILE, JSON
-from tests.helper.wishes import OPTIONS, PASSWORDS
+from tests.helper.wishes import JOB, JOBS, OPTIONS, PASSWORDS, TIMER
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,7 +74,7 @@ VALID: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "end": {"app": LABELS},
     "run": {
         "app": LABELS,
-        "kind": st.sampled_from(["build", "release"]),
+        "kind": st.sampled_from(["build", "release", "run"]),
         "id": st.from_regex(r"[a-z0-9]{1,40}", fullmatch=True),
         "timeout": st.floats(0, 86400 * 7) | st.just(0),
         "nice": st.integers(0, 19),
@@ -90,6 +90,7 @@ VALID: dict[str, dict[str, st.SearchStrategy[Any]]] = {
             st.sampled_from(["GIT_QUARANTINE_PATH", "GATLING_ACTOR", "GIT_OBJECT_DIRECTORY"]), TEXTS
         ),
     },
+    "schedule": {"app": LABELS, "jobs": JOBS},
     "proxy": {"sites": SITES},
     "proxy-check": {},
     "logs": {
@@ -150,6 +151,8 @@ def commands(app: str) -> re.Pattern[str]:
     """All command lines that a request for one app may lead to, words separated by NULs."""
     instance, user = rf"gatling@{app}\.{PLACE}\.service", re.escape(units.user(app))
     tasks = rf"gatling-build-{app}\.\*\.service gatling-release-{app}\.\*\.service"
+    runs = rf"gatling-job-{app}\.\*\.service gatling-run-{app}\.\*\.service"
+    timers = rf"( gatling-job@{app}\.{JOB}\.timer)+"
     useradd = "useradd --system --user-group --no-create-home --shell /usr/sbin/nologin"
     logs = "journalctl --output=json --quiet --no-pager --lines=[0-9]{1,8}"
     fields = "--output-fields=MESSAGE,_SYSTEMD_UNIT,_PID"
@@ -158,7 +161,8 @@ def commands(app: str) -> re.Pattern[str]:
         f"{useradd} --home-dir (SERVER){app}/state --comment Gatling_app_{app} {user}",
         f"userdel {user}",
         "systemctl daemon-reload",
-        f"systemctl (stop|reset-failed) ({instance}|{tasks})",
+        f"systemctl (stop|reset-failed) ({instance}|{tasks}|{runs})",
+        f"systemctl (stop|(start|restart) --job-mode=ignore-dependencies){timers}",
         f"systemctl kill --signal=KILL {instance}",
         f"systemctl start --job-mode=ignore-dependencies {instance}",
         r"systemctl reload-or-restart nginx\.service",
@@ -200,6 +204,7 @@ FILES = re.compile(
     rf"|server/instances/{NAME}\.{PLACE}\.json"
     rf"|units/multi-user\.target\.wants/gatling@{NAME}\.{PLACE}\.service"
     rf"|units/gatling@{NAME}\.{PLACE}\.service\.d(/app\.conf)?"
+    rf"|units(/timers\.target\.wants)?(/gatling-job@{NAME}\.{JOB}\.timer)?"
     r"|nginx/sites\.conf|nginx/pages/[a-z-]+\.html"
     rf"|nginx/auth(/{NAME}(/(_|(_\.)?{NAME}(\.{NAME})*))?)?"
 )
@@ -242,6 +247,9 @@ def assert_only_what_may_be(helper: Helper, request: Any, answer: Any) -> None:
             assert {f"User={units.user(app)}", *units.HARDENED} <= set(program["properties"])
     for drop_in in helper.units.glob("*/app.conf"):
         assert_is_a_drop_in(drop_in, base)
+    for timer in helper.units.glob("*.timer"):
+        assert TIMER.fullmatch(timer.read_text()), timer.read_text()
+        assert (helper.units / "timers.target.wants" / timer.name).readlink() == timer
 
 
 def assert_is_a_drop_in(file: Path, base: str) -> None:
@@ -308,7 +316,8 @@ def test_an_app_that_is_none(helper: Helper, verb: str, app: str) -> None:
     slot = "worker.1" if verb in ("slot", "discard") else 1
     request: Any = {"verb": verb, "slot": slot, "slots": [slot], "timeout": 1, "stop": 30,
                "id": "x", "kind": "build",
-               "argv": ["/bin/true"], "env": {}, "cwd": f"{helper.server}/apps/{app}", "lines": 1,
+               "argv": ["/bin/true"], "env": {}, "jobs": [],
+               "cwd": f"{helper.server}/apps/{app}", "lines": 1,
                "sites": [{"app": app, "domains": ["a.example"], "ports": [2000, 2001]}],
                "app": app}  # fmt: skip
     if verb == "slot" and re.fullmatch(NAME, app, re.ASCII):
@@ -331,6 +340,55 @@ def test_what_a_helper_that_was_killed_has_left_is_in_nobodys_way(helper: Helper
     assert helper.ask({"verb": "app", "app": "shop", "limits": {}, "stop": 30}) == {}
     assert helper.ask({"verb": "forget", "app": "shop"}) == {}
     assert list((helper.server / "apps").iterdir()) == []
+
+
+def test_timers_are_of_the_jobs_that_there_are(helper: Helper) -> None:
+    def ask_for(**jobs: list[str]) -> list[list[str]]:
+        helper.forget()
+        wanted = [{"name": name, "calendars": times} for name, times in jobs.items()]
+        assert helper.ask({"verb": "schedule", "app": "shop", "jobs": wanted}) == {}
+        return helper.calls
+
+    hourly, daily = ["*-*-* *:0:00"], ["*-*-* 3:30:00"]
+    unit = "gatling-job@shop.{}.timer".format
+    start = ["systemctl", "start", "--job-mode=ignore-dependencies"]
+    restart = ["systemctl", "restart", "--job-mode=ignore-dependencies"]
+    reload_ = ["systemctl", "daemon-reload"]
+    assert ask_for(a=hourly, b=daily) == [reload_, [*restart, unit("a"), unit("b")]]
+    before = helper.files()
+    assert ask_for(a=hourly, b=daily) == [[*start, unit("a"), unit("b")]]
+    assert helper.files() == before
+    assert ask_for(a=daily, b=daily) == [reload_, [*restart, unit("a")]]
+    assert ask_for(b=daily) == [["systemctl", "stop", unit("a")], reload_, [*start, unit("b")]]
+    other = {"verb": "schedule", "app": "shop-b", "jobs": [{"name": "b", "calendars": daily}]}
+    assert helper.ask(other) == {}
+    assert ask_for() == [["systemctl", "stop", unit("b")], reload_]
+    assert {file.name for file in helper.units.rglob("*.timer")} == {"gatling-job@shop-b.b.timer"}
+    assert ask_for() == []
+    assert helper.ask({"verb": "forget", "app": "shop-b"}) == {}
+    assert list(helper.units.rglob("*.timer")) == []
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        {"name": "../a", "calendars": ["*-*-* *:0:00"]},
+        {"name": "a.b", "calendars": ["*-*-* *:0:00"]},
+        {"name": "web", "calendars": ["*-*-* *:0:00"]},
+        {"name": "a\n", "calendars": ["*-*-* *:0:00"]},
+        {"name": "a", "calendars": []},
+        {"name": "a", "calendars": ["*-*-* *:0:00"] * 3},
+        {"name": "a", "calendars": ["*-*-* *:0:00\n[Service]\nExecStart=/bin/sh"]},
+        {"name": "a", "calendars": ["*-*-* *:0:00\n"]},
+        {"name": "a", "calendars": ["*:*:*"]},
+        {"name": "a", "calendars": ["*-*-* *:60:00"]},
+        {"name": "a", "calendars": ["*-13-* *:0:00"]},
+        {"name": "a", "calendars": ["*-*-* *:" + ",".join(["0"] * 400) + ":00"]},
+        {"name": "a", "calendars": ["*-*-* *:0:00"], "command": "x"},
+    ],
+)
+def test_a_job_that_is_none(helper: Helper, job: dict[str, Any]) -> None:
+    assert "refused" in ask(helper, {"verb": "schedule", "app": "shop", "jobs": [job]})
 
 
 # ---------------------------------------------------------------- nginx

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import subprocess
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gatling.project import schedule
+from gatling.supervisor import timers
 
 
 def _field(low: int, high: int) -> st.SearchStrategy[str]:
@@ -65,6 +68,8 @@ def test_systemd_has_the_same_times(cron: str) -> None:
         ("0 0 1,15 * *", ["*-*-1,15 0:0:00"]),
         ("0 0 13 * 5", ["*-*-13 0:0:00", "Fri *-*-* 0:0:00"]),
         ("0 6 * jan,JUL 7", ["Sun *-1,7-* 6:0:00"]),
+        ("0 6 1 * 0-6", ["*-*-* 6:0:00"]),
+        ("0 6 1 * *", ["*-*-1 6:0:00"]),
         ("@daily", ["*-*-* 0:0:00"]),
         ("@weekly", ["Sun *-*-* 0:0:00"]),
     ],
@@ -96,3 +101,79 @@ def test_a_minute_is_due_once() -> None:
         if schedule.is_due("7,37 1 * * *", minute)
     ]
     assert due == [datetime(2026, 1, 1, 1, 7), datetime(2026, 1, 1, 1, 37)]
+
+
+@pytest.mark.parametrize(
+    ("cron", "day", "due"),
+    [
+        # a fixed time that is left out comes after the change, one that comes twice is due once
+        ("30 2 * * *", datetime(2026, 3, 29), ["03:00+02:00"]),
+        ("30 2 * * *", datetime(2026, 10, 25), ["02:30+02:00"]),
+        ("0 4 * * *", datetime(2026, 10, 25), ["04:00+01:00"]),
+        # what is due each hour is so in each that there is
+        ("30 * * * *", datetime(2026, 3, 29), ["00:30+01:00", "01:30+01:00", "03:30+02:00"]),
+        ("30 * * * *", datetime(2026, 10, 25),
+         ["00:30+02:00", "01:30+02:00", "02:30+02:00", "02:30+01:00", "03:30+01:00"]),
+    ],
+)  # fmt: skip
+def test_when_clocks_change(cron: str, day: datetime, due: list[str]) -> None:
+    zone = ZoneInfo("Europe/Berlin")
+    start = day.replace(tzinfo=zone).astimezone(UTC)
+    minutes = [(start + timedelta(minutes=n)).astimezone(zone) for n in range(60 * 6)]
+    found = [f"{m:%H:%M}{m.isoformat()[-6:]}" for m in minutes if schedule.is_due(cron, m)]
+    assert [one for one in found if one[:2] < "05"][: len(due)] == due
+    assert [one for one in found if one[:2] < "04"] == [one for one in due if one[:2] < "04"]
+
+
+def test_the_hosts_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", ":Europe/Berlin")
+    assert str(schedule.here()) == "Europe/Berlin"
+    monkeypatch.setenv("TZ", "CET-1")  # known by neither name nor file
+    assert schedule.here() is not None
+    monkeypatch.delenv("TZ")
+    now = datetime.now(UTC)
+    assert now.astimezone(schedule.here()).utcoffset() == now.astimezone().utcoffset()
+
+
+@settings(max_examples=300, deadline=None)
+@given(CRONS)
+def test_roots_helper_takes_what_is_written(cron: str) -> None:
+    for calendar in schedule.calendars(cron):
+        assert timers.CALENDAR.fullmatch(calendar)
+        assert len(calendar) <= timers.MAX_CALENDAR
+
+
+def test_the_longest_calendar_is_taken() -> None:
+    every = ",".join(map(str, range(60))), ",".join(map(str, range(23)))
+    cron = f"{every[0][:-3]} {every[1]} {','.join(map(str, range(1, 31)))} 1-11 0-5"
+    for calendar in schedule.calendars(cron):
+        assert timers.CALENDAR.fullmatch(calendar)
+        assert len(calendar) <= timers.MAX_CALENDAR
+
+
+GOLDEN = """\
+# Written by Gatling.
+[Unit]
+Description=Gatling: times of the job shop.report
+
+[Timer]
+OnCalendar=*-*-13 0:0:00
+OnCalendar=Fri *-*-* 0:0:00
+AccuracySec=1s
+
+[Install]
+WantedBy=timers.target
+"""
+
+
+def test_a_timer(tmp_path: Path) -> None:
+    text = timers.text("shop", "report", schedule.calendars("0 0 13 * 5"))
+    assert text == GOLDEN
+    (tmp_path / timers.timer("shop", "report")).write_text(text)
+    (tmp_path / timers.SERVICE).write_text(timers.service(Path("/bin/true")))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(tmp_path / timers.timer("shop", "report"))],
+        check=False, capture_output=True, text=True,
+        env=os.environ | {"SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")

@@ -73,7 +73,7 @@ def left_of_builds(server: Server) -> list[str]:
     """What goes on of builds: no unit, and no process but those of the instance."""
     units = server.box.exec(
         ["systemctl", "list-units", "--all", "--plain", "--no-legend", "gatling-build-*",
-         "gatling-release-*"]
+         "gatling-release-*", "gatling-run-*"]
     ).stdout.splitlines()  # fmt: skip
     known = ("beam.smp", "erl_child_setup", "inet_gethost", "/bin/sh -s unix:cmd")
     found = server.processes("gatling-shop")
@@ -251,7 +251,7 @@ def test_whoever_listens_on_an_apps_port_is_not_taken_for_it(
         assert f"Port {port}, which belongs to blog, is taken" in text
         assert server.status("blog")["pid"] == live["pid"]
     finally:
-        server.box.exec(["systemctl", "stop", "gatling-release-shop.*"])
+        server.box.exec(["systemctl", "stop", "gatling-run-shop.*"])
         squatting.communicate(timeout=120)
     until(lambda: port not in listening(server), "the end of the program", 60)
 

@@ -31,7 +31,7 @@ ALL_READER = Grant("rob", "reader", frozenset({"*"}))
 LEAVES = {
     " ".join(names): command for names, command in tree(cli) if not isinstance(command, click.Group)
 }
-UNREACHABLE = {"init", "up", "down", "recover", "receive"}
+UNREACHABLE = {"init", "up", "down", "recover", "receive", "job"}
 
 
 def may(grant: Grant, command: str, app: str | None = "shop") -> bool:

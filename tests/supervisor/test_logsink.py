@@ -17,8 +17,9 @@ from supervisor.events import (
     ProcessStateStoppedEvent,
 )
 
-from gatling.supervisor import logsink
-from gatling.supervisor.logsink import AppLog, Sink
+from gatling.supervisor import applog
+from gatling.supervisor.applog import AppLog
+from gatling.supervisor.logsink import Sink
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +55,7 @@ def test_a_log_is_for_its_user_alone_and_is_appended_to(path: Path) -> None:
 def test_it_is_rotated_by_size_and_a_number_of_files_is_kept(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logsink, "MAX_BYTES", 1000)
+    monkeypatch.setattr(applog, "MAX_BYTES", 1000)
     before = os.umask(0)
     try:
         log = AppLog(path)
@@ -64,12 +65,12 @@ def test_it_is_rotated_by_size_and_a_number_of_files_is_kept(
     finally:
         os.umask(before)
     sizes = generations(path)
-    assert set(sizes) == {path.name, *(f"{path.name}.{n}" for n in range(1, logsink.BACKUPS + 1))}
+    assert set(sizes) == {path.name, *(f"{path.name}.{n}" for n in range(1, applog.BACKUPS + 1))}
     assert all(1000 < sizes[name] < 1100 for name in sizes if name != path.name)
     assert all(stat.S_IMODE(p.stat().st_mode) == 0o600 for p in path.parent.iterdir())
     kept = [
         text
-        for n in range(logsink.BACKUPS, 0, -1)
+        for n in range(applog.BACKUPS, 0, -1)
         for text in texts(path.with_name(f"{path.name}.{n}"))
     ] + texts(path)
     assert kept == [f"line {n:03}" for n in range(200 - len(kept), 200)]
@@ -79,7 +80,7 @@ def test_it_is_rotated_by_size_and_a_number_of_files_is_kept(
 def test_a_log_of_another_process_is_rotated_as_well(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logsink, "MAX_BYTES", 1000)
+    monkeypatch.setattr(applog, "MAX_BYTES", 1000)
     path.write_bytes(b"x" * 990 + b"\n")
     log = AppLog(path)
     log.write("v1", b"over the limit")
@@ -204,3 +205,18 @@ def test_no_error_reaches_supervisord(programs: Programs) -> None:
     programs.sink.output(SimpleNamespace())
     programs.sink.state(SimpleNamespace())
     assert list(programs.apps.iterdir()) == []
+
+
+def test_several_processes_may_write_and_rotate(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(applog, "MAX_BYTES", 2000)
+    monkeypatch.setattr(applog, "BACKUPS", 100)
+    logs = [AppLog(path) for _ in range(3)]
+    for number in range(300):
+        logs[number % 3].write("v1", f"line {number}".encode())
+    for log in logs:
+        log.close()
+    written = [line for file in path.parent.iterdir() for line in texts(file)]
+    assert sorted(written) == sorted(f"line {number}" for number in range(300))
+    assert max(generations(path).values()) < 2100

@@ -39,12 +39,14 @@ COMMANDS: Mapping[str, str] = {
     "logs": "logs",
     "run": "run",
     "console": "run",
+    "jobs": "jobs",
     "audit": "home",
     "server": "server",
     "up": "home",
     "down": "home",
     "recover": "home",
     "receive": "receive",
+    "job": "jobs",
 }
 
 

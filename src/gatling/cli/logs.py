@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from gatling.cli.common import app_argument, opened
 from gatling.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gatling.engine import Engine
 
 
 @click.command("logs")
@@ -20,6 +27,7 @@ from gatling.errors import InvalidInput
     help="Only lines of this process, such as worker or worker.1; web is the app itself.",
 )
 @click.option("--build", is_flag=True, help="The output of the last deployment instead.")
+@click.option("--job", metavar="NAME", help="What the runs of this job printed instead.")
 def logs_command(
     app: str,
     follow: bool,
@@ -28,6 +36,7 @@ def logs_command(
     release: str | None,
     process: str | None,
     build: bool,
+    job: str | None,
 ) -> None:
     """Show what the instances and processes of APP printed, with time and release.
 
@@ -37,6 +46,7 @@ def logs_command(
       gatling logs shop --since 15m --release v7
       gatling logs shop --process worker
       gatling logs shop --build
+      gatling logs shop --job report -f
     """
     from gatling import logs
     from gatling.project import names
@@ -48,6 +58,7 @@ def logs_command(
     wanted = logs.Wanted(f"v{number}" if number else None, process)
     with opened() as engine:
         paths = engine.home.app(apps.get(engine.db, app).name)
+        file = _job_log(engine, app, job) if job is not None else None
         last = next(iter(deployments.of_app(engine.db, app, limit=1)), None) if build else None
     if build:
         log = paths.deployment_log(last.id) if last else None
@@ -55,9 +66,23 @@ def logs_command(
         click.echo("\n".join(text.splitlines()[-lines:] if lines else []))
         return
     start = logs.parse_since(since) if since else None
-    for line in engine.supervisor.log(app, lines=lines, since=start, wanted=wanted):
+    if file is not None:
+        found = logs.read(file, lines=lines, since=start, wanted=wanted)
+    else:
+        found = engine.supervisor.log(app, lines=lines, since=start, wanted=wanted)
+    for line in found:
         click.echo(str(line))
     if follow:
         logs.end_with_reader(1)
-        for line in engine.supervisor.follow_log(app, wanted=wanted):
+        if file is not None:
+            coming = logs.follow(file, wanted=wanted)
+        else:
+            coming = engine.supervisor.follow_log(app, wanted=wanted)
+        for line in coming:
             click.echo(str(line))
+
+
+def _job_log(engine: Engine, app: str, job: str) -> Path:
+    from gatling.deploy import jobs
+
+    return engine.home.app(app).job_log(jobs.known(engine, app, job))

@@ -56,6 +56,7 @@ def _become(app: str, arguments: tuple[str, ...], wish: int | None) -> NoReturn:
     """Replace this process by the command, so that its terminal, signals and status are its own."""
     from gatling.deploy import instances
     from gatling.state import apps, audit, releases
+    from gatling.supervisor.base import run_mark
 
     with opened() as engine:
         found = apps.get(engine.db, app)
@@ -71,9 +72,11 @@ def _become(app: str, arguments: tuple[str, ...], wish: int | None) -> NoReturn:
         release = releases.kept(engine.db, app, number)
         paths = engine.home.app(app)
         task = instances.task(paths, found, release, slot, arguments)
+        mark = run_mark(paths, os.urandom(8).hex())
         audit.record(engine.db, engine.actor, app, "run", arguments[0])
     terminal = {name: os.environ[name] for name in ("TERM", "COLUMNS") if name in os.environ}
-    engine.tasks.become(dataclasses.replace(task, env=task.env | terminal))
+    env = task.env | terminal
+    engine.tasks.become(dataclasses.replace(task, kind="run", mark=mark, env=env))
 
 
 def _needs_node(arguments: tuple[str, ...]) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gatling.cli.common import app_argument, as_json, opened
-from gatling.errors import InvalidInput, NotFound
+from gatling.errors import GatlingError, InvalidInput, NotFound
 from gatling.ui.output import print_json, table
 
 if TYPE_CHECKING:
@@ -60,12 +60,13 @@ def list_command(app: str, as_json: bool) -> None:
 @app_argument
 @click.argument("assignments", metavar="KEY=VALUE...", nargs=-1, required=True)
 def set_command(app: str, assignments: tuple[str, ...]) -> None:
-    """Change settings; the next deployment follows them, the proxy (proxy.*) at once.
+    """Change settings; the next deployment follows them, what is proxy.* or schedule.* at once.
 
     \b
     Examples:
       gatling settings set shop deploy.branch=production
       gatling settings set shop proxy.body_limit=2g proxy.redirect_www=to-apex
+      gatling settings set shop schedule.report.cron='30 3 * * *'
     """
     changes = {}
     for text in assignments:
@@ -109,9 +110,12 @@ def _save(app: str, *, set_: dict[str, str], unset: tuple[str, ...]) -> None:
                 )
         apps.save_settings(engine.db, app, merged)
         told = {*set_, *unset}
-        at_once = {key for key in told if key.startswith("proxy.")}
-        if at_once:
+        at_once = {key for key in told if key.startswith(("proxy.", "schedule."))}
+        sections = sorted({key.partition(".")[0] for key in at_once})
+        if "proxy" in sections:
             _tell_proxy(engine, app, own)
+        if "schedule" in sections:
+            _tell_schedule(engine, app, own)
         audit.record(
             engine.db, engine.actor, app, "settings",
             " ".join([f"{k}={v}" for k, v in set_.items()] + [f"-{k}" for k in unset]),
@@ -119,7 +123,8 @@ def _save(app: str, *, set_: dict[str, str], unset: tuple[str, ...]) -> None:
     if at_once == told:
         click.echo("Stored, and in force.")
     else:
-        rest = "; what is proxy.* is in force" if at_once else ""
+        named = " or ".join(f"{section}.*" for section in sections)
+        rest = f"; what is {named} is in force" if at_once else ""
         click.echo(f"Stored; the next deployment follows it{rest}.")
 
 
@@ -135,6 +140,24 @@ def _tell_proxy(engine: Engine, app: str, before: dict[str, str]) -> None:
     except OSError as error:
         apps.save_settings(engine.db, app, before)
         raise DiskFull(f"What nginx reads of {app} could not be written: {error}.") from error
+    except BaseException:
+        apps.save_settings(engine.db, app, before)
+        raise
+
+
+def _tell_schedule(engine: Engine, app: str, before: dict[str, str]) -> None:
+    """Have jobs run at their times from now on; when that cannot be, the settings are `before`."""
+    from gatling.deploy import jobs, lock
+    from gatling.state import apps
+
+    def waiting() -> None:
+        click.echo(f"{app}: waiting for the deployment under way", err=True)
+
+    try:
+        with lock.hold(engine.home.app(app).lock, waiting):
+            problems = jobs.follow(engine, app)
+        if problems:
+            raise GatlingError(f"{problems[0]}; the settings stay as they were.")
     except BaseException:
         apps.save_settings(engine.db, app, before)
         raise

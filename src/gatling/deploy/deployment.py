@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gatling.build import callbacks
-from gatling.deploy import domains, lifecycle, lock, making, migrations, plan, processes, public
+from gatling.deploy import (
+    domains,
+    jobs,
+    lifecycle,
+    lock,
+    making,
+    migrations,
+    plan,
+    processes,
+    public,
+)
 from gatling.deploy.attempt import Attempt, attempt
 from gatling.errors import (
     GatlingError,
@@ -223,6 +233,8 @@ def _go_live(
         )
     public.follow(engine, this)
     processes.deployed(engine, this)
+    for problem in jobs.follow(engine, app.name):
+        this.progress.note(problem)
     this.callbacks.at(*callbacks.LIVE)
     _summary(engine, this, release, decided)
     _retire(engine, this, release)
@@ -307,6 +319,7 @@ def _retire(engine: Engine, this: Attempt, live: Release) -> None:
     # What an instance was booted as holds files that it uses, whatever it was upgraded to since.
     in_use = {engine.supervisor.booted(name, slot) for slot in apps.SLOTS}
     in_use |= processes.in_use(engine, name)
+    in_use |= jobs.releases_in_use(engine, name)
     doomed += store.to_remove(
         [n for n in kept if n in proven], live.number, this.settings.releases.keep
     )

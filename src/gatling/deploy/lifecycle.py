@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from gatling.deploy import instances, lock, processes, recovery
+from gatling.deploy import instances, jobs, lock, processes, recovery
 from gatling.errors import GatlingError, InvalidInput, UnhealthyRelease
 from gatling.project import settings as project_settings
 from gatling.state import apps, audit
@@ -76,6 +76,9 @@ def down(engine: Engine, progress: Progress) -> None:
             hint="`gatling stop APP` stops one; `systemctl stop 'gatling@*'`, as root, all.",
         )
     every = apps.every(engine.db)
+    supervisor.stop_clock()
+    for app in every:
+        jobs.end(engine, app.name)
     if supervisor.running():
         slots = {app.name: engine.home.app(app.name).slots() for app in every}
         supervisor.stop_all([(name, slot) for name, each in slots.items() for slot in each])

@@ -12,7 +12,7 @@ import contextlib
 import json
 from typing import TYPE_CHECKING
 
-from gatling.deploy import instances, lock, processes, public
+from gatling.deploy import instances, jobs, lock, processes, public
 from gatling.errors import GatlingError
 from gatling.project import settings as project_settings
 from gatling.releases import store
@@ -98,7 +98,7 @@ def reconcile(engine: Engine, name: str, *, own: int | None = None) -> list[str]
                 "interrupted",
                 error="The deploying process was killed; what was live before still is.",
             )
-    return problems
+    return [*problems, *jobs.follow(engine, name)]
 
 
 def point(engine: Engine, app: App) -> None:

@@ -13,8 +13,9 @@ another user can write to. Programs are run as an app's user or as gatling, neve
     start        write what a slot runs, start its unit
     prepare      write what it runs from its next start on
     stop         end it
-    run          run a program once, as the app's user, in a sandbox (build, release)
-    end          end all such programs of an app
+    run          run a program once, as the app's user, in a sandbox (build, release, run)
+    end          end all such programs of an app that are part of a deployment
+    schedule     have timers for an app's jobs
     push         deploy a push that is under way, as gatling, in a unit of its own
     proxy        write nginx' configuration of all apps, test it, take it into use
     proxy-check  test nginx' configuration
@@ -39,7 +40,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from gatling.errors import GatlingError
-from gatling.helper import running
+from gatling.helper import running, timers
 from gatling.helper.shapes import (
     Refused,
     limits,
@@ -52,6 +53,7 @@ from gatling.helper.shapes import (
 )
 from gatling.project import names
 from gatling.router import system_nginx
+from gatling.supervisor import timers as timer_units
 from gatling.supervisor import units
 
 SERVER = Path("/var/lib/gatling")
@@ -109,11 +111,13 @@ def discard(request: dict[str, Any]) -> dict[str, Any]:
 def forget(request: dict[str, Any]) -> dict[str, Any]:
     """Remove an app's programs, units, directories and user."""
     name = names.app_name(text(request, "app"))
+    timers.write(UNITS, name, {}, _call)
     others: list[int | str] = [path.name.split(".", 1)[1].removesuffix(".service.d")
               for path in UNITS.glob(f"gatling@{name}.*.*.service.d")]  # fmt: skip
     for place in (1, 2, *others):
         stop({"app": name, "slot": place, "timeout": 10})
     end({"app": name})
+    _end(timer_units.runs(name))
     for place in (1, 2, *others):
         _remove_unit(units.instance(name, place))
     _call(["systemctl", "daemon-reload"])
@@ -170,17 +174,21 @@ def stop(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def end(request: dict[str, Any]) -> dict[str, Any]:
-    """End every program of an app that `run` has started."""
-    patterns = units.tasks(names.app_name(text(request, "app")))
-    _call(["systemctl", "stop", *patterns], check=False)
-    _call(["systemctl", "reset-failed", *patterns], check=False)
+    """End every program that `run` has started as part of a deployment of an app."""
+    _end(units.tasks(names.app_name(text(request, "app"))))
+    return {}
+
+
+def schedule(request: dict[str, Any]) -> dict[str, Any]:
+    """Have timers for these jobs of an app, and for no others."""
+    timers.write(UNITS, names.app_name(text(request, "app")), timers.jobs(request), _call)
     return {}
 
 
 def run(request: dict[str, Any], files: list[int], connection: socket.socket) -> dict[str, Any]:
     """Run a program as the app's user, with the client's files as its own 0, 1 and 2."""
     name, kind = names.app_name(text(request, "app")), text(request, "kind")
-    if kind not in ("build", "release"):
+    if kind not in ("build", "release", "run"):
         raise Refused("no such kind")
     directory = SERVER / "apps" / name
     unit = units.task(name, kind, _identifier(request))
@@ -245,7 +253,7 @@ def logs(request: dict[str, Any], files: list[int], connection: socket.socket) -
 
 
 PLAIN = {"app": app, "slot": slot_unit, "discard": discard, "forget": forget, "start": start,
-         "prepare": prepare, "stop": stop, "end": end, "proxy": proxy,
+         "prepare": prepare, "stop": stop, "end": end, "schedule": schedule, "proxy": proxy,
          "proxy-check": proxy_check}  # fmt: skip
 ATTENDED = {"run": run, "push": push, "logs": logs}
 
@@ -345,6 +353,11 @@ def _make_units(
 def _remove_unit(unit: str) -> None:
     (UNITS / "multi-user.target.wants" / unit).unlink(missing_ok=True)
     shutil.rmtree(UNITS / f"{unit}.d", ignore_errors=True)
+
+
+def _end(patterns: list[str]) -> None:
+    _call(["systemctl", "stop", *patterns], check=False)
+    _call(["systemctl", "reset-failed", *patterns], check=False)
 
 
 def _write_drop_in(unit: str, lines: str) -> bool:

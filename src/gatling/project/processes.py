@@ -13,7 +13,8 @@ from msgspec import Meta, Struct
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Name = Annotated[str, Meta(pattern=r"^(?!web\Z)[a-z][a-z0-9_-]{0,30}\Z")]
+NAME = r"^(?!web\Z)[a-z][a-z0-9_-]{0,30}\Z"
+Name = Annotated[str, Meta(pattern=NAME)]
 """Of a process or a job; web is what the app's instances are called."""
 Command = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]*\Z", max_length=1024)]
 MAX_NAMES = 30

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+import os
+from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
@@ -36,8 +39,28 @@ def following(cron: str, moment: datetime) -> datetime:
 
 
 def is_due(cron: str, minute: datetime) -> bool:
-    """Whether a schedule is due in a minute."""
-    return following(cron, minute - timedelta(seconds=1)) == minute
+    """Whether a schedule is due in a minute.
+
+    With a time zone: what a change of clocks leaves out is due after it, a fixed time in an hour
+    that comes twice is due once, as in Debian's cron.
+    """
+    if minute.tzinfo is None:
+        before = minute - timedelta(seconds=1)
+    else:
+        before = (minute.astimezone(UTC) - timedelta(seconds=1)).astimezone(minute.tzinfo)
+    found = following(cron, before)
+    return found == minute and found.fold == minute.fold
+
+
+def here() -> tzinfo:
+    """The host's time zone, with the changes of its clocks."""
+    try:
+        if name := os.environ.get("TZ", "").removeprefix(":"):
+            return ZoneInfo(name)
+        with Path("/etc/localtime").open("rb") as file:
+            return ZoneInfo.from_file(file)
+    except (OSError, ValueError, KeyError):  # none that is known by a name or a file
+        return datetime.now().astimezone().tzinfo or UTC
 
 
 def calendars(cron: str) -> list[str]:
@@ -48,10 +71,10 @@ def calendars(cron: str) -> list[str]:
     dates = f"*-{months}-{_list(parsed.days, 31)}"
     days = {int(str(day)) % 7 for day in parsed.weekdays}
     weekdays = ",".join(_DAYS[day] for day in sorted(days))
-    if len(days) == 7 and parsed.day_and:
-        found = [f"{dates} {time}"]
-    elif parsed.day_and:
-        found = [f"{weekdays} {dates} {time}"]
+    if parsed.day_and:
+        found = [f"{dates} {time}" if len(days) == 7 else f"{weekdays} {dates} {time}"]
+    elif len(days) == 7:  # named one by one: then any day of the month is one of them
+        found = [f"*-{months}-* {time}"]
     else:  # either the day of the month or that of the week
         found = [f"{dates} {time}", f"{weekdays} *-{months}-* {time}"]
     return found

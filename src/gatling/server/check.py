@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatling import ports, process
+from gatling.deploy import jobs
 from gatling.errors import GatlingError, HelperFailed
 from gatling.helper import client, service
 from gatling.home import SERVER, Home
@@ -26,7 +27,7 @@ from gatling.server import install
 from gatling.server.backup import acting_as
 from gatling.state import apps
 from gatling.state.database import Database
-from gatling.supervisor import units
+from gatling.supervisor import timers, units
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -149,7 +150,8 @@ def failed_units() -> Iterator[Finding]:
 def every_app(server: Path = SERVER) -> Iterator[Finding]:
     """Whether each app has all that is its, and runs if it shall."""
     for app in records(server):
-        faults = [*_user(app), *_directories(app, server), *_drop_ins(app), *_running(app)]
+        faults = [*_user(app), *_directories(app, server), *_drop_ins(app), *_running(app),
+                  *_timers(app)]  # fmt: skip
         for what, hint in faults:
             yield Finding(f"app {app.name}", False, what, hint)
         if not faults:
@@ -349,6 +351,14 @@ def _running(app: App) -> Iterator[tuple[str, str]]:
         state = _says("systemctl", "is-active", unit)
         if state != "active":
             yield f"{unit} is {state}.", f"`gatling logs {app.name}`; `gatling start {app.name}`"
+
+
+def _timers(app: App) -> Iterator[tuple[str, str]]:
+    for name in jobs.scheduled(app):
+        unit = timers.timer(app.name, name)
+        state = _says("systemctl", "is-active", unit)
+        if state != "active":
+            yield f"{unit} is {state}.", _anew(app)
 
 
 def _anew(app: App) -> str:

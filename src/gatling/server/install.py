@@ -20,7 +20,7 @@ from gatling.errors import CommandFailed, InvalidInput, MissingProgram
 from gatling.helper import service
 from gatling.home import SERVER, write_atomically
 from gatling.router import system_nginx
-from gatling.supervisor import enter, units
+from gatling.supervisor import enter, timers, units
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -131,6 +131,7 @@ def files() -> dict[Path, str]:
         UNITS / "gatling-recover.service": units.recover_service(COMMAND),
         UNITS / "gatling-helper.socket": units.helper_socket(),
         UNITS / "gatling-helper@.service": units.helper_service(helper),
+        UNITS / timers.SERVICE: timers.service(COMMAND),
         SSHD: SSHD_TEXT,
         system_nginx.INCLUDE: (
             "# Written by Gatling; see there.\n"
@@ -154,12 +155,15 @@ def packages() -> list[str]:
 def uninstall(say: Callable[[str], None], *, purge: bool) -> None:
     """Stop all apps and remove what Gatling wrote; with `purge` also apps, users and data."""
     _run(["systemctl", "disable", "--now", "gatling-recover.service"], check=False)
+    _run(["systemctl", "stop", timers.TIMERS], check=False)
     _run(["systemctl", "stop", "gatling@*.service", "gatling-*.service"], check=False)
     _run(["systemctl", "disable", "--now", "gatling-helper.socket"], check=False)
     for entry in (*UNITS.glob("gatling@*.service.d"), *UNITS.glob("gatling-*.service.d")):
         shutil.rmtree(entry)
-    for link in UNITS.glob("*.wants/gatling@*.service"):
+    for link in (*UNITS.glob("*.wants/gatling@*.service"), *UNITS.glob(f"*.wants/{timers.TIMERS}")):
         link.unlink()
+    for file in UNITS.glob(timers.TIMERS):
+        file.unlink()
     for file in (*files(), COMMAND):
         if file.exists() or file.is_symlink():
             say(f"remove {file}")

@@ -9,7 +9,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from gatling import ports, process
-from gatling.deploy import lock, processes
+from gatling.deploy import jobs, lock, processes
 from gatling.errors import CommandFailed, GatlingError
 from gatling.home import exclusively
 from gatling.project import names
@@ -123,6 +123,8 @@ def unload(engine: Engine, name: str, progress: Progress) -> None:
             held.enter_context(lock.hold(paths.lock, lambda: progress.say(waiting)))
         timeout = project_settings.parse(app.effective).instance.stop
         engine.router.point(name, "down")
+        engine.supervisor.schedule(name, {})
+        jobs.end(engine, name)
         for slot in apps.SLOTS:
             engine.supervisor.stop(name, slot, timeout)
         processes.stop(engine, name)

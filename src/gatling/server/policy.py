@@ -35,6 +35,8 @@ READING = frozenset(
         "domains list",
         "auth list",
         "settings list",
+        "jobs list",
+        "jobs runs",
         FETCH,
     }
 )
@@ -65,6 +67,8 @@ DEPLOYING = frozenset(
         "auth remove",
         "maintenance on",
         "maintenance off",
+        "jobs run",
+        "jobs cancel",
         PUSH,
     }
 )
@@ -72,7 +76,7 @@ WITHOUT_APP = frozenset({"apps"})
 """What others than admins may use without naming an app; it must look at the grant by itself."""
 
 HELP = ("--help", "-h")
-LOCAL = ("init", "up", "down", "recover", "receive", "server")
+LOCAL = ("init", "up", "down", "recover", "receive", "job", "server")
 """What nobody can reach over SSH, with all below it …"""
 REMOTE = ("server keys",)
 """… but these."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 USER = "gatling"
-HERE = ("init", "receive", "recover")
+HERE = ("init", "receive", "recover", "job")
 """What is run on this machine always; so is `server …`, but for its keys."""
 
 # no leading '-', which ssh would take for an option, and nothing that ssh_config(5) expands

@@ -127,6 +127,24 @@ _SCHEMA = (
         PRIMARY KEY (app, domain, user)
     ) STRICT
     """,
+    """
+    CREATE TABLE runs (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        app TEXT NOT NULL REFERENCES apps ON DELETE CASCADE,
+        job TEXT NOT NULL,
+        cause TEXT NOT NULL CHECK (cause IN ('schedule', 'by hand')),
+        actor TEXT,
+        mark TEXT NOT NULL,
+        release INTEGER NOT NULL,
+        outcome TEXT NOT NULL DEFAULT 'running'
+            CHECK (outcome IN ('running', 'succeeded', 'failed', 'timed out', 'skipped',
+                               'cancelled', 'interrupted')),
+        error TEXT,
+        started_at TEXT NOT NULL,
+        seconds REAL
+    ) STRICT;
+    CREATE INDEX runs_by_job ON runs (app, job, id)
+    """,
 )
 """One script per schema version; `PRAGMA user_version` tells how many have been run."""
 

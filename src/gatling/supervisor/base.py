@@ -10,7 +10,7 @@ from gatling.logs import EVERYTHING
 from gatling.supervisor.units import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import NoReturn
 
@@ -108,6 +108,12 @@ class Supervisor(Protocol):
     def remove(self, app: str) -> None:
         """Forget the slots of an app, which must be empty."""
 
+    def schedule(self, app: str, jobs: Mapping[str, str]) -> None:
+        """Have `gatling job APP.NAME` run at the times of each job, by name; of no others.
+
+        Times are crontab(5)'s, validated, and in the host's time zone.
+        """
+
     def log(
         self, app: str, *, lines: int, since: str | None = None, wanted: Wanted = EVERYTHING
     ) -> list[Line]:
@@ -117,8 +123,9 @@ class Supervisor(Protocol):
         """Lines as they are printed, from now on, for ever."""
 
 
-Kind = Literal["build", "release"]
-"""What a program is: a step of a build, or code of a release."""
+Kind = Literal["build", "release", "run"]
+"""What a program is: a step of a build; code of a release that a deployment runs; a one-off command
+or a job, which is part of no deployment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +138,14 @@ class Task:
     env: dict[str, str]
     cwd: Path
     mark: str = ""
-    """Names the deployment that it is part of."""
+    """Names the deployment that it is part of, or the run (`run_mark`)."""
     nice: int = 0
     limits: Limits = field(default_factory=Limits)
+
+
+def run_mark(paths: AppPaths, token: str) -> str:
+    """The mark of a program of kind `run`; without a token what all of the app's begin with."""
+    return f"{paths.home}:run:{paths.name}:{token}"
 
 
 class Tasks(Protocol):
@@ -154,7 +166,16 @@ class Tasks(Protocol):
         """Replace this process by the program, or do as if: terminal, signals, exit status."""
 
     def end(self, app: str, mark: str) -> None:
-        """End what a deployment has started and left, also after it was killed itself."""
+        """End what a deployment has started and left, also after it was killed itself.
+
+        Programs of kind `run` go on.
+        """
+
+    def end_runs(self, paths: AppPaths, token: str = "") -> None:
+        """End programs of kind `run` that nobody attends to any more: of one run, or all.
+
+        On a server nothing is left to be done: root's helper ends what nobody attends to.
+        """
 
     def discard(self, paths: AppPaths, directory: Path) -> None:
         """Remove a directory that builds have made, as far as that is possible."""

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 PROXY = "proxy"
 """The program that is nginx."""
 
+CLOCK = "clock"
+"""The program that starts jobs when they are due."""
+
 SETTLED_SECONDS = 5
 """An exit within this time of the start counts as a failed start."""
 RETRIES = 10
@@ -61,11 +64,27 @@ def program(name: str, directory: Path) -> str:
     )
 
 
-def _options(directory: Path) -> str:
-    command = " ".join(
-        shlex.quote(word).replace("%", "%%")
-        for word in (sys.executable, "-I", "-S", str(launch.__file__), str(directory))
+def clock(home: Home) -> str:
+    """The clock: supervisord starts it by itself, for it is configured while there are jobs."""
+    command = _command(sys.executable, "-I", "-m", "gatling.supervisor.clock", str(home.root))
+    return (
+        f"[program:{CLOCK}]\ncommand={command}\n"
+        f"directory={_escaped(home.root)}\n"
+        "autostart=true\nautorestart=true\n"
+        f"startsecs=1\nstartretries={RETRIES}\n"
+        "stopsignal=TERM\nstopwaitsecs=5\n"
+        "redirect_stderr=true\n"
+        f"stdout_logfile={_escaped(home.supervisor)}/clock.log\n"
+        "stdout_logfile_maxbytes=1MB\nstdout_logfile_backups=0\n"
     )
+
+
+def _command(*words: str) -> str:
+    return " ".join(shlex.quote(word).replace("%", "%%") for word in words)
+
+
+def _options(directory: Path) -> str:
+    command = _command(sys.executable, "-I", "-S", str(launch.__file__), str(directory))
     return (
         f"command={command}\n"
         f"directory={_escaped(directory)}\n"

@@ -20,12 +20,12 @@ from gatling import logs, process
 from gatling.errors import CommandFailed, SupervisorFailed
 from gatling.home import exclusively, write_atomically
 from gatling.logs import EVERYTHING
-from gatling.supervisor import configuration, launch
+from gatling.supervisor import clock, configuration, launch
 from gatling.supervisor.base import Instance, Slot, State, Status
-from gatling.supervisor.configuration import PROXY, SETTLED_SECONDS
+from gatling.supervisor.configuration import CLOCK, PROXY, SETTLED_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from gatling.home import Home
@@ -234,6 +234,26 @@ class EmbeddedSupervisor:
             if name:
                 found[app, int(name) if name.isdecimal() else name] = _status(info)
         return found
+
+    def schedule(self, app: str, jobs: Mapping[str, str]) -> None:
+        """See Supervisor: by the clock, a program that there is while any app has jobs."""
+        with exclusively(self._home, "clock"):
+            clock.write(self._home, app, jobs)
+            conf = self._home.supervisor / "apps" / "_clock.conf"
+            text = configuration.clock(self._home) if clock.is_needed(self._home) else None
+            if text == (conf.read_text() if conf.exists() else None):
+                return
+            self.stop_clock()  # what runs is not changed or removed by supervisord
+            if text is None:
+                conf.unlink()
+            else:
+                write_atomically(conf, text)
+            if self.running():
+                self._update()
+
+    def stop_clock(self) -> None:
+        """End the clock; what it has started goes on."""
+        self.stop_program(CLOCK, STARTUP_SECONDS)
 
     def log(
         self, app: str, *, lines: int, since: str | None = None, wanted: Wanted = EVERYTHING

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gatling import process
 from gatling.project import source
+from gatling.supervisor.base import run_mark
 from gatling.supervisor.conversation import Conversation, Pipes
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class LocalTasks:
     def run(
         self, task: Task, *, timeout: float, on_line: Callable[[str], None] | None = None
     ) -> Finished:
-        """See Tasks; what a build leaves is ended by its mark."""
+        """See Tasks; what a build or a run leaves is ended by its mark."""
         marked = {process.MARK: task.mark} if task.mark else {}
         try:
             return process.run(
@@ -48,7 +49,7 @@ class LocalTasks:
             )
         finally:
             # otherwise it is done when what is talked to, which has that mark too, has ended
-            if task.mark and task.kind == "build" and task.mark not in self._spoken_to:
+            if task.mark and task.kind != "release" and task.mark not in self._spoken_to:
                 process.end_marked(task.mark)
 
     def talk(self, task: Task) -> Conversation:
@@ -90,11 +91,16 @@ class LocalTasks:
 
     def become(self, task: Task) -> NoReturn:
         """See Tasks."""
-        os.execve(task.argv[0], list(task.argv), task.env)  # noqa: S606
+        marked = {process.MARK: task.mark} if task.mark else {}
+        os.execve(task.argv[0], list(task.argv), task.env | marked)  # noqa: S606
 
     def end(self, app: str, mark: str) -> None:  # noqa: ARG002
         """See Tasks."""
         process.end_marked(mark)
+
+    def end_runs(self, paths: AppPaths, token: str = "") -> None:
+        """See Tasks."""
+        process.end_marked(run_mark(paths, token))
 
     def discard(self, paths: AppPaths, directory: Path) -> None:  # noqa: ARG002
         """See Tasks."""

@@ -9,49 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from gatling import logs
+from gatling.supervisor.applog import AppLog
 from supervisor import events
 
-MAX_BYTES = 10 * 1024 * 1024
-"""Size at which a log is rotated."""
-BACKUPS = 4
 MAX_LINE = 16 * 1024
-
-
-class AppLog:
-    """The log file of one app, rotated by size."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = path.open("ab", buffering=0)
-        path.chmod(0o600)
-
-    def write(self, release: str, text: bytes) -> None:
-        """Add one line."""
-        time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        self._file.write(f"{time} {release} ".encode() + text.rstrip(b"\r") + b"\n")
-        if self._file.tell() > MAX_BYTES:
-            self._rotate()
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._file.close()
-
-    def _rotate(self) -> None:
-        self._file.close()
-        for n in range(BACKUPS - 1, 0, -1):
-            with contextlib.suppress(FileNotFoundError):
-                self._numbered(n).rename(self._numbered(n + 1))
-        self._path.rename(self._numbered(1))
-        self._file = self._path.open("ab", buffering=0)
-        self._path.chmod(0o600)
-
-    def _numbered(self, n: int) -> Path:
-        return self._path.with_name(f"{self._path.name}.{n}")
 
 
 class Sink:

@@ -22,7 +22,7 @@ from gatling.supervisor import journald, units
 from gatling.supervisor.base import Instance, Slot, State, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from gatling.home import Home
     from gatling.logs import Line, Wanted
@@ -113,6 +113,19 @@ class SystemdSupervisor:
             raise SupervisorFailed("systemd does not answer.", log=error.log) from None
         told = [_status(_pairs(block)) for block in text.strip().split("\n\n")]
         return dict(zip(slots, told, strict=True))
+
+    def schedule(self, app: str, jobs: Mapping[str, str]) -> None:
+        """See Supervisor: by timers."""
+        known = self._home.app(app).root / "slots" / "schedule.json"
+        if not jobs and not known.exists():
+            return
+        from gatling.project.schedule import calendars  # noqa: PLC0415 (for who has jobs)
+
+        wanted = [{"name": name, "calendars": calendars(cron)} for name, cron in jobs.items()]
+        write_atomically(known, json.dumps(dict(jobs)))  # before, so that no timer is unknown
+        client.ask("schedule", app=app, jobs=wanted)
+        if not jobs:
+            known.unlink()
 
     def log(
         self, app: str, *, lines: int, since: str | None = None, wanted: Wanted = EVERYTHING

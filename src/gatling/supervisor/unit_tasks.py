@@ -11,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from gatling import logs, process
-from gatling.errors import BuildFailed, CommandFailed, HelperFailed
+from gatling.errors import BuildFailed, CommandFailed, HelperFailed, TimedOut
 from gatling.helper import client
 from gatling.process import Finished
 from gatling.releases import store, untrusted
@@ -45,7 +45,7 @@ class UnitTasks:
             return finished
         if result == "timeout":
             name = os.path.basename(task.argv[0])  # noqa: PTH119 (a word, not a path)
-            raise CommandFailed(
+            raise TimedOut(
                 f"{name} did not end within {timeout:g} seconds and was stopped.", log=finished.tail
             )
         raise _ended(task, finished.status, result, finished.tail)
@@ -92,6 +92,9 @@ class UnitTasks:
     def end(self, app: str, mark: str) -> None:  # noqa: ARG002 (one deployment at a time)
         """See Tasks."""
         client.ask("end", app=app)
+
+    def end_runs(self, paths: AppPaths, token: str = "") -> None:
+        """See Tasks."""
 
     def discard(self, paths: AppPaths, directory: Path) -> None:
         """See Tasks: the app's own user removes it."""

@@ -97,7 +97,7 @@ def task(app: str, kind: str, name: str) -> str:
 
 
 def tasks(app: str) -> list[str]:
-    """Patterns of the units of all such programs of an app."""
+    """Patterns of the units of all such programs of an app that are part of a deployment."""
     return [f"gatling-{kind}-{app}.*.service" for kind in ("build", "release")]
 
 
@@ -116,7 +116,7 @@ def view(app: Path, *, writable: Sequence[str], readable: Sequence[str]) -> list
 
 
 def task_properties(app: str, directory: Path, kind: str, limits: Limits) -> list[str]:
-    """The properties of a program that is run once: a `build`, or code of a `release`."""
+    """The properties of a program that is run once: a `build`, or code of a release."""
     if kind == "build":
         seen = view(directory, writable=("build", "work"), readable=("git", "releases"))
     else:

@@ -1,0 +1,230 @@
+"""`gatling jobs …`: what an app runs by a schedule; and what timers call when a job is due."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gatling.cli.common import app_argument, as_json, opened
+from gatling.errors import CommandFailed, Interrupted, InvalidInput, NotFound
+from gatling.ui.output import ago, duration, print_json, table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from gatling.project.processes import Job
+    from gatling.state.runs import Run
+
+job_argument = click.argument("job", metavar="JOB")
+
+
+@click.group("jobs")
+def jobs_command() -> None:
+    """What an app runs by a schedule: gatling.toml's [schedule.NAME], or settings schedule.NAME.*.
+
+    \b
+    Examples:
+      gatling settings set shop schedule.report.cron='30 3 * * mon-fri' \\
+        schedule.report.command="eval 'Shop.Report.send()'"
+      gatling jobs list shop
+    """
+
+
+@jobs_command.command("list")
+@app_argument
+@as_json
+def list_command(app: str, as_json: bool) -> None:
+    """List the jobs of APP: when each is due next, and how its last run ended.
+
+    \b
+    Example:
+      gatling jobs list shop
+    """
+    from gatling.deploy import jobs
+    from gatling.state import apps, runs
+
+    with opened() as engine:
+        found = apps.get(engine.db, app)
+        jobs.settle(engine, app)
+        defined, scheduled = jobs.defined(found), jobs.scheduled(found)
+        last = runs.latest(engine.db, app)
+    if as_json:
+        print_json([
+            {
+                "job": name,
+                "cron": job.cron,
+                "command": job.command,
+                "timeout": job.timeout,
+                "overlap": job.overlap,
+                "next": _next(job).isoformat() if name in scheduled else None,
+                "last": _describe(last[name]) if name in last else None,
+            }
+            for name, job in defined.items()
+        ])  # fmt: skip
+        return
+    if not defined:
+        click.echo(f"The live release of {app} has no jobs.")
+        return
+    rows = [
+        (
+            name,
+            job.cron,
+            job.command if len(job.command) < 40 else f"{job.command[:39]}…",
+            f"{_next(job):%Y-%m-%d %H:%M}" if name in scheduled else "the app is stopped",
+            *((ago(last[name].started_at), last[name].outcome) if name in last else (None, None)),
+        )
+        for name, job in defined.items()
+    ]
+    table(("job", "cron", "command", "next", "last run", "outcome"), rows)
+
+
+@jobs_command.command("runs")
+@app_argument
+@click.argument("job", metavar="[JOB]", required=False)
+@as_json
+def runs_command(app: str, job: str | None, as_json: bool) -> None:
+    """List the last runs of the jobs of APP, or of one job, the newest first.
+
+    \b
+    Examples:
+      gatling jobs runs shop
+      gatling jobs runs shop report
+    """
+    from gatling.deploy import jobs
+    from gatling.state import apps, runs
+
+    with opened() as engine:
+        apps.get(engine.db, app)
+        jobs.settle(engine, app)
+        name = jobs.known(engine, app, job) if job is not None else None
+        found = runs.of_app(engine.db, app, name)
+    if as_json:
+        print_json([_describe(one) for one in found])
+    elif not found:
+        click.echo(f"No job of {app} has run yet.")
+    else:
+        header = ("id", "job", "cause", "release", "outcome", "when", "took", "")
+        table(header, [_row(one) for one in found])
+
+
+@jobs_command.command("run")
+@app_argument
+@job_argument
+def run_command(app: str, job: str) -> None:
+    """Run a job of APP now and wait for its end; it fails as the job does.
+
+    Its time limit and its overlap policy hold, and it is in the job's log as well. Ctrl-C ends it.
+
+    \b
+    Example:
+      gatling jobs run shop report
+    """
+    from gatling import logs
+    from gatling.deploy import jobs
+    from gatling.state import audit
+
+    def waiting() -> None:
+        click.echo(f"{job}: waiting for the end of the run under way", err=True)
+
+    main = threading.main_thread().ident or 0
+    logs.end_with_reader(1, lambda: signal.pthread_kill(main, signal.SIGHUP))
+    with opened() as engine:
+        audit.record(engine.db, engine.actor, app, "jobs run", job)
+        ended = jobs.run(engine, app, job, cause="by hand", on_line=_printed(), on_wait=waiting)
+    if ended.outcome == "succeeded":
+        return
+    what = f"Run {ended.id} of {job}: {ended.outcome}. {ended.error or ''}".rstrip()
+    if ended.outcome == "skipped":
+        raise InvalidInput(what, hint=f"`gatling jobs runs {app} {job}`; schedule.{job}.overlap")
+    if ended.outcome == "cancelled":
+        raise Interrupted(what)
+    raise CommandFailed(what)
+
+
+@jobs_command.command("cancel")
+@app_argument
+@job_argument
+def cancel_command(app: str, job: str) -> None:
+    """End what runs of a job of APP; its next times stay as they are.
+
+    \b
+    Example:
+      gatling jobs cancel shop report
+    """
+    from gatling.deploy import jobs
+    from gatling.state import audit
+
+    with opened() as engine:
+        name = jobs.known(engine, app, job)
+        ended = jobs.end(engine, app, name)
+        if not ended:
+            raise NotFound(f"{name} of {app} does not run.")
+        audit.record(engine.db, engine.actor, app, "jobs cancel", name)
+        click.echo(f"{name}: run {', '.join(str(one.id) for one in ended)} has ended.")
+
+
+@click.command("job", hidden=True)
+@click.argument("which", metavar="APP.JOB")
+def job_command(which: str) -> None:
+    """Run a job that is due; by the timers of a server, or the clock of an embedded home.
+
+    \b
+    Example:
+      gatling job shop.report
+    """
+    from gatling.deploy import jobs
+    from gatling.engine import open_engine
+    from gatling.project import names
+
+    app, _, job = which.partition(".")
+    with (
+        open_engine() as engine,
+        # how it has ended is recorded, and no fault of who calls; what was stopped, removed or
+        # deployed without that job just now is not due any more
+        contextlib.suppress(NotFound, InvalidInput, Interrupted),
+    ):
+        jobs.run(engine, names.app_name(app), job, cause="schedule")
+
+
+def _printed() -> Callable[[str], None]:
+    """What prints the job's output for as long as somebody reads it."""
+
+    def line(text: str) -> None:
+        with contextlib.suppress(BrokenPipeError):  # its end comes by a signal
+            click.echo(text)
+
+    return line
+
+
+def _next(job: Job) -> datetime:
+    from datetime import datetime
+
+    from gatling.project import schedule
+
+    return schedule.following(job.cron, datetime.now(schedule.here()))
+
+
+def _describe(run: Run) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "job": run.job,
+        "cause": run.cause,
+        "actor": run.actor,
+        "release": f"v{run.release}",
+        "outcome": run.outcome,
+        "error": run.error,
+        "started_at": run.started_at,
+        "seconds": run.seconds,
+    }
+
+
+def _row(run: Run) -> tuple[object, ...]:
+    cause = f"{run.cause}, {run.actor}" if run.actor else run.cause
+    took = duration(run.seconds) if run.seconds is not None else None
+    return (run.id, run.job, cause, f"v{run.release}", run.outcome, ago(run.started_at), took,
+            run.error)  # fmt: skip
