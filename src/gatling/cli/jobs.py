@@ -29,9 +29,8 @@ def jobs_command() -> None:
 
     \b
     Examples:
-      gatling settings set shop schedule.report.cron='30 3 * * mon-fri' \\
-        schedule.report.command="eval 'Shop.Report.send()'"
       gatling jobs list shop
+      gatling jobs run shop report
     """
 
 
