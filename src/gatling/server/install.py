@@ -174,6 +174,8 @@ def uninstall(say: Callable[[str], None], *, purge: bool) -> None:
     with contextlib.suppress(OSError):  # not empty: that is his
         system_nginx.DIRECTORY.rmdir()
     _run(["systemctl", "daemon-reload"])
+    # what did not end in time is there as failed otherwise
+    _run(["systemctl", "reset-failed", "gatling@*.service", "gatling-*.service"], check=False)
     _run(["systemctl", "reload", "nginx.service"], check=False)
     _run(["systemctl", "reload", "ssh.service"], check=False)
     if not purge:
