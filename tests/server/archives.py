@@ -111,6 +111,7 @@ def filled(root: Path) -> Server:
     os.link(shop / "releases/v1/bin/shop", shop / "releases/v2/bin/shop")
     (shop / "releases/v3.partial").mkdir()
     (shop / "logs/deployment-1.log").write_text("built\n")
+    (shop / "logs/job-night_ly-2.log").write_text("sent\n")
     (shop / "logs/other").write_text("")
     (shop / "state/deep/er").mkdir(parents=True)
     (shop / "state/deep/er/a\nb").write_text("data")

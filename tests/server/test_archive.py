@@ -72,6 +72,7 @@ ADDED = {
     "alternates": ("apps/shop/git/objects", member("apps/shop/git/objects/info/alternates")),
     "link in git": ("apps/shop/git/refs", member("apps/shop/git/refs/heads", SYM, "/etc")),
     "link in logs": ("apps/shop/logs", member("apps/shop/logs/deployment-0.log", SYM, "/etc/x")),
+    "log of no job": ("apps/shop/logs", member("apps/shop/logs/job-A.log")),
     "newline": ("apps/shop/logs", member("apps/shop/logs/deployment-1.log\n")),
     "build": ("apps/shop", member("apps/shop/build", DIR)),
     "work": ("apps/shop", member("apps/shop/slots", DIR)),

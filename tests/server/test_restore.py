@@ -49,7 +49,8 @@ def test_everything_comes_back(old: Server, new: Server, made: Path) -> None:
     assert new.asked == [("app", "idle"), ("app", "shop")]
     assert new.started == ["recover --units"]
     shop = new.app("shop")
-    for entry in ("releases/v1/bin/shop", "logs/deployment-1.log", "state/deep/er/a\nb"):
+    for entry in ("releases/v1/bin/shop", "logs/deployment-1.log", "logs/job-night_ly-2.log",
+                  "state/deep/er/a\nb"):  # fmt: skip
         assert (shop / entry).read_bytes() == (old.app("shop") / entry).read_bytes()
         assert (shop / entry).stat().st_mode == (old.app("shop") / entry).stat().st_mode
         assert int((shop / entry).stat().st_mtime) == int((old.app("shop") / entry).stat().st_mtime)
