@@ -135,6 +135,22 @@ def test_a_struct_that_changes(before: list[str], after: str | list[str], reason
         assert found(comparison(changed=[beam], modules=modules), DEFAULT) == []
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "safe"),
+    [
+        ({"made": 1, "known": 1}, {"made": 2, "known": 1}, False),
+        ({"made": 1, "known": 1}, {"made": 2, "known": 2}, True),  # Ecto makes its queries anew
+        ({"made": 1, "known": 1}, {"made": 1, "known": 1}, True),
+        ("none", {"made": 1, "known": 1}, True),
+    ],
+)
+def test_a_schema_whose_queries_would_stay(before: Any, after: Any, safe: bool) -> None:
+    modules = [[["Elixir.Shop.Cart", {"schema": side}]] for side in (before, after)]
+    reasons = found(comparison(changed=[changed()], modules=modules), Hot(structs=True))
+    assert bool(reasons) != safe
+    assert safe or "the schema Shop.Cart changed, but not the names of its fields" in reasons[0]
+
+
 @pytest.mark.parametrize("before", [STATE, "none"])
 def test_a_struct_that_stays_or_is_new(before: str | list[str]) -> None:
     assert found(comparison(changed=[changed(old={"struct": before}, struct=STATE)]), DEFAULT) == []

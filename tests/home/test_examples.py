@@ -15,6 +15,8 @@ ELSEWHERE = {
     "gatling console shop": "needs a terminal: test_commands.py",
     "gatling logs shop -f": "goes on until it is interrupted: test_commands.py",
     "gatling deployments shop --follow": "needs one under way: test_releases.py",
+    "gatling logs shop --job report -f": "goes on until it is interrupted",
+    "gatling jobs cancel shop report": "needs a run under way: test_jobs.py",
     'echo "$old $new refs/heads/main" | gatling receive shop': "git runs it, at every push",
 }
 """What is only parsed here, and why; so are the commands of a server (tests/server)."""
@@ -34,6 +36,15 @@ LATE = [
 """In this order after all others: what would keep them from working, and what needs them."""
 
 RELEASE = 'defmodule Shop.Release do\n  def migrate, do: IO.puts("migrated")\nend\n'
+MANIFEST = """\
+[processes]
+worker = "eval 'Process.sleep(:infinity)'"
+mailer = "eval 'Process.sleep(:infinity)'"
+
+[schedule.report]
+cron = "@monthly"
+command = "migrate"
+"""
 FILES = {"url": "ecto://db.example/shop", "key.pem": "secret", "password": "correct horse\n"}
 
 
@@ -44,6 +55,7 @@ def test_examples_of_help(world: World) -> None:
     project = world.load(strategy="restart")
     world.run("settings", "set", "shop", "instance.drain=0")
     project.write("lib/shop/release.ex", RELEASE)
+    project.write("gatling.toml", MANIFEST)
     project.write("rel/overlays/bin/migrate", "#!/bin/sh\necho migrated\n")
     (project.directory / "rel/overlays/bin/migrate").chmod(0o755)
     commit = project.commit("what the examples call")

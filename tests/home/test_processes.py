@@ -92,6 +92,26 @@ def test_each_deployment_replaces_them_when_it_is_live(world: World, shop: Proje
     assert {p["release"] for p in processes(world).values()} == {world.status()["release"]}
 
 
+def test_how_many_there_are_and_how_long_they_have_to_end() -> None:
+    with new_world() as world:
+        project = prepared(world)
+        project.replace("lib/counter/worker.ex", "Process.sleep(500)", "Process.sleep(60_000)")
+        project.replace("gatling.toml", "stop = 10", "stop = 1\ninstances = 2")
+        project.commit()
+        project.push()
+        names = ("worker.1", "patient.1", "patient.2")
+        until(lambda: all_run(world, *names), "all three")
+        until(lambda: said(world, "patient.2", "patient one is there"), "the last one's line")
+        before = processes(world)
+        project.title("again")
+        project.push()
+        step = next(s for s in world.last()["steps"] if s["name"] == "processes")
+        assert 0.9 < step["seconds"] < 20
+        assert not any(psutil.pid_exists(p["pid"]) for p in before.values())
+        assert said(world, "patient", "finishing")
+        assert not said(world, "patient", "finished")
+
+
 def test_a_deployment_that_fails_leaves_them_alone(world: World, shop: Project) -> None:
     before = processes(world)
     shop.write("config/runtime.exs", 'raise "not today"\n')

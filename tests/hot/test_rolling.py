@@ -22,6 +22,26 @@ def other_struct(hot: Hot) -> None:
     struct_with(hot, ":items, :total")
 
 
+def schema_with(hot: Hot, column: str) -> None:
+    """As Ecto compiles one: its hash is that of the names of its fields."""
+    hot.write(
+        "lib/counter/item.ex",
+        f"""defmodule Counter.Item do
+  defstruct [:name]
+  def __schema__(:hash), do: :erlang.phash2([:name])
+  def __schema__(:fields), do: [:name]
+  def __schema__(:source), do: "items"
+  def __schema__(:field_source, :name), do: {column}
+  def __schema__(:type, :name), do: :string
+end
+""",
+    )
+
+
+def other_column(hot: Hot) -> None:
+    schema_with(hot, ":title")
+
+
 def other_argument(hot: Hot) -> None:
     hot.replace(APPLICATION, "      Counter.Store,\n", "      {Counter.Store, :else},\n")
 
@@ -61,6 +81,7 @@ def loads_native_code(hot: Hot) -> None:
 
 REASONS: list[tuple[Callable[[Hot], None], str]] = [
     (other_struct, "the struct Counter.Cart gained :total"),
+    (other_column, "the schema Counter.Item changed, but not the names of its fields"),
     (other_argument, "starts Counter.Store in another way"),
     (other_strategy, "changes its strategy or limits"),
     (boot_flags, "vm.args changed, which is read at boot"),
@@ -77,6 +98,10 @@ def test_the_reason_is_named(hot: Hot, change: Callable[[Hot], None], reason: st
     if change is other_struct:
         struct_with(hot, ":items")
         hot.push()
+    if change is other_column:
+        schema_with(hot, ":name")
+        hot.push()
+        assert hot.strategy() == "hot"
     change(hot)
     hot.push()
     assert hot.strategy() == "rolling"

@@ -6,7 +6,7 @@ import ast
 
 import pytest
 
-from gatling.project.settings import Settings, describe
+from gatling.project.settings import known
 from tests.conftest import ROOT
 
 SHOWN_BY = {
@@ -50,11 +50,24 @@ SHOWN_BY = {
     "proxy.static_keep": (
         "home/test_proxy.py::test_a_page_loaded_before_a_deployment_finds_its_files"
     ),
+    "processes.NAME.command": (
+        "home/test_processes.py::test_each_deployment_replaces_them_when_it_is_live"
+    ),
+    "processes.NAME.instances": (
+        "home/test_processes.py::test_how_many_there_are_and_how_long_they_have_to_end"
+    ),
+    "processes.NAME.stop": (
+        "home/test_processes.py::test_how_many_there_are_and_how_long_they_have_to_end"
+    ),
+    "schedule.NAME.cron": "server/test_jobs.py::test_a_timer_fires",
+    "schedule.NAME.command": "home/test_jobs.py::test_by_hand",
+    "schedule.NAME.timeout": "home/test_jobs.py::test_a_time_limit",
+    "schedule.NAME.overlap": "home/test_jobs.py::test_overlap_wait",
 }
 
 
 def test_no_key_is_forgotten() -> None:
-    assert SHOWN_BY.keys() == describe(Settings()).keys()
+    assert SHOWN_BY.keys() == known().keys()
 
 
 @pytest.mark.parametrize(("key", "test"), SHOWN_BY.items(), ids=SHOWN_BY)
@@ -66,7 +79,7 @@ def test_the_test_is_there_and_sets_the_key(key: str, test: str) -> None:
         for node in ast.walk(ast.parse(text))
         if isinstance(node, ast.FunctionDef) and node.name == name
     ]
-    word = key.partition(".")[2]
+    word = key.rpartition(".")[2]
     lines = text.splitlines()[found.lineno - 1 : found.end_lineno]
     within = "\n".join(lines)
     assert word in within or f"{word} =" in text, f"{test} says nothing of {word}"

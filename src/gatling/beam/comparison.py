@@ -20,6 +20,8 @@ class Beam(Struct):
     config_change: bool = False
     struct: str | list[str] = "none"
     """Its struct's fields; `none`, or `unknown` when only running it tells."""
+    schema: bool = False
+    """Whether it is a schema of Ecto's."""
     runtime: bool = False
     """Whether it belongs to Elixir or OTP itself."""
     old: Beam | None = None
@@ -130,10 +132,15 @@ def questions(comparison: Comparison, release_name: str) -> tuple[list[str], lis
         )
     }
     trees |= {gone.app for gone in comparison.removed if gone.app in callbacks}
-    structs = [
+    told = [
         beam.module
         for beam in comparison.changed
-        if beam.old is not None and (beam.struct != beam.old.struct or beam.struct == "unknown")
+        if beam.old is not None
+        and (
+            beam.struct != beam.old.struct
+            or beam.struct == "unknown"
+            or (beam.schema and beam.old.schema)
+        )
     ]
     config = (
         comparison.config_files
@@ -143,6 +150,6 @@ def questions(comparison: Comparison, release_name: str) -> tuple[list[str], lis
     )
     if config and release_name in callbacks:
         trees.add(release_name)
-    if not (trees or structs or config):
+    if not (trees or told or config):
         return None
-    return sorted(trees), structs
+    return sorted(trees), told

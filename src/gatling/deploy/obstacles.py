@@ -44,6 +44,7 @@ def found(comparison: Comparison, settings: Hot) -> list[str]:
         *_native(comparison),
         *_applications(comparison),
         *([] if settings.structs else _structs(comparison)),
+        *_schemas(comparison),
         *_config(comparison),
         *[reason for change in comparison.trees for reason in _tree(change)],
         *_node(comparison),
@@ -110,6 +111,23 @@ def _structs(comparison: Comparison) -> list[str]:
         if "custom" in (side.get(beam.module, {}).get("code_change") for side in (old, new)):
             continue  # what becomes of its struct is its own business
         reasons.append(_struct(beam, before, after))
+    return reasons
+
+
+def _schemas(comparison: Comparison) -> list[str]:
+    """Ecto keeps the queries that it has made, and tells by the names of its fields alone whether
+    the schema is still the same: not by their types, columns or associations."""
+    old, new = dict(comparison.modules[0]), dict(comparison.modules[1])
+    reasons = []
+    for beam in comparison.changed:
+        before, after = (side.get(beam.module, {}).get("schema") for side in (old, new))
+        if not isinstance(before, dict) or not isinstance(after, dict):
+            continue
+        if before["known"] == after["known"] and before["made"] != after["made"]:
+            reasons.append(
+                f"the schema {_name(beam.module)} changed, but not the names of its fields: Ecto"
+                " would go on with queries made for the old one"
+            )
     return reasons
 
 

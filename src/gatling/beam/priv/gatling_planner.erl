@@ -15,7 +15,8 @@ main() ->
     {ok, Question} = file:read_file(File),
     #{apps := Apps, trees := Trees, modules := Modules} = binary_to_term(Question),
     Answer = #{env => [{A, env(A)} || A <- Apps],
-               modules => [{M, #{struct => struct_keys(M), code_change => code_change(M)}}
+               modules => [{M, #{struct => struct_keys(M), code_change => code_change(M),
+                                 schema => schema(M)}}
                            || M <- Modules],
                trees => [{A, tree(A)} || A <- Trees]},
     ok = file:write_file(File, term_to_binary(Answer)).
@@ -41,6 +42,25 @@ struct_keys(Module) ->
         true -> lists:sort(maps:keys(Module:'__struct__'()) -- ['__struct__']);
         false -> none
     end.
+
+%% What queries are made from, of an Ecto schema; and by what Ecto knows a query again that it has made.
+%% The second may stay while the first changes: then queries of the old schema go on being used.
+schema(Module) ->
+    case code:ensure_loaded(Module) =:= {module, Module}
+        andalso erlang:function_exported(Module, '__schema__', 2) of
+        true ->
+            Own = [reflected(Module, [K]) || K <- [source, prefix, primary_key, fields, query_fields]],
+            Each = [{One, [reflected(Module, [What, One]) || What <- Whats]}
+                    || {Many, Whats} <- [{fields, [type, field_source]},
+                                         {associations, [association]}],
+                       All <- [reflected(Module, [Many])], is_list(All), One <- All],
+            #{made => erlang:phash2({Own, Each}), known => erlang:phash2(reflected(Module, [hash]))};
+        false ->
+            none
+    end.
+
+reflected(Module, Arguments) ->
+    try apply(Module, '__schema__', Arguments) catch error:_ -> undefined end.
 
 %% Whether code_change is written by hand; the one that `use GenServer` provides gives any state back.
 code_change(Module) ->

@@ -258,6 +258,7 @@ beam(File) ->
       code_change => Has(code_change, 3) orelse Has(code_change, 4),
       child_spec => Has(child_spec, 1),
       config_change => Has(config_change, 2),
+      schema => Has('__schema__', 1) andalso Has('__schema__', 2),
       struct => case Has('__struct__', 0) of
                     true -> struct_keys(Module, Binary);
                     false -> none
