@@ -11,7 +11,7 @@ from gatling.cli import COMMANDS
 from gatling.errors import Exit
 from tests.conftest import new_world
 
-HIDDEN = {"receive", "recover", "ssh-command"}
+HIDDEN = {"job", "receive", "recover", "ssh-command"}
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
