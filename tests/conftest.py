@@ -24,6 +24,9 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+# a shell has SIGINT ignored in what it starts in the background, and so would what is started here
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 ROOT = Path(__file__).parents[1]
 COUNTER = ROOT / "examples" / "counter"
 HOMES = itertools.count()

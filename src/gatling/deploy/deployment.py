@@ -325,8 +325,9 @@ def _retire(engine: Engine, this: Attempt, live: Release) -> None:
     )
     try:
         for number in (n for n in doomed if n not in in_use):
-            store.remove(paths, number)
+            # first: a tree of which no record knows is removed by the next deployment, or recovery
             releases.mark_removed(engine.db, name, number)
+            store.remove(paths, number)
     except (OSError, GatlingError) as error:
         this.progress.note(f"an old release could not be removed: {error}")
 
