@@ -100,7 +100,7 @@ def every(db: Database, app: str) -> list[Release]:
 
 def mark_removed(db: Database, app: str, number: int) -> None:
     """Record that the tree is no longer kept. Its config, which may hold secrets, goes as well."""
-    with db.transaction(durable=True):  # the tree goes next, and must not be missed after a power cut
+    with db.transaction(durable=True):  # the tree goes next; a power cut must not bring it back
         db.execute(
             "UPDATE releases SET removed_at = ?, config = '{}' WHERE app = ? AND number = ?",
             now(),
