@@ -38,6 +38,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatling.errors import InvalidInput
+from gatling.project import names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,7 +132,8 @@ class AppPaths:
 
     def process_slots(self) -> list[str]:
         """The slots of further processes that there are, such as `worker.1`."""
-        return sorted(entry.name for entry in (self.root / "slots").glob("*.[0-9]*"))
+        entries = (self.root / "slots").glob("*.*")  # also files that are being written
+        return sorted(entry.name for entry in entries if names.is_process_slot(entry.name))
 
     @property
     def route(self) -> Path:

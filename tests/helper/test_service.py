@@ -6,6 +6,7 @@ import configparser
 import re
 import shutil
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,8 +20,6 @@ from tests.helper.test_shapes import ANY, HOSTILE, JSON
 from tests.helper.wishes import JOB, JOBS, OPTIONS, PASSWORDS, TIMER
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.helper.conftest import Helper
 
 EXAMPLES = settings(
@@ -269,6 +268,11 @@ def assert_is_a_drop_in(file: Path, base: str) -> None:
     assert f"User={units.user(app)}" in rest
 
 
+def made(helper: Helper, app: str, slot: object) -> bool:
+    """Whether it stands written whose a slot's unit is."""
+    return (helper.units / f"gatling@{app}.{slot}.service.d" / "app.conf").exists()
+
+
 def ask(helper: Helper, request: Any, files: int = 3) -> Any:
     helper.forget()
     before = helper.files()
@@ -288,7 +292,11 @@ def ask(helper: Helper, request: Any, files: int = 3) -> Any:
 @given(request_=valid())
 def test_what_gatling_asks_is_done(helper: Helper, request_: dict[str, Any]) -> None:
     verb, app = request_["verb"], request_.get("app", "")
-    absent = verb == "slot" and not (helper.server / "apps" / app).exists()
+    absent = verb in ("slot", "schedule") and not (helper.server / "apps" / app).exists()
+    if verb in ("start", "prepare"):
+        absent = not made(helper, app, request_["slot"])
+    if verb == "schedule" and not request_["jobs"]:
+        absent = False  # to forget them is always right
     answer = ask(helper, request_)
     taken = verb == "app" and app == "taken"
     assert ("refused" in answer) == (taken or absent), answer
@@ -320,11 +328,36 @@ def test_an_app_that_is_none(helper: Helper, verb: str, app: str) -> None:
                "cwd": f"{helper.server}/apps/{app}", "lines": 1,
                "sites": [{"app": app, "domains": ["a.example"], "ports": [2000, 2001]}],
                "app": app}  # fmt: skip
-    if verb == "slot" and re.fullmatch(NAME, app, re.ASCII):
+    if verb in ("slot", "schedule", "start", "prepare") and re.fullmatch(NAME, app, re.ASCII):
         ask(helper, {"verb": "app", "app": app, "limits": {}, "stop": 30})
     answer = ask(helper, request)
     ours = re.fullmatch(NAME, app, re.ASCII) or verb == "proxy-check"
     assert ("refused" in answer) == (not ours), (verb, app, answer)
+
+
+@pytest.mark.parametrize("verb", ["start", "prepare"])
+@pytest.mark.parametrize("slot", [1, "worker.1"])
+def test_nothing_is_started_of_which_it_is_not_known_whose_it_is(
+    helper: Helper, verb: str, slot: int | str
+) -> None:
+    """Without its drop-in a unit has no app's user."""
+    program = {"argv": ["/bin/sh"], "env": {}, "cwd": f"{helper.server}/apps/shop/releases/v1"}
+    request = {"verb": verb, "app": "shop", "slot": slot, **program}
+    assert "it is not known whose" in ask(helper, request)["refused"]
+    ask(helper, {"verb": "app", "app": "shop", "limits": {}, "stop": 30})
+    if slot == "worker.1":
+        assert "it is not known whose" in ask(helper, request)["refused"]
+        ask(helper, {"verb": "slot", "app": "shop", "slot": slot, "limits": {}, "stop": 30})
+    assert ask(helper, request) == {}
+    if slot == "worker.1":
+        ask(helper, {"verb": "discard", "app": "shop", "slot": slot})
+        assert "refused" in ask(helper, request)
+
+
+def test_the_units_of_instances_are_nobodys_by_themselves() -> None:
+    text = units.template(Path("/srv"), Path("/enter.py"))
+    assert "\nUser=nobody\n" in text
+    assert "\nAssertPathExists=/etc/systemd/system/gatling@%i.service.d/app.conf\n" in text
 
 
 def test_a_user_who_is_not_an_apps_is_left_alone(helper: Helper) -> None:
@@ -349,6 +382,11 @@ def test_timers_are_of_the_jobs_that_there_are(helper: Helper) -> None:
         assert helper.ask({"verb": "schedule", "app": "shop", "jobs": wanted}) == {}
         return helper.calls
 
+    assert "refused" in helper.ask(
+        {"verb": "schedule", "app": "shop", "jobs": [{"name": "a", "calendars": ["*-*-* *:0:00"]}]}
+    )
+    helper.ask({"verb": "app", "app": "shop", "limits": {}, "stop": 30})
+
     hourly, daily = ["*-*-* *:0:00"], ["*-*-* 3:30:00"]
     unit = "gatling-job@shop.{}.timer".format
     start = ["systemctl", "start", "--job-mode=ignore-dependencies"]
@@ -361,6 +399,7 @@ def test_timers_are_of_the_jobs_that_there_are(helper: Helper) -> None:
     assert ask_for(a=daily, b=daily) == [reload_, [*restart, unit("a")]]
     assert ask_for(b=daily) == [["systemctl", "stop", unit("a")], reload_, [*start, unit("b")]]
     other = {"verb": "schedule", "app": "shop-b", "jobs": [{"name": "b", "calendars": daily}]}
+    helper.ask({"verb": "app", "app": "shop-b", "limits": {}, "stop": 30})
     assert helper.ask(other) == {}
     assert ask_for() == [["systemctl", "stop", unit("b")], reload_]
     assert {file.name for file in helper.units.rglob("*.timer")} == {"gatling-job@shop-b.b.timer"}

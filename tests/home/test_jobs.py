@@ -6,6 +6,8 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +17,16 @@ from gatling.errors import Exit
 from tests.conftest import Project, World, interrupt, output_of, until
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator
 
 NEVER = "0 0 29 2 *"
+STOP_CLOCK = """\
+import sys
+from pathlib import Path
+from gatling.home import open_home
+from gatling.supervisor.embedded import EmbeddedSupervisor
+EmbeddedSupervisor(open_home(Path(sys.argv[1]))).stop_clock()
+"""
 SLEEPS = "eval 'IO.puts(:up); Process.sleep(100000)'"
 
 
@@ -291,6 +299,17 @@ def test_the_clock_is_ended_with_a_supervisord_that_is_killed(world: World) -> N
     assert after != before
     os.kill(after, signal.SIGKILL)
     until(lambda: clocks(world) not in ([], [after]), "another one")
+
+
+def test_a_clock_that_was_ended_is_started_again(world: World) -> None:
+    """As by a `gatling down` that was broken off."""
+    job(world, "later", SLEEPS, cron="0 3 * * *")
+    until(lambda: clocks(world), "the clock")
+    (before,) = clocks(world)
+    subprocess.run([sys.executable, "-c", STOP_CLOCK, str(world.home)], env=world.env, check=True)
+    assert clocks(world) == []
+    world.run("up")
+    until(lambda: clocks(world) not in ([], [before]), "another clock")
 
 
 def test_it_runs_by_the_clock(world: World) -> None:

@@ -229,6 +229,37 @@ def test_a_killed_deployment_leaves_those_of_what_is_live(world: World, shop: Pr
     assert {p["release"] for p in processes(world).values()} == {release}
 
 
+def test_files_that_are_being_written_are_no_processes(world: World) -> None:
+    slots = world.home / "apps/shop/slots"
+    left = [slots / ".schedule.json.4242.new", slots / ".worker.1.new", slots / "limits.json"]
+    for file in left:
+        file.touch()
+    try:
+        assert set(processes(world)) == {"worker.1", "patient.1"}
+    finally:
+        for file in left:
+            file.unlink()
+
+
+def test_what_supervisord_was_not_told_of_is_told_later(world: World) -> None:
+    """A command that is killed has written its configuration, and no more."""
+    conf = world.home / "supervisor/apps/shop.conf"
+    one = conf.read_text().split("[program:")[-1]
+    assert one.startswith("shop.worker.1]")
+    (world.home / "apps/shop/slots/worker.2").mkdir()
+    conf.write_text(conf.read_text() + "[program:" + one.replace("worker.1", "worker.2"))
+    world.run("scale", "shop", "worker=2")
+    until(lambda: all_run(world, "worker.1", "worker.2", "patient.1"), "the second worker")
+
+
+def test_a_neighbour_by_name_is_in_nobodys_way(world: World) -> None:
+    world.run(
+        "settings", "set", "shop", "processes.other2.command=start", "processes.other2.instances=0"
+    )
+    world.run("settings", "set", "shop", "processes.other.instances=2", ok=False)
+    world.run("settings", "unset", "shop", "processes.other2.command", "processes.other2.instances")
+
+
 def test_an_app_is_unloaded_with_them() -> None:
     with new_world() as world:
         prepared(world, "auto").push()

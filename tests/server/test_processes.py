@@ -88,6 +88,24 @@ def test_they_are_scaled_restarted_and_killed(
     assert running(server)["worker.2"]["pid"] != before["worker.2"]["pid"]
 
 
+def test_a_unit_of_which_it_is_not_known_whose_it_is_starts_nothing(
+    server: Server, dan: Person, queue: Checkout, processes: dict[str, Any]
+) -> None:
+    name = unit("worker.1")[0]
+    server.box.exec(["rm", "-r", f"/etc/systemd/system/{name}.d"])
+    server.box.exec(["systemctl", "daemon-reload"])
+    server.box.exec(["systemctl", "restart", name], check=False)
+    assert server.show(name, "ActiveState", "User") == {
+        "ActiveState": "inactive",
+        "User": "nobody",
+    } or (server.show(name, "ActiveState")["ActiveState"] == "failed")
+    text = dan.run("restart", "queue", "--process", "worker", status=1)
+    assert "it is not known whose it is" in text
+    server.gatling("recover", "--units")
+    until(lambda: set(running(server)) == BOTH, "both processes")
+    assert server.show(name, "User")["User"] == "gatling-queue"
+
+
 def test_stopped_and_rebooted_with_the_app(
     server: Server, dan: Person, queue: Checkout, processes: dict[str, Any]
 ) -> None:

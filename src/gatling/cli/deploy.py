@@ -147,7 +147,8 @@ def start_command(app: str) -> None:
     with opened() as engine:
         lifecycle.ensure_up(engine, progress())
         with lock.hold(engine.home.app(apps.get(engine.db, app).name).lock, _waiting):
-            lifecycle.start(engine, apps.get(engine.db, app))
+            for problem in lifecycle.start(engine, apps.get(engine.db, app)):
+                click.echo(problem, err=True)
         click.echo(f"{app} is running.")
 
 

@@ -104,7 +104,7 @@ def _save(app: str, *, set_: dict[str, str], unset: tuple[str, ...]) -> None:
         settings.parse(merged)
         all_ = settings.parse(found.manifest | merged)
         for key in processes.missing(all_.processes, all_.schedule):
-            if any(k.startswith(key.rpartition(".")[0]) for k in (*set_, *unset)):
+            if any(k.rpartition(".")[0] == key.rpartition(".")[0] for k in (*set_, *unset)):
                 raise InvalidInput(
                     f"{key} is missing.", hint="Set, or unset, what belongs together at once."
                 )

@@ -316,14 +316,14 @@ def _retire(engine: Engine, this: Attempt, live: Release) -> None:
     proven = deployments.ever_live(engine.db, name) | {live.number}
     # One that never became live may be tried again, until a newer one has.
     doomed = [n for n in kept if n not in proven and n < live.number]
-    # What an instance was booted as holds files that it uses, whatever it was upgraded to since.
-    in_use = {engine.supervisor.booted(name, slot) for slot in apps.SLOTS}
-    in_use |= processes.in_use(engine, name)
-    in_use |= jobs.releases_in_use(engine, name)
     doomed += store.to_remove(
         [n for n in kept if n in proven], live.number, this.settings.releases.keep
     )
     try:
+        # what was booted as a release uses files of it, whatever it was upgraded to since
+        in_use = {engine.supervisor.booted(name, slot) for slot in apps.SLOTS}
+        in_use |= processes.in_use(engine, name)
+        in_use |= jobs.releases_in_use(engine, name)
         for number in (n for n in doomed if n not in in_use):
             # first: a tree of which no record knows is removed by the next deployment, or recovery
             releases.mark_removed(engine.db, name, number)

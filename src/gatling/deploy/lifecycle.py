@@ -54,7 +54,11 @@ def recover(engine: Engine, progress: Progress, *, units: bool = False) -> None:
     Gatling, the apps' users and units are brought up to date first.
     """
     for app in apps.every(engine.db) if units else ():
-        engine.supervisor.add(app.name)
+        try:
+            engine.supervisor.add(app.name)
+        except GatlingError as error:
+            progress.say(f"{app.name}:")
+            progress.fail(error)
     try:
         engine.configure_router()
     except GatlingError as error:  # the operator's own files, say: apps start nevertheless
@@ -100,17 +104,19 @@ def stop(engine: Engine, app: App) -> None:
     audit.record(engine.db, engine.actor, app.name, "stop")
 
 
-def start(engine: Engine, app: App) -> None:
+def start(engine: Engine, app: App) -> list[str]:
     """Start an app's live release again and wait until it is healthy. The caller holds the lock.
 
-    Raises InvalidInput when nothing was ever deployed, UnhealthyRelease when it does not come up.
+    What could not be started beside it, in words. Raises InvalidInput when nothing was ever
+    deployed, UnhealthyRelease when it does not come up.
     """
     if app.live_release is None:
         raise InvalidInput(f"Nothing of {app.name} has been deployed yet.")
     apps.want(engine.db, app.name, "running")
-    recovery.reconcile(engine, app.name)
+    problems = recovery.reconcile(engine, app.name)
     audit.record(engine.db, engine.actor, app.name, "start")
     _wait(engine, apps.get(engine.db, app.name))
+    return problems
 
 
 def _reconcile(engine: Engine, app: App, progress: Progress) -> None:

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from gatling.deploy import instances, lock
-from gatling.errors import GatlingError, InvalidInput, NotFound
+from gatling.errors import GatlingError, InvalidInput, NotFound, SupervisorFailed
 from gatling.project import settings as project_settings
 from gatling.state import apps, audit, releases
 from gatling.supervisor.base import State
@@ -76,7 +76,7 @@ def follow(engine: Engine, name: str, *, anew: Iterable[str] = ()) -> list[str]:
             if slot not in known or known[slot].state in (State.STOPPED, State.FAILED)
             if (problem := _start(engine, instance))
         ]
-    except (GatlingError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 (a release that is live is so whatever becomes of them)
         problems = [f"the processes of {name}: {_what(error)}"]
     return problems
 
@@ -85,17 +85,15 @@ def deployed(engine: Engine, this: Attempt) -> None:
     """Replace the processes by those of the release that has gone live; failures are told."""
     name = this.app.name
     app = apps.get(engine.db, name)
-    paths = engine.home.app(name)
-    shall = [
-        f"{process}.{number}"
-        for process, settings in project_settings.parse(app.effective).processes.items()
-        for number in range(1, settings.instances + 1)
-    ]
-    if not shall and not paths.process_slots():
-        return
-    anew = shall if app.live_release == this.app.live_release else ()
-    with this.journal.step("processes"):
-        problems = follow(engine, name, anew=anew) or _unwell(engine, name, shall)
+    try:
+        shall = list(wanted(engine, app))
+        if not shall and not engine.home.app(name).process_slots():
+            return
+        anew = shall if app.live_release == this.app.live_release else ()
+        with this.journal.step("processes"):
+            problems = follow(engine, name, anew=anew) or _unwell(engine, name, shall)
+    except (GatlingError, OSError) as error:
+        problems = [f"the processes of {name}: {_what(error)}"]
     for problem in problems:
         this.progress.note(problem)
 
@@ -106,12 +104,15 @@ def restart(engine: Engine, name: str, process: str, *, progress: Progress) -> N
     Raises NotFound for what does not run, GatlingError when it cannot be done.
     """
     with _held(engine, name, progress):
-        there = wanted(engine, apps.get(engine.db, name))
+        app = apps.get(engine.db, name)
+        there = wanted(engine, app)
         if not any(process in (slot, slot.partition(".")[0]) for slot in there):
             raise NotFound(
                 f"{name} runs no process {process!r}.",
                 hint=f"It runs: {', '.join(there) or 'none'}.",
             )
+        if not engine.supervisor.statuses([(name, app.live_slot or 1)]):
+            raise SupervisorFailed("Nothing is kept running here now.", hint="`gatling up`")
         problems = follow(engine, name, anew=[process])
         audit.record(engine.db, engine.actor, name, "restart", process)
     _raise(problems)
@@ -226,5 +227,5 @@ def _unwell(engine: Engine, name: str, slots: list[str]) -> list[str]:
     ]
 
 
-def _what(error: GatlingError | OSError) -> str:
-    return error.what if isinstance(error, GatlingError) else str(error)
+def _what(error: Exception) -> str:
+    return error.what if isinstance(error, GatlingError) else f"{type(error).__name__}: {error}"

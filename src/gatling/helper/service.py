@@ -147,6 +147,9 @@ def start(request: dict[str, Any]) -> dict[str, Any]:
 def prepare(request: dict[str, Any]) -> dict[str, Any]:
     """Write what a slot runs when its unit is started."""
     name, directory = names.app_name(text(request, "app")), SERVER / "instances"
+    unit = units.instance(name, slot(request))
+    if not (UNITS / f"{unit}.d" / "app.conf").is_file():
+        raise Refused(f"{unit} has not been made: it is not known whose it is")
     described = program(request, SERVER / "apps" / name)
     file = directory / f"{name}.{slot(request)}.json"
     new = file.with_name(f".{file.name}.new")
@@ -181,7 +184,10 @@ def end(request: dict[str, Any]) -> dict[str, Any]:
 
 def schedule(request: dict[str, Any]) -> dict[str, Any]:
     """Have timers for these jobs of an app, and for no others."""
-    timers.write(UNITS, names.app_name(text(request, "app")), timers.jobs(request), _call)
+    name, wanted = names.app_name(text(request, "app")), timers.jobs(request)
+    if wanted and not (SERVER / "apps" / name).is_dir():
+        raise Refused("there is no such app")
+    timers.write(UNITS, name, wanted, _call)
     return {}
 
 

@@ -72,8 +72,10 @@ def missing(processes: Mapping[str, Process], jobs: Mapping[str, Job]) -> list[s
 
 
 def check(key: str, command: str) -> None:
-    """Refuse what is no command line."""
+    """Refuse what is no command line: empty, it stands for none, but blanks are not."""
     try:
-        shlex.split(command)
+        found = shlex.split(command)
     except ValueError as error:
         raise ValueError(f"{key}: not a command line: {error}") from None
+    if command and not (found and found[0]):
+        raise ValueError(f"{key}: not a command line: No command")

@@ -134,6 +134,8 @@ class EmbeddedSupervisor:
         self.prepare(instance)
         if isinstance(instance.slot, str):
             self.add(instance.app)
+            if self._info(f"{instance.app}.{instance.slot}") is None:
+                self._update()  # a command was killed before supervisord was told
         self.start_program(f"{instance.app}.{instance.slot}")
 
     def booted(self, app: str, slot: Slot) -> int | None:
@@ -242,6 +244,8 @@ class EmbeddedSupervisor:
             conf = self._home.supervisor / "apps" / "_clock.conf"
             text = configuration.clock(self._home) if clock.is_needed(self._home) else None
             if text == (conf.read_text() if conf.exists() else None):
+                if text is not None and self.running():
+                    self._ensure_clock()
                 return
             self.stop_clock()  # what runs is not changed or removed by supervisord
             if text is None:
@@ -250,6 +254,14 @@ class EmbeddedSupervisor:
                 write_atomically(conf, text)
             if self.running():
                 self._update()
+
+    def _ensure_clock(self) -> None:
+        """Start a clock that was ended, or that a killed command has not told supervisord of."""
+        info = self._info(CLOCK)
+        if info is None:
+            self._update()
+        elif info["statename"] in _ENDED:
+            self.start_program(CLOCK)
 
     def stop_clock(self) -> None:
         """End the clock; what it has started goes on."""

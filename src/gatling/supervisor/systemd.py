@@ -62,6 +62,8 @@ class SystemdSupervisor:
 
     def discard(self, app: str, slot: str) -> None:
         """See Supervisor."""
+        # first: without it the unit is made again before anything is started there
+        self._limits(app, slot).unlink(missing_ok=True)
         client.ask("discard", app=app, slot=slot)
         shutil.rmtree(self._home.app(app).slot(slot), ignore_errors=True)
 
@@ -87,7 +89,7 @@ class SystemdSupervisor:
         except OSError:
             return None
         releases = re.escape(str(self._home.app(app).releases))
-        found = re.search(rf"{releases}/v(\d+)/", words)
+        found = re.search(rf"{releases}/v(\d{{1,9}})/", words)
         return int(found[1]) if found else self._prepared(app, slot)
 
     def stop(self, app: str, slot: Slot, timeout: float) -> None:

@@ -147,10 +147,14 @@ Description=Gatling app %i
 Documentation=man:systemd.service(5)
 After=network.target gatling-recover.service
 ConditionPathExists={server}/instances/%i.json
+AssertPathExists=/etc/systemd/system/gatling@%i.service.d/app.conf
 StartLimitIntervalSec=900
 StartLimitBurst=10
 
 [Service]
+# The drop-in names the app's user. Without it nothing of an app's may be root's.
+User=nobody
+InaccessiblePaths=-{RUN} -/run/dbus -/run/lock
 Type=exec
 ExecStart=/usr/bin/python3 -I -S {launcher}
 LoadCredential=program:{server}/instances/%i.json
