@@ -236,6 +236,24 @@ def test_what_bears_a_mark_is_ended_wherever_it_hid_and_nothing_else() -> None:
         assert process.end_marked(mark) == 0
 
 
+def test_what_bears_a_mark_may_end_by_itself_before_it_is_killed(tmp_path: Path) -> None:
+    mark = f"test:{os.getpid()}:{time.monotonic_ns()}"
+    env = os.environ | {process.MARK: mark}
+    polite = ["sh", "-c", f"trap 'echo ended >{tmp_path}/said; exit 0' TERM; echo; sleep 60 & wait"]
+    stubborn = ["sh", "-c", "trap '' TERM; echo; while :; do sleep 60; done"]
+    with contextlib.ExitStack() as stack:
+        started = [
+            stack.enter_context(subprocess.Popen(argv, env=env, stdout=subprocess.PIPE))
+            for argv in (polite, stubborn)
+        ]
+        for one in started:
+            assert one.stdout is not None
+            one.stdout.readline()
+        assert process.end_marked(mark, grace=0.5) >= 2
+        assert [one.wait() for one in started] == [0, -signal.SIGKILL]
+    assert (tmp_path / "said").read_text() == "ended\n"
+
+
 def test_a_process_is_known_by_pid_and_start() -> None:
     with sleeper() as pid:
         started = process.start_time(pid)

@@ -216,3 +216,8 @@ class NotAllowed(GatlingError):
 
     code = "not-allowed"
     exit_status = Exit.REFUSED
+
+
+def text_of(error: BaseException) -> str:
+    """What an error says, one of Gatling's own or any other."""
+    return error.what if isinstance(error, GatlingError) else f"{type(error).__name__}: {error}"

@@ -208,28 +208,42 @@ def end_group(leader: int, grace: float = 2.0) -> None:
         os.killpg(leader, signal.SIGKILL)
 
 
-def end_marked(mark: str) -> int:
+def end_marked(mark: str, *, grace: float = 0.0) -> int:
     """SIGKILL every process of this user whose environment carries `mark`; how many there were.
 
-    A mark that ends in `:` means all that begin with it. Repeats until none is left, since a
-    process may be forking while it is looked for.
+    A mark that ends in `:` means all that begin with it. With `grace` they get SIGTERM first, and
+    as many seconds. Repeats until none is left, since a process may be forking while it is looked
+    for.
     """
     wanted = f"{MARK}={mark}".encode()
 
     def carries(entry: bytes) -> bool:
         return entry.startswith(wanted) if mark.endswith(":") else entry == wanted
 
+    def marked() -> list[int]:
+        return [pid for pid in _own_pids() if any(map(carries, _environ(pid)))]
+
     ended = 0
+    if grace:
+        asked = marked()
+        _signal(asked, signal.SIGTERM)
+        deadline, ended = time.monotonic() + grace, len(asked)
+        for pid in asked:
+            wait_gone(pid, max(0.0, deadline - time.monotonic()))
     for _ in range(50):
-        found = [pid for pid in _own_pids() if any(map(carries, _environ(pid)))]
+        found = marked()
         if not found:
             return ended
-        for pid in found:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+        _signal(found, signal.SIGKILL)
         ended = max(ended, len(found))
         time.sleep(0.02)
     return ended
+
+
+def _signal(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
 
 
 def wait_gone(pid: int, timeout: float) -> bool:

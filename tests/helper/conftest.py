@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatling.helper import running, service
+from gatling.helper import running, service, unit_files
 from gatling.router import system_nginx
 
 if TYPE_CHECKING:
@@ -144,12 +144,15 @@ def standard_input(fd: int) -> Iterator[None]:
 
 
 @pytest.fixture
-def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Helper:
+def helper(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Helper:
     made = Helper(tmp_path)
     for path in (made.server / "apps", made.server / "instances", made.units):
         path.mkdir(parents=True)
     monkeypatch.setattr(service, "SERVER", made.server)
     monkeypatch.setattr(service, "UNITS", made.units)
+    monkeypatch.setattr(unit_files, "UNTOLD", tmp_path_factory.mktemp("run") / "units")
     monkeypatch.setattr(service, "pwd", made.users)
     monkeypatch.setattr(service, "_call", made.call)
     write = functools.partial(system_nginx.write, directory=tmp_path / "nginx")

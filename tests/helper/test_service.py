@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from gatling.helper import service
 from gatling.helper.service import ATTENDED, PLAIN
 from gatling.router import nginx, system_nginx
 from gatling.supervisor import units
@@ -373,6 +374,40 @@ def test_what_a_helper_that_was_killed_has_left_is_in_nobodys_way(helper: Helper
     assert helper.ask({"verb": "app", "app": "shop", "limits": {}, "stop": 30}) == {}
     assert helper.ask({"verb": "forget", "app": "shop"}) == {}
     assert list((helper.server / "apps").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"verb": "app", "app": "shop", "limits": {}, "stop": 30},
+        {"verb": "slot", "app": "shop", "slot": "worker.1", "limits": {}, "stop": 30},
+        {"verb": "schedule", "app": "shop",
+         "jobs": [{"name": "a", "calendars": ["*-*-* *:0:00"]}]},
+        {"verb": "discard", "app": "shop", "slot": "worker.2"},
+    ],
+    ids=lambda request_: request_["verb"],
+)  # fmt: skip
+def test_systemd_is_told_by_the_next_what_it_would_not_hear(
+    helper: Helper, monkeypatch: pytest.MonkeyPatch, request_: dict[str, Any]
+) -> None:
+    if request_["verb"] != "app":
+        helper.ask({"verb": "app", "app": "shop", "limits": {}, "stop": 30})
+    reload_ = ["systemctl", "daemon-reload"]
+
+    def refused(argv: list[str], *, check: bool = True, timeout: float = 120) -> str:
+        if argv == reload_:
+            raise subprocess.CalledProcessError(1, argv, stderr=b"Refusing to reload")
+        return helper.call(argv, check=check, timeout=timeout)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(service, "_call", refused)
+        assert helper.ask(request_) == {
+            "failed": "systemctl exited with status 1", "log": "Refusing to reload"
+        }  # fmt: skip
+    for calls in ([reload_], []):
+        helper.forget()
+        assert helper.ask({"verb": "app", "app": "shop", "limits": {}, "stop": 30}) == {}
+        assert helper.calls == calls
 
 
 def test_timers_are_of_the_jobs_that_there_are(helper: Helper) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +111,26 @@ def test_how_many_there_are_and_how_long_they_have_to_end() -> None:
         assert not any(psutil.pid_exists(p["pid"]) for p in before.values())
         assert said(world, "patient", "finishing")
         assert not said(world, "patient", "finished")
+
+
+def test_one_that_takes_its_time_holds_no_other_up() -> None:
+    with new_world() as world, ThreadPoolExecutor() as pool:
+        project = prepared(world)
+        project.replace("lib/counter/worker.ex", "Process.sleep(500)", "Process.sleep(60_000)")
+        project.replace("gatling.toml", "stop = 10", "stop = 60")
+        project.commit()
+        project.push()
+        until(lambda: all_run(world), "both processes")
+        until(lambda: said(world, "patient.1", "patient one is there"), "its line")
+        slow = processes(world)["patient.1"]["pid"]
+        project.title("again")
+        pushing = pool.submit(project.push)
+        until(lambda: processes(world)["worker.1"]["release"] == "v2", "the new worker")
+        assert psutil.pid_exists(slow), "the other one has not ended"
+        os.kill(slow, signal.SIGKILL)
+        pushing.result()
+        until(lambda: all_run(world), "both processes")
+        assert {p["release"] for p in processes(world).values()} == {"v2"}
 
 
 def test_a_deployment_that_fails_leaves_them_alone(world: World, shop: Project) -> None:

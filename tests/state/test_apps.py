@@ -6,6 +6,7 @@ import contextlib
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -219,5 +220,35 @@ def test_an_app_that_is_forgotten_takes_everything_with_it(db: Database) -> None
 
 def test_settings_are_stored_as_they_are(db: Database) -> None:
     apps.create(db, "shop", free)
-    apps.save_settings(db, "shop", {"health.path": "/ü", "releases.keep": "3"})
+    before = apps.change_settings(db, "shop", lambda _: {"health.path": "/ü"})
+    assert before.settings == {}
+    apps.change_settings(db, "shop", lambda now: now.settings | {"releases.keep": "3"})
     assert apps.get(db, "shop").settings == {"health.path": "/ü", "releases.keep": "3"}
+
+
+def test_settings_that_are_refused_change_nothing(db: Database) -> None:
+    apps.create(db, "shop", free)
+    apps.change_settings(db, "shop", lambda _: {"health.path": "/a"})
+
+    def refuse(now: apps.App) -> dict[str, str]:
+        raise InvalidInput(f"{now.settings} are enough")
+
+    with pytest.raises(InvalidInput):
+        apps.change_settings(db, "shop", refuse)
+    assert apps.get(db, "shop").settings == {"health.path": "/a"}
+
+
+def test_settings_changed_by_two_at_once_are_both_kept(db: Database, tmp_path: Path) -> None:
+    apps.create(db, "shop", free)
+
+    def change(key: str) -> None:
+        with contextlib.closing(open_database(tmp_path / "state.db")) as own:
+            for _ in range(20):
+                apps.change_settings(
+                    own, "shop",
+                    lambda now: now.settings | {key: str(int(now.settings.get(key, 0)) + 1)},
+                )  # fmt: skip
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(change, ("releases.keep", "health.timeout")))
+    assert apps.get(db, "shop").settings == {"releases.keep": "20", "health.timeout": "20"}

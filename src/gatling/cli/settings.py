@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +12,10 @@ from gatling.errors import GatlingError, InvalidInput, NotFound
 from gatling.ui.output import print_json, table
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from gatling.engine import Engine
+    from gatling.state.apps import App
 
 
 @click.group("settings")
@@ -94,28 +98,34 @@ def _save(app: str, *, set_: dict[str, str], unset: tuple[str, ...]) -> None:
     from gatling.project import processes, settings
     from gatling.state import apps, audit
 
-    with opened() as engine:
-        found = apps.get(engine.db, app)
-        own = found.settings
-        missing = [key for key in unset if key not in own]
+    told = {*set_, *unset}
+    at_once = {key for key in told if key.startswith(("proxy.", "schedule."))}
+    sections = sorted({key.partition(".")[0] for key in at_once})
+
+    def changed(now: App) -> dict[str, str]:
+        missing = [key for key in unset if key not in now.settings]
         if missing:
             raise NotFound(f"{app} has no setting {', '.join(missing)} of its own.")
-        merged = {key: value for key, value in (own | set_).items() if key not in unset}
+        merged = {key: value for key, value in (now.settings | set_).items() if key not in unset}
         settings.parse(merged)
-        all_ = settings.parse(found.manifest | merged)
+        all_ = settings.parse(now.manifest | merged)
         for key in processes.missing(all_.processes, all_.schedule):
-            if any(k.rpartition(".")[0] == key.rpartition(".")[0] for k in (*set_, *unset)):
+            if any(k.rpartition(".")[0] == key.rpartition(".")[0] for k in told):
                 raise InvalidInput(
                     f"{key} is missing.", hint="Set, or unset, what belongs together at once."
                 )
-        apps.save_settings(engine.db, app, merged)
-        told = {*set_, *unset}
-        at_once = {key for key in told if key.startswith(("proxy.", "schedule."))}
-        sections = sorted({key.partition(".")[0] for key in at_once})
-        if "proxy" in sections:
-            _tell_proxy(engine, app, own)
-        if "schedule" in sections:
-            _tell_schedule(engine, app, own)
+        return merged
+
+    with opened() as engine, _held(engine, app) if "schedule" in sections else nullcontext():
+        own = apps.change_settings(engine.db, app, changed).settings
+        try:
+            if "proxy" in sections:
+                _tell_proxy(engine, app)
+            if "schedule" in sections:
+                _tell_schedule(engine, app)
+        except BaseException:
+            _go_back(engine, app, {key: own.get(key) for key in told})
+            raise
         audit.record(
             engine.db, engine.actor, app, "settings",
             " ".join([f"{k}={v}" for k, v in set_.items()] + [f"-{k}" for k in unset]),
@@ -128,36 +138,46 @@ def _save(app: str, *, set_: dict[str, str], unset: tuple[str, ...]) -> None:
         click.echo(f"Stored; the next deployment follows it{rest}.")
 
 
-def _tell_proxy(engine: Engine, app: str, before: dict[str, str]) -> None:
-    """Bring the proxy into line; when it cannot be, the settings are `before` again."""
+def _held(engine: Engine, app: str) -> AbstractContextManager[None]:
+    """Keep deployments of an app away, which have its jobs run at their times as well."""
+    from gatling.deploy import lock
+    from gatling.state import apps
+
+    apps.get(engine.db, app)
+
+    def waiting() -> None:
+        click.echo(f"{app}: waiting for the deployment under way", err=True)
+
+    return lock.hold(engine.home.app(app).lock, waiting)
+
+
+def _tell_proxy(engine: Engine, app: str) -> None:
+    """Bring the proxy into line; raises GatlingError when it cannot be."""
     from gatling.deploy import public
     from gatling.errors import DiskFull
-    from gatling.state import apps
 
     try:
         engine.configure_router()
         public.publish(engine, app)
     except OSError as error:
-        apps.save_settings(engine.db, app, before)
         raise DiskFull(f"What nginx reads of {app} could not be written: {error}.") from error
-    except BaseException:
-        apps.save_settings(engine.db, app, before)
-        raise
 
 
-def _tell_schedule(engine: Engine, app: str, before: dict[str, str]) -> None:
-    """Have jobs run at their times from now on; when that cannot be, the settings are `before`."""
-    from gatling.deploy import jobs, lock
+def _tell_schedule(engine: Engine, app: str) -> None:
+    """Have jobs run at their times from now on; raises GatlingError when that cannot be."""
+    from gatling.deploy import jobs
+
+    problems = jobs.follow(engine, app)
+    if problems:
+        raise GatlingError(f"{problems[0]}; the settings stay as they were.")
+
+
+def _go_back(engine: Engine, app: str, before: dict[str, str | None]) -> None:
+    """Give these settings, and no others, the values that they had."""
     from gatling.state import apps
 
-    def waiting() -> None:
-        click.echo(f"{app}: waiting for the deployment under way", err=True)
+    def back(now: App) -> dict[str, str]:
+        merged: dict[str, str | None] = {**now.settings, **before}
+        return {key: value for key, value in merged.items() if value is not None}
 
-    try:
-        with lock.hold(engine.home.app(app).lock, waiting):
-            problems = jobs.follow(engine, app)
-        if problems:
-            raise GatlingError(f"{problems[0]}; the settings stay as they were.")
-    except BaseException:
-        apps.save_settings(engine.db, app, before)
-        raise
+    apps.change_settings(engine.db, app, back)

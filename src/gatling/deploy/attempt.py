@@ -13,7 +13,7 @@ from gatling.build.callbacks import Callbacks
 from gatling.deploy import lock, recovery
 from gatling.deploy.interrupt import Interruption, interruptible
 from gatling.deploy.journal import Journal
-from gatling.errors import DiskFull, GatlingError, Interrupted
+from gatling.errors import DiskFull, GatlingError, Interrupted, text_of
 from gatling.project import settings as project_settings
 from gatling.state import apps, audit, deployments
 
@@ -117,7 +117,7 @@ def _failed(engine: Engine, this: Attempt, error: BaseException) -> None:
 
     What is not recorded as ended is found and ended by the next command.
     """
-    what = error.what if isinstance(error, GatlingError) else f"{type(error).__name__}: {error}"
+    what = text_of(error)
     for line in (*(error.log if isinstance(error, GatlingError) else ()), f" !     {what}"):
         this.progress.record(line)
     try:
@@ -131,7 +131,7 @@ def _failed(engine: Engine, this: Attempt, error: BaseException) -> None:
             probe=this.proof.json() if this.proof else None,
         )
     except (GatlingError, OSError, sqlite3.Error) as second:
-        why = second.what if isinstance(second, GatlingError) else str(second)
+        why = text_of(second)
         this.progress.note(f"cleaning up was not complete: {why} The next command goes on with it.")
 
 

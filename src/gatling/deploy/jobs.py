@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from gatling.deploy import instances
 from gatling.deploy.interrupt import interruptible
-from gatling.errors import GatlingError, Interrupted, InvalidInput, NotFound, TimedOut
+from gatling.errors import GatlingError, Interrupted, InvalidInput, NotFound, TimedOut, text_of
 from gatling.project import processes
 from gatling.project import settings as project_settings
 from gatling.state import apps, releases, runs
@@ -67,8 +67,7 @@ def follow(engine: Engine, name: str) -> list[str]:
         jobs = scheduled(apps.get(engine.db, name))
         engine.supervisor.schedule(name, {job: found.cron for job, found in jobs.items()})
     except (GatlingError, OSError) as error:
-        what = error.what if isinstance(error, GatlingError) else str(error)
-        return [f"the times of the jobs of {name}: {what.rstrip('.')}"]
+        return [f"the times of the jobs of {name}: {text_of(error).rstrip('.')}"]
     return []
 
 
@@ -170,7 +169,7 @@ def _turn(paths: AppPaths, job: str, overlap: str, waiting: Callable[[], None]) 
     """Hold the turn of a job as its policy says; yields False when it is to be skipped."""
     with _opened(paths.jobs / f"{job}.lock") as file:
         if overlap == "allow":
-            _taken(file, fcntl.LOCK_SH)  # for a policy of tomorrow to see
+            _taken(file, fcntl.LOCK_SH)  # seen by the next one if the policy is another then
             yield True
         elif _taken(file, fcntl.LOCK_EX):
             yield True
@@ -178,7 +177,7 @@ def _turn(paths: AppPaths, job: str, overlap: str, waiting: Callable[[], None]) 
             yield False
         else:
             with _opened(paths.jobs / f"{job}.next") as queue:
-                first = _taken(queue, fcntl.LOCK_EX)
+                first = _taken(queue, fcntl.LOCK_EX, seconds=0.2)
                 if first:
                     _hold(queue)
                     waiting()
@@ -194,7 +193,7 @@ def _recorded(engine: Engine, app: App, job: str, cause: Cause) -> Iterator[Run]
         try:
             fcntl.flock(held, fcntl.LOCK_EX)
             _hold(held)
-            yield runs.begin(
+            this = runs.begin(
                 engine.db,
                 app.name,
                 job,
@@ -203,6 +202,14 @@ def _recorded(engine: Engine, app: App, job: str, cause: Cause) -> Iterator[Run]
                 mark=token,
                 release=app.live_release or 0,
             )
+            try:
+                yield this
+            except (Interrupted, KeyboardInterrupt):
+                runs.end(engine.db, this.id, "cancelled", error="It was called off.")
+                raise
+            except BaseException as error:
+                runs.end(engine.db, this.id, "interrupted", error=text_of(error))
+                raise
         finally:
             _file(paths, token).unlink(missing_ok=True)
 
@@ -301,9 +308,15 @@ def _opened(path: Path) -> TextIO:
     return path.open("a")
 
 
-def _taken(file: TextIO, how: int) -> bool:
-    try:
-        fcntl.flock(file, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def _taken(file: TextIO, how: int, seconds: float = 0) -> bool:
+    """Take a lock that is free; one who only asks (_holder) has it shortly, thus `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(file, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.02)
+        else:
+            return True

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import json
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any
 
 from gatling.deploy import instances, lock
-from gatling.errors import GatlingError, InvalidInput, NotFound, SupervisorFailed
+from gatling.errors import GatlingError, InvalidInput, NotFound, SupervisorFailed, text_of
 from gatling.project import settings as project_settings
 from gatling.state import apps, audit, releases
 from gatling.supervisor.base import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from gatling.deploy.attempt import Attempt
@@ -32,7 +33,8 @@ WATCH_SECONDS = 2.0
 """What crashes at its start has done so within this time, most likely."""
 STOP_SECONDS = 30.0
 """Between SIGTERM and SIGKILL for a process that the settings do not know any more."""
-PARALLEL = 8
+PARALLEL = 64
+"""Processes that are ended at the same time; more wait for their turn."""
 
 
 def wanted(engine: Engine, app: App) -> dict[str, Instance]:
@@ -55,6 +57,7 @@ def follow(engine: Engine, name: str, *, anew: Iterable[str] = ()) -> list[str]:
 
     The caller holds the app's lock. Those in `anew`, slots or names, are started again in any case.
     """
+    problems: list[str] = []
     try:
         app = apps.get(engine.db, name)
         paths, shall = engine.home.app(name), wanted(engine, app)
@@ -62,22 +65,24 @@ def follow(engine: Engine, name: str, *, anew: Iterable[str] = ()) -> list[str]:
         if not there and not shall:
             return []
         gone = [slot for slot in there if slot not in shall or not _is(paths, shall[slot])]
-        again = {slot for slot in shall if {slot, slot.partition(".")[0]} & set(anew)}
-        _stop(engine, app, {*gone, *(again & set(there))})
-        for slot in set(there) - shall.keys():
-            if app.wanted == "running":  # otherwise it will be started again, and has a log
-                engine.supervisor.discard(name, slot)
-        if not shall or not engine.supervisor.statuses([(name, app.live_slot or 1)]):
-            return []  # nothing is kept running now: `gatling up` comes here again
-        known = statuses(engine, name, shall)
-        problems = [
-            problem
-            for slot, instance in shall.items()
-            if slot not in known or known[slot].state in (State.STOPPED, State.FAILED)
-            if (problem := _start(engine, instance))
-        ]
+        again = {slot for slot in shall if {slot, _process(slot)} & set(anew)}
+        for process in _stop(engine, app, {*gone, *(again & set(there))}, also=shall):
+            for slot in there:
+                # that of a stopped app will be started again, and has a log
+                if slot not in shall and _process(slot) == process and app.wanted == "running":
+                    engine.supervisor.discard(name, slot)
+            if not engine.supervisor.statuses([(name, app.live_slot or 1)]):
+                continue  # nothing is kept running now: `gatling up` comes here again
+            own = {slot: instance for slot, instance in shall.items() if _process(slot) == process}
+            known = statuses(engine, name, own)
+            problems += [
+                problem
+                for slot, instance in own.items()
+                if slot not in known or known[slot].state in (State.STOPPED, State.FAILED)
+                if (problem := _start(engine, instance))
+            ]
     except Exception as error:  # noqa: BLE001 (a release that is live is so whatever becomes of them)
-        problems = [f"the processes of {name}: {_what(error)}"]
+        problems.append(f"the processes of {name}: {text_of(error)}")
     return problems
 
 
@@ -93,7 +98,7 @@ def deployed(engine: Engine, this: Attempt) -> None:
         with this.journal.step("processes"):
             problems = follow(engine, name, anew=anew) or _unwell(engine, name, shall)
     except (GatlingError, OSError) as error:
-        problems = [f"the processes of {name}: {_what(error)}"]
+        problems = [f"the processes of {name}: {text_of(error)}"]
     for problem in problems:
         this.progress.note(problem)
 
@@ -106,7 +111,7 @@ def restart(engine: Engine, name: str, process: str, *, progress: Progress) -> N
     with _held(engine, name, progress):
         app = apps.get(engine.db, name)
         there = wanted(engine, app)
-        if not any(process in (slot, slot.partition(".")[0]) for slot in there):
+        if not any(process in (slot, _process(slot)) for slot in there):
             raise NotFound(
                 f"{name} runs no process {process!r}.",
                 hint=f"It runs: {', '.join(there) or 'none'}.",
@@ -135,7 +140,7 @@ def scale(engine: Engine, name: str, counts: Mapping[str, int], *, progress: Pro
                 )
         changes = {f"processes.{process}.instances": str(n) for process, n in counts.items()}
         project_settings.parse(app.effective | changes)
-        apps.save_settings(engine.db, name, app.settings | changes)
+        apps.change_settings(engine.db, name, lambda now: now.settings | changes)
         said = " ".join(f"{process}={n}" for process, n in counts.items())
         audit.record(engine.db, engine.actor, name, "scale", said)
         problems = follow(engine, name)
@@ -174,26 +179,52 @@ def in_use(engine: Engine, name: str) -> set[int]:
 
 def stop(engine: Engine, name: str) -> None:
     """End all processes of an app, whatever the records say; raises SupervisorFailed."""
-    _stop(engine, apps.get(engine.db, name), engine.home.app(name).process_slots())
+    for _ in _stop(engine, apps.get(engine.db, name), engine.home.app(name).process_slots()):
+        pass
 
 
-def _stop(engine: Engine, app: App, slots: Iterable[str]) -> None:
-    """End processes, all at the same time: each may take as long as it has been given."""
+def _stop(
+    engine: Engine, app: App, slots: Collection[str], *, also: Iterable[str] = ()
+) -> Iterator[str]:
+    """End what is in these slots, all at the same time: each may take as long as it has been given.
+
+    Yields each process, those of the slots in `also` too, as soon as none of it is being ended;
+    one that cannot be ended is not, and is raised when all others have been.
+    """
     named = project_settings.parse(app.effective).processes
 
-    def end(slot: str) -> None:
-        process = named.get(slot.partition(".")[0])
+    def end(slot: str) -> str:
+        process = named.get(_process(slot))
         engine.supervisor.stop(app.name, slot, process.stop if process else STOP_SECONDS)
+        return _process(slot)
 
     with ThreadPoolExecutor(PARALLEL) as pool:
-        list(pool.map(end, slots))
+        ending = {pool.submit(end, slot) for slot in slots}
+        left = Counter(_process(slot) for slot in slots)
+        yield from sorted({_process(slot) for slot in also} - left.keys())
+        failed: list[GatlingError] = []
+        for ended in as_completed(ending):
+            try:
+                process = ended.result()
+            except GatlingError as error:  # the others of its process wait for it in vain
+                failed.append(error)
+                continue
+            left[process] -= 1
+            if not left[process]:
+                yield process
+    if failed:
+        raise failed[0]
+
+
+def _process(slot: str) -> str:
+    return slot.partition(".")[0]
 
 
 def _start(engine: Engine, instance: Instance) -> str:
     try:
         engine.supervisor.start(instance)
     except (GatlingError, OSError) as error:
-        return f"{instance.slot} could not be started: {_what(error)}"
+        return f"{instance.slot} could not be started: {text_of(error)}"
     return ""
 
 
@@ -225,7 +256,3 @@ def _unwell(engine: Engine, name: str, slots: list[str]) -> list[str]:
         f" What it said: `gatling logs {name} --process {slot}`"
         for slot in sorted(unwell)
     ]
-
-
-def _what(error: Exception) -> str:
-    return error.what if isinstance(error, GatlingError) else f"{type(error).__name__}: {error}"

@@ -34,13 +34,14 @@ import socket
 import struct
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from gatling.errors import GatlingError
-from gatling.helper import running, timers
+from gatling.helper import running, timers, unit_files
 from gatling.helper.shapes import (
     Refused,
     limits,
@@ -103,8 +104,7 @@ def discard(request: dict[str, Any]) -> dict[str, Any]:
     """End and remove the unit of a process's slot."""
     name, place = names.app_name(text(request, "app")), process_slot(request)
     stop({"app": name, "slot": place, "timeout": 10})
-    _remove_unit(units.instance(name, place))
-    _call(["systemctl", "daemon-reload"])
+    _remove_units(name, (place,))
     return {}
 
 
@@ -118,9 +118,7 @@ def forget(request: dict[str, Any]) -> dict[str, Any]:
         stop({"app": name, "slot": place, "timeout": 10})
     end({"app": name})
     _end(timer_units.runs(name))
-    for place in (1, 2, *others):
-        _remove_unit(units.instance(name, place))
-    _call(["systemctl", "daemon-reload"])
+    _remove_units(name, (1, 2, *others))
     gone = SERVER / "apps" / f".{name}.gone"
     shutil.rmtree(gone, ignore_errors=True)  # of a helper that was killed
     with contextlib.suppress(FileNotFoundError):
@@ -345,36 +343,21 @@ def _make_units(
 ) -> None:
     """Write the drop-ins of these slots, and let them be started at boot."""
     lines = units.drop_in(name, SERVER / "apps" / name, wanted, stop_seconds)
-    changed = [_write_drop_in(units.instance(name, place), lines) for place in places]
-    if not any(changed):
-        return
-    for place in places:
-        link = UNITS / "multi-user.target.wants" / units.instance(name, place)
-        link.parent.mkdir(exist_ok=True)
-        if not link.is_symlink():
-            link.symlink_to(UNITS / "gatling@.service")
-    _call(["systemctl", "daemon-reload"])
+    with unit_files.writing(_call) as files:
+        for unit in (units.instance(name, place) for place in places):
+            files.write(UNITS / f"{unit}.d" / "app.conf", lines)
+            files.link(UNITS / "multi-user.target.wants" / unit, UNITS / "gatling@.service")
 
 
-def _remove_unit(unit: str) -> None:
-    (UNITS / "multi-user.target.wants" / unit).unlink(missing_ok=True)
-    shutil.rmtree(UNITS / f"{unit}.d", ignore_errors=True)
+def _remove_units(name: str, places: Iterable[int | str]) -> None:
+    with unit_files.writing(_call) as files:
+        for unit in (units.instance(name, place) for place in places):
+            files.remove(UNITS / "multi-user.target.wants" / unit, UNITS / f"{unit}.d")
 
 
 def _end(patterns: list[str]) -> None:
     _call(["systemctl", "stop", *patterns], check=False)
     _call(["systemctl", "reset-failed", *patterns], check=False)
-
-
-def _write_drop_in(unit: str, lines: str) -> bool:
-    file = UNITS / f"{unit}.d" / "app.conf"
-    if file.exists() and file.read_text() == lines:
-        return False
-    file.parent.mkdir(mode=0o755, exist_ok=True)
-    new = file.with_name(".app.conf.new")
-    new.write_text(lines)
-    new.rename(file)
-    return True
 
 
 def _identifier(request: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gatling.helper import unit_files
 from gatling.helper.shapes import Refused
 from gatling.supervisor import timers
 
@@ -35,31 +36,20 @@ def write(units: Path, app: str, wanted: dict[str, list[str]], call: Callable[..
     wants = units / timers.WANTS
     known = {file.name for place in (units, wants) for file in place.glob(timers.timers(app))}
     gone = sorted(known - texts.keys())
-    changed = sorted(name for name, text in texts.items() if not _is_there(units, name, text))
     if gone:
         call(["systemctl", "stop", *gone], check=False)
-        for name in gone:
-            (wants / name).unlink(missing_ok=True)
-            (units / name).unlink(missing_ok=True)
-    for name in changed:
-        new = units / f".{name}.new"
-        new.write_text(texts[name])
-        new.rename(units / name)
-        wants.mkdir(exist_ok=True)
-        if not (wants / name).is_symlink():
-            (wants / name).symlink_to(units / name)
-    if gone or changed:
-        call(["systemctl", "daemon-reload"])
+    changed = []
+    with unit_files.writing(call) as files:
+        if gone:
+            files.remove(*(place / name for name in gone for place in (wants, units)))
+        for name, text in sorted(texts.items()):
+            written = files.write(units / name, text)
+            if files.link(wants / name, units / name) or written:
+                changed.append(name)
     if changed:
         call(["systemctl", "restart", "--job-mode=ignore-dependencies", *changed])
     elif texts:  # nothing but a look, unless somebody has stopped them
         call(["systemctl", "start", "--job-mode=ignore-dependencies", *sorted(texts)])
-
-
-def _is_there(units: Path, name: str, text: str) -> bool:
-    file = units / name
-    link = units / timers.WANTS / name
-    return link.is_symlink() and file.exists() and file.read_text() == text
 
 
 def _is_calendar(text: object) -> bool:

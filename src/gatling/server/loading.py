@@ -89,7 +89,7 @@ def _load(engine: Engine, name: str, own: dict[str, str]) -> App:
         make_repository(paths)
         paths.lock.touch(mode=0o600)
         if own:
-            apps.save_settings(engine.db, name, own)
+            apps.change_settings(engine.db, name, lambda _: own)
         engine.router.point(name, "down")
         if paths.server:
             os.sync()

@@ -190,10 +190,15 @@ def maintain(db: Database, name: str, message: str | None) -> None:
         db.execute("UPDATE apps SET maintenance = ? WHERE name = ?", message, name)
 
 
-def save_settings(db: Database, name: str, settings: dict[str, str]) -> None:
-    """Store validated settings by dotted key."""
+def change_settings(db: Database, name: str, change: Callable[[App], dict[str, str]]) -> App:
+    """Store what `change` makes of an app's settings, by dotted key; the app as it was.
+
+    Nobody else changes them meanwhile; `change` raises for what is not valid.
+    """
     with db.transaction():
-        db.execute("UPDATE apps SET settings = ? WHERE name = ?", json.dumps(settings), name)
+        app = get(db, name)
+        db.execute("UPDATE apps SET settings = ? WHERE name = ?", json.dumps(change(app)), name)
+    return app
 
 
 def add_domain(db: Database, name: str, domain: str) -> bool:

@@ -172,9 +172,10 @@ class Tasks(Protocol):
         """
 
     def end_runs(self, paths: AppPaths, token: str = "") -> None:
-        """End programs of kind `run` that nobody attends to any more: of one run, or all.
+        """End what a run that nobody attends to any more has left; without a token all runs.
 
-        On a server nothing is left to be done: root's helper ends what nobody attends to.
+        Those, consoles among them, get SIGTERM and some seconds. On a server nothing is left to be
+        done: root's helper ends what nobody attends to.
         """
 
     def discard(self, paths: AppPaths, directory: Path) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gatling.supervisor.base import Task
 
 ENDING_SECONDS = 10.0
-"""What a program gets to end when it has closed its output."""
+"""What a program gets to end when it has closed its output, or is told to."""
 
 
 class LocalTasks:
@@ -100,7 +100,7 @@ class LocalTasks:
 
     def end_runs(self, paths: AppPaths, token: str = "") -> None:
         """See Tasks."""
-        process.end_marked(run_mark(paths, token))
+        process.end_marked(run_mark(paths, token), grace=0.0 if token else ENDING_SECONDS)
 
     def discard(self, paths: AppPaths, directory: Path) -> None:  # noqa: ARG002
         """See Tasks."""
