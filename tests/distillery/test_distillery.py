@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import Client, new_world
+from tests.conftest import Client, new_world, output_of, until
 from tests.distillery.conftest import with_distillery, with_files
 
 if TYPE_CHECKING:
@@ -113,6 +115,26 @@ def test_commands_are_run_with_a_config_of_their_own(shop: Project) -> None:
     assert not Path(first).exists()
     failed = world.try_run("run", "shop", "--", "nothing-like-that")
     assert (failed.returncode, "is not a valid command" in failed.stdout) == (1, True)
+
+
+def test_what_a_killed_command_has_left_is_removed(shop: Project) -> None:
+    world = shop.world
+    temporary = world.home / "apps/shop/tmp"
+
+    def left() -> set[str]:
+        return {file.name for file in temporary.glob("once.*")}
+
+    ask = 'IO.puts System.get_env("RELEASE_MUTABLE_DIR"); Process.sleep(100_000)'
+    process = world.start("run", "shop", "--", "eval", ask)
+    until(left, "its directory")
+    (name,) = left()
+    assert (temporary / name).stat().st_mode & 0o77 == 0
+    world.run("stop", "shop")
+    assert left() == {name}, "it runs"
+    os.killpg(process.pid, signal.SIGKILL)
+    output_of(process, -signal.SIGKILL)
+    world.run("start", "shop")
+    assert left() == set()
 
 
 @pytest.mark.parametrize("command", ["upgrade", "downgrade"])

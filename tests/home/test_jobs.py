@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gatling.deploy import following
 from gatling.errors import Exit
-from tests.conftest import Project, World, interrupt, output_of, until
+from tests.conftest import Project, World, interrupt, new_world, output_of, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -335,6 +336,34 @@ def test_a_project_brings_its_jobs(shop: Project, world: World) -> None:
     world.run("rollback", "shop")
     assert {j["job"] for j in world.json("jobs", "list", "shop")} == before
     assert "own" not in json.loads(file.read_text())
+
+
+def test_what_no_kept_release_has_any_more_is_forgotten() -> None:
+    with new_world() as world:
+        project = world.load()
+        world.run("settings", "set", "shop", "releases.keep=1")
+        logs = world.home / "apps/shop/logs"
+        for number in range(1, following.KEPT + 5):  # as if there had been so many deployments
+            (logs / f"deployment-{number + 1000}.log").write_text("built\n")
+        two = [f'[schedule.{name}]\ncron = "{NEVER}"\ncommand = "eval 1"\n' for name in "ab"]
+        project.write("gatling.toml", "".join(two))
+        project.commit()
+        project.push()
+        for name in "ab":
+            world.run("jobs", "run", "shop", name)
+        project.write("gatling.toml", two[0])
+        project.commit()
+        project.push()
+        assert log(world, "b"), "as long as one can go back to it"
+        project.title("once more")
+        project.push()
+        assert outcomes(world, "a") == ["succeeded"]
+        assert log(world, "a")
+        world.run("jobs", "runs", "shop", "b", ok=False)
+        assert not list(world.home.glob("apps/shop/*/*b.l*")), "neither log nor lock"
+        kept = sorted(int(file.stem.partition("-")[2]) for file in logs.glob("deployment-*.log"))
+        assert kept == list(range(1005, 1005 + following.KEPT)), "the newest by number"
+        world.run("deployments", "shop", "1")
 
 
 def test_an_app_that_is_removed(world: World) -> None:

@@ -135,6 +135,22 @@ def test_the_log_has_everything_without_colour_and_is_for_its_user_alone(
     assert pipe.text() == "before the log\ndone\n"
 
 
+def test_the_log_has_room_for_so_much_output_and_for_what_gatling_says(
+    pipe: Pipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gatling.ui.progress.MAX_OUTPUT", 40)
+    progress = Progress(pipe.stream)
+    progress.open_log(tmp_path / "log")
+    lines = [f"line {number}" for number in range(6)]
+    for line in lines:
+        progress.line(line)
+    progress.say("failed")
+    progress.close()
+    kept = "".join(f"       {line}\n" for line in [*lines[:2], "… more than is kept"])
+    assert (tmp_path / "log").read_text() == kept + "failed\n"
+    assert pipe.text() == "".join(f"       {line}\n" for line in lines) + "failed\n"
+
+
 def test_a_log_is_appended_to(pipe: Pipe, tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_text("before\n")

@@ -12,6 +12,7 @@ import msgspec
 from gatling.build import callbacks
 from gatling.deploy import (
     domains,
+    following,
     jobs,
     lifecycle,
     lock,
@@ -32,7 +33,7 @@ from gatling.errors import (
 )
 from gatling.project import settings as project_settings
 from gatling.project import source
-from gatling.releases import store
+from gatling.releases import distillery, store
 from gatling.state import apps, audit, config, deployments, releases
 from gatling.state.database import now
 from gatling.ui.output import duration
@@ -328,6 +329,9 @@ def _retire(engine: Engine, this: Attempt, live: Release) -> None:
             # first: a tree of which no record knows is removed by the next deployment, or recovery
             releases.mark_removed(engine.db, name, number)
             store.remove(paths, number)
+        distillery.sweep(paths.root / "tmp")
+        jobs.forget(engine, name)
+        following.remove_old(paths)
     except (OSError, GatlingError) as error:
         this.progress.note(f"an old release could not be removed: {error}")
 

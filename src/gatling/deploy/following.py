@@ -1,7 +1,8 @@
-"""Following a deployment that is under way in another process."""
+"""The output of deployments: followed while they are under way elsewhere, and kept for a while."""
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatling.engine import Engine
+    from gatling.home import AppPaths
     from gatling.state.deployments import Deployment
 
 POLL_SECONDS = 0.2
+KEPT = 200
+"""Deployments of an app whose output is kept."""
+_NAME = re.compile(r"deployment-([1-9][0-9]*)\.log\Z", re.ASCII)
 
 
 def follow(engine: Engine, app: str, ident: int, write: Callable[[str], None]) -> Deployment:
@@ -32,6 +37,13 @@ def follow(engine: Engine, app: str, ident: int, write: Callable[[str], None]) -
             return deployment
         recovery.recover_unfinished(engine)
         time.sleep(POLL_SECONDS)
+
+
+def remove_old(paths: AppPaths) -> None:
+    """Remove the output of deployments that are not among the last ones; their records stay."""
+    numbered = {int(m[1]): log for log in paths.logs.iterdir() if (m := _NAME.match(log.name))}
+    for ident in sorted(numbered)[:-KEPT]:
+        numbered[ident].unlink(missing_ok=True)
 
 
 def _hand_on(log: Path, offset: int, write: Callable[[str], None]) -> int:

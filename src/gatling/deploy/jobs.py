@@ -149,6 +149,20 @@ def releases_in_use(engine: Engine, name: str) -> set[int]:
     return {one.release for one in runs.running(engine.db, name)}
 
 
+def forget(engine: Engine, name: str) -> None:
+    """Remove log and records of jobs that no kept release has. The caller holds the lock."""
+    paths = engine.home.app(name)
+    keys = set(apps.get(engine.db, name).settings)
+    keys.update(*(r.manifest for r in releases.every(engine.db, name) if r.removed_at is None))
+    known = {key.split(".")[1] for key in keys if key.startswith("schedule.")}
+    known |= {one.job for one in runs.running(engine.db, name)}
+    for job in runs.latest(engine.db, name).keys() - known:
+        log = paths.job_log(job)
+        for file in (log, *log.parent.glob(f"{log.name}.*"), *paths.jobs.glob(f"{job}.*")):
+            file.unlink(missing_ok=True)
+        runs.forget(engine.db, name, job)
+
+
 def _job(engine: Engine, name: str, job: str, cause: Cause) -> tuple[App, Job]:
     """A job that may be run now."""
     app = apps.get(engine.db, name)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from gatling.deploy import instances, jobs, lock, processes, public
 from gatling.errors import GatlingError
 from gatling.project import settings as project_settings
-from gatling.releases import store
+from gatling.releases import distillery, store
 from gatling.state import apps, deployments, releases
 from gatling.supervisor.base import State
 
@@ -85,6 +85,7 @@ def reconcile(engine: Engine, name: str, *, own: int | None = None) -> list[str]
     with contextlib.suppress(OSError):  # a full disk, say: nothing that runs needs it
         public.publish(engine, name)
     engine.tasks.discard(paths, paths.staging)
+    distillery.sweep(paths.root / "tmp")
     for deployment in unfinished:
         if deployment.id == own:
             continue

@@ -7,8 +7,10 @@ what it finds there; so nothing of another run may be in that.
 from __future__ import annotations
 
 import shlex
+import shutil
 from typing import TYPE_CHECKING
 
+from gatling import process
 from gatling.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -21,11 +23,15 @@ _COMMANDS = {"remote": "remote_console"}
 _CHANGING = ("upgrade", "downgrade", "install", "unpack")
 """Commands that would change the tree."""
 
+_ONCE_NAME = "once."
 _ONCE = (
-    'export RELEASE_MUTABLE_DIR="$(mktemp -d)"; trap : INT TERM HUP;'
-    """ trap 'rm -rf "$RELEASE_MUTABLE_DIR"' EXIT; "$0" "$@\""""
+    f'export RELEASE_MUTABLE_DIR="$RELEASE_TMP/{_ONCE_NAME}$$"; rm -rf "$RELEASE_MUTABLE_DIR";'
+    ' mkdir -p "$RELEASE_TMP" && mkdir -m 700 "$RELEASE_MUTABLE_DIR" || exit;'
+    """ trap : INT TERM HUP; trap 'rm -rf "$RELEASE_MUTABLE_DIR"' EXIT; "$0" "$@\""""
 )
-"""Runs a program with such a directory of its own, which goes with it: there are secrets in it."""
+"""Runs a program with such a directory of its own, which goes with it: there are secrets in it.
+
+It is named by its process: see `sweep`."""
 
 
 def made(tree: Path, release: Release) -> bool:
@@ -64,6 +70,14 @@ def arguments(release: Release, given: tuple[str, ...]) -> tuple[str, ...]:
 def once(argv: list[str], *, server: bool) -> list[str]:
     """The command line of a one-off command; on a server each has a /tmp of its own."""
     return argv if server else ["/bin/sh", "-c", _ONCE, *argv]
+
+
+def sweep(temporary: Path) -> None:
+    """Remove what is left in the RELEASE_TMP of one-off commands that were killed."""
+    for directory in temporary.glob(f"{_ONCE_NAME}*"):
+        pid = directory.name.removeprefix(_ONCE_NAME)
+        if not pid.isdecimal() or process.start_time(int(pid)) is None:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def migrates(tree: Path, release: Release) -> bool:

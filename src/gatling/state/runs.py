@@ -89,6 +89,12 @@ def end(
     return None if row is None else _run(row)
 
 
+def forget(db: Database, app: str, job: str) -> None:
+    """Remove the runs of a job."""
+    with db.transaction():
+        db.execute("DELETE FROM runs WHERE app = ? AND job = ?", app, job)
+
+
 def get(db: Database, ident: int) -> Run:
     """A run that is there."""
     (row,) = db.rows("SELECT * FROM runs WHERE id = ?", ident)

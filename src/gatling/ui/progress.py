@@ -23,6 +23,9 @@ PIECE = select.PIPE_BUF // 4 - 1
 PATIENCE_SECONDS = 20
 """How long a pusher's full pipe is waited for. git may leave one behind that nobody reads."""
 
+MAX_OUTPUT = 16 << 20
+"""Characters of the programs' output that a deployment's log has room for."""
+
 
 class Progress:
     """Writes to the pusher and, once opened, to the deployment's log."""
@@ -32,6 +35,7 @@ class Progress:
         self._colour = self._stream.isatty() and "NO_COLOR" not in os.environ
         self._gone = False
         self._log: IO[str] | None = None
+        self._room = MAX_OUTPUT
 
     def open_log(self, path: Path) -> None:
         """From now on write to this file as well (mode 0600: a build may print what it likes)."""
@@ -56,8 +60,12 @@ class Progress:
             self._say(f"       {step} took {seconds:.1f} s", dim=True)
 
     def line(self, text: str) -> None:
-        """A line of output of the step that is under way."""
-        self._say(f"       {text}")
+        """A line of output of the step that is under way; the log has so much of it and no more."""
+        text = f"       {text}"
+        if self._room >= 0:
+            self._room -= len(text) + 1
+            self.record(text if self._room >= 0 else "       … more than is kept")
+        self._print(text)
 
     def note(self, text: str) -> None:
         """Something worth knowing."""
@@ -88,6 +96,9 @@ class Progress:
 
     def _say(self, text: str, *, bold: bool = False, dim: bool = False, fg: str = "") -> None:
         self.record(text)
+        self._print(text, bold=bold, dim=dim, fg=fg)
+
+    def _print(self, text: str, *, bold: bool = False, dim: bool = False, fg: str = "") -> None:
         if self._gone:
             return
         if self._colour:
