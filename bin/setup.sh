@@ -8,6 +8,8 @@
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=$root/.venv
 
+. "$root/bin/apt.sh"
+
 say() { printf '%s\n' "gatling: $*" >&2; }
 
 find_python() {
@@ -55,9 +57,7 @@ install_packages() {
   command -v apt-get >/dev/null || { say "please install, then run this again: $packages"; exit 8; }
   say "installing Debian packages: $packages"
   # shellcheck disable=SC2086 # one word for each package
-  { "${sudo[@]}" apt-get update -qq &&
-    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
-      apt-get install -y -qq --no-install-recommends $packages; } >&2 || exit 8
+  apt_install $packages || exit 8
 }
 
 install_venv() { # runtime|dev

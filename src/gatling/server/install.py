@@ -11,6 +11,7 @@ import os
 import pwd
 import shutil
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +34,8 @@ SHELL = "/bin/sh"
 """sshd runs forced commands with it."""
 OLDEST_SYSTEMD = 250
 """The first that gives credentials to units whose files other users cannot read."""
+APT_SECONDS = 300
+"""How long another apt-get is waited for."""
 
 PACKAGES = {"git": "git", "nginx": "nginx-light", "elixir": "elixir", "sshd": "openssh-server",
             "curl": "curl", "openssl": "openssl"}  # fmt: skip
@@ -260,15 +263,34 @@ def _installed(package: str) -> bool:
 
 
 def _apt(missing: list[str]) -> None:
-    env = clean_environment() | {"DEBIAN_FRONTEND": "noninteractive"}
+    env = clean_environment() | {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
     try:
-        process.run(["apt-get", "update", "-qq"], timeout=600, env=env)
+        _update_lists(env)
         process.run(
-            ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing],
+            ["apt-get", "install", "-y", "-qq", "--no-install-recommends",
+             "-o", f"DPkg::Lock::Timeout={APT_SECONDS}", *missing],
             timeout=1800, env=env,
         )  # fmt: skip
     except CommandFailed as error:
         raise MissingProgram(f"apt-get: {error.what}", log=error.log) from None
+
+
+def _update_lists(env: dict[str, str]) -> None:
+    """`apt-get update`, which does not wait by itself while another one is at work.
+
+    A new machine's first updates, say. Raises CommandFailed.
+    """
+    deadline = time.monotonic() + APT_SECONDS
+    while True:
+        try:
+            process.run(["apt-get", "update", "-qq"], timeout=600, env=env)
+        except CommandFailed as error:
+            locked = any("Could not get lock" in line for line in error.log)
+            if not locked or time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+        else:
+            return
 
 
 def _has_user() -> bool:
