@@ -363,7 +363,7 @@ def test_what_no_kept_release_has_any_more_is_forgotten() -> None:
         assert not list(world.home.glob("apps/shop/*/*b.l*")), "neither log nor lock"
         kept = sorted(int(file.stem.partition("-")[2]) for file in logs.glob("deployment-*.log"))
         assert kept == list(range(1005, 1005 + following.KEPT)), "the newest by number"
-        world.run("deployments", "shop", "1")
+        assert "Its output is not kept any more." in world.run("deployments", "shop", "1")
 
 
 def test_an_app_that_is_removed(world: World) -> None:

@@ -112,7 +112,7 @@ def deployments_command(
         described = [describe(d) for d in found]
         print_json(described if ident is None else described[0])
     elif ident is not None:
-        _show(found[0], log.read_text(errors="replace") if log and log.exists() else "")
+        _show(found[0], log.read_text(errors="replace") if log and log.exists() else None)
     elif not found:
         click.echo(f"{app} has no deployment yet.")
     else:
@@ -176,7 +176,7 @@ def _row(deployment: Deployment) -> tuple[object, ...]:
     )
 
 
-def _show(deployment: Deployment, log: str) -> None:
+def _show(deployment: Deployment, log: str | None) -> None:
     head = f"Deployment {deployment.id} of {deployment.app}: {deployment.outcome}"
     click.secho(head, bold=True)
     click.echo(f"{deployment.cause} by {deployment.actor}, {ago(deployment.started_at)}")
@@ -187,6 +187,8 @@ def _show(deployment: Deployment, log: str) -> None:
     for step in deployment.steps:
         took = duration(step.seconds) if step.seconds is not None else ""
         click.echo(f"  {step.name:<16} {step.outcome:<11} {took}")
-    if log:
+    if log is None:
+        click.secho("\nIts output is not kept any more.", dim=True)
+    elif log:
         click.secho("\nOutput:", dim=True)
         click.echo(log, nl=False)
