@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import os
 import re
 import shutil
 import subprocess
@@ -157,6 +158,7 @@ def commands(app: str) -> re.Pattern[str]:
     logs = "journalctl --output=json --quiet --no-pager --lines=[0-9]{1,8}"
     fields = "--output-fields=MESSAGE,_SYSTEMD_UNIT,_PID"
     asked = rf"( _SYSTEMD_UNIT=gatling@{app}\.{PLACE}\.service){{1,}}"
+    since, follow = r"( --since=@[0-9]{1,13}\.[0-9]{6})?", f" --follow _UID={os.getuid()}"
     known = [
         f"{useradd} --home-dir (SERVER){app}/state --comment Gatling_app_{app} {user}",
         f"userdel {user}",
@@ -167,7 +169,7 @@ def commands(app: str) -> re.Pattern[str]:
         f"systemctl start --job-mode=ignore-dependencies {instance}",
         r"systemctl reload-or-restart nginx\.service",
         "nginx -t -q",
-        rf"{logs} {fields}{asked}( --since=@[0-9]{{1,13}}\.[0-9]{{6}})?( --follow)?",
+        f"{logs} {fields}{since}({asked}|{follow})",
     ]
     text = "|".join(f"(?:{line})" for line in known)
     return re.compile(text.replace(" ", "\0").replace("_app_", " app "), re.ASCII)

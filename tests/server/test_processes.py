@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import select
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -70,17 +72,26 @@ def test_they_are_units_of_the_app_and_follow_its_releases(
 def test_they_are_scaled_restarted_and_killed(
     server: Server, dan: Person, queue: Checkout, processes: dict[str, Any]
 ) -> None:
-    dan.run("scale", "queue", "worker=2", "patient=0")
-    until(lambda: set(running(server)) == {"worker.1", "worker.2"}, "two workers")
+    dan.run("scale", "queue", "patient=0")
     assert running(server)["worker.1"]["pid"] == processes["worker.1"]["pid"]
+    with dan.session("logs", "queue", "-f", "-n", "0") as following:
+        dan.run("scale", "queue", "worker=2")
+        until(lambda: set(running(server)) == {"worker.1", "worker.2"}, "two workers")
+        assert following.stdout is not None
+        heard = [following.stdout]
+        until(lambda: dan.run("restart", "queue", "--process", "worker.1") is not None
+              and select.select(heard, [], [], 5)[0], "any line")  # fmt: skip
+        dan.run("restart", "queue", "--process", "worker.2")
+        assert any("[worker.2]" in line for line in following.stdout), "it came meanwhile"
+    # what one that is gone has said is asked for just then
+    line = dan.run("logs", "queue", "--process", "patient.1").splitlines()[-1]
+    assert re.search(r"Z v\d+\[patient.1\] finished", line), line
     assert server.show(*unit("patient.1", "ActiveState"))["ActiveState"] == "inactive"
     dropped = ["ls", "/etc/systemd/system/gatling@queue.patient.1.service.d"]
     assert server.box.exec(dropped, check=False).returncode != 0
-    server.box.exec(["kill", "-9", str(processes["worker.1"]["pid"])])
-    until(
-        lambda: running(server).get("worker.1", processes["worker.1"])["pid"]
-        != processes["worker.1"]["pid"], "another one",
-    )  # fmt: skip
+    killed = running(server)["worker.1"]
+    server.box.exec(["kill", "-9", str(killed["pid"])])
+    until(lambda: running(server).get("worker.1", killed)["pid"] != killed["pid"], "another one")
     before = running(server)
     dan.run("restart", "queue", "--process", "worker.2")
     until(lambda: set(running(server)) == {"worker.1", "worker.2"}, "two workers")

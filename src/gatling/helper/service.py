@@ -247,12 +247,12 @@ def logs(request: dict[str, Any], files: list[int], connection: socket.socket) -
     argv = ["journalctl", "--output=json", "--quiet", "--no-pager",
             f"--lines={int(number(request, 'lines', 0, 10_000_000))}",
             "--output-fields=MESSAGE,_SYSTEMD_UNIT,_PID"]  # fmt: skip
-    # not --unit=, which adds what systemd says of a unit to what the unit says
-    argv += [f"_SYSTEMD_UNIT={units.instance(name, place)}" for place in slots(request)]
     if request.get("since"):
         argv.append(f"--since=@{number(request, 'since', 0, 1e12):.6f}")
-    if request.get("follow") is True:
-        argv.append("--follow")
+    if request.get("follow") is True:  # also units that there will be
+        argv += ["--follow", f"_UID={pwd.getpwnam(units.user(name)).pw_uid}"]
+    else:  # not --unit=, which adds what systemd says of a unit to what the unit says
+        argv += [f"_SYSTEMD_UNIT={units.instance(name, place)}" for place in slots(request)]
     return running.attend(argv, files, connection, on_gone=running.STOP)
 
 

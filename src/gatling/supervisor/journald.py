@@ -58,8 +58,7 @@ def follow(
     app: str, histories: Callable[[], dict[Slot, Path]], *, wanted: Wanted
 ) -> Iterator[Line]:
     """Lines as they are printed, from now on."""
-    asked = {"slots": list(histories()), "lines": 0, "follow": True}
-    with _journal(app, asked) as (stream, _):
+    with _journal(app, {"lines": 0, "follow": True}) as (stream, _):
         for raw in stream:
             yield from _Releases(app, histories()).lines([raw], wanted)
 
@@ -106,7 +105,9 @@ class _Releases:
             moment = datetime.fromtimestamp(int(entry["__REALTIME_TIMESTAMP"]) / 1e6, UTC)
             time = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
             unit = entry.get("_SYSTEMD_UNIT", "")
-            process = self._processes.get(unit, WEB)
+            if unit not in self._processes:
+                continue  # of a build, say
+            process = self._processes[unit]
             line = Line(time, self._at(unit, time), _message(entry.get("MESSAGE")), process)
             if wanted.takes(line):
                 yield line

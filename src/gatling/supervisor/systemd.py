@@ -10,6 +10,7 @@ import dataclasses
 import json
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,9 @@ PROPERTIES = "Id,ActiveState,SubState,MainPID,ExecMainStartTimestampMonotonic"
 
 LAUNCH_SECONDS = 1.0
 """A launcher that is there for longer waits on purpose."""
+HISTORY = ".history"
+HISTORY_SECONDS = 90 * 86400
+"""Since which nothing was started in a slot that is gone, for its history to go as well."""
 
 _STATES = {
     "active": State.RUNNING,
@@ -66,6 +70,9 @@ class SystemdSupervisor:
         self._limits(app, slot).unlink(missing_ok=True)
         client.ask("discard", app=app, slot=slot)
         shutil.rmtree(self._home.app(app).slot(slot), ignore_errors=True)
+        for history in self._slots(app).glob(f"*.*{HISTORY}"):
+            if history.stat().st_mtime < time.time() - HISTORY_SECONDS:
+                history.unlink()
 
     def remove(self, app: str) -> None:
         """See Supervisor; all that the app's user could write goes with it."""
@@ -118,7 +125,7 @@ class SystemdSupervisor:
 
     def schedule(self, app: str, jobs: Mapping[str, str]) -> None:
         """See Supervisor: by timers."""
-        known = self._home.app(app).root / "slots" / "schedule.json"
+        known = self._slots(app) / "schedule.json"
         if not jobs and not known.exists():
             return
         from gatling.project.schedule import calendars  # noqa: PLC0415 (for who has jobs)
@@ -152,7 +159,7 @@ class SystemdSupervisor:
             argv = ["/usr/bin/nice", "-n", str(instance.nice), *argv]
         record = {"release": instance.release, "argv": instance.argv}
         write_atomically(self._file(app, slot), json.dumps(record))
-        journald.note(self._file(app, slot).with_name("history"), instance.release)
+        journald.note(self._slots(app) / f"{slot}{HISTORY}", instance.release)
         client.ask(verb, app=app, slot=slot, argv=argv, env=instance.env, cwd=str(instance.cwd))
 
     def _make_unit(self, app: str, slot: Slot, values: dict[str, Any]) -> None:
@@ -174,12 +181,17 @@ class SystemdSupervisor:
         directory = self._home.app(app).slot(slot)
         return (directory if isinstance(slot, str) else directory.parent) / "limits.json"
 
+    def _slots(self, app: str) -> Path:
+        return self._home.app(app).root / "slots"
+
     def _file(self, app: str, slot: Slot) -> Path:
         return self._home.app(app).slot(slot) / "instance.json"
 
     def _histories(self, app: str) -> dict[Slot, Path]:
-        slots = self._home.app(app).slots()
-        return {slot: self._file(app, slot).with_name("history") for slot in slots}
+        """Those of slots that are gone as well, whose lines are in the journal."""
+        gone = [file.name.removesuffix(HISTORY) for file in self._slots(app).glob(f"*.*{HISTORY}")]
+        slots = dict.fromkeys([*self._home.app(app).slots(), *gone])
+        return {slot: self._slots(app) / f"{slot}{HISTORY}" for slot in slots}
 
 
 def _pairs(block: str) -> dict[str, str]:
