@@ -298,6 +298,8 @@ def test_what_gatling_asks_is_done(helper: Helper, request_: dict[str, Any]) -> 
     absent = verb in ("slot", "schedule") and not (helper.server / "apps" / app).exists()
     if verb in ("start", "prepare"):
         absent = not made(helper, app, request_["slot"])
+    if verb == "logs" and request_["follow"]:
+        absent = units.user(app) not in helper.users.known
     if verb == "schedule" and not request_["jobs"]:
         absent = False  # to forget them is always right
     answer = ask(helper, request_)

@@ -250,7 +250,7 @@ def logs(request: dict[str, Any], files: list[int], connection: socket.socket) -
     if request.get("since"):
         argv.append(f"--since=@{number(request, 'since', 0, 1e12):.6f}")
     if request.get("follow") is True:  # also units that there will be
-        argv += ["--follow", f"_UID={pwd.getpwnam(units.user(name)).pw_uid}"]
+        argv += ["--follow", f"_UID={_user(name)}"]
     else:  # not --unit=, which adds what systemd says of a unit to what the unit says
         argv += [f"_SYSTEMD_UNIT={units.instance(name, place)}" for place in slots(request)]
     return running.attend(argv, files, connection, on_gone=running.STOP)
@@ -358,6 +358,13 @@ def _remove_units(name: str, places: Iterable[int | str]) -> None:
 def _end(patterns: list[str]) -> None:
     _call(["systemctl", "stop", *patterns], check=False)
     _call(["systemctl", "reset-failed", *patterns], check=False)
+
+
+def _user(name: str) -> int:
+    try:
+        return pwd.getpwnam(units.user(name)).pw_uid
+    except KeyError:
+        raise Refused("there is no such app") from None
 
 
 def _identifier(request: dict[str, Any]) -> str:
