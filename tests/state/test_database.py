@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,6 +33,15 @@ for n in range(int(sys.argv[3])):
         db.execute("INSERT OR REPLACE INTO home VALUES ('count', ?)", str(count + 1))
         db.execute("INSERT INTO home VALUES (?, '')", f"{sys.argv[2]}-{n}")
 db.close()
+"""
+MAKER = """
+import sys, time
+from pathlib import Path
+from gatling.state.database import open_database
+for n in range(60):
+    while time.time() < float(sys.argv[2]) + n * 0.03:
+        pass
+    open_database(Path(sys.argv[1]) / f"{n}.db").close()
 """
 KILLED = """
 import sys, time
@@ -68,6 +78,15 @@ def test_writers_at_once_lose_nothing(file: Path) -> None:
         found = keys(db)
     assert found.pop("count") == "160"
     assert set(found) == {f"{w}-{n}" for w in range(4) for n in range(40)}
+
+
+def test_several_at_once_make_it(tmp_path: Path) -> None:
+    begin = str(time.time() + 1)
+    makers = [
+        subprocess.Popen([sys.executable, "-I", "-c", MAKER, str(tmp_path), begin])
+        for _ in range(3)
+    ]
+    assert [maker.wait(60) for maker in makers] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("kind", ["durable", "usual"])
