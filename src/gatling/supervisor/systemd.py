@@ -19,6 +19,7 @@ from gatling.errors import CommandFailed, SupervisorFailed
 from gatling.helper import client
 from gatling.home import write_atomically
 from gatling.logs import EVERYTHING
+from gatling.project import names
 from gatling.supervisor import journald, units
 from gatling.supervisor.base import Instance, Slot, State, Status
 
@@ -70,8 +71,9 @@ class SystemdSupervisor:
         self._limits(app, slot).unlink(missing_ok=True)
         client.ask("discard", app=app, slot=slot)
         shutil.rmtree(self._home.app(app).slot(slot), ignore_errors=True)
-        for history in self._slots(app).glob(f"*.*{HISTORY}"):
-            if history.stat().st_mtime < time.time() - HISTORY_SECONDS:
+        there, long_ago = self._home.app(app).slots(), time.time() - HISTORY_SECONDS
+        for other, history in self._histories(app).items():
+            if other not in there and history.stat().st_mtime < long_ago:
                 history.unlink()
 
     def remove(self, app: str) -> None:
@@ -115,9 +117,9 @@ class SystemdSupervisor:
         """See Supervisor."""
         if not slots:
             return {}
-        names = [units.instance(app, slot) for app, slot in slots]
+        asked = [units.instance(app, slot) for app, slot in slots]
         try:
-            text = process.output(["systemctl", "show", f"--property={PROPERTIES}", *names])
+            text = process.output(["systemctl", "show", f"--property={PROPERTIES}", *asked])
         except CommandFailed as error:
             raise SupervisorFailed("systemd does not answer.", log=error.log) from None
         told = [_status(_pairs(block)) for block in text.strip().split("\n\n")]
@@ -189,8 +191,8 @@ class SystemdSupervisor:
 
     def _histories(self, app: str) -> dict[Slot, Path]:
         """Those of slots that are gone as well, whose lines are in the journal."""
-        gone = [file.name.removesuffix(HISTORY) for file in self._slots(app).glob(f"*.*{HISTORY}")]
-        slots = dict.fromkeys([*self._home.app(app).slots(), *gone])
+        known = [file.name.removesuffix(HISTORY) for file in self._slots(app).glob(f"*{HISTORY}")]
+        slots = [*self._home.app(app).slots(), *filter(names.is_process_slot, known)]
         return {slot: self._slots(app) / f"{slot}{HISTORY}" for slot in slots}
 
 
