@@ -153,8 +153,8 @@ def test_strangers_on_ports(server: Path, monkeypatch: pytest.MonkeyPatch) -> No
         taken.listen()
         assert faults(subject.app_ports(server)) == []  # the app's own user
         monkeypatch.setattr(units, "user", lambda _: "nobody")
-        (what,) = faults(subject.app_ports(server))
-        assert str(port) in what
+        # another test's node may have another of its ports just now
+        (what,) = [one for one in faults(subject.app_ports(server)) if str(port) in one]
         assert f"pid {os.getpid()}" in what
 
 
