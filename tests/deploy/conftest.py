@@ -24,6 +24,8 @@ class Server(ThreadingHTTPServer):
         self.statuses: list[int] = [200]
         self.closes_after_each = False
         """Close the connection after an answer without having said so."""
+        self.wants_https = False
+        """Send to https what does not come by it, as Phoenix' force_ssl does."""
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.connections = 0
         self._lock = threading.Lock()
@@ -47,11 +49,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.requests.append((self.path, dict(self.headers)))
-        status = self.server.next_status()
+        sends_away = self.server.wants_https and self.headers["X-Forwarded-Proto"] != "https"
+        status = 301 if sends_away else self.server.next_status()
         if status == 0:  # no answer at all
             self.close_connection = True
             return
         self.send_response(status)
+        if sends_away:
+            self.send_header("Location", f"https://{self.headers['Host']}{self.path}")
         self.send_header("Content-Length", "2")
         self.end_headers()
         self.wfile.write(b"ok")

@@ -64,6 +64,25 @@ def test_an_error_will_not(server: Server, status: int) -> None:
     assert len(server.requests) > 1
 
 
+def test_an_app_that_sends_to_https_is_asked_as_by_https(server: Server) -> None:
+    server.wants_https = True
+    wait(server.port, path="/up")
+    assert [headers.get("X-Forwarded-Proto") for _, headers in server.requests] == [None, "https"]
+    server.statuses = [500]
+    assert "it answered 500" in sick(server.port, path="/up").what
+
+
+def test_a_redirect_that_stays_one_will_do() -> None:
+    def serve(connection: socket.socket) -> None:
+        connection.recv(10_000)
+        head = b"HTTP/1.1 302 Found\r\nLocation: https://login.example.com/\r\n"
+        connection.sendall(head + b"Content-Length: 0\r\n\r\n")
+        connection.close()
+
+    with raw_server(serve) as port:
+        wait(port)
+
+
 def test_how_often_it_is_asked(server: Server) -> None:
     server.statuses = [503]
     asked = []

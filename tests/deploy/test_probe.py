@@ -55,6 +55,15 @@ def test_what_the_app_itself_refuses_is_no_failure(server: Server) -> None:
     assert ask(server.port, lambda seen: seen.requests >= 6).failed == 0
 
 
+def test_an_app_that_sends_to_https_is_asked_as_by_https(server: Server) -> None:
+    server.wants_https = True
+    server.statuses = [200, 500, 200]
+    proof = ask(server.port, lambda seen: seen.requests >= 5)
+    assert (proof.failed, proof.first_failure, proof.https) == (1, "status 500", True)
+    assert "asked as by https" in str(proof)
+    assert len(server.requests) == proof.requests + 1
+
+
 def test_when_it_has_seen_enough_it_asks_now_and_then(server: Server) -> None:
     asking = prober(server.port)
     with asking.asking():

@@ -18,6 +18,7 @@ end
 # GET /socket   switches protocols, then sends back whatever it gets; `bye` ends it
 # GET /hangup   closes the connection without an answer
 # GET /says/503 answers that, with a page of the app's own
+# GET /https/200 answers that by https, and sends there what comes without
 # GET /after/500 answers after so many milliseconds
 # GET /stream/9 answers with so many megabytes; `/streamed` says how many such have been sent whole
 # GET /deaf     reads nothing of a body, for 20 seconds
@@ -61,6 +62,7 @@ defmodule Echo do
       ["", "socket"] -> upgrade(socket)
       ["", "hangup"] -> :gen_tcp.close(socket)
       ["", "says", status] -> say(socket, status, "the app's own page")
+      ["", "https", status] -> say_by_https(socket, head, path, status)
       ["", "after", milliseconds] -> say_late(socket, String.to_integer(milliseconds))
       ["", "stream", megabytes] -> stream(socket, String.to_integer(megabytes))
       ["", "streamed"] -> say(socket, "200", "#{Application.get_env(:echo, :streamed, 0)}")
@@ -74,6 +76,16 @@ defmodule Echo do
     head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     :ok = :gen_tcp.send(socket, head <> "\r\nhello")
     converse(socket)
+  end
+
+  defp say_by_https(socket, head, path, status) do
+    if head =~ ~r/^x-forwarded-proto: https/im do
+      say(socket, status, "by https")
+    else
+      away = "HTTP/1.1 301 Said\r\nLocation: https://echo.localhost#{path}\r\n"
+      :gen_tcp.send(socket, away <> "Content-Length: 0\r\n\r\n")
+      :gen_tcp.close(socket)
+    end
   end
 
   defp say_late(socket, milliseconds) do

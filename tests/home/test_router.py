@@ -137,7 +137,7 @@ def test_what_is_under_way_ends_at_the_instance_it_reached(world: World) -> None
         read_until(request, b"answered in the end")
         # a socket that does not end by itself is ended with the instance
         assert connection.recv(1) == b""
-        assert "connections to the previous instance are still open" in output_of(restart)
+        assert "waiting up to 3 s for the end of" in output_of(restart)
     drain = next(s for s in world.last("echo")["steps"] if s["name"] == "drain")
     assert 2.9 < drain["seconds"] < 5
     world.run("settings", "unset", "echo", "instance.drain")

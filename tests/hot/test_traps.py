@@ -196,6 +196,37 @@ end
     assert "the application extra is gone" in hot.reasons()
 
 
+def test_dependencies_that_need_each_other_are_added(hot: Hot) -> None:
+    # mix lists the applications of a release by name: here the one that needs the other comes first
+    for app, deps in (("alpha", '[{:zulu, path: "../zulu"}]'), ("zulu", "[]")):
+        module = app.capitalize()
+        hot.write(f"vendor/{app}/mix.exs", f"""
+defmodule {module}.MixProject do
+  use Mix.Project
+  def project, do: [app: :{app}, version: "1.0.0", deps: {deps}]
+  def application, do: [mod: {{{module}, []}}]
+end
+""")  # fmt: skip
+        hot.write(f"vendor/{app}/lib/{app}.ex", f"""
+defmodule {module} do
+  use Application
+  def start(_, _), do: Agent.start_link(fn -> 0 end, name: __MODULE__)
+end
+""")  # fmt: skip
+    hot.replace("mix.exs", "deps: []", 'deps: [{:alpha, path: "vendor/alpha"}]')
+    works = (hot.project.directory / "lib/counter/router.ex").read_text()
+    hot.replace("lib/counter/router.ex", "defp page do\n", 'defp page do\n    File.read!("/no")\n')
+    hot.push(ok=False)
+    assert hot.strategy() == "hot", hot.reasons()
+    hot.write("lib/counter/router.ex", works)
+    hot.push()
+    assert hot.strategy() == "hot", hot.reasons()
+    assert "starts zulu; starts alpha" in hot.reasons()
+    assert "[true, true]" in hot.rpc(
+        "IO.inspect(for m <- [Alpha, Zulu], do: is_pid(Process.whereis(m)))"
+    )
+
+
 def test_an_erlang_application_changes_its_children(hot: Hot) -> None:
     hot.replace("mix.exs", "deps: []", 'deps: [{:ticker, path: "vendor/ticker"}]')
     hot.write("vendor/ticker/mix.exs", """

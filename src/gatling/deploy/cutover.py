@@ -18,6 +18,7 @@ from gatling.errors import UnhealthyRelease
 from gatling.logs import WEB, Wanted
 from gatling.state import apps, config
 from gatling.state.database import now
+from gatling.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -213,8 +214,8 @@ def _drain(
         prober.slow_down()
         if connections and not told and time.monotonic() > deadline - settings.instance.drain + 1:
             journal.line(
-                f"{connections} connections to the previous instance are still open;"
-                f" they have {settings.instance.drain:g} s to end"
+                f"waiting up to {settings.instance.drain:g} s for the end of"
+                f" {counted(connections, 'connection')} to the previous instance"
             )
             told = True
         time.sleep(DRAIN_POLL_SECONDS)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gatling.engine import Engine
+    from gatling.state.apps import App
     from gatling.state.releases import Release
     from gatling.ui.progress import Progress
 
@@ -303,11 +304,25 @@ def _announce(
 
 
 def _summary(engine: Engine, this: Attempt, release: Release, decided: plan.Plan) -> None:
-    url = engine.router.url(apps.get(engine.db, this.app.name))
+    app = apps.get(engine.db, this.app.name)
     steps = ", ".join(f"{name} {duration(seconds)}" for name, seconds in this.journal.seconds)
     this.progress.say(f"       {steps}")
     this.progress.say(f"       proof: {this.proof}")
+    if this.proof and this.proof.https and not engine.home.server:
+        _say_of_https(this, app)
+    url = engine.router.url(app)
     this.progress.done(f"=====> {this.app.name} {release.label} ({decided.strategy}) serves {url}")
+
+
+def _say_of_https(this: Attempt, app: App) -> None:
+    from gatling.deploy import health  # noqa: PLC0415 (seldom needed)
+
+    port = app.ports[app.live_slot or 1]
+    if health.sends_to_https(port, this.settings.health.path, app.domain):
+        this.progress.note(
+            "the app sends browsers to https, which this proxy does not speak: in Phoenix, let"
+            f" force_ssl (config/prod.exs) exclude the host {app.domain}"
+        )
 
 
 def _retire(engine: Engine, this: Attempt, live: Release) -> None:

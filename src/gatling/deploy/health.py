@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 ATTEMPT_SECONDS = 5.0
 HEALTHY_BELOW = 500
+REDIRECTS = (301, 302, 303, 307, 308)
+BY_HTTPS = {"X-Forwarded-Proto": "https"}
+"""What a proxy says to the app of a request that came by https."""
 SLOWEST_SECONDS = 0.5
 """Longest pause between two checks of an instance that answers, though with an error."""
 
@@ -28,6 +31,8 @@ class Answer:
 
     status: int | None
     problem: str = ""
+    to_https: bool = False
+    """Whether the answer only sends the client to https."""
 
     @property
     def healthy(self) -> bool:
@@ -38,13 +43,37 @@ class Answer:
         return f"it answered {self.status}" if self.status else self.problem
 
 
+def wants_https(response: http.client.HTTPResponse) -> bool:
+    """Whether an answer only sends the client to https, as Phoenix' `force_ssl` does.
+
+    It says nothing of the app then: it is given before any page is made.
+    """
+    location = response.getheader("Location", "")
+    return response.status in REDIRECTS and location.lower().startswith("https://")
+
+
 def check(port: int, path: str, host: str, timeout: float) -> Answer:
-    """Ask an instance once, as the proxy would."""
+    """Ask an instance once, as the proxy would; by https, too, where it is told to come by that."""
+    started = time.monotonic()
+    answer = _ask(port, path, host, timeout, {})
+    if answer.to_https:
+        left = max(0.05, timeout - (time.monotonic() - started))
+        answer = _ask(port, path, host, left, BY_HTTPS)
+    return answer
+
+
+def sends_to_https(port: int, path: str, host: str) -> bool:
+    """Whether an instance sends a client to https that came without."""
+    return _ask(port, path, host, ATTEMPT_SECONDS, {}).to_https
+
+
+def _ask(port: int, path: str, host: str, timeout: float, more: dict[str, str]) -> Answer:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
         headers = {"Host": host, "User-Agent": "gatling-health-check", "Connection": "close"}
-        connection.request("GET", path, headers=headers)
-        return Answer(connection.getresponse().status)
+        connection.request("GET", path, headers=headers | more)
+        response = connection.getresponse()
+        return Answer(response.status, to_https=wants_https(response))
     except ConnectionRefusedError:
         return Answer(None, f"nothing listens on port {port}")
     except TimeoutError:

@@ -10,6 +10,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from gatling.deploy import health
 from gatling.words import counted
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class Proof:
     held: int = 0
     """Requests that the proxy answered by itself as it should: they did not reach the app."""
     held_by: str = ""
+    https: bool = False
+    """Whether the app sent to https what came without, and so was asked as by https."""
 
     def json(self) -> dict[str, Any]:
         """As it is recorded."""
@@ -56,6 +59,8 @@ class Proof:
             f"{counted(self.requests, 'request')} through the proxy, {self.failed} failed{failure}"
         )
         seen += f", longest wait {self.longest_ms:.0f} ms"
+        if self.https:
+            seen += ", asked as by https"
         if self.held:
             seen += f", {self.held} of them answered by {self.held_by}"
         if self.cut:
@@ -136,6 +141,7 @@ class Prober:
         self._longest = 0.0
         self._first_failure = ""
         self._held, self._held_by = 0, ""
+        self._https = False
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[None]:
@@ -180,6 +186,7 @@ class Prober:
             self._first_failure,
             held=self._held,
             held_by=self._held_by,
+            https=self._https,
         )
 
     def _ask_on(self) -> None:
@@ -208,9 +215,12 @@ class Prober:
     def _ask(self, connection: http.client.HTTPConnection) -> tuple[str, bool]:
         """Ask once: what went wrong, if anything, and whether the connection can be used again."""
         try:
-            connection.request("GET", self._path, headers=self._headers)
-            response = connection.getresponse()
-            response.read()
+            response = self._answer(connection)
+            if not self._https and health.wants_https(response) and not response.will_close:
+                # on the same machine the proxy believes it, and the app answers as to a browser
+                self._https = True
+                self._headers |= health.BY_HTTPS
+                response = self._answer(connection)
         except (OSError, http.client.HTTPException) as error:
             return type(error).__name__, False
         by = self._answered_by(response.status)
@@ -219,3 +229,9 @@ class Prober:
         elif response.status >= 500:
             return f"status {response.status}", not response.will_close
         return "", not response.will_close
+
+    def _answer(self, connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
+        connection.request("GET", self._path, headers=self._headers)
+        response = connection.getresponse()
+        response.read()
+        return response

@@ -119,9 +119,10 @@ changes(#{changed := Changed, added := Added, removed := Removed} = Compared,
                                 maps:get(code_change, A) orelse maps:get(code_change, B),
                                 not is_supervisor(A)],
       apps_added => maps:get(apps_added, Compared),
-      %% in the order of the release, which is one of dependencies first
-      apps_removed => [App || #{name := A} = App <- maps:get(apps, gatling_release:read(Old)),
-                              lists:member(A, maps:get(apps_removed, Compared))],
+      %% dependencies first, as those that are added
+      apps_removed => gatling_release:ordered(
+                        [App || #{name := A} = App <- maps:get(apps, gatling_release:read(Old)),
+                                lists:member(A, maps:get(apps_removed, Compared))]),
       touched => lists:usort(Touched) -- [undefined],
       env_set => Set, env_delete => Delete,
       children => [{Path, [gatling_tree:unpack(S) || S <- Start], Stop}
@@ -205,7 +206,7 @@ stop_applications(Apps) ->
          end || #{name := App, directory := Directory} <- lists:reverse(Apps)],
     ok.
 
-%% In the order of the release, which is one of dependencies first.
+%% They come in an order of dependencies first.
 start_applications(#{apps_added := Apps, env_set := Env}) ->
     lists:foreach(
       fun(#{name := App, type := Type, directory := Directory}) ->

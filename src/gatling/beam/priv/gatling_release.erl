@@ -4,7 +4,7 @@
 %% serves. Texts are binaries and modules atoms in what it returns; Python makes sentences of them.
 -module(gatling_release).
 
--export([read/1, modules/1, consolidated/1, compare/3, app_spec/1, md5/1, is_runtime/1]).
+-export([read/1, modules/1, consolidated/1, compare/3, app_spec/1, ordered/1, md5/1, is_runtime/1]).
 
 %% Applications of OTP and Elixir themselves: their code cannot change under a running node.
 -define(RUNTIME, [asn1, common_test, compiler, crypto, debugger, dialyzer, diameter, edoc, eldap,
@@ -114,7 +114,8 @@ compare_code(Old, New, Differing) ->
       removed => [#{module => M, app => A} || {M, A} <- Removed],
       apps => [maps:get(A, NewApps) || A <- Common],
       apps_added => [(maps:get(A, NewApps))#{runtime => is_runtime(A)}
-                     || A <- Names, not is_map_key(A, OldApps)],
+                     || #{name := A} <- ordered([App || #{name := N} = App <- maps:get(apps, New),
+                                                  not is_map_key(N, OldApps)])],
       apps_removed => [A || #{name := A} <- maps:get(apps, Old), not is_map_key(A, NewApps)],
       versions => [{A, text(VO), text(VN), is_runtime(A)}
                    || A <- Common, VO <- [version(A, OldApps)], VN <- [version(A, NewApps)],
@@ -158,6 +159,36 @@ is_manifest(File) -> filename:basename(File) =:= "cache_manifest.json".
 is_runtime(App) -> lists:member(App, ?RUNTIME).
 
 by_name(#{apps := Apps}) -> maps:from_list([{maps:get(name, A), A} || A <- Apps]).
+
+%% Dependencies first: mix lists the applications of a release by their names.
+ordered(Apps) ->
+    Known = by_name(#{apps => Apps}),
+    Visit = fun(#{name := A}, Found) -> visit(A, Known, Found) end,
+    {Ordered, _} = lists:foldl(Visit, {[], []}, Apps),
+    lists:reverse(Ordered).
+
+visit(App, Known, {Ordered, Seen} = Found) ->
+    case Known of
+        #{App := Which} ->
+            case lists:member(App, Seen) of
+                true ->
+                    Found;
+                false ->
+                    Visit = fun(Needed, Acc) -> visit(Needed, Known, Acc) end,
+                    {Before, All} = lists:foldl(Visit, {Ordered, [App | Seen]}, needs(Which)),
+                    {[Which | Before], All}
+            end;
+        _ ->
+            Found
+    end.
+
+needs(App) ->
+    case app_spec(App) of
+        {application, _, Keys} ->
+            proplists:get_value(applications, Keys, [])
+                ++ proplists:get_value(included_applications, Keys, []);
+        _ -> []
+    end.
 
 version(App, Apps) -> maps:get(version, maps:get(App, Apps)).
 
