@@ -296,32 +296,43 @@ def test_maintenance_and_a_push_behind_it(project: Project) -> None:
     assert "maintenance" not in world.run("status", "echo")
 
 
+@contextlib.contextmanager
+def health(world: World, **values: object) -> Iterator[None]:
+    """Settings of the health check for a while: for the deployments within it."""
+    pairs = [f"health.{key}={value}" for key, value in values.items()]
+    world.run("settings", "set", "echo", *pairs)
+    try:
+        yield
+    finally:
+        world.run("settings", "unset", "echo", *(f"health.{key}" for key in values))
+
+
 def test_an_app_that_sends_to_https_is_looked_at_behind_that(project: Project) -> None:
     world = project.world
-    world.run("settings", "set", "echo", "health.path=/https/200")
-    project.write("by-https.md", "as Phoenix' force_ssl does")
-    project.commit("health is behind https")
-    said = project.push()
-    probe = world.last("echo")["probe"]
-    assert (probe["failed"], probe["https"]) == (0, True)
-    assert "asked as by https" in said
-    assert f"let force_ssl (config/prod.exs) exclude the host {HOST}" in said
+    with health(world, path="/https/200"):
+        project.write("by-https.md", "as Phoenix' force_ssl does")
+        project.commit("health is behind https")
+        said = project.push()
+        probe = world.last("echo")["probe"]
+        assert (probe["failed"], probe["https"]) == (0, True)
+        assert "asked as by https" in said
+        assert f"let force_ssl (config/prod.exs) exclude the host {HOST}" in said
 
-    world.run("settings", "set", "echo", "health.path=/https/500", "health.timeout=1")
-    project.write("by-https.md", "and is broken there")
-    project.commit("broken behind https")
-    assert "GET /https/500: it answered 500" in project.push(ok=False)
-    project.git("reset", "--hard", "--quiet", "HEAD~1")
-    world.run("settings", "unset", "echo", "health.timeout")
+    # time enough to boot on a busy machine: what answers with an error is asked to the end of it
+    with health(world, path="/https/500", timeout=10):
+        project.write("by-https.md", "and is broken there")
+        project.commit("broken behind https")
+        said = project.push(ok=False)
+        project.git("reset", "--hard", "--quiet", "HEAD~1")
+        assert "GET /https/500: it answered 500" in said
 
     # what the release before did is no matter
-    world.run("settings", "set", "echo", "health.path=/https/200")
-    project.replace("lib/echo.ex", "~r/^x-forwarded-proto: https/im", "~r/^GET/")
-    project.commit("as to any client")
-    said = project.push()
-    assert "asked as by https" in said
-    assert "force_ssl" not in said
-    world.run("settings", "unset", "echo", "health.path")
+    with health(world, path="/https/200"):
+        project.replace("lib/echo.ex", "~r/^x-forwarded-proto: https/im", "~r/^GET/")
+        project.commit("as to any client")
+        said = project.push()
+        assert "asked as by https" in said
+        assert "force_ssl" not in said
 
 
 def test_a_page_that_is_not_there_fails_the_push(project: Project) -> None:
