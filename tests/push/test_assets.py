@@ -117,6 +117,16 @@ def test_phoenix_own_digest(assets: Assets) -> None:
     assert assets.calls() == []  # it asks for no packages
 
 
+def test_the_digest_of_a_phoenix_before_1_3(assets: Assets) -> None:
+    assets.given("{}", own_task=False)
+    assets.project.write(
+        "lib/digest.ex", DIGEST.replace("Phx", "Phoenix").replace("phx", "phoenix")
+    )
+    assets.project.write("priv/static/robots.txt", "old")
+    assets.push()
+    assert assets.static("digested") == "by phoenix.digest"
+
+
 def test_the_projects_own_task_after_npm(assets: Assets) -> None:
     assets.given(package("own task"))
     assets.push()

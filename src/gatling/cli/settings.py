@@ -144,11 +144,7 @@ def _held(engine: Engine, app: str) -> AbstractContextManager[None]:
     from gatling.state import apps
 
     apps.get(engine.db, app)
-
-    def waiting() -> None:
-        click.echo(f"{app}: waiting for the deployment under way", err=True)
-
-    return lock.hold(engine.home.app(app).lock, waiting)
+    return lock.hold_app(engine.home.app(app), lambda text: click.echo(text, err=True))
 
 
 def _tell_proxy(engine: Engine, app: str) -> None:

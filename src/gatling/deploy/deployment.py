@@ -326,7 +326,7 @@ def _say_of_https(this: Attempt, app: App) -> None:
 
 
 def _retire(engine: Engine, this: Attempt, live: Release) -> None:
-    """Remove the trees that are too many. A failure here is told and fails nothing."""
+    """Remove what is not kept any more. A failure here is told and fails nothing."""
     paths, name = engine.home.app(this.app.name), this.app.name
     kept = [r.number for r in releases.every(engine.db, name) if r.removed_at is None]
     proven = deployments.ever_live(engine.db, name) | {live.number}
@@ -348,7 +348,7 @@ def _retire(engine: Engine, this: Attempt, live: Release) -> None:
         jobs.forget(engine, name)
         following.remove_old(paths)
     except (OSError, GatlingError) as error:
-        this.progress.note(f"an old release could not be removed: {error}")
+        this.progress.note(f"what is old could not all be removed: {error}")
 
 
 def _check_ref(engine: Engine, name: str, expected: ExpectedRef | None) -> None:
@@ -374,10 +374,7 @@ def _store_config(
     cause: str,
     progress: Progress,
 ) -> None:
-    def waiting() -> None:
-        progress.say(f"{name}: waiting for the deployment under way")
-
-    with lock.hold(engine.home.app(name).lock, waiting):
+    with lock.hold_app(engine.home.app(name), progress.say):
         config.replace(engine.db, name, changed(config.of_app(engine.db, name), changes))
         audit.record(engine.db, engine.actor, name, cause, "for the next deployment")
     progress.say(f"{name}: stored for the next deployment")

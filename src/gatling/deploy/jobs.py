@@ -151,12 +151,14 @@ def releases_in_use(engine: Engine, name: str) -> set[int]:
 
 def forget(engine: Engine, name: str) -> None:
     """Remove log and records of jobs that no kept release has. The caller holds the lock."""
-    paths = engine.home.app(name)
+    recorded, paths = runs.latest(engine.db, name).keys(), engine.home.app(name)
+    if not recorded:
+        return
     keys = set(apps.get(engine.db, name).settings)
     keys.update(*(r.manifest for r in releases.every(engine.db, name) if r.removed_at is None))
     known = {key.split(".")[1] for key in keys if key.startswith("schedule.")}
     known |= {one.job for one in runs.running(engine.db, name)}
-    for job in runs.latest(engine.db, name).keys() - known:
+    for job in recorded - known:
         log = paths.job_log(job)
         for file in (log, *log.parent.glob(f"{log.name}.*"), *paths.jobs.glob(f"{job}.*")):
             file.unlink(missing_ok=True)

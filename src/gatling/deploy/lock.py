@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
+
+    from gatling.home import AppPaths
 
 POLL_SECONDS = 0.05
 
@@ -29,6 +32,11 @@ def hold(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
                 told = True
             time.sleep(POLL_SECONDS)
         yield
+
+
+def hold_app(paths: AppPaths, say: Callable[[str], None]) -> AbstractContextManager[None]:
+    """Hold an app's lock; who has to wait for it is told so."""
+    return hold(paths.lock, lambda: say(f"{paths.name}: waiting for the deployment under way"))
 
 
 @contextlib.contextmanager

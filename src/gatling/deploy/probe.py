@@ -216,10 +216,12 @@ class Prober:
         """Ask once: what went wrong, if anything, and whether the connection can be used again."""
         try:
             response = self._answer(connection)
-            if not self._https and health.wants_https(response) and not response.will_close:
+            if not self._https and health.wants_https(response):
                 # on the same machine the proxy believes it, and the app answers as to a browser
                 self._https = True
                 self._headers |= health.BY_HTTPS
+                if response.will_close:  # then by the next connection
+                    return "", False
                 response = self._answer(connection)
         except (OSError, http.client.HTTPException) as error:
             return type(error).__name__, False

@@ -149,8 +149,7 @@ def scale(engine: Engine, name: str, counts: Mapping[str, int], *, progress: Pro
 
 def _held(engine: Engine, name: str, progress: Progress) -> AbstractContextManager[None]:
     apps.get(engine.db, name)
-    waiting = f"{name}: waiting for the deployment under way"
-    return lock.hold(engine.home.app(name).lock, lambda: progress.say(waiting))
+    return lock.hold_app(engine.home.app(name), progress.say)
 
 
 def _raise(problems: list[str]) -> None:

@@ -146,11 +146,13 @@ class _Writer:
             self._text("end.json", json.dumps({"members": self._members}).encode())
 
     def _lock(self, app: str) -> contextlib.AbstractContextManager[None]:
-        waiting = f"{app}: waiting for the deployment under way"
-        return lock.hold(self._root(app) / "lock", lambda: Progress().say(waiting))
+        return lock.hold_app(self._paths(app), Progress().say)
 
     def _root(self, app: str) -> Path:
-        return AppPaths(self._home.root, app, server=True).root
+        return self._paths(app).root
+
+    def _paths(self, app: str) -> AppPaths:
+        return AppPaths(self._home.root, app, server=True)
 
     def _directory(self, path: str, within: int | None, where: Parts) -> None:
         opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=within)

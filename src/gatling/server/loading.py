@@ -117,10 +117,9 @@ def unload(engine: Engine, name: str, progress: Progress) -> None:
     """Stop an app and remove everything of it: instances, repository, releases, logs, records."""
     app = apps.get(engine.db, name)
     paths = engine.home.app(name)
-    waiting = f"{name}: waiting for the deployment under way"
     with contextlib.ExitStack() as held:
         if paths.lock.exists():  # it is not when a power cut has ended the one before this
-            held.enter_context(lock.hold(paths.lock, lambda: progress.say(waiting)))
+            held.enter_context(lock.hold_app(paths, progress.say))
         timeout = project_settings.parse(app.effective).instance.stop
         engine.router.point(name, "down")
         engine.supervisor.schedule(name, {})
