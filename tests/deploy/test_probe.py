@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from typing import TYPE_CHECKING
 
+from gatling.deploy import probe
 from gatling.deploy.probe import SLOW_PAUSE_SECONDS, HeldRequest, Prober, Proof
 from tests.conftest import until
 from tests.deploy.conftest import Server, raw_server
@@ -13,6 +15,8 @@ from tests.deploy.conftest import Server, raw_server
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
+
+    import pytest
 
 
 def prober(port: int, path: str = "/up") -> Prober:
@@ -106,6 +110,36 @@ def test_a_slow_answer_shows_in_the_longest_wait() -> None:
         proof = ask(port, lambda seen: seen.requests >= 1)
     assert proof.failed == 0
     assert proof.longest_ms >= 250
+
+
+def test_what_is_proven_begins_with_an_answer() -> None:
+    def serve(connection: socket.socket) -> None:
+        connection.recv(10_000)
+        time.sleep(0.25)  # longer than a thread needs to begin
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        connection.close()
+
+    with raw_server(serve) as port:
+        asking = prober(port)
+        with asking.asking():
+            assert asking.proof.requests >= 1
+
+
+def test_an_app_that_does_not_answer_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "FIRST_SECONDS", 0.05)
+    begun = threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        connection.recv(10_000)
+        begun.wait(30)
+        connection.close()
+
+    with raw_server(serve) as port:
+        asking = prober(port)
+        with asking.asking():
+            assert asking.proof.requests == 0
+            begun.set()
+        assert asking.proof.failed >= 1
 
 
 def test_an_answer_that_breaks_off_is_a_failure() -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 PAUSE_SECONDS = 0.01
 SLOW_PAUSE_SECONDS = 0.25
 REQUEST_SECONDS = 10.0
+FIRST_SECONDS = 1.0
+"""How long the first answer is waited for, so that what follows is seen from before it begins."""
 AFTER_SECONDS = 0.15
 """How long it goes on asking after the last step, so that a late failure is seen."""
 
@@ -134,6 +136,7 @@ class Prober:
         self._headers = {"Host": host, "User-Agent": "gatling-probe"} | dict(headers or {})
         self._answered_by = answered_by
         self._stop = threading.Event()
+        self._answered = threading.Event()
         self._pause = PAUSE_SECONDS
         self._thread: threading.Thread | None = None
         self._counting = threading.Lock()
@@ -145,8 +148,9 @@ class Prober:
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[None]:
-        """Ask until the block has ended, and a little longer."""
+        """Ask until the block has ended, and a little longer; the block begins with an answer."""
         self.start()
+        self._answered.wait(FIRST_SECONDS)
         try:
             yield
             time.sleep(AFTER_SECONDS)
@@ -202,6 +206,7 @@ class Prober:
                 problem, reusable = self._ask(connection)
             self._longest = max(self._longest, time.monotonic() - started)
             self.saw(problem)
+            self._answered.set()
             used = reusable
             if not reusable:
                 connection.close()
