@@ -28,9 +28,7 @@ defmodule Mix.Tasks.Gatling.Build do
 
     refuse(marker, Gatling.Distillery.exrm())
 
-    step(marker, "mix_deps_get", fn ->
-      Mix.Task.run("deps.get", ["--only", to_string(Mix.env())])
-    end)
+    step(marker, "mix_deps_get", &get_dependencies/0)
 
     distillery =
       case Gatling.Distillery.found() do
@@ -67,6 +65,36 @@ defmodule Mix.Tasks.Gatling.Build do
     fact(marker, "elixir", System.version())
     fact(marker, "otp", otp_version())
     if callbacks != [], do: Gatling.Callbacks.built()
+  end
+
+  # Hex asks its registry even when nothing is missing: a push would wait for a network that hangs.
+  # A project's own deps.get may do more than get.
+  defp get_dependencies do
+    own = Keyword.has_key?(Mix.Project.config()[:aliases], :"deps.get")
+
+    if not own and dependencies_there?() do
+      Mix.shell().info("All dependencies are up to date")
+    else
+      Mix.Task.run("deps.get", ["--only", to_string(Mix.env())])
+    end
+  end
+
+  # As mix itself checks it before it compiles; what is wrong is for deps.get to say, or to mend.
+  defp dependencies_there? do
+    shell = Mix.shell()
+    Mix.shell(Mix.Shell.Process)
+
+    try do
+      Mix.Task.run("deps.loadpaths", ["--no-compile", "--no-elixir-version-check"])
+      true
+    rescue
+      _ -> false
+    after
+      Mix.Shell.Process.flush()
+      Mix.shell(shell)
+      # compiling does it again, and in earnest
+      Mix.Task.reenable("deps.loadpaths")
+    end
   end
 
   defp release(nil, name, path) do
