@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gatling.beam.comparison import AddedApp, Beam, Comparison, Removed, TreeChange
+from gatling.beam.comparison import AddedApp, Beam, ChildChange, Comparison, Removed, TreeChange
 from gatling.deploy.obstacles import MAX_STATE_BYTES, found
 from gatling.project.settings import Hot
 
@@ -172,8 +172,8 @@ def test_what_the_planner_found_out_of_a_struct_counts() -> None:
     ("facts", "reason"),
     [
         ({"flags": "changed"}, "the supervisor of shop changes its strategy or limits"),
-        ({"changed": ["Elixir.Shop.Cache"]},
-         "the supervisor of shop starts Shop.Cache in another way"),
+        ({"changed": [ChildChange("Elixir.Shop.Box", ["type", "its argument a"])]},
+         "the supervisor of shop starts Shop.Box in another way: type and its argument a changed"),
         ({"start": ["a"], "strategy": "rest_for_one"},
          "the supervisor of shop is rest_for_one and gets other children"),
         ({"stop": ["a"], "strategy": "one_for_all"},

@@ -82,7 +82,7 @@ def loads_native_code(hot: Hot) -> None:
 REASONS: list[tuple[Callable[[Hot], None], str]] = [
     (other_struct, "the struct Counter.Cart gained :total"),
     (other_column, "the schema Counter.Item changed, but not the names of its fields"),
-    (other_argument, "starts Counter.Store in another way"),
+    (other_argument, "starts Counter.Store in another way: its arguments changed"),
     (other_strategy, "changes its strategy or limits"),
     (boot_flags, "vm.args changed, which is read at boot"),
     (elixir_config, "config of logger, :level, changes and is read at boot"),

@@ -52,6 +52,13 @@ class AddedApp(Struct):
     runtime: bool
 
 
+class ChildChange(Struct):
+    """A child that a supervisor starts otherwise, and what differs, in words and without values."""
+
+    id: str
+    how: list[str]
+
+
 class TreeChange(Struct):
     """What changes below one supervisor; or, with `error`, why that cannot be told."""
 
@@ -62,7 +69,7 @@ class TreeChange(Struct):
     reordered: bool = False
     start: list[str] = []
     stop: list[str] = []
-    changed: list[str] = []
+    changed: list[ChildChange] = []
     opaque: list[str] = []
     error: str = ""
 

@@ -166,8 +166,10 @@ def _tree(change: TreeChange) -> list[str]:
     reasons = []
     if change.flags != "same":
         reasons.append(f"{where} changes its strategy or limits")
-    if change.changed:
-        reasons.append(f"{where} starts {', '.join(map(_name, change.changed))} in another way")
+    reasons += [
+        f"{where} starts {_name(child.id)} in another way: {' and '.join(child.how)} changed"
+        for child in change.changed
+    ]
     if (change.start or change.stop) and change.strategy != "one_for_one":
         reasons.append(f"{where} is {change.strategy} and gets other children")
     if change.reordered and change.strategy != "one_for_one":

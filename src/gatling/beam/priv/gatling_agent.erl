@@ -157,7 +157,7 @@ trees_report(Request) ->
        flags => maps:get(flags, D), reordered => maps:get(reordered, D),
        start => [Text(Id) || #{id := Id} <- maps:get(start, D)],
        stop => [Text(Id) || Id <- maps:get(stop, D)],
-       changed => [Text(Id) || Id <- maps:get(changed, D)],
+       changed => [#{id => Text(Id), how => How} || {Id, How} <- maps:get(changed, D)],
        opaque => [Text(Id) || Id <- maps:get(opaque, D)]}
      || {{App, Path}, D} <- tree_changes(Request)]
         ++ lists:usort([#{app => App, error => Why} || {App, {error, Why}} <- New ++ Old])

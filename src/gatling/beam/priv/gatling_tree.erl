@@ -215,8 +215,8 @@ exchange(Atom, _, _) -> Atom.
 %% ---------------------------------------------------------------- comparing, finding
 
 %% What it takes from the one tree to the other: a list of
-%% #{path, strategy, start => [Spec], stop => [Id], changed => [Id], flags => same | changed,
-%%   opaque => [Id]}, for nodes where there is something to do.
+%% #{path, strategy, start => [Spec], stop => [Id], changed => [{Id, [Text]}],
+%%   flags => same | changed, opaque => [Id]}, for nodes where there is something to do.
 diff(Old, New) ->
     [D || {Path, NewNode} <- lists:sort(maps:to_list(New)),
           OldNode <- [maps:get(Path, Old, none)], OldNode =/= none,
@@ -230,14 +230,63 @@ diff(Path, #{flags := FO, children := CO}, #{flags := FN, children := CN}) ->
       flags => case FO =:= FN of true -> same; false -> changed end,
       start => Start,
       stop => Ids(CO) -- Ids(CN),
-      changed => [Id || #{id := Id} = C <- CN, #{id := Id2} = C2 <- CO, Id =:= Id2,
-                        maps:remove(modules, C) =/= maps:remove(modules, C2)],
+      changed => [{Id, differences(C2, C)} || #{id := Id} = C <- CN, #{id := Id2} = C2 <- CO,
+                      Id =:= Id2, maps:remove(modules, C) =/= maps:remove(modules, C2)],
       reordered => [I || I <- Ids(CO), lists:member(I, Ids(CN))]
           =/= [I || I <- Ids(CN), lists:member(I, Ids(CO))],
       opaque => [Id || #{id := Id} = C <- Start, opaque(C)]}.
 
 is_change(#{flags := same, start := [], stop := [], changed := [], reordered := false}) -> false;
 is_change(_) -> true.
+
+%% What of a child's specification differs, in words, and without the values: those may be secret.
+differences(CO, CN) ->
+    Other = [atom_to_binary(K) || K <- lists:usort(maps:keys(CO) ++ maps:keys(CN)),
+             K =/= modules, K =/= start, maps:find(K, CO) =/= maps:find(K, CN)],
+    case Other ++ started(maps:get(start, CO), maps:get(start, CN)) of
+        [] -> [<<"the order of its arguments">>];
+        Words -> lists:sublist(Words, 5)
+    end.
+
+started({M, F, Old}, {M, F, New}) -> lists:usort(where(Old, New, []));
+started(_, _) -> [<<"the function that starts it">>].
+
+where(Same, Same, _) -> [];
+where({'$gatling_opaque', _, _, _, _}, {'$gatling_opaque', _, _, _, _}, Keys) ->
+    [place(<<"a function in ">>, Keys)];
+where(Old, New, Keys) when is_map(Old), is_map(New) -> each(Old, New, Keys);
+where(Old, New, Keys) when is_tuple(Old), tuple_size(Old) =:= tuple_size(New) ->
+    where(tuple_to_list(Old), tuple_to_list(New), Keys);
+where(Old, New, Keys) when length(Old) >= 0, length(New) >= 0 ->
+    case {lists:all(fun is_option/1, Old ++ New), length(Old) =:= length(New)} of
+        {true, _} -> each(maps:from_list(Old), maps:from_list(New), Keys);
+        {false, true} -> [P || {O, N} <- lists:zip(Old, New), P <- where(O, N, Keys)];
+        {false, false} -> [place(<<>>, Keys)]
+    end;
+where(_, _, Keys) -> [place(<<>>, Keys)].
+
+is_option({Key, _}) -> is_atom(Key);
+is_option(_) -> false.
+
+each(Old, New, Keys) ->
+    lists:append([case {Old, New} of
+                      {#{K := O}, #{K := N}} -> where(O, N, [K | Keys]);
+                      _ -> [place(<<>>, [K | Keys])]
+                  end || K <- maps:keys(maps:merge(Old, New)), maps:find(K, Old) =/= maps:find(K, New)]).
+
+%% Keys that are not atoms are values, as it were.
+place(What, Keys) ->
+    case lists:takewhile(fun is_atom/1, lists:reverse(Keys)) of
+        [] -> <<What/binary, "its arguments">>;
+        Named -> unicode:characters_to_binary(
+                   [What, "its argument ", lists:join($., [key(K) || K <- Named])])
+    end.
+
+key(Key) ->
+    case atom_to_list(Key) of
+        "Elixir." ++ Module -> Module;
+        _ -> text(Key)
+    end.
 
 %% The running supervisor at a path, {App, [Id]}; throws when there is none.
 find({App, Ids}) ->
