@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -30,9 +31,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 ROOT = Path(__file__).parents[1]
 COUNTER = ROOT / "examples" / "counter"
 HOMES = itertools.count()
+NEWEST_STEP = """
+    SELECT outcome, (SELECT name FROM steps WHERE deployment = id ORDER BY position DESC LIMIT 1)
+    FROM deployments WHERE app = ? ORDER BY id DESC LIMIT 1
+"""
 
 
-def until(condition: Callable[[], object], what: str, seconds: float = 30) -> Any:
+def until(condition: Callable[[], object], what: str, seconds: float = 180) -> Any:
     """Wait for a condition; its value. A test that waits in vain fails with `what`."""
     deadline = time.monotonic() + seconds
     while True:
@@ -114,8 +119,7 @@ class World:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.home = root / "home"
-        number = next(HOMES) + 37 * _worker()
-        first = 10000 + (os.getpid() * 7 + number * 50) % 20000
+        first = 10000 + (_run() * 7 + (next(HOMES) * _workers() + _worker()) * 50) % 20000
         self.port = _free_port()
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "GATLING_"))}
@@ -155,7 +159,7 @@ class World:
     def json(self, *arguments: str) -> Any:
         done = subprocess.run(
             [sys.executable, "-I", "-m", "gatling", *arguments, "--json"],
-            env=self.env, check=True, text=True, stdout=subprocess.PIPE, timeout=60,
+            env=self.env, check=True, text=True, stdout=subprocess.PIPE, timeout=240,
         )  # fmt: skip
         return json.loads(done.stdout)
 
@@ -178,7 +182,7 @@ class World:
 
     def get(self, path: str = "/", *, host: str = "shop.localhost", method: str = "GET") -> Answer:
         """Ask through the proxy."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request(method, path, headers={"Host": host})
             response = connection.getresponse()
@@ -197,9 +201,10 @@ class World:
         """Wait until the newest deployment is at this step."""
 
         def there() -> bool:
-            newest = self.json("deployments", app)[:1]
-            steps = newest[0]["steps"] if newest and newest[0]["outcome"] == "running" else []
-            return bool(steps) and steps[-1]["name"] == step
+            # not by the command line, which takes as long as a short step
+            with contextlib.closing(sqlite3.connect(self.home / "state.db", timeout=60)) as state:
+                found = state.execute(NEWEST_STEP, (app,)).fetchone()
+            return bool(found == ("running", step))
 
         until(there, f"step {step}")
 
@@ -218,12 +223,12 @@ class World:
     def hook(self) -> int:
         """The process that handles a push under way."""
         own = f"GATLING_HOME={self.home}".encode()
-        (pid,) = [
+        # a child of it that has not yet become another program looks the same
+        return min(
             int(line.split()[0])
             for line in _command_lines()
             if "-m gatling receive" in line and own in _environment(int(line.split()[0]))
-        ]
-        return pid
+        )
 
     def close(self) -> None:
         """Stop everything; nothing of the home may go on."""
@@ -314,6 +319,15 @@ def _free_port() -> int:
 
 def _worker() -> int:
     return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+
+def _workers() -> int:
+    return int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+
+
+def _run() -> int:
+    """What the workers of one run have in common, and those of two hardly ever."""
+    return os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
 
 
 def _environment(pid: int) -> list[bytes]:

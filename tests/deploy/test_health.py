@@ -28,9 +28,12 @@ def wait(
     path: str = "/",
     status: Callable[[], Status] = lambda: RUNNING,
     interval: float = 0.02,
-) -> None:
+    pid: int | None = None,
+) -> int | None:
     settings = Health(path=path, timeout=timeout, interval=interval)
-    health.wait_healthy(port=port, host="shop.example.com", settings=settings, status=status)
+    return health.wait_healthy(
+        port=port, host="shop.example.com", settings=settings, status=status, pid=pid
+    )
 
 
 def sick(
@@ -39,7 +42,7 @@ def sick(
     started = time.monotonic()
     with pytest.raises(UnhealthyRelease) as caught:
         wait(port, timeout, path, interval=interval)
-    assert timeout / 2 <= time.monotonic() - started < timeout + 2
+    assert timeout / 2 <= time.monotonic() - started < timeout + 20
     assert caught.value.exit_status == Exit.UNHEALTHY
     assert f"within {timeout:g} s: GET {path}: " in caught.value.what
     return caught.value
@@ -70,6 +73,17 @@ def test_an_app_that_sends_to_https_is_asked_as_by_https(server: Server) -> None
     assert [headers.get("X-Forwarded-Proto") for _, headers in server.requests] == [None, "https"]
     server.statuses = [500]
     assert "it answered 500" in sick(server.port, path="/up").what
+
+
+def test_what_it_answered_counts_more_than_a_last_look_without_time() -> None:
+    def serve(connection: socket.socket) -> None:
+        connection.recv(10_000)
+        time.sleep(0.1)  # longer than the last look, which begins when the time is up
+        connection.sendall(b"HTTP/1.1 501 Sorry\r\nContent-Length: 0\r\n\r\n")
+        connection.close()
+
+    with raw_server(serve) as port:
+        assert "it answered 501" in sick(port, timeout=2).what
 
 
 def test_a_redirect_that_stays_one_will_do() -> None:
@@ -162,6 +176,13 @@ def test_an_instance_that_was_restarted_meanwhile_has_exited_too(closed_port: in
     answers = iter([RUNNING, Status(State.STARTING, pid=8)])
     with pytest.raises(UnhealthyRelease, match="exited at boot"):
         wait(closed_port, timeout=60, status=lambda: next(answers))
+
+
+def test_it_must_be_the_process_that_was_seen_before(server: Server) -> None:
+    assert wait(server.port) == RUNNING.pid
+    assert wait(server.port, pid=RUNNING.pid) == RUNNING.pid
+    with pytest.raises(UnhealthyRelease, match="exited at boot"):
+        wait(server.port, pid=6)
 
 
 def test_a_stranger_that_answers_does_not_make_up_for_an_exit(server: Server) -> None:

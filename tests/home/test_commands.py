@@ -121,7 +121,7 @@ def test_run(world: World) -> None:
 
     node = "counter@127.0.0.1"
     assert run("rpc", "IO.puts(node())") == (0, f"{node}\n")
-    assert run("rpc", "IO.write(Counter.Store.count())") == (0, "0")
+    assert run("rpc", "IO.write(Counter.Store.count())") == (0, world.get("/count").text)
     assert run("eval", 'IO.puts("two  words; $HOME" <> " & \'more\'")') == (
         0, "two  words; $HOME & 'more'\n",
     )  # fmt: skip
@@ -170,7 +170,7 @@ class Terminal:
         os.close(end)
         self.text = ""
 
-    def expect(self, text: str, seconds: float = 20) -> None:
+    def expect(self, text: str, seconds: float = 180) -> None:
         deadline = time.monotonic() + seconds
         while text not in self.text:
             assert time.monotonic() < deadline, f"{text!r} is not in {self.text!r}"
@@ -187,10 +187,10 @@ class Terminal:
 
     def __exit__(self, *_: object) -> None:
         os.close(self._fd)  # whoever is still there gets SIGHUP
-        self._process.wait(10)
+        self._process.wait(60)
 
     def status(self) -> int:
-        return self._process.wait(10)
+        return self._process.wait(60)
 
 
 def test_console(world: World) -> None:

@@ -76,7 +76,7 @@ def test_examples_of_help(world: World) -> None:
             done = subprocess.run(
                 ["sh", "-c", real], cwd=place, env=world.env | {"HOME": str(world.root)},
                 check=False, stdin=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                text=True, timeout=120,
+                text=True, timeout=600,
             )  # fmt: skip
         if done.returncode != 0 or "Traceback" in done.stdout:
             failures.append(f"{real}\n{done.stdout}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -101,7 +102,7 @@ def test_deployments_as_json(shop: Project, world: World) -> None:
     for step in second["steps"]:
         assert step.keys() == {"name", "seconds", "outcome"}
         assert step["outcome"] == "succeeded"
-    assert sum(s["seconds"] for s in second["steps"]) <= second["seconds"] < 60
+    assert sum(s["seconds"] for s in second["steps"]) <= second["seconds"] < 900
     assert second["probe"].keys() >= {"requests", "failed", "longest_ms"}
     assert (second["probe"]["failed"], second["suspended_ms"]) == (0, None)
     assert re.fullmatch(r"20\d\d-.*Z", second["started_at"])
@@ -203,10 +204,14 @@ def test_restart(world: World) -> None:
 
 
 def test_a_deployment_is_followed_from_elsewhere(shop: Project, world: World) -> None:
-    push = world.start("restart", "shop")
-    until(lambda: world.last()["outcome"] == "running", "a deployment")
-    said = world.run("deployments", "shop", "--follow")
-    output_of(push)
+    # an open stream makes the old instance drain for a while
+    with socket.create_connection(("127.0.0.1", world.port), timeout=60) as stream:
+        stream.sendall(b"GET /events HTTP/1.1\r\nHost: shop.localhost\r\n\r\n")
+        assert stream.recv(100).startswith(b"HTTP/1.1 200")
+        restart = world.start("restart", "shop")
+        until(lambda: world.last()["outcome"] == "running", "a deployment")
+        said = world.run("deployments", "shop", "--follow")
+    output_of(restart)
     assert "-----> start_instance" in said
     assert said.endswith(f"Deployment {world.last()['id']} of shop: succeeded\n")
     assert "No deployment of shop is under way" in world.run(

@@ -72,7 +72,7 @@ def test_nothing_of_the_pusher_reaches_what_runs(shop: Project) -> None:
 def test_values_are_in_no_command_line_and_no_readable_file(shop: Project) -> None:
     world = shop.world
     values = [world.run("config", "get", "shop", n).strip() for n in ("SECRET_KEY_BASE", "API_KEY")]
-    assert VALUE in values
+    assert any(VALUE in value for value in values)
     environment = Path(f"/proc/{world.status()['pid']}/environ").read_bytes()
     assert all(value.encode() in environment for value in values)
     for file in Path("/proc").glob("[0-9]*/cmdline"):

@@ -89,11 +89,11 @@ def test_a_killed_proxy_is_started_again(world: World) -> None:
         return bool(others) and bool(others[0].children())
 
     try:
-        until(again, "another proxy", seconds=8)
-        until(lambda: not alive(workers), "the end of the old one's workers", seconds=8)
+        until(again, "another proxy")
+        until(lambda: not alive(workers), "the end of the old one's workers")
         # it can be told of a new domain
         world.run("domains", "add", "shop", "shop.test")
-        until(lambda: world.get(host="shop.test").status == 200, "the new domain", seconds=5)
+        until(lambda: world.get(host="shop.test").status == 200, "the new domain")
         world.run("domains", "remove", "shop", "shop.test")
         serves_alone(world, before["release"])
         assert world.status()["pid"] == before["pid"]

@@ -22,7 +22,7 @@ class Stream:
     """A client of the app's event stream, through the proxy."""
 
     def __init__(self, world: World) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", world.port), timeout=10)
+        self._socket = socket.create_connection(("127.0.0.1", world.port), timeout=60)
         self._socket.sendall(b"GET /events HTTP/1.1\r\nHost: shop.localhost\r\n\r\n")
         self.seen = b""
 
@@ -79,6 +79,11 @@ class Hot:
 
     def reasons(self) -> str:
         return "; ".join(self.world.last()["reasons"])
+
+    def chain(self) -> list[str]:
+        """The releases that the node has run; asked when it has noticed who asked before."""
+        chain: list[str] = until(lambda: self.world.status()["chain"], "the chain")
+        return chain
 
     def pid(self) -> int:
         pid: int = self.world.status()["pid"]

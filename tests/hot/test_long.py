@@ -159,6 +159,7 @@ def test_twenty_thousand_processes(hot: Hot) -> None:
         "  def code_change({:down, vsn}, {_, n}, _), do: {:ok, {vsn, n}}\n"
         "  def code_change(_, {_, n}, _), do: {:ok, {NUMBER, n}}\nend\n"
     )
+    hot.world.run("settings", "set", "shop", "hot.suspend=60")
     hot.write("lib/counter/worker.ex", worker.replace("NUMBER", "1"))
     hot.push()
     hot.rpc(
@@ -169,7 +170,7 @@ def test_twenty_thousand_processes(hot: Hot) -> None:
     hot.push()
     assert hot.strategy() == "hot"
     assert hot.world.last()["probe"]["processes"] == 20_000
-    assert hot.world.last()["suspended_ms"] < 5000
+    assert hot.world.last()["suspended_ms"] < 60_000
     told = hot.rpc(
         "IO.inspect(Enum.sum(for p <- :persistent_term.get(:workers), do: GenServer.call(p, :get)))"
     )

@@ -33,7 +33,7 @@ def test_killed(hot: Hot, point: str) -> None:
         late = point in ("decided", "ended")
         assert (after["release"] == before["release"]) == (not late)
         assert after["pid"] == before["pid"], "the node goes on, also when it is swapped back"
-        check_whole(hot.project, {after["release"]}, booted=world.status()["chain"][0])
+        check_whole(hot.project, {after["release"]}, booted=hot.chain()[0])
         assert hot.increment() == count + 1
         stream.expect(b"data: %d" % (count + 1))
     assert client.failures == []

@@ -92,5 +92,5 @@ def test_killed_while_rehearsing(hot: Hot) -> None:
         world.run("settings", "unset", "shop", "hot.rehearse")
     after = world.status()
     assert (after["pid"], after["release"]) == (before["pid"], before["release"])
-    check_whole(hot.project, {after["release"]}, booted=after["chain"][0])
+    check_whole(hot.project, {after["release"]}, booted=hot.chain()[0])
     assert hot.increment() == count + 1

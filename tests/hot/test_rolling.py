@@ -114,7 +114,7 @@ def test_a_process_that_cannot_be_suspended(hot: Hot) -> None:
     hot.world.run("settings", "set", "shop", "hot.suspend=0.3")
     hot.replace(
         STORE, "  @impl true\n  def handle_info(",
-        "  @impl true\n  def handle_info(:block, state) do\n    Process.sleep(20_000)\n"
+        "  @impl true\n  def handle_info(:block, state) do\n    Process.sleep(300_000)\n"
         "    {:noreply, state}\n  end\n\n  def handle_info(",
     )  # fmt: skip
     hot.push()

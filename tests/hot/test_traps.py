@@ -296,7 +296,7 @@ end
     said = hot.rpc(
         'states = for n <- 1..3, do: GenServer.call(Counter.Item.via("i#{n}"), :get);'
         " send(:persistent_term.get(:task), {:ask, self()});"
-        " task = receive do answer -> answer after 1000 -> :silent end;"
+        " task = receive do answer -> answer after 60_000 -> :silent end;"
         " IO.inspect({states, Agent.get(Counter.Held, &Function.identity/1), task})"
     )
     assert "{[two: 1, two: 2, two: 3], 42, :task_goes_on}" in said
@@ -368,7 +368,8 @@ def test_a_new_child_that_crashes_again_and_again(hot: Hot) -> None:
         "defmodule Counter.Extra do\n  use GenServer\n"
         "  def start_link(_), do: GenServer.start_link(__MODULE__, [])\n"
         "  def init(_), do: {:ok, nil, {:continue, :go}}\n"
-        '  def handle_continue(:go, _), do: raise "no luck"\nend\n',
+        "  def handle_continue(:go, _) do\n    Process.sleep(30)  # healthy meanwhile\n"
+        '    raise "no luck"\n  end\nend\n',
     )
     hot.replace(APPLICATION, CHILD, CHILD + "      Counter.Extra,\n")
     with Client(hot.world) as client:
@@ -538,7 +539,11 @@ def test_a_process_that_meets_the_new_code_as_it_is(hot: Hot) -> None:
     hot.push()
     hot.rpc("spawn(Counter.Looping, :loop, [%{old: 1}])")
     hot.write("lib/counter/looping.ex", looping.replace("KEY", "new"))
-    output = hot.push()
+    hot.world.run("settings", "set", "shop", "hot.watch=1")
+    try:
+        output = hot.push()
+    finally:
+        hot.world.run("settings", "set", "shop", "hot.watch=0.3")
     assert hot.strategy() == "hot"
     assert "1 × KeyError (key :new not found) in Counter.Looping.step/1" in output
     assert "1 other process crashed in the new code" in output

@@ -224,7 +224,7 @@ def test_a_hostile_file_is_refused_quickly() -> None:
     refused("# zz\n" + "health.a = 1\n" * 100 + "\n" * 9000 + "[health]\nzz = 1\n")
     refused("# zz\n" + "[hot]\nwatch = 1\n" + "\n" * 9000 + "[health]\nzz = 1\n")
     refused("# zz\n[health]\n" + "path.a = 1\n" * 2 + "\n" * 9000)
-    assert time.process_time() - begun < 1
+    assert time.process_time() - begun < 5
 
 
 def test_it_is_read_from_the_project_alone(tmp_path: Path) -> None:

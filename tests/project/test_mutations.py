@@ -56,7 +56,7 @@ def read(raw: bytes) -> dict[str, str] | str:
     except InvalidManifest as refusal:
         what, hint, status = refusal.what, refusal.hint, refusal.exit_status
     finally:
-        assert time.process_time() - begun < 1
+        assert time.process_time() - begun < 5
     assert (bool(hint), status) == (True, Exit.INVALID)
     assert re.match(r"gatling\.toml(, line \d+)?: \S|gatling\.toml is larger than 16 KB", what)
     assert what.endswith((".", "?"))

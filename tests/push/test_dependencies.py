@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
-from tests.conftest import Project, new_world
+from tests.conftest import Project
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from tests.conftest import World
 
 REGISTRY = """
 defmodule Own.Registry do
@@ -64,18 +62,12 @@ class Dependency:
         return f'"{self.name}": {{:git, "{self.project.directory}", "{commit}", []}}'
 
 
-@pytest.fixture(scope="module")
-def shop() -> Iterator[Project]:
-    with new_world() as world:
-        yield world.load()
-
-
 def lock(shop: Project, *dependencies: Dependency) -> None:
     shop.write("mix.lock", f"%{{\n{','.join(d.lock for d in dependencies)}\n}}\n")
 
 
-def test_they_are_got_when_something_is_missing_and_only_then(shop: Project) -> None:
-    world = shop.world
+def test_they_are_got_when_something_is_missing_and_only_then(world: World) -> None:
+    shop = world.load()
     dep, more = Dependency(shop, "dep"), Dependency(shop, "more")
     mix = (shop.directory / "mix.exs").read_text()
     shop.write("mix.exs", REGISTRY + mix.replace("deps: []", f"deps: [{dep.source}]"))
@@ -110,8 +102,7 @@ def test_they_are_got_when_something_is_missing_and_only_then(shop: Project) -> 
     assert "/nowhere" in said
     shop.git("reset", "--hard", "--quiet", "HEAD~1")
 
-
-def test_a_projects_own_deps_get_is_run_each_time(shop: Project) -> None:
+    # a project's own deps.get is run each time
     alias = 'aliases: ["deps.get": ["deps.get", fn _ -> IO.puts("own") end]], deps: ['
     shop.replace("mix.exs", "deps: [", alias)
     for text in ("with an alias", "once more"):

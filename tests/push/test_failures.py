@@ -130,7 +130,7 @@ def test_never_healthy(live: Project) -> None:
 
 
 def test_answers_with_errors_only(live: Project) -> None:
-    live.world.run("settings", "set", "shop", "health.timeout=5", "health.path=/health")
+    live.world.run("settings", "set", "shop", "health.timeout=20", "health.path=/health")
     live.replace(
         "lib/counter/router.ex",
         'answer("/health"), do: text(200',
@@ -180,7 +180,7 @@ def test_interrupted_by_ctrl_c_while_building(live: Project) -> None:
         push = live.start_push()
         live.world.at_step("mix_compile")
         interrupt(push)
-        push.communicate(timeout=30)
+        push.communicate(timeout=120)
         assert push.returncode != 0
         until(lambda: live.world.last()["outcome"] != "running", "the end of the deployment")
     (live.directory / "lib/slow.ex").unlink()
@@ -198,7 +198,7 @@ def test_interrupted_while_the_new_instance_boots(live: Project) -> None:
         push = live.start_push()
         live.world.at_step("health_check")
         interrupt(push)
-        push.communicate(timeout=60)
+        push.communicate(timeout=120)
         until(lambda: live.world.last()["outcome"] != "running", "the end of the deployment")
 
 
@@ -209,24 +209,24 @@ def test_lost_connection_while_building(live: Project) -> None:
         push = live.start_push()
         live.world.at_step("mix_compile")
         push.kill()  # the client alone: the hook has to notice
-        push.communicate(timeout=60)
+        push.communicate(timeout=120)
         until(lambda: live.world.last()["outcome"] != "running", "the end of the deployment")
     assert "pusher is gone" in live.world.last()["error"]
 
 
 def test_interrupted_after_the_decision_goes_on(live: Project) -> None:
     world = live.world
-    world.run("settings", "set", "shop", "instance.drain=3")
+    world.run("settings", "set", "shop", "instance.drain=60")
     # an open stream makes the old instance drain
-    with socket.create_connection(("127.0.0.1", world.port)) as stream:
+    with socket.create_connection(("127.0.0.1", world.port), timeout=60) as stream:
         stream.sendall(b"GET /events HTTP/1.1\r\nHost: shop.localhost\r\n\r\n")
         assert stream.recv(100).startswith(b"HTTP/1.1 200")
         live.title("decided")
         push = live.start_push()
         world.at_step("drain")
         interrupt(push)
-        push.communicate(timeout=60)
-        until(lambda: world.last()["outcome"] != "running", "the end of the deployment")
+        push.communicate(timeout=120)
+    until(lambda: world.last()["outcome"] != "running", "the end of the deployment")
     assert world.last()["outcome"] == "succeeded"
     assert "decided" in world.get().text
     assert world.status()["release"] == "v2"

@@ -209,6 +209,7 @@ def test_nothing_that_could_run_them_is_said(migrated: Migrated) -> None:
     migrated.project.commit()
     output = migrated.project.push()
     assert "1 new migration, and nothing in the release runs them" in output
+    migrated.project.write("lib/counter/release.ex", RELEASE)
 
 
 def test_setup_is_run_once_after_the_first_migrations(world: World) -> None:

@@ -128,12 +128,20 @@ def replace(
     return prober.proof
 
 
-def boot(engine: Engine, app: App, release: Release, slot: int, settings: Settings) -> None:
-    """Start a release in a slot, not to serve, and wait until it is healthy; errors as `roll`."""
+def boot(
+    engine: Engine, app: App, release: Release, slot: int, settings: Settings, stays: float = 0
+) -> None:
+    """Start a release in a slot, not to serve, and wait until it is healthy; errors as `roll`.
+
+    And is so after some seconds more, if wanted: it listens before its last child is started.
+    """
     since = now()
     try:
         _start(engine, app, release, slot, settings, nice=process.BACKGROUND)
-        _wait_healthy(engine, app, slot, settings)
+        pid = _wait_healthy(engine, app, slot, settings)
+        if stays:
+            time.sleep(stays)
+            _wait_healthy(engine, app, slot, settings, pid)
     except BaseException as error:
         _give_up(engine, app, release, slot, settings, since, error)
         raise
@@ -164,12 +172,15 @@ def _start(
     engine.supervisor.start(dataclasses.replace(instance, nice=nice))
 
 
-def _wait_healthy(engine: Engine, app: App, slot: int, settings: Settings) -> None:
-    health.wait_healthy(
+def _wait_healthy(
+    engine: Engine, app: App, slot: int, settings: Settings, pid: int | None = None
+) -> int | None:
+    return health.wait_healthy(
         port=app.ports[slot],
         host=app.domain,
         settings=settings.health,
         status=lambda: engine.supervisor.status(app.name, slot),
+        pid=pid,
         user=instances.user_id(engine.home.app(app.name)),
     )
 

@@ -90,21 +90,23 @@ def wait_healthy(
     host: str,
     settings: Health,
     status: Callable[[], Status],
+    pid: int | None = None,
     user: int | None = None,
-) -> None:
-    """Wait until the instance answers; raises UnhealthyRelease when it exits or the time is up.
+) -> int | None:
+    """Wait until the instance answers: its pid. UnhealthyRelease when it exits or the time is up.
 
-    `status` asks the supervisor about the instance. With `user`, nobody else may listen there: what
-    users send an app is not for whoever was quicker to take its port.
+    `status` asks the supervisor about the instance; with `pid`, it must still be that process. With
+    `user`, nobody else may listen there: what users send an app is not for whoever was quicker to
+    take its port.
     """
     started = time.monotonic()
     deadline = started + settings.timeout
-    first_pid: int | None = None
+    said: Answer | None = None
     pause = settings.interval
     while True:
         now = status()
-        first_pid = first_pid or now.pid
-        if not now.up or now.pid != first_pid:
+        pid = pid or now.pid
+        if not now.up or now.pid != pid:
             raise UnhealthyRelease(
                 "The new release exited at boot.",
                 hint="Its last lines are above; does it need a variable? `gatling config set`.",
@@ -117,13 +119,15 @@ def wait_healthy(
                     f"Another user of this machine listens on port {port}.",
                     hint="The port is the app's: end that process, then try again.",
                 )
-            return
+            return pid
+        if said is None or answer.status is not None or said.status is None:
+            said = answer  # what it said counts more than the last look, which has hardly any time
         left = deadline - time.monotonic()
         if left <= 0:
             raise UnhealthyRelease(
                 f"The new release did not become healthy within {settings.timeout:g} s:"
-                f" GET {settings.path}: {answer}.",
-                hint=_hint(answer),
+                f" GET {settings.path}: {said}.",
+                hint=_hint(said),
             )
         time.sleep(min(pause, left))
         if answer.status is not None:  # it logs each of these

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from gatling.state.apps import App
     from gatling.state.releases import Release
 
+STAYS_SECONDS = 0.5
+"""How long an instance with new children must stay up before they are started in the live node."""
 
 Differences = tuple["Comparison", "Answers | None"]
 """How two releases differ, and what throw-away nodes of both said of it if they were asked."""
@@ -95,7 +97,7 @@ def upgrade(
     early = comparison.starts_something and settings.hot.boot_check != "off"
     if early or settings.hot.boot_check == "before":
         with journal.step("boot_check"):
-            _check_boot(engine, this, release)
+            _check_boot(engine, this, release, stays=STAYS_SECONDS if early else 0)
     port = app.ports[app.live_slot or 1]
     early_clients = node.clients(port)
     prober = public.prober(engine, app, settings)
@@ -240,12 +242,12 @@ def _prove(
     return others
 
 
-def _check_boot(engine: Engine, this: Attempt, release: Release) -> None:
+def _check_boot(engine: Engine, this: Attempt, release: Release, stays: float = 0) -> None:
     """Start the release in the free slot, without traffic, until it is healthy; end it again."""
     app, settings = this.app, this.settings
     slot = app.free_slot
     try:
-        cutover.boot(engine, app, release, slot, settings)
+        cutover.boot(engine, app, release, slot, settings, stays)
     finally:
         engine.supervisor.stop(app.name, slot, min(5.0, settings.instance.stop))
 

@@ -70,7 +70,7 @@ def line(text: str, path: list[str]) -> int:
 
     Found by the parser itself: it is the first line up to which the text has the path.
     """
-    path, lines, deadline = list(path), text.split("\n"), time.monotonic() + SECONDS
+    path, lines, deadline = list(path), text.split("\n"), time.process_time() + SECONDS
     tree = tomllib.loads(text)
     while path and _value(tree, path) is None:
         path.pop()  # `worker = "…"` stands for a table
@@ -81,7 +81,7 @@ def line(text: str, path: list[str]) -> int:
                 return number
         except ValueError:
             pass  # in the midst of a text or list of several lines
-        if time.monotonic() > deadline:
+        if time.process_time() > deadline:
             break
     return first
 
