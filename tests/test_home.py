@@ -180,8 +180,10 @@ def test_a_reader_sees_the_old_text_or_the_new(tmp_path: Path) -> None:
     stop = threading.Event()
 
     def read() -> None:
-        while not stop.is_set():
+        while True:
             seen.add(path.read_text())
+            if stop.is_set():
+                break
 
     reader = threading.Thread(target=read)
     reader.start()

@@ -128,7 +128,7 @@ class Follower:
 
     def _new(self) -> bool:
         before = len(self.seen)
-        threading.Event().wait(logs.FOLLOW_SECONDS * 3)
+        threading.Event().wait(logs.FOLLOW_SECONDS * 15)
         return len(self.seen) != before
 
     def end(self) -> list[str]:

@@ -142,8 +142,8 @@ def test_a_failure_between_the_steps(builds: Builds) -> None:
 def test_a_build_that_takes_too_long(builds: Builds) -> None:
     pid = builds.paths.home / "pid"
     script = f'echo "$marker begin mix_compile"; sleep 60 & echo $! > {shlex.quote(str(pid))}; wait'
-    error = builds.fail(script, settings=Build(timeout=0.5))
-    assert "mix_compile failed: elixir did not end within 0.5 seconds" in error.what
+    error = builds.fail(script, settings=Build(timeout=3))
+    assert "mix_compile failed: elixir did not end within 3 seconds" in error.what
     assert process.start_time(int(pid.read_text())) is None
 
 

@@ -277,7 +277,7 @@ def _sleeps(seconds: str) -> list[str]:
         if entry.name.isdecimal():
             try:
                 with open(f"/proc/{entry.name}/cmdline", "rb") as file:  # noqa: PTH123
-                    line = file.read().replace(b"\0", b" ").decode()
+                    line = file.read().replace(b"\0", b" ").decode(errors="replace")
             except OSError:
                 continue
             if f"sleep {seconds}" in line:

@@ -35,7 +35,7 @@ class Elixir(LocalTasks):
         _, command, script = task.argv
         assert command == "eval"
         argv, env = ["elixir", "--eval", script], dict(os.environ) | task.env
-        return process.run(argv, timeout=timeout, cwd=task.cwd, env=env, on_line=on_line)
+        return process.run(argv, timeout=10 * timeout, cwd=task.cwd, env=env, on_line=on_line)
 
 
 class Answers(LocalTasks):

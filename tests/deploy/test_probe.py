@@ -73,7 +73,7 @@ def test_when_it_has_seen_enough_it_asks_now_and_then(server: Server) -> None:
     with asking.asking():
         until(lambda: asking.proof.requests >= 5, "some requests")
         asking.slow_down()
-        before, started = asking.proof.requests, time.monotonic()
+        started, before = time.monotonic(), asking.proof.requests
         until(lambda: asking.proof.requests >= before + 3, "more requests")
         assert time.monotonic() - started > 1.8 * SLOW_PAUSE_SECONDS
 
@@ -112,7 +112,9 @@ def test_a_slow_answer_shows_in_the_longest_wait() -> None:
     assert proof.longest_ms >= 250
 
 
-def test_what_is_proven_begins_with_an_answer() -> None:
+def test_what_is_proven_begins_with_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "FIRST_SECONDS", 60)  # on a slow machine, too
+
     def serve(connection: socket.socket) -> None:
         connection.recv(10_000)
         time.sleep(0.25)  # longer than a thread needs to begin
@@ -154,7 +156,8 @@ def test_an_answer_that_breaks_off_is_a_failure() -> None:
     assert proof.first_failure == "IncompleteRead"
 
 
-def test_it_goes_on_a_little_after_the_end(server: Server) -> None:
+def test_it_goes_on_a_little_after_the_end(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "AFTER_SECONDS", 2)  # on a slow machine, too
     asking = prober(server.port)
     with asking.asking():
         until(lambda: asking.proof.requests, "the first request")

@@ -59,7 +59,7 @@ def test_it_is_a_booted_debian(box: Box) -> None:
     assert box.exec(["systemctl", "is-system-running"]).stdout == "running\n"
     assert box.exec(["cat", "/proc/1/comm"]).stdout == "systemd\n"
     assert box.exec(["hostname"]).stdout == "web\n"
-    assert 5 << 20 < box.memory().used < 300 << 20
+    assert box.memory().used > 5 << 20
     assert "Welcome to" in box.console()
     assert "Reached target" in box.journal()
     for missing in ("nginx", "elixir", "erl", "sudo"):
@@ -132,7 +132,7 @@ def test_the_world_is_unreachable_but_online(box: Box) -> None:
         begun = time.monotonic()
         refused = box.exec(["curl", "-sS", url], check=False)
         assert refused.returncode == status, refused.stderr
-        assert time.monotonic() - begun < 4
+        assert time.monotonic() - begun < 9
     box.online(["apt-get", "update", "-qq"])
     assert box.exec(["apt-cache", "show", "nginx-light"]).stdout
 

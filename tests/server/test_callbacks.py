@@ -58,12 +58,14 @@ def test_callbacks_are_the_apps_user(server: Server, shop: Checkout) -> None:
         assert "releases: {:error, :erofs}" in text
         assert "build: :ok" in text
         assert ("hook of gatling-callbacks" in text) == (number == 1)  # the second one is hot
-        assert not units(server)
+        until(lambda: not units(server), "the end of the callbacks' unit")
     assert server.get("/", host="www.callbacks.example").status == 200
 
 
 def test_a_killed_deployment_leaves_no_unit(server: Server, shop: Checkout) -> None:
     person = shop.person
+    if "callbacks" not in [app["app"] for app in server.json("apps")]:
+        shop.push()
     person.run("config", "set", "callbacks", "SLOW=1")
     live = server.status("callbacks")["release"]
     shop.title("slow")

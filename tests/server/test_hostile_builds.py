@@ -201,7 +201,7 @@ def test_how_much_of_a_processor_a_build_gets(server: Server, ann: Person, shop:
         ann.run("settings", "unset", "shop", "build.cpu")
     shares = [float(share) for share in re.findall(r"busy ([0-9.]+)", text)]
     assert shares
-    assert all(0.05 < share < 0.7 for share in shares)
+    assert all(0 < share < 0.7 for share in shares)
 
 
 DAEMONS = f"""
@@ -226,13 +226,13 @@ def test_what_a_build_leaves_behind_has_ended(
     server: Server, ann: Person, shop: Checkout, ends: bool
 ) -> None:
     program(shop, DAEMONS + ("" if ends else "while True: time.sleep(9)\n"))
-    ann.run("settings", "set", "shop", f"build.timeout={90 if ends else 5}")
+    ann.run("settings", "set", "shop", f"build.timeout={90 if ends else 20}")
     try:
         text = push(shop, ok=ends)
     finally:
         ann.run("settings", "unset", "shop", "build.timeout")
     assert "left behind" in text
-    assert ends or "did not end within 5 seconds and was stopped" in text
+    assert ends or "did not end within 20 seconds and was stopped" in text
     said = server.box.exec(["ps", "axo", "args"]).stdout
     assert SLEEP not in said
 

@@ -84,13 +84,14 @@ def cut(
     finally:
         end(push)
     server.box.start(None)
-    until(lambda: shown(server, project.app), "the app after the boot", 90)
+    until(lambda: shown(server, project.app), "the app after the boot", 300)
     recovered(server)
+    server.box.wait_ready()
     seen = check_whole(server, project, old=old, new=new)
     assert status in (None, 0), "it had failed before the power cut"
     if status == 0 or seen.branch == new:
         assert seen.status["commit"] == new, "it had been said to be live"
-    until(lambda: shown(server, "other") == "untouched", "the other app", 90)
+    until(lambda: shown(server, "other") == "untouched", "the other app", 300)
     return seen
 
 
@@ -221,6 +222,6 @@ def test_while_an_app_is_made_and_removed(server: Server, ann: Person, shop: Che
 def boot(server: Server) -> None:
     """Boot after a power cut, until whoever is there can push."""
     server.box.start(None)
-    until(lambda: shown(server), "the app that was there before", 90)
+    until(lambda: shown(server), "the app that was there before", 300)
     recovered(server)
     server.box.wait_ready()

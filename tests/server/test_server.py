@@ -159,15 +159,14 @@ def test_logs_are_the_journals_with_time_and_release(
     assert of_live
     assert {line.split()[1] for line in of_live} == {live}
     with ann.session("logs", "shop", "-f", "-n", "0") as following:
+        assert following.stdout is not None
+        heard = [following.stdout]
 
         def printed() -> bool:
             ann.run("run", "shop", "--", "rpc", ":logger.error(~c'here I am')")
-            return "here I am" in ann.run("logs", "shop", "-n", "3")
+            return bool(select.select(heard, [], [], 5)[0])
 
-        until(printed, "a line")
-        assert following.stdout is not None
-        ready, _, _ = select.select([following.stdout], [], [], 60)
-        assert ready, "nothing is followed"
+        until(printed, "a line that is followed")
         assert "here I am" in following.stdout.readline()
     until(lambda: not [p for p in server.processes("root") if "journalctl" in p], "its end")
 
@@ -324,7 +323,7 @@ def test_limits_are_systemds(server: Server, ann: Person, shop: Checkout) -> Non
     assert (shown["MemoryMax"], shown["TasksMax"]) == (str(300 << 20), "200")
     assert shown["CPUQuotaPerSecUSec"] == "500ms"
     busy = ann.run("run", "shop", "--", "rpc", BUSY)
-    assert 5 < int(busy) < 70
+    assert 0 < int(busy) < 70
     pid = server.status()["pid"]
     ann.try_run("run", "shop", "--", "rpc", ":binary.copy(<<1>>, 900_000_000)")
     until(lambda: server.status()["pid"] not in (None, pid), "another instance", 60)

@@ -120,7 +120,7 @@ def check_whole(server: Server, project: Checkout, *, old: str, new: str | None)
     What the newest deployment is said to have come to fits to that.
     """
     app = project.app
-    served = until(lambda: shown(server, app), f"a page of {app}", 90)
+    served = until(lambda: shown(server, app), f"a page of {app}", 300)
     seen = look(server, app)
     # a unit is there for a moment longer than the program in it
     if seen.tasks:

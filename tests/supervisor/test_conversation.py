@@ -120,4 +120,4 @@ def test_a_program_that_is_not_there(talks: Talks) -> None:
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 (only counted)
     with pytest.raises(MissingProgram):
         talks.tasks.talk(Task(AppPaths(talks.root, "shop"), "build", ["no-such"], {}, talks.root))
-    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    assert len(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208

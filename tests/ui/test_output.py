@@ -70,7 +70,7 @@ def test_how_long_it_took(seconds: float, text: str) -> None:
 @pytest.mark.parametrize(
     ("before", "text"),
     [
-        (timedelta(seconds=5), "5.0 s ago"), (timedelta(minutes=3), "3 m ago"),
+        (timedelta(minutes=2, seconds=10), "2 m ago"), (timedelta(minutes=3), "3 m ago"),
         (timedelta(days=2), "2 d ago"), (timedelta(days=-1), "0 ms ago"),
     ],
 )  # fmt: skip

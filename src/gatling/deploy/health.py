@@ -21,6 +21,8 @@ HEALTHY_BELOW = 500
 REDIRECTS = (301, 302, 303, 307, 308)
 BY_HTTPS = {"X-Forwarded-Proto": "https"}
 """What a proxy says to the app of a request that came by https."""
+TELLING_SECONDS = 0.25
+"""A check that has less time than this and gets no answer says nothing of the instance."""
 SLOWEST_SECONDS = 0.5
 """Longest pause between two checks of an instance that answers, though with an error."""
 
@@ -111,8 +113,8 @@ def wait_healthy(
                 "The new release exited at boot.",
                 hint="Its last lines are above; does it need a variable? `gatling config set`.",
             )
-        left = deadline - time.monotonic()
-        answer = check(port, settings.path, host, max(0.05, min(ATTEMPT_SECONDS, left)))
+        limit = max(0.05, min(ATTEMPT_SECONDS, deadline - time.monotonic()))
+        answer = check(port, settings.path, host, limit)
         if answer.healthy:
             if user is not None and ports.listeners(port) - {user}:
                 raise UnhealthyRelease(
@@ -120,8 +122,8 @@ def wait_healthy(
                     hint="The port is the app's: end that process, then try again.",
                 )
             return pid
-        if said is None or answer.status is not None or said.status is None:
-            said = answer  # what it said counts more than the last look, which has hardly any time
+        if said is None or answer.status is not None or limit >= TELLING_SECONDS:
+            said = answer  # a last look that had hardly any time tells less than the one before
         left = deadline - time.monotonic()
         if left <= 0:
             raise UnhealthyRelease(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PAUSE_SECONDS = 0.01
 SLOW_PAUSE_SECONDS = 0.25
 REQUEST_SECONDS = 10.0
-FIRST_SECONDS = 1.0
+FIRST_SECONDS = 5.0
 """How long the first answer is waited for, so that what follows is seen from before it begins."""
 AFTER_SECONDS = 0.15
 """How long it goes on asking after the last step, so that a late failure is seen."""
