@@ -82,6 +82,10 @@ class Comparison(Struct):
     changed: list[Beam] = []
     added: list[Beam] = []
     removed: list[Removed] = []
+    callers: list[tuple[str, str]] = []
+    """Changed modules that call, as they are in the live release, a function that is gone in the
+    target; and such a function. A swap waits until no process is in the midst of them.
+    """
     apps_added: list[AddedApp] = []
     apps_removed: list[str] = []
     versions: list[tuple[str, str, str, bool]] = []

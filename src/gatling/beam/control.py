@@ -87,17 +87,25 @@ class Control:
         return msgspec.convert(plain(found), Comparison)
 
     def swap(
-        self, live: Release, target: Release, answers: Answers | None, *, suspend: float
+        self,
+        live: Release,
+        target: Release,
+        answers: Answers | None,
+        *,
+        suspend: float,
+        insist: bool = False,
     ) -> Swapped:
         """Change the code of the node from one release to another; raises SwapFailed.
 
-        `suspend` is the time in seconds that a process gets to be suspended.
+        `suspend` is the time in seconds that a process gets to be suspended, and to leave code
+        that calls what will be gone; with `insist` the latter is only waited for.
         """
         request = self._request(live, target, answers) | {
             Atom("label"): target.label,
             Atom("from"): live.label,
             Atom("now_ms"): int(time.time() * 1000),
             Atom("suspend_ms"): int(suspend * 1000),
+            Atom("insist"): insist,
         }
         result = self._node.call("gatling_agent", "swap", request, timeout=SWAP_SECONDS)
         if result[0] == "error":

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gatling.state.releases import Release
 
 MODULES = (
+    "gatling_calls",
     "gatling_release",
     "gatling_tree",
     "gatling_processes",

@@ -105,7 +105,10 @@ def upgrade(
         before_decision()
         this.interruption.shield()
         probing.enter_context(prober.asking())
-        held = probing.enter_context(HeldRequest(port, app.domain, settings.health.path))
+        # where the swap waits for requests to end it would wait for this one, too
+        held = None
+        if not comparison.callers:
+            held = probing.enter_context(HeldRequest(port, app.domain, settings.health.path))
         # those that were there a moment ago, too: not a request that is just being answered
         clients = early_clients & node.clients(port)
         try:
@@ -113,7 +116,8 @@ def upgrade(
                 swapped = _swap(engine, this, node, live, release, answers)
             on_live()
             try:
-                prober.saw(held.finish())
+                if held is not None:
+                    prober.saw(held.finish())
                 others = _prove(engine, this, node, release, swapped, booted=early)
                 kept = clients & node.clients(port)
             except GatlingError as error:
@@ -162,7 +166,7 @@ def back_to_records(engine: Engine, app: App) -> bool:
                 runs = releases.kept(engine.db, app.name, number)
                 live = releases.kept(engine.db, app.name, app.live_release)
                 with compared(engine, app, node, runs, live) as (_, answers):
-                    if node.swap(runs, live, answers, suspend=10).failed:
+                    if node.swap(runs, live, answers, suspend=10, insist=True).failed:
                         return False
     except (GatlingError, SwapFailed):
         return False
@@ -266,7 +270,8 @@ def _undo(
     back = Answers(answers.new, answers.old) if answers else None
     try:
         with this.journal.step("swap_back"):
-            swapped = node.swap(release, live, back, suspend=this.settings.hot.suspend)
+            patience = this.settings.hot.suspend
+            swapped = node.swap(release, live, back, suspend=patience, insist=True)
             if swapped.failed:
                 raise SwapUndone(f"Children: {'; '.join(swapped.failed)}.")
             node.restore_crashed(first)

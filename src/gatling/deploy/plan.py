@@ -111,6 +111,9 @@ def summary(comparison: Comparison) -> list[str]:
     processes = sum(number for _, number in comparison.processes)
     if processes:
         parts.append(f"{counted(processes, 'process')} to convert")
+    if comparison.callers:
+        caller, function = comparison.callers[0]
+        parts.append(f"waits for requests in {name(caller)}, which calls {function}: that is gone")
     parts += [
         f"{word} {', '.join(ids)}"
         for change in comparison.trees

@@ -1,7 +1,7 @@
 %% Changes the code of the running node, all or nothing. Loaded into the node by Gatling.
 %%
 %% The order of a swap: check that the node runs what it should · load what is added and start added
-%% applications · suspend the processes whose callback modules change · keep each one's state aside,
+%% applications · wait until nobody is in the midst of code that calls what will be gone · suspend the processes whose callback modules change · keep each one's state aside,
 %% in its own dictionary · switch all code at once · code_change, and beside it the code path follows
 %% and new children are started · resume. Whatever fails until then is taken back with the states that
 %% were kept. What follows (children that go or are replaced, config_change, applications that go) is
@@ -9,7 +9,7 @@
 %%
 %% A request is a map: old, new (roots), files (see gatling_release:compare/3), direction (up | down),
 %% answers (none | {OldFile, NewFile} of gatling_planner), and for a swap also label, from, now_ms,
-%% suspend_ms.
+%% suspend_ms and insist (see when_quiet/3).
 -module(gatling_agent).
 
 -export([inspect/1, swap/1, await_watch/2, restore_crashed/1, keep/1, chain/0, clients/1]).
@@ -24,7 +24,8 @@ inspect(Request) ->
             #{changed := Changed, added := Added, removed := Removed} = Changes,
             Known = [M || {M, _, _} <- Changed],
             Processes = gatling_processes:affected(erlang:processes(), callbacks(Changes)),
-            Compared#{drift => gatling_code:drift(Changed, Added),
+            Compared#{callers => [{C, mfa(F)} || {C, F} <- maps:get(callers, Compared)],
+                      drift => gatling_code:drift(Changed, Added),
                       lingering => gatling_code:lingering(Known ++ [M || {M, _} <- Added]),
                       processes => gatling_processes:count([M || {_, Ms} <- Processes, M <- Ms]),
                       holding => gatling_code:holding(Known),
@@ -39,6 +40,9 @@ inspect(Request) ->
         Compared ->
             Compared
     end.
+
+mfa({M, F, A}) ->
+    <<(gatling_processes:text(M))/binary, $., (atom_to_binary(F))/binary, $/, (integer_to_binary(A))/binary>>.
 
 %% Processes of modules that are gone, but for those that are stopped with their supervisors.
 orphans(#{removed := Removed, children := Children}) ->
@@ -83,7 +87,7 @@ swap(Request) ->
         {Report, EnvBefore, Failed} = try
                                           start_applications(Changes),
                                           move(to, Changes),
-                                          critical(Changes, Request, Prepared)
+                                          when_quiet(Changes, Request, Prepared)
                                       catch
                                           throw:Reason ->
                                               move(from, Changes),
@@ -118,6 +122,7 @@ changes(#{changed := Changed, added := Added, removed := Removed} = Compared,
       migrate => [{M, V2, V} || #{module := M, version := V, old := #{version := V2} = B} = A <- Changed,
                                 maps:get(code_change, A) orelse maps:get(code_change, B),
                                 not is_supervisor(A)],
+      callers => maps:get(callers, Compared),
       apps_added => maps:get(apps_added, Compared),
       %% dependencies first, as those that are added
       apps_removed => gatling_release:ordered(
@@ -224,6 +229,21 @@ start_applications(#{apps_added := Apps, env_set := Env}) ->
 
 %% ---------------------------------------------------------------- the critical section
 
+%% When no process is in the midst of code that calls what will be gone. What began while others were
+%% being suspended is waited for once more. `insist`: go on when the time is up, since there is worse
+%% than a failed request.
+when_quiet(Changes, #{suspend_ms := Timeout, insist := Insist} = Request, Prepared) ->
+    Deadline = erlang:monotonic_time(millisecond) + Timeout,
+    try when_quiet(Changes, Request, Prepared, Deadline)
+    catch throw:{calls, _} when Insist -> critical(Changes#{callers := []}, Request, Prepared)
+    end.
+
+when_quiet(#{callers := Callers} = Changes, Request, Prepared, Deadline) ->
+    gatling_calls:await(Callers, Deadline),
+    try critical(Changes, Request, Prepared)
+    catch throw:{calls, _} -> when_quiet(Changes, Request, Prepared, Deadline)
+    end.
+
 critical(#{changed := Changed} = Changes, #{direction := Direction} = Request, Prepared) ->
     Callbacks = callbacks(Changes),
     Timeout = maps:get(suspend_ms, Request),
@@ -232,6 +252,10 @@ critical(#{changed := Changed} = Changes, #{direction := Direction} = Request, P
     Begun = erlang:monotonic_time(microsecond),
     gatling_processes:suspend(First, Timeout),
     Processes = First ++ gatling_processes:late(Known, Callbacks, First, Timeout),
+    case gatling_calls:inside(maps:get(callers, Changes)) of
+        [] -> ok;
+        Busy -> gatling_processes:resume(Processes), throw({calls, Busy})
+    end,
     Watcher = gatling_processes:watch_from(Processes, Known, [M || {M, _, _} <- Changed]),
     EnvBefore = application_controller:prep_config_change(),
     gatling_processes:stash(Processes, Watcher),

@@ -50,15 +50,10 @@ handlers(P) ->
 running([]) ->
     [];
 running(Modules) ->
-    [{P, Ms} || P <- erlang:processes(), P =/= self(),
-                Ms <- [[M || M <- lists:usort(callback_modules(P) ++ stack(P)), lists:member(M, Modules)]],
-                Ms =/= []].
-
-stack(P) ->
-    case process_info(P, current_stacktrace) of
-        {current_stacktrace, Stack} -> [M || {M, _, _, _} <- Stack];
-        undefined -> []
-    end.
+    Of = fun(P) -> lists:usort(callback_modules(P) ++ gatling_calls:stack(P)) end,
+    gatling_calls:with_whole_stacks(
+      fun() -> [{P, Ms} || P <- erlang:processes(), P =/= self(),
+                           Ms <- [[M || M <- Of(P), lists:member(M, Modules)]], Ms =/= []] end).
 
 %% What a function finds in the states of all processes that understand sys(3) for certain, as
 %% [{Process, Found}] where it is not []. It runs in each process: nothing is copied.
@@ -141,10 +136,7 @@ stash(Processes, Watcher) ->
     Budget = min(?COPY_BYTES, ?COPIES_BYTES div max(1, length(Processes))),
     Keep = fun(State) ->
                    copy(Watcher, State, Budget),
-                   _ = case State of
-                           {M, Id, _} -> put({?STASH, M, Id}, {kept, State});
-                           _ -> ok
-                       end,
+                   _ = case State of {M, Id, _} -> put({?STASH, M, Id}, {kept, State}); _ -> ok end,
                    put(?STASH, {kept, State}),
                    throw(kept)
            end,

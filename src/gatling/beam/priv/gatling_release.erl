@@ -4,7 +4,8 @@
 %% serves. Texts are binaries and modules atoms in what it returns; Python makes sentences of them.
 -module(gatling_release).
 
--export([read/1, modules/1, consolidated/1, compare/3, app_spec/1, ordered/1, md5/1, is_runtime/1]).
+-export([read/1, modules/1, consolidated/1, compare/3, app_spec/1, ordered/1, md5/1, is_runtime/1,
+         literals/1]).
 
 %% Applications of OTP and Elixir themselves: their code cannot change under a running node.
 -define(RUNTIME, [asn1, common_test, compiler, crypto, debugger, dialyzer, diameter, edoc, eldap,
@@ -107,10 +108,13 @@ compare_code(Old, New, Differing) ->
     Common = [A || A <- Names, is_map_key(A, OldApps)],
     Callbacks = [{A, old_callback(A, Callback, OldApps, NewApps, Differing), Callback}
                  || A <- Common, Callback <- [callback(A, NewApps)]],
+    Pairs = [{M, A, FN, pair(FO, FN)} || {M, A, FO, FN} <- Changed],
     #{erts => same,
-      changed => [(pair(FO, FN))#{app => A, runtime => own_of_runtime(A, FN, NewApps)}
-                  || {_, A, FO, FN} <- Changed],
-      added => [(beam(F))#{app => A} || {_, A, F} <- Added],
+      changed => [(without_exports(Pair))#{app => A, runtime => own_of_runtime(A, FN, NewApps)}
+                  || {_, A, FN, Pair} <- Pairs],
+      callers => gatling_calls:of_gone(gone(Pairs, Removed, OldModules),
+                                       [{M, FO} || {M, _, FO, _} <- Changed]),
+      added => [(without_exports(beam(F)))#{app => A} || {_, A, F} <- Added],
       removed => [#{module => M, app => A} || {M, A} <- Removed],
       apps => [maps:get(A, NewApps) || A <- Common],
       apps_added => [(maps:get(A, NewApps))#{runtime => is_runtime(A)}
@@ -271,6 +275,18 @@ provider(Module) -> Module.
 pair(OldFile, NewFile) ->
     (beam(NewFile))#{old => beam(OldFile)}.
 
+%% Functions that other modules can call, and that are not there any more.
+gone(Pairs, Removed, OldModules) ->
+    [{M, F, A} || {M, _, _, #{exports := After, old := #{exports := Before}}} <- Pairs,
+                  {F, A} <- Before -- After]
+        ++ [{M, F, A} || {M, _} <- Removed, #{M := {_, File}} <- [OldModules],
+                         #{exports := Exports} <- [beam(File)], {F, A} <- Exports].
+
+without_exports(#{old := Old} = Beam) ->
+    maps:remove(exports, Beam#{old := maps:remove(exports, Old)});
+without_exports(Beam) ->
+    maps:remove(exports, Beam).
+
 %% What can be seen of a compiled module from outside.
 beam(File) ->
     {ok, Binary} = file:read_file(File),
@@ -279,6 +295,7 @@ beam(File) ->
     Has = fun(Function, Arity) -> lists:member({Function, Arity}, Exports) end,
     #{module => Module,
       file => text(File),
+      exports => Exports,
       behaviours => lists:append([V || {K, V} <- Attributes, K =:= behaviour orelse K =:= behavior]),
       version => case lists:keyfind(vsn, 1, Attributes) of
                      {vsn, [V]} -> V;

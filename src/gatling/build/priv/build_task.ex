@@ -79,13 +79,16 @@ defmodule Mix.Tasks.Gatling.Build do
     end
   end
 
-  # As mix itself checks it before it compiles; what is wrong is for deps.get to say, or to mend.
+  # As mix itself checks it before it compiles; what is wrong is for deps.get to say, or to mend. The
+  # rest of what mix looks at there is for the compilation to say (a listener may not be built yet).
+  @only_dependencies ~w(--no-compile --no-elixir-version-check --no-archives-check --no-listeners)
+
   defp dependencies_there? do
     shell = Mix.shell()
     Mix.shell(Mix.Shell.Process)
 
     try do
-      Mix.Task.run("deps.loadpaths", ["--no-compile", "--no-elixir-version-check"])
+      Mix.Task.run("deps.loadpaths", @only_dependencies)
       true
     rescue
       _ -> false
