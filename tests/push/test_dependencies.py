@@ -102,6 +102,14 @@ def test_they_are_got_when_something_is_missing_and_only_then(world: World) -> N
     assert "/nowhere" in said
     shop.git("reset", "--hard", "--quiet", "HEAD~1")
 
+    # what else is wrong is told, as ever, when it is compiled
+    shop.replace("mix.exs", "deps: [", 'archives: [{:nowhere, "~> 1.0"}], deps: [')
+    shop.commit("an archive")
+    said = shop.push(ok=False)
+    assert ASKED not in said
+    assert 'Archive "nowhere" could not be found' in said
+    shop.git("reset", "--hard", "--quiet", "HEAD~1")
+
     # a project's own deps.get is run each time
     alias = 'aliases: ["deps.get": ["deps.get", fn _ -> IO.puts("own") end]], deps: ['
     shop.replace("mix.exs", "deps: [", alias)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.conftest import until
+from tests.conftest import ROOT, until
 
 if TYPE_CHECKING:
-    from tests.server.server import Server
+    from tests.server.server import Person, Server
 
 OLD, NEW = "1" * 32, "2" * 32
 
@@ -47,6 +49,8 @@ def test_a_projects_say(server: Server) -> None:
     )
     assert files.stdout == "root:www-data 640 say/_\n"
 
+    with_tls(server, admin)
+
     admin.run("maintenance", "on", "say")
     assert server.get(host=host).status == 503
     assert server.get(host=host).text == "<h1>away</h1>"
@@ -55,6 +59,40 @@ def test_a_projects_say(server: Server) -> None:
     admin.run("unload", "say", "--confirm", "say")
     found = server.box.exec(["find", "/var/lib/gatling", "/etc/nginx/gatling", "-name", "*say*"])
     assert found.stdout == ""
+
+
+def with_tls(server: Server, admin: Person) -> None:
+    """The site that docs/operations.md shows."""
+    name, box = "shop.example.com", server.box
+    text = (ROOT / "docs/operations.md").read_text()
+    site = re.findall(r"```nginx\n(.*?)```", text, re.DOTALL)[-1]
+    keys = Path("/etc/ssl") / name
+    box.exec(["mkdir", str(keys)])
+    box.exec(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}",
+         "-keyout", f"{keys}/privkey.pem", "-out", f"{keys}/fullchain.pem"]
+    )  # fmt: skip
+    (box.root / f"etc/nginx/conf.d/{name}.conf").write_text(site)
+    box.exec(["nginx", "-t"])
+    box.exec(["systemctl", "reload", "nginx"])
+    admin.run("domains", "add", "say", name)
+
+    def get(scheme: str) -> list[str]:
+        told = "%{http_code} %{redirect_url} %header{x-say}"
+        where = [arg for port in (80, 443) for arg in ("--resolve", f"{name}:{port}:127.0.0.1")]
+        words = ["curl", "-sk", "-u", "ann:pw", "-o", "/dev/null", "-w", told, *where]
+        return box.exec([*words, f"{scheme}://{name}/"], check=False).stdout.split(" ", 2)
+
+    until(lambda: get("https") == ["200", "", '"a"; b'], "an answer by https")
+    assert get("http")[0] == "200"
+    admin.run("settings", "set", "say", "proxy.https=redirect")
+    until(lambda: get("http")[:2] == ["308", f"https://{name}/"], "a redirect")
+    assert get("https")[0] == "200"
+    # an event stream begins at once
+    stream = ["curl", "-skN", "-u", "ann:pw", "--resolve", f"{name}:443:127.0.0.1", "-m", "3"]
+    assert "data: " in box.exec([*stream, f"https://{name}/events"], check=False).stdout
+    admin.run("settings", "unset", "say", "proxy.https")
+    until(lambda: get("http")[0] == "200", "no redirect")
 
 
 def asked(server: Server, host: str, credentials: str) -> int:
