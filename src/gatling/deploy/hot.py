@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from gatling.beam.comparison import Comparison
     from gatling.deploy.attempt import Attempt
-    from gatling.deploy.probe import Proof
+    from gatling.deploy.probe import Prober, Proof
     from gatling.engine import Engine
     from gatling.state.apps import App
     from gatling.state.releases import Release
@@ -118,7 +118,7 @@ def upgrade(
             try:
                 if held is not None:
                     prober.saw(held.finish())
-                others = _prove(engine, this, node, release, swapped, booted=early)
+                others = _prove(engine, this, node, release, swapped, prober, booted=early)
                 kept = clients & node.clients(port)
             except GatlingError as error:
                 _undo(engine, this, node, live, release, answers, error, swapped)
@@ -214,6 +214,7 @@ def _prove(
     node: Control,
     release: Release,
     swapped: Swapped,
+    prober: Prober,
     *,
     booted: bool,
 ) -> list[str]:
@@ -238,6 +239,7 @@ def _prove(
         answer = health.check(app.ports[app.live_slot or 1], settings.health.path, app.domain, 5.0)
         if not answer.healthy:
             raise SwapUndone(f"After the switch GET {settings.health.path} failed: {answer}.")
+    prober.slow_down()  # each request is a line in the app's log, and nothing changes any more
     if settings.hot.boot_check == "after" and not booted:
         with this.journal.step("boot_check"):
             _check_boot(engine, this, release)

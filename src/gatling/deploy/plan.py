@@ -134,6 +134,9 @@ def describe(comparison: Comparison) -> dict[str, Any]:
         "changed": [{"app": b.app, "module": name(b.module)} for b in comparison.changed],
         "added": [{"app": b.app, "module": name(b.module)} for b in comparison.added],
         "removed": [{"app": r.app, "module": name(r.module)} for r in comparison.removed],
+        "waits_for": [
+            {"module": name(module), "calls": function} for module, function in comparison.callers
+        ],
         "versions": [
             {"app": app, "from": before, "to": after}
             for app, before, after, _ in comparison.versions

@@ -117,7 +117,7 @@ class Hot(Struct, frozen=True, forbid_unknown_fields=True):
     watch: Seconds = 1.0
     """Seconds after the switch in which a crash of a converted process undoes it."""
     suspend: Seconds = 5.0
-    """Seconds that a process gets to be suspended."""
+    """Seconds that a process gets to be suspended, or to leave code that calls what goes."""
     boot_check: Literal["after", "before", "off"] = "after"
     """When a release is started beside the running one, without traffic, to see that it boots."""
     rehearse: bool = False
