@@ -224,11 +224,26 @@ def test_a_disk_too_full_for_the_record_of_a_step(
     assert not builds.paths.staging.exists()
 
 
+NEEDED = "Could not find Hex, which is needed to build dependency :jason"
+METADATA = "Mix could not download metadata at https://builds.hex.pm/installs/hex-1.x.csv."
+FETCHING = "Failed to fetch record for jason from registry (using cache instead)"
+MISSING = "This could be because the package does not exist, it was spelled incorrectly or …"
+
+
 @pytest.mark.parametrize(
     ("said", "hint"),
     [
         ('** (Mix) "mix release" with multiple releases', "build.release"),
-        ("Could not find Hex, which is needed", "mix local.hex"),
+        # as mix 1.14 to 1.20, and Hex 2.5, say it where hex.pm cannot be reached
+        (f"{NEEDED}\nCould not install Hex because {METADATA}", "set shop HTTPS_PROXY=URL"),
+        (f"Could not install Rebar because {METADATA}", "HEX_MIRROR=URL"),
+        (f"{FETCHING}\n** (Mix) Unknown package jason in lockfile", "HEX_MIRROR=URL"),
+        (f"{FETCHING}\n** (Mix) No package with name jason (from: mix.exs) in registry", "hex.pm"),
+        ("** (Mix) Package fetch failed and no cached copy available (https://…)", "hex.pm"),
+        # and where that was not the reason
+        (f"{NEEDED}\n* creating archives/hex-2.1.1\n** (CompileError) lib/shop.ex:1", ""),
+        (f"{FETCHING}\n** (CompileError) lib/shop.ex:1", ""),
+        (f"{FETCHING}\n{MISSING}\n** (Mix) No package with name jasn (from: mix.exs)", ""),
         ("something else", ""),
     ],
 )

@@ -157,7 +157,7 @@ def commands(app: str) -> re.Pattern[str]:
     useradd = "useradd --system --user-group --no-create-home --shell /usr/sbin/nologin"
     logs = "journalctl --output=json --quiet --no-pager --lines=[0-9]{1,8}"
     fields = "--output-fields=MESSAGE,_SYSTEMD_UNIT,_PID"
-    asked = rf"( _SYSTEMD_UNIT=gatling@{app}\.{PLACE}\.service){{1,}}"
+    asked = rf" --reverse( _SYSTEMD_UNIT=gatling@{app}\.{PLACE}\.service){{1,}}"
     since, follow = r"( --since=@[0-9]{1,13}\.[0-9]{6})?", f" --follow _UID={os.getuid()}"
     known = [
         f"{useradd} --home-dir (SERVER){app}/state --comment Gatling_app_{app} {user}",

@@ -60,13 +60,47 @@ def test_a_change_of_domains_is_in_force_when_its_command_has_ended(world: World
         assert [world.get(host=f"n{n}.test").status for _ in range(20)] == [404] * 20
 
 
-def test_the_first_domain_is_the_app_s_own(world: World) -> None:
-    with domains(world, "echo", "echo.test"):
-        world.run("domains", "remove", "echo", "echo.localhost")
+def test_the_first_domain_that_was_added_is_the_app_s_own(world: World) -> None:
+    with domains(world, "echo", "echo.test", "second.test"):
         assert world.status("echo")["url"] == f"http://echo.test:{world.port}"
+        world.run("domains", "remove", "echo", "echo.localhost")
         world.run("domains", "add", "echo", "echo.localhost")
         assert world.status("echo")["url"] == f"http://echo.test:{world.port}"
     assert world.status("echo")["url"] == f"http://echo.localhost:{world.port}"
+
+
+def test_a_change_of_phx_host_is_told_with_what_brings_it_to_the_app(world: World) -> None:
+    def host() -> str:
+        ask = "IO.puts(System.get_env(~s(PHX_HOST)))"
+        return world.run("run", "shop", "--", "rpc", ask).strip()
+
+    restart = "from the app's next start on: `gatling restart shop`"
+    text = world.run("domains", "add", "shop", "shop.test")
+    assert f"PHX_HOST is shop.test {restart}" in text
+    assert host() == "shop.localhost"
+    world.run("restart", "shop")
+    assert host() == "shop.test"
+
+    text = world.run("domains", "add", "shop", "www.shop.test")
+    assert "PHX_HOST stays shop.test. Phoenix refuses websockets from www.shop.test" in text
+    assert "`gatling config set shop PHX_HOST=DOMAIN`" in text
+    assert "PHX_HOST" not in world.run("domains", "remove", "shop", "www.shop.test")
+
+    text = world.run("domains", "remove", "shop", "shop.test")
+    assert f"PHX_HOST is shop.localhost {restart}" in text
+    world.run("restart", "shop")
+    assert host() == "shop.localhost"
+
+
+def test_phx_host_of_an_app_that_was_not_pushed_yet_or_says_it_itself(world: World) -> None:
+    text = world.run("domains", "add", "echo", "echo.test")
+    assert text.endswith("PHX_HOST is echo.test.\n")  # nothing to be done
+    world.run("config", "set", "echo", "PHX_HOST=other.test")
+    text = world.run("domains", "add", "echo", "second.test")
+    assert "PHX_HOST stays what `gatling config` says." in text
+    for name in ("echo.test", "second.test"):
+        assert "PHX_HOST" not in world.run("domains", "remove", "echo", name)
+    world.run("config", "unset", "echo", "PHX_HOST")
 
 
 def test_a_domain_has_one_app(world: World) -> None:

@@ -158,6 +158,20 @@ def test_logs_are_the_journals_with_time_and_release(
     of_live = ann.run("logs", "shop", "--release", live).splitlines()
     assert of_live
     assert {line.split()[1] for line in of_live} == {live}
+    ann.run("run", "shop", "--", "rpc", 'for n <- 1..9, do: IO.puts(:user, "said #{n}")')
+
+    def recent(*words: str) -> list[str]:
+        seen = ann.run("logs", "shop", "--since", "1h", *words).splitlines()
+        return [line.split(" ", 2)[2] for line in seen]
+
+    said = [f"said {n}" for n in range(1, 10)]
+    until(lambda: recent("-n", "3") == said[-3:], "the last lines")  # not the first of the hour
+    assert recent("-n", "3", "--release", live) == said[-3:]
+    assert recent()[-9:] == said
+    assert recent("-n", "1", "--since", "2000-01-01T00:00") == said[-1:]
+    assert recent("--since", "0s") == []
+    with ann.session("logs", "shop", "-f", "--since", "1h", "-n", "2") as following:
+        read_until(following, "said 9")
     with ann.session("logs", "shop", "-f", "-n", "0") as following:
         assert following.stdout is not None
         heard = [following.stdout]

@@ -182,13 +182,16 @@ def test_a_domain_is_taken_away_by_its_owner_alone_and_never_the_last(db: Databa
     assert apps.get(db, "blog").domains == ("blog.localhost", "shop.localhost")
 
 
-def test_the_domain_that_stands_for_an_app_is_its_first(db: Database) -> None:
+def test_the_domain_that_stands_for_an_app_is_the_first_that_was_added(db: Database) -> None:
     apps.create(db, "shop", free)
-    apps.add_domain(db, "shop", "*.example.com")
-    apps.add_domain(db, "shop", "a.example.com")
-    assert apps.get(db, "shop").domain == "shop.localhost"
-    apps.remove_domain(db, "shop", "shop.localhost")
-    assert apps.get(db, "shop").domain == "www.example.com"
+    for domains, expected in (
+        (["shop.localhost", "blog.localhost", "shop.test"], "blog.localhost"),
+        (["shop.test", "shop.localhost"], "shop.test"),
+        (["shop.localhost", "*.shop.test"], "www.shop.test"),
+        (["shop.localhost"], "shop.localhost"),
+    ):
+        apps.replace_domains(db, "shop", domains)
+        assert apps.get(db, "shop").domain == expected
 
 
 def test_domains_stay_in_the_order_they_were_added(

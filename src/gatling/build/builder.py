@@ -177,6 +177,10 @@ _UNREADABLE = ("Permission denied (publickey", "Host key verification failed",
                "Could not read from remote repository")  # fmt: skip
 """What git and ssh say of a repository that they are not let into."""
 
+_NO_HEX = ("Could not install Hex", "Could not install Rebar",
+           "Package fetch failed and no cached copy available")  # fmt: skip
+"""What mix, and Hex itself, say when hex.pm cannot be reached."""
+
 
 def _hint(app: str, log: tuple[str, ...]) -> str:
     text = "\n".join(log)
@@ -186,6 +190,12 @@ def _hint(app: str, log: tuple[str, ...]) -> str:
         return f"A private repository: `gatling deploy-key create {app}`, if it has no key yet."
     if "npm is not installed here" in text:
         return f"On Debian or Ubuntu: apt install npm; another goes to {TOOLCHAINS}/default/bin."
-    if "Could not find Hex" in text or "could not install Hex" in text.lower():
-        return "This host must reach hex.pm once, or have Hex installed (`mix local.hex`)."
+    # Hex goes on with what it has of its registry, if it has anything
+    stale = "Failed to fetch record for" in text and "the package does not exist" not in text
+    lost = stale and any(word in text for word in ("in lockfile", "No package with name"))
+    if lost or any(word in text for word in _NO_HEX):
+        return (
+            "The build must reach hex.pm by https. Through a proxy, or from a mirror:"
+            f" `gatling config set {app} HTTPS_PROXY=URL` or `HEX_MIRROR=URL`, then push again."
+        )
     return ""

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from gatling.cli.common import app_argument, as_json, opened
 from gatling.ui.output import print_json
+
+if TYPE_CHECKING:
+    from gatling.engine import Engine
+    from gatling.state.apps import App
 
 
 @click.group("domains")
@@ -22,7 +28,7 @@ def domains_command() -> None:
 @app_argument
 @as_json
 def list_command(app: str, as_json: bool) -> None:
-    """List the domains of APP; the first one is its PHX_HOST.
+    """List the domains of APP; the first one other than APP.localhost is its PHX_HOST.
 
     \b
     Example:
@@ -42,7 +48,7 @@ def list_command(app: str, as_json: bool) -> None:
 @app_argument
 @click.argument("domain")
 def add_command(app: str, domain: str) -> None:
-    """Serve APP under DOMAIN, too; in force at once.
+    """Serve APP under DOMAIN, too; in force at once. The first one added is its PHX_HOST.
 
     \b
     Example:
@@ -64,10 +70,7 @@ def add_command(app: str, domain: str) -> None:
             raise
         audit.record(engine.db, engine.actor, app, "domains add", name)
         click.echo(f"{app} is served under {name}.")
-        click.echo(
-            f"PHX_HOST stays {found.domain}. Phoenix refuses websockets from other hosts unless"
-            " its endpoint's check_origin allows them."
-        )
+        _tell_host(engine, found)
 
 
 @domains_command.command("remove")
@@ -85,12 +88,22 @@ def remove_command(app: str, domain: str) -> None:
 
     name = names.domain(domain)
     with opened() as engine:
-        before = apps.get(engine.db, app).domains
+        before = apps.get(engine.db, app)
         apps.remove_domain(engine.db, app, name)
         try:
             engine.configure_router()
         except BaseException:
-            apps.replace_domains(engine.db, app, before)
+            apps.replace_domains(engine.db, app, before.domains)
             raise
         audit.record(engine.db, engine.actor, app, "domains remove", name)
         click.echo(f"{app} is no longer served under {name}.")
+        _tell_host(engine, before)
+
+
+def _tell_host(engine: Engine, before: App) -> None:
+    """Say what has become of PHX_HOST, and what to do."""
+    from gatling.deploy import domains
+    from gatling.state import apps
+
+    if told := domains.host_told(engine, before, apps.get(engine.db, before.name)):
+        click.echo(told)

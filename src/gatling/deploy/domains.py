@@ -1,6 +1,7 @@
 """The domains that a project names itself, in force with the release that names them first.
 
 Only what is new in the file is added, so that what an operator has removed stays so.
+Beside them, what is told of PHX_HOST when an app's domains change.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from typing import TYPE_CHECKING
 
 from gatling.project import domains as project_domains
 from gatling.project import source
-from gatling.state import apps, audit, releases
+from gatling.state import apps, audit, config, releases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gatling.deploy.attempt import Attempt
     from gatling.engine import Engine
+    from gatling.state.apps import App
 
 
 def new(engine: Engine, this: Attempt) -> tuple[str, ...]:
@@ -37,6 +39,29 @@ def new(engine: Engine, this: Attempt) -> tuple[str, ...]:
     for domain in named:
         apps.check_domain(engine.db, this.app.name, domain)
     return named
+
+
+def host_told(engine: Engine, before: App, after: App) -> str | None:
+    """What a change of domains means for PHX_HOST, and what to do; None: nothing.
+
+    It matters because Phoenix takes websockets from pages of that host alone.
+    """
+    added = [domain for domain in after.domains if domain not in before.domains]
+    others = (
+        f"Phoenix refuses websockets from {', '.join(added)}"
+        " unless its endpoint's check_origin allows them"
+    )
+    if "PHX_HOST" in config.of_app(engine.db, after.name):
+        return f"PHX_HOST stays what `gatling config` says. {others}." if added else None
+    if after.domain == before.domain:
+        change = f"`gatling config set {after.name} PHX_HOST=DOMAIN` makes another one PHX_HOST"
+        return f"PHX_HOST stays {after.domain}. {others}; {change}." if added else None
+    if after.live_release is None:
+        return f"PHX_HOST is {after.domain}."
+    return (
+        f"PHX_HOST is {after.domain} from the app's next start on: `gatling restart {after.name}`."
+        " Until then Phoenix refuses websockets from there."
+    )
 
 
 @contextlib.contextmanager

@@ -242,7 +242,10 @@ def proxy_check(_: dict[str, Any]) -> dict[str, Any]:
 
 
 def logs(request: dict[str, Any], files: list[int], connection: socket.socket) -> dict[str, Any]:
-    """Print the journal of an app's instances, as JSON, to the client's standard output."""
+    """Print the journal of an app's instances, as JSON, to the client's standard output.
+
+    The last line first, unless it is followed.
+    """
     name = names.app_name(text(request, "app"))
     argv = ["journalctl", "--output=json", "--quiet", "--no-pager",
             f"--lines={int(number(request, 'lines', 0, 10_000_000))}",
@@ -251,7 +254,9 @@ def logs(request: dict[str, Any], files: list[int], connection: socket.socket) -
         argv.append(f"--since=@{number(request, 'since', 0, 1e12):.6f}")
     if request.get("follow") is True:  # also units that there will be
         argv += ["--follow", f"_UID={_user(name)}"]
-    else:  # not --unit=, which adds what systemd says of a unit to what the unit says
+    else:  # backwards, or systemd 252 gives the first lines after --since instead of the last
+        argv.append("--reverse")
+        # not --unit=, which adds what systemd says of a unit to what the unit says
         argv += [f"_SYSTEMD_UNIT={units.instance(name, place)}" for place in slots(request)]
     return running.attend(argv, files, connection, on_gone=running.STOP)
 

@@ -54,8 +54,12 @@ class App:
 
     @property
     def domain(self) -> str:
-        """The domain that stands for the app, as in its URL and PHX_HOST."""
-        return self.domains[0].replace("*", "www") if self.domains else f"{self.name}.localhost"
+        """The domain that stands for the app, as in its URL and PHX_HOST.
+
+        The first one, but what every app is given only when there is no other.
+        """
+        given = f"{self.name}.localhost"
+        return next((d for d in self.domains if d != given), given).replace("*", "www")
 
     @property
     def free_slot(self) -> int:

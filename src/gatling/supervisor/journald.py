@@ -7,9 +7,9 @@ beside it, to which each start and each upgrade adds a line (`TIME vN`).
 from __future__ import annotations
 
 import bisect
+import itertools
 import json
 import os
-from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -49,9 +49,13 @@ def read(
     if since is not None:
         asked["since"] = datetime.fromisoformat(since).timestamp()
     with _journal(app, {"slots": list(histories), **asked}) as (stream, call):
-        found = deque(known.lines(stream, wanted), maxlen=lines)
-    call.answer()
-    return list(found)
+        # the last line comes first: no more than what is shown is kept in memory
+        found = list(itertools.islice(known.lines(stream, wanted), lines))
+    if len(found) < lines:
+        call.answer()
+    else:  # enough: journalctl may have much more to look through
+        call.connection.close()
+    return found[::-1]
 
 
 def follow(

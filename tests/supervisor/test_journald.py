@@ -1,0 +1,99 @@
+"""Reading the journal, without one: what journalctl prints is made here."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gatling.errors import HelperFailed
+from gatling.helper import client
+from gatling.logs import EVERYTHING, Wanted
+from gatling.supervisor import journald
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+UNIT = "gatling@shop.1.service"
+NOW = 1_800_000_000
+
+
+class Helper:
+    """In the place of a call of root's helper: prints these entries, as journalctl would."""
+
+    def __init__(self, entries: Iterator[dict[str, str]], refused: str = "") -> None:
+        self.entries, self.refused = entries, refused
+        self.asked: dict[str, Any] = {}
+        self.connection = self
+
+    def __call__(self, verb: str, arguments: dict[str, Any], files: tuple[int, ...]) -> Helper:
+        self.asked = {"verb": verb, **arguments}
+        self._thread = threading.Thread(target=self._print, args=(os.dup(files[1]),), daemon=True)
+        self._thread.start()
+        return self
+
+    def _print(self, out: int) -> None:
+        with contextlib.suppress(BrokenPipeError), os.fdopen(out, "w") as stream:
+            for entry in self.entries:
+                stream.write(json.dumps(entry) + "\n")
+
+    def close(self) -> None:
+        """Whoever is gone ends journalctl."""
+
+    def answer(self) -> dict[str, Any]:
+        self._thread.join()
+        if self.refused:
+            raise HelperFailed(self.refused)
+        return {"status": 0}
+
+
+def backwards(last: int, first: int | None = None) -> Iterator[dict[str, str]]:
+    """Lines said one in each second, the last one first; without a first one they never end."""
+    second = last
+    while first is None or second >= first:
+        yield {"__REALTIME_TIMESTAMP": str((NOW + second) * 10**6), "_SYSTEMD_UNIT": UNIT,
+               "MESSAGE": f"said {second}"}  # fmt: skip
+        second -= 1
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Path:
+    """Of slot 1, in which v2 has followed v1 long ago."""
+    file = tmp_path / "history"
+    file.write_text("2027-01-15T07:50:00.000Z v1\n2027-01-15T07:59:00.000Z v2\n")
+    return file
+
+
+def read(
+    monkeypatch: pytest.MonkeyPatch, helper: Helper, history: Path, lines: int,
+    wanted: Wanted = EVERYTHING,
+) -> list[str]:  # fmt: skip
+    monkeypatch.setattr(client, "Call", helper)
+    since = "2027-01-15T07:00:00.000Z"
+    found = journald.read("shop", {1: history}, lines=lines, since=since, wanted=wanted)
+    return [f"{line.release} {line.text}" for line in found]
+
+
+def test_the_last_lines_since_then_the_oldest_first(
+    monkeypatch: pytest.MonkeyPatch, history: Path
+) -> None:
+    helper = Helper(backwards(9, 1))
+    assert read(monkeypatch, helper, history, 3) == ["v2 said 7", "v2 said 8", "v2 said 9"]
+    assert (helper.asked["lines"], helper.asked["since"]) == (3, NOW - 3600)
+    assert read(monkeypatch, Helper(backwards(2, 1)), history, 3) == ["v2 said 1", "v2 said 2"]
+
+
+def test_no_more_is_read_than_is_shown(monkeypatch: pytest.MonkeyPatch, history: Path) -> None:
+    v1 = Wanted("v1")  # the live one has said a lot since
+    found = read(monkeypatch, Helper(backwards(5_000)), history, 2, v1)
+    assert found == ["v1 said -62", "v1 said -61"]
+
+
+def test_what_the_helper_refuses_is_told(monkeypatch: pytest.MonkeyPatch, history: Path) -> None:
+    with pytest.raises(HelperFailed):
+        read(monkeypatch, Helper(iter(()), "no"), history, 3)
