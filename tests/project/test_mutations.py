@@ -313,3 +313,8 @@ def test_what_only_the_host_may_say() -> None:
     for key in HOST_ONLY:
         section, _, name = key.partition(".")
         assert "the host's to say" in str(checked(f"[{section}]\n{name} = 'x'\n".encode()))
+
+
+def test_a_part_of_a_list_is_what_the_text_may_be() -> None:
+    assert isinstance(checked(b'[hot]\ndeny = ["shop", "Shop.Cart"]\n'), dict)
+    assert isinstance(checked(b'[hot]\ndeny = ["shop", "Shop{"]\n'), str)

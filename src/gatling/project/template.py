@@ -83,7 +83,6 @@ def schema() -> dict[str, Any]:
             field["description"] = meaning(f"{section}.NAME.{name}")
     for properties in made["$defs"]["Settings"]["properties"].values():
         properties.pop("default", None)
-    texts = {"type": "array", "items": {"type": "string"}}
     made["$defs"]["Process"]["required"] = ["command"]
     made["$defs"]["Job"]["required"] = ["cron", "command"]
     # `worker = "…"` is its command
@@ -94,6 +93,9 @@ def schema() -> dict[str, Any]:
     for section, name in (("Hot", "deny"), ("Proxy", "headers")):
         properties = made["$defs"][section]["properties"]
         text = properties[name]
+        # of each part what is true of the whole
+        part = {key: value for key, value in text.items() if key in ("type", "pattern")}
+        texts = {"type": "array", "items": part}
         properties[name] = {"description": text.pop("description"), "anyOf": [text, texts]}
     _to_ecma(made)
     return made
