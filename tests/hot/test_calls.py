@@ -21,12 +21,12 @@ FMT = 'defmodule Counter.Fmt do\n  def {name}(n), do: "{name} #{{n}}"\nend\n'
 SLOW = """
 defmodule Counter.Slow do
   def page do
-    Counter.Deep.wait("{gate}", 20)
+    Counter.Deep.wait("{gate}", {depth})
     {call}
   end
 end
 """
-# more calls than the emulator tells of a stack by itself
+# more calls than the emulator tells of a stack by itself, or at all
 DEEP = """
 defmodule Counter.Deep do
   def wait(gate, 0) do
@@ -73,7 +73,7 @@ WAITS = (
 )
 
 
-def prepared(hot: Hot, call: str, gate: Path) -> None:
+def prepared(hot: Hot, call: str, gate: Path, depth: int = 20) -> None:
     """The app with a page that calls a function of another module in the end."""
     gate.unlink(missing_ok=True)
     hot.replace(ROUTER, '    "/count" =>', '    "/slow" => ["GET"],\n    "/count" =>')
@@ -82,24 +82,28 @@ def prepared(hot: Hot, call: str, gate: Path) -> None:
         '  defp answer("/slow"), do: text(200, Counter.Slow.page())\n  defp answer("/events")',
     )  # fmt: skip
     hot.write("lib/counter/deep.ex", DEEP)
-    named(hot, call, gate, "price")
+    named(hot, call, gate, "price", depth)
     hot.push()
 
 
-def named(hot: Hot, call: str, gate: Path, name: str) -> None:
+def named(hot: Hot, call: str, gate: Path, name: str, depth: int = 20) -> None:
     hot.write("lib/counter/fmt.ex", FMT.format(name=name))
-    hot.write("lib/counter/slow.ex", SLOW.format(gate=gate, call=call.format(name=name)))
+    hot.write(
+        "lib/counter/slow.ex", SLOW.format(gate=gate, depth=depth, call=call.format(name=name))
+    )
 
 
-@pytest.mark.parametrize("call", [DIRECT, HANDED_OVER])
-def test_it_is_answered_by_the_code_that_it_began_in(hot: Hot, tmp_path: Path, call: str) -> None:
+@pytest.mark.parametrize(("call", "depth"), [(DIRECT, 20), (HANDED_OVER, 20), (DIRECT, 200)])
+def test_it_is_answered_by_the_code_that_it_began_in(
+    hot: Hot, tmp_path: Path, call: str, depth: int
+) -> None:
     gate = tmp_path / "gate"
-    prepared(hot, call, gate)
+    prepared(hot, call, gate, depth)
     hot.world.run("settings", "set", "shop", "hot.suspend=120")
     try:
         before, count = hot.pid(), hot.count()
         with Request(hot, gate) as request:
-            named(hot, call, gate, "cost")
+            named(hot, call, gate, "cost", depth)
             hot.project.commit()
             push = hot.project.start_push()
             hot.world.at_step("hot_swap")
@@ -157,3 +161,17 @@ def test_a_bad_upgrade_is_taken_back_all_the_same(hot: Hot, tmp_path: Path) -> N
     assert push.returncode != 0
     assert "runs again, with the states from before" in said
     assert (hot.pid(), hot.count()) == (before, count)
+
+
+def test_code_that_goes_itself_may_call_what_goes(hot: Hot, tmp_path: Path) -> None:
+    prepared(hot, DIRECT, tmp_path / "gate")
+    hot.restore()
+    hot.push()
+    assert hot.strategy() == "hot", hot.reasons()
+    with_it, without = hot.world.last()["previous"], hot.world.status()["release"]
+    assert hot.world.json("plan", "shop", with_it)["waits_for"] == []
+    hot.world.run("rollback", "shop", with_it)
+    assert hot.world.json("plan", "shop", without)["waits_for"] == [
+        {"module": "Counter.Router", "calls": "Counter.Slow.page/0"},
+        {"module": "Counter.Slow", "calls": "Counter.Deep.wait/2"},
+    ]

@@ -107,7 +107,9 @@ class Control:
             Atom("suspend_ms"): int(suspend * 1000),
             Atom("insist"): insist,
         }
-        result = self._node.call("gatling_agent", "swap", request, timeout=SWAP_SECONDS)
+        result = self._node.call(
+            "gatling_agent", "swap", request, timeout=SWAP_SECONDS + 4 * suspend
+        )
         if result[0] == "error":
             raise SwapFailed(str(result[1]), said(result[2]))
         report = result[1]

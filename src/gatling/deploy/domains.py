@@ -87,3 +87,7 @@ def in_force(engine: Engine, this: Attempt) -> Iterator[None]:
             engine.configure_router()
         raise
     audit.record(db, engine.actor, before.name, "domains add", " ".join(added))
+    after = apps.get(db, before.name)
+    # the same instance goes on, with the PHX_HOST that it was started with
+    if after.live_slot == before.live_slot and (told := host_told(engine, before, after)):
+        this.progress.note(told)

@@ -112,8 +112,9 @@ def summary(comparison: Comparison) -> list[str]:
     if processes:
         parts.append(f"{counted(processes, 'process')} to convert")
     if comparison.callers:
-        caller, function = comparison.callers[0]
-        parts.append(f"waits for requests in {name(caller)}, which calls {function}: that is gone")
+        (caller, function), *others = comparison.callers
+        what = f"waits for requests in {name(caller)}, which calls {function}: that is gone"
+        parts.append(f"{what}; and in {counted(len(others), 'other')}" if others else what)
     parts += [
         f"{word} {', '.join(ids)}"
         for change in comparison.trees

@@ -150,8 +150,8 @@ class Prober:
     def asking(self) -> Iterator[None]:
         """Ask until the block has ended, and a little longer; the block begins with an answer."""
         self.start()
-        self._answered.wait(FIRST_SECONDS)
         try:
+            self._answered.wait(FIRST_SECONDS)
             yield
             time.sleep(AFTER_SECONDS)
         finally:

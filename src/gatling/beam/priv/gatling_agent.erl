@@ -9,11 +9,10 @@
 %%
 %% A request is a map: old, new (roots), files (see gatling_release:compare/3), direction (up | down),
 %% answers (none | {OldFile, NewFile} of gatling_planner), and for a swap also label, from, now_ms,
-%% suspend_ms and insist (see when_quiet/3).
+%% suspend_ms and insist (see when_quiet/2).
 -module(gatling_agent).
 
 -export([inspect/1, swap/1, await_watch/2, restore_crashed/1, keep/1, chain/0, clients/1]).
-
 
 %% How the two releases differ, and what a swap would meet in this node: code that is not what the
 %% records say, processes in code from before the last swap, processes to suspend and their memory.
@@ -24,7 +23,7 @@ inspect(Request) ->
             #{changed := Changed, added := Added, removed := Removed} = Changes,
             Known = [M || {M, _, _} <- Changed],
             Processes = gatling_processes:affected(erlang:processes(), callbacks(Changes)),
-            Compared#{callers => [{C, mfa(F)} || {C, F} <- maps:get(callers, Compared)],
+            Compared#{callers => [{C, gatling_calls:text(F)} || {C, F} <- maps:get(callers, Compared)],
                       drift => gatling_code:drift(Changed, Added),
                       lingering => gatling_code:lingering(Known ++ [M || {M, _} <- Added]),
                       processes => gatling_processes:count([M || {_, Ms} <- Processes, M <- Ms]),
@@ -40,9 +39,6 @@ inspect(Request) ->
         Compared ->
             Compared
     end.
-
-mfa({M, F, A}) ->
-    <<(gatling_processes:text(M))/binary, $., (atom_to_binary(F))/binary, $/, (integer_to_binary(A))/binary>>.
 
 %% Processes of modules that are gone, but for those that are stopped with their supervisors.
 orphans(#{removed := Removed, children := Children}) ->
@@ -84,10 +80,11 @@ swap(Request) ->
         none(lingering, gatling_code:purge(Known ++ [M || {M, _} <- Added])),
         Prepared = prepare([{M, New} || {M, _, New} <- Changed]),
         load_added(Changes),
+        Quiet = when_quiet(Changes, Request),
         {Report, EnvBefore, Failed} = try
                                           start_applications(Changes),
                                           move(to, Changes),
-                                          when_quiet(Changes, Request, Prepared)
+                                          critical_soon(Quiet, Request, Prepared)
                                       catch
                                           throw:Reason ->
                                               move(from, Changes),
@@ -229,20 +226,32 @@ start_applications(#{apps_added := Apps, env_set := Env}) ->
 
 %% ---------------------------------------------------------------- the critical section
 
-%% When no process is in the midst of code that calls what will be gone. What began while others were
-%% being suspended is waited for once more. `insist`: go on when the time is up, since there is worse
-%% than a failed request.
-when_quiet(Changes, #{suspend_ms := Timeout, insist := Insist} = Request, Prepared) ->
-    Deadline = erlang:monotonic_time(millisecond) + Timeout,
-    try when_quiet(Changes, Request, Prepared, Deadline)
+%% When no process is in the midst of code that calls what will be gone. `insist`: go on when the time
+%% is up, since there is worse than a failed request; nobody is looked for any more then.
+when_quiet(#{callers := Callers} = Changes, #{insist := Insist} = Request) ->
+    try
+        gatling_calls:await(Callers, deadline(Request)),
+        Changes
+    catch
+        throw:{calls, _} when Insist -> Changes#{callers := []}
+    end.
+
+%% What began since then, or while others were being suspended, is waited for once more.
+critical_soon(Changes, #{insist := Insist} = Request, Prepared) ->
+    Deadline = deadline(Request),
+    try critical_until(Deadline, Changes, Request, Prepared)
     catch throw:{calls, _} when Insist -> critical(Changes#{callers := []}, Request, Prepared)
     end.
 
-when_quiet(#{callers := Callers} = Changes, Request, Prepared, Deadline) ->
+critical_until(Deadline, #{callers := Callers} = Changes, Request, Prepared) ->
     gatling_calls:await(Callers, Deadline),
     try critical(Changes, Request, Prepared)
-    catch throw:{calls, _} -> when_quiet(Changes, Request, Prepared, Deadline)
+    catch throw:{calls, Busy} ->
+            erlang:monotonic_time(millisecond) < Deadline orelse throw({calls, Busy}),
+            critical_until(Deadline, Changes, Request, Prepared)
     end.
+
+deadline(#{suspend_ms := Timeout}) -> erlang:monotonic_time(millisecond) + Timeout.
 
 critical(#{changed := Changed} = Changes, #{direction := Direction} = Request, Prepared) ->
     Callbacks = callbacks(Changes),
@@ -252,16 +261,13 @@ critical(#{changed := Changed} = Changes, #{direction := Direction} = Request, P
     Begun = erlang:monotonic_time(microsecond),
     gatling_processes:suspend(First, Timeout),
     Processes = First ++ gatling_processes:late(Known, Callbacks, First, Timeout),
-    case gatling_calls:inside(maps:get(callers, Changes)) of
-        [] -> ok;
-        Busy -> gatling_processes:resume(Processes), throw({calls, Busy})
-    end,
     Watcher = gatling_processes:watch_from(Processes, Known, [M || {M, _, _} <- Changed]),
     EnvBefore = application_controller:prep_config_change(),
     gatling_processes:stash(Processes, Watcher),
     Result = try
                  Direction =:= down andalso gatling_processes:convert(Processes, Callbacks, down),
                  gatling_config:set(maps:get(env_set, Changes), maps:get(env_delete, Changes)),
+                 none(calls, gatling_calls:last_look(maps:get(callers, Changes))),
                  finish(Prepared),
                  %% new code may ask for a new child at once, and a new child for what is suspended
                  Starter = start_beside(Changes),

@@ -2,9 +2,14 @@
 %% exchanged; but what it calls by its full name is looked for in the new code, and may be gone there.
 -module(gatling_calls).
 
--export([of_gone/2, await/2, inside/1, with_whole_stacks/1, stack/1]).
+-export([of_gone/2, await/2, last_look/1, text/1, with_whole_stacks/1, stack/1]).
 
--define(FRAMES, 1000).
+%% As many calls as the emulator can be made to tell.
+-define(FRAMES, 64).
+%% So many processes are looked through in some 40 ms.
+-define(QUICKLY, 20000).
+%% As what Gatling connects, see channel.py.
+-define(ASKS, 'gatling@127.0.0.1').
 
 %% Which of these modules, as their files are, call functions that go: [{Module, {M, F, Arity}}], with
 %% one such function each.
@@ -38,21 +43,24 @@ named(Term, Found) when is_function(Term) ->
     end;
 named(_, Found) -> Found.
 
-%% Wait until no process is in the midst of such a module; throws {calls, Text} when the time is up.
-await([], _) ->
-    ok;
+%% Wait until no process is in the midst of such a module; throws {calls, Texts} when the time is up.
+%% Who asked for it may have been killed meanwhile, and others have looked at the node: throws {gone, Text}.
 await(Callers, Deadline) ->
+    lists:member(?ASKS, nodes(hidden)) orelse throw({gone, <<"Gatling is not there any more">>}),
     case inside(Callers) of
         [] ->
             ok;
         Busy ->
-            case erlang:monotonic_time(millisecond) < Deadline of
-                true ->
-                    timer:sleep(10),
-                    await(Callers, Deadline);
-                false ->
-                    throw({calls, Busy})
-            end
+            erlang:monotonic_time(millisecond) < Deadline orelse throw({calls, Busy}),
+            timer:sleep(10),
+            await(Callers, Deadline)
+    end.
+
+%% A look while processes are suspended: they wait for it.
+last_look(Callers) ->
+    case erlang:system_info(process_count) =< ?QUICKLY of
+        true -> inside(Callers);
+        false -> []
     end.
 
 %% Who is in the midst of such a module, in words; of the first three.
@@ -63,24 +71,37 @@ inside(Callers) ->
     Found = with_whole_stacks(
               fun() -> [{P, M} || P <- erlang:processes(), P =/= self(),
                                   {value, M} <- [first(Modules, stack(P))]] end),
-    [begin
-         {Name, _} = gatling_processes:describe(P),
-         {Module, Function, Arity} = maps:get(M, Modules),
-         iolist_to_binary([Name, " is in ", gatling_processes:text(M), ", which calls ",
-                           gatling_processes:text(Module), $., atom_to_binary(Function), $/,
-                           integer_to_binary(Arity), "; that is gone"])
-     end || {P, M} <- lists:sublist(Found, 3)].
+    [iolist_to_binary([gatling_processes:name(P), " is in ", gatling_processes:text(M), ", which calls ",
+                       text(maps:get(M, Modules)), "; that is gone"])
+     || {P, M} <- lists:sublist(Found, 3)].
+
+text({M, F, A}) ->
+    iolist_to_binary([gatling_processes:text(M), $., atom_to_binary(F), $/, integer_to_binary(A)]).
 
 %% The modules of whose functions a process is in the midst.
 stack(P) ->
     case process_info(P, current_stacktrace) of
-        {current_stacktrace, Stack} -> [M || {M, _, _, _} <- Stack];
+        {current_stacktrace, Stack} when length(Stack) < ?FRAMES -> [M || {M, _, _, _} <- Stack];
+        {current_stacktrace, _} -> deep(process_info(P, backtrace));
         undefined -> []
+    end.
+
+%% As it is printed: `Return addr 0x… ('Elixir.Shop':page/1 + 64)`.
+deep({backtrace, Text}) ->
+    case re:run(Text, "\\(('[^'\n]+'|[a-z][\\w@]*):", [global, unicode, {capture, [1], binary}]) of
+        {match, Found} -> [M || [Name] <- lists:usort(Found), M <- existing(string:trim(Name, both, "'"))];
+        nomatch -> []
+    end;
+deep(undefined) -> [].
+
+existing(Name) ->
+    try [binary_to_existing_atom(Name)]
+    catch error:badarg -> []
     end.
 
 %% The emulator tells the uppermost eight calls of a stack, if it is not told otherwise.
 with_whole_stacks(Fun) ->
     Before = erlang:system_flag(backtrace_depth, ?FRAMES),
     try Fun()
-    after erlang:system_flag(backtrace_depth, Before)
+    after erlang:system_flag(backtrace_depth, case Before of ?FRAMES -> 8; _ -> Before end)
     end.

@@ -5,7 +5,7 @@
 -module(gatling_processes).
 
 -export([affected/2, suspend/2, late/4, resume/1, stash/2, unstash/1, convert/3, take_back/1,
-         watch_from/3, await_watch/2, restore_crashed/1, look_into/1, running/1, why_not_started/1, describe/1, memory/1, count/1, text/1]).
+         watch_from/3, await_watch/2, restore_crashed/1, look_into/1, running/1, why_not_started/1, describe/1, name/1, memory/1, count/1, text/1]).
 -export([watch/5]).
 
 -define(STASH, '$gatling_stash').
@@ -363,12 +363,13 @@ await_watch(Watcher, Milliseconds) ->
             {[], []}
     end.
 
-describe(P) ->
-    Name = case process_info(P, registered_name) of
-               {registered_name, N} -> text(N);
-               _ -> <<(text(P))/binary, (initial_module(P))/binary>>
-           end,
-    {Name, callback_modules(P)}.
+describe(P) -> {name(P), callback_modules(P)}.
+
+name(P) ->
+    case process_info(P, registered_name) of
+        {registered_name, N} -> text(N);
+        _ -> <<(text(P))/binary, (initial_module(P))/binary>>
+    end.
 
 %% What it was started as, for one without a name.
 initial_module(P) ->

@@ -113,7 +113,8 @@ compare_code(Old, New, Differing) ->
       changed => [(without_exports(Pair))#{app => A, runtime => own_of_runtime(A, FN, NewApps)}
                   || {_, A, FN, Pair} <- Pairs],
       callers => gatling_calls:of_gone(gone(Pairs, Removed, OldModules),
-                                       [{M, FO} || {M, _, FO, _} <- Changed]),
+                                       [{M, FO} || {M, _, FO, _} <- Changed]
+                                           ++ [{M, F} || {M, _} <- Removed, #{M := {_, F}} <- [OldModules]]),
       added => [(without_exports(beam(F)))#{app => A} || {_, A, F} <- Added],
       removed => [#{module => M, app => A} || {M, A} <- Removed],
       apps => [maps:get(A, NewApps) || A <- Common],
@@ -280,7 +281,7 @@ gone(Pairs, Removed, OldModules) ->
     [{M, F, A} || {M, _, _, #{exports := After, old := #{exports := Before}}} <- Pairs,
                   {F, A} <- Before -- After]
         ++ [{M, F, A} || {M, _} <- Removed, #{M := {_, File}} <- [OldModules],
-                         #{exports := Exports} <- [beam(File)], {F, A} <- Exports].
+                         #{exports := Exports} <- [beam(File)], {F, A} <- Exports, F =/= module_info].
 
 without_exports(#{old := Old} = Beam) ->
     maps:remove(exports, Beam#{old := maps:remove(exports, Old)});
