@@ -181,7 +181,8 @@ class Server:
         """Command lines of all processes of a user, by systemd's own managers aside."""
         done = self.box.exec(["ps", "-u", user, "-o", "args="], check=False)
         own = ("/lib/systemd/systemd --user", "(sd-pam)", "sshd:")
-        return [line for line in done.stdout.splitlines() if not line.startswith(own)]
+        lines = [line for line in done.stdout.splitlines() if not line.startswith(own)]
+        return [line for line in lines if not line.endswith("<defunct>")]  # has ended
 
     def at_step(self, step: str, app: str = "shop") -> None:
         """Wait until the newest deployment is at this step."""

@@ -132,7 +132,7 @@ def test_after_a_reboot_all_is_as_it_was(server: Server, shop: Checkout, blog: C
     )  # fmt: skip
     assert [release_now(server, app) for app in ("shop", "blog")] == live
     assert server.show("gatling-recover.service", "Result")["Result"] == "success"
-    assert server.processes("gatling") == []  # nothing of Gatling's own goes on
+    until(lambda: server.processes("gatling") == [], "nothing of Gatling's own goes on")
 
 
 def test_an_app_that_was_stopped_stays_so(
