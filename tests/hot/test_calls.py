@@ -175,3 +175,26 @@ def test_code_that_goes_itself_may_call_what_goes(hot: Hot, tmp_path: Path) -> N
         {"module": "Counter.Router", "calls": "Counter.Slow.page/0"},
         {"module": "Counter.Slow", "calls": "Counter.Deep.wait/2"},
     ]
+
+
+def test_where_only_hot_will_do_nothing_is_left_of_the_wait(hot: Hot, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    prepared(hot, DIRECT, gate)
+    before = hot.world.status()["release"]
+    named(hot, DIRECT, gate, "cost")
+    hot.write("lib/counter/extra.ex", "defmodule Counter.Extra do\nend\n")
+    hot.push()
+    after = hot.world.status()["release"]
+    hot.world.run("rollback", "shop", before)
+    words = ("deploy", "shop", after, "--strategy", "hot")
+    hot.world.run("settings", "set", "shop", "hot.suspend=0.3")
+    try:
+        with Request(hot, gate) as request:
+            assert "which calls Counter.Fmt.price/1" in hot.world.run(*words, ok=False)
+            assert request.answer() == (200, "price 3")
+    finally:
+        hot.world.run("settings", "unset", "shop", "hot.suspend")
+    assert "false" in hot.rpc("IO.puts(:erlang.module_loaded(Counter.Extra))")
+    hot.world.run(*words)
+    assert hot.strategy() == "hot"
+    assert hot.world.get("/slow").text == "cost 3"

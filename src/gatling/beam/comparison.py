@@ -83,8 +83,8 @@ class Comparison(Struct):
     added: list[Beam] = []
     removed: list[Removed] = []
     callers: list[tuple[str, str]] = []
-    """Changed modules that call, as they are in the live release, a function that is gone in the
-    target; and such a function. A swap waits until no process is in the midst of them.
+    """Changed and removed modules that call, as they are in the live release, a function that is
+    gone in the target; and such a function. A swap waits until no process is in the midst of them.
     """
     apps_added: list[AddedApp] = []
     apps_removed: list[str] = []

@@ -1,11 +1,12 @@
 %% Changes the code of the running node, all or nothing. Loaded into the node by Gatling.
 %%
-%% The order of a swap: check that the node runs what it should · load what is added and start added
-%% applications · wait until nobody is in the midst of code that calls what will be gone · suspend the processes whose callback modules change · keep each one's state aside,
-%% in its own dictionary · switch all code at once · code_change, and beside it the code path follows
-%% and new children are started · resume. Whatever fails until then is taken back with the states that
-%% were kept. What follows (children that go or are replaced, config_change, applications that go) is
-%% reported, and undone by a swap back.
+%% The order of a swap: check that the node runs what it should · wait until nobody is in the midst of
+%% code that calls what will be gone · load what is added and start added applications · suspend the
+%% processes whose callback modules change · keep each one's state aside, in its own dictionary ·
+%% switch all code at once · code_change, and beside it the code path follows and new children are
+%% started · resume. Whatever fails until then is taken back with the states that were kept. What
+%% follows (children that go or are replaced, config_change, applications that go) is reported, and
+%% undone by a swap back.
 %%
 %% A request is a map: old, new (roots), files (see gatling_release:compare/3), direction (up | down),
 %% answers (none | {OldFile, NewFile} of gatling_planner), and for a swap also label, from, now_ms,
@@ -79,8 +80,8 @@ swap(Request) ->
         none(drift, gatling_code:drift(Changed, Added)),
         none(lingering, gatling_code:purge(Known ++ [M || {M, _} <- Added])),
         Prepared = prepare([{M, New} || {M, _, New} <- Changed]),
-        load_added(Changes),
         Quiet = when_quiet(Changes, Request),
+        load_added(Changes),
         {Report, EnvBefore, Failed} = try
                                           start_applications(Changes),
                                           move(to, Changes),
