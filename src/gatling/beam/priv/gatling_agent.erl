@@ -67,8 +67,7 @@ clients(Port) ->
 restore_crashed(Watcher) -> gatling_processes:restore_crashed(Watcher).
 
 keep(Watcher) ->
-    Watcher ! stop,
-    ok.
+    Watcher ! stop, ok.
 
 await_watch(Watcher, Milliseconds) -> gatling_processes:await_watch(Watcher, Milliseconds).
 
