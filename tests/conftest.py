@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import http.client
-import itertools
 import json
 import os
+import random
 import shutil
 import signal
 import sqlite3
@@ -17,7 +18,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 
@@ -29,7 +30,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
 COUNTER = ROOT / "examples" / "counter"
-HOMES = itertools.count()
 NEWEST_STEP = """
     SELECT outcome, (SELECT name FROM steps WHERE deployment = id ORDER BY position DESC LIMIT 1)
     FROM deployments WHERE app = ? ORDER BY id DESC LIMIT 1
@@ -118,9 +118,7 @@ class World:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.home = root / "home"
-        # below 20000, where a server's own begin
-        number = _run() + next(HOMES) * _workers() + _worker()
-        first = 10000 + 50 * (number % 200)
+        first, self._claim = _claim_ports()
         self.port = first + 49
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "GATLING_"))}
@@ -238,6 +236,7 @@ class World:
             assert done.returncode == 0, done.stdout
         left = self.processes()
         shutil.rmtree(self.root, ignore_errors=True)
+        self._claim.close()
         assert not left, left
 
 
@@ -311,17 +310,24 @@ def interrupt(push: subprocess.Popen[str]) -> None:
     os.killpg(push.pid, signal.SIGINT)
 
 
-def _worker() -> int:
-    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+def _claim_ports() -> tuple[int, IO[str]]:
+    """The first of 50 ports that no other home of any test run on this machine has.
 
-
-def _workers() -> int:
-    return int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-
-
-def _run() -> int:
-    """What the workers of one run have in common, and those of two hardly ever."""
-    return os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+    They are below 20000, where a server's own ports begin, and belong to whoever holds the file.
+    """
+    directory = Path(tempfile.gettempdir()) / "gatling-test-ports"
+    directory.mkdir(exist_ok=True)
+    start = random.randrange(200)  # noqa: S311 (ports just used by an ended home may linger)
+    for number in range(200):
+        first = 10000 + 50 * ((start + number) % 200)
+        claim = (directory / str(first)).open("w")
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            claim.close()
+            continue
+        return first, claim
+    raise RuntimeError("all ports for test homes are in use")
 
 
 def _environment(pid: int) -> list[bytes]:
