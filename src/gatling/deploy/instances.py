@@ -128,16 +128,23 @@ def one_off(
     """Command line and environment of a one-off command beside the instance in `slot`.
 
     `arguments` begin with a program of the release's bin/ (`migrate`), or else with a command of
-    its main script (`eval`, `rpc`, `remote`, a custom one). Raises NotFound when there is none.
+    its main script (`eval`, `rpc`, `remote`, a custom one). Raises NotFound when there is none, or
+    when the program is not executable: the main script would only print its usage.
     """
     tree = paths.release(release.number)
     if distillery.made(tree, release):
         arguments = distillery.arguments(release, arguments)
     command = arguments[0]
     own = tree / "bin" / command
-    if "/" not in command and command != release.name and _executable(own):
+    is_program = "/" not in command and command != release.name and own.is_file()
+    if is_program and not executable(tree, command):
+        raise NotFound(
+            f"bin/{command} of {release.label} is not executable.",
+            hint=f"`git update-index --chmod=+x rel/overlays/bin/{command}`, commit and push.",
+        )
+    if is_program:
         argv = [str(own), *arguments[1:]]
-    elif _executable(tree / "bin" / release.name):
+    elif executable(tree, release.name):
         argv = [str(tree / "bin" / release.name), *arguments]
     else:
         raise NotFound(f"The tree of {release.label} has no bin/{release.name}.")
@@ -162,7 +169,9 @@ def task(
     return Task(paths, "release", argv, env, tree, limits=limits)
 
 
-def _executable(path: Path) -> bool:
+def executable(tree: Path, program: str) -> bool:
+    """Whether a release has this program in its bin/ and it may be run."""
+    path = tree / "bin" / program
     return path.is_file() and os.access(path, os.X_OK)
 
 

@@ -1,8 +1,9 @@
 """Migrations: the new release's own, run once before anything of the live one is touched.
 
-Ecto keeps them as priv/REPO/migrations/*.exs in an application. What runs them is the release's:
-bin/migrate, as `mix phx.gen.release` writes it, or migrate/0 of the application's Release module,
-or what the setting migrate.command says.
+Ecto keeps them as priv/REPO/migrations/VERSION_name.exs in an application, in directories below as
+well; dot files and files without a version (.formatter.exs, seeds.exs) are not migrations. What
+runs them is the release's: bin/migrate, as `mix phx.gen.release` writes it, or migrate/0 of the
+application's Release module, or what the setting migrate.command says.
 """
 
 from __future__ import annotations
@@ -31,9 +32,14 @@ if TYPE_CHECKING:
     from gatling.state.releases import Release
     from gatling.supervisor.base import Tasks
 
+_MIGRATION = re.compile(r"[+-]?[0-9]+_.*\.exs\Z")
+"""As Ecto.Migrator takes them: an integer, an underscore, a name."""
+
 AUTO = "auto"
 SETUP = "setup"
 """The step of that name; once it has succeeded it is never run again."""
+SCRIPT_SOURCE = "rel/overlays/bin/migrate"
+"""Where a project keeps the script that becomes bin/migrate."""
 AGAIN = "Mend it and push again: it is run until it has succeeded once."
 
 
@@ -61,9 +67,19 @@ def _migrate(
 ) -> None:
     settings = this.settings.migrate
     new = pending(paths, live, target)
-    words = command(paths.release(target.number), target, settings)
+    tree = paths.release(target.number)
+    words = command(tree, target, settings)
     if settings.command == AUTO and not new:
         return
+    if (
+        settings.command == AUTO
+        and _script(tree).is_file()
+        and not instances.executable(tree, "migrate")
+    ):
+        this.progress.note(
+            "bin/migrate of the release is not executable and is not used:"
+            f" `git update-index --chmod=+x {SCRIPT_SOURCE}`"
+        )
     if words is None:
         if new and settings.command == AUTO:
             this.progress.note(
@@ -114,6 +130,8 @@ def _files(tree: Path) -> dict[str, Path]:
     found = {}
     for file in tree.glob("lib/*/priv/*/migrations/**/*.exs"):
         path = file.relative_to(tree)
+        if not _MIGRATION.match(file.name) or any(part.startswith(".") for part in path.parts):
+            continue
         app, _, _ = path.parts[1].rpartition("-")
         found["/".join((app, *path.parts[3:]))] = path
     return found
@@ -123,7 +141,7 @@ def command(tree: Path, release: Release, settings: Migrate) -> tuple[str, ...] 
     """What runs the migrations, as words for `gatling run`; None when nothing does."""
     if settings.command != AUTO:
         return processes.words(settings.command) or None
-    if (tree / "bin" / "migrate").is_file() or distillery.migrates(tree, release):
+    if instances.executable(tree, "migrate") or distillery.migrates(tree, release):
         return ("migrate",)
     module = _release_module(tree, release)
     if module is None:
@@ -134,6 +152,10 @@ def command(tree: Path, release: Release, settings: Migrate) -> tuple[str, ...] 
         f' else: IO.puts("{module} has no migrate/0: nothing is migrated.")'
     )
     return ("eval", call)
+
+
+def _script(tree: Path) -> Path:
+    return tree / "bin" / "migrate"
 
 
 def _release_module(tree: Path, release: Release) -> str | None:

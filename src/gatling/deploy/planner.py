@@ -132,4 +132,6 @@ def _run(
 
 def _applications(tree: Path) -> list[str]:
     """The applications of a release, as the names of its lib directories tell."""
-    return sorted(entry.name.rpartition("-")[0] for entry in (tree / "lib").iterdir())
+    return sorted(
+        ebin.parent.name.rpartition("-")[0] for ebin in (tree / "lib").glob("[!.]*-*/ebin")
+    )
