@@ -40,6 +40,12 @@ key.
 The host has the last word: `gatling settings set APP KEY=VALUE` wins over `gatling.toml`, from the
 next deployment on; `gatling settings list APP` shows where each value is from.
 """
+STATUSES = """\
+A command that takes `--json` prints errors as JSON, too, on standard error: `error.code` is one of
+the codes below, `error.message` says what happened, `error.hint` what to do, `error.log` has the
+last lines of the log that belongs to it.
+
+"""
 NOTE = "<!-- Written by docs/reference.py. -->\n"
 
 
@@ -53,15 +59,19 @@ def commands() -> str:
     context = click.Context(cli, info_name="gatling", **cli.context_settings)
     for name in cli.list_commands(context):
         parts += _command(cli.get_command(context, name), context, name)
-    parts.append("## Exit statuses\n\n| status | name | errors |\n|---|---|---|\n")
+    parts.append(f"## Exit statuses\n\n{STATUSES}| status | name | codes |\n|---|---|---|\n")
     by_status: dict[Exit, list[str]] = {}
-    errors: list[type[GatlingError]] = [GatlingError, *GatlingError.__subclasses__()]
-    for error in errors:
-        by_status.setdefault(error.exit_status, []).append(error.__name__)
+    for error in kinds(GatlingError):
+        by_status.setdefault(error.exit_status, []).append(f"`{error.code}`")
     for status in Exit:
         names = ", ".join(by_status.get(status, [])) or "–"
         parts.append(f"| {status.value} | {status.name} | {names} |\n")
     return "".join(parts).rstrip() + "\n"
+
+
+def kinds(error: type[GatlingError]) -> list[type[GatlingError]]:
+    """A kind of error, and those below it."""
+    return [error, *(one for below in error.__subclasses__() for one in kinds(below))]
 
 
 def all_settings() -> str:

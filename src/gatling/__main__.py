@@ -5,25 +5,40 @@ import sys
 
 def main() -> None:
     """Run the command line and leave with its exit status."""
+    try:
+        status = _run(sys.argv[1:])
+    except KeyboardInterrupt:  # while modules are being loaded
+        sys.stderr.write("Aborted.\n")
+        status = 130
+    except Exception as error:  # noqa: BLE001 (so are these: a half updated installation, say)
+        from gatling import debuglog
+        from gatling.ui import failing
+
+        status = failing.report(debuglog.explained(error))
+    if status:
+        sys.exit(status)
+
+
+def _run(words: list[str]) -> int:
     # `gatling --version` is asked by scripts and shells' completions: answer without loading click.
-    if sys.argv[1:] == ["--version"]:
+    if words == ["--version"]:
         from gatling import __version__
 
         sys.stdout.write(f"gatling {__version__}\n")
-        return
-    if sys.argv[1:2] == ["receive"] and len(sys.argv) == 3 and sys.argv[2][:1] != "-":
+        return 0
+    if words[:1] == ["receive"] and len(words) == 2 and words[1][:1] != "-":
         # The hook of a push, which somebody waits for: not through click either.
         from gatling.server import receive
 
-        sys.exit(receive.main(sys.argv[2]))
-    if sys.argv[1:2] == ["ssh-command"] and len(sys.argv) == 3:
+        return receive.main(words[1])
+    if words[:1] == ["ssh-command"] and len(words) == 2:
         # The forced command of a key (authorized_keys): all that comes over SSH passes it.
         from gatling.server import access
 
-        sys.exit(access.main(sys.argv[2]))
+        return access.main(words[1])
     from gatling.cli import run_command_line
 
-    sys.exit(run_command_line())
+    return run_command_line()
 
 
 if __name__ == "__main__":

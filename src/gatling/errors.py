@@ -2,6 +2,7 @@
 
 GatlingError
 ├── InvalidInput        a name, value or request that cannot be accepted
+│   └── Misused         words that a command cannot read
 ├── NotFound            an app, release, deployment or variable that does not exist
 ├── PushRefused         a push that must not be accepted as it is
 ├── InvalidManifest     gatling.toml says what cannot be accepted
@@ -21,13 +22,15 @@ GatlingError
 ├── CommandFailed       another program ended with an error
 │   └── TimedOut        … or was stopped, since its time was up
 ├── Interrupted         the pusher or the operator called it off
-└── NotAllowed          the key that came over SSH may not do this
+├── NotAllowed          the key that came over SSH may not do this
+└── Unexpected          anything else that was raised; the debug log has its traceback
 """
 
 from __future__ import annotations
 
+import errno
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +56,8 @@ class GatlingError(Exception):
     """Base of everything that is shown to a user as it is.
 
     `what` says what happened and why, `hint` what to do; `log` holds the last lines of the log
-    that belongs to it, `log_shown` whether the user has just seen them.
+    that belongs to it, `log_shown` whether the user has just seen them. `code` names the kind of
+    error for programs; it never changes.
     """
 
     code = "error"
@@ -69,12 +73,24 @@ class GatlingError(Exception):
         self.hint = hint or type(self).hint
         self.log = tuple(log)
 
+    def json(self) -> dict[str, Any]:
+        """The error for programs: what commands with --json print."""
+        said = {"code": self.code, "message": self.what, "hint": self.hint, "log": list(self.log)}
+        return {"error": said}
+
 
 class InvalidInput(GatlingError):
     """A name, value or request that cannot be accepted; nothing was changed."""
 
     code = "invalid-input"
     exit_status = Exit.INVALID
+
+
+class Misused(InvalidInput):
+    """Words that a command cannot read; it was not run."""
+
+    code = "usage"
+    exit_status = Exit.USAGE
 
 
 class NotFound(GatlingError):
@@ -203,6 +219,8 @@ class CommandFailed(GatlingError):
 class TimedOut(CommandFailed):
     """Another program exceeded its time limit, and was stopped."""
 
+    code = "timed-out"
+
 
 class Interrupted(GatlingError):
     """Called off by the pusher or the operator before the cut-over; nothing was changed."""
@@ -216,6 +234,17 @@ class NotAllowed(GatlingError):
 
     code = "not-allowed"
     exit_status = Exit.REFUSED
+
+
+class Unexpected(GatlingError):
+    """An error that Gatling did not foresee; the debug log has its traceback."""
+
+    code = "unexpected"
+
+
+def is_full(error: OSError) -> bool:
+    """Whether an error says that a disk, or somebody's share of it, is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def text_of(error: BaseException) -> str:

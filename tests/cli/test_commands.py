@@ -127,7 +127,7 @@ def test_an_app_to_which_nothing_was_pushed(shop: Shell) -> None:
     assert "no deployment yet" in shop.run("deployments", "shop").out
     assert shop.json("deployments", "shop") == shop.json("releases", "shop") == []
     assert shop.run("logs", "shop").out == ""
-    assert shop.run("logs", "shop", "--build").out == "\n"
+    assert shop.run("logs", "shop", "--build").out == ""
     assert [entry["action"] for entry in shop.json("audit", "shop")] == ["load"]
 
 

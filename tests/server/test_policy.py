@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gatling.cli import cli
-from gatling.errors import Exit, GatlingError, InvalidInput, NotAllowed
+from gatling.errors import Exit, GatlingError, InvalidInput, Misused, NotAllowed
 from gatling.server import policy
 from gatling.server.policy import Grant, Request
 from tests.cli.conftest import tree
@@ -152,7 +152,7 @@ def test_what_is_no_command_is_refused(line: str) -> None:
     ],
 )
 def test_what_a_command_cannot_read(line: str, why: str) -> None:
-    with pytest.raises(policy.Misused, match=why) as caught:
+    with pytest.raises(Misused, match=why) as caught:
         policy.allowed(ADMIN, line.split())
     assert caught.value.exit_status == Exit.USAGE
     assert "Usage: gatling" in caught.value.hint

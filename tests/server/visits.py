@@ -32,7 +32,7 @@ HOLDERS: tuple[tuple[str, Role, tuple[str, ...]], ...] = (
 )
 
 
-class BecameError(Exception):
+class BecameError(BaseException):
     """This process would be another program now."""
 
     def __init__(self, path: str, argv: list[str], env: dict[str, str]) -> None:

@@ -97,3 +97,12 @@ def test_no_more_is_read_than_is_shown(monkeypatch: pytest.MonkeyPatch, history:
 def test_what_the_helper_refuses_is_told(monkeypatch: pytest.MonkeyPatch, history: Path) -> None:
     with pytest.raises(HelperFailed):
         read(monkeypatch, Helper(iter(()), "no"), history, 3)
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [("one", "one"), (None, ""), ([104, 105, 255], "hi�"), (["a", "b"], "a b"),
+     ([[104, 105], "b", None], "hi b ")],
+)  # fmt: skip
+def test_an_entry_may_have_its_message_in_any_form(message: object, text: str) -> None:
+    assert journald._message(message) == text

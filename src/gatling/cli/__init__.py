@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatling import __version__
-from gatling.errors import Exit, GatlingError
+from gatling.errors import Exit, Misused
+from gatling.ui import failing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -104,17 +105,18 @@ def run_command_line(words: Sequence[str] | None = None) -> int:
 
     `words` are to be run here; what this process was started with may be meant for a server.
     """
+    typed = list(sys.argv[1:] if words is None else words)
+    as_json = "--json" in typed[: typed.index("--")] if "--" in typed else "--json" in typed
+    return failing.status_of(lambda: _run(words, as_json), as_json=as_json)
+
+
+def _run(words: Sequence[str] | None, as_json: bool) -> int:
     try:
         if words is None:
             from gatling.server import remote
 
             words = remote.here(sys.argv[1:])
         result: Any = cli.main(list(words), standalone_mode=False, prog_name="gatling")
-    except GatlingError as error:
-        from gatling.ui.progress import Progress
-
-        Progress().fail(error)
-        return int(error.exit_status)
     except SystemExit:
         # click's way out when the reader of a pipe (`gatling logs | head`) is gone: that is fine
         if type(sys.stdout).__name__.endswith("PacifyFlushWrapper"):
@@ -123,9 +125,10 @@ def run_command_line(words: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as leaving:
         return leaving.exit_code
     except click.ClickException as error:
+        if as_json:
+            return failing.report(Misused(error.format_message()), as_json=True)
         error.show()
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("Aborted.", err=True)
-        return int(Exit.INTERRUPTED)
+    except click.Abort:
+        raise KeyboardInterrupt from None
     return result if isinstance(result, int) else int(Exit.OK)

@@ -9,7 +9,7 @@ import click
 
 from gatling import ports
 from gatling.cli.common import app_argument, as_json, confirm, confirm_option, opened, progress
-from gatling.ui.output import ago, duration, print_json, table
+from gatling.ui.output import ago, duration, echo, print_json, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,10 +41,10 @@ def load_command(app: str, directory: str) -> None:
 
     with opened() as engine:
         made = loading.load(engine, app, {"build.directory": directory} if directory else {})
-        click.echo(f"{app} is ready. Push to it:\n")
-        click.echo(f"  git remote add gatling {engine.push_address(app)}")
-        click.echo("  git push gatling main\n")
-        click.echo(f"It will be served at {engine.router.url(made)}")
+        echo(f"{app} is ready. Push to it:", "")
+        echo(f"  git remote add gatling {engine.push_address(app)}")
+        echo("  git push gatling main", "")
+        echo(f"It will be served at {engine.router.url(made)}")
 
 
 @click.command("unload")
@@ -64,7 +64,7 @@ def unload_command(app: str, given: str | None) -> None:
         apps.get(engine.db, app)
         confirm(app, given, f"This removes {app} with its repository, releases, config and logs.")
         loading.unload(engine, app, progress())
-        click.echo(f"{app} is gone.")
+        echo(f"{app} is gone.")
 
 
 @click.command("apps")
@@ -85,7 +85,7 @@ def apps_command(as_json: bool) -> None:
     if as_json:
         print_json(described)
     elif not described:
-        click.echo("No apps yet. `gatling load NAME` makes one.")
+        echo("No apps yet. `gatling load NAME` makes one.")
     else:
         columns = ("app", "state", "release", "url")
         for app in described:
@@ -141,7 +141,7 @@ def status_command(app: str, as_json: bool) -> None:
         ("push to", described["repository"]),
     ]  # fmt: skip
     for label, value in rows:
-        click.echo(f"{label:<16} {'–' if value is None else value}")
+        echo(f"{label:<16} {'–' if value is None else value}")
 
 
 def describe(engine: Engine, app: App, known: dict[tuple[str, Slot], Status]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import click
 
 from gatling.cli.common import app_argument, as_json, opened
 from gatling.errors import InvalidInput, NotFound
-from gatling.ui.output import print_json, table
+from gatling.ui.output import echo, print_json, table
 
 if TYPE_CHECKING:
     from gatling.engine import Engine
@@ -81,7 +81,7 @@ def add_command(app: str, domain: str, user: str) -> None:
         passwords.put(engine.db, app, name, user, _hashed(_asked(user)))
         _in_force(engine, app, found.passwords)
         audit.record(engine.db, engine.actor, app, "auth add", f"{name} {user}")
-    click.echo(f"{user} may enter {'all domains' if name == proxy.EVERYWHERE else name} of {app}.")
+    echo(f"{user} may enter {'all domains' if name == proxy.EVERYWHERE else name} of {app}.")
 
 
 @auth_command.command("remove")
@@ -104,11 +104,11 @@ def remove_command(app: str, domain: str, user: str) -> None:
         _in_force(engine, app, before)
         audit.record(engine.db, engine.actor, app, "auth remove", f"{name} {user}")
         left = apps.get(engine.db, app).passwords
-    click.echo(f"{user} was removed.")
+    echo(f"{user} was removed.")
     if name not in left:
         open_ = "Domains without users of their own are" if name == "*" else f"{name} is"
         if name == "*" or "*" not in left:
-            click.echo(f"{open_} open to all now.")
+            echo(f"{open_} open to all now.")
 
 
 def _in_force(engine: Engine, app: str, before: dict[str, dict[str, str]]) -> None:

@@ -9,7 +9,7 @@ import click
 
 from gatling.cli.common import app_argument, as_json, opened, progress
 from gatling.errors import InvalidInput, NotFound
-from gatling.ui.output import print_json, table
+from gatling.ui.output import echo, echo_exactly, print_json, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -71,7 +71,7 @@ def get_command(app: str, name: str) -> None:
         values = config.of_app(engine.db, app)
     if name not in values:
         raise NotFound(f"{app} has no variable {name}.", hint=f"`gatling config list {app}`")
-    click.echo(values[name])
+    echo_exactly(values[name])
 
 
 @config_command.command("set")
@@ -144,7 +144,7 @@ def _change(app: str, changes: dict[str, str] | dict[str, str | None], *, no_res
         apps.get(engine.db, app)
         before = config.of_app(engine.db, app)
         if deployment.changed(before, checked) == before:
-            click.echo("Nothing changes: these are the values already.")
+            echo("Nothing changes: these are the values already.")
             return
         deployment.deploy_config(engine, app, checked, progress=progress(), restart=not no_restart)
 

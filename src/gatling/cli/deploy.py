@@ -16,6 +16,7 @@ from gatling.cli.common import (
     release_argument,
     strategy_option,
 )
+from gatling.ui.output import echo
 
 if TYPE_CHECKING:
     from gatling.engine import Engine
@@ -148,8 +149,8 @@ def start_command(app: str) -> None:
         lifecycle.ensure_up(engine, progress())
         with lock.hold(engine.home.app(apps.get(engine.db, app).name).lock, _waiting):
             for problem in lifecycle.start(engine, apps.get(engine.db, app)):
-                click.echo(problem, err=True)
-        click.echo(f"{app} is running.")
+                echo(problem, err=True)
+        echo(f"{app} is running.")
 
 
 @click.command("stop")
@@ -167,7 +168,7 @@ def stop_command(app: str) -> None:
     with opened() as engine:
         with lock.hold(engine.home.app(apps.get(engine.db, app).name).lock, _waiting):
             lifecycle.stop(engine, apps.get(engine.db, app))
-        click.echo(f"{app} is stopped.")
+        echo(f"{app} is stopped.")
 
 
 def _ask_about_migrations(engine: Engine, app: App, number: int, given: str | None) -> None:
@@ -190,4 +191,4 @@ def _ask_about_migrations(engine: Engine, app: App, number: int, given: str | No
 
 
 def _waiting() -> None:
-    click.echo("waiting for the deployment under way", err=True)
+    echo("waiting for the deployment under way", err=True)

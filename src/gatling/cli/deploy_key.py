@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from gatling.cli.common import app_argument, opened
+from gatling.ui.output import echo
 
 
 @click.group("deploy-key")
@@ -32,7 +33,7 @@ def create_command(app: str) -> None:
     from gatling.server import deploy_keys
 
     with opened() as engine:
-        click.echo(deploy_keys.create(engine, app))
+        echo(*deploy_keys.create(engine, app).splitlines())
 
 
 @deploy_key_command.command("show")
@@ -47,7 +48,7 @@ def show_command(app: str) -> None:
     from gatling.server import deploy_keys
 
     with opened() as engine:
-        click.echo(deploy_keys.show(engine, app))
+        echo(*deploy_keys.show(engine, app).splitlines())
 
 
 @deploy_key_command.command("remove")
@@ -63,4 +64,4 @@ def remove_command(app: str) -> None:
 
     with opened() as engine:
         deploy_keys.remove(engine, app)
-        click.echo(f"{app} has no deploy key any more.")
+        echo(f"{app} has no deploy key any more.")

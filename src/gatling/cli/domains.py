@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gatling.cli.common import app_argument, as_json, opened
-from gatling.ui.output import print_json
+from gatling.ui.output import echo, print_json
 
 if TYPE_CHECKING:
     from gatling.engine import Engine
@@ -41,7 +41,7 @@ def list_command(app: str, as_json: bool) -> None:
     if as_json:
         print_json(list(found))
     else:
-        click.echo("\n".join(found))
+        echo(*found)
 
 
 @domains_command.command("add")
@@ -61,7 +61,7 @@ def add_command(app: str, domain: str) -> None:
     with opened() as engine:
         found = apps.get(engine.db, app)
         if not apps.add_domain(engine.db, app, name):
-            click.echo(f"{app} has {name} already.")
+            echo(f"{app} has {name} already.")
             return
         try:
             engine.configure_router()
@@ -69,7 +69,7 @@ def add_command(app: str, domain: str) -> None:
             apps.remove_domain(engine.db, app, name)
             raise
         audit.record(engine.db, engine.actor, app, "domains add", name)
-        click.echo(f"{app} is served under {name}.")
+        echo(f"{app} is served under {name}.")
         _tell_host(engine, found)
 
 
@@ -96,7 +96,7 @@ def remove_command(app: str, domain: str) -> None:
             apps.replace_domains(engine.db, app, before.domains)
             raise
         audit.record(engine.db, engine.actor, app, "domains remove", name)
-        click.echo(f"{app} is no longer served under {name}.")
+        echo(f"{app} is no longer served under {name}.")
         _tell_host(engine, before)
 
 
@@ -106,4 +106,4 @@ def _tell_host(engine: Engine, before: App) -> None:
     from gatling.state import apps
 
     if told := domains.host_told(engine, before, apps.get(engine.db, before.name)):
-        click.echo(told)
+        echo(told)

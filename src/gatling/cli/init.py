@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from gatling.errors import InvalidInput
+from gatling.ui.output import echo
 
 
 @click.command("init")
@@ -30,5 +31,5 @@ def init_command() -> None:
     except OSError as error:
         raise InvalidInput(f"{manifest.NAME} cannot be written: {error.strerror}.") from None
     if not Path("mix.exs").is_file():
-        click.echo("There is no mix.exs here: is this the project's directory?", err=True)
-    click.echo(f"{manifest.NAME} is written. Take the # from what you want to change.")
+        echo("There is no mix.exs here: is this the project's directory?", err=True)
+    echo(f"{manifest.NAME} is written. Take the # from what you want to change.")

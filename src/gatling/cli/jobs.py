@@ -11,7 +11,7 @@ import click
 
 from gatling.cli.common import app_argument, as_json, opened
 from gatling.errors import CommandFailed, Interrupted, InvalidInput, NotFound
-from gatling.ui.output import ago, duration, print_json, table
+from gatling.ui.output import ago, duration, echo, print_json, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +67,7 @@ def list_command(app: str, as_json: bool) -> None:
         ])  # fmt: skip
         return
     if not defined:
-        click.echo(f"The live release of {app} has no jobs.")
+        echo(f"The live release of {app} has no jobs.")
         return
     rows = [
         (
@@ -105,7 +105,7 @@ def runs_command(app: str, job: str | None, as_json: bool) -> None:
     if as_json:
         print_json([_describe(one) for one in found])
     elif not found:
-        click.echo(f"No job of {app} has run yet.")
+        echo(f"No job of {app} has run yet.")
     else:
         header = ("id", "job", "cause", "release", "outcome", "when", "took", "")
         table(header, [_row(one) for one in found])
@@ -128,7 +128,7 @@ def run_command(app: str, job: str) -> None:
     from gatling.state import audit
 
     def waiting() -> None:
-        click.echo(f"{job}: waiting for the end of the run under way", err=True)
+        echo(f"{job}: waiting for the end of the run under way", err=True)
 
     main = threading.main_thread().ident or 0
     logs.end_with_reader(1, lambda: signal.pthread_kill(main, signal.SIGHUP))
@@ -164,7 +164,7 @@ def cancel_command(app: str, job: str) -> None:
         if not ended:
             raise NotFound(f"{name} of {app} does not run.")
         audit.record(engine.db, engine.actor, app, "jobs cancel", name)
-        click.echo(f"{name}: run {', '.join(str(one.id) for one in ended)} has ended.")
+        echo(f"{name}: run {', '.join(str(one.id) for one in ended)} has ended.")
 
 
 @click.command("job", hidden=True)
@@ -195,7 +195,7 @@ def _printed() -> Callable[[str], None]:
 
     def line(text: str) -> None:
         with contextlib.suppress(BrokenPipeError):  # its end comes by a signal
-            click.echo(text)
+            echo(text)
 
     return line
 

@@ -9,7 +9,7 @@ import click
 
 from gatling.cli.common import as_json, opened
 from gatling.errors import InvalidInput
-from gatling.ui.output import ago, print_json, table
+from gatling.ui.output import ago, echo, print_json, table
 
 if TYPE_CHECKING:
     from gatling.state.keys import Role
@@ -71,7 +71,7 @@ def add_command(name: str, role: Role, apps: tuple[str, ...]) -> None:
         raise InvalidInput("This is not a public key: it is not UTF-8 text.") from None
     with opened() as engine:
         key = keys.add(engine, name, text, role, apps or (EVERY_APP,))
-    click.echo(f"{key.name} is let in as {key.role}: {key.fingerprint}")
+    echo(f"{key.name} is let in as {key.role}: {key.fingerprint}")
 
 
 @keys_command.command("list")
@@ -102,7 +102,7 @@ def list_command(as_json: bool) -> None:
             ]
         )
     elif not every:
-        click.echo("No keys yet. `gatling server keys add NAME` lets one in.")
+        echo("No keys yet. `gatling server keys add NAME` lets one in.")
     else:
         table(
             ("name", "role", "apps", "type", "fingerprint", "added"),
@@ -133,4 +133,4 @@ def remove_command(name: str, given: str | None) -> None:
             if given != name:
                 raise InvalidInput(f"{given!r} is not {name!r}; nothing was changed.")
         keys.remove(engine, name)
-    click.echo(f"{name} is let in no longer.")
+    echo(f"{name} is let in no longer.")

@@ -8,6 +8,7 @@ import click
 
 from gatling.cli.common import app_argument, opened
 from gatling.errors import InvalidInput
+from gatling.ui.output import echo, echo_exactly
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 )
 @click.option("--build", is_flag=True, help="The output of the last deployment instead.")
 @click.option("--job", metavar="NAME", help="What the runs of this job printed instead.")
+@click.option("--raw", is_flag=True, help="Print control characters and colours as they are.")
 def logs_command(
     app: str,
     follow: bool,
@@ -37,6 +39,7 @@ def logs_command(
     process: str | None,
     build: bool,
     job: str | None,
+    raw: bool,
 ) -> None:
     """Show what the instances and processes of APP printed, with time and release.
 
@@ -63,15 +66,16 @@ def logs_command(
     if build:
         log = paths.deployment_log(last.id) if last else None
         text = log.read_text(errors="replace") if log and log.exists() else ""
-        click.echo("\n".join(text.splitlines()[-lines:] if lines else []))
+        echo(*(text.splitlines()[-lines:] if lines else []))
         return
+    show = echo_exactly if raw else echo
     start = logs.parse_since(since) if since else None
     if file is not None:
         found = logs.read(file, lines=lines, since=start, wanted=wanted)
     else:
         found = engine.supervisor.log(app, lines=lines, since=start, wanted=wanted)
     for line in found:
-        click.echo(str(line))
+        show(str(line))
     if follow:
         logs.end_with_reader(1)
         if file is not None:
@@ -79,7 +83,7 @@ def logs_command(
         else:
             coming = engine.supervisor.follow_log(app, wanted=wanted)
         for line in coming:
-            click.echo(str(line))
+            show(str(line))
 
 
 def _job_log(engine: Engine, app: str, job: str) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from gatling.cli.common import app_argument, opened
+from gatling.ui.output import echo
 
 
 @click.group("maintenance")
@@ -32,7 +33,7 @@ def on_command(app: str, message: str) -> None:
       gatling maintenance on shop --message "Back at 14:00 UTC."
     """
     _switch(app, message.strip())
-    click.echo(f"{app} is in maintenance. `gatling maintenance off {app}` ends it.")
+    echo(f"{app} is in maintenance. `gatling maintenance off {app}` ends it.")
 
 
 @maintenance_command.command("off")
@@ -45,7 +46,7 @@ def off_command(app: str) -> None:
       gatling maintenance off shop
     """
     _switch(app, None)
-    click.echo(f"{app} is not in maintenance any more.")
+    echo(f"{app} is not in maintenance any more.")
 
 
 def _switch(app: str, message: str | None) -> None:

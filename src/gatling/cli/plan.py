@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatling.cli.common import app_argument, as_json, opened, release_argument, strategy_option
-from gatling.ui.output import print_json
+from gatling.ui.output import echo, print_json
 from gatling.words import counted
 
 if TYPE_CHECKING:
@@ -55,15 +55,15 @@ def plan_command(app: str, what: str | None, strategy: str | None, as_json: bool
         return
     _show(live, target, decided)
     if new:
-        click.secho("migrations:", dim=True)
+        echo("migrations:", style="dim")
     for name in new:
-        click.echo(f"  {name}")
+        echo(f"  {name}")
         for danger in found[name]:
-            click.echo(f"    {danger.text}")
+            echo(f"    {danger.text}")
     if unknown:
-        click.echo(f"  {unknown}")
+        echo(f"  {unknown}")
     if any(found.values()):
-        click.echo(f"  {dangers.ADVICE}")
+        echo(f"  {dangers.ADVICE}")
 
 
 def _dangers(
@@ -95,15 +95,15 @@ def describe(live: Release | None, target: Release, decided: Plan) -> dict[str, 
 
 def _show(live: Release | None, target: Release, decided: Plan) -> None:
     come_from = f"{live.label} → " if live else ""
-    click.secho(f"{come_from}{target.label}: {decided.strategy}", bold=True)
+    echo(f"{come_from}{target.label}: {decided.strategy}", style="bold")
     for reason in decided.reasons:
-        click.echo(f"  {reason}")
+        echo(f"  {reason}")
     for key, title in (("changed", "changed"), ("added", "added"), ("removed", "removed")):
         modules = decided.details.get(key, [])
         if modules:
-            click.secho(f"modules {title}:", dim=True)
+            echo(f"modules {title}:", style="dim")
         for module in modules:
-            click.echo(f"  {module['app'] or '–'}  {module['module']}")
+            echo(f"  {module['app'] or '–'}  {module['module']}")
     rows = [
         *[
             f"{counted(p['count'], 'process')} of {p['module']} to convert"
@@ -121,9 +121,9 @@ def _show(live: Release | None, target: Release, decided: Plan) -> None:
         *[f"files in priv of {a} change" for a in _of(decided, "assets")],
     ]
     if rows:
-        click.secho("besides:", dim=True)
+        echo("besides:", style="dim")
     for row in rows:
-        click.echo(f"  {row}")
+        echo(f"  {row}")
 
 
 def _of(decided: Plan, key: str) -> list[Any]:

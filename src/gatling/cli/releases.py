@@ -8,7 +8,7 @@ import click
 
 from gatling.cli.common import app_argument, as_json, opened
 from gatling.errors import Exit, NotFound
-from gatling.ui.output import ago, duration, print_json, size, table
+from gatling.ui.output import ago, duration, echo, echo_text, print_json, size, table
 
 if TYPE_CHECKING:
     from gatling.engine import Engine
@@ -53,7 +53,7 @@ def releases_command(app: str, as_json: bool) -> None:
         )
         return
     if not every:
-        click.echo(f"{app} has no release yet.")
+        echo(f"{app} has no release yet.")
         return
     table(
         ("release", "version", "commit", "made", "size", ""),
@@ -114,7 +114,7 @@ def deployments_command(
     elif ident is not None:
         _show(found[0], log.read_text(errors="replace") if log and log.exists() else None)
     elif not found:
-        click.echo(f"{app} has no deployment yet.")
+        echo(f"{app} has no deployment yet.")
     else:
         table(
             ("id", "cause", "release", "strategy", "outcome", "when", "took", "failed requests"),
@@ -134,8 +134,8 @@ def _follow(engine: Engine, app: str, ident: int | None) -> int:
         )
     logs.end_with_reader(1)
     number = ident if ident is not None else running[-1].id
-    ended = following.follow(engine, app, number, lambda text: click.echo(text, nl=False))
-    click.echo(f"Deployment {ended.id} of {app}: {ended.outcome}")
+    ended = following.follow(engine, app, number, echo_text)
+    echo(f"Deployment {ended.id} of {app}: {ended.outcome}")
     return int(Exit.OK if ended.outcome == "succeeded" else Exit.FAILURE)
 
 
@@ -178,17 +178,17 @@ def _row(deployment: Deployment) -> tuple[object, ...]:
 
 def _show(deployment: Deployment, log: str | None) -> None:
     head = f"Deployment {deployment.id} of {deployment.app}: {deployment.outcome}"
-    click.secho(head, bold=True)
-    click.echo(f"{deployment.cause} by {deployment.actor}, {ago(deployment.started_at)}")
+    echo(head, style="bold")
+    echo(f"{deployment.cause} by {deployment.actor}, {ago(deployment.started_at)}")
     if deployment.error:
-        click.echo(deployment.error)
+        echo(*deployment.error.splitlines())
     for reason in deployment.reasons:
-        click.echo(f"  {reason}")
+        echo(f"  {reason}")
     for step in deployment.steps:
         took = duration(step.seconds) if step.seconds is not None else ""
-        click.echo(f"  {step.name:<16} {step.outcome:<11} {took}")
+        echo(f"  {step.name:<16} {step.outcome:<11} {took}")
     if log is None:
-        click.secho("\nIts output is not kept any more.", dim=True)
+        echo("", "Its output is not kept any more.", style="dim")
     elif log:
-        click.secho("\nOutput:", dim=True)
-        click.echo(log, nl=False)
+        echo("", "Output:", style="dim")
+        echo_text(log)

@@ -6,7 +6,7 @@ import click
 
 from gatling.cli.common import app_argument, as_json, opened, progress
 from gatling.errors import InvalidInput
-from gatling.ui.output import print_json, table
+from gatling.ui.output import echo, print_json, table
 
 
 @click.command("scale")
@@ -43,7 +43,7 @@ def scale_command(app: str, counts: tuple[str, ...], as_json: bool) -> None:
     elif shown:
         table(("process", "instances", "command"), [list(row.values()) for row in shown])
     else:
-        click.echo(f"{app} has no processes; its gatling.toml can name some.")
+        echo(f"{app} has no processes; its gatling.toml can name some.")
 
 
 def _count(text: str) -> tuple[str, int]:

@@ -9,6 +9,7 @@ import click
 from gatling.cli.common import as_json
 from gatling.cli.keys import keys_command
 from gatling.errors import Exit, InvalidInput
+from gatling.ui.output import echo
 
 
 @click.group("server")
@@ -37,13 +38,13 @@ def install_command(dry_run: bool) -> None:
     """
     from gatling.server import install
 
-    done = install.install(click.echo, dry_run=dry_run)
+    done = install.install(echo, dry_run=dry_run)
     if dry_run:
-        click.echo(f"{done} changes would be made." if done else "Nothing would be changed.")
+        echo(f"{done} changes would be made." if done else "Nothing would be changed.")
         return
-    click.echo("This machine is a Gatling host." if done else "Everything was in place.")
+    echo("This machine is a Gatling host." if done else "Everything was in place.")
     if not install.has_keys():
-        click.echo("Let somebody in: gatling server keys add NAME --role admin < KEY.pub")
+        echo("Let somebody in: gatling server keys add NAME --role admin < KEY.pub")
 
 
 @server_command.command("check")
@@ -64,9 +65,9 @@ def check_command(context: click.Context, as_json: bool) -> None:
         print_json([{"name": f.name, "ok": f.ok, "what": f.what, "hint": f.hint} for f in found])
     else:
         for one in found:
-            click.echo(f"{'ok  ' if one.ok else 'FAIL'}  {one.name}: {one.what}")
+            echo(f"{'ok  ' if one.ok else 'FAIL'}  {one.name}: {one.what}")
             if not one.ok:
-                click.echo(f"      {one.hint}")
+                echo(f"      {one.hint}")
     if not all(one.ok for one in found):
         context.exit(int(Exit.HOST))
 
@@ -95,7 +96,7 @@ def uninstall_command(purge: bool, given: str | None) -> None:
         given = click.prompt(f"{what}\nType this host's name to go on", err=True)
     if given != name:
         raise InvalidInput(f"{given!r} is not {name!r}; nothing was changed.")
-    install.uninstall(click.echo, purge=purge)
+    install.uninstall(echo, purge=purge)
 
 
 @server_command.command("backup")
@@ -112,7 +113,7 @@ def backup_command(file: Path) -> None:
     """
     from gatling.server import backup
 
-    click.echo(backup.backup(file))
+    echo(*backup.backup(file).splitlines())
 
 
 @server_command.command("restore")
@@ -127,4 +128,4 @@ def restore_command(file: Path) -> None:
     from gatling.server import restore
 
     for line in restore.restore(file):
-        click.echo(line)
+        echo(line)

@@ -9,7 +9,7 @@ import click
 
 from gatling.cli.common import app_argument, as_json, opened
 from gatling.errors import GatlingError, InvalidInput, NotFound
-from gatling.ui.output import print_json, table
+from gatling.ui.output import echo, print_json, table
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -131,11 +131,11 @@ def _save(app: str, *, set_: dict[str, str], unset: tuple[str, ...]) -> None:
             " ".join([f"{k}={v}" for k, v in set_.items()] + [f"-{k}" for k in unset]),
         )  # fmt: skip
     if at_once == told:
-        click.echo("Stored, and in force.")
+        echo("Stored, and in force.")
     else:
         named = " or ".join(f"{section}.*" for section in sections)
         rest = f"; what is {named} is in force" if at_once else ""
-        click.echo(f"Stored; the next deployment follows it{rest}.")
+        echo(f"Stored; the next deployment follows it{rest}.")
 
 
 def _held(engine: Engine, app: str) -> AbstractContextManager[None]:
@@ -144,7 +144,7 @@ def _held(engine: Engine, app: str) -> AbstractContextManager[None]:
     from gatling.state import apps
 
     apps.get(engine.db, app)
-    return lock.hold_app(engine.home.app(app), lambda text: click.echo(text, err=True))
+    return lock.hold_app(engine.home.app(app), lambda text: echo(text, err=True))
 
 
 def _tell_proxy(engine: Engine, app: str) -> None:

@@ -15,11 +15,12 @@ import sys
 from typing import TYPE_CHECKING
 
 from gatling.engine import open_engine
-from gatling.errors import Exit, GatlingError, InvalidInput, MissingProgram, NotAllowed, NotFound
+from gatling.errors import Exit, InvalidInput, MissingProgram, Misused, NotAllowed, NotFound
 from gatling.project import names
 from gatling.server import policy
 from gatling.server.policy import Request
 from gatling.state import apps, audit, keys
+from gatling.ui import failing
 from gatling.ui.progress import Progress
 
 if TYPE_CHECKING:
@@ -62,15 +63,13 @@ def main(name: str) -> int:
     typed = os.environ.get("SSH_ORIGINAL_COMMAND", "")
     terminal = "SSH_TTY" in os.environ
     _clean_environment(name)
-    try:
+
+    def admitted() -> int:
         with open_engine() as engine:
             go_on = _admit(engine, _grant(engine, name), typed, terminal=terminal)
-        return go_on()  # with the state closed: it opens it anew, or becomes git
-    except GatlingError as error:
-        Progress().fail(error)
-        return int(error.exit_status)
-    except KeyboardInterrupt:
-        return int(Exit.INTERRUPTED)
+        return go_on()  # with the state closed: it opens it again, or becomes git
+
+    return failing.status_of(admitted)
 
 
 def split(typed: str) -> list[str]:
@@ -120,7 +119,7 @@ def _admit(engine: Engine, grant: Grant, typed: str, *, terminal: bool) -> Calla
                 hint="Leave out ssh's option -t.",
             )
         policy.check(grant, asked)
-    except policy.Misused:
+    except Misused:
         raise  # a slip of the pen, not worth a record
     except (InvalidInput, NotAllowed):
         # never the words themselves: a secret may be among them

@@ -20,9 +20,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 from gatling import __version__
 from gatling.deploy import lock
-from gatling.errors import DiskFull, GatlingError, InvalidInput
+from gatling.errors import DiskFull, GatlingError, InvalidInput, is_full
 from gatling.home import SERVER, AppPaths, Home
-from gatling.releases.untrusted import FULL
 from gatling.server import keys
 from gatling.server.archive import (
     DIRECTORY,
@@ -254,6 +253,6 @@ def need(server: Path, what: str) -> None:
 
 def explained(error: OSError) -> GatlingError:
     """What to tell of a file that cannot be read or written."""
-    if error.errno in FULL:
+    if is_full(error):
         return DiskFull("The disk is full; nothing was written.")
     return GatlingError(f"{error.filename or 'Backup'}: {error.strerror}; nothing was changed.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gatling.errors import Exit, InvalidInput, NotAllowed
+from gatling.errors import Misused, NotAllowed
 from gatling.project import names
 from gatling.state.keys import EVERY_APP
 
@@ -106,12 +106,6 @@ class Request:
     """An option or argument in use that would read or write a file of the host."""
     is_help: bool = False
     """Whether it only asks how the command is used."""
-
-
-class Misused(InvalidInput):
-    """Words that the command cannot read; its own usage error, told without running it."""
-
-    exit_status = Exit.USAGE
 
 
 def allowed(grant: Grant, words: Sequence[str]) -> Request:

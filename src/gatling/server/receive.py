@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 from gatling.deploy import deployment
 from gatling.deploy.session import opened
-from gatling.errors import Exit, GatlingError, PushRefused
+from gatling.errors import Exit, PushRefused
 from gatling.home import Home, default_root
 from gatling.project import manifest, names, source
 from gatling.project import settings as project_settings
 from gatling.server import push
 from gatling.state import apps, releases
+from gatling.ui import failing
 from gatling.ui.progress import Progress
 
 if TYPE_CHECKING:
@@ -89,18 +90,15 @@ def choose(
 
 def main(app: str) -> int:
     """What the hook runs; the exit status. git's lines come on standard input."""
-    progress = Progress()
-    try:
+
+    def received() -> int:
         if Home(default_root()).server and push.JOB not in os.environ:
             return push.hand_over(app)
         with opened() as engine:
-            receive(engine, app, sys.stdin, progress)
-    except GatlingError as error:
-        progress.fail(error)
-        return int(error.exit_status)
-    except KeyboardInterrupt:
-        return int(Exit.INTERRUPTED)
-    return int(Exit.OK)
+            receive(engine, app, sys.stdin, Progress())
+        return int(Exit.OK)
+
+    return failing.status_of(received)
 
 
 def receive(engine: Engine, name: str, lines: Iterable[str], progress: Progress) -> None:

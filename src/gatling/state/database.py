@@ -188,11 +188,13 @@ class Database:
 
     def rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
         """All rows of a query."""
-        return self._run(sql, *values).fetchall()
+        with _told():
+            return self._run(sql, *values).fetchall()
 
     def row(self, sql: str, *values: object) -> sqlite3.Row | None:
         """The first row of a query."""
-        row: sqlite3.Row | None = self._run(sql, *values).fetchone()
+        with _told():
+            row: sqlite3.Row | None = self._run(sql, *values).fetchone()
         return row
 
     def value(self, sql: str, *values: object) -> Any:
@@ -205,10 +207,8 @@ class Database:
         self._connection.close()
 
     def _run(self, sql: str, *values: object) -> sqlite3.Cursor:
-        try:
+        with _told():
             return self._connection.execute(sql, values)
-        except sqlite3.OperationalError as error:
-            raise _explained(error) from error
 
 
 def open_database(path: Path) -> Database:
@@ -246,7 +246,7 @@ def _use_wal(connection: sqlite3.Connection) -> None:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
+            if not _is_busy(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
         else:
@@ -274,12 +274,36 @@ def _migrate(connection: sqlite3.Connection) -> None:
         raise
 
 
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Say what is wrong with the file; an IntegrityError is about values, and passes."""
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        raise
+    except sqlite3.DatabaseError as error:
+        raise _explained(error) from error
+
+
+def _code(error: sqlite3.Error) -> int:
+    """The primary result code: sqlite.org/rescode.html. Python's own errors have none."""
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
 def _explained(error: sqlite3.DatabaseError) -> GatlingError:
     text = str(error)
-    if "full" in text or "disk I/O" in text:
+    code = _code(error)
+    if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
         return DiskFull(f"The state could not be written: {text}.")
-    if "locked" in text:
+    if _is_busy(error):
         return GatlingError(
             f"Another command held the state for {BUSY_SECONDS:g} seconds.", hint="Try again."
         )
-    return GatlingError(f"The state file cannot be used: {text}.")
+    damaged = code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    hint = "state.db of the home is damaged: restore it from a backup." if damaged else ""
+    return GatlingError(f"The state file cannot be used: {text}.", hint=hint)

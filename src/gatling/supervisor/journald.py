@@ -123,7 +123,13 @@ class _Releases:
 
 
 def _message(value: object) -> str:
-    """journalctl gives texts that are not UTF-8 as lists of bytes, and long ones as null."""
+    """A message as journalctl writes it in JSON (journalctl(1), "json").
+
+    A text that is not UTF-8 is a list of bytes, a long one is null. An entry may have the field
+    several times, as any program can write to the journal: then it is a list of those.
+    """
     if isinstance(value, list):
-        return bytes(value).decode("utf-8", "replace")
+        if all(isinstance(one, int) for one in value):
+            return bytes(one & 0xFF for one in value).decode("utf-8", "replace")
+        return " ".join(map(_message, value))
     return value if isinstance(value, str) else ""

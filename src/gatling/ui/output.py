@@ -7,26 +7,47 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from gatling import visible
+from gatling.ui import progress
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print rows in columns under a dim header."""
-    import click  # noqa: PLC0415 (slow to load, and a push needs no table)
-
     cells = [[_cell(value) for value in row] for row in rows]
     widths = [max(len(h), *(len(r[i]) for r in cells), 0) for i, h in enumerate(header)]
-    click.secho(
-        "  ".join(h.ljust(w) for h, w in zip(header, widths, strict=True)).rstrip(), dim=True
+    echo("  ".join(h.ljust(w) for h, w in zip(header, widths, strict=True)).rstrip(), style="dim")
+    echo(
+        *("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells)
     )
-    for row in cells:
-        click.echo("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip())
+
+
+def echo(*lines: str, err: bool = False, style: str = "") -> None:
+    """Print lines; control characters in them, line ends included, are made visible."""
+    stream = sys.stderr if err else sys.stdout
+    styles = [style] if style and progress.takes_colour(stream) else []
+    for line in lines:
+        stream.write(progress.styled(visible.one_line(line), *styles) + "\n")
+    stream.flush()
+
+
+def echo_text(text: str) -> None:
+    """Print a text of several whole lines, such as a log; as `echo`."""
+    sys.stdout.write(visible.lines(text))
+    sys.stdout.flush()
+
+
+def echo_exactly(value: str) -> None:
+    """Print a stored value and a line end: for programs, which want all of its characters."""
+    sys.stdout.write(f"{value}\n")
+    sys.stdout.flush()
 
 
 def print_json(value: Any) -> None:
     """Print a value for programs."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(visible.in_json(json.dumps(value, indent=2, ensure_ascii=False)) + "\n")
 
 
 def ago(stamp: str) -> str:
@@ -49,4 +70,4 @@ def size(count: int) -> str:
 
 
 def _cell(value: object) -> str:
-    return "–" if value is None or value == "" else str(value)
+    return "–" if value is None or value == "" else visible.one_line(str(value))

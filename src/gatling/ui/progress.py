@@ -12,6 +12,8 @@ import select
 import sys
 from typing import IO, TYPE_CHECKING
 
+from gatling import visible
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -32,7 +34,7 @@ class Progress:
 
     def __init__(self, stream: IO[str] | None = None) -> None:
         self._stream = stream or sys.stderr
-        self._colour = self._stream.isatty() and "NO_COLOR" not in os.environ
+        self._colour = takes_colour(self._stream)
         self._gone = False
         self._log: IO[str] | None = None
         self._room = MAX_OUTPUT
@@ -52,16 +54,16 @@ class Progress:
 
     def begin(self, step: str) -> None:
         """A step begins."""
-        self._say(f"-----> {step}", bold=True)
+        self._say(f"-----> {step}", "bold")
 
     def end(self, step: str, seconds: float) -> None:
         """A step has ended well; said only of those that took a while."""
         if seconds >= 1:
-            self._say(f"       {step} took {seconds:.1f} s", dim=True)
+            self._say(f"       {step} took {seconds:.1f} s", "dim")
 
     def line(self, text: str) -> None:
         """A line of output of the step that is under way; the log has so much of it and no more."""
-        text = f"       {text}"
+        text = f"       {visible.one_line(text)}"
         if self._room >= 0:
             self._room -= len(text) + 1
             self.record(text if self._room >= 0 else "       … more than is kept")
@@ -69,7 +71,7 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Something worth knowing."""
-        self._say(f"       {text}", dim=True)
+        self._say(f"       {text}", "dim")
 
     def say(self, text: str) -> None:
         """A line on its own."""
@@ -77,34 +79,35 @@ class Progress:
 
     def done(self, text: str) -> None:
         """The line that matters at the end."""
-        self._say(text, bold=True, fg="green")
+        self._say(text, "bold", "green")
 
     def fail(self, error: GatlingError) -> None:
         """What happened, why, and what to do."""
         if not error.log_shown:
             for text in error.log:
-                self._say(f"     | {text}", dim=True)
-        self._say(f" !     {error.what}", bold=True, fg="red")
-        if error.hint:
-            self._say(f" !     {error.hint}", fg="red")
+                self._say(f"     | {text}", "dim")
+        for text in error.what.splitlines():
+            self._say(f" !     {text}", "bold", "red")
+        for text in error.hint.splitlines():
+            self._say(f" !     {text}", "red")
 
     def record(self, text: str) -> None:
-        """For the log alone."""
+        """A line for the log alone."""
+        text = visible.one_line(text)
         if self._log is not None:
             with contextlib.suppress(OSError):  # a full disk must not hide what failed
                 self._log.write(text + "\n")
 
-    def _say(self, text: str, *, bold: bool = False, dim: bool = False, fg: str = "") -> None:
+    def _say(self, text: str, *styles: str) -> None:
+        text = visible.one_line(text)
         self.record(text)
-        self._print(text, bold=bold, dim=dim, fg=fg)
+        self._print(text, *styles)
 
-    def _print(self, text: str, *, bold: bool = False, dim: bool = False, fg: str = "") -> None:
+    def _print(self, text: str, *styles: str) -> None:
         if self._gone:
             return
         if self._colour:
-            import click  # noqa: PLC0415 (slow to load; a push goes to no terminal)
-
-            text = click.style(text, bold=bold or None, dim=dim or None, fg=fg or None)
+            text = styled(text, *styles)
         try:
             for at in range(0, len(text) + 1, PIECE):
                 if not self._takes_more():
@@ -121,3 +124,18 @@ class Progress:
         poller = select.poll()
         poller.register(self._stream.fileno(), select.POLLOUT)
         return bool(poller.poll(PATIENCE_SECONDS * 1000))
+
+
+def takes_colour(stream: IO[str]) -> bool:
+    """Whether a stream is a terminal with colours, and nobody has asked for none."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return stream.isatty() and not plain
+
+
+def styled(text: str, *styles: str) -> str:
+    """A text as a terminal shows it in these styles (SGR, ECMA-48)."""
+    codes = ";".join(_STYLES[style] for style in styles)
+    return f"\x1b[{codes}m{text}\x1b[0m" if codes else text
+
+
+_STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32"}
