@@ -3,6 +3,10 @@
 A hidden node on loopback for the time of some calls; it listens nowhere, and the cookie goes over
 no command line. Source: the Erlang documentation, "Distribution Protocol" (erl_dist_protocol),
 version 6 of the handshake, which OTP 23 and later speak.
+
+The node runs an app's code, and any code there can answer in place of OTP. So an answer counts only
+when it is addressed to the process that asked, whatever comes besides is bounded, and so are the
+time, the bytes and the elements of each answer. All that can go wrong is NodeUnreachable.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import secrets
 import socket
 import struct
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gatling.beam import etf
@@ -25,7 +30,10 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 5.0
 PATIENCE_SECONDS = 5.0
-MAX_MESSAGE = 256 << 20
+MAX_STRAYS = 1000
+"""Messages besides the answer, ticks included, that one call puts up with."""
+MAX_STRAY_BYTES = 32 << 20
+_CONTROL_BYTES, _CONTROL_ELEMENTS = 4096, 64
 
 # Distribution flags of erl_dist_protocol: what OTP 25 demands of a node, and nothing that would
 # change the messages' form (no atom cache, no fragments).
@@ -33,6 +41,7 @@ _FLAGS = sum(
     1 << bit
     for bit in (
         2,  # EXTENDED_REFERENCES
+        3,  # DIST_MONITOR
         4,  # FUN_TAGS
         7,  # NEW_FUN_TAGS
         8,  # EXTENDED_PIDS_PORTS
@@ -47,9 +56,21 @@ _FLAGS = sum(
         34,  # V4_NC
     )
 )
-_REG_SEND, _SEND, _SEND_SENDER = 6, 2, 22
+_SEND, _REG_SEND, _MONITOR, _MONITOR_EXIT, _SEND_SENDER = 2, 6, 19, 21, 22
 _PASS_THROUGH = 112
 _TICK = b"\0\0\0\0"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How large an answer may be."""
+
+    bytes: int
+    elements: int
+
+
+SMALL = Limit(64 << 10, 4_000)
+LARGE = Limit(8 << 20, 400_000)
 
 
 class Node:
@@ -59,25 +80,34 @@ class Node:
         self._connection = connection
         self._own = own
         self._creation = creation
-        self._calls = 0
+        # nobody has been asked by these before, nor by a command that was killed
+        self._ident = secrets.randbits(31)
+        self.pid = self._new_pid()
+        """Stands for this connection: the node can monitor it."""
 
-    def call(self, module: str, function: str, *arguments: Any, timeout: float = 30.0) -> Any:
+    def call(
+        self,
+        module: str,
+        function: str,
+        *arguments: Any,
+        timeout: float = 30.0,
+        limit: Limit = SMALL,
+    ) -> Any:
         """The value of `module:function(arguments…)`, run in the node by a process of its own.
 
-        Raises NodeUnreachable when the connection is lost or no answer comes within `timeout`
-        seconds, and RemoteError when the function raises.
+        Raises NodeUnreachable when the connection is lost, when no answer comes within `timeout`
+        seconds or when it is no answer, and RemoteError when the function raises.
         """
-        self._calls += 1
-        own = self._pid()
+        deadline = time.monotonic() + timeout
+        asker = self._new_pid()
         # what it prints goes to the node's own output
         what = (Atom("call"), Atom(module), Atom(function), list(arguments), Atom("user"))
         # `rex` is the server behind rpc:call/4: {From, Request} is answered by {rex, Reply}
-        self._send((_REG_SEND, own, Atom(""), Atom("rex")), (own, what))
-        deadline = time.monotonic() + timeout
-        while True:
-            control, message = self._receive(deadline)
-            if control[0] in (_SEND, _SEND_SENDER) and message[0] == "rex":
-                break
+        self._send((_REG_SEND, asker, Atom(""), Atom("rex")), (asker, what), deadline)
+        with _lost():
+            message = self._answer(asker, limit, deadline)
+        if not isinstance(message, tuple) or len(message) != 2 or message[0] != "rex":
+            raise NodeUnreachable("The node's answer is not one to a call.")
         value = message[1]
         if isinstance(value, tuple) and len(value) == 2 and value[0] == "badrpc":
             raise RemoteError(module, function, value[1])
@@ -87,32 +117,54 @@ class Node:
         """End the connection."""
         self._connection.close()
 
-    def _pid(self) -> Opaque:
-        # NEW_PID_EXT: node, id, serial, creation; another one for each call
-        body = etf.encode(self._own)[1:] + struct.pack(">III", self._calls, 0, self._creation)
+    def _new_pid(self) -> Opaque:
+        # NEW_PID_EXT: node, id, serial, creation
+        self._ident += 1
+        body = etf.encode(self._own)[1:] + struct.pack(">III", self._ident, 0, self._creation)
         return Opaque(b"\x58" + body)
 
-    def _send(self, control: tuple[Any, ...], message: Any) -> None:
-        data = bytes([_PASS_THROUGH]) + etf.encode(control) + etf.encode(message)
+    def _send(self, control: tuple[Any, ...], message: Any, deadline: float) -> None:
+        data = bytes([_PASS_THROUGH]) + etf.encode(control)
+        if message is not None:
+            data += etf.encode(message)
         with _lost():
+            self._connection.settimeout(_left(deadline))
             self._connection.sendall(struct.pack(">I", len(data)) + data)
 
-    def _receive(self, deadline: float) -> tuple[tuple[Any, ...], Any]:
-        """The next message. Ticks are answered meanwhile."""
-        while True:
-            with _lost():
-                (size,) = struct.unpack(">I", _read(self._connection, 4, deadline))
-                if size == 0:
-                    self._connection.sendall(_TICK)
-                    continue
-                if size > MAX_MESSAGE:
-                    raise NodeUnreachable(f"The node sent a message of {size} bytes.")
-                data = _read(self._connection, size, deadline)
-            if data[0] != _PASS_THROUGH:
-                raise NodeUnreachable(f"The node sent a message of kind {data[0]}.")
-            with _lost():
-                control, rest = etf.decode_first(data[1:])
-                return control, etf.decode(rest) if rest else None
+    def _answer(self, asker: Opaque, limit: Limit, deadline: float) -> Any:
+        """What is sent to `asker`. Ticks are answered meanwhile, and all else is dropped."""
+        dropped = 0
+        for _ in range(MAX_STRAYS):
+            (size,) = struct.unpack(">I", _read(self._connection, 4, deadline))
+            if size == 0:
+                self._connection.sendall(_TICK)
+                continue
+            head = _read(self._connection, min(size, _CONTROL_BYTES), deadline)
+            if head[0] != _PASS_THROUGH:
+                raise NodeUnreachable(f"The node sent a message of kind {head[0]}.")
+            control, end = etf.decode_first(head[1:], _CONTROL_ELEMENTS)
+            if not isinstance(control, tuple) or len(control) < 2:
+                raise NodeUnreachable("The node sent a message without an address.")
+            if control[0] in (_SEND, _SEND_SENDER) and control[-1] == asker:
+                if size > limit.bytes:
+                    raise NodeUnreachable(f"The node's answer has {size} bytes.")
+                rest = _read(self._connection, size - len(head), deadline)
+                return etf.decode(head[1 + end :] + rest, limit.elements)
+            dropped += size
+            if dropped > MAX_STRAY_BYTES:
+                break
+            _skip(self._connection, size - len(head), deadline)
+            self._not_here(control, deadline)
+        raise NodeUnreachable("The node floods the control connection with messages.")
+
+    def _not_here(self, control: tuple[Any, ...], deadline: float) -> None:
+        """Say that a process is gone which the node wants to monitor: one of an earlier command.
+
+        {19, From, To, Reference} is answered by {21, To, From, Reference, Reason}.
+        """
+        if control[0] == _MONITOR and len(control) == 4 and control[2] != self.pid:
+            gone = (_MONITOR_EXIT, control[2], control[1], control[3], Atom("noproc"))
+            self._send(gone, None, deadline)
 
 
 class RemoteError(NodeUnreachable):
@@ -139,9 +191,9 @@ def connect(
 ) -> Iterator[Node]:
     """A connection to the node that listens on `port` of loopback and is called `node`.
 
-    One at a time: while another Gatling command is connected this waits for `patience` seconds.
-    Raises NodeUnreachable when nothing listens there, it is another node, it has another cookie, or
-    the wait was in vain.
+    One at a time: while another Gatling command is connected this waits for `patience` seconds,
+    and then raises NodeInUse. Raises NodeUnreachable when nothing listens there, or another node,
+    or one with another cookie.
     """
     waited_until = time.monotonic() + patience
     while True:
@@ -150,12 +202,19 @@ def connect(
             break
         except _InUse:
             if time.monotonic() > waited_until:
-                raise NodeUnreachable("Another Gatling command is talking to the node.") from None
+                raise NodeInUse from None
             time.sleep(0.02)
     try:
         yield connected
     finally:
         connected.close()
+
+
+class NodeInUse(NodeUnreachable):
+    """Another Gatling command is connected to the node; nothing was asked of it."""
+
+    def __init__(self) -> None:
+        super().__init__("Another Gatling command is talking to the node.")
 
 
 class _InUse(Exception):
@@ -218,15 +277,28 @@ def _read_packet(connection: socket.socket, deadline: float) -> bytes:
 def _read(connection: socket.socket, size: int, deadline: float) -> bytes:
     data = bytearray()
     while len(data) < size:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        connection.settimeout(left)
-        chunk = connection.recv(min(size - len(data), 1 << 20))
-        if not chunk:
-            raise ConnectionResetError("closed")
-        data += chunk
+        data += _chunk(connection, size - len(data), deadline)
     return bytes(data)
+
+
+def _skip(connection: socket.socket, size: int, deadline: float) -> None:
+    while size > 0:
+        size -= len(_chunk(connection, size, deadline))
+
+
+def _chunk(connection: socket.socket, most: int, deadline: float) -> bytes:
+    connection.settimeout(_left(deadline))
+    chunk = connection.recv(min(most, 1 << 16))
+    if not chunk:
+        raise ConnectionResetError("closed")
+    return chunk
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
 
 
 @contextlib.contextmanager

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 
 class Beam(Struct):
@@ -74,6 +74,25 @@ class TreeChange(Struct):
     error: str = ""
 
 
+class Schema(TypedDict):
+    """What a schema of Ecto's looks like, as hashes."""
+
+    known: int
+    made: int
+
+
+class Nature(TypedDict, total=False):
+    """What only the planner can tell of a module."""
+
+    struct: str | list[str]
+    code_change: str
+    schema: str | Schema
+
+
+Who = tuple[str, list[str]]
+"""A process's name, and its callback modules."""
+
+
 class Comparison(Struct):
     """How a target differs from the live release, and what a swap would meet in the node."""
 
@@ -90,7 +109,7 @@ class Comparison(Struct):
     apps_removed: list[str] = []
     versions: list[tuple[str, str, str, bool]] = []
     """Application, version before and after, whether it belongs to Elixir or OTP."""
-    callbacks: list[Any] = []
+    callbacks: list[tuple[str, Any, Any]] = []
     application_modules: list[tuple[str, str]] = []
     boot_files: list[str] = []
     config_files: list[str] = []
@@ -100,18 +119,18 @@ class Comparison(Struct):
     assets: list[str] = []
     """Applications of which files in priv differ, by more than the time in a digest's manifest."""
     drift: list[str] = []
-    lingering: list[Any] = []
+    lingering: list[tuple[str, list[Who]]] = []
     kept: list[tuple[str, str]] = []
     """Changed modules of which a table or a persistent term holds a function; and which one."""
-    holding: list[Any] = []
+    holding: list[tuple[str, list[Who]]] = []
     """Modules of which processes hold functions from before the last swap, and which processes."""
-    orphans: list[Any] = []
+    orphans: list[tuple[str, list[Who]]] = []
     """Modules that are gone and of which processes run, and which processes."""
     processes: list[tuple[str, int]] = []
     memory: int = 0
     env: list[tuple[str, str, str]] = []
     """Application, key, and how the change reaches it: delivered, at_start, boot_only, opaque."""
-    modules: list[list[Any]] = field(default_factory=lambda: [[], []])
+    modules: tuple[list[tuple[str, Nature]], list[tuple[str, Nature]]] = ([], [])
     """What the planner found out of some modules, in the old release and in the new one."""
     trees: list[TreeChange] = []
 

@@ -8,10 +8,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from gatling.beam import channel, toolbox
-from gatling.beam.comparison import Comparison
+from gatling.beam import answers, channel, toolbox
+from gatling.beam.answers import Announced, Busy, Count, Crash, elixir, said, typed
+from gatling.beam.channel import LARGE
 from gatling.beam.etf import Atom, Opaque
 from gatling.errors import NodeUnreachable
 from gatling.releases import untrusted
@@ -20,12 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from gatling.beam.comparison import Comparison
     from gatling.deploy.planner import Answers
     from gatling.home import AppPaths
     from gatling.state.apps import App
     from gatling.state.releases import Release
 
 SWAP_SECONDS = 180.0
+MODERATE = channel.Limit(1 << 20, 50_000)
 _MARK = Atom("gatling_toolbox")
 
 
@@ -43,54 +44,81 @@ class Swapped:
 
 
 class SwapFailed(Exception):
-    """A swap that did not take place; `stage` says how far it came.
+    """A swap that did not take place; `stage` says how far it came."""
 
-    `broken` is True when the node is left with new code and old states: it must be replaced.
-    """
-
-    def __init__(self, stage: str, what: str) -> None:
+    def __init__(self, stage: str, what: str, state: str) -> None:
         super().__init__(f"{stage}: {what}")
-        self.stage, self.what = stage, what
+        self.stage, self.what, self._state = stage, what, state
 
     @property
     def touched(self) -> bool:
-        """Whether processes had been suspended or code switched (and were taken back)."""
-        return self.stage in ("code_change", "load", "broken", "internal")
+        """Whether code or states had been changed, and were taken back if it is not broken.
+
+        Before that, processes were suspended at most.
+        """
+        return self.broken or (
+            self._state == "restored" and self.stage in ("code_change", "load", "internal")
+        )
 
     @property
     def broken(self) -> bool:
-        """Whether the node must be replaced."""
-        return self.stage in ("broken", "internal")
+        """Whether the node is in neither release as a whole: it must be replaced."""
+        return self._state == "broken"
+
+
+class NodeBusy(NodeUnreachable):
+    """A swap is under way in the node, or was cut off there: `announced` says which."""
+
+    def __init__(self, announced: Announced) -> None:
+        self.announced = announced
+        change = f"from {announced.from_label} to {announced.to}"
+        if self.broken:
+            what = f"An upgrade of the node {change} was cut off."
+        elif announced.phase == "unknown":
+            what = "A process of the app has the name of Gatling's own."
+        else:
+            what = f"The node is being upgraded {change}."
+        super().__init__(what)
+
+    @property
+    def broken(self) -> bool:
+        """Whether waiting is in vain."""
+        return self.announced.phase in ("broken", "unknown")
 
 
 class Control:
-    """A connection to the running node, with Gatling's modules loaded there."""
+    """A connection to the running node, with Gatling's modules loaded there.
+
+    All methods raise NodeUnreachable, also when the answer is not one of Gatling's own code; and
+    NodeBusy while a swap of another command is under way.
+    """
 
     def __init__(self, node: channel.Node, paths: AppPaths) -> None:
         self._node, self._paths = node, paths
 
-    def chain(self) -> list[tuple[str, float | None]]:
+    def chain(self) -> list[tuple[str, int | None]]:
         """The releases that the node went through, with the Unix time in ms of each swap.
 
         Empty for a node that was never swapped.
         """
+        answer = self._node.call("gatling_agent", "chain")
+        found: answers.Chain = unless_busy(typed(answer, answers.Chain | Busy, "chain"))
         return [
-            (text(label), None if since == "undefined" else since)
-            for label, since in self._node.call("gatling_agent", "chain")
+            (label, since if isinstance(since, int) else None) for label, since in found.releases
         ]
 
-    def inspect(self, live: Release, target: Release, answers: Answers | None) -> Comparison:
+    def inspect(self, live: Release, target: Release, answered: Answers | None) -> Comparison:
         """How the releases differ, and what a swap would meet."""
-        found = self._node.call(
-            "gatling_agent", "inspect", self._request(live, target, answers), timeout=60
-        )
-        return msgspec.convert(plain(found), Comparison)
+        request = self._request(live, target, answered)
+        answer = self._node.call("gatling_agent", "inspect", request, timeout=60, limit=LARGE)
+        found: answers.Inspected = unless_busy(typed(answer, answers.Inspected | Busy, "inspect"))
+        return found.comparison
 
     def swap(
         self,
         live: Release,
         target: Release,
-        answers: Answers | None,
+        answered: Answers | None,
         *,
         suspend: float,
         insist: bool = False,
@@ -100,55 +128,64 @@ class Control:
         `suspend` is the time in seconds that a process gets to be suspended, and to leave code
         that calls what will be gone; with `insist` the latter is only waited for.
         """
-        request = self._request(live, target, answers) | {
+        request = self._request(live, target, answered) | {
             Atom("label"): target.label,
             Atom("from"): live.label,
             Atom("now_ms"): int(time.time() * 1000),
+            Atom("asker"): self._node.pid,
             Atom("suspend_ms"): int(suspend * 1000),
             Atom("insist"): insist,
         }
-        result = self._node.call(
-            "gatling_agent", "swap", request, timeout=SWAP_SECONDS + 4 * suspend
+        answer = self._node.call(
+            "gatling_swap", "swap", request, timeout=SWAP_SECONDS + 4 * suspend, limit=MODERATE
         )
-        if result[0] == "error":
-            raise SwapFailed(str(result[1]), said(result[2]))
-        report = result[1]
+        result: answers.Done | answers.Failed = unless_busy(
+            typed(answer, answers.Done | answers.Failed | Busy, "swap")
+        )
+        if isinstance(result, answers.Failed):
+            raise SwapFailed(result.stage, said(result.what), result.state)
+        report = result.report
         return Swapped(
-            processes=report["processes"],
-            migrated={str(module): count for module, count in report["migrated"]},
-            suspended_ms=report["suspended_us"] / 1000,
-            total_ms=report["total_us"] / 1000,
-            failed=tuple(f"{text(what)}: {text(why)}" for what, why in report["failed"]),
-            watcher=report["watcher"],
+            processes=report.processes,
+            migrated=dict(report.migrated),
+            suspended_ms=report.suspended_us / 1000,
+            total_ms=report.total_us / 1000,
+            failed=tuple(f"{what}: {why}" for what, why in report.failed),
+            watcher=report.watcher,
         )
 
     def clients(self, port: int) -> set[Opaque]:
         """The connections that are open to a port of the node."""
-        return set(self._node.call("gatling_agent", "clients", port))
+        answer = self._node.call("gatling_agent", "clients", port, limit=LARGE)
+        return set(typed(answer, list[Opaque], "clients"))
 
     def watch(self, swapped: Swapped, seconds: float) -> tuple[list[str], list[str]]:
         """What crashed within so many seconds: converted processes with their reasons; and where
         in changed code others did, which had not to be converted.
         """
-        crashed, others = self._node.call(
+        answer = self._node.call(
             "gatling_agent", "await_watch", swapped.watcher, int(seconds * 1000),
-            timeout=seconds + 30,
+            timeout=seconds + 30, limit=LARGE,
         )  # fmt: skip
+        crashed: list[Crash]
+        others: list[str]
+        crashed, others = typed(answer, tuple[list[Crash], list[str]], "await_watch")
         return [
-            f"{text(process)} ({', '.join(elixir(str(m)) for m in modules)}): {text(reason)}"
+            f"{process} ({', '.join(elixir(m) for m in modules)}): {reason}"
             for process, modules, reason in crashed
-        ], [text(where) for where in others]
+        ], others
 
     def restore_crashed(self, swapped: Swapped) -> int:
         """After a swap back: give processes that crashed their states from before; how many."""
-        restored: int = self._node.call("gatling_agent", "restore_crashed", swapped.watcher)
+        answer = self._node.call("gatling_agent", "restore_crashed", swapped.watcher)
+        restored: int = typed(answer, Count, "restore_crashed")
         return restored
 
     def keep(self, swapped: Swapped) -> None:
         """The swap stays: the states from before it are forgotten."""
         self._node.call("gatling_agent", "keep", swapped.watcher)
 
-    def _request(self, live: Release, target: Release, answers: Answers | None) -> dict[Any, Any]:
+    def _request(self, live: Release, target: Release, answered: Answers | None) -> dict[Any, Any]:
         old, new = (self._paths.release(r.number) for r in (live, target))
         return {
             Atom("old"): charlist(old),
@@ -156,27 +193,51 @@ class Control:
             Atom("files"): differing(old, new),
             Atom("direction"): Atom("up" if target.number >= live.number else "down"),
             Atom("answers"): Atom("none")
-            if answers is None
-            else (charlist(answers.old), charlist(answers.new)),
+            if answered is None
+            else (charlist(answered.old), charlist(answered.new)),
         }
+
+
+def unless_busy(answer: Any) -> Any:
+    """The answer; raises NodeBusy when it is that a swap is under way."""
+    if isinstance(answer, Busy):
+        raise NodeBusy(answer.swap)
+    return answer
 
 
 @contextlib.contextmanager
 def control(
     paths: AppPaths, app: App, booted: Release, patience: float = channel.PATIENCE_SECONDS
 ) -> Iterator[Control]:
-    """A connection to the app's running node; raises NodeUnreachable.
+    """A connection to the app's running node, into which Gatling's modules are loaded.
 
     `patience` is how many seconds another command's connection is waited for; `booted` is the
-    release that the node was started as, which knows its name and cookie.
+    release that the node was started as, which knows its name and cookie. Raises NodeUnreachable.
     """
+    with _connection(app, booted, patience) as node:
+        _load(node, toolbox.beams(paths, booted), paths.root if paths.server else paths.home)
+        yield Control(node, paths)
+
+
+def seen_chain(paths: AppPaths, app: App, booted: Release, patience: float) -> list[str]:
+    """The releases that the node went through, if it says so with nothing loaded into it.
+
+    Empty for one that was never swapped: then Gatling's modules may not be there. Raises
+    NodeUnreachable.
+    """
+    with _connection(app, booted, patience) as node:
+        there = node.call("erlang", "function_exported", Atom("gatling_agent"), Atom("chain"), 0)
+        return [label for label, _ in Control(node, paths).chain()] if there is True else []
+
+
+@contextlib.contextmanager
+def _connection(app: App, booted: Release, patience: float) -> Iterator[channel.Node]:
     if app.live_slot is None:
         raise NodeUnreachable(f"{app.name} has no running node.")
     name = f"{booted.name}@127.0.0.1"
     cookie = booted.config.get("RELEASE_COOKIE", "")
     with channel.connect(app.node_ports[app.live_slot], name, cookie, patience) as node:
-        _load(node, toolbox.beams(paths, booted), paths.root if paths.server else paths.home)
-        yield Control(node, paths)
+        yield node
 
 
 def _load(node: channel.Node, beams: Path, base: Path) -> None:
@@ -188,6 +249,9 @@ def _load(node: channel.Node, beams: Path, base: Path) -> None:
     digest = toolbox.digest()
     if node.call("persistent_term", "get", _MARK, Atom("none")) == digest.encode():
         return
+    # a swap of another version of these modules would lose its code
+    if isinstance(node.call("erlang", "whereis", Atom("gatling_swap")), Opaque):
+        raise NodeBusy(Announced("?", "?", 0, "unknown"))
     for module in toolbox.MODULES:
         file = beams / f"{module}.beam"
         try:
@@ -218,43 +282,3 @@ def _inodes(root: str, relative: str) -> Iterator[tuple[str, int]]:
 def charlist(path: Path) -> list[int]:
     """A path as Erlang's file functions take it."""
     return [ord(character) for character in str(path)]
-
-
-def text(term: Any) -> str:
-    """A text that came from the node."""
-    return term.decode("utf-8", "replace") if isinstance(term, bytes) else str(term)
-
-
-def elixir(module: str) -> str:
-    """A module's name as people write it."""
-    return module.removeprefix("Elixir.")
-
-
-def plain(term: Any) -> Any:
-    """A term as plain data: atoms and binaries as text, tuples as lists."""
-    match term:
-        case bytes():
-            return text(term)
-        case bool() | int() | float():
-            return term
-        case str():
-            return str(term)
-        case tuple() | list():
-            return [plain(element) for element in term]
-        case dict():
-            return {plain(key): plain(value) for key, value in term.items()}
-    return None
-
-
-def said(term: Any) -> str:
-    """What a failed swap says of itself, for people."""
-    match term:
-        case bytes():
-            return text(term)
-        case str():
-            return elixir(term)
-        case list() if all(isinstance(n, int) and 31 < n < 0x110000 for n in term):
-            return "".join(map(chr, term))
-        case tuple() | list():
-            return ", ".join(said(element) for element in term)
-    return str(term)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gatling.state.releases import Release
 
 MODULES = (
+    "gatling_guard",
     "gatling_calls",
     "gatling_release",
     "gatling_tree",
@@ -23,6 +24,7 @@ MODULES = (
     "gatling_code",
     "gatling_config",
     "gatling_agent",
+    "gatling_swap",
 )
 """What is loaded into a running node, in an order in which it can be loaded."""
 

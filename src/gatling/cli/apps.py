@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gatling.supervisor.base import Slot, Status
 
 
+CHAIN_PATIENCE_SECONDS = 0.5
 SHOWN_RELEASES = 8
 """Of those that a node went through, how many fit on a line."""
 
@@ -111,7 +112,7 @@ def status_command(app: str, as_json: bool) -> None:
         last = next(iter(deployments.of_app(engine.db, app, limit=1)), None)
         release = described["release"]
         deployed = last.started_at if last else None
-        chain = _chain(engine, found) if described["pid"] else []
+        chain, unknown = _chain(engine, found) if described["pid"] else ([], None)
         beside = _processes(engine, found)
     described |= {
         "domains": list(found.domains),
@@ -120,6 +121,7 @@ def status_command(app: str, as_json: bool) -> None:
         "last_deployment": last.id if last else None,
         "last_outcome": last.outcome if last else None,
         "chain": chain,
+        "chain_unknown": unknown,
         "processes": beside,
     }
     if as_json:
@@ -134,7 +136,7 @@ def status_command(app: str, as_json: bool) -> None:
         *([("maintenance", found.maintenance or "on")] if described["maintenance"] else []),
         ("instance", described["pid"] and f"pid {described['pid']}, slot {described['slot']},"
             f" port {described['port']}, up {duration(described['uptime'])}"),
-        ("node's releases", " → ".join(shown) if len(chain) > 1 else None),
+        ("node's releases", unknown or (" → ".join(shown) if len(chain) > 1 else None)),
         *[(p["process"], f"{p['state']}, {p['release']}" + (f", pid {p['pid']},"
             f" up {duration(p['uptime'])}" if p["pid"] else "")) for p in beside],
         ("last deployment", last and f"{last.id}: {last.outcome}, {ago(deployed or '')}"),
@@ -191,18 +193,17 @@ def _is_shown(app: App) -> bool:
     return "*" in shown or app.name in shown
 
 
-def _chain(engine: Engine, app: App) -> list[str]:
-    """The releases that the running node went through, the one it booted as first."""
+def _chain(engine: Engine, app: App) -> tuple[list[str], str | None]:
+    """The releases that the running node went through, the one it booted as first; or why that is
+    not known.
+    """
     from gatling.deploy import hot
     from gatling.errors import NodeUnreachable
 
-    booted = engine.supervisor.booted(app.name, app.live_slot or 0)
     try:
-        with hot.connected(engine, app, patience=0.2) as node:
-            chain = [label for label, _ in node.chain()]
-    except NodeUnreachable:
-        return []
-    return chain or [f"v{booted}"]
+        return hot.seen(engine, app, CHAIN_PATIENCE_SECONDS), None
+    except NodeUnreachable as error:
+        return [], f"unknown: {error.what}"
 
 
 def _statuses(engine: Engine, every: Sequence[App]) -> dict[tuple[str, Slot], Status]:

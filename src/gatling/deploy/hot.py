@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 from typing import TYPE_CHECKING, NoReturn
 
 from gatling.beam import comparison as beam_comparison
 from gatling.beam.channel import PATIENCE_SECONDS
-from gatling.beam.control import Control, SwapFailed, Swapped, control
+from gatling.beam.control import Control, NodeBusy, SwapFailed, Swapped, control, seen_chain
 from gatling.deploy import cutover, health, instances, planner, public, rehearsal, tools
 from gatling.deploy.planner import Answers
 from gatling.deploy.probe import HeldRequest
 from gatling.errors import GatlingError, NodeUnreachable, SwapUndone
+from gatling.project import names
 from gatling.state import apps, releases
 from gatling.words import counted
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gatling.beam.comparison import Comparison
+    from gatling.beam.etf import Opaque
     from gatling.deploy.attempt import Attempt
     from gatling.deploy.probe import Prober, Proof
     from gatling.engine import Engine
@@ -32,6 +35,15 @@ if TYPE_CHECKING:
 
 STAYS_SECONDS = 0.5
 """How long an instance with new children must stay up before they are started in the live node."""
+
+RECOVERY_PATIENCE_SECONDS = 90.0
+"""How long recovery waits for a command that is connected to the node, such as `gatling plan`."""
+SWAP_ENDS_SECONDS = 120.0
+"""How long recovery waits for a swap whose command was killed, before it replaces the node."""
+CODE_CHANGE_HINT = (
+    "code_change/3 must accept every state that the running release can have."
+    " With the strategy `rolling` new processes start instead."
+)
 
 Differences = tuple["Comparison", "Answers | None"]
 """How two releases differ, and what throw-away nodes of both said of it if they were asked."""
@@ -51,6 +63,22 @@ def connected(engine: Engine, app: App, patience: float = PATIENCE_SECONDS) -> I
     tools.ensure(engine.tasks, engine.home.app(app.name), app, release)
     with control(engine.home.app(app.name), app, release, patience) as opened:
         yield opened
+
+
+def seen(engine: Engine, app: App, patience: float) -> list[str]:
+    """The releases that the running node went through; nothing is loaded into it or compiled.
+
+    Raises NodeUnreachable.
+    """
+    booted = engine.supervisor.booted(app.name, app.live_slot or 0)
+    if booted is None:
+        raise NodeUnreachable(f"{app.name} is not running.")
+    release = releases.kept(engine.db, app.name, booted)
+    chain = seen_chain(engine.home.app(app.name), app, release, patience)
+    known = {each.label for each in releases.every(engine.db, app.name)}
+    if not known.issuperset(chain):
+        raise NodeUnreachable(f"The node of {app.name} names a release that does not exist.")
+    return chain or [f"v{booted}"]
 
 
 @contextlib.contextmanager
@@ -99,7 +127,7 @@ def upgrade(
         with journal.step("boot_check"):
             _check_boot(engine, this, release, stays=STAYS_SECONDS if early else 0)
     port = app.ports[app.live_slot or 1]
-    early_clients = node.clients(port)
+    early_clients = _clients(node, port)
     prober = public.prober(engine, app, settings)
     with contextlib.ExitStack() as probing:
         before_decision()
@@ -110,7 +138,7 @@ def upgrade(
         if not comparison.callers:
             held = probing.enter_context(HeldRequest(port, app.domain, settings.health.path))
         # those that were there a moment ago, too: not a request that is just being answered
-        clients = early_clients & node.clients(port)
+        clients = early_clients & _clients(node, port)
         try:
             with journal.step("hot_swap"):
                 swapped = _swap(engine, this, node, live, release, answers)
@@ -119,7 +147,7 @@ def upgrade(
                 if held is not None:
                     prober.saw(held.finish())
                 others = _prove(engine, this, node, release, swapped, prober, booted=early)
-                kept = clients & node.clients(port)
+                kept = clients & _clients(node, port)
             except GatlingError as error:
                 _undo(engine, this, node, live, release, answers, error, swapped)
         except GatlingError:
@@ -127,7 +155,8 @@ def upgrade(
             this.progress.note(f"proof: {this.proof}")
             raise
         decide(engine, app, release)
-        node.keep(swapped)
+        with contextlib.suppress(NodeUnreachable):  # the states go by themselves after a while
+            node.keep(swapped)
     return dataclasses.replace(
         prober.proof,
         processes=swapped.processes,
@@ -147,33 +176,56 @@ def decide(engine: Engine, app: App, release: Release) -> None:
 
 
 def running(node: Control, booted: int) -> int:
-    """The number of the release that a node runs."""
+    """The number of the release that a node runs. Whether there is such a one is not known."""
     chain = node.chain()
-    return int(chain[-1][0].removeprefix("v")) if chain else booted
+    return names.release_number(chain[-1][0]) or booted if chain else booted
 
 
 def back_to_records(engine: Engine, app: App) -> bool:
-    """Bring a node that runs another release than recorded back to it; whether it runs it now."""
+    """Bring a node that runs another release than recorded back to it; whether it runs it now.
+
+    A swap that is under way in the node is waited for. False means that the node has to be
+    replaced: it does not answer as it should, its swap does not end, or swapping back fails.
+    """
     if app.live_release is None or app.live_slot is None:
         return False
     booted = engine.supervisor.booted(app.name, app.live_slot)
     if booted is None:
         return False
+    live = releases.kept(engine.db, app.name, app.live_release)
     try:
-        with connected(engine, app) as node:
-            number = running(node, booted)
-            if number != app.live_release:
+        with connected(engine, app, RECOVERY_PATIENCE_SECONDS) as node:
+            number = _when_swapped(lambda: running(node, booted))
+            if number != live.number:
                 runs = releases.kept(engine.db, app.name, number)
-                live = releases.kept(engine.db, app.name, app.live_release)
                 with compared(engine, app, node, runs, live) as (_, answers):
                     if node.swap(runs, live, answers, suspend=10, insist=True).failed:
                         return False
     except (GatlingError, SwapFailed):
         return False
-    release = releases.kept(engine.db, app.name, app.live_release)
     paths = engine.home.app(app.name)
-    engine.supervisor.prepare(instances.instance(paths, app, release, app.live_slot))
+    engine.supervisor.prepare(instances.instance(paths, app, live, app.live_slot))
     return True
+
+
+def _when_swapped(ask: Callable[[], int]) -> int:
+    """The answer when no swap is under way any more; raises NodeBusy when that takes too long."""
+    deadline = time.monotonic() + SWAP_ENDS_SECONDS
+    while True:
+        try:
+            return ask()
+        except NodeBusy as busy:
+            if busy.broken or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def _clients(node: Control, port: int) -> set[Opaque]:
+    """The connections to the app that last: only counted, so none when the node does not say."""
+    try:
+        return node.clients(port)
+    except NodeUnreachable:
+        return set()
 
 
 def _rehearse(
@@ -198,10 +250,15 @@ def _swap(
     except SwapFailed as failure:
         if not failure.touched:
             raise NotPossible(f"{failure.stage}: {failure.what}") from None
-        error = SwapUndone(f"The hot upgrade failed at {failure.stage}: {failure.what}.")
+        error = SwapUndone(
+            f"The hot upgrade failed at {failure.stage}: {failure.what}.",
+            hint=CODE_CHANGE_HINT if failure.stage == "code_change" else "",
+        )
         if failure.broken:
             _replace(engine, this, live, error)
         raise error from None
+    except NodeBusy as busy:
+        raise NotPossible(busy.what) from None
     except NodeUnreachable as lost:
         # whether it took place is not known, so the node goes
         _replace(engine, this, live, lost)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gatling.beam.channel import NodeInUse
+from gatling.beam.control import NodeBusy
 from gatling.deploy import hot, plan
 from gatling.errors import NodeUnreachable, NotFound, PlannerFailed
 from gatling.project import settings as project_settings
@@ -35,7 +37,10 @@ def target(engine: Engine, name: str, number: int | None, commit: str | None) ->
 def planned(
     engine: Engine, name: str, release: Release, wish: str | None
 ) -> tuple[Release | None, plan.Plan]:
-    """The live release, and how `release` would replace it."""
+    """The live release, and how `release` would replace it.
+
+    Raises NodeInUse or NodeBusy while another command works with the running node.
+    """
     app = apps.get(engine.db, name)
     settings = project_settings.parse(release.manifest | app.settings)
     wish = wish or settings.deploy.strategy
@@ -51,5 +56,9 @@ def planned(
             hot.compared(engine, app, node, live, release) as (comparison, _),
         ):
             return live, plan.decide(comparison, wish, settings.hot)
+    except (NodeInUse, NodeBusy) as busy:
+        # a plan made without the node would not be what a deployment does
+        busy.hint = f"`gatling deployments {name} --follow` shows it; then ask again."
+        raise
     except (NodeUnreachable, PlannerFailed) as error:
         return live, plan.refuse_or_roll([error.what], wish)

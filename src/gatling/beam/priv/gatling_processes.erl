@@ -5,10 +5,12 @@
 -module(gatling_processes).
 
 -export([affected/2, suspend/2, late/4, resume/1, stash/2, unstash/1, convert/3, take_back/1,
-         watch_from/3, await_watch/2, restore_crashed/1, look_into/1, running/1, why_not_started/1, describe/1, name/1, memory/1, count/1, text/1]).
+         watch_from/3, await_watch/2, restore_crashed/1, look_into/1, running/1, why/1, why_not_started/1, describe/1, name/1, memory/1, count/1, text/1]).
 -export([watch/5]).
 
 -define(STASH, '$gatling_stash').
+%% Processes that are named when many fail for the same reason.
+-define(TOLD, 3).
 -define(COPY_BYTES, 1048576).
 -define(COPIES_BYTES, 67108864).
 
@@ -115,6 +117,7 @@ late(Known, Callbacks, Before, Timeout, Rounds) ->
 
 %% Suspend all of them, or none: throws {suspend, Who} when some do not answer in time.
 suspend(Processes, Timeout) ->
+    gatling_guard:suspending([P || {P, _} <- Processes]),
     {_, Silent} = ask([{P, suspend} || {P, _} <- Processes], Timeout),
     case Silent of
         [] ->
@@ -122,7 +125,7 @@ suspend(Processes, Timeout) ->
         _ ->
             %% the request to suspend is still in their mailboxes, so the one to resume must follow
             resume(Processes),
-            throw({suspend, [describe(P) || P <- Silent]})
+            throw({suspend, some([{P, <<"does not answer">>} || P <- Silent])})
     end.
 
 resume(Processes) ->
@@ -185,15 +188,21 @@ unstash(Processes) ->
     _ = ask([{P, {replace_state, Drop}} || {P, _} <- Processes, is_process_alive(P)], 5000),
     ok.
 
-%% code_change in each; throws {code_change, [{Who, Reason}]}.
+%% code_change in each; throws {code_change, Texts}.
 convert(Processes, Callbacks, Direction) ->
     Requests = [{P, {change_code, M, version(maps:get(M, Callbacks), Direction), []}}
                 || {P, Ms} <- Processes, M <- Ms],
     {Answers, Silent} = ask(Requests, 30000),
-    Failed = [{describe(P), why(Reason)} || {P, {error, Reason}} <- Answers]
-        ++ [{describe(P), <<"no answer within 30 s">>} || P <- Silent],
-    Failed =:= [] orelse throw({code_change, Failed}),
+    Failed = [{P, why(Reason)} || {P, {error, Reason}} <- Answers]
+        ++ [{P, <<"no answer within 30 s">>} || P <- Silent],
+    Failed =:= [] orelse throw({code_change, some(Failed)}),
     ok.
+
+%% The first of those that failed, each with its reason, and how many more there are.
+some(Failed) ->
+    [<<(name(P))/binary, ": ", Why/binary>> || {P, Why} <- lists:sublist(Failed, ?TOLD)]
+        ++ [iolist_to_binary(["and ", integer_to_binary(N), " more"])
+            || N <- [length(Failed) - ?TOLD], N > 0].
 
 version({Old, _}, up) -> Old;
 version({_, New}, down) -> {down, New}.

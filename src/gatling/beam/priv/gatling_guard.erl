@@ -1,0 +1,146 @@
+%% The guard of a swap: a process with a name, so that there is one swap at a time and everybody can see
+%% it. It says from which release to which, it notices when whoever asked for the swap is gone, and it
+%% resumes the suspended processes when the process that carries out the swap is killed.
+%%
+%% A guard stays for as long as the node must be replaced: after a swap that was cut off, or that could
+%% be neither finished nor undone.
+-module(gatling_guard).
+
+-export([announce/1, current/0, touching/0, suspending/1, commit/0, done/1]).
+-export([guard/3, stay/0]).
+
+-define(NAME, gatling_swap).
+-define(ANNOUNCED, '$gatling_announced').
+-define(GUARD, '$gatling_guard').
+
+-type announcement() :: #{from := binary(), to := binary(), since_ms := integer(),
+                          phase := checking | touching | committed | broken | unknown}.
+-export_type([announcement/0]).
+
+%% Announce a swap of the calling process, unless there is one.
+-spec announce(map()) -> ok | {busy, announcement()}.
+announce(#{from := From, label := To, now_ms := Since, asker := Asker}) ->
+    Announced = #{from => From, to => To, since_ms => Since, phase => checking},
+    {Guard, Ref} = spawn_monitor(?MODULE, guard, [self(), Asker, Announced]),
+    receive
+        {Guard, announced} ->
+            true = demonitor(Ref, [flush]),
+            put(?GUARD, Guard),
+            ok;
+        {'DOWN', Ref, process, Guard, _} ->
+            case current() of
+                none -> announce(#{from => From, label => To, now_ms => Since, asker => Asker});
+                Busy -> {busy, Busy}
+            end
+    end.
+
+%% The swap that is under way, or that was cut off.
+-spec current() -> none | announcement().
+current() ->
+    case whereis(?NAME) of
+        Guard when is_pid(Guard) ->
+            case process_info(Guard, dictionary) of
+                {dictionary, Dictionary} ->
+                    case lists:keyfind(?ANNOUNCED, 1, Dictionary) of
+                        {_, Announced} -> Announced;
+                        false -> #{from => <<>>, to => <<>>, since_ms => 0, phase => unknown}
+                    end;
+                undefined ->
+                    none
+            end;
+        _ ->
+            none
+    end.
+
+%% From here on the swap changes the node.
+-spec touching() -> ok.
+touching() -> tell(touching).
+
+%% These processes are about to be suspended.
+-spec suspending([pid()]) -> ok.
+suspending(Pids) -> tell({suspending, Pids}).
+
+%% The point of no return: throws {gone, Text} when whoever asked for the swap is gone.
+-spec commit() -> ok.
+commit() ->
+    Guard = get(?GUARD),
+    Ref = monitor(process, Guard),
+    Guard ! {commit, self(), Ref},
+    receive
+        {Ref, Answer} ->
+            true = demonitor(Ref, [flush]),
+            Answer =:= ok orelse throw({gone, <<"Gatling is not there any more">>}),
+            ok;
+        {'DOWN', Ref, process, Guard, _} ->
+            throw({gone, <<"the guard of the swap was killed">>})
+    end.
+
+%% The swap has ended; a broken one stays announced.
+-spec done(ok | untouched | restored | broken) -> ok.
+done(State) ->
+    Guard = get(?GUARD),
+    Ref = monitor(process, Guard),
+    Guard ! {done, self(), Ref, State},
+    receive
+        {Ref, ok} -> true = demonitor(Ref, [flush]), ok;
+        {'DOWN', Ref, process, Guard, _} -> ok
+    end.
+
+tell(What) ->
+    %% the rehearsal of a single step in a test has no guard
+    _ = case get(?GUARD) of
+            undefined -> ok;
+            Guard -> Guard ! What
+        end,
+    ok.
+
+%% ---------------------------------------------------------------- the guard
+
+guard(Swapper, Asker, Announced) ->
+    true = register(?NAME, self()),
+    put(?ANNOUNCED, Announced),
+    Watched = #{swapper => monitor(process, Swapper), asker => monitor(process, Asker)},
+    Swapper ! {self(), announced},
+    guarding(Watched, []).
+
+guarding(#{swapper := Swapper, asker := Asker} = Watched, Suspended) ->
+    receive
+        touching ->
+            phase(touching),
+            guarding(Watched, Suspended);
+        {suspending, Pids} ->
+            guarding(Watched, Pids ++ Suspended);
+        {commit, From, Ref} when Asker =:= gone ->
+            From ! {Ref, gone},
+            guarding(Watched, Suspended);
+        {commit, From, Ref} ->
+            phase(committed),
+            From ! {Ref, ok},
+            guarding(Watched, Suspended);
+        {done, From, Ref, State} ->
+            true = demonitor(Swapper, [flush]),
+            State =:= broken orelse unregister(?NAME),
+            From ! {Ref, ok},
+            State =:= broken andalso broken();
+        {'DOWN', Asker, process, _, _} ->
+            guarding(Watched#{asker := gone}, Suspended);
+        {'DOWN', Swapper, process, _, _} ->
+            gatling_processes:resume([{P, []} || P <- Suspended]),
+            #{phase := Phase} = get(?ANNOUNCED),
+            Phase =:= checking orelse broken();
+        _ ->
+            guarding(Watched, Suspended)
+    end.
+
+phase(Phase) -> put(?ANNOUNCED, (get(?ANNOUNCED))#{phase := Phase}).
+
+%% By its name, so that it survives another version of this module.
+-spec broken() -> no_return().
+broken() ->
+    phase(broken),
+    erlang:hibernate(?MODULE, stay, []).
+
+-spec stay() -> no_return().
+stay() ->
+    receive _ -> ok end,
+    erlang:hibernate(?MODULE, stay, []).

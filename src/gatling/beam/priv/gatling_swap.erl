@@ -1,0 +1,336 @@
+%% Changes the code of the running node, all or nothing. Loaded into the node by Gatling.
+%%
+%% The order of a swap: announce it (gatling_guard) · check that the node runs what it should · wait until
+%% nobody is in the midst of code that calls what will be gone · load what is added and start added
+%% applications · suspend the processes whose callback modules change · keep each one's state aside, in
+%% its own dictionary · see that whoever asked is still there · switch all code at once · code_change, and
+%% beside it the code path follows and new children are started · resume. Whatever fails until then is
+%% taken back with the states that were kept. What follows (children that go or are replaced,
+%% config_change, applications that go) is reported, and undone by a swap back.
+%%
+%% A request is that of gatling_agent:inspect/1 and also has label, from, now_ms, asker (a process of
+%% Gatling's, or one of a test), suspend_ms and insist (see when_quiet/2).
+%%
+%% Steps throw {Stage, What}. A step that raises in any other way is taken back like one that throws.
+-module(gatling_swap).
+
+-export([swap/1]).
+
+-type state() :: untouched | restored | broken.
+%% untouched: nothing was changed · restored: all of it was taken back · broken: the node has to be replaced.
+-type failure() :: {state(), Stage :: atom(), What :: term()}.
+
+-spec swap(map()) -> {ok, map()} | {error, atom(), term(), state()} | {busy, gatling_guard:announcement()}.
+swap(Request) ->
+    case gatling_guard:announce(Request) of
+        {busy, _} = Busy ->
+            Busy;
+        ok ->
+            Begun = erlang:monotonic_time(microsecond),
+            Result = try {ok, carried_out(Request)}
+                     catch Class:What:Stack -> failure(Class, What, Stack)
+                     end,
+            case Result of
+                {ok, Report} ->
+                    gatling_guard:done(ok),
+                    {ok, Report#{total_us => erlang:monotonic_time(microsecond) - Begun}};
+                {State, Stage, Why} ->
+                    gatling_guard:done(State),
+                    {error, Stage, Why, State}
+            end
+    end.
+
+carried_out(Request) ->
+    {Changes, Prepared, Quiet} = try ready(Request)
+                                 catch C:W:S -> throw({failed, setelement(1, failure(C, W, S), untouched)})
+                                 end,
+    gatling_guard:touching(),
+    Switched = undone_by(fun() ->
+                                 load_added(Changes),
+                                 start_applications(Changes),
+                                 move(to, Changes),
+                                 critical_soon(Quiet, Request, Prepared)
+                         end,
+                         fun() ->
+                                 move(from, Changes),
+                                 unload_added(Changes)
+                         end),
+    note(Request),
+    report(Switched, Changes).
+
+%% Everything that can be found out before anything is touched.
+ready(Request) ->
+    Changes = #{changed := Changed, added := Added} = gatling_agent:changes(Request),
+    none(drift, gatling_code:drift(Changed, Added)),
+    none(lingering, gatling_code:purge([M || {M, _, _} <- Changed] ++ [M || {M, _} <- Added])),
+    Prepared = prepare([{M, New} || {M, _, New} <- Changed]),
+    {Changes, Prepared, when_quiet(Changes, Request)}.
+
+%% What the swap did. The code has been switched: what goes wrong from now on is reported, and fails nothing.
+report(#{processes := Processes, suspended_us := Suspended, watcher := Watcher, env := EnvBefore,
+         beside := Beside}, Changes) ->
+    Failed = started(Beside),
+    Later = try afterwards(Changes, EnvBefore)
+            catch Class:What:Stack ->
+                    {_, _, Why} = failure(Class, What, Stack),
+                    [{<<"after the switch">>, Why}]
+            end,
+    #{processes => length(Processes),
+      migrated => gatling_processes:count([M || {_, Ms} <- Processes, M <- Ms]),
+      suspended_us => case Processes of [] -> 0; _ -> Suspended end,
+      watcher => Watcher,
+      failed => Failed ++ Later}.
+
+%% ---------------------------------------------------------------- failures
+
+%% What a raised term says. Of one that no step throws only the kind and the place: it may hold anything.
+-spec failure(atom(), term(), list()) -> failure().
+failure(throw, {failed, Failure}, _) -> Failure;
+failure(throw, {Stage, What}, _) when is_atom(Stage) -> {restored, Stage, What};
+failure(_, What, Stack) -> {restored, internal, gatling_processes:why({What, Stack})}.
+
+%% `Do`; when it raises, in whatever way, `Undo` first.
+-spec undone_by(fun(() -> Result), fun(() -> term())) -> Result.
+undone_by(Do, Undo) ->
+    try Do()
+    catch Class:What:Stack ->
+            _ = try Undo()
+                catch C:W:S -> broken(failure(Class, What, Stack), failure(C, W, S))
+                end,
+            erlang:raise(Class, What, Stack)
+    end.
+
+%% Taking back has failed as well.
+-spec broken(failure(), failure()) -> no_return().
+broken({_, Stage, What}, {_, _, Why}) -> throw({failed, {broken, Stage, [What, Why]}}).
+
+%% ---------------------------------------------------------------- before anything is touched
+
+none(_, []) -> ok;
+none(Stage, Found) -> throw({Stage, Found}).
+
+prepare(Modules) ->
+    case code:prepare_loading([{M, unicode:characters_to_list(F), gatling_code:content(F)} || {M, F} <- Modules]) of
+        {ok, Prepared} -> Prepared;
+        {error, Reasons} -> throw({prepare, gatling_processes:text(Reasons)})
+    end.
+
+%% ---------------------------------------------------------------- what is added
+
+load_added(#{added := []}) ->
+    ok;
+load_added(#{added := Added}) ->
+    case code:finish_loading(prepare(Added)) of
+        ok -> ok;
+        {error, Reasons} -> throw({load, gatling_processes:text(Reasons)})
+    end.
+
+unload_added(#{added := Added, apps_added := Apps}) ->
+    stop_applications(Apps),
+    lists:foreach(fun gatling_code:remove/1, [M || {M, _} <- Added]).
+
+stop_applications(Apps) ->
+    _ = [begin
+             _ = application:stop(App),
+             _ = application:unload(App),
+             code:del_path(filename:join(Directory, "ebin"))
+         end || #{name := App, directory := Directory} <- lists:reverse(Apps)],
+    ok.
+
+%% They come in an order of dependencies first.
+start_applications(#{apps_added := Apps, env_set := Env}) ->
+    lists:foreach(
+      fun(#{name := App, type := Type, directory := Directory}) ->
+              _ = code:add_pathz(filename:join(Directory, "ebin")),
+              _ = application:load(App),
+              gatling_config:set([E || {A, _, _} = E <- Env, A =:= App], []),
+              case lists:member(Type, [none, load]) orelse application:start(App, Type) of
+                  true -> ok;
+                  ok -> ok;
+                  {error, Reason} ->
+                      Why = gatling_processes:why_not_started(Reason),
+                      throw({start_application, <<(atom_to_binary(App))/binary, ": ", Why/binary>>})
+              end
+      end, Apps).
+
+%% ---------------------------------------------------------------- the critical section
+
+%% When no process is in the midst of code that calls what will be gone. `insist`: go on when the time
+%% is up, since there is worse than a failed request; nobody is looked for any more then.
+when_quiet(#{callers := Callers} = Changes, #{insist := Insist} = Request) ->
+    try
+        gatling_calls:await(Callers, deadline(Request)),
+        Changes
+    catch
+        throw:{calls, _} when Insist -> Changes#{callers := []}
+    end.
+
+%% What began since then, or while others were being suspended, is waited for once more.
+critical_soon(Changes, #{insist := Insist} = Request, Prepared) ->
+    Deadline = deadline(Request),
+    try critical_until(Deadline, Changes, Request, Prepared)
+    catch throw:{calls, _} when Insist -> critical(Changes#{callers := []}, Request, Prepared)
+    end.
+
+critical_until(Deadline, #{callers := Callers} = Changes, Request, Prepared) ->
+    gatling_calls:await(Callers, Deadline),
+    try critical(Changes, Request, Prepared)
+    catch throw:{calls, Busy} ->
+            erlang:monotonic_time(millisecond) < Deadline orelse throw({calls, Busy}),
+            critical_until(Deadline, Changes, Request, Prepared)
+    end.
+
+deadline(#{suspend_ms := Timeout}) -> erlang:monotonic_time(millisecond) + Timeout.
+
+critical(#{changed := Changed} = Changes, Request, Prepared) ->
+    Known = erlang:processes(),
+    Begun = erlang:monotonic_time(microsecond),
+    Processes = suspended(Known, gatling_agent:callbacks(Changes), maps:get(suspend_ms, Request)),
+    Resume = fun() -> gatling_processes:resume(Processes) end,
+    Switched = undone_by(
+                 fun() ->
+                         Watcher = gatling_processes:watch_from(Processes, Known, [M || {M, _, _} <- Changed]),
+                         undone_by(fun() -> switch(Processes, Watcher, Changes, Request, Prepared) end,
+                                   fun() -> Watcher ! stop end)
+                 end, Resume),
+    Resume(),
+    case Switched of
+        #{failed := {Failure, Beside}} ->
+            %% what was started beside may have waited for a process that was suspended
+            undone_by(fun() -> throw(Failure) end, fun() -> stop_beside(Changes, Beside) end);
+        _ ->
+            Switched#{processes => Processes, suspended_us => erlang:monotonic_time(microsecond) - Begun}
+    end.
+
+%% All processes that are to be converted, suspended; or none.
+suspended(Known, Callbacks, Timeout) ->
+    First = gatling_processes:affected(Known, Callbacks),
+    gatling_processes:suspend(First, Timeout),
+    undone_by(fun() -> First ++ gatling_processes:late(Known, Callbacks, First, Timeout) end,
+              fun() -> gatling_processes:resume(First) end).
+
+%% Everything that happens while they are suspended.
+switch(Processes, Watcher, Changes, #{direction := Direction}, Prepared) ->
+    Callbacks = gatling_agent:callbacks(Changes),
+    EnvBefore = application_controller:prep_config_change(),
+    gatling_processes:stash(Processes, Watcher),
+    Restore = fun() -> restore(Processes, Changes, EnvBefore) end,
+    undone_by(
+      fun() ->
+              Direction =:= down andalso gatling_processes:convert(Processes, Callbacks, down),
+              gatling_config:set(maps:get(env_set, Changes), maps:get(env_delete, Changes)),
+              none(calls, gatling_calls:last_look(maps:get(callers, Changes))),
+              gatling_guard:commit(),
+              finish(Prepared)
+      end, Restore),
+    %% new code may ask for a new child at once, and a new child for what is suspended
+    Beside = start_beside(Changes),
+    Switched = #{watcher => Watcher, env => EnvBefore, beside => Beside},
+    try
+        undone_by(fun() -> Direction =:= up andalso gatling_processes:convert(Processes, Callbacks, up) end,
+                  Restore),
+        Switched
+    catch Class:What:Stack ->
+            Watcher ! stop,
+            Switched#{failed => {{failed, failure(Class, What, Stack)}, Beside}}
+    end.
+
+finish(Prepared) ->
+    case code:finish_loading(Prepared) of
+        ok -> ok;
+        {error, Reasons} -> throw({load, gatling_processes:text(Reasons)})
+    end.
+
+%% Back to the old code, with the states that were kept. Where a process is in the midst of the old
+%% code, that cannot be loaded again: then the states stay converted as far as they are, and the node
+%% has to be replaced.
+restore(Processes, #{changed := Changed} = Changes, EnvBefore) ->
+    gatling_config:take_back(Changes, EnvBefore),
+    Loaded = [{M, Old} || {M, Old, _} <- Changed, erlang:module_loaded(M),
+                          M:module_info(md5) =/= gatling_release:md5(Old)],
+    case gatling_code:purge([M || {M, _} <- Loaded]) of
+        [] ->
+            Loaded =:= [] orelse (ok = code:atomic_load([{M, F, gatling_code:content(F)} || {M, F} <- Loaded])),
+            gatling_processes:take_back(Processes);
+        Busy ->
+            gatling_processes:unstash(Processes),
+            throw({lingering, Busy})
+    end.
+
+%% ---------------------------------------------------------------- what follows
+
+%% Gives what failed, as [{What, Why}].
+afterwards(#{removed := Removed, children := Children} = Changes, EnvBefore) ->
+    Failed = lists:append([change_children(C) || {_, _, [_ | _]} = C <- Children]),
+    Told = gatling_config:tell(Changes, EnvBefore),
+    %% nobody needs these any more: what used them has just been changed
+    stop_applications(maps:get(apps_removed, Changes)),
+    lists:foreach(fun gatling_code:remove/1, Removed),
+    Failed ++ Told.
+
+%% ---------------------------------------------------------------- children
+
+%% Start what is new, except where something else goes: that may hold a name or a port. At once, since
+%% the new code may ask for it already. In a process of its own, whose end tells what failed.
+start_beside(#{children := Children, from := From, to := To, touched := Touched}) ->
+    spawn_monitor(fun() ->
+                          Failed = lists:append([change_children(C) || {_, _, []} = C <- Children]),
+                          ok = gatling_code:follow(From, To, Touched),
+                          exit({started, Failed})
+                  end).
+
+%% The directories of the applications that change, before their code does: what a new child reads of
+%% its priv must be there when it starts.
+move(Where, #{touched := Touched} = Changes) ->
+    #{apps := Apps} = maps:get(Where, Changes),
+    gatling_code:move([A || #{name := Name} = A <- Apps, lists:member(Name, Touched)]).
+
+started({P, Ref}) ->
+    receive
+        {'DOWN', Ref, process, P, {started, Failed}} -> Failed;
+        {'DOWN', Ref, process, P, Why} -> [{<<"after the switch">>, gatling_processes:text(Why)}]
+    end.
+
+stop_beside(#{children := Children, from := From, to := To, touched := Touched}, Beside) ->
+    _ = started(Beside),
+    _ = [change_children({Path, [], [Id || #{id := Id} <- Start]}) || {Path, Start, []} <- Children],
+    gatling_code:follow(To, From, Touched).
+
+%% Gives what failed, as [{Child, Why}].
+change_children({Path, Start, Stop}) ->
+    try
+        Supervisor = gatling_tree:find(Path),
+        Stopped = [{Id, R} || Id <- Stop, R <- [stop_child(Supervisor, Id)], R =/= ok],
+        Started = [{Id, R} || #{id := Id} = Spec <- Start, {error, R} <- [start_child(Supervisor, Spec)]],
+        [{gatling_processes:text(Id), gatling_processes:why_not_started(Why)} || {Id, Why} <- Stopped ++ Started]
+    catch
+        throw:Missing -> [{gatling_processes:text(Path), gatling_processes:text(Missing)}]
+    end.
+
+%% One that is there already is what is wanted; one with its name elsewhere is not.
+start_child(Supervisor, #{id := Id} = Spec) ->
+    case supervisor:start_child(Supervisor, Spec) of
+        {error, {already_started, P}} = Error ->
+            case lists:keyfind(Id, 1, supervisor:which_children(Supervisor)) of
+                {Id, P, _, _} -> ok;
+                _ -> Error
+            end;
+        Result ->
+            Result
+    end.
+
+stop_child(Supervisor, Id) ->
+    case supervisor:terminate_child(Supervisor, Id) of
+        ok -> supervisor:delete_child(Supervisor, Id);
+        {error, not_found} -> ok;
+        Error -> Error
+    end.
+
+note(#{label := Label, from := From, now_ms := Now}) ->
+    case length(gatling_agent:chain_of(1)) of
+        0 -> link(1, {From, undefined}), link(2, {Label, Now});
+        Length -> link(Length + 1, {Label, Now})
+    end.
+
+%% Each in a term of its own: to change one would make the emulator look through all processes.
+link(Number, Release) -> persistent_term:put({gatling, chain, Number}, Release).
