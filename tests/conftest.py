@@ -29,11 +29,34 @@ if TYPE_CHECKING:
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
+LONGEST = (
+    "server/test_power.py", "hot/test_traps.py", "push/test_recovery.py", "home/test_processes.py",
+    "push/test_failures.py", "hot/test_rolling.py", "server/test_server.py",
+    "server/test_connections.py", "server/test_hostile_builds.py", "hot/test_calls.py",
+    "push/test_assets.py", "home/test_jobs.py", "callbacks/test_callbacks.py",
+    "home/test_examples.py", "push/test_push.py", "push/test_migrations.py", "server/test_jobs.py",
+)  # fmt: skip
+"""Files that take minutes, the longest first; `bin/test` prints the slowest tests."""
+SLOW = ("server", "hot", "push", "home", "callbacks", "distillery")
+"""Directories whose tests take seconds each."""
 COUNTER = ROOT / "examples" / "counter"
 NEWEST_STEP = """
     SELECT outcome, (SELECT name FROM steps WHERE deployment = id ORDER BY position DESC LIMIT 1)
     FROM deployments WHERE app = ? ORDER BY id DESC LIMIT 1
 """
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run long files first, so that all test processes end at about the same time."""
+    tests = Path(__file__).parent
+
+    def rank(item: pytest.Item) -> tuple[int, int]:
+        path = item.path.relative_to(tests)
+        if str(path) in LONGEST:
+            return 0, LONGEST.index(str(path))
+        return (1, SLOW.index(path.parts[0])) if path.parts[0] in SLOW else (2, 0)
+
+    items.sort(key=rank)
 
 
 def until(condition: Callable[[], object], what: str, seconds: float = 180) -> Any:

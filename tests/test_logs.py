@@ -15,13 +15,14 @@ from gatling.errors import InvalidInput
 from gatling.supervisor import applog
 from gatling.supervisor.applog import AppLog
 from tests.conftest import until
+from tests.scale import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 EXAMPLES = settings(
-    deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow]
+    deadline=None, max_examples=scaled(30, 100), suppress_health_check=[HealthCheck.too_slow]
 )  # fmt: skip
 
 

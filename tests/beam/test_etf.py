@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gatling.beam import etf
 from gatling.beam.etf import Atom, MalformedTerm, Opaque
+from tests.scale import scaled
 
 ATOMS = st.text(min_size=1, max_size=40).filter(lambda t: t not in ("true", "false")).map(Atom)
 LEAVES = (
@@ -31,13 +32,13 @@ TERMS: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=scaled(75, 300), deadline=None)
 @given(TERMS)
 def test_a_term_comes_back_as_it_was(term: Any) -> None:
     assert etf.decode(etf.encode(term)) == term
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=scaled(75, 300), deadline=None)
 @given(TERMS, st.data())
 def test_damaged_bytes_are_refused_or_are_another_term(term: Any, data: st.DataObject) -> None:
     raw = bytearray(etf.encode(term))

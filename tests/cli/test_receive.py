@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from gatling.errors import Exit, PushRefused
 from gatling.server.receive import Update, choose, parse
+from tests.scale import scaled
 
 EXAMPLES = settings(
-    deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow]
+    deadline=None, max_examples=scaled(30, 100), suppress_health_check=[HealthCheck.too_slow]
 )  # fmt: skip
 
 ZERO, ONE, TWO = "0" * 40, "1" * 40, "2" * 40

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from gatling.helper import running, service
 from gatling.helper.shapes import Refused
+from tests.scale import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +66,7 @@ def test_byte_by_byte(pair: Pair) -> None:
     sending.join()
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=scaled(50, 200))
 @given(st.binary(max_size=60))
 @example(framed(REQUEST)[:-1])
 @example(framed(REQUEST)[:3])

@@ -20,13 +20,14 @@ from gatling.router import nginx, system_nginx
 from gatling.supervisor import units
 from tests.helper.test_shapes import ANY, HOSTILE, JSON
 from tests.helper.wishes import JOB, JOBS, OPTIONS, PASSWORDS, TIMER
+from tests.scale import scaled
 
 if TYPE_CHECKING:
     from tests.helper.conftest import Helper
 
 EXAMPLES = settings(
     deadline=None,
-    max_examples=250,
+    max_examples=scaled(60, 250),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 NAME = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"

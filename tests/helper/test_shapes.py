@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from gatling.helper import shapes
 from gatling.helper.shapes import MAX_WORDS, Refused
 from gatling.supervisor import units
+from tests.scale import scaled
 
-EXAMPLES = settings(deadline=None, max_examples=300)
+EXAMPLES = settings(deadline=None, max_examples=scaled(75, 300))
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -141,7 +142,7 @@ LIMITS = st.fixed_dictionaries(
 )
 
 
-@settings(EXAMPLES, max_examples=600)
+@settings(EXAMPLES, max_examples=scaled(150, 600))
 @given(LIMITS | ANY)
 @example({"memory": "75%", "tasks": 4096, "cpu": "150%"})
 @example({"memory": "1G\nUser=root"})
@@ -188,7 +189,7 @@ PROGRAM = st.fixed_dictionaries(
 )
 
 
-@settings(EXAMPLES, max_examples=600)
+@settings(EXAMPLES, max_examples=scaled(150, 600))
 @given(PROGRAM)
 @example({"argv": ["a"] * (MAX_WORDS + 1), "env": {}, "cwd": "/srv/apps/shop"})
 @example({"argv": ["a"], "env": {}, "cwd": "/srv/apps/shop/../blog"})

@@ -5,10 +5,14 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.cli import examples
 
 if TYPE_CHECKING:
     from tests.conftest import World
+
+pytestmark = pytest.mark.timeout(1800)
 
 ELSEWHERE = {
     "gatling up --listen 0.0.0.0:80": "the port is the machine's",

@@ -7,16 +7,20 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hypothesis import HealthCheck, Phase, given, settings
+import pytest
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from tests.hot.conftest import APPLICATION
+from tests.scale import scaled
 
 if TYPE_CHECKING:
     from tests.hot.conftest import Hot
 
+pytestmark = pytest.mark.timeout(1800)
+
 IDS = ("A", "B", "C")
-EXAMPLES = 16
+EXAMPLES = scaled(4, 16)
 
 TREE = """
 defmodule Counter.Tree do
@@ -164,6 +168,8 @@ def test_the_running_tree_is_that_of_a_fresh_boot(hot: Hot) -> None:
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )  # fmt: skip
     @given(TREES)
+    @example((Worker("A", 0, "permanent"),))  # one of these two needs a rolling deployment,
+    @example((Worker("A", 1, "permanent"),))  # whatever else is generated
     def each(tree: tuple[Worker | Supervisor, ...]) -> None:
         before = world.status()["release"]
         become(tree)
@@ -186,5 +192,5 @@ def test_the_running_tree_is_that_of_a_fresh_boot(hot: Hot) -> None:
 
     become(())
     each()
-    assert seen["hot"] >= 6, seen
-    assert seen["rolling"] >= 2, seen
+    assert seen["hot"] >= scaled(2, 6), seen
+    assert seen["rolling"] >= scaled(1, 2), seen

@@ -18,6 +18,7 @@ from gatling.errors import Exit, InvalidManifest
 from gatling.project import manifest, template
 from gatling.project.settings import HOST_ONLY, known
 from tests.project.test_manifest import EVERY_KEY
+from tests.scale import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +46,9 @@ VALUES = [
 TEXTS = st.text(max_size=8) | st.sampled_from(
     ["\0", "\u202e", "\x1b[2J", "a\nb", "`", "x` - at `$.hot"]
 )
-USUAL = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+USUAL = settings(
+    max_examples=scaled(50, 200), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 
 
 def read(raw: bytes) -> dict[str, str] | str:

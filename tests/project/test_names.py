@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from gatling.errors import InvalidInput
 from gatling.project import names
+from tests.scale import scaled
 
 EXAMPLES = settings(
-    deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow]
+    deadline=None, max_examples=scaled(30, 100), suppress_health_check=[HealthCheck.too_slow]
 )  # fmt: skip
 
 HOSTILE = [

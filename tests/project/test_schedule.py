@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from gatling.project import schedule
 from gatling.supervisor import timers
+from tests.scale import scaled
 
 
 def _field(low: int, high: int) -> st.SearchStrategy[str]:
@@ -135,7 +136,7 @@ def test_the_hosts_zone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert now.astimezone(schedule.here()).utcoffset() == now.astimezone().utcoffset()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=scaled(75, 300), deadline=None)
 @given(CRONS)
 def test_roots_helper_takes_what_is_written(cron: str) -> None:
     for calendar in schedule.calendars(cron):

@@ -23,9 +23,10 @@ from gatling.project.settings import (
     describe,
     parse,
 )
+from tests.scale import scaled
 
 EXAMPLES = settings(
-    deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow]
+    deadline=None, max_examples=scaled(30, 100), suppress_health_check=[HealthCheck.too_slow]
 )  # fmt: skip
 
 SECONDS = st.floats(0.01, 86400)

@@ -9,11 +9,15 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.conftest import Client
 from tests.push.test_push import STEPS
 
 if TYPE_CHECKING:
     from tests.conftest import Project, World
+
+pytestmark = pytest.mark.timeout(1800)
 
 # The hook's command, with a process that ends itself by SIGKILL at one point. Nothing in Gatling
 # itself knows of it.

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from gatling.errors import DiskFull
 from gatling.home import AppPaths
 from gatling.releases import store
+from tests.scale import scaled
 
 Files = dict[str, bytes | Path]
 BASE: Files = {
@@ -277,7 +278,7 @@ def test_what_stands_for_no_release_is_removed(paths: AppPaths) -> None:
     assert names(paths) == ["own-notes", "v1", "v1.bak", "v10"]
 
 
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=scaled(30, 100), suppress_health_check=[HealthCheck.too_slow])
 @given(st.sets(st.integers(1, 40)), st.none() | st.integers(1, 40), st.integers(1, 12))
 def test_the_live_one_and_the_newest_stay(kept: set[int], live: int | None, keep: int) -> None:
     doomed = store.to_remove(kept, live, keep)

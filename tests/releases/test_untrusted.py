@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from gatling.errors import BuildFailed
 from gatling.releases import untrusted
+from tests.scale import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,7 +108,7 @@ def assert_safe(copy: Path) -> None:
             assert to == root or to.startswith(root + b"/"), path
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=scaled(100, 500))
 @given(TREE)
 @example({b"a": {b"l": ("link", b"../b/c")}, b"b": ("link", b"a")})
 @example({b"..a": ("link", b"..a//a")})

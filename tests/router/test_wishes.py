@@ -19,6 +19,7 @@ from gatling.project.settings import Proxy, parse
 from gatling.router import passwords, system_nginx
 from gatling.router.nginx import Site, main_configuration, server_blocks
 from tests.router.test_nginx import GOLDEN, accept
+from tests.scale import scaled
 
 EXAMPLES = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 HASH = "$6$" + "s" * 16 + "$" + "h" * 86
@@ -88,7 +89,7 @@ HOSTILE = st.lists(
 ).map("".join)
 
 
-@settings(EXAMPLES, max_examples=400)
+@settings(EXAMPLES, max_examples=scaled(100, 400))
 @given(st.lists(HOSTILE, max_size=3).map(": ".join) | HOSTILE | st.text(max_size=20))
 @example("X-A: a\r\nSet-Cookie: b=c")
 @example('X-A: ";} server {')

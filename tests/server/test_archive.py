@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from gatling.errors import GatlingError, InvalidInput
 from gatling.releases.untrusted import leads_out
 from gatling.server import archive, backup
+from tests.scale import scaled
 from tests.server.archives import (
     DIR,
     HARD,
@@ -219,7 +220,9 @@ def valid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "b.tar.gz"
 
 
-EXAMPLES = settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
+EXAMPLES = settings(
+    deadline=None, max_examples=scaled(75, 300), suppress_health_check=list(HealthCheck)
+)
 
 
 @EXAMPLES

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import until
+from tests.scale import scaled
 from tests.server.whole import (
     check_whole,
     look,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from tests.server.server import Checkout, Person, Server
     from tests.server.whole import Seen
 
-LOSSES = 10
+LOSSES = scaled(4, 10)
 PATIENCE_SECONDS = 900
 DECIDED = {"rolling": "switch_proxy", "auto": "hot_swap"}
 """The step with which the cut-over begins."""
@@ -228,8 +229,8 @@ def push_both(projects: dict[str, tuple[Checkout, Checkout]]) -> dict[str, Check
     return winners
 
 
-def test_ten_pushes_to_five_apps(server: Server, ann: Person, bob: Person) -> None:
-    apps = [f"app{number}" for number in range(1, 6)]
+def test_two_people_push_to_several_apps(server: Server, ann: Person, bob: Person) -> None:
+    apps = [f"app{number}" for number in range(1, scaled(2, 5) + 1)]
     projects = {app: (ann.project(app), bob.project(app)) for app in apps}
     for number in (1, 2):
         for app, both in projects.items():
@@ -250,7 +251,7 @@ def test_ten_pushes_to_five_apps(server: Server, ann: Person, bob: Person) -> No
 
 
 def test_a_push_and_a_config_at_once(server: Server, ann: Person, shop: Checkout) -> None:
-    for number in range(3):
+    for number in range(scaled(1, 3)):
         new = change(shop, f"with {number}", "auto")
         push = shop.start_push()
         words = ["config", "set", "shop", f"GREETING=hello {number}"]

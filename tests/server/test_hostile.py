@@ -14,6 +14,7 @@ from gatling.errors import Exit, InvalidInput
 from gatling.server import access, loading
 from gatling.state import audit
 from gatling.ui.progress import Progress
+from tests.scale import scaled
 from tests.server.visits import Server, new_server
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = settings(
     deadline=None,
-    max_examples=500,
+    max_examples=scaled(100, 500),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 WORKS = {Exit.OK, Exit.USAGE, Exit.INVALID, Exit.NOT_FOUND, Exit.REFUSED}

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from gatling.errors import Exit, GatlingError, InvalidInput
 from gatling.server import keys
 from gatling.state.keys import Key
+from tests.scale import scaled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from gatling.state.keys import Role
     from tests.conftest import World
 
-EXAMPLES = settings(deadline=None, max_examples=500, suppress_health_check=[HealthCheck.too_slow])
+EXAMPLES = settings(
+    deadline=None, max_examples=scaled(100, 500), suppress_health_check=[HealthCheck.too_slow]
+)
 COMMAND = "/var/lib/gatling/home/bin/gatling ssh-command"
 
 

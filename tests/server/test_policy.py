@@ -15,10 +15,11 @@ from gatling.errors import Exit, GatlingError, InvalidInput, Misused, NotAllowed
 from gatling.server import policy
 from gatling.server.policy import Grant, Request
 from tests.cli.conftest import tree
+from tests.scale import scaled
 
 EXAMPLES = settings(
     deadline=None,
-    max_examples=500,
+    max_examples=scaled(100, 500),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 

@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import until
 from tests.push.test_push import STEPS
+from tests.scale import scaled
 from tests.server.whole import check_whole, newest_log, recovered, seeded, shown, steps_in
 
 if TYPE_CHECKING:
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from tests.server.server import Checkout, Person, Server
     from tests.server.whole import Seen
 
+pytestmark = pytest.mark.timeout(3000)
+
 HOT_STEPS = ["plan", "hot_swap", "watch", "boot_check"]
-CUTS = 30
+CUTS = scaled(6, 30)
 TRIES = 2
 """How often a step that is over in a moment is tried to be hit."""
 
@@ -136,7 +139,7 @@ def test_at_every_step(server: Server, shop: Checkout, strategy: str, steps: lis
 def test_while_a_tree_is_taken_over(server: Server, shop: Checkout) -> None:
     """What was built is copied by another user than the one who has built it."""
     releases = server.box.root / "var/lib/gatling/apps/shop/releases"
-    for _ in range(TRIES):
+    for _ in range(scaled(1, 2)):
 
         def taken(push: subprocess.Popen[str]) -> int | None:
             while not (releases / "incoming").exists() and push.poll() is None:
@@ -181,7 +184,7 @@ def test_at_random_moments_under_load(server: Server, shop: Checkout) -> None:
             new = change(shop, strategy)
             seen = cut(server, shop, new, moment)
             live["new" if seen.status["commit"] == new else "old"] += 1
-            if number % 15 == 14:
+            if number % 15 == 14 or number == CUTS - 1:
                 works(server, shop)
     assert all(re.search("<h1>edition ", text) for text in client.texts)
     print(f"{live}; {[round(moment, 2) for moment in moments]} of {lengths}")  # noqa: T201
@@ -189,7 +192,7 @@ def test_at_random_moments_under_load(server: Server, shop: Checkout) -> None:
 
 def test_while_an_app_is_made_and_removed(server: Server, ann: Person, shop: Checkout) -> None:
     random = seeded("moments")
-    for number in range(3):
+    for number in range(scaled(1, 3)):
         project = ann.project(f"new{number}")
         title = f"edition {next(numbers)}"
         project.title(title)

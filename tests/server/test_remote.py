@@ -26,6 +26,7 @@ from gatling.errors import Exit, InvalidInput
 from gatling.server import remote
 from gatling.server.access import split
 from gatling.server.remote import Host
+from tests.scale import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -148,7 +149,7 @@ def test_what_is_no_host(laptop: Laptop, host: str) -> None:
     assert not (laptop.root / "log").exists()
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=scaled(100, 500), deadline=None)
 @given(st.text(max_size=30) | st.text("-@:[]/.ab1%$ \n", max_size=15))
 def test_no_host_becomes_an_option(text: str) -> None:
     try:
@@ -303,7 +304,7 @@ def test_without_ssh(laptop: Laptop) -> None:
     assert "ssh is not installed" in done.stderr
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=scaled(75, 300), deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=20), max_size=5))
 def test_the_server_reads_the_words_that_were_typed(words: list[str]) -> None:
     typed = ["run", "shop", "--", *words]
