@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import http.client
 import json
 import os
@@ -21,6 +22,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import pytest
+
+from tests.warm import Warm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,6 +71,12 @@ def until(condition: Callable[[], object], what: str, seconds: float = 180) -> A
             return value
         assert time.monotonic() < deadline, f"{what} did not come about within {seconds} s"
         time.sleep(0.02)
+
+
+@functools.cache
+def warm() -> Warm:
+    """What runs this process' commands."""
+    return Warm()
 
 
 @dataclass
@@ -165,10 +174,7 @@ class World:
     def try_run(
         self, *arguments: str, stdin: str | None = None
     ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-I", "-m", "gatling", *arguments], env=self.env, check=False,
-            input=stdin, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=240,
-        )  # fmt: skip
+        return warm().run(arguments, env=self.env, stdin=stdin)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """`gatling …`, going on while the test does; `output_of` waits for its end."""
@@ -179,10 +185,8 @@ class World:
         )  # fmt: skip
 
     def json(self, *arguments: str) -> Any:
-        done = subprocess.run(
-            [sys.executable, "-I", "-m", "gatling", *arguments, "--json"],
-            env=self.env, check=True, text=True, stdout=subprocess.PIPE, timeout=240,
-        )  # fmt: skip
+        done = warm().run([*arguments, "--json"], env=self.env, stderr=2)
+        done.check_returncode()
         return json.loads(done.stdout)
 
     def load(self, app: str = "shop", strategy: str = "rolling") -> Project:
