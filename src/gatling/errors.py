@@ -223,7 +223,7 @@ class TimedOut(CommandFailed):
 
 
 class Interrupted(GatlingError):
-    """Called off by the pusher or the operator before the cut-over; nothing was changed."""
+    """Called off by the pusher or the operator before the cut-over; the live release stays live."""
 
     code = "interrupted"
     exit_status = Exit.INTERRUPTED
@@ -250,3 +250,9 @@ def is_full(error: OSError) -> bool:
 def text_of(error: BaseException) -> str:
     """What an error says, one of Gatling's own or any other."""
     return error.what if isinstance(error, GatlingError) else f"{type(error).__name__}: {error}"
+
+
+def add_failure(error: BaseException, second: BaseException) -> None:
+    """Add to the log of an error that its clean-up failed as well; the error stays the first."""
+    if isinstance(error, GatlingError):
+        error.log = (*error.log, f"The clean-up failed as well: {text_of(second)}")

@@ -42,14 +42,18 @@ def handlers() -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("number", "why"),
-    [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "pusher is gone")],
+    [
+        (signal.SIGINT, "Ctrl-C"),
+        (signal.SIGTERM, "SIGTERM"),
+        (signal.SIGHUP, "pusher disconnected"),
+    ],
 )
 def test_a_signal_interrupts_once(number: signal.Signals, why: str) -> None:
     with interruptible():
         with pytest.raises(Interrupted, match=why) as caught:
             signal.raise_signal(number)
         assert caught.value.exit_status == Exit.INTERRUPTED
-        assert "nothing was changed" in caught.value.what
+        assert "before the cut-over" in caught.value.what
         for again in SIGNALS:  # the clean-up that follows is not interrupted again
             signal.raise_signal(again)
 
@@ -105,12 +109,12 @@ def test_a_pusher_whose_git_is_gone(tmp_path: Path) -> None:
     shell = watched(tmp_path / "said", subprocess.DEVNULL)
     shell.kill()
     shell.wait()
-    until(lambda: "pusher is gone" in said(tmp_path / "said"), "the interruption")
+    until(lambda: "pusher disconnected" in said(tmp_path / "said"), "the interruption")
 
 
 def test_a_pusher_who_reads_no_more(tmp_path: Path) -> None:
     shell = watched(tmp_path / "said", subprocess.PIPE)
     assert shell.stderr is not None
     shell.stderr.close()
-    until(lambda: "pusher is gone" in said(tmp_path / "said"), "the interruption")
+    until(lambda: "pusher disconnected" in said(tmp_path / "said"), "the interruption")
     assert shell.wait(10) == 0

@@ -211,7 +211,7 @@ def test_lost_connection_while_building(live: Project) -> None:
         push.kill()  # the client alone: the hook has to notice
         push.communicate(timeout=120)
         until(lambda: live.world.last()["outcome"] != "running", "the end of the deployment")
-    assert "pusher is gone" in live.world.last()["error"]
+    assert "pusher disconnected" in live.world.last()["error"]
 
 
 def test_interrupted_after_the_decision_goes_on(live: Project) -> None:

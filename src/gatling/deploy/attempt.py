@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gatling.build.callbacks import Callbacks
-from gatling.deploy import lock, recovery
+from gatling.deploy import lock, outcome, recovery
 from gatling.deploy.interrupt import Interruption, interruptible
 from gatling.deploy.journal import Journal
 from gatling.errors import DiskFull, GatlingError, Interrupted, text_of
@@ -44,7 +44,24 @@ class Attempt:
     """The project's, in a deployment of a commit."""
     domains: tuple[str, ...] = ()
     """New ones that the project names."""
+    warnings: list[str] = field(default_factory=list)
+    """What failed after the decision, which stands."""
     started: float = field(default_factory=time.monotonic)
+
+    @contextlib.contextmanager
+    def tolerated(self) -> Iterator[None]:
+        """A step after the decision: its failure is a warning, and the next step follows."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 (the release is live whatever this was)
+            self.warn(error)
+
+    def warn(self, error: BaseException) -> None:
+        """Record a failure after the decision."""
+        for line in error.log if isinstance(error, GatlingError) else ():
+            self.progress.record(line)
+        self.warnings.append(text_of(error))
+        self.progress.note(f"live, but: {text_of(error)}")
 
 
 @contextlib.contextmanager
@@ -59,8 +76,8 @@ def attempt(
 ) -> Iterator[Attempt]:
     """Hold the app's lock, record the deployment and how it ends.
 
-    Whatever the block raises, what was live before serves on when this has ended, unless the
-    decision for the new release was made already.
+    What the block raises before the decision is raised here, and what was live is still live. What
+    it raises after the decision is recorded as a warning: the deployment has succeeded.
     """
     paths = engine.home.app(name)
     app = apps.get(engine.db, name)
@@ -92,47 +109,85 @@ def attempt(
             yield this
         except BaseException as error:
             interruption.shield()
-            _failed(engine, this, error)
-            if isinstance(error, OSError) and error.errno in (28, 122):  # ENOSPC, EDQUOT
-                raise DiskFull(f"No space is left on the disk: {error.filename or ''}") from error
-            raise
+            if not is_decided(engine, this):
+                _failed(engine, this, error)
+                if isinstance(error, OSError) and error.errno in (28, 122):  # ENOSPC, EDQUOT
+                    raise DiskFull(
+                        f"No space is left on the disk: {error.filename or ''}"
+                    ) from error
+                raise
+            this.warn(error)
+            _succeeded(engine, this)
         else:
-            deployments.end(
-                engine.db,
-                deployment.id,
-                "succeeded",
-                seconds=time.monotonic() - this.started,
-                probe=this.proof.json() if this.proof else None,
-                suspended_ms=this.proof.suspended_ms if this.proof else None,
-            )
-            detail = f"{cause}, deployment {deployment.id}"
-            audit.record(engine.db, engine.actor, name, "deploy", detail)
+            interruption.shield()
+            _succeeded(engine, this)
         finally:
-            this.callbacks.close()
+            with this.tolerated():
+                this.callbacks.close()
             progress.close()
+
+
+def is_decided(engine: Engine, this: Attempt) -> bool:
+    """Whether the deployment's release is recorded as live; not, when the records are unreadable.
+
+    Recovery reads them again then.
+    """
+    try:
+        deployment = deployments.get(engine.db, this.deployment.id)
+        return outcome.decided(deployment, apps.get(engine.db, this.app.name))
+    except (GatlingError, sqlite3.Error):
+        return False
+
+
+def _succeeded(engine: Engine, this: Attempt) -> None:
+    """Finish what the decision asks for if a step after it failed, and record the success."""
+    name, ident = this.app.name, this.deployment.id
+    if this.warnings:
+        with this.tolerated():
+            recovery.reconcile(engine, name, own=ident)
+    with this.tolerated():
+        said = "; ".join(dict.fromkeys(this.warnings))
+        live = deployments.get(engine.db, ident).release
+        deployments.end(
+            engine.db,
+            ident,
+            "succeeded",
+            seconds=time.monotonic() - this.started,
+            error=f"v{live} is live, but: {said}" if said else None,
+            probe=this.proof.json() if this.proof else None,
+            suspended_ms=this.proof.suspended_ms if this.proof else None,
+        )
+        detail = f"{this.deployment.cause}, deployment {ident}"
+        audit.record(engine.db, engine.actor, name, "deploy", detail)
 
 
 def _failed(engine: Engine, this: Attempt, error: BaseException) -> None:
     """Clean up, then record. Both as far as they go: on a full disk the record may not be possible.
 
-    What is not recorded as ended is found and ended by the next command.
+    What is not recorded as ended is found and ended by recovery. `error` stays what is reported.
     """
-    what = text_of(error)
-    for line in (*(error.log if isinstance(error, GatlingError) else ()), f" !     {what}"):
+    name, ident = this.app.name, this.deployment.id
+    for line in error.log if isinstance(error, GatlingError) else ():
         this.progress.record(line)
     try:
-        recovery.reconcile(engine, this.app.name, own=this.deployment.id)
+        recovery.reconcile(engine, name, own=ident)
+        deployment = deployments.get(engine.db, ident)
+        ended = outcome.outcome_of(deployment, apps.get(engine.db, name), error)
+        if isinstance(error, Interrupted):
+            error.what = ended.text or error.what
         deployments.end(
             engine.db,
-            this.deployment.id,
-            "cancelled" if isinstance(error, (Interrupted, KeyboardInterrupt)) else "failed",
+            ident,
+            ended.outcome,
             seconds=time.monotonic() - this.started,
-            error=what,
+            error=ended.text,
             probe=this.proof.json() if this.proof else None,
         )
-    except (GatlingError, OSError, sqlite3.Error) as second:
-        why = text_of(second)
-        this.progress.note(f"cleaning up was not complete: {why} The next command goes on with it.")
+    except Exception as second:  # noqa: BLE001 (it must not hide why the deployment failed)
+        this.progress.note(
+            f"the clean-up is not complete: {text_of(second)} Recovery continues with it."
+        )
+    this.progress.record(f" !     {text_of(error)}")
 
 
 def _say_for_whom(engine: Engine, name: str, progress: Progress) -> None:

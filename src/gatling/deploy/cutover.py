@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING
 
 from gatling import ports, process
 from gatling.deploy import health, instances, last_words, public
-from gatling.errors import UnhealthyRelease
+from gatling.errors import UnhealthyRelease, add_failure
 from gatling.logs import WEB, Wanted
 from gatling.state import apps, config
 from gatling.state.database import now
 from gatling.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from gatling.deploy.interrupt import Interruption
     from gatling.deploy.journal import Journal
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from gatling.state.releases import Release
 
 DRAIN_POLL_SECONDS = 0.05
+RESTART_DRAIN_SECONDS = 5.0
+"""At most so long a drain while the app is down: sockets that last would only lengthen that."""
 DRAIN_CHECKS = 3
 """So many looks in a row must find no connection: nginx may just be opening one."""
 LOG_LINES = 2000
@@ -49,11 +52,13 @@ def roll(
     interruption: Interruption,
     before_decision: Callable[[], None],
     on_live: Callable[[], None],
+    tolerated: Callable[[], AbstractContextManager[None]],
 ) -> Proof:
     """Make `release` the live one in the free slot; returns what the prober saw.
 
     Raises UnhealthyRelease, PortTaken or ProxyRefused with the old release untouched; the caller
-    then brings the free slot into order (see recovery). `before_decision` may still raise.
+    then brings the free slot into order (see recovery). `before_decision` may still raise. What
+    fails after the decision is `tolerated`.
     """
     slot = app.free_slot
     since = now()
@@ -75,14 +80,16 @@ def roll(
             probing.enter_context(prober.asking())
         with journal.step("switch_proxy"):
             switch(engine, app, release, slot)
-        on_live()
-        if not serves:
-            probing.enter_context(prober.asking())
+        with tolerated():
+            on_live()
+            if not serves:
+                probing.enter_context(prober.asking())
         cut = 0
         if app.live_slot is not None:
-            with journal.step("drain"):
-                cut = _drain(engine, app, app.live_slot, settings, journal, prober)
-            with journal.step("stop_previous"):
+            with tolerated(), journal.step("drain"):
+                seconds = settings.instance.drain
+                cut = _drain(engine, app, app.live_slot, seconds, journal, prober)
+            with tolerated(), journal.step("stop_previous"):
                 engine.supervisor.stop(app.name, app.live_slot, settings.instance.stop)
     return dataclasses.replace(prober.proof, cut=cut)
 
@@ -97,23 +104,28 @@ def replace(
     interruption: Interruption,
     before_decision: Callable[[], None],
     on_live: Callable[[], None],
+    tolerated: Callable[[], AbstractContextManager[None]],
 ) -> Proof:
-    """As `roll`, for apps of which no two instances may run: the old one is ended first.
+    """As `roll`, for apps of which no two instances may run: the old one is stopped first.
 
-    The app is down meanwhile. When the new release does not become healthy the old one is started
-    again.
+    The app is down until the new release is healthy, so the drain is short. When the new release
+    does not become healthy, the old one is started again.
     """
     slot, since = app.free_slot, now()
     engine.router.check()
     before_decision()
     interruption.shield()
     prober = public.prober(engine, app, settings)
+    cut = 0
     with prober.asking():
-        with journal.step("stop_previous"):
-            engine.router.point(app.name, "down")
-            if app.live_slot is not None:
-                engine.supervisor.stop(app.name, app.live_slot, settings.instance.stop)
         try:
+            if app.live_slot is not None:
+                engine.router.point(app.name, "down")
+                with journal.step("drain"):
+                    seconds = min(RESTART_DRAIN_SECONDS, settings.instance.drain)
+                    cut = _drain(engine, app, app.live_slot, seconds, journal, prober)
+                with journal.step("stop_previous"):
+                    engine.supervisor.stop(app.name, app.live_slot, settings.instance.stop)
             with journal.step("start_instance"):
                 _start(engine, app, release, slot, settings)
             with journal.step("health_check"):
@@ -124,8 +136,9 @@ def replace(
             raise
         with journal.step("switch_proxy"):
             switch(engine, app, release, slot)
-        on_live()
-    return prober.proof
+        with tolerated():
+            on_live()
+    return dataclasses.replace(prober.proof, cut=cut)
 
 
 def boot(
@@ -157,7 +170,12 @@ def switch(engine: Engine, app: App, release: Release, slot: int) -> None:
         engine.router.point(app.name, 1 if slot == 1 else 2)
     except BaseException:
         apps.make_live(
-            engine.db, app.name, release=app.live_release, slot=app.live_slot, config=before
+            engine.db,
+            app.name,
+            release=app.live_release,
+            slot=app.live_slot,
+            config=before,
+            wanted=app.wanted,
         )
         raise
 
@@ -194,11 +212,36 @@ def _give_up(
     since: str,
     error: BaseException,
 ) -> None:
-    """End an instance that nobody has talked to; first, so that its last words are in the log."""
+    """Stop an instance that nobody has talked to; first, so that its last words are in the log.
+
+    `error` stays the one that is reported: what fails here is added to its log.
+    """
+    try:
+        stop_unused(engine, app, slot, settings)
+        if isinstance(error, UnhealthyRelease):
+            error.log = _last_words(engine, app, release, since)
+            error.hint += f" All it said: `gatling logs {app.name} --release {release.label}`."
+    except Exception as second:  # noqa: BLE001 (recovery, which follows, tries again)
+        add_failure(error, second)
+
+
+def stop_unused(engine: Engine, app: App, slot: int, settings: Settings) -> None:
+    """Stop an instance that serves nobody."""
     engine.supervisor.stop(app.name, slot, min(UNUSED_STOP_SECONDS, settings.instance.stop))
-    if isinstance(error, UnhealthyRelease):
-        error.log = _last_words(engine, app, release, since)
-        error.hint += f" All it said: `gatling logs {app.name} --release {release.label}`."
+
+
+@contextlib.contextmanager
+def throw_away(engine: Engine, app: App, slot: int, settings: Settings) -> Iterator[None]:
+    """Stop what the block starts in a slot. The block's own error is the one that is reported."""
+    try:
+        yield
+    except BaseException as error:
+        try:
+            stop_unused(engine, app, slot, settings)
+        except Exception as second:  # noqa: BLE001 (recovery, which follows, tries again)
+            add_failure(error, second)
+        raise
+    stop_unused(engine, app, slot, settings)
 
 
 def _last_words(engine: Engine, app: App, release: Release, since: str) -> tuple[str, ...]:
@@ -208,24 +251,24 @@ def _last_words(engine: Engine, app: App, release: Release, since: str) -> tuple
 
 
 def _drain(
-    engine: Engine, app: App, slot: int, settings: Settings, journal: Journal, prober: Prober
+    engine: Engine, app: App, slot: int, seconds: float, journal: Journal, prober: Prober
 ) -> int:
-    """Wait until nobody is connected to the old instance, for as long as the settings say.
+    """Wait until nobody is connected to the old instance, for so many seconds at most.
 
     How many connections are left then; they are closed when the instance ends.
     """
     pid = engine.supervisor.status(app.name, slot).pid
     if pid is None:
         return 0
-    deadline = time.monotonic() + settings.instance.drain
+    deadline = time.monotonic() + seconds
     idle, told, connections = 0, False, 0
     while idle < DRAIN_CHECKS and time.monotonic() < deadline:
         connections = ports.open_connections(pid, app.ports[slot])
         idle = 0 if connections else idle + 1
         prober.slow_down()
-        if connections and not told and time.monotonic() > deadline - settings.instance.drain + 1:
+        if connections and not told and time.monotonic() > deadline - seconds + 1:
             journal.line(
-                f"waiting up to {settings.instance.drain:g} s for the end of"
+                f"waiting up to {seconds:g} s for the end of"
                 f" {counted(connections, 'connection')} to the previous instance"
             )
             told = True

@@ -22,7 +22,7 @@ from gatling.deploy import (
     processes,
     public,
 )
-from gatling.deploy.attempt import Attempt, attempt
+from gatling.deploy.attempt import Attempt, attempt, is_decided
 from gatling.errors import (
     GatlingError,
     InvalidInput,
@@ -39,7 +39,7 @@ from gatling.state.database import now
 from gatling.ui.output import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from gatling.engine import Engine
     from gatling.state.apps import App
@@ -207,39 +207,68 @@ def _go_live(
     migrations.run(engine, this, live, release)
     this.callbacks.at(*callbacks.AFTER_MIGRATE)
     public.prepare(engine, this, release)
+    try:
+        _cut_over(engine, this, live, release, expected, strategy)
+    except Exception as error:
+        if not is_decided(engine, this):
+            raise
+        this.warn(error)
+    _settle(engine, this, release)
+
+
+def _cut_over(
+    engine: Engine,
+    this: Attempt,
+    live: Release | None,
+    release: Release,
+    expected: ExpectedRef | None,
+    strategy: str,
+) -> None:
+    """Decide on a strategy and carry it out."""
+    app = this.app
     decided = plan.simple(live, release, strategy)
     # and not when all is decided: the node that is asked for the plan waits for no callback
     this.callbacks.at(*callbacks.BEFORE_CUT_OVER)
     if decided is None and live is not None:
         decided = _upgrade(engine, this, live, release, expected, strategy)
     assert decided is not None  # noqa: S101 (for the type checker: nothing live has a plan)
-    if decided.strategy != "hot":
-        from gatling.deploy import cutover  # noqa: PLC0415 (loaded while mix works)
+    if decided.strategy == "hot":
+        return
+    from gatling.deploy import cutover  # noqa: PLC0415 (loaded while mix works)
 
-        _announce(engine, this, release, decided, app.free_slot)
-        carry_out = cutover.replace if decided.strategy == "restart" else cutover.roll
+    _announce(engine, this, release, decided, app.free_slot)
+    carry_out = cutover.replace if decided.strategy == "restart" else cutover.roll
 
-        def before_decision() -> None:
-            this.callbacks.at(*callbacks.BEFORE_DECISION)
-            _check_ref(engine, app.name, expected)
+    def before_decision() -> None:
+        this.callbacks.at(*callbacks.BEFORE_DECISION)
+        _check_ref(engine, app.name, expected)
 
-        this.proof = carry_out(
-            engine,
-            app,
-            release,
-            this.settings,
-            journal=this.journal,
-            interruption=this.interruption,
-            before_decision=before_decision,
-            on_live=lambda: this.progress.note(f"{release.label} is live"),
-        )
-    public.follow(engine, this)
-    processes.deployed(engine, this)
-    for problem in jobs.follow(engine, app.name):
-        this.progress.note(problem)
-    this.callbacks.at(*callbacks.LIVE)
-    _summary(engine, this, release, decided)
-    _retire(engine, this, release)
+    this.proof = carry_out(
+        engine,
+        app,
+        release,
+        this.settings,
+        journal=this.journal,
+        interruption=this.interruption,
+        before_decision=before_decision,
+        on_live=lambda: this.progress.note(f"{release.label} is live"),
+        tolerated=this.tolerated,
+    )
+
+
+def _settle(engine: Engine, this: Attempt, release: Release) -> None:
+    """What follows the decision: no failure of it takes the decision back or stops the rest."""
+    steps: tuple[Callable[[], None], ...] = (
+        lambda: public.follow(engine, this),
+        lambda: processes.deployed(engine, this),
+        lambda: this.progress.notes(jobs.follow(engine, this.app.name)),
+        lambda: this.callbacks.at(*callbacks.LIVE),
+        lambda: _summary(engine, this, release),
+        lambda: _retire(engine, this, release),
+    )
+    for step in steps:
+        with this.tolerated():
+            step()
 
 
 def _upgrade(
@@ -303,15 +332,16 @@ def _announce(
     this.progress.note(f"{release.label} by {decided.strategy}: {'; '.join(decided.reasons)}")
 
 
-def _summary(engine: Engine, this: Attempt, release: Release, decided: plan.Plan) -> None:
+def _summary(engine: Engine, this: Attempt, release: Release) -> None:
     app = apps.get(engine.db, this.app.name)
+    strategy = deployments.get(engine.db, this.deployment.id).strategy
     steps = ", ".join(f"{name} {duration(seconds)}" for name, seconds in this.journal.seconds)
     this.progress.say(f"       {steps}")
     this.progress.say(f"       proof: {this.proof}")
     if this.proof and this.proof.https and not engine.home.server:
         _say_of_https(this, app)
     url = engine.router.url(app)
-    this.progress.done(f"=====> {this.app.name} {release.label} ({decided.strategy}) serves {url}")
+    this.progress.done(f"=====> {this.app.name} {release.label} ({strategy}) serves {url}")
 
 
 def _say_of_https(this: Attempt, app: App) -> None:

@@ -155,7 +155,9 @@ def upgrade(
             this.progress.note(f"proof: {this.proof}")
             raise
         decide(engine, app, release)
-        with contextlib.suppress(NodeUnreachable):  # the states go by themselves after a while
+        with this.tolerated():
+            prepare(engine, app, release)
+        with this.tolerated():
             node.keep(swapped)
     return dataclasses.replace(
         prober.proof,
@@ -168,11 +170,15 @@ def upgrade(
 
 
 def decide(engine: Engine, app: App, release: Release) -> None:
-    """Record the release that the node runs as the live one, also for its next start."""
+    """Record the release that the node runs as the live one."""
     slot = app.live_slot or 1
     apps.make_live(engine.db, app.name, release=release.number, slot=slot, config=release.config)
+
+
+def prepare(engine: Engine, app: App, release: Release) -> None:
+    """Let the node's next start be that of the release."""
     paths = engine.home.app(app.name)
-    engine.supervisor.prepare(instances.instance(paths, app, release, slot))
+    engine.supervisor.prepare(instances.instance(paths, app, release, app.live_slot or 1))
 
 
 def running(node: Control, booted: int) -> int:
@@ -203,8 +209,7 @@ def back_to_records(engine: Engine, app: App) -> bool:
                         return False
     except (GatlingError, SwapFailed):
         return False
-    paths = engine.home.app(app.name)
-    engine.supervisor.prepare(instances.instance(paths, app, live, app.live_slot))
+    prepare(engine, app, live)
     return True
 
 
@@ -309,10 +314,8 @@ def _check_boot(engine: Engine, this: Attempt, release: Release, stays: float = 
     """Start the release in the free slot, without traffic, until it is healthy; end it again."""
     app, settings = this.app, this.settings
     slot = app.free_slot
-    try:
+    with cutover.throw_away(engine, app, slot, settings):
         cutover.boot(engine, app, release, slot, settings, stays)
-    finally:
-        engine.supervisor.stop(app.name, slot, min(5.0, settings.instance.stop))
 
 
 def _undo(
@@ -355,4 +358,5 @@ def _replace(engine: Engine, this: Attempt, live: Release, error: GatlingError) 
         interruption=this.interruption,
         before_decision=lambda: None,
         on_live=lambda: None,
+        tolerated=this.tolerated,
     )

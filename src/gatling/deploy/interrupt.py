@@ -50,9 +50,9 @@ class Interruption:
 
 
 _REASONS = {
-    signal.SIGINT: "Interrupted (Ctrl-C) before the cut-over; nothing was changed.",
-    signal.SIGTERM: "Ended by SIGTERM before the cut-over; nothing was changed.",
-    signal.SIGHUP: "The pusher is gone (connection or terminal closed); nothing was changed.",
+    signal.SIGINT: "Interrupted (Ctrl-C) before the cut-over.",
+    signal.SIGTERM: "Stopped by SIGTERM before the cut-over.",
+    signal.SIGHUP: "The pusher disconnected before the cut-over (connection or terminal closed).",
 }
 
 

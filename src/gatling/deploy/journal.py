@@ -23,6 +23,8 @@ class Journal:
         self._deployment = deployment
         self._progress = progress
         self._position = 0
+        self._open: dict[str, int] = {}
+        """The positions of steps that have begun and not ended; one may contain another."""
         self.seconds: list[tuple[str, float]] = []
         """Steps that ended well, with the seconds they took."""
         self.at: Callable[[str], None] = lambda _: None
@@ -41,12 +43,14 @@ class Journal:
     def begin(self, step: str) -> None:
         """Record that a step begins. One that is still open when a deployment ends has failed."""
         self._position += 1
+        self._open[step] = self._position
         deployments.begin_step(self._db, self._deployment, self._position, step)
         self._progress.begin(step)
 
     def end(self, step: str, seconds: float) -> None:
         """Record that the step has ended well."""
-        deployments.end_step(self._db, self._deployment, self._position, "succeeded", seconds)
+        position = self._open.pop(step, self._position)
+        deployments.end_step(self._db, self._deployment, position, "succeeded", seconds)
         self.seconds.append((step, seconds))
         self._progress.end(step, seconds)
 

@@ -13,6 +13,7 @@ import json
 from typing import TYPE_CHECKING
 
 from gatling.deploy import instances, jobs, lock, processes, public
+from gatling.deploy.outcome import outcome_of
 from gatling.errors import GatlingError
 from gatling.project import settings as project_settings
 from gatling.releases import distillery, store
@@ -87,18 +88,9 @@ def reconcile(engine: Engine, name: str, *, own: int | None = None) -> list[str]
     engine.tasks.discard(paths, paths.staging)
     distillery.sweep(paths.root / "tmp")
     for deployment in unfinished:
-        if deployment.id == own:
-            continue
-        decided = deployment.slot is not None and deployment.slot == app.live_slot
-        if decided and deployment.release == app.live_release:
-            deployments.end(engine.db, deployment.id, "succeeded")
-        else:
-            deployments.end(
-                engine.db,
-                deployment.id,
-                "interrupted",
-                error="The deploying process was killed; what was live before still is.",
-            )
+        if deployment.id != own:
+            ended = outcome_of(deployment, app)
+            deployments.end(engine.db, deployment.id, ended.outcome, error=ended.text)
     return [*problems, *jobs.follow(engine, name)]
 
 

@@ -32,21 +32,20 @@ def rehearse(
     """
     app, settings, slot = this.app, this.settings, this.app.free_slot
     try:
-        cutover.boot(engine, app, live, slot, settings)
-        copy = dataclasses.replace(app, live_slot=slot)
-        with control(engine.home.app(app.name), copy, live) as node:
-            swapped = node.swap(live, release, answers, suspend=settings.hot.suspend)
-            crashed, _ = node.watch(swapped, settings.hot.watch)
-            problems = [*swapped.failed, *crashed]
-            node.keep(swapped)
-        if problems:
-            raise RehearsalFailed(f"rehearsal: {'; '.join(problems[:3])}")
-        answer = health.check(app.ports[slot], settings.health.path, app.domain, HEALTH_SECONDS)
-        if not answer.healthy:
-            raise RehearsalFailed(f"rehearsal: GET {settings.health.path} failed: {answer}")
+        with cutover.throw_away(engine, app, slot, settings):
+            cutover.boot(engine, app, live, slot, settings)
+            copy = dataclasses.replace(app, live_slot=slot)
+            with control(engine.home.app(app.name), copy, live) as node:
+                swapped = node.swap(live, release, answers, suspend=settings.hot.suspend)
+                crashed, _ = node.watch(swapped, settings.hot.watch)
+                problems = [*swapped.failed, *crashed]
+                node.keep(swapped)
+            if problems:
+                raise RehearsalFailed(f"rehearsal: {'; '.join(problems[:3])}")
+            answer = health.check(app.ports[slot], settings.health.path, app.domain, HEALTH_SECONDS)
+            if not answer.healthy:
+                raise RehearsalFailed(f"rehearsal: GET {settings.health.path} failed: {answer}")
     except SwapFailed as failure:
         raise RehearsalFailed(f"rehearsal: {failure.stage}: {failure.what}") from None
     except GatlingError as error:
         raise RehearsalFailed(f"rehearsal: {error.what}") from None
-    finally:
-        engine.supervisor.stop(app.name, slot, min(5.0, settings.instance.stop))

@@ -160,19 +160,21 @@ def make_live(
     release: int | None,
     slot: int | None,
     config: Mapping[str, str] | None,
+    wanted: Wanted = "running",
 ) -> None:
     """Decide: from now on this release runs, in this slot, with this config. On the disk at once.
 
-    Config None: it stays what it is.
+    Config None: it stays what it is. An app that was stopped runs from now on.
 
     Recovery brings the world into line with what stands here, so this is a deployment's point of
-    no return; called with what was live before, it takes that decision back.
+    no return; called with all that was recorded before, it takes that decision back.
     """
     with db.transaction(durable=True):
         db.execute(
-            "UPDATE apps SET live_release = ?, live_slot = ?, wanted = 'running' WHERE name = ?",
+            "UPDATE apps SET live_release = ?, live_slot = ?, wanted = ? WHERE name = ?",
             release,
             slot,
+            wanted,
             name,
         )
         if config is not None:

@@ -173,9 +173,11 @@ def running(db: Database, app: str | None = None) -> list[Deployment]:
 
 
 def ever_live(db: Database, app: str) -> set[int]:
-    """The releases that a deployment has made live."""
+    """The releases that have been live: made so by a deployment, or live when another began."""
     rows = db.rows(
-        "SELECT DISTINCT release FROM deployments WHERE app = ? AND outcome = 'succeeded'", app
+        "SELECT release FROM deployments WHERE app = ?1 AND outcome = 'succeeded'"
+        " UNION SELECT previous FROM deployments WHERE app = ?1 AND previous IS NOT NULL",
+        app,
     )
     return {row["release"] for row in rows}
 

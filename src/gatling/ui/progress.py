@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING
 from gatling import visible
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from gatling.errors import GatlingError
@@ -72,6 +73,11 @@ class Progress:
     def note(self, text: str) -> None:
         """Something worth knowing."""
         self._say(f"       {text}", "dim")
+
+    def notes(self, texts: Iterable[str]) -> None:
+        """Several such."""
+        for text in texts:
+            self.note(text)
 
     def say(self, text: str) -> None:
         """A line on its own."""
