@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gatling.errors import Exit, PushRefused
-from gatling.server.receive import Update, choose, parse
+from gatling.project.refs import Update, parse
+from gatling.server.receive import choose
 from tests.scale import scaled
 
 EXAMPLES = settings(

@@ -49,6 +49,15 @@ def test_revisions_name_a_commit(repository: Repository) -> None:
         assert source.resolve(bare, revision) == commit
 
 
+def test_a_branch_comes_before_a_tag_of_the_same_name(repository: Repository) -> None:
+    first = repository.commit({"mix.exs": MIX})
+    repository.git("tag", "main")
+    second = repository.commit({"a": "1"})
+    bare = repository.paths.repository
+    assert source.resolve(bare, "main") == second
+    assert source.resolve(bare, "refs/tags/main") == source.resolve(bare, "main~1") == first
+
+
 @pytest.mark.parametrize(
     "revision",
     ["topic", "", " ", "0" * 40, "main:mix.exs", "main^{tree}x", "--help", "-v", "--all", "main\n",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from tests.conftest import Client, until
+from tests.conftest import Client, Project, until
 
 if TYPE_CHECKING:
-    from tests.conftest import Project, World
+    from tests.conftest import World
 
 STEPS = [
     "export_source", "mix_deps_get", "mix_compile", "mix_release", "store_release",
@@ -164,3 +164,28 @@ def test_old_releases_are_removed_and_still_listed(world: World) -> None:
     assert "is no longer kept" in world.run("rollback", "shop", "v1", ok=False)
     world.run("rollback", "shop", "v3")
     assert "b" in world.get().text
+
+
+def test_a_shallow_clone_is_refused_before_anything_is_built(shop: Project) -> None:
+    world = shop.world
+    before = world.last()["id"]
+    for number in range(2):
+        shop.title(f"upstream {number}")
+    clone = Project(world, "shop", world.root / "shallow")
+    shop.git("clone", "--quiet", "--depth=1", f"file://{shop.directory}", str(clone.directory))
+    clone.git("remote", "add", "gatling", shop.git("remote", "get-url", "gatling"))
+    said = clone.push("--force", "HEAD:main", ok=False)
+    assert "git fetch --unshallow" in said
+    assert world.last()["id"] == before
+    assert "upstream" not in world.get().text
+    clone.git("fetch", "--quiet", "--unshallow")
+    said = clone.push("HEAD:main", options=("--push-option=ci.skip",))
+    assert "the push option 'ci.skip' has no effect here" in said
+    assert "upstream 1" in world.get().text
+
+
+def test_a_branch_is_deployed_rather_than_a_tag_of_its_name(shop: Project) -> None:
+    shop.git("tag", "main", "HEAD~1")
+    shop.git("push", "--quiet", "gatling", "refs/tags/main")
+    shop.world.run("deploy", "shop", "main")
+    assert shop.world.last()["commit"] == shop.git("rev-parse", "refs/heads/main")

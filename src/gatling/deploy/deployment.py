@@ -29,24 +29,22 @@ from gatling.errors import (
     NodeUnreachable,
     NotFound,
     PlannerFailed,
-    PushRefused,
 )
+from gatling.project import refs
 from gatling.project import settings as project_settings
-from gatling.project import source
 from gatling.releases import distillery, store
 from gatling.state import apps, audit, config, deployments, releases
 from gatling.state.database import now
 from gatling.ui.output import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from gatling.engine import Engine
+    from gatling.project.refs import Update
     from gatling.state.apps import App
     from gatling.state.releases import Release
     from gatling.ui.progress import Progress
-
-ZERO = "0" * 40
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,14 +58,6 @@ class Wish:
 NO_WISH = Wish()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ExpectedRef:
-    """Where a branch stands while its push is deployed; git sets it only after the hook."""
-
-    ref: str
-    old: str
-
-
 def deploy_commit(
     engine: Engine,
     name: str,
@@ -75,10 +65,13 @@ def deploy_commit(
     *,
     cause: str,
     progress: Progress,
-    expected: ExpectedRef | None = None,
+    updates: Sequence[Update] = (),
     wish: Wish = NO_WISH,
 ) -> None:
-    """Build a commit and make it live. For a push, `expected` is where its branch must stand."""
+    """Build a commit and make it live. For a push, `updates` are all refs that git sets after it.
+
+    They must stand where the push found them until the decision.
+    """
     lifecycle.ensure_up(engine, progress)
     # The cut-over's libraries load while mix works, instead of after it.
     threading.Thread(target=_load_cutover, daemon=True).start()
@@ -89,12 +82,12 @@ def deploy_commit(
         commit=commit,
         progress=progress,
         # on a server the hook does that, which is not this process
-        watch_pusher=expected is not None and not engine.home.server,
+        watch_pusher=bool(updates) and not engine.home.server,
     ) as this:
-        _check_ref(engine, name, expected)
+        refs.check_still(engine.home.app(name).repository, updates)
         release = making.make(engine, this, commit)
         with domains.in_force(engine, this):
-            _go_live(engine, this, release, expected, wish)
+            _go_live(engine, this, release, updates, wish)
 
 
 def deploy_release(
@@ -191,7 +184,7 @@ def _go_live(
     engine: Engine,
     this: Attempt,
     release: Release,
-    expected: ExpectedRef | None = None,
+    updates: Sequence[Update] = (),
     wish: Wish = NO_WISH,
 ) -> None:
     """Make a release the live one, by the strategy that its plan says."""
@@ -208,7 +201,7 @@ def _go_live(
     this.callbacks.at(*callbacks.AFTER_MIGRATE)
     public.prepare(engine, this, release)
     try:
-        _cut_over(engine, this, live, release, expected, strategy)
+        _cut_over(engine, this, live, release, updates, strategy)
     except Exception as error:
         if not is_decided(engine, this):
             raise
@@ -221,7 +214,7 @@ def _cut_over(
     this: Attempt,
     live: Release | None,
     release: Release,
-    expected: ExpectedRef | None,
+    updates: Sequence[Update],
     strategy: str,
 ) -> None:
     """Decide on a strategy and carry it out."""
@@ -230,7 +223,7 @@ def _cut_over(
     # and not when all is decided: the node that is asked for the plan waits for no callback
     this.callbacks.at(*callbacks.BEFORE_CUT_OVER)
     if decided is None and live is not None:
-        decided = _upgrade(engine, this, live, release, expected, strategy)
+        decided = _upgrade(engine, this, live, release, updates, strategy)
     assert decided is not None  # noqa: S101 (for the type checker: nothing live has a plan)
     if decided.strategy == "hot":
         return
@@ -241,7 +234,7 @@ def _cut_over(
 
     def before_decision() -> None:
         this.callbacks.at(*callbacks.BEFORE_DECISION)
-        _check_ref(engine, app.name, expected)
+        refs.check_still(engine.home.app(app.name).repository, updates)
 
     this.proof = carry_out(
         engine,
@@ -276,7 +269,7 @@ def _upgrade(
     this: Attempt,
     live: Release,
     release: Release,
-    expected: ExpectedRef | None,
+    updates: Sequence[Update],
     strategy: str,
 ) -> plan.Plan:
     """Upgrade the running node if that is safe; otherwise the plan says by what to go on."""
@@ -302,7 +295,9 @@ def _upgrade(
                     live,
                     release,
                     differences,
-                    before_decision=lambda: _check_ref(engine, app.name, expected),
+                    before_decision=lambda: refs.check_still(
+                        engine.home.app(app.name).repository, updates
+                    ),
                     on_live=lambda: this.progress.note(f"{release.label} runs"),
                 )
             return decided
@@ -379,22 +374,6 @@ def _retire(engine: Engine, this: Attempt, live: Release) -> None:
         following.remove_old(paths)
     except (OSError, GatlingError) as error:
         this.progress.note(f"what is old could not all be removed: {error}")
-
-
-def _check_ref(engine: Engine, name: str, expected: ExpectedRef | None) -> None:
-    """Refuse a push whose branch has moved meanwhile: git would refuse it after the deployment."""
-    if expected is None:
-        return
-    try:
-        current = source.resolve(engine.home.app(name).repository, expected.ref)
-    except NotFound:
-        current = ZERO
-    if current != expected.old and not (set(expected.old) == {"0"} and current == ZERO):
-        raise PushRefused(
-            f"{expected.ref.removeprefix('refs/heads/')} has moved to {current[:9]} by another"
-            " push meanwhile.",
-            hint="Fetch, merge or rebase, and push again.",
-        )
 
 
 def _store_config(

@@ -30,18 +30,32 @@ KEPT = ("/deps", "/_build", "node_modules")
 
 
 def resolve(repository: Path, revision: str) -> str:
-    """The full commit id of a branch, tag or (short) commit; raises NotFound."""
+    """The full commit id of a branch, tag or (short) commit; raises NotFound.
+
+    A branch comes before a tag of the same name, which git's own order (gitrevisions(7)) prefers:
+    what is deployed is a branch.
+    """
+    exact = names.is_commit(revision) or revision.startswith("refs/")
+    for prefix in ("",) if exact else ("refs/heads/", "refs/tags/", ""):
+        found = _commit(repository, f"{prefix}{revision}")
+        if found is not None:
+            break
+    else:
+        raise NotFound(f"There is no commit {revision!r} in the pushed repository.")
+    if not names.is_commit(found):
+        raise NotFound(f"{revision!r} is not one commit.")
+    return found
+
+
+def _commit(repository: Path, revision: str) -> str | None:
     try:
-        found = process.output(
+        return process.output(
             ["git", "--git-dir", str(repository), "rev-parse", "--verify", "--quiet",
              "--end-of-options", f"{revision}^{{commit}}"],
             env=_git_env(),
         ).strip()  # fmt: skip
     except CommandFailed:
-        raise NotFound(f"There is no commit {revision!r} in the pushed repository.") from None
-    if not names.is_commit(found):
-        raise NotFound(f"{revision!r} is not one commit.")
-    return found
+        return None
 
 
 def file_at(repository: Path, commit: str, path: str, limit: int) -> bytes | None:
@@ -50,7 +64,7 @@ def file_at(repository: Path, commit: str, path: str, limit: int) -> bytes | Non
     None when the commit has no such file, or one of more than `limit` bytes.
     """
     git, what = ["git", "--git-dir", str(repository), "cat-file"], f"{commit}:{path}"
-    environment = _git_env() | _borrowing(repository)
+    environment = environment_of_push(repository)
     try:
         if int(process.output([*git, "-s", what], env=environment)) > limit:
             return None
@@ -171,6 +185,11 @@ def _submodules(
         link.unlink(missing_ok=True)
 
 
+def environment_of_push(repository: Path) -> dict[str, str]:
+    """The environment in which git sees a repository and the objects of a push under way."""
+    return _git_env() | _borrowing(repository)
+
+
 def _borrowing(repository: Path) -> dict[str, str]:
     """Lets git find the objects of the pushed repository, and of a push under way."""
     directories = ":".join(_quoted(p) for p in _object_directories(repository))
@@ -197,7 +216,12 @@ def _git_env() -> dict[str, str]:
     `GIT_QUARANTINE_PATH` and the object directories are put back where the quarantine is wanted.
     """
     kept = {k: v for k, v in os.environ.items() if not k.startswith("GIT_") or k in _GIT_KEPT}
-    return kept | {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8"}
+    fixed = {
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_NO_REPLACE_OBJECTS": "1",  # a commit is the tree that its id stands for
+        "LC_ALL": "C.UTF-8",
+    }
+    return kept | fixed
 
 
 _GIT_KEPT = frozenset({"GIT_SSH", "GIT_SSH_COMMAND", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"})

@@ -43,6 +43,8 @@ GIT_CONFIG = {
     # a pusher whose connection is lost is noticed by what is sent to him
     "receive.keepAlive": "2",
     "receive.denyDeleteCurrent": "refuse",
+    # `git push -o` would fail at the pusher's git otherwise
+    "receive.advertisePushOptions": "true",
     # a power cut must not leave an empty object behind a branch that is there
     "core.fsync": "all",
     "receive.maxInputSize": "2g",

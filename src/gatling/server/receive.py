@@ -9,15 +9,15 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatling.deploy import deployment
 from gatling.deploy.session import opened
 from gatling.errors import Exit, PushRefused
 from gatling.home import Home, default_root
-from gatling.project import manifest, names, source
+from gatling.project import manifest, refs, source
 from gatling.project import settings as project_settings
+from gatling.project.refs import HEADS, Update, parse
 from gatling.server import push
 from gatling.state import apps, releases
 from gatling.ui import failing
@@ -27,41 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from gatling.engine import Engine
-
-HEADS = "refs/heads/"
-
-
-@dataclass(frozen=True, slots=True)
-class Update:
-    """One ref of a push."""
-
-    old: str
-    new: str
-    ref: str
-
-    @property
-    def deletes(self) -> bool:
-        """Whether the ref is to be deleted."""
-        return not self.new.strip("0")
-
-    @property
-    def what(self) -> str:
-        """`branch main`, `tag v1.0`."""
-        for prefix, word in ((HEADS, "branch"), ("refs/tags/", "tag")):
-            if self.ref.startswith(prefix):
-                return f"{word} {self.ref.removeprefix(prefix)}"
-        return self.ref
-
-
-def parse(lines: Iterable[str]) -> list[Update]:
-    """What git wrote to the hook's standard input; raises PushRefused when it is something else."""
-    updates = []
-    for line in lines:
-        parts = line.rstrip("\n").split(" ", 2)
-        if len(parts) != 3 or not all(names.is_commit(p) for p in parts[:2]):
-            raise PushRefused(f"Not what git writes to a pre-receive hook: {line!r}")
-        updates.append(Update(*parts))
-    return updates
 
 
 def choose(
@@ -92,6 +57,8 @@ def main(app: str) -> int:
     """What the hook runs; the exit status. git's lines come on standard input."""
 
     def received() -> int:
+        if push.JOB not in os.environ:
+            _note_options(Progress())
         if Home(default_root()).server and push.JOB not in os.environ:
             return push.hand_over(app)
         with opened() as engine:
@@ -101,6 +68,14 @@ def main(app: str) -> int:
     return failing.status_of(received)
 
 
+def _note_options(progress: Progress) -> None:
+    """Say of each `git push -o OPTION` that it has no effect: githooks(5)."""
+    count = os.environ.get("GIT_PUSH_OPTION_COUNT", "")
+    for number in range(int(count) if count.isdecimal() else 0):
+        option = os.environ.get(f"GIT_PUSH_OPTION_{number}", "")
+        progress.note(f"the push option {option!r} has no effect here")
+
+
 def receive(engine: Engine, name: str, lines: Iterable[str], progress: Progress) -> None:
     """Handle a push; an error raised rejects it."""
     app = apps.get(engine.db, name)
@@ -108,17 +83,18 @@ def receive(engine: Engine, name: str, lines: Iterable[str], progress: Progress)
     # what the live release says of branches protects its own; a pushed source says it for itself
     branches = project_settings.parse(app.settings).branches
     updates = parse(lines)
+    repository = engine.home.app(name).repository
 
     @functools.cache
     def named(update: Update) -> str:
         if app.settings.get("deploy.branch"):
             return ""  # the host's word counts
         path = "/".join(filter(None, (settings.build.directory, manifest.NAME)))
-        repository = engine.home.app(name).repository
         raw = source.file_at(repository, update.new, path, manifest.MAX_BYTES)
         return manifest.branch(raw) if raw is not None else ""
 
     chosen = choose(updates, branches, named, protected=settings.branches)
+    refs.check(repository, updates)
     for update in updates:
         if update is not chosen:
             done = "deleted" if update.deletes else "stored"
@@ -140,5 +116,5 @@ def receive(engine: Engine, name: str, lines: Iterable[str], progress: Progress)
         chosen.new,
         cause="push",
         progress=progress,
-        expected=deployment.ExpectedRef(chosen.ref, chosen.old),
+        updates=updates,
     )

@@ -1,0 +1,209 @@
+"""What git would still refuse of a push after its pre-receive hook, found before anything is built.
+
+git checks most of what a push asks for only when it writes the refs, after the hook has returned
+(git-receive-pack(1), `update` in its source). A release must not be live whose ref git refuses, so
+the same conditions are checked here first, for all refs: a push may be atomic, and the hook cannot
+see whether it is. What remains is a failure of the ref transaction itself, such as a full disk; the
+same push again then finds its commit live and only moves the branch.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatling import process
+from gatling.errors import CommandFailed, PushRefused
+from gatling.project import names, source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+HEADS = "refs/heads/"
+TAGS = "refs/tags/"
+GIT_SECONDS = 600.0
+"""A first push may bring a million commits, each of which is looked at."""
+LOCK_SECONDS = 3.0
+"""How long a ref's lock is waited for that another git process holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One ref of a push."""
+
+    old: str
+    new: str
+    ref: str
+
+    @property
+    def creates(self) -> bool:
+        """Whether the ref is new."""
+        return not self.old.strip("0")
+
+    @property
+    def deletes(self) -> bool:
+        """Whether the ref is to be deleted."""
+        return not self.new.strip("0")
+
+    @property
+    def what(self) -> str:
+        """`branch main`, `tag v1.0`."""
+        for prefix, word in ((HEADS, "branch"), (TAGS, "tag")):
+            if self.ref.startswith(prefix):
+                return f"{word} {self.ref.removeprefix(prefix)}"
+        return self.ref
+
+
+def parse(lines: Iterable[str]) -> list[Update]:
+    """What git wrote to the hook's standard input; raises PushRefused when it is something else."""
+    updates = []
+    for line in lines:
+        parts = line.rstrip("\n").split(" ", 2)
+        if len(parts) != 3 or not all(names.is_commit(p) for p in parts[:2]):
+            raise PushRefused(f"Not what git writes to a pre-receive hook: {line!r}")
+        updates.append(Update(*parts))
+    return updates
+
+
+def check(repository: Path, updates: Iterable[Update]) -> None:
+    """Raise PushRefused for what git would refuse, and for refs that an app has no use for."""
+    every = list(updates)
+    there = _refs(repository)
+    for update in every:
+        _check_kind(update)
+        _check_conflicts(update, {*there, *(u.ref for u in every if not u.deletes)})
+        check_unmoved(there, update)
+        _check_lock(repository, update)
+        if update.deletes:
+            _check_deletion(repository, update)
+        else:
+            _check_object(repository, update)
+    _check_complete(repository, [update.new for update in every if not update.deletes])
+
+
+def check_still(repository: Path, updates: Iterable[Update]) -> None:
+    """Raise PushRefused when a ref was moved or is being written since `check`."""
+    there = _refs(repository)
+    for update in updates:
+        check_unmoved(there, update)
+        _check_lock(repository, update)
+
+
+def check_unmoved(there: dict[str, str], update: Update) -> None:
+    """Raise PushRefused when a ref is not where the push found it."""
+    current = there.get(update.ref, "")
+    if current == ("" if update.creates else update.old):
+        return
+    moved = f"has moved to {current[:9]}" if current else "has been deleted"
+    raise PushRefused(
+        f"{_short(update.ref)} {moved} by another push meanwhile.",
+        hint="Fetch, merge or rebase, and push again.",
+    )
+
+
+def _check_kind(update: Update) -> None:
+    if not update.ref.startswith((HEADS, TAGS)):
+        raise PushRefused(
+            f"{update.ref} is neither a branch nor a tag, and is not accepted.",
+            hint="Push branches and tags only: `git push REMOTE --all`, `git push REMOTE --tags`.",
+        )
+    try:
+        process.output(["git", "check-ref-format", update.ref])
+    except CommandFailed:
+        raise PushRefused(f"{update.ref!r} is not a valid name of a branch or tag.") from None
+
+
+def _check_conflicts(update: Update, others: set[str]) -> None:
+    """A ref is a file or a directory: `main` and `main/x` exclude each other."""
+    if update.deletes:
+        return
+    for other in sorted(others):
+        if other.startswith(f"{update.ref}/") or update.ref.startswith(f"{other}/"):
+            raise PushRefused(
+                f"git cannot have {_short(update.ref)} and {_short(other)} at the same time.",
+                hint=f"Delete the other one first: `git push REMOTE --delete {_short(other)}`.",
+            )
+
+
+def _check_lock(repository: Path, update: Update) -> None:
+    lock = repository / f"{update.ref}.lock"
+    deadline = time.monotonic() + LOCK_SECONDS
+    while lock.exists():
+        if time.monotonic() > deadline:
+            raise PushRefused(
+                f"{_short(update.ref)} is locked by another git process, or by a killed one.",
+                hint=f"If no other push is under way, remove {lock} and push again.",
+            )
+        time.sleep(0.05)
+
+
+def _check_deletion(repository: Path, update: Update) -> None:
+    if _setting(repository, "receive.denyDeletes") == "true" and update.ref.startswith(HEADS):
+        raise PushRefused(f"The repository refuses to delete branches ({_short(update.ref)}).")
+    current = _git(repository, "symbolic-ref", "--quiet", "HEAD")
+    if update.ref == current:
+        raise PushRefused(
+            f"{_short(update.ref)} is the repository's current branch and cannot be deleted."
+        )
+
+
+def _check_object(repository: Path, update: Update) -> None:
+    if not update.ref.startswith(HEADS):
+        return
+    kind = _git(repository, "cat-file", "-t", update.new)
+    if kind != "commit":
+        name = _short(update.ref)
+        hint = f"Push the commit of the tag: `git push REMOTE 'TAG^{{commit}}:{update.ref}'`."
+        raise PushRefused(
+            f"{name} cannot point at a {kind or 'missing object'}: a branch points at a commit.",
+            hint=hint if kind == "tag" else "",
+        )
+    if update.creates or _setting(repository, "receive.denyNonFastForwards") != "true":
+        return
+    if _git(repository, "merge-base", "--is-ancestor", update.old, update.new) is None:
+        raise PushRefused(
+            f"The repository accepts only fast-forwards ({_short(update.ref)}).",
+            hint="Merge or rebase, and push without --force.",
+        )
+
+
+def _check_complete(repository: Path, commits: list[str]) -> None:
+    """A push from a shallow clone lacks parents of its commits; git refuses it at its end.
+
+    It is not accepted either: what is built from it could not be followed by an ordinary push.
+    """
+    if not commits or _git(repository, "rev-list", "--quiet", *commits, "--not", "--all") == "":
+        return
+    raise PushRefused(
+        "The pushed history is incomplete: this is a shallow clone.",
+        hint="Fetch the rest with `git fetch --unshallow` and push again; in CI set the depth of"
+        " the checkout to 0 (actions/checkout: `fetch-depth: 0`, GitLab: `GIT_DEPTH: 0`).",
+    )
+
+
+def _refs(repository: Path) -> dict[str, str]:
+    listed = _git(repository, "for-each-ref", "--format=%(objectname) %(refname)") or ""
+    pairs = (line.split(" ", 1) for line in listed.splitlines())
+    return {ref: object_ for object_, ref in pairs}
+
+
+def _setting(repository: Path, name: str) -> str | None:
+    return _git(repository, "config", "--type=bool", "--get", name)
+
+
+def _git(repository: Path, *arguments: str) -> str | None:
+    """What git prints, with the objects of the push under way; None when it fails."""
+    try:
+        return process.output(
+            ["git", "--git-dir", str(repository), *arguments],
+            env=source.environment_of_push(repository),
+            timeout=GIT_SECONDS,
+        ).strip()
+    except CommandFailed:
+        return None
+
+
+def _short(ref: str) -> str:
+    return ref.removeprefix(HEADS).removeprefix(TAGS)
