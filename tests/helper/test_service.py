@@ -149,6 +149,10 @@ RANDOM = JSON | st.dictionaries(
 # ---------------------------------------------------------------- what may come of them
 
 
+TESTED = re.escape('mount --bind "$1" "$2" && exec nginx -t -q').replace("\\ ", r"\x20")
+NGINX = r"/[^\0]+/nginx/sites\.conf"
+
+
 def commands(app: str) -> re.Pattern[str]:
     """All command lines that a request for one app may lead to, words separated by NULs."""
     instance, user = rf"gatling@{app}\.{PLACE}\.service", re.escape(units.user(app))
@@ -170,6 +174,8 @@ def commands(app: str) -> re.Pattern[str]:
         f"systemctl start --job-mode=ignore-dependencies {instance}",
         r"systemctl reload-or-restart nginx\.service",
         "nginx -t -q",
+        rf"unshare --mount sh -c {TESTED} sh {NGINX}\.candidate {NGINX}",
+        r"systemctl show --property=MainPID --value nginx\.service",
         f"{logs} {fields}{since}({asked}|{follow})",
     ]
     text = "|".join(f"(?:{line})" for line in known)
@@ -209,7 +215,7 @@ FILES = re.compile(
     rf"|units/gatling@{NAME}\.{PLACE}\.service\.d(/app\.conf)?"
     rf"|units(/timers\.target\.wants)?(/gatling-job@{NAME}\.{JOB}\.timer)?"
     r"|nginx/sites\.conf|nginx/pages/[a-z-]+\.html"
-    rf"|nginx/auth(/{NAME}(/(_|(_\.)?{NAME}(\.{NAME})*))?)?"
+    rf"|nginx/auth(/{NAME}(/[0-9a-f]{{32}})?)?"
 )
 KEYS = {"User", "Group", "TimeoutStopSec", "TemporaryFileSystem", "BindPaths", "BindReadOnlyPaths",
         "InaccessiblePaths", "MemoryMax", "MemorySwapMax", "TasksMax", "CPUQuota"}  # fmt: skip
@@ -500,13 +506,19 @@ def test_nginx_is_told_names_and_ports_alone(helper: Helper, sites: Any) -> None
     shape = nginx.Site("APP", ("DOMAIN",), {1: 1111, 2: 2222}, helper.server / "routes" / "APP")
     known = set()
     for ipv6 in (True, False):
-        text = system_nginx.render([shape], ipv6=ipv6, directory=helper.root / "nginx")
+        text = system_nginx.render(
+            [shape],
+            ipv6=ipv6,
+            connections=system_nginx.worker_connections(),
+            directory=helper.root / "nginx",
+        )
         known |= {line.strip() for line in text.splitlines()}
     domain = rf"(?:\*\.)?{NAME}(?:\.{NAME})*"
     patterns = [
         re.escape(line)
         .replace("DOMAIN", f"{domain}(?: {domain})*")
         .replace("routes/APP", f"routes/{NAME}")
+        .replace("gatling_app\\ APP;", f"gatling_app\\ {NAME};")
         .replace("APP\\.d/\\*\\.conf\"", f"{NAME}\\.d/\\*\\.conf\"")
         .replace("1111", "[1-9][0-9]{3,4}")
         .replace("2222", "[1-9][0-9]{3,4}")
@@ -527,13 +539,14 @@ def test_nginx_takes_what_is_not_refused(helper: Helper, sites: Any) -> None:
     answer = ask(helper, {"verb": "proxy", "sites": sites})
     if "refused" in answer:
         return
-    text = (helper.root / "nginx/sites.conf").read_text().replace(" listen [::]:80;", "")
+    text = (helper.root / "nginx/sites.conf").read_text()
+    text = text.replace(" listen [::]:80;", "").replace(" listen [::]:80 default_server;", "")
     conf = helper.root / "nginx" / "sites.conf"
     conf.write_text(
         f"pid {helper.root}/nginx.pid; error_log stderr; events {{ }} http {{ access_log off;\n"
         + "".join(f"{kind}_temp_path {helper.root}/temporary;\n"
                   for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-        + text.replace("listen 80;", f"listen unix:{helper.root}/socket;")
+        + text.replace("listen 80", f"listen unix:{helper.root}/socket")
         + "}\n"
     )  # fmt: skip
     done = subprocess.run(

@@ -83,8 +83,8 @@ def basic(user: str, password: str) -> str:
 
 
 def test_headers_of_all_answers(world: World) -> None:
-    down = "/hangup"
-    for path, status in (("/", 200), ("/says/404", 404), (down, 503), ("/says/503", 503)):
+    failed = "/hangup"
+    for path, status in (("/", 200), ("/says/404", 404), (failed, 502), ("/says/503", 503)):
         answer = ask(world, path)
         assert answer.status == status, path
         assert answer.headers.get_all("X-Frame-Options") == ["DENY"], path

@@ -177,10 +177,9 @@ def test_a_client_cannot_pretend(world: World) -> None:
         X_Real_IP="203.0.113.9", X_Forwarded_For="203.0.113.9", X_Forwarded_Proto="https",
         X_Forwarded_Host="bank.example", X_Forwarded_Port="1", X_Request_Id="mine",
     )  # fmt: skip
-    # its own word is kept at the front, as proxies before this one need it
-    assert "X-Forwarded-For: 203.0.113.9, 127.0.0.2" in lines
     for line in (
-        "X-Real-IP: 127.0.0.2", "X-Forwarded-Proto: http", "X-Forwarded-Host: echo.localhost",
+        "X-Real-IP: 127.0.0.2", "X-Forwarded-For: 127.0.0.2", "X-Forwarded-Proto: http",
+        "X-Forwarded-Host: echo.localhost",
         f"X-Forwarded-Port: {world.port}",
     ):  # fmt: skip
         assert line in lines
@@ -191,7 +190,7 @@ def test_who_ends_tls_on_this_machine_is_believed(world: World) -> None:
     for said in ("https", "http", "https, http", "x"):
         lines = ask(world, "/", X_Forwarded_Proto=said, X_Forwarded_For="203.0.113.9")
         assert f"X-Forwarded-Proto: {'https' if said == 'https' else 'http'}" in lines
-        assert "X-Forwarded-For: 203.0.113.9, 127.0.0.1" in lines
+        assert "X-Forwarded-For: 203.0.113.9" in lines
 
 
 def test_bodies_up_to_100_mb(world: World) -> None:
@@ -208,11 +207,11 @@ def test_bodies_up_to_100_mb(world: World) -> None:
     head = f"POST / HTTP/1.1\nHost: echo.localhost\nContent-Length: {100 * MB}"
     with connected(world, f"{head}\nExpect: 100-continue") as raw:
         assert read_until(raw, b"\r\n").startswith(b"HTTP/1.1 100 ")
-    # the app is told the length of a chunked one
+    # a chunked one reaches the app in chunks
     head = "POST / HTTP/1.1\nHost: echo.localhost\nTransfer-Encoding: chunked\nConnection: close"
     with connected(world, head) as raw:
         raw.sendall(b"5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n")
-        assert b"Content-Length: 11" in read_until(raw, b"Body-Bytes: 11\n")
+        assert b"Transfer-Encoding: chunked" in read_until(raw, b"Body-Bytes: ")
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -227,8 +226,8 @@ def test_a_host_of_no_app(world: World, method: str, path: str) -> None:
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
 def test_an_app_without_an_answer(world: World, method: str) -> None:
     answer = world.get("/hangup", host="echo.localhost", method=method)
-    check_page(answer, 503, DOWN)
-    assert answer.headers["Retry-After"] == "10"
+    check_page(answer, 502, "This request failed")
+    assert answer.headers["Retry-After"] is None
     assert answer.headers["Cache-Control"] == "no-store"
 
 

@@ -17,7 +17,8 @@ from gatling.project import headers, proxy
 from gatling.project.proxy import Options, Wishes
 from gatling.project.settings import Proxy, parse
 from gatling.router import passwords, system_nginx
-from gatling.router.nginx import Site, main_configuration, server_blocks
+from gatling.router.nginx import Site, main_configuration, password_files, server_blocks
+from gatling.router.parts import limits
 from tests.router.test_nginx import GOLDEN, accept
 from tests.scale import scaled
 
@@ -41,7 +42,8 @@ DOMAINS = ("shop.example", "www.shop.example", "*.shop.example")
 def blocks(wishes: Wishes, domains: tuple[str, ...] = DOMAINS, listen: str = "80") -> str:
     root = Path("/srv/gatling")
     site = Site("shop", domains, {1: 20000, 2: 20001}, root / "route", wishes)
-    return server_blocks(site, (listen,), root / "pages", root / "auth", "/etc/own/*.conf")
+    share = limits(768)
+    return server_blocks(site, (listen,), root / "pages", root / "auth", share, "/etc/own/*.conf")
 
 
 def test_the_whole_text_with_everything() -> None:
@@ -56,9 +58,9 @@ def test_the_defaults_of_the_settings_are_those_of_the_proxy() -> None:
 def test_domains_have_a_block_each_where_they_differ() -> None:
     text = blocks(ALL)
     assert text.count("server {") == 3
-    assert "/auth/shop/_;" not in text  # quoted, always
-    assert 'auth_basic_user_file "/srv/gatling/auth/shop/_";' in text
-    assert 'auth_basic_user_file "/srv/gatling/auth/shop/_.shop.example";' in text
+    site = Site("shop", DOMAINS, {1: 20000, 2: 20001}, Path("/srv/gatling/route"), ALL)
+    for name in password_files(site):
+        assert f'auth_basic_user_file "/srv/gatling/auth/shop/{name}";' in text  # quoted, always
     assert blocks(Wishes()).count("server {") == 1
     assert "auth_basic_user_file" not in blocks(Wishes())
 
@@ -223,15 +225,24 @@ def test_roots_helper_takes_what_is_meant() -> None:
 def test_files_of_passwords_come_and_go(tmp_path: Path) -> None:
     directory = tmp_path / "auth"
     site = Site("shop", DOMAINS, {1: 1, 2: 2}, tmp_path, ALL)
-    passwords.write([site], directory).remove_others()
-    found = {str(f.relative_to(directory)): f for f in directory.rglob("*") if f.is_file()}
-    assert sorted(found) == ["shop/_", "shop/_.shop.example"]
-    assert found["shop/_"].read_text() == f"ann:{HASH}\n"
+    written = passwords.write([site], directory)
+    written.remove_others()
+    files = list((directory / "shop").iterdir())
     # whoever may enter all domains may enter one that has users of its own
-    assert found["shop/_.shop.example"].read_text() == f"ann:{HASH}\nci:{HASH}\n"
-    assert all(file.stat().st_mode & 0o777 == 0o600 for file in found.values())
-    less = Site("shop", DOMAINS, {1: 1, 2: 2}, tmp_path, Wishes(passwords={"*": {"ann": HASH}}))
-    passwords.write([less], directory).remove_others()
-    assert [f.name for f in (directory / "shop").iterdir()] == ["_"]
+    assert sorted(file.read_text() for file in files) == [
+        f"ann:{HASH}\n",
+        f"ann:{HASH}\nci:{HASH}\n",
+    ]
+    assert all(file.stat().st_mode & 0o777 == 0o600 for file in files)
+
+    # others are in other files: the ones before stay as they are until they are removed
+    other = HASH.replace("s" * 16, "t" * 16)
+    less = Site("shop", DOMAINS, {1: 1, 2: 2}, tmp_path, Wishes(passwords={"*": {"ann": other}}))
+    written = passwords.write([less], directory)
+    assert {file.read_text() for file in files} < {
+        file.read_text() for file in (directory / "shop").iterdir()
+    }
+    written.remove_others()
+    assert [file.read_text() for file in (directory / "shop").iterdir()] == [f"ann:{other}\n"]
     passwords.write([], directory).remove_others()
     assert list(directory.iterdir()) == []

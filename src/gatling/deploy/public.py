@@ -15,7 +15,7 @@ from gatling.home import exclusively, write_atomically
 from gatling.project import proxy, source
 from gatling.project import settings as project_settings
 from gatling.releases import static
-from gatling.router import nginx
+from gatling.router import pages
 from gatling.state import apps, deployments, releases
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _publish_page(engine: Engine, app: App, settings: Settings) -> None:
         commit = releases.get(engine.db, app.name, app.live_release).commit
         page = _page_of(engine, app.name, commit, settings)
     if page is None:
-        page = nginx.page(TITLE, html.escape(app.maintenance or TEXT))
+        page = pages.page(TITLE, html.escape(app.maintenance or TEXT))
     if not file.exists() or file.read_text(errors="replace") != page:
         file.parent.mkdir(mode=_mode(engine), parents=True, exist_ok=True)
         write_atomically(file, page, mode=0o644)

@@ -9,14 +9,13 @@ import re
 import shutil
 import signal
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatling import ports, process
 from gatling.errors import CommandFailed, InvalidInput, PortTaken, ProxyRefused
 from gatling.home import exclusively, write_atomically
 from gatling.project import proxy
-from gatling.router import nginx, passwords
+from gatling.router import generations, nginx, pages, parts, passwords, takeover
 from gatling.router.route import point_at, pointed
 from gatling.state import host
 from gatling.supervisor.base import State
@@ -24,6 +23,7 @@ from gatling.supervisor.configuration import PROXY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from gatling.home import Home
     from gatling.router.base import Target
@@ -66,6 +66,7 @@ class EmbeddedRouter:
             self._home.nginx / "instance.json",
             _instance(_nginx(), self._home.nginx),
         )
+        takeover.read(self._conf)  # what starts now reads it
         self._supervisor.start_program(PROXY)
         deadline = time.monotonic() + STARTUP_SECONDS
         host_address, port = self.probe_address()
@@ -83,25 +84,24 @@ class EmbeddedRouter:
             self._home.nginx, self.listen, sites, as_root=os.geteuid() == 0
         )
         secrets = passwords.write(sites, self._home.nginx / "auth")
-        before = self._conf.read_text() if self._conf.exists() else None
-        if text == before:
-            secrets.remove_others()
-            return False
-        candidate = self._conf.with_name("nginx.conf.candidate")
-        write_atomically(candidate, text)
         try:
-            self._test(candidate)
-        except BaseException:
-            candidate.unlink()
-            raise
-        candidate.rename(self._conf)
-        self._reload()
+            changed = takeover.take(
+                self._conf,
+                lambda without: parts.left_out(text, without),
+                test=self._complaints,
+                conflicts=parts.conflicts,
+                reload=self._reload,
+            )
+        except takeover.Refused as refused:
+            raise self._refused(refused.log) from None
         secrets.remove_others()
-        return True
+        return changed
 
     def check(self) -> None:
         """See Router."""
-        self._test(self._conf)
+        log = self._complaints(self._conf)
+        if log:
+            raise self._refused(log)
 
     def point(self, app: str, target: Target) -> None:
         """See Router."""
@@ -132,36 +132,35 @@ class EmbeddedRouter:
     def _prepare(self) -> None:
         for name in ("temporary", "conf.d", "pages"):
             (self._home.nginx / name).mkdir(mode=0o700, exist_ok=True)
-        for name, text in nginx.PAGES.items():
+        for name, text in pages.PAGES.items():
             path = self._home.nginx / "pages" / name
             if not path.exists() or path.read_text() != text:
                 write_atomically(path, text)
 
-    def _test(self, conf: Path) -> None:
+    def _complaints(self, conf: Path) -> list[str]:
+        """What nginx says against a configuration; empty when it accepts it."""
         try:
             process.run(
                 [*_nginx(), "-t", "-q", "-p", str(self._home.nginx), "-c", str(conf)], timeout=30
             )
         except CommandFailed as error:
-            raise ProxyRefused(
-                "nginx refuses its configuration; the one before stays in force.",
-                hint=f"Look at your own files in {self._home.nginx}/conf.d.",
-                log=error.log,
-            ) from None
+            return list(error.log) or [error.what]
+        return []
+
+    def _refused(self, log: list[str]) -> ProxyRefused:
+        return ProxyRefused(
+            "nginx refuses the configuration. The previous one remains applied.",
+            hint=f"Check your own files in {self._home.nginx}/conf.d.",
+            log=log,
+        )
 
     def _reload(self) -> None:
         status = self._supervisor.program_status(PROXY) if self._supervisor.running() else None
         if status is None or not status.up or status.pid is None:
-            return
-        before = _workers(status.pid)
-        os.kill(status.pid, signal.SIGHUP)
-        # In force when workers of the new generation run and those of the old one take no more
-        # connections, nginx.org/en/docs/control.html
-        deadline = time.monotonic() + STARTUP_SECONDS
-        while not _workers(status.pid) - before or any(map(_takes_connections, before)):
-            if time.monotonic() > deadline:
-                raise ProxyRefused("nginx did not reload.", log=self._last_errors())
-            time.sleep(0.005)
+            return  # it reads the configuration when it starts
+        master = status.pid
+        if not generations.reloaded(master, lambda: os.kill(master, signal.SIGHUP)):
+            raise ProxyRefused("nginx did not reload.", log=self._last_errors())
 
     def _last_errors(self) -> list[str]:
         for name in ("error.log", "nginx.out.log"):
@@ -193,17 +192,3 @@ def _instance(program: list[str], directory: Path) -> str:
             "-g", "daemon off;"]  # fmt: skip
     environment = {"PATH": os.defpath, "LANG": "C.UTF-8"}
     return json.dumps({"argv": argv, "cwd": str(directory), "env": environment})
-
-
-def _takes_connections(worker: int) -> bool:
-    try:
-        title = Path(f"/proc/{worker}/cmdline").read_bytes()
-    except OSError:
-        return False
-    return bool(title) and b"shutting down" not in title
-
-
-def _workers(master: int) -> set[int]:
-    """Worker processes of an nginx master that take new connections."""
-    children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
-    return {int(pid) for pid in children}

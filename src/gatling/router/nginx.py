@@ -11,11 +11,13 @@ digested files of the live and of earlier releases.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gatling.project import headers
 from gatling.project.proxy import EVERYWHERE, Passwords, Wishes, redirects
+from gatling.router.parts import CONNECTION, CONNECTIONS, FRONT, MAPS, Limits, limits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,17 +39,6 @@ TYPES = """\
             }
 """
 
-MAPS = """\
-    map $http_upgrade $gatling_connection { default upgrade; '' close; }
-    # whoever ends TLS in front of this proxy on the same machine is believed
-    map "$remote_addr $http_x_forwarded_proto" $gatling_scheme {
-        default $scheme;
-        "127.0.0.1 https" https;
-    }
-    # the path as a file's, where a file may be the answer
-    map $request_method $gatling_file { default /.gatling/none; GET $uri; HEAD $uri; }
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Site:
@@ -62,8 +53,9 @@ class Site:
 
 def main_configuration(root: Path, listen: str, sites: Sequence[Site], *, as_root: bool) -> str:
     """The whole nginx.conf of an embedded home; `root` is its nginx directory."""
+    share = limits(CONNECTIONS)
     blocks = "\n".join(
-        server_blocks(site, (listen,), root / "pages", root / "auth") for site in sites
+        server_blocks(site, (listen,), root / "pages", root / "auth", share) for site in sites
     )
     return f"""\
 # Written by Gatling; what you add to {root}/conf.d/*.conf is included below.
@@ -72,7 +64,7 @@ worker_processes auto;
 pid "{root}/nginx.pid";
 error_log "{root}/error.log" warn;
 worker_rlimit_nofile 16384;
-events {{ worker_connections 8192; }}
+events {{ worker_connections {CONNECTIONS}; }}
 http {{
     default_type application/octet-stream;
     server_tokens off;
@@ -86,21 +78,32 @@ http {{
     server_names_hash_max_size 4096;
     keepalive_timeout 75s;
 {MAPS}    include "{root}/conf.d/*.conf";
+{default_server((listen,), root / "pages")}{blocks}}}
+"""
 
+
+def default_server(listen: Sequence[str], pages: Path) -> str:
+    """The block that answers requests for hosts of no app."""
+    listens = " ".join(f"listen {address} default_server;" for address in listen)
+    return f"""
     server {{
-        listen {listen} default_server;
+        {listens}
         server_name _;
-        root "{root}/pages";
+{CONNECTION}        root "{pages}";
         error_page 404 /unknown-host.html;
         location = /unknown-host.html {{ internal; default_type text/html; }}
         location / {{ return 404; }}
     }}
-{blocks}}}
 """
 
 
 def server_blocks(
-    site: Site, listen: Sequence[str], pages: Path, auth: Path, include: str = ""
+    site: Site,
+    listen: Sequence[str],
+    pages: Path,
+    auth: Path,
+    share: Limits,
+    include: str = "",
 ) -> str:
     """The server blocks of one app; `include` names files of the operator's own, if any.
 
@@ -110,15 +113,21 @@ def server_blocks(
     by_file: dict[str, list[str]] = {}
     for domain in site.domains:
         if domain not in elsewhere:
-            by_file.setdefault(_password_file(site.wishes.passwords, domain), []).append(domain)
+            file = _password_file(_password_text(site.wishes.passwords, domain))
+            by_file.setdefault(file, []).append(domain)
     snippets = f'\n        include "{include}";' if include else ""
     blocks = [
         _server(
-            site, listen, pages, " ".join(domains), f"{auth}/{site.app}/{file}" if file else "",
+            site,
+            listen,
+            pages,
+            " ".join(domains),
+            f"{auth}/{site.app}/{file}" if file else "",
+            share,
             snippets,
         )
         for file, domains in by_file.items()
-    ]  # fmt: skip
+    ]
     blocks += [
         _redirecting_server(site, listen, domain, target, snippets)
         for domain, target in elsewhere.items()
@@ -128,25 +137,28 @@ def server_blocks(
 
 def password_files(site: Site) -> dict[str, str]:
     """The files with the passwords of an app, by name: in directory APP of what is `auth` above."""
-    everywhere = site.wishes.passwords.get(EVERYWHERE, {})
-    found = {}
-    for domain in site.domains:
-        name = _password_file(site.wishes.passwords, domain)
-        if name:
-            users = everywhere | site.wishes.passwords.get(domain, {})
-            found[name] = "".join(f"{user}:{hashed}\n" for user, hashed in sorted(users.items()))
-    return found
+    texts = {_password_text(site.wishes.passwords, domain) for domain in site.domains}
+    return {_password_file(text): text for text in sorted(texts) if text}
 
 
-def _password_file(passwords: Passwords, domain: str) -> str:
-    """The name of the file with the passwords for a domain: no domain has a `_`. Empty: none."""
-    if domain in passwords:
-        return domain.replace("*", "_")
-    return "_" if EVERYWHERE in passwords else ""
+def _password_text(passwords: Passwords, domain: str) -> str:
+    """Who may enter a domain, as nginx reads it; empty: everybody, without a password."""
+    users = passwords.get(EVERYWHERE, {}) | passwords.get(domain, {})
+    return "".join(f"{user}:{hashed}\n" for user, hashed in sorted(users.items()))
+
+
+def _password_file(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32] if text else ""
 
 
 def _server(
-    site: Site, listen: Sequence[str], pages: Path, names: str, passwords: str, snippets: str
+    site: Site,
+    listen: Sequence[str],
+    pages: Path,
+    names: str,
+    passwords: str,
+    share: Limits,
+    snippets: str,
 ) -> str:
     """The block of domains that serve."""
     wishes = site.wishes.options
@@ -154,14 +166,23 @@ def _server(
     own = _own_headers(site, 8)
     guard = ""
     if passwords:
-        guard = f'\n        auth_basic "{site.app}";\n        auth_basic_user_file "{passwords}";'
-    return f"""
+        guard = (
+            f'\n        auth_basic "{site.app}";\n        auth_basic_user_file "{passwords}";'
+            # a wrong password costs nginx as much processor time as a right one
+            "\n        limit_req zone=gatling_passwords burst=100 nodelay;"
+            "\n        limit_req_status 429;"
+        )
+    return rf"""
     server {{
         {listens}
         server_name {names};
         client_max_body_size {wishes.body_limit};
+{CONNECTION}{FRONT}        limit_conn gatling_apps {share.app};
+        limit_conn gatling_clients {share.client};
+        limit_conn_status 429;
         root "{pages}";{snippets}{guard}
 {own}
+        set $gatling_app {site.app};
         set $gatling_port {site.ports[1]};
         if (-f "{site.route}/2") {{ set $gatling_port {site.ports[2]}; }}
         set $gatling_down "";
@@ -176,8 +197,24 @@ def _server(
             set $gatling_retry {MAINTENANCE_RETRY_SECONDS};
         }}
 
-        error_page 502 =503 /.gatling/down;
+        error_page 429 /.gatling/busy;
+        error_page 502 = @gatling_failed;
         error_page 503 /.gatling/down;
+        error_page 504 /.gatling/slow;
+        location @gatling_failed {{
+            recursive_error_pages on;
+            error_page 502 /.gatling/failed;
+            error_page 503 /.gatling/down;
+            if ($gatling_refused) {{ return 503; }}
+            return 502;
+        }}
+        location ~ "^/\.gatling/(?<gatling_own_page>busy|failed|slow)$" {{
+            internal;
+            auth_basic off;
+            default_type text/html;
+            add_header Cache-Control no-store always;
+{_own_headers(site, 12)}            rewrite ^ /$gatling_own_page.html break;
+        }}
         location = /.gatling/down {{
             internal;
             auth_basic off;
@@ -211,7 +248,8 @@ def _redirecting_server(
     return f"""
     server {{
         {listens}
-        server_name {domain};{snippets}
+        server_name {domain};
+{CONNECTION.rstrip()}{snippets}
         location / {{
             add_header Cache-Control max-age=3600 always;
 {_own_headers(site, 12)}{shown.removeprefix(chr(10)) + chr(10) if shown else ""}\
@@ -254,19 +292,24 @@ def _proxied(site: Site, *, guarded: bool) -> str:
 {_https(site)}            if ($gatling_down) {{ return 503; }}
             proxy_pass http://127.0.0.1:$gatling_port;
             proxy_http_version 1.1;
-            proxy_set_header Host $http_host;
-            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Host $host$gatling_named_port;
+            proxy_set_header Upgrade $gatling_upgrade;
             proxy_set_header Connection $gatling_connection;
             proxy_set_header X-Real-IP $remote_addr;
-            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            proxy_set_header X-Forwarded-For $remote_addr;
             proxy_set_header X-Forwarded-Proto $gatling_scheme;
-            proxy_set_header X-Forwarded-Host $http_host;
-            proxy_set_header X-Forwarded-Port $server_port;
+            proxy_set_header X-Forwarded-Host $host$gatling_named_port;
+            proxy_set_header X-Forwarded-Port $gatling_forwarded_port;
             proxy_set_header X-Request-Id $request_id;
+            recursive_error_pages on;
             proxy_connect_timeout 5s;
             proxy_send_timeout {wishes.send_timeout}s;
             proxy_read_timeout {wishes.read_timeout}s;
             proxy_buffering {"on" if wishes.buffering else "off"};
+            proxy_request_buffering off;
+            proxy_buffer_size 32k;
+            proxy_buffers 8 32k;
+            proxy_busy_buffers_size 64k;
 {hidden}"""
 
 
@@ -293,25 +336,3 @@ def _own_headers(site: Site, indent: int) -> str:
 
 def _quoted(value: str) -> str:
     return value.replace('"', '\\"')
-
-
-def page(title: str, text: str) -> str:
-    """A small page of Gatling's own."""
-    return f"""\
-<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{title}</title>
-<style>body{{font:1.1rem/1.5 system-ui,sans-serif;max-width:36rem;margin:18vh auto;padding:0 1rem;\
-color:#222;background:#fafafa}}h1{{font-size:1.5rem}}\
-@media(prefers-color-scheme:dark){{body{{color:#ddd;background:#181818}}}}</style>
-</head>
-<body><h1>{title}</h1><p>{text}</p></body>
-</html>
-"""
-
-
-PAGES = {
-    "down.html": page("This app is not running", "It may be back in a moment. Please try again."),
-    "unknown-host.html": page("No app here", "This server has no app for the host you asked for."),
-}

@@ -1,7 +1,7 @@
 """The files in which nginx looks for passwords (basic authentication): hashes, never the words.
 
-nginx reads them with each request, so a change needs no reload. They are there before a
-configuration names them, and go after it does no more.
+The name of a file is a digest of its text, so a file never changes. Other passwords are another
+file, which exists before a configuration names it: a command that fails changes nobody's password.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gatling.router import nginx
+from gatling.router import nginx, takeover
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,16 +50,13 @@ def write(sites: Sequence[nginx.Site], directory: Path, group: int | None = None
             for made in (directory, file.parent):
                 made.mkdir(mode=0o700, exist_ok=True)
                 _hand(made, group, 0o710)
-            _replace(file, text, group)
+            _create(file, text, group)
     return Written(directory, frozenset(known))
 
 
-def _replace(file: Path, text: str, group: int | None) -> None:
-    try:
-        if file.read_text() == text:
-            return
-    except FileNotFoundError:
-        pass
+def _create(file: Path, text: str, group: int | None) -> None:
+    if file.exists() and file.read_text() == text:
+        return
     new = file.with_name(".new")
     new.unlink(missing_ok=True)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
@@ -68,6 +65,7 @@ def _replace(file: Path, text: str, group: int | None) -> None:
         opened.flush()
         os.fsync(opened.fileno())
     new.rename(file)
+    takeover.sync(file.parent)
 
 
 def _hand(path: Path, group: int | None, mode: int) -> None:

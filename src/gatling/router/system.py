@@ -76,7 +76,7 @@ class SystemRouter:
 def _accepted(answer: dict[str, Any]) -> None:
     if answer.get("invalid"):
         raise ProxyRefused(
-            "nginx refuses its configuration; the one before stays in force.",
-            hint="Look at your own files in /etc/nginx: `nginx -t` as root.",
+            "nginx refuses the configuration. The previous one remains applied.",
+            hint="Check your own files in /etc/nginx: run `nginx -t` as root.",
             log=answer["log"],
         )

@@ -1,28 +1,38 @@
-"""The configuration of the system's nginx: rendered, tested and taken into use by root.
+"""The configuration of the system's nginx: rendered, tested and applied by root.
 
-Everything stands in one directory of root's, of which a single file in /etc/nginx/conf.d knows.
-The operator's own files are never touched; what he adds for one app (`APP.d/*.conf`) is included in
-its server block, and only root can add it.
+Everything is in one directory that belongs to root, and a single file in /etc/nginx/conf.d
+includes it. The operator's own files are never touched. Additions for one app (`APP.d/*.conf`)
+are included in the app's server block, and only root can write them.
 """
 
 from __future__ import annotations
 
 import grp
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatling.helper.shapes import Refused
+from gatling.home import write_atomically
 from gatling.project import names, proxy
-from gatling.router import nginx, passwords
+from gatling.router import generations, nginx, pages, parts, passwords, takeover
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 DIRECTORY = Path("/etc/nginx/gatling")
 INCLUDE = Path("/etc/nginx/conf.d/gatling.conf")
+MAIN = Path("/etc/nginx/nginx.conf")
+UNIT = "nginx.service"
 MAX_DOMAINS = 1000
+DEFAULT_CONNECTIONS = 512
+"""nginx's own `worker_connections`, where its configuration has none."""
+
+# The candidate takes the applied file's place for this one process only, in a mount namespace:
+# so nginx tests the whole configuration as it would be.
+_TEST = ["unshare", "--mount", "sh", "-c", 'mount --bind "$1" "$2" && exec nginx -t -q', "sh"]
 
 
 def site(item: Any, routes: Path) -> nginx.Site:
@@ -45,72 +55,106 @@ def site(item: Any, routes: Path) -> nginx.Site:
 
 
 def render(
-    sites: Sequence[nginx.Site], *, ipv6: bool, hashes: bool = True, directory: Path = DIRECTORY
+    sites: Sequence[nginx.Site],
+    *,
+    ipv6: bool,
+    without: frozenset[str] = frozenset(),
+    connections: int = DEFAULT_CONNECTIONS,
+    directory: Path = DIRECTORY,
 ) -> str:
-    """All server blocks, for nginx' http block; `hashes` makes room for long domains."""
-    sizes = "    server_names_hash_bucket_size 512;\n    server_names_hash_max_size 4096;\n"
+    """The text for nginx's http block, without these optional parts."""
     listen = ("80", "[::]:80") if ipv6 else ("80",)
+    share = parts.limits(connections)
+    unknown = nginx.default_server(listen, directory / "pages")
     blocks = "".join(
         nginx.server_blocks(
             one,
             listen,
             directory / "pages",
             directory / "auth",
+            share,
             include=f"{directory}/{one.app}.d/*.conf",
         )
         for one in sites
     )
-    return (
+    text = (
         "# Written by Gatling. Your own additions for one app: "
         f"{directory}/APP.d/*.conf, included in its server block.\n"
-        f"{sizes if hashes else ''}{nginx.MAPS}{blocks}"
+        "    server_names_hash_bucket_size 512;\n    server_names_hash_max_size 4096;\n"
+        f"{parts.MAPS}{'' if parts.DEFAULT_SERVER in without else unknown}{blocks}"
     )
+    return parts.left_out(text, without)
 
 
 def write(
     sites: Sequence[nginx.Site], call: Callable[..., str], directory: Path = DIRECTORY
 ) -> dict[str, Any]:
-    """Write the configuration, test it, reload nginx; put back what was there when it is refused.
-
-    `changed` tells whether anything did.
-    """
-    pages = directory / "pages"
-    pages.mkdir(mode=0o755, parents=True, exist_ok=True)
-    for name, content in nginx.PAGES.items():
-        _replace(pages / name, content)
+    """Apply the configuration of these sites; see takeover.py. `changed` is whether it was new."""
+    own = directory / "pages"
+    own.mkdir(mode=0o755, parents=True, exist_ok=True)
+    for name, content in pages.PAGES.items():
+        _replace(own / name, content)
     secrets = passwords.write(sites, directory / "auth", group=_worker_group())
-    ipv6 = Path("/proc/net/if_inet6").exists()
     file = directory / "sites.conf"
-    before = file.read_text() if file.exists() else None
-    answer: dict[str, Any] = {}
-    for hashes in (True, False):  # an operator who has set these sizes himself keeps his own
-        text = render(sites, ipv6=ipv6, hashes=hashes, directory=directory)
-        if text == before:
-            secrets.remove_others()
-            return {"changed": False}
-        _replace(file, text)
-        answer = check(call)
-        if not any("server_names_hash" in line for line in answer.get("log", ())):
-            break
-    if answer:
-        if before is None:
-            file.unlink()
-        else:
-            _replace(file, before)
-        return answer
-    call(["systemctl", "reload-or-restart", "nginx.service"])
+    file.touch(mode=0o644)  # a candidate can be mounted over a file only
+    ipv6, connections = Path("/proc/net/if_inet6").exists(), worker_connections()
+
+    def text(without: frozenset[str]) -> str:
+        return render(
+            sites, ipv6=ipv6, without=without, connections=connections, directory=directory
+        )
+
+    try:
+        changed = takeover.take(
+            file,
+            text,
+            test=lambda candidate: _said([*_TEST, str(candidate), str(file)], call),
+            conflicts=parts.conflicts,
+            reload=lambda: _reload(call),
+            mode=0o644,
+        )
+    except takeover.Refused as refused:
+        return {"invalid": True, "log": refused.log}
     secrets.remove_others()
-    return {"changed": True}
+    return {"changed": changed}
+
+
+def worker_connections(main: Path = MAIN) -> int:
+    """How many connections each worker of the system's nginx may have."""
+    try:
+        found = re.findall(r"^[^#\n]*\bworker_connections\s+(\d+)\s*;", main.read_text(), re.M)
+    except (OSError, UnicodeDecodeError):
+        found = []
+    return int(found[-1]) if found else DEFAULT_CONNECTIONS
 
 
 def check(call: Callable[..., str]) -> dict[str, Any]:
-    """Test the configuration as it stands: empty when nginx accepts it."""
+    """Test the applied configuration: empty when nginx accepts it."""
+    log = _said(["nginx", "-t", "-q"], call)
+    return {"invalid": True, "log": log} if log else {}
+
+
+def _said(argv: list[str], call: Callable[..., str]) -> list[str]:
+    """What a test of nginx's configuration complains about; empty when it succeeds."""
     try:
-        call(["nginx", "-t", "-q"])
+        call(argv)
     except subprocess.CalledProcessError as error:
-        said = (error.stderr or b"").decode("utf-8", "replace")
-        return {"invalid": True, "log": said.splitlines()[-20:]}
-    return {}
+        said = (error.stderr or b"").decode("utf-8", "replace").splitlines()[-20:]
+        return said or [f"{argv[0]} exited with status {error.returncode}"]
+    return []
+
+
+def _reload(call: Callable[..., str]) -> None:
+    """Let nginx read its configuration; raises takeover.Refused when it keeps the one before."""
+
+    def reload() -> None:
+        call(["systemctl", "reload-or-restart", UNIT])
+
+    master = call(["systemctl", "show", "--property=MainPID", "--value", UNIT]).strip()
+    if not master.isdecimal() or master == "0":
+        reload()
+    elif not generations.reloaded(int(master), reload):
+        raise takeover.Refused(["nginx did not reload; its error log has the reason."])
 
 
 def _worker_group() -> int | None:
@@ -124,6 +168,5 @@ def _worker_group() -> int | None:
 
 
 def _replace(file: Path, text: str) -> None:
-    new = file.with_name(f".{file.name}.new")
-    new.write_text(text)
-    new.rename(file)
+    if not file.exists() or file.read_text() != text:
+        write_atomically(file, text, mode=0o644)

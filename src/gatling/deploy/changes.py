@@ -1,0 +1,37 @@
+"""A change of an app's records that takes effect immediately, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from gatling.errors import DiskFull, GatlingError, is_full
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+def apply(steps: Sequence[Callable[[], object]], take_back: Callable[[], object]) -> None:
+    """Bring what runs into line with a changed record, by steps that each follow the record.
+
+    When one fails, the record is taken back and all steps are run again, so that record and world
+    agree afterwards. A step that fails again is left to the next command, which runs it as well:
+    the first error is the one that is raised.
+    """
+    try:
+        for step in steps:
+            step()
+    except BaseException as error:
+        take_back()
+        for step in steps:
+            with contextlib.suppress(GatlingError, OSError):
+                step()
+        if isinstance(error, OSError):
+            raise _not_written(error) from error
+        raise
+
+
+def _not_written(error: OSError) -> GatlingError:
+    """What a person is told of a file that could not be written."""
+    what = f"A file that nginx reads could not be written: {error.strerror or error}."
+    return DiskFull(what) if is_full(error) else GatlingError(what)

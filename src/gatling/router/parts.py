@@ -1,0 +1,107 @@
+"""Parts of nginx's configuration that all apps share, and which of them may be left out."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CONNECTIONS = 8192
+"""`worker_connections` of an embedded home's nginx."""
+
+MAPS = r"""
+    # Websockets only: behind another protocol (h2c) requests would reach the app unseen by nginx.
+    map $http_upgrade $gatling_upgrade { default ""; "~*^websocket$" websocket; }
+    map $gatling_upgrade $gatling_connection { default upgrade; "" close; }
+    # Only a proxy in front of this one on the same machine, which ends TLS, may name the scheme.
+    map "$realip_remote_addr $http_x_forwarded_proto" $gatling_scheme {
+        default $scheme;
+        "127.0.0.1 https" https;
+        "::1 https" https;
+    }
+    # The port in the client's Host header, if that header names the host of the request.
+    map "$host $http_host" $gatling_named_port {
+        default "";
+        "~*^(?<gatling_name>\S+) \k<gatling_name>(?<gatling_digits>:[0-9]{1,5})$" $gatling_digits;
+    }
+    map "$gatling_scheme$gatling_named_port" $gatling_forwarded_port {
+        default $server_port;
+        https 443;
+        "~:(?<gatling_number>[0-9]+)$" $gatling_number;
+    }
+    # An upstream that was never connected to is an app that is down; another one failed a request.
+    map $upstream_connect_time $gatling_refused { default ""; "-" 1; }
+    map $host $gatling_app { default ""; }
+    map $remote_addr $gatling_client { default $binary_remote_addr; 127.0.0.1 ""; ::1 ""; }
+    map $http_authorization $gatling_guess { default $binary_remote_addr; "" ""; }
+    limit_conn_zone $gatling_app zone=gatling_apps:1m;
+    limit_conn_zone $gatling_client zone=gatling_clients:4m;
+    limit_req_zone $gatling_guess zone=gatling_passwords:4m rate=20r/s;
+    # the path as a file's, where a file may be the answer
+    map $request_method $gatling_file { default /.gatling/none; GET $uri; HEAD $uri; }
+"""[1:]
+
+CONNECTION = """
+        large_client_header_buffers 4 32k;
+        client_header_timeout 20s;
+        client_body_timeout 20s;
+"""[1:]
+"""What every server block says of its clients' connections."""
+
+FRONT = """
+        set_real_ip_from 127.0.0.1;
+        set_real_ip_from ::1;
+        real_ip_header X-Forwarded-For;
+        real_ip_recursive on;
+"""[1:]
+"""A proxy in front of this one on the same machine names the client's address; no one else can."""
+
+OPTIONAL = frozenset(
+    {
+        "server_names_hash_bucket_size", "server_names_hash_max_size",
+        "large_client_header_buffers", "client_header_timeout", "client_body_timeout",
+        "real_ip_header", "real_ip_recursive", "limit_conn_status", "limit_req_status",
+    }
+)  # fmt: skip
+"""Directives that nginx accepts only once: the operator's own one takes precedence."""
+
+DEFAULT_SERVER = "default_server"
+"""Stands for the block that answers unknown hosts, among the parts that can be left out."""
+
+
+def conflicts(log: Sequence[str]) -> frozenset[str]:
+    """The optional parts because of which nginx refused a configuration, by its messages."""
+    text = "\n".join(log)
+    found = set(re.findall(r'"(\w+)" directive is duplicate', text)) & OPTIONAL
+    if "duplicate default server for" in text:
+        found |= {DEFAULT_SERVER}
+    return frozenset(found)
+
+
+def left_out(text: str, without: frozenset[str]) -> str:
+    """The text without the lines of these optional directives."""
+    lines = text.splitlines(keepends=True)
+    return "".join(line for line in lines if line.strip().partition(" ")[0] not in without)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many requests and websockets may be open at the same time."""
+
+    app: int
+    """Of one app."""
+    client: int
+    """Of one client address, for all apps."""
+
+
+def limits(worker_connections: int) -> Limits:
+    """What one app and one client may take of an nginx with so many connections for each worker.
+
+    A request takes two: the client's and the app's. They may all come to the same worker, so the
+    limit is a share of one worker: three quarters for one app, and half of that for one client.
+    """
+    app = max(8, worker_connections * 3 // 8)
+    return Limits(app, max(4, app // 2))
