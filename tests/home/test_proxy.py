@@ -237,6 +237,55 @@ def test_passwords(world: World) -> None:
     assert found.stdout == b"", "the password is nowhere"
 
 
+def records(world: World) -> list[object]:
+    lists = ("domains", "auth", "settings")
+    return [world.json(name, "list", "echo") for name in lists]
+
+
+COMMANDS = (
+    ("domains", "add", "echo", "refused.test"),
+    ("domains", "remove", "echo", "kept.test"),
+    ("auth", "add", "echo", "*", "bob"),
+    ("auth", "add", "echo", "kept.test", "ann"),
+    ("auth", "remove", "echo", "kept.test", "ann"),
+    ("settings", "set", "echo", "proxy.body_limit=1k"),
+)
+
+
+def test_a_command_that_fails_leaves_records_and_nginx_as_they_were(world: World) -> None:
+    world.run("domains", "add", "echo", "kept.test")
+    world.run("auth", "add", "echo", "kept.test", "ann", stdin="pw")
+    before = records(world)
+    conf, own = world.home / "nginx/nginx.conf", world.home / "nginx/conf.d/own.conf"
+    text = conf.read_text()
+    own.write_text("no_such_directive;\n")
+    try:
+        for command in COMMANDS:
+            done = world.try_run(*command, stdin="another\n")
+            assert done.returncode == Exit.HOST, done.stdout
+            assert "no_such_directive" in done.stdout
+    finally:
+        own.unlink()
+    # a file that nginx reads besides its configuration cannot be written
+    page = world.home / "apps/echo/route/maintenance.html"
+    (page / "in-the-way").mkdir(parents=True)
+    try:
+        for words in ("settings set echo proxy.body_limit=1k", "maintenance on echo"):
+            done = world.try_run(*words.split())
+            assert done.returncode == Exit.FAILURE, done.stdout
+            assert "could not be written: Is a directory." in done.stdout
+    finally:
+        (page / "in-the-way").rmdir()
+        page.rmdir()
+    assert [conf.read_text(), records(world)] == [text, before]
+    assert world.status("echo")["maintenance"] is False
+    assert ask(world, host="kept.test").status == 401
+    assert ask(world, host="kept.test", Authorization=basic("ann", "pw")).status == 200
+    assert ask(world, method="POST", body=b"x" * 5000).status == 200
+    world.run("auth", "remove", "echo", "kept.test", "ann")
+    world.run("domains", "remove", "echo", "kept.test")
+
+
 def test_who_cannot_be_let_in(world: World) -> None:
     for arguments, stdin, status in (
         (("other.test", "ann"), "pw", Exit.NOT_FOUND),

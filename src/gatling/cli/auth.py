@@ -79,7 +79,7 @@ def add_command(app: str, domain: str, user: str) -> None:
                 f"{app} has no domain {name}.", hint=f"See `gatling domains list {app}`."
             )
         passwords.put(engine.db, app, name, user, _hashed(_asked(user)))
-        _in_force(engine, app, found.passwords)
+        _apply(engine, app, name, user, found.passwords)
         audit.record(engine.db, engine.actor, app, "auth add", f"{name} {user}")
     echo(f"{user} may enter {'all domains' if name == proxy.EVERYWHERE else name} of {app}.")
 
@@ -101,7 +101,7 @@ def remove_command(app: str, domain: str, user: str) -> None:
         before = apps.get(engine.db, app).passwords
         name = _domain(domain)
         passwords.remove(engine.db, app, name, user)
-        _in_force(engine, app, before)
+        _apply(engine, app, name, user, before)
         audit.record(engine.db, engine.actor, app, "auth remove", f"{name} {user}")
         left = apps.get(engine.db, app).passwords
     echo(f"{user} was removed.")
@@ -111,14 +111,22 @@ def remove_command(app: str, domain: str, user: str) -> None:
             echo(f"{open_} open to all now.")
 
 
-def _in_force(engine: Engine, app: str, before: dict[str, dict[str, str]]) -> None:
+def _apply(
+    engine: Engine, app: str, domain: str, user: str, before: dict[str, dict[str, str]]
+) -> None:
+    """Let nginx ask for the passwords as recorded, or give this user the one from before."""
+    from gatling.deploy import changes
     from gatling.state import passwords
 
-    try:
-        engine.configure_router()
-    except BaseException:
-        passwords.replace(engine.db, app, before)
-        raise
+    hashed = before.get(domain, {}).get(user)
+
+    def take_back() -> None:
+        if hashed is None:
+            passwords.remove(engine.db, app, domain, user)
+        else:
+            passwords.put(engine.db, app, domain, user, hashed)
+
+    changes.apply([engine.configure_router], take_back)
 
 
 def _domain(text: str) -> str:

@@ -54,6 +54,7 @@ def add_command(app: str, domain: str) -> None:
     Example:
       gatling domains add shop www.shop.example
     """
+    from gatling.deploy import changes
     from gatling.project import names
     from gatling.state import apps, audit
 
@@ -63,11 +64,7 @@ def add_command(app: str, domain: str) -> None:
         if not apps.add_domain(engine.db, app, name):
             echo(f"{app} has {name} already.")
             return
-        try:
-            engine.configure_router()
-        except BaseException:
-            apps.remove_domain(engine.db, app, name)
-            raise
+        changes.apply([engine.configure_router], lambda: apps.remove_domain(engine.db, app, name))
         audit.record(engine.db, engine.actor, app, "domains add", name)
         echo(f"{app} is served under {name}.")
         _tell_host(engine, found)
@@ -83,6 +80,7 @@ def remove_command(app: str, domain: str) -> None:
     Example:
       gatling domains remove shop shop.localhost
     """
+    from gatling.deploy import changes
     from gatling.project import names
     from gatling.state import apps, audit
 
@@ -90,11 +88,10 @@ def remove_command(app: str, domain: str) -> None:
     with opened() as engine:
         before = apps.get(engine.db, app)
         apps.remove_domain(engine.db, app, name)
-        try:
-            engine.configure_router()
-        except BaseException:
-            apps.replace_domains(engine.db, app, before.domains)
-            raise
+        changes.apply(
+            [engine.configure_router],
+            lambda: apps.replace_domains(engine.db, app, before.domains),
+        )
         audit.record(engine.db, engine.actor, app, "domains remove", name)
         echo(f"{app} is no longer served under {name}.")
         _tell_host(engine, before)

@@ -50,8 +50,8 @@ def off_command(app: str) -> None:
 
 
 def _switch(app: str, message: str | None) -> None:
-    from gatling.deploy import public
-    from gatling.errors import DiskFull, InvalidInput
+    from gatling.deploy import changes, public
+    from gatling.errors import InvalidInput
     from gatling.state import apps, audit
 
     if message is not None and (len(message) > 1000 or not message.replace("\n", "").isprintable()):
@@ -59,11 +59,10 @@ def _switch(app: str, message: str | None) -> None:
     with opened() as engine:
         before = apps.get(engine.db, app).maintenance
         apps.maintain(engine.db, app, message)
-        try:
-            public.publish(engine, app)
-        except OSError as error:
-            apps.maintain(engine.db, app, before)
-            raise DiskFull(f"The page could not be written: {error}.") from error
+        changes.apply(
+            [lambda: public.publish(engine, app)],
+            lambda: apps.maintain(engine.db, app, before),
+        )
         audit.record(
             engine.db, engine.actor, app, f"maintenance {'off' if message is None else 'on'}",
             message or "",

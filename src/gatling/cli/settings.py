@@ -12,6 +12,7 @@ from gatling.errors import GatlingError, InvalidInput, NotFound
 from gatling.ui.output import echo, print_json, table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from gatling.engine import Engine
@@ -95,6 +96,7 @@ def unset_command(app: str, keys: tuple[str, ...]) -> None:
 
 
 def _save(app: str, *, set_: dict[str, str], unset: tuple[str, ...]) -> None:
+    from gatling.deploy import changes
     from gatling.project import processes, settings
     from gatling.state import apps, audit
 
@@ -118,14 +120,10 @@ def _save(app: str, *, set_: dict[str, str], unset: tuple[str, ...]) -> None:
 
     with opened() as engine, _held(engine, app) if "schedule" in sections else nullcontext():
         own = apps.change_settings(engine.db, app, changed).settings
-        try:
-            if "proxy" in sections:
-                _tell_proxy(engine, app)
-            if "schedule" in sections:
-                _tell_schedule(engine, app)
-        except BaseException:
-            _go_back(engine, app, {key: own.get(key) for key in told})
-            raise
+        changes.apply(
+            _steps(engine, app, sections),
+            lambda: _go_back(engine, app, {key: own.get(key) for key in told}),
+        )
         audit.record(
             engine.db, engine.actor, app, "settings",
             " ".join([f"{k}={v}" for k, v in set_.items()] + [f"-{k}" for k in unset]),
@@ -147,16 +145,16 @@ def _held(engine: Engine, app: str) -> AbstractContextManager[None]:
     return lock.hold_app(engine.home.app(app), lambda text: echo(text, err=True))
 
 
-def _tell_proxy(engine: Engine, app: str) -> None:
-    """Bring the proxy into line; raises GatlingError when it cannot be."""
+def _steps(engine: Engine, app: str, sections: list[str]) -> list[Callable[[], object]]:
+    """What makes the settings of these sections take effect."""
     from gatling.deploy import public
-    from gatling.errors import DiskFull
 
-    try:
-        engine.configure_router()
-        public.publish(engine, app)
-    except OSError as error:
-        raise DiskFull(f"What nginx reads of {app} could not be written: {error}.") from error
+    steps: list[Callable[[], object]] = []
+    if "proxy" in sections:
+        steps += [engine.configure_router, lambda: public.publish(engine, app)]
+    if "schedule" in sections:
+        steps.append(lambda: _tell_schedule(engine, app))
+    return steps
 
 
 def _tell_schedule(engine: Engine, app: str) -> None:
