@@ -1,41 +1,94 @@
-"""Opening a home for a command."""
+"""Opening a home for a command: which apps it recovers, and what it says of the others."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatling.deploy import recovery, session
+import pytest
+
+from gatling.deploy import lifecycle, lock, recovery, session
 from gatling.errors import DiskFull
 from gatling.state import apps, deployments
+from gatling.ui.progress import Progress
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
-
     from gatling.engine import Engine
 
 
-def test_an_app_that_cannot_be_recovered_does_not_keep_from_the_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A home in which a deployment of each of three apps was killed; the apps reconciled since."""
     monkeypatch.setenv("GATLING_HOME", str(tmp_path / "home"))
-    done = []
+    done: list[str] = []
 
-    def reconcile(engine: Engine, name: str) -> None:
+    def reconcile(_: Engine, name: str) -> list[str]:
         if name == "broken":
             raise DiskFull("No space is left.")
+        if name == "evil":
+            raise TypeError("'int' object is not iterable")
         done.append(name)
+        return []
 
     monkeypatch.setattr(recovery, "reconcile", reconcile)
     with session.opened() as engine:
-        for name in ("broken", "whole"):
+        for name in ("broken", "evil", "whole"):
             apps.create(engine.db, name, lambda _: True)
             engine.home.app(name).lock.parent.mkdir(parents=True)
+            engine.home.app(name).lock.touch()
             deployments.begin(engine.db, name, cause="push", actor="t", mark="m", commit=None)
+    return done
+
+
+def test_a_command_recovers_the_app_that_it_is_about(
+    done: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with session.opened() as engine:
-        assert [app.name for app in apps.every(engine.db)] == ["broken", "whole"]
+        assert len(apps.every(engine.db)) == 3
+    assert done == []
+    with session.opened("whole"):
+        pass
     assert done == ["whole"]
-    said = capsys.readouterr().err
-    assert "broken: recovery was not possible yet: No space is left." in said
-    assert "whole: recovered from" in said
+    assert capsys.readouterr().err.startswith("whole: recovered from")
+
+
+def test_an_app_that_cannot_be_recovered_can_still_be_worked_on(
+    done: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with session.opened("broken") as engine:
+        assert apps.get(engine.db, "broken")
+    assert "broken: recovery was not possible yet: No space is left." in capsys.readouterr().err
+    with session.opened("evil") as engine:
+        assert apps.get(engine.db, "evil")
+    assert "evil: recovery was not possible yet: A defect in Gatling" in capsys.readouterr().err
+    assert done == []
+
+
+def test_a_command_that_reads_recovers_nothing_and_says_what_waits(
+    done: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with session.reading("whole") as engine:
+        assert apps.get(engine.db, "whole")
+    assert done == []
+    assert "whole: deployment 3 was interrupted" in capsys.readouterr().err
+    with (
+        session.opened() as engine,
+        lock.hold(engine.home.app("whole").lock, lambda: None),
+        session.reading("whole"),
+    ):
+        pass  # it is under way
+    assert capsys.readouterr().err == ""
+
+
+def test_no_app_keeps_the_others_from_being_recovered(done: list[str], tmp_path: Path) -> None:
+    with session.opened() as engine, (tmp_path / "said").open("w") as file:
+        recovered = recovery.recover_unfinished(engine)
+        assert [each.app for each in recovered if each.error] == ["broken", "evil"]
+        assert done == ["whole"]
+        lifecycle.recover(engine, Progress(file))
+    assert done == ["whole", "whole"]
+    said = (tmp_path / "said").read_text()
+    assert "No space is left." in said
+    assert "A defect in Gatling" in said
+    assert "TypeError: 'int' object" in (tmp_path / "home/debug.log").read_text()

@@ -41,7 +41,8 @@ def test_a_code_change_that_raises(hot: Hot) -> None:
     )
     with taken_back(hot):
         output = hot.push(ok=False)
-    assert "The hot upgrade failed at code_change" in output
+    assert "The hot upgrade failed at code_change: Counter.Store: " in output
+    assert "code_change/3 must accept every state" in output
     assert "Counter.Store" in output
     assert "cannot convert" in output
 

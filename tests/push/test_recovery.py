@@ -112,8 +112,8 @@ def test_killed_at_every_step(world: World) -> None:
             project.title(f"edition {number}")
             arm(world)
             project.push(ok=False)
-            # any next command recovers; it also puts the home's own command right again
-            recovered = world.run("apps")
+            # it also puts the home's own command right again
+            recovered = world.run("recover", "shop")
             assert "shop: recovered from a deployment whose process was killed" in recovered, point
             newest = world.json("releases", "shop")[0]["release"]
             check_whole(project, {before, newest})
@@ -147,7 +147,7 @@ def test_killed_during_the_very_first_deployment(world: World) -> None:
     (world.root / "point").write_text("begin health_check")
     arm(world)
     project.push(ok=False)
-    world.run("apps")
+    world.run("recover", "shop")
     assert world.status()["state"] == "empty"
     assert world.get().status == 503
     assert not [line for line in world.processes() if "beam" in line]
@@ -164,6 +164,6 @@ def test_a_killed_build_leaves_no_process(world: World) -> None:
     os.kill(world.hook(), signal.SIGKILL)
     push.communicate(timeout=60)
     assert [line for line in world.processes() if "build.exs" in line], "mix goes on until then"
-    world.run("apps")
+    world.run("recover", "shop")
     assert not [line for line in world.processes() if "build.exs" in line]
     assert world.last()["outcome"] == "interrupted"

@@ -75,6 +75,7 @@ def test_a_killed_deployment_leaves_no_unit(server: Server, shop: Checkout) -> N
     server.box.exec(["systemctl", "kill", "--signal=KILL", "gatling-push-callbacks.*"])
     output_of(push, None)
     until(lambda: not units(server), "the end of the callback's unit")
+    person.run("start", "callbacks")  # recovers the app
     assert person.json("status", "callbacks")["release"] == live
     assert server.last("callbacks")["outcome"] == "interrupted"
     assert server.get("/", host="www.callbacks.example").status == 200

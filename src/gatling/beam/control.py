@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from gatling.state.releases import Release
 
 SWAP_SECONDS = 180.0
+ASK_SECONDS = 10.0
+"""For what a node answers without work."""
 MODERATE = channel.Limit(1 << 20, 50_000)
 _MARK = Atom("gatling_toolbox")
 
@@ -101,7 +103,7 @@ class Control:
 
         Empty for a node that was never swapped.
         """
-        answer = self._node.call("gatling_agent", "chain")
+        answer = self._node.call("gatling_agent", "chain", timeout=ASK_SECONDS)
         found: answers.Chain = unless_busy(typed(answer, answers.Chain | Busy, "chain"))
         return [
             (label, since if isinstance(since, int) else None) for label, since in found.releases
@@ -226,7 +228,10 @@ def seen_chain(paths: AppPaths, app: App, booted: Release, patience: float) -> l
     NodeUnreachable.
     """
     with _connection(app, booted, patience) as node:
-        there = node.call("erlang", "function_exported", Atom("gatling_agent"), Atom("chain"), 0)
+        there = node.call(
+            "erlang", "function_exported", Atom("gatling_agent"), Atom("chain"), 0,
+            timeout=ASK_SECONDS,
+        )  # fmt: skip
         return [label for label, _ in Control(node, paths).chain()] if there is True else []
 
 
@@ -247,7 +252,10 @@ def _load(node: channel.Node, beams: Path, base: Path) -> None:
     only that they are no links: those might lead to what he cannot read.
     """
     digest = toolbox.digest()
-    if node.call("persistent_term", "get", _MARK, Atom("none")) == digest.encode():
+    if (
+        node.call("persistent_term", "get", _MARK, Atom("none"), timeout=ASK_SECONDS)
+        == digest.encode()
+    ):
         return
     # a swap of another version of these modules would lose its code
     if isinstance(node.call("erlang", "whereis", Atom("gatling_swap")), Opaque):

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatling import ports
-from gatling.cli.common import app_argument, as_json, confirm, confirm_option, opened, progress
+from gatling.cli.common import (
+    app_argument,
+    as_json,
+    confirm,
+    confirm_option,
+    opened,
+    progress,
+    reading,
+)
 from gatling.ui.output import ago, duration, echo, print_json, table
 
 if TYPE_CHECKING:
@@ -61,7 +69,7 @@ def unload_command(app: str, given: str | None) -> None:
     from gatling.server import loading
     from gatling.state import apps
 
-    with opened() as engine:
+    with opened(app) as engine:
         apps.get(engine.db, app)
         confirm(app, given, f"This removes {app} with its repository, releases, config and logs.")
         loading.unload(engine, app, progress())
@@ -106,7 +114,7 @@ def status_command(app: str, as_json: bool) -> None:
     """
     from gatling.state import apps, deployments
 
-    with opened() as engine:
+    with reading(app) as engine:
         found = apps.get(engine.db, app)
         described = describe(engine, found, _statuses(engine, [found]))
         last = next(iter(deployments.of_app(engine.db, app, limit=1)), None)

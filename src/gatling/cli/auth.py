@@ -71,7 +71,7 @@ def add_command(app: str, domain: str, user: str) -> None:
     from gatling.state import apps, audit, passwords
 
     proxy.user(user)
-    with opened() as engine:
+    with opened(app) as engine:
         found = apps.get(engine.db, app)
         name = _domain(domain)
         if name != proxy.EVERYWHERE and name not in found.domains:
@@ -97,7 +97,7 @@ def remove_command(app: str, domain: str, user: str) -> None:
     """
     from gatling.state import apps, audit, passwords
 
-    with opened() as engine:
+    with opened(app) as engine:
         before = apps.get(engine.db, app).passwords
         name = _domain(domain)
         passwords.remove(engine.db, app, name, user)

@@ -6,13 +6,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gatling.deploy.session import opened
+from gatling.deploy.session import opened, reading
 from gatling.errors import InvalidInput
 
 if TYPE_CHECKING:
     from gatling.ui.progress import Progress
 
-__all__ = ["app_argument", "as_json", "confirm", "opened", "progress", "release_argument"]
+__all__ = [
+    "app_argument",
+    "as_json",
+    "confirm",
+    "opened",
+    "progress",
+    "reading",
+    "release_argument",
+]
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 strategy_option = click.option(

@@ -140,7 +140,7 @@ def _change(app: str, changes: dict[str, str] | dict[str, str | None], *, no_res
     for name, value in changes.items():
         names.variable(name)
         checked[name] = value if value is None else names.value(name, value)
-    with opened() as engine:
+    with opened(app) as engine:
         apps.get(engine.db, app)
         before = config.of_app(engine.db, app)
         if deployment.changed(before, checked) == before:

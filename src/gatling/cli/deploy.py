@@ -47,7 +47,7 @@ def deploy_command(
     from gatling.state import apps
 
     wish = deployment.Wish(strategy, rehearse)
-    with opened() as engine:
+    with opened(app) as engine:
         found = apps.get(engine.db, app)
         number = release_argument(what) if what is not None else None
         if number is not None:
@@ -95,7 +95,7 @@ def rollback_command(
     from gatling.project import names
     from gatling.state import apps
 
-    with opened() as engine:
+    with opened(app) as engine:
         wish = names.release_number(release) if release is not None else None
         if release is not None and wish is None:
             raise InvalidInput(f"{release!r} is not a release.", hint="For example v4.")
@@ -126,7 +126,7 @@ def restart_command(app: str, process: str | None) -> None:
     """
     from gatling.deploy import deployment, processes
 
-    with opened() as engine:
+    with opened(app) as engine:
         if process is None:
             deployment.restart(engine, app, progress=progress())
         else:
@@ -145,7 +145,7 @@ def start_command(app: str) -> None:
     from gatling.deploy import lifecycle, lock
     from gatling.state import apps
 
-    with opened() as engine:
+    with opened(app) as engine:
         lifecycle.ensure_up(engine, progress())
         with lock.hold(engine.home.app(apps.get(engine.db, app).name).lock, _waiting):
             for problem in lifecycle.start(engine, apps.get(engine.db, app)):
@@ -165,7 +165,7 @@ def stop_command(app: str) -> None:
     from gatling.deploy import lifecycle, lock
     from gatling.state import apps
 
-    with opened() as engine:
+    with opened(app) as engine:
         with lock.hold(engine.home.app(apps.get(engine.db, app).name).lock, _waiting):
             lifecycle.stop(engine, apps.get(engine.db, app))
         echo(f"{app} is stopped.")

@@ -59,7 +59,7 @@ def add_command(app: str, domain: str) -> None:
     from gatling.state import apps, audit
 
     name = names.domain(domain)
-    with opened() as engine:
+    with opened(app) as engine:
         found = apps.get(engine.db, app)
         if not apps.add_domain(engine.db, app, name):
             echo(f"{app} has {name} already.")
@@ -85,7 +85,7 @@ def remove_command(app: str, domain: str) -> None:
     from gatling.state import apps, audit
 
     name = names.domain(domain)
-    with opened() as engine:
+    with opened(app) as engine:
         before = apps.get(engine.db, app)
         apps.remove_domain(engine.db, app, name)
         changes.apply(

@@ -52,23 +52,35 @@ def down_command() -> None:
 
 
 @click.command("recover", hidden=True)
+@click.argument("app", metavar="[APP]", required=False)
 @click.option(
     "--units",
     is_flag=True,
     help="Bring the apps' users and units, and authorized_keys, up to date as well.",
 )
-def recover_command(units: bool) -> None:
-    """Bring what systemd starts at boot into line with the records; by gatling-recover.service.
+def recover_command(app: str | None, units: bool) -> None:
+    """Bring what runs into line with the records: of all apps, as at boot, or of APP.
+
+    With APP only what a killed deployment has left.
 
     \b
-    Example:
+    Examples:
       gatling recover
+      gatling recover shop
     """
-    from gatling.deploy import lifecycle
+    from gatling.deploy import lifecycle, recovery
     from gatling.engine import open_engine
     from gatling.home import exclusively
+    from gatling.state import apps
 
     with open_engine() as engine:
+        if app is not None:
+            apps.get(engine.db, app)
+            recovered = recovery.recover_unfinished(engine, app)
+            recovery.report(each for each in recovered if each.error is None)
+            for error in (each.error for each in recovered if each.error is not None):
+                raise error
+            return
         if units and engine.home.server:
             from gatling.server import keys
 

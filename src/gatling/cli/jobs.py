@@ -132,7 +132,7 @@ def run_command(app: str, job: str) -> None:
 
     main = threading.main_thread().ident or 0
     logs.end_with_reader(1, lambda: signal.pthread_kill(main, signal.SIGHUP))
-    with opened() as engine:
+    with opened(app) as engine:
         audit.record(engine.db, engine.actor, app, "jobs run", job)
         ended = jobs.run(engine, app, job, cause="by hand", on_line=_printed(), on_wait=waiting)
     if ended.outcome == "succeeded":
@@ -158,7 +158,7 @@ def cancel_command(app: str, job: str) -> None:
     from gatling.deploy import jobs
     from gatling.state import audit
 
-    with opened() as engine:
+    with opened(app) as engine:
         name = jobs.known(engine, app, job)
         ended = jobs.end(engine, app, name)
         if not ended:

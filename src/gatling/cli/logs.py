@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gatling.cli.common import app_argument, opened
+from gatling.cli.common import app_argument, reading
 from gatling.errors import InvalidInput
 from gatling.ui.output import echo, echo_exactly
 
@@ -59,7 +59,7 @@ def logs_command(
     if release is not None and number is None:
         raise InvalidInput(f"{release!r} is not a release.", hint="For example v7.")
     wanted = logs.Wanted(f"v{number}" if number else None, process)
-    with opened() as engine:
+    with reading(app) as engine:
         paths = engine.home.app(apps.get(engine.db, app).name)
         file = _job_log(engine, app, job) if job is not None else None
         last = next(iter(deployments.of_app(engine.db, app, limit=1)), None) if build else None

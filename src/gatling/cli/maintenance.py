@@ -56,7 +56,7 @@ def _switch(app: str, message: str | None) -> None:
 
     if message is not None and (len(message) > 1000 or not message.replace("\n", "").isprintable()):
         raise InvalidInput("A message is a text of up to 1000 characters.")
-    with opened() as engine:
+    with opened(app) as engine:
         before = apps.get(engine.db, app).maintenance
         apps.maintain(engine.db, app, message)
         changes.apply(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatling.cli.common import app_argument, as_json, opened, release_argument, strategy_option
+from gatling.cli.common import app_argument, as_json, reading, release_argument, strategy_option
 from gatling.ui.output import echo, print_json
 from gatling.words import counted
 
@@ -37,7 +37,7 @@ def plan_command(app: str, what: str | None, strategy: str | None, as_json: bool
     from gatling.project import source
     from gatling.state import apps
 
-    with opened() as engine:
+    with reading(app) as engine:
         apps.get(engine.db, app)
         number = release_argument(what) if what is not None else None
         commit = None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatling.cli.common import app_argument, as_json, opened
+from gatling.cli.common import app_argument, as_json, reading
 from gatling.errors import Exit, NotFound
 from gatling.ui.output import ago, duration, echo, echo_text, print_json, size, table
 
@@ -27,7 +27,7 @@ def releases_command(app: str, as_json: bool) -> None:
     """
     from gatling.state import apps, deployments, releases
 
-    with opened() as engine:
+    with reading(app) as engine:
         live = apps.get(engine.db, app).live_release
         every = releases.every(engine.db, app)
         proven = deployments.ever_live(engine.db, app)
@@ -98,7 +98,7 @@ def deployments_command(
     """
     from gatling.state import apps, deployments
 
-    with opened() as engine:
+    with reading(app) as engine:
         apps.get(engine.db, app)
         if follow:
             context.exit(_follow(engine, app, ident))

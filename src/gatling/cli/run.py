@@ -58,7 +58,7 @@ def _become(app: str, arguments: tuple[str, ...], wish: int | None) -> NoReturn:
     from gatling.state import apps, audit, releases
     from gatling.supervisor.base import run_mark
 
-    with opened() as engine:
+    with opened(app) as engine:
         found = apps.get(engine.db, app)
         number = wish or found.live_release
         if number is None:

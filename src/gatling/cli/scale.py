@@ -28,7 +28,7 @@ def scale_command(app: str, counts: tuple[str, ...], as_json: bool) -> None:
     from gatling.state import apps
 
     wanted = dict(_count(text) for text in counts)
-    with opened() as engine:
+    with opened(app) as engine:
         apps.get(engine.db, app)
         if wanted:
             processes.scale(engine, app, wanted, progress=progress())

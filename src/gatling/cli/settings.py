@@ -118,7 +118,7 @@ def _save(app: str, *, set_: dict[str, str], unset: tuple[str, ...]) -> None:
                 )
         return merged
 
-    with opened() as engine, _held(engine, app) if "schedule" in sections else nullcontext():
+    with opened(app) as engine, _held(engine, app) if "schedule" in sections else nullcontext():
         own = apps.change_settings(engine.db, app, changed).settings
         changes.apply(
             _steps(engine, app, sections),

@@ -26,7 +26,8 @@ _NAME = re.compile(r"deployment-([1-9][0-9]*)\.log\Z", re.ASCII)
 def follow(engine: Engine, app: str, ident: int, write: Callable[[str], None]) -> Deployment:
     """Hand on a deployment's output, what it has printed before as well, until its end.
 
-    One whose process was killed is recovered, and has ended then.
+    One whose process was killed is recovered, and has ended then; raises the error that kept it
+    from being recovered.
     """
     log = engine.home.app(app).deployment_log(ident)
     offset = 0
@@ -35,7 +36,9 @@ def follow(engine: Engine, app: str, ident: int, write: Callable[[str], None]) -
         offset = _hand_on(log, offset, write)
         if deployment.outcome != "running":
             return deployment
-        recovery.recover_unfinished(engine)
+        for recovered in recovery.recover_unfinished(engine, app):
+            if recovered.error is not None:
+                raise recovered.error
         time.sleep(POLL_SECONDS)
 
 

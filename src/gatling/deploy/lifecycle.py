@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from gatling import debuglog
 from gatling.deploy import instances, jobs, lock, processes, recovery
-from gatling.errors import GatlingError, InvalidInput, UnhealthyRelease
+from gatling.errors import InvalidInput
 from gatling.project import settings as project_settings
 from gatling.state import apps, audit
 
 if TYPE_CHECKING:
     from gatling.engine import Engine
+    from gatling.errors import GatlingError
     from gatling.state.apps import App
     from gatling.ui.progress import Progress
 
@@ -36,7 +38,7 @@ def up(engine: Engine, progress: Progress) -> bool:
     engine.supervisor.ensure_running()
     every = apps.every(engine.db)
     for app in every:
-        engine.supervisor.add(app.name)
+        _add(engine, app, progress)
     engine.configure_router()
     engine.router.ensure_running()
     for app in every:
@@ -54,15 +56,11 @@ def recover(engine: Engine, progress: Progress, *, units: bool = False) -> None:
     Gatling, the apps' users and units are brought up to date first.
     """
     for app in apps.every(engine.db) if units else ():
-        try:
-            engine.supervisor.add(app.name)
-        except GatlingError as error:
-            progress.say(f"{app.name}:")
-            progress.fail(error)
+        _add(engine, app, progress)
     try:
         engine.configure_router()
-    except GatlingError as error:  # the operator's own files, say: apps start nevertheless
-        progress.fail(error)
+    except Exception as error:  # noqa: BLE001 (the operator's own files, say: apps start)
+        progress.fail(debuglog.explained(error, "the configuration of the proxy"))
     for app in apps.every(engine.db):
         with lock.try_hold(engine.home.app(app.name).lock) as held:
             if held:
@@ -119,13 +117,25 @@ def start(engine: Engine, app: App) -> list[str]:
     return problems
 
 
-def _reconcile(engine: Engine, app: App, progress: Progress) -> None:
+def _add(engine: Engine, app: App, progress: Progress) -> None:
+    """Let the supervisor know an app. That of another one is known whether this works or not."""
     try:
-        for problem in recovery.reconcile(engine, app.name):
-            progress.say(f"{app.name}: {problem}")
-    except GatlingError as error:  # one broken app must not keep the others down
-        progress.say(f"{app.name}:")
-        progress.fail(error)
+        engine.supervisor.add(app.name)
+    except Exception as error:  # noqa: BLE001
+        _say(app, debuglog.explained(error, f"preparing {app.name}"), progress)
+
+
+def _reconcile(engine: Engine, app: App, progress: Progress) -> None:
+    problems, error = recovery.isolated(engine, app.name)
+    for problem in problems:
+        progress.say(f"{app.name}: {problem}")
+    if error is not None:
+        _say(app, error, progress)
+
+
+def _say(app: App, error: GatlingError, progress: Progress) -> None:
+    progress.say(f"{app.name}:")
+    progress.fail(error)
 
 
 def _report(engine: Engine, app: App, progress: Progress) -> bool:
@@ -135,9 +145,8 @@ def _report(engine: Engine, app: App, progress: Progress) -> bool:
     started = time.monotonic()
     try:
         _wait(engine, app)
-    except UnhealthyRelease as error:
-        progress.say(f"{app.name}:")
-        progress.fail(error)
+    except Exception as error:  # noqa: BLE001 (one broken app, and the others are reported)
+        _say(app, debuglog.explained(error, f"the check of {app.name}"), progress)
         return False
     seconds = time.monotonic() - started
     progress.say(

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gatling import debuglog, visible
 from gatling.deploy import instances, jobs, lock, processes, public
 from gatling.deploy.outcome import outcome_of
 from gatling.errors import GatlingError
@@ -21,36 +24,67 @@ from gatling.state import apps, deployments, releases
 from gatling.supervisor.base import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable
 
     from gatling.engine import Engine
     from gatling.state.apps import App
+    from gatling.state.deployments import Deployment
 
 SLOTS = apps.SLOTS
 
 
-def recover_unfinished(
-    engine: Engine, failed: Callable[[str, GatlingError], None] | None = None
-) -> list[str]:
-    """Recover every app with a deployment whose process is gone; the names of those apps.
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What became of an app with a deployment whose process is gone; `error` says why nothing."""
 
-    Cheap when there is none: one query. An app whose deployment is under way is left alone. Where
-    it is not possible, `failed` is told, and the others go on; without it the error is raised.
+    app: str
+    error: GatlingError | None = None
+
+
+def recover_unfinished(engine: Engine, app: str | None = None) -> list[Recovery]:
+    """Recover the app, or every app, with a deployment whose process is gone.
+
+    Cheap when there is none: one query. An app whose deployment is under way is left alone.
+    Nothing that one app does is raised, so it cannot keep the others from being recovered.
     """
     recovered = []
-    for name in dict.fromkeys(d.app for d in deployments.running(engine.db)):
+    for name in dict.fromkeys(d.app for d in deployments.running(engine.db, app)):
         with lock.try_hold(engine.home.app(name).lock) as held:
             # asked again under the lock: it may have ended just now
             if held and deployments.running(engine.db, name):
-                try:
-                    reconcile(engine, name)
-                except GatlingError as error:
-                    if failed is None:
-                        raise
-                    failed(name, error)
-                else:
-                    recovered.append(name)
+                _, error = isolated(engine, name)
+                recovered.append(Recovery(name, error))
     return recovered
+
+
+def isolated(engine: Engine, name: str) -> tuple[list[str], GatlingError | None]:
+    """What `reconcile` gives, or the error that it raised, whichever that is.
+
+    For whoever reconciles more than one app: the fault of one is not that of the others. The
+    caller holds the app's lock.
+    """
+    try:
+        return reconcile(engine, name), None
+    except Exception as error:  # noqa: BLE001 (of one app, and the others go on)
+        return [], debuglog.explained(error, f"the recovery of {name}")
+
+
+def interrupted(engine: Engine, app: str) -> list[Deployment]:
+    """Deployments of an app whose process is gone and which nobody has recovered yet."""
+    if not deployments.running(engine.db, app):
+        return []
+    with lock.try_hold(engine.home.app(app).lock) as held:
+        return deployments.running(engine.db, app) if held else []
+
+
+def report(recovered: Iterable[Recovery]) -> None:
+    """Say on standard error which apps were recovered, and which could not be."""
+    for each in recovered:
+        if each.error is None:
+            what = "recovered from a deployment whose process was killed"
+        else:
+            what = f"recovery was not possible yet: {visible.one_line(each.error.what)}"
+        sys.stderr.write(f"{each.app}: {what}\n")
 
 
 def reconcile(engine: Engine, name: str, *, own: int | None = None) -> list[str]:

@@ -1,4 +1,4 @@
-"""A home, opened for a command: what killed deployments left is put in order first."""
+"""A home, opened for a command."""
 
 from __future__ import annotations
 
@@ -12,21 +12,41 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gatling.engine import Engine
-    from gatling.errors import GatlingError
 
 
 @contextlib.contextmanager
-def opened() -> Iterator[Engine]:
-    """The engine of the home in use; deployments whose process was killed are recovered first."""
+def opened(app: str | None = None) -> Iterator[Engine]:
+    """The engine of the home in use.
+
+    A command that changes an app names it: what a killed deployment has left of that app is put in
+    order first. No command recovers another app, and one that only reads recovers none.
+    """
     with open_engine() as engine:
-        if engine.db.row("SELECT 1 FROM deployments WHERE outcome = 'running' LIMIT 1"):
+        if app is not None and _unfinished(engine, app):
             from gatling.deploy import recovery  # noqa: PLC0415 (slow to load, seldom needed)
 
-            for name in recovery.recover_unfinished(engine, _not_recovered):
-                sys.stderr.write(f"{name}: recovered from a deployment whose process was killed\n")
+            recovery.report(recovery.recover_unfinished(engine, app))
         yield engine
 
 
-def _not_recovered(name: str, error: GatlingError) -> None:
-    """One app that cannot be put in order must not keep people from looking after the others."""
-    sys.stderr.write(f"{name}: recovery was not possible yet: {error.what}\n")
+@contextlib.contextmanager
+def reading(app: str) -> Iterator[Engine]:
+    """The engine of the home in use, for a command that only reads about an app.
+
+    Says when a deployment of the app was killed and waits for its recovery.
+    """
+    with open_engine() as engine:
+        if _unfinished(engine, app):
+            from gatling.deploy import recovery  # noqa: PLC0415 (slow to load, seldom needed)
+
+            for deployment in recovery.interrupted(engine, app):
+                sys.stderr.write(
+                    f"{app}: deployment {deployment.id} was interrupted; the next push to {app},"
+                    f" or `gatling recover {app}`, brings it back into order\n"
+                )
+        yield engine
+
+
+def _unfinished(engine: Engine, app: str) -> bool:
+    wanted = "SELECT 1 FROM deployments WHERE outcome = 'running' AND app = ? LIMIT 1"
+    return engine.db.row(wanted, app) is not None

@@ -61,7 +61,7 @@ def main(app: str) -> int:
             _note_options(Progress())
         if Home(default_root()).server and push.JOB not in os.environ:
             return push.hand_over(app)
-        with opened() as engine:
+        with opened(app) as engine:
             receive(engine, app, sys.stdin, Progress())
         return int(Exit.OK)
 

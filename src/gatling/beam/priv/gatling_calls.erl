@@ -8,8 +8,6 @@
 -define(FRAMES, 64).
 %% So many processes are looked through in some 40 ms.
 -define(QUICKLY, 20000).
-%% As what Gatling connects, see channel.py.
--define(ASKS, 'gatling@127.0.0.1').
 
 %% Which of these modules, as their files are, call functions that go: [{Module, {M, F, Arity}}], with
 %% one such function each.
@@ -46,7 +44,7 @@ named(_, Found) -> Found.
 %% Wait until no process is in the midst of such a module; throws {calls, Texts} when the time is up.
 %% Who asked for it may have been killed meanwhile, and others have looked at the node: throws {gone, Text}.
 await(Callers, Deadline) ->
-    lists:member(?ASKS, nodes(hidden)) orelse throw({gone, <<"Gatling is not there any more">>}),
+    gatling_guard:asked(),
     case inside(Callers) of
         [] ->
             ok;

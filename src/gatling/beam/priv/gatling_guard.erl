@@ -6,7 +6,7 @@
 %% be neither finished nor undone.
 -module(gatling_guard).
 
--export([announce/1, current/0, touching/0, suspending/1, commit/0, done/1]).
+-export([announce/1, current/0, touching/0, suspending/1, asked/0, commit/0, done/1]).
 -export([guard/3, stay/0]).
 
 -define(NAME, gatling_swap).
@@ -60,39 +60,45 @@ touching() -> tell(touching).
 -spec suspending([pid()]) -> ok.
 suspending(Pids) -> tell({suspending, Pids}).
 
-%% The point of no return: throws {gone, Text} when whoever asked for the swap is gone.
+%% Throws {gone, Text} when whoever asked for the swap is gone.
+-spec asked() -> ok.
+asked() -> question(asked).
+
+%% The point of no return; throws as asked/0 does.
 -spec commit() -> ok.
-commit() ->
-    Guard = get(?GUARD),
-    Ref = monitor(process, Guard),
-    Guard ! {commit, self(), Ref},
-    receive
-        {Ref, Answer} ->
-            true = demonitor(Ref, [flush]),
-            Answer =:= ok orelse throw({gone, <<"Gatling is not there any more">>}),
-            ok;
-        {'DOWN', Ref, process, Guard, _} ->
-            throw({gone, <<"the guard of the swap was killed">>})
+commit() -> question(commit).
+
+question(What) ->
+    case call(What) of
+        ok -> ok;
+        gone -> throw({gone, <<"Gatling is not there any more">>})
     end.
 
 %% The swap has ended; a broken one stays announced.
 -spec done(ok | untouched | restored | broken) -> ok.
 done(State) ->
-    Guard = get(?GUARD),
-    Ref = monitor(process, Guard),
-    Guard ! {done, self(), Ref, State},
-    receive
-        {Ref, ok} -> true = demonitor(Ref, [flush]), ok;
-        {'DOWN', Ref, process, Guard, _} -> ok
-    end.
+    _ = call({done, State}),
+    ok.
 
 tell(What) ->
-    %% the rehearsal of a single step in a test has no guard
     _ = case get(?GUARD) of
-            undefined -> ok;
+            undefined -> ok; % a step on its own, outside of a swap
             Guard -> Guard ! What
         end,
     ok.
+
+call(What) ->
+    case get(?GUARD) of
+        undefined ->
+            gone;
+        Guard ->
+            Ref = monitor(process, Guard),
+            Guard ! {What, self(), Ref},
+            receive
+                {Ref, Answer} -> true = demonitor(Ref, [flush]), Answer;
+                {'DOWN', Ref, process, Guard, _} -> gone
+            end
+    end.
 
 %% ---------------------------------------------------------------- the guard
 
@@ -110,14 +116,17 @@ guarding(#{swapper := Swapper, asker := Asker} = Watched, Suspended) ->
             guarding(Watched, Suspended);
         {suspending, Pids} ->
             guarding(Watched, Pids ++ Suspended);
-        {commit, From, Ref} when Asker =:= gone ->
+        {What, From, Ref} when Asker =:= gone, What =:= asked orelse What =:= commit ->
             From ! {Ref, gone},
+            guarding(Watched, Suspended);
+        {asked, From, Ref} ->
+            From ! {Ref, ok},
             guarding(Watched, Suspended);
         {commit, From, Ref} ->
             phase(committed),
             From ! {Ref, ok},
             guarding(Watched, Suspended);
-        {done, From, Ref, State} ->
+        {{done, State}, From, Ref} ->
             true = demonitor(Swapper, [flush]),
             State =:= broken orelse unregister(?NAME),
             From ! {Ref, ok},
