@@ -23,6 +23,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 
+from gatling.beam import toolbox
 from tests.warm import Warm
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ LONGEST = (
     "home/test_examples.py", "push/test_push.py", "push/test_migrations.py", "server/test_jobs.py",
 )  # fmt: skip
 """Files that take minutes, the longest first; `bin/test` prints the slowest tests."""
+BEAMS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gatling" / "test-beams"
+"""What the first home that builds has compiled for nodes and builds, for all other homes."""
 SLOW = ("server", "hot", "push", "home", "callbacks", "distillery")
 """Directories whose tests take seconds each."""
 COUNTER = ROOT / "examples" / "counter"
@@ -62,15 +65,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=rank)
 
 
-def until(condition: Callable[[], object], what: str, seconds: float = 180) -> Any:
-    """Wait for a condition; its value. A test that waits in vain fails with `what`."""
+def until(
+    condition: Callable[[], object], what: str, seconds: float = 180, longest: float = 0.2
+) -> Any:
+    """Wait for a condition; its value. A test that waits in vain fails with `what`.
+
+    Pauses between two looks grow up to `longest` seconds: to look may cost more than to wait.
+    """
     deadline = time.monotonic() + seconds
+    pause = 0.02
     while True:
         value = condition()
         if value:
             return value
         assert time.monotonic() < deadline, f"{what} did not come about within {seconds} s"
-        time.sleep(0.02)
+        time.sleep(pause)
+        pause = min(longest, pause * 1.5)
 
 
 @functools.cache
@@ -152,6 +162,7 @@ class World:
         self.home = root / "home"
         first, self._claim = _claim_ports()
         self.port = first + 49
+        self._beams = f"beam-{toolbox.digest()}"
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "GATLING_"))}
         identity = {"GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@example.com",
@@ -192,6 +203,7 @@ class World:
     def load(self, app: str = "shop", strategy: str = "rolling") -> Project:
         """An app made from the example, ready to be pushed; upgraded hot with strategy `auto`."""
         self.run("load", app)
+        _share(BEAMS / self._beams, self.home / "cache" / self._beams)
         self.run("settings", "set", app, f"deploy.strategy={strategy}")
         return self.project(app)
 
@@ -232,7 +244,7 @@ class World:
                 found = state.execute(NEWEST_STEP, (app,)).fetchone()
             return bool(found == ("running", step))
 
-        until(there, f"step {step}")
+        until(there, f"step {step}", longest=0.02)
 
     def processes(self) -> list[str]:
         """Command lines of all processes of this home, supervisord and nginx included."""
@@ -262,6 +274,7 @@ class World:
             done = self.try_run("down")
             assert done.returncode == 0, done.stdout
         left = self.processes()
+        _share(self.home / "cache" / self._beams, BEAMS / self._beams)
         shutil.rmtree(self.root, ignore_errors=True)
         self._claim.close()
         assert not left, left
@@ -355,6 +368,17 @@ def _claim_ports() -> tuple[int, IO[str]]:
             continue
         return first, claim
     raise RuntimeError("all ports for test homes are in use")
+
+
+def _share(source: Path, target: Path) -> None:
+    """Copy what a build has compiled for nodes and builds, which depends on the toolchain only."""
+    for made in source.glob("[!.]*"):
+        if made.is_dir() and not (target / made.name).exists():
+            partial = target / f".{made.name}.{os.getpid()}.{threading.get_ident()}"
+            shutil.copytree(made, partial)
+            with contextlib.suppress(OSError):  # another process was quicker
+                partial.rename(target / made.name)
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _environment(pid: int) -> list[bytes]:

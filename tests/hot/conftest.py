@@ -96,7 +96,9 @@ def running() -> Iterator[Hot]:
     world = World(Path(tempfile.mkdtemp(prefix="gt-", dir="/tmp")))
     try:
         project = world.load(strategy="auto")
-        world.run("settings", "set", "shop", "hot.watch=0.3")
+        # whether releases boot is checked in the tests that use `boot_check`, which takes seconds
+        world.run("settings", "set", "shop", "hot.watch=0.3", "hot.boot_check=off",
+                  "releases.keep=200")  # fmt: skip
         project.push()
         yield Hot(project)
     finally:
@@ -107,8 +109,16 @@ def running() -> Iterator[Hot]:
 def hot(running: Hot) -> Hot:
     """The app with the example's own code again, hot or not; its count above zero."""
     running.restore()
-    if running.project.git("status", "--porcelain"):
-        running.push()
+    if running.world.status()["release"] != "v1":
+        running.world.run("deploy", "shop", "v1")
     until(lambda: running.world.get("/health").status == 200, "the app")
     running.increment()
     return running
+
+
+@pytest.fixture
+def boot_check(hot: Hot) -> Iterator[None]:
+    """Each release of a hot upgrade is started beside the running one, which is the default."""
+    hot.world.run("settings", "unset", "shop", "hot.boot_check")
+    yield
+    hot.world.run("settings", "set", "shop", "hot.boot_check=off")

@@ -109,8 +109,7 @@ def test_up_and_down_at_random(hot: Hot) -> None:
             assert hot.strategy() == "hot", hot.reasons()
             releases.append(world.status()["release"])
             hot.rpc("Counter.Kinds.add(7)")
-        # what follows is about the swaps: the boot of each release has been seen
-        world.run("settings", "set", "shop", "hot.boot_check=off", "hot.watch=0.01")
+        world.run("settings", "set", "shop", "hot.watch=0.01")
         pid, total, live = hot.pid(), 7 * RELEASES, RELEASES - 1
         for target in (*range(live), live):  # what the first swaps load in the node stays
             world.run("rollback", "shop", releases[target])
@@ -130,7 +129,6 @@ def test_up_and_down_at_random(hot: Hot) -> None:
         after = figures(hot)
         count = hot.increment()
         stream.expect(b"data: %d" % count)
-    world.run("settings", "unset", "shop", "hot.boot_check")
     world.run("settings", "set", "shop", "hot.watch=0.3")
     assert hot.pid() == pid
     # each of the calls makes the name of its own node, and little else

@@ -19,6 +19,7 @@ POINTS = [
 ]  # fmt: skip
 
 
+@pytest.mark.usefixtures("boot_check")
 @pytest.mark.parametrize("point", POINTS)
 def test_killed(hot: Hot, point: str) -> None:
     world = hot.world

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.conftest import Client
 from tests.hot.conftest import STORE, Stream
 from tests.push.test_recovery import arm, check_whole
@@ -19,6 +21,7 @@ def instances(hot: Hot) -> int:
     return len([line for line in hot.world.processes() if "beam" in line])
 
 
+@pytest.mark.usefixtures("boot_check")
 def test_a_good_upgrade_is_rehearsed_and_made(hot: Hot) -> None:
     before, count = hot.world.status(), hot.count()
     hot.world.run("settings", "set", "shop", "hot.rehearse=true")

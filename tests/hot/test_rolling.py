@@ -106,8 +106,8 @@ def test_the_reason_is_named(hot: Hot, change: Callable[[Hot], None], reason: st
     hot.push()
     assert hot.strategy() == "rolling"
     assert reason in hot.reasons()
-    newest = hot.world.json("releases", "shop")[1]["release"]
-    assert hot.world.json("plan", "shop", newest)["strategy"] == "rolling"
+    before = hot.world.last()["previous"]
+    assert hot.world.json("plan", "shop", before)["strategy"] == "rolling"
 
 
 def test_a_process_that_cannot_be_suspended(hot: Hot) -> None:
@@ -137,7 +137,7 @@ def test_hot_can_be_forbidden_and_demanded(hot: Hot) -> None:
         assert hot.reasons() == "hot.deny names Counter.Page"
     finally:
         hot.world.run("settings", "unset", "shop", "hot.deny")
-    before = hot.world.json("releases", "shop")[1]["release"]
+    before = hot.world.last()["previous"]
     plan = hot.world.json("plan", "shop", before)
     assert plan["strategy"] == "hot"
     assert plan["changed"] == [{"app": "counter", "module": "Counter.Page"}]

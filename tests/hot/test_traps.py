@@ -34,8 +34,8 @@ end
 
 @pytest.fixture(autouse=True)
 def quick(hot: Hot) -> None:
-    """These tests are about the swap: whether releases boot is tested elsewhere."""
-    hot.world.run("settings", "set", "shop", "hot.boot_check=off", "hot.watch=0.05")
+    """These tests are about the swap, whose result they look at themselves."""
+    hot.world.run("settings", "set", "shop", "hot.watch=0.05")
 
 
 def last_end(text: str, replacement: str) -> str:
@@ -359,9 +359,9 @@ def test_the_limits_of_a_dynamic_supervisor(hot: Hot) -> None:
     assert "Counter.Items changes its strategy or limits" in hot.reasons()
 
 
+@pytest.mark.usefixtures("boot_check")
 def test_a_new_child_that_crashes_again_and_again(hot: Hot) -> None:
     """It would take the supervisor, and the node, along; so its boot is seen before."""
-    hot.world.run("settings", "unset", "shop", "hot.boot_check")
     before, count = hot.world.status(), hot.count()
     hot.write(
         "lib/counter/extra.ex",

@@ -146,7 +146,7 @@ def tree_in(output: str) -> str:
 def test_the_running_tree_is_that_of_a_fresh_boot(hot: Hot) -> None:
     world = hot.world
     application = (hot.project.directory / APPLICATION).read_text()
-    world.run("settings", "set", "shop", "hot.boot_check=off", "hot.watch=0.01")
+    world.run("settings", "set", "shop", "hot.watch=0.01")
     seen: Counter[str] = Counter()
     live: list[tuple[Worker | Supervisor, ...]] = [()]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.conftest import Client
 from tests.hot.conftest import STORE, Stream
 
@@ -70,6 +72,7 @@ def test_a_process_that_crashes_afterwards(hot: Hot) -> None:
     assert hot.increment() == count + 1, "the state from before the upgrade is back"
 
 
+@pytest.mark.usefixtures("boot_check")
 def test_a_release_that_does_not_boot(hot: Hot) -> None:
     hot.replace(
         "lib/counter/listener.ex",
@@ -96,7 +99,7 @@ def test_the_boot_can_be_checked_before(hot: Hot) -> None:
         assert steps[-1] == "boot_check"
         assert "hot_swap" not in steps
     finally:
-        hot.world.run("settings", "unset", "shop", "hot.boot_check")
+        hot.world.run("settings", "set", "shop", "hot.boot_check=off")
 
 
 def test_a_child_that_does_not_start(hot: Hot) -> None:

@@ -7,6 +7,8 @@ import re
 import signal
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.conftest import Client, until
 from tests.hot.conftest import APPLICATION, STORE, Stream
 
@@ -54,6 +56,7 @@ defmodule Counter.Store do
 """
 
 
+@pytest.mark.usefixtures("boot_check")
 def test_a_plain_module_changes_and_everything_goes_on(hot: Hot) -> None:
     pid, count = hot.pid(), hot.count()
     with Stream(hot.world) as stream, Client(hot.world) as client:
