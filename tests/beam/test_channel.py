@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -90,6 +91,43 @@ def test_a_function_that_raises_is_told_without_its_terms(port: int) -> None:
 def test_an_answer_that_does_not_come(port: int) -> None:
     with connect(port, NAME, COOKIE) as node, pytest.raises(NodeUnreachable, match="in time"):
         node.call("timer", "sleep", 60_000, timeout=0.3)
+
+
+def test_a_late_answer_is_nobody_else_s(port: int) -> None:
+    with connect(port, NAME, COOKIE) as first:
+        for _ in range(3):
+            with pytest.raises(NodeUnreachable, match="in time"):
+                first.call("timer", "sleep", 700, timeout=0.05)
+        assert first.call("erlang", "max", 1, 2) == 2
+    with connect(port, NAME, COOKIE) as second:  # the answers to the first one come here
+        assert second.call("timer", "sleep", 1500) == "ok"
+        assert [second.call("erlang", "max", 0, n) for n in range(5)] == list(range(5))
+
+
+def test_two_commands_at_once_each_get_their_own_answers(port: int) -> None:
+    wrong = []
+
+    def ask(number: int) -> None:
+        for _ in range(10):
+            with connect(port, NAME, COOKIE, patience=30) as node:
+                if node.call("erlang", "max", number, 0) != number:
+                    wrong.append(number)
+                with pytest.raises(NodeUnreachable):
+                    node.call("timer", "sleep", 30, timeout=0.001)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in (1, 2, 3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert wrong == []
+
+
+def test_a_connection_over_which_nothing_is_asked_for_a_while_goes_on(port: int) -> None:
+    with connect(port, NAME, COOKIE) as node:
+        assert node.call("net_kernel", "set_net_ticktime", 4, 1) == "change_initiated"
+        time.sleep(9)
+        assert node.call("erlang", "node") == NAME
 
 
 def test_one_connection_at_a_time(port: int) -> None:

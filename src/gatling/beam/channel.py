@@ -17,6 +17,7 @@ import hmac
 import secrets
 import socket
 import struct
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 5.0
 PATIENCE_SECONDS = 5.0
+HANDSHAKES = 5
+"""Tries to connect to a node that ends the connection within the handshake."""
+TICK_SECONDS = 2.0
 MAX_STRAYS = 1000
 """Messages besides the answer, ticks included, that one call puts up with."""
 MAX_STRAY_BYTES = 32 << 20
@@ -84,6 +88,8 @@ class Node:
         self._ident = secrets.randbits(31)
         self.pid = self._new_pid()
         """Stands for this connection: the node can monitor it."""
+        self._sending, self._closed = threading.Lock(), threading.Event()
+        threading.Thread(target=self._tick, daemon=True).start()
 
     def call(
         self,
@@ -115,7 +121,20 @@ class Node:
 
     def close(self) -> None:
         """End the connection."""
+        self._closed.set()
         self._connection.close()
+
+    def _tick(self) -> None:
+        """Keep the connection while nothing is asked: a boot check may take minutes.
+
+        A node ends one over which nothing comes for its net_ticktime, 60 s unless the app sets it.
+        """
+        while not self._closed.wait(TICK_SECONDS):
+            try:
+                with self._sending:
+                    self._connection.sendall(_TICK)
+            except OSError:  # the next call says so
+                return
 
     def _new_pid(self) -> Opaque:
         # NEW_PID_EXT: node, id, serial, creation
@@ -127,18 +146,17 @@ class Node:
         data = bytes([_PASS_THROUGH]) + etf.encode(control)
         if message is not None:
             data += etf.encode(message)
-        with _lost():
+        with _lost(), self._sending:
             self._connection.settimeout(_left(deadline))
             self._connection.sendall(struct.pack(">I", len(data)) + data)
 
     def _answer(self, asker: Opaque, limit: Limit, deadline: float) -> Any:
-        """What is sent to `asker`. Ticks are answered meanwhile, and all else is dropped."""
+        """What is sent to `asker`. All else is dropped."""
         dropped = 0
         for _ in range(MAX_STRAYS):
             (size,) = struct.unpack(">I", _read(self._connection, 4, deadline))
             if size == 0:
-                self._connection.sendall(_TICK)
-                continue
+                continue  # a tick; there are ticks of our own
             head = _read(self._connection, min(size, _CONTROL_BYTES), deadline)
             if head[0] != _PASS_THROUGH:
                 raise NodeUnreachable(f"The node sent a message of kind {head[0]}.")
@@ -195,7 +213,7 @@ def connect(
     and then raises NodeInUse. Raises NodeUnreachable when nothing listens there, or another node,
     or one with another cookie.
     """
-    waited_until = time.monotonic() + patience
+    waited_until, dropped = time.monotonic() + patience, 0
     while True:
         try:
             connected = _connected(port, node, cookie)
@@ -204,6 +222,11 @@ def connect(
             if time.monotonic() > waited_until:
                 raise NodeInUse from None
             time.sleep(0.02)
+        except _Dropped:
+            dropped += 1
+            if dropped == HANDSHAKES:
+                raise NodeUnreachable("The node ends the connection before it begins.") from None
+            time.sleep(secrets.randbelow(100) / 1000)
     try:
         yield connected
     finally:
@@ -215,6 +238,14 @@ class NodeInUse(NodeUnreachable):
 
     def __init__(self) -> None:
         super().__init__("Another Gatling command is talking to the node.")
+
+
+class _Dropped(Exception):
+    """The node has closed the connection within the handshake.
+
+    Because of the cookie, or of another command that connects at the same moment: the emulator lets
+    the later one go on.
+    """
 
 
 class _InUse(Exception):
@@ -230,7 +261,10 @@ def _connected(port: int, node: str, cookie: str) -> Node:
     try:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with _lost():
-            _handshake(connection, own, creation, node, cookie, deadline)
+            try:
+                _handshake(connection, own, creation, node, cookie, deadline)
+            except ConnectionError:
+                raise _Dropped from None
     except BaseException:
         connection.close()
         raise
