@@ -50,6 +50,17 @@ def test_a_line_is_time_release_and_text(path: Path) -> None:
     assert (second.release, second.text) == ("v8", "")
 
 
+def test_lines_of_an_instance_that_never_serves_say_so(path: Path) -> None:
+    word = logs.label("v4", logs.CHECK)
+    write(path, f"t {word} SIGTERM received", "t v4 serves")
+    checked, serving = logs.read(path, lines=10)
+    assert str(checked) == "t v4 (boot check) SIGTERM received"
+    assert str(serving) == "t v4 serves"
+    assert texts(logs.read(path, lines=10, wanted=logs.Wanted("v4", logs.WEB))) == ["serves"]
+    of_checks = logs.Wanted(process=logs.CHECK)
+    assert texts(logs.read(path, lines=10, wanted=of_checks)) == ["SIGTERM received"]
+
+
 def test_no_log_yet(path: Path) -> None:
     assert logs.read(path, lines=10) == []
 

@@ -28,6 +28,8 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 WEB = "web"
 """What the app's own instances are called, beside its further processes."""
+CHECK = "boot-check"
+"""What an instance is called that never serves: of a boot check or a rehearsal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class Line:
     """Who printed it, such as `worker.1`."""
 
     def __str__(self) -> str:
+        if self.process == CHECK:
+            return f"{self.time} {self.release} (boot check) {self.text}"
         return f"{self.time} {label(self.release, self.process)} {self.text}"
 
 
@@ -65,6 +69,12 @@ class Wanted:
 
 
 EVERYTHING = Wanted()
+
+
+def parted(word: str) -> tuple[str, str]:
+    """Release and process of a label."""
+    release, _, process = word.removesuffix("]").partition("[")
+    return release, process or WEB
 
 
 def read(
@@ -168,5 +178,5 @@ def _parse(raw: Iterable[str]) -> Iterator[Line]:
     for line in raw:
         time_, _, rest = line.rstrip("\n").partition(" ")
         word, _, text = rest.partition(" ")
-        release, _, process = word.removesuffix("]").partition("[")
-        yield Line(time_, release, text, process or WEB)
+        release, process = parted(word)
+        yield Line(time_, release, text, process)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gatling.beam.comparison import AddedApp, Beam, Comparison, Removed, TreeChange
 from gatling.deploy.obstacles import recorded
-from gatling.deploy.plan import WISHES, Plan, Strategy, decide, simple
+from gatling.deploy.plan import WISHES, Plan, Strategy, beside, decide, simple
 from gatling.errors import InvalidInput
 from gatling.project.settings import Hot
 from gatling.state.releases import Release
@@ -178,3 +178,18 @@ def test_variables_that_change_are_named_and_never_shown(
     )
     assert reasons == ([f"config changes: {', '.join(changed)}"] if changed else [])
     assert "hidden" not in str(simple(live, target))
+
+
+@pytest.mark.parametrize("strategy", ["start", "restart"])
+def test_where_nothing_runs_beside_the_live_one_nothing_changes(strategy: Strategy) -> None:
+    assert beside(Plan(strategy, ("as it is",)), ("held",)) == Plan(strategy, ("as it is",))
+
+
+def test_where_no_second_one_may_run_rolling_becomes_restart() -> None:
+    rolling = Plan("rolling", ("struct",), {"changed": []})
+    assert beside(rolling, ()) == rolling
+    expected = Plan("restart", ("struct", "not rolling: held"), {"changed": []}, ("held",))
+    assert beside(rolling, ("held",)) == expected
+    assert beside(Plan("hot", ("1 module",)), ("held",)) == Plan(
+        "hot", ("1 module",), {}, ("held",)
+    )

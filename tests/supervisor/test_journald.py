@@ -88,6 +88,25 @@ def test_the_last_lines_since_then_the_oldest_first(
     assert read(monkeypatch, Helper(backwards(2, 1)), history, 3) == ["v2 said 1", "v2 said 2"]
 
 
+def test_lines_of_an_instance_that_never_serves_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    history = tmp_path / "history"
+    for moment, release, check in ((1, 4, True), (3, 4, False), (5, 4, False)):
+        monkeypatch.setattr(journald, "now", lambda at=moment: f"2027-01-15T08:00:0{at}.000Z")
+        journald.note(history, release, check=check)
+    assert history.read_text().count("\n") == 2
+    lines = journald.read
+    monkeypatch.setattr(client, "Call", Helper(backwards(4, 2)))
+    found = lines("shop", {1: history}, lines=9, since=None, wanted=EVERYTHING)
+    assert [(x.release, x.process) for x in found] == [
+        ("v4", "boot-check"), ("v4", "web"), ("v4", "web"),
+    ]  # fmt: skip
+    monkeypatch.setattr(client, "Call", Helper(backwards(4, 2)))
+    served = lines("shop", {1: history}, lines=9, since=None, wanted=Wanted(process="web"))
+    assert [x.text for x in served] == ["said 3", "said 4"]
+
+
 def test_no_more_is_read_than_is_shown(monkeypatch: pytest.MonkeyPatch, history: Path) -> None:
     v1 = Wanted("v1")  # the live one has said a lot since
     found = read(monkeypatch, Helper(backwards(5_000)), history, 2, v1)

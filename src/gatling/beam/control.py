@@ -12,6 +12,7 @@ from gatling.beam import answers, channel, toolbox
 from gatling.beam.answers import Announced, Busy, Count, Crash, elixir, said, typed
 from gatling.beam.channel import LARGE
 from gatling.beam.etf import Atom, Opaque
+from gatling.beam.holds import Holds
 from gatling.errors import NodeUnreachable
 from gatling.releases import untrusted
 
@@ -115,6 +116,12 @@ class Control:
         answer = self._node.call("gatling_agent", "inspect", request, timeout=60, limit=LARGE)
         found: answers.Inspected = unless_busy(typed(answer, answers.Inspected | Busy, "inspect"))
         return found.comparison
+
+    def holds(self) -> Holds:
+        """What the node has open that no second node may open."""
+        answer = self._node.call("gatling_holds", "all", timeout=10, limit=MODERATE)
+        held: Holds = typed(answer, Holds, "holds")
+        return held
 
     def swap(
         self,

@@ -23,6 +23,7 @@ MODULES = (
     "gatling_processes",
     "gatling_code",
     "gatling_config",
+    "gatling_holds",
     "gatling_agent",
     "gatling_swap",
 )

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 @click.option(
     "--process",
     metavar="NAME",
-    help="Only lines of this process, such as worker or worker.1; web is the app itself.",
+    help="Only lines of this process, such as worker or worker.1; web is the app itself,"
+    " boot-check its second instances that never served.",
 )
 @click.option("--build", is_flag=True, help="The output of the last deployment instead.")
 @click.option("--job", metavar="NAME", help="What the runs of this job printed instead.")

@@ -89,6 +89,7 @@ def describe(live: Release | None, target: Release, decided: Plan) -> dict[str, 
         "target": target.label,
         "strategy": decided.strategy,
         "reasons": list(decided.reasons),
+        "second_instance": list(decided.alone),
         **decided.details,
     }
 
@@ -98,6 +99,8 @@ def _show(live: Release | None, target: Release, decided: Plan) -> None:
     echo(f"{come_from}{target.label}: {decided.strategy}", style="bold")
     for reason in decided.reasons:
         echo(f"  {reason}")
+    if decided.strategy == "hot" and decided.alone:
+        echo(f"  no boot check: {'; '.join(decided.alone)}")
     for key, title in (("changed", "changed"), ("added", "added"), ("removed", "removed")):
         modules = decided.details.get(key, [])
         if modules:

@@ -46,6 +46,8 @@ class Attempt:
     """New ones that the project names."""
     warnings: list[str] = field(default_factory=list)
     """What failed after the decision, which stands."""
+    alone: tuple[str, ...] = ()
+    """Why no second instance may run beside the live one (see second.py)."""
     started: float = field(default_factory=time.monotonic)
 
     @contextlib.contextmanager

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from gatling import ports, process
 from gatling.deploy import health, instances, last_words, public
 from gatling.errors import UnhealthyRelease, add_failure
-from gatling.logs import WEB, Wanted
+from gatling.logs import CHECK, WEB, Wanted
 from gatling.state import apps, config
 from gatling.state.database import now
 from gatling.words import counted
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from gatling.state.apps import App
     from gatling.state.releases import Release
 
+CHECK_VARIABLE = "GATLING_BOOT_CHECK"
+"""Set to 1 in an instance that never serves, and so in no other."""
 DRAIN_POLL_SECONDS = 0.05
 RESTART_DRAIN_SECONDS = 5.0
 """At most so long a drain while the app is down: sockets that last would only lengthen that."""
@@ -146,17 +148,18 @@ def boot(
 ) -> None:
     """Start a release in a slot, not to serve, and wait until it is healthy; errors as `roll`.
 
-    And is so after some seconds more, if wanted: it listens before its last child is started.
+    And is so after some seconds more, if wanted: it listens before its last child is started. Its
+    environment says that it is a second instance.
     """
     since = now()
     try:
-        _start(engine, app, release, slot, settings, nice=process.BACKGROUND)
+        _start(engine, app, release, slot, settings, check=True)
         pid = _wait_healthy(engine, app, slot, settings)
         if stays:
             time.sleep(stays)
             _wait_healthy(engine, app, slot, settings, pid)
     except BaseException as error:
-        _give_up(engine, app, release, slot, settings, since, error)
+        _give_up(engine, app, release, slot, settings, since, error, CHECK)
         raise
 
 
@@ -181,13 +184,22 @@ def switch(engine: Engine, app: App, release: Release, slot: int) -> None:
 
 
 def _start(
-    engine: Engine, app: App, release: Release, slot: int, settings: Settings, nice: int = 0
+    engine: Engine,
+    app: App,
+    release: Release,
+    slot: int,
+    settings: Settings,
+    *,
+    check: bool = False,
 ) -> None:
     engine.supervisor.stop(app.name, slot, settings.instance.stop)
     instances.check_ports(app, slot)
     paths = engine.home.app(app.name)
     instance = instances.instance(paths, app, release, slot)
-    engine.supervisor.start(dataclasses.replace(instance, nice=nice))
+    if check:
+        env = instance.env | {CHECK_VARIABLE: "1"}
+        instance = dataclasses.replace(instance, nice=process.BACKGROUND, check=True, env=env)
+    engine.supervisor.start(instance)
 
 
 def _wait_healthy(
@@ -211,6 +223,7 @@ def _give_up(
     settings: Settings,
     since: str,
     error: BaseException,
+    process_: str = WEB,
 ) -> None:
     """Stop an instance that nobody has talked to; first, so that its last words are in the log.
 
@@ -219,7 +232,7 @@ def _give_up(
     try:
         stop_unused(engine, app, slot, settings)
         if isinstance(error, UnhealthyRelease):
-            error.log = _last_words(engine, app, release, since)
+            error.log = _last_words(engine, app, release, since, process_)
             error.hint += f" All it said: `gatling logs {app.name} --release {release.label}`."
     except Exception as second:  # noqa: BLE001 (recovery, which follows, tries again)
         add_failure(error, second)
@@ -244,8 +257,10 @@ def throw_away(engine: Engine, app: App, slot: int, settings: Settings) -> Itera
     stop_unused(engine, app, slot, settings)
 
 
-def _last_words(engine: Engine, app: App, release: Release, since: str) -> tuple[str, ...]:
-    wanted = Wanted(release.label, WEB)
+def _last_words(
+    engine: Engine, app: App, release: Release, since: str, process_: str
+) -> tuple[str, ...]:
+    wanted = Wanted(release.label, process_)
     said = engine.supervisor.log(app.name, lines=LOG_LINES, since=since, wanted=wanted)
     return last_words.choose([line.text for line in said])
 

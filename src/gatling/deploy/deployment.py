@@ -21,6 +21,7 @@ from gatling.deploy import (
     plan,
     processes,
     public,
+    second,
 )
 from gatling.deploy.attempt import Attempt, attempt, is_decided
 from gatling.errors import (
@@ -222,11 +223,14 @@ def _cut_over(
     decided = plan.simple(live, release, strategy)
     # and not when all is decided: the node that is asked for the plan waits for no callback
     this.callbacks.at(*callbacks.BEFORE_CUT_OVER)
+    if live is not None and strategy != "restart":
+        this.alone = second.reasons(engine, app, live, this.settings)
     if decided is None and live is not None:
         decided = _upgrade(engine, this, live, release, updates, strategy)
     assert decided is not None  # noqa: S101 (for the type checker: nothing live has a plan)
     if decided.strategy == "hot":
         return
+    decided = plan.beside(decided, this.alone)
     from gatling.deploy import cutover  # noqa: PLC0415 (loaded while mix works)
 
     _announce(engine, this, release, decided, app.free_slot)

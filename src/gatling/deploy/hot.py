@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 from gatling.beam import comparison as beam_comparison
 from gatling.beam.channel import PATIENCE_SECONDS
 from gatling.beam.control import Control, NodeBusy, SwapFailed, Swapped, control, seen_chain
-from gatling.deploy import cutover, health, instances, planner, public, rehearsal, tools
+from gatling.deploy import cutover, health, instances, planner, public, rehearsal, second, tools
 from gatling.deploy.planner import Answers
 from gatling.deploy.probe import HeldRequest
 from gatling.errors import GatlingError, NodeUnreachable, SwapUndone
@@ -117,13 +117,16 @@ def upgrade(
     """
     app, settings, journal = this.app, this.settings, this.journal
     comparison, answers = differences
-    if settings.hot.rehearse:
+    if settings.hot.rehearse and this.alone:
+        this.progress.note(f"not rehearsed: {'; '.join(this.alone)}")
+    elif settings.hot.rehearse:
         with journal.step("rehearsal"):
             _rehearse(engine, this, live, release, answers)
     # A new child that crashes again and again would take its supervisor, and so the node, along:
     # what the release starts anew must have been seen to run before it meets the live node.
-    early = comparison.starts_something and settings.hot.boot_check != "off"
-    if early or settings.hot.boot_check == "before":
+    check = "off" if this.alone else settings.hot.boot_check
+    early = comparison.starts_something and check != "off"
+    if early or check == "before":
         with journal.step("boot_check"):
             _check_boot(engine, this, release, stays=STAYS_SECONDS if early else 0)
     port = app.ports[app.live_slot or 1]
@@ -237,7 +240,8 @@ def _rehearse(
     engine: Engine, this: Attempt, live: Release, release: Release, answers: Answers | None
 ) -> None:
     try:
-        rehearsal.rehearse(engine, this, live, release, answers)
+        with second.told(this, "rehearsal", live):
+            rehearsal.rehearse(engine, this, live, release, answers)
     except rehearsal.RehearsalFailed as failed:
         raise NotPossible(str(failed)) from None
 
@@ -302,11 +306,12 @@ def _prove(
         if not answer.healthy:
             raise SwapUndone(f"After the switch GET {settings.health.path} failed: {answer}.")
     prober.slow_down()  # each request is a line in the app's log, and nothing changes any more
-    if settings.hot.boot_check == "after" and not booted:
+    why = this.alone or ("hot.boot_check=off",)
+    if this.alone or settings.hot.boot_check == "off":
+        this.progress.note(f"not checked whether {release.label} boots: {'; '.join(why)}")
+    elif settings.hot.boot_check == "after" and not booted:
         with this.journal.step("boot_check"):
             _check_boot(engine, this, release)
-    elif settings.hot.boot_check == "off":
-        this.progress.note("not checked whether the release boots (hot.boot_check=off)")
     return others
 
 
@@ -314,7 +319,10 @@ def _check_boot(engine: Engine, this: Attempt, release: Release, stays: float = 
     """Start the release in the free slot, without traffic, until it is healthy; end it again."""
     app, settings = this.app, this.settings
     slot = app.free_slot
-    with cutover.throw_away(engine, app, slot, settings):
+    with (
+        second.told(this, "boot check", release),
+        cutover.throw_away(engine, app, slot, settings),
+    ):
         cutover.boot(engine, app, release, slot, settings, stays)
 
 
@@ -345,11 +353,12 @@ def _undo(
 
 
 def _replace(engine: Engine, this: Attempt, live: Release, error: GatlingError) -> None:
-    """Roll to a new instance of the release that was live."""
+    """Put a new instance of the release that was live in the place of the node."""
     this.callbacks.over()  # these are steps of the release before
     this.progress.note(f"a new instance of {live.label} takes the place of the upgraded one")
     error.hint = f"{error.hint} The node was replaced by a new one of {live.label}.".strip()
-    cutover.roll(
+    carry_out = cutover.replace if this.alone else cutover.roll
+    carry_out(
         engine,
         this.app,
         live,

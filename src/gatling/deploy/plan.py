@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from gatling.deploy import obstacles
@@ -26,6 +26,8 @@ class Plan:
     reasons: tuple[str, ...]
     details: dict[str, Any] = field(default_factory=dict)
     """What changes, for people who ask and for programs."""
+    alone: tuple[str, ...] = ()
+    """Why no second instance of the app may run beside the live one, not even for a boot check."""
 
 
 def simple(live: Release | None, target: Release, wish: str = "auto") -> Plan | None:
@@ -65,6 +67,19 @@ def decide(comparison: Comparison, wish: str, settings: Hot) -> Plan:
     if in_the_way:
         return refuse_or_roll(in_the_way, wish, details)
     return Plan("hot", tuple(summary(comparison)), details)
+
+
+def beside(decided: Plan, alone: tuple[str, ...]) -> Plan:
+    """The plan where no second instance may run beside the live one, for the reasons in `alone`.
+
+    `restart` then takes the place of `rolling`, and a hot upgrade does without its boot check.
+    """
+    if not alone or decided.strategy not in ("hot", "rolling"):
+        return decided
+    if decided.strategy == "hot":
+        return replace(decided, alone=alone)
+    reasons = (*decided.reasons, *(f"not rolling: {reason}" for reason in alone))
+    return replace(decided, strategy="restart", reasons=reasons, alone=alone)
 
 
 def refuse_or_roll(reasons: list[str], wish: str, details: dict[str, Any] | None = None) -> Plan:

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 from gatling.beam.channel import NodeInUse
 from gatling.beam.control import NodeBusy
-from gatling.deploy import hot, plan
+from gatling.deploy import hot, plan, second
 from gatling.errors import NodeUnreachable, NotFound, PlannerFailed
 from gatling.project import settings as project_settings
 from gatling.state import apps, releases
 
 if TYPE_CHECKING:
     from gatling.engine import Engine
+    from gatling.project.settings import Settings
+    from gatling.state.apps import App
     from gatling.state.releases import Release
 
 
@@ -47,18 +49,25 @@ def planned(
     if app.live_release is None:
         return None, plan.Plan("start", ("nothing is live yet",))
     live = releases.get(engine.db, name, app.live_release)
+    alone = () if wish == "restart" else second.reasons(engine, app, live, settings)
+    return live, plan.beside(_decided(engine, app, live, release, wish, settings), alone)
+
+
+def _decided(
+    engine: Engine, app: App, live: Release, release: Release, wish: str, settings: Settings
+) -> plan.Plan:
     simple = plan.simple(live, release, wish)
     if simple is not None:
-        return live, simple
+        return simple
     try:
         with (
             hot.connected(engine, app) as node,
             hot.compared(engine, app, node, live, release) as (comparison, _),
         ):
-            return live, plan.decide(comparison, wish, settings.hot)
+            return plan.decide(comparison, wish, settings.hot)
     except (NodeInUse, NodeBusy) as busy:
         # a plan made without the node would not be what a deployment does
-        busy.hint = f"`gatling deployments {name} --follow` shows it; then ask again."
+        busy.hint = f"`gatling deployments {app.name} --follow` shows it; then ask again."
         raise
     except (NodeUnreachable, PlannerFailed) as error:
-        return live, plan.refuse_or_roll([error.what], wish)
+        return plan.refuse_or_roll([error.what], wish)

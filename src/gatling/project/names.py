@@ -23,7 +23,9 @@ MAX_VALUE = 120 * 1024
 """Bytes of one variable: Linux takes 128 KiB for `NAME=value`, execve(2)."""
 
 RESERVED_PREFIX = "RELEASE_"
-RESERVED = frozenset({"PORT", "ERL_AFLAGS", "GATLING_HOME", "GATLING_MARK", "GATLING_PROCESS"})
+RESERVED = frozenset(
+    {"PORT", "ERL_AFLAGS", "GATLING_BOOT_CHECK", "GATLING_HOME", "GATLING_MARK", "GATLING_PROCESS"}
+)
 SETTABLE = frozenset({"RELEASE_COOKIE"})
 
 

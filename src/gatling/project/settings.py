@@ -143,6 +143,10 @@ class Deploy(Struct, frozen=True, forbid_unknown_fields=True):
     strategy: Literal["auto", "rolling", "restart"] = "auto"
     """How releases replace each other: auto (hot where it is safe, else rolling), rolling, restart.
     """
+    second_instance: Literal["auto", "allow", "never"] = "auto"
+    """Whether a second instance may run beside the live one, for a rolling deployment, a boot check
+    or a rehearsal: auto (unless the live one has data or a port open that only one can have),
+    allow, never."""
 
 
 class Proxy(Struct, frozen=True, forbid_unknown_fields=True):

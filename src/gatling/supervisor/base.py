@@ -65,6 +65,8 @@ class Instance:
     """As setpriority(2) has it; for one that is not to serve."""
     limits: Limits = field(default_factory=Limits)
     """What it may take of the machine (server only)."""
+    check: bool = False
+    """Whether it never serves, and only shows that a release boots: its log lines say so."""
     stop_seconds: float = 30.0
     """Between SIGTERM and SIGKILL when the machine goes down."""
 

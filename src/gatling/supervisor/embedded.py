@@ -156,6 +156,7 @@ class EmbeddedSupervisor:
                     "cwd": str(instance.cwd),
                     "env": instance.env,
                     "nice": instance.nice,
+                    "check": instance.check,
                 }
             ),
         )

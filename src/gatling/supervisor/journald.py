@@ -13,6 +13,7 @@ import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from gatling import logs
 from gatling.helper import client
 from gatling.home import write_atomically
 from gatling.logs import EVERYTHING, WEB, Line, Wanted
@@ -32,10 +33,10 @@ FILTERED = 200_000
 """Lines that are looked through for those of one release."""
 
 
-def note(history: Path, release: int) -> None:
-    """Add a line: from now on this release runs in the slot."""
+def note(history: Path, release: int, *, check: bool = False) -> None:
+    """Add a line: from now on this release runs in the slot, or only boots there (`check`)."""
     lines = history.read_text().splitlines()[-KEPT:] if history.exists() else []
-    label = f"v{release}"
+    label = logs.label(f"v{release}", logs.CHECK if check else WEB)
     if not lines or lines[-1].split(" ")[1] != label:
         write_atomically(history, "\n".join([*lines, f"{now()} {label}"]) + "\n")
 
@@ -111,8 +112,9 @@ class _Releases:
             unit = entry.get("_SYSTEMD_UNIT", "")
             if unit not in self._processes:
                 continue  # of a build, say
-            process = self._processes[unit]
-            line = Line(time, self._at(unit, time), _message(entry.get("MESSAGE")), process)
+            release, own = logs.parted(self._at(unit, time))
+            process = own if self._processes[unit] == WEB else self._processes[unit]
+            line = Line(time, release, _message(entry.get("MESSAGE")), process)
             if wanted.takes(line):
                 yield line
 

@@ -79,8 +79,9 @@ class Sink:
         known = self._release.get(program)
         if known is not None and known[0] == state:
             return known[1]
-        release = f"v{json.loads(file.read_bytes())['release']}"
-        label = logs.label(release, slot if "." in slot else logs.WEB)
+        instance = json.loads(file.read_bytes())
+        own = logs.CHECK if instance.get("check") else logs.WEB
+        label = logs.label(f"v{instance['release']}", slot if "." in slot else own)
         self._release[program] = (state, label)
         return label
 

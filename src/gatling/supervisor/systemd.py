@@ -161,7 +161,8 @@ class SystemdSupervisor:
             argv = ["/usr/bin/nice", "-n", str(instance.nice), *argv]
         record = {"release": instance.release, "argv": instance.argv}
         write_atomically(self._file(app, slot), json.dumps(record))
-        journald.note(self._slots(app) / f"{slot}{HISTORY}", instance.release)
+        history = self._slots(app) / f"{slot}{HISTORY}"
+        journald.note(history, instance.release, check=instance.check)
         client.ask(verb, app=app, slot=slot, argv=argv, env=instance.env, cwd=str(instance.cwd))
 
     def _make_unit(self, app: str, slot: Slot, values: dict[str, Any]) -> None:

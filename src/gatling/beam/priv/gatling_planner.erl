@@ -11,6 +11,8 @@
 
 %% Reads what is asked from the file that GATLING_PLANNER names, and writes the answer there.
 main() ->
+    %% what stands in start/2 before its supervisor is run, and the live node has its data open
+    ok = gatling_holds:forbid(),
     File = os:getenv("GATLING_PLANNER"),
     {ok, Question} = file:read_file(File),
     #{apps := Apps, trees := Trees, modules := Modules} = binary_to_term(Question),

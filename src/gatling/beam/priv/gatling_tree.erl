@@ -85,6 +85,9 @@ captured_by(Fun) ->
         throw:{gatling, dynamic, Module, Argument} -> of_dynamic(Module, Argument);
         throw:{gatling, starts, What} ->
             {error, <<"it starts a process on its own, ", (gatling_processes:text(What))/binary>>};
+        error:{gatling_forbids, {M, F, A}} ->
+            {error, iolist_to_binary(io_lib:format("start/2 opens data, ~p:~p/~b, which two nodes must"
+                                                   " not do at a time", [M, F, A]))};
         Class:Reason -> {error, text({Class, Reason})}
     end.
 
