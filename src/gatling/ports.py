@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
+import os
 import socket
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gatling.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterator, Sequence
+    from ipaddress import IPv4Address, IPv6Address
 
 
 def is_free(port: int, address: str = "*") -> bool:
@@ -56,19 +60,72 @@ def answers(port: int, address: str = "127.0.0.1") -> bool:
 
 def listeners(port: int) -> set[int]:
     """The user ids of those to whom a connection to 127.0.0.1 on this port may come: proc(5)."""
-    found = set()
-    addresses = [socket.inet_aton("127.0.0.1"), bytes(4), bytes(16),
-                 bytes(10) + b"\xff\xff" + socket.inet_aton("127.0.0.1")]  # fmt: skip
+    loopback = ipaddress.ip_address("127.0.0.1")
+    reached = {loopback, ipaddress.ip_address("0.0.0.0"), ipaddress.ip_address("::"),  # noqa: S104
+               ipaddress.ip_address("::ffff:127.0.0.1")}  # fmt: skip
+    return {one.user for one in _listening() if one.port == port and one.address in reached}
+
+
+def listening(pid: int, user: int | None = None) -> list[str]:
+    """Where a process listens, for people: `127.0.0.1:4000`, `[::1]:4000`, the path of a socket.
+
+    The sockets of another user's process are not told: then all TCP ports of `user`.
+    """
+    try:
+        inodes = _sockets(pid)
+    except PermissionError:
+        return sorted({str(one) for one in _listening() if one.user == user})
+    except OSError:
+        return []
+    found = {str(one) for one in _listening() if one.inode in inodes}
+    return sorted(found | set(_unix_sockets(inodes)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Listener:
+    address: IPv4Address | IPv6Address
+    port: int
+    user: int
+    inode: str
+
+    def __str__(self) -> str:
+        host = f"[{self.address}]" if self.address.version == 6 else self.address
+        return f"{host}:{self.port}"
+
+
+def _listening() -> Iterator[_Listener]:
+    """All TCP sockets of this machine that listen."""
     for table in ("tcp", "tcp6"):
         with contextlib.suppress(OSError), open(f"/proc/net/{table}") as file:  # noqa: PTH123
             for fields in (line.split() for line in file.readlines()[1:]):
-                words, _, number = fields[1].rpartition(":")
-                if fields[3] != "0A" or int(number, 16) != port:  # TCP_LISTEN
+                if fields[3] != "0A":  # TCP_LISTEN
                     continue
+                words, _, port = fields[1].rpartition(":")
                 # words of four bytes, each as a number of this machine
                 each = (int(words[at : at + 8], 16) for at in range(0, len(words), 8))
-                if b"".join(n.to_bytes(4, sys.byteorder) for n in each) in addresses:
-                    found.add(int(fields[7]))
+                address = b"".join(n.to_bytes(4, sys.byteorder) for n in each)
+                yield _Listener(
+                    ipaddress.ip_address(address), int(port, 16), int(fields[7]), fields[9]
+                )
+
+
+def _unix_sockets(inodes: Collection[str]) -> Iterator[str]:
+    """The paths of those of these sockets that listen (flag __SO_ACCEPTCON)."""
+    with contextlib.suppress(OSError), open("/proc/net/unix") as file:  # noqa: PTH123
+        for fields in (line.split(maxsplit=7) for line in file.readlines()[1:]):
+            if len(fields) == 8 and int(fields[3], 16) & 0x10000 and fields[6] in inodes:
+                yield fields[7].rstrip("\n")
+
+
+def _sockets(pid: int) -> set[str]:
+    """The inodes of a process' sockets."""
+    found = set()
+    with os.scandir(f"/proc/{pid}/fd") as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                link = os.readlink(entry.path)  # noqa: PTH115
+                if link.startswith("socket:["):
+                    found.add(link[8:-1])
     return found
 
 

@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gatling import ports, process
-from gatling.deploy import health, instances, last_words, public
+from gatling.deploy import health, hints, instances, last_words, public
 from gatling.errors import UnhealthyRelease, add_failure
 from gatling.logs import CHECK, WEB, Wanted
 from gatling.state import apps, config
@@ -212,6 +212,7 @@ def _wait_healthy(
         status=lambda: engine.supervisor.status(app.name, slot),
         pid=pid,
         user=instances.user_id(engine.home.app(app.name)),
+        node_port=app.node_ports[slot],
     )
 
 
@@ -233,7 +234,8 @@ def _give_up(
         stop_unused(engine, app, slot, settings)
         if isinstance(error, UnhealthyRelease):
             error.log = _last_words(engine, app, release, since, process_)
-            error.hint += f" All it said: `gatling logs {app.name} --release {release.label}`."
+            more = f"All it said: `gatling logs {app.name} --release {release.label}`."
+            error.hint = f"{hints.fitting(error.log, app.name) or error.hint} {more}".lstrip()
     except Exception as second:  # noqa: BLE001 (recovery, which follows, tries again)
         add_failure(error, second)
 

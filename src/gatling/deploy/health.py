@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from gatling import ports
 from gatling.errors import UnhealthyRelease
+from gatling.words import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gatling.project.settings import Health
     from gatling.supervisor.base import Status
@@ -35,6 +36,8 @@ class Answer:
     problem: str = ""
     to_https: bool = False
     """Whether the answer only sends the client to https."""
+    refused: bool = False
+    """Whether nothing listens on the port."""
 
     @property
     def healthy(self) -> bool:
@@ -77,7 +80,7 @@ def _ask(port: int, path: str, host: str, timeout: float, more: dict[str, str]) 
         response = connection.getresponse()
         return Answer(response.status, to_https=wants_https(response))
     except ConnectionRefusedError:
-        return Answer(None, f"nothing listens on port {port}")
+        return Answer(None, f"nothing listens on port {port}", refused=True)
     except TimeoutError:
         return Answer(None, f"it took the connection but did not answer within {timeout:.1f} s")
     except (OSError, http.client.HTTPException) as error:
@@ -94,12 +97,13 @@ def wait_healthy(
     status: Callable[[], Status],
     pid: int | None = None,
     user: int | None = None,
+    node_port: int | None = None,
 ) -> int | None:
     """Wait until the instance answers: its pid. UnhealthyRelease when it exits or the time is up.
 
     `status` asks the supervisor about the instance; with `pid`, it must still be that process. With
     `user`, nobody else may listen there: what users send an app is not for whoever was quicker to
-    take its port.
+    take its port. `node_port` is where Erlang's distribution listens.
     """
     started = time.monotonic()
     deadline = started + settings.timeout
@@ -111,7 +115,7 @@ def wait_healthy(
         if not now.up or now.pid != pid:
             raise UnhealthyRelease(
                 "The new release exited at boot.",
-                hint="Its last lines are above; does it need a variable? `gatling config set`.",
+                hint="Its last lines are above.",
             )
         limit = max(0.05, min(ATTEMPT_SECONDS, deadline - time.monotonic()))
         answer = check(port, settings.path, host, limit)
@@ -126,17 +130,27 @@ def wait_healthy(
             said = answer  # a last look that had hardly any time tells less than the one before
         left = deadline - time.monotonic()
         if left <= 0:
+            elsewhere = _elsewhere(pid, user, node_port) if said.refused else []
+            but = f", the app listens on {listed(elsewhere)}" if elsewhere else ""
             raise UnhealthyRelease(
                 f"The new release did not become healthy within {settings.timeout:g} s:"
-                f" GET {settings.path}: {said}.",
-                hint=_hint(said),
+                f" GET {settings.path}: {said}{but}.",
+                hint=_hint(said, port, elsewhere),
             )
         time.sleep(min(pause, left))
         if answer.status is not None:  # it logs each of these
             pause = min(max(settings.interval, SLOWEST_SECONDS), pause * 1.5)
 
 
-def _hint(answer: Answer) -> str:
-    if answer.status is None and answer.problem.startswith("nothing listens"):
-        return "Does the app listen on the port that the variable PORT names?"
+def _elsewhere(pid: int | None, user: int | None, node_port: int | None) -> list[str]:
+    """Where an instance listens, Erlang's distribution left out."""
+    found = ports.listening(pid, user) if pid is not None else []
+    return [where for where in found if not where.endswith(f":{node_port}")]
+
+
+def _hint(answer: Answer, port: int, elsewhere: Sequence[str]) -> str:
+    if any(where.endswith(f":{port}") for where in elsewhere):
+        return "nginx connects to 127.0.0.1: in Phoenix, `http: [ip: {0, 0, 0, 0}, …]`."
+    if answer.refused:
+        return "The app must listen on the TCP port that the variable PORT names."
     return "The path and the time limit are the settings health.path and health.timeout."
