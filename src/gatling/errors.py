@@ -22,6 +22,7 @@ GatlingError
 ├── CommandFailed       another program ended with an error
 │   └── TimedOut        … or was stopped, since its time was up
 ├── Interrupted         the pusher or the operator called it off
+├── Busy                another command works on the app at this moment
 ├── NotAllowed          the key that came over SSH may not do this
 └── Unexpected          anything else that was raised; the debug log has its traceback
 """
@@ -227,6 +228,13 @@ class Interrupted(GatlingError):
 
     code = "interrupted"
     exit_status = Exit.INTERRUPTED
+
+
+class Busy(GatlingError):
+    """Another command works on the app at this moment; nothing was changed."""
+
+    code = "busy"
+    exit_status = Exit.REFUSED
 
 
 class NotAllowed(GatlingError):

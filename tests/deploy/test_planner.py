@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gatling.deploy import planner
+from gatling.errors import Interrupted, PlannerFailed
 from gatling.home import AppPaths
 from gatling.releases import untrusted
+from gatling.state.apps import App
+from gatling.supervisor.local import LocalTasks
+from tests.deploy.test_plan import release
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 
 @pytest.fixture
@@ -51,3 +58,67 @@ def test_nothing_is_written_through_a_link(paths: AppPaths, tmp_path: Path) -> N
     with pytest.raises(OSError, match="symbolic link"):
         untrusted.read(link, paths.root)
     assert not (tmp_path / "gatlings").exists()
+
+
+@pytest.fixture
+def trees(tmp_path: Path) -> AppPaths:
+    """Two releases whose script is the test's own, and writes its pid."""
+    paths = AppPaths(tmp_path / "home", "shop")
+    for number in (1, 2):
+        tree = paths.release(number)
+        (tree / "bin").mkdir(parents=True)
+        (tree / "lib/shop-0.1.0/ebin").mkdir(parents=True)
+        (tree / "releases").mkdir()
+        (tree / "releases/start_erl.data").write_text("13.0 0.1.0")
+    return paths
+
+
+def scripted(paths: AppPaths, *lines: str) -> None:
+    for number in (1, 2):
+        script = paths.release(number) / "bin/shop"
+        script.write_text("\n".join(["#!/bin/sh", f"echo $$ > {paths.root}/pid.{number}", *lines]))
+        script.chmod(0o755)
+
+
+def ask(paths: AppPaths) -> None:
+    app = App(
+        name="shop", created_at="", domains=("shop.localhost",), ports={1: 20001, 2: 20002},
+        node_ports={1: 20003, 2: 20004}, live_release=1, live_slot=1, wanted="running",
+        settings={}, manifest={},
+    )  # fmt: skip
+    with planner.ask(LocalTasks(), paths, app, release(1), release(2), [], []):
+        pass
+
+
+@pytest.fixture
+def interrupted() -> Iterator[None]:
+    """Ctrl-C after a second, as a deployment sees it."""
+
+    def handle(*_: object) -> None:
+        raise Interrupted("Ctrl-C")
+
+    before = signal.signal(signal.SIGALRM, handle)
+    signal.setitimer(signal.ITIMER_REAL, 1)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("interrupted")
+def test_an_interruption_ends_the_nodes(trees: AppPaths) -> None:
+    scripted(trees, "sleep 300", "echo never")
+    started = time.monotonic()
+    with pytest.raises(Interrupted):
+        ask(trees)
+    assert time.monotonic() - started < 30
+    pids = [(trees.root / f"pid.{number}").read_text().strip() for number in (1, 2)]
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+def test_a_release_that_does_not_boot_is_told_with_its_cause(trees: AppPaths) -> None:
+    scripted(
+        trees, "echo 'ERROR! Config provider failed with:'", "echo '** (KeyError) no :a'", "exit 1"
+    )
+    with pytest.raises(PlannerFailed) as caught:
+        ask(trees)
+    assert caught.value.what == "v1 does not boot: ** (KeyError) no :a"

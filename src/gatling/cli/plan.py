@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import os
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +14,7 @@ from gatling.words import counted
 
 if TYPE_CHECKING:
     from gatling.deploy import dangers
+    from gatling.deploy.glance import Glance
     from gatling.deploy.plan import Plan
     from gatling.engine import Engine
     from gatling.state.releases import Release
@@ -22,18 +24,29 @@ if TYPE_CHECKING:
 @app_argument
 @click.argument("what", metavar="[RELEASE|COMMIT]", required=False)
 @strategy_option
+@click.option(
+    "--files",
+    "files_only",
+    is_flag=True,
+    help="Compare files and records only: nothing is started. A reader's key never does more.",
+)
 @as_json
-def plan_command(app: str, what: str | None, strategy: str | None, as_json: bool) -> None:
+def plan_command(
+    app: str, what: str | None, strategy: str | None, files_only: bool, as_json: bool
+) -> None:
     """Show how a kept release would replace the live one: hot, rolling or restart, and why.
 
-    Without RELEASE: the newest kept one. Nothing of the app is started or changed.
+    Without RELEASE: the newest kept one. Nothing is changed. Where files do not tell, the live node
+    is asked, and a throw-away node of each release runs its config and what start/2 does before it
+    starts its supervisor. Deployments of APP wait meanwhile.
 
     \b
     Examples:
       gatling plan shop v7
       gatling plan shop v7 --json
+      gatling plan shop v7 --files
     """
-    from gatling.deploy import dangers, migrations, planning
+    from gatling.deploy import planning
     from gatling.project import source
     from gatling.state import apps
 
@@ -44,26 +57,103 @@ def plan_command(app: str, what: str | None, strategy: str | None, as_json: bool
         if what is not None and number is None:
             commit = source.resolve(engine.home.app(app).repository, what)
         target = planning.target(engine, app, number, commit)
-        live, decided = planning.planned(engine, app, target, strategy)
-        paths = engine.home.app(app)
-        forward = live is None or target.number > live.number
-        new = migrations.pending(paths, live, target) if forward else []
-        found, unknown = _dangers(engine, app, live, target, new)
+        if files_only or os.environ.get("GATLING_ROLE") == "reader":
+            shown = _at_a_glance(engine, app, target, strategy)
+        else:
+            with planning.undisturbed(engine, app):
+                shown = _in_full(engine, app, target, strategy)
     if as_json:
-        described = [{"file": n, "warnings": [asdict(d) for d in found[n]]} for n in new]
-        print_json(describe(live, target, decided) | {"migrations": described})
-        return
-    _show(live, target, decided)
+        print_json(shown.json())
+    elif what is None and shown.live is not None and shown.live.number == target.number:
+        echo(f"{target.label} is live and the newest; `gatling restart {app}` starts it again.")
+    else:
+        shown.show()
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A plan, with the migrations that come with it."""
+
+    live: Release | None
+    target: Release
+    decided: Plan | None
+    """None where only the running node could tell."""
+    migrations: dict[str, list[dangers.Danger]]
+    unknown: tuple[str, ...] = ()
+    """What was not found out, and why."""
+    glance: Glance | None = None
+
+    def json(self) -> dict[str, Any]:
+        """For programs."""
+        found = {
+            "live": self.live.label if self.live else None,
+            "target": self.target.label,
+            "strategy": self.decided.strategy if self.decided else None,
+            "reasons": list(self.decided.reasons) if self.decided else [],
+            "second_instance": list(self.decided.alone) if self.decided else [],
+            "unknown": list(self.unknown),
+            **(self.decided.details if self.decided else {}),
+        }
+        if self.glance is not None:
+            found |= asdict(self.glance)
+        described = [
+            {"file": name, "warnings": [asdict(danger) for danger in found_]}
+            for name, found_ in self.migrations.items()
+        ]
+        return found | {"migrations": described}
+
+    def show(self) -> None:
+        """For people."""
+        from gatling.deploy import dangers
+
+        come_from = f"{self.live.label} → " if self.live else ""
+        strategy = self.decided.strategy if self.decided else "hot, rolling or restart"
+        echo(f"{come_from}{self.target.label}: {strategy}", style="bold")
+        for reason in self.decided.reasons if self.decided else ():
+            echo(f"  {reason}")
+        if self.decided is not None:
+            _show(self.decided)
+        if self.glance is not None:
+            _show_files(self.glance)
+        if self.migrations:
+            echo("migrations:", style="dim")
+        for name, found in self.migrations.items():
+            echo(f"  {name}")
+            for danger in found:
+                echo(f"    {danger.text}")
+        if any(self.migrations.values()):
+            echo(f"  {dangers.ADVICE}")
+        for what in self.unknown:
+            echo(what)
+
+
+def _in_full(engine: Engine, name: str, target: Release, strategy: str | None) -> Shown:
+    from gatling.deploy import planning
+
+    live, decided = planning.planned(engine, name, target, strategy)
+    found, unknown = _dangers(engine, name, live, target, _new(engine, name, live, target))
+    return Shown(live, target, decided, found, (unknown,) if unknown else ())
+
+
+def _at_a_glance(engine: Engine, name: str, target: Release, strategy: str | None) -> Shown:
+    from gatling.deploy import planning
+
+    live, decided, seen = planning.at_a_glance(engine, name, target, strategy)
+    new = _new(engine, name, live, target)
+    unknown = ["Only files and records were compared: the running node was not asked."]
+    if decided is not None and decided.strategy == "rolling":
+        unknown.append("It is a restart where the node has data open that no second one may open.")
     if new:
-        echo("migrations:", style="dim")
-    for name in new:
-        echo(f"  {name}")
-        for danger in found[name]:
-            echo(f"    {danger.text}")
-    if unknown:
-        echo(f"  {unknown}")
-    if any(found.values()):
-        echo(f"  {dangers.ADVICE}")
+        unknown.append("The migrations were not checked for what may endanger the live release.")
+    return Shown(live, target, decided, {n: [] for n in new}, tuple(unknown), seen)
+
+
+def _new(engine: Engine, name: str, live: Release | None, target: Release) -> list[str]:
+    """The migrations that a deployment of the release would run."""
+    from gatling.deploy import migrations
+
+    forward = live is None or target.number > live.number
+    return migrations.pending(engine.home.app(name), live, target) if forward else []
 
 
 def _dangers(
@@ -79,26 +169,21 @@ def _dangers(
     try:
         return migrations.looked_through(engine.tasks, paths, app, live, target, new), ""
     except (CommandFailed, NotFound) as error:
-        return found, f"They could not be looked through: {error.what}"
+        return found, f"The migrations could not be checked: {error.what}"
 
 
-def describe(live: Release | None, target: Release, decided: Plan) -> dict[str, Any]:
-    """A plan as JSON."""
-    return {
-        "live": live.label if live else None,
-        "target": target.label,
-        "strategy": decided.strategy,
-        "reasons": list(decided.reasons),
-        "second_instance": list(decided.alone),
-        **decided.details,
-    }
+def _show_files(seen: Glance) -> None:
+    for line in seen.summary():
+        echo(f"  {line}")
+    for title in ("changed", "added", "removed"):
+        modules: tuple[Any, ...] = getattr(seen, title)
+        if modules:
+            echo(f"modules {title}:", style="dim")
+        for module in modules:
+            echo(f"  {module.app}  {module.module}")
 
 
-def _show(live: Release | None, target: Release, decided: Plan) -> None:
-    come_from = f"{live.label} → " if live else ""
-    echo(f"{come_from}{target.label}: {decided.strategy}", style="bold")
-    for reason in decided.reasons:
-        echo(f"  {reason}")
+def _show(decided: Plan) -> None:
     if decided.strategy == "hot" and decided.alone:
         echo(f"  no boot check: {'; '.join(decided.alone)}")
     for key, title in (("changed", "changed"), ("added", "added"), ("removed", "removed")):

@@ -38,6 +38,8 @@ class Answer:
     """Whether the answer only sends the client to https."""
     refused: bool = False
     """Whether nothing listens on the port."""
+    stranger: bool = False
+    """Whether it was not, or not surely, the app that answered."""
 
     @property
     def healthy(self) -> bool:
@@ -57,13 +59,20 @@ def wants_https(response: http.client.HTTPResponse) -> bool:
     return response.status in REDIRECTS and location.lower().startswith("https://")
 
 
-def check(port: int, path: str, host: str, timeout: float) -> Answer:
-    """Ask an instance once, as the proxy would; by https, too, where it is told to come by that."""
+def check(port: int, path: str, host: str, timeout: float, user: int | None = None) -> Answer:
+    """Ask an instance once, as the proxy would; by https, too, where it is told to come by that.
+
+    With `user`, nobody else may listen there: what users send an app is not for whoever was quicker
+    to take its port.
+    """
     started = time.monotonic()
     answer = _ask(port, path, host, timeout, {})
     if answer.to_https:
         left = max(0.05, timeout - (time.monotonic() - started))
         answer = _ask(port, path, host, left, BY_HTTPS)
+    if answer.healthy and user is not None and ports.listeners(port) - {user}:
+        what = f"another user of this machine listens on port {port}"
+        return Answer(None, what, stranger=True)
     return answer
 
 
@@ -101,9 +110,8 @@ def wait_healthy(
 ) -> int | None:
     """Wait until the instance answers: its pid. UnhealthyRelease when it exits or the time is up.
 
-    `status` asks the supervisor about the instance; with `pid`, it must still be that process. With
-    `user`, nobody else may listen there: what users send an app is not for whoever was quicker to
-    take its port. `node_port` is where Erlang's distribution listens.
+    `status` asks the supervisor about the instance; with `pid`, it must still be that process.
+    `user` is as for `check`. `node_port` is where Erlang's distribution listens.
     """
     started = time.monotonic()
     deadline = started + settings.timeout
@@ -118,13 +126,13 @@ def wait_healthy(
                 hint="Its last lines are above.",
             )
         limit = max(0.05, min(ATTEMPT_SECONDS, deadline - time.monotonic()))
-        answer = check(port, settings.path, host, limit)
+        answer = check(port, settings.path, host, limit, user)
+        if answer.stranger:
+            raise UnhealthyRelease(
+                f"Another user of this machine listens on port {port}.",
+                hint="The port is the app's: end that process, then try again.",
+            )
         if answer.healthy:
-            if user is not None and ports.listeners(port) - {user}:
-                raise UnhealthyRelease(
-                    f"Another user of this machine listens on port {port}.",
-                    hint="The port is the app's: end that process, then try again.",
-                )
             return pid
         if said is None or answer.status is not None or limit >= TELLING_SECONDS:
             said = answer  # a last look that had hardly any time tells less than the one before

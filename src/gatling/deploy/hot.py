@@ -302,7 +302,8 @@ def _prove(
             )
         for where in sorted(set(others)):
             this.progress.note(f"crashed beside the upgrade: {others.count(where)} × {where}")
-        answer = health.check(app.ports[app.live_slot or 1], settings.health.path, app.domain, 5.0)
+        port, user = app.ports[app.live_slot or 1], instances.user_id(engine.home.app(app.name))
+        answer = health.check(port, settings.health.path, app.domain, 5.0, user)
         if not answer.healthy:
             raise SwapUndone(f"After the switch GET {settings.health.path} failed: {answer}.")
     prober.slow_down()  # each request is a line in the app's log, and nothing changes any more

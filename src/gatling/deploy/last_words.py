@@ -25,6 +25,12 @@ def choose(lines: Sequence[str]) -> tuple[str, ...]:
     return tuple(_BYTES.sub(_readable, line) for line in chosen)
 
 
+def cause(lines: Sequence[str]) -> str:
+    """The line that names why a boot failed: an exception if there is one; empty if none does."""
+    named = [line.strip() for line in lines if _CAUSE.search(line)]
+    return next((line for line in named if line.startswith("** (")), named[0] if named else "")
+
+
 def _readable(match: re.Match[str]) -> str:
     """Erlang prints a text that it does not know as one as its bytes."""
     numbers = [int(n) for n in match[1].split(",")]

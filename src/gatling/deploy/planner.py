@@ -6,18 +6,19 @@ import contextlib
 import dataclasses
 import os
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatling import process
 from gatling.beam import etf, toolbox
 from gatling.beam.etf import Atom
-from gatling.deploy import instances
-from gatling.errors import CommandFailed, PlannerFailed
+from gatling.deploy import instances, last_words
+from gatling.errors import CommandFailed, PlannerFailed, TimedOut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from concurrent.futures import Future
 
     from gatling.home import AppPaths
     from gatling.state.apps import App
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from gatling.supervisor.base import Tasks
 
 TIMEOUT_SECONDS = 60.0
+ENDING_SECONDS = 0.2
+"""Pause between two attempts to end nodes."""
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 """Makes a file, and follows no link to one."""
 _START = (
@@ -56,14 +59,30 @@ def ask(
     Their applications are not started. The files are removed when the block ends.
     """
     with _files(paths) as answers:
+        mark = f"{paths.home}:plan:{os.urandom(8).hex()}"
         with ThreadPoolExecutor(2) as pool:
             jobs = [
-                pool.submit(_run, tasks, paths, app, release, file, trees, modules)
+                pool.submit(_run, tasks, paths, app, release, file, trees, modules, mark)
                 for release, file in ((live, answers.old), (target, answers.new))
             ]
-            for job in jobs:
-                job.result()
+            try:
+                for job in jobs:
+                    job.result()
+            except PlannerFailed:
+                raise
+            except BaseException:  # interrupted: the signal has reached this thread alone
+                _end(tasks, app, jobs, mark)
+                raise
         yield answers
+
+
+def _end(tasks: Tasks, app: App, jobs: Sequence[Future[None]], mark: str) -> None:
+    """End the nodes, also one that is just being started."""
+    for job in jobs:
+        job.cancel()
+    while not all(job.done() for job in jobs):
+        tasks.end(app.name, mark)
+        wait(jobs, ENDING_SECONDS)
 
 
 @contextlib.contextmanager
@@ -95,6 +114,7 @@ def _run(
     file: Path,
     trees: Sequence[str],
     modules: Sequence[str],
+    mark: str,
 ) -> None:
     tree = paths.release(release.number)
     question = {
@@ -121,13 +141,15 @@ def _run(
     }
     if not paths.server:
         own["RELEASE_TMP"] = f"{file}.tmp"
-    task = dataclasses.replace(task, env=task.env | own, nice=process.BACKGROUND)
+    task = dataclasses.replace(task, env=task.env | own, nice=process.BACKGROUND, mark=mark)
     try:
         tasks.run(task, timeout=TIMEOUT_SECONDS)
+    except TimedOut as error:
+        what = f"{release.label} could not be asked about itself: {error.what}"
+        raise PlannerFailed(what, log=error.log) from None
     except CommandFailed as error:
-        raise PlannerFailed(
-            f"{release.label} could not be asked about itself: {error.what}", log=error.log
-        ) from None
+        cause = last_words.cause(error.log) or error.what
+        raise PlannerFailed(f"{release.label} does not boot: {cause}", log=error.log) from None
 
 
 def _applications(tree: Path) -> list[str]:

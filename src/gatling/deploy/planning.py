@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from gatling.beam.channel import NodeInUse
 from gatling.beam.control import NodeBusy
-from gatling.deploy import hot, plan, second
-from gatling.errors import NodeUnreachable, NotFound, PlannerFailed
+from gatling.deploy import hot, lock, plan, second
+from gatling.deploy.glance import Glance, glance
+from gatling.errors import Busy, NodeUnreachable, NotFound, PlannerFailed
 from gatling.project import settings as project_settings
-from gatling.state import apps, releases
+from gatling.state import apps, deployments, releases
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gatling.engine import Engine
     from gatling.project.settings import Settings
     from gatling.state.apps import App
@@ -34,6 +38,47 @@ def target(engine: Engine, name: str, number: int | None, commit: str | None) ->
         f"No kept release of {name} was built from {commit[:9]}.",
         hint=f"`gatling deploy {name} {commit[:9]}` builds and deploys it.",
     )
+
+
+@contextlib.contextmanager
+def undisturbed(engine: Engine, name: str) -> Iterator[None]:
+    """Plan while no other command works on the app; deployments wait until the block ends.
+
+    Raises Busy.
+    """
+    with lock.try_hold(engine.home.app(name).lock) as held:
+        if not held:
+            raise Busy(_whose(engine, name), hint="Try again when it has ended.")
+        yield
+
+
+def _whose(engine: Engine, name: str) -> str:
+    running = deployments.running(engine.db, name)
+    if not running:
+        return f"Another command is working on {name}."
+    other = running[-1]
+    step = other.steps[-1].name if other.steps else "its beginning"
+    return (
+        f"Deployment {other.id} of {name} is in progress"
+        f" ({other.cause} by {other.actor}, now at {step})."
+    )
+
+
+def at_a_glance(
+    engine: Engine, name: str, release: Release, wish: str | None
+) -> tuple[Release | None, plan.Plan | None, Glance | None]:
+    """The same as far as files and records tell, with nothing of the app started or asked.
+
+    The plan is None where only the node could tell.
+    """
+    app = apps.get(engine.db, name)
+    settings = project_settings.parse(release.manifest | app.settings)
+    live = releases.get(engine.db, name, app.live_release) if app.live_release else None
+    decided = plan.simple(live, release, wish or settings.deploy.strategy)
+    if live is None or live.number == release.number:
+        return live, decided, None
+    paths = engine.home.app(name)
+    return live, decided, glance(paths.release(live.number), paths.release(release.number))
 
 
 def planned(

@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from gatling.beam.control import SwapFailed, control
-from gatling.deploy import cutover, health
+from gatling.deploy import cutover, health, instances
 from gatling.errors import GatlingError
 
 if TYPE_CHECKING:
@@ -42,7 +42,9 @@ def rehearse(
                 node.keep(swapped)
             if problems:
                 raise RehearsalFailed(f"rehearsal: {'; '.join(problems[:3])}")
-            answer = health.check(app.ports[slot], settings.health.path, app.domain, HEALTH_SECONDS)
+            user = instances.user_id(engine.home.app(app.name))
+            port, path = app.ports[slot], settings.health.path
+            answer = health.check(port, path, app.domain, HEALTH_SECONDS, user)
             if not answer.healthy:
                 raise RehearsalFailed(f"rehearsal: GET {settings.health.path} failed: {answer}")
     except SwapFailed as failure:

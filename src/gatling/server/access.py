@@ -181,6 +181,7 @@ def _run_command(grant: Grant, words: Sequence[str]) -> int:
 
     every = grant.role == "admin" or keys.EVERY_APP in grant.apps
     os.environ["GATLING_APPS"] = keys.EVERY_APP if every else ",".join(sorted(grant.apps))
+    os.environ["GATLING_ROLE"] = grant.role
     return run_command_line(words)
 
 
