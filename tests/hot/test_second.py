@@ -254,7 +254,7 @@ def test_a_second_instance_knows_that_it_is_one_and_is_reported(running: Hot, da
     target = running.world.status()["release"]
     said = rf"boot check: a second instance of {target} ran beside the live one for [\d.]+ m?s"
     assert re.search(said, output)
-    lines = running.world.run("logs", "shop", "--release", target)
-    assert f"{target} (boot check) " in lines
-    assert "SIGTERM received" not in running.world.run("logs", "shop", "--process", "web")
+    words = ("logs", "shop", "--release", target)
+    assert f"{target} (boot check) " in running.world.run(*words)
+    assert "SIGTERM received" not in running.world.run(*words, "--process", "web")
     assert live != target
