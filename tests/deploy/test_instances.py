@@ -75,9 +75,10 @@ def test_a_program_of_the_release_or_a_command_of_its_script(paths: AppPaths) ->
         (("eval", "1 + 1"), [str(tree / "shop_web"), "eval", "1 + 1"]),
         (("shop_web", "start"), [str(tree / "shop_web"), "shop_web", "start"]),
         (("../bin/migrate",), [str(tree / "shop_web"), "../bin/migrate"]),
-        (("notes.txt",), [str(tree / "shop_web"), "notes.txt"]),
     ):
         assert instances.one_off(paths, APP, release(), 1, arguments)[0] == argv
+    with pytest.raises(NotFound, match=r"bin/notes.txt of v7 is not executable"):
+        instances.one_off(paths, APP, release(), 1, ("notes.txt",))
 
 
 def test_a_one_off_command_keeps_out_of_the_instances_way(paths: AppPaths) -> None:

@@ -21,6 +21,7 @@ EVERY_KEY = """\
 [deploy]
 branch = "production"
 strategy = "rolling"
+second_instance = "never"
 
 [build]
 timeout = 600
