@@ -242,3 +242,10 @@ def test_the_answer_of_another_user_does_not_count(server: Server) -> None:
     health.wait_healthy(**how, user=own)  # type: ignore[arg-type]
     with pytest.raises(UnhealthyRelease, match=f"Another user .* listens on port {server.port}"):
         health.wait_healthy(**how, user=own + 1)  # type: ignore[arg-type]
+
+
+def test_an_answer_of_another_users_process_is_not_the_apps(server: Server) -> None:
+    assert health.check(server.port, "/", "shop.example.com", 20, os.getuid()).healthy
+    answer = health.check(server.port, "/", "shop.example.com", 20, os.getuid() + 1)
+    assert not answer.healthy
+    assert "another user of this machine listens" in str(answer)

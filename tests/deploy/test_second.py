@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gatling.beam import chunks
+from gatling.beam.answers import typed
 from gatling.beam.holds import Holds
 from gatling.deploy import second
+from gatling.errors import NodeUnreachable
 from gatling.home import AppPaths
 
 if TYPE_CHECKING:
@@ -63,6 +65,23 @@ def test_what_two_can_have_is_no_reason(held: dict[str, Any]) -> None:
 def test_what_only_one_can_have_is_named(held: dict[str, Any], said: str) -> None:
     (reason,) = against(**held)
     assert reason.startswith(f"v4 {said}")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        42,
+        [b"ok"],
+        {"dets": 1},
+        {"dets": [b"x" * 5000]},
+        {"files": [b"x"] * 51},
+        {"listeners": [[b"tcp", b"::", 70000]]},
+    ],
+    ids=str,
+)
+def test_an_answer_that_is_not_ours_is_none(answer: Any) -> None:
+    with pytest.raises(NodeUnreachable):
+        typed(answer, Holds, "holds")
 
 
 def test_the_files_of_mnesia_are_named_as_a_whole() -> None:

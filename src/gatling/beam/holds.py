@@ -7,20 +7,23 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
+File = Annotated[str, Meta(max_length=4096)]
+Files = Annotated[list[File], Meta(max_length=50)]
+Listener = tuple[Literal["tcp", "udp", "sctp"], Annotated[str, Meta(max_length=100)], Port]
 
 
 class Holds(Struct):
     """Files that belong to one node, and addresses it listens on."""
 
-    mnesia: str = ""
+    mnesia: File = ""
     """The directory of Mnesia's tables on the disk; empty without any."""
-    dets: list[str] = []
+    dets: Files = []
     """DETS files that are open for writing."""
-    disk_log: list[str] = []
+    disk_log: Files = []
     """Files of disk_log that are open for writing."""
-    files: list[str] = []
+    files: Files = []
     """Everything that the OS process has open for writing, the former included."""
-    listeners: list[tuple[Literal["tcp", "udp", "sctp"], str, Port]] = []
+    listeners: Annotated[list[Listener], Meta(max_length=50)] = []
     """Protocol, address and port, except where several sockets may share the port."""
-    sockets: list[str] = []
+    sockets: Files = []
     """Unix sockets that are listened on."""
