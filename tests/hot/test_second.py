@@ -241,14 +241,16 @@ def test_a_second_instance_knows_that_it_is_one_and_is_reported(running: Hot, da
         'import Config\nFile.write!("' + str(data / "told") + '", '
         'System.get_env("GATLING_BOOT_CHECK", "0"), [:append])',
     )
-    running.world.run("settings", "set", "shop", "deploy.second_instance=allow")
+    keys = ("deploy.second_instance", "hot.boot_check")
+    running.world.run("settings", "set", "shop", f"{keys[0]}=allow", f"{keys[1]}=after")
     running.push()
     assert "0" in (data / "told").read_text()
     (data / "told").unlink()
     live = running.world.status()["release"]
     running.project.title("checked")
     output = running.project.push()
-    running.world.run("settings", "unset", "shop", "deploy.second_instance")
+    running.world.run("settings", "unset", "shop", keys[0])
+    running.world.run("settings", "set", "shop", f"{keys[1]}=off")
     assert running.strategy() == "hot"
     assert (data / "told").read_text() == "1"
     target = running.world.status()["release"]
