@@ -6,6 +6,7 @@ import contextlib
 import getpass
 import os
 import pwd
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,9 +41,11 @@ class Engine:
         return str(self.home.app(app).repository)
 
     def configure_router(self) -> bool:
-        """Make the proxy know all apps, as they are recorded now."""
+        """Make the proxy, and what guards the ports, know all apps as they are recorded now."""
         with exclusively(self.home, "router"):
-            return self.router.configure(apps.every(self.db))
+            every = apps.every(self.db)
+            self.supervisor.guard({app.name: app.every_port for app in every})
+            return self.router.configure(every)
 
 
 @contextlib.contextmanager
@@ -58,6 +61,10 @@ def open_engine() -> Iterator[Engine]:
         db.close()
 
 
+_KEPT = re.compile(r"PATH|TERM|COLUMNS|LINES|LANG|LC_[A-Z]+|TZ|NO_COLOR|(GATLING|GIT)_[A-Z_]+")
+"""What commands heed of root's environment; the rest is nothing for a process of gatling."""
+
+
 def step_down() -> None:
     """On a server root's commands go on as gatling, for good: nothing of apps is root's to do."""
     owner = server_owner()
@@ -68,6 +75,9 @@ def step_down() -> None:
     os.setgid(user.pw_gid)
     os.setuid(user.pw_uid)
     os.chdir(SERVER)
+    kept = {name: value for name, value in os.environ.items() if _KEPT.fullmatch(name)}
+    os.environ.clear()
+    os.environ.update(kept)
     os.environ.update(HOME=user.pw_dir, USER=user.pw_name, LOGNAME=user.pw_name)
 
 

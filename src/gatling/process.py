@@ -36,6 +36,9 @@ It is inherited by whatever a build starts, daemons with a session of their own 
 `end_marked` finds them all, also after the process that started them was killed.
 """
 
+TASK = "GATLING_TASK"
+"""The same of one program that is run once: what is left when it has ended is found by it."""
+
 MAX_LINE = 16 * 1024
 """Bytes after which an unfinished line of output is handed on anyway."""
 
@@ -115,6 +118,25 @@ def start(
 ) -> subprocess.Popen[bytes]:
     """Start a program with files of the caller's, who attends to it; otherwise as `run`."""
     return _start(argv, cwd, env, nice, stdin, output)
+
+
+def attend(argv: Sequence[str], env: Mapping[str, str]) -> int:
+    """Run a program in the place of this one, with its files and its terminal; its exit status.
+
+    Signals that end this process end the program; those of a terminal reach both, and are its.
+    """
+    passed_on = (signal.SIGTERM, signal.SIGHUP)
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, passed_on)
+    started = os.posix_spawn(
+        argv[0], list(argv), dict(env), setsigdef=[signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE],
+        setsigmask=[],
+    )  # fmt: skip
+    for number in passed_on:
+        signal.signal(number, lambda received, _: os.kill(started, received))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, passed_on)
+    return os.waitstatus_to_exitcode(os.waitpid(started, 0)[1])
 
 
 def read_all(
@@ -208,14 +230,14 @@ def end_group(leader: int, grace: float = 2.0) -> None:
         os.killpg(leader, signal.SIGKILL)
 
 
-def end_marked(mark: str, *, grace: float = 0.0) -> int:
+def end_marked(mark: str, *, grace: float = 0.0, variable: str = MARK) -> int:
     """SIGKILL every process of this user whose environment carries `mark`; how many there were.
 
     A mark that ends in `:` means all that begin with it. With `grace` they get SIGTERM first, and
     as many seconds. Repeats until none is left, since a process may be forking while it is looked
     for.
     """
-    wanted = f"{MARK}={mark}".encode()
+    wanted = f"{variable}={mark}".encode()
 
     def carries(entry: bytes) -> bool:
         return entry.startswith(wanted) if mark.endswith(":") else entry == wanted

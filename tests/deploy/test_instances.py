@@ -49,7 +49,7 @@ def test_an_instance_in_a_slot(paths: AppPaths, slot: int, port: str, node_port:
     assert made.env["PORT"] == port
     assert made.env["PHX_HOST"] == "shop.example.com"
     assert made.env["GREETING"] == "hi"
-    assert f"-erl_epmd_port {node_port} " in made.env["ERL_AFLAGS"]
+    assert f"-erl_epmd_port {node_port} " in made.env["ERL_ZFLAGS"]
     assert made.env["RELEASE_TMP"] == str(paths.slot(slot) / "tmp")
     assert made.env["RELEASE_NODE"] == "shop_web@127.0.0.1"
 
@@ -84,7 +84,7 @@ def test_a_program_of_the_release_or_a_command_of_its_script(paths: AppPaths) ->
 def test_a_one_off_command_keeps_out_of_the_instances_way(paths: AppPaths) -> None:
     _, env = instances.one_off(paths, APP, release({"A": "1"}), 1, ("eval", "1"))
     assert "PHX_SERVER" not in env
-    assert "-dist_listen false" in env["ERL_AFLAGS"]
+    assert "-dist_listen false" in env["ERL_ZFLAGS"]
     assert env["RELEASE_TMP"] != instances.environment(paths, APP, release(), 1)["RELEASE_TMP"]
     assert env["A"] == "1"
 
@@ -109,7 +109,7 @@ def test_a_release_of_distillerys_is_started_in_its_way(of_distillery: AppPaths)
     assert made.argv == (str(of_distillery.release(7) / "bin/shop_web"), "foreground")
     assert made.env["RELEASE_MUTABLE_DIR"] == str(of_distillery.slot(1) / "tmp")
     assert made.env["COOKIE"] == "it's secret"
-    assert made.env["ERL_AFLAGS"].endswith("""{127,0,0,1} -setcookie 'it'"'"'s secret'""")
+    assert made.env["ERL_ZFLAGS"].endswith("""inet_tcp -setcookie 'it'"'"'s secret'""")
     assert made.env["REPLACE_OS_VARS"] == ""
     assert instances.environment(of_distillery, APP, release(), 1)["REPLACE_OS_VARS"] == "true"
 
@@ -135,7 +135,7 @@ def test_its_one_off_commands(of_distillery: AppPaths) -> None:
     config = {"RELEASE_COOKIE": "secret"}
     env = instances.task(of_distillery, APP, release(config), 1, ("remote",)).env
     # on its command line, too, it would be there twice, and count for nothing
-    assert (env["COOKIE"], "-setcookie" in env["ERL_AFLAGS"]) == ("secret", False)
+    assert (env["COOKIE"], "-setcookie" in env["ERL_ZFLAGS"]) == ("secret", False)
     main = str(of_distillery.release(7) / "bin/shop_web")
     assert argv("remote") == [main, "remote_console"]
     assert argv("rpc", "1") == [main, "rpc", "1"]

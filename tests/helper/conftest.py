@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatling.helper import running, service, unit_files
+from gatling.helper import firewall, running, service, unit_files
 from gatling.router import system_nginx
 
 if TYPE_CHECKING:
@@ -155,6 +155,8 @@ def helper(
     monkeypatch.setattr(unit_files, "UNTOLD", tmp_path_factory.mktemp("run") / "units")
     monkeypatch.setattr(service, "pwd", made.users)
     monkeypatch.setattr(service, "_call", made.call)
+    monkeypatch.setattr(firewall, "pwd", made.users)
+    monkeypatch.setattr(firewall, "FILE", tmp_path / "ports.nft")
     write = functools.partial(system_nginx.write, directory=tmp_path / "nginx")
     monkeypatch.setattr(system_nginx, "write", write)
     received = service._received

@@ -65,9 +65,16 @@ PROGRAM = {
     "env": st.dictionaries(st.sampled_from(["A", "HOME"]), TEXTS, max_size=2),
     "cwd": st.just("(the app's)"),
 }
+PORTS = st.none() | st.lists(st.integers(1024, 65535), max_size=4)
 VALID: dict[str, dict[str, st.SearchStrategy[Any]]] = {
-    "app": {"app": LABELS, "limits": LIMITS, "stop": st.floats(1, 3600)},
-    "slot": {"app": LABELS, "slot": PROCESSES, "limits": LIMITS, "stop": st.floats(1, 3600)},
+    "app": {"app": LABELS, "limits": LIMITS, "stop": st.floats(1, 3600), "ports": PORTS},
+    "slot": {
+        "app": LABELS,
+        "slot": PROCESSES,
+        "limits": LIMITS,
+        "stop": st.floats(1, 3600),
+        "ports": PORTS,
+    },
     "discard": {"app": LABELS, "slot": PROCESSES},
     "forget": {"app": LABELS},
     "start": SLOT | PROGRAM,
@@ -93,6 +100,10 @@ VALID: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         ),
     },
     "schedule": {"app": LABELS, "jobs": JOBS},
+    "ports": {
+        "apps": st.dictionaries(LABELS, st.just([]), max_size=3)
+        | st.just({"shop": [20001, 20002], "taken": [20003]})
+    },
     "proxy": {"sites": SITES},
     "proxy-check": {},
     "logs": {
@@ -176,6 +187,7 @@ def commands(app: str) -> re.Pattern[str]:
         "nginx -t -q",
         rf"unshare --mount sh -c {TESTED} sh {NGINX}\.candidate {NGINX}",
         r"systemctl show --property=MainPID --value nginx\.service",
+        r"nft -f /[^\0]+/ports\.nft",
         f"{logs} {fields}{since}({asked}|{follow})",
     ]
     text = "|".join(f"(?:{line})" for line in known)
@@ -201,12 +213,14 @@ def lines(app: str) -> re.Pattern[str]:
         f"BindPaths={where}/(build|work|state)",
         f"BindReadOnlyPaths=-{where}/(git|releases|work|build/cache)",
         "InaccessiblePaths=-/run/gatling -/run/dbus -/run/lock",
+        r"Environment=MEMORY_LIMIT=[1-9][0-9]*([KMGT]|%%)?",
+        r"SocketBindAllow=tcp:[0-9]{4,5}",
+        r"SocketBindDeny=tcp:(20000-29999|4369)",
     ]
     return re.compile("|".join(f"(?:{line})" for line in known), re.ASCII)
 
 
-PUSH_LINES = {"User=gatling", "Group=gatling", "KillMode=mixed", "NoNewPrivileges=yes",
-              "PrivateTmp=yes", "ProtectHome=yes"}  # fmt: skip
+PUSH_LINES = {"User=gatling", "Group=gatling", *units.ATTENDING}
 FILES = re.compile(
     rf"server(/apps|/instances)?|units(/multi-user\.target\.wants)?|nginx(/pages)?"
     rf"|server/apps/{NAME}(/(git|releases|logs|slots|build|work|state))?"
@@ -214,11 +228,13 @@ FILES = re.compile(
     rf"|units/multi-user\.target\.wants/gatling@{NAME}\.{PLACE}\.service"
     rf"|units/gatling@{NAME}\.{PLACE}\.service\.d(/app\.conf)?"
     rf"|units(/timers\.target\.wants)?(/gatling-job@{NAME}\.{JOB}\.timer)?"
+    r"|ports\.nft"
     r"|nginx/sites\.conf|nginx/pages/[a-z-]+\.html"
     rf"|nginx/auth(/{NAME}(/[0-9a-f]{{32}})?)?"
 )
 KEYS = {"User", "Group", "TimeoutStopSec", "TemporaryFileSystem", "BindPaths", "BindReadOnlyPaths",
-        "InaccessiblePaths", "MemoryMax", "MemorySwapMax", "TasksMax", "CPUQuota"}  # fmt: skip
+        "InaccessiblePaths", "MemoryMax", "MemorySwapMax", "TasksMax", "CPUQuota",
+        "SocketBindAllow", "SocketBindDeny", "Environment"}  # fmt: skip
 
 
 def assert_only_what_may_be(helper: Helper, request: Any, answer: Any) -> None:
@@ -230,7 +246,8 @@ def assert_only_what_may_be(helper: Helper, request: Any, answer: Any) -> None:
         return
     assert "failed" not in answer
     assert request["verb"] in {*PLAIN, *ATTENDED}
-    app = request.get("app", "") if "proxy" not in request["verb"] else ""
+    of_all = request["verb"] in ("ports", "proxy", "proxy-check")
+    app = request.get("app", "") if not of_all else ""
     assert app == "" or re.fullmatch(NAME, app, re.ASCII)
     may_run, may_be = commands(app), lines(app)
     base = f"{helper.server}/apps/"
@@ -339,7 +356,7 @@ def test_an_app_that_is_none(helper: Helper, verb: str, app: str) -> None:
                "argv": ["/bin/true"], "env": {}, "jobs": [],
                "cwd": f"{helper.server}/apps/{app}", "lines": 1,
                "sites": [{"app": app, "domains": ["a.example"], "ports": [2000, 2001]}],
-               "app": app}  # fmt: skip
+               "app": app, "apps": {app: [2000]}}  # fmt: skip
     if verb in ("slot", "schedule", "start", "prepare") and re.fullmatch(NAME, app, re.ASCII):
         ask(helper, {"verb": "app", "app": app, "limits": {}, "stop": 30})
     answer = ask(helper, request)
@@ -368,7 +385,7 @@ def test_nothing_is_started_of_which_it_is_not_known_whose_it_is(
 
 def test_the_units_of_instances_are_nobodys_by_themselves() -> None:
     text = units.template(Path("/srv"), Path("/enter.py"))
-    assert "\nUser=nobody\n" in text
+    assert "\nUser=_gatling\n" in text
     assert "\nAssertPathExists=/etc/systemd/system/gatling@%i.service.d/app.conf\n" in text
 
 

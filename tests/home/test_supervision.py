@@ -9,6 +9,7 @@ import signal
 import threading
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from gatling.errors import Exit
@@ -74,7 +75,12 @@ def test_a_killed_instance_is_started_again(world: World) -> None:
     serves_alone(world, before["release"])
     assert world.status()["slot"] == before["slot"]
     label = before["release"]
-    until(lambda: said(world, f" {label} -- instance exited "), "a line in the log")
+    until(lambda: said(world, f" {label} -- instance killed by SIGKILL after "), "a line")
+    status = world.status()
+    assert status["restarts"] == 1
+    assert status["last_end"]["cause"] == "killed by SIGKILL"
+    assert "1 in the last hour; last " in world.run("status", "shop")
+    assert "running (1 restart)" in world.run("apps")
     assert world.last()["release"] == label, "no deployment"
 
 
@@ -100,6 +106,36 @@ def test_a_killed_proxy_is_started_again(world: World) -> None:
     finally:
         kill(workers)
         until(again, "another proxy")
+
+
+DAEMONS = (
+    'Port.open({:spawn_executable, "/bin/sleep"}, args: ["3977"]);'
+    'Port.open({:spawn_executable, "/usr/bin/setsid"}, args: ["sleep", "3977"])'
+)
+
+
+def daemons() -> int:
+    """How many programs that `DAEMONS` has started go on, one in a session of its own."""
+    found = [p for p in psutil.process_iter(["cmdline"]) if "3977" in (p.info["cmdline"] or [])]
+    return sum(p.status() != psutil.STATUS_ZOMBIE for p in found)
+
+
+def test_what_an_instance_has_started_ends_with_it(world: World) -> None:
+    world.run("run", "shop", "--", "rpc", DAEMONS)
+    until(lambda: daemons() == 2, "both programs")
+    world.run("restart", "shop")
+    assert daemons() == 0
+    assert world.status()["restarts"] == 0
+    world.run("run", "shop", "--", "rpc", DAEMONS)
+    until(lambda: daemons() == 2, "both programs")
+    os.kill(world.status()["pid"], signal.SIGKILL)
+    until(lambda: world.status()["restarts"] == 1 and daemons() == 0, "another instance")
+    until(lambda: world.get().status == 200, "the page")
+
+
+def test_what_a_one_off_command_has_started_ends_with_it(world: World) -> None:
+    world.run("run", "shop", "--", "eval", DAEMONS)
+    assert daemons() == 0
 
 
 @contextlib.contextmanager
@@ -133,7 +169,7 @@ def test_a_release_that_crashes_later_is_restarted_and_can_be_left(shop: Project
     world, good = shop.world, shop.world.status()["release"]
     with crashing(shop) as bad:
         assert bad != good
-        expected = f" {bad} -- instance exited soon after its start; it will be started again"
+        expected = f" {bad} -- instance exited with status 1 after "
         until(lambda: said(world, expected), "a line in the log")
         until(lambda: world.get().status == 503, "the page that says it is down")
         until(lambda: world.get().status == 200, "another start")

@@ -115,6 +115,12 @@ def test_the_helper(said: str, ok: bool, monkeypatch: pytest.MonkeyPatch) -> Non
     assert (faults(subject.helper(ask)) == []) == ok
 
 
+def test_the_home_that_is_asked_about_is_the_one_that_is_checked(server: Path) -> None:
+    (server / "home/apps/shop/slots/worker.1").mkdir(parents=True)
+    (one,) = faults(subject.every_app(server))
+    assert one.endswith("gatling@shop.worker.1.service.d/app.conf is not there.")
+
+
 def test_an_app_with_all_that_is_its(server: Path) -> None:
     (one,) = subject.every_app(server)
     assert one == Finding("app shop", True, "shall not run")

@@ -108,7 +108,7 @@ def test_a_unit_of_which_it_is_not_known_whose_it_is_starts_nothing(
     server.box.exec(["systemctl", "restart", name], check=False)
     assert server.show(name, "ActiveState", "User") == {
         "ActiveState": "inactive",
-        "User": "nobody",
+        "User": "_gatling",
     } or (server.show(name, "ActiveState")["ActiveState"] == "failed")
     text = dan.run("restart", "queue", "--process", "worker", status=1)
     assert "it is not known whose it is" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -52,7 +53,7 @@ def test_it_becomes_the_program_with_exactly_that_environment(slot: Path, tmp_pa
     assert (child.returncode, err) == (0, "")
     seen: dict[str, Any] = json.loads(out)
     assert seen["argv"] == arguments
-    assert seen["env"] == env
+    assert seen["env"] == env | {process.MARK: launch.mark(str(slot))}
     assert seen["cwd"] == str(tmp_path.resolve())
     assert seen["pid"] == child.pid  # the supervisor's own child, not one of its
 
@@ -72,12 +73,68 @@ def test_it_leaves_its_pid_its_start_and_its_release(slot: Path, tmp_path: Path)
     with launched(slot) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
-        pid, started, release = map(int, (slot / "pid").read_text().split())
+        *numbers, boot = (slot / "pid").read_text().split()
+        pid, started, release = map(int, numbers)
+        assert boot == launch.boot()
         assert (pid, release) == (child.pid, 7)
         assert process.alive(pid, started)
         child.kill()
     assert not process.alive(pid, started)
     assert sorted(p.name for p in slot.iterdir()) == ["instance.json", "pid", "tmp"]
+
+
+CHILD = 'setsid sh -c "trap : TERM; echo child; while sleep 1; do :; done" & wait'
+
+
+def start_with_a_child(slot: Path) -> subprocess.Popen[str]:
+    """A program that has started another one, in a session of its own."""
+    child = launched(slot)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "child\n"
+    return child
+
+
+def left(slot: Path) -> list[int]:
+    return [int(p) for p in os.listdir("/proc") if p.isdecimal() and  # noqa: PTH208
+            launch.bears(int(p), launch.mark(str(slot)))]  # fmt: skip
+
+
+def test_what_the_one_before_has_left_in_other_sessions_ends(slot: Path, tmp_path: Path) -> None:
+    describe(slot, ["/bin/sh", "-c", CHILD], {"PATH": os.environ["PATH"]}, tmp_path)
+    with start_with_a_child(slot) as child:
+        child.kill()
+    assert left(slot) != []
+    describe(slot, ["/bin/true"], {}, tmp_path)
+    launched(slot).communicate(timeout=20)
+    assert left(slot) == []
+
+
+def test_after_a_reboot_nobody_is_taken_for_what_was_left(slot: Path, tmp_path: Path) -> None:
+    """The number of a process group may be that of somebody else then."""
+    stranger = subprocess.Popen(["/bin/sh", "-c", "sleep 60 & echo ready"], text=True,
+                                stdout=subprocess.PIPE, start_new_session=True)  # fmt: skip
+    assert stranger.stdout is not None
+    stranger.stdout.readline()
+    stranger.wait()
+    for boot, there in (("another-boot", True), (launch.boot(), False)):
+        (slot / "pid").write_text(f"{stranger.pid} 1 7 {boot}\n")
+        launch.end_rest(str(slot))
+        try:
+            os.killpg(stranger.pid, 0)
+        except ProcessLookupError:
+            assert not there
+        else:
+            assert there or all_zombies(stranger.pid)
+    stranger.stdout.close()
+
+
+def all_zombies(group: int) -> bool:
+    states = []
+    for entry in os.listdir("/proc"):  # noqa: PTH208
+        with contextlib.suppress(OSError):
+            if entry.isdecimal() and os.getpgid(int(entry)) == group:
+                states.append(process.start_time(int(entry)))
+    return not any(states)
 
 
 def test_its_temporary_directory_is_new_each_time(slot: Path, tmp_path: Path) -> None:

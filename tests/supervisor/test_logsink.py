@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +13,14 @@ import pytest
 from supervisor.events import (
     ProcessStateBackoffEvent,
     ProcessStateExitedEvent,
-    ProcessStateFatalEvent,
     ProcessStateRunningEvent,
     ProcessStateStoppedEvent,
 )
+from supervisor.states import ProcessStates
 
-from gatling.supervisor import applog
+from gatling.supervisor import applog, restarts
 from gatling.supervisor.applog import AppLog
-from gatling.supervisor.logsink import Sink
+from gatling.supervisor.logsink import Sink, remember_status
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,12 +106,11 @@ class Programs:
         (directory / "instance.json").write_text(json.dumps({"release": release}))
 
     def prints(self, program: str, data: bytes, pid: int = 7) -> None:
-        self.sink.output(SimpleNamespace(process=self._process(program), data=data, pid=pid))
+        self.sink.output(SimpleNamespace(process=self.process(program), data=data, pid=pid))
 
-    def becomes(self, program: str, kind: Any, **more: Any) -> None:
+    def becomes(self, kind: Any, process: Any) -> None:
         event = kind.__new__(kind)
-        event.process, event.expected = self._process(program), True
-        vars(event).update(more)
+        event.process, event.expected = process, True
         self.sink.state(event)
 
     def said(self, app: str = "shop") -> list[tuple[str, str]]:
@@ -121,7 +121,7 @@ class Programs:
         return [(release, text) for _, release, text in lines]
 
     @staticmethod
-    def _process(program: str) -> Any:
+    def process(program: str) -> Any:
         return SimpleNamespace(config=SimpleNamespace(name=program), pid=7)
 
 
@@ -169,31 +169,59 @@ def test_a_line_without_end_is_handed_on_in_pieces(programs: Programs) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "expected", "said"),
+    ("kind", "wait_status", "said"),
     [
-        (ProcessStateExitedEvent, False, "instance exited unexpectedly"),
-        (ProcessStateExitedEvent, True, "instance exited"),
-        (ProcessStateBackoffEvent, True, "it will be started again"),
-        (ProcessStateFatalEvent, True, "crashed too often and is not started again"),
-        (ProcessStateStoppedEvent, True, "instance stopped"),
+        (ProcessStateExitedEvent, 1 << 8, "exited with status 1"),
+        (ProcessStateExitedEvent, 0, "exited with status 0"),
+        (ProcessStateExitedEvent, 9, "killed by SIGKILL"),
+        (ProcessStateBackoffEvent, 6 | 0x80, "killed by SIGABRT"),
     ],
 )
-def test_an_end_is_told_after_the_last_words(
-    programs: Programs, kind: Any, expected: bool, said: str
+def test_an_end_is_told_with_its_cause_after_the_last_words(
+    programs: Programs, kind: Any, wait_status: int, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1009.5)
     programs.starts("shop.1", 1)
     programs.prints("shop.1", b"last words without a newline")
-    programs.becomes("shop.1", kind, expected=expected)
-    last_words, end = programs.said()
-    assert last_words == ("v1", "last words without a newline")
-    assert end[1].startswith("-- ")
-    assert end[1].endswith(said)
+    process = programs.process("shop.1")
+    backs_off = kind is ProcessStateBackoffEvent
+    first = ProcessStates.BACKOFF if backs_off else ProcessStates.EXITED
+    vars(process).update(wait_status=wait_status, laststart=1000.0, delay=0, state=first)
+    programs.becomes(kind, process)
+    assert (process.state, process.delay) == (first, 1009.5 if backs_off else 0)
+    programs.becomes(kind, process)
+    assert (process.state, process.delay) == (ProcessStates.BACKOFF, 1010.5)
+    assert programs.said() == [
+        ("v1", "last words without a newline"),
+        ("v1", f"-- instance {said} after 9.5 s; restart 1 within an hour"),
+        ("v1", f"-- instance {said} after 9.5 s; restart 2 within an hour, in 1 s"),
+    ]
+    ends = restarts.read(programs.apps / "shop/slots/1/ends")
+    assert ends == [restarts.End(1009.5, 9.5, said)] * 2
+
+
+def test_an_end_on_purpose_is_told_as_such(programs: Programs) -> None:
+    programs.starts("shop.1", 1)
+    programs.becomes(ProcessStateStoppedEvent, programs.process("shop.1"))
+    assert programs.said() == [("v1", "-- instance stopped")]
+    assert not (programs.apps / "shop/slots/1/ends").exists()
+
+
+def test_supervisord_keeps_what_a_process_ended_with() -> None:
+    class Process:
+        wait_status = 0
+
+        def finish(self, pid: int, status: int) -> tuple[int, int, int]:
+            return pid, status, self.wait_status
+
+    remember_status(Process)
+    assert Process().finish(7, 9) == (7, 9, 9)
 
 
 def test_what_is_nobodys_business(programs: Programs) -> None:
     programs.starts("shop.1", 1)
-    programs.becomes("shop.1", ProcessStateRunningEvent)
-    programs.becomes("proxy", ProcessStateExitedEvent)
+    programs.becomes(ProcessStateRunningEvent, programs.process("shop.1"))
+    programs.becomes(ProcessStateExitedEvent, programs.process("proxy"))
     programs.prints("proxy", b"nginx\n")
     assert programs.said() == []
     assert {p.name for p in programs.apps.iterdir()} == {"shop"}
@@ -201,7 +229,7 @@ def test_what_is_nobodys_business(programs: Programs) -> None:
 
 def test_no_error_reaches_supervisord(programs: Programs) -> None:
     programs.prints("gone.1", b"an app that was unloaded\n")
-    programs.becomes("gone.1", ProcessStateExitedEvent)
+    programs.becomes(ProcessStateExitedEvent, programs.process("gone.1"))
     programs.sink.output(SimpleNamespace())
     programs.sink.state(SimpleNamespace())
     assert list(programs.apps.iterdir()) == []

@@ -18,6 +18,7 @@ from gatling.cli.common import (
     reading,
 )
 from gatling.ui.output import ago, duration, echo, print_json, table
+from gatling.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,7 +99,7 @@ def apps_command(as_json: bool) -> None:
     else:
         columns = ("app", "state", "release", "url")
         for app in described:
-            app["state"] += ", in maintenance" if app["maintenance"] else ""
+            app["state"] += _often(app) + (", in maintenance" if app["maintenance"] else "")
         table(columns, [[d[c] for c in columns] for d in described])
 
 
@@ -144,8 +145,9 @@ def status_command(app: str, as_json: bool) -> None:
         *([("maintenance", found.maintenance or "on")] if described["maintenance"] else []),
         ("instance", described["pid"] and f"pid {described['pid']}, slot {described['slot']},"
             f" port {described['port']}, up {duration(described['uptime'])}"),
+        ("restarts", _restarts(described)),
         ("node's releases", unknown or (" → ".join(shown) if len(chain) > 1 else None)),
-        *[(p["process"], f"{p['state']}, {p['release']}" + (f", pid {p['pid']},"
+        *[(p["process"], f"{p['state']}{_often(p)}, {p['release']}" + (f", pid {p['pid']},"
             f" up {duration(p['uptime'])}" if p["pid"] else "")) for p in beside],
         ("last deployment", last and f"{last.id}: {last.outcome}, {ago(deployed or '')}"),
         ("push to", described["repository"]),
@@ -174,7 +176,33 @@ def describe(engine: Engine, app: App, known: dict[tuple[str, Slot], Status]) ->
         "uptime": status.uptime if status and status.pid else None,
         "url": engine.router.url(app),
         "maintenance": app.maintenance is not None,
+    } | _ends(engine, app.name, app.live_slot)
+
+
+def _ends(engine: Engine, app: str, slot: Slot | None) -> dict[str, Any]:
+    """How often an instance was started again within the hour, and what it last ended with."""
+    from gatling.supervisor import restarts
+
+    recent = restarts.recent(engine.supervisor.ends(app, slot)) if slot is not None else []
+    last = recent[-1] if recent else None
+    return {
+        "restarts": len(recent),
+        "last_end": last and {"at": last.stamp, "after": last.after, "cause": last.cause},
     }
+
+
+def _often(described: dict[str, Any]) -> str:
+    count = described["restarts"]
+    return f" ({counted(count, 'restart')})" if count else ""
+
+
+def _restarts(described: dict[str, Any]) -> str | None:
+    """The same, in words."""
+    last = described["last_end"]
+    if last is None:
+        return None
+    return (f"{described['restarts']} in the last hour; last {ago(last['at'])}:"
+            f" {last['cause']} after {duration(last['after'])}")  # fmt: skip
 
 
 def _processes(engine: Engine, app: App) -> list[dict[str, Any]]:
@@ -191,6 +219,7 @@ def _processes(engine: Engine, app: App) -> list[dict[str, Any]]:
             "pid": known[slot].pid if slot in known else None,
             "uptime": known[slot].uptime if slot in known and known[slot].pid else None,
         }
+        | _ends(engine, app.name, slot)
         for slot in slots
     ]
 

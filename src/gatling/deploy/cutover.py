@@ -193,7 +193,7 @@ def _start(
     check: bool = False,
 ) -> None:
     engine.supervisor.stop(app.name, slot, settings.instance.stop)
-    instances.check_ports(app, slot)
+    instances.check_ports(app, slot, engine.home.root)
     paths = engine.home.app(app.name)
     instance = instances.instance(paths, app, release, slot)
     if check:

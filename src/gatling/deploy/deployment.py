@@ -13,6 +13,7 @@ from gatling.build import callbacks
 from gatling.deploy import (
     domains,
     following,
+    instances,
     jobs,
     lifecycle,
     lock,
@@ -256,6 +257,7 @@ def _cut_over(
 def _settle(engine: Engine, this: Attempt, release: Release) -> None:
     """What follows the decision: no failure of it takes the decision back or stops the rest."""
     steps: tuple[Callable[[], None], ...] = (
+        lambda: _say_flags(engine, this, release),
         lambda: public.follow(engine, this),
         lambda: processes.deployed(engine, this),
         lambda: this.progress.notes(jobs.follow(engine, this.app.name)),
@@ -266,6 +268,13 @@ def _settle(engine: Engine, this: Attempt, release: Release) -> None:
     for step in steps:
         with this.tolerated():
             step()
+
+
+def _say_flags(engine: Engine, this: Attempt, release: Release) -> None:
+    """Say at once what the project's own flags take away, not when the next push cannot be hot."""
+    app = apps.get(engine.db, this.app.name)
+    for fault in instances.flag_faults(engine, app, release, app.live_slot or 0):
+        this.progress.note(f"No hot upgrades from here: {fault}.")
 
 
 def _upgrade(

@@ -61,7 +61,16 @@ def connected(engine: Engine, app: App, patience: float = PATIENCE_SECONDS) -> I
         raise NodeUnreachable(f"{app.name} is not running.")
     release = releases.kept(engine.db, app.name, booted)
     tools.ensure(engine.tasks, engine.home.app(app.name), app, release)
-    with control(engine.home.app(app.name), app, release, patience) as opened:
+    with contextlib.ExitStack() as connection:
+        try:
+            opened = connection.enter_context(
+                control(engine.home.app(app.name), app, release, patience)
+            )
+        except NodeUnreachable:
+            faults = instances.flag_faults(engine, app, release, app.live_slot or 0)
+            if not faults:
+                raise
+            raise NodeUnreachable(f"{'; '.join(faults)}.") from None
         yield opened
 
 

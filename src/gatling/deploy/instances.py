@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import pwd
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatling import ports
+from gatling import claims, ports
 from gatling.build.builder import program_path
+from gatling.deploy import node_flags
 from gatling.errors import NotFound, PortTaken
 from gatling.project import processes
 from gatling.project import settings as project_settings
@@ -16,8 +18,7 @@ from gatling.supervisor import units
 from gatling.supervisor.base import Instance, Task
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from gatling.engine import Engine
     from gatling.home import AppPaths
     from gatling.state.apps import App
     from gatling.state.releases import Release
@@ -29,8 +30,17 @@ PRIVATE_TMP = "/tmp"  # noqa: S108 (of the unit alone: PrivateTmp=)
 
 COOKIE_IN_FILE = "in-its-file"
 
-NODE_FLAGS = "-start_epmd false -erl_epmd_port {port} -kernel inet_dist_use_interface {{127,0,0,1}}"
-"""Distribution on a port of the slot's own, local only, without epmd: erl(1), kernel(6)."""
+FLAGS = distillery.FLAGS
+
+NODE_FLAGS = (
+    "-start_epmd false -erl_epmd_port {port} -kernel inet_dist_use_interface {{127,0,0,1}}"
+    " -proto_dist inet_tcp"
+)
+"""Distribution on a port of the slot's own, local only, without epmd: erl(1), kernel(6).
+
+In ERL_ZFLAGS, which the env.sh of projects leave alone; many set ERL_AFLAGS. Each may be there once
+only, or erl takes none of its values.
+"""
 
 
 def instance(paths: AppPaths, app: App, release: Release, slot: int) -> Instance:
@@ -47,6 +57,7 @@ def instance(paths: AppPaths, app: App, release: Release, slot: int) -> Instance
         env=distillery.of_instance(env) if own_way else env,
         cwd=tree,
         limits=units.Limits(settings.limits.memory, settings.limits.tasks, settings.limits.cpu),
+        ports=app.every_port,
         stop_seconds=settings.instance.stop,
     )
 
@@ -76,14 +87,41 @@ def process(paths: AppPaths, app: App, release: Release, name: str, number: int)
     )
 
 
-def check_ports(app: App, slot: int) -> None:
+def check_ports(app: App, slot: int, home: Path) -> None:
     """Raise PortTaken when somebody else listens where an instance in the slot must."""
     for port in (app.ports[slot], app.node_ports[slot]):
-        if not ports.is_free(port):
-            raise PortTaken(
-                f"Port {port}, which belongs to {app.name}, is taken by {ports.owner(port)}.",
-                hint="End that process, then try again.",
-            )
+        if ports.is_free(port):
+            continue
+        what = f"Port {port}, which belongs to {app.name}, is taken by {ports.owner(port)}."
+        other = claims.owner(port, home)
+        if other is None:
+            raise PortTaken(what, hint="End that process, then try again.")
+        raise PortTaken(
+            f"{what} An app of the Gatling home {other} has the same port.",
+            hint=f"`GATLING_HOME={other} gatling apps` lists those; stop the one that has it.",
+        )
+
+
+def flag_faults(engine: Engine, app: App, release: Release, slot: int) -> list[str]:
+    """What the project has made of the flags of the node that runs in a slot (node_flags.py)."""
+    status = engine.supervisor.status(app.name, slot)
+    try:
+        argv = Path(f"/proc/{status.pid}/cmdline").read_text(errors="replace").split("\0")
+    except OSError:
+        return []
+    if not argv[0].endswith("/beam.smp"):
+        return []
+    tree = engine.home.app(app.name).release(release.number)
+    texts = [_text(tree / "releases" / release.version / name) for name in ("env.sh", "vm.args")]
+    name = f"{release.name}@127.0.0.1"
+    return node_flags.faults(argv, node_flags.Files(*texts), node=name, port=app.node_ports[slot])
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(errors="replace")
+    except OSError:  # Distillery's has no env.sh
+        return ""
 
 
 def user_id(paths: AppPaths) -> int | None:
@@ -101,14 +139,17 @@ def environment(paths: AppPaths, app: App, release: Release, slot: int) -> dict[
         "PHX_HOST": app.domain,
         # not into the release's tree, which other releases share files with
         "ERL_CRASH_DUMP": str(dumps / "erl_crash.dump"),
+        # a VM that writes one has closed its sockets and is not started again before it has ended
+        "ERL_CRASH_DUMP_SECONDS": "0",
     }
+    own = release.config.get(FLAGS, "")
     fixed = {
         "PORT": str(app.ports[slot]),
         "RELEASE_DISTRIBUTION": "name",
         # both slots may bear one name: no epmd knows of them, and each has a port of its own
         "RELEASE_NODE": f"{release.name}@127.0.0.1",
         "RELEASE_TMP": PRIVATE_TMP if paths.server else str(paths.slot(slot) / "tmp"),
-        "ERL_AFLAGS": NODE_FLAGS.format(port=app.node_ports[slot]),
+        FLAGS: f"{own} {NODE_FLAGS.format(port=app.node_ports[slot])}".lstrip(),
     }
     environment = _host(paths) | suggested | release.config | fixed
     own_way = distillery.made(paths.release(release.number), release)
@@ -118,7 +159,7 @@ def environment(paths: AppPaths, app: App, release: Release, slot: int) -> dict[
         environment["GATLING_COOKIE"] = environment.get("RELEASE_COOKIE", "")
         environment["RELEASE_COOKIE"] = COOKIE_IN_FILE
         if not own_way:
-            environment["ERL_AFLAGS"] += f" -setcookie {COOKIE_IN_FILE}"
+            environment[FLAGS] += f" -setcookie {COOKIE_IN_FILE}"
     return distillery.environment(environment, server=paths.server) if own_way else environment
 
 
@@ -150,7 +191,7 @@ def one_off(
         raise NotFound(f"The tree of {release.label} has no bin/{release.name}.")
     env = environment(paths, app, release, slot)
     # It talks to the instance's node, and must not listen where that one does.
-    env["ERL_AFLAGS"] += " -dist_listen false"
+    env[FLAGS] += " -dist_listen false"
     env["RELEASE_TMP"] = PRIVATE_TMP if paths.server else str(paths.root / "tmp")
     env.pop("PHX_SERVER", None)
     return argv, env

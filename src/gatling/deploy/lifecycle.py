@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from gatling import debuglog
+from gatling import claims, debuglog
 from gatling.deploy import instances, jobs, lock, processes, recovery
 from gatling.errors import InvalidInput
 from gatling.project import settings as project_settings
@@ -39,6 +39,7 @@ def up(engine: Engine, progress: Progress) -> bool:
     every = apps.every(engine.db)
     for app in every:
         _add(engine, app, progress)
+        claims.take(app.every_port, engine.home.root)
     engine.configure_router()
     engine.router.ensure_running()
     for app in every:

@@ -156,7 +156,7 @@ def start_live(engine: Engine, app: App, *, perhaps_upgraded: bool = False) -> b
         engine.supervisor.stop(app.name, app.live_slot, timeout)
     release = releases.kept(engine.db, app.name, app.live_release)
     if engine.supervisor.status(app.name, app.live_slot).state == State.STOPPED:
-        instances.check_ports(app, app.live_slot)
+        instances.check_ports(app, app.live_slot, engine.home.root)
     paths = engine.home.app(app.name)
     engine.supervisor.start(instances.instance(paths, app, release, app.live_slot))
     return True

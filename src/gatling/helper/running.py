@@ -1,6 +1,7 @@
 """Programs that the helper runs in units of their own and attends to, until they end."""
 
 import contextlib
+import fcntl
 import json
 import os
 import selectors
@@ -32,11 +33,7 @@ def run(
     on_gone: str,
 ) -> dict[str, Any]:
     """Run a program in a transient unit; how it ended, in systemd's words."""
-    credentials = RUN / "programs"
-    credentials.mkdir(mode=0o700, exist_ok=True)
-    file = credentials / f"{unit}.json"
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
-        json.dump(program, opened)
+    file, kept = credential(unit, program)
     argv = ["systemd-run", "--quiet", "--wait", "--pty" if terminal else "--pipe",
             f"--unit={unit}", "--service-type=exec", f"--property=LoadCredential=program:{file}",
             *(f"--property={text}" for text in properties),
@@ -48,7 +45,32 @@ def run(
         return answer
     finally:
         file.unlink(missing_ok=True)
+        os.close(kept)
         _systemctl("reset-failed", unit)
+
+
+def credential(unit: str, program: dict[str, Any]) -> tuple[Path, int]:
+    """Write what a unit is to run, and remove what helpers that were killed have left of others.
+
+    A helper holds a lock on its file, which is open as the number returned, for as long as it runs.
+    """
+    directory = RUN / "programs"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    all_of_them = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(all_of_them, fcntl.LOCK_EX)
+        for left in directory.iterdir():
+            with contextlib.suppress(OSError), left.open() as opened:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                left.unlink()
+        file = directory / f"{unit}.json"
+        kept = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(kept, fcntl.LOCK_EX)
+        with os.fdopen(kept, "w", closefd=False) as opened:
+            json.dump(program, opened)
+    finally:
+        os.close(all_of_them)
+    return file, kept
 
 
 def attend(

@@ -17,6 +17,7 @@ another user can write to. Programs are run as an app's user or as gatling, neve
     end          end all such programs of an app that are part of a deployment
     schedule     have timers for an app's jobs
     push         deploy a push that is under way, as gatling, in a unit of its own
+    ports        keep the ports of apps to those who may use them
     proxy        write nginx' configuration of all apps, test it, take it into use
     proxy-check  test nginx' configuration
     logs         what the instances of an app have printed
@@ -41,11 +42,13 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from gatling.errors import GatlingError
-from gatling.helper import running, timers, unit_files
+from gatling.helper import durable, firewall, running, timers, unit_files
 from gatling.helper.shapes import (
     Refused,
     limits,
     number,
+    owned_ports,
+    port_list,
     process_slot,
     program,
     slot,
@@ -71,7 +74,7 @@ LAYOUT = (("git", "gatling", 0o755), ("releases", "gatling", 0o755), ("logs", "g
 def app(request: dict[str, Any]) -> dict[str, Any]:
     """Make or update an app's user, directories and units."""
     name, wanted = names.app_name(text(request, "app")), limits(request)
-    stop_seconds = number(request, "stop", 1, 3600)
+    stop_seconds, own_ports = number(request, "stop", 1, 3600), port_list(request)
     user = units.user(name)
     try:
         found = pwd.getpwnam(user)
@@ -83,7 +86,7 @@ def app(request: dict[str, Any]) -> dict[str, Any]:
                "--comment", f"Gatling app {name}", user])  # fmt: skip
         found = pwd.getpwnam(user)
     _directories(name, found)
-    _make_units(name, (1, 2), wanted, stop_seconds)
+    _make_units(name, (1, 2), wanted, stop_seconds, own_ports)
     return {}
 
 
@@ -96,7 +99,7 @@ def slot_unit(request: dict[str, Any]) -> dict[str, Any]:
     )
     if not (SERVER / "apps" / name).is_dir():
         raise Refused("there is no such app")
-    _make_units(name, (place,), wanted, number(request, "stop", 1, 3600))
+    _make_units(name, (place,), wanted, number(request, "stop", 1, 3600), port_list(request))
     return {}
 
 
@@ -148,14 +151,8 @@ def prepare(request: dict[str, Any]) -> dict[str, Any]:
     unit = units.instance(name, slot(request))
     if not (UNITS / f"{unit}.d" / "app.conf").is_file():
         raise Refused(f"{unit} has not been made: it is not known whose it is")
-    described = program(request, SERVER / "apps" / name)
-    file = directory / f"{name}.{slot(request)}.json"
-    new = file.with_name(f".{file.name}.new")
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as opened:
-        json.dump(described, opened)
-        opened.flush()
-        os.fsync(opened.fileno())
-    new.rename(file)
+    described = program(request, SERVER / "apps" / name) | {"user": units.user(name)}
+    durable.write(directory / f"{name}.{slot(request)}.json", json.dumps(described), 0o600)
     return {}
 
 
@@ -222,10 +219,15 @@ def push(request: dict[str, Any], files: list[int], connection: socket.socket) -
         "cwd": str(SERVER / "apps" / name / "git"),
         "env": env | {k: str(v) for k, v in given.items()},
     }
-    properties = [f"User={units.OWNER}", f"Group={units.OWNER}", "KillMode=mixed",
-                  "NoNewPrivileges=yes", "PrivateTmp=yes", "ProtectHome=yes"]  # fmt: skip
+    properties = [f"User={units.OWNER}", f"Group={units.OWNER}", *units.ATTENDING]
     unit = units.task(name, "push", _identifier(request))
     return running.run(unit, properties, described, files, connection, on_gone=running.HANG_UP)
+
+
+def ports(request: dict[str, Any]) -> dict[str, Any]:
+    """Let only those reach the ports of apps who may; these apps are all that there are."""
+    firewall.write(owned_ports(request), _call)
+    return {}
 
 
 def proxy(request: dict[str, Any]) -> dict[str, Any]:
@@ -262,8 +264,8 @@ def logs(request: dict[str, Any], files: list[int], connection: socket.socket) -
 
 
 PLAIN = {"app": app, "slot": slot_unit, "discard": discard, "forget": forget, "start": start,
-         "prepare": prepare, "stop": stop, "end": end, "schedule": schedule, "proxy": proxy,
-         "proxy-check": proxy_check}  # fmt: skip
+         "prepare": prepare, "stop": stop, "end": end, "schedule": schedule, "ports": ports,
+         "proxy": proxy, "proxy-check": proxy_check}  # fmt: skip
 ATTENDED = {"run": run, "push": push, "logs": logs}
 
 
@@ -344,20 +346,24 @@ def _directories(name: str, user: pwd.struct_passwd) -> None:
 
 
 def _make_units(
-    name: str, places: tuple[int | str, ...], wanted: units.Limits, stop_seconds: float
+    name: str,
+    places: tuple[int | str, ...],
+    wanted: units.Limits,
+    stop_seconds: float,
+    own_ports: tuple[int, ...] | None,
 ) -> None:
     """Write the drop-ins of these slots, and let them be started at boot."""
-    lines = units.drop_in(name, SERVER / "apps" / name, wanted, stop_seconds)
-    with unit_files.writing(_call) as files:
+    lines = units.drop_in(name, SERVER / "apps" / name, wanted, stop_seconds, own_ports)
+    with unit_files.writing(_call) as written:
         for unit in (units.instance(name, place) for place in places):
-            files.write(UNITS / f"{unit}.d" / "app.conf", lines)
-            files.link(UNITS / "multi-user.target.wants" / unit, UNITS / "gatling@.service")
+            written.write(UNITS / f"{unit}.d" / "app.conf", lines)
+            written.link(UNITS / "multi-user.target.wants" / unit, UNITS / "gatling@.service")
 
 
 def _remove_units(name: str, places: Iterable[int | str]) -> None:
-    with unit_files.writing(_call) as files:
+    with unit_files.writing(_call) as written:
         for unit in (units.instance(name, place) for place in places):
-            files.remove(UNITS / "multi-user.target.wants" / unit, UNITS / f"{unit}.d")
+            written.remove(UNITS / "multi-user.target.wants" / unit, UNITS / f"{unit}.d")
 
 
 def _end(patterns: list[str]) -> None:

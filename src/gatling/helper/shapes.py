@@ -10,6 +10,8 @@ from gatling.supervisor.units import Limits
 MAX_WORDS = 4096
 MAX_SLOTS = 2048
 """More than an app can have."""
+MAX_PORTS = 16
+"""More than an app has."""
 
 
 class Refused(Exception):
@@ -75,6 +77,31 @@ def limits(request: dict[str, Any]) -> Limits:
     if not isinstance(cpu, str) or not re.fullmatch(r"([1-9][0-9]{0,5}%)?", cpu):
         raise Refused("limits: cpu")
     return Limits(memory, tasks, cpu)
+
+
+def port_list(request: dict[str, Any]) -> tuple[int, ...] | None:
+    """The ports of an app that its own instances listen on; None when they are not said."""
+    return None if request.get("ports") is None else _ports(request["ports"])
+
+
+def owned_ports(request: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The ports of every app, by its name; no port has two owners."""
+    given = request.get("apps")
+    if not isinstance(given, dict):
+        raise Refused("apps does not map names to ports")
+    found = {names.app_name(str(name)): _ports(value) for name, value in given.items()}
+    every = [port for each in found.values() for port in each]
+    if len(every) != len(set(every)):
+        raise Refused("a port that two apps have")
+    return found
+
+
+def _ports(value: object) -> tuple[int, ...]:
+    if not isinstance(value, list) or len(value) > MAX_PORTS:
+        raise Refused("ports is not a short list")
+    if not all(type(port) is int and 1024 <= port <= 65535 for port in value):
+        raise Refused("a port is a number from 1024 to 65535")
+    return tuple(value)
 
 
 def program(request: dict[str, Any], directory: Path) -> dict[str, Any]:

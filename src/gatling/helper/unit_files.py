@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
+from gatling.helper import durable
+
 UNTOLD = Path("/run/gatling/units")
 """Has a byte in it while systemd does not know of all that was written; locked by who writes."""
 
@@ -27,9 +29,8 @@ class UnitFiles:
             return False
         self._mark()
         file.parent.mkdir(mode=0o755, exist_ok=True)
-        new = file.with_name(f".{file.name}.new")
-        new.write_text(text)
-        new.rename(file)
+        durable.write(file, text, 0o644)
+        durable.sync(file.parent.parent)
         return True
 
     def link(self, link: Path, target: Path) -> bool:
@@ -39,6 +40,7 @@ class UnitFiles:
         self._mark()
         link.parent.mkdir(exist_ok=True)
         link.symlink_to(target)
+        durable.sync(link.parent)
         return True
 
     def remove(self, *paths: Path) -> None:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from gatling.state.releases import Release
 
+FLAGS = "ERL_ZFLAGS"
+"""Where the flags that Gatling gives to a node stand: erl(1)."""
+
 _COMMANDS = {"remote": "remote_console"}
 """What it calls commands of `mix release`."""
 _CHANGING = ("upgrade", "downgrade", "install", "unpack")
@@ -53,7 +56,7 @@ def of_instance(env: dict[str, str]) -> dict[str, str]:
     """
     cookie = env.get("COOKIE")
     flag = f" -setcookie {shlex.quote(cookie)}" if cookie else ""
-    return env | {"ERL_AFLAGS": env["ERL_AFLAGS"] + flag}
+    return env | {FLAGS: env[FLAGS] + flag}
 
 
 def arguments(release: Release, given: tuple[str, ...]) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from gatling.deploy import jobs
 from gatling.errors import GatlingError, HelperFailed
 from gatling.helper import client, service
 from gatling.home import SERVER, Home
-from gatling.server import install
+from gatling.server import install, reach
 from gatling.server.backup import acting_as
 from gatling.state import apps
 from gatling.state.database import Database
@@ -150,8 +150,8 @@ def failed_units() -> Iterator[Finding]:
 def every_app(server: Path = SERVER) -> Iterator[Finding]:
     """Whether each app has all that is its, and runs if it shall."""
     for app in records(server):
-        faults = [*_user(app), *_directories(app, server), *_drop_ins(app), *_running(app),
-                  *_timers(app)]  # fmt: skip
+        faults = [*_user(app), *_directories(app, server), *_drop_ins(app, server),
+                  *_running(app, server), *_timers(app)]  # fmt: skip
         for what, hint in faults:
             yield Finding(f"app {app.name}", False, what, hint)
         if not faults:
@@ -178,6 +178,20 @@ def app_ports(server: Path = SERVER) -> Iterator[Finding]:
                               f" is {app.name}'s.", "Stop it.")  # fmt: skip
     if not strangers:
         yield Finding("ports", True, "nobody else listens on those of the apps")
+
+
+def reachable(server: Path = SERVER) -> Iterator[Finding]:
+    """Whether anybody but the proxy, Gatling and the app itself reaches an app; tried as nobody."""
+    if os.geteuid() != 0:
+        raise PermissionError
+    every = records(server)
+    found = list(reach.faults(every))
+    for what, hint in found:
+        yield Finding("network", False, what, hint)
+    if not found:
+        yield Finding("network", True, "apps and nodes are closed to the network and to neighbours")
+    for what in reach.others(every):
+        yield Finding("network", True, what)
 
 
 def nginx() -> Iterator[Finding]:
@@ -305,8 +319,9 @@ def records(server: Path = SERVER) -> list[App]:
 
 CHECKS: dict[str, Check] = {
     "installation": installation, "location": location, "systemd": systemd, "helper": helper,
-    "units": failed_units, "apps": every_app, "ports": app_ports, "nginx": nginx, "sshd": sshd,
-    "keys": keys, "disk": disk, "memory": memory, "clock": clock, "programs": programs,
+    "units": failed_units, "apps": every_app, "ports": app_ports, "network": reachable,
+    "nginx": nginx, "sshd": sshd, "keys": keys, "disk": disk, "memory": memory, "clock": clock,
+    "programs": programs,
 }  # fmt: skip
 
 
@@ -335,17 +350,17 @@ def _directories(app: App, server: Path) -> Iterator[tuple[str, str]]:
             pass  # told of above
 
 
-def _drop_ins(app: App) -> Iterator[tuple[str, str]]:
-    for slot in Home(SERVER / "home").app(app.name).slots():
+def _drop_ins(app: App, server: Path) -> Iterator[tuple[str, str]]:
+    for slot in Home(server / "home").app(app.name).slots():
         file = install.UNITS / f"{units.instance(app.name, slot)}.d" / "app.conf"
         if not file.exists():
             yield f"{file} is not there.", _anew(app)
 
 
-def _running(app: App) -> Iterator[tuple[str, str]]:
+def _running(app: App, server: Path) -> Iterator[tuple[str, str]]:
     if app.live_release is None or app.live_slot is None or app.wanted == "stopped":
         return
-    slots: list[int | str] = [app.live_slot, *Home(SERVER / "home").app(app.name).process_slots()]
+    slots: list[int | str] = [app.live_slot, *Home(server / "home").app(app.name).process_slots()]
     for slot in slots:
         unit = units.instance(app.name, slot)
         state = _says("systemctl", "is-active", unit)

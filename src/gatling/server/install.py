@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 
 from gatling import process
 from gatling.errors import CommandFailed, InvalidInput, MissingProgram
-from gatling.helper import service
+from gatling.helper import firewall, service
 from gatling.home import SERVER, write_atomically
 from gatling.router import system_nginx
+from gatling.server import epmd
 from gatling.supervisor import enter, timers, units
 
 if TYPE_CHECKING:
@@ -37,8 +38,11 @@ OLDEST_SYSTEMD = 250
 APT_SECONDS = 300
 """How long another apt-get is waited for."""
 
+ENABLED = (units.FENCE, "gatling-recover.service")
+"""What is started at each boot besides the helper's socket."""
+
 PACKAGES = {"git": "git", "nginx": "nginx-light", "elixir": "elixir", "sshd": "openssh-server",
-            "curl": "curl", "openssl": "openssl"}  # fmt: skip
+            "curl": "curl", "openssl": "openssl", "nft": "nftables"}  # fmt: skip
 """Program → the package that has it."""
 ERLANG = ("erlang-dev", "erlang-crypto", "erlang-inets", "erlang-ssl", "erlang-tools",
           "erlang-parsetools")  # fmt: skip
@@ -91,7 +95,19 @@ def changes() -> Iterator[Change]:
         f"install Debian packages: {' '.join(missing)}", lambda: bool(missing),
         lambda: _apt(missing),
     )  # fmt: skip
+    yield Change(
+        "disable Erlang's epmd, which no node of Gatling's needs (epmd.socket, epmd.service)",
+        lambda: epmd.is_idle() or (epmd.comes_with(missing) and not epmd.is_installed()),
+        epmd.disable,
+    )
     yield Change(f"make the user {units.OWNER}", lambda: not _has_user(), _make_user)
+    yield Change(
+        f"make the user {units.PLACEHOLDER}, to whom nothing belongs",
+        lambda: not _has_user(units.PLACEHOLDER),
+        lambda: _run(["useradd", "--system", "--user-group", "--no-create-home", "--shell",
+                      "/usr/sbin/nologin", "--home-dir", "/nonexistent",
+                      "--comment", "Gatling, nobody", units.PLACEHOLDER]),
+    )  # fmt: skip
     yield Change(
         f"let {units.OWNER} be reached over SSH",
         lambda: _has_user() and pwd.getpwnam(units.OWNER).pw_shell != SHELL,
@@ -112,7 +128,8 @@ def changes() -> Iterator[Change]:
             lambda p=path, o=owner, m=mode: not _directory_is(p, o, m),  # type: ignore[misc]
             lambda p=path, o=owner, m=mode: _make_directory(p, o, m),  # type: ignore[misc]
         )
-    yield Change(f"link {COMMAND} to this installation", lambda: not _linked(), _link)
+    other = f", instead of {COMMAND.readlink()}, which stays there" if _is_anothers() else ""
+    yield Change(f"link {COMMAND} to this installation{other}", lambda: not _linked(), _link)
     for file, text in files().items():
         yield Change(
             f"write {file}",
@@ -128,9 +145,14 @@ def changes() -> Iterator[Change]:
 
 def files() -> dict[Path, str]:
     """The files of root's that Gatling writes, with their text."""
-    helper, launcher = Path(str(service.__file__)), Path(str(enter.__file__))
-    return {
+    helper, launcher = placed(Path(str(service.__file__))), placed(Path(str(enter.__file__)))
+    sessions = {}
+    with contextlib.suppress(KeyError):  # its user is not there yet
+        own = UNITS / f"user-{pwd.getpwnam(units.OWNER).pw_uid}.slice.d" / "gatling.conf"
+        sessions[own] = units.session_slice()
+    return sessions | {
         UNITS / "gatling@.service": units.template(SERVER, launcher),
+        UNITS / units.FENCE: units.fence_service(firewall.FILE),
         UNITS / "gatling-recover.service": units.recover_service(COMMAND),
         UNITS / "gatling-helper.socket": units.helper_socket(),
         UNITS / "gatling-helper@.service": units.helper_service(helper),
@@ -141,6 +163,12 @@ def files() -> dict[Path, str]:
             f"include {system_nginx.DIRECTORY}/sites*.conf;\n"
         ),
     }  # fmt: skip
+
+
+def placed(path: Path) -> Path:
+    """Where a file of this installation will be: bin/install tries one out before it is there."""
+    wanted = os.environ.get("GATLING_INSTALLED_AS")
+    return Path(wanted) / path.relative_to(sys.prefix) if wanted else path
 
 
 def packages() -> list[str]:
@@ -160,14 +188,14 @@ def uninstall(say: Callable[[str], None], *, purge: bool) -> None:
     _run(["systemctl", "disable", "--now", "gatling-recover.service"], check=False)
     _run(["systemctl", "stop", timers.TIMERS], check=False)
     _run(["systemctl", "stop", "gatling@*.service", "gatling-*.service"], check=False)
-    _run(["systemctl", "disable", "--now", "gatling-helper.socket"], check=False)
+    _run(["systemctl", "disable", "--now", "gatling-helper.socket", units.FENCE], check=False)
     for entry in (*UNITS.glob("gatling@*.service.d"), *UNITS.glob("gatling-*.service.d")):
         shutil.rmtree(entry)
     for link in (*UNITS.glob("*.wants/gatling@*.service"), *UNITS.glob(f"*.wants/{timers.TIMERS}")):
         link.unlink()
     for file in UNITS.glob(timers.TIMERS):
         file.unlink()
-    for file in (*files(), COMMAND):
+    for file in (*files(), firewall.FILE, COMMAND):
         if file.exists() or file.is_symlink():
             say(f"remove {file}")
             file.unlink()
@@ -193,10 +221,10 @@ def uninstall(say: Callable[[str], None], *, purge: bool) -> None:
     for directory in (SERVER, ETC, system_nginx.DIRECTORY):
         say(f"remove {directory}")
         shutil.rmtree(directory, ignore_errors=True)
-    if _has_user():
-        say(f"remove the user {units.OWNER}")
-        _run(["loginctl", "terminate-user", units.OWNER], check=False)  # who is there over SSH
-        _run(["userdel", "--force", units.OWNER], check=False)
+    for name in filter(_has_user, (units.OWNER, units.PLACEHOLDER)):
+        say(f"remove the user {name}")
+        _run(["loginctl", "terminate-user", name], check=False)  # who is there over SSH
+        _run(["userdel", "--force", name], check=False)
 
 
 def as_owner(*words: str) -> None:
@@ -221,7 +249,10 @@ def systemd_version() -> int:
 def exposed(path: Path) -> Path | None:
     """The first part of a path that others than root own or may write, or cannot enter."""
     for part in (*reversed(path.parents), path):
-        info = part.stat()
+        try:
+            info = part.stat()
+        except FileNotFoundError:  # to be made by root
+            return None
         if info.st_uid != 0 or info.st_mode & 0o022 or not info.st_mode & 0o005:
             return part
     return None
@@ -247,13 +278,12 @@ def _fit(*, dry_run: bool) -> None:
             hint="Debian 12, Ubuntu 22.10 or newer have it.",
         )
     for path in (Path(str(service.__file__)), Path(sys.executable).parent):
-        part = exposed(path)
+        part = exposed(placed(path))
         if part is not None and not dry_run:
             raise InvalidInput(
                 f"Gatling is installed where root's helper must not be: {part} is not root's alone,"
                 " or others cannot read it.",
-                hint="Run bin/install from a clone (it uses /opt/gatling), or"
-                " `PIPX_HOME=/opt/pipx pipx install gatling-deploy`.",
+                hint="Run bin/install from a clone: it installs below /opt, for root alone.",
             )
 
 
@@ -293,8 +323,8 @@ def _update_lists(env: dict[str, str]) -> None:
             return
 
 
-def _has_user() -> bool:
-    return any(user.pw_name == units.OWNER for user in pwd.getpwall())
+def _has_user(name: str = units.OWNER) -> bool:
+    return any(user.pw_name == name for user in pwd.getpwall())
 
 
 def _make_user() -> None:
@@ -322,8 +352,13 @@ def _linked() -> bool:
     return COMMAND.is_symlink() and COMMAND.readlink() == _program()
 
 
+def _is_anothers() -> bool:
+    """Whether the command is that of another installation: another way, or another version."""
+    return COMMAND.is_symlink() and COMMAND.exists() and not _linked()
+
+
 def _program() -> Path:
-    return Path(sys.executable).with_name("gatling")
+    return placed(Path(sys.executable)).with_name("gatling")
 
 
 def _link() -> None:
@@ -341,7 +376,7 @@ def _write(file: Path, text: str) -> None:
 
 def _units_in_use() -> bool:
     done = process.run(
-        ["systemctl", "is-enabled", "gatling-helper.socket", "gatling-recover.service"],
+        ["systemctl", "is-enabled", "gatling-helper.socket", *ENABLED],
         timeout=30, check=False,
     )  # fmt: skip
     active = process.run(
@@ -352,7 +387,7 @@ def _units_in_use() -> bool:
 
 def _use_units() -> None:
     _run(["systemctl", "daemon-reload"])
-    _run(["systemctl", "enable", "--quiet", "gatling-recover.service", "gatling-helper.socket"])
+    _run(["systemctl", "enable", "--quiet", "gatling-helper.socket", *ENABLED])
     _run(["systemctl", "restart", "gatling-helper.socket"])
     _run(["systemctl", "enable", "--quiet", "--now", "nginx.service"])
 
@@ -374,6 +409,8 @@ def _finish() -> None:
     _run(["sshd", "-t"])
     _run(["systemctl", "reload-or-restart", "ssh.service"])
     as_owner("recover", "--units")
+    # a kernel without nftables serves as well, and `gatling server check` says what is missing
+    _run(["systemctl", "start", units.FENCE], check=False)
     write_atomically(ETC / "version", _version(), mode=0o644)
 
 

@@ -8,7 +8,7 @@ import secrets
 import shutil
 from typing import TYPE_CHECKING
 
-from gatling import ports, process
+from gatling import claims, ports, process
 from gatling.deploy import jobs, lock, processes
 from gatling.errors import CommandFailed, GatlingError
 from gatling.home import exclusively
@@ -78,7 +78,11 @@ def ensure(engine: Engine, name: str) -> bool:
 def _load(engine: Engine, name: str, own: dict[str, str]) -> App:
     if not apps.is_whole(engine.db, name):
         apps.delete(engine.db, name)  # what was being made when the power was cut, say
-    app = apps.create(engine.db, name, ports.is_free)
+    home = engine.home.root
+    app = apps.create(
+        engine.db, name, lambda port: claims.owner(port, home) is None and ports.is_free(port)
+    )
+    claims.take(app.every_port, home)
     paths = engine.home.app(name)
     try:
         if not paths.server:
@@ -109,6 +113,7 @@ def _load(engine: Engine, name: str, own: dict[str, str]) -> App:
             processes.stop(engine, name)
         engine.supervisor.remove(name)
         apps.delete(engine.db, name)
+        claims.give_back(app.every_port, home)
         _clear(paths)
         raise
     audit.record(engine.db, engine.actor, name, "load")
@@ -131,6 +136,7 @@ def unload(engine: Engine, name: str, progress: Progress) -> None:
         processes.stop(engine, name)
         engine.supervisor.remove(name)
         apps.delete(engine.db, name)
+        claims.give_back(app.every_port, engine.home.root)
         engine.configure_router()
         _clear(paths)
     audit.record(engine.db, engine.actor, name, "unload")

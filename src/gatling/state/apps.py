@@ -62,6 +62,11 @@ class App:
         return next((d for d in self.domains if d != given), given).replace("*", "www")
 
     @property
+    def every_port(self) -> tuple[int, ...]:
+        """All that is the app's: of its two slots, for HTTP and for Erlang's distribution."""
+        return (*self.ports.values(), *self.node_ports.values())
+
+    @property
     def free_slot(self) -> int:
         """The slot in which no live instance runs."""
         return 2 if self.live_slot == 1 else 1

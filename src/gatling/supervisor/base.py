@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gatling.logs import Line, Wanted
     from gatling.process import Finished
     from gatling.supervisor.conversation import Conversation
+    from gatling.supervisor.restarts import End
 
 
 Slot = int | str
@@ -33,7 +34,7 @@ class State(StrEnum):
     RESTARTING = "restarting"
     """Crashed, waiting to be started again."""
     FAILED = "failed"
-    """Crashed too often; not started again."""
+    """The same, after it has crashed soon after each of many starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,8 @@ class Instance:
     """What it may take of the machine (server only)."""
     check: bool = False
     """Whether it never serves, and only shows that a release boots: its log lines say so."""
+    ports: tuple[int, ...] = ()
+    """Those of its app that it may listen on (server only)."""
     stop_seconds: float = 30.0
     """Between SIGTERM and SIGKILL when the machine goes down."""
 
@@ -101,6 +104,9 @@ class Supervisor(Protocol):
     def statuses(self, slots: Sequence[tuple[str, Slot]]) -> dict[tuple[str, Slot], Status]:
         """The same for at least these slots; empty when nothing keeps instances running."""
 
+    def ends(self, app: str, slot: Slot) -> list[End]:
+        """The latest ends of the instance in a slot that nobody asked for, the oldest first."""
+
     def add(self, app: str) -> None:
         """Prepare the slots of an app."""
 
@@ -109,6 +115,12 @@ class Supervisor(Protocol):
 
     def remove(self, app: str) -> None:
         """Forget the slots of an app, which must be empty."""
+
+    def guard(self, ports: Mapping[str, Sequence[int]]) -> None:
+        """Let nobody reach these ports, by app, but the proxy, Gatling and the app itself.
+
+        These apps are all that there are. On the embedded home everything is one user's.
+        """
 
     def schedule(self, app: str, jobs: Mapping[str, str]) -> None:
         """Have `gatling job APP.NAME` run at the times of each job, by name; of no others.

@@ -25,8 +25,8 @@ CLOCK = "clock"
 
 SETTLED_SECONDS = 5
 """An exit within this time of the start counts as a failed start."""
-RETRIES = 10
-"""Failed starts in a row, with pauses of 1, 2, 3 … s, after which supervisord gives up."""
+RETRIES = 1_000_000_000
+"""Failed starts in a row after which supervisord gives up: never."""
 
 
 def main_configuration(home: Home, *, as_root: bool) -> str:

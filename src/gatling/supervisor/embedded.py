@@ -20,7 +20,7 @@ from gatling import logs, process
 from gatling.errors import CommandFailed, SupervisorFailed
 from gatling.home import exclusively, write_atomically
 from gatling.logs import EVERYTHING
-from gatling.supervisor import clock, configuration, launch
+from gatling.supervisor import clock, configuration, enter, launch, restarts
 from gatling.supervisor.base import Instance, Slot, State, Status
 from gatling.supervisor.configuration import CLOCK, PROXY, SETTLED_SECONDS
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from gatling.home import Home
     from gatling.logs import Line, Wanted
+    from gatling.supervisor.restarts import End
 
 STARTUP_SECONDS = 15.0
 ORPHAN_SECONDS = 30.0
@@ -118,6 +119,10 @@ class EmbeddedSupervisor:
             if self.running():
                 self._update()
 
+    def ends(self, app: str, slot: Slot) -> list[End]:
+        """See Supervisor."""
+        return restarts.read(self._home.app(app).slot(slot) / enter.ENDS)
+
     def discard(self, app: str, slot: str) -> None:
         """See Supervisor."""
         shutil.rmtree(self._home.app(app).slot(slot), ignore_errors=True)
@@ -175,8 +180,11 @@ class EmbeddedSupervisor:
         self._call("startProcess", name, False)
 
     def stop(self, app: str, slot: Slot, timeout: float) -> None:
-        """See Supervisor."""
+        """See Supervisor; what the instance has started goes with it."""
+        directory = self._home.app(app).slot(slot)
         self.stop_program(f"{app}.{slot}", timeout)
+        process.end_marked(launch.mark(str(directory)))
+        restarts.forget(directory / enter.ENDS)
 
     def stop_program(self, name: str, timeout: float) -> None:
         """End a program by its name; returns when its OS process is gone."""
@@ -218,7 +226,7 @@ class EmbeddedSupervisor:
     def program_status(self, name: str) -> Status:
         """What a program does, by its name in supervisord."""
         info = self._info(name)
-        return Status(State.STOPPED) if info is None else _status(info)
+        return Status(State.STOPPED) if info is None else self._status(info)
 
     def statuses(self, slots: Sequence[tuple[str, Slot]]) -> dict[tuple[str, Slot], Status]:
         """See Supervisor."""
@@ -235,8 +243,20 @@ class EmbeddedSupervisor:
         for info in self._call("getAllProcessInfo"):
             app, _, name = info["name"].partition(".")
             if name:
-                found[app, int(name) if name.isdecimal() else name] = _status(info)
+                found[app, int(name) if name.isdecimal() else name] = self._status(info)
         return found
+
+    def _status(self, info: dict[str, Any]) -> Status:
+        state = _STATES[info["statename"]]
+        app, _, slot = info["name"].partition(".")
+        if state == State.RESTARTING and slot and restarts.hopeless(self.ends(app, slot)):
+            state = State.FAILED
+        pid = info["pid"] or None
+        uptime = max(0.0, float(info["now"] - info["start"])) if pid else 0.0
+        return Status(state, pid, uptime)
+
+    def guard(self, ports: Mapping[str, Sequence[int]]) -> None:
+        """See Supervisor."""
 
     def schedule(self, app: str, jobs: Mapping[str, str]) -> None:
         """See Supervisor: by the clock, a program that there is while any app has jobs."""
@@ -315,14 +335,14 @@ class EmbeddedSupervisor:
 
     def _end_orphans(self) -> None:
         """End what a killed supervisord left: the processes that launch.py recorded."""
-        orphans = []
+        orphans, directories = [], []
         for file in (*self._home.root.glob("apps/*/slots/*/pid"), self._home.nginx / "pid"):
             with contextlib.suppress(OSError, ValueError):
                 launched = _launched(file.parent)
                 if launched is not None:
                     orphans.append(launched[:2])
-                else:
-                    launch.end_rest(str(file.parent))
+                directories.append(file.parent)
+                launch.end_rest(str(file.parent))
             file.unlink(missing_ok=True)
         for pid, _ in orphans:
             with contextlib.suppress(ProcessLookupError):
@@ -334,6 +354,8 @@ class EmbeddedSupervisor:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
                 process.wait_gone(pid, 5)
+        for directory in directories:
+            launch.end_marked(launch.mark(str(directory)))
 
     @contextlib.contextmanager
     def _exclusively(self) -> Iterator[None]:
@@ -345,10 +367,12 @@ class EmbeddedSupervisor:
 def _launched(directory: Path) -> tuple[int, int, int] | None:
     """The process that launch.py became there: pid, start time, release; None when it is gone."""
     try:
-        pid, started, release = map(int, (directory / "pid").read_text().split())
+        words = (directory / "pid").read_text().split()
+        pid, started, release = map(int, words[:3])
     except (OSError, ValueError):
         return None
-    return (pid, started, release) if process.alive(pid, started) else None
+    same_boot = words[3:] in ([], [launch.boot()])
+    return (pid, started, release) if same_boot and process.alive(pid, started) else None
 
 
 def _settled(directory: Path) -> Status | None:
@@ -359,13 +383,6 @@ def _settled(directory: Path) -> Status | None:
     pid, started, _ = launched
     uptime = process.age(started)
     return Status(State.RUNNING, pid, uptime) if uptime > SETTLED_SECONDS + 1 else None
-
-
-def _status(info: dict[str, Any]) -> Status:
-    state = _STATES[info["statename"]]
-    pid = info["pid"] or None
-    uptime = max(0.0, float(info["now"] - info["start"])) if pid else 0.0
-    return Status(state, pid, uptime)
 
 
 def _clean_environment() -> dict[str, str]:

@@ -1,21 +1,27 @@
 """Becomes a program of an app, in a unit of systemd's: `python3 -I -S enter.py`.
 
 What to run, with which environment, comes as a credential (systemd.exec(5), LoadCredential=): only
-this unit's user can read it, and nothing of it is in a unit file or a command line. An instance
-that has crashed waits here before it is started again, longer each time. Only the standard
-library, and the system's own Python, so that apps start whatever becomes of Gatling's.
+this unit's user can read it, and nothing of it is in a unit file or a command line. When an
+instance is started again by systemd, this says with what it has ended, and waits, longer each time.
+Only the standard library, and the system's own Python, so that apps start whatever becomes of
+Gatling's.
 """
 
 import json
 import os
+import pwd
 import signal
 import sys
 import time
 
 PAUSES = (0, 0, 1, 2, 4, 8, 16, 30)
-"""Seconds before each start in a row; after the last of them that one."""
+"""Seconds before each start in a row; after the last of them that one, for ever."""
 SETTLED_SECONDS = 60
 """A program that ran so long has not crashed at its start."""
+KEPT = 50
+"""Ends that are remembered."""
+ENDS, PAUSE = "ends", "pause"
+"""Files beside the record of starts: ends that nobody asked for; the pid of who pauses."""
 
 
 def starts(file: str, now: float) -> int:
@@ -29,6 +35,69 @@ def starts(file: str, now: float) -> int:
     return row
 
 
+def cause(result: str, code: str, status: str, memory: str = "") -> str:
+    """What a program has ended with, in words: of systemd.exec(5), $SERVICE_RESULT and so on."""
+    limit = f"limit {memory}" if memory else "no memory was left"
+    if result == "oom-kill":
+        return f"killed for its memory ({limit})"
+    if code in ("killed", "dumped"):
+        name = status if status.startswith("SIG") else f"SIG{status}"
+        surely = f", most likely for its memory ({limit})" if memory and name == "SIGKILL" else ""
+        return f"killed by {name}{surely}"
+    return f"exited with status {status or '?'}"
+
+
+def span(seconds: float) -> str:
+    """A time in words, such as `9.4 s` or `3 h`."""
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.1f} s"
+
+
+def remember(directory: str, after: float, said: str, now: float) -> int:
+    """Record an end that nobody asked for; how many there were in the hour before `now`."""
+    file = os.path.join(directory, ENDS)  # noqa: PTH118
+    try:
+        with open(file, encoding="ascii", errors="replace") as opened:  # noqa: PTH123
+            lines = opened.read().splitlines()[1 - KEPT :]
+    except OSError:
+        lines = []
+    lines.append(f"{now:.3f} {max(0.0, after):.3f} {said}")
+    with open(f"{file}.new", "w", encoding="ascii", errors="replace") as opened:  # noqa: PTH123
+        opened.write("\n".join(lines) + "\n")
+    os.replace(f"{file}.new", file)  # noqa: PTH105
+    return sum(line.split()[0] > f"{now - 3600:.3f}" for line in lines)
+
+
+def say(text: str) -> None:
+    """A line of Gatling's own in the log of the app."""
+    sys.stdout.write(f"-- {text}\n")
+    sys.stdout.flush()
+
+
+def began(record: str) -> float:
+    """When the start before this one was, by time.monotonic()."""
+    try:
+        with open(record, encoding="utf-8") as opened:  # noqa: PTH123
+            return float(opened.read().split()[1])
+    except (OSError, ValueError, IndexError):
+        return time.monotonic()
+
+
+def ended(directory: str, after: float, pause: float) -> None:
+    """Say with what the program that ran here before has ended (the unit's ExecStopPost=)."""
+    try:
+        with open(os.path.join(directory, "end"), encoding="utf-8") as opened:  # noqa: PTH118, PTH123
+            words = [*opened.read().split(), "", "", ""]
+    except OSError:
+        words = ["", "", ""]
+    said = cause(words[0], words[1], words[2], os.environ.get("MEMORY_LIMIT", ""))
+    count = remember(directory, after, said, time.time())
+    waits = f", in {pause:g} s" if pause else ""
+    say(f"instance {said} after {span(after)}; restart {count} within an hour{waits}")
+
+
 def keep(file: str, text: str) -> None:
     """Write a file that only its user can read."""
     new = f"{file}.{os.getpid()}"
@@ -37,22 +106,36 @@ def keep(file: str, text: str) -> None:
     os.replace(new, file)  # noqa: PTH105
 
 
+def again(directory: str) -> None:
+    """Note this start of an instance; when it is not the first, say why, and wait for its turn."""
+    record = os.path.join(directory, "starts")  # noqa: PTH118
+    if os.path.exists(record):  # noqa: PTH110 (systemd keeps the directory while it restarts)
+        row = starts(record, time.monotonic())
+        pause = PAUSES[min(row, len(PAUSES) - 1)]
+        ended(directory, time.monotonic() - began(record), pause)
+        if pause:
+            waiting = os.path.join(directory, PAUSE)  # noqa: PTH118
+            with open(waiting, "w", encoding="utf-8") as file:  # noqa: PTH123
+                file.write(f"{os.getpid()}\n")
+            time.sleep(pause)
+            os.unlink(waiting)  # noqa: PTH108
+    else:
+        row = 0
+    with open(record, "w", encoding="utf-8") as file:  # noqa: PTH123
+        file.write(f"{row} {time.monotonic()}\n")
+
+
 def main() -> None:
     """Replace this process by the program that the credential describes."""
     credential = os.path.join(os.environ["CREDENTIALS_DIRECTORY"], "program")  # noqa: PTH118
     with open(credential, encoding="utf-8") as file:  # noqa: PTH123
         program = json.load(file)
+    user = program.get("user")
+    if user and pwd.getpwuid(os.getuid()).pw_name != user:  # of a drop-in that was damaged
+        sys.exit(f"-- not started: this unit is not {user}'s; `gatling recover --units`, as root")
     runtime = os.environ.get("RUNTIME_DIRECTORY")
-    if runtime:  # an instance: systemd keeps this directory while it restarts the unit
-        record = os.path.join(runtime, "starts")  # noqa: PTH118
-        row = starts(record, time.monotonic())
-        pause = PAUSES[min(row, len(PAUSES) - 1)]
-        if pause:
-            sys.stdout.write(f"[gatling] crashed {row} times in a row; next start in {pause} s\n")
-            sys.stdout.flush()
-            time.sleep(pause)
-        with open(record, "w", encoding="utf-8") as file:  # noqa: PTH123
-            file.write(f"{row} {time.monotonic()}\n")
+    if runtime:
+        again(runtime)
     cookie = program["env"].pop("GATLING_COOKIE", "")
     if cookie:
         keep(os.path.join(program["env"]["HOME"], ".erlang.cookie"), cookie)  # noqa: PTH118

@@ -12,27 +12,71 @@ import resource
 import shutil
 import signal
 import sys
+import time
 
 MAX_FILES = 65536
 """Open files that a program gets where the host allows it: the BEAM reserves memory for each."""
+
+
+MARK = "GATLING_MARK"
+"""The variable that names what a process was started for, as process.py has it."""
+
+
+def mark(directory: str) -> str:
+    """What everything bears that the program of a slot has started, also in other sessions."""
+    return f"slot:{directory}"
+
+
+def boot() -> str:
+    """What names this boot of the machine: after the next one pids are those of others."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:  # noqa: PTH123
+        return file.read().strip()
 
 
 def end_rest(directory: str) -> None:
     """End what the program that ran here before has left, when it was killed itself.
 
     Workers of a killed nginx, for example, go on and keep its port. The supervisor gives each
-    program a process group of its own.
+    program a process group of its own; what has left that still bears the mark.
     """
     try:
         with open(os.path.join(directory, "pid"), encoding="utf-8") as file:  # noqa: PTH118, PTH123
-            before = int(file.read().split()[0])
+            words = file.read().split()
+        before = int(words[0])
     except (OSError, ValueError, IndexError):
         return
-    if not os.path.exists(f"/proc/{before}"):  # noqa: PTH110 (then the group's number is its own)
+    if os.path.exists(f"/proc/{before}"):  # noqa: PTH110 (it runs, or the number is another's)
+        return
+    if words[3:] == [boot()]:  # then the group's number is its own
         try:  # noqa: SIM105 (contextlib is slow to load)
             os.killpg(before, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             pass
+    end_marked(mark(directory))
+
+
+def end_marked(wanted: str) -> None:
+    """SIGKILL every process that bears a mark, until none is left: some may be forking."""
+    for _ in range(50):
+        found = [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc")))  # noqa: PTH208
+                 if bears(pid, wanted)]  # fmt: skip
+        if not found:
+            return
+        for pid in found:
+            try:  # noqa: SIM105
+                os.kill(pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                pass
+        time.sleep(0.02)
+
+
+def bears(pid: int, wanted: str) -> bool:
+    """Whether a process was started with that mark."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123
+            return f"{MARK}={wanted}".encode() in file.read().split(b"\0")
+    except OSError:
+        return False
 
 
 def main(directory: str) -> None:
@@ -47,7 +91,7 @@ def main(directory: str) -> None:
         started = file.read().rpartition(")")[2].split()[19]
     pid_file = os.path.join(directory, "pid")  # noqa: PTH118
     with open(pid_file + ".new", "w", encoding="utf-8") as file:  # noqa: PTH123
-        file.write(f"{os.getpid()} {started} {instance.get('release', 0)}\n")
+        file.write(f"{os.getpid()} {started} {instance.get('release', 0)} {boot()}\n")
     os.replace(pid_file + ".new", pid_file)  # noqa: PTH105
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < MAX_FILES:
@@ -57,7 +101,8 @@ def main(directory: str) -> None:
     os.chdir(instance["cwd"])
     os.nice(instance.get("nice", 0))
     argv = instance["argv"]
-    os.execve(argv[0], argv, instance["env"])  # noqa: S606 (an argv list is the point)
+    environment = {**instance["env"], MARK: mark(directory)}
+    os.execve(argv[0], argv, environment)  # noqa: S606 (an argv list is the point)
 
 
 if __name__ == "__main__":

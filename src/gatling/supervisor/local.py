@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 from gatling import process
@@ -13,7 +15,7 @@ from gatling.supervisor.base import run_mark
 from gatling.supervisor.conversation import Conversation, Pipes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import NoReturn
 
@@ -26,40 +28,43 @@ ENDING_SECONDS = 10.0
 """What a program gets to end when it has closed its output, or is told to."""
 
 
+@contextlib.contextmanager
+def _marked(task: Task) -> Iterator[dict[str, str]]:
+    """The environment of a program; at the end of the block all that it has started ends."""
+    own = os.urandom(8).hex()
+    of_deployment = {process.MARK: task.mark} if task.mark else {}
+    try:
+        yield task.env | of_deployment | {process.TASK: own}
+    finally:
+        process.end_marked(own, variable=process.TASK)
+
+
 class LocalTasks:
     """Implements `Tasks`; see there for the calls."""
-
-    def __init__(self) -> None:
-        self._spoken_to: set[str] = set()
-        """Marks of programs that are being talked to."""
 
     def run(
         self, task: Task, *, timeout: float, on_line: Callable[[str], None] | None = None
     ) -> Finished:
-        """See Tasks; what a build or a run leaves is ended by its mark."""
-        marked = {process.MARK: task.mark} if task.mark else {}
-        try:
+        """See Tasks; what the program leaves is ended by its mark."""
+        with _marked(task) as env:
             return process.run(
                 task.argv,
                 timeout=timeout,
                 cwd=task.cwd,
-                env=task.env | marked,
+                env=env,
                 on_line=on_line,
                 nice=task.nice,
             )
-        finally:
-            # otherwise it is done when what is talked to, which has that mark too, has ended
-            if task.mark and task.kind != "release" and task.mark not in self._spoken_to:
-                process.end_marked(task.mark)
 
     def talk(self, task: Task) -> Conversation:
-        """See Tasks; what it leaves is ended by its mark."""
-        marked = {process.MARK: task.mark} if task.mark else {}
+        """See Tasks; what the program leaves is ended by its mark."""
+        marked = contextlib.ExitStack()
+        env = marked.enter_context(_marked(task))
         pipes = Pipes()
         try:
             started = process.start(
-                task.argv, cwd=task.cwd, env=task.env | marked, stdin=pipes.input,
-                output=pipes.output, nice=task.nice,
+                task.argv, cwd=task.cwd, env=env, stdin=pipes.input, output=pipes.output,
+                nice=task.nice,
             )  # fmt: skip
         except BaseException:
             pipes.close()
@@ -67,7 +72,6 @@ class LocalTasks:
         finally:
             pipes.given()
         ended = os.pidfd_open(started.pid)
-        self._spoken_to.add(task.mark)
 
         def how(tail: tuple[str, ...]) -> CommandFailed:
             try:
@@ -83,16 +87,15 @@ class LocalTasks:
         def after() -> None:
             started.wait()
             os.close(ended)
-            self._spoken_to.discard(task.mark)
-            if task.mark:
-                process.end_marked(task.mark)
+            marked.close()
 
         return Conversation(pipes=pipes, ended=ended, how=how, stop=stop, after=after)
 
     def become(self, task: Task) -> NoReturn:
-        """See Tasks."""
-        marked = {process.MARK: task.mark} if task.mark else {}
-        os.execve(task.argv[0], list(task.argv), task.env | marked)  # noqa: S606
+        """See Tasks: this process waits for it, passes signals on, and ends what it leaves."""
+        with _marked(task) as env:
+            status = process.attend(task.argv, env)
+        sys.exit(status if status >= 0 else 128 - status)
 
     def end(self, app: str, mark: str) -> None:  # noqa: ARG002
         """See Tasks."""

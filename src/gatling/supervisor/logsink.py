@@ -9,10 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
+from supervisor.process import Subprocess
+from supervisor.states import ProcessStates
+
 from gatling import logs
+from gatling.supervisor import enter, restarts
 from gatling.supervisor.applog import AppLog
 from supervisor import events
 
@@ -45,21 +52,29 @@ class Sink:
             program = event.process.config.name
             if "." not in program:
                 return
-            pid = event.process.pid or 0
             match type(event):
-                case events.ProcessStateExitedEvent:
-                    said = "instance exited" + ("" if event.expected else " unexpectedly")
-                case events.ProcessStateBackoffEvent:
-                    said = "instance exited soon after its start; it will be started again"
-                case events.ProcessStateFatalEvent:
-                    said = "instance crashed too often and is not started again"
+                case events.ProcessStateExitedEvent | events.ProcessStateBackoffEvent:
+                    said = self._ended(program, event.process)
                 case events.ProcessStateStoppedEvent:
                     said = "instance stopped"
                 case _:
                     return
+            pid = event.process.pid or 0
             rest = self._rest.pop(program, b"")
             self._write(program, pid, [rest] if rest else [])
             self._write(program, pid, [f"-- {said}".encode()])
+
+    def _ended(self, program: str, process: Any) -> str:
+        """Record an end that nobody asked for, and have the next start wait; it, in words."""
+        app, _, slot = program.partition(".")
+        directory, now = self._apps / app / "slots" / slot, time.time()
+        after = max(0.0, now - process.laststart)
+        cause = _cause(getattr(process, "wait_status", None))
+        count = enter.remember(str(directory), after, cause, now)
+        pause = restarts.pause(restarts.read(directory / enter.ENDS))
+        _wait(process, pause)
+        waits = f", in {pause:g} s" if pause else ""
+        return f"instance {cause} after {enter.span(after)}; restart {count} within an hour{waits}"
 
     def _write(self, program: str, pid: int, lines: list[bytes]) -> None:
         app, _, slot = program.partition(".")
@@ -86,6 +101,45 @@ class Sink:
         return label
 
 
+def _cause(wait_status: int | None) -> str:
+    if wait_status is None:
+        return "could not be started"
+    status = os.waitstatus_to_exitcode(wait_status)
+    return enter.cause(
+        "", *(("killed", _signal(-status)) if status < 0 else ("exited", f"{status}"))
+    )
+
+
+def _wait(process: Any, pause: float) -> None:
+    """Have supervisord start a program again after this pause.
+
+    By itself it waits a second longer each time, without an end, and not at all for a program that
+    has run for some seconds.
+    """
+    if pause:
+        process.state, process.backoff = ProcessStates.BACKOFF, 1
+    if process.state == ProcessStates.BACKOFF:
+        process.delay = time.time() + pause
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIG{number}"
+
+
+def remember_status(kind: Any) -> None:
+    """Have supervisord's processes keep what waitpid(2) said of them, which its events lack."""
+    finish = kind.finish
+
+    def finish_and_keep(self: Any, pid: int, status: int) -> Any:
+        self.wait_status = status
+        return finish(self, pid, status)
+
+    kind.finish = finish_and_keep
+
+
 class _NoCalls:
     """supervisord wants an object with methods to call; there are none."""
 
@@ -93,6 +147,7 @@ class _NoCalls:
 def make(_supervisord: Any, apps: str) -> _NoCalls:
     """What supervisord.conf names as `supervisor.rpcinterface_factory`."""
     sink = Sink(Path(apps))
+    remember_status(Subprocess)
     events.subscribe(events.ProcessLogEvent, sink.output)
     events.subscribe(events.ProcessStateEvent, sink.state)
     return _NoCalls()

@@ -20,8 +20,8 @@ class Client:
     """The calls of supervisord's main interface."""
 
     def __init__(self, path: Path) -> None:
-        transport = _UnixTransport(path)
-        self._proxy = xmlrpc.client.ServerProxy("http://supervisor/RPC2", transport=transport)
+        self._transport = _UnixTransport(path)
+        self._proxy = xmlrpc.client.ServerProxy("http://supervisor/RPC2", transport=self._transport)
 
     def call(self, method: str, *arguments: object) -> Any:
         """Call a method of the `supervisor` namespace; raises SupervisorFailed."""
@@ -33,6 +33,8 @@ class Client:
             raise SupervisorFailed(
                 f"supervisord does not answer: {error}.", hint="`gatling up` starts it."
             ) from None
+        finally:
+            self._transport.close()
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -53,5 +55,6 @@ class _UnixTransport(xmlrpc.client.Transport):
 
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
         # A connection for each call: supervisord may have been restarted in between.
-        del host
-        return _UnixConnection(self._path)
+        made = _UnixConnection(self._path)
+        self._connection = (host, made)  # what `close` closes
+        return made

@@ -6,6 +6,7 @@ do anybody may ask systemd.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -15,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatling import process
-from gatling.errors import CommandFailed, SupervisorFailed
+from gatling.errors import CommandFailed, HelperFailed, SupervisorFailed
 from gatling.helper import client
 from gatling.home import write_atomically
 from gatling.logs import EVERYTHING
 from gatling.project import names
-from gatling.supervisor import journald, units
+from gatling.supervisor import enter, journald, restarts, units
 from gatling.supervisor.base import Instance, Slot, State, Status
 
 if TYPE_CHECKING:
@@ -28,11 +29,12 @@ if TYPE_CHECKING:
 
     from gatling.home import Home
     from gatling.logs import Line, Wanted
+    from gatling.supervisor.restarts import End
 
 PROPERTIES = "Id,ActiveState,SubState,MainPID,ExecMainStartTimestampMonotonic"
 
-LAUNCH_SECONDS = 1.0
-"""A launcher that is there for longer waits on purpose."""
+RUNTIME = Path("/run")
+"""Where systemd makes the directories in which launchers leave what they know (enter.py)."""
 HISTORY = ".history"
 HISTORY_SECONDS = 90 * 86400
 """Since which nothing was started in a slot that is gone, for its history to go as well."""
@@ -58,6 +60,7 @@ class SystemdSupervisor:
 
     def add(self, app: str) -> None:
         """See Supervisor; makes the app's user and directories, too."""
+        self._guarded.unlink(missing_ok=True)  # a user that is made has another id
         for slot in self._home.app(app).slots()[1:]:
             try:
                 values = json.loads(self._limits(app, slot).read_text())
@@ -122,8 +125,23 @@ class SystemdSupervisor:
             text = process.output(["systemctl", "show", f"--property={PROPERTIES}", *asked])
         except CommandFailed as error:
             raise SupervisorFailed("systemd does not answer.", log=error.log) from None
-        told = [_status(_pairs(block)) for block in text.strip().split("\n\n")]
-        return dict(zip(slots, told, strict=True))
+        told = [_pairs(block) for block in text.strip().split("\n\n")]
+        return {
+            place: _status(shown, _runtime(*place))
+            for place, shown in zip(slots, told, strict=True)
+        }
+
+    def ends(self, app: str, slot: Slot) -> list[End]:
+        """See Supervisor."""
+        return restarts.read(_runtime(app, slot) / enter.ENDS)
+
+    def guard(self, ports: Mapping[str, Sequence[int]]) -> None:
+        """See Supervisor: by root's table of nftables; `gatling server check` says if it is not."""
+        known, wanted = self._guarded, json.dumps(ports, sort_keys=True)
+        if not known.exists() or known.read_text() != wanted:
+            with contextlib.suppress(HelperFailed):  # a kernel without nftables serves as well
+                client.ask("ports", apps={app: list(each) for app, each in ports.items()})
+                write_atomically(known, wanted)
 
     def schedule(self, app: str, jobs: Mapping[str, str]) -> None:
         """See Supervisor: by timers."""
@@ -151,7 +169,11 @@ class SystemdSupervisor:
     def _tell(self, verb: str, instance: Instance) -> None:
         app, slot = instance.app, instance.slot
         self._file(app, slot).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        limits = {"limits": dataclasses.asdict(instance.limits), "stop": instance.stop_seconds}
+        limits = {
+            "limits": dataclasses.asdict(instance.limits),
+            "stop": instance.stop_seconds,
+            "ports": list(instance.ports),
+        }
         known, wanted = self._limits(app, slot), json.dumps(limits)
         if not known.exists() or known.read_text() != wanted:
             self._make_unit(app, slot, limits)
@@ -184,6 +206,11 @@ class SystemdSupervisor:
         directory = self._home.app(app).slot(slot)
         return (directory if isinstance(slot, str) else directory.parent) / "limits.json"
 
+    @property
+    def _guarded(self) -> Path:
+        """The ports that root's table was made for."""
+        return self._home.run / "ports.json"
+
     def _slots(self, app: str) -> Path:
         return self._home.app(app).root / "slots"
 
@@ -201,25 +228,29 @@ def _pairs(block: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
 
 
-def _status(shown: dict[str, Any]) -> Status:
+def _status(shown: dict[str, Any], runtime: Path) -> Status:
     pid = int(shown.get("MainPID", "0")) or None
     state = _STATES.get(shown.get("ActiveState", ""), State.STOPPED)
-    if shown.get("SubState") == "auto-restart" or (pid is not None and _waiting(pid)):
-        return Status(State.RESTARTING, pid)
+    if shown.get("SubState") == "auto-restart" or (pid is not None and _waiting(pid, runtime)):
+        ends = restarts.read(runtime / enter.ENDS)
+        return Status(State.FAILED if restarts.hopeless(ends) else State.RESTARTING, pid)
     started = int(shown.get("ExecMainStartTimestampMonotonic", "0")) / 1e6
     uptime = max(0.0, _now() - started) if pid else 0.0
     return Status(state, pid, uptime)
 
 
-def _waiting(pid: int) -> bool:
+def _waiting(pid: int, runtime: Path) -> bool:
     """Whether the launcher pauses before it starts a program that has crashed (enter.py)."""
-    started = process.start_time(pid)
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        launcher = any(word.endswith(b"/enter.py") for word in words)
+        return launcher and (runtime / enter.PAUSE).exists()
     except OSError:
         return False
-    launcher = any(word.endswith(b"/enter.py") for word in words)
-    return launcher and started is not None and process.age(started) > LAUNCH_SECONDS
+
+
+def _runtime(app: str, slot: Slot) -> Path:
+    return RUNTIME / f"gatling-{app}.{slot}"
 
 
 def _now() -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from gatling.supervisor.units import OWNER
+from gatling.supervisor.units import ATTENDING, OWNER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,9 +21,6 @@ TIMERS = "gatling-job@*.timer"
 RUNS = "gatling-job-*.service"
 """Units in which Gatling attends to runs."""
 WANTS = "timers.target.wants"
-
-PROPERTIES = ("KillMode=mixed", "NoNewPrivileges=yes", "PrivateTmp=yes", "ProtectHome=yes")
-"""As a push has them: what runs there is Gatling, as gatling."""
 
 NAME = re.compile(r"(?!web\Z)[a-z][a-z0-9_-]{0,30}", re.ASCII)
 MAX_JOBS = 30
@@ -74,7 +71,7 @@ WantedBy=timers.target
 
 def service(command: Path) -> str:
     """gatling-job@.service: what a timer starts; its words are constant but for the name."""
-    properties = " ".join(f"--property={line}" for line in PROPERTIES)
+    properties = " ".join(f"--property={line}" for line in ATTENDING).replace("%", "%%")
     return f"""\
 # Written by Gatling. Starts a run in a unit of its own, as {OWNER}, and ends.
 [Unit]

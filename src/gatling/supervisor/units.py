@@ -11,6 +11,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gatling.supervisor import firewall
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -19,6 +21,29 @@ OWNER = "gatling"
 """The OS user of Gatling itself."""
 RUN = "/run/gatling"
 """root's: the socket of the helper, and the credentials of programs that are run once."""
+
+PLACEHOLDER = "_gatling"
+"""The OS user that the units of instances name until a drop-in names the app's; nothing is its."""
+FENCE = "gatling-ports.service"
+"""Loads the table that keeps the ports of apps to themselves (firewall.py)."""
+RECORD_END = 'echo "$$SERVICE_RESULT $$EXIT_CODE $$EXIT_STATUS" > "$$RUNTIME_DIRECTORY/end"'
+"""What the shell does when an instance has ended; $$ is $ in a unit."""
+APP_PORTS = "20000-29999"
+"""The ports that are drawn for apps: no app may bind one of another."""
+
+ATTENDING = (
+    "KillMode=mixed",
+    "NoNewPrivileges=yes",
+    "PrivateTmp=yes",
+    "ProtectHome=yes",
+    "MemoryMax=50%",
+    "TasksMax=1024",
+    "OOMScoreAdjust=300",
+)
+"""For Gatling itself where it attends to a push or a job: what a hostile answer makes it take is
+taken from no app. Builds and programs of apps have units, and limits, of their own."""
+SESSIONS = ("MemoryMax=50%", "TasksMax=2048")
+"""For all that comes over SSH, together."""
 
 HARDENED = (
     "NoNewPrivileges=yes",
@@ -122,19 +147,45 @@ def task_properties(app: str, directory: Path, kind: str, limits: Limits) -> lis
     else:
         seen = view(directory, writable=("work", "state"), readable=("releases", "build/cache"))
     return [f"User={user(app)}", f"Group={user(app)}", "TimeoutStopSec=5", "KillMode=mixed",
-            *HARDENED, *seen, *limits.properties()]  # fmt: skip
+            *HARDENED, *seen, *limits.properties(), *binding(())]  # fmt: skip
 
 
-def drop_in(app: str, directory: Path, limits: Limits, stop_seconds: float) -> str:
-    """What the units of an app's slots have of their own."""
+def binding(ports: Sequence[int]) -> list[str]:
+    """Of the ports that are drawn for apps let a unit bind these alone, and no epmd at all.
+
+    Only a kernel with control groups of version 2, and a systemd with BPF, heed it.
+    """
+    return [
+        *(f"SocketBindAllow=tcp:{port}" for port in ports),
+        f"SocketBindDeny=tcp:{APP_PORTS}",
+        f"SocketBindDeny=tcp:{firewall.EPMD}",
+    ]
+
+
+def drop_in(
+    app: str,
+    directory: Path,
+    limits: Limits,
+    stop_seconds: float,
+    ports: Sequence[int] | None = None,
+) -> str:
+    """What the units of an app's slots have of their own; no limit to ports that are not known."""
     lines = [
         f"User={user(app)}",
         f"Group={user(app)}",
         f"TimeoutStopSec={stop_seconds:g}",
         *view(directory, writable=("state",), readable=("releases", "work")),
         *limits.properties(),
+        *_said(limits),
+        *(binding(ports) if ports is not None else ()),
     ]
     return "# Written by Gatling.\n[Service]\n" + "\n".join(lines) + "\n"
+
+
+def _said(limits: Limits) -> list[str]:
+    """What the launcher is told of them; % begins a specifier in a unit."""
+    escaped = limits.memory.replace("%", "%%")
+    return [f"Environment=MEMORY_LIMIT={escaped}"] if escaped else []
 
 
 def template(server: Path, launcher: Path) -> str:
@@ -145,21 +196,23 @@ def template(server: Path, launcher: Path) -> str:
 [Unit]
 Description=Gatling app %i
 Documentation=man:systemd.service(5)
-After=network.target gatling-recover.service
+After=network.target {FENCE} gatling-recover.service
 ConditionPathExists={server}/instances/%i.json
 AssertPathExists=/etc/systemd/system/gatling@%i.service.d/app.conf
-StartLimitIntervalSec=900
-StartLimitBurst=10
+# as often as it takes; the launcher makes the pauses
+StartLimitIntervalSec=0
 
 [Service]
-# The drop-in names the app's user. Without it nothing of an app's may be root's.
-User=nobody
+# The drop-in names the app's user. Without it nothing of an app's may be root's, or run at all.
+User={PLACEHOLDER}
 InaccessiblePaths=-{RUN} -/run/dbus -/run/lock
 Type=exec
 ExecStart=/usr/bin/python3 -I -S {launcher}
+# what it has ended with, for the launcher to say when it is started again
+ExecStopPost=-/bin/sh -c '{RECORD_END}'
 LoadCredential=program:{server}/instances/%i.json
 RuntimeDirectory=gatling-%i
-RuntimeDirectoryMode=0700
+RuntimeDirectoryMode=0755
 RuntimeDirectoryPreserve=restart
 Restart=always
 RestartSec=1
@@ -174,13 +227,53 @@ WantedBy=multi-user.target
 """
 
 
+def session_slice() -> str:
+    """The drop-in of the slice in which logind puts what comes over SSH as gatling."""
+    lines = "\n".join(SESSIONS)
+    return (
+        f"# Written by Gatling. For all commands and pushes over SSH together.\n[Slice]\n{lines}\n"
+    )
+
+
+def fence_service(rules: Path) -> str:
+    """gatling-ports.service: at boot, before any instance starts.
+
+    Whoever restarts or reloads nftables flushes this table as well; so it comes again with that.
+    """
+    return f"""\
+# Written by Gatling. Keeps the ports of apps to the proxy, to Gatling and to the apps themselves.
+[Unit]
+Description=Gatling: the ports of apps are closed to others
+Documentation=man:nft(8)
+After=nftables.service
+PartOf=nftables.service
+ReloadPropagatedFrom=nftables.service
+ConditionPathExists={rules}
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/sbin/nft -f {rules}
+ExecReload=/usr/sbin/nft -f {rules}
+ExecStop=-/usr/sbin/nft delete table inet {firewall.TABLE}
+CapabilityBoundingSet=CAP_NET_ADMIN
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome=yes
+PrivateTmp=yes
+
+[Install]
+WantedBy=multi-user.target nftables.service
+"""
+
+
 def recover_service(command: Path) -> str:
     """gatling-recover.service: at boot, before any instance starts."""
     return f"""\
 # Written by Gatling. Makes what systemd starts what the records say, after a power cut as well.
 [Unit]
 Description=Gatling: recovery of deployments that a shutdown cut off
-After=local-fs.target network.target gatling-helper.socket
+After=local-fs.target network.target gatling-helper.socket {FENCE}
 Requires=gatling-helper.socket
 
 [Service]

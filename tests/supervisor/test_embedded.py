@@ -1,0 +1,92 @@
+"""supervisord as it is, with programs that need no release: ends, pauses, and what is left."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gatling.home import Home, open_home
+from gatling.supervisor import restarts
+from gatling.supervisor.base import Instance, State
+from gatling.supervisor.embedded import EmbeddedSupervisor
+from tests.conftest import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DAEMON = "setsid sh -c 'trap : TERM HUP; while sleep 1; do :; done' &"
+
+
+@pytest.fixture
+def home() -> Iterator[Home]:
+    with tempfile.TemporaryDirectory(prefix="gt-") as directory:
+        yield open_home(Path(directory) / "home")
+
+
+@pytest.fixture
+def supervisor(home: Home) -> Iterator[EmbeddedSupervisor]:
+    made = EmbeddedSupervisor(home)
+    home.app("shop").logs.mkdir(parents=True)
+    made.add("shop")
+    made.ensure_running()
+    try:
+        yield made
+    finally:
+        made.stop("shop", 1, 5)
+        made.shut_down()
+
+
+def start(supervisor: EmbeddedSupervisor, script: str) -> None:
+    argv, env = ("/bin/sh", "-c", script), {"PATH": os.environ["PATH"]}
+    supervisor.start(Instance("shop", 1, 3, argv, env, Path("/")))
+
+
+def marked(home: Home) -> list[int]:
+    wanted = f"GATLING_MARK=slot:{home.app('shop').slot(1)}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdecimal() and wanted in (entry / "environ").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_one_that_ends_again_and_again_waits_longer_each_time(
+    home: Home, supervisor: EmbeddedSupervisor
+) -> None:
+    start(supervisor, "exit 7")
+    until(lambda: len(supervisor.ends("shop", 1)) >= 4, "four ends", 60)
+    ends = supervisor.ends("shop", 1)
+    assert {end.cause for end in ends} == {"exited with status 7"}
+    begun = [end.at - end.after for end in ends]
+    assert [pause >= least for pause, least in zip(
+        (after - before for before, after in itertools.pairwise(begun)), (0, 0.9, 1.9),
+        strict=False,
+    )] == [True] * 3  # fmt: skip
+    until(lambda: supervisor.status("shop", 1).state == State.RESTARTING, "a pause")
+    lines = home.app("shop").instance_log.read_text()
+    assert " v3 -- instance exited with status 7 after " in lines
+    assert "; restart 3 within an hour, in 2 s\n" in lines
+    file = home.app("shop").slot(1) / "ends"
+    file.write_text(file.read_text() * restarts.HOPELESS)
+    assert supervisor.status("shop", 1).state == State.FAILED
+    supervisor.stop("shop", 1, 5)
+    assert supervisor.ends("shop", 1) == []
+
+
+def test_what_it_has_started_ends_with_it(home: Home, supervisor: EmbeddedSupervisor) -> None:
+    start(supervisor, f"{DAEMON} exec sleep 600")
+    until(lambda: len(marked(home)) >= 3, "the program and its daemon")
+    supervisor.stop("shop", 1, 5)
+    assert marked(home) == []
+    start(supervisor, f"{DAEMON} sleep 0.5; kill -9 $$")
+    until(lambda: len(supervisor.ends("shop", 1)) >= 2, "another start", 60)
+    assert supervisor.ends("shop", 1)[0].cause == "killed by SIGKILL"
+    until(lambda: len(marked(home)) <= 5, "the end of the daemons of those before")
