@@ -198,7 +198,7 @@ def uninstall(say: Callable[[str], None], *, purge: bool) -> None:
     for file in (*files(), firewall.FILE, COMMAND):
         if file.exists() or file.is_symlink():
             say(f"remove {file}")
-            file.unlink()
+            _unlink(file)
     for entry in system_nginx.DIRECTORY.glob("*"):
         if entry.suffix != ".d":  # what the operator has written for an app
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
@@ -225,6 +225,14 @@ def uninstall(say: Callable[[str], None], *, purge: bool) -> None:
         say(f"remove the user {name}")
         _run(["loginctl", "terminate-user", name], check=False)  # who is there over SSH
         _run(["userdel", "--force", name], check=False)
+
+
+def _unlink(file: Path) -> None:
+    """Remove a file, and its directory if that was made for it alone."""
+    file.unlink()
+    if file.parent.suffix == ".d" and file.parent.parent == UNITS:
+        with contextlib.suppress(OSError):  # the operator has something there
+            file.parent.rmdir()
 
 
 def as_owner(*words: str) -> None:

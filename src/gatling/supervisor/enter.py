@@ -113,6 +113,7 @@ def again(directory: str) -> None:
         row = starts(record, time.monotonic())
         pause = PAUSES[min(row, len(PAUSES) - 1)]
         ended(directory, time.monotonic() - began(record), pause)
+        begun(record, row)  # also when it is killed while it waits
         if pause:
             waiting = os.path.join(directory, PAUSE)  # noqa: PTH118
             with open(waiting, "w", encoding="utf-8") as file:  # noqa: PTH123
@@ -121,6 +122,11 @@ def again(directory: str) -> None:
             os.unlink(waiting)  # noqa: PTH108
     else:
         row = 0
+    begun(record, row)
+
+
+def begun(record: str, row: int) -> None:
+    """Note that the start with this number in a row is now."""
     with open(record, "w", encoding="utf-8") as file:  # noqa: PTH123
         file.write(f"{row} {time.monotonic()}\n")
 
