@@ -92,3 +92,29 @@ def test_no_app_keeps_the_others_from_being_recovered(done: list[str], tmp_path:
     assert "No space is left." in said
     assert "A defect in Gatling" in said
     assert "TypeError: 'int' object" in (tmp_path / "home/debug.log").read_text()
+
+
+def test_an_instance_that_has_replaced_an_upgraded_one_is_not_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATLING_HOME", str(tmp_path / "home"))
+    asked: list[bool] = []
+
+    def start_live(_: Engine, __: apps.App, *, perhaps_upgraded: bool) -> bool:
+        asked.append(perhaps_upgraded)
+        return False
+
+    monkeypatch.setattr(recovery, "start_live", start_live)
+    with session.opened() as engine:
+        apps.create(engine.db, "shop", lambda _: True)
+        engine.home.app("shop").root.mkdir(parents=True)
+        for slot in (1, 2):
+            made = deployments.begin(
+                engine.db, "shop", cause="push", actor="t", mark="m", commit=None
+            )
+            deployments.set_target(
+                engine.db, made.id, release=2, slot=1, strategy="hot", reasons=()
+            )
+            apps.make_live(engine.db, "shop", release=1, slot=slot, config={})
+            recovery.reconcile(engine, "shop")
+    assert asked == [True, False]

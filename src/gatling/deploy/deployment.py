@@ -291,7 +291,7 @@ def _upgrade(
     app = this.app
     try:
         with (
-            hot.connected(engine, app) as node,
+            hot.connected(engine, app, hot.DEPLOYMENT_PATIENCE_SECONDS) as node,
             contextlib.ExitStack() as open_answers,
         ):
             with this.journal.step("plan"):

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 STAYS_SECONDS = 0.5
 """How long an instance with new children must stay up before they are started in the live node."""
 
+DEPLOYMENT_PATIENCE_SECONDS = 60.0
+"""How long a deployment waits for `gatling plan`: without the node it would go by rolling."""
 RECOVERY_PATIENCE_SECONDS = 90.0
 """How long recovery waits for a command that is connected to the node, such as `gatling plan`."""
 SWAP_ENDS_SECONDS = 120.0
@@ -219,7 +221,7 @@ def back_to_records(engine: Engine, app: App) -> bool:
                 with compared(engine, app, node, runs, live) as (_, answers):
                     if node.swap(runs, live, answers, suspend=10, insist=True).failed:
                         return False
-    except (GatlingError, SwapFailed):
+    except (GatlingError, SwapFailed, OSError):
         return False
     prepare(engine, app, live)
     return True

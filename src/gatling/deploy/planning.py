@@ -111,6 +111,8 @@ def _decided(
         ):
             return plan.decide(comparison, wish, settings.hot)
     except (NodeInUse, NodeBusy) as busy:
+        if isinstance(busy, NodeBusy) and busy.broken:
+            return plan.refuse_or_roll([busy.what], wish)
         # a plan made without the node would not be what a deployment does
         busy.hint = f"`gatling deployments {app.name} --follow` shows it; then ask again."
         raise

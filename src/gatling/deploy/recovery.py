@@ -111,7 +111,8 @@ def reconcile(engine: Engine, name: str, *, own: int | None = None) -> list[str]
     if not shall_run:
         processes.stop(engine, name)
     if shall_run:
-        upgraded = any(d.strategy == "hot" for d in unfinished)
+        # in the other slot a new instance of the live release has replaced the upgraded one
+        upgraded = any(d.strategy == "hot" and d.slot == app.live_slot for d in unfinished)
         start_live(engine, app, perhaps_upgraded=upgraded)
     problems = processes.follow(engine, name)
     known = [r.number for r in releases.every(engine.db, name) if r.removed_at is None]
