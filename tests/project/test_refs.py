@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatling.server import loading
+from gatling.project import repository
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ class Repositories:
     def make(self) -> None:
         root = self.root
         run(root, "init", "--quiet", "--bare", "--initial-branch=main", str(self.bare))
-        for key, value in loading.GIT_CONFIG.items():
+        for key, value in repository.GIT_CONFIG.items():
             run(self.bare, "config", key, value)
         hook = self.bare / "hooks/pre-receive"
         hook.parent.mkdir(exist_ok=True)

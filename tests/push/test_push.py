@@ -185,7 +185,20 @@ def test_a_shallow_clone_is_refused_before_anything_is_built(shop: Project) -> N
 
 
 def test_a_branch_is_deployed_rather_than_a_tag_of_its_name(shop: Project) -> None:
-    shop.git("tag", "main", "HEAD~1")
+    other = shop.git("commit-tree", "HEAD^{tree}", "-m", "not the branch")
+    shop.git("tag", "main", other)
     shop.git("push", "--quiet", "gatling", "refs/tags/main")
     shop.world.run("deploy", "shop", "main")
     assert shop.world.last()["commit"] == shop.git("rev-parse", "refs/heads/main")
+
+
+def test_the_commit_of_a_retained_release_can_be_deployed_again(shop: Project) -> None:
+    lost = shop.title("lost")
+    shop.push()
+    shop.git("reset", "--quiet", "--hard", "HEAD~1")
+    shop.title("instead")
+    shop.push("main", options=("--force",))
+    bare = shop.world.home / "apps/shop.git"
+    shop.git("--git-dir", str(bare), "gc", "--quiet", "--prune=now")
+    shop.world.run("deploy", "shop", lost[:9])
+    assert "lost" in shop.world.get().text

@@ -32,7 +32,7 @@ from gatling.errors import (
     NotFound,
     PlannerFailed,
 )
-from gatling.project import refs
+from gatling.project import refs, repository
 from gatling.project import settings as project_settings
 from gatling.releases import distillery, store
 from gatling.state import apps, audit, config, deployments, releases
@@ -383,6 +383,7 @@ def _retire(engine: Engine, this: Attempt, live: Release) -> None:
             releases.mark_removed(engine.db, name, number)
             store.remove(paths, number)
         distillery.sweep(paths.root / "tmp")
+        repository.try_to_keep_commits(paths.repository, releases.kept_commits(engine.db, name))
         jobs.forget(engine, name)
         following.remove_old(paths)
     except (OSError, GatlingError) as error:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
 from gatling import claims, debuglog
 from gatling.deploy import instances, jobs, lock, processes, recovery
 from gatling.errors import InvalidInput
+from gatling.project import repository
 from gatling.project import settings as project_settings
 from gatling.state import apps, audit
 
@@ -43,7 +45,7 @@ def up(engine: Engine, progress: Progress) -> bool:
     engine.configure_router()
     engine.router.ensure_running()
     for app in every:
-        with lock.hold(engine.home.app(app.name).lock, lambda: None):
+        with lock.hold_app(engine.home.app(app.name), progress.say):
             _reconcile(engine, app, progress)
     audit.record(engine.db, engine.actor, None, "up")
     healthy = [_report(engine, app, progress) for app in every]
@@ -66,6 +68,17 @@ def recover(engine: Engine, progress: Progress, *, units: bool = False) -> None:
         with lock.try_hold(engine.home.app(app.name).lock) as held:
             if held:
                 _reconcile(engine, app, progress)
+
+
+def recover_unfinished(engine: Engine, progress: Progress) -> None:
+    """Recover the apps whose deploying process was killed; one app's trouble is not another's."""
+
+    def failed(name: str, error: GatlingError) -> None:
+        progress.say(f"{name}:")
+        progress.fail(error)
+
+    for name in recovery.recover_unfinished(engine, failed):
+        progress.say(f"{name}: recovered from a deployment whose process was killed")
 
 
 def down(engine: Engine, progress: Progress) -> None:
@@ -122,6 +135,7 @@ def _add(engine: Engine, app: App, progress: Progress) -> None:
     """Let the supervisor know an app. That of another one is known whether this works or not."""
     try:
         engine.supervisor.add(app.name)
+        repository.configure(engine.home.app(app.name).repository)
     except Exception as error:  # noqa: BLE001
         _say(app, debuglog.explained(error, f"preparing {app.name}"), progress)
 

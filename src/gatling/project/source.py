@@ -52,7 +52,7 @@ def _commit(repository: Path, revision: str) -> str | None:
         return process.output(
             ["git", "--git-dir", str(repository), "rev-parse", "--verify", "--quiet",
              "--end-of-options", f"{revision}^{{commit}}"],
-            env=_git_env(),
+            env=own_environment(),
         ).strip()  # fmt: skip
     except CommandFailed:
         return None
@@ -96,11 +96,11 @@ def export(
     commit that is no Elixir project.
     """
     git_dir, work_tree = paths.build / "git", paths.source
-    environment = _git_env() | deploy_key.environment(paths) | _borrowing(paths.repository)
+    environment = own_environment() | deploy_key.environment(paths) | _borrowing(paths.repository)
     work_tree.mkdir(parents=True, exist_ok=True)
     if not (git_dir / "HEAD").exists():
         shutil.rmtree(git_dir, ignore_errors=True)
-        process.output(["git", "init", "--quiet", "--bare", str(git_dir)], env=_git_env())
+        process.output(["git", "init", "--quiet", "--bare", str(git_dir)], env=own_environment())
     for lock in git_dir.glob("**/*.lock"):
         lock.unlink()  # of a build that was killed: the deployment lock is ours
     project = work_tree / directory
@@ -187,7 +187,7 @@ def _submodules(
 
 def environment_of_push(repository: Path) -> dict[str, str]:
     """The environment in which git sees a repository and the objects of a push under way."""
-    return _git_env() | _borrowing(repository)
+    return own_environment() | _borrowing(repository)
 
 
 def _borrowing(repository: Path) -> dict[str, str]:
@@ -210,7 +210,7 @@ def _quoted(path: Path) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' if ":" in text else text
 
 
-def _git_env() -> dict[str, str]:
+def own_environment() -> dict[str, str]:
     """This process's environment without what git told its hook; never asks for a password.
 
     `GIT_QUARANTINE_PATH` and the object directories are put back where the quarantine is wanted.

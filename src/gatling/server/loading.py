@@ -13,6 +13,7 @@ from gatling.deploy import jobs, lock, processes
 from gatling.errors import CommandFailed, GatlingError
 from gatling.home import exclusively
 from gatling.project import names
+from gatling.project import repository as repository_settings
 from gatling.project import settings as project_settings
 from gatling.state import apps, audit, config
 
@@ -31,25 +32,6 @@ exec {command} receive {app}
 """
 
 SYSTEM_COMMAND = "/usr/local/bin/gatling"
-
-GIT_CONFIG = {
-    # what is pushed is checked before anything reads it: paths such as .git/, hostile .gitmodules
-    "receive.fsckObjects": "true",
-    # … but not for what old tools have written into honest histories
-    "receive.fsck.zeroPaddedFilemode": "warn",
-    "receive.fsck.missingSpaceBeforeDate": "warn",
-    "receive.fsck.badTimezone": "warn",
-    "receive.fsck.missingEmail": "warn",
-    # a pusher whose connection is lost is noticed by what is sent to him
-    "receive.keepAlive": "2",
-    "receive.denyDeleteCurrent": "refuse",
-    # `git push -o` would fail at the pusher's git otherwise
-    "receive.advertisePushOptions": "true",
-    # a power cut must not leave an empty object behind a branch that is there
-    "core.fsync": "all",
-    "receive.maxInputSize": "2g",
-    "gc.auto": "256",
-}
 
 
 def load(engine: Engine, name: str, settings: Mapping[str, str] | None = None) -> App:
@@ -146,8 +128,7 @@ def make_repository(paths: AppPaths) -> None:
     """Make an app's bare repository, with its configuration and the hook that deploys."""
     repository = paths.repository
     process.output(["git", "init", "--quiet", "--bare", "--initial-branch=main", str(repository)])
-    for key, value in GIT_CONFIG.items():
-        process.output(["git", f"--git-dir={repository}", "config", key, value])
+    repository_settings.configure(repository)
     for sample in (repository / "hooks").glob("*.sample"):
         sample.unlink()
     hook = repository / "hooks" / "pre-receive"

@@ -15,8 +15,6 @@ from gatling.helper import client
 
 HANDED_ON = ("GIT_QUARANTINE_PATH", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES",
              "GATLING_ACTOR")  # fmt: skip
-JOB = "GATLING_JOB"
-"""Set in the environment of the job itself."""
 
 
 def hand_over(app: str) -> int:

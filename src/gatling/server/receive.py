@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 
 from gatling.deploy import deployment
 from gatling.deploy.session import opened
+from gatling.deploy.watcher import JOB
 from gatling.errors import Exit, PushRefused
 from gatling.home import Home, default_root
 from gatling.project import manifest, refs, source
+from gatling.project import repository as keeping
 from gatling.project import settings as project_settings
 from gatling.project.refs import HEADS, Update, parse
 from gatling.server import push
@@ -57,9 +59,9 @@ def main(app: str) -> int:
     """What the hook runs; the exit status. git's lines come on standard input."""
 
     def received() -> int:
-        if push.JOB not in os.environ:
+        if JOB not in os.environ:
             _note_options(Progress())
-        if Home(default_root()).server and push.JOB not in os.environ:
+        if Home(default_root()).server and JOB not in os.environ:
             return push.hand_over(app)
         with opened(app) as engine:
             receive(engine, app, sys.stdin, Progress())
@@ -95,6 +97,8 @@ def receive(engine: Engine, name: str, lines: Iterable[str], progress: Progress)
 
     chosen = choose(updates, branches, named, protected=settings.branches)
     refs.check(repository, updates)
+    # before a branch moves away from them
+    keeping.try_to_keep_commits(repository, releases.kept_commits(engine.db, name))
     for update in updates:
         if update is not chosen:
             done = "deleted" if update.deletes else "stored"

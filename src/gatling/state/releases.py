@@ -55,7 +55,9 @@ def add(db: Database, release: Release) -> None:
     """Record a release whose tree is in the store."""
     with db.transaction():
         db.execute(
-            "INSERT INTO releases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO releases (app, number, origin, base, commit_id, name, version, elixir,"
+            " otp, config, bytes, created_at, removed_at, manifest)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             release.app,
             release.number,
             release.origin,
@@ -96,6 +98,14 @@ def every(db: Database, app: str) -> list[Release]:
     """All releases of an app, the newest first."""
     rows = db.rows("SELECT * FROM releases WHERE app = ? ORDER BY number DESC", app)
     return [_release(row) for row in rows]
+
+
+def kept_commits(db: Database, app: str) -> dict[int, str]:
+    """The commits of an app's releases that are still kept, by number."""
+    rows = db.rows(
+        "SELECT number, commit_id FROM releases WHERE app = ? AND removed_at IS NULL", app
+    )
+    return {row["number"]: row["commit_id"] for row in rows}
 
 
 def mark_removed(db: Database, app: str, number: int) -> None:
