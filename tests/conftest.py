@@ -246,6 +246,18 @@ class World:
 
         until(there, f"step {step}", longest=0.02)
 
+    def settled(self, app: str = "shop") -> float:
+        """Wait, without any command, until no deployment is under way; the seconds it took."""
+        started = time.monotonic()
+
+        def ended() -> bool:
+            with contextlib.closing(sqlite3.connect(self.home / "state.db", timeout=60)) as state:
+                found = state.execute(NEWEST_STEP, (app,)).fetchone()
+            return bool(found[0] != "running")
+
+        until(ended, "the end of the deployment")
+        return time.monotonic() - started
+
     def processes(self) -> list[str]:
         """Command lines of all processes of this home, supervisord and nginx included."""
         return [line for line in _command_lines() if str(self.home) in line]

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gatling.helper import service
-from gatling.helper.service import ATTENDED, PLAIN
+from gatling.helper.service import AFTER_PUSH, ATTENDED, COMMAND, PLAIN
 from gatling.router import nginx, system_nginx
 from gatling.supervisor import units
 from tests.helper.test_shapes import ANY, HOSTILE, JSON
@@ -260,7 +260,7 @@ def assert_only_what_may_be(helper: Helper, request: Any, answer: Any) -> None:
         assert re.fullmatch("[a-z0-9]{1,40}", identifier, re.ASCII)
         for line in program["properties"]:
             if verb == "push":
-                assert line in PUSH_LINES
+                assert line in {*PUSH_LINES, *units.recover_after(AFTER_PUSH, COMMAND, app)}
             else:
                 assert may_be.fullmatch(line.replace(base, "SERVER")), line
         assert program["program"].keys() == {"argv", "env", "cwd"}

@@ -248,7 +248,7 @@ def test_a_killed_deployment_leaves_those_of_what_is_live(world: World, shop: Pr
     world.at_step("processes")
     os.kill(world.hook(), signal.SIGKILL)
     push.communicate()
-    world.run("recover", "shop")
+    world.settled()
     release = world.status()["release"]
     until(lambda: all_run(world), "both processes")
     assert {p["release"] for p in processes(world).values()} == {release}

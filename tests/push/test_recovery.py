@@ -1,4 +1,7 @@
-"""`kill -9` of the deploying process at every step: the old or the new release is fully live."""
+"""`kill -9` of the deploying process at every step: the old or the new release is fully live.
+
+No command recovers it: that happens by itself.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import Client
+from tests.conftest import Client, until
 from tests.push.test_push import STEPS
 
 if TYPE_CHECKING:
@@ -112,9 +115,7 @@ def test_killed_at_every_step(world: World) -> None:
             project.title(f"edition {number}")
             arm(world)
             project.push(ok=False)
-            # it also puts the home's own command right again
-            recovered = world.run("recover", "shop")
-            assert "shop: recovered from a deployment whose process was killed" in recovered, point
+            world.settled()
             newest = world.json("releases", "shop")[0]["release"]
             check_whole(project, {before, newest})
             outcomes[point] = world.last()["outcome"]
@@ -140,6 +141,26 @@ def test_gatling_up_recovers_as_well(world: World) -> None:
     project.push(ok=False)
     assert "v1 serves" in world.run("up")
     check_whole(project, {"v1"})
+    restarted_by_itself(project)
+
+
+def restarted_by_itself(project: Project) -> None:
+    """An app that is down while its release is replaced comes up again within seconds."""
+    world = project.world
+    world.run("settings", "set", "shop", "deploy.strategy=restart", "instance.drain=0")
+    (world.root / "point").write_text("begin start_instance")
+    project.title("third")
+    before = world.last()["id"]
+    arm(world)
+    project.push(ok=False)
+    assert world.get().status in (200, 502, 503)
+    seconds = world.settled()
+    until(lambda: world.get().status == 200, "the page")
+    print(f"recovered after {seconds:.1f} s")  # noqa: T201 (a figure)
+    last = world.last()
+    assert (last["id"], last["outcome"]) == (before + 1, "interrupted")
+    assert "killed during start_instance. v1 is still live." in last["error"]
+    check_whole(project, {"v1"})
 
 
 def test_killed_during_the_very_first_deployment(world: World) -> None:
@@ -147,7 +168,7 @@ def test_killed_during_the_very_first_deployment(world: World) -> None:
     (world.root / "point").write_text("begin health_check")
     arm(world)
     project.push(ok=False)
-    world.run("recover", "shop")
+    world.settled()
     assert world.status()["state"] == "empty"
     assert world.get().status == 503
     assert not [line for line in world.processes() if "beam" in line]
@@ -163,7 +184,6 @@ def test_a_killed_build_leaves_no_process(world: World) -> None:
     world.at_step("mix_compile")
     os.kill(world.hook(), signal.SIGKILL)
     push.communicate(timeout=60)
-    assert [line for line in world.processes() if "build.exs" in line], "mix goes on until then"
-    world.run("recover", "shop")
+    world.settled()
     assert not [line for line in world.processes() if "build.exs" in line]
     assert world.last()["outcome"] == "interrupted"

@@ -54,14 +54,19 @@ def down_command() -> None:
 @click.command("recover", hidden=True)
 @click.argument("app", metavar="[APP]", required=False)
 @click.option(
+    "--unfinished",
+    is_flag=True,
+    help="Recover only apps with a deployment whose process was killed.",
+)
+@click.option(
     "--units",
     is_flag=True,
     help="Bring the apps' users and units, and authorized_keys, up to date as well.",
 )
-def recover_command(app: str | None, units: bool) -> None:
-    """Bring what runs into line with the records: of all apps, as at boot, or of APP.
+def recover_command(app: str | None, unfinished: bool, units: bool) -> None:
+    """Finish or undo the deployment of APP whose process was killed. Gatling runs this by itself.
 
-    With APP only what a killed deployment has left.
+    Without APP: bring what runs of all apps into line with the records, as at boot.
 
     \b
     Examples:
@@ -76,10 +81,13 @@ def recover_command(app: str | None, units: bool) -> None:
     with open_engine() as engine:
         if app is not None:
             apps.get(engine.db, app)
-            recovered = recovery.recover_unfinished(engine, app)
+            recovered = recovery.recover_killed(engine, app)
             recovery.report(each for each in recovered if each.error is None)
             for error in (each.error for each in recovered if each.error is not None):
                 raise error
+            return
+        if unfinished:
+            recovery.report(recovery.recover_unfinished(engine))
             return
         if units and engine.home.server:
             from gatling.server import keys

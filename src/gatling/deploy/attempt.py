@@ -13,6 +13,7 @@ from gatling.build.callbacks import Callbacks
 from gatling.deploy import lock, outcome, recovery
 from gatling.deploy.interrupt import Interruption, interruptible
 from gatling.deploy.journal import Journal
+from gatling.deploy.watcher import Watcher
 from gatling.errors import DiskFull, GatlingError, Interrupted, text_of
 from gatling.project import settings as project_settings
 from gatling.state import apps, audit, deployments
@@ -98,6 +99,7 @@ def attempt(
             mark=f"{engine.home.root}:{os.urandom(8).hex()}",
             commit=commit,
         )
+        watcher = Watcher(engine.home, name)
         progress.open_log(paths.deployment_log(deployment.id))
         this = Attempt(
             app=app,
@@ -127,6 +129,14 @@ def attempt(
             with this.tolerated():
                 this.callbacks.close()
             progress.close()
+            watcher.end(recovered=_has_ended(engine, deployment.id))
+
+
+def _has_ended(engine: Engine, ident: int) -> bool:
+    try:
+        return deployments.get(engine.db, ident).outcome != "running"
+    except (GatlingError, sqlite3.Error):
+        return False
 
 
 def is_decided(engine: Engine, this: Attempt) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -68,17 +67,6 @@ def recover(engine: Engine, progress: Progress, *, units: bool = False) -> None:
         with lock.try_hold(engine.home.app(app.name).lock) as held:
             if held:
                 _reconcile(engine, app, progress)
-
-
-def recover_unfinished(engine: Engine, progress: Progress) -> None:
-    """Recover the apps whose deploying process was killed; one app's trouble is not another's."""
-
-    def failed(name: str, error: GatlingError) -> None:
-        progress.say(f"{name}:")
-        progress.fail(error)
-
-    for name in recovery.recover_unfinished(engine, failed):
-        progress.say(f"{name}: recovered from a deployment whose process was killed")
 
 
 def down(engine: Engine, progress: Progress) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from gatling.state.deployments import Deployment
 
 SLOTS = apps.SLOTS
+MORE_TRIES = 4
+TRY_AGAIN_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,20 @@ def recover_unfinished(engine: Engine, app: str | None = None) -> list[Recovery]
             if held and deployments.running(engine.db, name):
                 _, error = isolated(engine, name)
                 recovered.append(Recovery(name, error))
+    return recovered
+
+
+def recover_killed(engine: Engine, app: str) -> list[Recovery]:
+    """As `recover_unfinished`, of an app whose deploying process was killed a moment ago.
+
+    What is in the way may pass, such as a port that the killed instance still holds.
+    """
+    recovered = recover_unfinished(engine, app)
+    for _ in range(MORE_TRIES):
+        if not any(each.error for each in recovered):
+            break
+        time.sleep(TRY_AGAIN_SECONDS)
+        recovered = recover_unfinished(engine, app)
     return recovered
 
 
@@ -115,7 +132,7 @@ def reconcile(engine: Engine, name: str, *, own: int | None = None) -> list[str]
         upgraded = any(d.strategy == "hot" and d.slot == app.live_slot for d in unfinished)
         start_live(engine, app, perhaps_upgraded=upgraded)
     problems = processes.follow(engine, name)
-    known = [r.number for r in releases.every(engine.db, name) if r.removed_at is None]
+    known = list(releases.kept_commits(engine.db, name))
     store.remove_unknown(paths, known)
     store.remove_incoming(paths)
     with contextlib.suppress(OSError):  # a full disk, say: nothing that runs needs it

@@ -63,6 +63,7 @@ from gatling.supervisor import units
 SERVER = Path("/var/lib/gatling")
 UNITS = Path("/etc/systemd/system")
 COMMAND = Path("/usr/local/bin/gatling")
+AFTER_PUSH = Path(__file__).resolve().parents[1] / "supervisor" / "after_push.py"
 MAX_REQUEST = 4 << 20
 """Bytes of a request: environments are part of it."""
 LAYOUT = (("git", "gatling", 0o755), ("releases", "gatling", 0o755), ("logs", "gatling", 0o700),
@@ -219,7 +220,8 @@ def push(request: dict[str, Any], files: list[int], connection: socket.socket) -
         "cwd": str(SERVER / "apps" / name / "git"),
         "env": env | {k: str(v) for k, v in given.items()},
     }
-    properties = [f"User={units.OWNER}", f"Group={units.OWNER}", *units.ATTENDING]
+    properties = [f"User={units.OWNER}", f"Group={units.OWNER}", *units.ATTENDING,
+                  *units.recover_after(AFTER_PUSH, COMMAND, name)]  # fmt: skip
     unit = units.task(name, "push", _identifier(request))
     return running.run(unit, properties, described, files, connection, on_gone=running.HANG_UP)
 

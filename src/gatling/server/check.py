@@ -134,9 +134,10 @@ def helper(ask: Callable[[str], object] = client.ask) -> Iterator[Finding]:
 
 def failed_units() -> Iterator[Finding]:
     """Whether any unit of Gatling's has failed, and recovery comes at boot."""
-    enabled = _says("systemctl", "is-enabled", "gatling-recover.service")
-    yield Finding("recovery", enabled == "enabled", f"gatling-recover.service is {enabled}",
-                  "`systemctl enable gatling-recover.service`")  # fmt: skip
+    for unit in ("gatling-recover.service", "gatling-recovery.timer"):
+        enabled = _says("systemctl", "is-enabled", unit)
+        yield Finding("recovery", enabled == "enabled", f"{unit} is {enabled}",
+                      f"`systemctl enable --now {unit}`")  # fmt: skip
     shown = process.output(["systemctl", "list-units", "--failed", "--plain", "--no-legend",
                             "gatling@*", "gatling-*"])  # fmt: skip
     failed = [line.split()[0] for line in shown.splitlines() if line.strip()]

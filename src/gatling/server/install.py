@@ -38,7 +38,7 @@ OLDEST_SYSTEMD = 250
 APT_SECONDS = 300
 """How long another apt-get is waited for."""
 
-ENABLED = (units.FENCE, "gatling-recover.service")
+ENABLED = (units.FENCE, "gatling-recover.service", "gatling-recovery.timer")
 """What is started at each boot besides the helper's socket."""
 
 PACKAGES = {"git": "git", "nginx": "nginx-light", "elixir": "elixir", "sshd": "openssh-server",
@@ -154,6 +154,8 @@ def files() -> dict[Path, str]:
         UNITS / "gatling@.service": units.template(SERVER, launcher),
         UNITS / units.FENCE: units.fence_service(firewall.FILE),
         UNITS / "gatling-recover.service": units.recover_service(COMMAND),
+        UNITS / "gatling-recovery.service": units.recovery_service(COMMAND),
+        UNITS / "gatling-recovery.timer": units.recovery_timer(),
         UNITS / "gatling-helper.socket": units.helper_socket(),
         UNITS / "gatling-helper@.service": units.helper_service(helper),
         UNITS / timers.SERVICE: timers.service(COMMAND),
@@ -185,7 +187,8 @@ def packages() -> list[str]:
 
 def uninstall(say: Callable[[str], None], *, purge: bool) -> None:
     """Stop all apps and remove what Gatling wrote; with `purge` also apps, users and data."""
-    _run(["systemctl", "disable", "--now", "gatling-recover.service"], check=False)
+    recovering = ["gatling-recovery.timer", "gatling-recover.service"]
+    _run(["systemctl", "disable", "--now", *recovering], check=False)
     _run(["systemctl", "stop", timers.TIMERS], check=False)
     _run(["systemctl", "stop", "gatling@*.service", "gatling-*.service"], check=False)
     _run(["systemctl", "disable", "--now", "gatling-helper.socket", units.FENCE], check=False)
@@ -397,6 +400,7 @@ def _use_units() -> None:
     _run(["systemctl", "daemon-reload"])
     _run(["systemctl", "enable", "--quiet", "gatling-helper.socket", *ENABLED])
     _run(["systemctl", "restart", "gatling-helper.socket"])
+    _run(["systemctl", "start", "gatling-recovery.timer"])
     _run(["systemctl", "enable", "--quiet", "--now", "nginx.service"])
 
 

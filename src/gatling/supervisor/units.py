@@ -342,3 +342,53 @@ ProtectKernelModules=yes
 NoNewPrivileges=yes
 TimeoutStopSec=10
 """
+
+
+def recover_after(script: Path, command: Path, app: str) -> list[str]:
+    """Properties of a push's unit: however its main process ends, its deployment is recovered."""
+    return [
+        f"ExecStopPost=/usr/bin/python3 -I -S {script} {command} {app}",
+        "TimeoutStopSec=300",
+    ]
+
+
+def recovery_service(command: Path) -> str:
+    """gatling-recovery.service: recover what a killed command left that no unit watches."""
+    return f"""\
+# Written by Gatling.
+[Unit]
+Description=Gatling: recovery of deployments whose process was killed
+After=gatling-recover.service
+Requires=gatling-helper.socket
+
+[Service]
+Type=oneshot
+User={OWNER}
+Group={OWNER}
+Environment=LANG=C.UTF-8
+ExecStart={command} recover --unfinished
+TimeoutStartSec=300
+NoNewPrivileges=yes
+ProtectSystem=strict
+ReadWritePaths=/var/lib/gatling
+ProtectHome=yes
+PrivateTmp=yes
+PrivateDevices=yes
+"""
+
+
+def recovery_timer() -> str:
+    """gatling-recovery.timer: twice a minute."""
+    return """\
+# Written by Gatling.
+[Unit]
+Description=Gatling: recovery of deployments whose process was killed
+
+[Timer]
+OnBootSec=60
+OnUnitInactiveSec=30
+AccuracySec=1
+
+[Install]
+WantedBy=timers.target
+"""
