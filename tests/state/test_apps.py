@@ -190,7 +190,14 @@ def test_the_domain_that_stands_for_an_app_is_the_first_that_was_added(db: Datab
         (["shop.localhost", "*.shop.test"], "www.shop.test"),
         (["shop.localhost"], "shop.localhost"),
     ):
-        apps.replace_domains(db, "shop", domains)
+        for domain in (*domains, "only.here"):
+            apps.add_domain(db, "shop", domain)
+        for domain in set(apps.get(db, "shop").domains) - set(domains):
+            apps.remove_domain(db, "shop", domain)
+        for domain in domains:  # in that order
+            put_back = apps.remove_domain(db, "shop", domain) if len(domains) > 1 else None
+            if put_back:
+                apps.add_domain(db, "shop", domain)
         assert apps.get(db, "shop").domain == expected
 
 
@@ -255,3 +262,38 @@ def test_settings_changed_by_two_at_once_are_both_kept(db: Database, tmp_path: P
     with ThreadPoolExecutor() as pool:
         list(pool.map(change, ("releases.keep", "health.timeout")))
     assert apps.get(db, "shop").settings == {"releases.keep": "20", "health.timeout": "20"}
+
+
+def test_domains_that_a_deployment_adds_leave_alone_what_others_change(db: Database) -> None:
+    apps.create(db, "shop", free)
+    apps.create(db, "blog", free)
+    assert apps.add_domains(db, "shop", ["a.test", "b.test"], before_its_own=True) == (
+        "a.test", "b.test"
+    )  # fmt: skip
+    assert apps.get(db, "shop").domains == ("a.test", "b.test", "shop.localhost")
+    # an operator's word counts from then on
+    assert apps.add_domains(db, "shop", ["c.test", "a.test"], before_its_own=True) == ("c.test",)
+    assert apps.get(db, "shop").domains[-1] == "c.test"
+    apps.add_domain(db, "shop", "of-an-operator.test")
+    put_back = apps.remove_domain(db, "shop", "b.test")
+    apps.take_domains(db, "shop", ("a.test", "b.test"))
+    assert apps.get(db, "shop").domains == ("shop.localhost", "c.test", "of-an-operator.test")
+    put_back()
+    assert apps.get(db, "shop").domains[0] == "b.test"
+    apps.add_domain(db, "blog", "taken.test")
+    with pytest.raises(InvalidInput, match="belongs to the app blog"):
+        apps.add_domains(db, "shop", ["new.test", "taken.test"])
+    assert "new.test" not in apps.get(db, "shop").domains
+    apps.take_domains(db, "blog", ("taken.test", "blog.localhost"))
+    assert len(apps.get(db, "blog").domains) == 1
+
+
+def test_the_order_of_domains_does_not_depend_on_the_clock(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apps.create(db, "shop", free)
+    apps.add_domain(db, "shop", "first.test")
+    monkeypatch.setattr(apps, "now", lambda: "1999-01-01T00:00:00.000Z")
+    apps.add_domain(db, "shop", "second.test")
+    assert apps.get(db, "shop").domains == ("shop.localhost", "first.test", "second.test")
+    assert apps.get(db, "shop").domain == "first.test"

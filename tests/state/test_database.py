@@ -232,3 +232,9 @@ def test_times_sort_as_texts_and_are_utc() -> None:
     stamps = [database.now() for _ in range(50)]
     assert stamps == sorted(stamps)
     assert all(len(s) == len("2026-01-31T12:00:00.000Z") and s.endswith("Z") for s in stamps)
+
+
+def test_a_row_that_is_there_already_is_an_error_in_words(db: Database) -> None:
+    host.put(db, "one", "")
+    with pytest.raises(GatlingError, match="Another command changed the same thing"):
+        db.execute("INSERT INTO home (key, value) VALUES ('one', '')")

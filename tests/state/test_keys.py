@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
 
-from gatling.errors import InvalidInput, NotFound
+from gatling.errors import GatlingError, InvalidInput, NotFound
 from gatling.state import database, keys
 from gatling.state.database import open_database
 
@@ -74,7 +73,7 @@ def test_names_that_are_refused(db: Database, name: str) -> None:
 
 def test_there_are_three_roles(db: Database) -> None:
     wrong: Role = "root"  # type: ignore[assignment]
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises(GatlingError):
         add(db, "ann", 1, wrong)
     assert keys.every(db) == []
 

@@ -64,7 +64,7 @@ def add_command(app: str, domain: str) -> None:
         if not apps.add_domain(engine.db, app, name):
             echo(f"{app} has {name} already.")
             return
-        changes.apply([engine.configure_router], lambda: apps.remove_domain(engine.db, app, name))
+        changes.apply([engine.configure_router], lambda: apps.take_domains(engine.db, app, [name]))
         audit.record(engine.db, engine.actor, app, "domains add", name)
         echo(f"{app} is served under {name}.")
         _tell_host(engine, found)
@@ -87,11 +87,8 @@ def remove_command(app: str, domain: str) -> None:
     name = names.domain(domain)
     with opened(app) as engine:
         before = apps.get(engine.db, app)
-        apps.remove_domain(engine.db, app, name)
-        changes.apply(
-            [engine.configure_router],
-            lambda: apps.replace_domains(engine.db, app, before.domains),
-        )
+        put_back = apps.remove_domain(engine.db, app, name)
+        changes.apply([engine.configure_router], put_back)
         audit.record(engine.db, engine.actor, app, "domains remove", name)
         echo(f"{app} is no longer served under {name}.")
         _tell_host(engine, before)

@@ -10,6 +10,8 @@ import contextlib
 import dataclasses
 from typing import TYPE_CHECKING
 
+from gatling.deploy.attempt import is_decided
+from gatling.errors import add_failure
 from gatling.project import domains as project_domains
 from gatling.project import source
 from gatling.state import apps, audit, config, releases
@@ -66,28 +68,37 @@ def host_told(engine: Engine, before: App, after: App) -> str | None:
 
 @contextlib.contextmanager
 def in_force(engine: Engine, this: Attempt) -> Iterator[None]:
-    """Serve the app under the attempt's new domains, unless the deployment fails."""
-    before, added, db = this.app, this.domains, engine.db
-    if not added:
+    """Serve the app under the attempt's new domains, unless the deployment fails.
+
+    What an operator changes meanwhile stays: only what was added here is taken back.
+    """
+    before, db = this.app, engine.db
+    if not this.domains:
         yield
         return
     # the first one is the PHX_HOST: it is the project's unless somebody has said something else
-    untouched = before.live_release is None and before.domains == (f"{before.name}.localhost",)
-    wanted = (*added, *before.domains) if untouched else (*before.domains, *added)
-    apps.replace_domains(db, before.name, wanted)
+    first = before.live_release is None
+    added = apps.add_domains(db, before.name, this.domains, before_its_own=first)
     try:
         engine.configure_router()
-        this.app = dataclasses.replace(before, domains=wanted)
-        this.callbacks.facts["domains"] = " ".join(wanted)
-        this.progress.note(f"served under {', '.join(added)} as well (domains)")
+        this.app = dataclasses.replace(before, domains=apps.get(db, before.name).domains)
+        this.callbacks.facts["domains"] = " ".join(this.app.domains)
+        this.progress.note(f"served under {', '.join(this.domains)} as well (domains)")
         yield
-    except BaseException:
-        if apps.get(db, before.name).live_release == before.live_release:
-            apps.replace_domains(db, before.name, before.domains)
-            engine.configure_router()
+    except BaseException as error:
+        if not is_decided(engine, this):
+            _take_back(engine, before.name, added, error)
         raise
     audit.record(db, engine.actor, before.name, "domains add", " ".join(added))
     after = apps.get(db, before.name)
     # the same instance goes on, with the PHX_HOST that it was started with
     if after.live_slot == before.live_slot and (told := host_told(engine, before, after)):
         this.progress.note(told)
+
+
+def _take_back(engine: Engine, name: str, added: tuple[str, ...], error: BaseException) -> None:
+    try:
+        apps.take_domains(engine.db, name, added)
+        engine.configure_router()
+    except Exception as second:  # noqa: BLE001 (the first error is the one to report)
+        add_failure(error, second)

@@ -89,7 +89,13 @@ def create(db: Database, name: str, free: Callable[[int], bool]) -> App:
                 port = next(ports, None)
                 if port is None:
                     raise InvalidInput(f"No port is left between {first} and {last}.")
-                db.execute("INSERT INTO ports VALUES (?, ?, ?, ?)", port, name, slot, use)
+                db.execute(
+                    "INSERT INTO ports (port, app, slot, use) VALUES (?, ?, ?, ?)",
+                    port,
+                    name,
+                    slot,
+                    use,
+                )
         domain = f"{name}.localhost"
         owner = db.value("SELECT app FROM domains WHERE domain = ?", domain)
         if owner is not None:
@@ -97,7 +103,7 @@ def create(db: Database, name: str, free: Callable[[int], bool]) -> App:
                 f"{domain}, which would be its domain, belongs to the app {owner}.",
                 hint=f"`gatling domains remove {owner} {domain}` frees it.",
             )
-        db.execute("INSERT INTO domains VALUES (?, ?, ?)", domain, name, now())
+        _insert_domain(db, name, domain, 0)
     return get(db, name)
 
 
@@ -134,7 +140,7 @@ def get(db: Database, name: str) -> App:
             hint=f"`gatling apps` lists them; `gatling load {name}` makes it.",
         )
     ports = db.rows("SELECT * FROM ports WHERE app = ?", name)
-    domains = db.rows("SELECT domain FROM domains WHERE app = ? ORDER BY added_at, rowid", name)
+    domains = db.rows("SELECT domain FROM domains WHERE app = ? ORDER BY position, rowid", name)
     return _app(row, ports, [d["domain"] for d in domains], passwords.of_app(db, name))
 
 
@@ -144,7 +150,7 @@ def every(db: Database) -> list[App]:
     for row in db.rows("SELECT * FROM ports"):
         ports.setdefault(row["app"], []).append(row)
     domains: dict[str, list[str]] = {}
-    for row in db.rows("SELECT app, domain FROM domains ORDER BY added_at, rowid"):
+    for row in db.rows("SELECT app, domain FROM domains ORDER BY position, rowid"):
         domains.setdefault(row["app"], []).append(row["domain"])
     users = passwords.every(db)
     return [
@@ -214,11 +220,48 @@ def change_settings(db: Database, name: str, change: Callable[[App], dict[str, s
 
 def add_domain(db: Database, name: str, domain: str) -> bool:
     """Give a domain to an app; False when it has it already, InvalidInput when another has it."""
+    return bool(add_domains(db, name, [domain]))
+
+
+def add_domains(
+    db: Database, name: str, domains: Sequence[str], *, before_its_own: bool = False
+) -> tuple[str, ...]:
+    """Give domains to an app, behind those it has; which of them it did not have before.
+
+    With `before_its_own` they come first where it has only the domain that every app is given.
+    Raises InvalidInput when another app has one of them; then none is added.
+    """
     with db.transaction():
-        if check_domain(db, name, domain):
-            return False
-        db.execute("INSERT INTO domains VALUES (?, ?, ?)", domain, name, now())
-    return True
+        new = tuple(domain for domain in domains if not check_domain(db, name, domain))
+        rows = db.rows("SELECT domain, position FROM domains WHERE app = ?", name)
+        positions = [row["position"] for row in rows] or [0]
+        first = before_its_own and [row["domain"] for row in rows] == [f"{name}.localhost"]
+        start = min(positions) - len(new) if first else max(positions) + 1
+        for position, domain in enumerate(new, start):
+            _insert_domain(db, name, domain, position)
+    return new
+
+
+def take_domains(db: Database, name: str, domains: Sequence[str]) -> None:
+    """Take back what `add_domains` added, as far as it is still there; others stay as they are."""
+    with db.transaction():
+        for domain in domains:
+            db.execute(
+                "DELETE FROM domains WHERE domain = ?1 AND app = ?2"
+                " AND (SELECT count(*) FROM domains WHERE app = ?2) > 1",
+                domain,
+                name,
+            )
+
+
+def _insert_domain(db: Database, name: str, domain: str, position: int) -> None:
+    db.execute(
+        "INSERT INTO domains (domain, app, added_at, position) VALUES (?, ?, ?, ?)",
+        domain,
+        name,
+        now(),
+        position,
+    )
 
 
 def check_domain(db: Database, name: str, domain: str) -> bool:
@@ -232,18 +275,11 @@ def check_domain(db: Database, name: str, domain: str) -> bool:
     return owner is not None
 
 
-def replace_domains(db: Database, name: str, domains: Sequence[str]) -> None:
-    """Give an app these domains, in this order, as they were once."""
+def remove_domain(db: Database, name: str, domain: str) -> Callable[[], None]:
+    """Take a domain from an app; what puts it back. Raises NotFound, InvalidInput for the last."""
     with db.transaction():
-        db.execute("DELETE FROM domains WHERE app = ?", name)
-        for domain in domains:
-            db.execute("INSERT INTO domains VALUES (?, ?, ?)", domain, name, now())
-
-
-def remove_domain(db: Database, name: str, domain: str) -> None:
-    """Take a domain from an app; raises NotFound, or InvalidInput for its last one."""
-    with db.transaction():
-        if db.value("SELECT app FROM domains WHERE domain = ?", domain) != name:
+        row = db.row("SELECT app, position FROM domains WHERE domain = ?", domain)
+        if row is None or row["app"] != name:
             raise NotFound(f"{name} has no domain {domain}.")
         if db.value("SELECT count(*) FROM domains WHERE app = ?", name) == 1:
             raise InvalidInput(
@@ -251,6 +287,14 @@ def remove_domain(db: Database, name: str, domain: str) -> None:
                 hint=f"First add another: `gatling domains add {name} DOMAIN`.",
             )
         db.execute("DELETE FROM domains WHERE domain = ?", domain)
+    position: int = row["position"]
+
+    def put_back() -> None:
+        with db.transaction():
+            if not check_domain(db, name, domain):
+                _insert_domain(db, name, domain, position)
+
+    return put_back
 
 
 def _port_range(text: str) -> tuple[int, int]:

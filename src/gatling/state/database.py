@@ -146,6 +146,13 @@ _SCHEMA = (
     ) STRICT;
     CREATE INDEX runs_by_job ON runs (app, job, id)
     """,
+    """
+    ALTER TABLE domains ADD COLUMN position INTEGER NOT NULL DEFAULT 0;
+    UPDATE domains SET position = (
+        SELECT count(*) FROM domains AS earlier WHERE earlier.app = domains.app
+        AND (earlier.added_at, earlier.rowid) < (domains.added_at, domains.rowid)
+    )
+    """,
 )
 """One script per schema version; `PRAGMA user_version` tells how many have been run."""
 
@@ -276,11 +283,14 @@ def _migrate(connection: sqlite3.Connection) -> None:
 
 @contextlib.contextmanager
 def _told() -> Iterator[None]:
-    """Say what is wrong with the file; an IntegrityError is about values, and passes."""
+    """Say what is wrong, in words; a conflict of rows comes from two commands at the same time."""
     try:
         yield
-    except sqlite3.IntegrityError:
-        raise
+    except sqlite3.IntegrityError as error:
+        raise GatlingError(
+            f"Another command changed the same thing at the same time ({error}).",
+            hint="Try again.",
+        ) from error
     except sqlite3.DatabaseError as error:
         raise _explained(error) from error
 

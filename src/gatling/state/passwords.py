@@ -30,7 +30,8 @@ def put(db: Database, app: str, domain: str, user: str, hashed: str) -> None:
     """Let a user in, or give him another password."""
     with db.transaction():
         db.execute(
-            "INSERT OR REPLACE INTO passwords VALUES (?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO passwords (app, domain, user, hash, added_at)"
+            " VALUES (?, ?, ?, ?, ?)",
             app,
             domain,
             user,
@@ -49,14 +50,3 @@ def remove(db: Database, app: str, domain: str, user: str) -> None:
             raise NotFound(
                 f"{app} has no user {user} for {domain}.", hint=f"See `gatling auth list {app}`."
             )
-
-
-def replace(db: Database, app: str, passwords: dict[str, dict[str, str]]) -> None:
-    """Give an app these passwords, as they were once."""
-    with db.transaction():
-        db.execute("DELETE FROM passwords WHERE app = ?", app)
-        for domain, users in passwords.items():
-            for user, hashed in users.items():
-                db.execute(
-                    "INSERT INTO passwords VALUES (?, ?, ?, ?, ?)", app, domain, user, hashed, now()
-                )
