@@ -126,6 +126,8 @@ def test_a_change_is_a_release_without_a_failed_request(world: World) -> None:
 def test_stored_for_the_next_deployment(shop: Project) -> None:
     world, before = shop.world, shop.world.status()
     output = world.run("config", "set", "shop", "PENDING=one", "--no-restart")
+    listed = world.run("config", "list", "shop")
+    assert "Stored for the next deployment, not applied yet: PENDING" in listed
     assert "stored for the next deployment" in output
     assert world.status()["pid"] == before["pid"]
     assert world.last()["release"] == before["release"]

@@ -114,5 +114,9 @@ def test_a_release_with_a_warning_is_one_to_roll_back_to(shop: Project) -> None:
     live = world.status()["release"]
     shop.title("broken after all")
     shop.push()
-    assert live in world.run("rollback", "shop")
+    world.run("config", "set", "shop", "LOST=1", "--no-restart")
+    said = world.run("rollback", "shop")
+    assert live in said
+    assert "stored for the next deployment are dropped (LOST)" in said
+    assert "LOST" not in world.json("config", "list", "shop")
     assert world.status()["release"] == live

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -290,3 +293,57 @@ def test_the_live_one_and_the_newest_stay(kept: set[int], live: int | None, keep
     # the newest of them, as many as may be kept, and never fewer than there are
     assert all(other > gone for other in others for gone in doomed)
     assert len(others) == min(len(kept - {live}), keep)
+
+
+def test_files_are_shared_with_the_live_release_and_otherwise_with_the_newest(
+    paths: AppPaths,
+) -> None:
+    store.store(paths, build(paths), 1, None)
+    # stored without sharing, and with a file that the live release does not have
+    store.store(paths, build(paths, {"lib/new.beam": b"n" * 9000}), 2, None)
+    own = store.store(paths, build(paths, {"lib/new.beam": b"n" * 9000}), 3, 1, also=2)
+    for name in ("lib/a.beam", "lib/b.beam", "bin/shop"):
+        assert inode(paths, 3, name) == inode(paths, 1, name)
+    assert inode(paths, 3, "lib/new.beam") == inode(paths, 2, "lib/new.beam")
+    assert own == 0
+
+
+@pytest.mark.parametrize(("number", "kind"), [(errno.ENOSPC, DiskFull), (errno.EIO, OSError)])
+def test_a_tree_that_does_not_reach_the_disk_is_not_stored(
+    paths: AppPaths, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception]
+) -> None:
+    class Libc:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def syncfs(self, _fd: int) -> int:
+            ctypes.set_errno(number)
+            return -1
+
+    monkeypatch.setattr(ctypes, "CDLL", Libc)
+    with pytest.raises(kind):
+        store.store(paths, build(paths), 1, None)
+    assert names(paths) == []
+
+
+def test_a_tree_that_a_process_uses_is_not_free(paths: AppPaths) -> None:
+    store.store(paths, build(paths), 1, None)
+    # as `gatling run` does before it becomes the command; its children use the tree as well
+    script = (
+        "import os, sys; from pathlib import Path; from gatling.home import AppPaths;"
+        " from gatling.releases import store;"
+        " store.use(AppPaths(Path(sys.argv[1]), 'shop'), 1);"
+        " os.execv('/bin/sh', ['sh', '-c', 'echo ready; read -r end; exit 0'])"
+    )
+    user = subprocess.Popen(
+        [sys.executable, "-I", "-c", script, str(paths.home)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert user.stdout is not None
+    assert user.stdout.readline() == b"ready\n"
+    with store.unused(paths, 1) as free:
+        assert not free
+    user.communicate(b"end\n", timeout=60)
+    with store.unused(paths, 1) as free:
+        assert free
+    with store.unused(paths, 2) as free:
+        assert free

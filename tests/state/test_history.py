@@ -211,3 +211,34 @@ def test_settings_of_the_home(db: Database) -> None:
     host.put(db, "listen", "127.0.0.1:1")
     host.put(db, "listen", "127.0.0.1:2")
     assert host.get(db, "listen") == "127.0.0.1:2"
+
+
+def test_variables_that_wait_for_the_next_deployment(db: Database) -> None:
+    config.replace(db, "shop", {"A": "1"})
+    assert config.pending(db, "shop") == []  # nothing is live
+    releases.add(db, dataclasses.replace(RELEASE, config={"A": "1", "B": "2"}))
+    apps.make_live(db, "shop", release=1, slot=1, config={"A": "1", "B": "2"})
+    assert config.pending(db, "shop") == []
+    config.replace(db, "shop", {"A": "other", "C": "3"})
+    assert config.pending(db, "shop") == ["A", "B", "C"]
+
+
+def test_a_decision_that_is_taken_back_leaves_a_stopped_app_stopped(db: Database) -> None:
+    apps.make_live(db, "shop", release=1, slot=1, config=None)
+    apps.want(db, "shop", "stopped")
+    before = apps.get(db, "shop")
+    apps.make_live(db, "shop", release=2, slot=2, config=None)
+    assert apps.get(db, "shop").wanted == "running"
+    apps.make_live(
+        db, "shop", release=before.live_release, slot=before.live_slot, config=None,
+        wanted=before.wanted,
+    )  # fmt: skip
+    assert apps.get(db, "shop") == before
+
+
+def test_a_release_that_was_live_when_another_deployment_began_has_been_live(db: Database) -> None:
+    deploy(db, 1)
+    deploy(db, 2, "failed")  # of another Gatling, which recorded it so although it was live
+    apps.make_live(db, "shop", release=2, slot=2, config=None)
+    deploy(db, 3, "failed")
+    assert deployments.ever_live(db, "shop") == {1, 2}

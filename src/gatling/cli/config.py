@@ -46,12 +46,16 @@ def list_command(app: str, show: bool, as_json: bool) -> None:
     with opened() as engine:
         apps.get(engine.db, app)
         values = config.of_app(engine.db, app)
+        waiting = config.pending(engine.db, app)
     if as_json:
         print_json(values)
-    elif show:
+        return
+    if show:
         table(("name", "value"), [(n, _one_line(v)) for n, v in values.items()])
     else:
         table(("name", "length"), [(n, f"{len(v)} characters") for n, v in values.items()])
+    if waiting:
+        echo(f"Stored for the next deployment, not applied yet: {', '.join(waiting)}", err=True)
 
 
 @config_command.command("get")

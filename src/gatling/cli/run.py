@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from typing import TYPE_CHECKING
@@ -55,6 +56,7 @@ def console_command(app: str) -> None:
 def _become(app: str, arguments: tuple[str, ...], wish: int | None) -> NoReturn:
     """Replace this process by the command, so that its terminal, signals and status are its own."""
     from gatling.deploy import instances
+    from gatling.releases import store
     from gatling.state import apps, audit, releases
     from gatling.supervisor.base import run_mark
 
@@ -69,8 +71,10 @@ def _become(app: str, arguments: tuple[str, ...], wish: int | None) -> NoReturn:
                 f"{app} is not running; {arguments[0]} needs its node.",
                 hint=f"`gatling start {app}`, or `gatling up` for all apps.",
             )
-        release = releases.kept(engine.db, app, number)
         paths = engine.home.app(app)
+        with contextlib.suppress(FileNotFoundError):  # the record says so
+            store.use(paths, number)
+        release = releases.kept(engine.db, app, number)
         task = instances.task(paths, found, release, slot, arguments)
         mark = run_mark(paths, os.urandom(8).hex())
         audit.record(engine.db, engine.actor, app, "run", arguments[0])

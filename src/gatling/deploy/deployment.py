@@ -106,7 +106,13 @@ def deploy_release(
     lifecycle.ensure_up(engine, progress)
     with attempt(engine, name, cause=cause, commit=None, progress=progress) as this:
         release = releases.kept(engine.db, name, number)
+        dropped = config.pending(engine.db, name)
         _go_live(engine, this, release, wish=wish)
+        if dropped:
+            this.progress.note(
+                f"{release.label} has its own config: changes that were stored for the next"
+                f" deployment are dropped ({', '.join(dropped)})"
+            )
 
 
 def deploy_config(
@@ -366,7 +372,7 @@ def _say_of_https(this: Attempt, app: App) -> None:
 def _retire(engine: Engine, this: Attempt, live: Release) -> None:
     """Remove what is not kept any more. A failure here is told and fails nothing."""
     paths, name = engine.home.app(this.app.name), this.app.name
-    kept = [r.number for r in releases.every(engine.db, name) if r.removed_at is None]
+    kept = list(releases.kept_commits(engine.db, name))
     proven = deployments.ever_live(engine.db, name) | {live.number}
     # One that never became live may be tried again, until a newer one has.
     doomed = [n for n in kept if n not in proven and n < live.number]
@@ -379,9 +385,12 @@ def _retire(engine: Engine, this: Attempt, live: Release) -> None:
         in_use |= processes.in_use(engine, name)
         in_use |= jobs.releases_in_use(engine, name)
         for number in (n for n in doomed if n not in in_use):
-            # first: a tree of which no record knows is removed by the next deployment, or recovery
-            releases.mark_removed(engine.db, name, number)
-            store.remove(paths, number)
+            with store.unused(paths, number) as free:  # not by `gatling run`, say
+                if not free:
+                    continue
+                # first: a tree of which no record knows is removed by recovery
+                releases.mark_removed(engine.db, name, number)
+                store.remove(paths, number)
         distillery.sweep(paths.root / "tmp")
         repository.try_to_keep_commits(paths.repository, releases.kept_commits(engine.db, name))
         jobs.forget(engine, name)

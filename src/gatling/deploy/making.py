@@ -10,7 +10,7 @@ from gatling.deploy import domains, public
 from gatling.project import manifest
 from gatling.project import settings as project_settings
 from gatling.releases import store
-from gatling.state import config, releases
+from gatling.state import apps, config, releases
 from gatling.state.database import now
 from gatling.state.releases import Release
 
@@ -35,12 +35,12 @@ def make(engine: Engine, this: Attempt, commit: str) -> Release:
         this.callbacks = _callbacks(engine, this, commit, paths.source / directory)
         this.journal.at = this.callbacks.at
     values = config.of_app(engine.db, name)
-    mark, wanted, like = this.deployment.mark, this.settings.build, _newest_tree(engine, name)
+    mark, wanted, like = this.deployment.mark, this.settings.build, _tree_to_share(engine, name)
     given = this.callbacks if this.callbacks.any else None
     built = builder.build(engine.tasks, paths, values, wanted, mark, journal, like, given)
     with journal.step("store_release"):
         number, newest = next_number(engine, name)
-        size = store.store(paths, built.tree, number, newest)
+        size = store.store(paths, built.tree, number, _to_share(engine, name), also=newest)
         release = _new_release(this, number, commit, built, values, size, own)
         releases.add(engine.db, release)
         this.callbacks.facts["built_release_path"] = str(paths.release(number))
@@ -82,14 +82,24 @@ def _callbacks(engine: Engine, this: Attempt, commit: str, project: Path) -> Cal
     )
 
 
-def _newest_tree(engine: Engine, name: str) -> Path | None:
-    kept = [r.number for r in releases.every(engine.db, name) if r.removed_at is None]
-    return engine.home.app(name).release(max(kept)) if kept else None
+def _tree_to_share(engine: Engine, name: str) -> Path | None:
+    shared = _to_share(engine, name)
+    return engine.home.app(name).release(shared) if shared is not None else None
+
+
+def _to_share(engine: Engine, name: str) -> int | None:
+    """The release whose files a new one shares: the live one.
+
+    A hot upgrade from it then sees by their inodes what did not change. Nothing live: the newest.
+    """
+    kept = releases.kept_commits(engine.db, name)
+    live = apps.get(engine.db, name).live_release
+    return live if live in kept else max(kept, default=None)
 
 
 def next_number(engine: Engine, name: str) -> tuple[int, int | None]:
     """The number of the next release and of the newest kept one; leftovers in its place go."""
-    kept = [r.number for r in releases.every(engine.db, name) if r.removed_at is None]
+    kept = list(releases.kept_commits(engine.db, name))
     store.remove_unknown(engine.home.app(name), kept)
     return releases.next_number(engine.db, name), max(kept, default=None)
 

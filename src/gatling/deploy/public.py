@@ -139,7 +139,7 @@ def _page_of(engine: Engine, app: str, commit: str, settings: Settings) -> str |
 
 def _publish_static(engine: Engine, app: App, settings: Settings, coming: Release | None) -> None:
     paths = engine.home.app(app.name)
-    kept = {r.number for r in releases.every(engine.db, app.name) if r.removed_at is None}
+    kept = set(releases.kept_commits(engine.db, app.name))
     numbers = (coming.number if coming else None, app.live_release)
     first = list(dict.fromkeys(number for number in numbers if number is not None))
     # the coming one comes on top: what is live stays whole until it is not live any more

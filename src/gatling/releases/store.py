@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 from gatling.errors import DiskFull
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from gatling.home import AppPaths
@@ -29,11 +30,13 @@ _CHUNK = 1 << 18
 _PARTIAL = ".partial"
 
 
-def store(paths: AppPaths, tree: Path, number: int, previous: int | None) -> int:
+def store(
+    paths: AppPaths, tree: Path, number: int, previous: int | None, *, also: int | None = None
+) -> int:
     """Move a built `tree` into the store as release `number`; the bytes it takes of its own.
 
-    Equal files become hard links to those of `previous`. Raises DiskFull, leaving the store as
-    it was.
+    Equal files become hard links to those of `previous`, and otherwise to those of `also`. Raises
+    DiskFull, leaving the store as it was.
     """
     partial = paths.release(number).with_suffix(_PARTIAL)
     _discard(partial)
@@ -41,6 +44,8 @@ def store(paths: AppPaths, tree: Path, number: int, previous: int | None) -> int
     like = paths.release(previous) if previous is not None else None
     try:
         tree.rename(partial)
+        if also not in (None, previous):
+            _settle(partial, paths.release(also or 0))
         own = _settle(partial, like if like is not None and like.is_dir() else None)
         _sync(partial)
         partial.rename(paths.release(number))
@@ -75,6 +80,35 @@ def remove(paths: AppPaths, number: int) -> None:
     with contextlib.suppress(FileNotFoundError):
         paths.release(number).rename(doomed)  # so that a half removed tree never looks whole
     _discard(doomed)
+
+
+def use(paths: AppPaths, number: int) -> None:
+    """Keep a tree from being removed as long as this process, or what it becomes, goes on.
+
+    By a lock on its directory, which every process that this one starts shares. Raises OSError when
+    the tree is not there.
+    """
+    held = os.open(paths.release(number), os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(held, fcntl.LOCK_SH)
+    os.set_inheritable(held, True)
+
+
+@contextlib.contextmanager
+def unused(paths: AppPaths, number: int) -> Iterator[bool]:
+    """Whether nobody uses a tree, nor begins to before the block has ended."""
+    try:
+        held = os.open(paths.release(number), os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        yield True
+        return
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(held)
 
 
 def remove_unknown(paths: AppPaths, known: Collection[int]) -> list[str]:
@@ -121,7 +155,7 @@ def _settle_directory(directory: str, like: str | None, temporary: str) -> int:
                 linked = twin is not None and _same(entry.path, info, twin)
                 if twin is None or not (linked and _replace_by_link(entry.path, twin, temporary)):
                     os.chmod(entry.path, stat.S_IMODE(info.st_mode) & ~0o222)  # noqa: PTH101
-                    own += info.st_blocks * 512
+                    own += info.st_blocks * 512 if info.st_nlink == 1 else 0
     return own
 
 
@@ -179,7 +213,10 @@ def _sync(tree: Path) -> None:
 
     opened = os.open(tree, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        ctypes.CDLL(None).syncfs(opened)
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.syncfs(opened) != 0:  # what could not be written would be an empty file later
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(tree))
     finally:
         os.close(opened)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,4 +27,17 @@ def write(db: Database, app: str, values: Mapping[str, str]) -> None:
     """As `replace`, inside the caller's transaction."""
     db.execute("DELETE FROM config WHERE app = ?", app)
     for name, value in sorted(values.items()):
-        db.execute("INSERT INTO config VALUES (?, ?, ?)", app, name, value)
+        db.execute("INSERT INTO config (app, name, value) VALUES (?, ?, ?)", app, name, value)
+
+
+def pending(db: Database, app: str) -> list[str]:
+    """Variables that are stored for the next deployment, and are others in the live release."""
+    live = db.value(
+        "SELECT releases.config FROM apps JOIN releases ON releases.app = apps.name"
+        " AND releases.number = apps.live_release WHERE apps.name = ?",
+        app,
+    )
+    if live is None:
+        return []
+    stored, applied = of_app(db, app), json.loads(live)
+    return sorted(name for name in {*stored, *applied} if stored.get(name) != applied.get(name))

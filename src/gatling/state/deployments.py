@@ -152,13 +152,13 @@ def get(db: Database, ident: int, app: str | None = None) -> Deployment:
     row = db.row("SELECT * FROM deployments WHERE id = ?", ident)
     if row is None or (app is not None and row["app"] != app):
         raise NotFound(f"There is no deployment {ident}{f' of {app}' if app else ''}.")
-    return _deployment(db, row)
+    return _deployments(db, [row])[0]
 
 
 def of_app(db: Database, app: str, limit: int = 1000) -> list[Deployment]:
     """The app's deployments, the newest first."""
     rows = db.rows("SELECT * FROM deployments WHERE app = ? ORDER BY id DESC LIMIT ?", app, limit)
-    return [_deployment(db, row) for row in rows]
+    return _deployments(db, rows)
 
 
 def running(db: Database, app: str | None = None) -> list[Deployment]:
@@ -169,7 +169,7 @@ def running(db: Database, app: str | None = None) -> list[Deployment]:
         rows = db.rows(
             "SELECT * FROM deployments WHERE outcome = 'running' AND app = ? ORDER BY id", app
         )
-    return [_deployment(db, row) for row in rows]
+    return _deployments(db, rows)
 
 
 def ever_live(db: Database, app: str) -> set[int]:
@@ -215,8 +215,23 @@ def live_before(db: Database, app: str, live: int) -> int | None:
     return value
 
 
-def _deployment(db: Database, row: sqlite3.Row) -> Deployment:
-    steps = db.rows("SELECT * FROM steps WHERE deployment = ? ORDER BY position", row["id"])
+def _deployments(db: Database, rows: Sequence[sqlite3.Row]) -> list[Deployment]:
+    """Rows with their steps, which are asked for once."""
+    steps: dict[int, list[Step]] = {row["id"]: [] for row in rows}
+    if rows:
+        span = (min(steps), max(steps))
+        for s in db.rows(
+            "SELECT * FROM steps WHERE deployment BETWEEN ? AND ? ORDER BY deployment, position",
+            *span,
+        ):
+            if s["deployment"] in steps:
+                steps[s["deployment"]].append(
+                    Step(s["name"], s["started_at"], s["seconds"], s["outcome"])
+                )
+    return [_deployment(row, steps[row["id"]]) for row in rows]
+
+
+def _deployment(row: sqlite3.Row, steps: Sequence[Step]) -> Deployment:
     return Deployment(
         id=row["id"],
         app=row["app"],
@@ -235,5 +250,5 @@ def _deployment(db: Database, row: sqlite3.Row) -> Deployment:
         seconds=row["seconds"],
         probe=json.loads(row["probe"]) if row["probe"] else None,
         suspended_ms=row["suspended_ms"],
-        steps=tuple(Step(s["name"], s["started_at"], s["seconds"], s["outcome"]) for s in steps),
+        steps=tuple(steps),
     )
