@@ -17,7 +17,7 @@ from gatling.errors import NodeUnreachable
 from gatling.releases import untrusted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from gatling.beam.comparison import Comparison
@@ -117,9 +117,12 @@ class Control:
         found: answers.Inspected = unless_busy(typed(answer, answers.Inspected | Busy, "inspect"))
         return found.comparison
 
-    def holds(self) -> Holds:
-        """What the node has open that no second node may open."""
-        answer = self._node.call("gatling_holds", "all", timeout=10, limit=MODERATE)
+    def holds(self, endings: Sequence[str]) -> Holds:
+        """What the node has open that no second node may open.
+
+        Of files that are opened in no known way, those with one of these endings.
+        """
+        answer = self._node.call("gatling_holds", "all", list(endings), timeout=10, limit=MODERATE)
         held: Holds = typed(answer, Holds, "holds")
         return held
 

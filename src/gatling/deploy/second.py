@@ -56,7 +56,7 @@ def reasons(engine: Engine, app: App, live: Release, settings: Settings) -> tupl
     paths = engine.home.app(app.name)
     try:
         with hot.connected(engine, app) as node:
-            holds = node.holds()
+            holds = node.holds(tuple(_FORMATS))
     except NodeUnreachable as error:
         return unasked(paths.release(live.number), live.label, error.what)
     own = {*app.ports.values(), *app.node_ports.values()}

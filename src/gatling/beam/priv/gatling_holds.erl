@@ -6,7 +6,7 @@
 %% In a throw-away node, `forbid/0` makes it impossible to open such data.
 -module(gatling_holds).
 
--export([all/0, forbid/0, refuse/3]).
+-export([all/1, forbid/0, refuse/3]).
 
 -define(MOST, 50).
 
@@ -21,14 +21,15 @@
                   listeners := [listener()],
                   sockets := [binary()]}.
 
-%% `mnesia` is the directory of its tables on the disk, or empty. At most so many of each kind.
--spec all() -> held().
-all() ->
+%% `mnesia` is the directory of its tables on the disk, or empty; `files` are those with one of the
+%% endings that are asked for. At most so many of each kind.
+-spec all([binary()]) -> held().
+all(Endings) ->
     {Listeners, Sockets} = lists:partition(fun is_tuple/1, lists:usort(ports() ++ sockets())),
     #{mnesia => mnesia(),
       dets => most(dets()),
       disk_log => most(disk_logs()),
-      files => most(safely(fun files/0, [])),
+      files => most(safely(fun() -> files(Endings) end, [])),
       listeners => most(Listeners),
       sockets => most(Sockets)}.
 
@@ -70,10 +71,10 @@ written(_) ->
 
 %% Regular files that this OS process has open for writing, as proc(5) has it: also those that
 %% libraries open by themselves.
-files() ->
+files(Endings) ->
     {ok, Names} = file:list_dir("/proc/self/fd"),
     [path(File) || Name <- Names, {ok, "/" ++ _ = File} <- [file:read_link("/proc/self/fd/" ++ Name)],
-                   not lists:prefix("/dev/", File), not lists:prefix("/proc/", File),
+                   lists:any(fun(Ending) -> lists:suffix(binary_to_list(Ending), File) end, Endings),
                    for_writing(Name)].
 
 for_writing(Name) ->
