@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatling import process
-from gatling.errors import CommandFailed, Exit, MissingProgram
+from gatling.errors import CommandFailed, Exit, MissingProgram, TimedOut
 from tests.conftest import until
 
 if TYPE_CHECKING:
@@ -300,3 +300,59 @@ def test_waiting_for_an_end() -> None:
         os.kill(pid, signal.SIGKILL)
         assert process.wait_gone(pid, 10) is True
     assert process.wait_gone(pid, 0) is True  # no such process
+
+
+def test_the_time_limit_holds_after_the_end_of_the_output() -> None:
+    started = time.monotonic()
+    with pytest.raises(TimedOut, match="1 seconds"):
+        process.run(["sh", "-c", "exec >&- 2>&-; sleep 30"], timeout=1)
+    assert time.monotonic() - started < 10
+
+
+def test_a_program_that_closes_its_output_is_waited_for(tmp_path: Path) -> None:
+    sh(f"exec >&- 2>&-; sleep 0.3; echo done > {tmp_path}/file")
+    assert (tmp_path / "file").read_text() == "done\n"
+
+
+@pytest.mark.parametrize("start", [process.output, process.run])
+def test_what_keeps_a_program_from_starting(tmp_path: Path, start: Callable[..., object]) -> None:
+    def text(name: str, content: bytes, mode: int) -> str:
+        (tmp_path / name).write_bytes(content)
+        (tmp_path / name).chmod(mode)
+        return str(tmp_path / name)
+
+    plain = text("plain", b"#!/bin/sh\n", 0o644)
+    orphan = text("orphan", b"#!/no/such/shell\n", 0o755)
+    foreign = text("foreign", b"\x7fELF no program", 0o755)
+    for argv, cwd, kind, why in (
+        (["true"], tmp_path / "gone", CommandFailed, "gone: No such file or directory"),
+        (["true"], tmp_path / "plain", CommandFailed, "plain: Not a directory"),
+        (["no-such-program-1"], tmp_path, MissingProgram, "is not installed"),
+        ([str(tmp_path / "none")], tmp_path, MissingProgram, "is not installed"),
+        ([plain], tmp_path, CommandFailed, "plain cannot be started: the file is not executable"),
+        ([orphan], tmp_path, CommandFailed, "first line names"),
+        ([foreign], tmp_path, CommandFailed, "not a program for this machine"),
+        (["true", "x" * 3_000_000], tmp_path, CommandFailed, "are too long"),
+    ):
+        with pytest.raises(kind, match=why):
+            start(argv, timeout=20, cwd=cwd)
+
+
+def test_output_has_a_time_limit_for_all_that_it_started(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    with pytest.raises(TimedOut):
+        process.output(["sh", "-c", f"sleep 60 & echo $! > {pid}; wait"], timeout=0.5)
+    until(lambda: gone(int(pid.read_text())), "the end of the whole session")
+
+
+def test_output_has_a_session_of_its_own() -> None:
+    script = "import os; print(os.getsid(0) == os.getpid())"
+    assert process.output([sys.executable, "-I", "-c", script]) == "True\n"
+
+
+def test_programs_can_be_seen(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GATLING_DEBUG", "1")
+    process.output(["true", "a b", "https://ann:pass@host/x"], cwd=tmp_path)
+    assert f"+ true a b https://…@host/x  (in {tmp_path})" in capsys.readouterr().err

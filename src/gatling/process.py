@@ -8,6 +8,7 @@ Ctrl-C in the pusher's terminal reaches Gatling alone, which then decides what t
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import selectors
 import signal
@@ -18,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatling.errors import CommandFailed, MissingProgram, TimedOut
+from gatling import debuglog
+from gatling.errors import CommandFailed, GatlingError, MissingProgram, TimedOut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -70,8 +72,9 @@ def run(
 ) -> Finished:
     """Run a program to its end, standard output and error together, line by line to `on_line`.
 
-    `timeout` is in seconds, `nice` is setpriority(2)'s. Raises MissingProgram, or CommandFailed
-    when the time is up or, with `check`, when the exit status is not 0. Whatever else is raised
+    `timeout` is in seconds and counts until the program has exited, whether it still prints or not;
+    `nice` is setpriority(2)'s. Raises MissingProgram, TimedOut, or CommandFailed when the program
+    cannot be started or, with `check`, when the exit status is not 0. Whatever else is raised
     meanwhile (an interruption, an error in `on_line`) ends the program and everything in its
     session first.
     """
@@ -90,10 +93,7 @@ def run(
     except TimeoutError:
         end_group(process.pid)
         process.wait()
-        raise TimedOut(
-            f"{_name(argv)} did not end within {timeout:g} seconds and was stopped.",
-            log=tuple(tail),
-        ) from None
+        raise _timed_out(argv, timeout, tuple(tail)) from None
     except BaseException:
         end_group(process.pid)
         process.wait()
@@ -173,28 +173,23 @@ def output(
     stdin: str = "",
 ) -> str:
     """Run a short program and give its standard output; errors as `run`."""
-    try:
-        done = subprocess.run(  # argv list, no shell
-            list(argv),
-            input=stdin,
-            capture_output=True,
-            timeout=timeout,
-            cwd=cwd,
-            env=env,
-            check=False,
-            text=True,
-            errors="surrogateescape",
-        )
-    except FileNotFoundError:
-        raise _missing(argv) from None
-    except subprocess.TimeoutExpired:
-        raise CommandFailed(f"{_name(argv)} did not end within {timeout:g} seconds.") from None
-    if done.returncode != 0:
-        raise CommandFailed(
-            f"{_name(argv)} {describe_status(done.returncode)}.",
-            log=done.stderr.splitlines()[-TAIL_LINES:],
-        )
-    return done.stdout
+    process = _popen(
+        argv, cwd, env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    given = stdin.encode("utf-8", "surrogateescape")
+    with process:  # closes the pipes
+        try:
+            out, err = process.communicate(given, timeout)
+        except subprocess.TimeoutExpired:
+            end_group(process.pid)
+            raise _timed_out(argv, timeout, ()) from None
+        except BaseException:
+            end_group(process.pid)
+            raise
+    if process.returncode != 0:
+        said = err.decode("utf-8", "replace").splitlines()[-TAIL_LINES:]
+        raise ended(argv, process.returncode, tuple(said))
+    return out.decode("utf-8", "surrogateescape").replace("\r\n", "\n")
 
 
 def spawn_detached(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path) -> None:
@@ -204,18 +199,8 @@ def spawn_detached(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, lo
     CommandFailed with the end of `log` otherwise.
     """
     with log.open("ab") as sink:
-        try:
-            process = subprocess.Popen(
-                list(argv),
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=sink,
-                cwd=cwd,
-                env=dict(env),
-                start_new_session=True,
-            )
-        except FileNotFoundError:
-            raise _missing(argv) from None
+        fd = sink.fileno()
+        process = _popen(argv, cwd, env, stdin=subprocess.DEVNULL, stdout=fd, stderr=fd)
         status = process.wait()
     if status != 0:
         lines = log.read_text(errors="replace").splitlines()[-TAIL_LINES:]
@@ -317,28 +302,63 @@ def _start(
     stdin: int = subprocess.DEVNULL,
     output: int = subprocess.PIPE,
 ) -> subprocess.Popen[bytes]:
-    try:
-        process = subprocess.Popen(
-            list(argv),
-            stdin=stdin,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=cwd,
-            env=dict(env) if env is not None else None,
-            start_new_session=True,
-        )
-    except FileNotFoundError:
-        raise _missing(argv) from None
+    process = _popen(argv, cwd, env, stdin=stdin, stdout=output, stderr=subprocess.STDOUT)
     if nice:
         with contextlib.suppress(ProcessLookupError):  # it has ended already
             os.setpriority(os.PRIO_PROCESS, process.pid, nice)
     return process
 
 
-def _missing(argv: Sequence[str]) -> MissingProgram:
-    return MissingProgram(
-        f"{_name(argv)} is not installed, or not on PATH.",
-        hint=f"On Debian or Ubuntu: apt install {_name(argv)}",
+def _popen(
+    argv: Sequence[str],
+    cwd: Path | None,
+    env: Mapping[str, str] | None,
+    *,
+    stdin: int,
+    stdout: int,
+    stderr: int,
+) -> subprocess.Popen[bytes]:
+    """Every program starts here: argv without a shell, in a session of its own."""
+    debuglog.command(argv, cwd)
+    try:
+        return subprocess.Popen(
+            list(argv),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            cwd=cwd,
+            env=dict(env) if env is not None else None,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise _not_started(argv, cwd, error) from None
+
+
+def _not_started(argv: Sequence[str], cwd: Path | None, error: OSError) -> GatlingError:
+    """Why a program could not be started, as far as execve(2) and chdir(2) tell."""
+    name = _name(argv)
+    if cwd is not None and error.filename in (cwd, os.fspath(cwd)):  # and not the program
+        return CommandFailed(f"{name} cannot be started in {cwd}: {error.strerror}.")
+    if error.errno == errno.ENOENT and not ("/" in argv[0] and Path(argv[0]).exists()):
+        return MissingProgram(
+            f"{name} is not installed, or not on PATH.",
+            hint=f"On Debian or Ubuntu: apt install {name}",
+        )
+    why = _REASONS.get(error.errno or 0, f"{error.strerror}.")
+    return CommandFailed(f"{argv[0]} cannot be started: {why}")
+
+
+_REASONS = {
+    errno.ENOENT: "the program that its first line names (#!) is not there.",
+    errno.EACCES: "the file is not executable.",
+    errno.ENOEXEC: "the file is not a program for this machine, or a script without a #! line.",
+    errno.E2BIG: "its arguments and environment are too long.",
+}
+
+
+def _timed_out(argv: Sequence[str], timeout: float, tail: tuple[str, ...]) -> TimedOut:
+    return TimedOut(
+        f"{_name(argv)} did not end within {timeout:g} seconds and was stopped.", log=tail
     )
 
 
@@ -349,7 +369,10 @@ def _name(argv: Sequence[str]) -> str:
 def _read_lines(
     process: subprocess.Popen[bytes], line: Callable[[str], None], deadline: float
 ) -> None:
-    """Hand on lines until the program exits, even when a grandchild still holds the pipe."""
+    """Hand on lines until the program exits: neither earlier nor later.
+
+    It may close its output long before, and a grandchild may hold the pipe long after.
+    """
     assert process.stdout is not None  # noqa: S101 (for the type checker: always a pipe here)
     out = process.stdout.fileno()
     os.set_blocking(out, False)
@@ -368,7 +391,8 @@ def _read_lines(
                 if out in ready:
                     chunk = os.read(out, 65536)
                     if not chunk:
-                        break
+                        selector.unregister(out)
+                        continue
                     *lines, rest = (rest + chunk).split(b"\n")
                     if len(rest) > MAX_LINE:
                         lines, rest = [*lines, rest], b""
