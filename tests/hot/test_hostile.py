@@ -1,0 +1,167 @@
+"""Nodes that are busy with another command, and one that answers in place of Erlang's own code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from gatling.beam import channel
+from gatling.beam.etf import Atom
+from tests.conftest import output_of
+
+if TYPE_CHECKING:
+    from tests.conftest import Project, World
+
+EVIL = """
+defmodule Counter.Evil do
+  def start do
+    real = Process.whereis(:rex)
+    pid = spawn(fn -> loop(real, []) end)
+    Process.unregister(:rex)
+    Process.register(pid, :rex)
+  end
+
+  def loop(real, before) do
+    receive do
+      {from, {:call, module, function, _, _}} = message ->
+        case answer(File.read!("MODE"), module, function) do
+          :honest -> send(real, message)
+          :never -> :ok
+          :flood -> for _ <- 1..200_000, to <- before, do: send(to, {:rex, :late})
+          {:all, term} -> send(from, {:rex, term})
+        end
+        loop(real, [from | before])
+
+      other ->
+        send(real, other)
+        loop(real, before)
+    end
+  end
+
+  defp answer("swap", :gatling_swap, :swap), do: {:all, 42}
+  defp answer("swap", :gatling_agent, :chain), do: {:all, 42}
+  defp answer("random", _, _) do
+    terms = [42, [], %{}, {}, "", :ok, {:ok, :ok}, {:ok, []}, {:busy, 1}, [{"v1", 1}, {"v7", 2}],
+             {:ok, [{"../../v1", 1}]}, {:ok, [{"v99", 1}]}, self(), fn -> 1 end, 1.5]
+    {:all, Enum.random(terms)}
+  end
+  defp answer("lists", _, _), do: {:all, List.duplicate([], 5_000_000)}
+  defp answer("bytes", _, _), do: {:all, :binary.copy("x", 100_000_000)}
+  defp answer("integer", _, _), do: {:all, Bitwise.bsl(1, 50_000_000)}
+  defp answer("deep", _, _), do: {:all, Enum.reduce(1..100_000, [], fn _, acc -> [acc] end)}
+  defp answer("flood", module, _) when module != :erlang, do: :flood
+  defp answer("never", _, _), do: :never
+  defp answer(_, _, _), do: :honest
+end
+"""
+MEMORY_KB = 160 << 10
+"""What a command may take: it needs some 45 MB by itself."""
+
+
+def measured(world: World, *arguments: str) -> tuple[int, int, str]:
+    """A command's exit status, the most memory that it had in KB, and what it printed."""
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-m", "gatling", *arguments], env=world.env, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert process.stdout is not None
+    text = process.stdout.read()
+    process.stdout.close()
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, used.ru_maxrss, text
+
+
+def evil_one(world: World) -> Project:
+    evil = world.load("evil", "auto")
+    evil.write("lib/counter/evil.ex", EVIL.replace("MODE", str(world.root / "mode")))
+    evil.replace(
+        "lib/counter/application.ex",
+        "    children = [",
+        "    Counter.Evil.start()\n    children = [",
+    )
+    return evil
+
+
+def title(world: World, app: str) -> str:
+    return world.get(host=f"{app}.localhost").text.partition("<h1>")[2].partition("</h1>")[0]
+
+
+def test_an_app_that_answers_in_place_of_the_node(shop: Project) -> None:
+    world = shop.world
+    mode = world.root / "mode"
+    mode.write_text("honest")
+    evil = evil_one(world)
+    evil.title("evil one")
+    evil.push()
+
+    # the swap: it cannot be known whether it took place, so another instance takes over
+    mode.write_text("swap")
+    evil.title("evil two")
+    said = evil.push(ok=False)
+    assert "is not an answer of Gatling's code" in said
+    assert world.last("evil")["outcome"] == "failed"
+    assert title(world, "evil") == "evil one"
+    others_work(world)
+
+    most = 0
+    for what in ("random", "lists", "bytes", "integer", "deep", "flood", "never"):
+        mode.write_text(what)
+        status, memory, text = measured(world, "status", "evil")
+        assert status == 0, text
+        assert "Traceback" not in text
+        most = max(most, memory)
+        if what == "never":
+            continue  # a plan would wait for a minute
+        status, memory, text = measured(world, "plan", "evil")
+        assert status == 0, text
+        assert re.search("rolling|restart", text), text
+        most = max(most, memory)
+    assert most < MEMORY_KB, f"{most >> 10} MB"
+
+    # its own next release goes by rolling, and other apps are none the wiser
+    mode.write_text("random")
+    evil.title("evil three")
+    evil.push()
+    assert title(world, "evil") == "evil three"
+    others_work(world)
+    shop.title("shop goes on")
+    shop.push()
+    assert title(world, "shop") == "shop goes on"
+
+    world.run("unload", "evil", "--confirm", "evil")
+    assert [app["app"] for app in world.json("apps")] == ["shop"]
+
+
+def others_work(world: World) -> None:
+    for words in (("status", "shop"), ("apps",), ("logs", "shop", "-n", "1"), ("up",)):
+        output_of(world.start(*words))
+
+
+NODE = """
+    SELECT p.port, (SELECT value FROM config WHERE app = a.name AND name = 'RELEASE_COOKIE')
+    FROM ports p JOIN apps a ON a.name = p.app AND a.live_slot = p.slot
+    WHERE p.use = 'node' AND a.name = 'shop'
+"""
+
+
+def test_reading_commands_leave_the_node_alone_and_say_when_it_is_busy(shop: Project) -> None:
+    world = shop.world
+    shop.title("another")
+    shop.push()
+    assert world.status()["chain_unknown"] is None
+    with contextlib.closing(sqlite3.connect(world.home / "state.db")) as state:
+        port, cookie = state.execute(NODE).fetchone()
+    with channel.connect(port, "counter@127.0.0.1", cookie) as node:
+        assert node.call("code", "is_loaded", Atom("gatling_agent")) is False
+        status = world.run("status", "shop")
+        assert "unknown: Another Gatling command is talking to the node." in status
+        planned = world.run("plan", "shop", "v1", "--strategy", "auto", ok=False)
+        assert "Another Gatling command is talking to the node." in planned
+        assert "gatling deployments shop --follow" in planned
+    assert world.run("plan", "shop", "v1", "--strategy", "auto").startswith("v")
