@@ -167,8 +167,10 @@ def test_what_is_refused_says_why(
 
 
 def test_nobody_who_could_be_asked(shop: Shell) -> None:
-    said = shop.run("unload", "shop", status=Exit.INTERRUPTED)
-    assert "This removes shop" in said.err
+    said = shop.run("unload", "shop", status=Exit.INVALID)
+    assert "This would stop shop and remove it" in said.err
+    assert "Nothing was changed: there is no terminal to ask." in said.err
+    assert "--confirm shop" in said.err
     assert [app["app"] for app in shop.json("apps")] == ["shop"]
 
 

@@ -90,17 +90,39 @@ def test_a_newer_version_takes_over_while_apps_run(new_server: Server) -> None:
     ).stdout  # fmt: skip
 
 
+EXAMPLE = "etc/nginx/sites-enabled/default"
+
+
 def test_it_can_be_taken_away(new_server: Server) -> None:
     ann = new_server.let_in("ann", "shop")
     ann.project().push()
     box = new_server.box
-    said = box.exec(["gatling", "server", "uninstall", "--confirm", "other"], check=False)
+    assert not (box.root / EXAMPLE).is_symlink()
+    assert "No app here" in new_server.get(host="nobody.example").text
+    for words, why in (
+        (["--confirm", "other"], "nothing was changed"),
+        ([], f"--confirm {box.name}"),
+    ):
+        said = box.exec(["gatling", "server", "uninstall", *words], check=False)
+        assert said.returncode == Exit.INVALID
+        assert why in said.stderr
+    # a site of the operator's that needs a variable of Gatling's
+    theirs = box.root / "etc/nginx/conf.d/theirs.conf"
+    theirs.write_text(
+        "server { listen 81; location / { proxy_pass http://127.0.0.1:80;\n"
+        "    proxy_set_header Connection $gatling_connection; } }\n"
+    )
+    confirmed = ["gatling", "server", "uninstall", "--confirm", box.name]
+    said = box.exec(confirmed, check=False)
     assert said.returncode == Exit.INVALID
+    assert "/etc/nginx/conf.d/theirs.conf uses $gatling_connection" in said.stderr
     assert new_server.serves("")
+    theirs.unlink()
     new_server.gatling("server", "uninstall", "--confirm", box.name)
     assert ann.try_run("apps").returncode != 0
     until(lambda: not new_server.serves(""), "the end of its site")
     box.exec(["nginx", "-t"])
+    assert (box.root / EXAMPLE).is_symlink()
     box.exec(["sshd", "-t"])
     assert box.exec(["ps", "-u", "gatling-shop", "-o", "pid="], check=False).stdout == ""
     units = box.exec(["find", "/etc/systemd", "/etc/nginx", "/etc/ssh", "-name", "*gatling*"])

@@ -237,6 +237,8 @@ def test_git_is_asked_in_a_checkout_only(laptop: Laptop) -> None:
     ("words", "goes"),
     [
         (["init"], False),
+        (["up"], False),
+        (["down"], False),
         (["receive", "shop"], False),
         (["ssh-command", "ann"], False),
         (["server", "backup"], False),
@@ -254,7 +256,7 @@ def test_git_is_asked_in_a_checkout_only(laptop: Laptop) -> None:
 )
 def test_what_stays_here(laptop: Laptop, words: list[str], goes: bool) -> None:
     assert remote.is_remote(words) == goes
-    if words[:1] != ["receive"]:
+    if words[:1] not in (["receive"], ["up"], ["down"]):
         sent = laptop.sent(*words, GATLING_HOST="box")
         assert sent == (["gatling@box", "--", shlex.join(words)] if goes else None)
 

@@ -55,6 +55,12 @@ def load_command(app: str, directory: str) -> None:
         echo(f"  git remote add gatling {engine.push_address(app)}")
         echo("  git push gatling main", "")
         echo(f"It will be served at {engine.router.url(made)}")
+        if engine.home.server:
+            # APP.localhost is the reader's own machine, and an address alone is no app's
+            echo(
+                "From other machines it is reached by a domain that leads here (DNS: A, AAAA):",
+                f"  gatling domains add {app} DOMAIN",
+            )
 
 
 @click.command("unload")
@@ -72,7 +78,11 @@ def unload_command(app: str, given: str | None) -> None:
 
     with opened(app) as engine:
         apps.get(engine.db, app)
-        confirm(app, given, f"This removes {app} with its repository, releases, config and logs.")
+        confirm(
+            app,
+            given,
+            f"This would stop {app} and remove it with its repository, releases, config and logs.",
+        )
         loading.unload(engine, app, progress())
         echo(f"{app} is gone.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -46,12 +47,23 @@ def progress() -> Progress:
     return Progress()
 
 
-def confirm(app: str, given: str | None, what: str) -> None:
-    """Ask before something is destroyed, or take `--confirm APP`; raises InvalidInput."""
+def confirm(name: str, given: str | None, what: str) -> None:
+    """Ask before something is destroyed, or take `--confirm NAME`; raises InvalidInput.
+
+    `what` says what would happen. Without a terminal the answer may come from a file or pipe.
+    """
     if given is None:
-        given = click.prompt(f"{what}\nType the app's name to go on", err=True)
-    if given != app:
-        raise InvalidInput(f"{given!r} is not {app!r}; nothing was changed.")
+        try:
+            given = click.prompt(f"{what}\nType {name} to go on", err=True)
+        except click.Abort:
+            if sys.stdin.isatty():
+                raise
+            raise InvalidInput(
+                "Nothing was changed: there is no terminal to ask.",
+                hint=f"Give `--confirm {name}`.",
+            ) from None
+    if given != name:
+        raise InvalidInput(f"{given!r} is not {name!r}; nothing was changed.")
 
 
 def release_argument(text: str) -> int | None:

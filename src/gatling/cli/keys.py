@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gatling.cli.common import as_json, opened
+from gatling.cli.common import as_json, confirm, opened
 from gatling.errors import InvalidInput
 from gatling.ui.output import ago, echo, print_json, table
 
@@ -127,10 +127,7 @@ def remove_command(name: str, given: str | None) -> None:
 
     with opened() as engine:
         if keys.is_last_admin(engine, name):
-            if given is None:
-                what = "This is the last admin's key: then only this host's root can add one."
-                given = click.prompt(f"{what}\nType the key's name to go on", err=True)
-            if given != name:
-                raise InvalidInput(f"{given!r} is not {name!r}; nothing was changed.")
+            what = "This is the last admin's key. Without it only this host's root can add one."
+            confirm(name, given, what)
         keys.remove(engine, name)
     echo(f"{name} is let in no longer.")

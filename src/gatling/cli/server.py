@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from gatling.cli.common import as_json
+from gatling.cli.common import as_json, confirm
 from gatling.cli.keys import keys_command
 from gatling.errors import Exit, InvalidInput
 from gatling.ui.output import echo
@@ -86,16 +86,20 @@ def uninstall_command(purge: bool, given: str | None) -> None:
     import os
     import socket
 
+    from gatling.home import SERVER
     from gatling.server import install
 
     if os.geteuid() != 0:
         raise InvalidInput("This needs root.", hint="`sudo gatling server uninstall`")
     name = socket.gethostname()
-    if given is None:
-        what = "All apps are stopped" + (" and all their data is REMOVED." if purge else ".")
-        given = click.prompt(f"{what}\nType this host's name to go on", err=True)
-    if given != name:
-        raise InvalidInput(f"{given!r} is not {name!r}; nothing was changed.")
+    apps = install.app_names()
+    stopped = f"stop {', '.join(apps)} and " if apps else ""
+    what = f"This would {stopped}take Gatling off {name}."
+    if purge:
+        what += " All data of the apps would be REMOVED."
+    else:
+        what += f" The apps' data would stay in {SERVER}."
+    confirm(name, given, what)
     install.uninstall(echo, purge=purge)
 
 

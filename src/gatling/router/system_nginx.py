@@ -30,9 +30,11 @@ MAX_DOMAINS = 1000
 DEFAULT_CONNECTIONS = 512
 """nginx's own `worker_connections`, where its configuration has none."""
 
-# The candidate takes the applied file's place for this one process only, in a mount namespace:
-# so nginx tests the whole configuration as it would be.
-_TEST = ["unshare", "--mount", "sh", "-c", 'mount --bind "$1" "$2" && exec nginx -t -q', "sh"]
+TEST = ["unshare", "--mount", "sh", "-c", 'mount --bind "$1" "$2" && exec nginx -t -q', "sh"]
+"""Tests the configuration with one file (the first argument) in another's place (the second).
+
+It is so for this one process only, in a mount namespace: what is applied stays as it is.
+"""
 
 
 def site(item: Any, routes: Path) -> nginx.Site:
@@ -108,7 +110,7 @@ def write(
         changed = takeover.take(
             file,
             text,
-            test=lambda candidate: _said([*_TEST, str(candidate), str(file)], call),
+            test=lambda candidate: _said([*TEST, str(candidate), str(file)], call),
             conflicts=parts.conflicts,
             reload=lambda: _reload(call),
             mode=0o644,

@@ -23,7 +23,7 @@ from gatling.deploy import jobs
 from gatling.errors import GatlingError, HelperFailed
 from gatling.helper import client, service
 from gatling.home import SERVER, Home
-from gatling.server import install, reach
+from gatling.server import install, reach, webserver
 from gatling.server.backup import acting_as
 from gatling.state import apps
 from gatling.state.database import Database
@@ -212,6 +212,8 @@ def nginx() -> Iterator[Finding]:
                              env=install.clean_environment())  # fmt: skip
         said = tested.text if tested.status else "accepts its configuration"
         yield Finding("nginx", tested.status == 0, said, "Mend the file that it names.")
+        for found in webserver.findings(install.clean_environment()):
+            yield Finding("nginx", *found)
 
 
 def sshd(shown: str | None = None) -> Iterator[Finding]:

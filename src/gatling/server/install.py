@@ -6,7 +6,6 @@ shown before, and run again. Nothing that Gatling did not write is changed.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pwd
 import shutil
@@ -21,7 +20,7 @@ from gatling.errors import CommandFailed, InvalidInput, MissingProgram
 from gatling.helper import firewall, service
 from gatling.home import SERVER, write_atomically
 from gatling.router import system_nginx
-from gatling.server import epmd
+from gatling.server import epmd, webserver
 from gatling.supervisor import enter, timers, units
 
 if TYPE_CHECKING:
@@ -136,6 +135,16 @@ def changes() -> Iterator[Change]:
             lambda f=file, t=text: not f.exists() or f.read_text() != t,  # type: ignore[misc]
             lambda f=file, t=text: _write(f, t),  # type: ignore[misc]
         )
+    yield Change(
+        f"let nginx open {webserver.FILES} files",
+        webserver.opens_too_few,
+        lambda: _and_finish(webserver.let_open),
+    )
+    yield Change(
+        "disable Debian's example site of nginx, so that hosts of no app have Gatling's page",
+        webserver.example_is_enabled,
+        lambda: _and_finish(webserver.disable_example),
+    )
     yield Change("take the units into use", lambda: not _units_in_use(), _use_units)
     yield Change(
         "test and reload nginx and sshd; bring all apps into line with this version",
@@ -160,6 +169,7 @@ def files() -> dict[Path, str]:
         UNITS / "gatling-helper@.service": units.helper_service(helper),
         UNITS / timers.SERVICE: timers.service(COMMAND),
         SSHD: SSHD_TEXT,
+        webserver.DROP_IN: webserver.DROP_IN_TEXT,
         system_nginx.INCLUDE: (
             "# Written by Gatling; see there.\n"
             f"include {system_nginx.DIRECTORY}/sites*.conf;\n"
@@ -186,7 +196,11 @@ def packages() -> list[str]:
 
 
 def uninstall(say: Callable[[str], None], *, purge: bool) -> None:
-    """Stop all apps and remove what Gatling wrote; with `purge` also apps, users and data."""
+    """Stop all apps and remove what Gatling wrote; with `purge` also apps, users and data.
+
+    Raises InvalidInput, with nothing changed, when nginx would not start without Gatling.
+    """
+    webserver.check_removal(clean_environment())
     recovering = ["gatling-recovery.timer", "gatling-recover.service"]
     _run(["systemctl", "disable", "--now", *recovering], check=False)
     _run(["systemctl", "stop", timers.TIMERS], check=False)
@@ -202,11 +216,7 @@ def uninstall(say: Callable[[str], None], *, purge: bool) -> None:
         if file.exists() or file.is_symlink():
             say(f"remove {file}")
             _unlink(file)
-    for entry in system_nginx.DIRECTORY.glob("*"):
-        if entry.suffix != ".d":  # what the operator has written for an app
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    with contextlib.suppress(OSError):  # not empty: that is his
-        system_nginx.DIRECTORY.rmdir()
+    webserver.remove()
     _run(["systemctl", "daemon-reload"])
     # what did not end in time is there as failed otherwise
     _run(["systemctl", "reset-failed", "gatling@*.service", "gatling-*.service"], check=False)
@@ -236,6 +246,14 @@ def _unlink(file: Path) -> None:
     if file.parent.suffix == ".d" and file.parent.parent == UNITS:
         with contextlib.suppress(OSError):  # the operator has something there
             file.parent.rmdir()
+
+
+def app_names() -> list[str]:
+    """The apps of this host, by their directories."""
+    try:
+        return sorted(d.name for d in (SERVER / "apps").iterdir() if not d.name.startswith("."))
+    except OSError:
+        return []
 
 
 def as_owner(*words: str) -> None:
@@ -383,6 +401,11 @@ def _write(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(file, text, mode=0o644)
     (ETC / "version").unlink(missing_ok=True)  # what depends on it is yet to be done
+
+
+def _and_finish(change: Callable[[], object]) -> None:
+    change()
+    (ETC / "version").unlink(missing_ok=True)  # nginx is yet to be reloaded
 
 
 def _units_in_use() -> bool:

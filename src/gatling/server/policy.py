@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatling.errors import Misused, NotAllowed
 from gatling.project import names
+from gatling.server import remote
 from gatling.state.keys import EVERY_APP
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ WITHOUT_APP = frozenset({"apps"})
 """What others than admins may use without naming an app; it must look at the grant by itself."""
 
 HELP = ("--help", "-h")
-LOCAL = ("init", "up", "down", "recover", "receive", "job", "server")
+LOCAL = (*remote.HERE, "server")
 """What nobody can reach over SSH, with all below it …"""
 REMOTE = ("server keys",)
 """… but these."""

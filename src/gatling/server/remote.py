@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 USER = "gatling"
-HERE = ("init", "receive", "recover", "job")
-"""What is run on this machine always; so is `server …`, but for its keys."""
+HERE = ("init", "up", "down", "recover", "receive", "job")
+"""Commands for this machine only, as all of `server …` is but its keys."""
 
 # no leading '-', which ssh would take for an option, and nothing that ssh_config(5) expands
 _HOST = r"(?P<host>[A-Za-z0-9][A-Za-z0-9._-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])"
