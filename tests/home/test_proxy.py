@@ -177,6 +177,9 @@ def test_www_is_sent_to_the_apex_and_back(world: World) -> None:
 
 def test_http_is_sent_to_https(world: World) -> None:
     world.run("domains", "add", "echo", "*.wild.test")
+    said = world.run("settings", "set", "echo", "proxy.https=redirect")
+    assert "Nothing answers on port 443 of this machine" in said
+    assert "gatling settings unset echo proxy.https" in said
     with settings(world, "proxy.https=redirect"):
         answer = ask(world, "/a?b=%20c", method="POST")
         assert (answer.status, answer.headers["Location"]) == (308, f"https://{HOST}/a?b=%20c")
@@ -400,7 +403,9 @@ def test_a_page_loaded_before_a_deployment_finds_its_files(project: Project) -> 
     project.write(f"priv/static{new}", "second")
     project.replace("gatling.toml", "[proxy]\n", "[proxy]\nread_timeout = 77\n")
     project.commit("other files")
-    project.push()
+    live = world.status("echo")["release"]
+    (world.home / f"apps/echo/releases/{live}/upload.png").write_text("an upload")
+    assert f"{live} has files that the app wrote there" in project.push()
     assert "proxy_read_timeout 77s;" in (world.home / "nginx/nginx.conf").read_text()
     for path, text in ((old, "first"), (new, "second")):
         answer = world.get(path, host=HOST)

@@ -347,3 +347,17 @@ def test_a_tree_that_a_process_uses_is_not_free(paths: AppPaths) -> None:
         assert free
     with store.unused(paths, 2) as free:
         assert free
+
+
+def test_what_an_app_wrote_into_its_release_is_seen(paths: AppPaths) -> None:
+    store.store(paths, build(paths), 1, None)
+    tree = paths.release(1)
+    assert store.written(tree) == []
+    for name in ("releases/0.1.0/sys.config", "tmp/pid", "var/log", "lib/shop-1/priv/u/a.png"):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text("x")
+    assert store.written(tree) == ["lib/shop-1/priv/u/a.png"]
+    for n in range(5):
+        (tree / f"upload-{n}").write_text("x")
+    assert len(store.written(tree)) == 3
+    assert store.written(paths.release(7)) == []

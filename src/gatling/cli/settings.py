@@ -128,12 +128,27 @@ def _save(app: str, *, set_: dict[str, str], unset: tuple[str, ...]) -> None:
             engine.db, engine.actor, app, "settings",
             " ".join([f"{k}={v}" for k, v in set_.items()] + [f"-{k}" for k in unset]),
         )  # fmt: skip
+    if set_.get("proxy.https") == "redirect":
+        _warn_of_https(app)
     if at_once == told:
         echo("Stored, and in force.")
     else:
         named = " or ".join(f"{section}.*" for section in sections)
         rest = f"; what is {named} is in force" if at_once else ""
         echo(f"Stored; the next deployment follows it{rest}.")
+
+
+def _warn_of_https(app: str) -> None:
+    """Say so when browsers are sent where nothing answers: they remember a redirect."""
+    from gatling import ports
+
+    if not ports.answers(443):
+        echo(
+            "Nothing answers on port 443 of this machine, where browsers are now sent. If nothing"
+            " else offers HTTPS for the app's domains, take it back:",
+            f"  gatling settings unset {app} proxy.https",
+            err=True,
+        )
 
 
 def _held(engine: Engine, app: str) -> AbstractContextManager[None]:

@@ -265,6 +265,7 @@ def _settle(engine: Engine, this: Attempt, release: Release) -> None:
     steps: tuple[Callable[[], None], ...] = (
         lambda: _say_flags(engine, this, release),
         lambda: public.follow(engine, this),
+        lambda: public.warn_of_written(engine, this, release),
         lambda: processes.deployed(engine, this),
         lambda: this.progress.notes(jobs.follow(engine, this.app.name)),
         lambda: this.callbacks.at(*callbacks.LIVE),

@@ -14,7 +14,7 @@ from gatling.errors import GatlingError, InvalidManifest
 from gatling.home import exclusively, write_atomically
 from gatling.project import proxy, source
 from gatling.project import settings as project_settings
-from gatling.releases import static
+from gatling.releases import static, store
 from gatling.router import pages
 from gatling.state import apps, deployments, releases
 
@@ -65,6 +65,19 @@ def follow(engine: Engine, this: Attempt) -> None:
         this.progress.note(f"the settings proxy.* are not in force: {error.what}")
         for line in error.log:
             this.progress.record(line)
+
+
+def warn_of_written(engine: Engine, this: Attempt, live: Release) -> None:
+    """Name a file that the app has written into the release before: the new one lacks it."""
+    before = this.app.live_release
+    if before is None or before == live.number:
+        return
+    files = store.written(engine.home.app(this.app.name).release(before))
+    if files:
+        this.progress.note(
+            f"v{before} has files that the app wrote there and {live.label} lacks, such as"
+            f" {files[0]}. Store uploads outside of the release (docs/operations.md, Uploads)."
+        )
 
 
 def check_page(engine: Engine, app: str, commit: str, settings: Settings) -> None:

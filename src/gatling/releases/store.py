@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 INCOMING = "incoming"
 """In the store's directory: the tree that is being taken over from who has built it."""
 
+_OWN_WRITES = ("releases", "tmp", "var")
 _CHUNK = 1 << 18
 _PARTIAL = ".partial"
 
@@ -127,6 +128,24 @@ def remove_unknown(paths: AppPaths, known: Collection[int]) -> list[str]:
 def remove_incoming(paths: AppPaths) -> None:
     """Remove what a killed deployment was taking over."""
     _discard(paths.releases / INCOMING)
+
+
+def written(tree: Path, most: int = 3) -> list[str]:
+    """Some of the files that were written into a stored tree: by its app, since all others are
+    read-only. What a release writes of itself (rendered configuration) does not count.
+    """
+    found: list[str] = []
+    for directory, names, files in os.walk(tree):
+        if directory == str(tree):
+            names[:] = [name for name in names if name not in _OWN_WRITES]
+        for name in files:
+            path = f"{directory}/{name}"
+            info = os.lstat(path)
+            if stat.S_ISREG(info.st_mode) and info.st_mode & 0o200:
+                found.append(os.path.relpath(path, tree))
+                if len(found) == most:
+                    return found
+    return found
 
 
 def to_remove(kept: Collection[int], live: int | None, keep: int) -> list[int]:
