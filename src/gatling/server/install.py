@@ -6,6 +6,7 @@ shown before, and run again. Nothing that Gatling did not write is changed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil

@@ -97,6 +97,8 @@ def _load(engine: Engine, name: str, own: dict[str, str]) -> App:
         apps.delete(engine.db, name)
         claims.give_back(app.every_port, home)
         _clear(paths)
+        with contextlib.suppress(GatlingError):
+            engine.configure_router()  # it may have come to know the app before this failed
         raise
     audit.record(engine.db, engine.actor, name, "load")
     return app
