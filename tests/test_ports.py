@@ -143,3 +143,21 @@ def test_a_process_that_is_gone_has_no_connections() -> None:
     with subprocess.Popen(["true"]) as child:
         pass
     assert ports.open_connections(child.pid, 80) == 0
+
+
+def test_the_address_that_the_internet_reaches(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unreachable:
+        def __init__(self, *_: object) -> None:
+            raise OSError
+
+    monkeypatch.setattr(socket, "socket", Unreachable)
+    for said, wanted in (
+        ("203.0.114.9 50000 198.51.101.7 22", "198.51.101.7"),
+        ("fe80::1 50000 2a01:4f8::1 22", "2a01:4f8::1"),
+        ("10.0.0.2 50000 10.0.0.1 22", None),
+        ("fe80::1%eth0 5 fe80::2%eth0 22", None),
+        ("", None),
+        ("odd", None),
+    ):
+        monkeypatch.setenv("SSH_CONNECTION", said)
+        assert ports.public_address() == wanted

@@ -56,11 +56,18 @@ def load_command(app: str, directory: str) -> None:
         echo("  git push gatling main", "")
         echo(f"It will be served at {engine.router.url(made)}")
         if engine.home.server:
-            # APP.localhost is the reader's own machine, and an address alone is no app's
-            echo(
-                "From other machines it is reached by a domain that leads here (DNS: A, AAAA):",
-                f"  gatling domains add {app} DOMAIN",
-            )
+            _advise_domain(app)
+
+
+def _advise_domain(app: str) -> None:
+    """Say how other machines reach an app: APP.localhost is always the reader's own machine."""
+    from gatling import ports
+
+    where = ports.public_address() or "this host's address"
+    echo(
+        f"Other machines reach it by a domain whose DNS record (A or AAAA) is {where}:",
+        f"  gatling domains add {app} DOMAIN",
+    )
 
 
 @click.command("unload")
