@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatling import process
-from gatling.build import builder
+from gatling.build import builder, environment
 from gatling.errors import BuildFailed, DiskFull, Exit, MissingProgram
 from gatling.home import AppPaths
 from gatling.project.settings import Build
@@ -279,8 +279,8 @@ def test_what_a_build_sees(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_config_may_choose_its_own_environment_of_mix(tmp_path: Path) -> None:
-    environment = builder.build_environment(AppPaths(tmp_path, "shop"), {"MIX_ENV": "staging"})
-    assert environment["MIX_ENV"] == "staging"
+    seen = environment.build_environment(AppPaths(tmp_path, "shop"), {"MIX_ENV": "staging"})
+    assert seen["MIX_ENV"] == "staging"
 
 
 def test_an_interruption_ends_the_build(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,17 +140,95 @@ def test_what_a_build_has_altered_is_put_right(repository: Repository) -> None:
     assert (directory / "lib/a.ex").read_text() == "a"
 
 
-def test_what_mix_and_npm_keep_stays_and_litter_goes(repository: Repository) -> None:
+def test_caches_of_mix_and_npm_stay_and_everything_else_untracked_is_removed(
+    repository: Repository,
+) -> None:
     commit = repository.commit({"mix.exs": MIX, ".gitignore": "/cache\n*.log\n"})
     directory = repository.export(commit)
     kept = ["deps/plug/mix.exs", "_build/prod/x.beam", "node_modules/a/i.js",
-            "assets/node_modules/b/i.js", "cache/x", "build.log"]  # fmt: skip
-    for name in [*kept, "litter.txt", "lib/litter.ex", "lib/deps/x"]:
+            "assets/node_modules/b/i.js", "_build/gatling/compiled"]  # fmt: skip
+    ignored = ["cache/x", "build.log"]
+    for name in [*kept, *ignored, "litter.txt", "lib/litter.ex", "lib/deps/x"]:
         stray(directory / name)
+    stray(directory / "_build/gatling/compiled", "")
     subprocess.run(["git", "init", "--quiet", directory / "nested"], check=True)
     assert (directory / "nested/.git/HEAD").exists()
     repository.export(commit)
     assert tree(directory) == {"mix.exs", ".gitignore", *kept}
+
+
+ODD = "priv/a [b]*?!#é\\ .so"
+
+
+def generated(repository: Repository, listed: str | None) -> tuple[Path, str]:
+    """A build directory in which a compilation has written files, and its commit."""
+    commit = repository.commit({"mix.exs": MIX, "lib/a.ex": "1", ".gitignore": "/priv\n"})
+    directory = repository.export(commit)
+    for name in ("priv/nif.so", ODD, "priv/digest.css"):
+        stray(directory / name)
+    (directory / "_build").mkdir()
+    if listed is not None:
+        stray(directory / "_build/gatling/compiled", listed)
+    return directory, commit
+
+
+def test_files_that_the_compilation_wrote_stay_while_only_code_changes(
+    repository: Repository,
+) -> None:
+    directory, commit = generated(repository, f"priv/nif.so\0{ODD}\0../../mix.exs\0/etc\0\n\0")
+    for following in (commit, repository.commit({"lib/a.ex": "2", "lib/b.ex": "new"})):
+        repository.export(following)
+        assert tree(directory / "priv") == {"nif.so", ODD.removeprefix("priv/")}
+    assert not (directory / "_build/gatling/force").exists()
+
+
+@pytest.mark.parametrize("path", ["mix.exs", "mix.lock", "config/prod.exs", "apps/x/mix.exs",
+                                  "lib/mix/tasks/compile.gen.ex", "c_src/Makefile"])  # fmt: skip
+def test_they_go_with_what_may_decide_about_them(repository: Repository, path: str) -> None:
+    directory, _ = generated(repository, "priv/nif.so\0")
+    repository.export(repository.commit({path: f"{MIX}\n# changed"}))
+    assert not (directory / "priv").exists()
+    assert (directory / "_build/gatling/force").exists()
+
+
+def test_they_go_with_a_source_that_is_gone(repository: Repository) -> None:
+    directory, _ = generated(repository, "priv/nif.so\0")
+    repository.export(repository.commit({"lib/a.ex": None}))
+    assert not (directory / "priv").exists()
+    assert (directory / "_build/gatling/force").exists()
+
+
+def test_without_a_list_everything_is_compiled_again(repository: Repository) -> None:
+    directory, commit = generated(repository, None)
+    repository.export(commit)
+    assert not (directory / "priv").exists()
+    assert (directory / "_build/gatling/force").exists()
+
+
+def test_a_list_of_no_files_forces_nothing(repository: Repository) -> None:
+    directory, _ = generated(repository, "")
+    repository.export(repository.commit({"mix.exs": f"{MIX}\n# changed"}))
+    assert not (directory / "priv").exists()
+    assert not (directory / "_build/gatling/force").exists()
+
+
+def test_lfs_pointers_are_reported(repository: Repository) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
+    commit = repository.commit({
+        "mix.exs": MIX, ".gitattributes": "*.bin filter=lfs\n", "a.bin": pointer, "b.bin": "real",
+    })  # fmt: skip
+    repository.export(commit)
+    lines = repository.printed
+    assert lines[0].startswith("warning: 1 file of this commit are Git LFS pointers")
+    assert lines[0].endswith(": a.bin")
+
+
+@pytest.mark.parametrize("url", ["../lib.git", "./lib.git"])
+def test_a_relative_url_of_a_submodule_is_refused(repository: Repository, url: str) -> None:
+    modules = f'[submodule "lib"]\n\tpath = vendor/lib\n\turl = {url}\n'
+    commit = repository.commit({"mix.exs": MIX, ".gitmodules": modules})
+    with pytest.raises(BuildFailed, match=rf"The submodule lib has a relative URL, {url},"):
+        repository.export(commit)
 
 
 def test_a_commit_without_mix_exs(repository: Repository) -> None:
@@ -186,10 +264,10 @@ def test_a_git_directory_that_was_never_finished(repository: Repository) -> None
     stray(directory / "_build/prod/x.beam")
     (repository.paths.build / "git/HEAD").unlink()
     repository.export(commit)
-    assert tree(directory) == {"mix.exs", "_build/prod/x.beam"}
+    assert tree(directory) == {"mix.exs", "_build/prod/x.beam", "_build/gatling/force"}
     shutil.rmtree(repository.paths.build / "git")
     repository.export(commit)
-    assert tree(directory) == {"mix.exs", "_build/prod/x.beam"}
+    assert tree(directory) == {"mix.exs", "_build/prod/x.beam", "_build/gatling/force"}
 
 
 def test_no_hook_is_run(repository: Repository) -> None:

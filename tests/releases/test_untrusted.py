@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gatling.errors import BuildFailed
+from gatling.errors import BuildFailed, DiskFull
 from gatling.releases import untrusted
 from tests.scale import scaled
 
@@ -246,3 +246,49 @@ def test_a_file_is_read_without_a_link_on_the_way(place: Path) -> None:
     (base / "build").symlink_to(private)
     with pytest.raises(OSError, match="directory"):
         untrusted.read(file, base)
+
+
+def test_holes_stay_holes_however_large_they_are(place: Path) -> None:
+    source = place / "sparse"
+    source.mkdir()
+    with (source / "hole").open("wb") as file:
+        file.write(b"begin")
+        file.seek(1 << 40)
+        file.write(b"middle")
+        file.truncate(2 << 40)
+    for name, like in (("first", None), ("second", place / "first")):
+        untrusted.copy(source, place / name, like)
+        copied = place / name / "hole"
+        assert copied.stat().st_size == 2 << 40
+        assert copied.stat().st_blocks * 512 < 1 << 20
+        with copied.open("rb") as file:
+            assert file.read(6) == b"begin\0"
+            file.seek(1 << 40)
+            assert file.read(7) == b"middle\0"
+    assert (place / "first/hole").samefile(place / "second/hole")
+
+
+def test_too_many_files_are_refused_and_nothing_is_left(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(untrusted, "MAX_ENTRIES", 10)
+    source = place / "many"
+    source.mkdir()
+    for number in range(11):
+        (source / str(number)).touch()
+    with pytest.raises(BuildFailed, match="more than 10 files"):
+        untrusted.copy(source, place / "copy", None)
+    assert not (place / "copy").exists()
+
+
+@pytest.mark.parametrize("limit", ["RESERVE_BYTES", "RESERVE_FILES"])
+def test_a_disk_is_not_filled_to_the_end(
+    place: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    source = place / "tree"
+    source.mkdir()
+    (source / "file").touch()
+    monkeypatch.setattr(untrusted, limit, 1 << 60)
+    with pytest.raises(DiskFull, match=r"almost no (space|inode) is left"):
+        untrusted.copy(source, place / "copy", None)
+    assert not (place / "copy").exists()

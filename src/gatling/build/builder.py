@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatling import process
 from gatling.beam import toolbox
+from gatling.build import environment, hints
 from gatling.build.steps import Steps
-from gatling.errors import BuildFailed, CommandFailed, DiskFull, InvalidInput, MissingProgram
-from gatling.project import deploy_key, names
-from gatling.supervisor import units
+from gatling.errors import BuildFailed, CommandFailed, DiskFull, InvalidInput
+from gatling.project import names, source
 from gatling.supervisor.base import Task
 from gatling.supervisor.units import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from gatling.build.callbacks import Callbacks
     from gatling.build.steps import Watcher
@@ -28,13 +27,6 @@ if TYPE_CHECKING:
 
 ALMOST_NOTHING = 1 << 20
 """Free bytes below which a failure is put down to the full disk."""
-
-TOOLCHAINS = Path("/etc/gatling/toolchains")
-"""On a server: directories, or links, named after an app or `default`, whose bin/ goes first."""
-SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
-
-AMBIENT_REFUSED = ("GIT_", "GATLING_", "RELEASE_", "ERL_", "ELIXIR_", "MIX_ENV", "PORT")
-"""Variables of whoever pushes that must not reach a build or an instance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +47,14 @@ def build(
     settings: Build,
     mark: str,
     watcher: Watcher,
+    commit: str = "",
     previous: Path | None = None,
     callbacks: Callbacks | None = None,
 ) -> Built:
     """Build the exported source. Incremental; the release is assembled in an empty directory.
 
-    `previous` is a release's tree that may share files with this. With `callbacks` the VM goes on
+    `commit` is its id, for the build to read. `previous` is a release's tree that may share files
+    with this. With `callbacks` the VM goes on
     as theirs. Raises BuildFailed or DiskFull; nothing of a failed build is left but mix's own
     caches.
     """
@@ -69,15 +63,21 @@ def build(
     steps = Steps(marker, watcher)
     try:
         made = [str(toolbox.cache(paths)), str(toolbox.SOURCES)]
-        arguments = [*made, marker, str(paths.staging), settings.release]
+        arguments = [
+            *made,
+            marker,
+            str(paths.staging),
+            settings.release,
+            str(source.git_directory(paths)),
+        ]
         if callbacks is not None:
             arguments.append(callbacks.file)
         argv = ["elixir", str(Path(__file__).parent / "priv" / "build.exs"), *arguments]
         task = Task(
             paths,
             "build",
-            program_in(paths, argv),
-            build_environment(paths, config),
+            environment.program_in(paths, argv),
+            environment.build_environment(paths, config, commit),
             paths.source / settings.directory,
             mark=mark,
             nice=process.BACKGROUND,
@@ -102,52 +102,8 @@ def build(
             what = f"{step} failed: no space is left on the disk."
             raise DiskFull(what, log=steps.tail, log_shown=True) from None
         what = f"{step} failed: {error.what}"
-        hint = _hint(paths.name, steps.tail)
+        hint = hints.hint(paths.name, steps.tail, steps.facts.get("missing", ""))
         raise BuildFailed(what, hint=hint, log=steps.tail, log_shown=True) from None
-
-
-def build_environment(paths: AppPaths, config: Mapping[str, str]) -> dict[str, str]:
-    """What a build sees: the user's environment, its key, the app's config; no terminal."""
-    own = deploy_key.environment(paths) | {"MIX_ENV": "prod"}
-    environment = ambient_environment(paths) | own | dict(config)
-    environment.pop("RELEASE_COOKIE", None)
-    return environment | {"GIT_TERMINAL_PROMPT": "0", "CI": "true"}
-
-
-def ambient_environment(paths: AppPaths) -> dict[str, str]:
-    """The environment of whoever runs Gatling, less what belongs to git and to other nodes.
-
-    On a server it is the app's user who builds, with a home in the build directory.
-    """
-    if paths.server:
-        return {"LANG": "C.UTF-8", "HOME": str(paths.build), "USER": units.user(paths.name),
-                "PATH": program_path(paths)}  # fmt: skip
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(AMBIENT_REFUSED)}
-    return {"LANG": "C.UTF-8"} | kept | {"PATH": program_path(paths)}
-
-
-def program_path(paths: AppPaths) -> str:
-    """PATH without what git adds to it for its hooks.
-
-    On a server the system's, after the toolchain that root has put there for the app, or for all.
-    """
-    if paths.server:
-        own = [TOOLCHAINS / name / "bin" for name in (paths.name, "default")]
-        found = [str(directory) for directory in own if directory.is_dir()]
-        return ":".join([*found[:1], SYSTEM_PATH])
-    directories = os.environ.get("PATH", os.defpath).split(":")
-    return ":".join(dict.fromkeys(d for d in directories if Path(d).name != "git-core"))
-
-
-def program_in(paths: AppPaths, argv: Sequence[str]) -> list[str]:
-    """A command line whose program is found on the PATH of the app's builds; MissingProgram."""
-    found = shutil.which(argv[0], path=program_path(paths))
-    if found is None:
-        raise MissingProgram(
-            f"{argv[0]} is not installed, or not on PATH.",
-            hint=f"On Debian or Ubuntu: apt install {argv[0]}",
-        )
-    return [found, *argv[1:]]
 
 
 def _inspect(tree: Path, facts: Mapping[str, str]) -> Built:
@@ -171,31 +127,3 @@ def _disk_is_full(path: Path, log: tuple[str, ...]) -> bool:
         return True
     stat = os.statvfs(path)
     return stat.f_bavail * stat.f_frsize < ALMOST_NOTHING or stat.f_files > 0 == stat.f_favail
-
-
-_UNREADABLE = ("Permission denied (publickey", "Host key verification failed",
-               "Could not read from remote repository")  # fmt: skip
-"""What git and ssh say of a repository that they are not let into."""
-
-_NO_HEX = ("Could not install Hex", "Could not install Rebar",
-           "Package fetch failed and no cached copy available")  # fmt: skip
-"""What mix, and Hex itself, say when hex.pm cannot be reached."""
-
-
-def _hint(app: str, log: tuple[str, ...]) -> str:
-    text = "\n".join(log)
-    if "multiple releases" in text or ":default_release" in text:
-        return f"Say which one: `gatling settings set {app} build.release=NAME`."
-    if any(word in text for word in _UNREADABLE):
-        return f"A private repository: `gatling deploy-key create {app}`, if it has no key yet."
-    if "npm is not installed here" in text:
-        return f"On Debian or Ubuntu: apt install npm; another goes to {TOOLCHAINS}/default/bin."
-    # Hex goes on with what it has of its registry, if it has anything
-    stale = "Failed to fetch record for" in text and "the package does not exist" not in text
-    lost = stale and any(word in text for word in ("in lockfile", "No package with name"))
-    if lost or any(word in text for word in _NO_HEX):
-        return (
-            "The build must reach hex.pm by https. Through a proxy, or from a mirror:"
-            f" `gatling config set {app} HTTPS_PROXY=URL` or `HEX_MIRROR=URL`, then push again."
-        )
-    return ""

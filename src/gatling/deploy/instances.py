@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatling import claims, ports
-from gatling.build.builder import program_path
+from gatling.build.environment import program_path
 from gatling.deploy import node_flags
 from gatling.errors import NotFound, PortTaken
 from gatling.project import processes

@@ -2,8 +2,9 @@
 
 The build directory is a work tree of its own, with a git directory beside it that borrows the
 objects of the pushed repository. git's own checkout brings it from one commit to the next: only
-files that differ are written, so that mix recompiles only what changed, and what git ignores
-(deps, _build, node_modules) stays. Submodules are git's own business as well.
+files that differ are written, so that mix recompiles only what changed. Dependencies and mix's
+caches (deps, _build, node_modules) stay; every other file that is not tracked is removed
+(`generated` has the exception). Submodules are git's own business as well.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from gatling import process
 from gatling.errors import BuildFailed, CommandFailed, NotFound
-from gatling.project import deploy_key, names
+from gatling.project import deploy_key, generated, names, not_pushed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +28,11 @@ FETCH_SECONDS = 600.0
 
 KEPT = ("/deps", "/_build", "node_modules")
 """Never cleaned away between builds, whether or not the project ignores them."""
+
+
+def git_directory(paths: AppPaths) -> Path:
+    """The git directory of an app's build directory; its work tree is `paths.source`."""
+    return paths.build / "git"
 
 
 def resolve(repository: Path, revision: str) -> str:
@@ -95,7 +101,7 @@ def export(
     objects are found through the environment that git gave the hook. Raises BuildFailed, also for a
     commit that is no Elixir project.
     """
-    git_dir, work_tree = paths.build / "git", paths.source
+    git_dir, work_tree = git_directory(paths), paths.source
     environment = own_environment() | deploy_key.environment(paths) | _borrowing(paths.repository)
     work_tree.mkdir(parents=True, exist_ok=True)
     if not (git_dir / "HEAD").exists():
@@ -111,6 +117,7 @@ def export(
         "-c", "advice.detachedHead=false", "-c", "protocol.ext.allow=never",
         "-c", "protocol.file.allow=always",
     ]  # fmt: skip
+    before = _head(git, environment)
     try:
         process.run(
             [*git, "checkout", "--quiet", "--force", "--detach", commit],
@@ -120,12 +127,15 @@ def export(
         )
         # The modules of the commit before, too: what it no longer has must go.
         if (work_tree / ".gitmodules").exists() or (git_dir / "modules").exists():
+            not_pushed.check_submodules(git, commit, environment)
             _submodules(git, work_tree, environment, on_line)
+        keep = generated.kept(git, project, work_tree, before, commit, environment)
         below = f"/{directory}" if directory else ""
         kept = dict.fromkeys((*KEPT, *(below + path for path in KEPT if path[0] == "/")))
-        exclude = [flag for path in kept for flag in ("--exclude", path)]
+        patterns = [*kept, *map(generated.exclusion, keep)]
+        exclude = [flag for pattern in patterns for flag in ("--exclude", pattern)]
         process.run(
-            [*git, "clean", "--quiet", "-ffd", *exclude],
+            [*git, "clean", "--quiet", "-ffdx", *exclude],
             timeout=FETCH_SECONDS,
             env=environment,
             cwd=work_tree,
@@ -134,6 +144,8 @@ def export(
         raise BuildFailed(
             f"The source could not be exported: {error.what}", log=error.log
         ) from None
+    for line in not_pushed.lfs_pointers(git, work_tree, environment):
+        on_line(line)
     if not project.resolve().is_relative_to(work_tree.resolve()):
         raise BuildFailed(f"{directory} leads out of the pushed commit.")
     if not (project / "mix.exs").is_file():
@@ -165,6 +177,7 @@ def _submodules(
         for command in (
             ["submodule", "sync", "--quiet", "--recursive"],
             ["submodule", "update", "--init", "--recursive", "--force", "--checkout"],
+            ["submodule", "foreach", "--quiet", "--recursive", "git clean --quiet -ffdx"],
         ):
             # submodules have objects of their own; the pushed ones are not theirs
             process.run(
@@ -188,6 +201,15 @@ def _submodules(
 def environment_of_push(repository: Path) -> dict[str, str]:
     """The environment in which git sees a repository and the objects of a push under way."""
     return own_environment() | _borrowing(repository)
+
+
+def _head(git: list[str], environment: dict[str, str]) -> str:
+    """The commit that the build directory is at; empty before the first build."""
+    try:
+        found = process.output([*git, "rev-parse", "--verify", "--quiet", "HEAD"], env=environment)
+    except CommandFailed:
+        return ""
+    return found.strip()
 
 
 def _borrowing(repository: Path) -> dict[str, str]:

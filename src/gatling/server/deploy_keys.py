@@ -7,7 +7,7 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
-from gatling.build import builder
+from gatling.build import environment
 from gatling.errors import CommandFailed, GatlingError, InvalidInput, MissingProgram, NotFound
 from gatling.state import apps, audit
 from gatling.supervisor.base import Task
@@ -43,7 +43,7 @@ def _run(engine: Engine, name: str, verb: str) -> str:
     paths = engine.home.app(apps.get(engine.db, name).name)
     comment = f"gatling-{name}@{re.sub(r'[^A-Za-z0-9.-]', '', os.uname().nodename)}"
     argv = [sys.executable, "-I", "-m", "gatling.project.deploy_key", verb, str(paths.ssh), comment]
-    env = builder.ambient_environment(paths)
+    env = environment.ambient_environment(paths)
     told: list[str] = []
     try:
         engine.tasks.run(

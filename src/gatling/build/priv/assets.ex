@@ -54,9 +54,11 @@ defmodule Gatling.Assets do
     others == [] or there?(assets, "package-lock.json")
   end
 
+  def npm, do: System.find_executable("npm")
+
   def npm_install(assets) do
     npm =
-      System.find_executable("npm") ||
+      npm() ||
         Mix.raise("#{assets}/package.json asks for packages, and npm is not installed here")
 
     # npm ci wants a lock file, and npm install would leave one that nobody has written
@@ -97,7 +99,7 @@ defmodule Gatling.Assets do
       for file <- ~w(package.json package-lock.json .npmrc),
           do: File.read(Path.join(assets, file))
 
-    npm = System.find_executable("npm") || ""
+    npm = npm() || ""
     made = with {:ok, stat} <- File.stat(npm), do: stat.mtime
     Base.encode16(:erlang.md5(:erlang.term_to_binary({said, npm, made})))
   end

@@ -1,5 +1,6 @@
-# The whole build in one VM: `elixir build.exs CACHE TOOLS MARKER STAGING RELEASE [FILE]`, in the
-# project's directory, with MIX_ENV set. FILE, which may be empty, is there when there are callbacks.
+# The whole build in one VM: `elixir build.exs CACHE TOOLS MARKER STAGING RELEASE GIT [FILE]`, in the
+# project's directory, with MIX_ENV set. GIT is the git directory of the source. FILE, which
+# may be empty, is there when there are callbacks.
 #
 # This script is evaluated, not compiled, so it is short. The task itself (build_task.ex), and what
 # Gatling runs in nodes of releases, are compiled once for each Elixir and OTP (compile.exs).
@@ -16,7 +17,8 @@ end
 
 :code.add_patha(String.to_charlist(compiled))
 # now: when mix compiles a dependency it takes from the code path what that one does not name
-:ok = :code.ensure_modules_loaded([Gatling.Shell, Gatling.Assets, Gatling.Distillery])
+:ok = :code.ensure_modules_loaded([Gatling.Shell, Gatling.Assets, Gatling.Distillery] ++
+  [Gatling.Fresh, Gatling.Toolchain])
 Mix.start()
 Mix.shell(Gatling.Shell)
 Mix.CLI.main(["gatling.build" | arguments])

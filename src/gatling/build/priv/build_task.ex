@@ -11,16 +11,21 @@ defmodule Gatling.Shell do
   defdelegate print_app(), to: Mix.Shell.IO
   defdelegate cmd(command, options \\ []), to: Mix.Shell.IO
   def prompt(_message), do: ""
-  def yes?(_message, _options \\ []), do: true
+
+  # "… Shall I install Hex? (if running non-interactively, use "mix local.hex --force")"; of rebar3
+  # alike. Any other question is a task's own: ecto.drop asks before it drops a database.
+  def yes?(message, _options \\ []), do: IO.iodata_to_binary(message) =~ "mix local."
 end
 
 defmodule Mix.Tasks.Gatling.Build do
   @moduledoc false
   use Mix.Task
 
-  def run([marker, path, release | callbacks]) do
-    if File.regular?(".tool-versions") do
-      step(marker, "toolchain", fn -> check_toolchain(File.read!(".tool-versions")) end)
+  def run([marker, path, release, git_directory | callbacks]) do
+    if Gatling.Toolchain.asked?(), do: step(marker, "toolchain", &Gatling.Toolchain.check/0)
+
+    if File.regular?("Procfile") and not File.regular?("gatling.toml") do
+      Mix.shell().info("Procfile is not read: `gatling init` writes a gatling.toml for workers")
     end
 
     # a word more when the project has any; nothing of it is loaded otherwise
@@ -37,12 +42,13 @@ defmodule Mix.Tasks.Gatling.Build do
         nil -> nil
       end
 
-    step(marker, "mix_compile", fn -> Mix.Task.run("compile", []) end)
+    step(marker, "mix_compile", fn -> compile(git_directory) end)
 
     around("mix_digest", fn ->
       # asked when the callback has run: it may have made the assets
       if digest = Gatling.Assets.digest() do
         for directory <- Gatling.Assets.npm_directories() do
+          if is_nil(Gatling.Assets.npm()), do: fact(marker, "missing", "npm")
           step(marker, "npm_install", fn -> Gatling.Assets.npm_install(directory) end)
         end
 
@@ -63,7 +69,7 @@ defmodule Mix.Tasks.Gatling.Build do
     step(marker, "mix_release", fn -> release(distillery, release, path) end)
 
     fact(marker, "elixir", System.version())
-    fact(marker, "otp", otp_version())
+    fact(marker, "otp", Gatling.Toolchain.otp_version())
     if callbacks != [], do: Gatling.Callbacks.built()
   end
 
@@ -100,6 +106,28 @@ defmodule Mix.Tasks.Gatling.Build do
     end
   end
 
+  defp compile(git_directory) do
+    before = Gatling.Fresh.others(git_directory)
+
+    case Gatling.Fresh.stale_dependencies() do
+      [] -> :ok
+      names -> Mix.Task.run("deps.compile", names ++ ["--force"])
+    end
+
+    case Gatling.Fresh.stale() do
+      nil ->
+        Mix.Task.run("compile", [])
+
+      why ->
+        Mix.shell().info("Compiling the project from scratch: #{why}")
+        Mix.Task.run("compile", ["--force"])
+    end
+
+    # mix writes it again when mix.exs itself has changed, not what mix.exs reads (a file VERSION)
+    Mix.Task.rerun("compile.app", ["--force"])
+    Gatling.Fresh.compiled(before, Gatling.Fresh.others(git_directory))
+  end
+
   defp release(nil, name, path) do
     names = if name == "", do: [], else: [name]
     Mix.Task.run("release", names ++ ["--path", path, "--overwrite", "--quiet"])
@@ -128,52 +156,5 @@ defmodule Mix.Tasks.Gatling.Build do
     IO.puts("#{marker} end #{name}")
   end
 
-  # What the project is written for, as asdf and mise read it. mix.exs' own `elixir:` is mix' to check.
-  # A newer toolchain is told, an older one refused: the code may use what it does not have.
-  defp check_toolchain(text) do
-    for line <- String.split(text, "\n"),
-        [tool, asked | _] <- [String.split(hd(String.split(line, "#")))],
-        {name, have, depth} <- known(tool),
-        {:ok, wanted} <- [numbers(asked)] do
-      {:ok, present} = numbers(have)
-
-      case {Enum.take(wanted, depth), Enum.take(present, depth)} do
-        {same, same} ->
-          :ok
-
-        {older, newer} when older < newer ->
-          Mix.shell().info("#{name} #{have} is newer than the #{asked} of .tool-versions")
-
-        _ ->
-          Mix.raise(
-            "The project asks for #{name} #{asked} (.tool-versions), and this host has #{have}. " <>
-              "Install that version, or one that is newer."
-          )
-      end
-    end
-  end
-
-  defp known("elixir"), do: [{"Elixir", System.version(), 2}]
-  defp known("erlang"), do: [{"OTP", otp_version(), 1}]
-  defp known(_), do: []
-
-  # 1.18.1-otp-27 → [1, 18, 1]; `latest`, `ref:…` and their like say nothing that could be compared.
-  defp numbers(version) do
-    case Regex.run(~r/^v?(\d+(\.\d+)*)/, version) do
-      [_, found | _] -> {:ok, found |> String.split(".") |> Enum.map(&String.to_integer/1)}
-      nil -> :error
-    end
-  end
-
   defp fact(marker, name, value), do: IO.puts("#{marker} fact #{name} #{value}")
-
-  # System.otp_release/0 is the major number only.
-  defp otp_version do
-    major = System.otp_release()
-
-    case File.read(Path.join([:code.root_dir(), "releases", major, "OTP_VERSION"])) do
-      {:ok, version} -> String.trim(version)
-      {:error, _} -> major
-    end
-  end
 end

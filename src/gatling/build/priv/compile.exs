@@ -4,7 +4,10 @@
 making = "#{compiled}.#{System.pid()}"
 File.mkdir_p!(making)
 
-for file <- ["assets.ex", "callbacks.ex", "distillery.ex", "build_task.ex"],
+files =
+  ~w(assets.ex callbacks.ex distillery.ex fresh.ex toolchain.ex build_task.ex)
+
+for file <- files,
     {module, beam} <- Code.compile_file(Path.join(priv, file)) do
   File.write!(Path.join(making, "#{module}.beam"), beam)
 end

@@ -1,0 +1,42 @@
+"""What to do about a failed build, judged by what mix, git and npm printed last."""
+
+from __future__ import annotations
+
+from gatling.build.environment import COMMIT_VARIABLES, TOOLCHAINS
+
+_UNREADABLE = ("Permission denied (publickey", "Host key verification failed",
+               "Could not read from remote repository")  # fmt: skip
+"""What git and ssh print about a repository that they may not read."""
+
+_NO_HEX = ("Could not install Hex", "Could not install Rebar",
+           "Package fetch failed and no cached copy available")  # fmt: skip
+"""What mix and Hex print when hex.pm cannot be reached."""
+
+
+def hint(app: str, log: tuple[str, ...], missing: str = "") -> str:
+    """What the user can type after a build of `app` failed with this output; empty if unknown.
+
+    `missing` is the program that the build found missing, if any.
+    """
+    text = "\n".join(log)
+    if "multiple releases" in text or ":default_release" in text:
+        return f"Say which one: `gatling settings set {app} build.release=NAME`."
+    if any(word in text for word in _UNREADABLE):
+        return f"A private repository: `gatling deploy-key create {app}`, if it has no key yet."
+    if missing == "npm":
+        return f"On Debian or Ubuntu: apt install npm; another goes to {TOOLCHAINS}/default/bin."
+    if "not a git repository" in text:
+        return (
+            "A build runs outside of any git repository. The variable"
+            f" {COMMIT_VARIABLES[0]} holds the commit id:"
+            f' System.get_env("{COMMIT_VARIABLES[0]}").'
+        )
+    # Hex goes on with what it has of its registry, if it has anything
+    stale = "Failed to fetch record for" in text and "the package does not exist" not in text
+    lost = stale and any(word in text for word in ("in lockfile", "No package with name"))
+    if lost or any(word in text for word in _NO_HEX):
+        return (
+            "The build must reach hex.pm over HTTPS. Through a proxy, or from a mirror:"
+            f" `gatling config set {app} HTTPS_PROXY=URL` or `HEX_MIRROR=URL`, then push again."
+        )
+    return ""
