@@ -1,9 +1,12 @@
 # Sourced by the commands of this directory: makes sure that what they need is there.
 #
-#   setup runtime   to run Gatling         setup dev   to test it, too
+#   setup cli       the command line alone, such as on a laptop that deploys to a server
+#   setup runtime   an embedded home, too: nginx, git, Elixir and Erlang
+#   setup dev       the tests, too
 #
-# Debian packages as root or by sudo (otherwise one line says what to install), and a virtual
-# environment in .venv. The second time it only compares two time stamps.
+# `cli` needs Python and installs no package of the system. The others install Debian packages, as
+# root or with sudo (otherwise one line names them). A virtual environment goes to .venv. The second
+# run only compares time stamps.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=$root/.venv
@@ -60,7 +63,7 @@ install_packages() {
   apt_install $packages || exit 8
 }
 
-install_venv() { # runtime|dev
+install_venv() { # cli|runtime|dev
   local extra=""
   [ "$1" = dev ] && extra="[dev]"
   say "preparing Python packages ($1) in .venv"
@@ -69,13 +72,18 @@ install_venv() { # runtime|dev
     --constraint "$root/constraints.txt" --editable "$root$extra" >&2 || exit 8
 }
 
-setup() { # runtime|dev
+setup() { # cli|runtime|dev
   local stamp=$venv/.ready-$1
   if [ "$stamp" -nt "$root/pyproject.toml" ] && [ "$stamp" -nt "$root/constraints.txt" ] &&
     [ "$stamp" -nt "$root/bin/setup.sh" ] && [ -x "$venv/bin/python" ]; then
     return
   fi
-  install_packages
+  if [ "$1" = cli ]; then
+    find_python >/dev/null || { say "please install Python 3.11 or newer, with its venv module (on Debian: apt install python3-venv)"; exit 8; }
+  else
+    install_packages
+    touch_also=$venv/.ready-runtime
+  fi
   install_venv "$1"
-  touch "$stamp" "$venv/.ready-runtime"
+  touch "$stamp" "$venv/.ready-cli" ${touch_also:+"$touch_also"}
 }

@@ -6,6 +6,8 @@ import os
 import subprocess
 from typing import TYPE_CHECKING
 
+from tests.conftest import COUNTER
+
 if TYPE_CHECKING:
     from tests.conftest import Project
 
@@ -14,6 +16,7 @@ SHELL = {
     "MIX_DEPS_PATH": "/tmp/elsewhere-deps", "MIX_EXS": "other.exs", "MIX_ENV": "dev",
     "MIX_DEBUG": "1", "ERL_FLAGS": "-sname x", "ELIXIR_ERL_OPTIONS": "+fnl", "API_KEY": "shell",
 }  # fmt: skip
+MIX = (COUNTER / "mix.exs").read_text()
 GENERATING = """
       compilers: Mix.compilers() ++ [:note],
       aliases: ["compile.note": fn _ ->
@@ -37,7 +40,9 @@ def test_the_shell_that_pushes_does_not_matter(shop: Project) -> None:
     shop.write(
         "lib/counter/seen.ex",
         "defmodule Counter.Seen do\n  @env System.get_env() |> Map.keys() |> Enum.sort()\n"
-        '  IO.puts("schön")\n  def env, do: @env\nend\n',
+        '  IO.puts("schön")\n  def env, do: @env\n  @path Path.join(__DIR__, "../../priv/static")\n'
+        "  def path, do: {Path.expand(@path), @path |> Path.expand()}\n"
+        "  @kept Path.expand(@path)\n  def kept, do: @kept\nend\n",
     )
     shop.commit()
     shop.env = shop.env | SHELL
@@ -48,6 +53,7 @@ def test_the_shell_that_pushes_does_not_matter(shop: Project) -> None:
         shop.env |= {name: os.environ[name] for name in SHELL if name in os.environ}
     assert "schön" in output
     assert "latin1" not in output
+    assert "warning: Counter.Seen contains the path priv/static of the build directory" in output
     assert "ünï.txt" in priv(shop)
     assert not os.path.exists("/tmp/elsewhere-build")  # noqa: PTH110
     seen = shop.world.run(
@@ -55,13 +61,12 @@ def test_the_shell_that_pushes_does_not_matter(shop: Project) -> None:
     )
     assert not set(SHELL).difference({"LC_ALL", "LANG", "MIX_ENV"}).intersection(seen.split())
     assert "GATLING_COMMIT" in seen.split()
+    (shop.directory / "lib/counter/seen.ex").unlink()
 
 
 def test_files_generated_by_an_earlier_build_are_not_in_a_release(shop: Project) -> None:
     shop.write(".gitignore", "/_build\n/deps\n/priv/static/*.txt\n")
-    mix = (shop.directory / "mix.exs").read_text()
-    first = mix.replace("      version:", f"{GENERATING.replace('NAME', 'old')}\n      version:", 1)
-    assert first != mix
+    first = MIX.replace("      version:", f"{GENERATING.replace('NAME', 'old')}\n      version:", 1)
     shop.write("mix.exs", first)
     shop.commit()
     shop.push()
@@ -87,12 +92,8 @@ def test_what_a_variable_was_compiled_into_is_compiled_again(shop: Project) -> N
             1,
         ),
     )
-    shop.write(
-        "mix.exs",
-        (shop.directory / "mix.exs")
-        .read_text()
-        .replace('version: "0.1.0"', 'version: String.trim(File.read!("VERSION"))'),
-    )
+    version = 'version: String.trim(File.read!("VERSION"))'
+    shop.write("mix.exs", MIX.replace('version: "0.1.0"', version))
     shop.write("VERSION", "1.0.0\n")
     shop.commit()
     shop.world.run("config", "set", "shop", "TITLE=first", "--no-restart")
@@ -107,27 +108,30 @@ def test_what_a_variable_was_compiled_into_is_compiled_again(shop: Project) -> N
     assert "second" in shop.world.get().text
     root = shop.world.home / "apps/shop/releases" / shop.world.status()["release"]
     assert [path.name for path in root.glob("lib/counter-*")] == ["counter-1.0.1"]
-    # a variable that no source mentions costs nothing
+    # a variable that no source mentions, or may compute the name of, costs nothing
     shop.world.run("config", "set", "shop", "OTHER=2", "--no-restart")
     shop.write("README", "changed")
     shop.commit()
     assert "from scratch" not in shop.push()
+    shop.world.run("build", "clean", "shop")
+    shop.write("README", "changed again")
+    shop.commit()
+    assert "Compiling 8 files" in shop.push()
 
 
 def test_git_in_mix_exs_finds_no_repository_and_is_told_of_the_variable(shop: Project) -> None:
     outer = shop.world.root
     subprocess.run(["git", "init", "--quiet", outer], check=True, env=shop.env)
-    text = (shop.directory / "mix.exs").read_text()
     asking = 'System.cmd("git", ["rev-parse", "HEAD"])'
     shop.write(
-        "mix.exs", text.replace("  def project do", f"  {{_, 0}} = {asking}\n  def project do", 1)
+        "mix.exs", MIX.replace("  def project do", f"  {{_, 0}} = {asking}\n  def project do", 1)
     )
     shop.commit()
     output = shop.push(ok=False)
     assert 'System.get_env("GATLING_COMMIT")' in output
     shop.write(
         "mix.exs",
-        text.replace(
+        MIX.replace(
             "  def project do",
             '  IO.puts("built " <> System.fetch_env!("GATLING_COMMIT"))\n  def project do',
             1,
@@ -135,14 +139,13 @@ def test_git_in_mix_exs_finds_no_repository_and_is_told_of_the_variable(shop: Pr
     )
     commit = shop.commit()
     assert f"built {commit}" in shop.push()
-    shop.write("mix.exs", text)
+    shop.write("mix.exs", MIX)
     shop.commit()
 
 
 def test_a_question_of_a_task_is_answered_with_no(shop: Project) -> None:
     printing = 'IO.puts("answer: #{Mix.shell().yes?("Drop it all?")}")'
     asking = f'aliases: [compile: [fn _ -> {printing} end, "compile"]],'
-    text = (shop.directory / "mix.exs").read_text()
-    shop.write("mix.exs", text.replace("      version:", f"      {asking}\n      version:", 1))
+    shop.write("mix.exs", MIX.replace("      version:", f"      {asking}\n      version:", 1))
     shop.commit()
     assert "answer: false" in shop.push()

@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, str] = {
     "start": "deploy",
     "stop": "deploy",
     "scale": "scale",
+    "build": "build",
     "releases": "releases",
     "deployments": "releases",
     "config": "config",

@@ -22,10 +22,8 @@ _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_-]{0,127}\Z")
 MAX_VALUE = 120 * 1024
 """Bytes of one variable: Linux takes 128 KiB for `NAME=value`, execve(2)."""
 
-RESERVED_PREFIX = "RELEASE_"
-RESERVED = frozenset(
-    {"PORT", "ERL_AFLAGS", "GATLING_BOOT_CHECK", "GATLING_HOME", "GATLING_MARK", "GATLING_PROCESS"}
-)
+RESERVED_PREFIXES = ("RELEASE_", "GATLING_")
+RESERVED = frozenset({"PORT", "ERL_AFLAGS"})
 SETTABLE = frozenset({"RELEASE_COOKIE"})
 
 
@@ -62,7 +60,7 @@ def variable(text: str) -> str:
             f"{text!r} cannot be a variable's name.",
             hint="Use up to 255 letters, digits and underscores, not beginning with a digit.",
         )
-    if text in RESERVED or (text.startswith(RESERVED_PREFIX) and text not in SETTABLE):
+    if text in RESERVED or (text.startswith(RESERVED_PREFIXES) and text not in SETTABLE):
         raise InvalidInput(
             f"{text} is set by Gatling for each instance and cannot be set by hand.",
             hint="To add flags for the BEAM, set ERL_ZFLAGS or ELIXIR_ERL_OPTIONS.",

@@ -50,6 +50,7 @@ DEPLOYING = frozenset(
         "start",
         "stop",
         "scale",
+        "build clean",
         "run",
         "console",
         # the values are secrets: also to read them is not for readers

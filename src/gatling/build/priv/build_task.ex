@@ -126,6 +126,7 @@ defmodule Mix.Tasks.Gatling.Build do
     # mix writes it again when mix.exs itself has changed, not what mix.exs reads (a file VERSION)
     Mix.Task.rerun("compile.app", ["--force"])
     Gatling.Fresh.compiled(before, Gatling.Fresh.others(git_directory))
+    Gatling.BuildPaths.warn()
   end
 
   defp release(nil, name, path) do

@@ -1,0 +1,22 @@
+"""What a build leaves for the next one: mix's compiled files, dependencies, npm's packages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gatling.home import AppPaths
+    from gatling.supervisor.base import Tasks
+
+
+def clean(tasks: Tasks, paths: AppPaths, directory: str, *, dependencies: bool) -> None:
+    """Remove what earlier builds have compiled, and what they have fetched with `dependencies`.
+
+    `directory` is where mix.exs is in the source. The caller holds the app's lock.
+    """
+    if dependencies:
+        # the whole checkout: packages may be anywhere in it, and git brings the rest back
+        tasks.discard(paths, paths.source)
+        return
+    for project in dict.fromkeys((paths.source, paths.source / directory)):
+        tasks.discard(paths, project / "_build")
