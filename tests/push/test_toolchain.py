@@ -35,3 +35,19 @@ def test_what_cannot_be_compared_says_nothing(shop: Project) -> None:
     shop.write(".tool-versions", "elixir latest\nerlang ref:master\n\nelixir\n\xff=\n")
     shop.commit()
     assert "newer" not in shop.push()
+
+
+def test_files_of_other_tools_are_read_too(shop: Project) -> None:
+    (shop.directory / ".tool-versions").unlink(missing_ok=True)
+    mise = '[env]\nelixir = "1.1"\n[tools]\nnode = "20"\nelixir = { version = "9.1.2" } # why\n'
+    for file, text, name in (
+        ("mise.toml", mise, "Elixir 9.1.2"),
+        (".config/mise.toml", '[tools]\nerlang = ["99", "27"]\n', "OTP 99"),
+        ("elixir_buildpack.config", "elixir_version=v9.2\nerlang_version=25.0\n", "Elixir v9.2"),
+    ):
+        shop.write(file, text)
+        shop.write("Procfile", "web: mix phx.server\n")
+        shop.commit()
+        output = shop.push(ok=False)
+        assert f"The project asks for {name} ({file}), and this host has" in output
+        (shop.directory / file).unlink()
