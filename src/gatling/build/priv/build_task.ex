@@ -125,6 +125,8 @@ defmodule Mix.Tasks.Gatling.Build do
 
     # mix writes it again when mix.exs itself has changed, not what mix.exs reads (a file VERSION)
     Mix.Task.rerun("compile.app", ["--force"])
+    # a compiler may have made the first file of a priv
+    Gatling.Assets.link()
     Gatling.Fresh.compiled(before, Gatling.Fresh.others(git_directory))
     Gatling.BuildPaths.warn()
   end
