@@ -295,8 +295,8 @@ class World:
 class Client:
     """Asks again and again in a thread, as a browser with one kept connection does."""
 
-    def __init__(self, world: World, host: str = "shop.localhost") -> None:
-        self.world, self.host = world, host
+    def __init__(self, world: World, host: str = "shop.localhost", path: str = "/") -> None:
+        self.world, self.host, self.path = world, host, path
         self.failures: list[str] = []
         self.texts: list[str] = []
         self._stop = threading.Event()
@@ -314,7 +314,7 @@ class Client:
     def _run(self) -> None:
         while not self._stop.wait(0.005):
             try:
-                answer = self.world.get("/", host=self.host)
+                answer = self.world.get(self.path, host=self.host)
             except (OSError, http.client.HTTPException) as error:
                 self.failures.append(repr(error))
                 continue

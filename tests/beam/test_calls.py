@@ -26,6 +26,11 @@ ABOVE = """
 deep(0) -> receive never -> ok end;
 deep(N) -> [N | deep(N - 1)].
 """
+ASTRAY = """
+-module(astray).
+-export([on/0]).
+on() -> above:nowhere().
+"""
 WAITING = """
     Rest = fun R(P) -> case process_info(P, status) of {_, waiting} -> P; _ -> R(P) end end,
     P = Rest(spawn(fun() -> caller:deep(%d) end)),
@@ -37,6 +42,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("beams")
     (directory / "caller.erl").write_text(CALLER)
     (directory / "above.erl").write_text(ABOVE)
+    (directory / "astray.erl").write_text(ASTRAY)
     sources = [*directory.glob("*.erl"), *sorted(toolbox.SOURCES.glob("*.erl"))]
     subprocess.run(["erlc", "-o", directory, *sources], check=True)
     return directory
@@ -62,6 +68,35 @@ def erl(compiled: Path, code: str) -> str:
 )
 def test_what_a_module_calls_is_in_its_file(compiled: Path, gone: str, found: str) -> None:
     code = f'Found = gatling_calls:of_gone({gone}, [{{caller, "caller.beam"}}])'
+    assert erl(compiled, code) == found
+
+
+CALLER_IN_SHOP = """caller => {shop, "caller.beam"}"""
+ASTRAY_IN_SHOP = """astray => {shop, "astray.beam"}"""
+ABOVE_IN_SHOP = """above => {shop, "above.beam"}"""
+ABOVE_ELSEWHERE = """above => {other, "above.beam"}"""
+
+
+@pytest.mark.parametrize(
+    ("gone", "calling", "old", "new", "found"),
+    [
+        ("[{gone,away,2}]", "[]", "", CALLER_IN_SHOP, "[{caller,{gone,away,2}}]"),
+        ("[{kept,named,1}]", "[]", "", CALLER_IN_SHOP, "[{caller,{kept,named,1}}]"),
+        ("[{gone,away,1}]", "[]", "", CALLER_IN_SHOP, "[]"),
+        # an optional dependency is named, and was not there before either
+        ("[]", '[{caller, "caller.beam"}]', "", f"{CALLER_IN_SHOP}, {ABOVE_IN_SHOP}", "[]"),
+        ("[]", '[{astray, "astray.beam"}]', "", f"{ASTRAY_IN_SHOP}, {ABOVE_IN_SHOP}",
+         "[{astray,{above,nowhere,0}}]"),
+        ("[]", '[{astray, "astray.beam"}]', ASTRAY_IN_SHOP, f"{ASTRAY_IN_SHOP}, {ABOVE_IN_SHOP}",
+         "[]"),
+        ("[]", '[{astray, "astray.beam"}]', "", f"{ASTRAY_IN_SHOP}, {ABOVE_ELSEWHERE}",
+         "[]"),
+    ],
+)  # fmt: skip
+def test_calls_that_would_lead_nowhere(
+    compiled: Path, gone: str, calling: str, old: str, new: str, found: str
+) -> None:
+    code = f"Found = gatling_calls:broken({gone}, {calling}, #{{{old}}}, #{{{new}}})"
     assert erl(compiled, code) == found
 
 

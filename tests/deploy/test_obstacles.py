@@ -6,8 +6,16 @@ from typing import Any
 
 import pytest
 
-from gatling.beam.comparison import AddedApp, Beam, ChildChange, Comparison, Removed, TreeChange
-from gatling.deploy.obstacles import MAX_STATE_BYTES, found
+from gatling.beam.comparison import (
+    AddedApp,
+    Beam,
+    ChildChange,
+    Comparison,
+    Removed,
+    Setup,
+    TreeChange,
+)
+from gatling.deploy.obstacles import MAX_STATE_BYTES, cautions, found
 from gatling.project.settings import Hot
 
 DEFAULT = Hot()
@@ -44,8 +52,20 @@ def tree(**facts: Any) -> Comparison:
         ({"apps_removed": ["mailer"]}, "the application mailer is gone"),
         ({"apps_added": [AddedApp("mnesia", runtime=True)]},
          "the application mnesia of Elixir or OTP is added"),
-        ({"callbacks": [["shop", "Elixir.A", "Elixir.B"]]},
-         "the application shop has another callback module"),
+        ({"added": [Beam("Elixir.Bcrypt.Base", app="bcrypt_elixir", on_load=True)]},
+         "Bcrypt.Base loads native code (on_load)"),
+        ({"callbacks": [("shop", "module")]}, "the application shop has another callback module"),
+        ({"callbacks": [("shop", "arguments")]},
+         "the application shop starts its callback module with other arguments"),
+        ({"boot_keys": [("shop", "start_phases")]},
+         "start_phases of shop changed, which is read when the application starts"),
+        ({"boot_keys": [("mailer", "type")]},
+         "the release starts the application mailer in another way (permanent, load, none …)"),
+        ({"broken": [("Elixir.Shop.Router", "Shop.Page.html/3")],
+          "removed": [Removed("Elixir.Shop.Page", "shop")]},
+         "Shop.Page is removed, and Shop.Router still calls Shop.Page.html/3"),
+        ({"broken": [("Elixir.Shop.Router", "Shop.Page.html/3")]},
+         "Shop.Router calls Shop.Page.html/3, which the release lacks"),
         ({"env": [("shop", "Elixir.Shop.Repo", "at_start")]},
          "config of shop, Shop.Repo, changes and is read when its process starts"),
         ({"env": [("kernel", "logger", "boot_only")]},
@@ -76,7 +96,7 @@ def test_each_obstacle_has_its_reason(facts: dict[str, Any], reason: str) -> Non
     [
         {},
         {"changed": [changed(), changed("Elixir.Shop.Page", code_change=True)]},
-        {"added": [Beam("Elixir.Shop.New", app="shop", on_load=True)]},
+        {"added": [Beam("Elixir.Shop.New", app="shop")]},
         {"removed": [Removed("Elixir.Shop.Old", "shop")]},
         {"versions": [("plug", "1.0.0", "1.1.0", False)]},
         {"apps_added": [AddedApp("mailer", runtime=False)]},
@@ -87,6 +107,35 @@ def test_each_obstacle_has_its_reason(facts: dict[str, Any], reason: str) -> Non
     ],
 )
 def test_what_is_no_obstacle(facts: dict[str, Any]) -> None:
+    assert found(comparison(**facts), DEFAULT) == []
+    assert cautions(comparison(**facts)) == []
+
+
+INIT = "Shop.Cache.init/1"
+KEEPS = "(a code_change/3 of Shop.Cache in the same commit would keep it hot)"
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        ({"setup": [Setup("Elixir.Shop.Cache", INIT, INIT)]},
+         f"{INIT} changed, and the running Shop.Cache was set up by the old code {KEEPS}"),
+        ({"setup": [Setup("Elixir.Shop.Cache", INIT, "Shop.Tables.make/0")]},
+         (f"Shop.Tables.make/0 changed, which {INIT} calls, and the running Shop.Cache was set up"
+          f" by the old code {KEEPS}")),
+        ({"setup": [Setup("Elixir.Shop.Application", "Shop.Application.start/2",
+                          ":telemetry.attach/4", effect=True)]},
+         ("Shop.Application.start/2 calls :telemetry.attach/4 differently, and a hot upgrade does"
+          " not run Shop.Application.start/2 again")),
+        ({"data": [("shop", "geo.mmdb")]},
+         "priv/geo.mmdb of shop changed, and a process may have read it when it started"),
+        ({"overlays": ["data/prices.txt"]},
+         "data/prices.txt changed, and a process may have read it when it started"),
+        ({"setup": [Setup("Elixir.Shop.Cache", INIT, INIT, own=True)]}, None),
+    ],
+)  # fmt: skip
+def test_what_may_differ_from_a_fresh_boot(facts: dict[str, Any], reason: str | None) -> None:
+    assert cautions(comparison(**facts)) == ([reason] if reason else [])
     assert found(comparison(**facts), DEFAULT) == []
 
 

@@ -127,7 +127,7 @@ def test_hot_when_nothing_stands_in_its_way() -> None:
         assert plan.strategy == "hot"
         assert plan.reasons == (
             "plug: 1 changed module",
-            "shop: 2 changed, 1 added, 1 removed modules",
+            "shop: 2 changed modules, 1 added module (Shop.New), 1 removed module (Shop.Old)",
             "3 processes to convert",
             "starts cache",
             "stops queue",
@@ -144,6 +144,22 @@ def test_what_mix_consolidates_is_nobodys_code() -> None:
     at = "/releases/0.1.0/consolidated/Elixir.Enumerable.beam"
     comparison = Comparison(erts="same", changed=[Beam("Enumerable", app="elixir", file=at)])
     assert decide(comparison, "auto", Hot()).reasons == ("protocols: 1 changed module",)
+
+
+def test_a_few_of_many_modules_are_named() -> None:
+    comparison = Comparison(erts="same", added=[Beam(f"Elixir.M{n}", app="shop") for n in range(5)])
+    reasons = ("shop: 5 added modules (M0, M1, M2 and 2 more)",)
+    assert decide(comparison, "auto", Hot()).reasons == reasons
+
+
+def test_what_may_differ_from_a_fresh_boot_is_accepted_only_when_hot_is_asked_for() -> None:
+    comparison = Comparison(erts="same", overlays=["data/prices.txt"])
+    caution = "data/prices.txt changed, and a process may have read it when it started"
+    plan = decide(comparison, "auto", Hot())
+    assert (plan.strategy, plan.reasons) == ("rolling", (caution,))
+    plan = decide(comparison, "hot", Hot())
+    assert plan.strategy == "hot"
+    assert plan.reasons == ("no code changes", f"as asked for, although {caution}")
 
 
 def test_hot_without_any_change_of_code() -> None:

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from gatling.deploy import probe
+from gatling.deploy import health, probe
 from gatling.deploy.probe import SLOW_PAUSE_SECONDS, HeldRequest, Prober, Proof
 from tests.conftest import until
 from tests.deploy.conftest import Server, raw_server
@@ -90,13 +90,13 @@ def test_an_answer_that_is_missing_is_a_failure(server: Server) -> None:
     # first on a new connection; then on a kept one, where it also fails when asked again
     server.statuses = [0, 200, 0, 0, 200]
     proof = ask(server.port, lambda seen: seen.requests >= 5)
-    assert (proof.failed, proof.first_failure) == (2, "RemoteDisconnected")
+    assert (proof.failed, proof.first_failure) == (2, health.NO_ANSWER)
 
 
 def test_nothing_listens(closed_port: int) -> None:
     proof = ask(closed_port, lambda seen: seen.requests >= 3)
     assert proof.failed == proof.requests
-    assert proof.first_failure == "ConnectionRefusedError"
+    assert proof.first_failure == "the connection failed: Connection refused"
 
 
 def test_a_slow_answer_shows_in_the_longest_wait() -> None:
@@ -153,7 +153,7 @@ def test_an_answer_that_breaks_off_is_a_failure() -> None:
     with raw_server(serve) as port:
         proof = ask(port, lambda seen: seen.requests >= 1)
     assert proof.failed == proof.requests
-    assert proof.first_failure == "IncompleteRead"
+    assert proof.first_failure == "it closed the connection in the middle of its answer"
 
 
 def test_it_goes_on_a_little_after_the_end(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

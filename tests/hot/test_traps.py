@@ -476,7 +476,7 @@ def test_a_new_child_that_changed_code_uses_at_once(hot: Hot) -> None:
 
 def test_a_new_child_goes_again_when_the_conversion_fails(hot: Hot) -> None:
     pid, count, release = hot.pid(), hot.count(), hot.world.status()["release"]
-    hot.write("priv/new", "")
+    hot.write("priv/static/new", "")
     hot.write(
         "lib/counter/extra.ex",
         "defmodule Counter.Extra do\n  use Agent\n"
@@ -618,3 +618,18 @@ def test_after_an_update_of_gatling_itself(hot: Hot) -> None:
     hot.project.title("and a build finds what it needs")
     hot.project.push()
     assert hot.strategy() == "hot", hot.reasons()
+
+
+def test_a_release_that_calls_what_it_lacks(hot: Hot) -> None:
+    """It never meets the users: the health check of a rolling deployment refuses it."""
+    hot.world.run("settings", "set", "shop", "health.timeout=2")
+    hot.replace("lib/counter/page.ex", "defmodule Counter.Page do", "defmodule Counter.Sheet do")
+    try:
+        with Client(hot.world) as client:
+            output = hot.push(ok=False)
+    finally:
+        hot.world.run("settings", "unset", "shop", "health.timeout")
+    assert client.failures == []
+    assert hot.strategy() == "rolling"
+    assert "Counter.Page is removed, and Counter.Router still calls Counter.Page.html/3" in output
+    assert "Counter.Page.html/3 is undefined" in output, "the app's own words"

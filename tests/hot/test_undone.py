@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 LAST_LINES = "    {:noreply, %{state | subscribers: Map.delete(state.subscribers, ref)}}\n  end\n"
 
 
+def demand(hot: Hot) -> str:
+    """A hot upgrade that must fail, also where a changed init/1 speaks for a rolling deployment."""
+    commit = hot.project.commit()
+    hot.project.push("--force", "HEAD:refs/heads/demanded")
+    return hot.world.run("deploy", "shop", commit, "--strategy", "hot", ok=False)
+
+
 @contextlib.contextmanager
 def taken_back(hot: Hot) -> Iterator[None]:
     """The same node serves the same release with its state, its stream and no failed request."""
@@ -62,7 +69,7 @@ def test_a_process_that_crashes_afterwards(hot: Hot) -> None:
     hot.write(STORE, store)
     count, status = hot.count(), hot.world.status()
     hot.world.run("settings", "set", "shop", "hot.watch=20")
-    output = hot.push(ok=False)
+    output = demand(hot)
     hot.world.run("settings", "set", "shop", "hot.watch=0.3")
     assert "crashed within" in output
     assert "Counter.Store" in output
@@ -80,7 +87,7 @@ def test_a_release_that_does_not_boot(hot: Hot) -> None:
         '    port = Keyword.fetch!(opts, :port)\n    if port > 0, do: raise "no boot today"\n',
     )
     with taken_back(hot):
-        output = hot.push(ok=False)
+        output = demand(hot)
     assert "boot_check" in output
     assert "no boot today" in output
 
@@ -94,7 +101,7 @@ def test_the_boot_can_be_checked_before(hot: Hot) -> None:
             '    port = Keyword.fetch!(opts, :port)\n    if port > 0, do: raise "no boot today"\n',
         )
         with taken_back(hot):
-            hot.push(ok=False)
+            demand(hot)
         steps = [step["name"] for step in hot.world.last()["steps"]]
         assert steps[-1] == "boot_check"
         assert "hot_swap" not in steps
@@ -116,3 +123,47 @@ def test_a_child_that_does_not_start(hot: Hot) -> None:
     with taken_back(hot):
         output = hot.push(ok=False)
     assert "not_today" in output
+
+
+# as a web server catches what a request raises: no process exits, and the client sees a 500
+CAUGHT = """  rescue
+    error ->
+      require Logger
+      Logger.error("caught", crash_reason: {error, __STACKTRACE__})
+      text(501, "")
+"""
+# a status that Counter.HTTP does not know, which crashes there, in code that did not change
+UNKNOWN = '  rescue\n    _ -> text(500, "")\n'
+
+
+@pytest.mark.parametrize(
+    ("rescue", "said"),
+    [
+        (CAUGHT, "ArgumentError"),
+        (UNKNOWN, "KeyError (key 500 not found) in"),
+    ],
+    ids=["caught", "elsewhere"],
+)
+def test_requests_that_fail_after_it(hot: Hot, rescue: str, said: str) -> None:
+    """They miss what init/1 should have made, and the path of the health check does not."""
+    hot.replace(
+        STORE, "  def init(count), do: {:ok, %{count: count, subscribers: %{}}}\n",
+        "  def init(count) do\n    :ets.new(:counter_extra, [:named_table, :public])\n"
+        "    {:ok, %{count: count, subscribers: %{}}}\n  end\n\n"
+        "  def extra, do: :ets.lookup(:counter_extra, :x)\n",
+    )  # fmt: skip
+    hot.replace(
+        "lib/counter/router.ex",
+        '  defp answer("/count"), do: text(200, Integer.to_string(Counter.Store.count()))\n',
+        '  defp answer("/count") do\n    Counter.Store.extra()\n'
+        f"    text(200, Integer.to_string(Counter.Store.count()))\n{rescue}  end\n",
+    )
+    count = hot.count()
+    hot.world.run("settings", "set", "shop", "hot.watch=2")
+    with taken_back(hot), Client(hot.world, path="/count"):
+        output = demand(hot)
+    hot.world.run("settings", "set", "shop", "hot.watch=0.3")
+    assert "the app logged errors" in output
+    assert said in output
+    assert "gatling logs shop --release" in output, "where the app's own words are"
+    assert hot.count() == count + 1  # taken_back adds one

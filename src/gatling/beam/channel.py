@@ -341,7 +341,14 @@ def _lost() -> Iterator[None]:
         yield
     except TimeoutError:
         raise NodeUnreachable("The node did not answer in time.") from None
+    except ConnectionRefusedError:
+        raise NodeUnreachable(
+            "The node does not listen for Gatling's control connection. Do env.sh or vm.args turn"
+            " distribution off or replace ERL_AFLAGS?"
+        ) from None
     except OSError as error:
-        raise NodeUnreachable(f"The connection to the node failed: {error}.") from None
+        raise NodeUnreachable(
+            f"The connection to the node failed: {error.strerror or error}."
+        ) from None
     except (struct.error, ValueError):
         raise NodeUnreachable("The node does not speak Erlang's distribution protocol.") from None

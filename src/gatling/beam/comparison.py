@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from msgspec import Struct
 
@@ -59,6 +59,19 @@ class ChildChange(Struct):
     how: list[str]
 
 
+class Setup(Struct):
+    """What runs, and would be set up otherwise by the target's code, which a swap does not run."""
+
+    module: str
+    function: str
+    """The function that sets it up, as people write it: `Shop.Cache.init/1`."""
+    through: str
+    """The function that differs; with `effect`, the one that is called otherwise."""
+    own: bool = False
+    """Whether a code_change of the module's own came, went or changed with it."""
+    effect: bool = False
+
+
 class TreeChange(Struct):
     """What changes below one supervisor; or, with `error`, why that cannot be told."""
 
@@ -105,19 +118,32 @@ class Comparison(Struct):
     """Changed and removed modules that call, as they are in the live release, a function that is
     gone in the target; and such a function. A swap waits until no process is in the midst of them.
     """
+    broken: list[tuple[str, str]] = []
+    """Modules that would call, as they are in the target, a function which it lacks; and which."""
     apps_added: list[AddedApp] = []
     apps_removed: list[str] = []
     versions: list[tuple[str, str, str, bool]] = []
     """Application, version before and after, whether it belongs to Elixir or OTP."""
-    callbacks: list[tuple[str, Any, Any]] = []
+    callbacks: list[tuple[str, str]] = []
+    """Applications of which the callback `module`, or its `arguments`, differ."""
+    boot_keys: list[tuple[str, str]] = []
+    """Application, and what of its start differs: a key of its .app file, or its `type`."""
+    app_env: list[str] = []
+    """Applications whose .app files give other values to their environment."""
+    setup: list[Setup] = []
     application_modules: list[tuple[str, str]] = []
     boot_files: list[str] = []
     config_files: list[str] = []
     config_modules: list[str] = []
+    """Modules that runtime.exs calls, where any code changes."""
     providers: list[str] = []
     native: list[tuple[str, str]] = []
     assets: list[str] = []
     """Applications of which files in priv differ, by more than the time in a digest's manifest."""
+    data: list[tuple[str, str]] = []
+    """Application and file in priv that a process may have read when it started."""
+    overlays: list[str] = []
+    """Files beside the applications (rel/overlays) that differ."""
     drift: list[str] = []
     lingering: list[tuple[str, list[Who]]] = []
     kept: list[tuple[str, str]] = []
@@ -175,6 +201,8 @@ def questions(comparison: Comparison, release_name: str) -> tuple[list[str], lis
     config = (
         comparison.config_files
         or comparison.config_modules
+        or comparison.app_env
+        or comparison.overlays
         or comparison.apps_added
         or not set(comparison.providers) <= STANDARD_PROVIDERS
     )

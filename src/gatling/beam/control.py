@@ -46,6 +46,28 @@ class Swapped:
     watcher: Opaque
 
 
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """An error that the node logged after a swap and not before, and from how many processes."""
+
+    what: str
+    number: int
+    in_changed: bool
+    """Whether code was on its way that the swap changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What went wrong after a swap."""
+
+    crashed: list[str]
+    """Converted processes, with their reasons."""
+    others: list[str]
+    """Where in changed code others crashed that were there before, and needed no conversion."""
+    logged: list[Logged]
+    """Errors of processes that began since, or that caught them and go on."""
+
+
 class SwapFailed(Exception):
     """A swap that did not take place; `stage` says how far it came."""
 
@@ -171,21 +193,34 @@ class Control:
         answer = self._node.call("gatling_agent", "clients", port, limit=LARGE)
         return set(typed(answer, list[Opaque], "clients"))
 
-    def watch(self, swapped: Swapped, seconds: float) -> tuple[list[str], list[str]]:
-        """What crashed within so many seconds: converted processes with their reasons; and where
-        in changed code others did, which had not to be converted.
-        """
+    def listen(self) -> None:
+        """Note what the node logs as errors, until `deaf`: as a measure for `watch`."""
+        self._node.call("gatling_errors", "listen")
+
+    def deaf(self) -> None:
+        """Note errors no more."""
+        self._node.call("gatling_errors", "deaf")
+
+    def watch(self, swapped: Swapped, seconds: float) -> Watched:
+        """What went wrong within so many seconds."""
         answer = self._node.call(
             "gatling_agent", "await_watch", swapped.watcher, int(seconds * 1000),
             timeout=seconds + 30, limit=LARGE,
         )  # fmt: skip
         crashed: list[Crash]
         others: list[str]
-        crashed, others = typed(answer, tuple[list[Crash], list[str]], "await_watch")
-        return [
-            f"{process} ({', '.join(elixir(m) for m in modules)}): {reason}"
-            for process, modules, reason in crashed
-        ], others
+        logged: list[tuple[str, Count, bool]]
+        crashed, others, logged = typed(
+            answer, tuple[list[Crash], list[str], list[tuple[str, Count, bool]]], "await_watch"
+        )
+        return Watched(
+            crashed=[
+                f"{process} ({', '.join(elixir(m) for m in modules)}): {reason}"
+                for process, modules, reason in crashed
+            ],
+            others=others,
+            logged=[Logged(what, number, inside) for what, number, inside in logged],
+        )
 
     def restore_crashed(self, swapped: Swapped) -> int:
         """After a swap back: give processes that crashed their states from before; how many."""

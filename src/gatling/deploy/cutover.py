@@ -233,7 +233,7 @@ def _give_up(
     try:
         stop_unused(engine, app, slot, settings)
         if isinstance(error, UnhealthyRelease):
-            error.log = _last_words(engine, app, release, since, process_)
+            error.log = last_words_since(engine, app, release.label, since, process_)
             more = f"All it said: `gatling logs {app.name} --release {release.label}`."
             error.hint = f"{hints.fitting(error.log, app.name) or error.hint} {more}".lstrip()
     except Exception as second:  # noqa: BLE001 (recovery, which follows, tries again)
@@ -259,12 +259,22 @@ def throw_away(engine: Engine, app: App, slot: int, settings: Settings) -> Itera
     stop_unused(engine, app, slot, settings)
 
 
-def _last_words(
-    engine: Engine, app: App, release: Release, since: str, process_: str
+def last_words_since(
+    engine: Engine,
+    app: App,
+    label: str,
+    since: str,
+    process_: str = WEB,
+    *,
+    only_causes: bool = False,
 ) -> tuple[str, ...]:
-    wanted = Wanted(release.label, process_)
+    """What an instance that was booted as a release said since then, chosen for its errors.
+
+    With `only_causes`, nothing where it named none.
+    """
+    wanted = Wanted(label, process_)
     said = engine.supervisor.log(app.name, lines=LOG_LINES, since=since, wanted=wanted)
-    return last_words.choose([line.text for line in said])
+    return last_words.choose([line.text for line in said], only_causes=only_causes)
 
 
 def _drain(

@@ -299,6 +299,7 @@ def _upgrade(
     try:
         with (
             hot.connected(engine, app, hot.DEPLOYMENT_PATIENCE_SECONDS) as node,
+            hot.listening(node),
             contextlib.ExitStack() as open_answers,
         ):
             with this.journal.step("plan"):

@@ -22,6 +22,7 @@ HEALTHY_BELOW = 500
 REDIRECTS = (301, 302, 303, 307, 308)
 BY_HTTPS = {"X-Forwarded-Proto": "https"}
 """What a proxy says to the app of a request that came by https."""
+NO_ANSWER = "it closed the connection without an answer"
 TELLING_SECONDS = 0.25
 """A check that has less time than this and gets no answer says nothing of the instance."""
 SLOWEST_SECONDS = 0.5
@@ -93,9 +94,26 @@ def _ask(port: int, path: str, host: str, timeout: float, more: dict[str, str]) 
     except TimeoutError:
         return Answer(None, f"it took the connection but did not answer within {timeout:.1f} s")
     except (OSError, http.client.HTTPException) as error:
-        return Answer(None, f"it closed the connection ({type(error).__name__})")
+        return Answer(None, unanswered(error))
     finally:
         connection.close()
+
+
+def unanswered(error: OSError | http.client.HTTPException) -> str:
+    """Why there was no answer, in words."""
+    match error:
+        case http.client.RemoteDisconnected():
+            return NO_ANSWER
+        case ConnectionResetError() | BrokenPipeError():
+            return "it reset the connection"
+        case http.client.IncompleteRead():
+            return "it closed the connection in the middle of its answer"
+        case http.client.HTTPException():
+            return "its answer was not HTTP"
+        case TimeoutError():
+            return "it did not answer in time"
+        case _:
+            return f"the connection failed: {error.strerror or error}"
 
 
 def wait_healthy(

@@ -14,13 +14,23 @@ from typing import TYPE_CHECKING, NoReturn
 from gatling.beam import comparison as beam_comparison
 from gatling.beam.channel import PATIENCE_SECONDS
 from gatling.beam.control import Control, NodeBusy, SwapFailed, Swapped, control, seen_chain
-from gatling.deploy import cutover, health, instances, planner, public, rehearsal, second, tools
+from gatling.deploy import (
+    cutover,
+    evidence,
+    health,
+    instances,
+    planner,
+    public,
+    rehearsal,
+    second,
+    tools,
+)
 from gatling.deploy.planner import Answers
 from gatling.deploy.probe import HeldRequest
 from gatling.errors import GatlingError, NodeUnreachable, SwapUndone
 from gatling.project import names
 from gatling.state import apps, releases
-from gatling.words import counted
+from gatling.state.database import now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,10 +52,12 @@ RECOVERY_PATIENCE_SECONDS = 90.0
 """How long recovery waits for a command that is connected to the node, such as `gatling plan`."""
 SWAP_ENDS_SECONDS = 120.0
 """How long recovery waits for a swap whose command was killed, before it replaces the node."""
+HEALTH_SECONDS = 5.0
 CODE_CHANGE_HINT = (
     "code_change/3 must accept every state that the running release can have."
     " With the strategy `rolling` new processes start instead."
 )
+CRASHED_HINT = "Does the state have another shape now? Then it needs a code_change/3."
 
 Differences = tuple["Comparison", "Answers | None"]
 """How two releases differ, and what throw-away nodes of both said of it if they were asked."""
@@ -90,6 +102,17 @@ def seen(engine: Engine, app: App, patience: float) -> list[str]:
     if not known.issuperset(chain):
         raise NodeUnreachable(f"The node of {app.name} names a release that does not exist.")
     return chain or [f"v{booted}"]
+
+
+@contextlib.contextmanager
+def listening(node: Control) -> Iterator[None]:
+    """Errors that the node logs meanwhile are noted: from before an upgrade, to compare with."""
+    node.listen()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(GatlingError):
+            node.deaf()
 
 
 @contextlib.contextmanager
@@ -153,6 +176,7 @@ def upgrade(
             held = probing.enter_context(HeldRequest(port, app.domain, settings.health.path))
         # those that were there a moment ago, too: not a request that is just being answered
         clients = early_clients & _clients(node, port)
+        since = now()
         try:
             with journal.step("hot_swap"):
                 swapped = _swap(engine, this, node, live, release, answers)
@@ -163,6 +187,8 @@ def upgrade(
                 others = _prove(engine, this, node, release, swapped, prober, booted=early)
                 kept = clients & _clients(node, port)
             except GatlingError as error:
+                if not error.log:
+                    _add_errors_of_the_app(engine, app, error, since)
                 _undo(engine, this, node, live, release, answers, error, swapped)
         except GatlingError:
             this.proof = prober.proof
@@ -299,24 +325,18 @@ def _prove(
 
     Where unconverted processes crashed in it is returned.
     """
-    app, settings = this.app, this.settings
+    settings = this.settings
     if swapped.failed:
         raise SwapUndone(f"After the switch: {'; '.join(swapped.failed)}.")
+    _must_answer(engine, this, release)  # before anything else: users meet it already
     with this.journal.step("watch"):
-        crashed, others = node.watch(swapped, settings.hot.watch)
-        if crashed:
-            raise SwapUndone(
-                f"{counted(len(crashed), 'converted process')} crashed within"
-                f" {settings.hot.watch:g} s:"
-                f" {'; '.join(crashed[:3])}.",
-                hint="Does the state have another shape now? Then it needs a code_change/3.",
-            )
-        for where in sorted(set(others)):
-            this.progress.note(f"crashed beside the upgrade: {others.count(where)} × {where}")
-        port, user = app.ports[app.live_slot or 1], instances.user_id(engine.home.app(app.name))
-        answer = health.check(port, settings.health.path, app.domain, 5.0, user)
-        if not answer.healthy:
-            raise SwapUndone(f"After the switch GET {settings.health.path} failed: {answer}.")
+        watched = node.watch(swapped, settings.hot.watch)
+        problem = evidence.against(watched, settings.hot.watch)
+        if problem:
+            raise SwapUndone(problem, hint=CRASHED_HINT if watched.crashed else "")
+        for note in evidence.beside(watched):
+            this.progress.note(note)
+        _must_answer(engine, this, release)
     prober.slow_down()  # each request is a line in the app's log, and nothing changes any more
     why = this.alone or ("hot.boot_check=off",)
     if this.alone or settings.hot.boot_check == "off":
@@ -324,7 +344,17 @@ def _prove(
     elif settings.hot.boot_check == "after" and not booted:
         with this.journal.step("boot_check"):
             _check_boot(engine, this, release)
-    return others
+    return watched.others
+
+
+def _must_answer(engine: Engine, this: Attempt, release: Release) -> None:
+    app, path = this.app, this.settings.health.path
+    port, user = app.ports[app.live_slot or 1], instances.user_id(engine.home.app(app.name))
+    answer = health.check(port, path, app.domain, HEALTH_SECONDS, user)
+    if not answer.healthy:
+        raise SwapUndone(
+            f"{release.label} failed its health check after the switch: GET {path}: {answer}."
+        )
 
 
 def _check_boot(engine: Engine, this: Attempt, release: Release, stays: float = 0) -> None:
@@ -362,6 +392,18 @@ def _undo(
         this.progress.note(f"swapping back was not possible: {second}")
         _replace(engine, this, live, error)
     raise error
+
+
+def _add_errors_of_the_app(engine: Engine, app: App, error: GatlingError, since: str) -> None:
+    """The app's own words, as far as it has said something since the swap that names a cause."""
+    booted = engine.supervisor.booted(app.name, app.live_slot or 0)
+    if booted is None:
+        return
+    label = f"v{booted}"
+    error.log = cutover.last_words_since(engine, app, label, since, only_causes=True)
+    if error.log:
+        all_of_it = f"All it said: `gatling logs {app.name} --release {label} --since 5m`."
+        error.hint = f"{error.hint} {all_of_it}".strip()
 
 
 def _replace(engine: Engine, this: Attempt, live: Release, error: GatlingError) -> None:

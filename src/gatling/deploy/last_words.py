@@ -18,9 +18,14 @@ _CAUSE = re.compile(
 _BYTES = re.compile(r"<<(\d{1,3}(?:,\d{1,3}){3,})>>")
 
 
-def choose(lines: Sequence[str]) -> tuple[str, ...]:
-    """The lines from the first that names a cause, or else the last ones; texts made readable."""
+def choose(lines: Sequence[str], *, only_causes: bool = False) -> tuple[str, ...]:
+    """The lines from the first that names a cause, or else the last ones; texts made readable.
+
+    With `only_causes`, none where there is no cause.
+    """
     first = next((n for n, line in enumerate(lines) if _CAUSE.search(line)), None)
+    if first is None and only_causes:
+        return ()
     chosen = lines[-LINES // 2 :] if first is None else lines[first : first + LINES]
     return tuple(_BYTES.sub(_readable, line) for line in chosen)
 

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from gatling.project.settings import Hot
     from gatling.state.releases import Release
 
+MOST = 5
+"""Of many reasons of one kind, this number is given."""
+
 MAX_STATE_BYTES = 512 << 20
 """Memory of all processes to convert above which a swap might exhaust the machine's."""
 
@@ -46,9 +49,64 @@ def found(comparison: Comparison, settings: Hot) -> list[str]:
         *([] if settings.structs else _structs(comparison)),
         *_schemas(comparison),
         *_config(comparison),
+        *_broken(comparison),
         *[reason for change in comparison.trees for reason in _tree(change)],
         *_node(comparison),
     ]
+
+
+def cautions(comparison: Comparison) -> list[str]:
+    """Why the node might not be what a fresh boot of the target is, though it could be changed.
+
+    A deployment with `--strategy hot` accepts them.
+    """
+    return [
+        *_setup(comparison),
+        *[
+            f"priv/{file} of {app} changed, and a process may have read it when it started"
+            for app, file in comparison.data[:MOST]
+        ],
+        *[
+            f"{file} changed, and a process may have read it when it started"
+            for file in comparison.overlays[:MOST]
+        ],
+    ]
+
+
+def _setup(comparison: Comparison) -> list[str]:
+    reasons = []
+    for it in comparison.setup:
+        if it.effect:
+            reasons.append(
+                f"{it.function} calls {it.through} differently, and a hot upgrade does not run"
+                f" {it.function} again"
+            )
+        elif not it.own:
+            what = (
+                f"{it.function} changed"
+                if it.through == it.function
+                else f"{it.through} changed, which {it.function} calls"
+            )
+            module = _name(it.module)
+            reasons.append(
+                f"{what}, and the running {module} was set up by the old code"
+                f" (a code_change/3 of {module} in the same commit would keep it hot)"
+            )
+    return reasons
+
+
+def _broken(comparison: Comparison) -> list[str]:
+    removed = {_name(gone.module) for gone in comparison.removed}
+    return [
+        f"{callee} is removed, and {_name(caller)} still calls {function}"
+        if (callee := _module_of(function)) in removed
+        else f"{_name(caller)} calls {function}, which the release lacks"
+        for caller, function in comparison.broken[:MOST]
+    ]
+
+
+def _module_of(function: str) -> str:
+    return function.rpartition("/")[0].rpartition(".")[0]
 
 
 def _denied(comparison: Comparison, setting: str) -> list[str]:
@@ -81,7 +139,7 @@ def _native(comparison: Comparison) -> list[str]:
     reasons = [f"native code of {app} changed: priv/{file}" for app, file in comparison.native]
     return reasons + [
         f"{_name(beam.module)} loads native code (on_load)"
-        for beam in comparison.changed
+        for beam in (*comparison.changed, *comparison.added)
         if beam.on_load or (beam.old is not None and beam.old.on_load)
     ]
 
@@ -93,8 +151,17 @@ def _applications(comparison: Comparison) -> list[str]:
         for app in comparison.apps_added
         if app.runtime
     ]
+    reasons += [
+        f"the application {app} has another callback module"
+        if what == "module"
+        else f"the application {app} starts its callback module with other arguments"
+        for app, what in comparison.callbacks
+    ]
     return reasons + [
-        f"the application {app} has another callback module" for app, *_ in comparison.callbacks
+        f"the release starts the application {app} in another way (permanent, load, none …)"
+        if key == "type"
+        else f"{key} of {app} changed, which is read when the application starts"
+        for app, key in comparison.boot_keys
     ]
 
 

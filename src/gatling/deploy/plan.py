@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from gatling.state.releases import Release
 
 Strategy = Literal["start", "hot", "rolling", "restart"]
+NAMES = 3
+"""Of modules that are added or removed, the plan names as many."""
 WISHES = ("auto", "hot", "rolling", "restart")
 
 
@@ -63,10 +65,12 @@ def decide(comparison: Comparison, wish: str, settings: Hot) -> Plan:
     Raises InvalidInput when hot was asked for and is not possible.
     """
     in_the_way = obstacles.found(comparison, settings)
+    cautions = obstacles.cautions(comparison) if comparison.erts == "same" else []
     details = describe(comparison)
-    if in_the_way:
-        return refuse_or_roll(in_the_way, wish, details)
-    return Plan("hot", tuple(summary(comparison)), details)
+    if in_the_way or (cautions and wish != "hot"):
+        return refuse_or_roll([*in_the_way, *cautions], wish, details)
+    accepted = [f"as asked for, although {caution}" for caution in cautions]
+    return Plan("hot", (*summary(comparison), *accepted), details)
 
 
 def beside(decided: Plan, alone: tuple[str, ...]) -> Plan:
@@ -107,22 +111,7 @@ def differences(live: Release, target: Release) -> list[str]:
 
 def summary(comparison: Comparison) -> list[str]:
     """A hot plan in a few words: modules by application, processes, children, config."""
-    by_app: dict[str, list[str]] = {}
-    for word, items in (
-        ("changed", comparison.changed),
-        ("added", comparison.added),
-        ("removed", comparison.removed),
-    ):
-        count: dict[str, int] = {}
-        for item in items:
-            where = "protocols" if item.consolidated else item.app
-            count[where] = count.get(where, 0) + 1
-        for app, number in count.items():
-            by_app.setdefault(app, []).append(f"{number} {word}")
-    parts = []
-    for app, counts in sorted(by_app.items()):
-        one = len(counts) == 1 and counts[0].startswith("1 ")
-        parts.append(f"{app}: {', '.join(counts)} module{'' if one else 's'}")
+    parts = _modules(comparison)
     processes = sum(number for _, number in comparison.processes)
     if processes:
         parts.append(f"{counted(processes, 'process')} to convert")
@@ -142,6 +131,29 @@ def summary(comparison: Comparison) -> list[str]:
         parts.append("a process that read config at its start keeps what it read")
     parts += [f"files in priv of {app}" for app in comparison.assets]
     return parts or ["no code changes"]
+
+
+def _modules(comparison: Comparison) -> list[str]:
+    """How many modules change by application; those that come and go with their names."""
+    by_app: dict[str, list[str]] = {}
+    for word, items in (
+        ("changed", comparison.changed),
+        ("added", comparison.added),
+        ("removed", comparison.removed),
+    ):
+        names: dict[str, list[str]] = {}
+        for item in items:
+            where = "protocols" if item.consolidated else item.app
+            names.setdefault(where, []).append(name(item.module))
+        for app, found in names.items():
+            told = "" if word == "changed" else f" ({_some(found)})"
+            by_app.setdefault(app, []).append(f"{counted(len(found), f'{word} module')}{told}")
+    return [f"{app}: {', '.join(counts)}" for app, counts in sorted(by_app.items())]
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - NAMES
+    return ", ".join(names[:NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def describe(comparison: Comparison) -> dict[str, Any]:

@@ -24,8 +24,6 @@ FIRST_SECONDS = 5.0
 AFTER_SECONDS = 0.15
 """How long it goes on asking after the last step, so that a late failure is seen."""
 
-_CLOSED = http.client.RemoteDisconnected.__name__
-
 
 @dataclass(frozen=True, slots=True)
 class Proof:
@@ -113,7 +111,7 @@ class HeldRequest:
                 response.read()
                 status = response.status
         except (OSError, http.client.HTTPException) as error:
-            return f"held request: {type(error).__name__}"
+            return f"held request: {health.unanswered(error)}"
         return f"held request: status {status}" if status >= 500 else ""
 
 
@@ -198,7 +196,7 @@ class Prober:
         while not self._stop.is_set():
             started = time.monotonic()
             problem, reusable = self._ask(connection)
-            if problem == _CLOSED and used:
+            if problem == health.NO_ANSWER and used:
                 # nginx may close a connection that is idle, when it reloads for another app: a
                 # client then asks again, and so does this one
                 connection.close()
@@ -229,7 +227,7 @@ class Prober:
                     return "", False
                 response = self._answer(connection)
         except (OSError, http.client.HTTPException) as error:
-            return type(error).__name__, False
+            return health.unanswered(error), False
         by = self._answered_by(response.status)
         if by:
             self._held, self._held_by = self._held + 1, by

@@ -37,8 +37,7 @@ def rehearse(
             copy = dataclasses.replace(app, live_slot=slot)
             with control(engine.home.app(app.name), copy, live) as node:
                 swapped = node.swap(live, release, answers, suspend=settings.hot.suspend)
-                crashed, _ = node.watch(swapped, settings.hot.watch)
-                problems = [*swapped.failed, *crashed]
+                problems = [*swapped.failed, *node.watch(swapped, settings.hot.watch).crashed]
                 node.keep(swapped)
             if problems:
                 raise RehearsalFailed(f"rehearsal: {'; '.join(problems[:3])}")

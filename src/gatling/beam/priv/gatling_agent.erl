@@ -27,7 +27,10 @@ inspected(Request) ->
             #{changed := Changed, added := Added, removed := Removed} = Changes,
             Known = [M || {M, _, _} <- Changed],
             Processes = gatling_processes:affected(erlang:processes(), callbacks(Changes)),
-            Compared#{callers => [{C, gatling_calls:text(F)} || {C, F} <- maps:get(callers, Compared)],
+            (maps:without([apps, sources], Compared))#{
+                      callers => [{C, gatling_calls:text(F)} || {C, F} <- maps:get(callers, Compared)],
+                      broken => [{C, gatling_calls:text(F)} || {C, F} <- maps:get(broken, Compared)],
+                      setup => setup(Compared, Changes),
                       drift => gatling_code:drift(Changed, Added),
                       lingering => gatling_code:lingering(Known ++ [M || {M, _} <- Added]),
                       processes => gatling_processes:count([M || {_, Ms} <- Processes, M <- Ms]),
@@ -38,11 +41,16 @@ inspected(Request) ->
                       memory => lists:sum([gatling_processes:memory(P) || {P, _} <- Processes]),
                       env => gatling_config:report(Changes, planned(env, Request)),
                       modules => planned(modules, Request),
-                      trees => trees_report(Request),
-                      apps => []};
+                      trees => trees_report(Request)};
         Compared ->
             Compared
     end.
+
+%% What runs, and would have been set up otherwise by the new release.
+setup(#{sources := {Old, New}, application_modules := Applications},
+      #{changed := Changed, added := Added, removed := Removed}) ->
+    Touched = [M || {M, _, _} <- Changed] ++ [M || {M, _} <- Added] ++ Removed,
+    gatling_setup:changes(#{old => Old, new => New, applications => Applications, touched => Touched}).
 
 %% Processes of modules that are gone, but for those that are stopped with their supervisors.
 orphans(#{removed := Removed, children := Children}) ->
@@ -89,6 +97,7 @@ changes(#{changed := Changed, added := Added, removed := Removed} = Compared,
     {Set, Delete} = gatling_config:changes(planned(env, Request)),
     Touched = [A || #{app := A} <- Changed ++ Added ++ Removed]
         ++ [A || {A, _, _, _} <- maps:get(versions, Compared)] ++ maps:get(priv, Compared)
+        ++ maps:get(app_files, Compared)
         ++ [A || {A, _, _} <- Set] ++ [A || {A, _} <- Delete],
     #{changed => [{M, file(O), file(F)} || #{module := M, file := F, old := #{file := O}} <- Changed],
       added => [{M, file(F)} || #{module := M, file := F} <- Added],
@@ -99,7 +108,7 @@ changes(#{changed := Changed, added := Added, removed := Removed} = Compared,
       callers => maps:get(callers, Compared),
       apps_added => maps:get(apps_added, Compared),
       %% dependencies first, as those that are added
-      apps_removed => gatling_release:ordered(
+      apps_removed => gatling_application:ordered(
                         [App || #{name := A} = App <- maps:get(apps, gatling_release:read(Old)),
                                 lists:member(A, maps:get(apps_removed, Compared))]),
       touched => lists:usort(Touched) -- [undefined],

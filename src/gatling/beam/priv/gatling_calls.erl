@@ -2,7 +2,7 @@
 %% exchanged; but what it calls by its full name is looked for in the new code, and may be gone there.
 -module(gatling_calls).
 
--export([of_gone/2, await/2, last_look/1, text/1, with_whole_stacks/1, stack/1]).
+-export([of_gone/2, broken/4, await/2, last_look/1, text/1, with_whole_stacks/1, stack/1]).
 
 %% As many calls as the emulator can be made to tell.
 -define(FRAMES, 64).
@@ -16,6 +16,34 @@ of_gone([], _) ->
 of_gone(Gone, Files) ->
     Known = maps:from_keys(Gone, true),
     [{M, Call} || {M, File} <- Files, {value, Call} <- [first(Known, calls(File))]].
+
+%% Modules of the new release that would call what it lacks: [{Module, {M, F, Arity}}]. That is a function
+%% which the old release had; or one of the same application that a changed or added module (`Calling`)
+%% calls now and did not call before. A call that led nowhere before is none of the change's: libraries
+%% name modules of others that need not be there.
+broken(Gone, Calling, Old, New) ->
+    Known = maps:from_keys(Gone, true),
+    Lost = [{M, Call} || Gone =/= [], {M, File} <- naming(Gone, New), {value, Call} <- [first(Known, calls(File))]],
+    Fresh = [{M, Call} || {M, File} <- Calling, not lists:keymember(M, 1, Lost), Call <- new_calls(M, File, Old, New)],
+    Exports = maps:from_list([{M, gatling_release:exports(File)}
+                              || M <- lists:usort([M || {_, {M, _, _}} <- Fresh]), #{M := {_, File}} <- [New]]),
+    lists:usort(Lost ++ [{C, Call} || {C, {M, F, A} = Call} <- Fresh,
+                                      not lists:member({F, A}, maps:get(M, Exports))]).
+
+%% Modules in whose files such a module is named. To look for names is cheap, to read tables is not.
+naming(Gone, Modules) ->
+    Pattern = binary:compile_pattern(lists:usort([atom_to_binary(M) || {M, _, _} <- Gone])),
+    [{M, File} || {M, {App, File}} <- maps:to_list(Modules), not gatling_release:is_runtime(App),
+                  {ok, Binary} <- [file:read_file(File)], binary:match(Binary, Pattern) =/= nomatch].
+
+new_calls(M, File, Old, New) ->
+    Before = case Old of
+                 #{M := {_, OldFile}} -> calls(OldFile);
+                 _ -> []
+             end,
+    #{M := {App, _}} = New,
+    [Call || {Called, _, _} = Call <- calls(File) -- Before, Called =/= M, #{Called := {Same, _}} <- [New],
+             Same =:= App].
 
 first(Known, Calls) -> lists:search(fun(C) -> is_map_key(C, Known) end, Calls).
 

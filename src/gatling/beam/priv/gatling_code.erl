@@ -115,25 +115,51 @@ in_map(_, _, {_, 0} = Done) -> Done;
 in_map({K, V, Next}, Wanted, So) ->
     in_map(maps:next(Next), Wanted, functions(V, Wanted, functions(K, Wanted, So))).
 
-%% Application specifications, code path and environment, as if the node had been booted there.
-follow(#{consolidated := Before}, #{root := Root, version := Version, consolidated := After, apps := Apps},
-       Touched) ->
+%% Application specifications, code path, working directory and environment, as if the node had been
+%% booted there.
+follow(#{consolidated := Before} = From,
+       #{root := Root, version := Version, consolidated := After, apps := Apps} = To, Touched) ->
     Specs = [Spec || #{name := A} = App <- Apps, lists:member(A, Touched),
-                     Spec <- [gatling_release:app_spec(App)], Spec =/= none],
+                     Spec <- [gatling_application:spec(App)], Spec =/= none],
     %% what is in force stays in force: an application's environment is never reset
     Config = [{A, application:get_all_env(A)} || {A, _, _} <- application:loaded_applications()],
     ok = application_controller:change_application_data(Specs, Config),
     _ = [code:del_path(P) || P <- code:get_path(), flat(P) =:= Before],
     _ = [code:add_patha(After) || filelib:is_dir(After)],
     move(Apps),
-    true = os:putenv("RELEASE_ROOT", Root),
+    follow_directory(From, To),
+    _ = [os:putenv(K, New) || {K, Old} <- os:env(), New <- [elsewhere(Old, From, To)], New =/= Old],
     true = os:putenv("RELEASE_VSN", Version),
     true = os:putenv("RELEASE_SYS_CONFIG", filename:join([Root, "releases", Version, "sys"])),
     %% Distillery's
-    _ = [os:putenv(K, V) || {K, V} <- [{"RELEASE_ROOT_DIR", Root}, {"REL_VSN", Version},
+    _ = [os:putenv(K, V) || {K, V} <- [{"REL_VSN", Version},
                                        {"REL_DIR", filename:join([Root, "releases", Version])}],
                             os:getenv(K) =/= false],
     ok.
+
+%% An instance is started in its release's directory. An app that has gone elsewhere since stays there.
+follow_directory(#{root := Old}, #{root := New}) ->
+    {ok, Directory} = file:get_cwd(),
+    case gatling_files:identity(Directory) =:= gatling_files:identity(Old) of
+        true -> _ = file:set_cwd(New), ok;
+        false -> ok
+    end.
+
+%% RELEASE_ROOT, RELEASE_VM_ARGS, ROOTDIR, PATH …: what names a place in the one tree, in the other.
+elsewhere(Value, #{root := Old, version := Before}, #{root := New, version := After}) ->
+    Here = filename:join([Old, "releases", Before]),
+    There = filename:join([New, "releases", After]),
+    lists:flatten(lists:join($:, [moved(Part, [{Here, There}, {Old, New}])
+                                  || Part <- string:split(Value, ":", all)])).
+
+moved(Path, []) -> Path;
+moved(Path, [{From, To} | Rest]) ->
+    case string:prefix(Path, From) of
+        nomatch -> moved(Path, Rest);
+        [] -> To;
+        [$/ | _] = Below -> To ++ Below;
+        _ -> moved(Path, Rest)
+    end.
 
 move(Apps) ->
     _ = [code:replace_path(A, filename:join(D, "ebin")) || #{name := A, directory := D} <- Apps],

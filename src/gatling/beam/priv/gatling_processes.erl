@@ -5,7 +5,8 @@
 -module(gatling_processes).
 
 -export([affected/2, suspend/2, late/4, resume/1, stash/2, unstash/1, convert/3, take_back/1,
-         watch_from/3, await_watch/2, restore_crashed/1, look_into/1, running/1, why/1, why_not_started/1, describe/1, name/1, memory/1, count/1, text/1]).
+         watch_from/3, await_watch/2, restore_crashed/1, look_into/1, look_into/2, is_looping/1, running/1,
+         describe/1, name/1, memory/1, count/1, text/1]).
 -export([watch/5]).
 
 -define(STASH, '$gatling_stash').
@@ -59,9 +60,11 @@ running(Modules) ->
 
 %% What a function finds in the states of all processes that understand sys(3) for certain, as
 %% [{Process, Found}] where it is not []. It runs in each process: nothing is copied.
-look_into(Fun) ->
+look_into(Fun) -> look_into(Fun, [P || P <- erlang:processes(), P =/= self(), is_generic(P)]).
+
+look_into(Fun, Processes) ->
     Look = fun(State) -> throw({found, Fun(State)}) end,
-    {Answers, _} = ask([{P, {replace_state, Look}} || P <- erlang:processes(), P =/= self(), is_generic(P)], 2000),
+    {Answers, _} = ask([{P, {replace_state, Look}} || P <- Processes], 2000),
     [{P, Found} || {P, {error, Why}} <- Answers, [_ | _] = Found <- [found(Why)]].
 
 found({callback_failed, _, {throw, {found, Found}}}) -> Found;
@@ -193,7 +196,7 @@ convert(Processes, Callbacks, Direction) ->
     Requests = [{P, {change_code, M, version(maps:get(M, Callbacks), Direction), []}}
                 || {P, Ms} <- Processes, M <- Ms],
     {Answers, Silent} = ask(Requests, 30000),
-    Failed = [{P, why(Reason)} || {P, {error, Reason}} <- Answers]
+    Failed = [{P, gatling_why:why(Reason)} || {P, {error, Reason}} <- Answers]
         ++ [{P, <<"no answer within 30 s">>} || P <- Silent],
     Failed =:= [] orelse throw({code_change, some(Failed)}),
     ok.
@@ -252,15 +255,19 @@ watch(Parent, Ref, Processes, All, Changed) ->
     Others = maps:from_list([{erlang:monitor(process, P), {P, other}}
                              || P <- All, P =/= Parent, not is_map_key(P, Converted)]),
     Parent ! Ref,
-    watch(maps:merge(Others, Watched), Processes, maps:from_keys(Changed, true)).
+    watch(maps:merge(Others, Watched), Processes, maps:from_keys(Changed, true), erlang:monotonic_time()).
 
-watch(Watched, Processes, Changed) ->
+watch(Watched, Processes, Changed, Since) ->
     receive
         stop -> ok;
         {report, From, Milliseconds} ->
             _ = erlang:send_after(Milliseconds, self(), enough),
             {Crashed, Others} = watching(Watched, Changed, [], []),
-            From ! {self(), {[C || {_, C} <- Crashed], Others}},
+            Told = [P || {P, _} <- Crashed ++ Others],
+            Logged = [{What, lists:any(fun(M) -> is_map_key(M, Changed) end, Modules)}
+                      || {P, What, Modules} <- gatling_errors:since(Since), not lists:member(P, Told)],
+            From ! {self(), {[C || {_, C} <- Crashed], [Where || {_, {ok, Where}} <- Others],
+                             [{What, N, In} || {{What, In}, N} <- count(Logged)]}},
             receive
                 {restore, To} -> To ! {self(), give_back([P || {P, _} <- Crashed])};
                 stop -> unstash(Processes)
@@ -279,57 +286,22 @@ watching(Watched, Changed, Crashed, Others) ->
                 {true, _} ->
                     watching(Watched, Changed, Crashed, Others);
                 {false, {_, other}} ->
-                    watching(Watched, Changed, Crashed, in_changed(Reason, Changed) ++ Others);
+                    watching(Watched, Changed, Crashed, [{P, in_changed(Reason, Changed)} | Others]);
                 {false, {_, Modules}} ->
                     %% one is enough; its like get a moment to be named as well
                     _ = erlang:send_after(20, self(), enough),
-                    watching(Watched, Changed, [{P, {text(P), Modules, why(Reason)}} | Crashed], Others)
+                    watching(Watched, Changed, [{P, {text(P), Modules, gatling_why:why(Reason)}} | Crashed], Others)
             end
     end.
 
 %% Where in changed code a process crashed that was not converted.
 in_changed({_, [_ | _] = Stack} = Reason, Changed) ->
     case [F || {M, _, _, _} = F <- Stack, is_map_key(M, Changed)] of
-        [Frame | _] -> [at(error_name(Reason), [Frame])];
-        [] -> []
+        [Frame | _] -> {ok, gatling_why:at(gatling_why:error_name(Reason), [Frame])};
+        [] -> elsewhere
     end;
 in_changed(_, _) ->
-    [].
-
-%% Why a process ended or could not be converted, and where. Without the terms that came to no match,
-%% or arguments: they may be anybody's secrets.
-why({'EXIT', Reason}) -> why(Reason);
-why({error, Reason}) -> text(Reason); % what code_change/3 says itself
-why({_, [{_, _, _, _} | _] = Stack} = Reason) -> at(error_name(Reason), Stack);
-why(Reason) when is_atom(Reason) -> text(Reason);
-why(Reason) when is_tuple(Reason), is_atom(element(1, Reason)) -> text(element(1, Reason));
-why(_) -> <<"an error">>.
-
-%% Why a supervisor could not start a child.
-why_not_started({Reason, Child}) when element(1, Child) =:= child -> why_not_started(Reason);
-why_not_started({shutdown, {failed_to_start_child, Id, Reason}}) ->
-    <<"its child ", (text(Id))/binary, ": ", (why_not_started(Reason))/binary>>;
-why_not_started({already_started, P}) -> <<"its name is taken by ", (text(P))/binary>>;
-why_not_started(Reason) -> why(Reason).
-
-error_name({#{'__struct__' := 'Elixir.KeyError', key := Key}, _}) when is_atom(Key) ->
-    <<"KeyError (key ", (text(Key))/binary, " not found)">>;
-error_name({#{'__struct__' := Name, message := Message}, _}) when is_binary(Message) ->
-    <<(text(Name))/binary, " (", Message/binary, ")">>;
-error_name({#{'__struct__' := Name}, _}) -> text(Name);
-error_name({{badkey, Key, _}, Stack}) -> error_name({{badkey, Key}, Stack});
-error_name({{badkey, Key}, _}) when is_atom(Key) -> <<"KeyError (key ", (text(Key))/binary, " not found)">>;
-error_name({Error, _}) when is_tuple(Error), is_atom(element(1, Error)) -> text(element(1, Error));
-error_name({Error, _}) when is_atom(Error) -> text(Error);
-error_name(_) -> <<"an error">>.
-
-at(Error, [{M, F, A, _} | _]) ->
-    Arity = integer_to_binary(if is_list(A) -> length(A); true -> A end),
-    Function = case atom_to_list(F) of
-                   "-" ++ Inner -> hd(string:split(Inner, "-")); % a fun, -render/1-fun-0-
-                   Name -> Name ++ "/" ++ binary_to_list(Arity)
-               end,
-    <<Error/binary, " in ", (text(M))/binary, ".", (unicode:characters_to_binary(Function))/binary>>.
+    elsewhere.
 
 %% The processes that took the places of those that crashed get the states from before the swap; how
 %% many did.
@@ -360,7 +332,8 @@ restore_crashed(Watcher) ->
     after 10000 -> 0
     end.
 
-%% The converted processes that crashed within so many milliseconds of the swap, and where others did.
+%% The converted processes that crashed within so many milliseconds of the swap, where others did, and
+%% what the rest logged as errors, as [{What, How often, Whether in changed code}].
 await_watch(Watcher, Milliseconds) ->
     Ref = erlang:monitor(process, Watcher),
     Watcher ! {report, self(), Milliseconds},
@@ -369,7 +342,7 @@ await_watch(Watcher, Milliseconds) ->
             true = erlang:demonitor(Ref, [flush]),
             Crashed;
         {'DOWN', Ref, process, _, _} ->
-            {[], []}
+            {[], [], []}
     end.
 
 describe(P) -> {name(P), callback_modules(P)}.

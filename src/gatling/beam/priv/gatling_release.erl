@@ -4,8 +4,8 @@
 %% serves. Texts are binaries and modules atoms in what it returns; Python makes sentences of them.
 -module(gatling_release).
 
--export([read/1, modules/1, consolidated/1, compare/3, app_spec/1, ordered/1, md5/1, is_runtime/1,
-         literals/1]).
+-export([read/1, modules/1, consolidated/1, compare/3, md5/1, is_runtime/1, exports/1, literals/1,
+         text/1]).
 
 %% Applications of OTP and Elixir themselves: their code cannot change under a running node.
 -define(RUNTIME, [asn1, common_test, compiler, crypto, debugger, dialyzer, diameter, edoc, eldap,
@@ -106,40 +106,55 @@ compare_code(Old, New, Differing) ->
     NewApps = by_name(New),
     Names = [maps:get(name, A) || A <- maps:get(apps, New)],
     Common = [A || A <- Names, is_map_key(A, OldApps)],
-    Callbacks = [{A, old_callback(A, Callback, OldApps, NewApps, Differing), Callback}
-                 || A <- Common, Callback <- [callback(A, NewApps)]],
+    Specs = gatling_application:pairs([{maps:get(A, OldApps), maps:get(A, NewApps)} || A <- Common],
+                                      Differing),
     Pairs = [{M, A, FN, pair(FO, FN)} || {M, A, FO, FN} <- Changed],
+    Gone = gone(Pairs, Removed, OldModules),
+    Calling = [{M, F} || {M, _, _, F} <- Changed] ++ [{M, F} || {M, A, F} <- Added, is_map_key(A, OldApps)],
+    Own = [App || #{name := A} = App <- maps:get(apps, New), is_map_key(A, OldApps), not is_runtime(A)],
     #{erts => same,
+      sources => {OldModules, NewModules},
       changed => [(without_exports(Pair))#{app => A, runtime => own_of_runtime(A, FN, NewApps)}
                   || {_, A, FN, Pair} <- Pairs],
-      callers => gatling_calls:of_gone(gone(Pairs, Removed, OldModules),
-                                       [{M, FO} || {M, _, FO, _} <- Changed]
+      callers => gatling_calls:of_gone(Gone, [{M, FO} || {M, _, FO, _} <- Changed]
                                            ++ [{M, F} || {M, _} <- Removed, #{M := {_, F}} <- [OldModules]]),
+      broken => gatling_calls:broken(Gone, Calling, OldModules, NewModules),
       added => [(without_exports(beam(F)))#{app => A} || {_, A, F} <- Added],
       removed => [#{module => M, app => A} || {M, A} <- Removed],
       apps => [maps:get(A, NewApps) || A <- Common],
       apps_added => [(maps:get(A, NewApps))#{runtime => is_runtime(A)}
-                     || #{name := A} <- ordered([App || #{name := N} = App <- maps:get(apps, New),
+                     || #{name := A} <- gatling_application:ordered([App || #{name := N} = App <- maps:get(apps, New),
                                                   not is_map_key(N, OldApps)])],
       apps_removed => [A || #{name := A} <- maps:get(apps, Old), not is_map_key(A, NewApps)],
       versions => [{A, text(VO), text(VN), is_runtime(A)}
                    || A <- Common, VO <- [version(A, OldApps)], VN <- [version(A, NewApps)],
                       VO =/= VN],
-      callbacks => [Changes || {_, Before, After} = Changes <- Callbacks, Before =/= After],
-      application_modules => [{A, M} || {A, _, {M, _}} <- Callbacks, not is_runtime(A)],
+      callbacks => gatling_application:callbacks(Specs),
+      application_modules => [{A, M} || {A, _, {mod, {M, _}}} <- gatling_application:key(mod, Specs),
+                                        not is_runtime(A)],
+      boot_keys => gatling_application:boot_keys(Specs) ++ gatling_application:types(OldApps, NewApps),
+      app_env => gatling_application:differing(env, Specs),
+      app_files => [A || {A, Before, After} <- Specs, Before =/= After],
       boot_files => [text(F) || F <- ["vm.args", "env.sh" | lists:usort(hooks(Old) ++ hooks(New))],
                                 content(Old, F) =/= content(New, F)],
       config_files => [text(F) || F <- ["sys.config", "runtime.exs"],
-                                  content(Old, F) =/= content(New, F)]
-          ++ [text(F) || F <- maps:keys(Differing), is_overlay(F, New)],
-      config_modules => mentioned(New, [M || {M, _, _, _} <- Changed]),
+                                  content(Old, F) =/= content(New, F)],
+      config_modules => case Changed ++ Added ++ Removed of
+                            [] -> [];
+                            _ -> gatling_script:called(content(New, "runtime.exs"), NewModules)
+                        end,
       providers => providers(New),
-      native => [{A, text(F)} || A <- Common, F <- native(dir(A, OldApps), dir(A, NewApps))],
-      priv => [A || A <- Common, not is_runtime(A), priv_differs(A, OldApps, NewApps, Differing)],
+      native => gatling_files:native([{maps:get(A, OldApps), maps:get(A, NewApps)} || A <- Common]),
+      overlays => gatling_files:overlays(Old, New, Differing),
+      data => gatling_files:data([{maps:get(maps:get(name, App), OldApps), App} || App <- Own], Differing),
+      priv => [A || A <- Common, not is_runtime(A),
+                    gatling_files:priv_differs(maps:get(A, OldApps), maps:get(A, NewApps), Differing)],
       %% phx.digest writes its manifest anew each time, with the time
       assets => [A || A <- Common, not is_runtime(A),
-                      priv_differs(A, OldApps, NewApps,
-                                   maps:filter(fun(F, _) -> not is_manifest(F) end, Differing))]}.
+                      gatling_files:priv_differs(
+                        maps:get(A, OldApps), maps:get(A, NewApps),
+                        maps:filter(fun(F, _) -> filename:basename(F) =/= "cache_manifest.json" end,
+                                    Differing))]}.
 
 %% Whether two files have the same place in their releases: then `Differing` tells of them.
 corresponds(FO, FN, #{root := RO}, #{root := RN}) ->
@@ -152,48 +167,9 @@ within([], File) -> File.
 own_of_runtime(App, File, Apps) ->
     is_runtime(App) andalso lists:prefix(dir(App, Apps), File).
 
-priv_differs(App, OldApps, NewApps, Differing) ->
-    files(dir(App, OldApps)) =/= files(dir(App, NewApps))
-        orelse under(filename:join(dir(App, NewApps), "priv"), Differing).
-
-under(Directory, Files) ->
-    lists:any(fun(F) -> lists:prefix(Directory ++ "/", F) end, maps:keys(Files)).
-
-is_manifest(File) -> filename:basename(File) =:= "cache_manifest.json".
-
 is_runtime(App) -> lists:member(App, ?RUNTIME).
 
 by_name(#{apps := Apps}) -> maps:from_list([{maps:get(name, A), A} || A <- Apps]).
-
-%% Dependencies first: mix lists the applications of a release by their names.
-ordered(Apps) ->
-    Known = by_name(#{apps => Apps}),
-    Visit = fun(#{name := A}, Found) -> visit(A, Known, Found) end,
-    {Ordered, _} = lists:foldl(Visit, {[], []}, Apps),
-    lists:reverse(Ordered).
-
-visit(App, Known, {Ordered, Seen} = Found) ->
-    case Known of
-        #{App := Which} ->
-            case lists:member(App, Seen) of
-                true ->
-                    Found;
-                false ->
-                    Visit = fun(Needed, Acc) -> visit(Needed, Known, Acc) end,
-                    {Before, All} = lists:foldl(Visit, {Ordered, [App | Seen]}, needs(Which)),
-                    {[Which | Before], All}
-            end;
-        _ ->
-            Found
-    end.
-
-needs(App) ->
-    case app_spec(App) of
-        {application, _, Keys} ->
-            proplists:get_value(applications, Keys, [])
-                ++ proplists:get_value(included_applications, Keys, []);
-        _ -> []
-    end.
 
 version(App, Apps) -> maps:get(version, maps:get(App, Apps)).
 
@@ -201,35 +177,6 @@ dir(App, Apps) ->
     case Apps of
         #{App := #{directory := D}} -> D;
         _ -> "/nowhere"
-    end.
-
-callback(App, Apps) ->
-    case app_spec(maps:get(App, Apps)) of
-        {application, App, Keys} ->
-            case lists:keyfind(mod, 1, Keys) of
-                {mod, {_, _} = Callback} -> Callback;
-                _ -> none
-            end;
-        _ ->
-            none
-    end.
-
-%% Reading these files is what a comparison would take most of its time for.
-old_callback(App, Callback, OldApps, NewApps, Differing) ->
-    case filename:basename(dir(App, OldApps)) =:= filename:basename(dir(App, NewApps))
-        andalso not is_map_key(app_file(maps:get(App, NewApps)), Differing) of
-        true -> Callback;
-        false -> callback(App, OldApps)
-    end.
-
-app_file(#{name := App, directory := D}) ->
-    filename:join([D, "ebin", atom_to_list(App) ++ ".app"]).
-
-%% The application resource file, app(4).
-app_spec(App) ->
-    case file:consult(app_file(App)) of
-        {ok, [Spec]} -> Spec;
-        _ -> none
     end.
 
 content(#{directory := D}, File) ->
@@ -241,19 +188,6 @@ content(#{directory := D}, File) ->
 %% What Distillery's script runs before it starts the node, and may set variables in.
 hooks(#{directory := D}) ->
     filelib:wildcard("hooks/{pre_configure,post_configure,pre_start}.d/*", D).
-
-%% A file beside what every release has: a config provider may read it.
-is_overlay(File, #{root := Root}) ->
-    [Top | _] = filename:split(within(Root ++ "/", File)),
-    not (lists:member(Top, ["bin", "lib", "releases"]) orelse lists:prefix("erts-", Top)).
-
-%% Changed modules that runtime.exs calls by name.
-mentioned(Release, Modules) ->
-    case content(Release, "runtime.exs") of
-        <<>> -> [];
-        Script -> [M || M <- Modules, "Elixir." ++ Name <- [atom_to_list(M)],
-                        binary:match(Script, list_to_binary(Name)) =/= nomatch]
-    end.
 
 %% The modules that resolve the configuration at boot, as `mix release` or Distillery wrote them to
 %% sys.config.
@@ -333,6 +267,10 @@ struct_keys(Module, Binary) ->
             unknown
     end.
 
+exports(File) ->
+    {ok, {_, [{exports, Exports}]}} = beam_lib:chunks(File, [exports]),
+    Exports.
+
 %% The literal table; not compressed when its size is given as 0 (OTP 28 and later).
 literals(<<0:32, Table/binary>>) -> literal_table(Table);
 literals(<<_Size:32, Compressed/binary>>) -> literal_table(zlib:uncompress(Compressed)).
@@ -343,45 +281,5 @@ literal_table(<<_Count:32, Items/binary>>) ->
 md5(File) ->
     {ok, {_, Md5}} = beam_lib:md5(File),
     Md5.
-
-same_file(File, File) ->
-    true;
-same_file(A, B) ->
-    case {identity(A), identity(B)} of
-        {Same, Same} -> true;
-        {{_, _, Size}, {_, _, Size}} -> file:read_file(A) =:= file:read_file(B);
-        _ -> false
-    end.
-
-%% Releases share equal files as hard links: one inode is one content.
-identity(File) ->
-    {ok, Info} = file:read_file_info(File, [raw]),
-    {element(10, Info), element(12, Info), element(2, Info)}.
-
-%% The files in an application's priv, relative to it.
-files(Directory) ->
-    Priv = filename:join(Directory, "priv"),
-    [F || F <- filelib:wildcard("**", Priv), filelib:is_regular(filename:join(Priv, F))].
-
-%% Native libraries in priv that are new, gone or changed: a loaded one cannot be replaced.
-native(OldDir, NewDir) ->
-    Old = filename:join(OldDir, "priv"),
-    New = filename:join(NewDir, "priv"),
-    OldFiles = files(OldDir),
-    NewFiles = files(NewDir),
-    [F || F <- lists:usort(OldFiles ++ NewFiles),
-          is_native(filename:join(Old, F)) orelse is_native(filename:join(New, F)),
-          not (lists:member(F, OldFiles) andalso lists:member(F, NewFiles)
-               andalso same_file(filename:join(Old, F), filename:join(New, F)))].
-
-is_native(File) ->
-    case file:open(File, [read, binary, raw]) of
-        {ok, Handle} ->
-            Head = file:read(Handle, 4),
-            ok = file:close(Handle),
-            Head =:= {ok, <<16#7f, "ELF">>};
-        {error, _} ->
-            false
-    end.
 
 text(Text) -> unicode:characters_to_binary(Text).

@@ -87,7 +87,7 @@ report(#{processes := Processes, suspended_us := Suspended, watcher := Watcher, 
 -spec failure(atom(), term(), list()) -> failure().
 failure(throw, {failed, Failure}, _) -> Failure;
 failure(throw, {Stage, What}, _) when is_atom(Stage) -> {restored, Stage, What};
-failure(_, What, Stack) -> {restored, internal, gatling_processes:why({What, Stack})}.
+failure(_, What, Stack) -> {restored, internal, gatling_why:why({What, Stack})}.
 
 %% `Do`; when it raises, in whatever way, `Undo` first.
 -spec undone_by(fun(() -> Result), fun(() -> term())) -> Result.
@@ -148,7 +148,7 @@ start_applications(#{apps_added := Apps, env_set := Env}) ->
                   true -> ok;
                   ok -> ok;
                   {error, Reason} ->
-                      Why = gatling_processes:why_not_started(Reason),
+                      Why = gatling_why:why_not_started(Reason),
                       throw({start_application, <<(atom_to_binary(App))/binary, ": ", Why/binary>>})
               end
       end, Apps).
@@ -182,14 +182,14 @@ critical_until(Deadline, #{callers := Callers} = Changes, Request, Prepared) ->
 
 deadline(#{suspend_ms := Timeout}) -> erlang:monotonic_time(millisecond) + Timeout.
 
-critical(#{changed := Changed} = Changes, Request, Prepared) ->
+critical(Changes, Request, Prepared) ->
     Known = erlang:processes(),
     Begun = erlang:monotonic_time(microsecond),
     Processes = suspended(Known, gatling_agent:callbacks(Changes), maps:get(suspend_ms, Request)),
     Resume = fun() -> gatling_processes:resume(Processes) end,
     Switched = undone_by(
                  fun() ->
-                         Watcher = gatling_processes:watch_from(Processes, Known, [M || {M, _, _} <- Changed]),
+                         Watcher = gatling_processes:watch_from(Processes, Known, touched(Changes)),
                          undone_by(fun() -> switch(Processes, Watcher, Changes, Request, Prepared) end,
                                    fun() -> Watcher ! stop end)
                  end, Resume),
@@ -234,6 +234,10 @@ switch(Processes, Watcher, Changes, #{direction := Direction}, Prepared) ->
             Watcher ! stop,
             Switched#{failed => {{failed, failure(Class, What, Stack)}, Beside}}
     end.
+
+%% Modules whose code is another one after the swap, or is there at all, or is not.
+touched(#{changed := Changed, added := Added, removed := Removed}) ->
+    [M || {M, _, _} <- Changed] ++ [M || {M, _} <- Added] ++ Removed.
 
 finish(Prepared) ->
     case code:finish_loading(Prepared) of
@@ -302,7 +306,7 @@ change_children({Path, Start, Stop}) ->
         Supervisor = gatling_tree:find(Path),
         Stopped = [{Id, R} || Id <- Stop, R <- [stop_child(Supervisor, Id)], R =/= ok],
         Started = [{Id, R} || #{id := Id} = Spec <- Start, {error, R} <- [start_child(Supervisor, Spec)]],
-        [{gatling_processes:text(Id), gatling_processes:why_not_started(Why)} || {Id, Why} <- Stopped ++ Started]
+        [{gatling_processes:text(Id), gatling_why:why_not_started(Why)} || {Id, Why} <- Stopped ++ Started]
     catch
         throw:Missing -> [{gatling_processes:text(Path), gatling_processes:text(Missing)}]
     end.

@@ -1,0 +1,289 @@
+%% What a running process or application was set up with, and what the code of another release would set
+%% up otherwise. A swap never runs `start/2` or `init/1` again: a table, a timer or a subscription that
+%% they make in the new release, and did not make in the old one, would be missing from the node.
+%%
+%% The code of functions is compared, as it stands in the compiled files, with the functions that they
+%% call in their own application. Positions in the source do not count.
+-module(gatling_setup).
+
+-export([changes/1, fixed/1]).
+
+%% Calls that leave nothing behind. A call to any other function of a library is taken for one that does.
+-define(PURE, ['Elixir.Access', 'Elixir.DynamicSupervisor', 'Elixir.Enum', 'Elixir.Enumerable',
+               'Elixir.Kernel', 'Elixir.Keyword', 'Elixir.List', 'Elixir.Map', 'Elixir.MapSet',
+               'Elixir.Module', 'Elixir.Path', 'Elixir.String', 'Elixir.String.Chars',
+               'Elixir.Supervisor', 'Elixir.Supervisor.Spec', binary, lists, maps, proplists,
+               supervisor]).
+-define(PURE_FUNCTIONS, [{'Elixir.Application', [app_dir, compile_env, fetch_env, 'fetch_env!',
+                                                 get_all_env, get_env, spec]},
+                         {'Elixir.Code', ['ensure_loaded', 'ensure_loaded!', 'ensure_loaded?']},
+                         {'Elixir.Logger', ['__do_log__', '__should_log__', bare_log]},
+                         {'Elixir.System', [fetch_env, 'fetch_env!', get_env, schedulers,
+                                            schedulers_online]},
+                         {application, [get_env]}]).
+%% Of the module erlang only these leave something behind.
+-define(EFFECTS, [error_logger, load_nif, monitor, open_port, process_flag, put, register, send,
+                  send_after, spawn, spawn_link, spawn_monitor, spawn_opt, start_timer, system_flag]).
+%% More modules than this are not followed from one function.
+-define(MODULES, 200).
+
+%% What is set up otherwise, as #{module, function, through, own, effect}: `through` is the function
+%% that differs or, with `effect`, the one that is called otherwise; `own` says whether the module itself
+%% takes care of its processes, by a code_change that came or went with the change.
+%% `Sources` says of both releases where each module comes from, `touched` which modules differ.
+changes(#{old := Old, new := New, applications := Applications, touched := Touched}) ->
+    Apps = lists:usort([A || M <- Touched, #{M := {A, _}} <- [Old, New]]),
+    Of = fun(M) -> case New of #{M := {A, _}} -> lists:member(A, Apps); _ -> false end end,
+    Roots = [{M, Kind, Names}
+             || {M, Kind, Names} <- lists:usort(of_applications(Applications) ++ of_processes(Of)
+                                                    ++ of_names(Touched)),
+                Of(M), is_map_key(M, Old)],
+    Known = #{old => Old, new => New, touched => maps:from_keys(Touched, true)},
+    %% one for each module is enough
+    maps:values(maps:from_list([{M, C} || {M, _, _} = Root <- Roots, reaches([M], Known, #{}),
+                                          C <- changed(Root, Known)])).
+
+of_applications(Applications) -> [{M, effects, [start]} || {_, M} <- Applications].
+
+of_processes(Of) ->
+    [case Call of
+         {supervisor, M, _} -> {M, effects, [init]};
+         {M, init, _} -> {M, code, [init, handle_continue, start_link]};
+         {M, F, _} ->
+             %% an Agent is named by the function that made its state; a loop by itself, and goes on in
+             %% the new code
+             {M, code, [start_link | [F || gatling_processes:is_looping(P)]]}
+     end || {P, Call} <- fixed(Of)].
+
+%% What is registered as the name of a module was started by it: an Ecto repo, a Phoenix endpoint.
+of_names(Modules) ->
+    [{M, code, [start_link, '__sockets__', init2]} || M <- Modules, is_pid(whereis(M))].
+
+%% ---------------------------------------------------------------- processes
+
+%% The processes of such modules that the node would have right after its start: those whose supervisors,
+%% all of them, have fixed children. What a DynamicSupervisor starts (a connection, a LiveView, a game)
+%% begins and ends with what it is for. With the functions that they were started with.
+fixed(Of) ->
+    Found = [{P, Call, Ancestors} || P <- erlang:processes(), {Call, Ancestors} <- [born(P)],
+                                     Of(callback(Call))],
+    Supervisors = lists:usort([S || {_, _, Ancestors} <- Found, S <- Ancestors, is_supervisor(S)]),
+    Dynamic = [S || {S, _} <- gatling_processes:look_into(fun is_dynamic/1, Supervisors)],
+    [{P, Call} || {P, Call, Ancestors} <- Found,
+                  Above <- [[S || S <- Ancestors, lists:member(S, Supervisors)]], Above =/= [],
+                  [S || S <- Above, lists:member(S, Dynamic)] =:= []].
+
+callback({supervisor, M, _}) -> M;
+callback({M, _, _}) -> M;
+callback(_) -> undefined.
+
+born(P) ->
+    case process_info(P, dictionary) of
+        {dictionary, Dictionary} ->
+            {proplists:get_value('$initial_call', Dictionary),
+             [A || Name <- proplists:get_value('$ancestors', Dictionary, []),
+                   A <- [pid(Name)], is_pid(A)]};
+        undefined ->
+            {undefined, []}
+    end.
+
+pid(Name) when is_atom(Name) -> whereis(Name);
+pid(P) when is_pid(P), node(P) =:= node() -> P;
+pid(_) -> undefined.
+
+is_supervisor(P) ->
+    case born(P) of
+        {{supervisor, _, _}, _} -> true;
+        _ -> false
+    end.
+
+is_dynamic(State) when is_tuple(State), tuple_size(State) > 3, element(1, State) =:= state ->
+    case lists:member(element(3, State), [one_for_one, one_for_all, rest_for_one]) of
+        true -> [];
+        false -> [dynamic]
+    end;
+is_dynamic(_) ->
+    [dynamic].
+
+%% ---------------------------------------------------------------- comparing
+
+%% Whether a module calls one that differs, by way of its own application's; most do not, and the cheap
+%% look at what is imported spares them the dear one.
+reaches([], _, _) -> false;
+reaches(_, _, Seen) when map_size(Seen) > ?MODULES -> true;
+reaches([M | _], #{touched := Touched}, _) when is_map_key(M, Touched) -> true;
+reaches([M | Rest], Known, Seen) when is_map_key(M, Seen) -> reaches(Rest, Known, Seen);
+reaches([M | Rest], #{new := New} = Known, Seen) ->
+    reaches([C || C <- imported(M, New), neighbours(M, C, New)] ++ Rest, Known, Seen#{M => true}).
+
+imported(M, #{} = Modules) ->
+    case Modules of
+        #{M := {_, File}} ->
+            {ok, {_, [{imports, Imports}]}} = beam_lib:chunks(File, [imports]),
+            lists:usort([C || {C, _, _} <- Imports]);
+        _ ->
+            []
+    end.
+
+neighbours(M, Other, Modules) ->
+    case Modules of
+        #{M := {App, _}, Other := {App, _}} -> true;
+        _ -> false
+    end.
+
+changed({M, Kind, Names}, #{old := Old, new := New, touched := Touched}) ->
+    {_, Before} = code(M, Old),
+    {_, After} = code(M, New),
+    Own = code_changes(Before) =/= code_changes(After),
+    Roots = lists:usort([FA || FA <- maps:keys(Before) ++ maps:keys(After), is_root(FA, Names, Kind)]),
+    lists:sublist(
+      [#{module => M, function => text({M, F, A}), own => Own,
+         through => text(What), effect => Kind =:= effects}
+       || {F, A} <- Roots,
+          {value, What} <- [differs(closure({M, F, A}, Old, Touched), closure({M, F, A}, New, Touched),
+                                    Kind, {M, F, A})]], 1).
+
+%% An anonymous function is a part of the one it stands in: -init/1-fun-0-.
+text({M, '$unreadable', 0}) ->
+    <<"the code of ", (gatling_processes:text(M))/binary>>;
+text({M, F, A}) ->
+    case re:run(atom_to_list(F), "^-(.+)/(\\d+)-.*-$", [unicode, {capture, [1, 2], list}]) of
+        {match, [Name, Arity]} -> gatling_calls:text({M, list_to_atom(Name), list_to_integer(Arity)});
+        nomatch -> gatling_calls:text({M, F, A})
+    end.
+
+is_root({'$unreadable', 0}, _, _) -> true;
+is_root({init, 1}, Names, _) -> lists:member(init, Names);
+is_root({init, 2}, Names, _) -> lists:member(init2, Names);
+is_root({start, 2}, Names, effects) -> lists:member(start, Names);
+is_root({handle_continue, 2}, Names, _) -> lists:member(handle_continue, Names);
+is_root({start_link, _}, Names, _) -> lists:member(start_link, Names);
+is_root({F, _}, Names, code) -> lists:member(F, Names -- [start, init, handle_continue]);
+is_root(_, _, _) -> false.
+
+%% code_change written by hand; the one of `use GenServer` gives any state back.
+code_changes(Functions) ->
+    [Code || FA <- [{code_change, 3}, {code_change, 4}], #{FA := Code} <- [Functions],
+             not gives_back(Code)].
+
+gives_back(Code) ->
+    case [I || I <- Code, not lists:member(gatling_disasm:name(I), [label, func_info, test_heap])] of
+        [{put_tuple2, {x, 0}, {list, [{atom, ok}, {x, 1}]}}, return] -> true;
+        [{put_tuple2, {x, 0}, {list, [{atom, ok}, {x, 1}, {x, 2}]}}, return] -> true;
+        _ -> false
+    end.
+
+%% A function in the reach of a root that is not the same in both releases; the root itself first.
+differs(Before, After, code, Root) ->
+    case [F || F <- [Root | lists:sort(maps:keys(maps:merge(Before, After)))],
+               maps:find(F, Before) =/= maps:find(F, After)] of
+        [First | _] -> {value, First};
+        [] -> false
+    end;
+differs(Before, After, effects, Root) ->
+    Effects = fun(Closure) -> lists:sort([E || Code <- maps:values(Closure), E <- effects(Code)]) end,
+    case {Effects(Before), Effects(After)} of
+        {Same, Same} -> false;
+        {Old, New} ->
+            case (New -- Old) ++ (Old -- New) of
+                [{What, _} | _] -> {value, What};
+                [] -> {value, Root}
+            end
+    end.
+
+%% The functions that differ or may differ (of modules that do) in the reach of one.
+closure(Root, Modules, Touched) ->
+    Visited = visit([Root], Modules, #{}, #{}),
+    maps:filter(fun({M, _, _}, _) -> is_map_key(M, Touched) end, Visited).
+
+visit([], _, _, Found) ->
+    Found;
+visit([Function | Rest], Modules, Read, Found) when is_map_key(Function, Found) ->
+    visit(Rest, Modules, Read, Found);
+visit([{M, F, A} = Function | Rest], Modules, Read, Found) ->
+    case read(M, Modules, Read) of
+        #{M := #{{F, A} := Code}} = More ->
+            Called = [C || {N, _, _} = C <- called(Code), N =:= M orelse neighbours(M, N, Modules)],
+            visit(Called ++ Rest, Modules, More, Found#{Function => Code});
+        More ->
+            visit(Rest, Modules, More, Found)
+    end.
+
+read(M, _, Read) when is_map_key(M, Read) -> Read;
+read(_, _, Read) when map_size(Read) > ?MODULES -> Read;
+read(M, Modules, Read) ->
+    {_, Functions} = code(M, Modules),
+    Read#{M => Functions}.
+
+code(M, Modules) ->
+    case Modules of
+        #{M := {App, File}} -> {App, gatling_disasm:functions(File)};
+        _ -> {undefined, #{}}
+    end.
+
+called(Code) -> lists:usort(called(Code, [])).
+
+called([H | T], Found) -> called(T, called(H, Found));
+called({literal, _}, Found) -> Found;
+called({extfunc, M, F, A}, Found) -> [{M, F, A} | Found];
+called({M, F, A}, Found) when is_atom(M), M =/= atom, is_atom(F), is_integer(A) -> [{M, F, A} | Found];
+called(Term, Found) when is_tuple(Term) -> called(tuple_to_list(Term), Found);
+called(_, Found) -> Found.
+
+%% ---------------------------------------------------------------- effects
+
+%% What the calls of a function leave behind: [{Function, Arguments}], with `unknown` for an argument
+%% that is not constant.
+effects(Code) -> effects(Code, #{}, []).
+
+effects([], _, Found) -> Found;
+effects([send | Rest], Registers, Found) ->
+    effects(Rest, #{}, [{{erlang, send, 2}, [maps:get({x, 1}, Registers, unknown)]} | Found]);
+effects([Instruction | Rest], Registers, Found) ->
+    case Instruction of
+        {move, From, To} -> effects(Rest, Registers#{To => value(From, Registers)}, Found);
+        {put_list, H, T, To} ->
+            effects(Rest, Registers#{To => {cons, value(H, Registers), value(T, Registers)}}, Found);
+        {put_tuple2, To, {list, Elements}} ->
+            effects(Rest, Registers#{To => {tuple, [value(E, Registers) || E <- Elements]}}, Found);
+        {put_map_assoc, _, From, To, _, {list, Elements}} ->
+            Value = {map, value(From, Registers), [value(E, Registers) || E <- Elements]},
+            effects(Rest, Registers#{To => Value}, Found);
+        {make_fun3, {M, F, A}, To, _} -> effects(Rest, Registers#{To => {function, M, F, A}}, Found);
+        _ ->
+            case call(Instruction) of
+                {Arity, {extfunc, M, F, A}} ->
+                    Arguments = [maps:get({x, N}, Registers, unknown) || N <- lists:seq(0, Arity - 1)],
+                    After = (lasting(Registers))#{{x, 0} => {result, M, F, A}},
+                    effects(Rest, After, [{{M, F, A}, Arguments} || has_effect(M, F)] ++ Found);
+                {_, _} -> effects(Rest, lasting(Registers), Found);
+                none -> effects(Rest, forget(Instruction, Registers), Found)
+            end
+    end.
+
+call({Name, Arity, Who}) when Name =:= call; Name =:= call_only; Name =:= call_ext; Name =:= call_ext_only ->
+    {Arity, Who};
+call({Name, Arity, Who, _}) when Name =:= call_last; Name =:= call_ext_last -> {Arity, Who};
+call(_) -> none.
+
+value({literal, Value}, _) -> {literal, Value};
+value({Kind, _} = Register, Registers) when Kind =:= x; Kind =:= y -> maps:get(Register, Registers, unknown);
+value(Value, _) -> Value.
+
+lasting(Registers) -> maps:filter(fun({Kind, _}, _) -> Kind =:= y end, Registers).
+
+%% Where ways meet, and after whatever may write to a register, nothing is known of it.
+forget({label, _}, _) -> #{};
+forget({trim, _, _}, Registers) -> maps:filter(fun({Kind, _}, _) -> Kind =:= x end, Registers);
+forget(Instruction, Registers) -> maps:without(registers(Instruction, []), Registers).
+
+registers({Kind, N} = Register, Found) when is_integer(N), Kind =:= x orelse Kind =:= y -> [Register | Found];
+registers([H | T], Found) -> registers(T, registers(H, Found));
+registers(Term, Found) when is_tuple(Term) -> registers(tuple_to_list(Term), Found);
+registers(_, Found) -> Found.
+
+has_effect(_, child_spec) -> false;
+has_effect(erlang, F) -> lists:member(F, ?EFFECTS);
+has_effect(M, F) ->
+    not lists:member(M, ?PURE)
+        andalso not lists:member(F, proplists:get_value(M, ?PURE_FUNCTIONS, [])).
