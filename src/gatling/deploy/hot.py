@@ -328,15 +328,18 @@ def _prove(
     settings = this.settings
     if swapped.failed:
         raise SwapUndone(f"After the switch: {'; '.join(swapped.failed)}.")
-    _must_answer(engine, this, release)  # before anything else: users meet it already
+    unhealthy = _unhealthy(engine, this, release)  # at once: users meet it already
     with this.journal.step("watch"):
-        watched = node.watch(swapped, settings.hot.watch)
-        problem = evidence.against(watched, settings.hot.watch)
+        # asked in any case: processes that crashed get their states back from what watched them
+        watched = node.watch(swapped, 0.05 if unhealthy else settings.hot.watch)
+        problem = evidence.against(watched, settings.hot.watch) or unhealthy
         if problem:
             raise SwapUndone(problem, hint=CRASHED_HINT if watched.crashed else "")
         for note in evidence.beside(watched):
             this.progress.note(note)
-        _must_answer(engine, this, release)
+        unhealthy = _unhealthy(engine, this, release)
+        if unhealthy:
+            raise SwapUndone(unhealthy)
     prober.slow_down()  # each request is a line in the app's log, and nothing changes any more
     why = this.alone or ("hot.boot_check=off",)
     if this.alone or settings.hot.boot_check == "off":
@@ -347,14 +350,14 @@ def _prove(
     return watched.others
 
 
-def _must_answer(engine: Engine, this: Attempt, release: Release) -> None:
+def _unhealthy(engine: Engine, this: Attempt, release: Release) -> str:
+    """Why the upgraded node fails its health check, as a sentence; empty when it passes."""
     app, path = this.app, this.settings.health.path
     port, user = app.ports[app.live_slot or 1], instances.user_id(engine.home.app(app.name))
     answer = health.check(port, path, app.domain, HEALTH_SECONDS, user)
-    if not answer.healthy:
-        raise SwapUndone(
-            f"{release.label} failed its health check after the switch: GET {path}: {answer}."
-        )
+    if answer.healthy:
+        return ""
+    return f"{release.label} failed its health check after the switch: GET {path}: {answer}."
 
 
 def _check_boot(engine: Engine, this: Attempt, release: Release, stays: float = 0) -> None:
