@@ -140,7 +140,7 @@ UNKNOWN = '  rescue\n    _ -> text(500, "")\n'
     ("rescue", "said"),
     [
         (CAUGHT, "ArgumentError"),
-        (UNKNOWN, "KeyError (key 500 not found) in"),
+        (UNKNOWN, "× :badkey in :erlang.map_get/2"),
     ],
     ids=["caught", "elsewhere"],
 )

@@ -34,7 +34,15 @@ broken(Gone, Calling, Old, New) ->
 naming(Gone, Modules) ->
     Pattern = binary:compile_pattern(lists:usort([atom_to_binary(M) || {M, _, _} <- Gone])),
     [{M, File} || {M, {App, File}} <- maps:to_list(Modules), not gatling_release:is_runtime(App),
-                  {ok, Binary} <- [file:read_file(File)], binary:match(Binary, Pattern) =/= nomatch].
+                  {ok, Binary} <- [file:read_file(File)],
+                  lists:any(fun(Text) -> binary:match(Text, Pattern) =/= nomatch end, [Binary | literals(Binary)])].
+
+%% They are compressed in most files.
+literals(Binary) ->
+    case beam_lib:chunks(Binary, ["LitT"], [allow_missing_chunks]) of
+        {ok, {_, [{"LitT", <<Size:32, Compressed/binary>>}]}} when Size > 0 -> [zlib:uncompress(Compressed)];
+        _ -> []
+    end.
 
 new_calls(M, File, Old, New) ->
     Before = case Old of
