@@ -19,6 +19,10 @@ from gatling.deploy import hints
             "gatling config set shop API_KEY=",
         ),
         (
+            "init terminating {#{'__struct__'=>'Elixir.System.EnvError',env=><<\"KEY\">>},[]}",
+            "gatling config set shop KEY=",
+        ),
+        (
             "the name shop@127.0.0.1 seems to be in use by another Erlang node",
             "rel/env.sh.eex",
         ),

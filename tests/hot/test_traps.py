@@ -389,7 +389,8 @@ def test_a_node_that_names_itself(hot: Hot) -> None:
     hot.project.title("under a name of its own")
     output = hot.project.push()
     assert hot.strategy() == "rolling"
-    assert "Another node listens there: 'own@127.0.0.1' instead of 'counter@127.0.0.1'" in output
+    assert "the node is called own@127.0.0.1, not counter@127.0.0.1" in output
+    assert "RELEASE_NODE" in output
     assert "under a name of its own" in hot.world.get().text
 
 

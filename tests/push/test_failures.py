@@ -158,7 +158,7 @@ def test_nginx_refuses_its_configuration(live: Project) -> None:
     live.title("change")
     with untouched(live):
         output = live.push(ok=False)
-    assert "nginx refuses its configuration" in output
+    assert "nginx refuses the configuration" in output
     assert "no_such_directive" in output
 
 

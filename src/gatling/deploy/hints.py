@@ -14,6 +14,8 @@ _HINTS = (
             r"environment variable \"?(?P<one>\w+)\"? is missing"
             r"|could not fetch environment variable \"(?P<two>\w+)\""
             r"|\(System\.EnvError\).*?\"(?P<three>\w+)\""
+            # as the BEAM prints it when the release fails before its logger runs
+            r"|System\.EnvError'.*?env=><<\"(?P<four>\w+)\">>"
         ),
         "Set the variable: `gatling config set {app} {one}=VALUE`.",
     ),
