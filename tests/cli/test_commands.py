@@ -150,7 +150,7 @@ def test_an_app_to_which_nothing_was_pushed(shop: Shell) -> None:
         (("domains", "remove", "shop", "a.example"), Exit.NOT_FOUND, "no domain a.example"),
         (("domains", "remove", "shop", "shop.localhost"), Exit.INVALID, "last domain"),
         (("settings", "set", "shop", "health.path"), Exit.INVALID, "has no '='"),
-        (("settings", "set", "shop", "no.such=1"), Exit.INVALID, "`no`"),
+        (("settings", "set", "shop", "no.such=1"), Exit.INVALID, "no setting 'no.such'"),
         (("settings", "unset", "shop", "health.path"), Exit.NOT_FOUND, "health.path of its own"),
         (("run", "shop", "--", "eval", "1"), Exit.INVALID, "been deployed yet"),
         (("up", "--listen", "here"), Exit.INVALID, "not an address to listen on"),
@@ -220,3 +220,12 @@ def test_the_module_is_the_command() -> None:
     done = subprocess.run(argv, check=False, capture_output=True, text=True)
     assert done.returncode == Exit.USAGE
     assert "No such command 'nope'" in done.stderr
+
+
+def test_the_audit_has_only_what_can_be_and_no_values(shop: Shell) -> None:
+    shop.run("jobs", "run", "nobody", "report", status=4)
+    shop.run("jobs", "run", "shop", "report", status=4)
+    shop.run("settings", "set", "shop", "proxy.headers=X-Token: hunter2")
+    actions = [(e["app"], e["action"], e["detail"]) for e in shop.json("audit")]
+    assert actions[0] == ("shop", "settings", "proxy.headers")
+    assert not [one for one in actions if one[1] == "jobs run"]

@@ -32,7 +32,7 @@ def test_columns_are_aligned_and_gaps_are_marked() -> None:
         "app          count  url",
         "shop         12     –",
         "a-long-name  0      –",
-        "b            False  x",
+        "b            false  x",
     ]
 
 

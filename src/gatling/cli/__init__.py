@@ -68,19 +68,24 @@ class _Commands(click.Group):
         )
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        from gatling.cli.summaries import SUMMARIES
+
+        with formatter.section("Commands"):
+            formatter.write_dl(list(SUMMARIES.items()))
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            import difflib
+            from gatling.cli import suggestions
 
-            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            if near:
-                hint = f"{error.message} Did you mean {near[0]!r}?"
-                raise click.UsageError(hint, error.ctx) from None
-            raise
+            # click names the nearest command itself, whichever it is
+            said = f"No such command {args[0]!r}."
+            hint = suggestions.for_command(args[0], COMMANDS, args[1:])
+            raise click.UsageError(f"{said}{hint}", error.ctx) from None
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -133,6 +133,7 @@ def run_command(app: str, job: str) -> None:
     main = threading.main_thread().ident or 0
     logs.end_with_reader(1, lambda: signal.pthread_kill(main, signal.SIGHUP))
     with opened(app) as engine:
+        jobs.known(engine, app, job)  # before the audit has it: the app, and the job, are there
         audit.record(engine.db, engine.actor, app, "jobs run", job)
         ended = jobs.run(engine, app, job, cause="by hand", on_line=_printed(), on_wait=waiting)
     if ended.outcome == "succeeded":

@@ -126,7 +126,8 @@ def _save(app: str, *, set_: dict[str, str], unset: tuple[str, ...]) -> None:
         )
         audit.record(
             engine.db, engine.actor, app, "settings",
-            " ".join([f"{k}={v}" for k, v in set_.items()] + [f"-{k}" for k in unset]),
+            # names only: readers see the audit, and a value may be a secret, as a header's
+            " ".join([*set_, *(f"-{key}" for key in unset)]),
         )  # fmt: skip
     if set_.get("proxy.https") == "redirect":
         _warn_of_https(app)

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gatling.errors import InvalidInput
-from gatling.project import headers, processes, proxy
+from gatling.project import headers, processes, proxy, setting_errors
 from gatling.project.processes import MAX_NAMES, Job, Name, Process
 
 Seconds = Annotated[float, Meta(ge=0.01, le=86400)]
@@ -213,6 +213,14 @@ HOST_ONLY = ("build.directory",)
 
 def parse(values: dict[str, str]) -> Settings:
     """Settings from dotted keys and texts, as they are stored; raises InvalidInput."""
+    try:
+        return msgspec.convert(_tree(values), Settings, strict=False)
+    except (msgspec.ValidationError, ValueError):
+        raise setting_errors.explained(values, known(), tuple(NAMED), _reason) from None
+
+
+def _tree(values: dict[str, str]) -> dict[str, Any]:
+    """Dotted keys as tables in tables; raises ValueError for one within a value."""
     tree: dict[str, Any] = {}
     for key, text in values.items():
         *sections, name = key.split(".", 2)
@@ -220,15 +228,18 @@ def parse(values: dict[str, str]) -> Settings:
         for section in sections:
             at = at.setdefault(section, {})
             if not isinstance(at, dict):
-                raise InvalidInput(f"Not a valid setting: {key}.")
+                raise ValueError(key)
         at[name] = text
+    return tree
+
+
+def _reason(key: str, text: str) -> str:
+    """What is wrong with one setting alone, in msgspec's words but for patterns; or nothing."""
     try:
-        return msgspec.convert(tree, Settings, strict=False)
+        msgspec.convert(_tree({key: text}), Settings, strict=False)
     except msgspec.ValidationError as error:
-        reason = in_words(str(error)).replace("`$.", "`")
-        raise InvalidInput(
-            f"Not a valid setting: {reason}.", hint=f"Settings are: {', '.join(known())}."
-        ) from None
+        return in_words(str(error)).replace("`$.", "`")
+    return ""
 
 
 def in_words(reason: str) -> str:

@@ -147,9 +147,10 @@ def _of_project() -> Host | None:
     """The server that the project at hand is pushed to; git is asked in a checkout only."""
     try:
         place = Path.cwd()
-    except FileNotFoundError:
+    except OSError:  # it was removed, or may not be read
         return None
-    if not any((parent / ".git").exists() for parent in (place, *place.parents)):
+    # os.path.exists: a directory that may not be read is not in a project of this user's
+    if not any(os.path.exists(parent / ".git") for parent in (place, *place.parents)):  # noqa: PTH110
         return None
     from gatling import home, process  # noqa: PLC0415 (elsewhere it is not needed)
 

@@ -70,4 +70,8 @@ def size(count: int) -> str:
 
 
 def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
     return "–" if value is None or value == "" else visible.one_line(str(value))

@@ -1,0 +1,93 @@
+"""Help, and what is said to words that are no command."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatling.cli import COMMANDS, cli, suggestions
+from gatling.cli.summaries import SUMMARIES
+from gatling.errors import Exit
+from gatling.server import remote
+from tests.cli.conftest import tree
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cli.conftest import Shell
+
+
+def test_each_visible_command_has_its_own_first_sentence_in_the_help() -> None:
+    context = click.Context(cli)
+    found = {name: cli.get_command(context, name) for name in COMMANDS}
+    assert {
+        name: command.get_short_help_str(limit=500)
+        for name, command in found.items()
+        if command is not None and not command.hidden
+    } == SUMMARIES
+
+
+def test_help_loads_no_command_and_cuts_no_line(shell: Shell) -> None:
+    script = (
+        "import sys; sys.argv = ['gatling', '--help']\n"
+        "from gatling.__main__ import main; main()\n"
+        "print([m for m in sys.modules if m.startswith('gatling.cli.') and"
+        " not m.endswith(('.summaries', '.suggestions'))])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", script], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.rstrip().endswith("[]")
+    assert "..." not in done.stdout.partition("Commands:")[2]
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("top", "gatling status APP"), ("destroy shop", "gatling unload APP"),
+        ("shop status", "gatling status shop"), ("config:set shop", "gatling config set"),
+        ("rolback shop", "Did you mean 'rollback'?"), ("satus", "Did you mean 'status'?"),
+        ("cron list", "gatling jobs list APP"), ("attach", "gatling logs APP -f"),
+    ],
+)  # fmt: skip
+def test_what_people_type(shell: Shell, typed: str, said: str) -> None:
+    assert said in shell.run(*typed.split(), status=Exit.USAGE).err
+
+
+@given(st.text(min_size=1, max_size=12) | st.sampled_from(["stp", "remot", "recive", "dwn", "jb"]))
+def test_no_guess_stops_or_removes_anything_or_is_hidden(word: str) -> None:
+    said = suggestions.for_command(word, COMMANDS)
+    guessed = re.search("Did you mean '(.*)'", said)
+    if guessed:
+        assert guessed[1] in SUMMARIES
+        assert guessed[1] not in ("stop", "down")
+
+
+def test_each_command_that_is_named_instead_is_there() -> None:
+    there = {" ".join(names) for names, _ in tree(cli)}
+    for line in suggestions.ELSEWHERE.values():
+        words = [word for word in line.split()[1:] if word.islower() and word[0].isalpha()]
+        assert not words or " ".join(words[:2]) in there or words[0] in there, line
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
+def test_a_directory_that_may_not_be_read(tmp_path: Path) -> None:
+    """As in `sudo -u somebody gatling …` in root's own directory."""
+    (tmp_path / "closed").mkdir(mode=0o700)
+    child = os.fork()
+    if child == 0:  # only a process of its own can change its user
+        try:
+            os.chdir(tmp_path / "closed")
+            os.setuid(65534)
+            os._exit(0 if remote._of_project() is None else 1)
+        finally:
+            os._exit(2)  # reached only after an exception
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
