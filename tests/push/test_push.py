@@ -190,6 +190,7 @@ def test_a_branch_is_deployed_rather_than_a_tag_of_its_name(shop: Project) -> No
     shop.git("push", "--quiet", "gatling", "refs/tags/main")
     shop.world.run("deploy", "shop", "main")
     assert shop.world.last()["commit"] == shop.git("rev-parse", "refs/heads/main")
+    shop.git("tag", "--delete", "main")  # `git push gatling main` would be ambiguous
 
 
 def test_the_commit_of_a_retained_release_can_be_deployed_again(shop: Project) -> None:
