@@ -238,7 +238,7 @@ def test_unload_removes_what_is_its_own(world: World, other: Project) -> None:
     assert not [line for line in world.processes() if "/other/" in line]
     for place in ("apps", "supervisor/apps"):
         assert not [path.name for path in (world.home / place).iterdir() if "other" in path.name]
-    assert "other" not in (world.home / "nginx/nginx.conf").read_text()
+    assert "other.localhost" not in (world.home / "nginx/nginx.conf").read_text()
     assert world.status() | {"uptime": 0} == before | {"uptime": 0}
     assert world.get().status == 200
     until(lambda: world.get(host="other.localhost").status == 404, "the page of no app")
