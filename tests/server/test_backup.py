@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from gatling import room
 from gatling.deploy import lock
-from gatling.errors import DiskFull, InvalidInput
+from gatling.errors import DiskFull, GatlingError, InvalidInput
+from gatling.home import Home
 from gatling.server import archive, backup
 from tests.server.archives import Server, filled, read
 
@@ -138,3 +140,44 @@ def test_an_app_cannot_have_others_files_backed_up(tmp_path: Path) -> None:
 def test_only_a_host_of_gatlings_is_backed_up(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="not a Gatling host"):
         backup.backup(tmp_path / "b", tmp_path)
+
+
+def test_a_sparse_file_is_left_out_and_said(old: Server, tmp_path: Path) -> None:
+    with (old.app("shop") / "state" / "hole").open("wb") as file:
+        file.truncate(1 << 40)
+    said = backup.backup(tmp_path / "b.tar.gz", old.root)
+    assert "left out: 'apps/shop/state/hole (sparse, 1048576 MB)'" in said
+    assert not [info for info, _ in read(tmp_path / "b.tar.gz") if info.name.endswith("hole")]
+
+
+def test_a_backup_that_waits_for_one_app_holds_no_other(
+    old: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *others, last = backup.app_names(Home(old.root / "home"))
+    assert others
+    seen = []
+
+    def look(_: float) -> None:
+        for name in others:
+            with lock.try_hold(old.app(name) / "lock") as free:
+                seen.append(free)
+
+    monkeypatch.setattr(backup, "PATIENCE_SECONDS", 1)
+    monkeypatch.setattr("time.sleep", look)
+    with (
+        lock.hold(old.app(last) / "lock", lambda: None),
+        pytest.raises(GatlingError, match=f"last {last}; nothing was written"),
+    ):
+        backup.backup(tmp_path / "b.tar.gz", old.root)
+    assert seen
+    assert all(seen)
+    assert not (tmp_path / "b.tar.gz").exists()
+
+
+def test_a_backup_stops_before_the_disk_is_full(
+    old: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "RESERVE_BYTES", 1 << 60)
+    with pytest.raises(DiskFull, match="The backup needs room"):
+        backup.backup(tmp_path / "b.tar.gz", old.root)
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]

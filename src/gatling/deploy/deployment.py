@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gatling import room
 from gatling.build import callbacks
 from gatling.deploy import (
     domains,
@@ -74,6 +75,8 @@ def deploy_commit(
 
     They must stand where the push found them until the decision.
     """
+    for directory in (engine.home.root, engine.home.app(name).root):
+        room.check(directory, f"A build of {name}")
     lifecycle.ensure_up(engine, progress)
     # The cut-over's libraries load while mix works, instead of after it.
     threading.Thread(target=_load_cutover, daemon=True).start()

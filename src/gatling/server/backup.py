@@ -15,10 +15,11 @@ import socket
 import sqlite3
 import stat
 import tarfile
+import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from gatling import __version__
+from gatling import __version__, room
 from gatling.deploy import lock
 from gatling.errors import DiskFull, GatlingError, InvalidInput, is_full
 from gatling.home import SERVER, AppPaths, Home
@@ -43,6 +44,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gatling.server.archive import Parts
+
+
+PATIENCE_SECONDS = 3600
+"""How long a moment is waited for in which no app is being deployed."""
+WAIT_SECONDS = 0.5
+LARGEST_HOLE = 64 << 20
+"""Bytes of a file that are on no disk, and would be read and written as zeros."""
+CHECKED = 64 << 20
+"""Bytes of a file that are read before the disk is looked at again."""
 
 
 def backup(file: Path, server: Path = SERVER) -> str:
@@ -96,6 +106,22 @@ def acting_as(info: os.stat_result) -> Iterator[None]:
         os.setgroups(groups)
 
 
+class _Checked(Exactly):
+    """A file whose copying stops before the disk that it is copied to is full."""
+
+    def __init__(self, file: IO[bytes], target: int) -> None:
+        super().__init__(file)
+        self._target, self._read = target, CHECKED
+
+    def read(self, size: int) -> bytes:
+        """See Exactly."""
+        self._read += size
+        if self._read >= CHECKED:
+            self._read = 0
+            room.check(Path(f"/proc/self/fd/{self._target}"), "The backup")
+        return super().read(size)
+
+
 class _Writer:
     """Writes an archive."""
 
@@ -108,16 +134,14 @@ class _Writer:
 
     def write(self) -> None:
         """All of it; no deployment of an app begins before the app has been copied."""
-        owner, held = self._home.root.stat(), dict[str, contextlib.ExitStack]()
+        owner = self._home.root.stat()
         tar = tarfile.open(  # noqa: SIM115 (it is closed, below)
             fileobj=self._target, mode="w:gz", compresslevel=6, format=tarfile.PAX_FORMAT,
             encoding="utf-8", errors="surrogateescape",
         )  # fmt: skip
         with tar as self._tar, contextlib.ExitStack() as stack:
             with acting_as(owner):
-                for name in app_names(self._home):
-                    held[name] = stack.enter_context(contextlib.ExitStack())
-                    held[name].enter_context(self._lock(name))
+                held = self._hold(stack)
                 records, self.apps = snapshot(self._home.database), app_names(self._home)
                 keys_file = keys.authorized_keys_path(self._home)
                 let_in = keys_file.read_bytes() if keys_file.exists() else b""
@@ -144,8 +168,35 @@ class _Writer:
                 held[name].close()
             self._text("end.json", json.dumps({"members": self._members}).encode())
 
-    def _lock(self, app: str) -> contextlib.AbstractContextManager[None]:
-        return lock.hold_app(self._paths(app), Progress().say)
+    def _hold(self, stack: contextlib.ExitStack) -> dict[str, contextlib.ExitStack]:
+        """The locks of all apps at one moment; none is held while another is waited for.
+
+        So one long build keeps the backup waiting, and no other app's deployments.
+        """
+        deadline, told = time.monotonic() + PATIENCE_SECONDS, False
+        while True:
+            held, busy = dict[str, contextlib.ExitStack](), ""
+            for name in app_names(self._home):
+                held[name] = contextlib.ExitStack()
+                if not held[name].enter_context(lock.try_hold(self._paths(name).lock)):
+                    busy = name
+                    break
+            if not busy:
+                for one in held.values():
+                    stack.enter_context(one)
+                return held
+            for one in held.values():
+                one.close()
+            if time.monotonic() > deadline:
+                raise GatlingError(
+                    f"Some app was being deployed for {PATIENCE_SECONDS // 60} minutes, last"
+                    f" {busy}; nothing was written.",
+                    hint="Try again when nobody deploys.",
+                )
+            if not told:
+                Progress().say(f"{busy}: waiting for the deployment under way")
+                told = True
+            time.sleep(WAIT_SECONDS)
 
     def _root(self, app: str) -> Path:
         return self._paths(app).root
@@ -197,11 +248,14 @@ class _Writer:
             if not stat.S_ISREG(found.st_mode):
                 raise NotADirectoryError(None, "was changed while it was read")
             info = member(parts, FILE, found)
+            if found.st_size - found.st_blocks * 512 > LARGEST_HOLE:
+                self.left.append(f"{info.name} (sparse, {found.st_size >> 20} MB)")
+                return
             if parts[2] == "releases" and found.st_nlink > 1:
                 first = self._links.setdefault((found.st_dev, found.st_ino), info.name)
                 if first != info.name:
                     info.type, info.linkname, info.size = HARD, first, 0
-            self._add(info, Exactly(file))
+            self._add(info, _Checked(file, self._target.fileno()))
 
     def _text(self, name: str, content: bytes) -> None:
         info = member((name,), FILE)
