@@ -1,0 +1,87 @@
+"""`kill -9` of what deploys on a server: the machine itself recovers within seconds."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import NEWEST_STEP, until
+from tests.server.whole import check_whole, shown
+
+if TYPE_CHECKING:
+    from tests.server.server import Checkout, Person, Server
+
+PATIENCE_SECONDS = 300
+
+
+@pytest.fixture(scope="module")
+def ann(server: Server) -> Person:
+    return server.let_in("ann", "*")
+
+
+@pytest.fixture(scope="module")
+def shop(ann: Person) -> Checkout:
+    project = ann.project("shop")
+    project.push()
+    return project
+
+
+READ = """
+import json, sqlite3, sys
+state = sqlite3.connect("file:/var/lib/gatling/home/state.db?mode=ro", uri=True, timeout=60)
+print(json.dumps(state.execute(sys.argv[1], ("shop",)).fetchone()))
+"""
+
+
+def newest(server: Server) -> tuple[str, str]:
+    """Outcome and step of the newest deployment, read without a command, which would recover it."""
+    done = server.box.exec(["python3", "-c", READ, NEWEST_STEP])
+    outcome, step = json.loads(done.stdout)
+    return outcome, step
+
+
+def recovered_after(server: Server, unit: str) -> float:
+    """Kill the main process of a unit; the seconds until its deployment has an outcome."""
+    server.box.exec(["systemctl", "kill", "--signal=KILL", "--kill-whom=main", unit])
+    killed = time.monotonic()
+    until(lambda: newest(server)[0] != "running", "the recovery", PATIENCE_SECONDS)
+    return time.monotonic() - killed
+
+
+@pytest.mark.parametrize(
+    ("strategy", "step"),
+    [("restart", "start_instance"), ("rolling", "health_check")],
+)
+def test_a_push_that_is_killed(server: Server, shop: Checkout, strategy: str, step: str) -> None:
+    old = server.status()["commit"]
+    shop.write("gatling.toml", f'[deploy]\nstrategy = "{strategy}"\n[instance]\ndrain = 0\n')
+    new = shop.title(f"killed {strategy}")
+    push = shop.start_push()
+    until(lambda: newest(server) == ("running", step), step, PATIENCE_SECONDS)
+    seconds = recovered_after(server, "gatling-push-shop.*.service")
+    text, _ = push.communicate(timeout=PATIENCE_SECONDS)
+    assert push.returncode != 0, text
+    until(lambda: shown(server), "the page", PATIENCE_SECONDS)
+    served = time.monotonic()
+    print(f"{strategy}: recovered {seconds:.1f} s after the kill")  # noqa: T201 (a figure)
+    assert served
+    seen = check_whole(server, shop, old=old, new=new)
+    assert seen.last["outcome"] == "interrupted"
+    assert "is still live" in seen.last["error"]
+
+
+def test_the_timer_finds_what_nobody_watches(server: Server, ann: Person, shop: Checkout) -> None:
+    """A command of an SSH session that is killed with everything around it."""
+    shop.push()
+    old = server.status()["commit"]
+    begun = server.box.start_ssh("gatling", ["restart", "shop"], key=ann.key)
+    until(lambda: newest(server) == ("running", "health_check"), "its step", PATIENCE_SECONDS)
+    server.box.exec(["systemctl", "kill", "--signal=KILL", "--kill-whom=all", "session-*.scope"])
+    killed = time.monotonic()
+    until(lambda: newest(server)[0] != "running", "the recovery", PATIENCE_SECONDS)
+    print(f"the timer: {time.monotonic() - killed:.1f} s")  # noqa: T201 (a figure)
+    begun.communicate(timeout=60)
+    assert check_whole(server, shop, old=old, new=None).status["commit"] == old
