@@ -50,5 +50,5 @@ def test_every_field_is_named() -> None:
 def test_every_variable_is_in_bold(shop: Called) -> None:
     shop.hook("after_stop_previous", "#!/bin/sh\nexport -p\n")
     said = "\n".join(lines_after(shop.push(), "after_stop_previous"))
-    variables = set(re.findall(r"^export GATLING_(\w+)=", said, re.M)) - {"ENV", "MARK"}
+    variables = set(re.findall(r"^export GATLING_(\w+)=", said, re.M)) - {"ENV", "MARK", "CONFIG"}
     assert variables == {name.upper() for name in re.findall(r"\*\*`(\w+)`\*\*", TEXT)}

@@ -124,7 +124,10 @@ defmodule Mix.Tasks.Gatling.Build do
     end
 
     # mix writes it again when mix.exs itself has changed, not what mix.exs reads (a file VERSION)
+    shell = Mix.shell()
+    Mix.shell(Mix.Shell.Quiet)
     Mix.Task.rerun("compile.app", ["--force"])
+    Mix.shell(shell)
     # a compiler may have made the first file of a priv
     Gatling.Assets.link()
     Gatling.Fresh.compiled(before, Gatling.Fresh.others(git_directory))
