@@ -70,8 +70,9 @@ def commands() -> str:
 
 
 def kinds(error: type[GatlingError]) -> list[type[GatlingError]]:
-    """A kind of error, and those below it."""
-    return [error, *(one for below in error.__subclasses__() for one in kinds(below))]
+    """A kind of error, and those below it that users meet: not those of single modules."""
+    direct = [one for one in error.__subclasses__() if one.__module__ == error.__module__]
+    return [error, *(one for below in direct for one in kinds(below))]
 
 
 def all_settings() -> str:

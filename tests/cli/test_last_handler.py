@@ -79,7 +79,7 @@ def test_each_kind_of_error_has_a_code_of_its_own() -> None:
     def below(kind: type[GatlingError]) -> list[type[GatlingError]]:
         return [kind, *(one for direct in kind.__subclasses__() for one in below(direct))]
 
-    codes = [kind.code for kind in below(GatlingError)]
+    codes = [k.code for k in below(GatlingError) if k.__module__ == GatlingError.__module__]
     assert len(set(codes)) == len(codes)
     assert all(re.fullmatch(r"[a-z]+(-[a-z]+)*", code) for code in codes)
 
