@@ -85,14 +85,16 @@ def test_the_same_version_again_is_an_upgrade_of_the_running_node(shop: Project)
 
 def test_a_new_version_moves_the_node_to_its_tree(shop: Project) -> None:
     world = shop.world
+    before = world.status()["release"]
     shop.replace("mix.exs", 'version: "0.1.0"', 'version: "0.2.0"')
     shop.commit()
     # the version is rendered into a file that only a fresh boot is sure to read again
     assert "rolling: etc/about.txt changed" in shop.push()
-    world.run("deploy", "shop", "v1")
-    world.run("deploy", "shop", "v2", "--strategy", "hot")
+    after = world.status()["release"]
+    world.run("deploy", "shop", before)
+    world.run("deploy", "shop", after, "--strategy", "hot")
     where = "{System.get_env(~s(REL_VSN)), List.to_string(:code.lib_dir(:counter))}"
-    tree = f"{world.home}/apps/shop/releases/{world.status()['release']}"
+    tree = f"{world.home}/apps/shop/releases/{after}"
     told = world.run("run", "shop", "--", "rpc", where)
     assert told.split() == ['{"0.2.0",', f'"{tree}/lib/counter-0.2.0"}}']
     protocols = "for p <- :code.get_path(), p = to_string(p), p =~ ~r(lib/counter.*consol), do: p"

@@ -100,7 +100,22 @@ defmodule Echo do
         nil -> 0
       end
 
-    say(socket, "200", "#{head}\nBody-Bytes: #{drain(socket, length, byte_size(body))}\n")
+    read =
+      if head =~ ~r/^transfer-encoding: chunked/im,
+        do: drain_chunks(socket, byte_size(body), body),
+        else: drain(socket, length, byte_size(body))
+
+    say(socket, "200", "#{head}\nBody-Bytes: #{read}\n")
+  end
+
+  defp drain_chunks(socket, read, last) do
+    if String.ends_with?(last, "\r\n0\r\n\r\n") do
+      read
+    else
+      {:ok, data} = :gen_tcp.recv(socket, 0)
+      kept = binary_part(last, byte_size(last), -min(byte_size(last), 6))
+      drain_chunks(socket, read + byte_size(data), kept <> data)
+    end
   end
 
   defp drain(_socket, length, read) when read >= length, do: read

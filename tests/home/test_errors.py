@@ -145,7 +145,7 @@ def test_audit(world: World) -> None:
         ("shop", "settings", "-releases.keep"),
         ("shop", "domains remove", "audited.test"),
         ("shop", "domains add", "audited.test"),
-        ("shop", "settings", "releases.keep=5"),
+        ("shop", "settings", "releases.keep"),
         ("shop", "config set API_KEY set GREETING", "for the next deployment"),
     ]
     assert {e["actor"] for e in entries} == {getpass.getuser()}

@@ -207,10 +207,10 @@ def test_bodies_up_to_100_mb(world: World) -> None:
     head = f"POST / HTTP/1.1\nHost: echo.localhost\nContent-Length: {100 * MB}"
     with connected(world, f"{head}\nExpect: 100-continue") as raw:
         assert read_until(raw, b"\r\n").startswith(b"HTTP/1.1 100 ")
-    # a chunked one reaches the app in chunks
+    # a chunked one reaches the app in chunks; nginx would count a small one that it has whole
     head = "POST / HTTP/1.1\nHost: echo.localhost\nTransfer-Encoding: chunked\nConnection: close"
     with connected(world, head) as raw:
-        raw.sendall(b"5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n")
+        raw.sendall(b"%x\r\n%b\r\n0\r\n\r\n" % (MB, bytes(MB)))
         assert b"Transfer-Encoding: chunked" in read_until(raw, b"Body-Bytes: ")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gatling import room
 from tests.conftest import Client, interrupt, until
 
 if TYPE_CHECKING:
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 
     from tests.conftest import Project, World
 
+BALLAST = """
+for n <- Stream.iterate(1, &(&1 + 1)) do
+  File.write!("ballast-#{n}", :binary.copy(<<n>>, 1_048_576))
+end
+"""
 SLOW = "defmodule Slow do\n  Process.sleep(60_000)\nend\n"
 
 
@@ -242,7 +248,8 @@ def small_disk(world: World) -> Iterator[Path]:
     if os.geteuid() != 0:
         pytest.skip("only root can mount a small disk")
     world.home.mkdir()
-    options = "size=96m,nr_inodes=20000,mode=0700"
+    # more than the reserve that a build needs to begin
+    options = "size=384m,nr_inodes=20000,mode=0700"
     subprocess.run(
         ["mount", "-t", "tmpfs", "-o", options, "gatling-test", str(world.home)], check=True
     )
@@ -264,15 +271,29 @@ def fill(disk: Path, leave: int) -> Path:
 
 
 def test_disk_full_while_building(small_disk: Path, live: Project) -> None:
-    filler = fill(small_disk, 4 << 20)
+    filler = fill(small_disk, room.RESERVE_BYTES + (4 << 20))
+    live.write("lib/ballast.ex", BALLAST)
     live.title("too much")
     # mix may be quicker to fill the disk than the state to record that its step has begun
     with untouched(live, step_recorded=False):
         output = live.push(ok=False)
     assert "no space is left on the disk" in output
+    (live.directory / "lib/ballast.ex").unlink()
+    live.commit()
     filler.unlink()
     live.push()
     assert "too much" in live.world.get().text
+
+
+def test_no_build_begins_on_a_disk_that_is_almost_full(small_disk: Path, live: Project) -> None:
+    filler = fill(small_disk, room.RESERVE_BYTES - (4 << 20))
+    live.title("too late")
+    before = live.world.last()
+    assert "256 MB stay reserved" in live.push(ok=False)
+    assert live.world.last() == before, "no deployment has begun"
+    filler.unlink()
+    live.push()
+    assert "too late" in live.world.get().text
 
 
 def test_disk_full_while_storing(small_disk: Path, live: Project) -> None:

@@ -97,8 +97,9 @@ def build(
         tasks.discard(paths, paths.staging)
         step = steps.current or "the build"
         if full:
-            # mix' caches may be cut off in the middle of a file
-            tasks.discard(paths, paths.source / settings.directory / "_build")
+            # Files may be cut off in their middle, anywhere in the checkout. And what the build has
+            # made there would keep the disk too full for the next one: that fetches it again.
+            tasks.discard(paths, paths.source)
             what = f"{step} failed: no space is left on the disk."
             raise DiskFull(what, log=steps.tail, log_shown=True) from None
         what = f"{step} failed: {error.what}"
