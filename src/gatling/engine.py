@@ -10,13 +10,14 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gatling.home import SERVER, Home, exclusively, open_home, server_owner
+from gatling.home import SERVER, Home, exclusively, find_home, open_home, server_owner
 from gatling.state import apps
-from gatling.state.database import Database, open_database
+from gatling.state.database import Database, empty_database, open_database
 from gatling.supervisor import units
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from gatling.router.base import Router
     from gatling.supervisor.base import Supervisor, Tasks
@@ -49,16 +50,35 @@ class Engine:
 
 
 @contextlib.contextmanager
-def open_engine() -> Iterator[Engine]:
-    """The engine of the home in use: `$GATLING_HOME`, the server's, or `~/.gatling`."""
+def open_engine(*, create: bool = True) -> Iterator[Engine]:
+    """The engine of the home in use: `$GATLING_HOME`, the server's, or `~/.gatling`.
+
+    With `create` False a home that does not exist is not created: it is an empty one, which only
+    commands that change nothing can work with.
+    """
     actor = current_user()
     step_down()
-    home = open_home()
-    db = open_database(home.database)
+    home = find_home()
+    place = "" if home.server else str(home.root)
+    if create or not _is_missing(home.database):
+        db = open_database(open_home().database, place)
+    else:
+        db = empty_database(place)
     try:
         yield _server(home, db, actor) if home.server else _embedded(home, db, actor)
     finally:
         db.close()
+
+
+def _is_missing(file: Path) -> bool:
+    """Whether there certainly is no such file; any other trouble with it is for its opening."""
+    try:
+        file.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 _KEPT = re.compile(r"PATH|TERM|COLUMNS|LINES|LANG|LC_[A-Z]+|TZ|NO_COLOR|(GATLING|GIT)_[A-Z_]+")

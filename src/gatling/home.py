@@ -166,7 +166,7 @@ class AppPaths:
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """A home directory; `open_home` makes and checks it."""
+    """A home directory; `open_home` creates it, `find_home` does not."""
 
     root: Path
 
@@ -226,8 +226,8 @@ def server_owner() -> int | None:
         return None
 
 
-def open_home(root: Path | None = None) -> Home:
-    """The home at `root` (default: `default_root()`), made when it is not there.
+def find_home(root: Path | None = None) -> Home:
+    """The home at `root` (default: `default_root()`), which need not exist.
 
     Raises InvalidInput for a path that cannot hold one.
     """
@@ -243,6 +243,16 @@ def open_home(root: Path | None = None) -> Home:
             f"The path of the home has a character that nginx cannot take: {str(path)!r}",
             hint="Set GATLING_HOME to a path of letters, digits, blanks, '.', '_' and '-'.",
         )
+    return home
+
+
+def open_home(root: Path | None = None) -> Home:
+    """The home at `root` (default: `default_root()`), created when it does not exist.
+
+    Raises InvalidInput for a path that cannot hold one.
+    """
+    home = find_home(root)
+    path = home.root
     own = ("apps", "bin", "run", "supervisor", "supervisor/apps", "nginx")
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)

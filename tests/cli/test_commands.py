@@ -92,9 +92,27 @@ def test_what_cannot_be_understood(shell: Shell, arguments: tuple[str, ...]) -> 
 )  # fmt: skip
 def test_an_app_that_there_is_not(shell: Shell, arguments: tuple[str, ...]) -> None:
     said = shell.run(*arguments, status=Exit.NOT_FOUND)
-    assert " !     There is no app 'shop'." in said.err
+    assert f" !     There is no app 'shop' on this machine ({shell.home})." in said.err
     assert "gatling load shop" in said.err
+    assert "gatling --host gatling@SERVER" in said.err
     assert said.out == ""
+    assert not shell.home.exists()
+
+
+@pytest.mark.parametrize(("command", "printed"), [("apps", "[]\n"), ("audit", "[]\n")])
+def test_reading_creates_no_home(shell: Shell, command: str, printed: str) -> None:
+    assert shell.run(command, "--json").out == printed
+    assert shell.run("server", "keys", "list", "--json").out == "[]\n"
+    shell.run("server", "check", status=Exit.HOST)
+    assert not shell.home.exists()
+    shell.home.mkdir()
+    shell.run(command)
+    assert list(shell.home.iterdir()) == []
+
+
+def test_a_home_that_may_not_be_read_is_no_empty_one(shell: Shell) -> None:
+    shell.home.write_text("a file")
+    assert "The home is not a directory" in shell.run("apps", status=Exit.INVALID).err
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatling.errors import Exit, GatlingError
+from gatling.home import open_home
 from gatling.state import apps, audit
 from gatling.state.database import open_database
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def test_a_stray_file_where_an_app_s_directory_should_be(shell: Shell) -> None:
-    shell.run("apps")
+    open_home(shell.home)
     (shell.home / "apps" / "shop").write_text("stray")
     said = shell.run("load", "shop", status=Exit.FAILURE)
     assert f" !     {shell.home}/apps/shop" in said.err

@@ -32,7 +32,7 @@ def done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return []
 
     monkeypatch.setattr(recovery, "reconcile", reconcile)
-    with session.opened() as engine:
+    with session.opened(create=True) as engine:
         for name in ("broken", "evil", "whole"):
             apps.create(engine.db, name, lambda _: True)
             engine.home.app(name).lock.parent.mkdir(parents=True)
@@ -105,7 +105,7 @@ def test_an_instance_that_has_replaced_an_upgraded_one_is_not_asked(
         return False
 
     monkeypatch.setattr(recovery, "start_live", start_live)
-    with session.opened() as engine:
+    with session.opened(create=True) as engine:
         apps.create(engine.db, "shop", lambda _: True)
         engine.home.app("shop").root.mkdir(parents=True)
         for slot in (1, 2):

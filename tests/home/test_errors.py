@@ -43,8 +43,8 @@ def world() -> Iterator[World]:
 def test_an_app_that_does_not_exist(world: World, command: str) -> None:
     done = world.try_run(*command.split())
     assert done.returncode == Exit.NOT_FOUND, done.stdout
-    assert "There is no app 'nobody'." in done.stdout
-    assert "`gatling load nobody` makes it" in done.stdout
+    assert f"There is no app 'nobody' on this machine ({world.home})." in done.stdout
+    assert "`gatling load nobody` creates nobody" in done.stdout
     assert world.json("config", "list", "shop").keys() == {"SECRET_KEY_BASE", "RELEASE_COOKIE"}
 
 

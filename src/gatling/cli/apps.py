@@ -49,7 +49,7 @@ def load_command(app: str, directory: str) -> None:
     """
     from gatling.server import loading
 
-    with opened() as engine:
+    with opened(create=True) as engine:
         made = loading.load(engine, app, {"build.directory": directory} if directory else {})
         echo(f"{app} is ready. Push to it:", "")
         echo(f"  git remote add gatling {engine.push_address(app)}")

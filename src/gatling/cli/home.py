@@ -30,7 +30,7 @@ def up_command(context: click.Context, listen: str | None) -> None:
 
     if listen is not None:
         parse_listen(listen)
-        with opened() as engine:
+        with opened(create=True) as engine:
             host.put(engine.db, "listen", listen)
     with open_engine() as engine:
         if not lifecycle.up(engine, progress()):
@@ -47,7 +47,7 @@ def down_command() -> None:
     """
     from gatling.deploy import lifecycle
 
-    with opened() as engine:
+    with opened(create=True) as engine:
         lifecycle.down(engine, progress())
 
 

@@ -69,7 +69,7 @@ def add_command(name: str, role: Role, apps: tuple[str, ...]) -> None:
         text = sys.stdin.buffer.read(keys.MAX_TEXT + 1).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InvalidInput("This is not a public key: it is not UTF-8 text.") from None
-    with opened() as engine:
+    with opened(create=True) as engine:
         key = keys.add(engine, name, text, role, apps or (EVERY_APP,))
     echo(f"{key.name} is let in as {key.role}: {key.fingerprint}")
 
@@ -125,7 +125,7 @@ def remove_command(name: str, given: str | None) -> None:
     """
     from gatling.server import keys
 
-    with opened() as engine:
+    with opened(create=True) as engine:
         if keys.is_last_admin(engine, name):
             what = "This is the last admin's key. Without it only this host's root can add one."
             confirm(name, given, what)

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def opened(app: str | None = None) -> Iterator[Engine]:
-    """The engine of the home in use.
+def opened(app: str | None = None, *, create: bool = False) -> Iterator[Engine]:
+    """The engine of the home in use. Only with `create` is a home created that does not exist.
 
     A command that changes an app names it: what a killed deployment has left of that app is put in
     order first. No command recovers another app, and one that only reads recovers none.
     """
-    with open_engine() as engine:
+    with open_engine(create=create) as engine:
         if app is not None and _unfinished(engine, app):
             from gatling.deploy import recovery  # noqa: PLC0415 (slow to load, seldom needed)
 
@@ -35,7 +35,7 @@ def reading(app: str) -> Iterator[Engine]:
 
     Says when a deployment of the app was killed and waits for its recovery.
     """
-    with open_engine() as engine:
+    with open_engine(create=False) as engine:
         if _unfinished(engine, app):
             from gatling.deploy import recovery  # noqa: PLC0415 (slow to load, seldom needed)
 

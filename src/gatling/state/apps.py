@@ -135,13 +135,21 @@ def get(db: Database, name: str) -> App:
     """The app of that name; raises NotFound."""
     row = db.row(f"{_SELECT} WHERE apps.name = ?", name)
     if row is None:
-        raise NotFound(
-            f"There is no app {name!r}.",
-            hint=f"`gatling apps` lists them; `gatling load {name}` makes it.",
-        )
+        raise _unknown(db, name)
     ports = db.rows("SELECT * FROM ports WHERE app = ?", name)
     domains = db.rows("SELECT domain FROM domains WHERE app = ? ORDER BY position, rowid", name)
     return _app(row, ports, [d["domain"] for d in domains], passwords.of_app(db, name))
+
+
+def _unknown(db: Database, name: str) -> NotFound:
+    """An app that the home does not have. On a person's own machine, perhaps a server has it."""
+    hint = f"`gatling apps` lists the apps; `gatling load {name}` creates {name}."
+    if not db.place:
+        return NotFound(f"There is no app {name!r}.", hint=hint)
+    elsewhere = "An app on a server: `gatling --host gatling@SERVER apps`, or set GATLING_HOST."
+    return NotFound(
+        f"There is no app {name!r} on this machine ({db.place}).", hint=f"{hint}\n{elsewhere}"
+    )
 
 
 def every(db: Database) -> list[App]:

@@ -160,8 +160,10 @@ _SCHEMA = (
 class Database:
     """An open state file. Not to be shared between threads."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, place: str = "") -> None:
+        """`place` names the home to a person who may have meant another one."""
         self._connection = connection
+        self.place = place
 
     @contextlib.contextmanager
     def transaction(self, *, durable: bool = False) -> Iterator[None]:
@@ -218,7 +220,7 @@ class Database:
             return self._connection.execute(sql, values)
 
 
-def open_database(path: Path) -> Database:
+def open_database(path: Path, place: str = "") -> Database:
     """Open the state file, made with mode 0600 and brought to today's schema when need be.
 
     Raises GatlingError when it cannot be opened or was written by a newer Gatling.
@@ -238,7 +240,16 @@ def open_database(path: Path) -> Database:
     except BaseException:
         connection.close()
         raise
-    return Database(connection)
+    return Database(connection, place)
+
+
+def empty_database(place: str) -> Database:
+    """The state of a home that does not exist: without rows, in memory, and read-only."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.row_factory = sqlite3.Row
+    _migrate(connection)
+    connection.execute("PRAGMA query_only = ON")
+    return Database(connection, place)
 
 
 def now() -> str:
