@@ -33,7 +33,9 @@ def test_a_clean_machine_is_told_what_would_be_changed(boxes: Boxes, server_imag
     assert files(clean) == before
     installed = boxes(None, server_image)
     before = files(installed)
-    assert installed.online([f"/{CLONE}/bin/install", "--dry-run"], timeout=600).returncode == 0
+    for words in (["--dry-run"], []):
+        done = installed.online([f"/{CLONE}/bin/install", *words], timeout=600)
+        assert done.stdout.startswith("Nothing would be" if words else "Everything was in place.")
     assert files(installed) == before
 
 
@@ -76,8 +78,17 @@ def test_a_newer_version_takes_over_while_apps_run(new_server: Server) -> None:
     template.write_text(template.read_text().replace("TasksMax=8192", "TasksMax=8000"))
     helper = new_server.box.root / CLONE / "src/gatling/helper/service.py"
     helper.write_text(helper.read_text() + "\n# newer\n")
+    box, link = new_server.box, ["readlink", "/opt/gatling"]
+    before = box.exec(link).stdout.strip()
+    would = box.online([f"/{CLONE}/bin/install", "--dry-run"], timeout=600)
     with new_server.client(threads=2) as client:
-        new_server.box.online([f"/{CLONE}/bin/install"], timeout=600)
+        did = box.online([f"/{CLONE}/bin/install"], timeout=600)
+        # no more than was said, and no less
+        promised = [line[7:] for line in would.stdout.splitlines() if line.startswith("would: ")]
+        assert promised == did.stdout.splitlines()[: len(promised)]
+        assert "write /etc/systemd/system/gatling@.service" in promised
+        assert box.exec(link).stdout.strip() != before
+        box.exec(["test", "-e", f"{before}/bin/gatling"])  # for what still runs of it
         project.title("Newer")
         assert " (hot) serves " in project.push()
         until(lambda: "Newer" in client.texts[-1], "the new page")

@@ -77,7 +77,7 @@ def install(say: Callable[[str], None], *, dry_run: bool) -> int:
 
     Raises InvalidInput for a machine or an installation of Gatling that is not fit for it.
     """
-    _fit(dry_run=dry_run)
+    _fit()
     done = 0
     for change in changes():
         if change.needed():
@@ -296,7 +296,7 @@ def has_keys() -> bool:
         return False
 
 
-def _fit(*, dry_run: bool) -> None:
+def _fit() -> None:
     if os.geteuid() != 0:
         raise InvalidInput("This needs root.", hint="`sudo gatling server install`")
     if not shutil.which("apt-get"):
@@ -309,7 +309,7 @@ def _fit(*, dry_run: bool) -> None:
         )
     for path in (Path(str(service.__file__)), Path(sys.executable).parent):
         part = exposed(placed(path))
-        if part is not None and not dry_run:
+        if part is not None:
             raise InvalidInput(
                 f"Gatling is installed where root's helper must not be: {part} is not root's alone,"
                 " or others cannot read it.",
