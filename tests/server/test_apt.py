@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatling.errors import CommandFailed
-from gatling.server import install
+from gatling.server import debian
 from tests.conftest import until
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def by_shell(env: dict[str, str], seconds: int = 300) -> str:
 
 
 def by_python(env: dict[str, str]) -> str:
-    install._update_lists(env)
+    debian.update_lists(env)
     return "status 0\n"
 
 
@@ -83,7 +83,7 @@ def test_another_apt_is_waited_for(
 def test_but_not_for_ever(
     env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(install, "APT_SECONDS", 0)
+    monkeypatch.setattr(debian, "APT_SECONDS", 0)
     with (tmp_path / "lists/lock").open("w") as file:
         fcntl.lockf(file, fcntl.LOCK_EX)
         with pytest.raises(CommandFailed) as refused:

@@ -12,8 +12,8 @@ import pytest
 
 from gatling.errors import CommandFailed, HelperFailed
 from gatling.helper.service import LAYOUT
+from gatling.server import changes, machine
 from gatling.server import check as subject
-from gatling.server import install
 from gatling.server.check import Finding
 from gatling.state import apps
 from gatling.state.database import open_database
@@ -37,7 +37,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A host with an app whose user, and Gatling's, is who runs the tests."""
     monkeypatch.setattr(units, "OWNER", ME)
     monkeypatch.setattr(units, "user", lambda _: ME)
-    monkeypatch.setattr(install, "UNITS", tmp_path / "units")
+    monkeypatch.setattr(machine, "UNITS", tmp_path / "units")
     monkeypatch.setattr(subject, "_user", lambda _: iter(()))
     (tmp_path / "home").mkdir()
     db = open_database(tmp_path / "home" / "state.db")
@@ -87,8 +87,8 @@ def test_every_check_ends_on_any_machine(server: Path) -> None:
 
 
 def test_what_install_would_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = [install.Change("write x", lambda: True, print), install.Change("y", bool, print)]
-    monkeypatch.setattr(install, "changes", lambda: iter(made))
+    made = [changes.Change("write x", lambda: True, print), changes.Change("y", bool, print)]
+    monkeypatch.setattr(changes, "changes", lambda: iter(made))
     assert faults(subject.installation()) == ["Not as it should be: write x"]
     del made[0]
     assert faults(subject.installation()) == []

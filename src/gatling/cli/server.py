@@ -36,14 +36,14 @@ def install_command(dry_run: bool) -> None:
       gatling server install --dry-run
       gatling server install
     """
-    from gatling.server import install
+    from gatling.server import install, machine
 
     done = install.install(echo, dry_run=dry_run)
     if dry_run:
         echo(f"{done} changes would be made." if done else "Nothing would be changed.")
         return
     echo("This machine is a Gatling host." if done else "Everything was in place.")
-    if not install.has_keys():
+    if not machine.has_keys():
         echo("Let somebody in: gatling server keys add NAME --role admin < KEY.pub")
 
 
@@ -87,12 +87,12 @@ def uninstall_command(purge: bool, given: str | None) -> None:
     import socket
 
     from gatling.home import SERVER
-    from gatling.server import install
+    from gatling.server import machine, uninstall
 
     if os.geteuid() != 0:
         raise InvalidInput("This needs root.", hint="`sudo gatling server uninstall`")
     name = socket.gethostname()
-    apps = install.app_names()
+    apps = machine.app_names()
     stopped = f"stop {', '.join(apps)} and " if apps else ""
     what = f"This would {stopped}take Gatling off {name}."
     if purge:
@@ -100,7 +100,7 @@ def uninstall_command(purge: bool, given: str | None) -> None:
     else:
         what += f" The apps' data would stay in {SERVER}."
     confirm(name, given, what)
-    install.uninstall(echo, purge=purge)
+    uninstall.uninstall(echo, purge=purge)
 
 
 @server_command.command("backup")

@@ -23,7 +23,7 @@ from gatling.deploy import jobs
 from gatling.errors import GatlingError, HelperFailed
 from gatling.helper import client, service
 from gatling.home import SERVER, Home
-from gatling.server import install, reach, webserver
+from gatling.server import changes, debian, files, machine, reach, webserver
 from gatling.server.backup import acting_as
 from gatling.state import apps
 from gatling.state.database import Database
@@ -92,7 +92,7 @@ def check(server: Path = SERVER, checks: Mapping[str, Check] | None = None) -> l
 
 def installation() -> Iterator[Finding]:
     """What `gatling server install` would change: directories, files, units, packages."""
-    missing = [change.what for change in install.changes() if change.needed()]
+    missing = [change.what for change in changes.changes() if change.needed()]
     for what in missing:
         yield Finding("installation", False, f"Not as it should be: {what}", REINSTALL)
     if not missing:
@@ -103,7 +103,7 @@ def location(paths: Iterable[Path] | None = None) -> Iterator[Finding]:
     """Whether the code that root's helper runs is root's alone."""
     code = (Path(str(service.__file__)), Path(sys.executable).parent) if paths is None else paths
     for path in code:
-        part = install.exposed(path)
+        part = machine.exposed(path)
         if part is None:
             yield Finding("location", True, str(path))
         else:
@@ -113,9 +113,9 @@ def location(paths: Iterable[Path] | None = None) -> Iterator[Finding]:
 
 def systemd() -> Iterator[Finding]:
     """Whether systemd runs this machine, and is new enough."""
-    version = install.systemd_version()
-    yield Finding("systemd", version >= install.OLDEST_SYSTEMD, f"version {version or 'none'}",
-                  f"{install.OLDEST_SYSTEMD} or newer is needed: Debian 12 has it.")  # fmt: skip
+    version = machine.systemd_version()
+    yield Finding("systemd", version >= machine.OLDEST_SYSTEMD, f"version {version or 'none'}",
+                  f"{machine.OLDEST_SYSTEMD} or newer is needed: Debian 12 has it.")  # fmt: skip
 
 
 def helper(ask: Callable[[str], object] = client.ask) -> Iterator[Finding]:
@@ -209,10 +209,10 @@ def nginx() -> Iterator[Finding]:
                       "Stop that, and `systemctl restart nginx`.")  # fmt: skip
     if os.geteuid() == 0:
         tested = process.run(["nginx", "-t", "-q"], timeout=60, check=False,
-                             env=install.clean_environment())  # fmt: skip
+                             env=machine.clean_environment())  # fmt: skip
         said = tested.text if tested.status else "accepts its configuration"
         yield Finding("nginx", tested.status == 0, said, "Mend the file that it names.")
-        for found in webserver.findings(install.clean_environment()):
+        for found in webserver.findings(machine.clean_environment()):
             yield Finding("nginx", *found)
 
 
@@ -229,7 +229,7 @@ def sshd(shown: str | None = None) -> Iterator[Finding]:
     wrong = [f"{k} {said.get(k, '?')}" for k, v in FORCED.items() if said.get(k) != v]
     for what in wrong:
         yield Finding("sshd", False, f"For the user {units.OWNER} sshd has: {what}",
-                      f"An earlier file of /etc/ssh wins over {install.SSHD}.")  # fmt: skip
+                      f"An earlier file of /etc/ssh wins over {files.SSHD}.")  # fmt: skip
     if not wrong:
         yield Finding("sshd", True, "keys only, and nothing is forwarded")
 
@@ -292,7 +292,7 @@ def clock(says: Callable[..., str] | None = None) -> Iterator[Finding]:
 
 def programs() -> Iterator[Finding]:
     """Which versions there are of the programs that Gatling works with."""
-    env = install.clean_environment() | {"HOME": "/"}  # other users cannot enter root's
+    env = machine.clean_environment() | {"HOME": "/"}  # other users cannot enter root's
     for name, option in (("elixir", "--version"), ("git", "--version"), ("nginx", "-v")):
         path = shutil.which(name, path=_path())
         if path is None:
@@ -300,7 +300,7 @@ def programs() -> Iterator[Finding]:
                 "programs",
                 False,
                 f"{name} is not there.",
-                f"`apt install {install.PACKAGES[name]}`",
+                f"`apt install {debian.PACKAGES[name]}`",
             )
             continue
         done = process.run([path, option], timeout=60, check=False, env=env)
@@ -355,7 +355,7 @@ def _directories(app: App, server: Path) -> Iterator[tuple[str, str]]:
 
 def _drop_ins(app: App, server: Path) -> Iterator[tuple[str, str]]:
     for slot in Home(server / "home").app(app.name).slots():
-        file = install.UNITS / f"{units.instance(app.name, slot)}.d" / "app.conf"
+        file = machine.UNITS / f"{units.instance(app.name, slot)}.d" / "app.conf"
         if not file.exists():
             yield f"{file} is not there.", _anew(app)
 

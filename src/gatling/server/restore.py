@@ -18,7 +18,7 @@ from gatling.helper import client, service
 from gatling.home import SERVER, AppPaths, Home
 from gatling.project import names
 from gatling.project import settings as project_settings
-from gatling.server import install, keys, loading
+from gatling.server import keys, loading, machine
 from gatling.server.archive import DIRECTORY, FAULTS, HARD, LINK, Archive, damaged
 from gatling.server.backup import acting_as, app_names, explained, need, snapshot
 from gatling.state import apps, audit, database
@@ -36,7 +36,7 @@ def restore(
     file: Path,
     server: Path = SERVER,
     ask: Callable[..., Any] = client.ask,
-    start: Callable[..., None] = install.as_owner,
+    start: Callable[..., None] = machine.as_owner,
 ) -> Iterator[str]:
     """Bring the apps of a backup to this server, which has none; what to tell, bit by bit.
 

@@ -1,0 +1,54 @@
+"""The files of root's that Gatling writes on a server, with their text."""
+
+from __future__ import annotations
+
+import contextlib
+import pwd
+from pathlib import Path
+
+from gatling.helper import firewall, service
+from gatling.home import SERVER
+from gatling.router import system_nginx
+from gatling.server import webserver
+from gatling.server.machine import COMMAND, UNITS, placed
+from gatling.supervisor import enter, timers, units
+
+SSHD = Path("/etc/ssh/sshd_config.d/gatling.conf")
+SSHD_TEXT = f"""\
+# Written by Gatling. Keys, and what each may do, stand in {SERVER}/home/.ssh/authorized_keys.
+Match User {units.OWNER}
+    AuthenticationMethods publickey
+    PasswordAuthentication no
+    KbdInteractiveAuthentication no
+    AuthorizedKeysFile .ssh/authorized_keys
+    DisableForwarding yes
+    PermitUserRC no
+    ClientAliveInterval 15
+    ClientAliveCountMax 4
+Match all
+"""
+
+
+def files() -> dict[Path, str]:
+    """The files of root's that Gatling writes, with their text."""
+    helper, launcher = placed(Path(str(service.__file__))), placed(Path(str(enter.__file__)))
+    sessions = {}
+    with contextlib.suppress(KeyError):  # its user is not there yet
+        own = UNITS / f"user-{pwd.getpwnam(units.OWNER).pw_uid}.slice.d" / "gatling.conf"
+        sessions[own] = units.session_slice()
+    return sessions | {
+        UNITS / "gatling@.service": units.template(SERVER, launcher),
+        UNITS / units.FENCE: units.fence_service(firewall.FILE),
+        UNITS / "gatling-recover.service": units.recover_service(COMMAND),
+        UNITS / "gatling-recovery.service": units.recovery_service(COMMAND),
+        UNITS / "gatling-recovery.timer": units.recovery_timer(),
+        UNITS / "gatling-helper.socket": units.helper_socket(),
+        UNITS / "gatling-helper@.service": units.helper_service(helper),
+        UNITS / timers.SERVICE: timers.service(COMMAND),
+        SSHD: SSHD_TEXT,
+        webserver.DROP_IN: webserver.DROP_IN_TEXT,
+        system_nginx.INCLUDE: (
+            "# Written by Gatling; see there.\n"
+            f"include {system_nginx.DIRECTORY}/sites*.conf;\n"
+        ),
+    }  # fmt: skip
