@@ -112,6 +112,8 @@ def test_killed_at_every_step(world: World) -> None:
         for number, point in enumerate(POINTS, start=1):
             before = world.status()["release"]
             (world.root / "point").write_text(point)
+            domain = f"edition{number}.example"
+            project.write("domains", f"{domain}\n")
             project.title(f"edition {number}")
             arm(world)
             project.push(ok=False)
@@ -121,6 +123,10 @@ def test_killed_at_every_step(world: World) -> None:
             outcomes[point] = world.last()["outcome"]
             live = world.status()["release"]
             assert (live == before) == (outcomes[point] == "interrupted"), point
+            # a domain that the project names is in force with its release, or not at all
+            named = domain in world.json("domains", "list", "shop")
+            served = world.get(host=domain).status == 200
+            assert named == served == (live != before), point
         assert client.failures == []
     decided = POINTS.index("end switch_proxy")
     for point, outcome in outcomes.items():

@@ -288,6 +288,18 @@ def test_domains_that_a_deployment_adds_leave_alone_what_others_change(db: Datab
     assert len(apps.get(db, "blog").domains) == 1
 
 
+def test_a_deployment_takes_back_its_own_domains_and_no_others(db: Database) -> None:
+    apps.create(db, "shop", free)
+    apps.add_domain(db, "shop", "before.test")
+    named = ["before.test", "a.test", "b.test"]
+    assert apps.add_domains(db, "shop", named, deployment=7) == ("a.test", "b.test")
+    apps.add_domains(db, "shop", ["c.test"], deployment=8)
+    assert not apps.add_domain(db, "shop", "a.test")  # an operator keeps it
+    assert apps.take_domains_of(db, "shop", 7) == ("b.test",)
+    assert apps.take_domains_of(db, "shop", 7) == ()
+    assert apps.get(db, "shop").domains == ("shop.localhost", "before.test", "a.test", "c.test")
+
+
 def test_the_order_of_domains_does_not_depend_on_the_clock(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,7 +70,8 @@ def host_told(engine: Engine, before: App, after: App) -> str | None:
 def in_force(engine: Engine, this: Attempt) -> Iterator[None]:
     """Serve the app under the attempt's new domains, unless the deployment fails.
 
-    What an operator changes meanwhile stays: only what was added here is taken back.
+    Changes that an operator makes during the deployment stay: only domains that were added here
+    are taken back. Recovery takes them back when the deploying process is killed.
     """
     before, db = this.app, engine.db
     if not this.domains:
@@ -78,7 +79,9 @@ def in_force(engine: Engine, this: Attempt) -> Iterator[None]:
         return
     # the first one is the PHX_HOST: it is the project's unless somebody has said something else
     first = before.live_release is None
-    added = apps.add_domains(db, before.name, this.domains, before_its_own=first)
+    added = apps.add_domains(
+        db, before.name, this.domains, before_its_own=first, deployment=this.deployment.id
+    )
     try:
         engine.configure_router()
         this.app = dataclasses.replace(before, domains=apps.get(db, before.name).domains)
@@ -87,7 +90,7 @@ def in_force(engine: Engine, this: Attempt) -> Iterator[None]:
         yield
     except BaseException as error:
         if not is_decided(engine, this):
-            _take_back(engine, before.name, added, error)
+            _take_back(engine, this, error)
         raise
     audit.record(db, engine.actor, before.name, "domains add", " ".join(added))
     after = apps.get(db, before.name)
@@ -96,9 +99,9 @@ def in_force(engine: Engine, this: Attempt) -> Iterator[None]:
         this.progress.note(told)
 
 
-def _take_back(engine: Engine, name: str, added: tuple[str, ...], error: BaseException) -> None:
+def _take_back(engine: Engine, this: Attempt, error: BaseException) -> None:
     try:
-        apps.take_domains(engine.db, name, added)
+        apps.take_domains_of(engine.db, this.app.name, this.deployment.id)
         engine.configure_router()
     except Exception as second:  # noqa: BLE001 (the first error is the one to report)
         add_failure(error, second)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from gatling import debuglog, visible
 from gatling.deploy import instances, jobs, lock, processes, public
-from gatling.deploy.outcome import outcome_of
+from gatling.deploy.outcome import decided, outcome_of
 from gatling.errors import GatlingError
 from gatling.project import settings as project_settings
 from gatling.releases import distillery, store
@@ -112,6 +112,7 @@ def reconcile(engine: Engine, name: str, *, own: int | None = None) -> list[str]
     unfinished = deployments.running(engine.db, name)
     for deployment in unfinished:
         engine.tasks.end(name, deployment.mark)
+    taken = take_back_domains(engine, name, unfinished)
     app = apps.get(engine.db, name)
     paths = engine.home.app(name)
     stop_timeout = project_settings.parse(app.effective).instance.stop
@@ -122,9 +123,9 @@ def reconcile(engine: Engine, name: str, *, own: int | None = None) -> list[str]
                 point(engine, app)  # before the other instance ends, which may have the traffic
             engine.supervisor.stop(name, slot, stop_timeout)
     point(engine, app)
-    if any(deployment.id != own for deployment in unfinished):
+    if taken or any(deployment.id != own for deployment in unfinished):
         with contextlib.suppress(GatlingError):  # the next deployment says what is in the way
-            engine.configure_router()  # one may have gone live whose settings nginx was not told
+            engine.configure_router()  # one may have gone live, or added domains, without nginx
     if not shall_run:
         processes.stop(engine, name)
     if shall_run:
@@ -144,6 +145,19 @@ def reconcile(engine: Engine, name: str, *, own: int | None = None) -> list[str]
             ended = outcome_of(deployment, app)
             deployments.end(engine.db, deployment.id, ended.outcome, error=ended.text)
     return [*problems, *jobs.follow(engine, name)]
+
+
+def take_back_domains(engine: Engine, name: str, unfinished: Iterable[Deployment]) -> bool:
+    """Take back the domains that deployments added which were not decided; whether there were any.
+
+    The next instance must not be started with one of them as its PHX_HOST.
+    """
+    app = apps.get(engine.db, name)
+    taken: list[str] = []
+    for each in unfinished:
+        if not decided(each, app):
+            taken += apps.take_domains_of(engine.db, name, each.id)
+    return bool(taken)
 
 
 def point(engine: Engine, app: App) -> None:

@@ -232,22 +232,47 @@ def add_domain(db: Database, name: str, domain: str) -> bool:
 
 
 def add_domains(
-    db: Database, name: str, domains: Sequence[str], *, before_its_own: bool = False
+    db: Database,
+    name: str,
+    domains: Sequence[str],
+    *,
+    before_its_own: bool = False,
+    deployment: int | None = None,
 ) -> tuple[str, ...]:
     """Give domains to an app, behind those it has; which of them it did not have before.
 
     With `before_its_own` they come first where it has only the domain that every app is given.
+    Those of a deployment can be taken back with it, until an operator adds them as well.
     Raises InvalidInput when another app has one of them; then none is added.
     """
     with db.transaction():
+        if deployment is None:
+            for domain in domains:
+                db.execute(
+                    "UPDATE domains SET deployment = NULL WHERE domain = ? AND app = ?",
+                    domain,
+                    name,
+                )
         new = tuple(domain for domain in domains if not check_domain(db, name, domain))
         rows = db.rows("SELECT domain, position FROM domains WHERE app = ?", name)
         positions = [row["position"] for row in rows] or [0]
         first = before_its_own and [row["domain"] for row in rows] == [f"{name}.localhost"]
         start = min(positions) - len(new) if first else max(positions) + 1
         for position, domain in enumerate(new, start):
-            _insert_domain(db, name, domain, position)
+            _insert_domain(db, name, domain, position, deployment)
     return new
+
+
+def take_domains_of(db: Database, name: str, deployment: int) -> tuple[str, ...]:
+    """Take back the domains that a deployment added, as far as they are still there; which."""
+    rows = db.rows(
+        "SELECT domain FROM domains WHERE app = ? AND deployment = ? ORDER BY position",
+        name,
+        deployment,
+    )
+    found = tuple(row["domain"] for row in rows)
+    take_domains(db, name, found)
+    return found
 
 
 def take_domains(db: Database, name: str, domains: Sequence[str]) -> None:
@@ -262,13 +287,16 @@ def take_domains(db: Database, name: str, domains: Sequence[str]) -> None:
             )
 
 
-def _insert_domain(db: Database, name: str, domain: str, position: int) -> None:
+def _insert_domain(
+    db: Database, name: str, domain: str, position: int, deployment: int | None = None
+) -> None:
     db.execute(
-        "INSERT INTO domains (domain, app, added_at, position) VALUES (?, ?, ?, ?)",
+        "INSERT INTO domains (domain, app, added_at, position, deployment) VALUES (?, ?, ?, ?, ?)",
         domain,
         name,
         now(),
         position,
+        deployment,
     )
 
 

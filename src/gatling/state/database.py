@@ -153,6 +153,7 @@ _SCHEMA = (
         AND (earlier.added_at, earlier.rowid) < (domains.added_at, domains.rowid)
     )
     """,
+    "ALTER TABLE domains ADD COLUMN deployment INTEGER",
 )
 """One script per schema version; `PRAGMA user_version` tells how many have been run."""
 
