@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from gatling.errors import Exit
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from tests.server.image import Image
     from tests.server.server import Server
 
+INSTALL = f"/{CLONE}/bin/install"
 KNOWN = ("/etc", "/opt", "/usr/local", "/var/lib/gatling", "/run/gatling")
 
 
@@ -24,19 +26,38 @@ def files(box: Box) -> str:
     return "\n".join(sorted(found.stdout.splitlines()))
 
 
-def test_a_clean_machine_is_told_what_would_be_changed(boxes: Boxes, server_image: Image) -> None:
+def test_a_dry_run_on_a_clean_machine_lists_what_is_then_changed(boxes: Boxes) -> None:
     clean = boxes()
     clone(clean)
     before = files(clean)
-    said = clean.online([f"/{CLONE}/bin/install", "--dry-run"])
+    said = clean.online([INSTALL, "--dry-run"])
     assert "would: install Debian packages: python3 python3-venv" in said.stderr
     assert files(clean) == before
-    installed = boxes(None, server_image)
-    before = files(installed)
+    clean.online(["apt-get", "update", "-qq"], timeout=600)
+    clean.online(["apt-get", "install", "-y", "-qq", "python3-venv"], timeout=600)
+    before = files(clean)
+    would = promised(clean.online([INSTALL, "--dry-run"], timeout=600).stdout)
+    assert files(clean) == before
+    did = clean.online([INSTALL], timeout=1200).stdout
+    user = clean.exec(["id", "-u", "gatling"]).stdout.strip()
+    assert [line.replace("user-UID", f"user-{user}") for line in would] == carried_out(did)
+    # and again: nothing is left to do
+    before = files(clean)
     for words in (["--dry-run"], []):
-        done = installed.online([f"/{CLONE}/bin/install", *words], timeout=600)
+        done = clean.online([INSTALL, *words], timeout=600)
         assert done.stdout.startswith("Nothing would be" if words else "Everything was in place.")
-    assert files(installed) == before
+    assert files(clean) == before
+
+
+def promised(text: str) -> list[str]:
+    """The changes that a dry run lists."""
+    return [line[7:] for line in text.splitlines() if line.startswith("would: ")]
+
+
+def carried_out(text: str) -> list[str]:
+    """The changes that an installation lists."""
+    return list(itertools.takewhile(lambda line: not line.startswith("This machine"),
+                                    text.splitlines()))  # fmt: skip
 
 
 def test_only_root_installs(boxes: Boxes, server_image: Image) -> None:
@@ -80,13 +101,11 @@ def test_a_newer_version_takes_over_while_apps_run(new_server: Server) -> None:
     helper.write_text(helper.read_text() + "\n# newer\n")
     box, link = new_server.box, ["readlink", "/opt/gatling"]
     before = box.exec(link).stdout.strip()
-    would = box.online([f"/{CLONE}/bin/install", "--dry-run"], timeout=600)
+    would = promised(box.online([INSTALL, "--dry-run"], timeout=600).stdout)
     with new_server.client(threads=2) as client:
-        did = box.online([f"/{CLONE}/bin/install"], timeout=600)
-        # no more than was said, and no less
-        promised = [line[7:] for line in would.stdout.splitlines() if line.startswith("would: ")]
-        assert promised == did.stdout.splitlines()[: len(promised)]
-        assert "write /etc/systemd/system/gatling@.service" in promised
+        did = box.online([INSTALL], timeout=600)
+        assert would == carried_out(did.stdout)
+        assert "write /etc/systemd/system/gatling@.service" in would
         assert box.exec(link).stdout.strip() != before
         box.exec(["test", "-e", f"{before}/bin/gatling"])  # for what still runs of it
         project.title("Newer")

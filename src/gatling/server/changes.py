@@ -21,7 +21,7 @@ from gatling.server.machine import COMMAND, ETC, as_owner, has_user, placed, run
 from gatling.supervisor import units
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 SHELL = "/bin/sh"
 """sshd runs forced commands with it."""
@@ -36,6 +36,22 @@ class Change:
     what: str
     needed: Callable[[], bool]
     make: Callable[[], object]
+    renews: bool = False
+    """Whether units have to be loaded and services reloaded afterwards."""
+    follows: bool = False
+    """Whether it is needed after every change that renews."""
+
+
+def needed(every: Iterable[Change]) -> Iterator[Change]:
+    """The changes that are needed: the same ones, whether each is made before the next or none is.
+
+    So a dry run lists what the real run does.
+    """
+    renewed = False
+    for change in every:
+        if change.needed() or (change.follows and renewed):
+            renewed |= change.renews
+            yield change
 
 
 def changes() -> Iterator[Change]:
@@ -85,21 +101,27 @@ def changes() -> Iterator[Change]:
             f"write {file}",
             lambda f=file, t=text: not f.exists() or f.read_text() != t,  # type: ignore[misc]
             lambda f=file, t=text: _write(f, t),  # type: ignore[misc]
+            renews=True,
         )
     yield Change(
         f"let nginx open {webserver.FILES} files",
-        webserver.opens_too_few,
+        lambda: webserver.opens_too_few() or webserver.comes_with(missing),
         lambda: _and_finish(webserver.let_open),
+        renews=True,
     )
     yield Change(
         "disable Debian's example site of nginx, so that hosts of no app have Gatling's page",
-        webserver.example_is_enabled,
+        lambda: webserver.example_is_enabled() or webserver.comes_with(missing),
         lambda: _and_finish(webserver.disable_example),
+        renews=True,
     )
-    yield Change("take the units into use", lambda: not _units_in_use(), _use_units)
+    yield Change(
+        "take the units into use", lambda: not _units_in_use(), _use_units,
+        renews=True, follows=True,
+    )  # fmt: skip
     yield Change(
         "test and reload nginx and sshd; bring all apps into line with this version",
-        lambda: not _same_version(), _finish,
+        lambda: not _same_version(), _finish, follows=True,
     )  # fmt: skip
 
 

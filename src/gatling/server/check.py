@@ -92,7 +92,7 @@ def check(server: Path = SERVER, checks: Mapping[str, Check] | None = None) -> l
 
 def installation() -> Iterator[Finding]:
     """What `gatling server install` would change: directories, files, units, packages."""
-    missing = [change.what for change in changes.changes() if change.needed()]
+    missing = [change.what for change in changes.needed(changes.changes())]
     for what in missing:
         yield Finding("installation", False, f"Not as it should be: {what}", REINSTALL)
     if not missing:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import pwd
 from pathlib import Path
 
@@ -32,11 +31,12 @@ Match all
 def files() -> dict[Path, str]:
     """The files of root's that Gatling writes, with their text."""
     helper, launcher = placed(Path(str(service.__file__))), placed(Path(str(enter.__file__)))
-    sessions = {}
-    with contextlib.suppress(KeyError):  # its user is not there yet
-        own = UNITS / f"user-{pwd.getpwnam(units.OWNER).pw_uid}.slice.d" / "gatling.conf"
-        sessions[own] = units.session_slice()
-    return sessions | {
+    try:
+        uid = str(pwd.getpwnam(units.OWNER).pw_uid)
+    except KeyError:  # a dry run, before the user is made
+        uid = "UID"
+    return {
+        UNITS / f"user-{uid}.slice.d" / "gatling.conf": units.session_slice(),
         UNITS / "gatling@.service": units.template(SERVER, launcher),
         UNITS / units.FENCE: units.fence_service(firewall.FILE),
         UNITS / "gatling-recover.service": units.recover_service(COMMAND),

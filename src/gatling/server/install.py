@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from gatling.errors import InvalidInput
 from gatling.helper import service
-from gatling.server.changes import changes
+from gatling.server.changes import changes, needed
 from gatling.server.machine import OLDEST_SYSTEMD, exposed, placed, systemd_version
 
 if TYPE_CHECKING:
@@ -28,12 +28,11 @@ def install(say: Callable[[str], None], *, dry_run: bool) -> int:
     """
     _fit()
     done = 0
-    for change in changes():
-        if change.needed():
-            say(f"{'would: ' if dry_run else ''}{change.what}")
-            done += 1
-            if not dry_run:
-                change.make()
+    for change in needed(changes()):
+        say(f"{'would: ' if dry_run else ''}{change.what}")
+        done += 1
+        if not dry_run:
+            change.make()
     return done
 
 

@@ -20,7 +20,7 @@ from gatling.errors import GatlingError, InvalidInput
 from gatling.router import parts, system_nginx
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 DROP_IN = Path("/etc/systemd/system/nginx.service.d/gatling.conf")
 FILES = 65536
@@ -92,6 +92,16 @@ def master() -> int:
                                system_nginx.UNIT]).strip()  # fmt: skip
         return int(said) if said.isdecimal() else 0
     return 0
+
+
+def comes_with(packages: Sequence[str]) -> bool:
+    """Whether one of these Debian packages brings nginx, and none has done so yet: a dry run."""
+    return any(name.startswith("nginx") for name in packages) and not is_installed()
+
+
+def is_installed() -> bool:
+    """Whether the program is there."""
+    return shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin") is not None
 
 
 def opens_too_few() -> bool:
