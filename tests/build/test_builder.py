@@ -101,6 +101,15 @@ def test_a_build_tells_its_steps_and_what_it_made(builds: Builds) -> None:
     ]  # fmt: skip
 
 
+def test_scripts_for_windows_are_not_mentioned(builds: Builds) -> None:
+    line = "* skipping %s.bat for windows (bin/%s.bat not found in the Elixir installation)"
+    kept = "* skipping runtime configuration (config/runtime.exs not found)"
+    printed = [line % ("elixir", "elixir"), kept, line % ("iex", "iex")]
+    script = "".join(f"echo {shlex.quote(each)}\n" for each in printed)
+    builds.build(f"{STEPS}{script}{RELEASE}")
+    assert builds.watcher.told[6:] == [("line", kept)]
+
+
 def test_what_looks_like_a_marker_is_output(builds: Builds) -> None:
     forged = ["@gatling begin forged", "@gatling-0123456789abcdef begin forged",
               "@gatling-0123456789abcdef fact elixir 9.9", " @gatling-", "begin forged",

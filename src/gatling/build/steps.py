@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from typing import Protocol
 
 from gatling import process
+
+_NOISE = re.compile(r"\* skipping \S+\.bat for windows ")
+"""What `mix release` prints of scripts for Windows: nobody misses them on a server."""
 
 
 class Watcher(Protocol):
@@ -52,6 +56,8 @@ class Steps:
 
     def line(self, text: str) -> None:
         """A line of what the build prints."""
+        if _NOISE.match(text):
+            return
         if not text.startswith(self.marker):
             self._tail.append(text)
             self._watcher.line(text)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gatling.build.callbacks import Callbacks
-from gatling.deploy import lock, outcome, recovery
+from gatling.deploy import heartbeat, lock, outcome, recovery
 from gatling.deploy.interrupt import Interruption, interruptible
 from gatling.deploy.journal import Journal
 from gatling.deploy.watcher import Watcher
@@ -110,7 +110,8 @@ def attempt(
             progress=progress,
         )
         try:
-            yield this
+            with heartbeat.beating(progress, this.journal.doing):
+                yield this
         except BaseException as error:
             interruption.shield()
             if not is_decided(engine, this):

@@ -59,6 +59,8 @@ class Wish:
 
 
 NO_WISH = Wish()
+NOTICED_SECONDS = 1.0
+"""Time in no step that the summary names."""
 
 
 def deploy_commit(
@@ -354,8 +356,10 @@ def _announce(
 def _summary(engine: Engine, this: Attempt, release: Release) -> None:
     app = apps.get(engine.db, this.app.name)
     strategy = deployments.get(engine.db, this.deployment.id).strategy
-    steps = ", ".join(f"{name} {duration(seconds)}" for name, seconds in this.journal.seconds)
-    this.progress.say(f"       {steps}")
+    spent = list(this.journal.seconds)
+    if this.journal.idle > NOTICED_SECONDS:
+        spent.append(("between steps", this.journal.idle))
+    this.progress.say("       " + ", ".join(f"{name} {duration(took)}" for name, took in spent))
     this.progress.say(f"       proof: {this.proof}")
     if this.proof and this.proof.https and not engine.home.server:
         _say_of_https(this, app)

@@ -37,6 +37,7 @@ def make(engine: Engine, this: Attempt, commit: str) -> Release:
     values = config.of_app(engine.db, name)
     mark, wanted, like = this.deployment.mark, this.settings.build, _tree_to_share(engine, name)
     given = this.callbacks if this.callbacks.any else None
+    journal.between = "starting mix"
     built = builder.build(engine.tasks, paths, values, wanted, mark, journal, commit, like, given)
     with journal.step("store_release"):
         number, newest = next_number(engine, name)

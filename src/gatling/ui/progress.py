@@ -10,6 +10,8 @@ import contextlib
 import os
 import select
 import sys
+import threading
+import time
 from typing import IO, TYPE_CHECKING
 
 from gatling import visible
@@ -31,7 +33,7 @@ MAX_OUTPUT = 16 << 20
 
 
 class Progress:
-    """Writes to the pusher and, once opened, to the deployment's log."""
+    """Writes to the pusher and, once opened, to the deployment's log. Threads may share it."""
 
     def __init__(self, stream: IO[str] | None = None) -> None:
         self._stream = stream or sys.stderr
@@ -39,6 +41,9 @@ class Progress:
         self._gone = False
         self._log: IO[str] | None = None
         self._room = MAX_OUTPUT
+        self._writing = threading.Lock()
+        self.last = time.monotonic()
+        """When something was last printed."""
 
     def open_log(self, path: Path) -> None:
         """From now on write to this file as well (mode 0600: a build may print what it likes)."""
@@ -48,10 +53,11 @@ class Progress:
 
     def close(self) -> None:
         """Close the log."""
-        if self._log is not None:
-            with contextlib.suppress(OSError):
-                self._log.close()
-            self._log = None
+        with self._writing:
+            if self._log is not None:
+                with contextlib.suppress(OSError):
+                    self._log.close()
+                self._log = None
 
     def begin(self, step: str) -> None:
         """A step begins."""
@@ -100,9 +106,10 @@ class Progress:
     def record(self, text: str) -> None:
         """A line for the log alone."""
         text = visible.one_line(text)
-        if self._log is not None:
-            with contextlib.suppress(OSError):  # a full disk must not hide what failed
-                self._log.write(text + "\n")
+        with self._writing:
+            if self._log is not None:
+                with contextlib.suppress(OSError):  # a full disk must not hide what failed
+                    self._log.write(text + "\n")
 
     def _say(self, text: str, *styles: str) -> None:
         text = visible.one_line(text)
@@ -110,6 +117,11 @@ class Progress:
         self._print(text, *styles)
 
     def _print(self, text: str, *styles: str) -> None:
+        self.last = time.monotonic()
+        with self._writing:
+            self._write(text, *styles)
+
+    def _write(self, text: str, *styles: str) -> None:
         if self._gone:
             return
         if self._colour:

@@ -1,0 +1,84 @@
+"""What a person who waits for a silent step sees, and how time in no step is counted."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gatling.deploy import heartbeat
+from gatling.deploy.journal import Journal
+from gatling.state import apps, deployments
+from gatling.state.database import open_database
+from gatling.ui.progress import Progress
+from tests.conftest import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "printed"
+
+
+@pytest.fixture
+def progress(file: Path) -> Iterator[Progress]:
+    with file.open("w") as stream:
+        yield Progress(stream)
+
+
+@pytest.fixture
+def journal(tmp_path: Path, progress: Progress) -> Journal:
+    db = open_database(tmp_path / "state.db")
+    apps.create(db, "shop", lambda _: True)
+    begun = deployments.begin(db, "shop", cause="push", actor="t", mark="m", commit=None)
+    return Journal(db, begun.id, progress)
+
+
+def test_a_silent_step_says_that_it_goes_on(
+    journal: Journal, progress: Progress, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "SILENCE_SECONDS", 0.05)
+    with heartbeat.beating(progress, journal.doing):
+        with journal.step("export_source"):
+            pass
+        journal.between = "starting mix"
+        until(lambda: "       starting mix: 0 s so far\n" in file.read_text(), "what is between")
+        with journal.step("boot_check"):
+            until(lambda: file.read_text().count("boot_check: 0 s so far") > 1, "two beats")
+        until(lambda: "       after boot_check: 0 s so far\n" in file.read_text(), "the end")
+
+
+def test_a_step_that_prints_needs_no_beat(
+    journal: Journal, progress: Progress, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "SILENCE_SECONDS", 0.5)
+    with heartbeat.beating(progress, journal.doing), journal.step("mix_compile"):
+        until_then = time.monotonic() + 1.2
+        while time.monotonic() < until_then:
+            progress.line("Compiling")
+            time.sleep(0.02)
+    assert "so far" not in file.read_text()
+
+
+def test_time_in_no_step_is_counted(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [journal.doing()[1]]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def passes(seconds: float) -> None:
+        now[0] += seconds
+
+    passes(2)
+    with journal.step("upgrade"):
+        passes(10)
+        with journal.step("swap"):
+            passes(10)
+            assert journal.doing() == ("swap", now[0] - 10)
+        assert journal.doing() == ("upgrade", now[0] - 20)
+        assert journal.idle == pytest.approx(2)
+    passes(3)
+    assert journal.idle == pytest.approx(5)
+    assert journal.doing() == ("after upgrade", now[0] - 3)
