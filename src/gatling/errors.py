@@ -30,6 +30,7 @@ GatlingError
 from __future__ import annotations
 
 import errno
+import os
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -250,9 +251,17 @@ class Unexpected(GatlingError):
     code = "unexpected"
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
 def is_full(error: OSError) -> bool:
-    """Whether an error says that a disk, or somebody's share of it, is full."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    """Whether an error says that a disk, or somebody's share of it, is full.
+
+    An error of shutil's about several files has no number, only the texts of theirs.
+    """
+    if error.errno is None:
+        return any(os.strerror(number) in str(error) for number in _FULL)
+    return error.errno in _FULL
 
 
 def text_of(error: BaseException) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatling.deploy.node_flags import Files, faults, remarks
+from gatling.deploy.node_flags import Files, faults
 
 NODE = "shop@127.0.0.1"
 OURS = "-start_epmd false -erl_epmd_port 20003 -kernel inet_dist_use_interface {127,0,0,1}"
@@ -17,7 +17,6 @@ def found(command: str, env_sh: str = "", vm_args: str = "") -> list[str]:
 
 def test_a_node_as_gatling_starts_it() -> None:
     assert found(RUN) == []
-    assert remarks(RUN.split(" ")) == []
     assert found(f"{RUN} -name other@host -setcookie x") == []  # the program's own words
 
 
@@ -42,7 +41,3 @@ def test_a_node_as_gatling_starts_it() -> None:
 )  # fmt: skip
 def test_what_has_been_taken_away(old: str, new: str, env_sh: str, vm_args: str, said: str) -> None:
     assert found(RUN.replace(old, new), env_sh, vm_args) == [said.replace("-s?name", "-name")]
-
-
-def test_heart_is_remarked() -> None:
-    assert len(remarks(RUN.replace("-root", "-heart -root").split(" "))) == 1

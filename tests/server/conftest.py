@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from tests.server.box import Box
     from tests.server.image import Image
+    from tests.server.server import Checkout, Person
 
 BED = pytest.StashKey[Bed]()
 
@@ -129,3 +130,17 @@ def module_boxes(bed: Bed) -> Iterator[Boxes]:
     """Makes boxes that the tests of one module share."""
     with _factory(bed) as factory:
         yield factory
+
+
+@pytest.fixture(scope="module")
+def ann(server: Server) -> Person:
+    """Who deploys each app."""
+    return server.let_in("ann", "*")
+
+
+@pytest.fixture(scope="module")
+def shop(ann: Person) -> Checkout:
+    """An app, pushed once."""
+    project = ann.project("shop")
+    project.push()
+    return project

@@ -36,20 +36,8 @@ DECIDED = {"rolling": "switch_proxy", "auto": "hot_swap"}
 
 
 @pytest.fixture(scope="module")
-def ann(server: Server) -> Person:
-    return server.let_in("ann", "*")
-
-
-@pytest.fixture(scope="module")
 def bob(server: Server) -> Person:
     return server.let_in("bob", "*")
-
-
-@pytest.fixture(scope="module")
-def shop(ann: Person) -> Checkout:
-    project = ann.project("shop")
-    project.push()
-    return project
 
 
 def change(project: Checkout, title: str, strategy: str = "rolling") -> str:

@@ -30,13 +30,6 @@ def ann(server: Server) -> Person:
     return server.let_in("ann", "shop", "gone")
 
 
-@pytest.fixture(scope="module")
-def shop(ann: Person) -> Checkout:
-    project = ann.project("shop")
-    project.push()
-    return project
-
-
 def job(
     ann: Person, name: str, command: str, cron: str = NEVER, app: str = "shop", **more: Any
 ) -> None:

@@ -17,18 +17,6 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 300
 
 
-@pytest.fixture(scope="module")
-def ann(server: Server) -> Person:
-    return server.let_in("ann", "*")
-
-
-@pytest.fixture(scope="module")
-def shop(ann: Person) -> Checkout:
-    project = ann.project("shop")
-    project.push()
-    return project
-
-
 READ = """
 import json, sqlite3, sys
 state = sqlite3.connect("file:/var/lib/gatling/home/state.db?mode=ro", uri=True, timeout=60)

@@ -46,18 +46,6 @@ except TimeoutError:
 
 
 @pytest.fixture(scope="module")
-def ann(server: Server) -> Person:
-    return server.let_in("ann", "*")
-
-
-@pytest.fixture(scope="module")
-def shop(ann: Person) -> Checkout:
-    project = ann.project("shop")
-    project.push()
-    return project
-
-
-@pytest.fixture(scope="module")
 def blog(ann: Person) -> Checkout:
     """Another app, to which nothing has been pushed: its user is there."""
     ann.run("load", "blog")

@@ -36,11 +36,6 @@ numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-def ann(server: Server) -> Person:
-    return server.let_in("ann", "*")
-
-
-@pytest.fixture(scope="module")
 def other(ann: Person) -> Checkout:
     """An app that nobody touches."""
     project = ann.project("other")

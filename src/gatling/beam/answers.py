@@ -81,7 +81,7 @@ def typed(term: Any, wanted: Any, call: str) -> Any:
         return msgspec.convert(plain(term), wanted)
     except msgspec.ValidationError:
         raise NodeUnreachable(
-            f"What the node answers to {call} is not an answer of Gatling's code."
+            f"The node's answer to {call} is not one that Gatling's code gives."
         ) from None
 
 

@@ -38,9 +38,7 @@ class Swapped:
     """What a swap did. Times in milliseconds."""
 
     processes: int
-    migrated: dict[str, int]
     suspended_ms: float
-    total_ms: float
     failed: tuple[str, ...]
     """What went wrong after the switch: children that did not start, and their like."""
     watcher: Opaque
@@ -100,7 +98,7 @@ class NodeBusy(NodeUnreachable):
         if self.broken:
             what = f"An upgrade of the node {change} was cut off."
         elif announced.phase == "unknown":
-            what = "A process of the app has the name of Gatling's own."
+            what = "A process of the app has a name that Gatling uses."
         else:
             what = f"The node is being upgraded {change}."
         super().__init__(what)
@@ -114,8 +112,8 @@ class NodeBusy(NodeUnreachable):
 class Control:
     """A connection to the running node, with Gatling's modules loaded there.
 
-    All methods raise NodeUnreachable, also when the answer is not one of Gatling's own code; and
-    NodeBusy while a swap of another command is under way.
+    All methods raise NodeUnreachable, also when the answer is not one that Gatling's code gives;
+    and NodeBusy while a swap of another command is under way.
     """
 
     def __init__(self, node: channel.Node, paths: AppPaths) -> None:
@@ -181,9 +179,7 @@ class Control:
         report = result.report
         return Swapped(
             processes=report.processes,
-            migrated=dict(report.migrated),
             suspended_ms=report.suspended_us / 1000,
-            total_ms=report.total_us / 1000,
             failed=tuple(f"{what}: {why}" for what, why in report.failed),
             watcher=report.watcher,
         )

@@ -14,7 +14,7 @@ from gatling.deploy import heartbeat, lock, outcome, recovery
 from gatling.deploy.interrupt import Interruption, interruptible
 from gatling.deploy.journal import Journal
 from gatling.deploy.watcher import Watcher
-from gatling.errors import DiskFull, GatlingError, Interrupted, text_of
+from gatling.errors import DiskFull, GatlingError, Interrupted, is_full, text_of
 from gatling.project import settings as project_settings
 from gatling.state import apps, audit, deployments
 
@@ -116,7 +116,7 @@ def attempt(
             interruption.shield()
             if not is_decided(engine, this):
                 _failed(engine, this, error)
-                if isinstance(error, OSError) and error.errno in (28, 122):  # ENOSPC, EDQUOT
+                if isinstance(error, OSError) and is_full(error):
                     raise DiskFull(
                         f"No space is left on the disk: {error.filename or ''}"
                     ) from error

@@ -56,13 +56,6 @@ def faults(argv: Sequence[str], files: Files, *, node: str, port: int) -> list[s
     return found
 
 
-def remarks(argv: Sequence[str]) -> list[str]:
-    """What is worth a word though it takes nothing away."""
-    if "-heart" not in _flags(argv):
-        return []
-    return [f"{VM_ARGS} has -heart: an instance that ends is started again by Gatling, not by it"]
-
-
 def _flags(argv: Sequence[str]) -> Sequence[str]:
     """A command line without what is the program's own."""
     return argv[: argv.index("-extra")] if "-extra" in argv else argv

@@ -1,4 +1,4 @@
-"""Files that root writes: complete on the disk before they take the place of others."""
+"""Files for root and nginx: complete on the disk before they take the place of others."""
 
 import os
 from pathlib import Path

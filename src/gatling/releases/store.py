@@ -15,7 +15,7 @@ import shutil
 import stat
 from typing import TYPE_CHECKING
 
-from gatling.errors import DiskFull
+from gatling.errors import DiskFull, is_full
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -245,8 +245,6 @@ def _discard(tree: Path) -> None:
 
 
 def _explained(error: Exception) -> Exception:
-    full = (errno.ENOSPC, errno.EDQUOT)
-    said = [os.strerror(number) for number in full]  # shutil.Error has texts only
-    if getattr(error, "errno", None) in full or any(text in str(error) for text in said):
+    if isinstance(error, OSError) and is_full(error):
         return DiskFull("The release could not be stored: no space is left on the disk.")
     return error

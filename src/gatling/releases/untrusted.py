@@ -12,7 +12,7 @@ import shutil
 import stat
 from typing import TYPE_CHECKING
 
-from gatling.errors import BuildFailed, DiskFull
+from gatling.errors import BuildFailed, DiskFull, is_full
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,6 @@ _LOOK_EVERY = 16 << 20
 MAX_DEPTH = 100
 MAX_FILE = 16 << 20
 """Bytes of a file that is read at once."""
-FULL = (28, 122)  # ENOSPC, EDQUOT
 
 
 def read(file: Path, base: Path) -> bytes:
@@ -67,7 +66,7 @@ def copy(tree: Path, target: Path, like: Path | None) -> None:
             os.close(source)
     except OSError as error:
         shutil.rmtree(target, ignore_errors=True)
-        if error.errno in FULL:
+        if is_full(error):
             raise DiskFull("The release could not be stored: the disk is full.") from error
         raise BuildFailed(
             f"The release could not be read: {error.filename}: {error.strerror}."
@@ -212,7 +211,7 @@ def _linked(opened: int, info: os.stat_result, mode: int, twin: Path, target: Pa
     try:
         os.link(twin, target, follow_symlinks=False)
     except OSError as error:
-        if error.errno == 31:  # EMLINK: a file can have only so many
+        if error.errno == errno.EMLINK:  # a file can have only so many
             return False
         raise
     return True

@@ -11,7 +11,8 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gatling.router import nginx, takeover
+from gatling.helper import durable
+from gatling.router import nginx
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +66,7 @@ def _create(file: Path, text: str, group: int | None) -> None:
         opened.flush()
         os.fsync(opened.fileno())
     new.rename(file)
-    takeover.sync(file.parent)
+    durable.sync(file.parent)
 
 
 def _hand(path: Path, group: int | None, mode: int) -> None:

@@ -7,9 +7,9 @@ read the file yet. Whoever finds the mark reloads nginx, so no kill and no faile
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
+from gatling.helper import durable
 from gatling.home import write_atomically
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def take(
     if text != before:
         _mark(file)
         _candidate(file).rename(file)
-        sync(file.parent)
+        durable.sync(file.parent)
     if not unread(file):
         return False
     reload()
@@ -64,15 +64,6 @@ def unread(file: Path) -> bool:
 def read(file: Path) -> None:
     """Remove the mark: nginx has read the applied configuration."""
     file.with_name(MARK).unlink(missing_ok=True)
-
-
-def sync(directory: Path) -> None:
-    """Let the renames in a directory outlast a power failure."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _accepted(

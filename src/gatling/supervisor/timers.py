@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 SERVICE = "gatling-job@.service"
 TIMERS = "gatling-job@*.timer"
-RUNS = "gatling-job-*.service"
-"""Units in which Gatling attends to runs."""
 WANTS = "timers.target.wants"
 
 NAME = re.compile(r"(?!web\Z)[a-z][a-z0-9_-]{0,30}", re.ASCII)

@@ -267,6 +267,21 @@ WantedBy=multi-user.target nftables.service
 """
 
 
+_RECOVERING = """\
+NoNewPrivileges=yes
+ProtectSystem=strict
+ReadWritePaths=/var/lib/gatling
+ProtectHome=yes
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectControlGroups=yes
+RestrictSUIDSGID=yes
+CapabilityBoundingSet="""
+"""The sandbox of recovery, at boot and later."""
+
+
 def recover_service(command: Path) -> str:
     """gatling-recover.service: at boot, before any instance starts."""
     return f"""\
@@ -284,17 +299,7 @@ Group={OWNER}
 Environment=LANG=C.UTF-8
 ExecStart={command} recover
 TimeoutStartSec=300
-NoNewPrivileges=yes
-ProtectSystem=strict
-ReadWritePaths=/var/lib/gatling
-ProtectHome=yes
-PrivateTmp=yes
-PrivateDevices=yes
-ProtectKernelTunables=yes
-ProtectKernelModules=yes
-ProtectControlGroups=yes
-RestrictSUIDSGID=yes
-CapabilityBoundingSet=
+{_RECOVERING}
 
 [Install]
 WantedBy=multi-user.target
@@ -368,12 +373,7 @@ Group={OWNER}
 Environment=LANG=C.UTF-8
 ExecStart={command} recover --unfinished
 TimeoutStartSec=300
-NoNewPrivileges=yes
-ProtectSystem=strict
-ReadWritePaths=/var/lib/gatling
-ProtectHome=yes
-PrivateTmp=yes
-PrivateDevices=yes
+{_RECOVERING}
 """
 
 

@@ -1,6 +1,6 @@
 %% The guard of a swap: a process with a name, so that there is one swap at a time and everybody can see
-%% it. It says from which release to which, it notices when whoever asked for the swap is gone, and it
-%% resumes the suspended processes when the process that carries out the swap is killed.
+%% it. It says from which release to which, it notices when the process that asked for the swap is gone,
+%% and it resumes the suspended processes when the process that carries out the swap is killed.
 %%
 %% A guard stays for as long as the node must be replaced: after a swap that was cut off, or that could
 %% be neither finished nor undone.
@@ -60,7 +60,7 @@ touching() -> tell(touching).
 -spec suspending([pid()]) -> ok.
 suspending(Pids) -> tell({suspending, Pids}).
 
-%% Throws {gone, Text} when whoever asked for the swap is gone.
+%% Throws {gone, Text} when the process that asked for the swap is gone.
 -spec asked() -> ok.
 asked() -> question(asked).
 

@@ -1,10 +1,10 @@
 %% Changes the code of the running node, all or nothing. Loaded into the node by Gatling.
 %%
 %% The order of a swap: announce it (gatling_guard) · check that the node runs what it should · wait until
-%% nobody is in the midst of code that calls what will be gone · load what is added and start added
+%% no process is executing code that calls what will be gone · load what is added and start added
 %% applications · suspend the processes whose callback modules change · keep each one's state aside, in
-%% its own dictionary · see that whoever asked is still there · switch all code at once · code_change, and
-%% beside it the code path follows and new children are started · resume. Whatever fails until then is
+%% its own dictionary · see that the asking process is still there · switch all code at once · code_change,
+%% and beside it the code path follows and new children are started · resume. Whatever fails until then is
 %% taken back with the states that were kept. What follows (children that go or are replaced,
 %% config_change, applications that go) is reported, and undone by a swap back.
 %%
@@ -155,7 +155,7 @@ start_applications(#{apps_added := Apps, env_set := Env}) ->
 
 %% ---------------------------------------------------------------- the critical section
 
-%% When no process is in the midst of code that calls what will be gone. `insist`: go on when the time
+%% When no process is executing code that calls what will be gone. `insist`: go on when the time
 %% is up, since there is worse than a failed request; nobody is looked for any more then.
 when_quiet(#{callers := Callers} = Changes, #{insist := Insist} = Request) ->
     try
@@ -245,7 +245,7 @@ finish(Prepared) ->
         {error, Reasons} -> throw({load, gatling_processes:text(Reasons)})
     end.
 
-%% Back to the old code, with the states that were kept. Where a process is in the midst of the old
+%% Back to the old code, with the states that were kept. Where a process is executing the old
 %% code, that cannot be loaded again: then the states stay converted as far as they are, and the node
 %% has to be replaced.
 restore(Processes, #{changed := Changed} = Changes, EnvBefore) ->
