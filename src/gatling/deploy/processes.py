@@ -19,7 +19,7 @@ from gatling.state import apps, audit, releases
 from gatling.supervisor.base import State
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from contextlib import AbstractContextManager
 
     from gatling.deploy.attempt import Attempt
@@ -66,24 +66,41 @@ def follow(engine: Engine, name: str, *, anew: Iterable[str] = ()) -> list[str]:
             return []
         gone = [slot for slot in there if slot not in shall or not _is(paths, shall[slot])]
         again = {slot for slot in shall if {slot, _process(slot)} & set(anew)}
-        for process in _stop(engine, app, {*gone, *(again & set(there))}, also=shall):
-            for slot in there:
-                # that of a stopped app will be started again, and has a log
-                if slot not in shall and _process(slot) == process and app.wanted == "running":
-                    engine.supervisor.discard(name, slot)
-            if not engine.supervisor.statuses([(name, app.live_slot or 1)]):
-                continue  # nothing is kept running now: `gatling up` comes here again
+        ending = {*gone, *(again & set(there))}
+
+        def replace(process: str) -> None:
+            _discard(engine, app, [slot for slot in there if slot not in shall], process)
             own = {slot: instance for slot, instance in shall.items() if _process(slot) == process}
-            known = statuses(engine, name, own)
-            problems += [
-                problem
-                for slot, instance in own.items()
-                if slot not in known or known[slot].state in (State.STOPPED, State.FAILED)
-                if (problem := _start(engine, instance))
-            ]
+            problems.extend(_start_missing(engine, app, own))
+
+        for process in sorted({_process(s) for s in shall} - {_process(s) for s in ending}):
+            replace(process)
+        _stop(engine, app, ending, replace)
     except Exception as error:  # noqa: BLE001 (a release that is live is so whatever becomes of them)
         problems.append(f"the processes of {name}: {text_of(error)}")
     return problems
+
+
+def _discard(engine: Engine, app: App, slots: Iterable[str], process: str) -> None:
+    """Forget those of a process that are not wanted any more."""
+    if app.wanted != "running":
+        return  # those of a stopped app will be started again, and have a log
+    for slot in slots:
+        if _process(slot) == process:
+            engine.supervisor.discard(app.name, slot)
+
+
+def _start_missing(engine: Engine, app: App, own: Mapping[str, Instance]) -> list[str]:
+    """Start those that do not run; the problems."""
+    if not engine.supervisor.statuses([(app.name, app.live_slot or 1)]):
+        return []  # nothing is kept running now: `gatling up` comes here again
+    known = statuses(engine, app.name, own)
+    return [
+        problem
+        for slot, instance in own.items()
+        if slot not in known or known[slot].state in (State.STOPPED, State.FAILED)
+        if (problem := _start(engine, instance))
+    ]
 
 
 def deployed(engine: Engine, this: Attempt) -> None:
@@ -178,17 +195,19 @@ def in_use(engine: Engine, name: str) -> set[int]:
 
 def stop(engine: Engine, name: str) -> None:
     """End all processes of an app, whatever the records say; raises SupervisorFailed."""
-    for _ in _stop(engine, apps.get(engine.db, name), engine.home.app(name).process_slots()):
-        pass
+    _stop(engine, apps.get(engine.db, name), engine.home.app(name).process_slots())
 
 
 def _stop(
-    engine: Engine, app: App, slots: Collection[str], *, also: Iterable[str] = ()
-) -> Iterator[str]:
-    """End what is in these slots, all at the same time: each may take as long as it has been given.
+    engine: Engine,
+    app: App,
+    slots: Collection[str],
+    stopped: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Stop these slots, all at the same time: each may take as long as its settings give it.
 
-    Yields each process, those of the slots in `also` too, as soon as none of it is being ended;
-    one that cannot be ended is not, and is raised when all others have been.
+    Calls `stopped` with each process as soon as all of its slots have stopped. A slot that cannot
+    be stopped keeps only its own process from that: its SupervisorFailed is raised at the end.
     """
     named = project_settings.parse(app.effective).processes
 
@@ -197,20 +216,18 @@ def _stop(
         engine.supervisor.stop(app.name, slot, process.stop if process else STOP_SECONDS)
         return _process(slot)
 
+    failed: list[GatlingError] = []
+    left = Counter(_process(slot) for slot in slots)
     with ThreadPoolExecutor(PARALLEL) as pool:
-        ending = {pool.submit(end, slot) for slot in slots}
-        left = Counter(_process(slot) for slot in slots)
-        yield from sorted({_process(slot) for slot in also} - left.keys())
-        failed: list[GatlingError] = []
-        for ended in as_completed(ending):
+        for ended in as_completed([pool.submit(end, slot) for slot in slots]):
             try:
                 process = ended.result()
-            except GatlingError as error:  # the others of its process wait for it in vain
+            except GatlingError as error:
                 failed.append(error)
                 continue
             left[process] -= 1
             if not left[process]:
-                yield process
+                stopped(process)
     if failed:
         raise failed[0]
 

@@ -1,0 +1,52 @@
+"""Stopping workers: all at the same time, and a failure keeps only its own process."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from gatling.deploy import processes
+from gatling.errors import SupervisorFailed
+
+
+class Supervisor:
+    """Stops `slow.1` only after `quick.1` was reported, and `stuck.1` never."""
+
+    def __init__(self) -> None:
+        self.reported = threading.Event()
+        self.seconds: dict[str, float] = {}
+
+    def stop(self, _: str, slot: str, seconds: float) -> None:
+        self.seconds[slot] = seconds
+        if slot == "stuck.1":
+            raise SupervisorFailed("stuck.1 does not stop.")
+        if slot == "slow.1":
+            assert self.reported.wait(30), "quick was not reported while slow was being stopped"
+
+
+def test_each_process_is_reported_when_it_has_stopped_and_a_failure_comes_last() -> None:
+    supervisor, stopped = Supervisor(), []
+    settings = {
+        "processes.slow.command": "bin/app eval slow",
+        "processes.slow.stop": "7",
+        "processes.quick.command": "bin/app eval quick",
+    }
+    app = cast("Any", SimpleNamespace(name="shop", effective=settings))
+    engine = cast("Any", SimpleNamespace(supervisor=supervisor))
+
+    def report(process: str) -> None:
+        stopped.append(process)
+        supervisor.reported.set()
+
+    slots = ["slow.1", "quick.1", "quick.2", "stuck.1", "stuck.2"]
+    with pytest.raises(SupervisorFailed, match="stuck"):
+        processes._stop(engine, app, slots, report)
+    assert stopped == ["quick", "slow"]
+    # what the settings do not know any more has a time of its own
+    assert (supervisor.seconds["slow.1"], supervisor.seconds["stuck.2"]) == (
+        7,
+        processes.STOP_SECONDS,
+    )
