@@ -18,7 +18,7 @@ from tests.conftest import until
 from tests.scale import scaled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
 EXAMPLES = settings(
@@ -114,7 +114,7 @@ def test_bytes_that_are_not_utf_8(path: Path) -> None:
 class Follower:
     """Follows a log in a thread until a line says END."""
 
-    def __init__(self, lines: Iterator[logs.Line]) -> None:
+    def __init__(self, lines: Generator[logs.Line]) -> None:
         self.seen: list[str] = []
         self._lines = lines
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -146,6 +146,7 @@ class Follower:
     def end(self) -> list[str]:
         self._thread.join(20)
         assert not self._thread.is_alive()
+        self._lines.close()
         return self.seen
 
 
@@ -187,6 +188,54 @@ def test_an_app_that_has_not_printed_anything_yet(path: Path) -> None:
     follower.started(lambda: write(path, "t v1 tick"))
     write(path, "t v1 a", "t v1 END")
     assert follower.end() == ["a"]
+
+
+def test_the_first_lines_of_a_log_that_was_not_there_are_shown(path: Path) -> None:
+    """The first run of a job, say: it makes its log with the first line that it prints."""
+    follower = Follower(logs.follow(path))
+    threading.Event().wait(0.1)
+    path.parent.mkdir(exist_ok=True)
+    write(path, "t v1 first", "t v1 second", "t v1 END")
+    assert follower.end() == ["first", "second"]
+
+
+def test_nothing_is_lost_between_what_was_there_and_what_comes(path: Path) -> None:
+    """A follower begins while lines are written and the log is rotated all the time."""
+    stop = threading.Event()
+    count = 0
+
+    def go_on() -> None:
+        nonlocal count
+        while not stop.is_set():
+            count += 1
+            write(path, f"t v1 {count}")
+            if count % 50 == 0:
+                for n in range(count // 50 - 1, 0, -1):  # none is deleted, however slow a reader is
+                    path.with_name(f"{path.name}.{n}").rename(
+                        path.with_name(f"{path.name}.{n + 1}")
+                    )
+                path.rename(path.with_name(f"{path.name}.1"))
+        write(path, "t v1 END")
+
+    writer = threading.Thread(target=go_on)
+    writer.start()
+    until(lambda: count > 20, "some lines")
+    followers = [Follower(logs.follow(path, lines=10)) for _ in range(5)]
+    until(lambda: all(len(follower.seen) > 200 for follower in followers), "many lines")
+    stop.set()
+    writer.join()
+    for follower in followers:
+        numbers = [int(text) for text in follower.end()]
+        assert numbers == list(range(numbers[0], count + 1))
+
+
+def test_the_last_lines_come_before_the_new_ones(path: Path) -> None:
+    write(path, *(f"2027-01-01T00:0{n}:00.000Z v1 {n}" for n in range(6)))
+    since = "2027-01-01T00:01:00.000Z"
+    follower = Follower(logs.follow(path, lines=3, since=since))
+    until(lambda: follower.seen == ["3", "4", "5"], "what was there")
+    write(path, "t v1 new", "t v1 END")
+    assert follower.end() == ["3", "4", "5", "new"]
 
 
 @EXAMPLES

@@ -178,10 +178,19 @@ class SupervisorFailed(GatlingError):
 
 
 class HelperFailed(GatlingError):
-    """The helper that does for Gatling what only root can do refused a request, or failed."""
+    """The helper that does for Gatling what only root can do refused a request, or failed.
+
+    `reason` is the helper's code for a refusal.
+    """
 
     code = "helper-failed"
     exit_status = Exit.HOST
+
+    def __init__(
+        self, what: str, *, hint: str = "", log: Sequence[str] = (), reason: str = ""
+    ) -> None:
+        super().__init__(what, hint=hint, log=log)
+        self.reason = reason
 
 
 class PlannerFailed(GatlingError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import select
@@ -17,11 +18,13 @@ from typing import TYPE_CHECKING
 from gatling.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
     from pathlib import Path
     from typing import TextIO
 
 FOLLOW_SECONDS = 0.2
+_ROTATIONS = 3
+"""How many may happen while the files of a log are opened."""
 _SPAN = re.compile(r"(\d+)\s*([smhd])\Z")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -82,33 +85,47 @@ def read(
 ) -> list[Line]:
     """The last `lines` of the lines that are wanted, not older than `since` (as stored)."""
     found: deque[Line] = deque(maxlen=lines)
-    for file in _generations(path):
-        with file.open(encoding="utf-8", errors="replace") as opened:
-            for line in _parse(opened):
-                if (since is None or line.time >= since) and wanted.takes(line):
-                    found.append(line)
+    for reader in _opened(path):
+        with contextlib.closing(reader):
+            found.extend(_chosen(reader.all(), since, wanted))
     return list(found)
 
 
-def follow(path: Path, *, wanted: Wanted = EVERYTHING) -> Iterator[Line]:
-    """Lines as they are written, from now on, for ever; a rotated file is read to its end."""
-    while True:
-        try:
-            file = path.open(encoding="utf-8", errors="replace")
-            break
-        except FileNotFoundError:
-            time.sleep(FOLLOW_SECONDS)
-    with file:
-        file.seek(0, os.SEEK_END)
-        yield from _follow_from(file, path, wanted)
-    while True:  # each file that takes its place is read from its beginning
-        try:
-            file = path.open(encoding="utf-8", errors="replace")
-        except FileNotFoundError:
-            time.sleep(FOLLOW_SECONDS)
-            continue
-        with file:
-            yield from _follow_from(file, path, wanted)
+def follow(
+    path: Path, *, lines: int = 0, since: str | None = None, wanted: Wanted = EVERYTHING
+) -> Generator[Line]:
+    """What `read` gives, and then lines as they are written, for ever; none is missing or twice.
+
+    The log may not exist yet. A file that is rotated is read to its end, and so is each file that
+    took its place.
+    """
+    older = _opened(path)
+    reader = older.pop() if older else None
+    try:
+        found: deque[Line] = deque(maxlen=lines)
+        for each in older:
+            with contextlib.closing(each):
+                found.extend(_chosen(each.all(), since, wanted))
+        if reader is not None:
+            found.extend(_chosen(reader.new(), since, wanted))
+        yield from found
+        while True:
+            reader = reader or _newer(path, None)  # a new log is read from its beginning
+            if reader is None:
+                time.sleep(FOLLOW_SECONDS)
+                continue
+            yield from filter(wanted.takes, reader.new())
+            newer = _newer(path, reader)
+            if newer is None:
+                time.sleep(FOLLOW_SECONDS)
+                continue
+            # a line may have been written between the last read and the rotation
+            yield from filter(wanted.takes, reader.new())
+            reader.close()
+            reader = newer
+    finally:
+        if reader is not None:
+            reader.close()
 
 
 def end_with_reader(fd: int, end: Callable[[], object] = lambda: os._exit(0)) -> None:
@@ -148,30 +165,76 @@ def parse_since(text: str) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _follow_from(file: TextIO, path: Path, wanted: Wanted) -> Iterator[Line]:
-    """Follow an open file until another has taken its place."""
-    rest = ""
-    rotated = False
-    while True:
-        for piece in file:
-            rest += piece
-            if rest.endswith("\n"):
-                yield from (x for x in _parse([rest]) if wanted.takes(x))
-                rest = ""
-        if rotated:  # and read to its end after that was seen
-            return
+class _Reader:
+    """A log file that is being read; what is written to it later, too."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._rest = ""
+        self.identity = _identity(os.fstat(file.fileno()))
+
+    @classmethod
+    def of(cls, path: Path) -> _Reader | None:
+        """A reader, unless the file is not there."""
         try:
-            rotated = path.stat().st_ino != os.fstat(file.fileno()).st_ino
+            return cls(path.open(encoding="utf-8", errors="replace"))
         except FileNotFoundError:
-            rotated = False
-        if not rotated:
-            time.sleep(FOLLOW_SECONDS)
+            return None
+
+    def new(self) -> Iterator[Line]:
+        """The whole lines that have not been read yet."""
+        for piece in self._file:
+            self._rest += piece
+            if self._rest.endswith("\n"):
+                yield from _parse([self._rest])
+                self._rest = ""
+
+    def all(self) -> Iterator[Line]:
+        """All lines of a file that no line is added to, also a last one without its end."""
+        yield from _parse(self._file)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
 
 
-def _generations(path: Path) -> list[Path]:
-    """The log and its rotated predecessors, the oldest first."""
-    older = sorted(path.parent.glob(f"{path.name}.[0-9]*"), key=lambda p: -int(p.suffix[1:]))
-    return [*older, *([path] if path.exists() else [])]
+def _chosen(lines: Iterable[Line], since: str | None, wanted: Wanted) -> Iterator[Line]:
+    return (x for x in lines if (since is None or x.time >= since) and wanted.takes(x))
+
+
+def _opened(path: Path) -> list[_Reader]:
+    """The log and its rotated predecessors, the oldest first; none is missing or twice.
+
+    A rotation only gives a file a higher number. So the files are opened from the newest on: one
+    that is rotated meanwhile is found again under its next number, and counted once.
+    """
+    numbers = [int(file.suffix[1:]) for file in path.parent.glob(f"{path.name}.[0-9]*")]
+    last = max(numbers, default=0) + _ROTATIONS
+    found: dict[tuple[int, int], _Reader] = {}
+    for file in (path, *(path.with_name(f"{path.name}.{n}") for n in range(1, last + 1))):
+        reader = _Reader.of(file)
+        if reader is not None and found.setdefault(reader.identity, reader) is not reader:
+            reader.close()
+    return [*found.values()][::-1]
+
+
+def _newer(path: Path, than: _Reader | None) -> _Reader | None:
+    """The file that came after the one that is open, or the first one, if there is one."""
+    identity = than.identity if than is not None else None
+    with contextlib.suppress(FileNotFoundError):
+        if _identity(path.stat()) == identity:
+            return None
+    readers = _opened(path)
+    known = [reader.identity for reader in readers]
+    # when it is not among them, it has been deleted by a rotation, and all of them are newer
+    at = known.index(identity) + 1 if identity in known else 0
+    for reader in (*readers[:at], *readers[at + 1 :]):
+        reader.close()
+    return readers[at] if at < len(readers) else None
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
 
 
 def _parse(raw: Iterable[str]) -> Iterator[Line]:

@@ -247,3 +247,12 @@ def test_the_audit_has_only_what_can_be_and_no_values(shop: Shell) -> None:
     actions = [(e["app"], e["action"], e["detail"]) for e in shop.json("audit")]
     assert actions[0] == ("shop", "settings", "proxy.headers")
     assert not [one for one in actions if one[1] == "jobs run"]
+
+
+def test_logs_of_what_is_not_there(shop: Shell) -> None:
+    said = shop.run("logs", "shop", "--release", "v99", status=Exit.NOT_FOUND)
+    assert "v99" in said.err
+    said = shop.run("logs", "shop", "--process", "worker", status=Exit.NOT_FOUND)
+    assert "shop has no process 'worker'" in said.err
+    assert "web" in said.err
+    assert shop.run("logs", "shop", "--process", "boot-check").out == ""

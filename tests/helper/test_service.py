@@ -110,8 +110,9 @@ VALID: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "app": LABELS,
         "slots": st.lists(st.sampled_from([1, 2]) | PROCESSES, min_size=1, max_size=4),
         "lines": st.integers(0, 10_000_000),
-        "since": st.floats(0, 1e12),
+        "since": st.floats(1, 1e12),
         "follow": st.booleans(),
+        "after": st.sampled_from(["", "s=0f;i=1;b=a;m=2;t=3;x=4"]),
     },
 }
 
@@ -171,10 +172,13 @@ def commands(app: str) -> re.Pattern[str]:
     runs = rf"gatling-job-{app}\.\*\.service gatling-run-{app}\.\*\.service"
     timers = rf"( gatling-job@{app}\.{JOB}\.timer)+"
     useradd = "useradd --system --user-group --no-create-home --shell /usr/sbin/nologin"
-    logs = "journalctl --output=json --quiet --no-pager --lines=[0-9]{1,8}"
+    logs = "journalctl --output=json --quiet --no-pager"
     fields = "--output-fields=MESSAGE,_SYSTEMD_UNIT,_PID"
-    asked = rf" --reverse( _SYSTEMD_UNIT=gatling@{app}\.{PLACE}\.service){{1,}}"
-    since, follow = r"( --since=@[0-9]{1,13}\.[0-9]{6})?", f" --follow _UID={os.getuid()}"
+    places = rf"( _SYSTEMD_UNIT=gatling@{app}\.{PLACE}\.service){{1,}}"
+    since = r" --since=@[0-9]{1,13}\.[0-9]{6}"
+    asked = rf"({since})? --lines=[0-9]{{1,8}} --reverse{places}"
+    start = rf"({since}| --after-cursor=[a-z]=[0-9a-f]+(;[a-z]=[0-9a-f]+){{0,9}})"
+    follow = rf"{start} --follow --no-tail _UID={os.getuid()}"
     known = [
         f"{useradd} --home-dir (SERVER){app}/state --comment Gatling_app_{app} {user}",
         f"userdel {user}",
@@ -188,7 +192,7 @@ def commands(app: str) -> re.Pattern[str]:
         rf"unshare --mount sh -c {TESTED} sh {NGINX}\.candidate {NGINX}",
         r"systemctl show --property=MainPID --value nginx\.service",
         r"nft -f /[^\0]+/ports\.nft",
-        f"{logs} {fields}{since}({asked}|{follow})",
+        f"{logs} {fields}({asked}|{follow})",
     ]
     text = "|".join(f"(?:{line})" for line in known)
     return re.compile(text.replace(" ", "\0").replace("_app_", " app "), re.ASCII)

@@ -172,15 +172,36 @@ def test_a_refusal_is_put_on_record(
     newest, *older = server.audit()
     assert len(older) == before
     assert (newest.actor, newest.action) == (name, "refused")
-    assert len(newest.detail) < 30
+    assert 0 < len(newest.detail) < 80
 
 
 def test_the_record_says_what_and_to_which_app_but_no_value(server: Server) -> None:
     server.visit("rita", "config set shop SECRET=hunter2")
-    server.visit("ann", "hunter2")
-    second, first = server.audit()[:2]
-    assert (first.app, first.detail) == ("shop", "config set")
-    assert (second.app, second.detail) == (None, "what is no command")
+    newest = server.audit()[0]
+    assert (newest.actor, newest.app, newest.detail) == ("rita", "shop", "config set")
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("statsu shop", "no command: statsu"),
+        ("bash -c 'echo hunter2'", "no command: bash"),
+        ("config sett shop SECRET=hunter2", "no command: config sett"),
+        ("SECRET=hunter2 apps", "no command: SECRET=…"),
+        ("x" * 1000, f"no command: {'x' * 40}…"),
+        ("rm\x1b[2J apps", r"no command: rm\x1b[2J"),
+        ("status shop\x1b[2J", "status"),
+        ("'stat", "no command: 'stat"),
+        ("git-upload-archive shop", "no command: git-upload-archive"),
+        ("\u202eenabled\udcff", r"no command: \u202eenabled\xff"),
+    ],
+)
+def test_the_record_keeps_the_refused_word(server: Server, typed: str, kept: str) -> None:
+    """Bounded, with control characters spelled out, and nothing that may be a secret after it."""
+    server.visit("ann", typed)
+    newest = server.audit()[0]
+    assert (newest.actor, newest.app, newest.action) == ("ann", None, "refused")
+    assert newest.detail == kept
 
 
 def test_a_slip_of_the_pen(server: Server, capfd: pytest.CaptureFixture[str]) -> None:

@@ -102,14 +102,12 @@ def test_code_that_others_can_write(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "ok"),
-    [("The helper refuses check: no such verb.", True), ("The helper takes no requests", False),
-     ("The helper refuses check: process 1 may not ask.", False), ("", False)],
-)  # fmt: skip
-def test_the_helper(said: str, ok: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    ("reason", "ok"), [("unknown-verb", True), ("", False), ("refused", False), (None, False)]
+)
+def test_the_helper(reason: str | None, ok: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     def ask(_: str) -> None:
-        if said:
-            raise HelperFailed(said)
+        if reason is not None:
+            raise HelperFailed("The helper does not do it.", reason=reason)
 
     monkeypatch.setattr(units, "OWNER", ME)
     assert (faults(subject.helper(ask)) == []) == ok

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatling.errors import Exit
+from gatling.server.sessions import LIMITS
 from tests.conftest import until
 from tests.server.host import run
 
@@ -29,6 +30,23 @@ BUSY = (
     " IO.puts(div(elem(:erlang.statistics(:runtime), 0) - before, 20))"
 )
 """Prints of how much of a processor a loop gets, in percent."""
+
+READERS = """
+import socket, time
+held = [socket.socket(socket.AF_UNIX) for _ in range(80)]
+for one in held:
+    one.connect("/run/gatling/logs.sock")
+    one.send(bytes([0, 0, 128, 0]))
+print("held", flush=True)
+while True:
+    for one in held:
+        try:
+            one.send(b" ")
+        except OSError:
+            pass
+    time.sleep(2)
+"""
+"""More connections than are allowed, each with a request that never ends."""
 
 MAY_WRITE = "/var/lib/gatling/apps/{}/state"
 
@@ -183,6 +201,36 @@ def test_logs_are_the_journals_with_time_and_release(
         until(printed, "a line that is followed")
         assert "here I am" in following.stdout.readline()
     until(lambda: not [p for p in server.processes("root") if "journalctl" in p], "its end")
+
+
+def test_readers_of_logs_keep_no_deployment_waiting(
+    server: Server, ann: Person, shop: Checkout
+) -> None:
+    server.box.exec(["systemd-run", "--quiet", "--collect", "--unit=readers", "-p", "User=gatling",
+                     "/usr/bin/python3", "-c", READERS])  # fmt: skip
+    until(lambda: "held" in server.box.journal("-u", "readers"), "as many readers as there may be")
+    try:
+        refused = ann.run("logs", "shop", status=Exit.HOST)
+        assert "too many commands read logs" in refused
+        ann.run("restart", "shop")
+    finally:
+        server.box.exec(["systemctl", "stop", "readers"])
+    until(lambda: ann.try_run("logs", "shop").returncode == 0, "free connections")
+    noted = server.box.journal("-u", "gatling-helper@*", "-o", "cat", lines=200)
+    assert re.search(r"^start app=shop slot=[12] by=ann \(pid \d+, uid \d+\): done in", noted, re.M)
+
+
+def test_one_key_has_a_limited_number_of_sessions(server: Server, shop: Checkout) -> None:
+    rob = server.let_in("rob", role="reader")
+    with contextlib.ExitStack() as sessions:
+        for _ in range(LIMITS["reader"]):
+            following = sessions.enter_context(rob.session("logs", "shop", "-f", "-n", "1"))
+            read_until(following, "Z v")
+        assert "rob has 16 sessions open" in rob.run("apps", status=Exit.REFUSED)
+        newest = server.json("audit")[0]
+        assert (newest["actor"], newest["detail"]) == ("rob", "too many sessions")
+    until(lambda: rob.try_run("apps").returncode == 0, "the end of a session")
+    server.gatling("server", "keys", "remove", "rob")
 
 
 def test_one_off_commands_and_their_exit_status(

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -125,3 +126,32 @@ def test_what_the_helper_refuses_is_told(monkeypatch: pytest.MonkeyPatch, histor
 )  # fmt: skip
 def test_an_entry_may_have_its_message_in_any_form(message: object, text: str) -> None:
     assert journald._message(message) == text
+
+
+def test_what_is_followed_begins_after_the_entry_that_was_read_last(
+    monkeypatch: pytest.MonkeyPatch, history: Path
+) -> None:
+    def numbered(*seconds: int) -> list[dict[str, str]]:
+        entries = [next(backwards(second)) for second in seconds]
+        return [{**e, "__CURSOR": f"i={s}"} for e, s in zip(entries, seconds, strict=True)]
+
+    calls = [Helper(iter(numbered(3, 2, 1))), Helper(iter(numbered(4, 5)), "ended")]
+    asked = list(calls)
+    monkeypatch.setattr(client, "Call", lambda *given: calls.pop(0)(*given))  # noqa: PLW0108 (at each call)
+    coming = journald.follow("shop", lambda: {1: history}, lines=2, since=None, wanted=EVERYTHING)
+    seen = [next(coming).text for _ in range(4)]
+    with pytest.raises(HelperFailed):  # which says why nothing more can come
+        next(coming)
+    assert seen == ["said 2", "said 3", "said 4", "said 5"]
+    assert asked[1].asked["after"] == "i=3"
+
+
+def test_without_anything_that_was_read_it_begins_now(
+    monkeypatch: pytest.MonkeyPatch, history: Path
+) -> None:
+    calls = [Helper(iter(())), Helper(iter(()), "ended")]
+    asked = list(calls)
+    monkeypatch.setattr(client, "Call", lambda *given: calls.pop(0)(*given))  # noqa: PLW0108 (at each call)
+    with pytest.raises(HelperFailed):
+        list(journald.follow("shop", lambda: {1: history}, lines=2, since=None, wanted=EVERYTHING))
+    assert time.time() - asked[1].asked["since"] < 60

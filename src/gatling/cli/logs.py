@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gatling.cli.common import app_argument, reading
-from gatling.errors import InvalidInput
+from gatling.errors import InvalidInput, NotFound
 from gatling.ui.output import echo, echo_exactly
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from gatling.engine import Engine
+    from gatling.logs import Line
+    from gatling.state.apps import App
 
 
 @click.command("logs")
@@ -54,14 +57,17 @@ def logs_command(
     """
     from gatling import logs
     from gatling.project import names
-    from gatling.state import apps, deployments
+    from gatling.state import apps, deployments, releases
 
     number = names.release_number(release) if release is not None else None
     if release is not None and number is None:
         raise InvalidInput(f"{release!r} is not a release.", hint="For example v7.")
     wanted = logs.Wanted(f"v{number}" if number else None, process)
     with reading(app) as engine:
-        paths = engine.home.app(apps.get(engine.db, app).name)
+        found = apps.get(engine.db, app)
+        paths = engine.home.app(app)
+        if number is not None:
+            releases.get(engine.db, app, number)
         file = _job_log(engine, app, job) if job is not None else None
         last = next(iter(deployments.of_app(engine.db, app, limit=1)), None) if build else None
     if build:
@@ -69,22 +75,46 @@ def logs_command(
         text = log.read_text(errors="replace") if log and log.exists() else ""
         echo(*(text.splitlines()[-lines:] if lines else []))
         return
-    show = echo_exactly if raw else echo
+    source = _Log(engine, found, file)
+    if process is not None:
+        source.check_process(process)
     start = logs.parse_since(since) if since else None
-    if file is not None:
-        found = logs.read(file, lines=lines, since=start, wanted=wanted)
-    else:
-        found = engine.supervisor.log(app, lines=lines, since=start, wanted=wanted)
-    for line in found:
-        show(str(line))
     if follow:
         logs.end_with_reader(1)
-        if file is not None:
-            coming = logs.follow(file, wanted=wanted)
-        else:
-            coming = engine.supervisor.follow_log(app, wanted=wanted)
-        for line in coming:
-            show(str(line))
+    show = echo_exactly if raw else echo
+    for line in source.lines(lines=lines, since=start, wanted=wanted, follow=follow):
+        show(str(line))
+
+
+class _Log:
+    """The log of an app, or of a job of it, which is a file."""
+
+    def __init__(self, engine: Engine, app: App, file: Path | None) -> None:
+        self._engine, self._app, self._file = engine, app, file
+
+    def lines(self, *, follow: bool, **which: Any) -> Iterable[Line]:
+        from gatling import logs
+
+        if self._file is not None:
+            return logs.follow(self._file, **which) if follow else logs.read(self._file, **which)
+        supervisor = self._engine.supervisor
+        take = supervisor.follow_log if follow else supervisor.log
+        return take(self._app.name, **which)
+
+    def check_process(self, process: str) -> None:
+        """Raise NotFound for a process that the app does not have and that never printed a line."""
+        from gatling import logs
+        from gatling.project import settings
+
+        known = {logs.WEB, logs.CHECK, *settings.parse(self._app.effective).processes}
+        name = process.partition(".")[0]
+        wanted = logs.Wanted(None, process)
+        if name in known or self.lines(lines=1, since=None, wanted=wanted, follow=False):
+            return
+        raise NotFound(
+            f"{self._app.name} has no process {process!r}.",
+            hint=f"It has: {', '.join(sorted(known))}.",
+        )
 
 
 def _job_log(engine: Engine, app: str, job: str) -> Path:

@@ -22,7 +22,9 @@ another user can write to. Programs are run as an app's user or as gatling, neve
     proxy-check  test nginx' configuration
     logs         what the instances of an app have printed
 
-Only the standard library and the package's own pure renderers are loaded.
+The journal has a line for each request: verb, app, who asked, the outcome, how long it took. `logs`
+is answered on a socket of its own. Only the standard library and the package's own pure renderers
+are loaded.
 """
 
 import contextlib
@@ -35,16 +37,21 @@ import socket
 import struct
 import subprocess
 import sys
+import time
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+# last, so that no package that is installed beside Gatling takes the place of a standard module
+sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from gatling.errors import GatlingError
-from gatling.helper import durable, firewall, running, timers, unit_files
+from gatling.helper import durable, firewall, journal, running, timers, unit_files
 from gatling.helper.shapes import (
     Refused,
+    UnknownVerb,
+    cursor,
     limits,
     number,
     owned_ports,
@@ -248,18 +255,21 @@ def proxy_check(_: dict[str, Any]) -> dict[str, Any]:
 def logs(request: dict[str, Any], files: list[int], connection: socket.socket) -> dict[str, Any]:
     """Print the journal of an app's instances, as JSON, to the client's standard output.
 
-    The last line first, unless it is followed.
+    The newest line comes first. A followed log begins at a time or after an entry.
     """
     name = names.app_name(text(request, "app"))
     argv = ["journalctl", "--output=json", "--quiet", "--no-pager",
-            f"--lines={int(number(request, 'lines', 0, 10_000_000))}",
             "--output-fields=MESSAGE,_SYSTEMD_UNIT,_PID"]  # fmt: skip
-    if request.get("since"):
-        argv.append(f"--since=@{number(request, 'since', 0, 1e12):.6f}")
+    since = f"--since=@{number(request, 'since', 0, 1e12):.6f}" if request.get("since") else ""
     if request.get("follow") is True:  # also units that there will be
-        argv += ["--follow", f"_UID={_user(name)}"]
+        # journalctl refuses both
+        start = f"--after-cursor={cursor(request)}" if request.get("after") else since
+        if not start:
+            raise Refused("a followed log needs the place where it begins")
+        argv += [start, "--follow", "--no-tail", f"_UID={_user(name)}"]
     else:  # backwards, or systemd 252 gives the first lines after --since instead of the last
-        argv.append("--reverse")
+        argv += [since] if since else []
+        argv += [f"--lines={int(number(request, 'lines', 0, 10_000_000))}", "--reverse"]
         # not --unit=, which adds what systemd says of a unit to what the unit says
         argv += [f"_SYSTEMD_UNIT={units.instance(name, place)}" for place in slots(request)]
     return running.attend(argv, files, connection, on_gone=running.STOP)
@@ -269,21 +279,30 @@ PLAIN = {"app": app, "slot": slot_unit, "discard": discard, "forget": forget, "s
          "prepare": prepare, "stop": stop, "end": end, "schedule": schedule, "ports": ports,
          "proxy": proxy, "proxy-check": proxy_check}  # fmt: skip
 ATTENDED = {"run": run, "push": push, "logs": logs}
+VERBS = frozenset({*PLAIN, *ATTENDED})
+READERS = frozenset({"logs"})
+"""Verbs with a socket of their own: readers of logs keep no deployment waiting."""
 
 
-def main() -> None:
-    """Answer the one request of the connection that is standard input."""
+def main(verbs: frozenset[str] = VERBS) -> None:
+    """Answer the one request of the connection that is standard input, and log it."""
+    began = time.monotonic()
     connection = socket.socket(fileno=os.dup(0))
     files: list[int] = []
+    request: dict[str, Any] = {}
     try:
         request = _received(connection, files)
         verb = text(request, "verb")
+        if verb not in verbs:
+            raise UnknownVerb("no such verb")
         if verb in PLAIN:
             answer = PLAIN[verb](request)
-        elif verb in ATTENDED and len(files) == 3:
+        elif len(files) == 3:
             answer = ATTENDED[verb](request, files, connection)
         else:
-            raise Refused("no such verb")
+            raise Refused("it needs three files")
+    except UnknownVerb as refused:
+        answer = {"refused": str(refused), "code": "unknown-verb"}
     except Refused as refused:
         answer = {"refused": str(refused)}
     except GatlingError as error:
@@ -293,15 +312,17 @@ def main() -> None:
         answer = {"failed": f"{error.cmd[0]} exited with status {error.returncode}", "log": said}
     except (OSError, subprocess.SubprocessError) as error:
         answer = {"failed": f"{type(error).__name__}: {error}"}
+    except Exception:  # noqa: BLE001 (the client gets an answer, and the journal the traceback)
+        traceback.print_exc()
+        answer = {"failed": "a defect in the helper; its traceback is in the journal"}
+    journal.note(connection, request, answer, time.monotonic() - began)
     with connection, contextlib.suppress(OSError):  # a client who is gone
         connection.sendall(json.dumps(answer).encode())
 
 
 def _received(connection: socket.socket, files: list[int]) -> dict[str, Any]:
     """The request: its length in four bytes, JSON; up to three files come along."""
-    pid, uid, _ = struct.unpack(
-        "3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-    )
+    pid, uid = journal.peer(connection)
     if uid not in (0, pwd.getpwnam(units.OWNER).pw_uid):
         raise Refused(f"process {pid} of user {uid} may not ask")
     data = b""
@@ -394,4 +415,4 @@ def _call(argv: list[str], *, check: bool = True, timeout: float = 120) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main(READERS if sys.argv[1:] == ["logs"] else VERBS - READERS)

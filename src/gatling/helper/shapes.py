@@ -18,6 +18,10 @@ class Refused(Exception):
     """A request that is not one of ours; nothing was done."""
 
 
+class UnknownVerb(Refused):
+    """A request for something that the helper does not do."""
+
+
 def text(request: dict[str, Any], key: str) -> str:
     """A short text."""
     value = request.get(key)
@@ -31,6 +35,14 @@ def number(request: dict[str, Any], key: str, least: float, most: float) -> floa
     value = request.get(key)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
         raise Refused(f"{key} is not a number from {least} to {most}")
+    return value
+
+
+def cursor(request: dict[str, Any]) -> str:
+    """A place in the journal, as journalctl prints it: systemd.journal-fields(7), __CURSOR."""
+    value = text(request, "after")
+    if not re.fullmatch(r"[a-z]=[0-9a-f]+(;[a-z]=[0-9a-f]+)*", value):
+        raise Refused("after is not a place in the journal")
     return value
 
 

@@ -6,6 +6,7 @@ becomes git itself with a path of ours, everything else a command of ours in thi
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
@@ -17,14 +18,14 @@ from typing import TYPE_CHECKING
 from gatling.engine import open_engine
 from gatling.errors import Exit, InvalidInput, MissingProgram, Misused, NotAllowed, NotFound
 from gatling.project import names
-from gatling.server import policy
+from gatling.server import policy, sessions
 from gatling.server.policy import Request
 from gatling.state import apps, audit, keys
 from gatling.ui import failing
 from gatling.ui.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from typing import NoReturn
 
@@ -65,9 +66,13 @@ def main(name: str) -> int:
     _clean_environment(name)
 
     def admitted() -> int:
-        with open_engine() as engine:
-            go_on = _admit(engine, _grant(engine, name), typed, terminal=terminal)
-        return go_on()  # with the state closed: it opens it again, or becomes git
+        with contextlib.ExitStack() as session:
+            with open_engine() as engine:
+                grant = _grant(engine, name)
+                with _refusals(engine, "too many sessions"):
+                    session.enter_context(sessions.held(engine.home, grant.name, grant.role))
+                go_on = _admit(engine, grant, typed, terminal=terminal)
+            return go_on()  # with the state closed: it opens it again, or becomes git
 
     return failing.status_of(admitted)
 
@@ -106,7 +111,8 @@ def git_request(words: Sequence[str]) -> Request | None:
 
 def _admit(engine: Engine, grant: Grant, typed: str, *, terminal: bool) -> Callable[[], int]:
     """What is to be done, when it may be done; a refusal is put on record and raised."""
-    asked = Request("what is no command")
+    asked: Request | None = None
+    words: Sequence[str] = typed.split()[:1]  # of what is no command line, only the first word
     try:
         words = split(typed)
         if not words:
@@ -122,8 +128,9 @@ def _admit(engine: Engine, grant: Grant, typed: str, *, terminal: bool) -> Calla
     except Misused:
         raise  # a slip of the pen, not worth a record
     except (InvalidInput, NotAllowed):
-        # never the words themselves: a secret may be among them
-        audit.record(engine.db, engine.actor, asked.app, "refused", asked.command)
+        app = asked.app if asked else None
+        what = asked.command if asked else policy.for_audit(words)
+        audit.record(engine.db, engine.actor, app, "refused", what)
         raise
     if by_git is not None:
         return functools.partial(_become_git, *_service(engine, grant, by_git))
@@ -138,6 +145,16 @@ def _grant(engine: Engine, name: str) -> Grant:
             audit.record(engine.db, name, None, "refused", "key is not known")
         raise NotAllowed("This key is not known here (any more).") from None
     return policy.Grant(key.name, key.role, frozenset(key.apps))
+
+
+@contextlib.contextmanager
+def _refusals(engine: Engine, what: str) -> Iterator[None]:
+    """Put a refusal on record, and raise it."""
+    try:
+        yield
+    except NotAllowed:
+        audit.record(engine.db, engine.actor, None, "refused", what)
+        raise
 
 
 def _greet(grant: Grant) -> int:

@@ -16,7 +16,7 @@ from gatling.home import SERVER, write_atomically
 from gatling.router import system_nginx
 from gatling.server import epmd, webserver
 from gatling.server.debian import apt, packages
-from gatling.server.files import files
+from gatling.server.files import SOCKETS, files
 from gatling.server.machine import COMMAND, ETC, as_owner, has_user, placed, run
 from gatling.supervisor import units
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SHELL = "/bin/sh"
 """sshd runs forced commands with it."""
 ENABLED = (units.FENCE, "gatling-recover.service", "gatling-recovery.timer")
-"""What is started at each boot besides the helper's socket."""
+"""What is started at each boot besides the sockets of root's helper."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,20 +180,21 @@ def _and_finish(change: Callable[[], object]) -> None:
 
 
 def _units_in_use() -> bool:
-    done = process.run(
-        ["systemctl", "is-enabled", "gatling-helper.socket", *ENABLED],
-        timeout=30, check=False,
-    )  # fmt: skip
-    active = process.run(
-        ["systemctl", "is-active", "gatling-helper.socket"], timeout=30, check=False
-    )
-    return done.status == 0 and active.status == 0 and (ETC / "version").exists()
+    def all_of(asked: str, *names: str) -> bool:
+        # one by one: of several, systemctl is content with one
+        return all(
+            process.run(["systemctl", asked, name], timeout=30, check=False).status == 0
+            for name in names
+        )
+
+    enabled = all_of("is-enabled", *SOCKETS, *ENABLED)
+    return enabled and all_of("is-active", *SOCKETS) and (ETC / "version").exists()
 
 
 def _use_units() -> None:
     run(["systemctl", "daemon-reload"])
-    run(["systemctl", "enable", "--quiet", "gatling-helper.socket", *ENABLED])
-    run(["systemctl", "restart", "gatling-helper.socket"])
+    run(["systemctl", "enable", "--quiet", *SOCKETS, *ENABLED])
+    run(["systemctl", "restart", *SOCKETS])
     run(["systemctl", "start", "gatling-recovery.timer"])
     run(["systemctl", "enable", "--quiet", "--now", "nginx.service"])
 

@@ -126,7 +126,7 @@ def helper(ask: Callable[[str], object] = client.ask) -> Iterator[Finding]:
     try:
         ask("check")
     except HelperFailed as error:
-        refused = "refuses check: no such verb" in error.what
+        refused = error.reason == "unknown-verb"
         yield Finding("helper", refused, "answers" if refused else error.what, hint)
     else:
         yield Finding("helper", False, "It did what it must not know.", "Install Gatling anew.")

@@ -12,6 +12,10 @@ from gatling.server import webserver
 from gatling.server.machine import COMMAND, UNITS, placed
 from gatling.supervisor import enter, timers, units
 
+SOCKETS = ("gatling-helper.socket", "gatling-logs.socket")
+"""What Gatling asks root's helper on."""
+MAX_READERS = 64
+"""Logs that are read or followed at the same time: each costs two processes of root's."""
 SSHD = Path("/etc/ssh/sshd_config.d/gatling.conf")
 SSHD_TEXT = f"""\
 # Written by Gatling. Keys, and what each may do, stand in {SERVER}/home/.ssh/authorized_keys.
@@ -44,6 +48,8 @@ def files() -> dict[Path, str]:
         UNITS / "gatling-recovery.timer": units.recovery_timer(),
         UNITS / "gatling-helper.socket": units.helper_socket(),
         UNITS / "gatling-helper@.service": units.helper_service(helper),
+        UNITS / "gatling-logs.socket": units.helper_socket("logs", MAX_READERS),
+        UNITS / "gatling-logs@.service": units.helper_service(helper, "logs"),
         UNITS / timers.SERVICE: timers.service(COMMAND),
         SSHD: SSHD_TEXT,
         webserver.DROP_IN: webserver.DROP_IN_TEXT,

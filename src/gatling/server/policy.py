@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gatling import visible
 from gatling.errors import Misused, NotAllowed
 from gatling.project import names
 from gatling.server import remote
@@ -82,6 +83,8 @@ LOCAL = (*remote.HERE, "server")
 """What nobody can reach over SSH, with all below it …"""
 REMOTE = ("server keys",)
 """… but these."""
+MAX_AUDITED = 40
+"""Characters of a refused word that the audit keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,31 +130,57 @@ def understand(words: Sequence[str]) -> Request:
     """
     import click  # noqa: PLC0415 (a push needs none of it)
 
-    from gatling.cli import cli  # noqa: PLC0415
-
     if list(words) == ["--version"]:
         return Request("", is_help=True)
-    command: click.Command = cli
-    context = click.Context(cli, info_name="gatling", **cli.context_settings)
-    path: list[str] = []
-    rest = list(words)
-    while isinstance(command, click.Group):
+    command, context, path, rest = _found(words)
+    if isinstance(command, click.Group):
         if not rest or rest[0] in HELP:
             return Request(" ".join(path), is_help=True)
-        below = command.get_command(context, rest[0])
-        if below is None:
-            raise NotAllowed(
-                "There is no such command here, and no shell.",
-                hint=f"`gatling {' '.join((*path, '--help'))}` lists what there is.",
-            )
-        command = below
-        path.append(rest.pop(0))
-        settings = command.context_settings
-        context = click.Context(command, info_name=path[-1], parent=context, **settings)
+        raise NotAllowed(
+            "There is no such command here, and no shell.",
+            hint=f"`gatling {' '.join((*path, '--help'))}` lists what there is.",
+        )
     try:
         return _parsed(command, context, " ".join(path), rest)
     except click.UsageError as error:
         raise Misused(error.format_message(), hint=context.get_usage()) from None
+
+
+def for_audit(words: Sequence[str]) -> str:
+    """The command that the words name, and the first word that names none.
+
+    Never more of them, and nothing after a `=`: the rest may be a secret.
+    """
+    import click  # noqa: PLC0415
+
+    command, _, path, rest = _found(words)
+    if not isinstance(command, click.Group) or not rest:
+        return " ".join(path)
+    word, given, _ = visible.one_line(rest[0]).partition("=")
+    word += "=…" if given else ""
+    word = word if len(word) <= MAX_AUDITED else f"{word[:MAX_AUDITED]}…"
+    return " ".join(("no command:", *path, word))
+
+
+def _found(words: Sequence[str]) -> tuple[click.Command, click.Context, list[str], list[str]]:
+    """The command that the words name, or the last group on the way; the words after it."""
+    import click  # noqa: PLC0415
+
+    from gatling.cli import cli  # noqa: PLC0415
+
+    command: click.Command = cli
+    context = click.Context(cli, info_name="gatling", **cli.context_settings)
+    path: list[str] = []
+    rest = list(words)
+    while isinstance(command, click.Group) and rest and rest[0] not in HELP:
+        below = command.get_command(context, rest[0])
+        if below is None:
+            break
+        command = below
+        path.append(rest.pop(0))
+        settings = command.context_settings
+        context = click.Context(command, info_name=path[-1], parent=context, **settings)
+    return command, context, path, rest
 
 
 def check(grant: Grant, request: Request) -> None:

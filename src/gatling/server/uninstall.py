@@ -12,7 +12,7 @@ from gatling.helper import firewall
 from gatling.home import SERVER
 from gatling.router import system_nginx
 from gatling.server import webserver
-from gatling.server.files import files
+from gatling.server.files import SOCKETS, files
 from gatling.server.machine import COMMAND, ETC, UNITS, clean_environment, has_user, run
 from gatling.supervisor import timers, units
 
@@ -31,7 +31,7 @@ def uninstall(say: Callable[[str], None], *, purge: bool) -> None:
     run(["systemctl", "disable", "--now", *recovering], check=False)
     run(["systemctl", "stop", timers.TIMERS], check=False)
     run(["systemctl", "stop", "gatling@*.service", "gatling-*.service"], check=False)
-    run(["systemctl", "disable", "--now", "gatling-helper.socket", units.FENCE], check=False)
+    run(["systemctl", "disable", "--now", *SOCKETS, units.FENCE], check=False)
     for entry in (*UNITS.glob("gatling@*.service.d"), *UNITS.glob("gatling-*.service.d")):
         shutil.rmtree(entry)
     for link in (*UNITS.glob("*.wants/gatling@*.service"), *UNITS.glob(f"*.wants/{timers.TIMERS}")):

@@ -133,8 +133,10 @@ class Supervisor(Protocol):
     ) -> list[Line]:
         """The last `lines` lines that the app's instances printed, not older than `since`."""
 
-    def follow_log(self, app: str, *, wanted: Wanted = EVERYTHING) -> Iterator[Line]:
-        """Lines as they are printed, from now on, for ever."""
+    def follow_log(
+        self, app: str, *, lines: int = 0, since: str | None = None, wanted: Wanted = EVERYTHING
+    ) -> Iterator[Line]:
+        """What `log` gives, and then lines as they are printed, for ever; none is missing."""
 
 
 Kind = Literal["build", "release", "run"]

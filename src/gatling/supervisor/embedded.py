@@ -295,9 +295,12 @@ class EmbeddedSupervisor:
         log = self._home.app(app).instance_log
         return logs.read(log, lines=lines, since=since, wanted=wanted)
 
-    def follow_log(self, app: str, *, wanted: Wanted = EVERYTHING) -> Iterator[Line]:
+    def follow_log(
+        self, app: str, *, lines: int = 0, since: str | None = None, wanted: Wanted = EVERYTHING
+    ) -> Iterator[Line]:
         """See Supervisor."""
-        return logs.follow(self._home.app(app).instance_log, wanted=wanted)
+        log = self._home.app(app).instance_log
+        return logs.follow(log, lines=lines, since=since, wanted=wanted)
 
     def proxy_settled(self) -> bool:
         """Whether the proxy has been running for a while, as far as its process tells."""

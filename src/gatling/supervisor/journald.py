@@ -10,6 +10,7 @@ import bisect
 import itertools
 import json
 import os
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -45,11 +46,34 @@ def read(
     app: str, histories: dict[Slot, Path], *, lines: int, since: str | None, wanted: Wanted
 ) -> list[Line]:
     """The last lines of an app's instances, as logs.read."""
-    known = _Releases(app, histories)
+    return _read(app, _Releases(app, histories), lines, since, wanted)
+
+
+def follow(
+    app: str,
+    histories: Callable[[], dict[Slot, Path]],
+    *,
+    lines: int,
+    since: str | None,
+    wanted: Wanted,
+) -> Iterator[Line]:
+    """What `read` gives, and then lines as they are printed, from the entry that was read last."""
+    known = _Releases(app, histories())
+    begun = time.time()
+    if lines:
+        yield from _read(app, known, lines, since, wanted)
+    place = {"after": known.newest} if known.newest else {"since": begun}
+    with _journal(app, {"follow": True, **place}) as (stream, call):
+        for raw in stream:
+            yield from _Releases(app, histories()).lines([raw], wanted)
+        call.answer()  # it has no end, unless something is wrong
+
+
+def _read(app: str, known: _Releases, lines: int, since: str | None, wanted: Wanted) -> list[Line]:
     asked: dict[str, Any] = {"lines": lines if wanted == EVERYTHING else FILTERED}
     if since is not None:
         asked["since"] = datetime.fromisoformat(since).timestamp()
-    with _journal(app, {"slots": list(histories), **asked}) as (stream, call):
+    with _journal(app, {"slots": known.slots, **asked}) as (stream, call):
         # the last line comes first: no more than what is shown is kept in memory
         found = list(itertools.islice(known.lines(stream, wanted), lines))
     if len(found) < lines:
@@ -57,15 +81,6 @@ def read(
     else:  # enough: journalctl may have much more to look through
         call.connection.close()
     return found[::-1]
-
-
-def follow(
-    app: str, histories: Callable[[], dict[Slot, Path]], *, wanted: Wanted
-) -> Iterator[Line]:
-    """Lines as they are printed, from now on."""
-    with _journal(app, {"lines": 0, "follow": True}) as (stream, _):
-        for raw in stream:
-            yield from _Releases(app, histories()).lines([raw], wanted)
 
 
 class _journal:  # noqa: N801 (a context manager of this module)
@@ -95,6 +110,9 @@ class _Releases:
     def __init__(self, app: str, histories: dict[Slot, Path]) -> None:
         self._known: dict[str, tuple[list[str], list[str]]] = {}
         self._processes: dict[str, str] = {}
+        self.slots = list(histories)
+        self.newest = ""
+        """Where the first entry that was read is in the journal: of those, the last one printed."""
         for slot, file in histories.items():
             pairs = [
                 line.split(" ") for line in (file.read_text() if file.exists() else "").splitlines()
@@ -107,14 +125,15 @@ class _Releases:
         """Lines of journalctl's JSON."""
         for raw in stream:
             entry = json.loads(raw)
+            self.newest = self.newest or entry.get("__CURSOR", "")
             moment = datetime.fromtimestamp(int(entry["__REALTIME_TIMESTAMP"]) / 1e6, UTC)
-            time = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            stamp = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
             unit = entry.get("_SYSTEMD_UNIT", "")
             if unit not in self._processes:
                 continue  # of a build, say
-            release, own = logs.parted(self._at(unit, time))
+            release, own = logs.parted(self._at(unit, stamp))
             process = own if self._processes[unit] == WEB else self._processes[unit]
-            line = Line(time, release, _message(entry.get("MESSAGE")), process)
+            line = Line(stamp, release, _message(entry.get("MESSAGE")), process)
             if wanted.takes(line):
                 yield line
 

@@ -162,9 +162,13 @@ class SystemdSupervisor:
         """See Supervisor."""
         return journald.read(app, self._histories(app), lines=lines, since=since, wanted=wanted)
 
-    def follow_log(self, app: str, *, wanted: Wanted = EVERYTHING) -> Iterator[Line]:
+    def follow_log(
+        self, app: str, *, lines: int = 0, since: str | None = None, wanted: Wanted = EVERYTHING
+    ) -> Iterator[Line]:
         """See Supervisor."""
-        return journald.follow(app, lambda: self._histories(app), wanted=wanted)
+        return journald.follow(
+            app, lambda: self._histories(app), lines=lines, since=since, wanted=wanted
+        )
 
     def _tell(self, verb: str, instance: Instance) -> None:
         app, slot = instance.app, instance.slot

@@ -306,20 +306,24 @@ WantedBy=multi-user.target
 """
 
 
-def helper_socket() -> str:
-    """gatling-helper.socket: how Gatling asks for the few things that only root can do."""
+def helper_socket(name: str = "helper", connections: int = 256) -> str:
+    """gatling-helper.socket: how Gatling asks for the few things that only root can do.
+
+    gatling-logs.socket is one more, for those who read logs: when all of its connections are
+    taken, deployments go on.
+    """
     return f"""\
 # Written by Gatling. Nothing runs until Gatling asks; its user alone can.
 [Unit]
 Description=Gatling: the fixed list of what it may ask of root
 
 [Socket]
-ListenStream={RUN}/helper.sock
+ListenStream={RUN}/{name}.sock
 SocketUser={OWNER}
 SocketMode=0600
 DirectoryMode=0755
 Accept=yes
-MaxConnections=256
+MaxConnections={connections}
 RemoveOnStop=yes
 
 [Install]
@@ -327,8 +331,8 @@ WantedBy=sockets.target
 """
 
 
-def helper_service(helper: Path) -> str:
-    """gatling-helper@.service: one request, for as long as it takes."""
+def helper_service(helper: Path, only: str = "") -> str:
+    """gatling-helper@.service: one request, for as long as it takes; `only` such, if it says so."""
     return f"""\
 # Written by Gatling.
 [Unit]
@@ -336,7 +340,7 @@ Description=Gatling: a request to root
 CollectMode=inactive-or-failed
 
 [Service]
-ExecStart=/usr/bin/python3 -I -S {helper}
+ExecStart=/usr/bin/python3 -I -S {helper}{f" {only}" if only else ""}
 StandardInput=socket
 StandardOutput=journal
 StandardError=journal
