@@ -28,6 +28,7 @@ def ensure_up(engine: Engine, progress: Progress) -> None:
     engine.configure_router()
     engine.router.ensure_running()
     if started:
+        _advise(engine, progress)
         for app in apps.every(engine.db):
             with lock.try_hold(engine.home.app(app.name).lock) as held:
                 if held:
@@ -43,12 +44,18 @@ def up(engine: Engine, progress: Progress) -> bool:
         claims.take(app.every_port, engine.home.root)
     engine.configure_router()
     engine.router.ensure_running()
+    _advise(engine, progress)
     for app in every:
         with lock.hold_app(engine.home.app(app.name), progress.say):
             _reconcile(engine, app, progress)
     audit.record(engine.db, engine.actor, None, "up")
     healthy = [_report(engine, app, progress) for app in every]
     return all(healthy)
+
+
+def _advise(engine: Engine, progress: Progress) -> None:
+    if advice := engine.supervisor.advice():
+        progress.say(advice)
 
 
 def recover(engine: Engine, progress: Progress, *, units: bool = False) -> None:

@@ -80,6 +80,9 @@ class Supervisor(Protocol):
     def ensure_running(self) -> bool:
         """Make sure that instances can be started; True when nothing was kept running before."""
 
+    def advice(self) -> str | None:
+        """What a user has to do so that instances go on after the user logs out; None: nothing."""
+
     def start(self, instance: Instance) -> None:
         """Start an instance in its slot, which must be empty; returns at once.
 

@@ -20,7 +20,7 @@ from gatling import logs, process
 from gatling.errors import CommandFailed, SupervisorFailed
 from gatling.home import exclusively, write_atomically
 from gatling.logs import EVERYTHING
-from gatling.supervisor import clock, configuration, enter, launch, restarts
+from gatling.supervisor import clock, configuration, enter, launch, logout, restarts
 from gatling.supervisor.base import Instance, Slot, State, Status
 from gatling.supervisor.configuration import CLOCK, PROXY, SETTLED_SECONDS
 
@@ -75,10 +75,13 @@ class EmbeddedSupervisor:
             text = configuration.main_configuration(self._home, as_root=os.geteuid() == 0)
             write_atomically(self._conf, text)
             log = self._home.supervisor / "supervisord.log"
+            argv, needed = logout.outliving(
+                [sys.executable, "-I", "-m", "supervisor.supervisord", "-c", str(self._conf)]
+            )
             try:
                 process.spawn_detached(
-                    [sys.executable, "-I", "-m", "supervisor.supervisord", "-c", str(self._conf)],
-                    env=_clean_environment(),
+                    argv,
+                    env=_clean_environment() | needed,
                     cwd=self._home.root,
                     log=log,
                 )
@@ -93,6 +96,14 @@ class EmbeddedSupervisor:
                     )
                 time.sleep(0.02)
         return True
+
+    def advice(self) -> str | None:
+        """See Supervisor."""
+        try:
+            pid = int((self._home.run / "supervisord.pid").read_text())
+        except (OSError, ValueError):
+            return None
+        return logout.advice(pid)
 
     def shut_down(self) -> None:
         """End supervisord, whose programs have been stopped; returns when it is gone."""

@@ -58,6 +58,9 @@ class SystemdSupervisor:
         """systemd runs, and what it shall start at boot it has started."""
         return False
 
+    def advice(self) -> None:
+        """None: instances are units of the system's, which no session ends."""
+
     def add(self, app: str) -> None:
         """See Supervisor; makes the app's user and directories, too."""
         self._guarded.unlink(missing_ok=True)  # a user that is made has another id
