@@ -43,6 +43,12 @@ try:
 except TimeoutError:
     print("nobody came")
 """
+SIX = """
+import socket, sys, time
+s = socket.create_server(("::", int(sys.argv[1])), family=socket.AF_INET6)
+while True:
+    s.accept()[0].close()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +104,20 @@ def test_check_tries_it(server: Server, ann: Person, shop: Checkout) -> None:
     said = server.gatling("server", "check", status=Exit.HOST)
     assert f"FAIL  network: The user nobody reaches shop on {server.box.ip}, port {http}." in said
     assert "`systemctl restart gatling-ports.service`" in said
+    # over IPv6 as well, also on the addresses of one link
+    listens = ["systemd-run", "--quiet", "--unit=six", "--uid=gatling-shop", "python3", "-c", SIX]
+    spare = ports(server)[1]
+    server.box.exec([*listens, str(spare)])
+    said = server.gatling("server", "check", status=Exit.HOST)
+    assert f"reaches shop on ::1, port {spare}." in said
+    assert re.search(rf"reaches shop on fe80:[0-9a-f:]+%\w+, port {spare}\.", said)
     server.box.exec(["systemctl", "restart", "gatling-ports.service"])
     server.gatling("server", "check")
+    server.box.exec(["systemctl", "stop", "six.service"])
+    server.box.exec(["sysctl", "-q", "net.ipv4.tcp_syncookies=2"])
+    said = server.gatling("server", "check", status=Exit.HOST)
+    assert "FAIL  network: net.ipv4.tcp_syncookies is 2" in said
+    server.box.exec(["sysctl", "-q", "net.ipv4.tcp_syncookies=1"])
 
 
 def test_the_table_outlives_nftables_own_restart(server: Server, shop: Checkout) -> None:

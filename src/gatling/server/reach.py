@@ -1,7 +1,8 @@
 """Whether the ports of apps are closed to the network and to neighbours: tried, not assumed.
 
 Part of `gatling server check`. A process of the user nobody, who may do nothing, connects to every
-port on which an app listens, on loopback and on each address that the network reaches.
+port on which an app listens, on loopback and on each address that the network reaches, over IPv4
+and over IPv6.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import contextlib
 import os
 import pwd
 import socket
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from gatling import process
 from gatling.errors import GatlingError
@@ -26,6 +28,12 @@ SECONDS = 2.0
 EPMD = (
     f"An epmd listens on port {firewall.EPMD} of every address and names the nodes it knows.",
     "`systemctl disable --now epmd.socket epmd.service`, unless another program needs it.",
+)
+SYN_COOKIES = Path("/proc/sys/net/ipv4/tcp_syncookies")
+"""For IPv6 as well."""
+COOKIES = (
+    "net.ipv4.tcp_syncookies is 2: answers with SYN cookies carry no user, and are dropped.",
+    "`sysctl net.ipv4.tcp_syncookies=1`, and change it in /etc/sysctl.d, or nginx reaches no app.",
 )
 Place = tuple[str, int]
 Fault = tuple[str, str]
@@ -43,12 +51,20 @@ def faults(apps: Sequence[App], *, stranger: str = STRANGER) -> Iterator[Fault]:
     owners = {port: app.name for app in apps for port in app.every_port}
     places = [(address, port)
               for port in sorted(owners.keys() & listening.keys())
-              for address in ("127.0.0.1", *_addresses())]  # fmt: skip
+              for address in addresses()]  # fmt: skip
     for address, port in reached(places, stranger):
         what = f"The user {stranger} reaches {owners[port]} on {address}, port {port}."
         yield what, f"`systemctl restart {units.FENCE}`"
     if any(_is_open(address) for address in listening.get(firewall.EPMD, ())):
         yield EPMD
+    yield from cookies()
+
+
+def cookies(file: Path = SYN_COOKIES) -> Iterator[Fault]:
+    """Whether the kernel answers with SYN cookies always, and not only when it is flooded."""
+    with contextlib.suppress(OSError):
+        if file.read_text().strip() == "2":
+            yield COOKIES
 
 
 def others(apps: Sequence[App]) -> Iterator[str]:
@@ -72,34 +88,49 @@ def missing_ports(apps: Sequence[App], table: str) -> list[int]:
 
 
 def reached(places: Iterable[Place], user: str) -> list[Place]:
-    """Of these addresses and ports those to which a process of that user can connect; as root."""
+    """Of these addresses and ports those to which a process of that user can connect; as root.
+
+    Raises GatlingError when that process could not try them all.
+    """
     wanted = list(places)
     if not wanted:
         return []
+    # resolved here: a bare address of one link would lose its interface
+    targets = [_target(*place) for place in wanted]
     entry = pwd.getpwnam(user)
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
+        status = 1
         try:
             os.setgroups([])
             os.setgid(entry.pw_gid)
             os.setuid(entry.pw_uid)
-            found = "".join(f"{at}\n" for at, place in enumerate(wanted) if _connects(*place))
+            found = "".join(f"{at}\n" for at, target in enumerate(targets) if _connects(*target))
             os.write(writing, found.encode())
+            status = 0
         finally:
-            os._exit(0)
+            os._exit(status)
     os.close(writing)
     with os.fdopen(reading) as answers:
-        told = answers.read().split()
-    os.waitpid(child, 0)
-    return [wanted[int(at)] for at in told]
+        numbers = answers.read().split()
+    _, status = os.waitpid(child, 0)
+    if status != 0:  # silence would look like a port that is closed
+        raise GatlingError(f"A process of the user {user} could not try to connect.")
+    return [wanted[int(at)] for at in numbers]
 
 
-def _connects(address: str, port: int) -> bool:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+def _target(address: str, port: int) -> tuple[socket.AddressFamily, tuple[Any, ...]]:
+    family, _, _, _, place = socket.getaddrinfo(
+        address, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+    )[0]
+    return family, place
+
+
+def _connects(family: socket.AddressFamily, place: tuple[Any, ...]) -> bool:
     with contextlib.closing(socket.socket(family)) as probe:
         probe.settimeout(SECONDS)
-        return probe.connect_ex((address, port)) == 0
+        return probe.connect_ex(place) == 0
 
 
 def _table() -> str:
@@ -119,12 +150,13 @@ def _listening() -> dict[int, list[str]]:
     return found
 
 
-def _addresses() -> list[str]:
+def addresses() -> list[str]:
+    """Loopback and all addresses of this host; those of one link with their interface."""
     import psutil  # noqa: PLC0415 (slow to load, seldom needed)
 
     every = [one for each in psutil.net_if_addrs().values() for one in each]
-    return [one.address for one in every
-            if one.family == socket.AF_INET and not one.address.startswith("127.")]  # fmt: skip
+    found = [one.address for one in every if one.family in (socket.AF_INET, socket.AF_INET6)]
+    return list(dict.fromkeys(["127.0.0.1", *found]))
 
 
 def _is_open(address: str) -> bool:
