@@ -37,7 +37,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatling.errors import InvalidInput
+from gatling.errors import InvalidInput, cleaning
 from gatling.project import names
 
 if TYPE_CHECKING:
@@ -303,6 +303,7 @@ def write_atomically(path: Path, text: str, *, mode: int = 0o600) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with cleaning(error):
+            temporary.unlink(missing_ok=True)
         raise

@@ -15,7 +15,7 @@ import pytest
 
 from gatling import process
 from gatling.build import builder, environment
-from gatling.errors import BuildFailed, DiskFull, Exit, MissingProgram
+from gatling.errors import BuildFailed, DiskFull, Exit, HelperFailed, MissingProgram
 from gatling.home import AppPaths
 from gatling.project.settings import Build
 from gatling.supervisor.local import LocalTasks
@@ -302,3 +302,19 @@ def test_an_interruption_ends_the_build(builds: Builds, monkeypatch: pytest.Monk
     with pytest.raises(KeyboardInterrupt):
         builds.build(f"echo $$ > {shlex.quote(str(pid))}; echo go; sleep 60")
     assert process.start_time(int(pid.read_text())) is None
+
+
+def test_a_clean_up_that_fails_hides_no_failure_of_a_build(
+    builds: Builds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def discard(*_: object) -> None:
+        calls.append("discard")
+        if len(calls) > 1:
+            raise HelperFailed("The helper is away.")
+
+    monkeypatch.setattr(LocalTasks, "discard", discard)
+    with pytest.raises(BuildFailed, match="mix_compile failed") as caught:
+        builds.build('echo "$marker begin mix_compile"; exit 1')
+    assert caught.value.log[-1] == "The clean-up failed as well: The helper is away."

@@ -64,3 +64,17 @@ def test_or_is_as_before(fails: BaseException, wanted: Any, always: bool) -> Non
         world.change()
     assert world.state() == ("before", "before", "before")
     assert isinstance(caught.value, DiskFull) == (wanted is DiskFull)
+
+
+def test_a_record_that_cannot_be_taken_back_hides_no_cause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(_: World) -> None:
+        raise DiskFull("No space is left.")
+
+    world = World()
+    world.fails = ProxyRefused("nginx refuses it.")
+    monkeypatch.setattr(World, "take_back", full)
+    with pytest.raises(ProxyRefused) as caught:
+        world.change()
+    assert "No space is left." in caught.value.log[0]

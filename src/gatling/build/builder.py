@@ -11,7 +11,14 @@ from gatling import process
 from gatling.beam import toolbox
 from gatling.build import environment, hints
 from gatling.build.steps import Steps
-from gatling.errors import BuildFailed, CommandFailed, DiskFull, InvalidInput
+from gatling.errors import (
+    BuildFailed,
+    CommandFailed,
+    DiskFull,
+    GatlingError,
+    InvalidInput,
+    cleaning,
+)
 from gatling.project import names, source
 from gatling.supervisor.base import Task
 from gatling.supervisor.units import Limits
@@ -88,23 +95,33 @@ def build(
         else:
             tasks.run(task, timeout=settings.timeout, on_line=steps.line)
         return _inspect(tasks.staged(paths, previous), steps.facts)
-    except BuildFailed:
-        tasks.discard(paths, paths.staging)
+    except BuildFailed as error:
+        with cleaning(error):
+            tasks.discard(paths, paths.staging)
         raise
     except (CommandFailed, DiskFull) as error:
         # looked at before the clean-up makes room; the watcher's record may be the first to meet it
         full = isinstance(error, DiskFull) or _disk_is_full(paths.build, steps.tail)
-        tasks.discard(paths, paths.staging)
-        step = steps.current or "the build"
+        failed = _failed(paths.name, steps, error, full=full)
+        with cleaning(failed):
+            tasks.discard(paths, paths.staging)
         if full:
             # Files may be cut off in their middle, anywhere in the checkout. And what the build has
             # made there would keep the disk too full for the next one: that fetches it again.
-            tasks.discard(paths, paths.source)
-            what = f"{step} failed: no space is left on the disk."
-            raise DiskFull(what, log=steps.tail, log_shown=True) from None
-        what = f"{step} failed: {error.what}"
-        hint = hints.hint(paths.name, steps.tail, steps.facts.get("missing", ""))
-        raise BuildFailed(what, hint=hint, log=steps.tail, log_shown=True) from None
+            with cleaning(failed):
+                tasks.discard(paths, paths.source)
+        raise failed from None
+
+
+def _failed(app: str, steps: Steps, error: GatlingError, *, full: bool) -> GatlingError:
+    """What a build's failure is reported as."""
+    step = steps.current or "the build"
+    if full:
+        what = f"{step} failed: no space is left on the disk."
+        return DiskFull(what, log=steps.tail, log_shown=True)
+    hint = hints.hint(app, steps.tail, steps.facts.get("missing", ""))
+    what = f"{step} failed: {error.what}"
+    return BuildFailed(what, hint=hint, log=steps.tail, log_shown=True)
 
 
 def _inspect(tree: Path, facts: Mapping[str, str]) -> Built:

@@ -127,10 +127,17 @@ def attempt(
             interruption.shield()
             _succeeded(engine, this)
         finally:
-            with this.tolerated():
-                this.callbacks.close()
+            _close_callbacks(this)
             progress.close()
             watcher.end(recovered=_has_ended(engine, deployment.id))
+
+
+def _close_callbacks(this: Attempt) -> None:
+    """End the project's callbacks. The outcome of the deployment is recorded already."""
+    try:
+        this.callbacks.close()
+    except Exception as error:  # noqa: BLE001
+        this.progress.note(f"The project's callbacks did not end properly: {text_of(error)}")
 
 
 def _has_ended(engine: Engine, ident: int) -> bool:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
-from gatling.errors import DiskFull, GatlingError, is_full
+from gatling.errors import DiskFull, GatlingError, cleaning, is_full
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,9 +21,8 @@ def apply(steps: Sequence[Callable[[], object]], take_back: Callable[[], object]
         for step in steps:
             step()
     except BaseException as error:
-        take_back()
-        for step in steps:
-            with contextlib.suppress(GatlingError, OSError):
+        for step in (take_back, *steps):
+            with cleaning(error):
                 step()
         if isinstance(error, OSError):
             raise _not_written(error) from error

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from gatling import ports, process
 from gatling.deploy import health, hints, instances, last_words, public
-from gatling.errors import UnhealthyRelease, add_failure
+from gatling.errors import UnhealthyRelease, cleaning, finally_
 from gatling.logs import CHECK, WEB, Wanted
 from gatling.state import apps, config
 from gatling.state.database import now
@@ -171,15 +171,16 @@ def switch(engine: Engine, app: App, release: Release, slot: int) -> None:
     apps.make_live(engine.db, app.name, release=release.number, slot=slot, config=values)
     try:
         engine.router.point(app.name, 1 if slot == 1 else 2)
-    except BaseException:
-        apps.make_live(
-            engine.db,
-            app.name,
-            release=app.live_release,
-            slot=app.live_slot,
-            config=before,
-            wanted=app.wanted,
-        )
+    except BaseException as error:
+        with cleaning(error):
+            apps.make_live(
+                engine.db,
+                app.name,
+                release=app.live_release,
+                slot=app.live_slot,
+                config=before,
+                wanted=app.wanted,
+            )
         raise
 
 
@@ -230,14 +231,12 @@ def _give_up(
 
     `error` stays the one that is reported: what fails here is added to its log.
     """
-    try:
+    with cleaning(error):  # recovery, which follows, tries again
         stop_unused(engine, app, slot, settings)
         if isinstance(error, UnhealthyRelease):
             error.log = last_words_since(engine, app, release.label, since, process_)
             more = f"All it said: `gatling logs {app.name} --release {release.label}`."
             error.hint = f"{hints.fitting(error.log, app.name) or error.hint} {more}".lstrip()
-    except Exception as second:  # noqa: BLE001 (recovery, which follows, tries again)
-        add_failure(error, second)
 
 
 def stop_unused(engine: Engine, app: App, slot: int, settings: Settings) -> None:
@@ -248,15 +247,8 @@ def stop_unused(engine: Engine, app: App, slot: int, settings: Settings) -> None
 @contextlib.contextmanager
 def throw_away(engine: Engine, app: App, slot: int, settings: Settings) -> Iterator[None]:
     """Stop what the block starts in a slot. The block's own error is the one that is reported."""
-    try:
+    with finally_(lambda: stop_unused(engine, app, slot, settings)):
         yield
-    except BaseException as error:
-        try:
-            stop_unused(engine, app, slot, settings)
-        except Exception as second:  # noqa: BLE001 (recovery, which follows, tries again)
-            add_failure(error, second)
-        raise
-    stop_unused(engine, app, slot, settings)
 
 
 def last_words_since(

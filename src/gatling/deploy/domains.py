@@ -11,7 +11,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from gatling.deploy.attempt import is_decided
-from gatling.errors import add_failure
+from gatling.errors import cleaning
 from gatling.project import domains as project_domains
 from gatling.project import source
 from gatling.state import apps, audit, config, releases
@@ -100,8 +100,6 @@ def in_force(engine: Engine, this: Attempt) -> Iterator[None]:
 
 
 def _take_back(engine: Engine, this: Attempt, error: BaseException) -> None:
-    try:
+    with cleaning(error):
         apps.take_domains_of(engine.db, this.app.name, this.deployment.id)
         engine.configure_router()
-    except Exception as second:  # noqa: BLE001 (the first error is the one to report)
-        add_failure(error, second)

@@ -19,7 +19,16 @@ from typing import TYPE_CHECKING
 
 from gatling.deploy import instances
 from gatling.deploy.interrupt import interruptible
-from gatling.errors import GatlingError, Interrupted, InvalidInput, NotFound, TimedOut, text_of
+from gatling.errors import (
+    GatlingError,
+    Interrupted,
+    InvalidInput,
+    NotFound,
+    TimedOut,
+    cleaning,
+    finally_,
+    text_of,
+)
 from gatling.project import processes
 from gatling.project import settings as project_settings
 from gatling.state import apps, releases, runs
@@ -205,29 +214,31 @@ def _turn(paths: AppPaths, job: str, overlap: str, waiting: Callable[[], None]) 
 def _recorded(engine: Engine, app: App, job: str, cause: Cause) -> Iterator[Run]:
     """The record of a run, whose file is locked for as long as this process attends to it."""
     paths, token = engine.home.app(app.name), os.urandom(8).hex()
-    with _opened(_file(paths, token)) as held:
+    with (
+        _opened(_file(paths, token)) as held,
+        finally_(lambda: _file(paths, token).unlink(missing_ok=True)),
+    ):
+        fcntl.flock(held, fcntl.LOCK_EX)
+        _hold(held)
+        this = runs.begin(
+            engine.db,
+            app.name,
+            job,
+            cause=cause,
+            actor=engine.actor if cause == "by hand" else None,
+            mark=token,
+            release=app.live_release or 0,
+        )
         try:
-            fcntl.flock(held, fcntl.LOCK_EX)
-            _hold(held)
-            this = runs.begin(
-                engine.db,
-                app.name,
-                job,
-                cause=cause,
-                actor=engine.actor if cause == "by hand" else None,
-                mark=token,
-                release=app.live_release or 0,
-            )
-            try:
-                yield this
-            except (Interrupted, KeyboardInterrupt):
+            yield this
+        except (Interrupted, KeyboardInterrupt) as error:
+            with cleaning(error):
                 runs.end(engine.db, this.id, "cancelled", error="It was called off.")
-                raise
-            except BaseException as error:
+            raise
+        except BaseException as error:
+            with cleaning(error):
                 runs.end(engine.db, this.id, "interrupted", error=text_of(error))
-                raise
-        finally:
-            _file(paths, token).unlink(missing_ok=True)
+            raise
 
 
 def _program(

@@ -14,7 +14,7 @@ from gatling import process
 from gatling.beam import etf, toolbox
 from gatling.beam.etf import Atom
 from gatling.deploy import instances, last_words
-from gatling.errors import CommandFailed, PlannerFailed, TimedOut
+from gatling.errors import CommandFailed, PlannerFailed, TimedOut, cleaning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -70,8 +70,9 @@ def ask(
                     job.result()
             except PlannerFailed:
                 raise
-            except BaseException:  # interrupted: the signal has reached this thread alone
-                _end(tasks, app, jobs, mark)
+            except BaseException as error:  # interrupted: the signal reached this thread alone
+                with cleaning(error):
+                    _end(tasks, app, jobs, mark)
                 raise
         yield answers
 

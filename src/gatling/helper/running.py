@@ -10,6 +10,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from gatling.errors import finally_
+
 RUN = Path("/run/gatling")
 ENTER = Path(__file__).resolve().parents[1] / "supervisor" / "enter.py"
 
@@ -38,15 +40,15 @@ def run(
             f"--unit={unit}", "--service-type=exec", f"--property=LoadCredential=program:{file}",
             *(f"--property={text}" for text in properties),
             "/usr/bin/python3", "-I", "-S", str(ENTER)]  # fmt: skip
-    try:
+    with finally_(
+        lambda: file.unlink(missing_ok=True),
+        lambda: os.close(kept),
+        lambda: _systemctl("reset-failed", unit),
+    ):
         answer = attend(argv, files, connection, on_gone=on_gone, unit=unit)
         if answer["status"] != 0:
             answer |= _how_it_ended(unit)
         return answer
-    finally:
-        file.unlink(missing_ok=True)
-        os.close(kept)
-        _systemctl("reset-failed", unit)
 
 
 def credential(unit: str, program: dict[str, Any]) -> tuple[Path, int]:

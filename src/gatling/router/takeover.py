@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gatling.errors import cleaning
 from gatling.helper import durable
 from gatling.home import write_atomically
 
@@ -90,8 +91,9 @@ def _accepted(
             if not found:
                 raise Refused(log)
             without |= found
-    except BaseException:
-        candidate.unlink(missing_ok=True)
+    except BaseException as error:
+        with cleaning(error):
+            candidate.unlink(missing_ok=True)
         raise
 
 

@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from gatling import __version__, room
 from gatling.deploy import lock
-from gatling.errors import DiskFull, GatlingError, InvalidInput, is_full
+from gatling.errors import DiskFull, GatlingError, InvalidInput, finally_, is_full
 from gatling.home import SERVER, AppPaths, Home
 from gatling.server import keys
 from gatling.server.archive import (
@@ -67,7 +67,7 @@ def backup(file: Path, server: Path = SERVER) -> str:
         if os.path.lexists(file):
             raise FileExistsError
         opened = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        try:
+        with finally_(lambda: new.unlink(missing_ok=True)):
             with os.fdopen(opened, "wb") as target:
                 writer = _Writer(target, Home(server / "home"))
                 writer.write()
@@ -77,8 +77,6 @@ def backup(file: Path, server: Path = SERVER) -> str:
                 os.link(new, file)  # unlike a rename it replaces nothing
             except PermissionError:  # a file system without links
                 new.rename(file)
-        finally:
-            new.unlink(missing_ok=True)
     except FileExistsError:
         raise InvalidInput(f"{file} exists already; nothing was written.") from None
     except OSError as error:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import contextlib
 import hashlib
 import re
 import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gatling.errors import GatlingError, InvalidInput
+from gatling.errors import GatlingError, InvalidInput, cleaning
 from gatling.home import exclusively, write_atomically
 from gatling.state import audit
 from gatling.state import keys as state
@@ -157,8 +156,8 @@ def add(engine: Engine, name: str, text: str, role: Role, apps: Iterable[str]) -
         )
         try:
             synchronize(engine.home, engine.db)
-        except BaseException:
-            with contextlib.suppress(GatlingError):
+        except BaseException as error:
+            with cleaning(error):
                 state.remove(engine.db, name)
             raise
         detail = f"{name} {role} {','.join(key.apps)} {key.fingerprint}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gatling import claims, ports, process
 from gatling.deploy import jobs, lock, processes
-from gatling.errors import CommandFailed, GatlingError
+from gatling.errors import CommandFailed, cleaning
 from gatling.home import exclusively
 from gatling.project import names
 from gatling.project import repository as repository_settings
@@ -90,15 +90,17 @@ def _load(engine: Engine, name: str, own: dict[str, str]) -> App:
             },
         )
         engine.configure_router()
-    except BaseException:
-        with contextlib.suppress(GatlingError):
-            processes.stop(engine, name)
-        engine.supervisor.remove(name)
-        apps.delete(engine.db, name)
-        claims.give_back(app.every_port, home)
-        _clear(paths)
-        with contextlib.suppress(GatlingError):
-            engine.configure_router()  # it may have come to know the app before this failed
+    except BaseException as error:
+        for step in (
+            lambda: processes.stop(engine, name),
+            lambda: engine.supervisor.remove(name),
+            lambda: apps.delete(engine.db, name),
+            lambda: claims.give_back(app.every_port, home),
+            lambda: _clear(paths),
+            engine.configure_router,  # it may have come to know the app before this failed
+        ):
+            with cleaning(error):
+                step()
         raise
     audit.record(engine.db, engine.actor, name, "load")
     return app

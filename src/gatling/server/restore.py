@@ -13,7 +13,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any
 
 from gatling import ports, process
-from gatling.errors import DiskFull, GatlingError, Interrupted, InvalidInput, PortTaken
+from gatling.errors import DiskFull, GatlingError, Interrupted, InvalidInput, PortTaken, cleaning
 from gatling.helper import client, service
 from gatling.home import SERVER, AppPaths, Home
 from gatling.project import names
@@ -166,10 +166,10 @@ def _put_in_place(server: Path, staging: Path, every: list[App], ask: Callable[.
                 audit.record(db, "root", None, "server restore", " ".join(made))
     except BaseException as error:
         if replaced:
-            with acting_as(owner):
+            with cleaning(error), acting_as(owner):
                 _replace(home, before)
         for name in made:
-            with contextlib.suppress(GatlingError):
+            with cleaning(error):
                 ask("forget", app=name)
         raise _undone(error) from error
 

@@ -13,7 +13,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from gatling.errors import DiskFull, GatlingError
+from gatling.errors import DiskFull, GatlingError, cleaning, finally_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -174,18 +174,16 @@ class Database:
         """
         if durable:
             self._run("PRAGMA synchronous = FULL")
-        try:
+        with finally_(lambda: durable and self._run("PRAGMA synchronous = NORMAL")):
             self._run("BEGIN IMMEDIATE")
             try:
                 yield
                 self._run("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.rollback()
+            except BaseException as error:
+                with cleaning(error):
+                    if self._connection.in_transaction:
+                        self._connection.rollback()
                 raise
-        finally:
-            if durable:
-                self._run("PRAGMA synchronous = NORMAL")
 
     def execute(self, sql: str, *values: object) -> int:
         """Run one changing statement; how many rows it changed."""
@@ -287,9 +285,10 @@ def _migrate(connection: sqlite3.Connection) -> None:
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {len(_SCHEMA)}")
         connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.rollback()
+    except BaseException as error:
+        with cleaning(error):
+            if connection.in_transaction:
+                connection.rollback()
         raise
 
 

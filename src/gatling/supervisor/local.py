@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from gatling import process
+from gatling.errors import finally_
 from gatling.project import source
 from gatling.supervisor.base import run_mark
 from gatling.supervisor.conversation import Conversation, Pipes
@@ -33,10 +34,8 @@ def _marked(task: Task) -> Iterator[dict[str, str]]:
     """The environment of a program; at the end of the block all that it has started ends."""
     own = os.urandom(8).hex()
     of_deployment = {process.MARK: task.mark} if task.mark else {}
-    try:
+    with finally_(lambda: process.end_marked(own, variable=process.TASK)):
         yield task.env | of_deployment | {process.TASK: own}
-    finally:
-        process.end_marked(own, variable=process.TASK)
 
 
 class LocalTasks:
