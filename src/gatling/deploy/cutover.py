@@ -40,8 +40,6 @@ RESTART_DRAIN_SECONDS = 5.0
 DRAIN_CHECKS = 3
 """So many looks in a row must find no connection: nginx may just be opening one."""
 LOG_LINES = 2000
-UNUSED_STOP_SECONDS = 5.0
-"""Between SIGTERM and SIGKILL for an instance that never served: it may still be booting."""
 
 
 def roll(
@@ -241,7 +239,9 @@ def _give_up(
 
 def stop_unused(engine: Engine, app: App, slot: int, settings: Settings) -> None:
     """Stop an instance that serves nobody."""
-    engine.supervisor.stop(app.name, slot, min(UNUSED_STOP_SECONDS, settings.instance.stop))
+    engine.supervisor.stop(
+        app.name, slot, min(instances.UNUSED_STOP_SECONDS, settings.instance.stop)
+    )
 
 
 @contextlib.contextmanager

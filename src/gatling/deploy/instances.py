@@ -42,6 +42,9 @@ In ERL_ZFLAGS, which the env.sh of projects leave alone; many set ERL_AFLAGS. Ea
 only, or erl takes none of its values.
 """
 
+UNUSED_STOP_SECONDS = 5.0
+"""From SIGTERM to SIGKILL for an instance that never served: a node that boots ignores SIGTERM."""
+
 
 def instance(paths: AppPaths, app: App, release: Release, slot: int) -> Instance:
     """A release in a slot."""

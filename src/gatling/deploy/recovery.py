@@ -119,9 +119,11 @@ def reconcile(engine: Engine, name: str, *, own: int | None = None) -> list[str]
     shall_run = app.live_release is not None and app.wanted == "running"
     for slot in SLOTS:
         if slot != app.live_slot or not shall_run:
+            unused = never_served(engine, app, slot, unfinished)
             if slot != app.live_slot and shall_run:
                 point(engine, app)  # before the other instance ends, which may have the traffic
-            engine.supervisor.stop(name, slot, stop_timeout)
+            limit = min(instances.UNUSED_STOP_SECONDS, stop_timeout) if unused else stop_timeout
+            engine.supervisor.stop(name, slot, limit)
     point(engine, app)
     if taken or any(deployment.id != own for deployment in unfinished):
         with contextlib.suppress(GatlingError):  # the next deployment says what is in the way
@@ -145,6 +147,16 @@ def reconcile(engine: Engine, name: str, *, own: int | None = None) -> list[str]
             ended = outcome_of(deployment, app)
             deployments.end(engine.db, deployment.id, ended.outcome, error=ended.text)
     return [*problems, *jobs.follow(engine, name)]
+
+
+def never_served(engine: Engine, app: App, slot: int, unfinished: Iterable[Deployment]) -> bool:
+    """Whether what runs in a slot is of a deployment that ended before it sent requests there.
+
+    A node that still boots ignores SIGTERM, and with the strategy `restart` the app is down while
+    recovery waits for it.
+    """
+    undecided = any(each.slot == slot and not decided(each, app) for each in unfinished)
+    return undecided and slot != app.live_slot and engine.router.pointed(app.name) != slot
 
 
 def take_back_domains(engine: Engine, name: str, unfinished: Iterable[Deployment]) -> bool:
