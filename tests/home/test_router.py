@@ -231,6 +231,14 @@ def test_an_app_without_an_answer(world: World, method: str) -> None:
     assert answer.headers["Cache-Control"] == "no-store"
 
 
+def test_supervisord_keeps_what_nginx_logs(world: World) -> None:
+    """In a file that supervisord rotates: nginx would let its own grow without end."""
+    world.get("/hangup", host="echo.localhost")
+    log = world.home / "nginx/nginx.out.log"
+    until(lambda: "prematurely closed connection" in log.read_text(), "a line from nginx")
+    assert not (world.home / "nginx/error.log").exists()
+
+
 def test_an_error_of_the_app_is_its_own(world: World) -> None:
     for status in (404, 500, 502, 503):
         answer = world.get(f"/says/{status}", host="echo.localhost")

@@ -74,6 +74,8 @@ def test_supervisord_reads_two_apps_and_the_proxy(tmp_path: Path) -> None:
         assert program.startretries == configuration.RETRIES
         assert program.startsecs == configuration.SETTLED_SECONDS
         assert program.stopwaitsecs > 3600  # Gatling itself decides when to kill
+        logged = program.stdout_logfile
+        assert not logged or 0 < program.stdout_logfile_maxbytes <= 1 << 20, logged
         wanted = home.nginx if name == "proxy" else None
         app, _, slot_number = name.rpartition(".")
         assert program.directory == str(wanted or home.app(app).slot(int(slot_number)))

@@ -163,11 +163,10 @@ class EmbeddedRouter:
             raise ProxyRefused("nginx did not reload.", log=self._last_errors())
 
     def _last_errors(self) -> list[str]:
-        for name in ("error.log", "nginx.out.log"):
-            with contextlib.suppress(OSError):
-                lines = (self._home.nginx / name).read_text(errors="replace").splitlines()
-                if lines:
-                    return lines[-10:]
+        # supervisord keeps what nginx prints, and rotates it
+        with contextlib.suppress(OSError):
+            log = self._home.nginx / "nginx.out.log"
+            return log.read_text(errors="replace").splitlines()[-10:]
         return []
 
 

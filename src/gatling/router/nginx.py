@@ -62,7 +62,7 @@ def main_configuration(root: Path, listen: str, sites: Sequence[Site], *, as_roo
 {"user root;" if as_root else "# no user directive: nginx runs as the user who started it"}
 worker_processes auto;
 pid "{root}/nginx.pid";
-error_log "{root}/error.log" warn;
+error_log stderr warn;
 worker_rlimit_nofile 16384;
 events {{ worker_connections {CONNECTIONS}; }}
 http {{
