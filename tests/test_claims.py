@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gatling import claims
+from gatling.platform import port_claims
 from tests.conftest import new_world
 
 
@@ -27,41 +27,41 @@ def test_a_port_is_the_first_homes_until_it_gives_it_back(
     registry: Path, homes: tuple[Path, Path]
 ) -> None:
     one, two = homes
-    claims.take([20001, 20002], one, registry)
-    claims.take([20002, 20003], two, registry)
-    owners = [claims.owner(port, two, registry) for port in (20001, 20002, 20003, 20004)]
+    port_claims.take([20001, 20002], one, registry)
+    port_claims.take([20002, 20003], two, registry)
+    owners = [port_claims.owner(port, two, registry) for port in (20001, 20002, 20003, 20004)]
     assert owners == [one, one, None, None]
-    assert claims.owner(20001, one, registry) is None
-    claims.give_back([20001, 20002, 20003], two, registry)
-    assert claims.owner(20002, two, registry) == one
-    claims.give_back([20001, 20002], one, registry)
-    assert claims.owner(20002, two, registry) is None
+    assert port_claims.owner(20001, one, registry) is None
+    port_claims.give_back([20001, 20002, 20003], two, registry)
+    assert port_claims.owner(20002, two, registry) == one
+    port_claims.give_back([20001, 20002], one, registry)
+    assert port_claims.owner(20002, two, registry) is None
     assert registry.stat().st_mode & 0o7777 == 0o1777
 
 
 def test_a_home_that_was_removed_has_none(registry: Path, homes: tuple[Path, Path]) -> None:
     one, two = homes
-    claims.take([20001], one, registry)
+    port_claims.take([20001], one, registry)
     one.rmdir()
-    assert claims.owner(20001, two, registry) is None
-    claims.take([20001], two, registry)
-    assert claims.owner(20001, Path("/other"), registry) == two
+    assert port_claims.owner(20001, two, registry) is None
+    port_claims.take([20001], two, registry)
+    assert port_claims.owner(20001, Path("/other"), registry) == two
 
 
 def test_what_others_leave_there_does_no_harm(
     registry: Path, homes: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    claims.take([20001], homes[0], registry)
+    port_claims.take([20001], homes[0], registry)
     os.mkfifo(registry / "20002")
     (registry / "20003").symlink_to("/etc/passwd")
     (registry / "20004").write_bytes(b"\xff" * 9000)
     (registry / "20005").mkdir()
     ports = range(20002, 20006)
-    assert {claims.owner(port, homes[1], registry) for port in ports} == {None}
-    claims.take(ports, homes[0], registry)
+    assert {port_claims.owner(port, homes[1], registry) for port in ports} == {None}
+    port_claims.take(ports, homes[0], registry)
     (tmp_path / "file").touch()
-    claims.take([20001], homes[1], tmp_path / "file")
-    assert claims.owner(20001, homes[1], tmp_path / "not/there") is None
+    port_claims.take([20001], homes[1], tmp_path / "file")
+    assert port_claims.owner(20001, homes[1], tmp_path / "not/there") is None
 
 
 def test_two_homes_of_one_machine_draw_other_ports() -> None:

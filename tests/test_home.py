@@ -16,7 +16,7 @@ import pytest
 
 from gatling import __version__
 from gatling.errors import Exit, InvalidInput
-from gatling.home import default_root, open_home, write_atomically
+from gatling.paths import default_root, open_home, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,10 +10,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gatling import logs
 from gatling.errors import InvalidInput
-from gatling.supervisor import applog
-from gatling.supervisor.applog import AppLog
+from gatling.platform import applog, logs
+from gatling.platform.applog import AppLog
 from tests.conftest import until
 from tests.scale import scaled
 

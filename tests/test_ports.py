@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from gatling import ports
+from gatling.platform import ports
 from tests.conftest import until
 
 

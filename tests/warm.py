@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-NOT_LOADED = ("gatling.__main__", "gatling.supervisor.logsink")
+NOT_LOADED = ("gatling.__main__", "gatling.platform.embedded.logsink")
 """Modules that run when they are imported, or that only supervisord loads."""
 
 

@@ -28,12 +28,12 @@ def _run(words: list[str]) -> int:
         return 0
     if words[:1] == ["receive"] and len(words) == 2 and words[1][:1] != "-":
         # The hook of a push, which somebody waits for: not through click either.
-        from gatling.server import receive
+        from gatling.ssh import receive
 
         return receive.main(words[1])
     if words[:1] == ["ssh-command"] and len(words) == 2:
         # The forced command of a key (authorized_keys): all that comes over SSH passes it.
-        from gatling.server import access
+        from gatling.ssh import access
 
         return access.main(words[1])
     from gatling.cli import run_command_line

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatling import __version__, home, visible
+from gatling import __version__, paths, visible
 from gatling.errors import DiskFull, GatlingError, Unexpected, is_full
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _named(error: OSError, before: str = "") -> str:
 
 
 def _where(error: BaseException) -> str:
-    """The last line of Gatling's own that was passed: `deploy/hot.py:120`."""
+    """The last line of Gatling's own that was passed: `deploy/cutover/hot.py:120`."""
     import traceback  # noqa: PLC0415
 
     frames = traceback.extract_tb(error.__traceback__)
@@ -129,9 +129,9 @@ def _where(error: BaseException) -> str:
 
 def _place() -> Path | None:
     """Where to log: in a directory of this user's own that is there already, if any."""
-    candidates = [home.default_root()]
+    candidates = [paths.default_root()]
     if os.geteuid() == 0:  # root writes nothing where gatling could put a link
-        candidates.insert(0, home.SERVER)
+        candidates.insert(0, paths.SERVER)
     for directory in candidates:
         try:
             found = directory.stat()

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatling import ports
 from gatling.beam import channel
 from gatling.beam.channel import RemoteError, connect
 from gatling.beam.etf import Atom
 from gatling.errors import NodeUnreachable
+from gatling.platform import ports
 from tests.conftest import until
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatling import ports
 from gatling.beam import channel, toolbox
 from gatling.beam.etf import Atom, Opaque
 from gatling.errors import NodeUnreachable
+from gatling.platform import ports
 from tests.conftest import until
 
 if TYPE_CHECKING:

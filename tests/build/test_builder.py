@@ -16,9 +16,9 @@ import pytest
 from gatling import process
 from gatling.build import builder, environment
 from gatling.errors import BuildFailed, DiskFull, Exit, HelperFailed, MissingProgram
-from gatling.home import AppPaths
+from gatling.paths import AppPaths
+from gatling.platform.embedded.tasks import LocalTasks
 from gatling.project.settings import Build
-from gatling.supervisor.local import LocalTasks
 from tests.conftest import until
 
 if TYPE_CHECKING:

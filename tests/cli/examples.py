@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gatling.cli import cli
-from gatling.server import policy
+from gatling.ssh import policy
 from tests.cli.conftest import tree
 from tests.conftest import ROOT
 

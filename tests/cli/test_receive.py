@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gatling.errors import Exit, PushRefused
 from gatling.project.refs import Update, parse
-from gatling.server.receive import choose
+from gatling.ssh.receive import choose
 from tests.scale import scaled
 
 EXAMPLES = settings(

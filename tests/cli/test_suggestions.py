@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from gatling.cli import COMMANDS, cli, suggestions
 from gatling.cli.summaries import SUMMARIES
 from gatling.errors import Exit
-from gatling.server import remote
+from gatling.ssh import remote
 from tests.cli.conftest import tree
 
 if TYPE_CHECKING:

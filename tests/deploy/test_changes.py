@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from gatling.deploy import changes
 from gatling.errors import DiskFull, GatlingError, ProxyRefused
+from gatling.operations import changes
 
 
 class World:

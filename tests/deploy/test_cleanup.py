@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from gatling.deploy import cutover
+from gatling.deploy.cutover import rolling
 from gatling.errors import SupervisorFailed, UnhealthyRelease
 from gatling.project import settings
 from tests.deploy.test_instances import APP
 
 if TYPE_CHECKING:
-    from gatling.engine import Engine
+    from gatling.platform.open import Engine
 
 
 def fail(*_: object) -> None:
@@ -26,7 +26,7 @@ ENGINE = cast("Engine", SimpleNamespace(supervisor=SimpleNamespace(stop=fail)))
 def test_the_first_error_is_the_one_that_is_raised() -> None:
     with (
         pytest.raises(UnhealthyRelease, match="never healthy") as caught,
-        cutover.throw_away(ENGINE, APP, 2, settings.parse({})),
+        rolling.throw_away(ENGINE, APP, 2, settings.parse({})),
     ):
         raise UnhealthyRelease("v8 was never healthy.", log=["its last words"])
     assert caught.value.log[0] == "its last words"
@@ -36,6 +36,6 @@ def test_the_first_error_is_the_one_that_is_raised() -> None:
 def test_without_an_error_the_failure_of_the_clean_up_is_raised() -> None:
     with (
         pytest.raises(SupervisorFailed, match="cannot be ended"),
-        cutover.throw_away(ENGINE, APP, 2, settings.parse({})),
+        rolling.throw_away(ENGINE, APP, 2, settings.parse({})),
     ):
         pass

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gatling import process
-from gatling.deploy import dangers
+from gatling.deploy.migrations import linter
 from gatling.errors import CommandFailed
-from gatling.home import AppPaths
-from gatling.supervisor.local import LocalTasks
+from gatling.paths import AppPaths
+from gatling.platform.embedded.tasks import LocalTasks
 from tests.deploy.test_instances import APP, release
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatling.deploy.dangers import Danger
+    from gatling.deploy.migrations.linter import Danger
+    from gatling.platform.base import Task
     from gatling.process import Finished
-    from gatling.supervisor.base import Task
 
 
 class Elixir(LocalTasks):
@@ -62,7 +62,7 @@ def look(directory: Path, texts: dict[str, str | bytes], tasks: Any = None) -> l
     for name, text in texts.items():
         (tree / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     files = [Path(name) for name in texts]
-    return dangers.found(tasks or Elixir(), paths, APP, release(), files)
+    return linter.found(tasks or Elixir(), paths, APP, release(), files)
 
 
 FOUND = {
@@ -142,7 +142,7 @@ def test_what_it_can_live_with(told: dict[str, list[Danger]], body: str) -> None
 def test_what_is_run_on_the_way_back_is_not_looked_at(tmp_path: Path) -> None:
     text = "def up, do: drop(table(:a))\ndef down, do: drop(table(:b))\n"
     ((danger,),) = look(tmp_path, {"a.exs": text})
-    assert danger == dangers.Danger(1, "drops table a", "code that is running may still use it")
+    assert danger == linter.Danger(1, "drops table a", "code that is running may still use it")
     assert danger.text == "line 1 drops table a: code that is running may still use it"
 
 
@@ -183,7 +183,7 @@ def test_hostile_files(tmp_path: Path) -> None:
 
 
 def test_an_exhausted_limit_of_files_and_of_findings(tmp_path: Path) -> None:
-    many = {f"{n:04}": "drop table(:a)" for n in range(dangers.MAX_FILES + 1)}
+    many = {f"{n:04}": "drop table(:a)" for n in range(linter.MAX_FILES + 1)}
     found = look(tmp_path, dict(many))
     assert found[0] == []
     assert len(found[1]) == 1

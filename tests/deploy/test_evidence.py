@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gatling.beam.control import Logged, Watched
-from gatling.deploy.evidence import FEW, against, beside
+from gatling.deploy.evidence.verdict import FEW, against, beside
 
 ERROR = "KeyError (key :x not found) in Shop.Page.render/1 (lib/shop/page.ex:41)"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from gatling.deploy.glance import Module, glance
+from gatling.deploy.plan.by_files import Module, glance
 
 if TYPE_CHECKING:
     from pathlib import Path

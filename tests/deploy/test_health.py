@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatling.deploy import health
+from gatling.deploy.evidence import health
 from gatling.errors import Exit, UnhealthyRelease
+from gatling.platform.base import State, Status
 from gatling.project.settings import Health
-from gatling.supervisor.base import State, Status
 from tests.deploy.conftest import Server, raw_server
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatling.deploy import hints
+from gatling.runtime import crash_hints
 
 
 @pytest.mark.parametrize(
@@ -41,14 +41,14 @@ from gatling.deploy import hints
 )
 def test_the_cause_decides(said: str, advice: str) -> None:
     lines = ["12:00:00.000 [info] Booting", said, "init terminating in do_boot"]
-    assert advice in hints.fitting(lines, "shop")
+    assert advice in crash_hints.fitting(lines, "shop")
 
 
 def test_what_is_not_known_is_not_guessed() -> None:
-    assert hints.fitting(["12:00:00.000 [info] Booting", "Killed"], "shop") == ""
-    assert hints.fitting([], "shop") == ""
+    assert crash_hints.fitting(["12:00:00.000 [info] Booting", "Killed"], "shop") == ""
+    assert crash_hints.fitting([], "shop") == ""
 
 
 def test_the_more_certain_cause_wins() -> None:
     lines = ["connection refused", "environment variable POOL is missing"]
-    assert "POOL" in hints.fitting(lines, "shop")
+    assert "POOL" in crash_hints.fitting(lines, "shop")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatling.deploy.interrupt import SIGNALS, interruptible
 from gatling.errors import Exit, Interrupted
+from gatling.interrupt import SIGNALS, interruptible
 from tests.conftest import until
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 WATCHED = """
 import sys, time
 from pathlib import Path
-from gatling.deploy.interrupt import interruptible
+from gatling.interrupt import interruptible
 from gatling.errors import Interrupted
 said = Path(sys.argv[1])
 try:

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatling.deploy import instances, migrations, planner
+from gatling.deploy.migrations import runner
+from gatling.deploy.plan import inspection
 from gatling.errors import NotFound
-from gatling.home import AppPaths
+from gatling.paths import AppPaths
 from gatling.project.settings import Migrate
+from gatling.runtime import spec
 from gatling.state.apps import App
 from tests.deploy.test_plan import release
 
@@ -47,7 +49,7 @@ def write(file: Path, mode: int = 0o644) -> None:
 )
 def test_files_that_ecto_passes_over_are_no_migrations(tree: Path, file: str) -> None:
     write(tree / "lib/shop-0.1.0/priv/repo/migrations" / file)
-    assert migrations.names(tree) == set()
+    assert runner.names(tree) == set()
 
 
 def test_each_repository_of_each_application_has_migrations_also_in_directories(tree: Path) -> None:
@@ -59,7 +61,7 @@ def test_each_repository_of_each_application_has_migrations_also_in_directories(
         "shop-0.1.0/priv/repo/seeds/1_never.exs",
     ):
         write(tree / "lib" / file)
-    assert migrations.names(tree) == {
+    assert runner.names(tree) == {
         "shop/repo/migrations/20240101000000_users.exs",
         "shop/repo/migrations/manual/20240102000000_index.exs",
         "shop/archive/migrations/1_old.exs",
@@ -70,12 +72,12 @@ def test_each_repository_of_each_application_has_migrations_also_in_directories(
 def test_a_script_that_is_not_executable_gives_way_to_the_release_module(tree: Path) -> None:
     write(tree / "lib/shop-0.1.0/ebin/Elixir.Shop.Release.beam")
     write(tree / "bin/migrate")
-    words = migrations.command(tree, release(1), Migrate())
+    words = runner.command(tree, release(1), Migrate())
     assert words is not None
     assert words[0] == "eval"
     assert "Shop.Release.migrate()" in words[1]
     (tree / "bin/migrate").chmod(0o755)
-    assert migrations.command(tree, release(1), Migrate()) == ("migrate",)
+    assert runner.command(tree, release(1), Migrate()) == ("migrate",)
 
 
 def test_a_program_that_is_not_executable_is_named(tree: Path) -> None:
@@ -85,7 +87,7 @@ def test_a_program_that_is_not_executable_is_named(tree: Path) -> None:
     paths = AppPaths(tree.parents[3], "shop")
     assert paths.release(1) == tree
     with pytest.raises(NotFound, match=r"bin/seed of v1 is not executable") as caught:
-        instances.one_off(paths, app, release(1), 1, ("seed",))
+        spec.one_off(paths, app, release(1), 1, ("seed",))
     assert "git update-index --chmod=+x rel/overlays/bin/seed" in caught.value.hint
 
 
@@ -98,4 +100,4 @@ def test_foreign_entries_of_lib_are_no_applications(tree: Path) -> None:
     ):
         (tree / directory).mkdir(parents=True)
     write(tree / "lib/.keep")
-    assert planner._applications(tree) == ["my-app", "shop"]
+    assert inspection._applications(tree) == ["my-app", "shop"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatling.deploy.node_flags import Files, faults
+from gatling.runtime.node_flags import Files, faults
 
 NODE = "shop@127.0.0.1"
 OURS = "-start_epmd false -erl_epmd_port 20003 -kernel inet_dist_use_interface {127,0,0,1}"

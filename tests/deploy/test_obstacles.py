@@ -15,7 +15,7 @@ from gatling.beam.comparison import (
     Setup,
     TreeChange,
 )
-from gatling.deploy.obstacles import MAX_STATE_BYTES, cautions, found
+from gatling.deploy.plan.obstacles import MAX_STATE_BYTES, cautions, found
 from gatling.project.settings import Hot
 
 DEFAULT = Hot()

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gatling.beam.comparison import AddedApp, Beam, Comparison, Removed, TreeChange
-from gatling.deploy.obstacles import recorded
-from gatling.deploy.plan import WISHES, Plan, Strategy, beside, decide, simple
+from gatling.deploy.plan.obstacles import recorded
+from gatling.deploy.plan.plan import WISHES, Plan, Strategy, beside, decide, simple
 from gatling.errors import InvalidInput
 from gatling.project.settings import Hot
 from gatling.state.releases import Release

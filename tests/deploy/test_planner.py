@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatling.deploy import planner
+from gatling.deploy.plan import inspection
 from gatling.errors import Interrupted, PlannerFailed
-from gatling.home import AppPaths
-from gatling.releases import untrusted
+from gatling.paths import AppPaths
+from gatling.platform.embedded.tasks import LocalTasks
+from gatling.releases import safe_copy
 from gatling.state.apps import App
-from gatling.supervisor.local import LocalTasks
 from tests.deploy.test_plan import release
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def paths(tmp_path: Path) -> AppPaths:
 
 
 def test_they_lie_in_no_directory_that_could_be_exchanged(paths: AppPaths, tmp_path: Path) -> None:
-    with planner._files(paths) as answers:
+    with inspection._files(paths) as answers:
         assert answers.old.parent == answers.new.parent == paths.work
         theirs = tmp_path / "gatlings"
         theirs.write_text("of nobody else")
@@ -43,7 +43,7 @@ def test_they_lie_in_no_directory_that_could_be_exchanged(paths: AppPaths, tmp_p
 
 def test_what_somebody_puts_in_their_place_harms_nobody(paths: AppPaths, tmp_path: Path) -> None:
     (tmp_path / "private").mkdir()
-    with planner._files(paths) as answers:
+    with inspection._files(paths) as answers:
         answers.old.symlink_to(tmp_path / "private")
         (answers.new / "below").mkdir(parents=True)
     assert (tmp_path / "private").is_dir()
@@ -54,9 +54,9 @@ def test_nothing_is_written_through_a_link(paths: AppPaths, tmp_path: Path) -> N
     link = paths.work / "planner-old"
     link.symlink_to(tmp_path / "gatlings")
     with pytest.raises(FileExistsError):
-        os.close(os.open(link, planner.NEW))
+        os.close(os.open(link, inspection.NEW))
     with pytest.raises(OSError, match="symbolic link"):
-        untrusted.read(link, paths.root)
+        safe_copy.read(link, paths.root)
     assert not (tmp_path / "gatlings").exists()
 
 
@@ -86,7 +86,7 @@ def ask(paths: AppPaths) -> None:
         node_ports={1: 20003, 2: 20004}, live_release=1, live_slot=1, wanted="running",
         settings={}, manifest={},
     )  # fmt: skip
-    with planner.ask(LocalTasks(), paths, app, release(1), release(2), [], []):
+    with inspection.ask(LocalTasks(), paths, app, release(1), release(2), [], []):
         pass
 
 

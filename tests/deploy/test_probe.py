@@ -7,8 +7,9 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from gatling.deploy import health, probe
-from gatling.deploy.probe import SLOW_PAUSE_SECONDS, HeldRequest, Prober, Proof
+from gatling.deploy.evidence import health
+from gatling.deploy.evidence import prober as probe
+from gatling.deploy.evidence.prober import SLOW_PAUSE_SECONDS, HeldRequest, Prober, Proof
 from tests.conftest import until
 from tests.deploy.conftest import Server, raw_server
 

@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from gatling.deploy import processes
 from gatling.errors import SupervisorFailed
+from gatling.runtime import workers
 
 
 class Supervisor:
@@ -43,10 +43,10 @@ def test_each_process_is_reported_when_it_has_stopped_and_a_failure_comes_last()
 
     slots = ["slow.1", "quick.1", "quick.2", "stuck.1", "stuck.2"]
     with pytest.raises(SupervisorFailed, match="stuck"):
-        processes._stop(engine, app, slots, report)
+        workers._stop(engine, app, slots, report)
     assert stopped == ["quick", "slow"]
     # what the settings do not know any more has a time of its own
     assert (supervisor.seconds["slow.1"], supervisor.seconds["stuck.2"]) == (
         7,
-        processes.STOP_SECONDS,
+        workers.STOP_SECONDS,
     )

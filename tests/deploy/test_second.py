@@ -11,9 +11,9 @@ import pytest
 from gatling.beam import chunks
 from gatling.beam.answers import typed
 from gatling.beam.holds import Holds
-from gatling.deploy import second
+from gatling.deploy.plan import exclusive
 from gatling.errors import NodeUnreachable
-from gatling.home import AppPaths
+from gatling.paths import AppPaths
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,7 @@ EPHEMERAL = (32768, 60999)
 
 def against(**held: Any) -> list[str]:
     """For an app whose own ports are 20001 and 20002, with a directory of the instance's own."""
-    return list(second.against(Holds(**held), "v4", {20001, 20002}, ("/slot/1",), EPHEMERAL))
+    return list(exclusive.against(Holds(**held), "v4", {20001, 20002}, ("/slot/1",), EPHEMERAL))
 
 
 @pytest.mark.parametrize(
@@ -91,11 +91,11 @@ def test_the_files_of_mnesia_are_named_as_a_whole() -> None:
 
 def test_what_an_instance_has_for_itself_depends_on_the_home(tmp_path: Path) -> None:
     embedded = AppPaths(tmp_path, "shop")
-    assert second.private(embedded, 2) == (str(embedded.slot(2)),)
+    assert exclusive.private(embedded, 2) == (str(embedded.slot(2)),)
     server = AppPaths(tmp_path / "home", "shop", server=True)
-    assert "/tmp" in second.private(server, 2)
+    assert "/tmp" in exclusive.private(server, 2)
     held = Holds(dets=["/var/lib/a", "/tmp/b"])
-    (reason,) = second.against(held, "v4", set(), second.private(server, 2), EPHEMERAL)
+    (reason,) = exclusive.against(held, "v4", set(), exclusive.private(server, 2), EPHEMERAL)
     assert "/var/lib/a open" in reason
     assert "/tmp/b" not in reason
 
@@ -113,12 +113,12 @@ def test_a_node_that_cannot_be_asked_is_judged_by_its_modules(tmp_path: Path) ->
     ebin = tmp_path / "lib/shop-0.1.0/ebin"
     compiled(ebin, "plain", "lists:reverse([])")
     compiled(tmp_path / "lib/kernel-9.0/ebin", "of_otp", "disk_log:all()")
-    assert second.unasked(tmp_path, "v4", "It refuses.") == ()
+    assert exclusive.unasked(tmp_path, "v4", "It refuses.") == ()
     beam = compiled(ebin, "book", "mnesia:start()")
     said = "v4 could not be asked what it has open (It refuses), and book names mnesia"
-    assert second.unasked(tmp_path, "v4", "It refuses.") == (said,)
+    assert exclusive.unasked(tmp_path, "v4", "It refuses.") == (said,)
     beam.write_bytes(gzip.compress(beam.read_bytes()))  # as strip_beams may have it
-    assert second.unasked(tmp_path, "v4", "It refuses.") == (said,)
+    assert exclusive.unasked(tmp_path, "v4", "It refuses.") == (said,)
 
 
 def test_atoms_are_read_as_otp_28_writes_them_too() -> None:

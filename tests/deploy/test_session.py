@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatling.deploy import lifecycle, lock, recovery, session
+from gatling.deploy import recovery
 from gatling.errors import DiskFull
+from gatling.operations import lifecycle, session
+from gatling.platform import lock
 from gatling.state import apps, deployments
 from gatling.ui.progress import Progress
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gatling.engine import Engine
+    from gatling.platform.open import Engine
 
 
 @pytest.fixture

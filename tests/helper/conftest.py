@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatling.helper import firewall, running, service, unit_files
-from gatling.router import system_nginx
+from gatling.platform.server.helper import firewall, nginx, running, service, unit_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -157,8 +156,8 @@ def helper(
     monkeypatch.setattr(service, "_call", made.call)
     monkeypatch.setattr(firewall, "pwd", made.users)
     monkeypatch.setattr(firewall, "FILE", tmp_path / "ports.nft")
-    write = functools.partial(system_nginx.write, directory=tmp_path / "nginx")
-    monkeypatch.setattr(system_nginx, "write", write)
+    write = functools.partial(nginx.write, directory=tmp_path / "nginx")
+    monkeypatch.setattr(nginx, "write", write)
     received = service._received
 
     def _received(connection: socket.socket, files: list[int]) -> dict[str, Any]:

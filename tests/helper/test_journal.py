@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatling.helper import journal, service
+from gatling.platform.server.helper import journal, service
 
 if TYPE_CHECKING:
     import pytest
@@ -63,11 +63,12 @@ def test_an_unknown_verb_has_a_code(helper: Helper) -> None:
 
 def test_no_package_beside_gatling_takes_the_place_of_a_standard_module(tmp_path: Path) -> None:
     """As the unit starts it, `-I -S`: with the packages' directory last on the path."""
-    source = Path(str(service.__file__)).parents[1]
+    source = Path(str(service.__file__)).parents[3]
     shutil.copytree(source, tmp_path / "gatling", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("hashlib", "dataclasses"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('not the standard one')\n")
-    script = f"import runpy; runpy.run_path({str(tmp_path / 'gatling/helper/service.py')!r})"
+    program = str(tmp_path / "gatling/platform/server/helper/service.py")
+    script = f"import runpy; runpy.run_path({program!r})"
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", script], check=False, capture_output=True, text=True
     )

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gatling.helper import running, service
-from gatling.helper.shapes import Refused
+from gatling.platform.server.helper import running, service
+from gatling.platform.server.helper.shapes import Refused
 from tests.scale import scaled
 
 if TYPE_CHECKING:

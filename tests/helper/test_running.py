@@ -6,7 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from gatling.helper import running
+from gatling.platform.server.helper import running
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,10 +14,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gatling.helper import service
-from gatling.helper.service import AFTER_PUSH, ATTENDED, COMMAND, PLAIN
-from gatling.router import nginx, system_nginx
-from gatling.supervisor import units
+from gatling.platform.server import units
+from gatling.platform.server.helper import nginx as system_nginx
+from gatling.platform.server.helper import service
+from gatling.platform.server.helper.service import AFTER_PUSH, ATTENDED, COMMAND, PLAIN
+from gatling.proxy import nginx as proxy_nginx
 from tests.helper.test_shapes import ANY, HOSTILE, JSON
 from tests.helper.wishes import JOB, JOBS, OPTIONS, PASSWORDS, TIMER
 from tests.scale import scaled
@@ -524,7 +525,8 @@ def test_nginx_is_told_names_and_ports_alone(helper: Helper, sites: Any) -> None
     answer = ask(helper, {"verb": "proxy", "sites": sites})
     if "refused" in answer:
         return
-    shape = nginx.Site("APP", ("DOMAIN",), {1: 1111, 2: 2222}, helper.server / "routes" / "APP")
+    route = helper.server / "routes" / "APP"
+    shape = proxy_nginx.Site("APP", ("DOMAIN",), {1: 1111, 2: 2222}, route)
     known = set()
     for ipv6 in (True, False):
         text = system_nginx.render(

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gatling.helper import shapes
-from gatling.helper.shapes import MAX_WORDS, Refused
-from gatling.supervisor import units
+from gatling.platform.server import units
+from gatling.platform.server.helper import shapes
+from gatling.platform.server.helper.shapes import MAX_WORDS, Refused
 from tests.scale import scaled
 
 EXAMPLES = settings(deadline=None, max_examples=scaled(75, 300))

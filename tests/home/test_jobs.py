@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatling.deploy import following
+from gatling.deploy import deployment_log
 from gatling.errors import Exit
 from tests.conftest import Project, World, interrupt, new_world, output_of, until
 
@@ -24,8 +24,8 @@ NEVER = "0 0 29 2 *"
 STOP_CLOCK = """\
 import sys
 from pathlib import Path
-from gatling.home import open_home
-from gatling.supervisor.embedded import EmbeddedSupervisor
+from gatling.paths import open_home
+from gatling.platform.embedded.supervisor import EmbeddedSupervisor
 EmbeddedSupervisor(open_home(Path(sys.argv[1]))).stop_clock()
 """
 SLEEPS = "eval 'IO.puts(:up); Process.sleep(100000)'"
@@ -343,7 +343,7 @@ def test_what_no_kept_release_has_any_more_is_forgotten() -> None:
         project = world.load()
         world.run("settings", "set", "shop", "releases.keep=1")
         logs = world.home / "apps/shop/logs"
-        for number in range(1, following.KEPT + 5):  # as if there had been so many deployments
+        for number in range(1, deployment_log.KEPT + 5):  # as if there had been so many deployments
             (logs / f"deployment-{number + 1000}.log").write_text("built\n")
         two = [f'[schedule.{name}]\ncron = "{NEVER}"\ncommand = "eval 1"\n' for name in "ab"]
         project.write("gatling.toml", "".join(two))
@@ -362,7 +362,7 @@ def test_what_no_kept_release_has_any_more_is_forgotten() -> None:
         world.run("jobs", "runs", "shop", "b", ok=False)
         assert not list(world.home.glob("apps/shop/*/*b.l*")), "neither log nor lock"
         kept = sorted(int(file.stem.partition("-")[2]) for file in logs.glob("deployment-*.log"))
-        assert kept == list(range(1005, 1005 + following.KEPT)), "the newest by number"
+        assert kept == list(range(1005, 1005 + deployment_log.KEPT)), "the newest by number"
         assert "Its output is not kept any more." in world.run("deployments", "shop", "1")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatling.home import AppPaths
+from gatling.paths import AppPaths
 from gatling.project import source
 
 if TYPE_CHECKING:

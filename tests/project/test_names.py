@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from gatling import names
 from gatling.errors import InvalidInput
-from gatling.project import names
 from tests.scale import scaled
 
 EXAMPLES = settings(

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from gatling.platform.server import timers
 from gatling.project import schedule
-from gatling.supervisor import timers
 from tests.scale import scaled
 
 

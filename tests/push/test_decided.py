@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 # The hook's command, in which one call fails once after the decision. Such faults (a supervisor
 # that does not answer for a moment, a disk that is full for a moment) cannot be had on demand.
 FAULTY = """
-from gatling.deploy import deployment, public
+from gatling.operations import deploys as deployment; from gatling.deploy import published as public
 from gatling.errors import DiskFull, SupervisorFailed
 from gatling.state import apps, deployments
 from gatling.beam.control import Control
-from gatling.router.embedded import EmbeddedRouter
-from gatling.supervisor.embedded import EmbeddedSupervisor
+from gatling.platform.embedded.router import EmbeddedRouter
+from gatling.platform.embedded.supervisor import EmbeddedSupervisor
 
 fault = {fault!r}
 state = {{"decided": False, "failed": False}}

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.timeout(1800)
 SUICIDE = """
 import os, signal, sys
 from gatling.deploy import journal
-from gatling.router.embedded import EmbeddedRouter
+from gatling.platform.embedded.router import EmbeddedRouter
 from gatling.state import apps, deployments, releases
 
 point = open({file!r}).read()

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gatling.errors import DiskFull
-from gatling.home import AppPaths
+from gatling.paths import AppPaths
 from gatling.releases import store
 from tests.scale import scaled
 
@@ -329,7 +329,7 @@ def test_a_tree_that_a_process_uses_is_not_free(paths: AppPaths) -> None:
     store.store(paths, build(paths), 1, None)
     # as `gatling run` does before it becomes the command; its children use the tree as well
     script = (
-        "import os, sys; from pathlib import Path; from gatling.home import AppPaths;"
+        "import os, sys; from pathlib import Path; from gatling.paths import AppPaths;"
         " from gatling.releases import store;"
         " store.use(AppPaths(Path(sys.argv[1]), 'shop'), 1);"
         " os.execv('/bin/sh', ['sh', '-c', 'echo ready; read -r end; exit 0'])"

@@ -18,7 +18,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gatling.errors import BuildFailed, DiskFull
-from gatling.releases import untrusted
+from gatling.releases import safe_copy
 from tests.scale import scaled
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def test_a_copy_leads_nowhere_and_is_the_same(tree: Tree) -> None:
         make(tree, os.fsencode(source), [])
         before = entries(source)
         try:
-            untrusted.copy(source, copy, None)
+            safe_copy.copy(source, copy, None)
         except BuildFailed:
             assert not copy.exists()
             assert any(stat.S_ISLNK(i.st_mode) or not (stat.S_ISDIR(i.st_mode)
@@ -143,7 +143,7 @@ def test_a_copy_leads_nowhere_and_is_the_same(tree: Tree) -> None:
                 assert after[path].st_ino != info.st_ino
             elif stat.S_ISLNK(info.st_mode):
                 assert Path(os.fsdecode(theirs)).readlink() == Path(os.fsdecode(ours)).readlink()
-        untrusted.copy(source, place / "out" / "v2", copy)  # again, beside one that it may share
+        safe_copy.copy(source, place / "out" / "v2", copy)  # again, beside one that it may share
         assert_safe(place / "out" / "v2")
         for path, info in entries(place / "out" / "v2").items():
             if stat.S_ISREG(info.st_mode):
@@ -152,11 +152,11 @@ def test_a_copy_leads_nowhere_and_is_the_same(tree: Tree) -> None:
 
 def test_deep_nesting_is_refused(place: Path) -> None:
     deepest = place / "release"
-    for _ in range(untrusted.MAX_DEPTH + 2):
+    for _ in range(safe_copy.MAX_DEPTH + 2):
         deepest.mkdir()
         deepest /= "d"
     with pytest.raises(BuildFailed, match="directories in each other"):
-        untrusted.copy(place / "release", place / "copy", None)
+        safe_copy.copy(place / "release", place / "copy", None)
     assert not (place / "copy").exists()
 
 
@@ -165,7 +165,7 @@ def test_the_tree_itself_is_no_link(place: Path) -> None:
     (place / "private" / "secret").write_bytes(SECRET)
     (place / "release").symlink_to("private")
     with pytest.raises(BuildFailed):
-        untrusted.copy(place / "release", place / "copy", None)
+        safe_copy.copy(place / "release", place / "copy", None)
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root reads everything")
@@ -173,7 +173,7 @@ def test_what_cannot_be_read_is_told(place: Path) -> None:
     (place / "release").mkdir()
     (place / "release" / "file").touch(0o000)
     with pytest.raises(BuildFailed, match=r"file: Permission denied"):
-        untrusted.copy(place / "release", place / "copy", None)
+        safe_copy.copy(place / "release", place / "copy", None)
 
 
 @pytest.mark.parametrize("what", ["file", "directory"])
@@ -203,7 +203,7 @@ def test_who_swaps_while_it_is_copied_gains_nothing(place: Path, what: str) -> N
         for number in itertools.count():
             copy = place / f"copy{number % 2}"
             try:
-                untrusted.copy(source, copy, place / f"copy{(number + 1) % 2}")
+                safe_copy.copy(source, copy, place / f"copy{(number + 1) % 2}")
             except BuildFailed:
                 outcomes.add("refused")
             else:
@@ -226,26 +226,26 @@ def test_a_file_is_read_without_a_link_on_the_way(place: Path) -> None:
     (base / "build" / "x").mkdir(parents=True)
     (base / "build" / "x" / "file").write_bytes(b"content")
     file = base / "build" / "x" / "file"
-    assert untrusted.read(file, base) == b"content"
-    assert untrusted.read(file, base / "build") == b"content"
+    assert safe_copy.read(file, base) == b"content"
+    assert safe_copy.read(file, base / "build") == b"content"
     file.unlink()
     with pytest.raises(OSError, match="No such file"):
-        untrusted.read(file, base)
+        safe_copy.read(file, base)
     file.symlink_to(private / "x" / "file")
     with pytest.raises(OSError, match="symbolic link"):
-        untrusted.read(file, base)
+        safe_copy.read(file, base)
     file.unlink()
     os.mkfifo(file)
     with pytest.raises(OSError, match="not an ordinary file"):
-        untrusted.read(file, base)  # and does not wait
+        safe_copy.read(file, base)  # and does not wait
     shutil.rmtree(base / "build" / "x")
     (base / "build" / "x").symlink_to(private / "x")
     with pytest.raises(OSError, match="directory"):
-        untrusted.read(file, base)
+        safe_copy.read(file, base)
     shutil.rmtree(base / "build")
     (base / "build").symlink_to(private)
     with pytest.raises(OSError, match="directory"):
-        untrusted.read(file, base)
+        safe_copy.read(file, base)
 
 
 def test_holes_stay_holes_however_large_they_are(place: Path) -> None:
@@ -257,7 +257,7 @@ def test_holes_stay_holes_however_large_they_are(place: Path) -> None:
         file.write(b"middle")
         file.truncate(2 << 40)
     for name, like in (("first", None), ("second", place / "first")):
-        untrusted.copy(source, place / name, like)
+        safe_copy.copy(source, place / name, like)
         copied = place / name / "hole"
         assert copied.stat().st_size == 2 << 40
         assert copied.stat().st_blocks * 512 < 1 << 20
@@ -271,13 +271,13 @@ def test_holes_stay_holes_however_large_they_are(place: Path) -> None:
 def test_too_many_files_are_refused_and_nothing_is_left(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(untrusted, "MAX_ENTRIES", 10)
+    monkeypatch.setattr(safe_copy, "MAX_ENTRIES", 10)
     source = place / "many"
     source.mkdir()
     for number in range(11):
         (source / str(number)).touch()
     with pytest.raises(BuildFailed, match="more than 10 files"):
-        untrusted.copy(source, place / "copy", None)
+        safe_copy.copy(source, place / "copy", None)
     assert not (place / "copy").exists()
 
 
@@ -288,7 +288,7 @@ def test_a_disk_is_not_filled_to_the_end(
     source = place / "tree"
     source.mkdir()
     (source / "file").touch()
-    monkeypatch.setattr(untrusted, limit, 1 << 60)
+    monkeypatch.setattr(safe_copy, limit, 1 << 60)
     with pytest.raises(DiskFull, match=r"almost no (space|inode) is left"):
-        untrusted.copy(source, place / "copy", None)
+        safe_copy.copy(source, place / "copy", None)
     assert not (place / "copy").exists()

@@ -11,8 +11,8 @@ import subprocess
 import threading
 from typing import TYPE_CHECKING
 
-from gatling.router import nginx, passwords
-from gatling.router.pages import PAGES
+from gatling.proxy import nginx, passwords
+from gatling.proxy.pages import PAGES
 from tests.conftest import until
 
 if TYPE_CHECKING:

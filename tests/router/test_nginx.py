@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gatling import names
 from gatling.errors import InvalidInput
-from gatling.project import names
-from gatling.router.embedded import parse_listen
-from gatling.router.nginx import Site, main_configuration
-from gatling.router.pages import PAGES
+from gatling.platform.embedded.router import parse_listen
+from gatling.proxy.nginx import Site, main_configuration
+from gatling.proxy.pages import PAGES
 
 GOLDEN = Path(__file__).parent / "golden" / "nginx.conf"
 LABEL = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", fullmatch=True)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatling.project.proxy import Options, Wishes
-from gatling.router import parts
-from gatling.router.nginx import Site
+from gatling.proxy import parts
+from gatling.proxy.nginx import Site
 from tests.conftest import until
 from tests.router.bench import App, Bench, free_port
 

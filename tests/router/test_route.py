@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatling.home import open_home
-from gatling.router.embedded import EmbeddedRouter
-from gatling.state import apps, host
+from gatling.paths import open_home
+from gatling.platform.embedded.router import EmbeddedRouter
+from gatling.platform.embedded.supervisor import EmbeddedSupervisor
+from gatling.state import apps, home_settings
 from gatling.state.database import open_database
-from gatling.supervisor.embedded import EmbeddedSupervisor
 from tests.conftest import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gatling.home import Home
-    from gatling.router.base import Target
+    from gatling.paths import Home
+    from gatling.platform.router import Target
     from gatling.state.database import Database
 
 
@@ -108,6 +108,6 @@ def test_addresses(home: Home, db: Database, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("GATLING_LISTEN", "0.0.0.0:80")
     assert router(home, db).url(app) == "http://shop.localhost"
     assert router(home, db).probe_address() == ("127.0.0.1", 80)
-    host.put(db, "listen", "192.0.2.1:8081")  # what was chosen stands above the environment
+    home_settings.put(db, "listen", "192.0.2.1:8081")  # goes before the environment
     assert router(home, db).url(app) == "http://shop.localhost:8081"
     assert router(home, db).probe_address() == ("192.0.2.1", 8081)

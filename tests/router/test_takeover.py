@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gatling.errors import ProxyRefused
-from gatling.home import open_home
+from gatling.paths import open_home
+from gatling.platform.base import State, Status
+from gatling.platform.embedded.router import EmbeddedRouter
+from gatling.platform.server.helper import nginx as system_nginx
 from gatling.project.proxy import Wishes
-from gatling.router import generations, parts, system_nginx, takeover
-from gatling.router.embedded import EmbeddedRouter
-from gatling.router.nginx import Site
-from gatling.state import apps, host, passwords
+from gatling.proxy import generations, parts, takeover
+from gatling.proxy.nginx import Site
+from gatling.state import apps, home_settings, passwords
 from gatling.state.database import open_database
-from gatling.supervisor.base import State, Status
 from tests.conftest import until
 from tests.router.bench import Bench
 
@@ -277,7 +278,7 @@ def test_a_reload_that_was_lost_comes_with_the_next_command(
     home.nginx.mkdir()
     bench = Bench(home.nginx)
     db = open_database(home.database)
-    host.put(db, "listen", f"127.0.0.1:{bench.port}")
+    home_settings.put(db, "listen", f"127.0.0.1:{bench.port}")
     supervisor: Any = Supervisor()
     router = EmbeddedRouter(home, db, supervisor)
     apps.create(db, "shop", lambda _port: True)

@@ -12,13 +12,14 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gatling.errors import InvalidInput
-from gatling.helper.shapes import Refused
+from gatling.platform.server.helper import nginx as system_nginx
+from gatling.platform.server.helper.shapes import Refused
 from gatling.project import headers, proxy
 from gatling.project.proxy import Options, Wishes
 from gatling.project.settings import Proxy, parse
-from gatling.router import passwords, system_nginx
-from gatling.router.nginx import Site, main_configuration, password_files, server_blocks
-from gatling.router.parts import limits
+from gatling.proxy import passwords
+from gatling.proxy.nginx import Site, main_configuration, password_files, server_blocks
+from gatling.proxy.parts import limits
 from tests.router.test_nginx import GOLDEN, accept
 from tests.scale import scaled
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gatling.errors import GatlingError, HelperFailed, InvalidInput
-from gatling.helper.service import LAYOUT
-from gatling.server import restore
+from gatling.host import restore
+from gatling.platform.server.helper.service import LAYOUT
 from gatling.state import apps, config, keys, releases
 from gatling.state.database import open_database
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatling.engine import current_user
 from gatling.errors import Exit
-from gatling.server import access
+from gatling.platform.open import current_user
+from gatling.ssh import access
 from tests.server.visits import Server, new_server
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatling.errors import CommandFailed
-from gatling.server import debian
+from gatling.host import debian
 from tests.conftest import until
 
 if TYPE_CHECKING:

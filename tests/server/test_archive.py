@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gatling.errors import GatlingError, InvalidInput
-from gatling.releases.untrusted import leads_out
-from gatling.server import archive, backup
+from gatling.host import archive, backup
+from gatling.releases.safe_copy import leads_out
 from tests.scale import scaled
 from tests.server.archives import (
     DIR,

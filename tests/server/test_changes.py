@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gatling.server.changes import Change, needed
+from gatling.host.changes import Change, needed
 
 
 def test_what_follows_from_a_change_is_listed_although_nothing_is_made() -> None:

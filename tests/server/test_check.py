@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatling.errors import CommandFailed, HelperFailed
-from gatling.helper.service import LAYOUT
-from gatling.server import changes, machine
-from gatling.server import check as subject
-from gatling.server.check import Finding
+from gatling.host import changes, machine
+from gatling.host import check as subject
+from gatling.host.check import Finding
+from gatling.platform.server import units
+from gatling.platform.server.helper.service import LAYOUT
 from gatling.state import apps
 from gatling.state.database import open_database
-from gatling.supervisor import units
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

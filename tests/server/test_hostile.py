@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gatling.errors import Exit, InvalidInput
-from gatling.server import access, loading
+from gatling.operations import apps as loading
+from gatling.ssh import access
 from gatling.state import audit
 from gatling.ui.progress import Progress
 from tests.scale import scaled

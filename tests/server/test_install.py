@@ -95,9 +95,9 @@ def test_a_newer_version_takes_over_while_apps_run(new_server: Server) -> None:
     project = ann.project()
     project.push()
     live = new_server.status()
-    template = new_server.box.root / CLONE / "src/gatling/supervisor/units.py"
+    template = new_server.box.root / CLONE / "src/gatling/platform/server/units.py"
     template.write_text(template.read_text().replace("TasksMax=8192", "TasksMax=8000"))
-    helper = new_server.box.root / CLONE / "src/gatling/helper/service.py"
+    helper = new_server.box.root / CLONE / "src/gatling/platform/server/helper/service.py"
     helper.write_text(helper.read_text() + "\n# newer\n")
     box, link = new_server.box, ["readlink", "/opt/gatling"]
     before = box.exec(link).stdout.strip()

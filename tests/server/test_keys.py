@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gatling.errors import Exit, GatlingError, InvalidInput
-from gatling.server import keys
+from gatling.operations import keys
 from gatling.state.keys import Key
 from tests.scale import scaled
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from gatling.cli import cli
 from gatling.errors import Exit, GatlingError, InvalidInput, Misused, NotAllowed
-from gatling.server import policy
-from gatling.server.policy import Grant, Request
+from gatling.ssh import policy
+from gatling.ssh.policy import Grant, Request
 from tests.cli.conftest import tree
 from tests.scale import scaled
 

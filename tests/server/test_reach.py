@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatling.errors import GatlingError
-from gatling.server import reach
+from gatling.host import reach
 
 if TYPE_CHECKING:
     from pathlib import Path

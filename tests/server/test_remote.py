@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 
 from gatling.cli import COMMANDS
 from gatling.errors import Exit, InvalidInput
-from gatling.server import remote
-from gatling.server.access import split
-from gatling.server.remote import Host
+from gatling.ssh import remote
+from gatling.ssh.access import split
+from gatling.ssh.remote import Host
 from tests.scale import scaled
 
 if TYPE_CHECKING:

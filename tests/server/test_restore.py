@@ -20,8 +20,8 @@ from gatling.errors import (
     InvalidInput,
     PortTaken,
 )
-from gatling.helper.service import LAYOUT
-from gatling.server import backup, restore
+from gatling.host import backup, restore
+from gatling.platform.server.helper.service import LAYOUT
 from gatling.state import apps, audit, config, keys
 from tests.server.archives import BLOB, ODD, Server, filled, git, refused
 

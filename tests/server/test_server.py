@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatling.errors import Exit
-from gatling.server.sessions import LIMITS
+from gatling.ssh.sessions import LIMITS
 from tests.conftest import until
 from tests.server.host import run
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatling.errors import NotAllowed
-from gatling.home import Home
-from gatling.server import sessions
+from gatling.paths import Home
+from gatling.ssh import sessions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,8 +36,8 @@ def test_a_key_has_as_many_sessions_as_its_role_allows(home: Home) -> None:
 
 def test_a_session_ends_with_what_the_process_has_become(home: Home) -> None:
     script = (
-        "import os, sys; from pathlib import Path; from gatling.home import Home\n"
-        "from gatling.server import sessions\n"
+        "import os, sys; from pathlib import Path; from gatling.paths import Home\n"
+        "from gatling.ssh import sessions\n"
         "with sessions.held(Home(Path(sys.argv[1])), 'rita', 'reader'):\n"
         "    os.execvp('sh', ['sh', '-c', 'echo ready; read line'])"
     )

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatling import process
-from gatling.router import system_nginx
-from gatling.server import webserver
+from gatling.host import webserver
+from gatling.platform.server.helper import nginx
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -135,7 +135,7 @@ def test_what_uninstall_leaves_of_nginx(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, example: Path
 ) -> None:
     directory, drop_in = tmp_path / "gatling", tmp_path / "nginx.service.d/gatling.conf"
-    monkeypatch.setattr(system_nginx, "DIRECTORY", directory)
+    monkeypatch.setattr(nginx, "DIRECTORY", directory)
     monkeypatch.setattr(webserver, "DROP_IN", drop_in)
     for made in (directory / "pages", directory / "shop.d", drop_in.parent):
         made.mkdir(parents=True)

@@ -13,8 +13,9 @@ from unittest import mock
 
 import click
 
-from gatling.engine import open_engine
-from gatling.server import access, loading
+from gatling.operations import apps as loading
+from gatling.platform.open import open_engine
+from gatling.ssh import access
 from gatling.state import apps, audit, keys
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatling import ports
 from gatling.errors import InvalidInput, NotFound
+from gatling.platform import ports
 from gatling.state import apps, config, deployments
 from gatling.state.database import Database, open_database
 

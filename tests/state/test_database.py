@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatling.errors import DiskFull, Exit, GatlingError
-from gatling.state import database, host
+from gatling.state import database, home_settings
 from gatling.state.database import Database, open_database
 
 if TYPE_CHECKING:
@@ -101,13 +101,13 @@ def test_a_writer_that_is_killed_leaves_what_it_committed(file: Path, kind: str)
         writer.kill()
     with contextlib.closing(open_database(file)) as db:
         assert keys(db) == {"committed": "yes"}
-        host.put(db, "next", "goes on")
+        home_settings.put(db, "next", "goes on")
         assert keys(db) == {"committed": "yes", "next": "goes on"}
 
 
 @pytest.mark.parametrize("durable", [True, False])
 def test_an_error_takes_all_of_it_back(db: Database, durable: bool) -> None:
-    host.put(db, "kept", "1")
+    home_settings.put(db, "kept", "1")
 
     def fail() -> None:
         with db.transaction(durable=durable):
@@ -118,7 +118,7 @@ def test_an_error_takes_all_of_it_back(db: Database, durable: bool) -> None:
     with pytest.raises(KeyboardInterrupt):
         fail()
     assert keys(db) == {"kept": "1"}
-    host.put(db, "after", "1")
+    home_settings.put(db, "after", "1")
     assert keys(db) == {"kept": "1", "after": "1"}
 
 
@@ -126,12 +126,12 @@ def test_a_transaction_within_another_is_refused_and_neither_is_made(db: Databas
     def nest() -> None:
         with db.transaction():
             db.execute("INSERT INTO home VALUES ('outer', '')")
-            host.put(db, "inner", "")
+            home_settings.put(db, "inner", "")
 
     with pytest.raises(GatlingError, match="transaction"):
         nest()
     assert keys(db) == {}
-    host.put(db, "after", "1")
+    home_settings.put(db, "after", "1")
     assert keys(db) == {"after": "1"}
 
 
@@ -150,7 +150,7 @@ def test_only_its_user_may_read_it(file: Path) -> None:
     before = os.umask(0)
     try:
         db = open_database(file)
-        host.put(db, "secret", "1")
+        home_settings.put(db, "secret", "1")
         modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in file.parent.iterdir()}
         db.close()
     finally:
@@ -160,7 +160,7 @@ def test_only_its_user_may_read_it(file: Path) -> None:
 
 def test_a_state_of_a_newer_gatling_is_refused_and_left_alone(file: Path) -> None:
     with contextlib.closing(open_database(file)) as db:
-        host.put(db, "kept", "1")
+        home_settings.put(db, "kept", "1")
         db.execute("PRAGMA user_version = 99")
     with pytest.raises(GatlingError, match="newer Gatling") as caught:
         open_database(file)
@@ -173,8 +173,8 @@ def test_a_state_of_a_newer_gatling_is_refused_and_left_alone(file: Path) -> Non
 def test_opened_again_it_is_as_it_was(file: Path) -> None:
     for n in range(3):
         with contextlib.closing(open_database(file)) as db:
-            assert host.get(db, "n") == (str(n - 1) if n else None)
-            host.put(db, "n", str(n))
+            assert home_settings.get(db, "n") == (str(n - 1) if n else None)
+            home_settings.put(db, "n", str(n))
 
 
 def test_a_file_of_another_kind(file: Path) -> None:
@@ -192,7 +192,7 @@ def test_somebody_who_never_ends(monkeypatch: pytest.MonkeyPatch, file: Path) ->
         other.transaction(),
     ):
         with pytest.raises(GatlingError, match=r"held the state for 0\.2 seconds"):
-            host.put(waiting, "mine", "1")
+            home_settings.put(waiting, "mine", "1")
         assert keys(waiting) == {}
 
 
@@ -203,7 +203,7 @@ def test_a_writer_waits_for_the_one_before(db: Database, file: Path) -> None:
     def second() -> None:
         with contextlib.closing(open_database(file)) as other:
             begun.set()
-            host.put(other, "who", "second")
+            home_settings.put(other, "who", "second")
             order.append("second")
 
     thread = threading.Thread(target=second)
@@ -222,10 +222,10 @@ def test_a_full_disk_is_named(db: Database) -> None:
     pages = db.value("PRAGMA page_count")
     db.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(DiskFull) as caught:
-        host.put(db, "big", "x" * 1_000_000)
+        home_settings.put(db, "big", "x" * 1_000_000)
     assert caught.value.exit_status == Exit.HOST
     assert keys(db) == {}
-    host.put(db, "small", "1")
+    home_settings.put(db, "small", "1")
 
 
 def test_times_sort_as_texts_and_are_utc() -> None:
@@ -235,6 +235,6 @@ def test_times_sort_as_texts_and_are_utc() -> None:
 
 
 def test_a_row_that_is_there_already_is_an_error_in_words(db: Database) -> None:
-    host.put(db, "one", "")
+    home_settings.put(db, "one", "")
     with pytest.raises(GatlingError, match="Another command changed the same thing"):
         db.execute("INSERT INTO home (key, value) VALUES ('one', '')")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatling.errors import NotFound
-from gatling.state import apps, audit, config, deployments, host, releases
+from gatling.state import apps, audit, config, deployments, home_settings, releases
 from gatling.state.releases import Release
 
 if TYPE_CHECKING:
@@ -207,10 +207,10 @@ def test_config_is_replaced_as_a_whole(db: Database) -> None:
 
 
 def test_settings_of_the_home(db: Database) -> None:
-    assert host.get(db, "listen") is None
-    host.put(db, "listen", "127.0.0.1:1")
-    host.put(db, "listen", "127.0.0.1:2")
-    assert host.get(db, "listen") == "127.0.0.1:2"
+    assert home_settings.get(db, "listen") is None
+    home_settings.put(db, "listen", "127.0.0.1:1")
+    home_settings.put(db, "listen", "127.0.0.1:2")
+    assert home_settings.get(db, "listen") == "127.0.0.1:2"
 
 
 def test_variables_that_wait_for_the_next_deployment(db: Database) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gatling.supervisor import after_push, units
+from gatling.platform.server import after_push, units
 
 
 @pytest.mark.parametrize(

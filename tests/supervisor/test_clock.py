@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatling.home import Home
-from gatling.supervisor import clock
+from gatling.paths import Home
+from gatling.platform.embedded import clock
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from supervisor.options import ServerOptions, UnhosedConfigParser
 
-from gatling.home import Home
-from gatling.supervisor import configuration, launch
+from gatling.paths import Home
+from gatling.platform.embedded import configuration, launch
 
 ROOTS = [Path("/srv/gatling"), Path("/srv/two words, (and) more.d/é-_")]
 

@@ -10,14 +10,14 @@ import pytest
 
 from gatling import process
 from gatling.errors import CommandFailed, MissingProgram
-from gatling.home import AppPaths
-from gatling.supervisor.base import Task
-from gatling.supervisor.local import LocalTasks
+from gatling.paths import AppPaths
+from gatling.platform.base import Task
+from gatling.platform.embedded.tasks import LocalTasks
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gatling.supervisor.conversation import Conversation
+    from gatling.platform.conversation import Conversation
 
 ECHO = 'while read line; do echo "you say $line"; done'
 
@@ -87,7 +87,7 @@ def test_one_that_says_nothing_in_time_is_stopped(talks: Talks) -> None:
 def test_one_that_does_not_heed_the_end_is_stopped(
     talks: Talks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gatling.supervisor.conversation.CLOSE_SECONDS", 0.2)
+    monkeypatch.setattr("gatling.platform.conversation.CLOSE_SECONDS", 0.2)
     talk = talks.start("echo up; sleep 600")
     assert line(talk) == "up"
     talk.close()

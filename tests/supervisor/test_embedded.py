@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatling.home import Home, open_home
-from gatling.supervisor import restarts
-from gatling.supervisor.base import Instance, State
-from gatling.supervisor.embedded import EmbeddedSupervisor
+from gatling.paths import Home, open_home
+from gatling.platform import restarts
+from gatling.platform.base import Instance, State
+from gatling.platform.embedded.supervisor import EmbeddedSupervisor
 from tests.conftest import until
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatling.supervisor import enter, restarts
-from gatling.supervisor.restarts import End
+from gatling.platform import enter, restarts
+from gatling.platform.restarts import End
 
 if TYPE_CHECKING:
     from pathlib import Path

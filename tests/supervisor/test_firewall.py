@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatling.supervisor import firewall
-from gatling.supervisor.firewall import Owned
+from gatling.platform.server import firewall
+from gatling.platform.server.firewall import Owned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gatling.errors import HelperFailed
-from gatling.helper import client
-from gatling.logs import EVERYTHING, Wanted
-from gatling.supervisor import journald
+from gatling.platform.logs import EVERYTHING, Wanted
+from gatling.platform.server import journald
+from gatling.platform.server.helper import client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

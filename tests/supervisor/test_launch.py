@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gatling import process
-from gatling.supervisor import launch
+from gatling.platform.embedded import launch
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatling.supervisor import logout
-from gatling.supervisor.logout import Login
+from gatling.platform.embedded import logout
+from gatling.platform.embedded.logout import Login
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,9 +18,9 @@ from supervisor.events import (
 )
 from supervisor.states import ProcessStates
 
-from gatling.supervisor import applog, restarts
-from gatling.supervisor.applog import AppLog
-from gatling.supervisor.logsink import Sink, remember_status
+from gatling.platform import applog, restarts
+from gatling.platform.applog import AppLog
+from gatling.platform.embedded.logsink import Sink, remember_status
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,15 +14,15 @@ from gatling.beam.channel import LARGE
 from gatling.beam.etf import Atom, Opaque
 from gatling.beam.holds import Holds
 from gatling.errors import NodeUnreachable
-from gatling.releases import untrusted
+from gatling.releases import safe_copy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from gatling.beam.comparison import Comparison
-    from gatling.deploy.planner import Answers
-    from gatling.home import AppPaths
+    from gatling.deploy.plan.inspection import Answers
+    from gatling.paths import AppPaths
     from gatling.state.apps import App
     from gatling.state.releases import Release
 
@@ -304,7 +304,7 @@ def _load(node: channel.Node, beams: Path, base: Path) -> None:
     for module in toolbox.MODULES:
         file = beams / f"{module}.beam"
         try:
-            binary = untrusted.read(file, base)
+            binary = safe_copy.read(file, base)
         except OSError as error:
             raise NodeUnreachable(f"{file} cannot be read: {error.strerror}.") from None
         node.call("code", "purge", Atom(module))

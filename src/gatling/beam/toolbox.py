@@ -2,7 +2,7 @@
 
 A beam of one OTP may not load on another, so every build makes sure that there are beams of its own
 toolchain (build/priv/build.exs), and releases find those by the versions they were built with.
-Where there are none, after an update of Gatling, a release makes them itself (deploy/tools.py).
+Where there are none, after an update of Gatling, a release makes them itself (beam/compiler.py).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gatling.home import AppPaths
+    from gatling.paths import AppPaths
     from gatling.state.releases import Release
 
 MODULES = (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatling import process
+from gatling import names, process
 from gatling.beam import toolbox
 from gatling.build import environment, hints
 from gatling.build.steps import Steps
@@ -19,18 +19,18 @@ from gatling.errors import (
     InvalidInput,
     cleaning,
 )
-from gatling.project import names, source
-from gatling.supervisor.base import Task
-from gatling.supervisor.units import Limits
+from gatling.platform.base import Task
+from gatling.platform.server.units import Limits
+from gatling.project import source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gatling.build.callbacks import Callbacks
     from gatling.build.steps import Watcher
-    from gatling.home import AppPaths
+    from gatling.paths import AppPaths
+    from gatling.platform.base import Tasks
     from gatling.project.settings import Build
-    from gatling.supervisor.base import Tasks
 
 ALMOST_NOTHING = 1 << 20
 """Free bytes below which a failure is put down to the full disk."""

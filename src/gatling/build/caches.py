@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gatling.home import AppPaths
-    from gatling.supervisor.base import Tasks
+    from gatling.paths import AppPaths
+    from gatling.platform.base import Tasks
 
 
 def clean(tasks: Tasks, paths: AppPaths, directory: str, *, dependencies: bool) -> None:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatling.build.steps import Steps
-    from gatling.supervisor.base import Task, Tasks
-    from gatling.supervisor.conversation import Conversation
+    from gatling.platform.base import Task, Tasks
+    from gatling.platform.conversation import Conversation
 
 Kind = Literal["deploy", "upgrade"]
 """Whether this is an app's first deployment or a later one; the file is named after it."""

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatling.errors import MissingProgram
+from gatling.platform.server import units
 from gatling.project import deploy_key
-from gatling.supervisor import units
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gatling.home import AppPaths
+    from gatling.paths import AppPaths
 
 TOOLCHAINS = Path("/etc/gatling/toolchains")
 """On a server: directories, or links, named after an app or `default`, whose bin/ goes first."""

@@ -119,7 +119,7 @@ def run_command_line(words: Sequence[str] | None = None) -> int:
 def _run(words: Sequence[str] | None, as_json: bool) -> int:
     try:
         if words is None:
-            from gatling.server import remote
+            from gatling.ssh import remote
 
             words = remote.here(sys.argv[1:])
         result: Any = cli.main(list(words), standalone_mode=False, prog_name="gatling")

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatling import ports
 from gatling.cli.common import (
     app_argument,
     as_json,
@@ -17,15 +16,16 @@ from gatling.cli.common import (
     progress,
     reading,
 )
+from gatling.platform import ports
+from gatling.text import counted
 from gatling.ui.output import ago, duration, echo, print_json, table
-from gatling.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatling.engine import Engine
+    from gatling.platform.base import Slot, Status
+    from gatling.platform.open import Engine
     from gatling.state.apps import App
-    from gatling.supervisor.base import Slot, Status
 
 
 CHAIN_PATIENCE_SECONDS = 0.5
@@ -47,7 +47,7 @@ def load_command(app: str, directory: str) -> None:
       gatling load shop
       gatling load shop --dir apps/shop
     """
-    from gatling.server import loading
+    from gatling.operations import apps as loading
 
     with opened(create=True) as engine:
         made = loading.load(engine, app, {"build.directory": directory} if directory else {})
@@ -61,7 +61,7 @@ def load_command(app: str, directory: str) -> None:
 
 def _advise_domain(app: str) -> None:
     """Say how other machines reach an app: APP.localhost is always the reader's own machine."""
-    from gatling import ports
+    from gatling.platform import ports
 
     where = ports.public_address() or "this host's address"
     echo(
@@ -80,7 +80,7 @@ def unload_command(app: str, given: str | None) -> None:
     Example:
       gatling unload shop --confirm shop
     """
-    from gatling.server import loading
+    from gatling.operations import apps as loading
     from gatling.state import apps
 
     with opened(app) as engine:
@@ -198,7 +198,7 @@ def describe(engine: Engine, app: App, known: dict[tuple[str, Slot], Status]) ->
 
 def _ends(engine: Engine, app: str, slot: Slot | None) -> dict[str, Any]:
     """How often an instance was started again within the hour, and what it last ended with."""
-    from gatling.supervisor import restarts
+    from gatling.platform import restarts
 
     recent = restarts.recent(engine.supervisor.ends(app, slot)) if slot is not None else []
     last = recent[-1] if recent else None
@@ -224,15 +224,15 @@ def _restarts(described: dict[str, Any]) -> str | None:
 
 def _processes(engine: Engine, app: App) -> list[dict[str, Any]]:
     """What the app's further processes do."""
-    from gatling.deploy import processes
+    from gatling.runtime import workers
 
     slots = engine.home.app(app.name).process_slots()
-    known = processes.statuses(engine, app.name, slots) if slots else {}
+    known = workers.statuses(engine, app.name, slots) if slots else {}
     return [
         {
             "process": slot,
             "state": str(known[slot].state) if slot in known else "down",
-            "release": processes.release(engine, app.name, slot),
+            "release": workers.release(engine, app.name, slot),
             "pid": known[slot].pid if slot in known else None,
             "uptime": known[slot].uptime if slot in known and known[slot].pid else None,
         }
@@ -251,7 +251,7 @@ def _chain(engine: Engine, app: App) -> tuple[list[str], str | None]:
     """The releases that the running node went through, the one it booted as first; or why that is
     not known.
     """
-    from gatling.deploy import hot
+    from gatling.deploy.cutover import hot
     from gatling.errors import NodeUnreachable
 
     try:

@@ -12,7 +12,7 @@ from gatling.errors import InvalidInput, NotFound
 from gatling.ui.output import echo, print_json, table
 
 if TYPE_CHECKING:
-    from gatling.engine import Engine
+    from gatling.platform.open import Engine
 
 MAX_PASSWORD = 128
 
@@ -115,7 +115,7 @@ def _apply(
     engine: Engine, app: str, domain: str, user: str, before: dict[str, dict[str, str]]
 ) -> None:
     """Let nginx ask for the passwords as recorded, or give this user the one from before."""
-    from gatling.deploy import changes
+    from gatling.operations import changes
     from gatling.state import passwords
 
     hashed = before.get(domain, {}).get(user)
@@ -130,7 +130,8 @@ def _apply(
 
 
 def _domain(text: str) -> str:
-    from gatling.project import names, proxy
+    from gatling import names
+    from gatling.project import proxy
 
     return text if text == proxy.EVERYWHERE else names.domain(text)
 

@@ -32,7 +32,7 @@ def clean(app: str, dependencies: bool) -> None:
       gatling build clean shop --dependencies
     """
     from gatling.build import caches
-    from gatling.deploy import lock
+    from gatling.platform import lock
     from gatling.project import settings
     from gatling.state import apps, audit
 

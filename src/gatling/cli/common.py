@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gatling.deploy.session import opened, reading
 from gatling.errors import InvalidInput
+from gatling.operations.session import opened, reading
 
 if TYPE_CHECKING:
     from gatling.ui.progress import Progress
@@ -68,6 +68,6 @@ def confirm(name: str, given: str | None, what: str) -> None:
 
 def release_argument(text: str) -> int | None:
     """7 for `v7` or `7`; None when it must be a commit."""
-    from gatling.project import names
+    from gatling import names
 
     return names.release_number(text) if len(text) < 7 or text.startswith("v") else None

@@ -136,8 +136,8 @@ def unset_command(app: str, names: tuple[str, ...], no_restart: bool) -> None:
 
 
 def _change(app: str, changes: dict[str, str] | dict[str, str | None], *, no_restart: bool) -> None:
-    from gatling.deploy import deployment
-    from gatling.project import names
+    from gatling import names
+    from gatling.operations import deploys
     from gatling.state import apps, config
 
     checked: dict[str, str | None] = {}
@@ -147,10 +147,10 @@ def _change(app: str, changes: dict[str, str] | dict[str, str | None], *, no_res
     with opened(app) as engine:
         apps.get(engine.db, app)
         before = config.of_app(engine.db, app)
-        if deployment.changed(before, checked) == before:
+        if deploys.changed(before, checked) == before:
             echo("Nothing changes: these are the values already.")
             return
-        deployment.deploy_config(engine, app, checked, progress=progress(), restart=not no_restart)
+        deploys.deploy_config(engine, app, checked, progress=progress(), restart=not no_restart)
 
 
 def _assignments(texts: Iterable[str]) -> Iterable[tuple[str, str]]:

@@ -19,7 +19,7 @@ from gatling.cli.common import (
 from gatling.ui.output import echo
 
 if TYPE_CHECKING:
-    from gatling.engine import Engine
+    from gatling.platform.open import Engine
     from gatling.state.apps import App
 
 
@@ -42,17 +42,17 @@ def deploy_command(
       gatling deploy shop 3f2a91c --strategy rolling
       gatling deploy shop v7 --rehearse
     """
-    from gatling.deploy import deployment
+    from gatling.operations import deploys
     from gatling.project import settings, source
     from gatling.state import apps
 
-    wish = deployment.Wish(strategy, rehearse)
+    wish = deploys.Wish(strategy, rehearse)
     with opened(app) as engine:
         found = apps.get(engine.db, app)
         number = release_argument(what) if what is not None else None
         if number is not None:
             _ask_about_migrations(engine, found, number, given)
-            deployment.deploy_release(
+            deploys.deploy_release(
                 engine,
                 app,
                 number,
@@ -66,9 +66,7 @@ def deploy_command(
             commit = source.resolve(repository, what)
         else:
             commit = source.branch_head(repository, settings.parse(found.effective).branches)
-        deployment.deploy_commit(
-            engine, app, commit, cause="deploy", progress=progress(), wish=wish
-        )
+        deploys.deploy_commit(engine, app, commit, cause="deploy", progress=progress(), wish=wish)
 
 
 @click.command("rollback")
@@ -90,24 +88,24 @@ def rollback_command(
       gatling rollback shop v4
       gatling rollback shop v4 --confirm shop
     """
-    from gatling.deploy import deployment
+    from gatling import names
     from gatling.errors import InvalidInput
-    from gatling.project import names
+    from gatling.operations import deploys
     from gatling.state import apps
 
     with opened(app) as engine:
         wish = names.release_number(release) if release is not None else None
         if release is not None and wish is None:
             raise InvalidInput(f"{release!r} is not a release.", hint="For example v4.")
-        number = deployment.rollback_target(engine, app, wish)
+        number = deploys.rollback_target(engine, app, wish)
         _ask_about_migrations(engine, apps.get(engine.db, app), number, given)
-        deployment.deploy_release(
+        deploys.deploy_release(
             engine,
             app,
             number,
             cause=f"rollback to v{number}",
             progress=progress(),
-            wish=deployment.Wish(strategy, rehearse),
+            wish=deploys.Wish(strategy, rehearse),
         )
 
 
@@ -124,13 +122,14 @@ def restart_command(app: str, process: str | None) -> None:
       gatling restart shop
       gatling restart shop --process worker
     """
-    from gatling.deploy import deployment, processes
+    from gatling.operations import deploys
+    from gatling.runtime import workers
 
     with opened(app) as engine:
         if process is None:
-            deployment.restart(engine, app, progress=progress())
+            deploys.restart(engine, app, progress=progress())
         else:
-            processes.restart(engine, app, process, progress=progress())
+            workers.restart(engine, app, process, progress=progress())
 
 
 @click.command("start")
@@ -142,7 +141,8 @@ def start_command(app: str) -> None:
     Example:
       gatling start shop
     """
-    from gatling.deploy import lifecycle, lock
+    from gatling.operations import lifecycle
+    from gatling.platform import lock
     from gatling.state import apps
 
     with opened(app) as engine:
@@ -162,7 +162,8 @@ def stop_command(app: str) -> None:
     Example:
       gatling stop shop
     """
-    from gatling.deploy import lifecycle, lock
+    from gatling.operations import lifecycle
+    from gatling.platform import lock
     from gatling.state import apps
 
     with opened(app) as engine:
@@ -173,14 +174,14 @@ def stop_command(app: str) -> None:
 
 def _ask_about_migrations(engine: Engine, app: App, number: int, given: str | None) -> None:
     """Ask before a release goes live that does not know what the live one has migrated."""
-    from gatling.deploy import migrations
+    from gatling.deploy.migrations import runner
     from gatling.state import releases
 
     if app.live_release is None or number >= app.live_release:
         return
     target = releases.kept(engine.db, app.name, number)
     live = releases.get(engine.db, app.name, app.live_release)
-    passed = migrations.pending(engine.home.app(app.name), target, live)
+    passed = runner.pending(engine.home.app(app.name), target, live)
     if passed:
         names = ", ".join(name.rpartition("/")[2] for name in passed)
         confirm(

@@ -30,7 +30,7 @@ def create_command(app: str) -> None:
     Example:
       gatling deploy-key create shop
     """
-    from gatling.server import deploy_keys
+    from gatling.operations import deploy_keys
 
     with opened() as engine:
         echo(*deploy_keys.create(engine, app).splitlines())
@@ -45,7 +45,7 @@ def show_command(app: str) -> None:
     Example:
       gatling deploy-key show shop
     """
-    from gatling.server import deploy_keys
+    from gatling.operations import deploy_keys
 
     with opened() as engine:
         echo(*deploy_keys.show(engine, app).splitlines())
@@ -60,7 +60,7 @@ def remove_command(app: str) -> None:
     Example:
       gatling deploy-key remove shop
     """
-    from gatling.server import deploy_keys
+    from gatling.operations import deploy_keys
 
     with opened() as engine:
         deploy_keys.remove(engine, app)

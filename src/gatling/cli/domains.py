@@ -10,7 +10,7 @@ from gatling.cli.common import app_argument, as_json, opened
 from gatling.ui.output import echo, print_json
 
 if TYPE_CHECKING:
-    from gatling.engine import Engine
+    from gatling.platform.open import Engine
     from gatling.state.apps import App
 
 
@@ -54,8 +54,8 @@ def add_command(app: str, domain: str) -> None:
     Example:
       gatling domains add shop www.shop.example
     """
-    from gatling.deploy import changes
-    from gatling.project import names
+    from gatling import names
+    from gatling.operations import changes
     from gatling.state import apps, audit
 
     name = names.domain(domain)
@@ -80,8 +80,8 @@ def remove_command(app: str, domain: str) -> None:
     Example:
       gatling domains remove shop shop.localhost
     """
-    from gatling.deploy import changes
-    from gatling.project import names
+    from gatling import names
+    from gatling.operations import changes
     from gatling.state import apps, audit
 
     name = names.domain(domain)
@@ -96,8 +96,8 @@ def remove_command(app: str, domain: str) -> None:
 
 def _tell_host(engine: Engine, before: App) -> None:
     """Say what has become of PHX_HOST, and what to do."""
-    from gatling.deploy import domains
+    from gatling.deploy import project_domains
     from gatling.state import apps
 
-    if told := domains.host_told(engine, before, apps.get(engine.db, before.name)):
+    if told := project_domains.host_told(engine, before, apps.get(engine.db, before.name)):
         echo(told)

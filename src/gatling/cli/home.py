@@ -23,15 +23,15 @@ def up_command(context: click.Context, listen: str | None) -> None:
       gatling up
       gatling up --listen 0.0.0.0:80
     """
-    from gatling.deploy import lifecycle
-    from gatling.engine import open_engine
-    from gatling.router.embedded import parse_listen
-    from gatling.state import host
+    from gatling.operations import lifecycle
+    from gatling.platform.embedded.router import parse_listen
+    from gatling.platform.open import open_engine
+    from gatling.state import home_settings
 
     if listen is not None:
         parse_listen(listen)
         with opened(create=True) as engine:
-            host.put(engine.db, "listen", listen)
+            home_settings.put(engine.db, "listen", listen)
     with open_engine() as engine:
         if not lifecycle.up(engine, progress()):
             context.exit(int(Exit.UNHEALTHY))
@@ -45,7 +45,7 @@ def down_command() -> None:
     Example:
       gatling down
     """
-    from gatling.deploy import lifecycle
+    from gatling.operations import lifecycle
 
     with opened(create=True) as engine:
         lifecycle.down(engine, progress())
@@ -73,9 +73,10 @@ def recover_command(app: str | None, unfinished: bool, units: bool) -> None:
       gatling recover
       gatling recover shop
     """
-    from gatling.deploy import lifecycle, recovery
-    from gatling.engine import open_engine
-    from gatling.home import exclusively
+    from gatling.deploy import recovery
+    from gatling.operations import lifecycle
+    from gatling.paths import exclusively
+    from gatling.platform.open import open_engine
     from gatling.state import apps
 
     with open_engine() as engine:
@@ -90,7 +91,7 @@ def recover_command(app: str | None, unfinished: bool, units: bool) -> None:
             recovery.report(recovery.recover_unfinished(engine))
             return
         if units and engine.home.server:
-            from gatling.server import keys
+            from gatling.operations import keys
 
             with exclusively(engine.home, "keys"):  # first: they are let in whatever apps do
                 keys.synchronize(engine.home, engine.db)

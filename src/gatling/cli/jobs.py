@@ -44,7 +44,7 @@ def list_command(app: str, as_json: bool) -> None:
     Example:
       gatling jobs list shop
     """
-    from gatling.deploy import jobs
+    from gatling.runtime import jobs
     from gatling.state import apps, runs
 
     with opened() as engine:
@@ -94,7 +94,7 @@ def runs_command(app: str, job: str | None, as_json: bool) -> None:
       gatling jobs runs shop
       gatling jobs runs shop report
     """
-    from gatling.deploy import jobs
+    from gatling.runtime import jobs
     from gatling.state import apps, runs
 
     with opened() as engine:
@@ -123,8 +123,8 @@ def run_command(app: str, job: str) -> None:
     Example:
       gatling jobs run shop report
     """
-    from gatling import logs
-    from gatling.deploy import jobs
+    from gatling.platform import logs
+    from gatling.runtime import jobs
     from gatling.state import audit
 
     def waiting() -> None:
@@ -156,7 +156,7 @@ def cancel_command(app: str, job: str) -> None:
     Example:
       gatling jobs cancel shop report
     """
-    from gatling.deploy import jobs
+    from gatling.runtime import jobs
     from gatling.state import audit
 
     with opened(app) as engine:
@@ -177,9 +177,9 @@ def job_command(which: str) -> None:
     Example:
       gatling job shop.report
     """
-    from gatling.deploy import jobs
-    from gatling.engine import open_engine
-    from gatling.project import names
+    from gatling import names
+    from gatling.platform.open import open_engine
+    from gatling.runtime import jobs
 
     app, _, job = which.partition(".")
     with (

@@ -49,8 +49,8 @@ def add_command(name: str, role: Role, apps: tuple[str, ...]) -> None:
       gatling server keys add ann --role admin < ~/.ssh/id_ed25519.pub
       gatling server keys add ci --app shop --app blog < ci.pub
     """
-    from gatling.project import names
-    from gatling.server import keys
+    from gatling import names
+    from gatling.operations import keys
     from gatling.state.keys import EVERY_APP
 
     if role == "admin" and apps:
@@ -123,7 +123,7 @@ def remove_command(name: str, given: str | None) -> None:
     Example:
       gatling server keys remove ann
     """
-    from gatling.server import keys
+    from gatling.operations import keys
 
     with opened(create=True) as engine:
         if keys.is_last_admin(engine, name):

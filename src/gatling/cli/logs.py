@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from gatling.engine import Engine
-    from gatling.logs import Line
+    from gatling.platform.logs import Line
+    from gatling.platform.open import Engine
     from gatling.state.apps import App
 
 
@@ -55,8 +55,8 @@ def logs_command(
       gatling logs shop --build
       gatling logs shop --job report -f
     """
-    from gatling import logs
-    from gatling.project import names
+    from gatling import names
+    from gatling.platform import logs
     from gatling.state import apps, deployments, releases
 
     number = names.release_number(release) if release is not None else None
@@ -93,7 +93,7 @@ class _Log:
         self._engine, self._app, self._file = engine, app, file
 
     def lines(self, *, follow: bool, **which: Any) -> Iterable[Line]:
-        from gatling import logs
+        from gatling.platform import logs
 
         if self._file is not None:
             return logs.follow(self._file, **which) if follow else logs.read(self._file, **which)
@@ -103,7 +103,7 @@ class _Log:
 
     def check_process(self, process: str) -> None:
         """Raise NotFound for a process that the app does not have and that never printed a line."""
-        from gatling import logs
+        from gatling.platform import logs
         from gatling.project import settings
 
         known = {logs.WEB, logs.CHECK, *settings.parse(self._app.effective).processes}
@@ -118,6 +118,6 @@ class _Log:
 
 
 def _job_log(engine: Engine, app: str, job: str) -> Path:
-    from gatling.deploy import jobs
+    from gatling.runtime import jobs
 
     return engine.home.app(app).job_log(jobs.known(engine, app, job))

@@ -50,8 +50,9 @@ def off_command(app: str) -> None:
 
 
 def _switch(app: str, message: str | None) -> None:
-    from gatling.deploy import changes, public
+    from gatling.deploy import published
     from gatling.errors import InvalidInput
+    from gatling.operations import changes
     from gatling.state import apps, audit
 
     if message is not None and (len(message) > 1000 or not message.replace("\n", "").isprintable()):
@@ -60,7 +61,7 @@ def _switch(app: str, message: str | None) -> None:
         before = apps.get(engine.db, app).maintenance
         apps.maintain(engine.db, app, message)
         changes.apply(
-            [lambda: public.publish(engine, app)],
+            [lambda: published.publish(engine, app)],
             lambda: apps.maintain(engine.db, app, before),
         )
         audit.record(

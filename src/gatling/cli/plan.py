@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatling.cli.common import app_argument, as_json, reading, release_argument, strategy_option
+from gatling.text import counted
 from gatling.ui.output import echo, print_json
-from gatling.words import counted
 
 if TYPE_CHECKING:
-    from gatling.deploy import dangers
-    from gatling.deploy.glance import Glance
-    from gatling.deploy.plan import Plan
-    from gatling.engine import Engine
+    from gatling.deploy.migrations import linter
+    from gatling.deploy.plan.by_files import Glance
+    from gatling.deploy.plan.plan import Plan
+    from gatling.platform.open import Engine
     from gatling.state.releases import Release
 
 
@@ -46,7 +46,7 @@ def plan_command(
       gatling plan shop v7 --json
       gatling plan shop v7 --files
     """
-    from gatling.deploy import planning
+    from gatling.deploy.plan import explain
     from gatling.project import source
     from gatling.state import apps
 
@@ -56,11 +56,11 @@ def plan_command(
         commit = None
         if what is not None and number is None:
             commit = source.resolve(engine.home.app(app).repository, what)
-        target = planning.target(engine, app, number, commit)
+        target = explain.target(engine, app, number, commit)
         if files_only or os.environ.get("GATLING_ROLE") == "reader":
             shown = _at_a_glance(engine, app, target, strategy)
         else:
-            with planning.undisturbed(engine, app):
+            with explain.undisturbed(engine, app):
                 shown = _in_full(engine, app, target, strategy)
     if as_json:
         print_json(shown.json())
@@ -78,7 +78,7 @@ class Shown:
     target: Release
     decided: Plan | None
     """None where only the running node could tell."""
-    migrations: dict[str, list[dangers.Danger]]
+    migrations: dict[str, list[linter.Danger]]
     unknown: tuple[str, ...] = ()
     """What was not found out, and why."""
     glance: Glance | None = None
@@ -104,7 +104,7 @@ class Shown:
 
     def show(self) -> None:
         """For people."""
-        from gatling.deploy import dangers
+        from gatling.deploy.migrations import linter
 
         come_from = f"{self.live.label} → " if self.live else ""
         strategy = self.decided.strategy if self.decided else "hot, rolling or restart"
@@ -122,23 +122,23 @@ class Shown:
             for danger in found:
                 echo(f"    {danger.text}")
         if any(self.migrations.values()):
-            echo(f"  {dangers.ADVICE}")
+            echo(f"  {linter.ADVICE}")
         for what in self.unknown:
             echo(what)
 
 
 def _in_full(engine: Engine, name: str, target: Release, strategy: str | None) -> Shown:
-    from gatling.deploy import planning
+    from gatling.deploy.plan import explain
 
-    live, decided = planning.planned(engine, name, target, strategy)
+    live, decided = explain.planned(engine, name, target, strategy)
     found, unknown = _dangers(engine, name, live, target, _new(engine, name, live, target))
     return Shown(live, target, decided, found, (unknown,) if unknown else ())
 
 
 def _at_a_glance(engine: Engine, name: str, target: Release, strategy: str | None) -> Shown:
-    from gatling.deploy import planning
+    from gatling.deploy.plan import explain
 
-    live, decided, seen = planning.at_a_glance(engine, name, target, strategy)
+    live, decided, seen = explain.at_a_glance(engine, name, target, strategy)
     new = _new(engine, name, live, target)
     unknown = ["Only files and records were compared: the running node was not asked."]
     if decided is not None and decided.strategy == "rolling":
@@ -150,24 +150,24 @@ def _at_a_glance(engine: Engine, name: str, target: Release, strategy: str | Non
 
 def _new(engine: Engine, name: str, live: Release | None, target: Release) -> list[str]:
     """The migrations that a deployment of the release would run."""
-    from gatling.deploy import migrations
+    from gatling.deploy.migrations import runner
 
     forward = live is None or target.number > live.number
-    return migrations.pending(engine.home.app(name), live, target) if forward else []
+    return runner.pending(engine.home.app(name), live, target) if forward else []
 
 
 def _dangers(
     engine: Engine, name: str, live: Release | None, target: Release, new: list[str]
-) -> tuple[dict[str, list[dangers.Danger]], str]:
+) -> tuple[dict[str, list[linter.Danger]], str]:
     """What the migrations endanger, or why that is not known."""
-    from gatling.deploy import migrations
+    from gatling.deploy.migrations import runner
     from gatling.errors import CommandFailed, NotFound
     from gatling.state import apps
 
-    found: dict[str, list[dangers.Danger]] = {name: [] for name in new}
+    found: dict[str, list[linter.Danger]] = {name: [] for name in new}
     paths, app = engine.home.app(name), apps.get(engine.db, name)
     try:
-        return migrations.looked_through(engine.tasks, paths, app, live, target, new), ""
+        return runner.looked_through(engine.tasks, paths, app, live, target, new), ""
     except (CommandFailed, NotFound) as error:
         return found, f"The migrations could not be checked: {error.what}"
 

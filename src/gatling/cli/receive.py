@@ -16,6 +16,6 @@ def receive_command(app: str) -> int:
     Example:
       echo "$old $new refs/heads/main" | gatling receive shop
     """
-    from gatling.server import receive
+    from gatling.ssh import receive
 
     return receive.main(app)

@@ -11,7 +11,7 @@ from gatling.errors import Exit, NotFound
 from gatling.ui.output import ago, duration, echo, echo_text, print_json, size, table
 
 if TYPE_CHECKING:
-    from gatling.engine import Engine
+    from gatling.platform.open import Engine
     from gatling.state.deployments import Deployment
 
 
@@ -123,8 +123,8 @@ def deployments_command(
 
 
 def _follow(engine: Engine, app: str, ident: int | None) -> int:
-    from gatling import logs
-    from gatling.deploy import following
+    from gatling.deploy import deployment_log as following
+    from gatling.platform import logs
     from gatling.state import deployments
 
     running = deployments.running(engine.db, app)

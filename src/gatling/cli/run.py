@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gatling import names
 from gatling.cli.common import app_argument, opened
 from gatling.errors import InvalidInput
-from gatling.project import names
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -55,10 +55,10 @@ def console_command(app: str) -> None:
 
 def _become(app: str, arguments: tuple[str, ...], wish: int | None) -> NoReturn:
     """Replace this process by the command, so that its terminal, signals and status are its own."""
-    from gatling.deploy import instances
+    from gatling.platform.base import run_mark
     from gatling.releases import store
+    from gatling.runtime import spec
     from gatling.state import apps, audit, releases
-    from gatling.supervisor.base import run_mark
 
     with opened(app) as engine:
         found = apps.get(engine.db, app)
@@ -75,7 +75,7 @@ def _become(app: str, arguments: tuple[str, ...], wish: int | None) -> NoReturn:
         with contextlib.suppress(FileNotFoundError):  # the record says so
             store.use(paths, number)
         release = releases.kept(engine.db, app, number)
-        task = instances.task(paths, found, release, slot, arguments)
+        task = spec.task(paths, found, release, slot, arguments)
         mark = run_mark(paths, os.urandom(8).hex())
         audit.record(engine.db, engine.actor, app, "run", arguments[0])
     terminal = {name: os.environ[name] for name in ("TERM", "COLUMNS") if name in os.environ}

@@ -23,15 +23,15 @@ def scale_command(app: str, counts: tuple[str, ...], as_json: bool) -> None:
       gatling scale shop
       gatling scale shop worker=3 mailer=0
     """
-    from gatling.deploy import processes
     from gatling.project import settings
+    from gatling.runtime import workers
     from gatling.state import apps
 
     wanted = dict(_count(text) for text in counts)
     with opened(app) as engine:
         apps.get(engine.db, app)
         if wanted:
-            processes.scale(engine, app, wanted, progress=progress())
+            workers.scale(engine, app, wanted, progress=progress())
         named = settings.parse(apps.get(engine.db, app).effective).processes
     shown = [
         {"process": name, "instances": process.instances, "command": process.command}

@@ -36,7 +36,7 @@ def install_command(dry_run: bool) -> None:
       gatling server install --dry-run
       gatling server install
     """
-    from gatling.server import install, machine
+    from gatling.host import install, machine
 
     done = install.install(echo, dry_run=dry_run)
     if dry_run:
@@ -57,7 +57,7 @@ def check_command(context: click.Context, as_json: bool) -> None:
     Example:
       gatling server check
     """
-    from gatling.server import check
+    from gatling.host import check
     from gatling.ui.output import print_json
 
     found = check.check()
@@ -86,8 +86,8 @@ def uninstall_command(purge: bool, given: str | None) -> None:
     import os
     import socket
 
-    from gatling.home import SERVER
-    from gatling.server import machine, uninstall
+    from gatling.host import machine, uninstall
+    from gatling.paths import SERVER
 
     if os.geteuid() != 0:
         raise InvalidInput("This needs root.", hint="`sudo gatling server uninstall`")
@@ -115,7 +115,7 @@ def backup_command(file: Path) -> None:
     Example:
       gatling server backup /root/gatling.tar.gz
     """
-    from gatling.server import backup
+    from gatling.host import backup
 
     echo(*backup.backup(file).splitlines())
 
@@ -129,7 +129,7 @@ def restore_command(file: Path) -> None:
     Example:
       gatling server restore /root/gatling.tar.gz
     """
-    from gatling.server import restore
+    from gatling.host import restore
 
     for line in restore.restore(file):
         echo(line)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from gatling.engine import Engine
+    from gatling.platform.open import Engine
     from gatling.state.apps import App
 
 
@@ -96,7 +96,7 @@ def unset_command(app: str, keys: tuple[str, ...]) -> None:
 
 
 def _save(app: str, *, set_: dict[str, str], unset: tuple[str, ...]) -> None:
-    from gatling.deploy import changes
+    from gatling.operations import changes
     from gatling.project import processes, settings
     from gatling.state import apps, audit
 
@@ -141,7 +141,7 @@ def _save(app: str, *, set_: dict[str, str], unset: tuple[str, ...]) -> None:
 
 def _warn_of_https(app: str) -> None:
     """Say so when browsers are sent where nothing answers: they remember a redirect."""
-    from gatling import ports
+    from gatling.platform import ports
 
     if not ports.answers(443):
         echo(
@@ -154,7 +154,7 @@ def _warn_of_https(app: str) -> None:
 
 def _held(engine: Engine, app: str) -> AbstractContextManager[None]:
     """Keep deployments of an app away, which have its jobs run at their times as well."""
-    from gatling.deploy import lock
+    from gatling.platform import lock
     from gatling.state import apps
 
     apps.get(engine.db, app)
@@ -163,11 +163,11 @@ def _held(engine: Engine, app: str) -> AbstractContextManager[None]:
 
 def _steps(engine: Engine, app: str, sections: list[str]) -> list[Callable[[], object]]:
     """What makes the settings of these sections take effect."""
-    from gatling.deploy import public
+    from gatling.deploy import published
 
     steps: list[Callable[[], object]] = []
     if "proxy" in sections:
-        steps += [engine.configure_router, lambda: public.publish(engine, app)]
+        steps += [engine.configure_router, lambda: published.publish(engine, app)]
     if "schedule" in sections:
         steps.append(lambda: _tell_schedule(engine, app))
     return steps
@@ -175,7 +175,7 @@ def _steps(engine: Engine, app: str, sections: list[str]) -> list[Callable[[], o
 
 def _tell_schedule(engine: Engine, app: str) -> None:
     """Have jobs run at their times from now on; raises GatlingError when that cannot be."""
-    from gatling.deploy import jobs
+    from gatling.runtime import jobs
 
     problems = jobs.follow(engine, app)
     if problems:

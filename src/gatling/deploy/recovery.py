@@ -16,18 +16,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatling import debuglog, visible
-from gatling.deploy import instances, jobs, lock, processes, public
+from gatling.deploy import published
 from gatling.deploy.outcome import decided, outcome_of
 from gatling.errors import GatlingError
+from gatling.platform import lock
+from gatling.platform.base import State
 from gatling.project import settings as project_settings
 from gatling.releases import distillery, store
+from gatling.runtime import jobs, spec, workers
 from gatling.state import apps, deployments, releases
-from gatling.supervisor.base import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gatling.engine import Engine
+    from gatling.platform.open import Engine
     from gatling.state.apps import App
     from gatling.state.deployments import Deployment
 
@@ -122,24 +124,24 @@ def reconcile(engine: Engine, name: str, *, own: int | None = None) -> list[str]
             unused = never_served(engine, app, slot, unfinished)
             if slot != app.live_slot and shall_run:
                 point(engine, app)  # before the other instance ends, which may have the traffic
-            limit = min(instances.UNUSED_STOP_SECONDS, stop_timeout) if unused else stop_timeout
+            limit = min(spec.UNUSED_STOP_SECONDS, stop_timeout) if unused else stop_timeout
             engine.supervisor.stop(name, slot, limit)
     point(engine, app)
     if taken or any(deployment.id != own for deployment in unfinished):
         with contextlib.suppress(GatlingError):  # the next deployment says what is in the way
             engine.configure_router()  # one may have gone live, or added domains, without nginx
     if not shall_run:
-        processes.stop(engine, name)
+        workers.stop(engine, name)
     if shall_run:
         # in the other slot a new instance of the live release has replaced the upgraded one
         upgraded = any(d.strategy == "hot" and d.slot == app.live_slot for d in unfinished)
         start_live(engine, app, perhaps_upgraded=upgraded)
-    problems = processes.follow(engine, name)
+    problems = workers.follow(engine, name)
     known = list(releases.kept_commits(engine.db, name))
     store.remove_unknown(paths, known)
     store.remove_incoming(paths)
     with contextlib.suppress(OSError):  # a full disk, say: nothing that runs needs it
-        public.publish(engine, name)
+        published.publish(engine, name)
     engine.tasks.discard(paths, paths.staging)
     distillery.sweep(paths.root / "tmp")
     for deployment in unfinished:
@@ -190,7 +192,7 @@ def start_live(engine: Engine, app: App, *, perhaps_upgraded: bool = False) -> b
         return False
     if engine.supervisor.status(app.name, app.live_slot).up:
         if perhaps_upgraded:
-            from gatling.deploy import hot  # noqa: PLC0415 (slow to load, seldom needed)
+            from gatling.deploy.cutover import hot  # noqa: PLC0415 (slow to load, seldom needed)
 
             if hot.back_to_records(engine, app):
                 return False
@@ -200,9 +202,9 @@ def start_live(engine: Engine, app: App, *, perhaps_upgraded: bool = False) -> b
         engine.supervisor.stop(app.name, app.live_slot, timeout)
     release = releases.kept(engine.db, app.name, app.live_release)
     if engine.supervisor.status(app.name, app.live_slot).state == State.STOPPED:
-        instances.check_ports(app, app.live_slot, engine.home.root)
+        spec.check_ports(app, app.live_slot, engine.home.root)
     paths = engine.home.app(app.name)
-    engine.supervisor.start(instances.instance(paths, app, release, app.live_slot))
+    engine.supervisor.start(spec.instance(paths, app, release, app.live_slot))
     return True
 
 

@@ -5,7 +5,7 @@ deployment has ended it ends as well; when the pipe closes without that, whateve
 deploying process, it becomes `gatling recover APP`. While it waits it is a shell that does nothing.
 
 On a server a push runs in a unit, which is killed as a whole: there the unit's ExecStopPost= does
-the same (helper/service.py), and a timer looks for what both have missed.
+the same (platform/server/helper/service.py), and a timer looks for what both have missed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gatling.home import Home
+    from gatling.paths import Home
 
 JOB = "GATLING_JOB"
 """Set in the environment of a push's unit on a server."""

@@ -19,7 +19,7 @@ from gatling import process
 from gatling.errors import CommandFailed, MissingProgram
 
 if TYPE_CHECKING:
-    from gatling.home import AppPaths
+    from gatling.paths import AppPaths
 
 KEY = "deploy_key"
 KNOWN_HOSTS = "known_hosts"

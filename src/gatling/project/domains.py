@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from gatling import names
 from gatling.errors import InvalidInput, InvalidManifest
-from gatling.project import manifest, names
+from gatling.project import manifest
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from gatling.errors import GatlingError
-from gatling.home import AppPaths
+from gatling.paths import AppPaths
 from gatling.project import source
 
 

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gatling.errors import InvalidManifest
-from gatling.project import mistakes
+from gatling.project import manifest_errors
 from gatling.project.processes import missing
 from gatling.project.settings import HOST_ONLY, Settings, describe, flat
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-NAME = mistakes.NAME
+NAME = manifest_errors.NAME
 MAX_BYTES = 16384
 """An honest file has less; what a hostile one can make the parser do grows with the square."""
 _DEEP = re.compile(r"""(?<![\w"'-])(?:[\w"'-]++[ \t]*+\.[ \t]*+){20}""")
@@ -84,16 +84,17 @@ def parse(raw: bytes) -> dict[str, str]:
         fields = tree.get(section)
         if isinstance(fields, dict) and name in fields:
             raise InvalidManifest(
-                f"{NAME}, line {mistakes.line(text, [section, name])}: {key} is the host's to say.",
+                f"{NAME}, line {manifest_errors.line(text, [section, name])}: {key} is the host's"
+                " to say.",
                 hint=f"`gatling settings set APP {key}=…` there.",
             )
     try:
         settings = _settings(tree)
     except msgspec.ValidationError as error:
-        raise mistakes.explained(str(error), tree, text, _settings) from None
+        raise manifest_errors.explained(str(error), tree, text, _settings) from None
     for key in missing(settings.processes, settings.schedule):
         raise InvalidManifest(
-            f"{NAME}, line {mistakes.line(text, key.split('.'))}: {key} is missing."
+            f"{NAME}, line {manifest_errors.line(text, key.split('.'))}: {key} is missing."
         )
     values = describe(settings)
     return {key: _text(values[key]) for key in flat(_in_full(tree))}
@@ -120,11 +121,13 @@ def _tree(text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InvalidManifest(f"{NAME}: not TOML: {mistakes.shortened(str(error))}.") from None
+        raise InvalidManifest(
+            f"{NAME}: not TOML: {manifest_errors.shortened(str(error))}."
+        ) from None
     except RecursionError:
         raise InvalidManifest(f"{NAME}: nested too deeply.") from None
     except ValueError:  # of int(): such a number takes long to read
-        line = mistakes.line_of_digits(text)
+        line = manifest_errors.line_of_digits(text)
         raise InvalidManifest(f"{NAME}, line {line}: a number with too many digits.") from None
 
 
@@ -145,8 +148,8 @@ def _in_full(tree: dict[str, Any]) -> dict[str, Any]:
     """
 
     def value_of(section: str, name: str, value: Any) -> Any:
-        between = mistakes.LISTS.get(f"{section}.{name}")
-        if between and mistakes.is_texts(value):
+        between = manifest_errors.LISTS.get(f"{section}.{name}")
+        if between and manifest_errors.is_texts(value):
             return between.join(value)
         if section == "processes" and isinstance(value, str):
             return {"command": value}

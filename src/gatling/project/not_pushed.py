@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gatling import process
 from gatling.errors import BuildFailed, CommandFailed, InvalidManifest
 from gatling.project.manifest import own_file
-from gatling.words import counted
+from gatling.text import counted
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,9 @@ import re
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from gatling import names
 from gatling.errors import InvalidInput
-from gatling.project import headers, names
+from gatling.project import headers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,9 +13,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gatling import process
+from gatling import names, process
 from gatling.errors import CommandFailed, PushRefused
-from gatling.project import names, source
+from gatling.project import source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -15,14 +15,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatling import process
+from gatling import names, process
 from gatling.errors import BuildFailed, CommandFailed, NotFound
-from gatling.project import deploy_key, generated, names, not_pushed
+from gatling.project import deploy_key, generated, not_pushed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatling.home import AppPaths
+    from gatling.paths import AppPaths
 
 FETCH_SECONDS = 600.0
 

@@ -15,7 +15,7 @@ import re
 import shutil
 from typing import TYPE_CHECKING
 
-from gatling.router.nginx import DIGESTED
+from gatling.proxy.nginx import DIGESTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
 
-    from gatling.home import AppPaths
+    from gatling.paths import AppPaths
 
 INCOMING = "incoming"
 """In the store's directory: the tree that is being taken over from who has built it."""

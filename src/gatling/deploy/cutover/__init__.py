@@ -1,0 +1,1 @@
+"""How a release takes the live one's place."""

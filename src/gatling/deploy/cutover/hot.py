@@ -1,0 +1,423 @@
+"""A hot upgrade: the running node is changed in memory, watched, and the release proven to boot.
+
+Nothing of the records changes until all of that has gone well; so whatever ends this before,
+recovery finds a node that runs another release than the records say, and swaps it back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from typing import TYPE_CHECKING, NoReturn
+
+from gatling import names
+from gatling.beam import comparison as beam_comparison
+from gatling.beam import compiler
+from gatling.beam.channel import PATIENCE_SECONDS
+from gatling.beam.control import Control, NodeBusy, SwapFailed, Swapped, control, seen_chain
+from gatling.deploy import published
+from gatling.deploy.cutover import rehearsal, rolling
+from gatling.deploy.evidence import health, verdict
+from gatling.deploy.evidence.prober import HeldRequest
+from gatling.deploy.plan import exclusive, inspection
+from gatling.deploy.plan.inspection import Answers
+from gatling.errors import GatlingError, NodeUnreachable, SwapUndone
+from gatling.runtime import spec
+from gatling.state import apps, releases
+from gatling.state.database import now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gatling.beam.comparison import Comparison
+    from gatling.beam.etf import Opaque
+    from gatling.deploy.evidence.prober import Prober, Proof
+    from gatling.deploy.run import Attempt
+    from gatling.platform.open import Engine
+    from gatling.state.apps import App
+    from gatling.state.releases import Release
+
+STAYS_SECONDS = 0.5
+"""How long an instance with new children must stay up before they are started in the live node."""
+
+DEPLOYMENT_PATIENCE_SECONDS = 60.0
+"""How long a deployment waits for `gatling plan`: without the node it would go by rolling."""
+RECOVERY_PATIENCE_SECONDS = 90.0
+"""How long recovery waits for a command that is connected to the node, such as `gatling plan`."""
+SWAP_ENDS_SECONDS = 120.0
+"""How long recovery waits for a swap whose command was killed, before it replaces the node."""
+HEALTH_SECONDS = 5.0
+CODE_CHANGE_HINT = (
+    "code_change/3 must accept every state that the running release can have."
+    " With the strategy `rolling` new processes start instead."
+)
+CRASHED_HINT = "Does the state have another shape now? Then it needs a code_change/3."
+
+Differences = tuple["Comparison", "Answers | None"]
+"""How two releases differ, and what throw-away nodes of both said of it if they were asked."""
+
+
+class NotPossible(Exception):
+    """The node refused the swap with nothing touched; the reason is the text."""
+
+
+@contextlib.contextmanager
+def connected(engine: Engine, app: App, patience: float = PATIENCE_SECONDS) -> Iterator[Control]:
+    """The control channel to the app's running node, as beam.control; raises NodeUnreachable."""
+    booted = engine.supervisor.booted(app.name, app.live_slot or 0)
+    if booted is None:
+        raise NodeUnreachable(f"{app.name} is not running.")
+    release = releases.kept(engine.db, app.name, booted)
+    compiler.ensure(engine.tasks, engine.home.app(app.name), app, release)
+    with contextlib.ExitStack() as connection:
+        try:
+            opened = connection.enter_context(
+                control(engine.home.app(app.name), app, release, patience)
+            )
+        except NodeUnreachable:
+            faults = spec.flag_faults(engine, app, release, app.live_slot or 0)
+            if not faults:
+                raise
+            raise NodeUnreachable(f"{'; '.join(faults)}.") from None
+        yield opened
+
+
+def seen(engine: Engine, app: App, patience: float) -> list[str]:
+    """The releases that the running node went through; nothing is loaded into it or compiled.
+
+    Raises NodeUnreachable.
+    """
+    booted = engine.supervisor.booted(app.name, app.live_slot or 0)
+    if booted is None:
+        raise NodeUnreachable(f"{app.name} is not running.")
+    release = releases.kept(engine.db, app.name, booted)
+    chain = seen_chain(engine.home.app(app.name), app, release, patience)
+    known = {each.label for each in releases.every(engine.db, app.name)}
+    if not known.issuperset(chain):
+        raise NodeUnreachable(f"The node of {app.name} names a release that does not exist.")
+    return chain or [f"v{booted}"]
+
+
+@contextlib.contextmanager
+def listening(node: Control) -> Iterator[None]:
+    """Errors that the node logs meanwhile are noted: from before an upgrade, to compare with."""
+    node.listen()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(GatlingError):
+            node.deaf()
+
+
+@contextlib.contextmanager
+def compared(
+    engine: Engine, app: App, node: Control, live: Release, target: Release
+) -> Iterator[Differences]:
+    """How two releases differ; with a throw-away node of each where their files do not tell.
+
+    Raises PlannerFailed.
+    """
+    found = node.inspect(live, target, None)
+    asked = beam_comparison.questions(found, target.name) if found.erts == "same" else None
+    if asked is None:
+        yield found, None
+        return
+    trees, modules = asked
+    paths = engine.home.app(app.name)
+    with inspection.ask(engine.tasks, paths, app, live, target, trees, modules) as answers:
+        yield node.inspect(live, target, answers), answers
+
+
+def upgrade(
+    engine: Engine,
+    this: Attempt,
+    node: Control,
+    live: Release,
+    release: Release,
+    differences: Differences,
+    *,
+    before_decision: Callable[[], None],
+    on_live: Callable[[], None],
+) -> Proof:
+    """Swap the node's code, watch it, see that the release boots, and decide for it.
+
+    Raises NotPossible when nothing was touched, and SwapUndone when it was taken back.
+    """
+    app, settings, journal = this.app, this.settings, this.journal
+    comparison, answers = differences
+    if settings.hot.rehearse and this.alone:
+        this.progress.note(f"not rehearsed: {'; '.join(this.alone)}")
+    elif settings.hot.rehearse:
+        with journal.step("rehearsal"):
+            _rehearse(engine, this, live, release, answers)
+    # A new child that crashes again and again would take its supervisor, and so the node, along:
+    # what the release starts anew must have been seen to run before it meets the live node.
+    check = "off" if this.alone else settings.hot.boot_check
+    early = comparison.starts_something and check != "off"
+    if early or check == "before":
+        with journal.step("boot_check"):
+            _check_boot(engine, this, release, stays=STAYS_SECONDS if early else 0)
+    port = app.ports[app.live_slot or 1]
+    early_clients = _clients(node, port)
+    prober = published.prober(engine, app, settings)
+    with contextlib.ExitStack() as probing:
+        before_decision()
+        this.interruption.shield()
+        probing.enter_context(prober.asking())
+        # where the swap waits for requests to end it would wait for this one, too
+        held = None
+        if not comparison.callers:
+            held = probing.enter_context(HeldRequest(port, app.domain, settings.health.path))
+        # those that were there a moment ago, too: not a request that is just being answered
+        clients = early_clients & _clients(node, port)
+        since = now()
+        try:
+            with journal.step("hot_swap"):
+                swapped = _swap(engine, this, node, live, release, answers)
+            on_live()
+            try:
+                if held is not None:
+                    prober.saw(held.finish())
+                others = _prove(engine, this, node, release, swapped, prober, booted=early)
+                kept = clients & _clients(node, port)
+            except GatlingError as error:
+                if not error.log:
+                    _add_errors_of_the_app(engine, app, error, since)
+                _undo(engine, this, node, live, release, answers, error, swapped)
+        except GatlingError:
+            this.proof = prober.proof
+            this.progress.note(f"proof: {this.proof}")
+            raise
+        decide(engine, app, release)
+        with this.tolerated():
+            prepare(engine, app, release)
+        with this.tolerated(), contextlib.suppress(NodeUnreachable):  # the states expire anyway
+            node.keep(swapped)
+    return dataclasses.replace(
+        prober.proof,
+        processes=swapped.processes,
+        suspended_ms=round(swapped.suspended_ms, 2),
+        connections=len(clients),
+        kept=len(kept),
+        others_crashed=len(others),
+    )
+
+
+def decide(engine: Engine, app: App, release: Release) -> None:
+    """Record the release that the node runs as the live one."""
+    slot = app.live_slot or 1
+    apps.make_live(engine.db, app.name, release=release.number, slot=slot, config=release.config)
+
+
+def prepare(engine: Engine, app: App, release: Release) -> None:
+    """Let the node's next start be that of the release."""
+    paths = engine.home.app(app.name)
+    engine.supervisor.prepare(spec.instance(paths, app, release, app.live_slot or 1))
+
+
+def running(node: Control, booted: int) -> int:
+    """The number of the release that a node runs. Whether there is such a one is not known."""
+    chain = node.chain()
+    return names.release_number(chain[-1][0]) or booted if chain else booted
+
+
+def back_to_records(engine: Engine, app: App) -> bool:
+    """Bring a node that runs another release than recorded back to it; whether it runs it now.
+
+    A swap that is under way in the node is waited for. False means that the node has to be
+    replaced: it does not answer as it should, its swap does not end, or swapping back fails.
+    """
+    if app.live_release is None or app.live_slot is None:
+        return False
+    booted = engine.supervisor.booted(app.name, app.live_slot)
+    if booted is None:
+        return False
+    live = releases.kept(engine.db, app.name, app.live_release)
+    try:
+        with connected(engine, app, RECOVERY_PATIENCE_SECONDS) as node:
+            number = _when_swapped(lambda: running(node, booted))
+            if number != live.number:
+                runs = releases.kept(engine.db, app.name, number)
+                with compared(engine, app, node, runs, live) as (_, answers):
+                    if node.swap(runs, live, answers, suspend=10, insist=True).failed:
+                        return False
+    except (GatlingError, SwapFailed, OSError):
+        return False
+    prepare(engine, app, live)
+    return True
+
+
+def _when_swapped(ask: Callable[[], int]) -> int:
+    """The answer when no swap is under way any more; raises NodeBusy when that takes too long."""
+    deadline = time.monotonic() + SWAP_ENDS_SECONDS
+    while True:
+        try:
+            return ask()
+        except NodeBusy as busy:
+            if busy.broken or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def _clients(node: Control, port: int) -> set[Opaque]:
+    """The connections to the app that last: only counted, so none when the node does not say."""
+    try:
+        return node.clients(port)
+    except NodeUnreachable:
+        return set()
+
+
+def _rehearse(
+    engine: Engine, this: Attempt, live: Release, release: Release, answers: Answers | None
+) -> None:
+    try:
+        with exclusive.told(this, "rehearsal", live):
+            rehearsal.rehearse(engine, this, live, release, answers)
+    except rehearsal.RehearsalFailed as failed:
+        raise NotPossible(str(failed)) from None
+
+
+def _swap(
+    engine: Engine,
+    this: Attempt,
+    node: Control,
+    live: Release,
+    release: Release,
+    answers: Answers | None,
+) -> Swapped:
+    try:
+        return node.swap(live, release, answers, suspend=this.settings.hot.suspend)
+    except SwapFailed as failure:
+        if not failure.touched:
+            raise NotPossible(f"{failure.stage}: {failure.what}") from None
+        error = SwapUndone(
+            f"The hot upgrade failed at {failure.stage}: {failure.what}.",
+            hint=CODE_CHANGE_HINT if failure.stage == "code_change" else "",
+        )
+        if failure.broken:
+            _replace(engine, this, live, error)
+        raise error from None
+    except NodeBusy as busy:
+        raise NotPossible(busy.what) from None
+    except NodeUnreachable as lost:
+        # whether it took place is not known, so the node goes
+        _replace(engine, this, live, lost)
+        raise
+
+
+def _prove(
+    engine: Engine,
+    this: Attempt,
+    node: Control,
+    release: Release,
+    swapped: Swapped,
+    prober: Prober,
+    *,
+    booted: bool,
+) -> list[str]:
+    """Raise what speaks against the release that the node runs now.
+
+    Where unconverted processes crashed in it is returned.
+    """
+    settings = this.settings
+    if swapped.failed:
+        raise SwapUndone(f"After the switch: {'; '.join(swapped.failed)}.")
+    unhealthy = _unhealthy(engine, this, release)  # at once: users meet it already
+    with this.journal.step("watch"):
+        # asked in any case: processes that crashed get their states back from what watched them
+        watched = node.watch(swapped, 0.05 if unhealthy else settings.hot.watch)
+        problem = verdict.against(watched, settings.hot.watch) or unhealthy
+        if problem:
+            raise SwapUndone(problem, hint=CRASHED_HINT if watched.crashed else "")
+        for note in verdict.beside(watched):
+            this.progress.note(note)
+        unhealthy = _unhealthy(engine, this, release)
+        if unhealthy:
+            raise SwapUndone(unhealthy)
+    prober.slow_down()  # each request is a line in the app's log, and nothing changes any more
+    why = this.alone or ("hot.boot_check=off",)
+    if this.alone or settings.hot.boot_check == "off":
+        this.progress.note(f"not checked whether {release.label} boots: {'; '.join(why)}")
+    elif settings.hot.boot_check == "after" and not booted:
+        with this.journal.step("boot_check"):
+            _check_boot(engine, this, release)
+    return watched.others
+
+
+def _unhealthy(engine: Engine, this: Attempt, release: Release) -> str:
+    """Why the upgraded node fails its health check, as a sentence; empty when it passes."""
+    app, path = this.app, this.settings.health.path
+    port, user = app.ports[app.live_slot or 1], spec.user_id(engine.home.app(app.name))
+    answer = health.check(port, path, app.domain, HEALTH_SECONDS, user)
+    if answer.healthy:
+        return ""
+    return f"{release.label} failed its health check after the switch: GET {path}: {answer}."
+
+
+def _check_boot(engine: Engine, this: Attempt, release: Release, stays: float = 0) -> None:
+    """Start the release in the free slot, without traffic, until it is healthy; end it again."""
+    app, settings = this.app, this.settings
+    slot = app.free_slot
+    with (
+        exclusive.told(this, "boot check", release),
+        rolling.throw_away(engine, app, slot, settings),
+    ):
+        rolling.boot(engine, app, release, slot, settings, stays)
+
+
+def _undo(
+    engine: Engine,
+    this: Attempt,
+    node: Control,
+    live: Release,
+    release: Release,
+    answers: Answers | None,
+    error: GatlingError,
+    first: Swapped,
+) -> NoReturn:
+    """Swap back and raise; where that is impossible, put a new instance of `live` in its place."""
+    back = Answers(answers.new, answers.old) if answers else None
+    try:
+        with this.journal.step("swap_back"):
+            patience = this.settings.hot.suspend
+            swapped = node.swap(release, live, back, suspend=patience, insist=True)
+            if swapped.failed:
+                raise SwapUndone(f"Children: {'; '.join(swapped.failed)}.")
+            node.restore_crashed(first)
+        this.progress.note(f"{live.label} runs again, with the states from before")
+    except (SwapFailed, GatlingError) as second:
+        this.progress.note(f"swapping back was not possible: {second}")
+        _replace(engine, this, live, error)
+    raise error
+
+
+def _add_errors_of_the_app(engine: Engine, app: App, error: GatlingError, since: str) -> None:
+    """The app's own words, as far as it has said something since the swap that names a cause."""
+    booted = engine.supervisor.booted(app.name, app.live_slot or 0)
+    if booted is None:
+        return
+    label = f"v{booted}"
+    error.log = rolling.last_words_since(engine, app, label, since, only_causes=True)
+    if error.log:
+        all_of_it = f"All it said: `gatling logs {app.name} --release {label} --since 5m`."
+        error.hint = f"{error.hint} {all_of_it}".strip()
+
+
+def _replace(engine: Engine, this: Attempt, live: Release, error: GatlingError) -> None:
+    """Put a new instance of the release that was live in the place of the node."""
+    this.callbacks.over()  # these are steps of the release before
+    this.progress.note(f"a new instance of {live.label} takes the place of the upgraded one")
+    error.hint = f"{error.hint} The node was replaced by a new one of {live.label}.".strip()
+    carry_out = rolling.replace if this.alone else rolling.roll
+    carry_out(
+        engine,
+        this.app,
+        live,
+        this.settings,
+        journal=this.journal,
+        interruption=this.interruption,
+        before_decision=lambda: None,
+        on_live=lambda: None,
+        tolerated=this.tolerated,
+    )

@@ -1,0 +1,54 @@
+"""The rehearsal: a hot upgrade made first on a throw-away instance of the live release."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from gatling.beam.control import SwapFailed, control
+from gatling.deploy.cutover import rolling
+from gatling.deploy.evidence import health
+from gatling.errors import GatlingError
+from gatling.runtime import spec
+
+if TYPE_CHECKING:
+    from gatling.deploy.plan.inspection import Answers
+    from gatling.deploy.run import Attempt
+    from gatling.platform.open import Engine
+    from gatling.state.releases import Release
+
+HEALTH_SECONDS = 5.0
+
+
+class RehearsalFailed(Exception):
+    """What went wrong on the copy, for people; the live instance was not touched."""
+
+
+def rehearse(
+    engine: Engine, this: Attempt, live: Release, release: Release, answers: Answers | None
+) -> None:
+    """Start `live` in the free slot, upgrade that instance to `release`, and end it.
+
+    It must pass the health check before and after, and the watch, as the live one will have to.
+    Raises RehearsalFailed.
+    """
+    app, settings, slot = this.app, this.settings, this.app.free_slot
+    try:
+        with rolling.throw_away(engine, app, slot, settings):
+            rolling.boot(engine, app, live, slot, settings)
+            copy = dataclasses.replace(app, live_slot=slot)
+            with control(engine.home.app(app.name), copy, live) as node:
+                swapped = node.swap(live, release, answers, suspend=settings.hot.suspend)
+                problems = [*swapped.failed, *node.watch(swapped, settings.hot.watch).crashed]
+                node.keep(swapped)
+            if problems:
+                raise RehearsalFailed(f"rehearsal: {'; '.join(problems[:3])}")
+            user = spec.user_id(engine.home.app(app.name))
+            port, path = app.ports[slot], settings.health.path
+            answer = health.check(port, path, app.domain, HEALTH_SECONDS, user)
+            if not answer.healthy:
+                raise RehearsalFailed(f"rehearsal: GET {settings.health.path} failed: {answer}")
+    except SwapFailed as failure:
+        raise RehearsalFailed(f"rehearsal: {failure.stage}: {failure.what}") from None
+    except GatlingError as error:
+        raise RehearsalFailed(f"rehearsal: {error.what}") from None

@@ -1,0 +1,296 @@
+"""The cut-over, rolling: the new release beside the old one, the switch, the end of the old one.
+
+The order is what makes it safe. Until `switch_proxy` nothing of the live release is touched; the
+decision is one transaction in the state, on the disk before the proxy is told; whatever happens
+after it, recovery finishes what was decided.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from typing import TYPE_CHECKING
+
+from gatling import process
+from gatling.deploy import published
+from gatling.deploy.evidence import health
+from gatling.errors import UnhealthyRelease, cleaning, finally_
+from gatling.platform import ports
+from gatling.platform.logs import CHECK, WEB, Wanted
+from gatling.runtime import crash_excerpt, crash_hints, spec
+from gatling.state import apps, config
+from gatling.state.database import now
+from gatling.text import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from gatling.deploy.evidence.prober import Prober, Proof
+    from gatling.deploy.journal import Journal
+    from gatling.interrupt import Interruption
+    from gatling.platform.open import Engine
+    from gatling.project.settings import Settings
+    from gatling.state.apps import App
+    from gatling.state.releases import Release
+
+CHECK_VARIABLE = "GATLING_BOOT_CHECK"
+"""Set to 1 in an instance that never serves, and so in no other."""
+DRAIN_POLL_SECONDS = 0.05
+RESTART_DRAIN_SECONDS = 5.0
+"""At most so long a drain while the app is down: sockets that last would only lengthen that."""
+DRAIN_CHECKS = 3
+"""So many looks in a row must find no connection: nginx may just be opening one."""
+LOG_LINES = 2000
+
+
+def roll(
+    engine: Engine,
+    app: App,
+    release: Release,
+    settings: Settings,
+    *,
+    journal: Journal,
+    interruption: Interruption,
+    before_decision: Callable[[], None],
+    on_live: Callable[[], None],
+    tolerated: Callable[[], AbstractContextManager[None]],
+) -> Proof:
+    """Make `release` the live one in the free slot; returns what the prober saw.
+
+    Raises UnhealthyRelease, PortTaken or ProxyRefused with the old release untouched; the caller
+    then brings the free slot into order (see recovery). `before_decision` may still raise. What
+    fails after the decision is `tolerated`.
+    """
+    slot = app.free_slot
+    since = now()
+    try:
+        with journal.step("start_instance"):
+            _start(engine, app, release, slot, settings)
+            engine.router.check()  # takes as long as the instance needs to boot anyway
+        with journal.step("health_check"):
+            _wait_healthy(engine, app, slot, settings)
+        before_decision()
+        interruption.shield()
+    except BaseException as error:
+        _give_up(engine, app, release, slot, settings, since, error)
+        raise
+    prober = published.prober(engine, app, settings)
+    with contextlib.ExitStack() as probing:
+        serves = app.live_slot is not None and engine.router.pointed(app.name) == app.live_slot
+        if serves:
+            probing.enter_context(prober.asking())
+        with journal.step("switch_proxy"):
+            switch(engine, app, release, slot)
+        with tolerated():
+            on_live()
+            if not serves:
+                probing.enter_context(prober.asking())
+        cut = 0
+        if app.live_slot is not None:
+            with tolerated(), journal.step("drain"):
+                seconds = settings.instance.drain
+                cut = _drain(engine, app, app.live_slot, seconds, journal, prober)
+            with tolerated(), journal.step("stop_previous"):
+                engine.supervisor.stop(app.name, app.live_slot, settings.instance.stop)
+    return dataclasses.replace(prober.proof, cut=cut)
+
+
+def replace(
+    engine: Engine,
+    app: App,
+    release: Release,
+    settings: Settings,
+    *,
+    journal: Journal,
+    interruption: Interruption,
+    before_decision: Callable[[], None],
+    on_live: Callable[[], None],
+    tolerated: Callable[[], AbstractContextManager[None]],
+) -> Proof:
+    """As `roll`, for apps of which no two instances may run: the old one is stopped first.
+
+    The app is down until the new release is healthy, so the drain is short. When the new release
+    does not become healthy, the old one is started again.
+    """
+    slot, since = app.free_slot, now()
+    engine.router.check()
+    before_decision()
+    interruption.shield()
+    prober = published.prober(engine, app, settings)
+    cut = 0
+    with prober.asking():
+        try:
+            if app.live_slot is not None:
+                engine.router.point(app.name, "down")
+                with journal.step("drain"):
+                    seconds = min(RESTART_DRAIN_SECONDS, settings.instance.drain)
+                    cut = _drain(engine, app, app.live_slot, seconds, journal, prober)
+                with journal.step("stop_previous"):
+                    engine.supervisor.stop(app.name, app.live_slot, settings.instance.stop)
+            with journal.step("start_instance"):
+                _start(engine, app, release, slot, settings)
+            with journal.step("health_check"):
+                _wait_healthy(engine, app, slot, settings)
+        except BaseException as error:
+            # recovery, which follows, starts the old one again
+            _give_up(engine, app, release, slot, settings, since, error)
+            raise
+        with journal.step("switch_proxy"):
+            switch(engine, app, release, slot)
+        with tolerated():
+            on_live()
+    return dataclasses.replace(prober.proof, cut=cut)
+
+
+def boot(
+    engine: Engine, app: App, release: Release, slot: int, settings: Settings, stays: float = 0
+) -> None:
+    """Start a release in a slot, not to serve, and wait until it is healthy; errors as `roll`.
+
+    And is so after some seconds more, if wanted: it listens before its last child is started. Its
+    environment says that it is a second instance.
+    """
+    since = now()
+    try:
+        _start(engine, app, release, slot, settings, check=True)
+        pid = _wait_healthy(engine, app, slot, settings)
+        if stays:
+            time.sleep(stays)
+            _wait_healthy(engine, app, slot, settings, pid)
+    except BaseException as error:
+        _give_up(engine, app, release, slot, settings, since, error, CHECK)
+        raise
+
+
+def switch(engine: Engine, app: App, release: Release, slot: int) -> None:
+    """Decide for a release and tell the proxy; taken back when the proxy cannot be told."""
+    before = config.of_app(engine.db, app.name)
+    # a release that is started anew leaves alone what is stored for the next one
+    values = None if release.number == app.live_release else release.config
+    apps.make_live(engine.db, app.name, release=release.number, slot=slot, config=values)
+    try:
+        engine.router.point(app.name, 1 if slot == 1 else 2)
+    except BaseException as error:
+        with cleaning(error):
+            apps.make_live(
+                engine.db,
+                app.name,
+                release=app.live_release,
+                slot=app.live_slot,
+                config=before,
+                wanted=app.wanted,
+            )
+        raise
+
+
+def _start(
+    engine: Engine,
+    app: App,
+    release: Release,
+    slot: int,
+    settings: Settings,
+    *,
+    check: bool = False,
+) -> None:
+    engine.supervisor.stop(app.name, slot, settings.instance.stop)
+    spec.check_ports(app, slot, engine.home.root)
+    paths = engine.home.app(app.name)
+    instance = spec.instance(paths, app, release, slot)
+    if check:
+        env = instance.env | {CHECK_VARIABLE: "1"}
+        instance = dataclasses.replace(instance, nice=process.BACKGROUND, check=True, env=env)
+    engine.supervisor.start(instance)
+
+
+def _wait_healthy(
+    engine: Engine, app: App, slot: int, settings: Settings, pid: int | None = None
+) -> int | None:
+    return health.wait_healthy(
+        port=app.ports[slot],
+        host=app.domain,
+        settings=settings.health,
+        status=lambda: engine.supervisor.status(app.name, slot),
+        pid=pid,
+        user=spec.user_id(engine.home.app(app.name)),
+        node_port=app.node_ports[slot],
+    )
+
+
+def _give_up(
+    engine: Engine,
+    app: App,
+    release: Release,
+    slot: int,
+    settings: Settings,
+    since: str,
+    error: BaseException,
+    process_: str = WEB,
+) -> None:
+    """Stop an instance that nobody has talked to; first, so that its last words are in the log.
+
+    `error` stays the one that is reported: what fails here is added to its log.
+    """
+    with cleaning(error):  # recovery, which follows, tries again
+        stop_unused(engine, app, slot, settings)
+        if isinstance(error, UnhealthyRelease):
+            error.log = last_words_since(engine, app, release.label, since, process_)
+            more = f"All it said: `gatling logs {app.name} --release {release.label}`."
+            error.hint = f"{crash_hints.fitting(error.log, app.name) or error.hint} {more}".lstrip()
+
+
+def stop_unused(engine: Engine, app: App, slot: int, settings: Settings) -> None:
+    """Stop an instance that serves nobody."""
+    engine.supervisor.stop(app.name, slot, min(spec.UNUSED_STOP_SECONDS, settings.instance.stop))
+
+
+@contextlib.contextmanager
+def throw_away(engine: Engine, app: App, slot: int, settings: Settings) -> Iterator[None]:
+    """Stop what the block starts in a slot. The block's own error is the one that is reported."""
+    with finally_(lambda: stop_unused(engine, app, slot, settings)):
+        yield
+
+
+def last_words_since(
+    engine: Engine,
+    app: App,
+    label: str,
+    since: str,
+    process_: str = WEB,
+    *,
+    only_causes: bool = False,
+) -> tuple[str, ...]:
+    """What an instance that was booted as a release said since then, chosen for its errors.
+
+    With `only_causes`, nothing where it named none.
+    """
+    wanted = Wanted(label, process_)
+    said = engine.supervisor.log(app.name, lines=LOG_LINES, since=since, wanted=wanted)
+    return crash_excerpt.choose([line.text for line in said], only_causes=only_causes)
+
+
+def _drain(
+    engine: Engine, app: App, slot: int, seconds: float, journal: Journal, prober: Prober
+) -> int:
+    """Wait until nobody is connected to the old instance, for so many seconds at most.
+
+    How many connections are left then; they are closed when the instance ends.
+    """
+    pid = engine.supervisor.status(app.name, slot).pid
+    if pid is None:
+        return 0
+    deadline = time.monotonic() + seconds
+    idle, told, connections = 0, False, 0
+    while idle < DRAIN_CHECKS and time.monotonic() < deadline:
+        connections = ports.open_connections(pid, app.ports[slot])
+        idle = 0 if connections else idle + 1
+        prober.slow_down()
+        if connections and not told and time.monotonic() > deadline - seconds + 1:
+            journal.line(
+                f"waiting up to {seconds:g} s for the end of"
+                f" {counted(connections, 'connection')} to the previous instance"
+            )
+            told = True
+        time.sleep(DRAIN_POLL_SECONDS)
+    return connections

@@ -1,0 +1,242 @@
+"""The prober: what a client of the app sees while a deployment cuts over, through the proxy."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import threading
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from gatling.deploy.evidence import health
+from gatling.text import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+PAUSE_SECONDS = 0.01
+SLOW_PAUSE_SECONDS = 0.25
+REQUEST_SECONDS = 10.0
+FIRST_SECONDS = 5.0
+"""How long the first answer is waited for, so that what follows is seen from before it begins."""
+AFTER_SECONDS = 0.15
+"""How long it goes on asking after the last step, so that a late failure is seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the prober saw. A request fails by no answer, or by one of 500 and above."""
+
+    requests: int
+    failed: int
+    longest_ms: float
+    first_failure: str = ""
+    cut: int = 0
+    """Connections to the previous instance that were still open when their time was up."""
+    processes: int | None = None
+    """Processes converted by a hot upgrade, and how long they were suspended, in milliseconds."""
+    suspended_ms: float | None = None
+    connections: int = 0
+    """Lasting connections before a hot upgrade, and how many of them went on."""
+    kept: int = 0
+    others_crashed: int = 0
+    """Processes that needed no conversion and crashed in changed code while it was watched."""
+    held: int = 0
+    """Requests that the proxy answered by itself as it should: they did not reach the app."""
+    held_by: str = ""
+    https: bool = False
+    """Whether the app sent to https what came without, and so was asked as by https."""
+
+    def json(self) -> dict[str, Any]:
+        """As it is recorded."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        failure = f" (first: {self.first_failure})" if self.failed else ""
+        seen = (
+            f"{counted(self.requests, 'request')} through the proxy, {self.failed} failed{failure}"
+        )
+        seen += f", longest wait {self.longest_ms:.0f} ms"
+        if self.https:
+            seen += ", asked as by https"
+        if self.held:
+            seen += f", {self.held} of them answered by {self.held_by}"
+        if self.cut:
+            seen += f", {counted(self.cut, 'connection')} closed after the drain"
+        said = [seen]
+        if self.processes is not None:
+            suspended = f", suspended for {self.suspended_ms:.1f} ms" if self.processes else ""
+            said += [
+                f"{counted(self.processes, 'process')} converted{suspended}",
+                f"{self.kept} of {counted(self.connections, 'lasting connection')} kept",
+            ]
+        if self.others_crashed:
+            said.append(f"{counted(self.others_crashed, 'other process')} crashed in the new code")
+        return "; ".join(said)
+
+
+class HeldRequest:
+    """A request to an instance that begins before a hot upgrade and ends after it.
+
+    Its connection, and the process that serves it, must come through whole. The last line of the
+    request is held back, so that it lasts as long as is wanted with any application.
+    """
+
+    def __init__(self, port: int, host: str, path: str) -> None:
+        self._port = port
+        head = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: gatling-probe\r\n"
+        self._head = head.encode()
+        self._socket: socket.socket | None = None
+
+    def __enter__(self) -> Self:
+        with contextlib.suppress(OSError):  # `finish` tells
+            self._socket = socket.create_connection(("127.0.0.1", self._port), REQUEST_SECONDS)
+            self._socket.sendall(self._head)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._socket is not None:
+            self._socket.close()
+
+    def finish(self) -> str:
+        """Send the rest and take the answer: what went wrong, if anything."""
+        if self._socket is None:
+            return "held request: no connection"
+        try:
+            self._socket.sendall(b"Connection: close\r\n\r\n")
+            with contextlib.closing(http.client.HTTPResponse(self._socket)) as response:
+                response.begin()
+                response.read()
+                status = response.status
+        except (OSError, http.client.HTTPException) as error:
+            return f"held request: {health.unanswered(error)}"
+        return f"held request: status {status}" if status >= 500 else ""
+
+
+class Prober:
+    """Asks for one path again and again, over one kept connection, in a thread of its own."""
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        host: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        answered_by: Callable[[int], str] = lambda _status: "",
+    ) -> None:
+        """`answered_by` tells what of the proxy gives an answer of that status, if it is not the
+        app: such a request has not failed.
+        """
+        self._address, self._path = address, path
+        self._headers = {"Host": host, "User-Agent": "gatling-probe"} | dict(headers or {})
+        self._answered_by = answered_by
+        self._stop = threading.Event()
+        self._answered = threading.Event()
+        self._pause = PAUSE_SECONDS
+        self._thread: threading.Thread | None = None
+        self._counting = threading.Lock()
+        self._requests = self._failed = 0
+        self._longest = 0.0
+        self._first_failure = ""
+        self._held, self._held_by = 0, ""
+        self._https = False
+
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[None]:
+        """Ask until the block has ended, and a little longer; the block begins with an answer."""
+        self.start()
+        try:
+            self._answered.wait(FIRST_SECONDS)
+            yield
+            time.sleep(AFTER_SECONDS)
+        finally:
+            self.stop()
+
+    def start(self) -> None:
+        """Begin to ask."""
+        self._thread = threading.Thread(target=self._ask_on, daemon=True)
+        self._thread.start()
+
+    def saw(self, problem: str) -> None:
+        """Count one more request; with what went wrong, if anything."""
+        with self._counting:
+            self._requests += 1
+            if problem:
+                self._failed += 1
+                self._first_failure = self._first_failure or problem
+
+    def slow_down(self) -> None:
+        """What had to be seen has been seen: from now on ask now and then."""
+        self._pause = SLOW_PAUSE_SECONDS
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(REQUEST_SECONDS + 1)
+
+    @property
+    def proof(self) -> Proof:
+        """What has been seen so far."""
+        return Proof(
+            self._requests,
+            self._failed,
+            round(self._longest * 1000, 1),
+            self._first_failure,
+            held=self._held,
+            held_by=self._held_by,
+            https=self._https,
+        )
+
+    def _ask_on(self) -> None:
+        connection, used = self._connect(), False
+        while not self._stop.is_set():
+            started = time.monotonic()
+            problem, reusable = self._ask(connection)
+            if problem == health.NO_ANSWER and used:
+                # nginx may close a connection that is idle, when it reloads for another app: a
+                # client then asks again, and so does this one
+                connection.close()
+                connection = self._connect()
+                problem, reusable = self._ask(connection)
+            self._longest = max(self._longest, time.monotonic() - started)
+            self.saw(problem)
+            self._answered.set()
+            used = reusable
+            if not reusable:
+                connection.close()
+                connection = self._connect()
+            self._stop.wait(self._pause)
+        connection.close()
+
+    def _connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(*self._address, timeout=REQUEST_SECONDS)
+
+    def _ask(self, connection: http.client.HTTPConnection) -> tuple[str, bool]:
+        """Ask once: what went wrong, if anything, and whether the connection can be used again."""
+        try:
+            response = self._answer(connection)
+            if not self._https and health.wants_https(response):
+                # on the same machine the proxy believes it, and the app answers as to a browser
+                self._https = True
+                self._headers |= health.BY_HTTPS
+                if response.will_close:  # then by the next connection
+                    return "", False
+                response = self._answer(connection)
+        except (OSError, http.client.HTTPException) as error:
+            return health.unanswered(error), False
+        by = self._answered_by(response.status)
+        if by:
+            self._held, self._held_by = self._held + 1, by
+        elif response.status >= 500:
+            return f"status {response.status}", not response.will_close
+        return "", not response.will_close
+
+    def _answer(self, connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
+        connection.request("GET", self._path, headers=self._headers)
+        response = connection.getresponse()
+        response.read()
+        return response

@@ -1,0 +1,214 @@
+"""Migrations: the new release's own, run once before anything of the live one is touched.
+
+Ecto keeps them as priv/REPO/migrations/VERSION_name.exs in an application, in directories below as
+well; dot files and files without a version (.formatter.exs, seeds.exs) are not migrations. What
+runs them is the release's: bin/migrate, as `mix phx.gen.release` writes it, or migrate/0 of the
+application's Release module, or what the setting migrate.command says.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import TYPE_CHECKING
+
+from gatling.deploy.migrations import linter
+from gatling.errors import CommandFailed, MigrationFailed, NotFound
+from gatling.project import processes
+from gatling.releases import distillery
+from gatling.runtime import spec
+from gatling.state import deployments
+from gatling.text import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from gatling.deploy.migrations.linter import Danger
+    from gatling.deploy.run import Attempt
+    from gatling.paths import AppPaths
+    from gatling.platform.base import Tasks
+    from gatling.platform.open import Engine
+    from gatling.project.settings import Migrate
+    from gatling.state.apps import App
+    from gatling.state.releases import Release
+
+_MIGRATION = re.compile(r"[+-]?[0-9]+_.*\.exs\Z")
+"""As Ecto.Migrator takes them: an integer, an underscore, a name."""
+
+AUTO = "auto"
+SETUP = "setup"
+"""The step of that name; once it has succeeded it is never run again."""
+SCRIPT_SOURCE = "rel/overlays/bin/migrate"
+"""Where a project keeps the script that becomes bin/migrate."""
+AGAIN = "Mend it and push again: it is run until it has succeeded once."
+
+
+def run(engine: Engine, this: Attempt, live: Release | None, target: Release) -> None:
+    """Run the migrations that `target` brings, and the setup if it is the app's first release.
+
+    Raises MigrationFailed with `live` untouched. Going back runs none, nor does a change of config:
+    the source is the same.
+    """
+    tasks, paths = engine.tasks, engine.home.app(this.app.name)
+    if live is not None:
+        if target.number > live.number and target.origin != "config":
+            _migrate(tasks, paths, this, live, target)
+        return
+    setup = processes.words(this.settings.migrate.setup)
+    _migrate(tasks, paths, this, live, target)
+    db, name = engine.db, this.app.name
+    if setup and not deployments.ever_live(db, name) and not deployments.has_done(db, name, SETUP):
+        with this.journal.step(SETUP):
+            _run(tasks, paths, this, target, setup, "The setup (migrate.setup)", AGAIN)
+
+
+def _migrate(
+    tasks: Tasks, paths: AppPaths, this: Attempt, live: Release | None, target: Release
+) -> None:
+    settings = this.settings.migrate
+    new = pending(paths, live, target)
+    tree = paths.release(target.number)
+    words = command(tree, target, settings)
+    if settings.command == AUTO and not new:
+        return
+    if (
+        settings.command == AUTO
+        and _script(tree).is_file()
+        and not spec.executable(tree, "migrate")
+    ):
+        this.progress.note(
+            "bin/migrate of the release is not executable and is not used:"
+            f" `git update-index --chmod=+x {SCRIPT_SOURCE}`"
+        )
+    if words is None:
+        if new and settings.command == AUTO:
+            this.progress.note(
+                f"{counted(len(new), 'new migration')}, and nothing in the release runs them:"
+                " neither bin/migrate nor a Release module (`mix phx.gen.release` writes both)"
+            )
+        return
+    _warn(tasks, paths, this, live, target, new)
+    with this.journal.step("migrate"):
+        _run(tasks, paths, this, target, words, "The migrations")
+
+
+def pending(paths: AppPaths, live: Release | None, target: Release) -> list[str]:
+    """The migrations that `target` has and `live` has not: application, repository, file name."""
+    before = names(paths.release(live.number)) if live is not None else set()
+    return sorted(names(paths.release(target.number)) - before)
+
+
+def names(tree: Path) -> set[str]:
+    """The migrations in a release's tree: application, repository and file name of each."""
+    return set(_files(tree))
+
+
+def looked_through(
+    tasks: Tasks,
+    paths: AppPaths,
+    app: App,
+    live: Release | None,
+    target: Release,
+    new: Sequence[str],
+    mark: str = "",
+) -> dict[str, list[Danger]]:
+    """By migration, what the live release may not live with; raises CommandFailed.
+
+    Where nothing is live there is nothing to be in danger.
+    """
+    if live is None or not new:
+        return {name: [] for name in new}
+    # in Ecto's order: that of their versions, with which the names begin
+    order = sorted(new, key=lambda name: (name.rpartition("/")[2], name))
+    files = _files(paths.release(target.number))
+    found = linter.found(tasks, paths, app, target, [files[name] for name in order], mark)
+    return dict(sorted(zip(order, found, strict=True)))
+
+
+def _files(tree: Path) -> dict[str, Path]:
+    """The migrations in a release's tree by name: where they are in it."""
+    found = {}
+    for file in tree.glob("lib/*/priv/*/migrations/**/*.exs"):
+        path = file.relative_to(tree)
+        if not _MIGRATION.match(file.name) or any(part.startswith(".") for part in path.parts):
+            continue
+        app, _, _ = path.parts[1].rpartition("-")
+        found["/".join((app, *path.parts[3:]))] = path
+    return found
+
+
+def command(tree: Path, release: Release, settings: Migrate) -> tuple[str, ...] | None:
+    """What runs the migrations, as words for `gatling run`; None when nothing does."""
+    if settings.command != AUTO:
+        return processes.words(settings.command) or None
+    if spec.executable(tree, "migrate") or distillery.migrates(tree, release):
+        return ("migrate",)
+    module = _release_module(tree, release)
+    if module is None:
+        return None
+    call = (
+        f"if Code.ensure_loaded?({module}) and function_exported?({module}, :migrate, 0),"
+        f" do: {module}.migrate(),"
+        f' else: IO.puts("{module} has no migrate/0: nothing is migrated.")'
+    )
+    return ("eval", call)
+
+
+def _script(tree: Path) -> Path:
+    return tree / "bin" / "migrate"
+
+
+def _release_module(tree: Path, release: Release) -> str | None:
+    """The module that the application has for this, `Shop.Release`; as Elixir writes it."""
+    with_migrations = {name.partition("/")[0] for name in names(tree)}
+    for app in (release.name, *sorted(with_migrations - {release.name})):
+        for beam in sorted(tree.glob(f"lib/{app}-*/ebin/Elixir.*.Release.beam")):
+            module = beam.stem.removeprefix("Elixir.")
+            if re.fullmatch(r"[A-Z]\w*\.Release", module, re.ASCII):
+                return module
+    return None
+
+
+def _warn(
+    tasks: Tasks,
+    paths: AppPaths,
+    this: Attempt,
+    live: Release | None,
+    target: Release,
+    new: Sequence[str],
+) -> None:
+    """Tell of what the live release may not live with; that it cannot be told fails nothing."""
+    note = this.progress.note
+    try:
+        found = looked_through(tasks, paths, this.app, live, target, new, this.deployment.mark)
+    except (CommandFailed, NotFound) as error:
+        note(f"the migrations could not be looked through: {error.what}")
+        return
+    for name, dangerous in found.items():
+        for danger in dangerous:
+            note(f"{name.rpartition('/')[2]}, {danger.text}")
+    if any(found.values()):
+        note(linter.ADVICE)
+
+
+def _run(
+    tasks: Tasks,
+    paths: AppPaths,
+    this: Attempt,
+    target: Release,
+    words: tuple[str, ...],
+    what: str,
+    hint: str = "",
+) -> None:
+    try:
+        task = spec.task(paths, this.app, target, this.app.free_slot, words)
+        task = dataclasses.replace(task, mark=this.deployment.mark)
+        tasks.run(task, timeout=this.settings.migrate.timeout, on_line=this.journal.line)
+    except (CommandFailed, NotFound) as error:
+        raise MigrationFailed(
+            f"{what} of {target.label} failed: {error.what}",
+            hint=hint,
+            log=getattr(error, "log", ()),
+            log_shown=True,
+        ) from None

@@ -1,0 +1,132 @@
+"""From a commit to a stored release, with the project's own callbacks in between."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatling.build import builder, callbacks
+from gatling.build.callbacks import Callbacks
+from gatling.deploy import project_domains, published
+from gatling.project import manifest
+from gatling.project import settings as project_settings
+from gatling.releases import store
+from gatling.state import apps, config, releases
+from gatling.state.database import now
+from gatling.state.releases import Release
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from gatling.deploy.run import Attempt
+    from gatling.platform.open import Engine
+
+
+def make(engine: Engine, this: Attempt, commit: str) -> Release:
+    """Export and build a commit, and store the release; raises BuildFailed and DiskFull."""
+    name, paths, journal = this.app.name, engine.home.app(this.app.name), this.journal
+    directory = this.settings.build.directory
+    with journal.step("export_source"):
+        engine.tasks.export(paths, commit, directory, journal.line)
+        own = manifest.read(paths.source / directory)
+        this.settings = project_settings.parse(own | this.app.settings)
+        published.check_page(engine, name, commit, this.settings)
+        this.domains = project_domains.new(engine, this)
+        this.callbacks = _callbacks(engine, this, commit, paths.source / directory)
+        this.journal.at = this.callbacks.at
+    values = config.of_app(engine.db, name)
+    mark, wanted, like = this.deployment.mark, this.settings.build, _tree_to_share(engine, name)
+    given = this.callbacks if this.callbacks.any else None
+    journal.between = "starting mix"
+    built = builder.build(engine.tasks, paths, values, wanted, mark, journal, commit, like, given)
+    with journal.step("store_release"):
+        number, newest = next_number(engine, name)
+        size = store.store(paths, built.tree, number, _to_share(engine, name), also=newest)
+        release = _new_release(this, number, commit, built, values, size, own)
+        releases.add(engine.db, release)
+        this.callbacks.facts["built_release_path"] = str(paths.release(number))
+    this.callbacks.at(*callbacks.AFTER_STORE)
+    return release
+
+
+def _callbacks(engine: Engine, this: Attempt, commit: str, project: Path) -> Callbacks:
+    """The callbacks that the project has, with what is known before its build."""
+    app, paths = this.app, engine.home.app(this.app.name)
+    found = callbacks.find(project, "deploy" if app.live_release is None else "upgrade")
+    for note in found.notes:
+        this.progress.note(note)
+    if not found.any:
+        return Callbacks()
+    number, _ = next_number(engine, app.name)
+    facts = {
+        "app": app.name,
+        "task": found.kind,
+        "release": f"v{number}",
+        "previous": None if app.live_release is None else f"v{app.live_release}",
+        "commit": commit,
+        "version": None,
+        "strategy": None,
+        # one of two, otherwise, as the plan will say
+        "port": app.ports[app.free_slot] if app.live_release is None else None,
+        "domains": " ".join(app.domains),
+        "build_dir": str(project),
+        "built_release_path": str(paths.staging),
+        "release_dir": str(paths.release(number)),
+        "releases": [r.version for r in releases.every(engine.db, app.name) if not r.removed_at],
+    }
+    return Callbacks(
+        found,
+        facts,
+        seconds=this.settings.build.timeout,
+        armed=lambda: this.interruption.armed,
+        note=this.progress.note,
+    )
+
+
+def _tree_to_share(engine: Engine, name: str) -> Path | None:
+    shared = _to_share(engine, name)
+    return engine.home.app(name).release(shared) if shared is not None else None
+
+
+def _to_share(engine: Engine, name: str) -> int | None:
+    """The release whose files a new one shares: the live one.
+
+    A hot upgrade from it then sees by their inodes what did not change. Nothing live: the newest.
+    """
+    kept = releases.kept_commits(engine.db, name)
+    live = apps.get(engine.db, name).live_release
+    return live if live in kept else max(kept, default=None)
+
+
+def next_number(engine: Engine, name: str) -> tuple[int, int | None]:
+    """The number of the next release and of the newest kept one; leftovers in its place go."""
+    kept = list(releases.kept_commits(engine.db, name))
+    store.remove_unknown(engine.home.app(name), kept)
+    return releases.next_number(engine.db, name), max(kept, default=None)
+
+
+def _new_release(
+    this: Attempt,
+    number: int,
+    commit: str,
+    built: builder.Built,
+    values: Mapping[str, str],
+    size: int,
+    own: Mapping[str, str],
+) -> Release:
+    return Release(
+        app=this.app.name,
+        number=number,
+        origin="build",
+        base=None,
+        commit=commit,
+        name=built.name,
+        version=built.version,
+        elixir=built.elixir,
+        otp=built.otp,
+        config=dict(values),
+        bytes=size,
+        created_at=now(),
+        removed_at=None,
+        manifest=dict(own),
+    )

@@ -1,0 +1,160 @@
+"""Throw-away nodes of two releases that answer what their files do not tell."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import tempfile
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gatling import process
+from gatling.beam import etf, toolbox
+from gatling.beam.etf import Atom
+from gatling.errors import CommandFailed, PlannerFailed, TimedOut, cleaning
+from gatling.runtime import crash_excerpt, spec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from concurrent.futures import Future
+
+    from gatling.paths import AppPaths
+    from gatling.platform.base import Tasks
+    from gatling.state.apps import App
+    from gatling.state.releases import Release
+
+TIMEOUT_SECONDS = 60.0
+ENDING_SECONDS = 0.2
+"""Pause between two attempts to end nodes."""
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+"""Makes a file, and follows no link to one."""
+_START = (
+    ':code.add_patha(String.to_charlist(System.fetch_env!("GATLING_TOOLBOX")));'
+    " :gatling_planner.main()"
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answers:
+    """Files that hold what the nodes of the old and the new release answered. Mode 0600."""
+
+    old: Path
+    new: Path
+
+
+@contextlib.contextmanager
+def ask(
+    tasks: Tasks,
+    paths: AppPaths,
+    app: App,
+    live: Release,
+    target: Release,
+    trees: Sequence[str],
+    modules: Sequence[str],
+) -> Iterator[Answers]:
+    """Ask both releases for their config, supervision trees and modules; raises PlannerFailed.
+
+    Their applications are not started. The files are removed when the block ends.
+    """
+    with _files(paths) as answers:
+        mark = f"{paths.home}:plan:{os.urandom(8).hex()}"
+        with ThreadPoolExecutor(2) as pool:
+            jobs = [
+                pool.submit(_run, tasks, paths, app, release, file, trees, modules, mark)
+                for release, file in ((live, answers.old), (target, answers.new))
+            ]
+            try:
+                for job in jobs:
+                    job.result()
+            except PlannerFailed:
+                raise
+            except BaseException as error:  # interrupted: the signal reached this thread alone
+                with cleaning(error):
+                    _end(tasks, app, jobs, mark)
+                raise
+        yield answers
+
+
+def _end(tasks: Tasks, app: App, jobs: Sequence[Future[None]], mark: str) -> None:
+    """End the nodes, also one that is just being started."""
+    for job in jobs:
+        job.cancel()
+    while not all(job.done() for job in jobs):
+        tasks.end(app.name, mark)
+        wait(jobs, ENDING_SECONDS)
+
+
+@contextlib.contextmanager
+def _files(paths: AppPaths) -> Iterator[Answers]:
+    """Names for the files, which are gone when the block ends.
+
+    On a server their directory is the app's user's: what is made there is made and removed by one
+    name that no link is followed for, and a directory of ours in it would not be safe from him.
+    """
+    if not paths.server:
+        with tempfile.TemporaryDirectory(prefix="planner-", dir=paths.work) as directory:
+            yield Answers(Path(directory) / "old", Path(directory) / "new")
+        return
+    stem = f"planner-{os.urandom(8).hex()}"
+    answers = Answers(paths.work / f"{stem}-old", paths.work / f"{stem}-new")
+    try:
+        yield answers
+    finally:
+        for file in (answers.old, answers.new):
+            with contextlib.suppress(OSError):
+                file.unlink()
+
+
+def _run(
+    tasks: Tasks,
+    paths: AppPaths,
+    app: App,
+    release: Release,
+    file: Path,
+    trees: Sequence[str],
+    modules: Sequence[str],
+    mark: str,
+) -> None:
+    tree = paths.release(release.number)
+    question = {
+        Atom("apps"): [Atom(name) for name in _applications(tree)],
+        Atom("trees"): [Atom(name) for name in trees],
+        Atom("modules"): [Atom(name) for name in modules],
+    }
+    try:
+        fd = os.open(file, NEW, 0o600)
+    except OSError as error:
+        raise PlannerFailed(f"{file} cannot be written: {error.strerror}.") from None
+    with os.fdopen(fd, "wb") as sink:
+        if paths.server:  # in a directory that only the app's user and Gatling can enter
+            os.fchmod(fd, 0o666)
+        sink.write(etf.encode(question))
+    # the slot is part of the config (PORT), and it is the live one that will run with it
+    slot = app.live_slot or app.free_slot
+    task = spec.task(paths, app, release, slot, ("eval", _START))
+    beams = toolbox.beams(paths, release)
+    # with a tmp of its own: two of them, and a command of the user's, may run at once
+    own = {
+        "GATLING_PLANNER": str(file),
+        "GATLING_TOOLBOX": str(beams),
+    }
+    if not paths.server:
+        own["RELEASE_TMP"] = f"{file}.tmp"
+    task = dataclasses.replace(task, env=task.env | own, nice=process.BACKGROUND, mark=mark)
+    try:
+        tasks.run(task, timeout=TIMEOUT_SECONDS)
+    except TimedOut as error:
+        what = f"{release.label} could not be asked about itself: {error.what}"
+        raise PlannerFailed(what, log=error.log) from None
+    except CommandFailed as error:
+        cause = crash_excerpt.cause(error.log) or error.what
+        raise PlannerFailed(f"{release.label} does not boot: {cause}", log=error.log) from None
+
+
+def _applications(tree: Path) -> list[str]:
+    """The applications of a release, as the names of its lib directories tell."""
+    return sorted(
+        ebin.parent.name.rpartition("-")[0] for ebin in (tree / "lib").glob("[!.]*-*/ebin")
+    )

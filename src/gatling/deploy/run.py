@@ -1,0 +1,226 @@
+"""One attempt to make a release live: the lock, the record, the log, the clean-up."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gatling.build.callbacks import Callbacks
+from gatling.deploy import heartbeat, outcome, recovery
+from gatling.deploy.journal import Journal
+from gatling.deploy.watcher import Watcher
+from gatling.errors import DiskFull, GatlingError, Interrupted, is_full, text_of
+from gatling.interrupt import Interruption, interruptible
+from gatling.platform import lock
+from gatling.project import settings as project_settings
+from gatling.state import apps, audit, deployments
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatling.deploy.evidence.prober import Proof
+    from gatling.platform.open import Engine
+    from gatling.project.settings import Settings
+    from gatling.state.apps import App
+    from gatling.state.deployments import Deployment
+    from gatling.ui.progress import Progress
+
+
+@dataclass
+class Attempt:
+    """What the parts of a deployment share; `proof` is set by the cut-over."""
+
+    app: App
+    """As it was when the lock had been taken."""
+    deployment: Deployment
+    settings: Settings
+    journal: Journal
+    interruption: Interruption
+    progress: Progress
+    proof: Proof | None = None
+    callbacks: Callbacks = field(default_factory=Callbacks)
+    """The project's, in a deployment of a commit."""
+    domains: tuple[str, ...] = ()
+    """New ones that the project names."""
+    warnings: list[str] = field(default_factory=list)
+    """What failed after the decision, which stands."""
+    alone: tuple[str, ...] = ()
+    """Why no second instance may run beside the live one (see second.py)."""
+    started: float = field(default_factory=time.monotonic)
+
+    @contextlib.contextmanager
+    def tolerated(self) -> Iterator[None]:
+        """A step after the decision: its failure is a warning, and the next step follows."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 (the release is live whatever this was)
+            self.warn(error)
+
+    def warn(self, error: BaseException) -> None:
+        """Record a failure after the decision."""
+        for line in error.log if isinstance(error, GatlingError) else ():
+            self.progress.record(line)
+        self.warnings.append(text_of(error))
+        self.progress.note(f"live, but: {text_of(error)}")
+
+
+@contextlib.contextmanager
+def attempt(
+    engine: Engine,
+    name: str,
+    *,
+    cause: str,
+    commit: str | None,
+    progress: Progress,
+    watch_pusher: bool = False,
+) -> Iterator[Attempt]:
+    """Hold the app's lock, record the deployment and how it ends.
+
+    What the block raises before the decision is raised here, and what was live is still live. What
+    it raises after the decision is recorded as a warning: the deployment has succeeded.
+    """
+    paths = engine.home.app(name)
+    app = apps.get(engine.db, name)
+    with (
+        interruptible(watch_pusher=watch_pusher) as interruption,
+        lock.hold(paths.lock, lambda: _say_for_whom(engine, name, progress)),
+    ):
+        if deployments.running(engine.db, name):
+            recovery.reconcile(engine, name)
+        app = apps.get(engine.db, name)
+        deployment = deployments.begin(
+            engine.db,
+            name,
+            cause=cause,
+            actor=engine.actor,
+            mark=f"{engine.home.root}:{os.urandom(8).hex()}",
+            commit=commit,
+        )
+        watcher = Watcher(engine.home, name)
+        progress.open_log(paths.deployment_log(deployment.id))
+        this = Attempt(
+            app=app,
+            deployment=deployment,
+            settings=project_settings.parse(app.effective),
+            journal=Journal(engine.db, deployment.id, progress),
+            interruption=interruption,
+            progress=progress,
+        )
+        try:
+            with heartbeat.beating(progress, this.journal.doing):
+                yield this
+        except BaseException as error:
+            interruption.shield()
+            if not is_decided(engine, this):
+                _failed(engine, this, error)
+                if isinstance(error, OSError) and is_full(error):
+                    raise DiskFull(
+                        f"No space is left on the disk: {error.filename or ''}"
+                    ) from error
+                raise
+            this.warn(error)
+            _succeeded(engine, this)
+        else:
+            interruption.shield()
+            _succeeded(engine, this)
+        finally:
+            _close_callbacks(this)
+            progress.close()
+            watcher.end(recovered=_has_ended(engine, deployment.id))
+
+
+def _close_callbacks(this: Attempt) -> None:
+    """End the project's callbacks. The outcome of the deployment is recorded already."""
+    try:
+        this.callbacks.close()
+    except Exception as error:  # noqa: BLE001
+        this.progress.note(f"The project's callbacks did not end properly: {text_of(error)}")
+
+
+def _has_ended(engine: Engine, ident: int) -> bool:
+    try:
+        return deployments.get(engine.db, ident).outcome != "running"
+    except (GatlingError, sqlite3.Error):
+        return False
+
+
+def is_decided(engine: Engine, this: Attempt) -> bool:
+    """Whether the deployment's release is recorded as live; not, when the records are unreadable.
+
+    Recovery reads them again then.
+    """
+    try:
+        deployment = deployments.get(engine.db, this.deployment.id)
+        return outcome.decided(deployment, apps.get(engine.db, this.app.name))
+    except (GatlingError, sqlite3.Error):
+        return False
+
+
+def _succeeded(engine: Engine, this: Attempt) -> None:
+    """Finish what the decision asks for if a step after it failed, and record the success."""
+    name, ident = this.app.name, this.deployment.id
+    if this.warnings:
+        with this.tolerated():
+            recovery.reconcile(engine, name, own=ident)
+    with this.tolerated():
+        said = "; ".join(dict.fromkeys(this.warnings))
+        live = deployments.get(engine.db, ident).release
+        deployments.end(
+            engine.db,
+            ident,
+            "succeeded",
+            seconds=time.monotonic() - this.started,
+            error=f"v{live} is live, but: {said}" if said else None,
+            probe=this.proof.json() if this.proof else None,
+            suspended_ms=this.proof.suspended_ms if this.proof else None,
+        )
+        detail = f"{this.deployment.cause}, deployment {ident}"
+        audit.record(engine.db, engine.actor, name, "deploy", detail)
+
+
+def _failed(engine: Engine, this: Attempt, error: BaseException) -> None:
+    """Clean up, then record. Both as far as they go: on a full disk the record may not be possible.
+
+    What is not recorded as ended is found and ended by recovery. `error` stays what is reported.
+    """
+    name, ident = this.app.name, this.deployment.id
+    for line in error.log if isinstance(error, GatlingError) else ():
+        this.progress.record(line)
+    try:
+        recovery.reconcile(engine, name, own=ident)
+        deployment = deployments.get(engine.db, ident)
+        ended = outcome.outcome_of(deployment, apps.get(engine.db, name), error)
+        if isinstance(error, Interrupted):
+            error.what = ended.text or error.what
+        deployments.end(
+            engine.db,
+            ident,
+            ended.outcome,
+            seconds=time.monotonic() - this.started,
+            error=ended.text,
+            probe=this.proof.json() if this.proof else None,
+        )
+    except Exception as second:  # noqa: BLE001 (it must not hide why the deployment failed)
+        this.progress.note(
+            f"the clean-up is not complete: {text_of(second)} Recovery continues with it."
+        )
+    this.progress.record(f" !     {text_of(error)}")
+
+
+def _say_for_whom(engine: Engine, name: str, progress: Progress) -> None:
+    """Say what this deployment waits for."""
+    running = deployments.running(engine.db, name)
+    if not running:
+        progress.say(f"{name}: waiting for another command")
+        return
+    other = running[-1]
+    step = other.steps[-1].name if other.steps else "beginning"
+    what = f" of {other.commit[:9]}" if other.commit else ""
+    progress.say(
+        f"{name}: waiting for deployment {other.id} ({other.cause}{what} by {other.actor},"
+        f" now at {step})"
+    )

@@ -1,0 +1,1 @@
+"""The machine: installation, checks, backups."""

@@ -1,0 +1,60 @@
+"""The files of root's that Gatling writes on a server, with their text."""
+
+from __future__ import annotations
+
+import pwd
+from pathlib import Path
+
+from gatling.host import webserver
+from gatling.host.machine import COMMAND, UNITS, placed
+from gatling.paths import SERVER
+from gatling.platform import enter
+from gatling.platform.server import timers, units
+from gatling.platform.server.helper import firewall, nginx, service
+
+SOCKETS = ("gatling-helper.socket", "gatling-logs.socket")
+"""What Gatling asks root's helper on."""
+MAX_READERS = 64
+"""Logs that are read or followed at the same time: each costs two processes of root's."""
+SSHD = Path("/etc/ssh/sshd_config.d/gatling.conf")
+SSHD_TEXT = f"""\
+# Written by Gatling. Keys, and what each may do, stand in {SERVER}/home/.ssh/authorized_keys.
+Match User {units.OWNER}
+    AuthenticationMethods publickey
+    PasswordAuthentication no
+    KbdInteractiveAuthentication no
+    AuthorizedKeysFile .ssh/authorized_keys
+    DisableForwarding yes
+    PermitUserRC no
+    ClientAliveInterval 15
+    ClientAliveCountMax 4
+Match all
+"""
+
+
+def files() -> dict[Path, str]:
+    """The files of root's that Gatling writes, with their text."""
+    helper, launcher = placed(Path(str(service.__file__))), placed(Path(str(enter.__file__)))
+    try:
+        uid = str(pwd.getpwnam(units.OWNER).pw_uid)
+    except KeyError:  # a dry run, before the user is made
+        uid = "UID"
+    return {
+        UNITS / f"user-{uid}.slice.d" / "gatling.conf": units.session_slice(),
+        UNITS / "gatling@.service": units.template(SERVER, launcher),
+        UNITS / units.FENCE: units.fence_service(firewall.FILE),
+        UNITS / "gatling-recover.service": units.recover_service(COMMAND),
+        UNITS / "gatling-recovery.service": units.recovery_service(COMMAND),
+        UNITS / "gatling-recovery.timer": units.recovery_timer(),
+        UNITS / "gatling-helper.socket": units.helper_socket(),
+        UNITS / "gatling-helper@.service": units.helper_service(helper),
+        UNITS / "gatling-logs.socket": units.helper_socket("logs", MAX_READERS),
+        UNITS / "gatling-logs@.service": units.helper_service(helper, "logs"),
+        UNITS / timers.SERVICE: timers.service(COMMAND),
+        SSHD: SSHD_TEXT,
+        webserver.DROP_IN: webserver.DROP_IN_TEXT,
+        nginx.INCLUDE: (
+            "# Written by Gatling; see there.\n"
+            f"include {nginx.DIRECTORY}/sites*.conf;\n"
+        ),
+    }  # fmt: skip

@@ -1,0 +1,73 @@
+"""Taking Gatling off a machine, as root. Nothing that Gatling did not write is removed."""
+
+from __future__ import annotations
+
+import contextlib
+import pwd
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+from gatling.host import webserver
+from gatling.host.files import SOCKETS, files
+from gatling.host.machine import COMMAND, ETC, UNITS, clean_environment, has_user, run
+from gatling.paths import SERVER
+from gatling.platform.server import timers, units
+from gatling.platform.server.helper import firewall, nginx
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def uninstall(say: Callable[[str], None], *, purge: bool) -> None:
+    """Stop all apps and remove what Gatling wrote; with `purge` also apps, users and data.
+
+    Raises InvalidInput, with nothing changed, when nginx would not start without Gatling.
+    """
+    webserver.check_removal(clean_environment())
+    recovering = ["gatling-recovery.timer", "gatling-recover.service"]
+    run(["systemctl", "disable", "--now", *recovering], check=False)
+    run(["systemctl", "stop", timers.TIMERS], check=False)
+    run(["systemctl", "stop", "gatling@*.service", "gatling-*.service"], check=False)
+    run(["systemctl", "disable", "--now", *SOCKETS, units.FENCE], check=False)
+    for entry in (*UNITS.glob("gatling@*.service.d"), *UNITS.glob("gatling-*.service.d")):
+        shutil.rmtree(entry)
+    for link in (*UNITS.glob("*.wants/gatling@*.service"), *UNITS.glob(f"*.wants/{timers.TIMERS}")):
+        link.unlink()
+    for file in UNITS.glob(timers.TIMERS):
+        file.unlink()
+    for file in (*files(), firewall.FILE, COMMAND):
+        if file.exists() or file.is_symlink():
+            say(f"remove {file}")
+            _unlink(file)
+    webserver.remove()
+    run(["systemctl", "daemon-reload"])
+    # what did not end in time is there as failed otherwise
+    run(["systemctl", "reset-failed", "gatling@*.service", "gatling-*.service"], check=False)
+    run(["systemctl", "reload", "nginx.service"], check=False)
+    run(["systemctl", "reload", "ssh.service"], check=False)
+    if not purge:
+        if has_user():  # its keys are kept, and let nobody in
+            run(["usermod", "--shell", "/usr/sbin/nologin", units.OWNER])
+        say(f"kept: {SERVER}, {ETC}, the users {units.OWNER} and {units.OWNER}-*")
+        say(f"Gatling itself stays in {sys.prefix}: remove that, or install again from there.")
+        return
+    for user in [u for u in pwd.getpwall() if u.pw_gecos.startswith("Gatling app ")]:
+        say(f"remove the user {user.pw_name}")
+        run(["userdel", user.pw_name], check=False)
+    for directory in (SERVER, ETC, nginx.DIRECTORY):
+        say(f"remove {directory}")
+        shutil.rmtree(directory, ignore_errors=True)
+    for name in filter(has_user, (units.OWNER, units.PLACEHOLDER)):
+        say(f"remove the user {name}")
+        run(["loginctl", "terminate-user", name], check=False)  # who is there over SSH
+        run(["userdel", "--force", name], check=False)
+
+
+def _unlink(file: Path) -> None:
+    """Remove a file, and its directory if that was made for it alone."""
+    file.unlink()
+    if file.parent.suffix == ".d" and file.parent.parent == UNITS:
+        with contextlib.suppress(OSError):  # the operator has something there
+            file.parent.rmdir()

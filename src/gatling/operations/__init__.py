@@ -1,0 +1,1 @@
+"""What can be done with apps: each change of state is one function."""

@@ -1,0 +1,156 @@
+"""Making an app, and taking it away again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from typing import TYPE_CHECKING
+
+from gatling import names, process
+from gatling.errors import CommandFailed, cleaning
+from gatling.paths import exclusively
+from gatling.platform import lock, port_claims, ports
+from gatling.project import repository as repository_settings
+from gatling.project import settings as project_settings
+from gatling.runtime import jobs, workers
+from gatling.state import apps, audit, config
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatling.paths import AppPaths
+    from gatling.platform.open import Engine
+    from gatling.state.apps import App
+    from gatling.ui.progress import Progress
+
+HOOK = """\
+#!/bin/sh
+# Written by Gatling: a push to the deploy branch is deployed, and rejected when that fails.
+exec {command} receive {app}
+"""
+
+SYSTEM_COMMAND = "/usr/local/bin/gatling"
+
+
+def load(engine: Engine, name: str, settings: Mapping[str, str] | None = None) -> App:
+    """Make an app: repository with hook, ports, generated secrets, and its place in the proxy.
+
+    Raises InvalidInput for a name that is not valid or taken, or for settings that are not valid;
+    then nothing has been made.
+    """
+    names.app_name(name)
+    own = dict(settings or {})
+    project_settings.parse(own)
+    with exclusively(engine.home, "load"):
+        return _load(engine, name, own)
+
+
+def ensure(engine: Engine, name: str) -> bool:
+    """Make an app unless it is there, as two first pushes at once ask for; whether it was made."""
+    names.app_name(name)
+    with exclusively(engine.home, "load"):
+        if apps.is_whole(engine.db, name):
+            return False
+        _load(engine, name, {})
+        return True
+
+
+def _load(engine: Engine, name: str, own: dict[str, str]) -> App:
+    if not apps.is_whole(engine.db, name):
+        apps.delete(engine.db, name)  # what was being made when the power was cut, say
+    home = engine.home.root
+    app = apps.create(
+        engine.db, name, lambda port: port_claims.owner(port, home) is None and ports.is_free(port)
+    )
+    port_claims.take(app.every_port, home)
+    paths = engine.home.app(name)
+    try:
+        if not paths.server:
+            _clear(paths)  # what an unload that was killed has left
+            for directory in (paths.build, paths.releases, paths.logs):
+                directory.mkdir(mode=0o700, parents=True)
+        elif paths.root.exists():
+            engine.supervisor.remove(name)
+        engine.supervisor.add(name)
+        make_repository(paths)
+        paths.lock.touch(mode=0o600)
+        if own:
+            apps.change_settings(engine.db, name, lambda _: own)
+        engine.router.point(name, "down")
+        if paths.server:
+            os.sync()
+        config.replace(  # by which it is whole
+            engine.db,
+            name,
+            {
+                "SECRET_KEY_BASE": secrets.token_urlsafe(48),  # Phoenix asks for 64 bytes
+                "RELEASE_COOKIE": secrets.token_hex(20),
+            },
+        )
+        engine.configure_router()
+    except BaseException as error:
+        for step in (
+            lambda: workers.stop(engine, name),
+            lambda: engine.supervisor.remove(name),
+            lambda: apps.delete(engine.db, name),
+            lambda: port_claims.give_back(app.every_port, home),
+            lambda: _clear(paths),
+            engine.configure_router,  # it may have come to know the app before this failed
+        ):
+            with cleaning(error):
+                step()
+        raise
+    audit.record(engine.db, engine.actor, name, "load")
+    return app
+
+
+def unload(engine: Engine, name: str, progress: Progress) -> None:
+    """Stop an app and remove everything of it: instances, repository, releases, logs, records."""
+    app = apps.get(engine.db, name)
+    paths = engine.home.app(name)
+    with contextlib.ExitStack() as held:
+        if paths.lock.exists():  # it is not when a power cut has ended the one before this
+            held.enter_context(lock.hold_app(paths, progress.say))
+        timeout = project_settings.parse(app.effective).instance.stop
+        engine.router.point(name, "down")
+        engine.supervisor.schedule(name, {})
+        jobs.end(engine, name)
+        for slot in apps.SLOTS:
+            engine.supervisor.stop(name, slot, timeout)
+        workers.stop(engine, name)
+        engine.supervisor.remove(name)
+        apps.delete(engine.db, name)
+        port_claims.give_back(app.every_port, engine.home.root)
+        engine.configure_router()
+        _clear(paths)
+    audit.record(engine.db, engine.actor, name, "unload")
+
+
+def make_repository(paths: AppPaths) -> None:
+    """Make an app's bare repository, with its configuration and the hook that deploys."""
+    repository = paths.repository
+    process.output(["git", "init", "--quiet", "--bare", "--initial-branch=main", str(repository)])
+    repository_settings.configure(repository)
+    for sample in (repository / "hooks").glob("*.sample"):
+        sample.unlink()
+    hook = repository / "hooks" / "pre-receive"
+    # relative where it can be: an embedded home may be moved
+    command = SYSTEM_COMMAND if paths.server else "../../bin/gatling"
+    hook.write_text(HOOK.format(app=paths.name, command=command))
+    hook.chmod(0o755)
+
+
+def _clear(paths: AppPaths) -> None:
+    directories = (paths.route,) if paths.server else (paths.repository, paths.root)
+    for directory in directories:
+        with contextlib.suppress(FileNotFoundError):
+            _remove_tree(directory)
+
+
+def _remove_tree(directory: object) -> None:
+    try:
+        shutil.rmtree(str(directory))
+    except PermissionError as error:
+        raise CommandFailed(f"{error.filename} cannot be removed: permission denied.") from None

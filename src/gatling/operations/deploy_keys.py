@@ -1,0 +1,80 @@
+"""Deploy keys: making, showing and removing the key by which an app's builds read repositories."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from typing import TYPE_CHECKING
+
+from gatling.build import environment
+from gatling.errors import CommandFailed, GatlingError, InvalidInput, MissingProgram, NotFound
+from gatling.platform.base import Task
+from gatling.platform.server.units import Limits
+from gatling.state import apps, audit
+
+if TYPE_CHECKING:
+    from gatling.platform.open import Engine
+
+TIMEOUT_SECONDS = 60.0
+LIMITS = Limits(memory="256M", tasks=64)
+
+
+def create(engine: Engine, name: str) -> str:
+    """Make an app's key; its public part. Raises InvalidInput when it has one."""
+    public = _run(engine, name, "create")
+    audit.record(engine.db, engine.actor, name, "deploy-key create")
+    return public
+
+
+def show(engine: Engine, name: str) -> str:
+    """The public part of an app's key; raises NotFound."""
+    return _run(engine, name, "show")
+
+
+def remove(engine: Engine, name: str) -> None:
+    """Remove an app's key; raises NotFound."""
+    _run(engine, name, "remove")
+    audit.record(engine.db, engine.actor, name, "deploy-key remove")
+
+
+def _run(engine: Engine, name: str, verb: str) -> str:
+    """Let a program of the app's do it: what it says is not more than somebody's word."""
+    paths = engine.home.app(apps.get(engine.db, name).name)
+    comment = f"gatling-{name}@{re.sub(r'[^A-Za-z0-9.-]', '', os.uname().nodename)}"
+    argv = [sys.executable, "-I", "-m", "gatling.project.deploy_key", verb, str(paths.ssh), comment]
+    env = environment.ambient_environment(paths)
+    told: list[str] = []
+    try:
+        engine.tasks.run(
+            Task(paths, "build", argv, env, paths.build, limits=LIMITS),
+            timeout=TIMEOUT_SECONDS,
+            on_line=told.append,
+        )
+    except CommandFailed as error:
+        raise _explained(name, told[-1] if told else "", error) from None
+    if verb == "remove":
+        return ""
+    public = told[-1] if told else ""
+    if not re.fullmatch(r"ssh-ed25519 [A-Za-z0-9+/]{40,100}={0,2} [!-~]{1,200}", public):
+        raise CommandFailed("What the app's user gave is no public key.")
+    return public
+
+
+def _explained(name: str, why: str, error: CommandFailed) -> GatlingError:
+    match why.removeprefix("\0"):
+        case "exists":
+            return InvalidInput(
+                f"{name} has a deploy key already.",
+                hint=f"`gatling deploy-key show {name}` prints its public part.",
+            )
+        case "none":
+            return NotFound(
+                f"{name} has no deploy key.", hint=f"`gatling deploy-key create {name}` makes one."
+            )
+        case "no ssh-keygen":
+            return MissingProgram(
+                "ssh-keygen is not installed, or not on PATH.",
+                hint="On Debian or Ubuntu: apt install openssh-client",
+            )
+    return CommandFailed(f"The deploy key: {error.what}", log=error.log)

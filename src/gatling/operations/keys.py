@@ -1,0 +1,259 @@
+"""SSH keys: reading what somebody pastes, and the authorized_keys file that lets them in.
+
+sshd(8), AUTHORIZED_KEYS FILE FORMAT, has the file; RFC 4253 (6.6), RFC 5656 (3.1), RFC 8709 (4) and
+OpenSSH's PROTOCOL.u2f have the keys. sshd lets a key run its forced command and nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatling.errors import GatlingError, InvalidInput, cleaning
+from gatling.paths import exclusively, write_atomically
+from gatling.state import audit
+from gatling.state import keys as state
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from gatling.paths import Home
+    from gatling.platform.open import Engine
+    from gatling.state.database import Database
+    from gatling.state.keys import Key, Role
+
+MAX_TEXT = 16 * 1024
+"""Characters of a pasted key; the largest RSA key that sshd takes has 2.8 thousand."""
+
+RSA_BITS = range(2048, 16384 + 1)
+"""What is still safe, and SSHBUF_MAX_BIGNUM of OpenSSH."""
+
+WITH_TERMINAL = ("admin", "deployer")
+"""The roles that may open a console, which needs a terminal."""
+
+_CURVES = {"nistp256": 32, "nistp384": 48, "nistp521": 66}
+"""Bytes of a coordinate, by the curve's name."""
+_TYPES = frozenset(
+    {
+        "ssh-ed25519",
+        "ssh-rsa",
+        "sk-ssh-ed25519@openssh.com",
+        "sk-ecdsa-sha2-nistp256@openssh.com",
+        *(f"ecdsa-sha2-{curve}" for curve in _CURVES),
+    }
+)
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029]")
+_BLOB = re.compile(r"[A-Za-z0-9+/]+={0,2}\Z")
+_NEW_KEY = "`ssh-keygen -t ed25519` makes one; its public half is in the file that ends in .pub."
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """A public key that sshd will take."""
+
+    type: str
+    blob: str
+    """The key in base64, as it stands in a .pub file."""
+    fingerprint: str
+    """`SHA256:…`, as `ssh-keygen -l` prints it."""
+
+
+def parse(text: str) -> PublicKey:
+    """The public key on a line as in a .pub file, without its comment; raises InvalidInput.
+
+    What was given is never repeated in an error: it may be a private key, or anything else that
+    was in somebody's clipboard.
+    """
+    if len(text) > MAX_TEXT:
+        raise InvalidInput(f"A public key has at most {MAX_TEXT} characters.", hint=_NEW_KEY)
+    if "PRIVATE KEY" in text or "PuTTY-User-Key-File" in text or "Private-Lines" in text:
+        raise InvalidInput(
+            "This is a private key, which nobody else may have; it was not stored.",
+            hint="Give the public one: the file that ends in .pub.",
+        )
+    if "BEGIN SSH2 PUBLIC KEY" in text:
+        raise InvalidInput(
+            "This public key is in another format than OpenSSH's.",
+            hint="`ssh-keygen -i -f FILE` converts it.",
+        )
+    line = text.strip(" \t\r\n")
+    if not line:
+        raise InvalidInput("No key was given.", hint=_NEW_KEY)
+    if "\n" in line or "\r" in line:
+        raise InvalidInput("Give exactly one key, on one line.", hint=_NEW_KEY)
+    if _CONTROL.search(line):
+        raise InvalidInput("The key has control characters.", hint=_NEW_KEY)
+    kind, *rest = re.split(r"[ \t]+", line, maxsplit=2)
+    if kind not in _TYPES:
+        raise _other_type(kind, line)
+    if not rest:
+        raise InvalidInput("The key is cut off: after its type there is nothing.", hint=_NEW_KEY)
+    raw = _decode(rest[0])
+    _check(kind, raw)
+    digest = base64.b64encode(hashlib.sha256(raw).digest()).decode().rstrip("=")
+    return PublicKey(kind, rest[0], f"SHA256:{digest}")
+
+
+def authorized_keys(keys: Iterable[Key], command: str) -> str:
+    """The text of authorized_keys: one line for each key, which may run `COMMAND NAME` alone.
+
+    `command` is read by a shell (sshd(8)): its words must have been quoted for one. Raises
+    GatlingError for what would be another line, command or option than meant.
+    """
+    if not command or not command.isprintable() or "\\" in command:
+        raise GatlingError(f"Not a command for authorized_keys: {command!r}")
+    quoted = command.replace('"', r"\"")
+    lines = []
+    for key in keys:
+        # they were checked when they were added; a line here is a way in, so: once more
+        if not (state.is_name(key.name) and key.type in _TYPES and _BLOB.match(key.blob)):
+            raise GatlingError(f"Not a key for authorized_keys: {key.name!r}")
+        pty = ",pty" if key.role in WITH_TERMINAL else ""
+        options = f'restrict{pty},command="{quoted} {key.name}"'
+        lines.append(f"{options} {key.type} {key.blob} {key.name}\n")
+    return "".join(lines)
+
+
+def write(path: Path, text: str) -> None:
+    """Write an authorized_keys file; sshd wants it and its directory to be its user's alone."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.chmod(0o700)
+        write_atomically(path, text, mode=0o600)
+    except OSError as error:
+        raise GatlingError(f"{path} cannot be written: {error.strerror}.") from None
+
+
+def authorized_keys_path(home: Home) -> Path:
+    """Where sshd looks for the keys of the user whose home directory the home is."""
+    return home.root / ".ssh" / "authorized_keys"
+
+
+def synchronize(home: Home, db: Database) -> None:
+    """Write the authorized_keys file as the keys are recorded now."""
+    command = f"{shlex.quote(str(home.command))} ssh-command"
+    write(authorized_keys_path(home), authorized_keys(state.every(db), command))
+
+
+def add(engine: Engine, name: str, text: str, role: Role, apps: Iterable[str]) -> Key:
+    """Let a key in; raises InvalidInput, and then nothing has been changed."""
+    public = parse(text)
+    with exclusively(engine.home, "keys"):
+        key = state.add(
+            engine.db,
+            name,
+            kind=public.type,
+            blob=public.blob,
+            fingerprint=public.fingerprint,
+            role=role,
+            apps=apps,
+        )
+        try:
+            synchronize(engine.home, engine.db)
+        except BaseException as error:
+            with cleaning(error):
+                state.remove(engine.db, name)
+            raise
+        detail = f"{name} {role} {','.join(key.apps)} {key.fingerprint}"
+        audit.record(engine.db, engine.actor, None, "server keys add", detail)
+    return key
+
+
+def remove(engine: Engine, name: str) -> None:
+    """Let a key in no longer; raises NotFound. What it has begun goes on to its end."""
+    with exclusively(engine.home, "keys"):
+        key = state.get(engine.db, name)
+        state.remove(engine.db, name)
+        synchronize(engine.home, engine.db)
+        detail = f"{name} {key.fingerprint}"
+        audit.record(engine.db, engine.actor, None, "server keys remove", detail)
+
+
+def is_last_admin(engine: Engine, name: str) -> bool:
+    """Whether nobody could change anything over SSH any more without this key."""
+    return [key.name for key in state.every(engine.db) if key.role == "admin"] == [name]
+
+
+def _other_type(kind: str, line: str) -> InvalidInput:
+    if kind.endswith("-cert-v01@openssh.com"):
+        return InvalidInput("This is a certificate, not a key.", hint=_NEW_KEY)
+    if kind == "ssh-dss":
+        return InvalidInput("DSA keys are no longer safe, and sshd refuses them.", hint=_NEW_KEY)
+    if any(word in _TYPES for word in re.split(r"[ \t]+", line)):
+        return InvalidInput(
+            "Something stands in front of the key; options cannot be given.",
+            hint="Give the line as it is in the .pub file.",
+        )
+    return InvalidInput(
+        "This is not a public key in OpenSSH's format.",
+        hint=f"It begins with ssh-ed25519, ecdsa-sha2-…, sk-… or ssh-rsa. {_NEW_KEY}",
+    )
+
+
+def _decode(blob: str) -> bytes:
+    try:
+        raw = base64.b64decode(blob, validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    # one spelling for one key: otherwise padding or spare bits would make two of it
+    if not raw or base64.b64encode(raw).decode() != blob:
+        raise InvalidInput("The key is damaged: it is not base64.", hint=_NEW_KEY)
+    return raw
+
+
+def _check(kind: str, raw: bytes) -> None:
+    """Check that the key is one of its type, whole, and with nothing behind it."""
+    inner, *fields = _fields(raw)
+    if inner != kind.encode():
+        raise InvalidInput("The key is damaged: its two types differ.", hint=_NEW_KEY)
+    if kind.startswith("sk-"):
+        *fields, application = fields or [b""]
+        if not application:
+            raise _damaged()
+    if kind == "ssh-rsa":
+        _check_rsa(fields)
+    elif "ed25519" in kind:
+        if [len(field) for field in fields] != [32]:
+            raise _damaged()
+    else:
+        curve = kind.removeprefix("sk-").removeprefix("ecdsa-sha2-").removesuffix("@openssh.com")
+        size = 1 + 2 * _CURVES[curve]
+        # SEC 1, 2.3.3: 4 is the mark of an uncompressed point
+        if len(fields) != 2 or fields[0] != curve.encode() or fields[1][:1] != b"\x04":
+            raise _damaged()
+        if len(fields[1]) != size:
+            raise _damaged()
+
+
+def _check_rsa(fields: list[bytes]) -> None:
+    # RFC 4251, 5: the highest bit of an mpint is its sign
+    if len(fields) != 2 or any(not field or field[0] & 0x80 for field in fields):
+        raise _damaged()
+    bits = int.from_bytes(fields[1]).bit_length()
+    if bits not in RSA_BITS:
+        raise InvalidInput(
+            f"An RSA key must have {RSA_BITS[0]} to {RSA_BITS[-1]} bits; this one has {bits}.",
+            hint=_NEW_KEY,
+        )
+
+
+def _fields(raw: bytes) -> list[bytes]:
+    """The strings that a key is made of (RFC 4251, 5): four bytes of length, then the bytes."""
+    fields, at = [], 0
+    while at < len(raw):
+        end = at + 4 + int.from_bytes(raw[at : at + 4])
+        if at + 4 > len(raw) or end > len(raw):
+            raise _damaged()
+        fields.append(raw[at + 4 : end])
+        at = end
+    return fields
+
+
+def _damaged() -> InvalidInput:
+    return InvalidInput("The key is damaged or cut off.", hint=_NEW_KEY)

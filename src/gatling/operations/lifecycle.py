@@ -1,0 +1,182 @@
+"""The home as a whole and single apps: up, down, start, stop."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from gatling import debuglog
+from gatling.deploy import recovery
+from gatling.errors import InvalidInput
+from gatling.platform import lock, port_claims
+from gatling.project import repository
+from gatling.project import settings as project_settings
+from gatling.runtime import jobs, spec, workers
+from gatling.state import apps, audit
+
+if TYPE_CHECKING:
+    from gatling.errors import GatlingError
+    from gatling.platform.open import Engine
+    from gatling.state.apps import App
+    from gatling.ui.progress import Progress
+
+
+def ensure_up(engine: Engine, progress: Progress) -> None:
+    """Make sure that instances and the proxy run: what a deployment needs first.
+
+    After a reboot that is everything, as by `gatling up`, but without waiting for it.
+    """
+    started = engine.supervisor.ensure_running()
+    engine.configure_router()
+    engine.router.ensure_running()
+    if started:
+        _advise(engine, progress)
+        for app in apps.every(engine.db):
+            with lock.try_hold(engine.home.app(app.name).lock) as held:
+                if held:
+                    _reconcile(engine, app, progress)
+
+
+def up(engine: Engine, progress: Progress) -> bool:
+    """Start supervisor, proxy and all apps that shall run; whether all of them became healthy."""
+    engine.supervisor.ensure_running()
+    every = apps.every(engine.db)
+    for app in every:
+        _add(engine, app, progress)
+        port_claims.take(app.every_port, engine.home.root)
+    engine.configure_router()
+    engine.router.ensure_running()
+    _advise(engine, progress)
+    for app in every:
+        with lock.hold_app(engine.home.app(app.name), progress.say):
+            _reconcile(engine, app, progress)
+    audit.record(engine.db, engine.actor, None, "up")
+    healthy = [_report(engine, app, progress) for app in every]
+    return all(healthy)
+
+
+def _advise(engine: Engine, progress: Progress) -> None:
+    if advice := engine.supervisor.advice():
+        progress.say(advice)
+
+
+def recover(engine: Engine, progress: Progress, *, units: bool = False) -> None:
+    """At boot of a server: bring what systemd will start, or has started, into line with the state.
+
+    Waits for nothing, and one app's trouble is not another's. With `units`, after an update of
+    Gatling, the apps' users and units are brought up to date first.
+    """
+    for app in apps.every(engine.db) if units else ():
+        _add(engine, app, progress)
+    try:
+        engine.configure_router()
+    except Exception as error:  # noqa: BLE001 (the operator's own files, say: apps start)
+        progress.fail(debuglog.explained(error, "the configuration of the proxy"))
+    for app in apps.every(engine.db):
+        with lock.try_hold(engine.home.app(app.name).lock) as held:
+            if held:
+                _reconcile(engine, app, progress)
+
+
+def down(engine: Engine, progress: Progress) -> None:
+    """Stop all instances, the proxy and the supervisor; `up` brings back what was running."""
+    from gatling.platform.embedded.supervisor import EmbeddedSupervisor  # noqa: PLC0415 (of one home only)
+
+    supervisor = engine.supervisor
+    if not isinstance(supervisor, EmbeddedSupervisor):
+        raise InvalidInput(
+            "On a server systemd keeps apps running; there is no `down` for all of them.",
+            hint="`gatling stop APP` stops one; `systemctl stop 'gatling@*'`, as root, all.",
+        )
+    every = apps.every(engine.db)
+    supervisor.stop_clock()
+    for app in every:
+        jobs.end(engine, app.name)
+    if supervisor.running():
+        slots = {app.name: engine.home.app(app.name).slots() for app in every}
+        supervisor.stop_all([(name, slot) for name, each in slots.items() for slot in each])
+        for app in every:
+            timeout = project_settings.parse(app.effective).instance.stop
+            workers.stop(engine, app.name)
+            for slot in apps.SLOTS:
+                supervisor.stop(app.name, slot, timeout)
+            progress.say(f"{app.name}: stopped")
+        supervisor.stop_proxy()
+    supervisor.shut_down()
+    audit.record(engine.db, engine.actor, None, "down")
+
+
+def stop(engine: Engine, app: App) -> None:
+    """Stop an app; its domains answer 503 until it is started. The caller holds the lock."""
+    apps.want(engine.db, app.name, "stopped")
+    recovery.reconcile(engine, app.name)
+    audit.record(engine.db, engine.actor, app.name, "stop")
+
+
+def start(engine: Engine, app: App) -> list[str]:
+    """Start an app's live release again and wait until it is healthy. The caller holds the lock.
+
+    What could not be started beside it, in words. Raises InvalidInput when nothing was ever
+    deployed, UnhealthyRelease when it does not come up.
+    """
+    if app.live_release is None:
+        raise InvalidInput(f"Nothing of {app.name} has been deployed yet.")
+    apps.want(engine.db, app.name, "running")
+    problems = recovery.reconcile(engine, app.name)
+    audit.record(engine.db, engine.actor, app.name, "start")
+    _wait(engine, apps.get(engine.db, app.name))
+    return problems
+
+
+def _add(engine: Engine, app: App, progress: Progress) -> None:
+    """Let the supervisor know an app. That of another one is known whether this works or not."""
+    try:
+        engine.supervisor.add(app.name)
+        repository.configure(engine.home.app(app.name).repository)
+    except Exception as error:  # noqa: BLE001
+        _say(app, debuglog.explained(error, f"preparing {app.name}"), progress)
+
+
+def _reconcile(engine: Engine, app: App, progress: Progress) -> None:
+    problems, error = recovery.isolated(engine, app.name)
+    for problem in problems:
+        progress.say(f"{app.name}: {problem}")
+    if error is not None:
+        _say(app, error, progress)
+
+
+def _say(app: App, error: GatlingError, progress: Progress) -> None:
+    progress.say(f"{app.name}:")
+    progress.fail(error)
+
+
+def _report(engine: Engine, app: App, progress: Progress) -> bool:
+    if app.live_release is None or app.wanted == "stopped":
+        progress.say(f"{app.name}: {'stopped' if app.live_release else 'not deployed yet'}")
+        return True
+    started = time.monotonic()
+    try:
+        _wait(engine, app)
+    except Exception as error:  # noqa: BLE001 (one broken app, and the others are reported)
+        _say(app, debuglog.explained(error, f"the check of {app.name}"), progress)
+        return False
+    seconds = time.monotonic() - started
+    progress.say(
+        f"{app.name}: v{app.live_release} serves {engine.router.url(app)} ({seconds:.1f} s)"
+    )
+    return True
+
+
+def _wait(engine: Engine, app: App) -> None:
+    from gatling.deploy.evidence import health  # noqa: PLC0415 (slow to load)
+
+    slot = app.live_slot
+    if slot is None:
+        return
+    health.wait_healthy(
+        port=app.ports[slot],
+        host=app.domain,
+        settings=project_settings.parse(app.effective).health,
+        status=lambda: engine.supervisor.status(app.name, slot),
+        user=spec.user_id(engine.home.app(app.name)),
+    )

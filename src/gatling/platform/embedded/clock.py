@@ -1,0 +1,125 @@
+"""The embedded home's clock: `python -I -m gatling.platform.embedded.clock HOME`.
+
+A program of supervisord's, there while any app has jobs. Each minute it reads what is scheduled and
+starts `gatling job APP.NAME` for what is due, in sessions of their own, which go on without it. As
+with cron, minutes in which the machine sleeps or nothing runs are not caught up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gatling import process
+from gatling.paths import Home, write_atomically
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator, Mapping
+
+BACK_MINUTES = 180
+"""A clock that is put back by less than this does nothing until it has caught up, as cron."""
+MAX_LOG = 1 << 20
+_FILE = "schedule.json"
+_PR_SET_PDEATHSIG = 1
+
+
+def write(home: Home, app: str, jobs: Mapping[str, str]) -> None:
+    """Record when an app's jobs are due, for the clock to read."""
+    file = home.app(app).root / _FILE
+    if jobs:
+        write_atomically(file, json.dumps(dict(jobs)))
+    else:
+        file.unlink(missing_ok=True)
+
+
+def is_needed(home: Home) -> bool:
+    """Whether any app has jobs."""
+    return any(_files(home.root))
+
+
+class Minutes:
+    """Which minutes are taken: each once, in order, and only the one that it is now."""
+
+    def __init__(self, now: float) -> None:
+        self._last = int(now // 60)  # the one that has begun already is not taken
+
+    def take(self, now: float) -> int | None:
+        """The minute that it is now, since the epoch, if it has not been taken."""
+        minute = int(now // 60)
+        if self._last - BACK_MINUTES < minute <= self._last:
+            return None
+        self._last = minute
+        return minute
+
+
+def due(root: Path, minute: int) -> list[str]:
+    """The jobs that are due in a minute, as `APP.NAME`."""
+    from gatling.project import schedule  # noqa: PLC0415 (of no use to who only writes)
+
+    moment = datetime.fromtimestamp(minute * 60, schedule.here())
+    found = []
+    for file in _files(root):
+        try:
+            jobs = json.loads(file.read_text())
+            found += [f"{file.parent.name}.{name}"
+                      for name, cron in jobs.items() if schedule.is_due(cron, moment)]  # fmt: skip
+        except FileNotFoundError:  # the app was removed just now
+            continue
+        except Exception as error:  # noqa: BLE001 (other apps' jobs are due as well)
+            sys.stderr.write(f"{file}: {error!r}\n")
+    return found
+
+
+def main(root: Path) -> None:
+    """Go on until supervisord ends this, or is gone itself."""
+    _end_with_parent(root / "run" / "supervisord.pid")
+    with (root / "run" / "clock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # one of a supervisord that was killed may still be there
+        minutes = Minutes(time.time())
+        running: list[subprocess.Popen[bytes]] = []
+        while True:
+            time.sleep(60.001 - time.time() % 60)
+            running = [child for child in running if child.poll() is None]
+            minute = minutes.take(time.time())
+            for name in due(root, minute) if minute is not None else ():
+                with contextlib.suppress(OSError):  # no process more is possible: cron's way
+                    running.append(_start(root, name))
+
+
+def _start(root: Path, name: str) -> subprocess.Popen[bytes]:
+    log = root / "supervisor" / "jobs.log"  # what goes wrong around jobs; they have their own
+    with contextlib.suppress(FileNotFoundError):
+        if log.stat().st_size > MAX_LOG:
+            os.truncate(log, 0)
+    with log.open("ab") as said, open(os.devnull) as nothing:  # noqa: PTH123
+        return process.start(
+            [sys.executable, "-I", "-m", "gatling", "job", name],
+            env=os.environ | {"GATLING_HOME": str(root)}, cwd=root,
+            stdin=nothing.fileno(), output=said.fileno(),
+        )  # fmt: skip
+
+
+def _files(root: Path) -> Iterator[Path]:
+    return root.glob(f"apps/*/{_FILE}")
+
+
+def _end_with_parent(supervisord: Path) -> None:
+    """Be ended when supervisord, whose process that file names, is killed: prctl(2)."""
+    import ctypes  # noqa: PLC0415 (of no use to who only writes)
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(supervisord.read_text()):  # it was killed before
+        sys.exit()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,104 @@
+"""supervisord's configuration as text (supervisord.org/configuration.html): pure.
+
+An app has two programs, `APP.1` and `APP.2`, and one for each of its processes (`APP.worker.1`).
+Each runs whatever its slot's instance.json says (launch.py), and is started by Gatling only.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import TYPE_CHECKING
+
+from gatling.platform.embedded import launch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gatling.paths import Home
+
+PROXY = "proxy"
+"""The program that is nginx."""
+
+CLOCK = "clock"
+"""The program that starts jobs when they are due."""
+
+SETTLED_SECONDS = 5
+"""An exit within this time of the start counts as a failed start."""
+RETRIES = 1_000_000_000
+"""Failed starts in a row after which supervisord gives up: never."""
+
+
+def main_configuration(home: Home, *, as_root: bool) -> str:
+    """supervisord.conf: supervisord itself, the log sink, the proxy."""
+    root = _escaped(home.root)
+    user = "user=root\n" if as_root else ""
+    return (
+        "; Written by Gatling at each start.\n"
+        "[supervisord]\n"
+        f"logfile={root}/supervisor/supervisord.log\n"
+        "logfile_maxbytes=1MB\nlogfile_backups=2\n"
+        f"pidfile={root}/run/supervisord.pid\n"
+        f"childlogdir={root}/supervisor\n"
+        "umask=077\n"
+        f"{user}"
+        "[unix_http_server]\n"
+        f"file={root}/run/supervisor.sock\nchmod=0600\n"
+        "[rpcinterface:supervisor]\n"
+        "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n"
+        "[rpcinterface:gatling]\n"
+        "supervisor.rpcinterface_factory=gatling.platform.embedded.logsink:make\n"
+        f"apps={root}/apps\n"
+        f"[program:{PROXY}]\n{_options(home.nginx)}"
+        f"stdout_logfile={root}/nginx/nginx.out.log\n"
+        "stdout_logfile_maxbytes=1MB\nstdout_logfile_backups=1\n"
+        "[include]\n"
+        "files=apps/*.conf\n"
+    )
+
+
+def program(name: str, directory: Path) -> str:
+    """One slot, whose directory says what runs in it; its output goes to the log sink."""
+    return (
+        f"[program:{name}]\n{_options(directory)}stdout_logfile=NONE\nstdout_events_enabled=true\n"
+    )
+
+
+def clock(home: Home) -> str:
+    """The clock: supervisord starts it by itself, for it is configured while there are jobs."""
+    command = _command(
+        sys.executable, "-I", "-m", "gatling.platform.embedded.clock", str(home.root)
+    )
+    return (
+        f"[program:{CLOCK}]\ncommand={command}\n"
+        f"directory={_escaped(home.root)}\n"
+        "autostart=true\nautorestart=true\n"
+        f"startsecs=1\nstartretries={RETRIES}\n"
+        "stopsignal=TERM\nstopwaitsecs=5\n"
+        "redirect_stderr=true\n"
+        f"stdout_logfile={_escaped(home.supervisor)}/clock.log\n"
+        "stdout_logfile_maxbytes=1MB\nstdout_logfile_backups=0\n"
+    )
+
+
+def _command(*words: str) -> str:
+    return " ".join(shlex.quote(word).replace("%", "%%") for word in words)
+
+
+def _options(directory: Path) -> str:
+    command = _command(sys.executable, "-I", "-S", str(launch.__file__), str(directory))
+    return (
+        f"command={command}\n"
+        f"directory={_escaped(directory)}\n"
+        "autostart=false\n"
+        "autorestart=true\n"
+        f"startsecs={SETTLED_SECONDS}\nstartretries={RETRIES}\n"
+        # Gatling itself sends SIGKILL, after the time that the app's settings give
+        "stopsignal=TERM\nstopwaitsecs=86400\nkillasgroup=true\n"
+        "redirect_stderr=true\n"
+    )
+
+
+def _escaped(path: Path) -> str:
+    """A path as a value in supervisord.conf, where % begins an expansion."""
+    return str(path).replace("%", "%%")

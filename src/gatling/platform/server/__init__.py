@@ -1,0 +1,1 @@
+"""The server's home: systemd, an OS user for each app, the system's nginx."""

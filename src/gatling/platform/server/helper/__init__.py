@@ -1,0 +1,1 @@
+"""Root's helper: the few things on a server that need root's rights."""

@@ -1,0 +1,175 @@
+"""The configuration of the system's nginx: rendered, tested and applied by root.
+
+Everything is in one directory that belongs to root, and a single file in /etc/nginx/conf.d
+includes it. The operator's own files are never touched. Additions for one app (`APP.d/*.conf`)
+are included in the app's server block, and only root can write them.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gatling import names
+from gatling.paths import write_atomically
+from gatling.platform.server.helper.shapes import Refused
+from gatling.project import proxy
+from gatling.proxy import generations, nginx, pages, parts, passwords, takeover
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+DIRECTORY = Path("/etc/nginx/gatling")
+INCLUDE = Path("/etc/nginx/conf.d/gatling.conf")
+MAIN = Path("/etc/nginx/nginx.conf")
+UNIT = "nginx.service"
+MAX_DOMAINS = 1000
+DEFAULT_CONNECTIONS = 512
+"""nginx's own `worker_connections`, where its configuration has none."""
+
+TEST = ["unshare", "--mount", "sh", "-c", 'mount --bind "$1" "$2" && exec nginx -t -q', "sh"]
+"""Tests the configuration with one file (the first argument) in another's place (the second).
+
+It is so for this one process only, in a mount namespace: what is applied stays as it is.
+"""
+
+
+def site(item: Any, routes: Path) -> nginx.Site:
+    """An app as the client describes it, every part of it validated; raises Refused."""
+    if not isinstance(item, dict) or not isinstance(item.get("domains"), list):
+        raise Refused("not a site")
+    app = names.app_name(str(item.get("app")))
+    domains = [str(domain) for domain in item["domains"]]
+    if not 0 < len(domains) <= MAX_DOMAINS or [names.domain(d) for d in domains] != domains:
+        raise Refused(f"the domains of {app}")
+    ports = item.get("ports")
+    if (
+        not isinstance(ports, list)
+        or len(ports) != 2
+        or not all(type(port) is int and 1024 <= port <= 65535 for port in ports)
+    ):
+        raise Refused(f"the ports of {app}")
+    wishes = proxy.checked(item)
+    return nginx.Site(app, tuple(domains), {1: ports[0], 2: ports[1]}, routes / app, wishes)
+
+
+def render(
+    sites: Sequence[nginx.Site],
+    *,
+    ipv6: bool,
+    without: frozenset[str] = frozenset(),
+    connections: int = DEFAULT_CONNECTIONS,
+    directory: Path = DIRECTORY,
+) -> str:
+    """The text for nginx's http block, without these optional parts."""
+    listen = ("80", "[::]:80") if ipv6 else ("80",)
+    share = parts.limits(connections)
+    unknown = nginx.default_server(listen, directory / "pages")
+    blocks = "".join(
+        nginx.server_blocks(
+            one,
+            listen,
+            directory / "pages",
+            directory / "auth",
+            share,
+            include=f"{directory}/{one.app}.d/*.conf",
+        )
+        for one in sites
+    )
+    text = (
+        "# Written by Gatling. Your own additions for one app: "
+        f"{directory}/APP.d/*.conf, included in its server block.\n"
+        "    server_names_hash_bucket_size 512;\n    server_names_hash_max_size 4096;\n"
+        f"{parts.MAPS}{'' if parts.DEFAULT_SERVER in without else unknown}{blocks}"
+    )
+    return parts.left_out(text, without)
+
+
+def write(
+    sites: Sequence[nginx.Site], call: Callable[..., str], directory: Path = DIRECTORY
+) -> dict[str, Any]:
+    """Apply the configuration of these sites; see takeover.py. `changed` is whether it was new."""
+    own = directory / "pages"
+    own.mkdir(mode=0o755, parents=True, exist_ok=True)
+    for name, content in pages.PAGES.items():
+        _replace(own / name, content)
+    secrets = passwords.write(sites, directory / "auth", group=_worker_group())
+    file = directory / "sites.conf"
+    file.touch(mode=0o644)  # a candidate can be mounted over a file only
+    ipv6, connections = Path("/proc/net/if_inet6").exists(), worker_connections()
+
+    def text(without: frozenset[str]) -> str:
+        return render(
+            sites, ipv6=ipv6, without=without, connections=connections, directory=directory
+        )
+
+    try:
+        changed = takeover.take(
+            file,
+            text,
+            test=lambda candidate: _said([*TEST, str(candidate), str(file)], call),
+            conflicts=parts.conflicts,
+            reload=lambda: _reload(call),
+            mode=0o644,
+        )
+    except takeover.Refused as refused:
+        return {"invalid": True, "log": refused.log}
+    secrets.remove_others()
+    return {"changed": changed}
+
+
+def worker_connections(main: Path = MAIN) -> int:
+    """How many connections each worker of the system's nginx may have."""
+    try:
+        found = re.findall(r"^[^#\n]*\bworker_connections\s+(\d+)\s*;", main.read_text(), re.M)
+    except (OSError, UnicodeDecodeError):
+        found = []
+    return int(found[-1]) if found else DEFAULT_CONNECTIONS
+
+
+def check(call: Callable[..., str]) -> dict[str, Any]:
+    """Test the applied configuration: empty when nginx accepts it."""
+    log = _said(["nginx", "-t", "-q"], call)
+    return {"invalid": True, "log": log} if log else {}
+
+
+def _said(argv: list[str], call: Callable[..., str]) -> list[str]:
+    """What a test of nginx's configuration complains about; empty when it succeeds."""
+    try:
+        call(argv)
+    except subprocess.CalledProcessError as error:
+        said = (error.stderr or b"").decode("utf-8", "replace").splitlines()[-20:]
+        return said or [f"{argv[0]} exited with status {error.returncode}"]
+    return []
+
+
+def _reload(call: Callable[..., str]) -> None:
+    """Let nginx read its configuration; raises takeover.Refused when it keeps the one before."""
+
+    def reload() -> None:
+        call(["systemctl", "reload-or-restart", UNIT])
+
+    master = call(["systemctl", "show", "--property=MainPID", "--value", UNIT]).strip()
+    if not master.isdecimal() or master == "0":
+        reload()
+    elif not generations.reloaded(int(master), reload):
+        raise takeover.Refused(["nginx did not reload; its error log has the reason."])
+
+
+def _worker_group() -> int | None:
+    """The group of nginx' workers: Debian's name, or nginx.org's. Only root can give it files."""
+    for name in ("www-data", "nginx") if os.geteuid() == 0 else ():
+        try:
+            return grp.getgrnam(name).gr_gid
+        except KeyError:
+            continue
+    return None
+
+
+def _replace(file: Path, text: str) -> None:
+    if not file.exists() or file.read_text() != text:
+        write_atomically(file, text, mode=0o644)

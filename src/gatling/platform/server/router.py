@@ -1,0 +1,82 @@
+"""The server home's proxy: the system's nginx, whose configuration root's helper writes."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from gatling.errors import ProxyRefused
+from gatling.platform import ports
+from gatling.platform.server.helper import client
+from gatling.project import proxy
+from gatling.proxy.route import point_at, pointed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatling.paths import Home
+    from gatling.platform.router import Target
+    from gatling.state.apps import App
+
+PORT = 80
+STARTUP_SECONDS = 10.0
+
+
+class SystemRouter:
+    """nginx of the system. Implements `Router`; see there for the calls."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    def ensure_running(self) -> None:
+        """systemd keeps nginx running; raises ProxyRefused when it does not answer."""
+        deadline = time.monotonic() + STARTUP_SECONDS
+        while not ports.answers(PORT):
+            if time.monotonic() > deadline:
+                raise ProxyRefused(
+                    f"Nothing listens on port {PORT}: nginx does not run.",
+                    hint="`systemctl status nginx` says why.",
+                )
+            time.sleep(0.05)
+
+    def configure(self, apps: Sequence[App]) -> bool:
+        """See Router."""
+        answer = client.ask(
+            "proxy",
+            sites=[
+                {"app": a.name, "domains": list(a.domains), "ports": [a.ports[1], a.ports[2]]}
+                | proxy.of_app(a).plain()
+                for a in apps
+            ],
+        )
+        _accepted(answer)
+        return bool(answer["changed"])
+
+    def check(self) -> None:
+        """See Router."""
+        _accepted(client.ask("proxy-check"))
+
+    def point(self, app: str, target: Target) -> None:
+        """See Router."""
+        point_at(self._home.app(app).route, target, mode=0o755)
+
+    def pointed(self, app: str) -> Target:
+        """See Router."""
+        return pointed(self._home.app(app).route)
+
+    def url(self, app: App) -> str:
+        """See Router."""
+        return f"http://{app.domain}"
+
+    def probe_address(self) -> tuple[str, int]:
+        """See Router."""
+        return "127.0.0.1", PORT
+
+
+def _accepted(answer: dict[str, Any]) -> None:
+    if answer.get("invalid"):
+        raise ProxyRefused(
+            "nginx refuses the configuration. The previous one remains applied.",
+            hint="Check your own files in /etc/nginx: run `nginx -t` as root.",
+            log=answer["log"],
+        )

@@ -1,0 +1,398 @@
+"""The units of a server home as text and properties: pure, and root's word only.
+
+systemd.unit(5), systemd.service(5), systemd.exec(5), systemd.resource-control(5). What differs
+from app to app (its user, what it may see and write, its limits) stands in drop-ins; programs and
+environments come as credentials (enter.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatling.platform.server import firewall
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+OWNER = "gatling"
+"""The OS user of Gatling itself."""
+RUN = "/run/gatling"
+"""root's: the socket of the helper, and the credentials of programs that are run once."""
+
+PLACEHOLDER = "_gatling"
+"""The OS user that the units of instances name until a drop-in names the app's; nothing is its."""
+FENCE = "gatling-ports.service"
+"""Loads the table that keeps the ports of apps to themselves (firewall.py)."""
+RECORD_END = 'echo "$$SERVICE_RESULT $$EXIT_CODE $$EXIT_STATUS" > "$$RUNTIME_DIRECTORY/end"'
+"""What the shell does when an instance has ended; $$ is $ in a unit."""
+APP_PORTS = "20000-29999"
+"""The ports that are drawn for apps: no app may bind one of another."""
+
+ATTENDING = (
+    "KillMode=mixed",
+    "NoNewPrivileges=yes",
+    "PrivateTmp=yes",
+    "ProtectHome=yes",
+    "MemoryMax=50%",
+    "TasksMax=1024",
+    "OOMScoreAdjust=300",
+)
+"""For Gatling itself where it attends to a push or a job: what a hostile answer makes it take is
+taken from no app. Builds and programs of apps have units, and limits, of their own."""
+SESSIONS = ("MemoryMax=50%", "TasksMax=2048")
+"""For all that comes over SSH, together."""
+
+HARDENED = (
+    "NoNewPrivileges=yes",
+    "CapabilityBoundingSet=",
+    "AmbientCapabilities=",
+    "PrivateDevices=yes",
+    "PrivateTmp=yes",
+    "PrivateUsers=yes",
+    "ProtectSystem=strict",
+    "ProtectHome=yes",
+    "ProtectClock=yes",
+    "ProtectControlGroups=yes",
+    "ProtectHostname=yes",
+    "ProtectKernelLogs=yes",
+    "ProtectKernelModules=yes",
+    "ProtectKernelTunables=yes",
+    "ProtectProc=invisible",
+    "LockPersonality=yes",
+    "RemoveIPC=yes",
+    "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK",
+    "RestrictNamespaces=yes",
+    "RestrictRealtime=yes",
+    "RestrictSUIDSGID=yes",
+    "SystemCallArchitectures=native",
+    "SystemCallFilter=@system-service",
+    "SystemCallFilter=~@privileged",
+    "SystemCallFilter=@chown",  # of one's own files to oneself: cp -p, tar, npm
+    "SystemCallErrorNumber=EPERM",
+    "KeyringMode=private",
+    "LimitCORE=0",
+    "UMask=0022",
+)
+"""For everything that runs an app's code. The BEAM compiles to machine code at run time, so memory
+that is written and executed must be allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a program may take of the machine; empty or 0: as much as there is."""
+
+    memory: str = ""
+    """systemd's MemoryMax=, such as 512M or 75%."""
+    tasks: int = 0
+    """Processes and threads."""
+    cpu: str = ""
+    """systemd's CPUQuota=: 150% is one and a half processors."""
+
+    def properties(self) -> list[str]:
+        """The same as properties of a unit."""
+        found = []
+        if self.memory:
+            found += [f"MemoryMax={self.memory}", "MemorySwapMax=0"]
+        if self.tasks:
+            found.append(f"TasksMax={self.tasks}")
+        if self.cpu:
+            found.append(f"CPUQuota={self.cpu}")
+        return found
+
+
+def user(app: str) -> str:
+    """The OS user of an app: `gatling-APP`, cut and made unique if that is over 32 characters."""
+    name = f"gatling-{app}"
+    if len(name) <= 32:
+        return name
+    return f"{name[:23].rstrip('-')}-{hashlib.sha256(app.encode()).hexdigest()[:8]}"
+
+
+def instance(app: str, slot: int | str) -> str:
+    """The unit of a slot, which is 1 or 2, or a process's, `worker.1`."""
+    return f"gatling@{app}.{slot}.service"
+
+
+def task(app: str, kind: str, name: str) -> str:
+    """The unit of a program that is run once; app names have no dots."""
+    return f"gatling-{kind}-{app}.{name}.service"
+
+
+def tasks(app: str) -> list[str]:
+    """Patterns of the units of all such programs of an app that are part of a deployment."""
+    return [f"gatling-{kind}-{app}.*.service" for kind in ("build", "release")]
+
+
+def view(app: Path, *, writable: Sequence[str], readable: Sequence[str]) -> list[str]:
+    """Let a unit see these directories of its app, and nothing else of what is Gatling's."""
+    root = app.parents[1]
+    return [
+        # /dev/shm too: PrivateDevices= leaves it the host's, with what all others put there
+        f"TemporaryFileSystem={root}:ro,mode=755 /dev/shm:mode=1777,nosuid,nodev",
+        *(f"BindPaths={app / name}" for name in writable),
+        *(f"BindReadOnlyPaths=-{app / name}" for name in readable),
+        # D-Bus: whoever may talk to logind can have it start a manager of his own, without sandbox.
+        # /run/lock: anybody's; what systemd 252 makes read-only below /run depends on other mounts
+        f"InaccessiblePaths=-{RUN} -/run/dbus -/run/lock",
+    ]
+
+
+def task_properties(app: str, directory: Path, kind: str, limits: Limits) -> list[str]:
+    """The properties of a program that is run once: a `build`, or code of a release."""
+    if kind == "build":
+        seen = view(directory, writable=("build", "work"), readable=("git", "releases"))
+    else:
+        seen = view(directory, writable=("work", "state"), readable=("releases", "build/cache"))
+    return [f"User={user(app)}", f"Group={user(app)}", "TimeoutStopSec=5", "KillMode=mixed",
+            *HARDENED, *seen, *limits.properties(), *binding(())]  # fmt: skip
+
+
+def binding(ports: Sequence[int]) -> list[str]:
+    """Of the ports that are drawn for apps let a unit bind these alone, and no epmd at all.
+
+    Only a kernel with control groups of version 2, and a systemd with BPF, heed it.
+    """
+    return [
+        *(f"SocketBindAllow=tcp:{port}" for port in ports),
+        f"SocketBindDeny=tcp:{APP_PORTS}",
+        f"SocketBindDeny=tcp:{firewall.EPMD}",
+    ]
+
+
+def drop_in(
+    app: str,
+    directory: Path,
+    limits: Limits,
+    stop_seconds: float,
+    ports: Sequence[int] | None = None,
+) -> str:
+    """What the units of an app's slots have of their own; no limit to ports that are not known."""
+    lines = [
+        f"User={user(app)}",
+        f"Group={user(app)}",
+        f"TimeoutStopSec={stop_seconds:g}",
+        *view(directory, writable=("state",), readable=("releases", "work")),
+        *limits.properties(),
+        *_said(limits),
+        *(binding(ports) if ports is not None else ()),
+    ]
+    return "# Written by Gatling.\n[Service]\n" + "\n".join(lines) + "\n"
+
+
+def _said(limits: Limits) -> list[str]:
+    """What the launcher is told of them; % begins a specifier in a unit."""
+    escaped = limits.memory.replace("%", "%%")
+    return [f"Environment=MEMORY_LIMIT={escaped}"] if escaped else []
+
+
+def template(server: Path, launcher: Path) -> str:
+    """gatling@.service: an instance of an app, `gatling@APP.SLOT.service`."""
+    hardened = "\n".join(HARDENED)
+    return f"""\
+# Written by Gatling. A drop-in for each app says whose user and which directories are meant.
+[Unit]
+Description=Gatling app %i
+Documentation=man:systemd.service(5)
+After=network.target {FENCE} gatling-recover.service
+ConditionPathExists={server}/instances/%i.json
+AssertPathExists=/etc/systemd/system/gatling@%i.service.d/app.conf
+# as often as it takes; the launcher makes the pauses
+StartLimitIntervalSec=0
+
+[Service]
+# The drop-in names the app's user. Without it nothing of an app's may be root's, or run at all.
+User={PLACEHOLDER}
+InaccessiblePaths=-{RUN} -/run/dbus -/run/lock
+Type=exec
+ExecStart=/usr/bin/python3 -I -S {launcher}
+# what it has ended with, for the launcher to say when it is started again
+ExecStopPost=-/bin/sh -c '{RECORD_END}'
+LoadCredential=program:{server}/instances/%i.json
+RuntimeDirectory=gatling-%i
+RuntimeDirectoryMode=0755
+RuntimeDirectoryPreserve=restart
+Restart=always
+RestartSec=1
+KillMode=mixed
+OOMPolicy=kill
+LimitNOFILE=65536
+TasksMax=8192
+{hardened}
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def session_slice() -> str:
+    """The drop-in of the slice in which logind puts what comes over SSH as gatling."""
+    lines = "\n".join(SESSIONS)
+    return (
+        f"# Written by Gatling. For all commands and pushes over SSH together.\n[Slice]\n{lines}\n"
+    )
+
+
+def fence_service(rules: Path) -> str:
+    """gatling-ports.service: at boot, before any instance starts.
+
+    Whoever restarts or reloads nftables flushes this table as well; so it comes again with that.
+    """
+    return f"""\
+# Written by Gatling. Keeps the ports of apps to the proxy, to Gatling and to the apps themselves.
+[Unit]
+Description=Gatling: the ports of apps are closed to others
+Documentation=man:nft(8)
+After=nftables.service
+PartOf=nftables.service
+ReloadPropagatedFrom=nftables.service
+ConditionPathExists={rules}
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/sbin/nft -f {rules}
+ExecReload=/usr/sbin/nft -f {rules}
+ExecStop=-/usr/sbin/nft delete table inet {firewall.TABLE}
+CapabilityBoundingSet=CAP_NET_ADMIN
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome=yes
+PrivateTmp=yes
+
+[Install]
+WantedBy=multi-user.target nftables.service
+"""
+
+
+_RECOVERING = """\
+NoNewPrivileges=yes
+ProtectSystem=strict
+ReadWritePaths=/var/lib/gatling
+ProtectHome=yes
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectControlGroups=yes
+RestrictSUIDSGID=yes
+CapabilityBoundingSet="""
+"""The sandbox of recovery, at boot and later."""
+
+
+def recover_service(command: Path) -> str:
+    """gatling-recover.service: at boot, before any instance starts."""
+    return f"""\
+# Written by Gatling. Makes what systemd starts what the records say, after a power cut as well.
+[Unit]
+Description=Gatling: recovery of deployments that a shutdown cut off
+After=local-fs.target network.target gatling-helper.socket {FENCE}
+Requires=gatling-helper.socket
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+User={OWNER}
+Group={OWNER}
+Environment=LANG=C.UTF-8
+ExecStart={command} recover
+TimeoutStartSec=300
+{_RECOVERING}
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def helper_socket(name: str = "helper", connections: int = 256) -> str:
+    """gatling-helper.socket: how Gatling asks for the few things that only root can do.
+
+    gatling-logs.socket is one more, for those who read logs: when all of its connections are
+    taken, deployments go on.
+    """
+    return f"""\
+# Written by Gatling. Nothing runs until Gatling asks; its user alone can.
+[Unit]
+Description=Gatling: the fixed list of what it may ask of root
+
+[Socket]
+ListenStream={RUN}/{name}.sock
+SocketUser={OWNER}
+SocketMode=0600
+DirectoryMode=0755
+Accept=yes
+MaxConnections={connections}
+RemoveOnStop=yes
+
+[Install]
+WantedBy=sockets.target
+"""
+
+
+def helper_service(helper: Path, only: str = "") -> str:
+    """gatling-helper@.service: one request, for as long as it takes; `only` such, if it says so."""
+    return f"""\
+# Written by Gatling.
+[Unit]
+Description=Gatling: a request to root
+CollectMode=inactive-or-failed
+
+[Service]
+ExecStart=/usr/bin/python3 -I -S {helper}{f" {only}" if only else ""}
+StandardInput=socket
+StandardOutput=journal
+StandardError=journal
+Environment=LANG=C.UTF-8
+ProtectHome=yes
+PrivateTmp=yes
+ProtectKernelModules=yes
+NoNewPrivileges=yes
+TimeoutStopSec=10
+"""
+
+
+def recover_after(script: Path, command: Path, app: str) -> list[str]:
+    """Properties of a push's unit: however its main process ends, its deployment is recovered."""
+    return [
+        f"ExecStopPost=/usr/bin/python3 -I -S {script} {command} {app}",
+        "TimeoutStopSec=300",
+    ]
+
+
+def recovery_service(command: Path) -> str:
+    """gatling-recovery.service: recover what a killed command left that no unit watches."""
+    return f"""\
+# Written by Gatling.
+[Unit]
+Description=Gatling: recovery of deployments whose process was killed
+After=gatling-recover.service
+Requires=gatling-helper.socket
+
+[Service]
+Type=oneshot
+User={OWNER}
+Group={OWNER}
+Environment=LANG=C.UTF-8
+ExecStart={command} recover --unfinished
+TimeoutStartSec=300
+{_RECOVERING}
+"""
+
+
+def recovery_timer() -> str:
+    """gatling-recovery.timer: twice a minute."""
+    return """\
+# Written by Gatling.
+[Unit]
+Description=Gatling: recovery of deployments whose process was killed
+
+[Timer]
+OnBootSec=60
+OnUnitInactiveSec=30
+AccuracySec=1
+
+[Install]
+WantedBy=timers.target
+"""

@@ -1,0 +1,1 @@
+"""What nginx reads: configuration, pages, passwords."""

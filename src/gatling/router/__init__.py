@@ -1,1 +1,0 @@
-"""The proxy: which requests reach which instance."""

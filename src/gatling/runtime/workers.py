@@ -1,0 +1,275 @@
+"""Further processes of an app: what its live release names runs, and nothing else does.
+
+They are brought into line after the decision for a release, never before: an old and a new one of
+the same process are not at work at once, and one that fails takes nothing else down.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import TYPE_CHECKING, Any
+
+from gatling.errors import GatlingError, InvalidInput, NotFound, SupervisorFailed, text_of
+from gatling.platform import lock
+from gatling.platform.base import State
+from gatling.project import settings as project_settings
+from gatling.runtime import spec
+from gatling.state import apps, audit, releases
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+    from contextlib import AbstractContextManager
+
+    from gatling.deploy.run import Attempt
+    from gatling.paths import AppPaths
+    from gatling.platform.base import Instance, Slot, Status
+    from gatling.platform.open import Engine
+    from gatling.state.apps import App
+    from gatling.ui.progress import Progress
+
+WATCH_SECONDS = 2.0
+"""What crashes at its start has done so within this time, most likely."""
+STOP_SECONDS = 30.0
+"""Between SIGTERM and SIGKILL for a process that the settings do not know any more."""
+PARALLEL = 64
+"""Processes that are ended at the same time; more wait for their turn."""
+
+
+def wanted(engine: Engine, app: App) -> dict[str, Instance]:
+    """What shall run beside an app's own instance, by slot; raises NotFound for a broken tree."""
+    if app.live_release is None or app.live_slot is None or app.wanted == "stopped":
+        return {}
+    release = releases.kept(engine.db, app.name, app.live_release)
+    settings = project_settings.parse(app.effective)
+    paths = engine.home.app(app.name)
+    return {
+        f"{name}.{number}": spec.process(paths, app, release, name, number)
+        for name, process in settings.processes.items()
+        if process.command
+        for number in range(1, process.instances + 1)
+    }
+
+
+def follow(engine: Engine, name: str, *, anew: Iterable[str] = ()) -> list[str]:
+    """Make what runs what the records say; what could not be done, in words. It raises nothing.
+
+    The caller holds the app's lock. Those in `anew`, slots or names, are started again in any case.
+    """
+    problems: list[str] = []
+    try:
+        app = apps.get(engine.db, name)
+        paths, shall = engine.home.app(name), wanted(engine, app)
+        there = paths.process_slots()
+        if not there and not shall:
+            return []
+        gone = [slot for slot in there if slot not in shall or not _is(paths, shall[slot])]
+        again = {slot for slot in shall if {slot, _process(slot)} & set(anew)}
+        ending = {*gone, *(again & set(there))}
+
+        def replace(process: str) -> None:
+            _discard(engine, app, [slot for slot in there if slot not in shall], process)
+            own = {slot: instance for slot, instance in shall.items() if _process(slot) == process}
+            problems.extend(_start_missing(engine, app, own))
+
+        for process in sorted({_process(s) for s in shall} - {_process(s) for s in ending}):
+            replace(process)
+        _stop(engine, app, ending, replace)
+    except Exception as error:  # noqa: BLE001 (a release that is live is so whatever becomes of them)
+        problems.append(f"the processes of {name}: {text_of(error)}")
+    return problems
+
+
+def _discard(engine: Engine, app: App, slots: Iterable[str], process: str) -> None:
+    """Forget those of a process that are not wanted any more."""
+    if app.wanted != "running":
+        return  # those of a stopped app will be started again, and have a log
+    for slot in slots:
+        if _process(slot) == process:
+            engine.supervisor.discard(app.name, slot)
+
+
+def _start_missing(engine: Engine, app: App, own: Mapping[str, Instance]) -> list[str]:
+    """Start those that do not run; the problems."""
+    if not engine.supervisor.statuses([(app.name, app.live_slot or 1)]):
+        return []  # nothing is kept running now: `gatling up` comes here again
+    known = statuses(engine, app.name, own)
+    return [
+        problem
+        for slot, instance in own.items()
+        if slot not in known or known[slot].state in (State.STOPPED, State.FAILED)
+        if (problem := _start(engine, instance))
+    ]
+
+
+def deployed(engine: Engine, this: Attempt) -> None:
+    """Replace the processes by those of the release that has gone live; failures are told."""
+    name = this.app.name
+    app = apps.get(engine.db, name)
+    try:
+        shall = list(wanted(engine, app))
+        if not shall and not engine.home.app(name).process_slots():
+            return
+        anew = shall if app.live_release == this.app.live_release else ()
+        with this.journal.step("processes"):
+            problems = follow(engine, name, anew=anew) or _unwell(engine, name, shall)
+    except (GatlingError, OSError) as error:
+        problems = [f"the processes of {name}: {text_of(error)}"]
+    for problem in problems:
+        this.progress.note(problem)
+
+
+def restart(engine: Engine, name: str, process: str, *, progress: Progress) -> None:
+    """End one process, or all of its name, and start it again.
+
+    Raises NotFound for what does not run, GatlingError when it cannot be done.
+    """
+    with _held(engine, name, progress):
+        app = apps.get(engine.db, name)
+        there = wanted(engine, app)
+        if not any(process in (slot, _process(slot)) for slot in there):
+            raise NotFound(
+                f"{name} runs no process {process!r}.",
+                hint=f"It runs: {', '.join(there) or 'none'}.",
+            )
+        if not engine.supervisor.statuses([(name, app.live_slot or 1)]):
+            raise SupervisorFailed("Nothing is kept running here now.", hint="`gatling up`")
+        problems = follow(engine, name, anew=[process])
+        audit.record(engine.db, engine.actor, name, "restart", process)
+    _raise(problems)
+
+
+def scale(engine: Engine, name: str, counts: Mapping[str, int], *, progress: Progress) -> None:
+    """Let so many of each process run, from now on.
+
+    Raises InvalidInput for what is no process of the live release, or too many; GatlingError when
+    it is recorded and could not be done.
+    """
+    with _held(engine, name, progress):
+        app = apps.get(engine.db, name)
+        named = project_settings.parse(app.effective).processes
+        for process in counts:
+            if process not in named or not named[process].command:
+                raise InvalidInput(
+                    f"{name} has no process {process!r}.",
+                    hint=f"It has: {', '.join(named) or 'none'}. gatling.toml names them.",
+                )
+        changes = {f"processes.{process}.instances": str(n) for process, n in counts.items()}
+        project_settings.parse(app.effective | changes)
+        apps.change_settings(engine.db, name, lambda now: now.settings | changes)
+        said = " ".join(f"{process}={n}" for process, n in counts.items())
+        audit.record(engine.db, engine.actor, name, "scale", said)
+        problems = follow(engine, name)
+    _raise(problems)
+
+
+def _held(engine: Engine, name: str, progress: Progress) -> AbstractContextManager[None]:
+    apps.get(engine.db, name)
+    return lock.hold_app(engine.home.app(name), progress.say)
+
+
+def _raise(problems: list[str]) -> None:
+    if problems:
+        raise GatlingError(f"{problems[0]}.", log=problems[1:])
+
+
+def statuses(engine: Engine, name: str, slots: Iterable[str]) -> dict[str, Status]:
+    """What the processes in these slots do."""
+    asked = list(slots)
+    found = engine.supervisor.statuses([(name, slot) for slot in asked])
+    return {slot: found[name, slot] for slot in asked if (name, slot) in found}
+
+
+def release(engine: Engine, name: str, slot: str) -> str | None:
+    """The release that was last started in a slot."""
+    number = _record(engine.home.app(name), slot).get("release")
+    return f"v{number}" if number else None
+
+
+def in_use(engine: Engine, name: str) -> set[int]:
+    """The releases whose trees processes run from."""
+    booted = {engine.supervisor.booted(name, s) for s in engine.home.app(name).process_slots()}
+    return {number for number in booted if number is not None}
+
+
+def stop(engine: Engine, name: str) -> None:
+    """End all processes of an app, whatever the records say; raises SupervisorFailed."""
+    _stop(engine, apps.get(engine.db, name), engine.home.app(name).process_slots())
+
+
+def _stop(
+    engine: Engine,
+    app: App,
+    slots: Collection[str],
+    stopped: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Stop these slots, all at the same time: each may take as long as its settings give it.
+
+    Calls `stopped` with each process as soon as all of its slots have stopped. A slot that cannot
+    be stopped keeps only its own process from that: its SupervisorFailed is raised at the end.
+    """
+    named = project_settings.parse(app.effective).processes
+
+    def end(slot: str) -> str:
+        process = named.get(_process(slot))
+        engine.supervisor.stop(app.name, slot, process.stop if process else STOP_SECONDS)
+        return _process(slot)
+
+    failed: list[GatlingError] = []
+    left = Counter(_process(slot) for slot in slots)
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        for ended in as_completed([pool.submit(end, slot) for slot in slots]):
+            try:
+                process = ended.result()
+            except GatlingError as error:
+                failed.append(error)
+                continue
+            left[process] -= 1
+            if not left[process]:
+                stopped(process)
+    if failed:
+        raise failed[0]
+
+
+def _process(slot: str) -> str:
+    return slot.partition(".")[0]
+
+
+def _start(engine: Engine, instance: Instance) -> str:
+    try:
+        engine.supervisor.start(instance)
+    except (GatlingError, OSError) as error:
+        return f"{instance.slot} could not be started: {text_of(error)}"
+    return ""
+
+
+def _is(paths: AppPaths, instance: Instance) -> bool:
+    """Whether what was last started in a slot is what an instance is."""
+    record = _record(paths, instance.slot)
+    return (record.get("release"), record.get("argv")) == (instance.release, list(instance.argv))
+
+
+def _record(paths: AppPaths, slot: Slot) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads((paths.slot(slot) / "instance.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return record
+
+
+def _unwell(engine: Engine, name: str, slots: list[str]) -> list[str]:
+    """Look for a while whether they stay up; those that did not, in words."""
+    deadline = time.monotonic() + WATCH_SECONDS
+    unwell: dict[str, State] = {}
+    while time.monotonic() < deadline and len(unwell) < len(slots):
+        for slot, status in statuses(engine, name, slots).items():
+            if not status.up:
+                unwell[slot] = status.state
+        time.sleep(0.1)
+    return [
+        f"{slot} does not stay up; it will be started again, and the app is served nevertheless."
+        f" What it said: `gatling logs {name} --process {slot}`"
+        for slot in sorted(unwell)
+    ]

@@ -1,1 +1,0 @@
-"""How work arrives on a host: repositories, their hook, pushes."""

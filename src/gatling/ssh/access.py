@@ -1,0 +1,210 @@
+"""The forced command of a key: everything that comes over SSH passes here (sshd(8), command=).
+
+What the other side asked for is in SSH_ORIGINAL_COMMAND. It never meets a shell: a push or fetch
+becomes git itself with a path of ours, everything else a command of ours in this process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import re
+import shlex
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+from gatling import names
+from gatling.errors import Exit, InvalidInput, MissingProgram, Misused, NotAllowed, NotFound
+from gatling.platform.open import open_engine
+from gatling.ssh import policy, sessions
+from gatling.ssh.policy import Request
+from gatling.state import apps, audit, keys
+from gatling.ui import failing
+from gatling.ui.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+    from typing import NoReturn
+
+    from gatling.platform.open import Engine
+    from gatling.ssh.policy import Grant
+
+MAX_BYTES = 64 * 1024
+"""Of a command line."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""With what Python makes of bytes that are not UTF-8."""
+
+# What the other side may send is up to sshd_config's AcceptEnv; only this is taken from it, or
+# from the system: whoever may push must not choose what git or mix do on this machine.
+_KEPT = re.compile(
+    r"(?:PATH|HOME|USER|LOGNAME|SHELL|TERM|COLUMNS|LANG|LC_[A-Z]+|TZ|TMPDIR|XDG_RUNTIME_DIR"
+    r"|(?:https?|no|HTTPS?|NO)_(?:proxy|PROXY)|GATLING_(?:HOME|LISTEN|PORTS))\Z"
+)
+_GIT_PROTOCOL = re.compile(r"version=[0-9]\Z")
+_PATH_START = re.compile(r"\A(?:/?~/|/)")
+_BY_STDIN = "`gatling config set APP --stdin NAME` takes values of any length and text."
+_WITH_TERMINAL = ("console", "run")
+
+_RIGHTS = {"admin": "may do everything", "deployer": "may deploy", "reader": "may look at"}
+_GREETING = """\
+Hello, {name}! This key {rights}. There is no shell here, but:
+
+  gatling --host gatling@HOST apps      every command, as on the server
+  ssh gatling@HOST apps                 the same from where there is no Gatling
+"""
+_PUSHING = "  git push gatling@HOST:APP main        deploys an app\n"
+
+
+def main(name: str) -> int:
+    """Do what the holder of the key NAME asks for over SSH; the exit status."""
+    typed = os.environ.get("SSH_ORIGINAL_COMMAND", "")
+    terminal = "SSH_TTY" in os.environ
+    _clean_environment(name)
+
+    def admitted() -> int:
+        with contextlib.ExitStack() as session:
+            with open_engine() as engine:
+                grant = _grant(engine, name)
+                with _refusals(engine, "too many sessions"):
+                    session.enter_context(sessions.held(engine.home, grant.name, grant.role))
+                go_on = _admit(engine, grant, typed, terminal=terminal)
+            return go_on()  # with the state closed: it opens it again, or becomes git
+
+    return failing.status_of(admitted)
+
+
+def split(typed: str) -> list[str]:
+    """The words of a command line; raises InvalidInput for what nobody types."""
+    if len(os.fsencode(typed)) > MAX_BYTES:
+        raise InvalidInput(f"The command has more than {MAX_BYTES // 1024} KiB.", hint=_BY_STDIN)
+    if _CONTROL.search(typed):
+        raise InvalidInput("The command has control characters, or is not UTF-8.", hint=_BY_STDIN)
+    try:
+        return shlex.split(typed)
+    except ValueError:
+        raise InvalidInput(
+            "The command has a quote without its end.",
+            hint="Your own shell takes one pair of quotes away: ssh … \"run shop -- eval 'x()'\"",
+        ) from None
+
+
+def git_request(words: Sequence[str]) -> Request | None:
+    """What git on the other side asks for; None when it is not git that asks.
+
+    Its path may be written as `shop`, `shop.git`, `/shop.git`, `~/shop`. Raises NotAllowed for what
+    it may ask elsewhere but not here (git-upload-archive, options), InvalidInput for other paths.
+    """
+    program, *rest = words
+    if program == "git" and rest:
+        program, *rest = f"git-{rest[0]}", *rest[1:]
+    if not program.startswith("git-") and program != "git":
+        return None
+    if program not in (policy.FETCH, policy.PUSH) or len(rest) != 1:
+        raise NotAllowed("Of git, only push and fetch are served here.")
+    path = _PATH_START.sub("", rest[0]).removesuffix("/").removesuffix(".git")
+    return Request(program, names.app_name(path))
+
+
+def _admit(engine: Engine, grant: Grant, typed: str, *, terminal: bool) -> Callable[[], int]:
+    """What is to be done, when it may be done; a refusal is put on record and raised."""
+    asked: Request | None = None
+    words: Sequence[str] = typed.split()[:1]  # of what is no command line, only the first word
+    try:
+        words = split(typed)
+        if not words:
+            return functools.partial(_greet, grant)
+        by_git = git_request(words)
+        asked = by_git or policy.understand(words)
+        if terminal and asked.command not in _WITH_TERMINAL:
+            raise InvalidInput(
+                "Only `gatling console` and `gatling run` take a terminal.",
+                hint="Leave out ssh's option -t.",
+            )
+        policy.check(grant, asked)
+    except Misused:
+        raise  # a slip of the pen, not worth a record
+    except (InvalidInput, NotAllowed):
+        app = asked.app if asked else None
+        what = asked.command if asked else policy.for_audit(words)
+        audit.record(engine.db, engine.actor, app, "refused", what)
+        raise
+    if by_git is not None:
+        return functools.partial(_become_git, *_service(engine, grant, by_git))
+    return functools.partial(_run_command, grant, words)
+
+
+def _grant(engine: Engine, name: str) -> Grant:
+    try:
+        key = keys.get(engine.db, name)
+    except NotFound:
+        if keys.is_name(name):
+            audit.record(engine.db, name, None, "refused", "key is not known")
+        raise NotAllowed("This key is not known here (any more).") from None
+    return policy.Grant(key.name, key.role, frozenset(key.apps))
+
+
+@contextlib.contextmanager
+def _refusals(engine: Engine, what: str) -> Iterator[None]:
+    """Put a refusal on record, and raise it."""
+    try:
+        yield
+    except NotAllowed:
+        audit.record(engine.db, engine.actor, None, "refused", what)
+        raise
+
+
+def _greet(grant: Grant) -> int:
+    rights = _RIGHTS[grant.role]
+    if grant.role != "admin":
+        every = keys.EVERY_APP in grant.apps
+        rights += " all apps" if every else f" {', '.join(sorted(grant.apps))}"
+    pushing = "" if grant.role == "reader" else _PUSHING
+    sys.stdout.write(_GREETING.format(name=grant.name, rights=rights) + pushing)
+    return int(Exit.OK)
+
+
+def _service(engine: Engine, grant: Grant, asked: Request) -> tuple[str, Path]:
+    """Which service of git serves which repository; a push to a new app makes it first."""
+    app = asked.app or ""
+    if asked.command != policy.PUSH:
+        apps.get(engine.db, app)
+    elif not apps.is_whole(engine.db, app):
+        policy.check(grant, Request("load", app))
+        _make(engine, app)
+    return asked.command.removeprefix("git-"), engine.home.app(app).repository
+
+
+def _make(engine: Engine, app: str) -> None:
+    from gatling.operations import apps as loading  # noqa: PLC0415 (once in an app's life)
+
+    if loading.ensure(engine, app):
+        Progress().say(f"{app} is new here: made it")
+
+
+def _become_git(service: str, repository: Path) -> NoReturn:
+    """Replace this process by git, which talks to the git on the other side."""
+    git = shutil.which("git")
+    if git is None:
+        raise MissingProgram("git is not installed, or not on PATH.", hint="apt install git")
+    os.execve(git, ["git", service, str(repository)], dict(os.environ))  # noqa: S606
+
+
+def _run_command(grant: Grant, words: Sequence[str]) -> int:
+    from gatling.cli import run_command_line  # noqa: PLC0415 (a push needs none of it)
+
+    every = grant.role == "admin" or keys.EVERY_APP in grant.apps
+    os.environ["GATLING_APPS"] = keys.EVERY_APP if every else ",".join(sorted(grant.apps))
+    os.environ["GATLING_ROLE"] = grant.role
+    return run_command_line(words)
+
+
+def _clean_environment(name: str) -> None:
+    kept = {key: value for key, value in os.environ.items() if _KEPT.match(key)}
+    if _GIT_PROTOCOL.match(protocol := os.environ.get("GIT_PROTOCOL", "")):
+        kept["GIT_PROTOCOL"] = protocol
+    os.environ.clear()
+    os.environ.update(kept | {"GATLING_ACTOR": name})

@@ -1,0 +1,257 @@
+"""Who may do what over SSH. Pure: it runs nothing and knows neither home nor state.
+
+A request is understood by the parser of the very command that would run it, so that the app that is
+checked is the app that is used, wherever options stand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gatling import names, visible
+from gatling.errors import Misused, NotAllowed
+from gatling.ssh import remote
+from gatling.state.keys import EVERY_APP
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import click
+
+    from gatling.state.keys import Role
+
+FETCH = "git-upload-pack"
+PUSH = "git-receive-pack"
+
+READING = frozenset(
+    {
+        "apps",
+        "status",
+        "releases",
+        "deployments",
+        "logs",
+        "plan",
+        "audit",
+        "domains list",
+        "auth list",
+        "settings list",
+        "jobs list",
+        "jobs runs",
+        FETCH,
+    }
+)
+DEPLOYING = frozenset(
+    {
+        "load",
+        "deploy",
+        "rollback",
+        "restart",
+        "start",
+        "stop",
+        "scale",
+        "build clean",
+        "run",
+        "console",
+        # the values are secrets: also to read them is not for readers
+        "config list",
+        "config get",
+        "config set",
+        "config unset",
+        "deploy-key create",
+        "deploy-key show",
+        "deploy-key remove",
+        "settings set",
+        "settings unset",
+        "domains add",
+        "domains remove",
+        "auth add",
+        "auth remove",
+        "maintenance on",
+        "maintenance off",
+        "jobs run",
+        "jobs cancel",
+        PUSH,
+    }
+)
+WITHOUT_APP = frozenset({"apps"})
+"""What others than admins may use without naming an app; it must look at the grant by itself."""
+
+HELP = ("--help", "-h")
+LOCAL = (*remote.HERE, "server")
+"""What nobody can reach over SSH, with all below it …"""
+REMOTE = ("server keys",)
+"""… but these."""
+MAX_AUDITED = 40
+"""Characters of a refused word that the audit keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What the holder of a key may do."""
+
+    name: str
+    role: Role
+    apps: frozenset[str]
+
+    def covers(self, app: str) -> bool:
+        """Whether it is for this app, be there one of that name or not."""
+        return self.role == "admin" or EVERY_APP in self.apps or app in self.apps
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A command line, understood."""
+
+    command: str
+    """`deploy`, `config set`, `git-receive-pack`."""
+    app: str | None = None
+    file_option: str | None = None
+    """An option or argument in use that would read or write a file of the host."""
+    is_help: bool = False
+    """Whether it only asks how the command is used."""
+
+
+def allowed(grant: Grant, words: Sequence[str]) -> Request:
+    """What the words (as typed after `gatling`) ask for, when the grant is enough for it.
+
+    Raises NotAllowed; Misused, or InvalidInput for an app's name that cannot be one.
+    """
+    request = understand(words)
+    check(grant, request)
+    return request
+
+
+def understand(words: Sequence[str]) -> Request:
+    """What the words ask for, as their command will read them. Nothing is run, no file opened.
+
+    Raises NotAllowed where there is no such command, Misused, or InvalidInput.
+    """
+    import click  # noqa: PLC0415 (a push needs none of it)
+
+    if list(words) == ["--version"]:
+        return Request("", is_help=True)
+    command, context, path, rest = _found(words)
+    if isinstance(command, click.Group):
+        if not rest or rest[0] in HELP:
+            return Request(" ".join(path), is_help=True)
+        raise NotAllowed(
+            "There is no such command here, and no shell.",
+            hint=f"`gatling {' '.join((*path, '--help'))}` lists what there is.",
+        )
+    try:
+        return _parsed(command, context, " ".join(path), rest)
+    except click.UsageError as error:
+        raise Misused(error.format_message(), hint=context.get_usage()) from None
+
+
+def for_audit(words: Sequence[str]) -> str:
+    """The command that the words name, and the first word that names none.
+
+    Never more of them, and nothing after a `=`: the rest may be a secret.
+    """
+    import click  # noqa: PLC0415
+
+    command, _, path, rest = _found(words)
+    if not isinstance(command, click.Group) or not rest:
+        return " ".join(path)
+    word, given, _ = visible.one_line(rest[0]).partition("=")
+    word += "=…" if given else ""
+    word = word if len(word) <= MAX_AUDITED else f"{word[:MAX_AUDITED]}…"
+    return " ".join(("no command:", *path, word))
+
+
+def _found(words: Sequence[str]) -> tuple[click.Command, click.Context, list[str], list[str]]:
+    """The command that the words name, or the last group on the way; the words after it."""
+    import click  # noqa: PLC0415
+
+    from gatling.cli import cli  # noqa: PLC0415
+
+    command: click.Command = cli
+    context = click.Context(cli, info_name="gatling", **cli.context_settings)
+    path: list[str] = []
+    rest = list(words)
+    while isinstance(command, click.Group) and rest and rest[0] not in HELP:
+        below = command.get_command(context, rest[0])
+        if below is None:
+            break
+        command = below
+        path.append(rest.pop(0))
+        settings = command.context_settings
+        context = click.Context(command, info_name=path[-1], parent=context, **settings)
+    return command, context, path, rest
+
+
+def check(grant: Grant, request: Request) -> None:
+    """Raise NotAllowed unless the grant is enough for the request."""
+    command = request.command
+    if request.is_help:
+        return
+    if _below(command, LOCAL) and not _below(command, REMOTE):
+        raise NotAllowed(
+            f"`gatling {command}` is not for use over SSH.",
+            hint="`init` is for your own machine; the others are run on the server itself.",
+        )
+    by_role = {"reader": READING, "deployer": READING | DEPLOYING}
+    if grant.role != "admin" and command not in by_role[grant.role]:
+        raise NotAllowed(f"{grant.name} is a {grant.role} and may not use {_named(command)}.")
+    if request.file_option is not None:
+        raise NotAllowed(
+            f"{request.file_option} would read a file of the server.",
+            hint="Use --stdin instead, such as: gatling config set shop --stdin NAME < FILE",
+        )
+    if request.app is not None:
+        if not grant.covers(request.app):
+            raise NotAllowed(
+                f"{grant.name} may do nothing with an app {request.app}.",
+                hint="`gatling apps` lists those you may see.",
+            )
+    elif grant.role != "admin" and command not in WITHOUT_APP:
+        raise NotAllowed(f"{grant.name} may use {_named(command)} for an app only: name it.")
+
+
+def _parsed(command: click.Command, context: click.Context, path: str, rest: list[str]) -> Request:
+    """What the parser of the command makes of its words, before values are converted.
+
+    Conversion comes later in click and would open files. An app's name is a text: conversion leaves
+    it as it is.
+    """
+    import click  # noqa: PLC0415
+
+    given, _, _ = command.make_parser(context).parse_args(args=list(rest))
+    help_option = command.get_help_option(context)
+    if help_option is not None and given.get(help_option.name) is True:
+        return Request(path, is_help=True)  # it is eager: before anything else it is shown
+    app, file_option = None, None
+    for parameter in command.get_params(context):
+        value = given.get(parameter.name)
+        if isinstance(parameter, click.Argument) and parameter.name == "app":
+            if isinstance(value, str):
+                app = names.app_name(value)
+            elif parameter.required:
+                raise click.MissingParameter(ctx=context, param=parameter)
+        elif _is_given(parameter, value, given) and _uses_files(parameter.type):
+            file_option = parameter.opts[0]
+    return Request(path, app, file_option)
+
+
+def _is_given(parameter: click.Parameter, value: object, given: dict[str, Any]) -> bool:
+    if parameter.param_type_name == "option":
+        return parameter.name in given
+    return isinstance(value, str) or (isinstance(value, tuple) and bool(value))
+
+
+def _uses_files(kind: click.ParamType[Any]) -> bool:
+    import click  # noqa: PLC0415
+
+    if isinstance(kind, click.Tuple):
+        return any(_uses_files(each) for each in kind.types)
+    return isinstance(kind, (click.File, click.Path))
+
+
+def _below(command: str, commands: Sequence[str]) -> bool:
+    return any(command == one or command.startswith(f"{one} ") for one in commands)
+
+
+def _named(command: str) -> str:
+    return f"`{command}`" if command in (FETCH, PUSH) else f"`gatling {command}`"

@@ -1,0 +1,124 @@
+"""The pre-receive hook: what a push asks for, and what becomes of it.
+
+git calls it once per push, with a line `OLD NEW REF` for each ref; a status other than 0 rejects
+the whole push (githooks(5)).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from gatling.deploy.watcher import JOB
+from gatling.errors import Exit, PushRefused
+from gatling.operations import deploys
+from gatling.operations.session import opened
+from gatling.paths import Home, default_root
+from gatling.project import manifest, refs, source
+from gatling.project import repository as keeping
+from gatling.project import settings as project_settings
+from gatling.project.refs import HEADS, Update, parse
+from gatling.ssh import push
+from gatling.state import apps, releases
+from gatling.ui import failing
+from gatling.ui.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from gatling.platform.open import Engine
+
+
+def choose(
+    updates: list[Update],
+    branches: tuple[str, ...],
+    named: Callable[[Update], str] = lambda _: "",
+    protected: tuple[str, ...] = (),
+) -> Update | None:
+    """The update that deploys, if any; raises PushRefused for one that deletes a deploy branch.
+
+    `named` tells which deploy branch the pushed source itself names, if it does; `branches` are
+    those that deploy otherwise, the preferred one first.
+    """
+    by_branch = {u.ref.removeprefix(HEADS): u for u in updates if u.ref.startswith(HEADS)}
+    for branch in protected or branches:
+        if branch in by_branch and by_branch[branch].deletes:
+            raise PushRefused(
+                f"{branch} is deployed and cannot be deleted.",
+                hint="The setting deploy.branch names another; `gatling unload` removes the app.",
+            )
+    own = {branch: named(u) for branch, u in by_branch.items() if not u.deletes}
+    candidates = [branch for branch, name in own.items() if name and name == branch]
+    candidates += [branch for branch in branches if own.get(branch) == ""]
+    return next((by_branch[branch] for branch in candidates), None)
+
+
+def main(app: str) -> int:
+    """What the hook runs; the exit status. git's lines come on standard input."""
+
+    def received() -> int:
+        if JOB not in os.environ:
+            _note_options(Progress())
+        if Home(default_root()).server and JOB not in os.environ:
+            return push.hand_over(app)
+        with opened(app) as engine:
+            receive(engine, app, sys.stdin, Progress())
+        return int(Exit.OK)
+
+    return failing.status_of(received)
+
+
+def _note_options(progress: Progress) -> None:
+    """Say of each `git push -o OPTION` that it has no effect: githooks(5)."""
+    count = os.environ.get("GIT_PUSH_OPTION_COUNT", "")
+    for number in range(int(count) if count.isdecimal() else 0):
+        option = os.environ.get(f"GIT_PUSH_OPTION_{number}", "")
+        progress.note(f"the push option {option!r} has no effect here")
+
+
+def receive(engine: Engine, name: str, lines: Iterable[str], progress: Progress) -> None:
+    """Handle a push; an error raised rejects it."""
+    app = apps.get(engine.db, name)
+    settings = project_settings.parse(app.effective)
+    # what the live release says of branches protects its own; a pushed source says it for itself
+    branches = project_settings.parse(app.settings).branches
+    updates = parse(lines)
+    repository = engine.home.app(name).repository
+
+    @functools.cache
+    def named(update: Update) -> str:
+        if app.settings.get("deploy.branch"):
+            return ""  # the host's word counts
+        path = "/".join(filter(None, (settings.build.directory, manifest.NAME)))
+        raw = source.file_at(repository, update.new, path, manifest.MAX_BYTES)
+        return manifest.branch(raw) if raw is not None else ""
+
+    chosen = choose(updates, branches, named, protected=settings.branches)
+    refs.check(repository, updates)
+    # before a branch moves away from them
+    keeping.try_to_keep_commits(repository, releases.kept_commits(engine.db, name))
+    for update in updates:
+        if update is not chosen:
+            done = "deleted" if update.deletes else "stored"
+            own = named(update) if update.ref.startswith(HEADS) and not update.deletes else ""
+            progress.note(
+                f"{update.what} is {done}, not deployed"
+                f" (deploy branch: {own or ' or '.join(branches)})"
+            )
+    if chosen is None:
+        return
+    if app.live_release is not None:
+        live = releases.get(engine.db, name, app.live_release)
+        if live.commit == chosen.new and app.wanted == "running":
+            progress.say(f"{name}: {live.label} of {chosen.new[:9]} is live already; nothing to do")
+            return
+    deploys.deploy_commit(
+        engine,
+        name,
+        chosen.new,
+        cause="push",
+        progress=progress,
+        updates=updates,
+    )

@@ -1,1 +1,0 @@
-"""What keeps instances running."""
