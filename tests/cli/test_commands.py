@@ -11,7 +11,8 @@ import click
 import pytest
 
 from gatling import __version__
-from gatling.cli import COMMANDS, cli
+from gatling.cli import cli
+from gatling.cli.registry import COMMANDS
 from gatling.errors import Exit
 from tests.cli.conftest import tree
 

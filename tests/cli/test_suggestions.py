@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatling.cli import COMMANDS, cli, suggestions
+from gatling.cli import cli, remote, suggestions
+from gatling.cli.registry import COMMANDS
 from gatling.cli.summaries import SUMMARIES
 from gatling.errors import Exit
-from gatling.ssh import remote
 from tests.cli.conftest import tree
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatling.cli import COMMANDS
+from gatling.cli.registry import COMMANDS
 from gatling.errors import Exit
 from tests.conftest import new_world
 

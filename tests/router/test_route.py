@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gatling.paths import Home
-    from gatling.platform.router import Target
+    from gatling.proxy.route import Target
     from gatling.state.database import Database
 
 

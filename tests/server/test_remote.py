@@ -21,11 +21,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatling.cli import COMMANDS
+from gatling.cli import remote
+from gatling.cli.registry import COMMANDS
+from gatling.cli.remote import Host
 from gatling.errors import Exit, InvalidInput
-from gatling.ssh import remote
 from gatling.ssh.access import split
-from gatling.ssh.remote import Host
 from tests.scale import scaled
 
 if TYPE_CHECKING:

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypedDict
 
 from msgspec import Struct
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Files that hold what the nodes of the old and the new release answered. Mode 0600."""
+
+    old: Path
+    new: Path
 
 
 class Beam(Struct):

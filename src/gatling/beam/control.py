@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from gatling.beam.comparison import Comparison
-    from gatling.deploy.plan.inspection import Answers
+    from gatling.beam.comparison import Answers, Comparison
     from gatling.paths import AppPaths
     from gatling.state.apps import App
     from gatling.state.releases import Release

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatling.errors import MissingProgram
+from gatling.platform.programs import program_path
 from gatling.platform.server import units
 from gatling.project import deploy_key
 
@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gatling.paths import AppPaths
-
-TOOLCHAINS = Path("/etc/gatling/toolchains")
-"""On a server: directories, or links, named after an app or `default`, whose bin/ goes first."""
-SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 UTF_8 = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
 """The BEAM takes the encoding of file names and of its output from these."""
@@ -75,20 +71,6 @@ def ambient_environment(paths: AppPaths) -> dict[str, str]:
                         "PATH": program_path(paths)}  # fmt: skip
     kept = {name: value for name, value in os.environ.items() if _AMBIENT.fullmatch(name)}
     return kept | UTF_8 | {"PATH": program_path(paths)}
-
-
-def program_path(paths: AppPaths) -> str:
-    """PATH without what git adds to it for its hooks.
-
-    On a server: the system's PATH, after the toolchain that root has installed for the app or for
-    all apps.
-    """
-    if paths.server:
-        own = [TOOLCHAINS / name / "bin" for name in (paths.name, "default")]
-        found = [str(directory) for directory in own if directory.is_dir()]
-        return ":".join([*found[:1], SYSTEM_PATH])
-    directories = os.environ.get("PATH", os.defpath).split(":")
-    return ":".join(dict.fromkeys(d for d in directories if Path(d).name != "git-core"))
 
 
 def program_in(paths: AppPaths, argv: Sequence[str]) -> list[str]:

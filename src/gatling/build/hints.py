@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gatling.build.environment import COMMIT_VARIABLES, TOOLCHAINS
+from gatling.build.environment import COMMIT_VARIABLES
+from gatling.platform.programs import TOOLCHAINS
 
 _UNREADABLE = ("Permission denied (publickey", "Host key verification failed",
                "Could not read from remote repository")  # fmt: skip

@@ -9,47 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatling import __version__
+from gatling.cli.registry import COMMANDS
 from gatling.errors import Exit, Misused
 from gatling.ui import failing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-# command → module of this package that defines it; a module is loaded when its command is used
-COMMANDS: Mapping[str, str] = {
-    "init": "init",
-    "load": "apps",
-    "unload": "apps",
-    "apps": "apps",
-    "status": "apps",
-    "plan": "plan",
-    "deploy": "deploy",
-    "rollback": "deploy",
-    "restart": "deploy",
-    "start": "deploy",
-    "stop": "deploy",
-    "scale": "scale",
-    "build": "build",
-    "releases": "releases",
-    "deployments": "releases",
-    "config": "config",
-    "settings": "settings",
-    "deploy-key": "deploy_key",
-    "domains": "domains",
-    "auth": "auth",
-    "maintenance": "maintenance",
-    "logs": "logs",
-    "run": "run",
-    "console": "run",
-    "jobs": "jobs",
-    "audit": "home",
-    "server": "server",
-    "up": "home",
-    "down": "home",
-    "recover": "home",
-    "receive": "receive",
-    "job": "jobs",
-}
+    from collections.abc import Sequence
 
 
 class _Commands(click.Group):
@@ -63,7 +28,7 @@ class _Commands(click.Group):
         if module is None:
             return None
         command: click.Command = getattr(
-            importlib.import_module(f"gatling.cli.{module}"),
+            importlib.import_module(module if "." in module else f"gatling.cli.{module}"),
             f"{cmd_name.replace('-', '_')}_command",
         )
         return command
@@ -119,7 +84,7 @@ def run_command_line(words: Sequence[str] | None = None) -> int:
 def _run(words: Sequence[str] | None, as_json: bool) -> int:
     try:
         if words is None:
-            from gatling.ssh import remote
+            from gatling.cli import remote
 
             words = remote.here(sys.argv[1:])
         result: Any = cli.main(list(words), standalone_mode=False, prog_name="gatling")

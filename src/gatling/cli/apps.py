@@ -251,11 +251,11 @@ def _chain(engine: Engine, app: App) -> tuple[list[str], str | None]:
     """The releases that the running node went through, the one it booted as first; or why that is
     not known.
     """
-    from gatling.deploy.cutover import hot
+    from gatling.deploy import live_node
     from gatling.errors import NodeUnreachable
 
     try:
-        return hot.seen(engine, app, CHAIN_PATIENCE_SECONDS), None
+        return live_node.seen(engine, app, CHAIN_PATIENCE_SECONDS), None
     except NodeUnreachable as error:
         return [], f"unknown: {error.what}"
 

@@ -42,11 +42,12 @@ def deploy_command(
       gatling deploy shop 3f2a91c --strategy rolling
       gatling deploy shop v7 --rehearse
     """
+    from gatling.deploy.go_live import Wish
     from gatling.operations import deploys
     from gatling.project import settings, source
     from gatling.state import apps
 
-    wish = deploys.Wish(strategy, rehearse)
+    wish = Wish(strategy, rehearse)
     with opened(app) as engine:
         found = apps.get(engine.db, app)
         number = release_argument(what) if what is not None else None
@@ -89,6 +90,7 @@ def rollback_command(
       gatling rollback shop v4 --confirm shop
     """
     from gatling import names
+    from gatling.deploy.go_live import Wish
     from gatling.errors import InvalidInput
     from gatling.operations import deploys
     from gatling.state import apps
@@ -105,7 +107,7 @@ def rollback_command(
             number,
             cause=f"rollback to v{number}",
             progress=progress(),
-            wish=deploys.Wish(strategy, rehearse),
+            wish=Wish(strategy, rehearse),
         )
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from gatling.deploy.run import Attempt
+    from gatling.deploy.context import Attempt
     from gatling.platform.open import Engine
 
 

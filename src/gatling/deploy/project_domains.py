@@ -19,7 +19,7 @@ from gatling.state import apps, audit, config, releases
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gatling.deploy.run import Attempt
+    from gatling.deploy.context import Attempt
     from gatling.platform.open import Engine
     from gatling.state.apps import App
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from gatling.deploy.evidence.prober import Prober
 from gatling.errors import GatlingError, InvalidManifest
 from gatling.paths import exclusively, write_atomically
-from gatling.project import proxy, source
 from gatling.project import settings as project_settings
+from gatling.project import source
 from gatling.proxy import pages
 from gatling.releases import static, store
 from gatling.state import apps, deployments, releases
@@ -21,7 +20,7 @@ from gatling.state import apps, deployments, releases
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gatling.deploy.run import Attempt
+    from gatling.deploy.context import Attempt
     from gatling.platform.open import Engine
     from gatling.project.settings import Settings
     from gatling.state.apps import App
@@ -93,29 +92,6 @@ def check_page(engine: Engine, app: str, commit: str, settings: Settings) -> Non
 def in_maintenance(engine: Engine, name: str) -> bool:
     """Whether nginx shows the page now."""
     return _page_file(engine, name).exists()
-
-
-def prober(engine: Engine, app: App, settings: Settings) -> Prober:
-    """A prober that asks as a client whom nothing sends elsewhere, and knows the proxy's answers.
-
-    By https where that is asked for, under the domain to which others are redirected.
-    """
-    wishes = project_settings.parse(app.effective).proxy
-    host = proxy.redirects(app.domains, wishes.redirect_www).get(app.domain, app.domain)
-    locked = bool(app.passwords.keys() & {host, proxy.EVERYWHERE})
-
-    def answered_by(status: int) -> str:
-        if status == 503 and in_maintenance(engine, app.name):
-            return "the page of maintenance"
-        return "the request for a password" if locked and status == 401 else ""
-
-    return Prober(
-        engine.router.probe_address(),
-        host,
-        settings.health.path,
-        headers={"X-Forwarded-Proto": "https"} if wishes.https == "redirect" else {},
-        answered_by=answered_by,
-    )
 
 
 def _try_to_publish(engine: Engine, this: Attempt, coming: Release | None) -> None:

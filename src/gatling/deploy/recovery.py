@@ -192,9 +192,9 @@ def start_live(engine: Engine, app: App, *, perhaps_upgraded: bool = False) -> b
         return False
     if engine.supervisor.status(app.name, app.live_slot).up:
         if perhaps_upgraded:
-            from gatling.deploy.cutover import hot  # noqa: PLC0415 (slow to load, seldom needed)
+            from gatling.deploy.cutover import way_back  # noqa: PLC0415 (slow to load, seldom needed)
 
-            if hot.back_to_records(engine, app):
+            if way_back.back_to_records(engine, app):
                 return False
         elif _started_as(engine, app) == app.live_release:
             return False

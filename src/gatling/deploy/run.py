@@ -6,15 +6,14 @@ import contextlib
 import os
 import sqlite3
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gatling.build.callbacks import Callbacks
 from gatling.deploy import heartbeat, outcome, recovery
+from gatling.deploy.context import Attempt
 from gatling.deploy.journal import Journal
 from gatling.deploy.watcher import Watcher
 from gatling.errors import DiskFull, GatlingError, Interrupted, is_full, text_of
-from gatling.interrupt import Interruption, interruptible
+from gatling.interrupt import interruptible
 from gatling.platform import lock
 from gatling.project import settings as project_settings
 from gatling.state import apps, audit, deployments
@@ -22,50 +21,8 @@ from gatling.state import apps, audit, deployments
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gatling.deploy.evidence.prober import Proof
     from gatling.platform.open import Engine
-    from gatling.project.settings import Settings
-    from gatling.state.apps import App
-    from gatling.state.deployments import Deployment
     from gatling.ui.progress import Progress
-
-
-@dataclass
-class Attempt:
-    """What the parts of a deployment share; `proof` is set by the cut-over."""
-
-    app: App
-    """As it was when the lock had been taken."""
-    deployment: Deployment
-    settings: Settings
-    journal: Journal
-    interruption: Interruption
-    progress: Progress
-    proof: Proof | None = None
-    callbacks: Callbacks = field(default_factory=Callbacks)
-    """The project's, in a deployment of a commit."""
-    domains: tuple[str, ...] = ()
-    """New ones that the project names."""
-    warnings: list[str] = field(default_factory=list)
-    """What failed after the decision, which stands."""
-    alone: tuple[str, ...] = ()
-    """Why no second instance may run beside the live one (see second.py)."""
-    started: float = field(default_factory=time.monotonic)
-
-    @contextlib.contextmanager
-    def tolerated(self) -> Iterator[None]:
-        """A step after the decision: its failure is a warning, and the next step follows."""
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 (the release is live whatever this was)
-            self.warn(error)
-
-    def warn(self, error: BaseException) -> None:
-        """Record a failure after the decision."""
-        for line in error.log if isinstance(error, GatlingError) else ():
-            self.progress.record(line)
-        self.warnings.append(text_of(error))
-        self.progress.note(f"live, but: {text_of(error)}")
 
 
 @contextlib.contextmanager

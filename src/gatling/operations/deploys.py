@@ -7,52 +7,27 @@ import dataclasses
 import threading
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from gatling import free_space
-from gatling.build import callbacks
-from gatling.deploy import deployment_log, new_release, project_domains, published
-from gatling.deploy.migrations import runner
-from gatling.deploy.plan import exclusive, plan
-from gatling.deploy.run import Attempt, attempt, is_decided
+from gatling.deploy import new_release, project_domains
+from gatling.deploy.go_live import NO_WISH, Wish, go_live
+from gatling.deploy.run import attempt
 from gatling.errors import (
-    GatlingError,
     InvalidInput,
-    NodeUnreachable,
     NotFound,
-    PlannerFailed,
 )
 from gatling.operations import lifecycle
 from gatling.platform import lock
-from gatling.project import refs, repository
-from gatling.project import settings as project_settings
-from gatling.releases import distillery, store
-from gatling.runtime import jobs, spec, workers
+from gatling.project import refs
+from gatling.releases import store
 from gatling.state import apps, audit, config, deployments, releases
 from gatling.state.database import now
-from gatling.ui.output import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from gatling.platform.open import Engine
     from gatling.project.refs import Update
-    from gatling.state.apps import App
-    from gatling.state.releases import Release
     from gatling.ui.progress import Progress
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Wish:
-    """What is asked of one deployment beyond the app's settings."""
-
-    strategy: str | None = None
-    rehearse: bool = False
-
-
-NO_WISH = Wish()
-NOTICED_SECONDS = 1.0
-"""Time in no step that the summary names."""
 
 
 def deploy_commit(
@@ -86,7 +61,7 @@ def deploy_commit(
         refs.check_still(engine.home.app(name).repository, updates)
         release = new_release.make(engine, this, commit)
         with project_domains.in_force(engine, this):
-            _go_live(engine, this, release, updates, wish)
+            go_live(engine, this, release, updates, wish)
 
 
 def deploy_release(
@@ -104,7 +79,7 @@ def deploy_release(
     with attempt(engine, name, cause=cause, commit=None, progress=progress) as this:
         release = releases.kept(engine.db, name, number)
         dropped = config.pending(engine.db, name)
-        _go_live(engine, this, release, wish=wish)
+        go_live(engine, this, release, wish=wish)
         if dropped:
             this.progress.note(
                 f"{release.label} has its own config: changes that were stored for the next"
@@ -147,7 +122,7 @@ def deploy_config(
                 created_at=now(),
             )  # fmt: skip
             releases.add(engine.db, release)
-        _go_live(engine, this, release)
+        go_live(engine, this, release)
 
 
 def restart(engine: Engine, name: str, *, progress: Progress) -> None:
@@ -158,7 +133,7 @@ def restart(engine: Engine, name: str, *, progress: Progress) -> None:
     lifecycle.ensure_up(engine, progress)
     with attempt(engine, name, cause="restart", commit=None, progress=progress) as this:
         release = releases.kept(engine.db, name, this.app.live_release or app.live_release)
-        _go_live(engine, this, release)
+        go_live(engine, this, release)
 
 
 def rollback_target(engine: Engine, name: str, wish: int | None) -> int:
@@ -183,221 +158,6 @@ def changed(values: Mapping[str, str], changes: Mapping[str, str | None]) -> dic
     """Variables after changes, None meaning unset."""
     merged = {**values, **changes}
     return {name: value for name, value in merged.items() if value is not None}
-
-
-def _go_live(
-    engine: Engine,
-    this: Attempt,
-    release: Release,
-    updates: Sequence[Update] = (),
-    wish: Wish = NO_WISH,
-) -> None:
-    """Make a release the live one, by the strategy that its plan says."""
-    app, live = this.app, None
-    this.settings = project_settings.parse(release.manifest | app.settings)
-    if wish.rehearse:
-        hot = msgspec.structs.replace(this.settings.hot, rehearse=True)
-        this.settings = msgspec.structs.replace(this.settings, hot=hot)
-    strategy = wish.strategy or this.settings.deploy.strategy
-    if app.live_release is not None:
-        live = releases.get(engine.db, app.name, app.live_release)
-    this.callbacks.at(*callbacks.BEFORE_MIGRATE)
-    runner.run(engine, this, live, release)
-    this.callbacks.at(*callbacks.AFTER_MIGRATE)
-    published.prepare(engine, this, release)
-    try:
-        _cut_over(engine, this, live, release, updates, strategy)
-    except Exception as error:
-        if not is_decided(engine, this):
-            raise
-        this.warn(error)
-    _settle(engine, this, release)
-
-
-def _cut_over(
-    engine: Engine,
-    this: Attempt,
-    live: Release | None,
-    release: Release,
-    updates: Sequence[Update],
-    strategy: str,
-) -> None:
-    """Decide on a strategy and carry it out."""
-    app = this.app
-    decided = plan.simple(live, release, strategy)
-    # and not when all is decided: the node that is asked for the plan waits for no callback
-    this.callbacks.at(*callbacks.BEFORE_CUT_OVER)
-    if live is not None and strategy != "restart":
-        this.alone = exclusive.reasons(engine, app, live, this.settings)
-    if decided is None and live is not None:
-        decided = _upgrade(engine, this, live, release, updates, strategy)
-    assert decided is not None  # noqa: S101 (for the type checker: nothing live has a plan)
-    if decided.strategy == "hot":
-        return
-    decided = plan.beside(decided, this.alone)
-    from gatling.deploy.cutover import rolling  # noqa: PLC0415 (loaded while mix works)
-
-    _announce(engine, this, release, decided, app.free_slot)
-    carry_out = rolling.replace if decided.strategy == "restart" else rolling.roll
-
-    def before_decision() -> None:
-        this.callbacks.at(*callbacks.BEFORE_DECISION)
-        refs.check_still(engine.home.app(app.name).repository, updates)
-
-    this.proof = carry_out(
-        engine,
-        app,
-        release,
-        this.settings,
-        journal=this.journal,
-        interruption=this.interruption,
-        before_decision=before_decision,
-        on_live=lambda: this.progress.note(f"{release.label} is live"),
-        tolerated=this.tolerated,
-    )
-
-
-def _settle(engine: Engine, this: Attempt, release: Release) -> None:
-    """What follows the decision: no failure of it takes the decision back or stops the rest."""
-    steps: tuple[Callable[[], None], ...] = (
-        lambda: _say_flags(engine, this, release),
-        lambda: published.follow(engine, this),
-        lambda: published.warn_of_written(engine, this, release),
-        lambda: workers.deployed(engine, this),
-        lambda: this.progress.notes(jobs.follow(engine, this.app.name)),
-        lambda: this.callbacks.at(*callbacks.LIVE),
-        lambda: _summary(engine, this, release),
-        lambda: _retire(engine, this, release),
-    )
-    for step in steps:
-        with this.tolerated():
-            step()
-
-
-def _say_flags(engine: Engine, this: Attempt, release: Release) -> None:
-    """Say at once what the project's own flags take away, not when the next push cannot be hot."""
-    app = apps.get(engine.db, this.app.name)
-    for fault in spec.flag_faults(engine, app, release, app.live_slot or 0):
-        this.progress.note(f"No hot upgrades from here: {fault}.")
-
-
-def _upgrade(
-    engine: Engine,
-    this: Attempt,
-    live: Release,
-    release: Release,
-    updates: Sequence[Update],
-    strategy: str,
-) -> plan.Plan:
-    """Upgrade the running node if that is safe; otherwise the plan says by what to go on."""
-    from gatling.deploy.cutover import hot  # noqa: PLC0415 (loaded while mix works)
-
-    app = this.app
-    try:
-        with (
-            hot.connected(engine, app, hot.DEPLOYMENT_PATIENCE_SECONDS) as node,
-            hot.listening(node),
-            contextlib.ExitStack() as open_answers,
-        ):
-            with this.journal.step("plan"):
-                differences = open_answers.enter_context(
-                    hot.compared(engine, app, node, live, release)
-                )
-                decided = plan.decide(differences[0], strategy, this.settings.hot)
-            if decided.strategy == "hot":
-                _announce(engine, this, release, decided, app.live_slot)
-                this.proof = hot.upgrade(
-                    engine,
-                    this,
-                    node,
-                    live,
-                    release,
-                    differences,
-                    before_decision=lambda: refs.check_still(
-                        engine.home.app(app.name).repository, updates
-                    ),
-                    on_live=lambda: this.progress.note(f"{release.label} runs"),
-                )
-            return decided
-    except (NodeUnreachable, PlannerFailed) as error:
-        if this.proof is not None or not this.interruption.armed:
-            raise
-        for line in error.log:  # what a planner printed before it failed
-            this.progress.record(line)
-        return plan.refuse_or_roll([error.what], strategy)
-    except hot.NotPossible as refused:
-        this.interruption.rearm()
-        return plan.refuse_or_roll([str(refused)], strategy)
-
-
-def _announce(
-    engine: Engine, this: Attempt, release: Release, decided: plan.Plan, slot: int | None
-) -> None:
-    deployments.set_target(
-        engine.db,
-        this.deployment.id,
-        release=release.number,
-        slot=slot,
-        strategy=decided.strategy,
-        reasons=decided.reasons,
-    )
-    this.callbacks.facts |= {"strategy": decided.strategy, "port": this.app.ports.get(slot or 0)}
-    this.progress.note(f"{release.label} by {decided.strategy}: {'; '.join(decided.reasons)}")
-
-
-def _summary(engine: Engine, this: Attempt, release: Release) -> None:
-    app = apps.get(engine.db, this.app.name)
-    strategy = deployments.get(engine.db, this.deployment.id).strategy
-    spent = list(this.journal.seconds)
-    if this.journal.idle > NOTICED_SECONDS:
-        spent.append(("between steps", this.journal.idle))
-    this.progress.say("       " + ", ".join(f"{name} {duration(took)}" for name, took in spent))
-    this.progress.say(f"       proof: {this.proof}")
-    if this.proof and this.proof.https and not engine.home.server:
-        _say_of_https(this, app)
-    url = engine.router.url(app)
-    this.progress.done(f"=====> {this.app.name} {release.label} ({strategy}) serves {url}")
-
-
-def _say_of_https(this: Attempt, app: App) -> None:
-    from gatling.deploy.evidence import health  # noqa: PLC0415 (seldom needed)
-
-    port = app.ports[app.live_slot or 1]
-    if health.sends_to_https(port, this.settings.health.path, app.domain):
-        this.progress.note(
-            "the app sends browsers to https, which this proxy does not speak: in Phoenix, let"
-            f" force_ssl (config/prod.exs) exclude the host {app.domain}"
-        )
-
-
-def _retire(engine: Engine, this: Attempt, live: Release) -> None:
-    """Remove what is not kept any more. A failure here is told and fails nothing."""
-    paths, name = engine.home.app(this.app.name), this.app.name
-    kept = list(releases.kept_commits(engine.db, name))
-    proven = deployments.ever_live(engine.db, name) | {live.number}
-    # One that never became live may be tried again, until a newer one has.
-    doomed = [n for n in kept if n not in proven and n < live.number]
-    doomed += store.to_remove(
-        [n for n in kept if n in proven], live.number, this.settings.releases.keep
-    )
-    try:
-        # what was booted as a release uses files of it, whatever it was upgraded to since
-        in_use = {engine.supervisor.booted(name, slot) for slot in apps.SLOTS}
-        in_use |= workers.in_use(engine, name)
-        in_use |= jobs.releases_in_use(engine, name)
-        for number in (n for n in doomed if n not in in_use):
-            with store.unused(paths, number) as free:  # not by `gatling run`, say
-                if not free:
-                    continue
-                # first: a tree of which no record knows is removed by recovery
-                releases.mark_removed(engine.db, name, number)
-                store.remove(paths, number)
-        distillery.sweep(paths.root / "tmp")
-        repository.try_to_keep_commits(paths.repository, releases.kept_commits(engine.db, name))
-        jobs.forget(engine, name)
-        deployment_log.remove_old(paths)
-    except (OSError, GatlingError) as error:
-        this.progress.note(f"what is old could not all be removed: {error}")
 
 
 def _store_config(

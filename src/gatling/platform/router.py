@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gatling.proxy.route import Target
     from gatling.state.apps import App
-
-Target = Literal[1, 2, "down"]
-"""Where an app's requests go: to the instance in a slot, or to the page that says it is down."""
 
 
 class Router(Protocol):

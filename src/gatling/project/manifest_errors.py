@@ -16,7 +16,7 @@ import msgspec
 
 from gatling.errors import InvalidManifest
 from gatling.project import headers
-from gatling.project.settings import NAMED, in_words, known
+from gatling.project.settings import NAMED, choices, in_words, known
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -152,9 +152,7 @@ def _told(what: str, path: list[str], tree: dict[str, Any]) -> str:
     what = in_words(what)
     for python, toml in _WORDS.items():
         what = what.replace(f"`{python}`", toml)
-    from gatling.project import template  # noqa: PLC0415 (for an error; every push reads this file)
-
-    choice = template.choices(key)
+    choice = choices(key)
     if choice:
         return f"expected one of {', '.join(choice)}"
     return what.replace("Expected", "expected", 1).replace("Invalid", "invalid", 1)

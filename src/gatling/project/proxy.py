@@ -16,7 +16,6 @@ from gatling.project import headers
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatling.state.apps import App
 
 SIZE = r"(0|[1-9][0-9]{0,5}[kmgKMG])"
 MAX_SECONDS = 86400
@@ -76,15 +75,6 @@ class Wishes:
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""
         return asdict(self)
-
-
-def of_app(app: App) -> Wishes:
-    """What an app wishes, by its settings in force and its records."""
-    from gatling.project import settings  # noqa: PLC0415 (root's helper has no msgspec to load)
-
-    proxy = settings.parse(app.effective).proxy
-    said = {entry.name: getattr(proxy, entry.name) for entry in fields(Options)}
-    return Wishes(Options(**said), app.passwords)
 
 
 def checked(given: dict[str, Any]) -> Wishes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gatling.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 SHOWN = 60
 """Characters of a value that are shown."""
@@ -22,11 +22,12 @@ def explained(
     known: Mapping[str, Any],
     sections: tuple[str, ...],
     reason: Callable[[str, str], str],
+    choices: Callable[[str], Sequence[str]],
 ) -> InvalidInput:
     """The error of the first key that has one.
 
     `known` are all keys with their defaults, NAME in those of `sections`; `reason` tells what is
-    wrong with one key and value alone, or nothing.
+    wrong with one key and value alone, or nothing; `choices` the words that a key may be.
     """
     for key, text in values.items():
         section, _, rest = key.partition(".")
@@ -45,7 +46,9 @@ def explained(
         if own := re.match(r"[a-z_]+: (.*?)(?: - at `.*)?$", said, re.DOTALL):
             return InvalidInput(f"{key}: {own[1]}.", hint=_LIST)  # of the model's own checks
         shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
-        return InvalidInput(f"{key} takes {_takes(said, pattern)}; {shown!r} is not.", hint=_LIST)
+        return InvalidInput(
+            f"{key} takes {_takes(said, choices(pattern))}; {shown!r} is not.", hint=_LIST
+        )
     return InvalidInput("These settings do not fit together.", hint=_LIST)
 
 
@@ -58,11 +61,9 @@ def _nearest(key: str, pattern: str, known: Mapping[str, Any], name: str) -> str
     return near[0].replace("NAME", name or "NAME") if near else ""
 
 
-def _takes(said: str, key: str) -> str:
+def _takes(said: str, choice: Sequence[str]) -> str:
     """What msgspec expects, in words: `Expected `float` >= 0.01 - at …`."""
-    from gatling.project import template  # noqa: PLC0415 (for an error)
-
-    if choice := template.choices(key):
+    if choice:
         return f"one of {', '.join(choice)}"
     what = said.partition(" - at ")[0].removeprefix("Expected ").partition(", got ")[0]
     kind = re.match(r"`(int|float|bool|str)`", what)

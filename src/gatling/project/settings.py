@@ -216,7 +216,7 @@ def parse(values: dict[str, str]) -> Settings:
     try:
         return msgspec.convert(_tree(values), Settings, strict=False)
     except (msgspec.ValidationError, ValueError):
-        raise setting_errors.explained(values, known(), tuple(NAMED), _reason) from None
+        raise setting_errors.explained(values, known(), tuple(NAMED), _reason, choices) from None
 
 
 def _tree(values: dict[str, str]) -> dict[str, Any]:
@@ -258,6 +258,16 @@ def known() -> dict[str, Any]:
     """Every key that there can be with its default; NAME stands for a name of the project's own."""
     named = {section: {"NAME": msgspec.to_builtins(model())} for section, model in NAMED.items()}
     return describe(Settings()) | flat(named)
+
+
+def choices(key: str) -> list[str]:
+    """What a setting may be, where that is a choice of words."""
+    section, _, name = key.partition(".")
+    name = name.rpartition(".")[2]
+    model = NAMED[section].__name__ if section in NAMED else section.capitalize()
+    properties = msgspec.json.schema(Settings)["$defs"].get(model, {})
+    found: list[str] = properties.get("properties", {}).get(name, {}).get("enum", [])
+    return found
 
 
 def flat(tree: dict[str, Any]) -> dict[str, Any]:

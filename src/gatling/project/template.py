@@ -56,16 +56,6 @@ def meaning(key: str) -> str:
     return _docs(NAMED.get(section) or type(getattr(Settings(), section)))[name]
 
 
-def choices(key: str) -> list[str]:
-    """What a setting may be, where that is a choice of words."""
-    section, _, name = key.partition(".")
-    name = name.rpartition(".")[2]
-    model = NAMED[section].__name__ if section in NAMED else section.capitalize()
-    properties = msgspec.json.schema(Settings)["$defs"].get(model, {})
-    found: list[str] = properties.get("properties", {}).get(name, {}).get("enum", [])
-    return found
-
-
 def schema() -> dict[str, Any]:
     """The JSON Schema of gatling.toml, for editors."""
     made: dict[str, Any] = msgspec.json.schema(Settings)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from gatling.project import headers
 from gatling.project.proxy import EVERYWHERE, Passwords, Wishes, redirects
 from gatling.proxy.parts import CONNECTION, CONNECTIONS, FRONT, MAPS, Limits, limits
+from gatling.releases.static import DIGESTED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 RETRY_SECONDS = 10
 MAINTENANCE_RETRY_SECONDS = 60
-DIGESTED = r"-[0-9a-f]{32}(\.[A-Za-z0-9]{1,16})?"
-"""How the name of a file ends whose text never changes: `mix phx.digest` puts its MD5 there."""
 
 TYPES = """\
             types {

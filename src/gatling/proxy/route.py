@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gatling.platform.router import Target
-
+Target = Literal[1, 2, "down"]
+"""Where an app's requests go: to the instance in a slot, or to the page that says it is down."""
 TARGETS = ("1", "2", "down")
 """The names of which there is one; whatever else lies there says something else (nginx.py)."""
 

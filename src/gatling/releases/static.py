@@ -15,12 +15,12 @@ import re
 import shutil
 from typing import TYPE_CHECKING
 
-from gatling.proxy.nginx import DIGESTED
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+DIGESTED = r"-[0-9a-f]{32}(\.[A-Za-z0-9]{1,16})?"
+"""How the name of a file ends whose text never changes: `mix phx.digest` puts its MD5 there."""
 _SERVED = re.compile(rf".*{DIGESTED}(\.gz)?\Z", re.DOTALL)
 """What nginx asks for, and the compressed twin that it looks for by itself (gzip_static)."""
 _LINK = "static"

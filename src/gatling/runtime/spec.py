@@ -7,10 +7,10 @@ import pwd
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatling.build.environment import program_path
 from gatling.errors import NotFound, PortTaken
 from gatling.platform import port_claims, ports
 from gatling.platform.base import Instance, Task
+from gatling.platform.programs import program_path
 from gatling.platform.server import units
 from gatling.project import processes
 from gatling.project import settings as project_settings

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
     from contextlib import AbstractContextManager
 
-    from gatling.deploy.run import Attempt
     from gatling.paths import AppPaths
     from gatling.platform.base import Instance, Slot, Status
     from gatling.platform.open import Engine
@@ -102,23 +101,6 @@ def _start_missing(engine: Engine, app: App, own: Mapping[str, Instance]) -> lis
         if slot not in known or known[slot].state in (State.STOPPED, State.FAILED)
         if (problem := _start(engine, instance))
     ]
-
-
-def deployed(engine: Engine, this: Attempt) -> None:
-    """Replace the processes by those of the release that has gone live; failures are told."""
-    name = this.app.name
-    app = apps.get(engine.db, name)
-    try:
-        shall = list(wanted(engine, app))
-        if not shall and not engine.home.app(name).process_slots():
-            return
-        anew = shall if app.live_release == this.app.live_release else ()
-        with this.journal.step("processes"):
-            problems = follow(engine, name, anew=anew) or _unwell(engine, name, shall)
-    except (GatlingError, OSError) as error:
-        problems = [f"the processes of {name}: {text_of(error)}"]
-    for problem in problems:
-        this.progress.note(problem)
 
 
 def restart(engine: Engine, name: str, process: str, *, progress: Progress) -> None:
@@ -259,7 +241,7 @@ def _record(paths: AppPaths, slot: Slot) -> dict[str, Any]:
     return record
 
 
-def _unwell(engine: Engine, name: str, slots: list[str]) -> list[str]:
+def unwell(engine: Engine, name: str, slots: list[str]) -> list[str]:
     """Look for a while whether they stay up; those that did not, in words."""
     deadline = time.monotonic() + WATCH_SECONDS
     unwell: dict[str, State] = {}

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gatling import names, visible
+from gatling.cli import remote
 from gatling.errors import Misused, NotAllowed
-from gatling.ssh import remote
 from gatling.state.keys import EVERY_APP
 
 if TYPE_CHECKING:

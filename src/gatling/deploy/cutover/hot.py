@@ -8,32 +8,26 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import time
 from typing import TYPE_CHECKING, NoReturn
 
-from gatling import names
-from gatling.beam import comparison as beam_comparison
-from gatling.beam import compiler
-from gatling.beam.channel import PATIENCE_SECONDS
-from gatling.beam.control import Control, NodeBusy, SwapFailed, Swapped, control, seen_chain
-from gatling.deploy import published
+from gatling.beam.comparison import Answers
+from gatling.beam.control import Control, NodeBusy, SwapFailed, Swapped
+from gatling.deploy import live_node
 from gatling.deploy.cutover import rehearsal, rolling
-from gatling.deploy.evidence import health, verdict
+from gatling.deploy.evidence import health, probing, verdict
 from gatling.deploy.evidence.prober import HeldRequest
 from gatling.deploy.plan import exclusive, inspection
-from gatling.deploy.plan.inspection import Answers
 from gatling.errors import GatlingError, NodeUnreachable, SwapUndone
 from gatling.runtime import spec
-from gatling.state import apps, releases
+from gatling.state import apps
 from gatling.state.database import now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from gatling.beam.comparison import Comparison
     from gatling.beam.etf import Opaque
+    from gatling.deploy.context import Attempt
     from gatling.deploy.evidence.prober import Prober, Proof
-    from gatling.deploy.run import Attempt
     from gatling.platform.open import Engine
     from gatling.state.apps import App
     from gatling.state.releases import Release
@@ -41,12 +35,6 @@ if TYPE_CHECKING:
 STAYS_SECONDS = 0.5
 """How long an instance with new children must stay up before they are started in the live node."""
 
-DEPLOYMENT_PATIENCE_SECONDS = 60.0
-"""How long a deployment waits for `gatling plan`: without the node it would go by rolling."""
-RECOVERY_PATIENCE_SECONDS = 90.0
-"""How long recovery waits for a command that is connected to the node, such as `gatling plan`."""
-SWAP_ENDS_SECONDS = 120.0
-"""How long recovery waits for a swap whose command was killed, before it replaces the node."""
 HEALTH_SECONDS = 5.0
 CODE_CHANGE_HINT = (
     "code_change/3 must accept every state that the running release can have."
@@ -54,79 +42,9 @@ CODE_CHANGE_HINT = (
 )
 CRASHED_HINT = "Does the state have another shape now? Then it needs a code_change/3."
 
-Differences = tuple["Comparison", "Answers | None"]
-"""How two releases differ, and what throw-away nodes of both said of it if they were asked."""
-
 
 class NotPossible(Exception):
     """The node refused the swap with nothing touched; the reason is the text."""
-
-
-@contextlib.contextmanager
-def connected(engine: Engine, app: App, patience: float = PATIENCE_SECONDS) -> Iterator[Control]:
-    """The control channel to the app's running node, as beam.control; raises NodeUnreachable."""
-    booted = engine.supervisor.booted(app.name, app.live_slot or 0)
-    if booted is None:
-        raise NodeUnreachable(f"{app.name} is not running.")
-    release = releases.kept(engine.db, app.name, booted)
-    compiler.ensure(engine.tasks, engine.home.app(app.name), app, release)
-    with contextlib.ExitStack() as connection:
-        try:
-            opened = connection.enter_context(
-                control(engine.home.app(app.name), app, release, patience)
-            )
-        except NodeUnreachable:
-            faults = spec.flag_faults(engine, app, release, app.live_slot or 0)
-            if not faults:
-                raise
-            raise NodeUnreachable(f"{'; '.join(faults)}.") from None
-        yield opened
-
-
-def seen(engine: Engine, app: App, patience: float) -> list[str]:
-    """The releases that the running node went through; nothing is loaded into it or compiled.
-
-    Raises NodeUnreachable.
-    """
-    booted = engine.supervisor.booted(app.name, app.live_slot or 0)
-    if booted is None:
-        raise NodeUnreachable(f"{app.name} is not running.")
-    release = releases.kept(engine.db, app.name, booted)
-    chain = seen_chain(engine.home.app(app.name), app, release, patience)
-    known = {each.label for each in releases.every(engine.db, app.name)}
-    if not known.issuperset(chain):
-        raise NodeUnreachable(f"The node of {app.name} names a release that does not exist.")
-    return chain or [f"v{booted}"]
-
-
-@contextlib.contextmanager
-def listening(node: Control) -> Iterator[None]:
-    """Errors that the node logs meanwhile are noted: from before an upgrade, to compare with."""
-    node.listen()
-    try:
-        yield
-    finally:
-        with contextlib.suppress(GatlingError):
-            node.deaf()
-
-
-@contextlib.contextmanager
-def compared(
-    engine: Engine, app: App, node: Control, live: Release, target: Release
-) -> Iterator[Differences]:
-    """How two releases differ; with a throw-away node of each where their files do not tell.
-
-    Raises PlannerFailed.
-    """
-    found = node.inspect(live, target, None)
-    asked = beam_comparison.questions(found, target.name) if found.erts == "same" else None
-    if asked is None:
-        yield found, None
-        return
-    trees, modules = asked
-    paths = engine.home.app(app.name)
-    with inspection.ask(engine.tasks, paths, app, live, target, trees, modules) as answers:
-        yield node.inspect(live, target, answers), answers
 
 
 def upgrade(
@@ -135,7 +53,7 @@ def upgrade(
     node: Control,
     live: Release,
     release: Release,
-    differences: Differences,
+    differences: inspection.Differences,
     *,
     before_decision: Callable[[], None],
     on_live: Callable[[], None],
@@ -160,15 +78,15 @@ def upgrade(
             _check_boot(engine, this, release, stays=STAYS_SECONDS if early else 0)
     port = app.ports[app.live_slot or 1]
     early_clients = _clients(node, port)
-    prober = published.prober(engine, app, settings)
-    with contextlib.ExitStack() as probing:
+    prober = probing.prober(engine, app, settings)
+    with contextlib.ExitStack() as asking:
         before_decision()
         this.interruption.shield()
-        probing.enter_context(prober.asking())
+        asking.enter_context(prober.asking())
         # where the swap waits for requests to end it would wait for this one, too
         held = None
         if not comparison.callers:
-            held = probing.enter_context(HeldRequest(port, app.domain, settings.health.path))
+            held = asking.enter_context(HeldRequest(port, app.domain, settings.health.path))
         # those that were there a moment ago, too: not a request that is just being answered
         clients = early_clients & _clients(node, port)
         since = now()
@@ -191,7 +109,7 @@ def upgrade(
             raise
         decide(engine, app, release)
         with this.tolerated():
-            prepare(engine, app, release)
+            live_node.prepare(engine, app, release)
         with this.tolerated(), contextlib.suppress(NodeUnreachable):  # the states expire anyway
             node.keep(swapped)
     return dataclasses.replace(
@@ -208,56 +126,6 @@ def decide(engine: Engine, app: App, release: Release) -> None:
     """Record the release that the node runs as the live one."""
     slot = app.live_slot or 1
     apps.make_live(engine.db, app.name, release=release.number, slot=slot, config=release.config)
-
-
-def prepare(engine: Engine, app: App, release: Release) -> None:
-    """Let the node's next start be that of the release."""
-    paths = engine.home.app(app.name)
-    engine.supervisor.prepare(spec.instance(paths, app, release, app.live_slot or 1))
-
-
-def running(node: Control, booted: int) -> int:
-    """The number of the release that a node runs. Whether there is such a one is not known."""
-    chain = node.chain()
-    return names.release_number(chain[-1][0]) or booted if chain else booted
-
-
-def back_to_records(engine: Engine, app: App) -> bool:
-    """Bring a node that runs another release than recorded back to it; whether it runs it now.
-
-    A swap that is under way in the node is waited for. False means that the node has to be
-    replaced: it does not answer as it should, its swap does not end, or swapping back fails.
-    """
-    if app.live_release is None or app.live_slot is None:
-        return False
-    booted = engine.supervisor.booted(app.name, app.live_slot)
-    if booted is None:
-        return False
-    live = releases.kept(engine.db, app.name, app.live_release)
-    try:
-        with connected(engine, app, RECOVERY_PATIENCE_SECONDS) as node:
-            number = _when_swapped(lambda: running(node, booted))
-            if number != live.number:
-                runs = releases.kept(engine.db, app.name, number)
-                with compared(engine, app, node, runs, live) as (_, answers):
-                    if node.swap(runs, live, answers, suspend=10, insist=True).failed:
-                        return False
-    except (GatlingError, SwapFailed, OSError):
-        return False
-    prepare(engine, app, live)
-    return True
-
-
-def _when_swapped(ask: Callable[[], int]) -> int:
-    """The answer when no swap is under way any more; raises NodeBusy when that takes too long."""
-    deadline = time.monotonic() + SWAP_ENDS_SECONDS
-    while True:
-        try:
-            return ask()
-        except NodeBusy as busy:
-            if busy.broken or time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
 
 
 def _clients(node: Control, port: int) -> set[Opaque]:

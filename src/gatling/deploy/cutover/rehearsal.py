@@ -12,8 +12,8 @@ from gatling.errors import GatlingError
 from gatling.runtime import spec
 
 if TYPE_CHECKING:
-    from gatling.deploy.plan.inspection import Answers
-    from gatling.deploy.run import Attempt
+    from gatling.beam.comparison import Answers
+    from gatling.deploy.context import Attempt
     from gatling.platform.open import Engine
     from gatling.state.releases import Release
 

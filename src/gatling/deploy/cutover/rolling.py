@@ -13,8 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gatling import process
-from gatling.deploy import published
-from gatling.deploy.evidence import health
+from gatling.deploy.evidence import health, probing
 from gatling.errors import UnhealthyRelease, cleaning, finally_
 from gatling.platform import ports
 from gatling.platform.logs import CHECK, WEB, Wanted
@@ -76,17 +75,17 @@ def roll(
     except BaseException as error:
         _give_up(engine, app, release, slot, settings, since, error)
         raise
-    prober = published.prober(engine, app, settings)
-    with contextlib.ExitStack() as probing:
+    prober = probing.prober(engine, app, settings)
+    with contextlib.ExitStack() as asking:
         serves = app.live_slot is not None and engine.router.pointed(app.name) == app.live_slot
         if serves:
-            probing.enter_context(prober.asking())
+            asking.enter_context(prober.asking())
         with journal.step("switch_proxy"):
             switch(engine, app, release, slot)
         with tolerated():
             on_live()
             if not serves:
-                probing.enter_context(prober.asking())
+                asking.enter_context(prober.asking())
         cut = 0
         if app.live_slot is not None:
             with tolerated(), journal.step("drain"):
@@ -118,7 +117,7 @@ def replace(
     engine.router.check()
     before_decision()
     interruption.shield()
-    prober = published.prober(engine, app, settings)
+    prober = probing.prober(engine, app, settings)
     cut = 0
     with prober.asking():
         try:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from gatling.deploy.context import Attempt
     from gatling.deploy.migrations.linter import Danger
-    from gatling.deploy.run import Attempt
     from gatling.paths import AppPaths
     from gatling.platform.base import Tasks
     from gatling.platform.open import Engine

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from gatling.beam.holds import Holds
-    from gatling.deploy.run import Attempt
+    from gatling.deploy.context import Attempt
     from gatling.paths import AppPaths
     from gatling.platform.open import Engine
     from gatling.project.settings import Settings
@@ -46,7 +46,7 @@ def reasons(engine: Engine, app: App, live: Release, settings: Settings) -> tupl
 
     The node is asked. One that cannot be asked is judged by what the release's modules name.
     """
-    from gatling.deploy.cutover import hot  # noqa: PLC0415 (loaded while mix works)
+    from gatling.deploy import live_node  # noqa: PLC0415 (loaded while mix works)
 
     wanted = settings.deploy.second_instance
     if wanted == "allow":
@@ -55,7 +55,7 @@ def reasons(engine: Engine, app: App, live: Release, settings: Settings) -> tupl
         return (f"{SETTING}=never",)
     paths = engine.home.app(app.name)
     try:
-        with hot.connected(engine, app) as node:
+        with live_node.connected(engine, app) as node:
             holds = node.holds(tuple(_FORMATS))
     except NodeUnreachable as error:
         return unasked(paths.release(live.number), live.label, error.what)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from gatling.beam.channel import NodeInUse
 from gatling.beam.control import NodeBusy
-from gatling.deploy.cutover import hot
-from gatling.deploy.plan import exclusive, plan
+from gatling.deploy import live_node
+from gatling.deploy.plan import exclusive, inspection, plan
 from gatling.deploy.plan.by_files import Glance, glance
 from gatling.errors import Busy, NodeUnreachable, NotFound, PlannerFailed
 from gatling.platform import lock
@@ -108,8 +108,8 @@ def _decided(
         return simple
     try:
         with (
-            hot.connected(engine, app) as node,
-            hot.compared(engine, app, node, live, release) as (comparison, _),
+            live_node.connected(engine, app) as node,
+            inspection.compared(engine, app, node, live, release) as (comparison, _),
         ):
             return plan.decide(comparison, wish, settings.hot)
     except (NodeInUse, NodeBusy) as busy:

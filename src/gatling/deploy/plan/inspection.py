@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatling import process
+from gatling.beam import comparison as beam_comparison
 from gatling.beam import etf, toolbox
+from gatling.beam.comparison import Answers
 from gatling.beam.etf import Atom
 from gatling.errors import CommandFailed, PlannerFailed, TimedOut, cleaning
 from gatling.runtime import crash_excerpt, spec
@@ -20,8 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from concurrent.futures import Future
 
+    from gatling.beam.comparison import Comparison
+    from gatling.beam.control import Control
     from gatling.paths import AppPaths
     from gatling.platform.base import Tasks
+    from gatling.platform.open import Engine
     from gatling.state.apps import App
     from gatling.state.releases import Release
 
@@ -34,14 +39,6 @@ _START = (
     ':code.add_patha(String.to_charlist(System.fetch_env!("GATLING_TOOLBOX")));'
     " :gatling_planner.main()"
 )
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Answers:
-    """Files that hold what the nodes of the old and the new release answered. Mode 0600."""
-
-    old: Path
-    new: Path
 
 
 @contextlib.contextmanager
@@ -158,3 +155,26 @@ def _applications(tree: Path) -> list[str]:
     return sorted(
         ebin.parent.name.rpartition("-")[0] for ebin in (tree / "lib").glob("[!.]*-*/ebin")
     )
+
+
+Differences = tuple["Comparison", "Answers | None"]
+"""How two releases differ, and what throw-away nodes of both said of it if they were asked."""
+
+
+@contextlib.contextmanager
+def compared(
+    engine: Engine, app: App, node: Control, live: Release, target: Release
+) -> Iterator[Differences]:
+    """How two releases differ; with a throw-away node of each where their files do not tell.
+
+    Raises PlannerFailed.
+    """
+    found = node.inspect(live, target, None)
+    asked = beam_comparison.questions(found, target.name) if found.erts == "same" else None
+    if asked is None:
+        yield found, None
+        return
+    trees, modules = asked
+    paths = engine.home.app(app.name)
+    with ask(engine.tasks, paths, app, live, target, trees, modules) as answers:
+        yield node.inspect(live, target, answers), answers

@@ -17,8 +17,7 @@ from gatling.paths import exclusively, write_atomically
 from gatling.platform import ports
 from gatling.platform.base import State
 from gatling.platform.embedded.configuration import PROXY
-from gatling.project import proxy
-from gatling.proxy import generations, nginx, pages, parts, passwords, takeover
+from gatling.proxy import generations, nginx, pages, parts, passwords, takeover, wishes
 from gatling.proxy.route import point_at, pointed
 from gatling.state import home_settings
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
     from gatling.paths import Home
     from gatling.platform.embedded.supervisor import EmbeddedSupervisor
-    from gatling.platform.router import Target
+    from gatling.proxy.route import Target
     from gatling.state.apps import App
     from gatling.state.database import Database
 
@@ -130,7 +129,7 @@ class EmbeddedRouter:
 
     def _site(self, app: App) -> nginx.Site:
         route = self._home.app(app.name).route
-        return nginx.Site(app.name, app.domains, app.ports, route, proxy.of_app(app))
+        return nginx.Site(app.name, app.domains, app.ports, route, wishes.of_app(app))
 
     def _prepare(self) -> None:
         for name in ("temporary", "conf.d", "pages"):

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from gatling.errors import ProxyRefused
 from gatling.platform import ports
 from gatling.platform.server.helper import client
-from gatling.project import proxy
+from gatling.proxy import wishes
 from gatling.proxy.route import point_at, pointed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatling.paths import Home
-    from gatling.platform.router import Target
+    from gatling.proxy.route import Target
     from gatling.state.apps import App
 
 PORT = 80
@@ -45,7 +45,7 @@ class SystemRouter:
             "proxy",
             sites=[
                 {"app": a.name, "domains": list(a.domains), "ports": [a.ports[1], a.ports[2]]}
-                | proxy.of_app(a).plain()
+                | wishes.of_app(a).plain()
                 for a in apps
             ],
         )

@@ -13,7 +13,7 @@ from typing import Any
 from gatling.errors import finally_
 
 RUN = Path("/run/gatling")
-ENTER = Path(__file__).resolve().parents[1] / "supervisor" / "enter.py"
+ENTER = Path(__file__).resolve().parents[2] / "enter.py"
 
 STOP = "stop"
 """A client who is gone, or says so, ends the program."""

@@ -44,7 +44,7 @@ from pathlib import Path
 from typing import Any
 
 # last, so that no package that is installed beside Gatling takes the place of a standard module
-sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.append(str(Path(__file__).resolve().parents[4]))
 
 from gatling import files as durable
 from gatling import names
@@ -70,7 +70,7 @@ from gatling.platform.server.helper.shapes import (
 SERVER = Path("/var/lib/gatling")
 UNITS = Path("/etc/systemd/system")
 COMMAND = Path("/usr/local/bin/gatling")
-AFTER_PUSH = Path(__file__).resolve().parents[1] / "supervisor" / "after_push.py"
+AFTER_PUSH = Path(__file__).resolve().parents[1] / "after_push.py"
 MAX_REQUEST = 4 << 20
 """Bytes of a request: environments are part of it."""
 LAYOUT = (("git", "gatling", 0o755), ("releases", "gatling", 0o755), ("logs", "gatling", 0o700),

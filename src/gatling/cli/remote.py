@@ -12,6 +12,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from gatling.cli.registry import COMMANDS
 from gatling.errors import CommandFailed, InvalidInput, MissingProgram
 
 if TYPE_CHECKING:
@@ -66,7 +67,6 @@ def here(arguments: Sequence[str]) -> list[str]:
 
 def is_remote(words: Sequence[str]) -> bool:
     """Whether the command can be run on another machine."""
-    from gatling.cli import COMMANDS  # noqa: PLC0415 (it calls this module)
 
     if not words or words[0] not in COMMANDS or words[0] in HERE:
         return False
@@ -152,7 +152,7 @@ def _of_project() -> Host | None:
     # os.path.exists: a directory that may not be read is not in a project of this user's
     if not any(os.path.exists(parent / ".git") for parent in (place, *place.parents)):  # noqa: PTH110
         return None
-    from gatling import paths, process  # noqa: PLC0415 (elsewhere it is not needed)
+    from gatling import paths, process
 
     if paths.server_owner() == os.geteuid():  # on the server itself, as its own user
         return None

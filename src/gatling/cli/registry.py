@@ -1,0 +1,44 @@
+"""Which module defines which command."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+COMMANDS: Mapping[str, str] = {
+    "init": "init",
+    "load": "apps",
+    "unload": "apps",
+    "apps": "apps",
+    "status": "apps",
+    "plan": "plan",
+    "deploy": "deploy",
+    "rollback": "deploy",
+    "restart": "deploy",
+    "start": "deploy",
+    "stop": "deploy",
+    "scale": "scale",
+    "build": "build",
+    "releases": "releases",
+    "deployments": "releases",
+    "config": "config",
+    "settings": "settings",
+    "deploy-key": "deploy_key",
+    "domains": "domains",
+    "auth": "auth",
+    "maintenance": "maintenance",
+    "logs": "logs",
+    "run": "run",
+    "console": "run",
+    "jobs": "jobs",
+    "audit": "home",
+    "server": "server",
+    "up": "home",
+    "down": "home",
+    "recover": "home",
+    "receive": "gatling.ssh.hook",
+    "job": "jobs",
+}
+"""Command → module, of this package unless it is named in full; loaded when the command is used."""

@@ -1,0 +1,38 @@
+"""The prober of an app: where it asks, and which answers are the proxy's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatling.deploy import published
+from gatling.deploy.evidence.prober import Prober
+from gatling.project import proxy
+from gatling.project import settings as project_settings
+
+if TYPE_CHECKING:
+    from gatling.platform.open import Engine
+    from gatling.project.settings import Settings
+    from gatling.state.apps import App
+
+
+def prober(engine: Engine, app: App, settings: Settings) -> Prober:
+    """A prober that asks as a client whom nothing sends elsewhere, and knows the proxy's answers.
+
+    By https where that is asked for, under the domain to which others are redirected.
+    """
+    wishes = project_settings.parse(app.effective).proxy
+    host = proxy.redirects(app.domains, wishes.redirect_www).get(app.domain, app.domain)
+    locked = bool(app.passwords.keys() & {host, proxy.EVERYWHERE})
+
+    def answered_by(status: int) -> str:
+        if status == 503 and published.in_maintenance(engine, app.name):
+            return "the page of maintenance"
+        return "the request for a password" if locked and status == 401 else ""
+
+    return Prober(
+        engine.router.probe_address(),
+        host,
+        settings.health.path,
+        headers={"X-Forwarded-Proto": "https"} if wishes.https == "redirect" else {},
+        answered_by=answered_by,
+    )

@@ -1,0 +1,84 @@
+"""The running node of an app, reached over its control channel, and what it runs."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from gatling import names
+from gatling.beam import compiler
+from gatling.beam.channel import PATIENCE_SECONDS
+from gatling.beam.control import Control, control, seen_chain
+from gatling.errors import GatlingError, NodeUnreachable
+from gatling.runtime import spec
+from gatling.state import releases
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatling.platform.open import Engine
+    from gatling.state.apps import App
+    from gatling.state.releases import Release
+
+DEPLOYMENT_PATIENCE_SECONDS = 60.0
+"""How long a deployment waits for `gatling plan`: without the node it would go by rolling."""
+
+
+@contextlib.contextmanager
+def connected(engine: Engine, app: App, patience: float = PATIENCE_SECONDS) -> Iterator[Control]:
+    """The control channel to the app's running node, as beam.control; raises NodeUnreachable."""
+    booted = engine.supervisor.booted(app.name, app.live_slot or 0)
+    if booted is None:
+        raise NodeUnreachable(f"{app.name} is not running.")
+    release = releases.kept(engine.db, app.name, booted)
+    compiler.ensure(engine.tasks, engine.home.app(app.name), app, release)
+    with contextlib.ExitStack() as connection:
+        try:
+            opened = connection.enter_context(
+                control(engine.home.app(app.name), app, release, patience)
+            )
+        except NodeUnreachable:
+            faults = spec.flag_faults(engine, app, release, app.live_slot or 0)
+            if not faults:
+                raise
+            raise NodeUnreachable(f"{'; '.join(faults)}.") from None
+        yield opened
+
+
+def seen(engine: Engine, app: App, patience: float) -> list[str]:
+    """The releases that the running node went through; nothing is loaded into it or compiled.
+
+    Raises NodeUnreachable.
+    """
+    booted = engine.supervisor.booted(app.name, app.live_slot or 0)
+    if booted is None:
+        raise NodeUnreachable(f"{app.name} is not running.")
+    release = releases.kept(engine.db, app.name, booted)
+    chain = seen_chain(engine.home.app(app.name), app, release, patience)
+    known = {each.label for each in releases.every(engine.db, app.name)}
+    if not known.issuperset(chain):
+        raise NodeUnreachable(f"The node of {app.name} names a release that does not exist.")
+    return chain or [f"v{booted}"]
+
+
+@contextlib.contextmanager
+def listening(node: Control) -> Iterator[None]:
+    """Errors that the node logs meanwhile are noted: from before an upgrade, to compare with."""
+    node.listen()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(GatlingError):
+            node.deaf()
+
+
+def running(node: Control, booted: int) -> int:
+    """The number of the release that a node runs. Whether there is such a one is not known."""
+    chain = node.chain()
+    return names.release_number(chain[-1][0]) or booted if chain else booted
+
+
+def prepare(engine: Engine, app: App, release: Release) -> None:
+    """Let the node's next start be that of the release."""
+    paths = engine.home.app(app.name)
+    engine.supervisor.prepare(spec.instance(paths, app, release, app.live_slot or 1))

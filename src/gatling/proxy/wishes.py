@@ -1,0 +1,19 @@
+"""What the proxy is asked to do for an app, from the app's settings and records."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from gatling.project import settings
+from gatling.project.proxy import Options, Wishes
+
+if TYPE_CHECKING:
+    from gatling.state.apps import App
+
+
+def of_app(app: App) -> Wishes:
+    """What an app wishes, by its settings in force and its records."""
+    proxy = settings.parse(app.effective).proxy
+    said = {entry.name: getattr(proxy, entry.name) for entry in dataclasses.fields(Options)}
+    return Wishes(Options(**said), app.passwords)
