@@ -40,7 +40,7 @@ def test_help_loads_no_command_and_cuts_no_line(shell: Shell) -> None:
         "import sys; sys.argv = ['gatling', '--help']\n"
         "from gatling.__main__ import main; main()\n"
         "print([m for m in sys.modules if m.startswith('gatling.cli.') and"
-        " not m.endswith(('.summaries', '.suggestions'))])"
+        " not m.endswith(('.registry', '.remote', '.summaries', '.suggestions'))])"
     )
     done = subprocess.run(
         [sys.executable, "-I", "-c", script], check=True, capture_output=True, text=True

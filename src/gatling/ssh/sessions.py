@@ -49,5 +49,5 @@ def _taken(home: Home, key: str, role: Role) -> int:
             return fd
     raise NotAllowed(
         f"{key} has {LIMITS[role]} sessions open here, which is the limit of a {role}.",
-        hint="End some, such as `gatling logs -f` in another window.",
+        hint="End some, such as `gatling logs APP -f` in another window.",
     )
