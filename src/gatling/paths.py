@@ -141,6 +141,11 @@ class AppPaths:
         return self.home.parent / "routes" / self.name if self.server else self.root / "route"
 
     @property
+    def maintenance_page(self) -> Path:
+        """The page that the proxy shows in maintenance; it is there only then."""
+        return self.route / "maintenance.html"
+
+    @property
     def logs(self) -> Path:
         """Logs of instances and deployments."""
         return self.root / "logs"

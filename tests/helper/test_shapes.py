@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from gatling.platform.limits import Limits
 from gatling.platform.server import units
 from gatling.platform.server.helper import shapes
 from gatling.platform.server.helper.shapes import MAX_WORDS, Refused
@@ -160,15 +161,15 @@ def test_limits_become_properties_of_one_line_each(value: Any) -> None:
         r"|CPUQuota=[1-9][0-9]{0,5}%",
         re.ASCII,
     )
-    assert all(line.fullmatch(text) for text in found.properties())
+    assert all(line.fullmatch(text) for text in units.limit_properties(found))
     for text in (found.memory, found.cpu):
         assert text == "" or text in value.values()
 
 
 def test_limits_that_are_meant_are_taken() -> None:
     found = shapes.limits({"limits": {"memory": "75%", "tasks": 9, "cpu": "150%"}})
-    assert found == units.Limits("75%", 9, "150%")
-    assert shapes.limits({}) == units.Limits()
+    assert found == Limits("75%", 9, "150%")
+    assert shapes.limits({}) == Limits()
 
 
 WORDS = st.lists(HOSTILE | st.text(max_size=10) | JSON, max_size=5)

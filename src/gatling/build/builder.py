@@ -20,7 +20,7 @@ from gatling.errors import (
     cleaning,
 )
 from gatling.platform.base import Task
-from gatling.platform.server.units import Limits
+from gatling.platform.limits import Limits
 from gatling.project import source
 
 if TYPE_CHECKING:

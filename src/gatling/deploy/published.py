@@ -18,8 +18,6 @@ from gatling.releases import static, store
 from gatling.state import apps, deployments, releases
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gatling.deploy.context import Attempt
     from gatling.platform.open import Engine
     from gatling.project.settings import Settings
@@ -89,11 +87,6 @@ def check_page(engine: Engine, app: str, commit: str, settings: Settings) -> Non
         )
 
 
-def in_maintenance(engine: Engine, name: str) -> bool:
-    """Whether nginx shows the page now."""
-    return _page_file(engine, name).exists()
-
-
 def _try_to_publish(engine: Engine, this: Attempt, coming: Release | None) -> None:
     try:
         publish(engine, this.app.name, coming)
@@ -102,7 +95,7 @@ def _try_to_publish(engine: Engine, this: Attempt, coming: Release | None) -> No
 
 
 def _publish_page(engine: Engine, app: App, settings: Settings) -> None:
-    file = _page_file(engine, app.name)
+    file = engine.home.app(app.name).maintenance_page
     if app.maintenance is None:
         file.unlink(missing_ok=True)
         return
@@ -137,10 +130,6 @@ def _publish_static(engine: Engine, app: App, settings: Settings, coming: Releas
     chosen = [*first, *earlier[: max(0, keep - len(first) + 1)]] if settings.proxy.static else []
     trees = [paths.release(number) for number in chosen if number in kept]
     static.publish(paths.route, trees, mode=_mode(engine))
-
-
-def _page_file(engine: Engine, app: str) -> Path:
-    return engine.home.app(app).route / "maintenance.html"
 
 
 def _mode(engine: Engine) -> int:

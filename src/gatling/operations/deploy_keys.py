@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gatling.build import environment
 from gatling.errors import CommandFailed, GatlingError, InvalidInput, MissingProgram, NotFound
 from gatling.platform.base import Task
-from gatling.platform.server.units import Limits
+from gatling.platform.limits import Limits
 from gatling.state import apps, audit
 
 if TYPE_CHECKING:

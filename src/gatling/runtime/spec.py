@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gatling.errors import NotFound, PortTaken
 from gatling.platform import port_claims, ports
 from gatling.platform.base import Instance, Task
+from gatling.platform.limits import Limits
 from gatling.platform.programs import program_path
 from gatling.platform.server import units
 from gatling.project import processes
@@ -59,7 +60,7 @@ def instance(paths: AppPaths, app: App, release: Release, slot: int) -> Instance
         argv=(str(tree / "bin" / release.name), "foreground" if own_way else "start"),
         env=distillery.of_instance(env) if own_way else env,
         cwd=tree,
-        limits=units.Limits(settings.limits.memory, settings.limits.tasks, settings.limits.cpu),
+        limits=Limits(settings.limits.memory, settings.limits.tasks, settings.limits.cpu),
         ports=app.every_port,
         stop_seconds=settings.instance.stop,
     )
@@ -85,7 +86,7 @@ def process(paths: AppPaths, app: App, release: Release, name: str, number: int)
         argv=tuple(argv),
         env=env,
         cwd=paths.release(release.number),
-        limits=units.Limits(settings.limits.memory, settings.limits.tasks, settings.limits.cpu),
+        limits=Limits(settings.limits.memory, settings.limits.tasks, settings.limits.cpu),
         stop_seconds=described.stop,
     )
 
@@ -209,7 +210,7 @@ def task(
     if distillery.made(tree, release):
         argv = distillery.once(argv, server=paths.server)
     settings = project_settings.parse(release.manifest | app.settings)
-    limits = units.Limits(settings.limits.memory, settings.limits.tasks, settings.limits.cpu)
+    limits = Limits(settings.limits.memory, settings.limits.tasks, settings.limits.cpu)
     return Task(paths, "release", argv, env, tree, limits=limits)
 
 

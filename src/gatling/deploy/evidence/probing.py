@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatling.deploy import published
 from gatling.deploy.evidence.prober import Prober
 from gatling.project import proxy
 from gatling.project import settings as project_settings
@@ -25,7 +24,7 @@ def prober(engine: Engine, app: App, settings: Settings) -> Prober:
     locked = bool(app.passwords.keys() & {host, proxy.EVERYWHERE})
 
     def answered_by(status: int) -> str:
-        if status == 503 and published.in_maintenance(engine, app.name):
+        if status == 503 and engine.home.app(app.name).maintenance_page.exists():
             return "the page of maintenance"
         return "the request for a password" if locked and status == 401 else ""
 

@@ -15,8 +15,8 @@ from gatling.errors import BuildFailed, CommandFailed, HelperFailed, TimedOut
 from gatling.platform import logs
 from gatling.platform.base import Task
 from gatling.platform.conversation import Conversation, Pipes
+from gatling.platform.limits import Limits
 from gatling.platform.server.helper import client
-from gatling.platform.server.units import Limits
 from gatling.process import Finished
 from gatling.releases import safe_copy, store
 

@@ -8,12 +8,12 @@ environments come as credentials (enter.py).
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatling.platform.server import firewall
 
 if TYPE_CHECKING:
+    from gatling.platform.limits import Limits
     from collections.abc import Sequence
     from pathlib import Path
 
@@ -80,27 +80,16 @@ HARDENED = (
 that is written and executed must be allowed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a program may take of the machine; empty or 0: as much as there is."""
-
-    memory: str = ""
-    """systemd's MemoryMax=, such as 512M or 75%."""
-    tasks: int = 0
-    """Processes and threads."""
-    cpu: str = ""
-    """systemd's CPUQuota=: 150% is one and a half processors."""
-
-    def properties(self) -> list[str]:
-        """The same as properties of a unit."""
-        found = []
-        if self.memory:
-            found += [f"MemoryMax={self.memory}", "MemorySwapMax=0"]
-        if self.tasks:
-            found.append(f"TasksMax={self.tasks}")
-        if self.cpu:
-            found.append(f"CPUQuota={self.cpu}")
-        return found
+def limit_properties(limits: Limits) -> list[str]:
+    """The limits of a program as properties of its unit."""
+    found = []
+    if limits.memory:
+        found += [f"MemoryMax={limits.memory}", "MemorySwapMax=0"]
+    if limits.tasks:
+        found.append(f"TasksMax={limits.tasks}")
+    if limits.cpu:
+        found.append(f"CPUQuota={limits.cpu}")
+    return found
 
 
 def user(app: str) -> str:
@@ -147,7 +136,7 @@ def task_properties(app: str, directory: Path, kind: str, limits: Limits) -> lis
     else:
         seen = view(directory, writable=("work", "state"), readable=("releases", "build/cache"))
     return [f"User={user(app)}", f"Group={user(app)}", "TimeoutStopSec=5", "KillMode=mixed",
-            *HARDENED, *seen, *limits.properties(), *binding(())]  # fmt: skip
+            *HARDENED, *seen, *limit_properties(limits), *binding(())]  # fmt: skip
 
 
 def binding(ports: Sequence[int]) -> list[str]:
@@ -175,7 +164,7 @@ def drop_in(
         f"Group={user(app)}",
         f"TimeoutStopSec={stop_seconds:g}",
         *view(directory, writable=("state",), readable=("releases", "work")),
-        *limits.properties(),
+        *limit_properties(limits),
         *_said(limits),
         *(binding(ports) if ports is not None else ()),
     ]

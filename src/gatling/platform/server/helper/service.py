@@ -49,6 +49,7 @@ sys.path.append(str(Path(__file__).resolve().parents[4]))
 from gatling import files as durable
 from gatling import names
 from gatling.errors import GatlingError
+from gatling.platform.limits import Limits
 from gatling.platform.server import timers as timer_units
 from gatling.platform.server import units
 from gatling.platform.server.helper import firewall, journal, nginx, running, timers, unit_files
@@ -371,7 +372,7 @@ def _directories(name: str, user: pwd.struct_passwd) -> None:
 def _make_units(
     name: str,
     places: tuple[int | str, ...],
-    wanted: units.Limits,
+    wanted: Limits,
     stop_seconds: float,
     own_ports: tuple[int, ...] | None,
 ) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gatling import names
-from gatling.platform.server.units import Limits
+from gatling.platform.limits import Limits
 
 MAX_WORDS = 4096
 MAX_SLOTS = 2048

@@ -1,0 +1,17 @@
+"""What a program of an app may take of the machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a program may take of the machine; empty or 0: as much as there is."""
+
+    memory: str = ""
+    """Such as 512M or 75% (of the machine's); more than that ends the program."""
+    tasks: int = 0
+    """Processes and threads."""
+    cpu: str = ""
+    """Processor time: 150% is one and a half processors."""
