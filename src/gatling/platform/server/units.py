@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from gatling.platform.server import firewall
 
 if TYPE_CHECKING:
-    from gatling.platform.limits import Limits
     from collections.abc import Sequence
     from pathlib import Path
+
+    from gatling.platform.limits import Limits
 
 OWNER = "gatling"
 """The OS user of Gatling itself."""
