@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatling import __version__
+from gatling import __version__, files
 from gatling.errors import Exit, InvalidInput
-from gatling.paths import default_root, open_home, write_atomically
+from gatling.paths import default_root, open_home
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -148,10 +148,10 @@ def test_a_file_is_written_with_its_mode(tmp_path: Path, wanted: int) -> None:
     path = tmp_path / "file"
     before = os.umask(0o077)
     try:
-        write_atomically(path, "é\n", mode=wanted)
+        files.write(path, "é\n", mode=wanted)
         assert mode(path) == wanted
         path.chmod(0o777)
-        write_atomically(path, "again", mode=wanted)
+        files.write(path, "again", mode=wanted)
     finally:
         os.umask(before)
     assert (mode(path), path.read_text()) == (wanted, "again")
@@ -160,22 +160,22 @@ def test_a_file_is_written_with_its_mode(tmp_path: Path, wanted: int) -> None:
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    write_atomically(path, "before")
+    files.write(path, "before")
     with pytest.raises(UnicodeEncodeError):
-        write_atomically(path, "not text: \ud800")
+        files.write(path, "not text: \ud800")
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
     directory = tmp_path / "directory"
     directory.mkdir()
     with pytest.raises(IsADirectoryError):
-        write_atomically(directory, "text")
+        files.write(directory, "text")
     assert sorted(tmp_path.iterdir()) == [directory, path]
 
 
 def test_a_reader_sees_the_old_text_or_the_new(tmp_path: Path) -> None:
     path = tmp_path / "file"
     texts = [letter * 200_000 for letter in "ab"]
-    write_atomically(path, texts[0])
+    files.write(path, texts[0])
     seen: set[str] = set()
     stop = threading.Event()
 
@@ -188,7 +188,7 @@ def test_a_reader_sees_the_old_text_or_the_new(tmp_path: Path) -> None:
     reader = threading.Thread(target=read)
     reader.start()
     for n in range(40):
-        write_atomically(path, texts[n % 2])
+        files.write(path, texts[n % 2])
     stop.set()
     reader.join()
     assert seen

@@ -1,25 +1,92 @@
-"""Files for root and nginx: complete on the disk before they take the place of others."""
+"""Files: complete on the disk before they replace others, locked by one process, and room for them.
 
+Root's helper uses this module as well, so it imports little.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
 import os
-from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from gatling.errors import DiskFull, cleaning
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+RESERVE_BYTES = 256 << 20
+"""What stays free for records, logs and the apps themselves."""
+RESERVE_FILES = 4096
+"""Files that can still be made then: an inode each, where a file system counts them."""
 
 
-def write(file: Path, text: str, mode: int) -> None:
-    """Write a file so that a reader sees the old or the new text, also after a power cut."""
-    new = file.with_name(f".{file.name}.new")
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as opened:
-        os.fchmod(opened.fileno(), mode)
-        opened.write(text)
-        opened.flush()
-        os.fsync(opened.fileno())
-    new.rename(file)
-    sync(file.parent)
+def write(path: Path, text: str, *, mode: int = 0o600) -> None:
+    """Replace a file: a reader sees the old or the new text, even after a kill or a power cut.
+
+    The new file is on the disk when this returns. Raises OSError, leaving the old file.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except BaseException as error:
+        with cleaning(error):
+            temporary.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
 
 
 def sync(directory: Path) -> None:
-    """Have the names in a directory on the disk."""
+    """Write the names in a directory to the disk: fsync(2)."""
     opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(opened)
     finally:
         os.close(opened)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file, and wait for it as long as necessary.
+
+    The lock is the kernel's (flock(2)): it ends with the process that holds it.
+    """
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def try_lock(file: IO[str] | int) -> bool:
+    """Lock an open file if nobody else holds its lock; whether it is locked now."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def need_space(path: Path, what: str) -> None:
+    """Raise DiskFull when the file system of `path` is below the reserve; `what` cannot begin."""
+    try:
+        found = os.statvfs(path)
+    except OSError:
+        return  # whatever is done there says better what is wrong
+    free = found.f_bavail * found.f_frsize
+    if free < RESERVE_BYTES:
+        raise DiskFull(
+            f"{what} needs room: {free >> 20} MB are free on the disk of {path}, and"
+            f" {RESERVE_BYTES >> 20} MB stay reserved."
+        )
+    if found.f_files and found.f_favail < RESERVE_FILES:
+        raise DiskFull(
+            f"{what} needs room: {found.f_favail} more files fit on the disk of {path} (inodes),"
+            f" and {RESERVE_FILES} stay reserved.",
+            hint="`df -i` shows it. Remove directories with many small files.",
+        )

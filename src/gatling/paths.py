@@ -29,7 +29,6 @@ On a server (docs/security.md) the same things are apart, by who may write them:
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shlex
 import sys
@@ -37,8 +36,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatling import names
-from gatling.errors import InvalidInput, cleaning
+from gatling import files, names
+from gatling.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -286,29 +285,11 @@ def _write_command(home: Home) -> None:
             return
     except OSError:
         pass
-    write_atomically(home.command, text, mode=0o700)
+    files.write(home.command, text, mode=0o700)
 
 
 @contextlib.contextmanager
 def exclusively(home: Home, what: str) -> Iterator[None]:
     """One process at a time for `what`; the lock (flock(2)) dies with the process that has it."""
-    with (home.run / f"{what}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with files.locked(home.run / f"{what}.lock"):
         yield
-
-
-def write_atomically(path: Path, text: str, *, mode: int = 0o600) -> None:
-    """Write a file so that a reader sees the old or the new text, also after a kill."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    try:
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    except BaseException as error:
-        with cleaning(error):
-            temporary.unlink(missing_ok=True)
-        raise

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatling import free_space
+from gatling import files
 from tests.conftest import Client, interrupt, until
 
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ def fill(disk: Path, leave: int) -> Path:
 
 
 def test_disk_full_while_building(small_disk: Path, live: Project) -> None:
-    filler = fill(small_disk, free_space.RESERVE_BYTES + (4 << 20))
+    filler = fill(small_disk, files.RESERVE_BYTES + (4 << 20))
     live.write("lib/ballast.ex", BALLAST)
     live.title("too much")
     # mix may be quicker to fill the disk than the state to record that its step has begun
@@ -286,7 +286,7 @@ def test_disk_full_while_building(small_disk: Path, live: Project) -> None:
 
 
 def test_no_build_begins_on_a_disk_that_is_almost_full(small_disk: Path, live: Project) -> None:
-    filler = fill(small_disk, free_space.RESERVE_BYTES - (4 << 20))
+    filler = fill(small_disk, files.RESERVE_BYTES - (4 << 20))
     live.title("too late")
     before = live.world.last()
     assert "256 MB stay reserved" in live.push(ok=False)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gatling import files
 from gatling.errors import ProxyRefused
 from gatling.paths import open_home
 from gatling.platform.base import State, Status
@@ -86,7 +87,7 @@ def test_killed_anywhere_the_next_command_completes_it(
 
     with monkeypatch.context() as patch:
         if point == "write":
-            patch.setattr(takeover, "write_atomically", killed)
+            patch.setattr(files, "write", killed)
         elif point == "mark":
             patch.setattr(takeover, "_mark", killed)
         elif point == "rename":

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gatling import free_space
+from gatling import files
 from gatling.errors import DiskFull, GatlingError, InvalidInput
 from gatling.host import archive, backup
 from gatling.paths import Home
@@ -177,7 +177,7 @@ def test_a_backup_that_waits_for_one_app_holds_no_other(
 def test_a_backup_stops_before_the_disk_is_full(
     old: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(free_space, "RESERVE_BYTES", 1 << 60)
+    monkeypatch.setattr(files, "RESERVE_BYTES", 1 << 60)
     with pytest.raises(DiskFull, match="The backup needs room"):
         backup.backup(tmp_path / "b.tar.gz", old.root)
     assert [path.name for path in tmp_path.iterdir()] == ["old"]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gatling import times
 from gatling.errors import DiskFull, Exit, GatlingError
 from gatling.state import database, home_settings
 from gatling.state.database import Database, open_database
@@ -229,7 +230,7 @@ def test_a_full_disk_is_named(db: Database) -> None:
 
 
 def test_times_sort_as_texts_and_are_utc() -> None:
-    stamps = [database.now() for _ in range(50)]
+    stamps = [times.now() for _ in range(50)]
     assert stamps == sorted(stamps)
     assert all(len(s) == len("2026-01-31T12:00:00.000Z") and s.endswith("Z") for s in stamps)
 

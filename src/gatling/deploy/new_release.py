@@ -11,8 +11,8 @@ from gatling.project import manifest
 from gatling.project import settings as project_settings
 from gatling.releases import store
 from gatling.state import apps, config, releases
-from gatling.state.database import now
 from gatling.state.releases import Release
+from gatling.times import now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,8 +9,9 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
+from gatling import files
 from gatling.errors import GatlingError, InvalidManifest
-from gatling.paths import exclusively, write_atomically
+from gatling.paths import exclusively
 from gatling.project import settings as project_settings
 from gatling.project import source
 from gatling.proxy import pages
@@ -107,7 +108,7 @@ def _publish_page(engine: Engine, app: App, settings: Settings) -> None:
         page = pages.page(TITLE, html.escape(app.maintenance or TEXT))
     if not file.exists() or file.read_text(errors="replace") != page:
         file.parent.mkdir(mode=_mode(engine), parents=True, exist_ok=True)
-        write_atomically(file, page, mode=0o644)
+        files.write(file, page, mode=0o644)
 
 
 def _page_of(engine: Engine, app: str, commit: str, settings: Settings) -> str | None:

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from gatling import __version__, free_space
+from gatling import __version__, files, times
 from gatling.errors import DiskFull, GatlingError, InvalidInput, finally_, is_full
 from gatling.host.archive import (
     DIRECTORY,
@@ -37,7 +37,6 @@ from gatling.host.archive import (
 from gatling.operations import keys
 from gatling.paths import SERVER, AppPaths, Home
 from gatling.platform import lock
-from gatling.state import database
 from gatling.ui.progress import Progress
 
 if TYPE_CHECKING:
@@ -116,7 +115,7 @@ class _Checked(Exactly):
         self._read += size
         if self._read >= CHECKED:
             self._read = 0
-            free_space.check(Path(f"/proc/self/fd/{self._target}"), "The backup")
+            files.need_space(Path(f"/proc/self/fd/{self._target}"), "The backup")
         return super().read(size)
 
 
@@ -150,7 +149,7 @@ class _Writer:
                 "gatling": __version__,
                 "host": socket.gethostname(),
                 "machine": platform.machine(),
-                "made": database.now(),
+                "made": times.now(),
                 "apps": self.apps,
             }
             self._text("manifest.json", json.dumps(manifest).encode())

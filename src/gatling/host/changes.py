@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatling import process
+from gatling import files, process
 from gatling.errors import InvalidInput
 from gatling.host import epmd, webserver
 from gatling.host.debian import apt, packages
-from gatling.host.files import SOCKETS, files
 from gatling.host.machine import COMMAND, ETC, as_owner, has_user, placed, run
-from gatling.paths import SERVER, write_atomically
+from gatling.host.system_files import SOCKETS, system_files
+from gatling.paths import SERVER
 from gatling.platform.server import units
 from gatling.platform.server.helper import nginx, service
 
@@ -95,7 +95,7 @@ def changes() -> Iterator[Change]:
         )
     other = f", instead of {COMMAND.readlink()}, which stays there" if _is_anothers() else ""
     yield Change(f"link {COMMAND} to this installation{other}", lambda: not _linked(), _link)
-    for file, text in files().items():
+    for file, text in system_files().items():
         yield Change(
             f"write {file}",
             lambda f=file, t=text: not f.exists() or f.read_text() != t,  # type: ignore[misc]
@@ -169,7 +169,7 @@ def _link() -> None:
 
 def _write(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, text, mode=0o644)
+    files.write(file, text, mode=0o644)
     (ETC / "version").unlink(missing_ok=True)  # what depends on it is yet to be done
 
 
@@ -217,4 +217,4 @@ def _finish() -> None:
     as_owner("recover", "--units")
     # a kernel without nftables serves as well, and `gatling server check` says what is missing
     run(["systemctl", "start", units.FENCE], check=False)
-    write_atomically(ETC / "version", _version(), mode=0o644)
+    files.write(ETC / "version", _version(), mode=0o644)

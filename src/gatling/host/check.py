@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from gatling import process
 from gatling.errors import GatlingError, HelperFailed
-from gatling.host import changes, debian, files, machine, reach, webserver
+from gatling.host import changes, debian, machine, reach, system_files, webserver
 from gatling.host.backup import acting_as
 from gatling.paths import SERVER, Home
 from gatling.platform import ports
@@ -230,7 +230,7 @@ def sshd(shown: str | None = None) -> Iterator[Finding]:
     wrong = [f"{k} {said.get(k, '?')}" for k, v in FORCED.items() if said.get(k) != v]
     for what in wrong:
         yield Finding("sshd", False, f"For the user {units.OWNER} sshd has: {what}",
-                      f"An earlier file of /etc/ssh wins over {files.SSHD}.")  # fmt: skip
+                      f"An earlier file of /etc/ssh wins over {system_files.SSHD}.")  # fmt: skip
     if not wrong:
         yield Finding("sshd", True, "keys only, and nothing is forwarded")
 

@@ -6,13 +6,12 @@ All is unpacked where root alone can come, before any of it belongs to whom it i
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
-from gatling import names, process
+from gatling import files, names, process
 from gatling.errors import DiskFull, GatlingError, Interrupted, InvalidInput, PortTaken, cleaning
 from gatling.host import machine
 from gatling.host.archive import DIRECTORY, FAULTS, HARD, LINK, Archive, damaged
@@ -49,10 +48,8 @@ def restore(
     with contextlib.ExitStack() as stack:
         directory = os.open(server / "apps", os.O_RDONLY | os.O_DIRECTORY)
         stack.callback(os.close, directory)
-        try:
-            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InvalidInput("Another restore is under way.") from None
+        if not files.try_lock(directory):
+            raise InvalidInput("Another restore is running.")
         staging = server / "apps" / ".restoring"  # root's alone, until all is in place
         _must_be_empty(server, staging, ask)
         (staging / "made").mkdir(mode=0o700, parents=True)
@@ -185,8 +182,8 @@ def _move(source: Path, target: Path, owner: os.stat_result) -> None:
         whose = user if entry.name == "state" else owner
         entry.chmod(modes.get(entry.name, 0o600))
         os.lchown(entry, whose.st_uid, whose.st_gid)
-        for directory, directories, files in os.walk(entry):
-            for name in (*directories, *files):
+        for directory, directories, plain in os.walk(entry):
+            for name in (*directories, *plain):
                 os.lchown(f"{directory}/{name}", whose.st_uid, whose.st_gid)
         entry.rename(target / entry.name)  # an empty directory is replaced, a link not followed
 

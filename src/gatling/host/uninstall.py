@@ -9,8 +9,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from gatling.host import webserver
-from gatling.host.files import SOCKETS, files
 from gatling.host.machine import COMMAND, ETC, UNITS, clean_environment, has_user, run
+from gatling.host.system_files import SOCKETS, system_files
 from gatling.paths import SERVER
 from gatling.platform.server import timers, units
 from gatling.platform.server.helper import firewall, nginx
@@ -37,7 +37,7 @@ def uninstall(say: Callable[[str], None], *, purge: bool) -> None:
         link.unlink()
     for file in UNITS.glob(timers.TIMERS):
         file.unlink()
-    for file in (*files(), firewall.FILE, COMMAND):
+    for file in (*system_files(), firewall.FILE, COMMAND):
         if file.exists() or file.is_symlink():
             say(f"remove {file}")
             _unlink(file)

@@ -7,7 +7,7 @@ import dataclasses
 import threading
 from typing import TYPE_CHECKING
 
-from gatling import free_space
+from gatling import files
 from gatling.deploy import new_release, project_domains
 from gatling.deploy.go_live import NO_WISH, Wish, go_live
 from gatling.deploy.run import attempt
@@ -20,7 +20,7 @@ from gatling.platform import lock
 from gatling.project import refs
 from gatling.releases import store
 from gatling.state import apps, audit, config, deployments, releases
-from gatling.state.database import now
+from gatling.times import now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ def deploy_commit(
     They must stand where the push found them until the decision.
     """
     for directory in (engine.home.root, engine.home.app(name).root):
-        free_space.check(directory, f"A build of {name}")
+        files.need_space(directory, f"A build of {name}")
     lifecycle.ensure_up(engine, progress)
     # The cut-over's libraries load while mix works, instead of after it.
     threading.Thread(target=_load_cutover, daemon=True).start()

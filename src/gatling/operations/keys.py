@@ -14,8 +14,9 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gatling import files
 from gatling.errors import GatlingError, InvalidInput, cleaning
-from gatling.paths import exclusively, write_atomically
+from gatling.paths import exclusively
 from gatling.state import audit
 from gatling.state import keys as state
 
@@ -125,7 +126,7 @@ def write(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.parent.chmod(0o700)
-        write_atomically(path, text, mode=0o600)
+        files.write(path, text, mode=0o600)
     except OSError as error:
         raise GatlingError(f"{path} cannot be written: {error.strerror}.") from None
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from gatling import times
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +28,7 @@ class AppLog:
 
     def write(self, release: str, text: bytes) -> None:
         """Add one line."""
-        time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        time = times.now()
         self._follow()
         self._file.write(f"{time} {release} ".encode() + text.rstrip(b"\r") + b"\n")
         if self._file.tell() > MAX_BYTES:

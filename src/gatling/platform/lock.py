@@ -7,9 +7,10 @@ kills it, so there is no stale lock.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import time
 from typing import TYPE_CHECKING
+
+from gatling import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ def hold(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Hold the lock; `waiting` is called once when somebody else has it at first."""
     with path.open("a") as file:
         told = False
-        while not _taken(file.fileno()):
+        while not files.try_lock(file):
             if not told:
                 waiting()
                 told = True
@@ -48,12 +49,4 @@ def try_hold(path: Path) -> Iterator[bool]:
         yield False
         return
     with file:
-        yield _taken(file.fileno())
-
-
-def _taken(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        yield files.try_lock(file)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from gatling import times
 from gatling.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def parse_since(text: str) -> str:
         raise InvalidInput(
             f"{text!r} is not a time.", hint="For example 15m, 2h, 1d or 2026-01-31T12:00."
         ) from None
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return times.stamp(moment)
 
 
 class _Reader:

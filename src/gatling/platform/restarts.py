@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from gatling import times
 from gatling.platform import enter
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class End:
     def stamp(self) -> str:
         """When it was, as times are stored."""
         moment = datetime.fromtimestamp(self.at, UTC)
-        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return times.stamp(moment)
 
 
 def read(file: Path) -> list[End]:

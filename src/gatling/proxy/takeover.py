@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from gatling import files
 from gatling.errors import cleaning
-from gatling.paths import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -83,7 +82,7 @@ def _accepted(
             if text == before:
                 candidate.unlink(missing_ok=True)
                 return text
-            write_atomically(candidate, text, mode=mode)
+            files.write(candidate, text, mode=mode)
             log = test(candidate)
             if not log:
                 return text

@@ -15,6 +15,7 @@ import shutil
 import stat
 from typing import TYPE_CHECKING
 
+from gatling import files
 from gatling.errors import DiskFull, is_full
 
 if TYPE_CHECKING:
@@ -103,11 +104,7 @@ def unused(paths: AppPaths, number: int) -> Iterator[bool]:
         yield True
         return
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        yield False
-    else:
-        yield True
+        yield files.try_lock(held)
     finally:
         os.close(held)
 
@@ -135,10 +132,10 @@ def written(tree: Path, most: int = 3) -> list[str]:
     read-only. What a release writes of itself (rendered configuration) does not count.
     """
     found: list[str] = []
-    for directory, names, files in os.walk(tree):
+    for directory, names, found_files in os.walk(tree):
         if directory == str(tree):
             names[:] = [name for name in names if name not in _OWN_WRITES]
-        for name in files:
+        for name in found_files:
             path = f"{directory}/{name}"
             info = os.lstat(path)
             if stat.S_ISREG(info.st_mode) and info.st_mode & 0o200:

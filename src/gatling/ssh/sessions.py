@@ -7,10 +7,10 @@ keep all others waiting. A session holds a lock (flock(2)) that ends with it, ho
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from typing import TYPE_CHECKING
 
+from gatling import files
 from gatling.errors import NotAllowed
 
 if TYPE_CHECKING:
@@ -40,13 +40,10 @@ def _taken(home: Home, key: str, role: Role) -> int:
     directory.mkdir(mode=0o700, exist_ok=True)
     for number in range(LIMITS[role]):
         fd = os.open(directory / f"{key}.{number}", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
-        else:
+        if files.try_lock(fd):
             os.set_inheritable(fd, True)  # git, which this process may become, keeps it
             return fd
+        os.close(fd)
     raise NotAllowed(
         f"{key} has {LIMITS[role]} sessions open here, which is the limit of a {role}.",
         hint="End some, such as `gatling logs APP -f` in another window.",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from gatling.errors import InvalidInput, NotFound
 from gatling.state import passwords
 from gatling.state.config import write as write_config
-from gatling.state.database import now
+from gatling.times import now
 
 if TYPE_CHECKING:
     import sqlite3

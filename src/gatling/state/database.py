@@ -10,7 +10,6 @@ import contextlib
 import os
 import sqlite3
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from gatling.errors import DiskFull, GatlingError, cleaning, finally_
@@ -249,11 +248,6 @@ def empty_database(place: str) -> Database:
     _migrate(connection)
     connection.execute("PRAGMA query_only = ON")
     return Database(connection, place)
-
-
-def now() -> str:
-    """The time as it is stored: UTC, ISO 8601, milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from gatling.errors import InvalidInput, NotFound
-from gatling.state.database import now
+from gatling.times import now
 
 if TYPE_CHECKING:
     import sqlite3

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gatling.errors import NotFound
-from gatling.state.database import now
+from gatling.times import now
 
 if TYPE_CHECKING:
     from gatling.state.database import Database

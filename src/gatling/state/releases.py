@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from gatling.errors import NotFound
-from gatling.state.database import now
+from gatling.times import now
 
 if TYPE_CHECKING:
     import sqlite3

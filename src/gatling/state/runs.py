@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from gatling.state.database import now
+from gatling.times import now
 
 if TYPE_CHECKING:
     import sqlite3

@@ -20,7 +20,7 @@ from gatling.deploy.plan import exclusive, inspection
 from gatling.errors import GatlingError, NodeUnreachable, SwapUndone
 from gatling.runtime import spec
 from gatling.state import apps
-from gatling.state.database import now
+from gatling.times import now
 
 if TYPE_CHECKING:
     from collections.abc import Callable

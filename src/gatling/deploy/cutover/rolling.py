@@ -19,8 +19,8 @@ from gatling.platform import ports
 from gatling.platform.logs import CHECK, WEB, Wanted
 from gatling.runtime import crash_excerpt, crash_hints, spec
 from gatling.state import apps, config
-from gatling.state.database import now
 from gatling.text import counted
+from gatling.times import now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

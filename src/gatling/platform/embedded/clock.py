@@ -8,7 +8,6 @@ with cron, minutes in which the machine sleeps or nothing runs are not caught up
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -18,12 +17,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatling import process
-from gatling.paths import Home, write_atomically
+from gatling import files, process
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator, Mapping
+
+    from gatling.paths import Home
 
 BACK_MINUTES = 180
 """A clock that is put back by less than this does nothing until it has caught up, as cron."""
@@ -36,7 +36,7 @@ def write(home: Home, app: str, jobs: Mapping[str, str]) -> None:
     """Record when an app's jobs are due, for the clock to read."""
     file = home.app(app).root / _FILE
     if jobs:
-        write_atomically(file, json.dumps(dict(jobs)))
+        files.write(file, json.dumps(dict(jobs)))
     else:
         file.unlink(missing_ok=True)
 
@@ -82,8 +82,7 @@ def due(root: Path, minute: int) -> list[str]:
 def main(root: Path) -> None:
     """Go on until supervisord ends this, or is gone itself."""
     _end_with_parent(root / "run" / "supervisord.pid")
-    with (root / "run" / "clock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # one of a supervisord that was killed may still be there
+    with files.locked(root / "run" / "clock"):  # that of a killed supervisord may still run
         minutes = Minutes(time.time())
         running: list[subprocess.Popen[bytes]] = []
         while True:

@@ -11,9 +11,9 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from gatling import process
+from gatling import files, process
 from gatling.errors import CommandFailed, InvalidInput, PortTaken, ProxyRefused
-from gatling.paths import exclusively, write_atomically
+from gatling.paths import exclusively
 from gatling.platform import ports
 from gatling.platform.base import State
 from gatling.platform.embedded.configuration import PROXY
@@ -64,7 +64,7 @@ class EmbeddedRouter:
         self.check()
         # remembered: the next command may run in another environment
         home_settings.put(self._db, "listen", self.listen)
-        write_atomically(
+        files.write(
             self._home.nginx / "instance.json",
             _instance(_nginx(), self._home.nginx),
         )
@@ -137,7 +137,7 @@ class EmbeddedRouter:
         for name, text in pages.PAGES.items():
             path = self._home.nginx / "pages" / name
             if not path.exists() or path.read_text() != text:
-                write_atomically(path, text)
+                files.write(path, text)
 
     def _complaints(self, conf: Path) -> list[str]:
         """What nginx says against a configuration; empty when it accepts it."""

@@ -16,9 +16,9 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from gatling import process
+from gatling import files, process
 from gatling.errors import CommandFailed, SupervisorFailed
-from gatling.paths import exclusively, write_atomically
+from gatling.paths import exclusively
 from gatling.platform import enter, logs, restarts
 from gatling.platform.base import Instance, Slot, State, Status
 from gatling.platform.embedded import clock, configuration, launch, logout
@@ -74,7 +74,7 @@ class EmbeddedSupervisor:
                 return False
             self._end_orphans()
             text = configuration.main_configuration(self._home, as_root=os.geteuid() == 0)
-            write_atomically(self._conf, text)
+            files.write(self._conf, text)
             log = self._home.supervisor / "supervisord.log"
             argv, needed = logout.outliving(
                 [sys.executable, "-I", "-m", "supervisor.supervisord", "-c", str(self._conf)]
@@ -127,7 +127,7 @@ class EmbeddedSupervisor:
             configuration.program(f"{app}.{slot}", paths.slot(slot)) for slot in paths.slots()
         )
         if not path.exists() or path.read_text() != text:
-            write_atomically(path, text)
+            files.write(path, text)
             if self.running():
                 self._update()
 
@@ -164,7 +164,7 @@ class EmbeddedSupervisor:
         """See Supervisor."""
         directory = self._home.app(instance.app).slot(instance.slot)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomically(
+        files.write(
             directory / "instance.json",
             json.dumps(
                 {
@@ -284,7 +284,7 @@ class EmbeddedSupervisor:
             if text is None:
                 conf.unlink()
             else:
-                write_atomically(conf, text)
+                files.write(conf, text)
             if self.running():
                 self._update()
 

@@ -14,12 +14,12 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from gatling.paths import write_atomically
+from gatling import files, times
 from gatling.platform import logs
 from gatling.platform.logs import EVERYTHING, WEB, Line, Wanted
 from gatling.platform.server import units
 from gatling.platform.server.helper import client
-from gatling.state.database import now
+from gatling.times import now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ def note(history: Path, release: int, *, check: bool = False) -> None:
     lines = history.read_text().splitlines()[-KEPT:] if history.exists() else []
     label = logs.label(f"v{release}", logs.CHECK if check else WEB)
     if not lines or lines[-1].split(" ")[1] != label:
-        write_atomically(history, "\n".join([*lines, f"{now()} {label}"]) + "\n")
+        files.write(history, "\n".join([*lines, f"{now()} {label}"]) + "\n")
 
 
 def read(
@@ -127,7 +127,7 @@ class _Releases:
             entry = json.loads(raw)
             self.newest = self.newest or entry.get("__CURSOR", "")
             moment = datetime.fromtimestamp(int(entry["__REALTIME_TIMESTAMP"]) / 1e6, UTC)
-            stamp = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            stamp = times.stamp(moment)
             unit = entry.get("_SYSTEMD_UNIT", "")
             if unit not in self._processes:
                 continue  # of a build, say

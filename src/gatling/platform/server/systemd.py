@@ -15,9 +15,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gatling import names, process
+from gatling import files, names, process
 from gatling.errors import CommandFailed, HelperFailed, SupervisorFailed
-from gatling.paths import write_atomically
 from gatling.platform import enter, restarts
 from gatling.platform.base import Instance, Slot, State, Status
 from gatling.platform.logs import EVERYTHING
@@ -144,7 +143,7 @@ class SystemdSupervisor:
         if not known.exists() or known.read_text() != wanted:
             with contextlib.suppress(HelperFailed):  # a kernel without nftables serves as well
                 client.ask("ports", apps={app: list(each) for app, each in ports.items()})
-                write_atomically(known, wanted)
+                files.write(known, wanted)
 
     def schedule(self, app: str, jobs: Mapping[str, str]) -> None:
         """See Supervisor: by timers."""
@@ -154,7 +153,7 @@ class SystemdSupervisor:
         from gatling.project.schedule import calendars  # noqa: PLC0415 (for who has jobs)
 
         wanted = [{"name": name, "calendars": calendars(cron)} for name, cron in jobs.items()]
-        write_atomically(known, json.dumps(dict(jobs)))  # before, so that no timer is unknown
+        files.write(known, json.dumps(dict(jobs)))  # before, so that no timer is unknown
         client.ask("schedule", app=app, jobs=wanted)
         if not jobs:
             known.unlink()
@@ -184,12 +183,12 @@ class SystemdSupervisor:
         known, wanted = self._limits(app, slot), json.dumps(limits)
         if not known.exists() or known.read_text() != wanted:
             self._make_unit(app, slot, limits)
-            write_atomically(known, wanted)
+            files.write(known, wanted)
         argv = list(instance.argv)
         if instance.nice:
             argv = ["/usr/bin/nice", "-n", str(instance.nice), *argv]
         record = {"release": instance.release, "argv": instance.argv}
-        write_atomically(self._file(app, slot), json.dumps(record))
+        files.write(self._file(app, slot), json.dumps(record))
         history = self._slots(app) / f"{slot}{HISTORY}"
         journald.note(history, instance.release, check=instance.check)
         client.ask(verb, app=app, slot=slot, argv=argv, env=instance.env, cwd=str(instance.cwd))

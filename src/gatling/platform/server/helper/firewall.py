@@ -26,7 +26,7 @@ def write(apps: Mapping[str, Sequence[int]], call: Callable[..., object]) -> Non
     for name, ports in sorted(apps.items()):
         with contextlib.suppress(KeyError):
             owned.append(firewall.Owned(pwd.getpwnam(units.user(name)).pw_uid, tuple(ports)))
-    files.write(FILE, firewall.table(owned, callers()), 0o644)
+    files.write(FILE, firewall.table(owned, callers()), mode=0o644)
     call(["nft", "-f", str(FILE)])
 
 

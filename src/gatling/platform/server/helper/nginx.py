@@ -14,8 +14,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gatling import names
-from gatling.paths import write_atomically
+from gatling import files, names
 from gatling.platform.server.helper.shapes import Refused
 from gatling.project import proxy
 from gatling.proxy import generations, nginx, pages, parts, passwords, takeover
@@ -172,4 +171,4 @@ def _worker_group() -> int | None:
 
 def _replace(file: Path, text: str) -> None:
     if not file.exists() or file.read_text() != text:
-        write_atomically(file, text, mode=0o644)
+        files.write(file, text, mode=0o644)

@@ -46,8 +46,7 @@ from typing import Any
 # last, so that no package that is installed beside Gatling takes the place of a standard module
 sys.path.append(str(Path(__file__).resolve().parents[4]))
 
-from gatling import files as durable
-from gatling import names
+from gatling import files, names
 from gatling.errors import GatlingError
 from gatling.platform.limits import Limits
 from gatling.platform.server import timers as timer_units
@@ -161,7 +160,7 @@ def prepare(request: dict[str, Any]) -> dict[str, Any]:
     if not (UNITS / f"{unit}.d" / "app.conf").is_file():
         raise Refused(f"{unit} has not been made: it is not known whose it is")
     described = program(request, SERVER / "apps" / name) | {"user": units.user(name)}
-    durable.write(directory / f"{name}.{slot(request)}.json", json.dumps(described), 0o600)
+    files.write(directory / f"{name}.{slot(request)}.json", json.dumps(described), mode=0o600)
     return {}
 
 

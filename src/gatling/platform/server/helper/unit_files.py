@@ -29,7 +29,7 @@ class UnitFiles:
             return False
         self._mark()
         file.parent.mkdir(mode=0o755, exist_ok=True)
-        files.write(file, text, 0o644)
+        files.write(file, text, mode=0o644)
         files.sync(file.parent.parent)
         return True
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatling import free_space
+from gatling import files
 from gatling.errors import DiskFull
 
 if TYPE_CHECKING:
@@ -37,11 +37,11 @@ def test_what_would_fill_the_disk_does_not_begin(
 ) -> None:
     monkeypatch.setattr(os, "statvfs", lambda _: disk)
     if why is None:
-        free_space.check(tmp_path, "A build")
+        files.need_space(tmp_path, "A build")
         return
     with pytest.raises(DiskFull, match=why):
-        free_space.check(tmp_path, "A build")
+        files.need_space(tmp_path, "A build")
 
 
 def test_a_place_that_is_not_there_is_somebody_else_s_to_tell(tmp_path: Path) -> None:
-    free_space.check(tmp_path / "nowhere", "A build")
+    files.need_space(tmp_path / "nowhere", "A build")

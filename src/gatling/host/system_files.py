@@ -32,7 +32,7 @@ Match all
 """
 
 
-def files() -> dict[Path, str]:
+def system_files() -> dict[Path, str]:
     """The files of root's that Gatling writes, with their text."""
     helper, launcher = placed(Path(str(service.__file__))), placed(Path(str(enter.__file__)))
     try:
