@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import pytest
 
@@ -12,21 +12,18 @@ from gatling.errors import SupervisorFailed, UnhealthyRelease
 from gatling.project import settings
 from tests.deploy.test_instances import APP
 
-if TYPE_CHECKING:
-    from gatling.platform.open import Engine
-
 
 def fail(*_: object) -> None:
     raise SupervisorFailed("shop.2 (pid 7) cannot be ended.")
 
 
-ENGINE = cast("Engine", SimpleNamespace(supervisor=SimpleNamespace(stop=fail)))
+GATLING = cast("Gatling", SimpleNamespace(supervisor=SimpleNamespace(stop=fail)))
 
 
 def test_the_first_error_is_the_one_that_is_raised() -> None:
     with (
         pytest.raises(UnhealthyRelease, match="never healthy") as caught,
-        rolling.throw_away(ENGINE, APP, 2, settings.parse({})),
+        rolling.throw_away(GATLING, APP, 2, settings.parse({})),
     ):
         raise UnhealthyRelease("v8 was never healthy.", log=["its last words"])
     assert caught.value.log[0] == "its last words"
@@ -36,6 +33,6 @@ def test_the_first_error_is_the_one_that_is_raised() -> None:
 def test_without_an_error_the_failure_of_the_clean_up_is_raised() -> None:
     with (
         pytest.raises(SupervisorFailed, match="cannot be ended"),
-        rolling.throw_away(ENGINE, APP, 2, settings.parse({})),
+        rolling.throw_away(GATLING, APP, 2, settings.parse({})),
     ):
         pass

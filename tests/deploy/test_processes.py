@@ -35,7 +35,7 @@ def test_each_process_is_reported_when_it_has_stopped_and_a_failure_comes_last()
         "processes.quick.command": "bin/app eval quick",
     }
     app = cast("Any", SimpleNamespace(name="shop", effective=settings))
-    engine = cast("Any", SimpleNamespace(supervisor=supervisor))
+    gatling = cast("Any", SimpleNamespace(supervisor=supervisor))
 
     def report(process: str) -> None:
         stopped.append(process)
@@ -43,7 +43,7 @@ def test_each_process_is_reported_when_it_has_stopped_and_a_failure_comes_last()
 
     slots = ["slow.1", "quick.1", "quick.2", "stuck.1", "stuck.2"]
     with pytest.raises(SupervisorFailed, match="stuck"):
-        workers._stop(engine, app, slots, report)
+        workers._stop(gatling, app, slots, report)
     assert stopped == ["quick", "slow"]
     # what the settings do not know any more has a time of its own
     assert (supervisor.seconds["slow.1"], supervisor.seconds["stuck.2"]) == (

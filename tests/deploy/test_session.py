@@ -16,7 +16,7 @@ from gatling.ui.progress import Progress
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setenv("GATLING_HOME", str(tmp_path / "home"))
     done: list[str] = []
 
-    def reconcile(_: Engine, name: str) -> list[str]:
+    def reconcile(_: Gatling, name: str) -> list[str]:
         if name == "broken":
             raise DiskFull("No space is left.")
         if name == "evil":
@@ -34,20 +34,20 @@ def done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return []
 
     monkeypatch.setattr(recovery, "reconcile", reconcile)
-    with session.opened(create=True) as engine:
+    with session.opened(create=True) as gatling:
         for name in ("broken", "evil", "whole"):
-            apps.create(engine.db, name, lambda _: True)
-            engine.home.app(name).lock.parent.mkdir(parents=True)
-            engine.home.app(name).lock.touch()
-            deployments.begin(engine.db, name, cause="push", actor="t", mark="m", commit=None)
+            apps.create(gatling.db, name, lambda _: True)
+            gatling.home.app(name).lock.parent.mkdir(parents=True)
+            gatling.home.app(name).lock.touch()
+            deployments.begin(gatling.db, name, cause="push", actor="t", mark="m", commit=None)
     return done
 
 
 def test_a_command_recovers_the_app_that_it_is_about(
     done: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with session.opened() as engine:
-        assert len(apps.every(engine.db)) == 3
+    with session.opened() as gatling:
+        assert len(apps.every(gatling.db)) == 3
     assert done == []
     with session.opened("whole"):
         pass
@@ -58,11 +58,11 @@ def test_a_command_recovers_the_app_that_it_is_about(
 def test_an_app_that_cannot_be_recovered_can_still_be_worked_on(
     done: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with session.opened("broken") as engine:
-        assert apps.get(engine.db, "broken")
+    with session.opened("broken") as gatling:
+        assert apps.get(gatling.db, "broken")
     assert "broken: recovery was not possible yet: No space is left." in capsys.readouterr().err
-    with session.opened("evil") as engine:
-        assert apps.get(engine.db, "evil")
+    with session.opened("evil") as gatling:
+        assert apps.get(gatling.db, "evil")
     assert "evil: recovery was not possible yet: A defect in Gatling" in capsys.readouterr().err
     assert done == []
 
@@ -70,13 +70,13 @@ def test_an_app_that_cannot_be_recovered_can_still_be_worked_on(
 def test_a_command_that_reads_recovers_nothing_and_says_what_waits(
     done: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with session.reading("whole") as engine:
-        assert apps.get(engine.db, "whole")
+    with session.reading("whole") as gatling:
+        assert apps.get(gatling.db, "whole")
     assert done == []
     assert "whole: deployment 3 was interrupted" in capsys.readouterr().err
     with (
-        session.opened() as engine,
-        lock.hold(engine.home.app("whole").lock, lambda: None),
+        session.opened() as gatling,
+        lock.hold(gatling.home.app("whole").lock, lambda: None),
         session.reading("whole"),
     ):
         pass  # it is under way
@@ -84,11 +84,11 @@ def test_a_command_that_reads_recovers_nothing_and_says_what_waits(
 
 
 def test_no_app_keeps_the_others_from_being_recovered(done: list[str], tmp_path: Path) -> None:
-    with session.opened() as engine, (tmp_path / "said").open("w") as file:
-        recovered = recovery.recover_unfinished(engine)
+    with session.opened() as gatling, (tmp_path / "said").open("w") as file:
+        recovered = recovery.recover_unfinished(gatling)
         assert [each.app for each in recovered if each.error] == ["broken", "evil"]
         assert done == ["whole"]
-        lifecycle.recover(engine, Progress(file))
+        lifecycle.recover(gatling, Progress(file))
     assert done == ["whole", "whole"]
     said = (tmp_path / "said").read_text()
     assert "No space is left." in said
@@ -102,21 +102,21 @@ def test_an_instance_that_has_replaced_an_upgraded_one_is_not_asked(
     monkeypatch.setenv("GATLING_HOME", str(tmp_path / "home"))
     asked: list[bool] = []
 
-    def start_live(_: Engine, __: apps.App, *, perhaps_upgraded: bool) -> bool:
+    def start_live(_: Gatling, __: apps.App, *, perhaps_upgraded: bool) -> bool:
         asked.append(perhaps_upgraded)
         return False
 
     monkeypatch.setattr(recovery, "start_live", start_live)
-    with session.opened(create=True) as engine:
-        apps.create(engine.db, "shop", lambda _: True)
-        engine.home.app("shop").root.mkdir(parents=True)
+    with session.opened(create=True) as gatling:
+        apps.create(gatling.db, "shop", lambda _: True)
+        gatling.home.app("shop").root.mkdir(parents=True)
         for slot in (1, 2):
             made = deployments.begin(
-                engine.db, "shop", cause="push", actor="t", mark="m", commit=None
+                gatling.db, "shop", cause="push", actor="t", mark="m", commit=None
             )
             deployments.set_target(
-                engine.db, made.id, release=2, slot=1, strategy="hot", reasons=()
+                gatling.db, made.id, release=2, slot=1, strategy="hot", reasons=()
             )
-            apps.make_live(engine.db, "shop", release=1, slot=slot, config={})
-            recovery.reconcile(engine, "shop")
+            apps.make_live(gatling.db, "shop", release=1, slot=slot, config={})
+            recovery.reconcile(gatling, "shop")
     assert asked == [True, False]

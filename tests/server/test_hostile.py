@@ -114,9 +114,9 @@ def test_no_command_line_does_more_than_it_may(
         assert where in {server.repository(app) for app in own}, typed
     assert set(server.apps()) <= {"shop", "blog", "new"}
     if "new" in server.apps():  # a first push by one who may
-        with server.opened() as engine:
-            assert audit.latest(engine.db, "new")[0].actor == "bob"
-            loading.unload(engine, "new", Progress())
+        with server.opened() as gatling:
+            assert audit.latest(gatling.db, "new")[0].actor == "bob"
+            loading.unload(gatling, "new", Progress())
 
 
 @EXAMPLES

@@ -14,7 +14,7 @@ from unittest import mock
 import click
 
 from gatling.operations import apps as loading
-from gatling.platform.open import open_engine
+from gatling.platform.open import open_gatling
 from gatling.ssh import access
 from gatling.state import apps, audit, keys
 
@@ -86,22 +86,22 @@ class Server:
         return seen
 
     def apps(self) -> list[str]:
-        with self.opened() as engine:
-            return [app.name for app in apps.every(engine.db)]
+        with self.opened() as gatling:
+            return [app.name for app in apps.every(gatling.db)]
 
     def audit(self) -> list[Entry]:
-        with self.opened() as engine:
-            return audit.latest(engine.db)
+        with self.opened() as gatling:
+            return audit.latest(gatling.db)
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Any]:
         home = {"GATLING_HOME": str(self.root / "home")}
-        with mock.patch.dict(os.environ, home), open_engine() as engine:
-            yield engine
+        with mock.patch.dict(os.environ, home), open_gatling() as gatling:
+            yield gatling
 
     def repository(self, app: str) -> str:
-        with self.opened() as engine:
-            return str(engine.home.app(app).repository)
+        with self.opened() as gatling:
+            return str(gatling.home.app(app).repository)
 
 
 @contextlib.contextmanager
@@ -110,12 +110,12 @@ def new_server() -> Iterator[Server]:
     root = Path(tempfile.mkdtemp(prefix="gt-", dir="/tmp"))
     made = Server(root)
     try:
-        with made.opened() as engine:
+        with made.opened() as gatling:
             for app in ("shop", "blog"):
-                loading.load(engine, app)
+                loading.load(gatling, app)
             for name, role, named in HOLDERS:
                 keys.add(
-                    engine.db, name, kind="ssh-ed25519", blob=name, fingerprint=name, role=role,
+                    gatling.db, name, kind="ssh-ed25519", blob=name, fingerprint=name, role=role,
                     apps=named,
                 )  # fmt: skip
         yield made

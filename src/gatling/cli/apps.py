@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatling.platform.base import Slot, Status
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
     from gatling.state.apps import App
 
 
@@ -49,13 +49,13 @@ def load_command(app: str, directory: str) -> None:
     """
     from gatling.operations import apps as loading
 
-    with opened(create=True) as engine:
-        made = loading.load(engine, app, {"build.directory": directory} if directory else {})
+    with opened(create=True) as gatling:
+        made = loading.load(gatling, app, {"build.directory": directory} if directory else {})
         echo(f"{app} is ready. Push to it:", "")
-        echo(f"  git remote add gatling {engine.push_address(app)}")
+        echo(f"  git remote add gatling {gatling.push_address(app)}")
         echo("  git push gatling main", "")
-        echo(f"It will be served at {engine.router.url(made)}")
-        if engine.home.server:
+        echo(f"It will be served at {gatling.router.url(made)}")
+        if gatling.home.server:
             _advise_domain(app)
 
 
@@ -83,14 +83,14 @@ def unload_command(app: str, given: str | None) -> None:
     from gatling.operations import apps as loading
     from gatling.state import apps
 
-    with opened(app) as engine:
-        apps.get(engine.db, app)
+    with opened(app) as gatling:
+        apps.get(gatling.db, app)
         confirm(
             app,
             given,
             f"This would stop {app} and remove it with its repository, releases, config and logs.",
         )
-        loading.unload(engine, app, progress())
+        loading.unload(gatling, app, progress())
         echo(f"{app} is gone.")
 
 
@@ -105,10 +105,10 @@ def apps_command(as_json: bool) -> None:
     """
     from gatling.state import apps
 
-    with opened() as engine:
-        every = [app for app in apps.every(engine.db) if _is_shown(app)]
-        known = _statuses(engine, every)
-        described = [describe(engine, app, known) for app in every]
+    with opened() as gatling:
+        every = [app for app in apps.every(gatling.db) if _is_shown(app)]
+        known = _statuses(gatling, every)
+        described = [describe(gatling, app, known) for app in every]
     if as_json:
         print_json(described)
     elif not described:
@@ -132,18 +132,18 @@ def status_command(app: str, as_json: bool) -> None:
     """
     from gatling.state import apps, deployments
 
-    with reading(app) as engine:
-        found = apps.get(engine.db, app)
-        described = describe(engine, found, _statuses(engine, [found]))
-        last = next(iter(deployments.of_app(engine.db, app, limit=1)), None)
+    with reading(app) as gatling:
+        found = apps.get(gatling.db, app)
+        described = describe(gatling, found, _statuses(gatling, [found]))
+        last = next(iter(deployments.of_app(gatling.db, app, limit=1)), None)
         release = described["release"]
         deployed = last.started_at if last else None
-        chain, unknown = _chain(engine, found) if described["pid"] else ([], None)
-        beside = _processes(engine, found)
+        chain, unknown = _chain(gatling, found) if described["pid"] else ([], None)
+        beside = _processes(gatling, found)
     described |= {
         "domains": list(found.domains),
         "ports": [found.ports[slot] for slot in sorted(found.ports)],
-        "repository": engine.push_address(app),
+        "repository": gatling.push_address(app),
         "last_deployment": last.id if last else None,
         "last_outcome": last.outcome if last else None,
         "chain": chain,
@@ -173,14 +173,14 @@ def status_command(app: str, as_json: bool) -> None:
         echo(f"{label:<16} {'–' if value is None else value}")
 
 
-def describe(engine: Engine, app: App, known: dict[tuple[str, Slot], Status]) -> dict[str, Any]:
+def describe(gatling: Gatling, app: App, known: dict[tuple[str, Slot], Status]) -> dict[str, Any]:
     """What an app does, as the JSON of `status` and `apps`."""
     from gatling.state import releases
 
     status = known.get((app.name, app.live_slot)) if app.live_slot else None
     release = None
     if app.live_release is not None:
-        release = releases.get(engine.db, app.name, app.live_release)
+        release = releases.get(gatling.db, app.name, app.live_release)
     return {
         "app": app.name,
         "state": _state(app, status),
@@ -191,16 +191,16 @@ def describe(engine: Engine, app: App, known: dict[tuple[str, Slot], Status]) ->
         "port": app.ports[app.live_slot] if app.live_slot else None,
         "pid": status.pid if status else None,
         "uptime": status.uptime if status and status.pid else None,
-        "url": engine.router.url(app),
+        "url": gatling.router.url(app),
         "maintenance": app.maintenance is not None,
-    } | _ends(engine, app.name, app.live_slot)
+    } | _ends(gatling, app.name, app.live_slot)
 
 
-def _ends(engine: Engine, app: str, slot: Slot | None) -> dict[str, Any]:
+def _ends(gatling: Gatling, app: str, slot: Slot | None) -> dict[str, Any]:
     """How often an instance was started again within the hour, and what it last ended with."""
     from gatling.platform import restarts
 
-    recent = restarts.recent(engine.supervisor.ends(app, slot)) if slot is not None else []
+    recent = restarts.recent(gatling.supervisor.ends(app, slot)) if slot is not None else []
     last = recent[-1] if recent else None
     return {
         "restarts": len(recent),
@@ -222,21 +222,21 @@ def _restarts(described: dict[str, Any]) -> str | None:
             f" {last['cause']} after {duration(last['after'])}")  # fmt: skip
 
 
-def _processes(engine: Engine, app: App) -> list[dict[str, Any]]:
+def _processes(gatling: Gatling, app: App) -> list[dict[str, Any]]:
     """What the app's further processes do."""
     from gatling.runtime import workers
 
-    slots = engine.home.app(app.name).process_slots()
-    known = workers.statuses(engine, app.name, slots) if slots else {}
+    slots = gatling.home.app(app.name).process_slots()
+    known = workers.statuses(gatling, app.name, slots) if slots else {}
     return [
         {
             "process": slot,
             "state": str(known[slot].state) if slot in known else "down",
-            "release": workers.release(engine, app.name, slot),
+            "release": workers.release(gatling, app.name, slot),
             "pid": known[slot].pid if slot in known else None,
             "uptime": known[slot].uptime if slot in known and known[slot].pid else None,
         }
-        | _ends(engine, app.name, slot)
+        | _ends(gatling, app.name, slot)
         for slot in slots
     ]
 
@@ -247,7 +247,7 @@ def _is_shown(app: App) -> bool:
     return "*" in shown or app.name in shown
 
 
-def _chain(engine: Engine, app: App) -> tuple[list[str], str | None]:
+def _chain(gatling: Gatling, app: App) -> tuple[list[str], str | None]:
     """The releases that the running node went through, the one it booted as first; or why that is
     not known.
     """
@@ -255,16 +255,16 @@ def _chain(engine: Engine, app: App) -> tuple[list[str], str | None]:
     from gatling.errors import NodeUnreachable
 
     try:
-        return live_node.seen(engine, app, CHAIN_PATIENCE_SECONDS), None
+        return live_node.seen(gatling, app, CHAIN_PATIENCE_SECONDS), None
     except NodeUnreachable as error:
         return [], f"unknown: {error.what}"
 
 
-def _statuses(engine: Engine, every: Sequence[App]) -> dict[tuple[str, Slot], Status]:
+def _statuses(gatling: Gatling, every: Sequence[App]) -> dict[tuple[str, Slot], Status]:
     live: list[tuple[str, Slot]] = [
         (a.name, a.live_slot) for a in every if a.live_slot and a.wanted == "running"
     ]
-    return engine.supervisor.statuses(live)
+    return gatling.supervisor.statuses(live)
 
 
 def _state(app: App, status: Status | None) -> str:

@@ -12,7 +12,7 @@ from gatling.errors import InvalidInput, NotFound
 from gatling.ui.output import echo, print_json, table
 
 if TYPE_CHECKING:
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
 
 MAX_PASSWORD = 128
 
@@ -43,8 +43,8 @@ def list_command(app: str, as_json: bool) -> None:
     """
     from gatling.state import apps
 
-    with opened() as engine:
-        passwords = apps.get(engine.db, app).passwords
+    with opened() as gatling:
+        passwords = apps.get(gatling.db, app).passwords
     rows = [(domain, user) for domain, users in passwords.items() for user in users]
     if as_json:
         print_json([{"domain": domain, "user": user} for domain, user in rows])
@@ -71,16 +71,16 @@ def add_command(app: str, domain: str, user: str) -> None:
     from gatling.state import apps, audit, passwords
 
     proxy.user(user)
-    with opened(app) as engine:
-        found = apps.get(engine.db, app)
+    with opened(app) as gatling:
+        found = apps.get(gatling.db, app)
         name = _domain(domain)
         if name != proxy.EVERYWHERE and name not in found.domains:
             raise NotFound(
                 f"{app} has no domain {name}.", hint=f"See `gatling domains list {app}`."
             )
-        passwords.put(engine.db, app, name, user, _hashed(_asked(user)))
-        _apply(engine, app, name, user, found.passwords)
-        audit.record(engine.db, engine.actor, app, "auth add", f"{name} {user}")
+        passwords.put(gatling.db, app, name, user, _hashed(_asked(user)))
+        _apply(gatling, app, name, user, found.passwords)
+        audit.record(gatling.db, gatling.actor, app, "auth add", f"{name} {user}")
     echo(f"{user} may enter {'all domains' if name == proxy.EVERYWHERE else name} of {app}.")
 
 
@@ -97,13 +97,13 @@ def remove_command(app: str, domain: str, user: str) -> None:
     """
     from gatling.state import apps, audit, passwords
 
-    with opened(app) as engine:
-        before = apps.get(engine.db, app).passwords
+    with opened(app) as gatling:
+        before = apps.get(gatling.db, app).passwords
         name = _domain(domain)
-        passwords.remove(engine.db, app, name, user)
-        _apply(engine, app, name, user, before)
-        audit.record(engine.db, engine.actor, app, "auth remove", f"{name} {user}")
-        left = apps.get(engine.db, app).passwords
+        passwords.remove(gatling.db, app, name, user)
+        _apply(gatling, app, name, user, before)
+        audit.record(gatling.db, gatling.actor, app, "auth remove", f"{name} {user}")
+        left = apps.get(gatling.db, app).passwords
     echo(f"{user} was removed.")
     if name not in left:
         open_ = "Domains without users of their own are" if name == "*" else f"{name} is"
@@ -112,7 +112,7 @@ def remove_command(app: str, domain: str, user: str) -> None:
 
 
 def _apply(
-    engine: Engine, app: str, domain: str, user: str, before: dict[str, dict[str, str]]
+    gatling: Gatling, app: str, domain: str, user: str, before: dict[str, dict[str, str]]
 ) -> None:
     """Let nginx ask for the passwords as recorded, or give this user the one from before."""
     from gatling.operations import changes
@@ -122,11 +122,11 @@ def _apply(
 
     def take_back() -> None:
         if hashed is None:
-            passwords.remove(engine.db, app, domain, user)
+            passwords.remove(gatling.db, app, domain, user)
         else:
-            passwords.put(engine.db, app, domain, user, hashed)
+            passwords.put(gatling.db, app, domain, user, hashed)
 
-    changes.apply([engine.configure_router], take_back)
+    changes.apply([gatling.configure_router], take_back)
 
 
 def _domain(text: str) -> str:

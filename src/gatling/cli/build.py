@@ -36,12 +36,12 @@ def clean(app: str, dependencies: bool) -> None:
     from gatling.project import settings
     from gatling.state import apps, audit
 
-    with opened() as engine:
-        found = apps.get(engine.db, app)
-        paths = engine.home.app(app)
+    with opened() as gatling:
+        found = apps.get(gatling.db, app)
+        paths = gatling.home.app(app)
         directory = settings.parse(found.effective).build.directory
         with lock.hold_app(paths, progress().say):
-            caches.clean(engine.tasks, paths, directory, dependencies=dependencies)
+            caches.clean(gatling.tasks, paths, directory, dependencies=dependencies)
         words = "build clean --dependencies" if dependencies else "build clean"
-        audit.record(engine.db, engine.actor, app, words)
+        audit.record(gatling.db, gatling.actor, app, words)
     echo(f"{app}: the next push compiles everything.")

@@ -43,10 +43,10 @@ def list_command(app: str, show: bool, as_json: bool) -> None:
     """
     from gatling.state import apps, config
 
-    with opened() as engine:
-        apps.get(engine.db, app)
-        values = config.of_app(engine.db, app)
-        waiting = config.pending(engine.db, app)
+    with opened() as gatling:
+        apps.get(gatling.db, app)
+        values = config.of_app(gatling.db, app)
+        waiting = config.pending(gatling.db, app)
     if as_json:
         print_json(values)
         return
@@ -70,9 +70,9 @@ def get_command(app: str, name: str) -> None:
     """
     from gatling.state import apps, config
 
-    with opened() as engine:
-        apps.get(engine.db, app)
-        values = config.of_app(engine.db, app)
+    with opened() as gatling:
+        apps.get(gatling.db, app)
+        values = config.of_app(gatling.db, app)
     if name not in values:
         raise NotFound(f"{app} has no variable {name}.", hint=f"`gatling config list {app}`")
     echo_exactly(values[name])
@@ -127,9 +127,9 @@ def unset_command(app: str, names: tuple[str, ...], no_restart: bool) -> None:
     """
     from gatling.state import apps, config
 
-    with opened() as engine:
-        apps.get(engine.db, app)
-        missing = sorted(set(names) - config.of_app(engine.db, app).keys())
+    with opened() as gatling:
+        apps.get(gatling.db, app)
+        missing = sorted(set(names) - config.of_app(gatling.db, app).keys())
     if missing:
         raise NotFound(f"{app} has no variable {', '.join(missing)}; nothing was changed.")
     _change(app, dict.fromkeys(names), no_restart=no_restart)
@@ -144,13 +144,13 @@ def _change(app: str, changes: dict[str, str] | dict[str, str | None], *, no_res
     for name, value in changes.items():
         names.variable(name)
         checked[name] = value if value is None else names.value(name, value)
-    with opened(app) as engine:
-        apps.get(engine.db, app)
-        before = config.of_app(engine.db, app)
+    with opened(app) as gatling:
+        apps.get(gatling.db, app)
+        before = config.of_app(gatling.db, app)
         if deploys.changed(before, checked) == before:
             echo("Nothing changes: these are the values already.")
             return
-        deploys.deploy_config(engine, app, checked, progress=progress(), restart=not no_restart)
+        deploys.deploy_config(gatling, app, checked, progress=progress(), restart=not no_restart)
 
 
 def _assignments(texts: Iterable[str]) -> Iterable[tuple[str, str]]:

@@ -19,7 +19,7 @@ from gatling.cli.common import (
 from gatling.ui.output import echo
 
 if TYPE_CHECKING:
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
     from gatling.state.apps import App
 
 
@@ -48,13 +48,13 @@ def deploy_command(
     from gatling.state import apps
 
     wish = Wish(strategy, rehearse)
-    with opened(app) as engine:
-        found = apps.get(engine.db, app)
+    with opened(app) as gatling:
+        found = apps.get(gatling.db, app)
         number = release_argument(what) if what is not None else None
         if number is not None:
-            _ask_about_migrations(engine, found, number, given)
+            _ask_about_migrations(gatling, found, number, given)
             deploys.deploy_release(
-                engine,
+                gatling,
                 app,
                 number,
                 cause=f"deploy v{number}",
@@ -62,12 +62,12 @@ def deploy_command(
                 wish=wish,
             )
             return
-        repository = engine.home.app(app).repository
+        repository = gatling.home.app(app).repository
         if what is not None:
             commit = source.resolve(repository, what)
         else:
             commit = source.branch_head(repository, settings.parse(found.effective).branches)
-        deploys.deploy_commit(engine, app, commit, cause="deploy", progress=progress(), wish=wish)
+        deploys.deploy_commit(gatling, app, commit, cause="deploy", progress=progress(), wish=wish)
 
 
 @click.command("rollback")
@@ -95,14 +95,14 @@ def rollback_command(
     from gatling.operations import deploys
     from gatling.state import apps
 
-    with opened(app) as engine:
+    with opened(app) as gatling:
         wish = names.release_number(release) if release is not None else None
         if release is not None and wish is None:
             raise InvalidInput(f"{release!r} is not a release.", hint="For example v4.")
-        number = deploys.rollback_target(engine, app, wish)
-        _ask_about_migrations(engine, apps.get(engine.db, app), number, given)
+        number = deploys.rollback_target(gatling, app, wish)
+        _ask_about_migrations(gatling, apps.get(gatling.db, app), number, given)
         deploys.deploy_release(
-            engine,
+            gatling,
             app,
             number,
             cause=f"rollback to v{number}",
@@ -127,11 +127,11 @@ def restart_command(app: str, process: str | None) -> None:
     from gatling.operations import deploys
     from gatling.runtime import workers
 
-    with opened(app) as engine:
+    with opened(app) as gatling:
         if process is None:
-            deploys.restart(engine, app, progress=progress())
+            deploys.restart(gatling, app, progress=progress())
         else:
-            workers.restart(engine, app, process, progress=progress())
+            workers.restart(gatling, app, process, progress=progress())
 
 
 @click.command("start")
@@ -147,10 +147,10 @@ def start_command(app: str) -> None:
     from gatling.platform import lock
     from gatling.state import apps
 
-    with opened(app) as engine:
-        lifecycle.ensure_up(engine, progress())
-        with lock.hold(engine.home.app(apps.get(engine.db, app).name).lock, _waiting):
-            for problem in lifecycle.start(engine, apps.get(engine.db, app)):
+    with opened(app) as gatling:
+        lifecycle.ensure_up(gatling, progress())
+        with lock.hold(gatling.home.app(apps.get(gatling.db, app).name).lock, _waiting):
+            for problem in lifecycle.start(gatling, apps.get(gatling.db, app)):
                 echo(problem, err=True)
         echo(f"{app} is running.")
 
@@ -168,22 +168,22 @@ def stop_command(app: str) -> None:
     from gatling.platform import lock
     from gatling.state import apps
 
-    with opened(app) as engine:
-        with lock.hold(engine.home.app(apps.get(engine.db, app).name).lock, _waiting):
-            lifecycle.stop(engine, apps.get(engine.db, app))
+    with opened(app) as gatling:
+        with lock.hold(gatling.home.app(apps.get(gatling.db, app).name).lock, _waiting):
+            lifecycle.stop(gatling, apps.get(gatling.db, app))
         echo(f"{app} is stopped.")
 
 
-def _ask_about_migrations(engine: Engine, app: App, number: int, given: str | None) -> None:
+def _ask_about_migrations(gatling: Gatling, app: App, number: int, given: str | None) -> None:
     """Ask before a release goes live that does not know what the live one has migrated."""
     from gatling.deploy.migrations import runner
     from gatling.state import releases
 
     if app.live_release is None or number >= app.live_release:
         return
-    target = releases.kept(engine.db, app.name, number)
-    live = releases.get(engine.db, app.name, app.live_release)
-    passed = runner.pending(engine.home.app(app.name), target, live)
+    target = releases.kept(gatling.db, app.name, number)
+    live = releases.get(gatling.db, app.name, app.live_release)
+    passed = runner.pending(gatling.home.app(app.name), target, live)
     if passed:
         names = ", ".join(name.rpartition("/")[2] for name in passed)
         confirm(

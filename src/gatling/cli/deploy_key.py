@@ -32,8 +32,8 @@ def create_command(app: str) -> None:
     """
     from gatling.operations import deploy_keys
 
-    with opened() as engine:
-        echo(*deploy_keys.create(engine, app).splitlines())
+    with opened() as gatling:
+        echo(*deploy_keys.create(gatling, app).splitlines())
 
 
 @deploy_key_command.command("show")
@@ -47,8 +47,8 @@ def show_command(app: str) -> None:
     """
     from gatling.operations import deploy_keys
 
-    with opened() as engine:
-        echo(*deploy_keys.show(engine, app).splitlines())
+    with opened() as gatling:
+        echo(*deploy_keys.show(gatling, app).splitlines())
 
 
 @deploy_key_command.command("remove")
@@ -62,6 +62,6 @@ def remove_command(app: str) -> None:
     """
     from gatling.operations import deploy_keys
 
-    with opened() as engine:
-        deploy_keys.remove(engine, app)
+    with opened() as gatling:
+        deploy_keys.remove(gatling, app)
         echo(f"{app} has no deploy key any more.")

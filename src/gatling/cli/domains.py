@@ -10,7 +10,7 @@ from gatling.cli.common import app_argument, as_json, opened
 from gatling.ui.output import echo, print_json
 
 if TYPE_CHECKING:
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
     from gatling.state.apps import App
 
 
@@ -36,8 +36,8 @@ def list_command(app: str, as_json: bool) -> None:
     """
     from gatling.state import apps
 
-    with opened() as engine:
-        found = apps.get(engine.db, app).domains
+    with opened() as gatling:
+        found = apps.get(gatling.db, app).domains
     if as_json:
         print_json(list(found))
     else:
@@ -59,15 +59,17 @@ def add_command(app: str, domain: str) -> None:
     from gatling.state import apps, audit
 
     name = names.domain(domain)
-    with opened(app) as engine:
-        found = apps.get(engine.db, app)
-        if not apps.add_domain(engine.db, app, name):
+    with opened(app) as gatling:
+        found = apps.get(gatling.db, app)
+        if not apps.add_domain(gatling.db, app, name):
             echo(f"{app} has {name} already.")
             return
-        changes.apply([engine.configure_router], lambda: apps.take_domains(engine.db, app, [name]))
-        audit.record(engine.db, engine.actor, app, "domains add", name)
+        changes.apply(
+            [gatling.configure_router], lambda: apps.take_domains(gatling.db, app, [name])
+        )
+        audit.record(gatling.db, gatling.actor, app, "domains add", name)
         echo(f"{app} is served under {name}.")
-        _tell_host(engine, found)
+        _tell_host(gatling, found)
 
 
 @domains_command.command("remove")
@@ -85,19 +87,19 @@ def remove_command(app: str, domain: str) -> None:
     from gatling.state import apps, audit
 
     name = names.domain(domain)
-    with opened(app) as engine:
-        before = apps.get(engine.db, app)
-        put_back = apps.remove_domain(engine.db, app, name)
-        changes.apply([engine.configure_router], put_back)
-        audit.record(engine.db, engine.actor, app, "domains remove", name)
+    with opened(app) as gatling:
+        before = apps.get(gatling.db, app)
+        put_back = apps.remove_domain(gatling.db, app, name)
+        changes.apply([gatling.configure_router], put_back)
+        audit.record(gatling.db, gatling.actor, app, "domains remove", name)
         echo(f"{app} is no longer served under {name}.")
-        _tell_host(engine, before)
+        _tell_host(gatling, before)
 
 
-def _tell_host(engine: Engine, before: App) -> None:
+def _tell_host(gatling: Gatling, before: App) -> None:
     """Say what has become of PHX_HOST, and what to do."""
     from gatling.deploy import project_domains
     from gatling.state import apps
 
-    if told := project_domains.host_told(engine, before, apps.get(engine.db, before.name)):
+    if told := project_domains.host_told(gatling, before, apps.get(gatling.db, before.name)):
         echo(told)

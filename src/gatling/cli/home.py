@@ -25,15 +25,15 @@ def up_command(context: click.Context, listen: str | None) -> None:
     """
     from gatling.operations import lifecycle
     from gatling.platform.embedded.router import parse_listen
-    from gatling.platform.open import open_engine
+    from gatling.platform.open import open_gatling
     from gatling.state import home_settings
 
     if listen is not None:
         parse_listen(listen)
-        with opened(create=True) as engine:
-            home_settings.put(engine.db, "listen", listen)
-    with open_engine() as engine:
-        if not lifecycle.up(engine, progress()):
+        with opened(create=True) as gatling:
+            home_settings.put(gatling.db, "listen", listen)
+    with open_gatling() as gatling:
+        if not lifecycle.up(gatling, progress()):
             context.exit(int(Exit.UNHEALTHY))
 
 
@@ -47,8 +47,8 @@ def down_command() -> None:
     """
     from gatling.operations import lifecycle
 
-    with opened(create=True) as engine:
-        lifecycle.down(engine, progress())
+    with opened(create=True) as gatling:
+        lifecycle.down(gatling, progress())
 
 
 @click.command("recover", hidden=True)
@@ -76,26 +76,26 @@ def recover_command(app: str | None, unfinished: bool, units: bool) -> None:
     from gatling.deploy import recovery
     from gatling.operations import lifecycle
     from gatling.paths import exclusively
-    from gatling.platform.open import open_engine
+    from gatling.platform.open import open_gatling
     from gatling.state import apps
 
-    with open_engine() as engine:
+    with open_gatling() as gatling:
         if app is not None:
-            apps.get(engine.db, app)
-            recovered = recovery.recover_killed(engine, app)
+            apps.get(gatling.db, app)
+            recovered = recovery.recover_killed(gatling, app)
             recovery.report(each for each in recovered if each.error is None)
             for error in (each.error for each in recovered if each.error is not None):
                 raise error
             return
         if unfinished:
-            recovery.report(recovery.recover_unfinished(engine))
+            recovery.report(recovery.recover_unfinished(gatling))
             return
-        if units and engine.home.server:
+        if units and gatling.home.server:
             from gatling.operations import keys
 
-            with exclusively(engine.home, "keys"):  # first: they are let in whatever apps do
-                keys.synchronize(engine.home, engine.db)
-        lifecycle.recover(engine, progress(), units=units)
+            with exclusively(gatling.home, "keys"):  # first: they are let in whatever apps do
+                keys.synchronize(gatling.home, gatling.db)
+        lifecycle.recover(gatling, progress(), units=units)
 
 
 @click.command("audit")
@@ -110,8 +110,8 @@ def audit_command(app: str | None, as_json: bool) -> None:
     """
     from gatling.state import audit
 
-    with opened() as engine:
-        found = audit.latest(engine.db, app)
+    with opened() as gatling:
+        found = audit.latest(gatling.db, app)
     if as_json:
         keys = ("at", "actor", "app", "action", "detail")
         print_json([{key: getattr(entry, key) for key in keys} for entry in found])

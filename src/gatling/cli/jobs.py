@@ -47,11 +47,11 @@ def list_command(app: str, as_json: bool) -> None:
     from gatling.runtime import jobs
     from gatling.state import apps, runs
 
-    with opened() as engine:
-        found = apps.get(engine.db, app)
-        jobs.settle(engine, app)
+    with opened() as gatling:
+        found = apps.get(gatling.db, app)
+        jobs.settle(gatling, app)
         defined, scheduled = jobs.defined(found), jobs.scheduled(found)
-        last = runs.latest(engine.db, app)
+        last = runs.latest(gatling.db, app)
     if as_json:
         print_json([
             {
@@ -97,11 +97,11 @@ def runs_command(app: str, job: str | None, as_json: bool) -> None:
     from gatling.runtime import jobs
     from gatling.state import apps, runs
 
-    with opened() as engine:
-        apps.get(engine.db, app)
-        jobs.settle(engine, app)
-        name = jobs.known(engine, app, job) if job is not None else None
-        found = runs.of_app(engine.db, app, name)
+    with opened() as gatling:
+        apps.get(gatling.db, app)
+        jobs.settle(gatling, app)
+        name = jobs.known(gatling, app, job) if job is not None else None
+        found = runs.of_app(gatling.db, app, name)
     if as_json:
         print_json([_describe(one) for one in found])
     elif not found:
@@ -132,10 +132,10 @@ def run_command(app: str, job: str) -> None:
 
     main = threading.main_thread().ident or 0
     logs.end_with_reader(1, lambda: signal.pthread_kill(main, signal.SIGHUP))
-    with opened(app) as engine:
-        jobs.known(engine, app, job)  # before the audit has it: the app, and the job, are there
-        audit.record(engine.db, engine.actor, app, "jobs run", job)
-        ended = jobs.run(engine, app, job, cause="by hand", on_line=_printed(), on_wait=waiting)
+    with opened(app) as gatling:
+        jobs.known(gatling, app, job)  # before the audit has it: the app, and the job, are there
+        audit.record(gatling.db, gatling.actor, app, "jobs run", job)
+        ended = jobs.run(gatling, app, job, cause="by hand", on_line=_printed(), on_wait=waiting)
     if ended.outcome == "succeeded":
         return
     what = f"Run {ended.id} of {job}: {ended.outcome}. {ended.error or ''}".rstrip()
@@ -159,12 +159,12 @@ def cancel_command(app: str, job: str) -> None:
     from gatling.runtime import jobs
     from gatling.state import audit
 
-    with opened(app) as engine:
-        name = jobs.known(engine, app, job)
-        ended = jobs.end(engine, app, name)
+    with opened(app) as gatling:
+        name = jobs.known(gatling, app, job)
+        ended = jobs.end(gatling, app, name)
         if not ended:
             raise NotFound(f"{name} of {app} does not run.")
-        audit.record(engine.db, engine.actor, app, "jobs cancel", name)
+        audit.record(gatling.db, gatling.actor, app, "jobs cancel", name)
         echo(f"{name}: run {', '.join(str(one.id) for one in ended)} has ended.")
 
 
@@ -178,17 +178,17 @@ def job_command(which: str) -> None:
       gatling job shop.report
     """
     from gatling import names
-    from gatling.platform.open import open_engine
+    from gatling.platform.open import open_gatling
     from gatling.runtime import jobs
 
     app, _, job = which.partition(".")
     with (
-        open_engine() as engine,
+        open_gatling() as gatling,
         # how it has ended is recorded, and no fault of who calls; what was stopped, removed or
         # deployed without that job just now is not due any more
         contextlib.suppress(NotFound, InvalidInput, Interrupted),
     ):
-        jobs.run(engine, names.app_name(app), job, cause="schedule")
+        jobs.run(gatling, names.app_name(app), job, cause="schedule")
 
 
 def _printed() -> Callable[[str], None]:

@@ -69,8 +69,8 @@ def add_command(name: str, role: Role, apps: tuple[str, ...]) -> None:
         text = sys.stdin.buffer.read(keys.MAX_TEXT + 1).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InvalidInput("This is not a public key: it is not UTF-8 text.") from None
-    with opened(create=True) as engine:
-        key = keys.add(engine, name, text, role, apps or (EVERY_APP,))
+    with opened(create=True) as gatling:
+        key = keys.add(gatling, name, text, role, apps or (EVERY_APP,))
     echo(f"{key.name} is let in as {key.role}: {key.fingerprint}")
 
 
@@ -85,8 +85,8 @@ def list_command(as_json: bool) -> None:
     """
     from gatling.state import keys
 
-    with opened() as engine:
-        every = keys.every(engine.db)
+    with opened() as gatling:
+        every = keys.every(gatling.db)
     if as_json:
         print_json(
             [
@@ -125,9 +125,9 @@ def remove_command(name: str, given: str | None) -> None:
     """
     from gatling.operations import keys
 
-    with opened(create=True) as engine:
-        if keys.is_last_admin(engine, name):
+    with opened(create=True) as gatling:
+        if keys.is_last_admin(gatling, name):
             what = "This is the last admin's key. Without it only this host's root can add one."
             confirm(name, given, what)
-        keys.remove(engine, name)
+        keys.remove(gatling, name)
     echo(f"{name} is let in no longer.")

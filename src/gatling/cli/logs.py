@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatling.platform.logs import Line
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
     from gatling.state.apps import App
 
 
@@ -63,19 +63,19 @@ def logs_command(
     if release is not None and number is None:
         raise InvalidInput(f"{release!r} is not a release.", hint="For example v7.")
     wanted = logs.Wanted(f"v{number}" if number else None, process)
-    with reading(app) as engine:
-        found = apps.get(engine.db, app)
-        paths = engine.home.app(app)
+    with reading(app) as gatling:
+        found = apps.get(gatling.db, app)
+        paths = gatling.home.app(app)
         if number is not None:
-            releases.get(engine.db, app, number)
-        file = _job_log(engine, app, job) if job is not None else None
-        last = next(iter(deployments.of_app(engine.db, app, limit=1)), None) if build else None
+            releases.get(gatling.db, app, number)
+        file = _job_log(gatling, app, job) if job is not None else None
+        last = next(iter(deployments.of_app(gatling.db, app, limit=1)), None) if build else None
     if build:
         log = paths.deployment_log(last.id) if last else None
         text = log.read_text(errors="replace") if log and log.exists() else ""
         echo(*(text.splitlines()[-lines:] if lines else []))
         return
-    source = _Log(engine, found, file)
+    source = _Log(gatling, found, file)
     if process is not None:
         source.check_process(process)
     start = logs.parse_since(since) if since else None
@@ -89,8 +89,8 @@ def logs_command(
 class _Log:
     """The log of an app, or of a job of it, which is a file."""
 
-    def __init__(self, engine: Engine, app: App, file: Path | None) -> None:
-        self._engine, self._app, self._file = engine, app, file
+    def __init__(self, gatling: Gatling, app: App, file: Path | None) -> None:
+        self._engine, self._app, self._file = gatling, app, file
 
     def lines(self, *, follow: bool, **which: Any) -> Iterable[Line]:
         from gatling.platform import logs
@@ -117,7 +117,7 @@ class _Log:
         )
 
 
-def _job_log(engine: Engine, app: str, job: str) -> Path:
+def _job_log(gatling: Gatling, app: str, job: str) -> Path:
     from gatling.runtime import jobs
 
-    return engine.home.app(app).job_log(jobs.known(engine, app, job))
+    return gatling.home.app(app).job_log(jobs.known(gatling, app, job))

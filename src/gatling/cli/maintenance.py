@@ -57,14 +57,14 @@ def _switch(app: str, message: str | None) -> None:
 
     if message is not None and (len(message) > 1000 or not message.replace("\n", "").isprintable()):
         raise InvalidInput("A message is a text of up to 1000 characters.")
-    with opened(app) as engine:
-        before = apps.get(engine.db, app).maintenance
-        apps.maintain(engine.db, app, message)
+    with opened(app) as gatling:
+        before = apps.get(gatling.db, app).maintenance
+        apps.maintain(gatling.db, app, message)
         changes.apply(
-            [lambda: published.publish(engine, app)],
-            lambda: apps.maintain(engine.db, app, before),
+            [lambda: published.publish(gatling, app)],
+            lambda: apps.maintain(gatling.db, app, before),
         )
         audit.record(
-            engine.db, engine.actor, app, f"maintenance {'off' if message is None else 'on'}",
+            gatling.db, gatling.actor, app, f"maintenance {'off' if message is None else 'on'}",
             message or "",
         )  # fmt: skip

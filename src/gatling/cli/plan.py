@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gatling.deploy.migrations import linter
     from gatling.deploy.plan.by_files import Glance
     from gatling.deploy.plan.plan import Plan
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
     from gatling.state.releases import Release
 
 
@@ -50,18 +50,18 @@ def plan_command(
     from gatling.project import source
     from gatling.state import apps
 
-    with reading(app) as engine:
-        apps.get(engine.db, app)
+    with reading(app) as gatling:
+        apps.get(gatling.db, app)
         number = release_argument(what) if what is not None else None
         commit = None
         if what is not None and number is None:
-            commit = source.resolve(engine.home.app(app).repository, what)
-        target = explain.target(engine, app, number, commit)
+            commit = source.resolve(gatling.home.app(app).repository, what)
+        target = explain.target(gatling, app, number, commit)
         if files_only or os.environ.get("GATLING_ROLE") == "reader":
-            shown = _at_a_glance(engine, app, target, strategy)
+            shown = _at_a_glance(gatling, app, target, strategy)
         else:
-            with explain.undisturbed(engine, app):
-                shown = _in_full(engine, app, target, strategy)
+            with explain.undisturbed(gatling, app):
+                shown = _in_full(gatling, app, target, strategy)
     if as_json:
         print_json(shown.json())
     elif what is None and shown.live is not None and shown.live.number == target.number:
@@ -127,19 +127,19 @@ class Shown:
             echo(what)
 
 
-def _in_full(engine: Engine, name: str, target: Release, strategy: str | None) -> Shown:
+def _in_full(gatling: Gatling, name: str, target: Release, strategy: str | None) -> Shown:
     from gatling.deploy.plan import explain
 
-    live, decided = explain.planned(engine, name, target, strategy)
-    found, unknown = _dangers(engine, name, live, target, _new(engine, name, live, target))
+    live, decided = explain.planned(gatling, name, target, strategy)
+    found, unknown = _dangers(gatling, name, live, target, _new(gatling, name, live, target))
     return Shown(live, target, decided, found, (unknown,) if unknown else ())
 
 
-def _at_a_glance(engine: Engine, name: str, target: Release, strategy: str | None) -> Shown:
+def _at_a_glance(gatling: Gatling, name: str, target: Release, strategy: str | None) -> Shown:
     from gatling.deploy.plan import explain
 
-    live, decided, seen = explain.at_a_glance(engine, name, target, strategy)
-    new = _new(engine, name, live, target)
+    live, decided, seen = explain.at_a_glance(gatling, name, target, strategy)
+    new = _new(gatling, name, live, target)
     unknown = ["Only files and records were compared: the running node was not asked."]
     if decided is not None and decided.strategy == "rolling":
         unknown.append("It is a restart where the node has data open that no second one may open.")
@@ -148,16 +148,16 @@ def _at_a_glance(engine: Engine, name: str, target: Release, strategy: str | Non
     return Shown(live, target, decided, {n: [] for n in new}, tuple(unknown), seen)
 
 
-def _new(engine: Engine, name: str, live: Release | None, target: Release) -> list[str]:
+def _new(gatling: Gatling, name: str, live: Release | None, target: Release) -> list[str]:
     """The migrations that a deployment of the release would run."""
     from gatling.deploy.migrations import runner
 
     forward = live is None or target.number > live.number
-    return runner.pending(engine.home.app(name), live, target) if forward else []
+    return runner.pending(gatling.home.app(name), live, target) if forward else []
 
 
 def _dangers(
-    engine: Engine, name: str, live: Release | None, target: Release, new: list[str]
+    gatling: Gatling, name: str, live: Release | None, target: Release, new: list[str]
 ) -> tuple[dict[str, list[linter.Danger]], str]:
     """What the migrations endanger, or why that is not known."""
     from gatling.deploy.migrations import runner
@@ -165,9 +165,9 @@ def _dangers(
     from gatling.state import apps
 
     found: dict[str, list[linter.Danger]] = {name: [] for name in new}
-    paths, app = engine.home.app(name), apps.get(engine.db, name)
+    paths, app = gatling.home.app(name), apps.get(gatling.db, name)
     try:
-        return runner.looked_through(engine.tasks, paths, app, live, target, new), ""
+        return runner.looked_through(gatling.tasks, paths, app, live, target, new), ""
     except (CommandFailed, NotFound) as error:
         return found, f"The migrations could not be checked: {error.what}"
 

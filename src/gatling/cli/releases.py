@@ -11,7 +11,7 @@ from gatling.errors import Exit, NotFound
 from gatling.ui.output import ago, duration, echo, echo_text, print_json, size, table
 
 if TYPE_CHECKING:
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
     from gatling.state.deployments import Deployment
 
 
@@ -27,10 +27,10 @@ def releases_command(app: str, as_json: bool) -> None:
     """
     from gatling.state import apps, deployments, releases
 
-    with reading(app) as engine:
-        live = apps.get(engine.db, app).live_release
-        every = releases.every(engine.db, app)
-        proven = deployments.ever_live(engine.db, app)
+    with reading(app) as gatling:
+        live = apps.get(gatling.db, app).live_release
+        every = releases.every(gatling.db, app)
+        proven = deployments.ever_live(gatling.db, app)
     if as_json:
         print_json(
             [
@@ -98,16 +98,16 @@ def deployments_command(
     """
     from gatling.state import apps, deployments
 
-    with reading(app) as engine:
-        apps.get(engine.db, app)
+    with reading(app) as gatling:
+        apps.get(gatling.db, app)
         if follow:
-            context.exit(_follow(engine, app, ident))
+            context.exit(_follow(gatling, app, ident))
         if ident is None:
-            found = deployments.of_app(engine.db, app)
+            found = deployments.of_app(gatling.db, app)
             log = None
         else:
-            found = [deployments.get(engine.db, ident, app)]
-            log = engine.home.app(app).deployment_log(ident)
+            found = [deployments.get(gatling.db, ident, app)]
+            log = gatling.home.app(app).deployment_log(ident)
     if as_json:
         described = [describe(d) for d in found]
         print_json(described if ident is None else described[0])
@@ -122,19 +122,19 @@ def deployments_command(
         )
 
 
-def _follow(engine: Engine, app: str, ident: int | None) -> int:
+def _follow(gatling: Gatling, app: str, ident: int | None) -> int:
     from gatling.deploy import deployment_log as following
     from gatling.platform import logs
     from gatling.state import deployments
 
-    running = deployments.running(engine.db, app)
+    running = deployments.running(gatling.db, app)
     if ident is None and not running:
         raise NotFound(
             f"No deployment of {app} is under way.", hint=f"`gatling deployments {app}` lists all."
         )
     logs.end_with_reader(1)
     number = ident if ident is not None else running[-1].id
-    ended = following.follow(engine, app, number, echo_text)
+    ended = following.follow(gatling, app, number, echo_text)
     echo(f"Deployment {ended.id} of {app}: {ended.outcome}")
     return int(Exit.OK if ended.outcome == "succeeded" else Exit.FAILURE)
 

@@ -60,27 +60,27 @@ def _become(app: str, arguments: tuple[str, ...], wish: int | None) -> NoReturn:
     from gatling.runtime import spec
     from gatling.state import apps, audit, releases
 
-    with opened(app) as engine:
-        found = apps.get(engine.db, app)
+    with opened(app) as gatling:
+        found = apps.get(gatling.db, app)
         number = wish or found.live_release
         if number is None:
             raise InvalidInput(f"Nothing of {app} has been deployed yet.")
         slot = found.live_slot or found.free_slot
-        if _needs_node(arguments) and not engine.supervisor.status(app, slot).up:
+        if _needs_node(arguments) and not gatling.supervisor.status(app, slot).up:
             raise InvalidInput(
                 f"{app} is not running; {arguments[0]} needs its node.",
                 hint=f"`gatling start {app}`, or `gatling up` for all apps.",
             )
-        paths = engine.home.app(app)
+        paths = gatling.home.app(app)
         with contextlib.suppress(FileNotFoundError):  # the record says so
             store.use(paths, number)
-        release = releases.kept(engine.db, app, number)
+        release = releases.kept(gatling.db, app, number)
         task = spec.task(paths, found, release, slot, arguments)
         mark = run_mark(paths, os.urandom(8).hex())
-        audit.record(engine.db, engine.actor, app, "run", arguments[0])
+        audit.record(gatling.db, gatling.actor, app, "run", arguments[0])
     terminal = {name: os.environ[name] for name in ("TERM", "COLUMNS") if name in os.environ}
     env = task.env | terminal
-    engine.tasks.become(dataclasses.replace(task, kind="run", mark=mark, env=env))
+    gatling.tasks.become(dataclasses.replace(task, kind="run", mark=mark, env=env))
 
 
 def _needs_node(arguments: tuple[str, ...]) -> bool:

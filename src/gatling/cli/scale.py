@@ -28,11 +28,11 @@ def scale_command(app: str, counts: tuple[str, ...], as_json: bool) -> None:
     from gatling.state import apps
 
     wanted = dict(_count(text) for text in counts)
-    with opened(app) as engine:
-        apps.get(engine.db, app)
+    with opened(app) as gatling:
+        apps.get(gatling.db, app)
         if wanted:
-            workers.scale(engine, app, wanted, progress=progress())
-        named = settings.parse(apps.get(engine.db, app).effective).processes
+            workers.scale(gatling, app, wanted, progress=progress())
+        named = settings.parse(apps.get(gatling.db, app).effective).processes
     shown = [
         {"process": name, "instances": process.instances, "command": process.command}
         for name, process in named.items()

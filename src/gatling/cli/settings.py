@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
     from gatling.state.apps import App
 
 
@@ -44,8 +44,8 @@ def list_command(app: str, as_json: bool) -> None:
     from gatling.project import settings
     from gatling.state import apps
 
-    with opened() as engine:
-        found = apps.get(engine.db, app)
+    with opened() as gatling:
+        found = apps.get(gatling.db, app)
     values = settings.describe(settings.parse(found.effective))
     if as_json:
         print_json(values)
@@ -118,14 +118,14 @@ def _save(app: str, *, set_: dict[str, str], unset: tuple[str, ...]) -> None:
                 )
         return merged
 
-    with opened(app) as engine, _held(engine, app) if "schedule" in sections else nullcontext():
-        own = apps.change_settings(engine.db, app, changed).settings
+    with opened(app) as gatling, _held(gatling, app) if "schedule" in sections else nullcontext():
+        own = apps.change_settings(gatling.db, app, changed).settings
         changes.apply(
-            _steps(engine, app, sections),
-            lambda: _go_back(engine, app, {key: own.get(key) for key in told}),
+            _steps(gatling, app, sections),
+            lambda: _go_back(gatling, app, {key: own.get(key) for key in told}),
         )
         audit.record(
-            engine.db, engine.actor, app, "settings",
+            gatling.db, gatling.actor, app, "settings",
             # names only: readers see the audit, and a value may be a secret, as a header's
             " ".join([*set_, *(f"-{key}" for key in unset)]),
         )  # fmt: skip
@@ -152,37 +152,37 @@ def _warn_of_https(app: str) -> None:
         )
 
 
-def _held(engine: Engine, app: str) -> AbstractContextManager[None]:
+def _held(gatling: Gatling, app: str) -> AbstractContextManager[None]:
     """Keep deployments of an app away, which have its jobs run at their times as well."""
     from gatling.platform import lock
     from gatling.state import apps
 
-    apps.get(engine.db, app)
-    return lock.hold_app(engine.home.app(app), lambda text: echo(text, err=True))
+    apps.get(gatling.db, app)
+    return lock.hold_app(gatling.home.app(app), lambda text: echo(text, err=True))
 
 
-def _steps(engine: Engine, app: str, sections: list[str]) -> list[Callable[[], object]]:
+def _steps(gatling: Gatling, app: str, sections: list[str]) -> list[Callable[[], object]]:
     """What makes the settings of these sections take effect."""
     from gatling.deploy import published
 
     steps: list[Callable[[], object]] = []
     if "proxy" in sections:
-        steps += [engine.configure_router, lambda: published.publish(engine, app)]
+        steps += [gatling.configure_router, lambda: published.publish(gatling, app)]
     if "schedule" in sections:
-        steps.append(lambda: _tell_schedule(engine, app))
+        steps.append(lambda: _tell_schedule(gatling, app))
     return steps
 
 
-def _tell_schedule(engine: Engine, app: str) -> None:
+def _tell_schedule(gatling: Gatling, app: str) -> None:
     """Have jobs run at their times from now on; raises GatlingError when that cannot be."""
     from gatling.runtime import jobs
 
-    problems = jobs.follow(engine, app)
+    problems = jobs.follow(gatling, app)
     if problems:
         raise GatlingError(f"{problems[0]}; the settings stay as they were.")
 
 
-def _go_back(engine: Engine, app: str, before: dict[str, str | None]) -> None:
+def _go_back(gatling: Gatling, app: str, before: dict[str, str | None]) -> None:
     """Give these settings, and no others, the values that they had."""
     from gatling.state import apps
 
@@ -190,4 +190,4 @@ def _go_back(engine: Engine, app: str, before: dict[str, str | None]) -> None:
         merged: dict[str, str | None] = {**now.settings, **before}
         return {key: value for key, value in merged.items() if value is not None}
 
-    apps.change_settings(engine.db, app, back)
+    apps.change_settings(gatling.db, app, back)

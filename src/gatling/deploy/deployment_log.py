@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatling.paths import AppPaths
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
     from gatling.state.deployments import Deployment
 
 POLL_SECONDS = 0.2
@@ -23,20 +23,20 @@ KEPT = 200
 _NAME = re.compile(r"deployment-([1-9][0-9]*)\.log\Z", re.ASCII)
 
 
-def follow(engine: Engine, app: str, ident: int, write: Callable[[str], None]) -> Deployment:
+def follow(gatling: Gatling, app: str, ident: int, write: Callable[[str], None]) -> Deployment:
     """Hand on a deployment's output, what it has printed before as well, until its end.
 
     One whose process was killed is recovered, and has ended then; raises the error that kept it
     from being recovered.
     """
-    log = engine.home.app(app).deployment_log(ident)
+    log = gatling.home.app(app).deployment_log(ident)
     offset = 0
     while True:
-        deployment = deployments.get(engine.db, ident, app)
+        deployment = deployments.get(gatling.db, ident, app)
         offset = _hand_on(log, offset, write)
         if deployment.outcome != "running":
             return deployment
-        for recovered in recovery.recover_unfinished(engine, app):
+        for recovered in recovery.recover_unfinished(gatling, app):
             if recovered.error is not None:
                 raise recovered.error
         time.sleep(POLL_SECONDS)

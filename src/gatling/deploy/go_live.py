@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatling.deploy.context import Attempt
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
     from gatling.project.refs import Update
     from gatling.state.releases import Release
 
@@ -42,7 +42,7 @@ NO_WISH = Wish()
 
 
 def go_live(
-    engine: Engine,
+    gatling: Gatling,
     this: Attempt,
     release: Release,
     updates: Sequence[Update] = (),
@@ -56,22 +56,22 @@ def go_live(
         this.settings = msgspec.structs.replace(this.settings, hot=hot)
     strategy = wish.strategy or this.settings.deploy.strategy
     if app.live_release is not None:
-        live = releases.get(engine.db, app.name, app.live_release)
+        live = releases.get(gatling.db, app.name, app.live_release)
     this.callbacks.at(*callbacks.BEFORE_MIGRATE)
-    runner.run(engine, this, live, release)
+    runner.run(gatling, this, live, release)
     this.callbacks.at(*callbacks.AFTER_MIGRATE)
-    published.prepare(engine, this, release)
+    published.prepare(gatling, this, release)
     try:
-        _cut_over(engine, this, live, release, updates, strategy)
+        _cut_over(gatling, this, live, release, updates, strategy)
     except Exception as error:
-        if not is_decided(engine, this):
+        if not is_decided(gatling, this):
             raise
         this.warn(error)
-    settle.settle(engine, this, release)
+    settle.settle(gatling, this, release)
 
 
 def _cut_over(
-    engine: Engine,
+    gatling: Gatling,
     this: Attempt,
     live: Release | None,
     release: Release,
@@ -84,24 +84,24 @@ def _cut_over(
     # and not when all is decided: the node that is asked for the plan waits for no callback
     this.callbacks.at(*callbacks.BEFORE_CUT_OVER)
     if live is not None and strategy != "restart":
-        this.alone = exclusive.reasons(engine, app, live, this.settings)
+        this.alone = exclusive.reasons(gatling, app, live, this.settings)
     if decided is None and live is not None:
-        decided = _upgrade(engine, this, live, release, updates, strategy)
+        decided = _upgrade(gatling, this, live, release, updates, strategy)
     assert decided is not None  # noqa: S101 (for the type checker: nothing live has a plan)
     if decided.strategy == "hot":
         return
     decided = plan.beside(decided, this.alone)
     from gatling.deploy.cutover import rolling  # noqa: PLC0415 (loaded while mix works)
 
-    _announce(engine, this, release, decided, app.free_slot)
+    _announce(gatling, this, release, decided, app.free_slot)
     carry_out = rolling.replace if decided.strategy == "restart" else rolling.roll
 
     def before_decision() -> None:
         this.callbacks.at(*callbacks.BEFORE_DECISION)
-        refs.check_still(engine.home.app(app.name).repository, updates)
+        refs.check_still(gatling.home.app(app.name).repository, updates)
 
     this.proof = carry_out(
-        engine,
+        gatling,
         app,
         release,
         this.settings,
@@ -114,7 +114,7 @@ def _cut_over(
 
 
 def _upgrade(
-    engine: Engine,
+    gatling: Gatling,
     this: Attempt,
     live: Release,
     release: Release,
@@ -127,26 +127,26 @@ def _upgrade(
     app = this.app
     try:
         with (
-            live_node.connected(engine, app, live_node.DEPLOYMENT_PATIENCE_SECONDS) as node,
+            live_node.connected(gatling, app, live_node.DEPLOYMENT_PATIENCE_SECONDS) as node,
             live_node.listening(node),
             contextlib.ExitStack() as open_answers,
         ):
             with this.journal.step("plan"):
                 differences = open_answers.enter_context(
-                    inspection.compared(engine, app, node, live, release)
+                    inspection.compared(gatling, app, node, live, release)
                 )
                 decided = plan.decide(differences[0], strategy, this.settings.hot)
             if decided.strategy == "hot":
-                _announce(engine, this, release, decided, app.live_slot)
+                _announce(gatling, this, release, decided, app.live_slot)
                 this.proof = hot.upgrade(
-                    engine,
+                    gatling,
                     this,
                     node,
                     live,
                     release,
                     differences,
                     before_decision=lambda: refs.check_still(
-                        engine.home.app(app.name).repository, updates
+                        gatling.home.app(app.name).repository, updates
                     ),
                     on_live=lambda: this.progress.note(f"{release.label} runs"),
                 )
@@ -163,10 +163,10 @@ def _upgrade(
 
 
 def _announce(
-    engine: Engine, this: Attempt, release: Release, decided: plan.Plan, slot: int | None
+    gatling: Gatling, this: Attempt, release: Release, decided: plan.Plan, slot: int | None
 ) -> None:
     deployments.set_target(
-        engine.db,
+        gatling.db,
         this.deployment.id,
         release=release.number,
         slot=slot,

@@ -16,7 +16,7 @@ from gatling.state import releases
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
     from gatling.state.apps import App
     from gatling.state.releases import Release
 
@@ -25,37 +25,37 @@ DEPLOYMENT_PATIENCE_SECONDS = 60.0
 
 
 @contextlib.contextmanager
-def connected(engine: Engine, app: App, patience: float = PATIENCE_SECONDS) -> Iterator[Control]:
+def connected(gatling: Gatling, app: App, patience: float = PATIENCE_SECONDS) -> Iterator[Control]:
     """The control channel to the app's running node, as beam.control; raises NodeUnreachable."""
-    booted = engine.supervisor.booted(app.name, app.live_slot or 0)
+    booted = gatling.supervisor.booted(app.name, app.live_slot or 0)
     if booted is None:
         raise NodeUnreachable(f"{app.name} is not running.")
-    release = releases.kept(engine.db, app.name, booted)
-    compiler.ensure(engine.tasks, engine.home.app(app.name), app, release)
+    release = releases.kept(gatling.db, app.name, booted)
+    compiler.ensure(gatling.tasks, gatling.home.app(app.name), app, release)
     with contextlib.ExitStack() as connection:
         try:
             opened = connection.enter_context(
-                control(engine.home.app(app.name), app, release, patience)
+                control(gatling.home.app(app.name), app, release, patience)
             )
         except NodeUnreachable:
-            faults = spec.flag_faults(engine, app, release, app.live_slot or 0)
+            faults = spec.flag_faults(gatling, app, release, app.live_slot or 0)
             if not faults:
                 raise
             raise NodeUnreachable(f"{'; '.join(faults)}.") from None
         yield opened
 
 
-def seen(engine: Engine, app: App, patience: float) -> list[str]:
+def seen(gatling: Gatling, app: App, patience: float) -> list[str]:
     """The releases that the running node went through; nothing is loaded into it or compiled.
 
     Raises NodeUnreachable.
     """
-    booted = engine.supervisor.booted(app.name, app.live_slot or 0)
+    booted = gatling.supervisor.booted(app.name, app.live_slot or 0)
     if booted is None:
         raise NodeUnreachable(f"{app.name} is not running.")
-    release = releases.kept(engine.db, app.name, booted)
-    chain = seen_chain(engine.home.app(app.name), app, release, patience)
-    known = {each.label for each in releases.every(engine.db, app.name)}
+    release = releases.kept(gatling.db, app.name, booted)
+    chain = seen_chain(gatling.home.app(app.name), app, release, patience)
+    known = {each.label for each in releases.every(gatling.db, app.name)}
     if not known.issuperset(chain):
         raise NodeUnreachable(f"The node of {app.name} names a release that does not exist.")
     return chain or [f"v{booted}"]
@@ -78,7 +78,7 @@ def running(node: Control, booted: int) -> int:
     return names.release_number(chain[-1][0]) or booted if chain else booted
 
 
-def prepare(engine: Engine, app: App, release: Release) -> None:
+def prepare(gatling: Gatling, app: App, release: Release) -> None:
     """Let the node's next start be that of the release."""
-    paths = engine.home.app(app.name)
-    engine.supervisor.prepare(spec.instance(paths, app, release, app.live_slot or 1))
+    paths = gatling.home.app(app.name)
+    gatling.supervisor.prepare(spec.instance(paths, app, release, app.live_slot or 1))

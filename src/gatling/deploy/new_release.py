@@ -19,45 +19,45 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatling.deploy.context import Attempt
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
 
 
-def make(engine: Engine, this: Attempt, commit: str) -> Release:
+def make(gatling: Gatling, this: Attempt, commit: str) -> Release:
     """Export and build a commit, and store the release; raises BuildFailed and DiskFull."""
-    name, paths, journal = this.app.name, engine.home.app(this.app.name), this.journal
+    name, paths, journal = this.app.name, gatling.home.app(this.app.name), this.journal
     directory = this.settings.build.directory
     with journal.step("export_source"):
-        engine.tasks.export(paths, commit, directory, journal.line)
+        gatling.tasks.export(paths, commit, directory, journal.line)
         own = manifest.read(paths.source / directory)
         this.settings = project_settings.parse(own | this.app.settings)
-        published.check_page(engine, name, commit, this.settings)
-        this.domains = project_domains.new(engine, this)
-        this.callbacks = _callbacks(engine, this, commit, paths.source / directory)
+        published.check_page(gatling, name, commit, this.settings)
+        this.domains = project_domains.new(gatling, this)
+        this.callbacks = _callbacks(gatling, this, commit, paths.source / directory)
         this.journal.at = this.callbacks.at
-    values = config.of_app(engine.db, name)
-    mark, wanted, like = this.deployment.mark, this.settings.build, _tree_to_share(engine, name)
+    values = config.of_app(gatling.db, name)
+    mark, wanted, like = this.deployment.mark, this.settings.build, _tree_to_share(gatling, name)
     given = this.callbacks if this.callbacks.any else None
     journal.between = "starting mix"
-    built = builder.build(engine.tasks, paths, values, wanted, mark, journal, commit, like, given)
+    built = builder.build(gatling.tasks, paths, values, wanted, mark, journal, commit, like, given)
     with journal.step("store_release"):
-        number, newest = next_number(engine, name)
-        size = store.store(paths, built.tree, number, _to_share(engine, name), also=newest)
+        number, newest = next_number(gatling, name)
+        size = store.store(paths, built.tree, number, _to_share(gatling, name), also=newest)
         release = _new_release(this, number, commit, built, values, size, own)
-        releases.add(engine.db, release)
+        releases.add(gatling.db, release)
         this.callbacks.facts["built_release_path"] = str(paths.release(number))
     this.callbacks.at(*callbacks.AFTER_STORE)
     return release
 
 
-def _callbacks(engine: Engine, this: Attempt, commit: str, project: Path) -> Callbacks:
+def _callbacks(gatling: Gatling, this: Attempt, commit: str, project: Path) -> Callbacks:
     """The callbacks that the project has, with what is known before its build."""
-    app, paths = this.app, engine.home.app(this.app.name)
+    app, paths = this.app, gatling.home.app(this.app.name)
     found = callbacks.find(project, "deploy" if app.live_release is None else "upgrade")
     for note in found.notes:
         this.progress.note(note)
     if not found.any:
         return Callbacks()
-    number, _ = next_number(engine, app.name)
+    number, _ = next_number(gatling, app.name)
     facts = {
         "app": app.name,
         "task": found.kind,
@@ -72,7 +72,7 @@ def _callbacks(engine: Engine, this: Attempt, commit: str, project: Path) -> Cal
         "build_dir": str(project),
         "built_release_path": str(paths.staging),
         "release_dir": str(paths.release(number)),
-        "releases": [r.version for r in releases.every(engine.db, app.name) if not r.removed_at],
+        "releases": [r.version for r in releases.every(gatling.db, app.name) if not r.removed_at],
     }
     return Callbacks(
         found,
@@ -83,26 +83,26 @@ def _callbacks(engine: Engine, this: Attempt, commit: str, project: Path) -> Cal
     )
 
 
-def _tree_to_share(engine: Engine, name: str) -> Path | None:
-    shared = _to_share(engine, name)
-    return engine.home.app(name).release(shared) if shared is not None else None
+def _tree_to_share(gatling: Gatling, name: str) -> Path | None:
+    shared = _to_share(gatling, name)
+    return gatling.home.app(name).release(shared) if shared is not None else None
 
 
-def _to_share(engine: Engine, name: str) -> int | None:
+def _to_share(gatling: Gatling, name: str) -> int | None:
     """The release whose files a new one shares: the live one.
 
     A hot upgrade from it then sees by their inodes what did not change. Nothing live: the newest.
     """
-    kept = releases.kept_commits(engine.db, name)
-    live = apps.get(engine.db, name).live_release
+    kept = releases.kept_commits(gatling.db, name)
+    live = apps.get(gatling.db, name).live_release
     return live if live in kept else max(kept, default=None)
 
 
-def next_number(engine: Engine, name: str) -> tuple[int, int | None]:
+def next_number(gatling: Gatling, name: str) -> tuple[int, int | None]:
     """The number of the next release and of the newest kept one; leftovers in its place go."""
-    kept = list(releases.kept_commits(engine.db, name))
-    store.remove_unknown(engine.home.app(name), kept)
-    return releases.next_number(engine.db, name), max(kept, default=None)
+    kept = list(releases.kept_commits(gatling.db, name))
+    store.remove_unknown(gatling.home.app(name), kept)
+    return releases.next_number(gatling.db, name), max(kept, default=None)
 
 
 def _new_release(

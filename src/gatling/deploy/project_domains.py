@@ -20,30 +20,30 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gatling.deploy.context import Attempt
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
     from gatling.state.apps import App
 
 
-def new(engine: Engine, this: Attempt) -> tuple[str, ...]:
+def new(gatling: Gatling, this: Attempt) -> tuple[str, ...]:
     """Domains in the exported source's file that the app has not, nor the live release's file had.
 
     Raises InvalidManifest, and InvalidInput for a domain of another app.
     """
-    paths, directory = engine.home.app(this.app.name), this.settings.build.directory
+    paths, directory = gatling.home.app(this.app.name), this.settings.build.directory
     named = project_domains.read(paths.source / directory)
     if named and this.app.live_release is not None:
-        live = releases.get(engine.db, this.app.name, this.app.live_release)
+        live = releases.get(gatling.db, this.app.name, this.app.live_release)
         path = "/".join(filter(None, (directory, project_domains.NAME)))
         raw = source.file_at(paths.repository, live.commit, path, project_domains.MAX_BYTES)
         known = project_domains.parse(raw or b"")
         named = tuple(domain for domain in named if domain not in known)
     named = tuple(domain for domain in named if domain not in this.app.domains)
     for domain in named:
-        apps.check_domain(engine.db, this.app.name, domain)
+        apps.check_domain(gatling.db, this.app.name, domain)
     return named
 
 
-def host_told(engine: Engine, before: App, after: App) -> str | None:
+def host_told(gatling: Gatling, before: App, after: App) -> str | None:
     """What a change of domains means for PHX_HOST, and what to do; None: nothing.
 
     It matters because Phoenix takes websockets from pages of that host alone.
@@ -53,7 +53,7 @@ def host_told(engine: Engine, before: App, after: App) -> str | None:
         f"Phoenix refuses websockets from {', '.join(added)}"
         " unless its endpoint's check_origin allows them"
     )
-    if "PHX_HOST" in config.of_app(engine.db, after.name):
+    if "PHX_HOST" in config.of_app(gatling.db, after.name):
         return f"PHX_HOST stays what `gatling config` says. {others}." if added else None
     if after.domain == before.domain:
         change = f"`gatling config set {after.name} PHX_HOST=DOMAIN` makes another one PHX_HOST"
@@ -67,13 +67,13 @@ def host_told(engine: Engine, before: App, after: App) -> str | None:
 
 
 @contextlib.contextmanager
-def in_force(engine: Engine, this: Attempt) -> Iterator[None]:
+def in_force(gatling: Gatling, this: Attempt) -> Iterator[None]:
     """Serve the app under the attempt's new domains, unless the deployment fails.
 
     Changes that an operator makes during the deployment stay: only domains that were added here
     are taken back. Recovery takes them back when the deploying process is killed.
     """
-    before, db = this.app, engine.db
+    before, db = this.app, gatling.db
     if not this.domains:
         yield
         return
@@ -83,23 +83,23 @@ def in_force(engine: Engine, this: Attempt) -> Iterator[None]:
         db, before.name, this.domains, before_its_own=first, deployment=this.deployment.id
     )
     try:
-        engine.configure_router()
+        gatling.configure_router()
         this.app = dataclasses.replace(before, domains=apps.get(db, before.name).domains)
         this.callbacks.facts["domains"] = " ".join(this.app.domains)
         this.progress.note(f"served under {', '.join(this.domains)} as well (domains)")
         yield
     except BaseException as error:
-        if not is_decided(engine, this):
-            _take_back(engine, this, error)
+        if not is_decided(gatling, this):
+            _take_back(gatling, this, error)
         raise
-    audit.record(db, engine.actor, before.name, "domains add", " ".join(added))
+    audit.record(db, gatling.actor, before.name, "domains add", " ".join(added))
     after = apps.get(db, before.name)
     # the same instance goes on, with the PHX_HOST that it was started with
-    if after.live_slot == before.live_slot and (told := host_told(engine, before, after)):
+    if after.live_slot == before.live_slot and (told := host_told(gatling, before, after)):
         this.progress.note(told)
 
 
-def _take_back(engine: Engine, this: Attempt, error: BaseException) -> None:
+def _take_back(gatling: Gatling, this: Attempt, error: BaseException) -> None:
     with cleaning(error):
-        apps.take_domains_of(engine.db, this.app.name, this.deployment.id)
-        engine.configure_router()
+        apps.take_domains_of(gatling.db, this.app.name, this.deployment.id)
+        gatling.configure_router()

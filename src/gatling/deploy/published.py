@@ -20,7 +20,7 @@ from gatling.state import apps, deployments, releases
 
 if TYPE_CHECKING:
     from gatling.deploy.context import Attempt
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
     from gatling.project.settings import Settings
     from gatling.state.apps import App
     from gatling.state.releases import Release
@@ -30,47 +30,47 @@ TITLE = "Down for maintenance"
 TEXT = "It will be back soon. Please try again in a while."
 
 
-def publish(engine: Engine, name: str, coming: Release | None = None) -> None:
+def publish(gatling: Gatling, name: str, coming: Release | None = None) -> None:
     """Bring what nginx reads of an app into line with its records; `coming` is to go live next.
 
     Raises OSError.
     """
-    with exclusively(engine.home, "public"):  # also a switch and a deployment at the same time
-        app = apps.get(engine.db, name)
+    with exclusively(gatling.home, "public"):  # also a switch and a deployment at the same time
+        app = apps.get(gatling.db, name)
         settings = project_settings.parse(
             (coming.manifest if coming else app.manifest) | app.settings
         )
-        _publish_page(engine, app, settings)
-        _publish_static(engine, app, settings, coming)
+        _publish_page(gatling, app, settings)
+        _publish_static(gatling, app, settings, coming)
 
 
-def prepare(engine: Engine, this: Attempt, coming: Release) -> None:
+def prepare(gatling: Gatling, this: Attempt, coming: Release) -> None:
     """As `publish`, in a deployment: a failure is told and fails nothing."""
-    _try_to_publish(engine, this, coming)
+    _try_to_publish(gatling, this, coming)
 
 
-def follow(engine: Engine, this: Attempt) -> None:
+def follow(gatling: Gatling, this: Attempt) -> None:
     """After the decision: bring nginx into line with what is live now; failures as in `prepare`.
 
     It is told of settings only where they are others than before: a reload closes idle connections.
     """
-    _try_to_publish(engine, this, None)
+    _try_to_publish(gatling, this, None)
     if this.settings.proxy == project_settings.parse(this.app.effective).proxy:
         return
     try:
-        engine.configure_router()
+        gatling.configure_router()
     except GatlingError as error:
         this.progress.note(f"the settings proxy.* are not in force: {error.what}")
         for line in error.log:
             this.progress.record(line)
 
 
-def warn_of_written(engine: Engine, this: Attempt, live: Release) -> None:
+def warn_of_written(gatling: Gatling, this: Attempt, live: Release) -> None:
     """Name a file that the app has written into the release before: the new one lacks it."""
     before = this.app.live_release
     if before is None or before == live.number:
         return
-    files = store.written(engine.home.app(this.app.name).release(before))
+    files = store.written(gatling.home.app(this.app.name).release(before))
     if files:
         this.progress.note(
             f"v{before} has files that the app wrote there and {live.label} lacks, such as"
@@ -78,61 +78,61 @@ def warn_of_written(engine: Engine, this: Attempt, live: Release) -> None:
         )
 
 
-def check_page(engine: Engine, app: str, commit: str, settings: Settings) -> None:
+def check_page(gatling: Gatling, app: str, commit: str, settings: Settings) -> None:
     """Raise InvalidManifest when the settings name a page that the commit does not have."""
     page = settings.proxy.maintenance_page
-    if page and _page_of(engine, app, commit, settings) is None:
+    if page and _page_of(gatling, app, commit, settings) is None:
         raise InvalidManifest(
             f"proxy.maintenance_page: the commit has no file {page} of up to {MAX_PAGE >> 10} KB.",
             hint="It is looked for beside gatling.toml, and must have been committed.",
         )
 
 
-def _try_to_publish(engine: Engine, this: Attempt, coming: Release | None) -> None:
+def _try_to_publish(gatling: Gatling, this: Attempt, coming: Release | None) -> None:
     try:
-        publish(engine, this.app.name, coming)
+        publish(gatling, this.app.name, coming)
     except OSError as error:
         this.progress.note(f"what nginx reads of the app could not be written: {error}")
 
 
-def _publish_page(engine: Engine, app: App, settings: Settings) -> None:
-    file = engine.home.app(app.name).maintenance_page
+def _publish_page(gatling: Gatling, app: App, settings: Settings) -> None:
+    file = gatling.home.app(app.name).maintenance_page
     if app.maintenance is None:
         file.unlink(missing_ok=True)
         return
     page = None
     if not app.maintenance and app.live_release is not None:
-        commit = releases.get(engine.db, app.name, app.live_release).commit
-        page = _page_of(engine, app.name, commit, settings)
+        commit = releases.get(gatling.db, app.name, app.live_release).commit
+        page = _page_of(gatling, app.name, commit, settings)
     if page is None:
         page = pages.page(TITLE, html.escape(app.maintenance or TEXT))
     if not file.exists() or file.read_text(errors="replace") != page:
-        file.parent.mkdir(mode=_mode(engine), parents=True, exist_ok=True)
+        file.parent.mkdir(mode=_mode(gatling), parents=True, exist_ok=True)
         files.write(file, page, mode=0o644)
 
 
-def _page_of(engine: Engine, app: str, commit: str, settings: Settings) -> str | None:
+def _page_of(gatling: Gatling, app: str, commit: str, settings: Settings) -> str | None:
     """The project's page in a commit, if it has one there."""
     if not settings.proxy.maintenance_page:
         return None
     path = "/".join(filter(None, (settings.build.directory, settings.proxy.maintenance_page)))
-    raw = source.file_at(engine.home.app(app).repository, commit, path, MAX_PAGE)
+    raw = source.file_at(gatling.home.app(app).repository, commit, path, MAX_PAGE)
     return raw.decode("utf-8", "replace") if raw is not None else None
 
 
-def _publish_static(engine: Engine, app: App, settings: Settings, coming: Release | None) -> None:
-    paths = engine.home.app(app.name)
-    kept = set(releases.kept_commits(engine.db, app.name))
+def _publish_static(gatling: Gatling, app: App, settings: Settings, coming: Release | None) -> None:
+    paths = gatling.home.app(app.name)
+    kept = set(releases.kept_commits(gatling.db, app.name))
     numbers = (coming.number if coming else None, app.live_release)
     first = list(dict.fromkeys(number for number in numbers if number is not None))
     # the coming one comes on top: what is live stays whole until it is not live any more
-    earlier = [n for n in deployments.lately_live(engine.db, app.name) if n not in first]
+    earlier = [n for n in deployments.lately_live(gatling.db, app.name) if n not in first]
     keep = settings.proxy.static_keep
     chosen = [*first, *earlier[: max(0, keep - len(first) + 1)]] if settings.proxy.static else []
     trees = [paths.release(number) for number in chosen if number in kept]
-    static.publish(paths.route, trees, mode=_mode(engine))
+    static.publish(paths.route, trees, mode=_mode(gatling))
 
 
-def _mode(engine: Engine) -> int:
+def _mode(gatling: Gatling) -> int:
     """Of directories: on a server nginx is another user."""
-    return 0o755 if engine.home.server else 0o700
+    return 0o755 if gatling.home.server else 0o700

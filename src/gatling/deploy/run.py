@@ -21,13 +21,13 @@ from gatling.state import apps, audit, deployments
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
     from gatling.ui.progress import Progress
 
 
 @contextlib.contextmanager
 def attempt(
-    engine: Engine,
+    gatling: Gatling,
     name: str,
     *,
     cause: str,
@@ -40,30 +40,30 @@ def attempt(
     What the block raises before the decision is raised here, and what was live is still live. What
     it raises after the decision is recorded as a warning: the deployment has succeeded.
     """
-    paths = engine.home.app(name)
-    app = apps.get(engine.db, name)
+    paths = gatling.home.app(name)
+    app = apps.get(gatling.db, name)
     with (
         interruptible(watch_pusher=watch_pusher) as interruption,
-        lock.hold(paths.lock, lambda: _say_for_whom(engine, name, progress)),
+        lock.hold(paths.lock, lambda: _say_for_whom(gatling, name, progress)),
     ):
-        if deployments.running(engine.db, name):
-            recovery.reconcile(engine, name)
-        app = apps.get(engine.db, name)
+        if deployments.running(gatling.db, name):
+            recovery.reconcile(gatling, name)
+        app = apps.get(gatling.db, name)
         deployment = deployments.begin(
-            engine.db,
+            gatling.db,
             name,
             cause=cause,
-            actor=engine.actor,
-            mark=f"{engine.home.root}:{os.urandom(8).hex()}",
+            actor=gatling.actor,
+            mark=f"{gatling.home.root}:{os.urandom(8).hex()}",
             commit=commit,
         )
-        watcher = Watcher(engine.home, name)
+        watcher = Watcher(gatling.home, name)
         progress.open_log(paths.deployment_log(deployment.id))
         this = Attempt(
             app=app,
             deployment=deployment,
             settings=project_settings.parse(app.effective),
-            journal=Journal(engine.db, deployment.id, progress),
+            journal=Journal(gatling.db, deployment.id, progress),
             interruption=interruption,
             progress=progress,
         )
@@ -72,22 +72,22 @@ def attempt(
                 yield this
         except BaseException as error:
             interruption.shield()
-            if not is_decided(engine, this):
-                _failed(engine, this, error)
+            if not is_decided(gatling, this):
+                _failed(gatling, this, error)
                 if isinstance(error, OSError) and is_full(error):
                     raise DiskFull(
                         f"No space is left on the disk: {error.filename or ''}"
                     ) from error
                 raise
             this.warn(error)
-            _succeeded(engine, this)
+            _succeeded(gatling, this)
         else:
             interruption.shield()
-            _succeeded(engine, this)
+            _succeeded(gatling, this)
         finally:
             _close_callbacks(this)
             progress.close()
-            watcher.end(recovered=_has_ended(engine, deployment.id))
+            watcher.end(recovered=_has_ended(gatling, deployment.id))
 
 
 def _close_callbacks(this: Attempt) -> None:
@@ -98,36 +98,36 @@ def _close_callbacks(this: Attempt) -> None:
         this.progress.note(f"The project's callbacks did not end properly: {text_of(error)}")
 
 
-def _has_ended(engine: Engine, ident: int) -> bool:
+def _has_ended(gatling: Gatling, ident: int) -> bool:
     try:
-        return deployments.get(engine.db, ident).outcome != "running"
+        return deployments.get(gatling.db, ident).outcome != "running"
     except (GatlingError, sqlite3.Error):
         return False
 
 
-def is_decided(engine: Engine, this: Attempt) -> bool:
+def is_decided(gatling: Gatling, this: Attempt) -> bool:
     """Whether the deployment's release is recorded as live; not, when the records are unreadable.
 
     Recovery reads them again then.
     """
     try:
-        deployment = deployments.get(engine.db, this.deployment.id)
-        return outcome.decided(deployment, apps.get(engine.db, this.app.name))
+        deployment = deployments.get(gatling.db, this.deployment.id)
+        return outcome.decided(deployment, apps.get(gatling.db, this.app.name))
     except (GatlingError, sqlite3.Error):
         return False
 
 
-def _succeeded(engine: Engine, this: Attempt) -> None:
+def _succeeded(gatling: Gatling, this: Attempt) -> None:
     """Finish what the decision asks for if a step after it failed, and record the success."""
     name, ident = this.app.name, this.deployment.id
     if this.warnings:
         with this.tolerated():
-            recovery.reconcile(engine, name, own=ident)
+            recovery.reconcile(gatling, name, own=ident)
     with this.tolerated():
         said = "; ".join(dict.fromkeys(this.warnings))
-        live = deployments.get(engine.db, ident).release
+        live = deployments.get(gatling.db, ident).release
         deployments.end(
-            engine.db,
+            gatling.db,
             ident,
             "succeeded",
             seconds=time.monotonic() - this.started,
@@ -136,10 +136,10 @@ def _succeeded(engine: Engine, this: Attempt) -> None:
             suspended_ms=this.proof.suspended_ms if this.proof else None,
         )
         detail = f"{this.deployment.cause}, deployment {ident}"
-        audit.record(engine.db, engine.actor, name, "deploy", detail)
+        audit.record(gatling.db, gatling.actor, name, "deploy", detail)
 
 
-def _failed(engine: Engine, this: Attempt, error: BaseException) -> None:
+def _failed(gatling: Gatling, this: Attempt, error: BaseException) -> None:
     """Clean up, then record. Both as far as they go: on a full disk the record may not be possible.
 
     What is not recorded as ended is found and ended by recovery. `error` stays what is reported.
@@ -148,13 +148,13 @@ def _failed(engine: Engine, this: Attempt, error: BaseException) -> None:
     for line in error.log if isinstance(error, GatlingError) else ():
         this.progress.record(line)
     try:
-        recovery.reconcile(engine, name, own=ident)
-        deployment = deployments.get(engine.db, ident)
-        ended = outcome.outcome_of(deployment, apps.get(engine.db, name), error)
+        recovery.reconcile(gatling, name, own=ident)
+        deployment = deployments.get(gatling.db, ident)
+        ended = outcome.outcome_of(deployment, apps.get(gatling.db, name), error)
         if isinstance(error, Interrupted):
             error.what = ended.text or error.what
         deployments.end(
-            engine.db,
+            gatling.db,
             ident,
             ended.outcome,
             seconds=time.monotonic() - this.started,
@@ -168,9 +168,9 @@ def _failed(engine: Engine, this: Attempt, error: BaseException) -> None:
     this.progress.record(f" !     {text_of(error)}")
 
 
-def _say_for_whom(engine: Engine, name: str, progress: Progress) -> None:
+def _say_for_whom(gatling: Gatling, name: str, progress: Progress) -> None:
     """Say what this deployment waits for."""
-    running = deployments.running(engine.db, name)
+    running = deployments.running(gatling.db, name)
     if not running:
         progress.say(f"{name}: waiting for another command")
         return

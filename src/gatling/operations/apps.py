@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gatling.paths import AppPaths
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
     from gatling.state.apps import App
     from gatling.ui.progress import Progress
 
@@ -34,7 +34,7 @@ exec {command} receive {app}
 SYSTEM_COMMAND = "/usr/local/bin/gatling"
 
 
-def load(engine: Engine, name: str, settings: Mapping[str, str] | None = None) -> App:
+def load(gatling: Gatling, name: str, settings: Mapping[str, str] | None = None) -> App:
     """Make an app: repository with hook, ports, generated secrets, and its place in the proxy.
 
     Raises InvalidInput for a name that is not valid or taken, or for settings that are not valid;
@@ -43,89 +43,89 @@ def load(engine: Engine, name: str, settings: Mapping[str, str] | None = None) -
     names.app_name(name)
     own = dict(settings or {})
     project_settings.parse(own)
-    with exclusively(engine.home, "load"):
-        return _load(engine, name, own)
+    with exclusively(gatling.home, "load"):
+        return _load(gatling, name, own)
 
 
-def ensure(engine: Engine, name: str) -> bool:
+def ensure(gatling: Gatling, name: str) -> bool:
     """Make an app unless it is there, as two first pushes at once ask for; whether it was made."""
     names.app_name(name)
-    with exclusively(engine.home, "load"):
-        if apps.is_whole(engine.db, name):
+    with exclusively(gatling.home, "load"):
+        if apps.is_whole(gatling.db, name):
             return False
-        _load(engine, name, {})
+        _load(gatling, name, {})
         return True
 
 
-def _load(engine: Engine, name: str, own: dict[str, str]) -> App:
-    if not apps.is_whole(engine.db, name):
-        apps.delete(engine.db, name)  # what was being made when the power was cut, say
-    home = engine.home.root
+def _load(gatling: Gatling, name: str, own: dict[str, str]) -> App:
+    if not apps.is_whole(gatling.db, name):
+        apps.delete(gatling.db, name)  # what was being made when the power was cut, say
+    home = gatling.home.root
     app = apps.create(
-        engine.db, name, lambda port: port_claims.owner(port, home) is None and ports.is_free(port)
+        gatling.db, name, lambda port: port_claims.owner(port, home) is None and ports.is_free(port)
     )
     port_claims.take(app.every_port, home)
-    paths = engine.home.app(name)
+    paths = gatling.home.app(name)
     try:
         if not paths.server:
             _clear(paths)  # what an unload that was killed has left
             for directory in (paths.build, paths.releases, paths.logs):
                 directory.mkdir(mode=0o700, parents=True)
         elif paths.root.exists():
-            engine.supervisor.remove(name)
-        engine.supervisor.add(name)
+            gatling.supervisor.remove(name)
+        gatling.supervisor.add(name)
         make_repository(paths)
         paths.lock.touch(mode=0o600)
         if own:
-            apps.change_settings(engine.db, name, lambda _: own)
-        engine.router.point(name, "down")
+            apps.change_settings(gatling.db, name, lambda _: own)
+        gatling.router.point(name, "down")
         if paths.server:
             os.sync()
         config.replace(  # by which it is whole
-            engine.db,
+            gatling.db,
             name,
             {
                 "SECRET_KEY_BASE": secrets.token_urlsafe(48),  # Phoenix asks for 64 bytes
                 "RELEASE_COOKIE": secrets.token_hex(20),
             },
         )
-        engine.configure_router()
+        gatling.configure_router()
     except BaseException as error:
         for step in (
-            lambda: workers.stop(engine, name),
-            lambda: engine.supervisor.remove(name),
-            lambda: apps.delete(engine.db, name),
+            lambda: workers.stop(gatling, name),
+            lambda: gatling.supervisor.remove(name),
+            lambda: apps.delete(gatling.db, name),
             lambda: port_claims.give_back(app.every_port, home),
             lambda: _clear(paths),
-            engine.configure_router,  # it may have come to know the app before this failed
+            gatling.configure_router,  # it may have come to know the app before this failed
         ):
             with cleaning(error):
                 step()
         raise
-    audit.record(engine.db, engine.actor, name, "load")
+    audit.record(gatling.db, gatling.actor, name, "load")
     return app
 
 
-def unload(engine: Engine, name: str, progress: Progress) -> None:
+def unload(gatling: Gatling, name: str, progress: Progress) -> None:
     """Stop an app and remove everything of it: instances, repository, releases, logs, records."""
-    app = apps.get(engine.db, name)
-    paths = engine.home.app(name)
+    app = apps.get(gatling.db, name)
+    paths = gatling.home.app(name)
     with contextlib.ExitStack() as held:
         if paths.lock.exists():  # it is not when a power cut has ended the one before this
             held.enter_context(lock.hold_app(paths, progress.say))
         timeout = project_settings.parse(app.effective).instance.stop
-        engine.router.point(name, "down")
-        engine.supervisor.schedule(name, {})
-        jobs.end(engine, name)
+        gatling.router.point(name, "down")
+        gatling.supervisor.schedule(name, {})
+        jobs.end(gatling, name)
         for slot in apps.SLOTS:
-            engine.supervisor.stop(name, slot, timeout)
-        workers.stop(engine, name)
-        engine.supervisor.remove(name)
-        apps.delete(engine.db, name)
-        port_claims.give_back(app.every_port, engine.home.root)
-        engine.configure_router()
+            gatling.supervisor.stop(name, slot, timeout)
+        workers.stop(gatling, name)
+        gatling.supervisor.remove(name)
+        apps.delete(gatling.db, name)
+        port_claims.give_back(app.every_port, gatling.home.root)
+        gatling.configure_router()
         _clear(paths)
-    audit.record(engine.db, engine.actor, name, "unload")
+    audit.record(gatling.db, gatling.actor, name, "unload")
 
 
 def make_repository(paths: AppPaths) -> None:

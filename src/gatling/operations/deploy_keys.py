@@ -14,39 +14,39 @@ from gatling.platform.limits import Limits
 from gatling.state import apps, audit
 
 if TYPE_CHECKING:
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
 
 TIMEOUT_SECONDS = 60.0
 LIMITS = Limits(memory="256M", tasks=64)
 
 
-def create(engine: Engine, name: str) -> str:
+def create(gatling: Gatling, name: str) -> str:
     """Make an app's key; its public part. Raises InvalidInput when it has one."""
-    public = _run(engine, name, "create")
-    audit.record(engine.db, engine.actor, name, "deploy-key create")
+    public = _run(gatling, name, "create")
+    audit.record(gatling.db, gatling.actor, name, "deploy-key create")
     return public
 
 
-def show(engine: Engine, name: str) -> str:
+def show(gatling: Gatling, name: str) -> str:
     """The public part of an app's key; raises NotFound."""
-    return _run(engine, name, "show")
+    return _run(gatling, name, "show")
 
 
-def remove(engine: Engine, name: str) -> None:
+def remove(gatling: Gatling, name: str) -> None:
     """Remove an app's key; raises NotFound."""
-    _run(engine, name, "remove")
-    audit.record(engine.db, engine.actor, name, "deploy-key remove")
+    _run(gatling, name, "remove")
+    audit.record(gatling.db, gatling.actor, name, "deploy-key remove")
 
 
-def _run(engine: Engine, name: str, verb: str) -> str:
+def _run(gatling: Gatling, name: str, verb: str) -> str:
     """Let a program of the app's do it: what it says is not more than somebody's word."""
-    paths = engine.home.app(apps.get(engine.db, name).name)
+    paths = gatling.home.app(apps.get(gatling.db, name).name)
     comment = f"gatling-{name}@{re.sub(r'[^A-Za-z0-9.-]', '', os.uname().nodename)}"
     argv = [sys.executable, "-I", "-m", "gatling.project.deploy_key", verb, str(paths.ssh), comment]
     env = environment.ambient_environment(paths)
     told: list[str] = []
     try:
-        engine.tasks.run(
+        gatling.tasks.run(
             Task(paths, "build", argv, env, paths.build, limits=LIMITS),
             timeout=TIMEOUT_SECONDS,
             on_line=told.append,

@@ -25,13 +25,13 @@ from gatling.times import now
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
     from gatling.project.refs import Update
     from gatling.ui.progress import Progress
 
 
 def deploy_commit(
-    engine: Engine,
+    gatling: Gatling,
     name: str,
     commit: str,
     *,
@@ -44,28 +44,28 @@ def deploy_commit(
 
     They must stand where the push found them until the decision.
     """
-    for directory in (engine.home.root, engine.home.app(name).root):
+    for directory in (gatling.home.root, gatling.home.app(name).root):
         files.need_space(directory, f"A build of {name}")
-    lifecycle.ensure_up(engine, progress)
+    lifecycle.ensure_up(gatling, progress)
     # The cut-over's libraries load while mix works, instead of after it.
     threading.Thread(target=_load_cutover, daemon=True).start()
     with attempt(
-        engine,
+        gatling,
         name,
         cause=cause,
         commit=commit,
         progress=progress,
         # on a server the hook does that, which is not this process
-        watch_pusher=bool(updates) and not engine.home.server,
+        watch_pusher=bool(updates) and not gatling.home.server,
     ) as this:
-        refs.check_still(engine.home.app(name).repository, updates)
-        release = new_release.make(engine, this, commit)
-        with project_domains.in_force(engine, this):
-            go_live(engine, this, release, updates, wish)
+        refs.check_still(gatling.home.app(name).repository, updates)
+        release = new_release.make(gatling, this, commit)
+        with project_domains.in_force(gatling, this):
+            go_live(gatling, this, release, updates, wish)
 
 
 def deploy_release(
-    engine: Engine,
+    gatling: Gatling,
     name: str,
     number: int,
     *,
@@ -74,12 +74,12 @@ def deploy_release(
     wish: Wish = NO_WISH,
 ) -> None:
     """Make a kept release live again, with the config it had."""
-    releases.kept(engine.db, name, number)
-    lifecycle.ensure_up(engine, progress)
-    with attempt(engine, name, cause=cause, commit=None, progress=progress) as this:
-        release = releases.kept(engine.db, name, number)
-        dropped = config.pending(engine.db, name)
-        go_live(engine, this, release, wish=wish)
+    releases.kept(gatling.db, name, number)
+    lifecycle.ensure_up(gatling, progress)
+    with attempt(gatling, name, cause=cause, commit=None, progress=progress) as this:
+        release = releases.kept(gatling.db, name, number)
+        dropped = config.pending(gatling.db, name)
+        go_live(gatling, this, release, wish=wish)
         if dropped:
             this.progress.note(
                 f"{release.label} has its own config: changes that were stored for the next"
@@ -88,7 +88,7 @@ def deploy_release(
 
 
 def deploy_config(
-    engine: Engine,
+    gatling: Gatling,
     name: str,
     changes: Mapping[str, str | None],
     *,
@@ -100,58 +100,58 @@ def deploy_config(
     Without `restart`, or when nothing is live, they wait for the next deployment. When the new
     release does not become healthy the variables stay as they were.
     """
-    app = apps.get(engine.db, name)
+    app = apps.get(gatling.db, name)
     cause = "config " + " ".join(
         f"{'unset' if value is None else 'set'} {key}" for key, value in sorted(changes.items())
     )
     if not restart or app.live_release is None or app.wanted == "stopped":
-        _store_config(engine, name, changes, cause, progress)
+        _store_config(gatling, name, changes, cause, progress)
         return
-    lifecycle.ensure_up(engine, progress)
-    with attempt(engine, name, cause=cause, commit=None, progress=progress) as this:
+    lifecycle.ensure_up(gatling, progress)
+    with attempt(gatling, name, cause=cause, commit=None, progress=progress) as this:
         if this.app.live_release is None:
             raise InvalidInput(f"Nothing of {name} is live any more.", hint="Try again.")
-        live = releases.kept(engine.db, name, this.app.live_release)
-        values = changed(config.of_app(engine.db, name), changes)
-        paths = engine.home.app(name)
+        live = releases.kept(gatling.db, name, this.app.live_release)
+        values = changed(config.of_app(gatling.db, name), changes)
+        paths = gatling.home.app(name)
         with this.journal.step("store_release"):
-            number, _ = new_release.next_number(engine, name)
+            number, _ = new_release.next_number(gatling, name)
             store.copy(paths, live.number, number)
             release = dataclasses.replace(
                 live, number=number, origin="config", base=live.number, config=values, bytes=0,
                 created_at=now(),
             )  # fmt: skip
-            releases.add(engine.db, release)
-        go_live(engine, this, release)
+            releases.add(gatling.db, release)
+        go_live(gatling, this, release)
 
 
-def restart(engine: Engine, name: str, *, progress: Progress) -> None:
+def restart(gatling: Gatling, name: str, *, progress: Progress) -> None:
     """Start the live release anew beside itself, switch, end the old instance."""
-    app = apps.get(engine.db, name)
+    app = apps.get(gatling.db, name)
     if app.live_release is None:
         raise InvalidInput(f"Nothing of {name} has been deployed yet.")
-    lifecycle.ensure_up(engine, progress)
-    with attempt(engine, name, cause="restart", commit=None, progress=progress) as this:
-        release = releases.kept(engine.db, name, this.app.live_release or app.live_release)
-        go_live(engine, this, release)
+    lifecycle.ensure_up(gatling, progress)
+    with attempt(gatling, name, cause="restart", commit=None, progress=progress) as this:
+        release = releases.kept(gatling.db, name, this.app.live_release or app.live_release)
+        go_live(gatling, this, release)
 
 
-def rollback_target(engine: Engine, name: str, wish: int | None) -> int:
+def rollback_target(gatling: Gatling, name: str, wish: int | None) -> int:
     """The release that a rollback goes to: the one wished for, or the one live before.
 
     Raises NotFound or InvalidInput.
     """
-    live = apps.get(engine.db, name).live_release
+    live = apps.get(gatling.db, name).live_release
     if live is None:
         raise InvalidInput(f"Nothing of {name} has been deployed yet.")
     if wish == live:
         raise InvalidInput(
             f"v{live} is live already.", hint=f"`gatling restart {name}` starts it anew."
         )
-    target = wish if wish is not None else deployments.live_before(engine.db, name, live)
+    target = wish if wish is not None else deployments.live_before(gatling.db, name, live)
     if target is None:
         raise NotFound(f"No release of {name} was live before v{live}.")
-    return releases.kept(engine.db, name, target).number
+    return releases.kept(gatling.db, name, target).number
 
 
 def changed(values: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
@@ -161,15 +161,15 @@ def changed(values: Mapping[str, str], changes: Mapping[str, str | None]) -> dic
 
 
 def _store_config(
-    engine: Engine,
+    gatling: Gatling,
     name: str,
     changes: Mapping[str, str | None],
     cause: str,
     progress: Progress,
 ) -> None:
-    with lock.hold_app(engine.home.app(name), progress.say):
-        config.replace(engine.db, name, changed(config.of_app(engine.db, name), changes))
-        audit.record(engine.db, engine.actor, name, cause, "for the next deployment")
+    with lock.hold_app(gatling.home.app(name), progress.say):
+        config.replace(gatling.db, name, changed(config.of_app(gatling.db, name), changes))
+        audit.record(gatling.db, gatling.actor, name, cause, "for the next deployment")
     progress.say(f"{name}: stored for the next deployment")
 
 

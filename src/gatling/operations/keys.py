@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatling.paths import Home
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
     from gatling.state.database import Database
     from gatling.state.keys import Key, Role
 
@@ -142,12 +142,12 @@ def synchronize(home: Home, db: Database) -> None:
     write(authorized_keys_path(home), authorized_keys(state.every(db), command))
 
 
-def add(engine: Engine, name: str, text: str, role: Role, apps: Iterable[str]) -> Key:
+def add(gatling: Gatling, name: str, text: str, role: Role, apps: Iterable[str]) -> Key:
     """Let a key in; raises InvalidInput, and then nothing has been changed."""
     public = parse(text)
-    with exclusively(engine.home, "keys"):
+    with exclusively(gatling.home, "keys"):
         key = state.add(
-            engine.db,
+            gatling.db,
             name,
             kind=public.type,
             blob=public.blob,
@@ -156,29 +156,29 @@ def add(engine: Engine, name: str, text: str, role: Role, apps: Iterable[str]) -
             apps=apps,
         )
         try:
-            synchronize(engine.home, engine.db)
+            synchronize(gatling.home, gatling.db)
         except BaseException as error:
             with cleaning(error):
-                state.remove(engine.db, name)
+                state.remove(gatling.db, name)
             raise
         detail = f"{name} {role} {','.join(key.apps)} {key.fingerprint}"
-        audit.record(engine.db, engine.actor, None, "server keys add", detail)
+        audit.record(gatling.db, gatling.actor, None, "server keys add", detail)
     return key
 
 
-def remove(engine: Engine, name: str) -> None:
+def remove(gatling: Gatling, name: str) -> None:
     """Let a key in no longer; raises NotFound. What it has begun goes on to its end."""
-    with exclusively(engine.home, "keys"):
-        key = state.get(engine.db, name)
-        state.remove(engine.db, name)
-        synchronize(engine.home, engine.db)
+    with exclusively(gatling.home, "keys"):
+        key = state.get(gatling.db, name)
+        state.remove(gatling.db, name)
+        synchronize(gatling.home, gatling.db)
         detail = f"{name} {key.fingerprint}"
-        audit.record(engine.db, engine.actor, None, "server keys remove", detail)
+        audit.record(gatling.db, gatling.actor, None, "server keys remove", detail)
 
 
-def is_last_admin(engine: Engine, name: str) -> bool:
+def is_last_admin(gatling: Gatling, name: str) -> bool:
     """Whether nobody could change anything over SSH any more without this key."""
-    return [key.name for key in state.every(engine.db) if key.role == "admin"] == [name]
+    return [key.name for key in state.every(gatling.db) if key.role == "admin"] == [name]
 
 
 def _other_type(kind: str, line: str) -> InvalidInput:

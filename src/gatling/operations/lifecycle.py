@@ -16,104 +16,104 @@ from gatling.state import apps, audit
 
 if TYPE_CHECKING:
     from gatling.errors import GatlingError
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
     from gatling.state.apps import App
     from gatling.ui.progress import Progress
 
 
-def ensure_up(engine: Engine, progress: Progress) -> None:
+def ensure_up(gatling: Gatling, progress: Progress) -> None:
     """Make sure that instances and the proxy run: what a deployment needs first.
 
     After a reboot that is everything, as by `gatling up`, but without waiting for it.
     """
-    started = engine.supervisor.ensure_running()
-    engine.configure_router()
-    engine.router.ensure_running()
+    started = gatling.supervisor.ensure_running()
+    gatling.configure_router()
+    gatling.router.ensure_running()
     if started:
-        _advise(engine, progress)
-        for app in apps.every(engine.db):
-            with lock.try_hold(engine.home.app(app.name).lock) as held:
+        _advise(gatling, progress)
+        for app in apps.every(gatling.db):
+            with lock.try_hold(gatling.home.app(app.name).lock) as held:
                 if held:
-                    _reconcile(engine, app, progress)
+                    _reconcile(gatling, app, progress)
 
 
-def up(engine: Engine, progress: Progress) -> bool:
+def up(gatling: Gatling, progress: Progress) -> bool:
     """Start supervisor, proxy and all apps that shall run; whether all of them became healthy."""
-    engine.supervisor.ensure_running()
-    every = apps.every(engine.db)
+    gatling.supervisor.ensure_running()
+    every = apps.every(gatling.db)
     for app in every:
-        _add(engine, app, progress)
-        port_claims.take(app.every_port, engine.home.root)
-    engine.configure_router()
-    engine.router.ensure_running()
-    _advise(engine, progress)
+        _add(gatling, app, progress)
+        port_claims.take(app.every_port, gatling.home.root)
+    gatling.configure_router()
+    gatling.router.ensure_running()
+    _advise(gatling, progress)
     for app in every:
-        with lock.hold_app(engine.home.app(app.name), progress.say):
-            _reconcile(engine, app, progress)
-    audit.record(engine.db, engine.actor, None, "up")
-    healthy = [_report(engine, app, progress) for app in every]
+        with lock.hold_app(gatling.home.app(app.name), progress.say):
+            _reconcile(gatling, app, progress)
+    audit.record(gatling.db, gatling.actor, None, "up")
+    healthy = [_report(gatling, app, progress) for app in every]
     return all(healthy)
 
 
-def _advise(engine: Engine, progress: Progress) -> None:
-    if advice := engine.supervisor.advice():
+def _advise(gatling: Gatling, progress: Progress) -> None:
+    if advice := gatling.supervisor.advice():
         progress.say(advice)
 
 
-def recover(engine: Engine, progress: Progress, *, units: bool = False) -> None:
+def recover(gatling: Gatling, progress: Progress, *, units: bool = False) -> None:
     """At boot of a server: bring what systemd will start, or has started, into line with the state.
 
     Waits for nothing, and one app's trouble is not another's. With `units`, after an update of
     Gatling, the apps' users and units are brought up to date first.
     """
-    for app in apps.every(engine.db) if units else ():
-        _add(engine, app, progress)
+    for app in apps.every(gatling.db) if units else ():
+        _add(gatling, app, progress)
     try:
-        engine.configure_router()
+        gatling.configure_router()
     except Exception as error:  # noqa: BLE001 (the operator's own files, say: apps start)
         progress.fail(debuglog.explained(error, "the configuration of the proxy"))
-    for app in apps.every(engine.db):
-        with lock.try_hold(engine.home.app(app.name).lock) as held:
+    for app in apps.every(gatling.db):
+        with lock.try_hold(gatling.home.app(app.name).lock) as held:
             if held:
-                _reconcile(engine, app, progress)
+                _reconcile(gatling, app, progress)
 
 
-def down(engine: Engine, progress: Progress) -> None:
+def down(gatling: Gatling, progress: Progress) -> None:
     """Stop all instances, the proxy and the supervisor; `up` brings back what was running."""
     from gatling.platform.embedded.supervisor import EmbeddedSupervisor  # noqa: PLC0415 (of one home only)
 
-    supervisor = engine.supervisor
+    supervisor = gatling.supervisor
     if not isinstance(supervisor, EmbeddedSupervisor):
         raise InvalidInput(
             "On a server systemd keeps apps running; there is no `down` for all of them.",
             hint="`gatling stop APP` stops one; `systemctl stop 'gatling@*'`, as root, all.",
         )
-    every = apps.every(engine.db)
+    every = apps.every(gatling.db)
     supervisor.stop_clock()
     for app in every:
-        jobs.end(engine, app.name)
+        jobs.end(gatling, app.name)
     if supervisor.running():
-        slots = {app.name: engine.home.app(app.name).slots() for app in every}
+        slots = {app.name: gatling.home.app(app.name).slots() for app in every}
         supervisor.stop_all([(name, slot) for name, each in slots.items() for slot in each])
         for app in every:
             timeout = project_settings.parse(app.effective).instance.stop
-            workers.stop(engine, app.name)
+            workers.stop(gatling, app.name)
             for slot in apps.SLOTS:
                 supervisor.stop(app.name, slot, timeout)
             progress.say(f"{app.name}: stopped")
         supervisor.stop_proxy()
     supervisor.shut_down()
-    audit.record(engine.db, engine.actor, None, "down")
+    audit.record(gatling.db, gatling.actor, None, "down")
 
 
-def stop(engine: Engine, app: App) -> None:
+def stop(gatling: Gatling, app: App) -> None:
     """Stop an app; its domains answer 503 until it is started. The caller holds the lock."""
-    apps.want(engine.db, app.name, "stopped")
-    recovery.reconcile(engine, app.name)
-    audit.record(engine.db, engine.actor, app.name, "stop")
+    apps.want(gatling.db, app.name, "stopped")
+    recovery.reconcile(gatling, app.name)
+    audit.record(gatling.db, gatling.actor, app.name, "stop")
 
 
-def start(engine: Engine, app: App) -> list[str]:
+def start(gatling: Gatling, app: App) -> list[str]:
     """Start an app's live release again and wait until it is healthy. The caller holds the lock.
 
     What could not be started beside it, in words. Raises InvalidInput when nothing was ever
@@ -121,24 +121,24 @@ def start(engine: Engine, app: App) -> list[str]:
     """
     if app.live_release is None:
         raise InvalidInput(f"Nothing of {app.name} has been deployed yet.")
-    apps.want(engine.db, app.name, "running")
-    problems = recovery.reconcile(engine, app.name)
-    audit.record(engine.db, engine.actor, app.name, "start")
-    _wait(engine, apps.get(engine.db, app.name))
+    apps.want(gatling.db, app.name, "running")
+    problems = recovery.reconcile(gatling, app.name)
+    audit.record(gatling.db, gatling.actor, app.name, "start")
+    _wait(gatling, apps.get(gatling.db, app.name))
     return problems
 
 
-def _add(engine: Engine, app: App, progress: Progress) -> None:
+def _add(gatling: Gatling, app: App, progress: Progress) -> None:
     """Let the supervisor know an app. That of another one is known whether this works or not."""
     try:
-        engine.supervisor.add(app.name)
-        repository.configure(engine.home.app(app.name).repository)
+        gatling.supervisor.add(app.name)
+        repository.configure(gatling.home.app(app.name).repository)
     except Exception as error:  # noqa: BLE001
         _say(app, debuglog.explained(error, f"preparing {app.name}"), progress)
 
 
-def _reconcile(engine: Engine, app: App, progress: Progress) -> None:
-    problems, error = recovery.isolated(engine, app.name)
+def _reconcile(gatling: Gatling, app: App, progress: Progress) -> None:
+    problems, error = recovery.isolated(gatling, app.name)
     for problem in problems:
         progress.say(f"{app.name}: {problem}")
     if error is not None:
@@ -150,24 +150,24 @@ def _say(app: App, error: GatlingError, progress: Progress) -> None:
     progress.fail(error)
 
 
-def _report(engine: Engine, app: App, progress: Progress) -> bool:
+def _report(gatling: Gatling, app: App, progress: Progress) -> bool:
     if app.live_release is None or app.wanted == "stopped":
         progress.say(f"{app.name}: {'stopped' if app.live_release else 'not deployed yet'}")
         return True
     started = time.monotonic()
     try:
-        _wait(engine, app)
+        _wait(gatling, app)
     except Exception as error:  # noqa: BLE001 (one broken app, and the others are reported)
         _say(app, debuglog.explained(error, f"the check of {app.name}"), progress)
         return False
     seconds = time.monotonic() - started
     progress.say(
-        f"{app.name}: v{app.live_release} serves {engine.router.url(app)} ({seconds:.1f} s)"
+        f"{app.name}: v{app.live_release} serves {gatling.router.url(app)} ({seconds:.1f} s)"
     )
     return True
 
 
-def _wait(engine: Engine, app: App) -> None:
+def _wait(gatling: Gatling, app: App) -> None:
     from gatling.deploy.evidence import health  # noqa: PLC0415 (slow to load)
 
     slot = app.live_slot
@@ -177,6 +177,6 @@ def _wait(engine: Engine, app: App) -> None:
         port=app.ports[slot],
         host=app.domain,
         settings=project_settings.parse(app.effective).health,
-        status=lambda: engine.supervisor.status(app.name, slot),
-        user=spec.user_id(engine.home.app(app.name)),
+        status=lambda: gatling.supervisor.status(app.name, slot),
+        user=spec.user_id(gatling.home.app(app.name)),
     )

@@ -1,4 +1,4 @@
-"""A home, opened: its state, its supervisor and its proxy, as the commands work with them."""
+"""Gatling with an open home: records, supervisor, proxy and tasks, of either kind of home."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
-    """What commands and deployments work with."""
+class Gatling:
+    """An open home. Every operation takes it as its first argument."""
 
     home: Home
     db: Database
@@ -50,8 +50,8 @@ class Engine:
 
 
 @contextlib.contextmanager
-def open_engine(*, create: bool = True) -> Iterator[Engine]:
-    """The engine of the home in use: `$GATLING_HOME`, the server's, or `~/.gatling`.
+def open_gatling(*, create: bool = True) -> Iterator[Gatling]:
+    """Gatling with the home in use: `$GATLING_HOME`, the server's, or `~/.gatling`.
 
     With `create` False a home that does not exist is not created: it is an empty one, which only
     commands that change nothing can work with.
@@ -101,22 +101,22 @@ def step_down() -> None:
     os.environ.update(HOME=user.pw_dir, USER=user.pw_name, LOGNAME=user.pw_name)
 
 
-def _server(home: Home, db: Database, actor: str) -> Engine:
+def _server(home: Home, db: Database, actor: str) -> Gatling:
     from gatling.platform.server.router import SystemRouter  # noqa: PLC0415 (one kind of home at a time)
     from gatling.platform.server.systemd import SystemdSupervisor  # noqa: PLC0415
     from gatling.platform.server.tasks import UnitTasks  # noqa: PLC0415
 
-    return Engine(home, db, SystemdSupervisor(home), SystemRouter(home), UnitTasks(), actor)
+    return Gatling(home, db, SystemdSupervisor(home), SystemRouter(home), UnitTasks(), actor)
 
 
-def _embedded(home: Home, db: Database, actor: str) -> Engine:
+def _embedded(home: Home, db: Database, actor: str) -> Gatling:
     from gatling.platform.embedded.router import EmbeddedRouter  # noqa: PLC0415
     from gatling.platform.embedded.supervisor import EmbeddedSupervisor  # noqa: PLC0415
     from gatling.platform.embedded.tasks import LocalTasks  # noqa: PLC0415
 
     supervisor = EmbeddedSupervisor(home)
     router = EmbeddedRouter(home, db, supervisor)
-    return Engine(home, db, supervisor, router, LocalTasks(), actor)
+    return Gatling(home, db, supervisor, router, LocalTasks(), actor)
 
 
 def current_user() -> str:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from gatling.paths import AppPaths
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
     from gatling.project.processes import Job
     from gatling.state.apps import App
     from gatling.state.runs import Cause, Outcome, Run
@@ -66,32 +66,32 @@ def scheduled(app: App) -> dict[str, Job]:
     return defined(app) if app.wanted == "running" else {}
 
 
-def follow(engine: Engine, name: str) -> list[str]:
+def follow(gatling: Gatling, name: str) -> list[str]:
     """Have an app's jobs run at their times, as the records are now; what could not be done.
 
     It raises nothing: a release that is live is so whatever becomes of its jobs. The caller holds
     the app's lock.
     """
     try:
-        jobs = scheduled(apps.get(engine.db, name))
-        engine.supervisor.schedule(name, {job: found.cron for job, found in jobs.items()})
+        jobs = scheduled(apps.get(gatling.db, name))
+        gatling.supervisor.schedule(name, {job: found.cron for job, found in jobs.items()})
     except (GatlingError, OSError) as error:
         return [f"the times of the jobs of {name}: {text_of(error).rstrip('.')}"]
     return []
 
 
-def known(engine: Engine, name: str, job: str) -> str:
+def known(gatling: Gatling, name: str, job: str) -> str:
     """The name of a job that the app has, or had; raises NotFound."""
-    app = apps.get(engine.db, name)
+    app = apps.get(gatling.db, name)
     if not re.match(processes.NAME, job) or (
-        job not in defined(app) and not runs.of_app(engine.db, name, job)
+        job not in defined(app) and not runs.of_app(gatling.db, name, job)
     ):
         raise NotFound(f"{name} has no job {job!r}.", hint=f"`gatling jobs list {name}`")
     return job
 
 
 def run(
-    engine: Engine,
+    gatling: Gatling,
     name: str,
     job: str,
     *,
@@ -104,39 +104,39 @@ def run(
     Raises NotFound when there is no such job, InvalidInput when the app is not to run; Interrupted
     when it is called off while it waits for its turn.
     """
-    _, found = _job(engine, name, job, cause)
-    paths = engine.home.app(name)
+    _, found = _job(gatling, name, job, cause)
+    paths = gatling.home.app(name)
     paths.jobs.mkdir(mode=0o700, exist_ok=True)
     try:
         with interruptible() as interruption, _turn(paths, job, found.overlap, on_wait) as ours:
-            app, found = _job(engine, name, job, cause)  # as they are after what was waited for
-            settle(engine, name)
-            with _recorded(engine, app, job, cause) as this:
+            app, found = _job(gatling, name, job, cause)  # as they are after what was waited for
+            settle(gatling, name)
+            with _recorded(gatling, app, job, cause) as this:
                 log, started = _log(paths, this), time.monotonic()
                 if not ours:
-                    return _ended(engine, log, this, "skipped", "It still runs.")
-                outcome, error = _program(engine, app, found, this, log, on_line)
+                    return _ended(gatling, log, this, "skipped", "It still runs.")
+                outcome, error = _program(gatling, app, found, this, log, on_line)
                 interruption.shield()
-                return _ended(engine, log, this, outcome, error, time.monotonic() - started)
+                return _ended(gatling, log, this, outcome, error, time.monotonic() - started)
     except Interrupted:
         raise Interrupted(f"{job} was called off before it began.") from None
 
 
-def settle(engine: Engine, name: str) -> None:
+def settle(gatling: Gatling, name: str) -> None:
     """Tell runs whose process was killed as interrupted, and end what is left of them."""
-    paths = engine.home.app(name)
-    for one in runs.running(engine.db, name):
+    paths = gatling.home.app(name)
+    for one in runs.running(gatling.db, name):
         if _holder(_file(paths, one.mark)) is None:
-            engine.tasks.end_runs(paths, one.mark)
-            runs.end(engine.db, one.id, "interrupted", error="Its process was killed.")
+            gatling.tasks.end_runs(paths, one.mark)
+            runs.end(gatling.db, one.id, "interrupted", error="Its process was killed.")
             _file(paths, one.mark).unlink(missing_ok=True)
 
 
-def end(engine: Engine, name: str, job: str | None = None) -> list[Run]:
+def end(gatling: Gatling, name: str, job: str | None = None) -> list[Run]:
     """Call off what runs of an app, or of one job, or waits to; what ran until then."""
-    paths = engine.home.app(name)
-    settle(engine, name)
-    ending = [one for one in runs.running(engine.db, name) if job in (None, one.job)]
+    paths = gatling.home.app(name)
+    settle(gatling, name)
+    ending = [one for one in runs.running(gatling.db, name) if job in (None, one.job)]
     files = [*paths.jobs.glob(f"{job or '*'}.next"), *(_file(paths, one.mark) for one in ending)]
     for file in files:  # who waits for a turn first
         _tell(file, signal.SIGTERM)
@@ -146,37 +146,37 @@ def end(engine: Engine, name: str, job: str | None = None) -> list[Run]:
             for file in files:
                 _tell(file, signal.SIGKILL)
         time.sleep(0.05)
-    settle(engine, name)
+    settle(gatling, name)
     if job is None:
-        engine.tasks.end_runs(paths)
+        gatling.tasks.end_runs(paths)
     return ending
 
 
-def releases_in_use(engine: Engine, name: str) -> set[int]:
+def releases_in_use(gatling: Gatling, name: str) -> set[int]:
     """The releases whose trees runs under way are using."""
-    settle(engine, name)
-    return {one.release for one in runs.running(engine.db, name)}
+    settle(gatling, name)
+    return {one.release for one in runs.running(gatling.db, name)}
 
 
-def forget(engine: Engine, name: str) -> None:
+def forget(gatling: Gatling, name: str) -> None:
     """Remove log and records of jobs that no kept release has. The caller holds the lock."""
-    recorded, paths = runs.latest(engine.db, name).keys(), engine.home.app(name)
+    recorded, paths = runs.latest(gatling.db, name).keys(), gatling.home.app(name)
     if not recorded:
         return
-    keys = set(apps.get(engine.db, name).settings)
-    keys.update(*(r.manifest for r in releases.every(engine.db, name) if r.removed_at is None))
+    keys = set(apps.get(gatling.db, name).settings)
+    keys.update(*(r.manifest for r in releases.every(gatling.db, name) if r.removed_at is None))
     known = {key.split(".")[1] for key in keys if key.startswith("schedule.")}
-    known |= {one.job for one in runs.running(engine.db, name)}
+    known |= {one.job for one in runs.running(gatling.db, name)}
     for job in recorded - known:
         log = paths.job_log(job)
         for file in (log, *log.parent.glob(f"{log.name}.*"), *paths.jobs.glob(f"{job}.*")):
             file.unlink(missing_ok=True)
-        runs.forget(engine.db, name, job)
+        runs.forget(gatling.db, name, job)
 
 
-def _job(engine: Engine, name: str, job: str, cause: Cause) -> tuple[App, Job]:
+def _job(gatling: Gatling, name: str, job: str, cause: Cause) -> tuple[App, Job]:
     """A job that may be run now."""
-    app = apps.get(engine.db, name)
+    app = apps.get(gatling.db, name)
     if app.live_release is None:
         raise InvalidInput(f"Nothing of {name} has been deployed yet.")
     if app.wanted == "stopped":
@@ -184,7 +184,7 @@ def _job(engine: Engine, name: str, job: str, cause: Cause) -> tuple[App, Job]:
     if job not in defined(app):
         raise NotFound(f"{name} has no job {job!r}.", hint=f"`gatling jobs list {name}`")
     slot = app.live_slot or app.free_slot
-    if cause == "schedule" and not engine.supervisor.statuses([(name, slot)]):
+    if cause == "schedule" and not gatling.supervisor.statuses([(name, slot)]):
         raise InvalidInput("Nothing is kept running here now.", hint="`gatling up`")
     return app, defined(app)[job]
 
@@ -211,9 +211,9 @@ def _turn(paths: AppPaths, job: str, overlap: str, waiting: Callable[[], None]) 
 
 
 @contextlib.contextmanager
-def _recorded(engine: Engine, app: App, job: str, cause: Cause) -> Iterator[Run]:
+def _recorded(gatling: Gatling, app: App, job: str, cause: Cause) -> Iterator[Run]:
     """The record of a run, whose file is locked for as long as this process attends to it."""
-    paths, token = engine.home.app(app.name), os.urandom(8).hex()
+    paths, token = gatling.home.app(app.name), os.urandom(8).hex()
     with (
         _opened(_file(paths, token)) as held,
         finally_(lambda: _file(paths, token).unlink(missing_ok=True)),
@@ -221,11 +221,11 @@ def _recorded(engine: Engine, app: App, job: str, cause: Cause) -> Iterator[Run]
         fcntl.flock(held, fcntl.LOCK_EX)
         _hold(held)
         this = runs.begin(
-            engine.db,
+            gatling.db,
             app.name,
             job,
             cause=cause,
-            actor=engine.actor if cause == "by hand" else None,
+            actor=gatling.actor if cause == "by hand" else None,
             mark=token,
             release=app.live_release or 0,
         )
@@ -233,16 +233,16 @@ def _recorded(engine: Engine, app: App, job: str, cause: Cause) -> Iterator[Run]
             yield this
         except (Interrupted, KeyboardInterrupt) as error:
             with cleaning(error):
-                runs.end(engine.db, this.id, "cancelled", error="It was called off.")
+                runs.end(gatling.db, this.id, "cancelled", error="It was called off.")
             raise
         except BaseException as error:
             with cleaning(error):
-                runs.end(engine.db, this.id, "interrupted", error=text_of(error))
+                runs.end(gatling.db, this.id, "interrupted", error=text_of(error))
             raise
 
 
 def _program(
-    engine: Engine,
+    gatling: Gatling,
     app: App,
     job: Job,
     this: Run,
@@ -258,12 +258,12 @@ def _program(
     log(f"-- run {this.id} begins ({this.cause})")
     outcome: Outcome = "succeeded"
     try:
-        paths, slot = engine.home.app(app.name), app.live_slot or app.free_slot
-        release = releases.kept(engine.db, app.name, this.release)
+        paths, slot = gatling.home.app(app.name), app.live_slot or app.free_slot
+        release = releases.kept(gatling.db, app.name, this.release)
         task = spec.task(paths, app, release, slot, processes.words(job.command))
         env = task.env | {NAME_VARIABLE: this.job}
         task = dataclasses.replace(task, kind="run", mark=run_mark(paths, this.mark), env=env)
-        engine.tasks.run(task, timeout=job.timeout, on_line=line)
+        gatling.tasks.run(task, timeout=job.timeout, on_line=line)
     except TimedOut as error:
         outcome, said = "timed out", error.what
     except (Interrupted, KeyboardInterrupt):
@@ -278,7 +278,7 @@ def _program(
 
 
 def _ended(
-    engine: Engine,
+    gatling: Gatling,
     log: Callable[[str], None],
     this: Run,
     outcome: Outcome,
@@ -287,7 +287,7 @@ def _ended(
 ) -> Run:
     took = f" after {duration(seconds)}" if seconds is not None else ""
     log(f"-- run {this.id} {outcome}{took}" + (f": {error}" if error else ""))
-    ended = runs.end(engine.db, this.id, outcome, seconds=seconds, error=error)
+    ended = runs.end(gatling.db, this.id, outcome, seconds=seconds, error=error)
     return ended or dataclasses.replace(this, outcome=outcome, seconds=seconds, error=error)
 
 

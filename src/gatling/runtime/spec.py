@@ -20,7 +20,7 @@ from gatling.runtime import node_flags
 
 if TYPE_CHECKING:
     from gatling.paths import AppPaths
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
     from gatling.state.apps import App
     from gatling.state.releases import Release
 
@@ -106,16 +106,16 @@ def check_ports(app: App, slot: int, home: Path) -> None:
         )
 
 
-def flag_faults(engine: Engine, app: App, release: Release, slot: int) -> list[str]:
+def flag_faults(gatling: Gatling, app: App, release: Release, slot: int) -> list[str]:
     """What the project has made of the flags of the node that runs in a slot (node_flags.py)."""
-    status = engine.supervisor.status(app.name, slot)
+    status = gatling.supervisor.status(app.name, slot)
     try:
         argv = Path(f"/proc/{status.pid}/cmdline").read_text(errors="replace").split("\0")
     except OSError:
         return []
     if not argv[0].endswith("/beam.smp"):
         return []
-    tree = engine.home.app(app.name).release(release.number)
+    tree = gatling.home.app(app.name).release(release.number)
     texts = [_text(tree / "releases" / release.version / name) for name in ("env.sh", "vm.args")]
     name = f"{release.name}@127.0.0.1"
     return node_flags.faults(argv, node_flags.Files(*texts), node=name, port=app.node_ports[slot])

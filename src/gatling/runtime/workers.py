@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from gatling.paths import AppPaths
     from gatling.platform.base import Instance, Slot, Status
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
     from gatling.state.apps import App
     from gatling.ui.progress import Progress
 
@@ -37,13 +37,13 @@ PARALLEL = 64
 """Processes that are ended at the same time; more wait for their turn."""
 
 
-def wanted(engine: Engine, app: App) -> dict[str, Instance]:
+def wanted(gatling: Gatling, app: App) -> dict[str, Instance]:
     """What shall run beside an app's own instance, by slot; raises NotFound for a broken tree."""
     if app.live_release is None or app.live_slot is None or app.wanted == "stopped":
         return {}
-    release = releases.kept(engine.db, app.name, app.live_release)
+    release = releases.kept(gatling.db, app.name, app.live_release)
     settings = project_settings.parse(app.effective)
-    paths = engine.home.app(app.name)
+    paths = gatling.home.app(app.name)
     return {
         f"{name}.{number}": spec.process(paths, app, release, name, number)
         for name, process in settings.processes.items()
@@ -52,15 +52,15 @@ def wanted(engine: Engine, app: App) -> dict[str, Instance]:
     }
 
 
-def follow(engine: Engine, name: str, *, anew: Iterable[str] = ()) -> list[str]:
+def follow(gatling: Gatling, name: str, *, anew: Iterable[str] = ()) -> list[str]:
     """Make what runs what the records say; what could not be done, in words. It raises nothing.
 
     The caller holds the app's lock. Those in `anew`, slots or names, are started again in any case.
     """
     problems: list[str] = []
     try:
-        app = apps.get(engine.db, name)
-        paths, shall = engine.home.app(name), wanted(engine, app)
+        app = apps.get(gatling.db, name)
+        paths, shall = gatling.home.app(name), wanted(gatling, app)
         there = paths.process_slots()
         if not there and not shall:
             return []
@@ -69,68 +69,68 @@ def follow(engine: Engine, name: str, *, anew: Iterable[str] = ()) -> list[str]:
         ending = {*gone, *(again & set(there))}
 
         def replace(process: str) -> None:
-            _discard(engine, app, [slot for slot in there if slot not in shall], process)
+            _discard(gatling, app, [slot for slot in there if slot not in shall], process)
             own = {slot: instance for slot, instance in shall.items() if _process(slot) == process}
-            problems.extend(_start_missing(engine, app, own))
+            problems.extend(_start_missing(gatling, app, own))
 
         for process in sorted({_process(s) for s in shall} - {_process(s) for s in ending}):
             replace(process)
-        _stop(engine, app, ending, replace)
+        _stop(gatling, app, ending, replace)
     except Exception as error:  # noqa: BLE001 (a release that is live is so whatever becomes of them)
         problems.append(f"the processes of {name}: {text_of(error)}")
     return problems
 
 
-def _discard(engine: Engine, app: App, slots: Iterable[str], process: str) -> None:
+def _discard(gatling: Gatling, app: App, slots: Iterable[str], process: str) -> None:
     """Forget those of a process that are not wanted any more."""
     if app.wanted != "running":
         return  # those of a stopped app will be started again, and have a log
     for slot in slots:
         if _process(slot) == process:
-            engine.supervisor.discard(app.name, slot)
+            gatling.supervisor.discard(app.name, slot)
 
 
-def _start_missing(engine: Engine, app: App, own: Mapping[str, Instance]) -> list[str]:
+def _start_missing(gatling: Gatling, app: App, own: Mapping[str, Instance]) -> list[str]:
     """Start those that do not run; the problems."""
-    if not engine.supervisor.statuses([(app.name, app.live_slot or 1)]):
+    if not gatling.supervisor.statuses([(app.name, app.live_slot or 1)]):
         return []  # nothing is kept running now: `gatling up` comes here again
-    known = statuses(engine, app.name, own)
+    known = statuses(gatling, app.name, own)
     return [
         problem
         for slot, instance in own.items()
         if slot not in known or known[slot].state in (State.STOPPED, State.FAILED)
-        if (problem := _start(engine, instance))
+        if (problem := _start(gatling, instance))
     ]
 
 
-def restart(engine: Engine, name: str, process: str, *, progress: Progress) -> None:
+def restart(gatling: Gatling, name: str, process: str, *, progress: Progress) -> None:
     """End one process, or all of its name, and start it again.
 
     Raises NotFound for what does not run, GatlingError when it cannot be done.
     """
-    with _held(engine, name, progress):
-        app = apps.get(engine.db, name)
-        there = wanted(engine, app)
+    with _held(gatling, name, progress):
+        app = apps.get(gatling.db, name)
+        there = wanted(gatling, app)
         if not any(process in (slot, _process(slot)) for slot in there):
             raise NotFound(
                 f"{name} runs no process {process!r}.",
                 hint=f"It runs: {', '.join(there) or 'none'}.",
             )
-        if not engine.supervisor.statuses([(name, app.live_slot or 1)]):
+        if not gatling.supervisor.statuses([(name, app.live_slot or 1)]):
             raise SupervisorFailed("Nothing is kept running here now.", hint="`gatling up`")
-        problems = follow(engine, name, anew=[process])
-        audit.record(engine.db, engine.actor, name, "restart", process)
+        problems = follow(gatling, name, anew=[process])
+        audit.record(gatling.db, gatling.actor, name, "restart", process)
     _raise(problems)
 
 
-def scale(engine: Engine, name: str, counts: Mapping[str, int], *, progress: Progress) -> None:
+def scale(gatling: Gatling, name: str, counts: Mapping[str, int], *, progress: Progress) -> None:
     """Let so many of each process run, from now on.
 
     Raises InvalidInput for what is no process of the live release, or too many; GatlingError when
     it is recorded and could not be done.
     """
-    with _held(engine, name, progress):
-        app = apps.get(engine.db, name)
+    with _held(gatling, name, progress):
+        app = apps.get(gatling.db, name)
         named = project_settings.parse(app.effective).processes
         for process in counts:
             if process not in named or not named[process].command:
@@ -140,16 +140,16 @@ def scale(engine: Engine, name: str, counts: Mapping[str, int], *, progress: Pro
                 )
         changes = {f"processes.{process}.instances": str(n) for process, n in counts.items()}
         project_settings.parse(app.effective | changes)
-        apps.change_settings(engine.db, name, lambda now: now.settings | changes)
+        apps.change_settings(gatling.db, name, lambda now: now.settings | changes)
         said = " ".join(f"{process}={n}" for process, n in counts.items())
-        audit.record(engine.db, engine.actor, name, "scale", said)
-        problems = follow(engine, name)
+        audit.record(gatling.db, gatling.actor, name, "scale", said)
+        problems = follow(gatling, name)
     _raise(problems)
 
 
-def _held(engine: Engine, name: str, progress: Progress) -> AbstractContextManager[None]:
-    apps.get(engine.db, name)
-    return lock.hold_app(engine.home.app(name), progress.say)
+def _held(gatling: Gatling, name: str, progress: Progress) -> AbstractContextManager[None]:
+    apps.get(gatling.db, name)
+    return lock.hold_app(gatling.home.app(name), progress.say)
 
 
 def _raise(problems: list[str]) -> None:
@@ -157,32 +157,32 @@ def _raise(problems: list[str]) -> None:
         raise GatlingError(f"{problems[0]}.", log=problems[1:])
 
 
-def statuses(engine: Engine, name: str, slots: Iterable[str]) -> dict[str, Status]:
+def statuses(gatling: Gatling, name: str, slots: Iterable[str]) -> dict[str, Status]:
     """What the processes in these slots do."""
     asked = list(slots)
-    found = engine.supervisor.statuses([(name, slot) for slot in asked])
+    found = gatling.supervisor.statuses([(name, slot) for slot in asked])
     return {slot: found[name, slot] for slot in asked if (name, slot) in found}
 
 
-def release(engine: Engine, name: str, slot: str) -> str | None:
+def release(gatling: Gatling, name: str, slot: str) -> str | None:
     """The release that was last started in a slot."""
-    number = _record(engine.home.app(name), slot).get("release")
+    number = _record(gatling.home.app(name), slot).get("release")
     return f"v{number}" if number else None
 
 
-def in_use(engine: Engine, name: str) -> set[int]:
+def in_use(gatling: Gatling, name: str) -> set[int]:
     """The releases whose trees processes run from."""
-    booted = {engine.supervisor.booted(name, s) for s in engine.home.app(name).process_slots()}
+    booted = {gatling.supervisor.booted(name, s) for s in gatling.home.app(name).process_slots()}
     return {number for number in booted if number is not None}
 
 
-def stop(engine: Engine, name: str) -> None:
+def stop(gatling: Gatling, name: str) -> None:
     """End all processes of an app, whatever the records say; raises SupervisorFailed."""
-    _stop(engine, apps.get(engine.db, name), engine.home.app(name).process_slots())
+    _stop(gatling, apps.get(gatling.db, name), gatling.home.app(name).process_slots())
 
 
 def _stop(
-    engine: Engine,
+    gatling: Gatling,
     app: App,
     slots: Collection[str],
     stopped: Callable[[str], None] = lambda _: None,
@@ -196,7 +196,7 @@ def _stop(
 
     def end(slot: str) -> str:
         process = named.get(_process(slot))
-        engine.supervisor.stop(app.name, slot, process.stop if process else STOP_SECONDS)
+        gatling.supervisor.stop(app.name, slot, process.stop if process else STOP_SECONDS)
         return _process(slot)
 
     failed: list[GatlingError] = []
@@ -219,9 +219,9 @@ def _process(slot: str) -> str:
     return slot.partition(".")[0]
 
 
-def _start(engine: Engine, instance: Instance) -> str:
+def _start(gatling: Gatling, instance: Instance) -> str:
     try:
-        engine.supervisor.start(instance)
+        gatling.supervisor.start(instance)
     except (GatlingError, OSError) as error:
         return f"{instance.slot} could not be started: {text_of(error)}"
     return ""
@@ -241,12 +241,12 @@ def _record(paths: AppPaths, slot: Slot) -> dict[str, Any]:
     return record
 
 
-def unwell(engine: Engine, name: str, slots: list[str]) -> list[str]:
+def unwell(gatling: Gatling, name: str, slots: list[str]) -> list[str]:
     """Look for a while whether they stay up; those that did not, in words."""
     deadline = time.monotonic() + WATCH_SECONDS
     unwell: dict[str, State] = {}
     while time.monotonic() < deadline and len(unwell) < len(slots):
-        for slot, status in statuses(engine, name, slots).items():
+        for slot, status in statuses(gatling, name, slots).items():
             if not status.up:
                 unwell[slot] = status.state
         time.sleep(0.1)

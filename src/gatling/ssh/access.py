@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from gatling import names
 from gatling.errors import Exit, InvalidInput, MissingProgram, Misused, NotAllowed, NotFound
-from gatling.platform.open import open_engine
+from gatling.platform.open import open_gatling
 from gatling.ssh import policy, sessions
 from gatling.ssh.policy import Request
 from gatling.state import apps, audit, keys
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import NoReturn
 
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
     from gatling.ssh.policy import Grant
 
 MAX_BYTES = 64 * 1024
@@ -67,11 +67,11 @@ def main(name: str) -> int:
 
     def admitted() -> int:
         with contextlib.ExitStack() as session:
-            with open_engine() as engine:
-                grant = _grant(engine, name)
-                with _refusals(engine, "too many sessions"):
-                    session.enter_context(sessions.held(engine.home, grant.name, grant.role))
-                go_on = _admit(engine, grant, typed, terminal=terminal)
+            with open_gatling() as gatling:
+                grant = _grant(gatling, name)
+                with _refusals(gatling, "too many sessions"):
+                    session.enter_context(sessions.held(gatling.home, grant.name, grant.role))
+                go_on = _admit(gatling, grant, typed, terminal=terminal)
             return go_on()  # with the state closed: it opens it again, or becomes git
 
     return failing.status_of(admitted)
@@ -109,7 +109,7 @@ def git_request(words: Sequence[str]) -> Request | None:
     return Request(program, names.app_name(path))
 
 
-def _admit(engine: Engine, grant: Grant, typed: str, *, terminal: bool) -> Callable[[], int]:
+def _admit(gatling: Gatling, grant: Grant, typed: str, *, terminal: bool) -> Callable[[], int]:
     """What is to be done, when it may be done; a refusal is put on record and raised."""
     asked: Request | None = None
     words: Sequence[str] = typed.split()[:1]  # of what is no command line, only the first word
@@ -130,30 +130,30 @@ def _admit(engine: Engine, grant: Grant, typed: str, *, terminal: bool) -> Calla
     except (InvalidInput, NotAllowed):
         app = asked.app if asked else None
         what = asked.command if asked else policy.for_audit(words)
-        audit.record(engine.db, engine.actor, app, "refused", what)
+        audit.record(gatling.db, gatling.actor, app, "refused", what)
         raise
     if by_git is not None:
-        return functools.partial(_become_git, *_service(engine, grant, by_git))
+        return functools.partial(_become_git, *_service(gatling, grant, by_git))
     return functools.partial(_run_command, grant, words)
 
 
-def _grant(engine: Engine, name: str) -> Grant:
+def _grant(gatling: Gatling, name: str) -> Grant:
     try:
-        key = keys.get(engine.db, name)
+        key = keys.get(gatling.db, name)
     except NotFound:
         if keys.is_name(name):
-            audit.record(engine.db, name, None, "refused", "key is not known")
+            audit.record(gatling.db, name, None, "refused", "key is not known")
         raise NotAllowed("This key is not known here (any more).") from None
     return policy.Grant(key.name, key.role, frozenset(key.apps))
 
 
 @contextlib.contextmanager
-def _refusals(engine: Engine, what: str) -> Iterator[None]:
+def _refusals(gatling: Gatling, what: str) -> Iterator[None]:
     """Put a refusal on record, and raise it."""
     try:
         yield
     except NotAllowed:
-        audit.record(engine.db, engine.actor, None, "refused", what)
+        audit.record(gatling.db, gatling.actor, None, "refused", what)
         raise
 
 
@@ -167,21 +167,21 @@ def _greet(grant: Grant) -> int:
     return int(Exit.OK)
 
 
-def _service(engine: Engine, grant: Grant, asked: Request) -> tuple[str, Path]:
+def _service(gatling: Gatling, grant: Grant, asked: Request) -> tuple[str, Path]:
     """Which service of git serves which repository; a push to a new app makes it first."""
     app = asked.app or ""
     if asked.command != policy.PUSH:
-        apps.get(engine.db, app)
-    elif not apps.is_whole(engine.db, app):
+        apps.get(gatling.db, app)
+    elif not apps.is_whole(gatling.db, app):
         policy.check(grant, Request("load", app))
-        _make(engine, app)
-    return asked.command.removeprefix("git-"), engine.home.app(app).repository
+        _make(gatling, app)
+    return asked.command.removeprefix("git-"), gatling.home.app(app).repository
 
 
-def _make(engine: Engine, app: str) -> None:
+def _make(gatling: Gatling, app: str) -> None:
     from gatling.operations import apps as loading  # noqa: PLC0415 (once in an app's life)
 
-    if loading.ensure(engine, app):
+    if loading.ensure(gatling, app):
         Progress().say(f"{app} is new here: made it")
 
 

@@ -28,7 +28,7 @@ from gatling.ui.progress import Progress
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
 
 
 def choose(
@@ -63,8 +63,8 @@ def main(app: str) -> int:
             _note_options(Progress())
         if Home(default_root()).server and JOB not in os.environ:
             return push.hand_over(app)
-        with opened(app) as engine:
-            receive(engine, app, sys.stdin, Progress())
+        with opened(app) as gatling:
+            receive(gatling, app, sys.stdin, Progress())
         return int(Exit.OK)
 
     return failing.status_of(received)
@@ -78,14 +78,14 @@ def _note_options(progress: Progress) -> None:
         progress.note(f"the push option {option!r} has no effect here")
 
 
-def receive(engine: Engine, name: str, lines: Iterable[str], progress: Progress) -> None:
+def receive(gatling: Gatling, name: str, lines: Iterable[str], progress: Progress) -> None:
     """Handle a push; an error raised rejects it."""
-    app = apps.get(engine.db, name)
+    app = apps.get(gatling.db, name)
     settings = project_settings.parse(app.effective)
     # what the live release says of branches protects its own; a pushed source says it for itself
     branches = project_settings.parse(app.settings).branches
     updates = parse(lines)
-    repository = engine.home.app(name).repository
+    repository = gatling.home.app(name).repository
 
     @functools.cache
     def named(update: Update) -> str:
@@ -98,7 +98,7 @@ def receive(engine: Engine, name: str, lines: Iterable[str], progress: Progress)
     chosen = choose(updates, branches, named, protected=settings.branches)
     refs.check(repository, updates)
     # before a branch moves away from them
-    keeping.try_to_keep_commits(repository, releases.kept_commits(engine.db, name))
+    keeping.try_to_keep_commits(repository, releases.kept_commits(gatling.db, name))
     for update in updates:
         if update is not chosen:
             done = "deleted" if update.deletes else "stored"
@@ -110,12 +110,12 @@ def receive(engine: Engine, name: str, lines: Iterable[str], progress: Progress)
     if chosen is None:
         return
     if app.live_release is not None:
-        live = releases.get(engine.db, name, app.live_release)
+        live = releases.get(gatling.db, name, app.live_release)
         if live.commit == chosen.new and app.wanted == "running":
             progress.say(f"{name}: {live.label} of {chosen.new[:9]} is live already; nothing to do")
             return
     deploys.deploy_commit(
-        engine,
+        gatling,
         name,
         chosen.new,
         cause="push",

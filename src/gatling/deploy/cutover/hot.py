@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gatling.beam.etf import Opaque
     from gatling.deploy.context import Attempt
     from gatling.deploy.evidence.prober import Prober, Proof
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
     from gatling.state.apps import App
     from gatling.state.releases import Release
 
@@ -48,7 +48,7 @@ class NotPossible(Exception):
 
 
 def upgrade(
-    engine: Engine,
+    gatling: Gatling,
     this: Attempt,
     node: Control,
     live: Release,
@@ -68,17 +68,17 @@ def upgrade(
         this.progress.note(f"not rehearsed: {'; '.join(this.alone)}")
     elif settings.hot.rehearse:
         with journal.step("rehearsal"):
-            _rehearse(engine, this, live, release, answers)
+            _rehearse(gatling, this, live, release, answers)
     # A new child that crashes again and again would take its supervisor, and so the node, along:
     # what the release starts anew must have been seen to run before it meets the live node.
     check = "off" if this.alone else settings.hot.boot_check
     early = comparison.starts_something and check != "off"
     if early or check == "before":
         with journal.step("boot_check"):
-            _check_boot(engine, this, release, stays=STAYS_SECONDS if early else 0)
+            _check_boot(gatling, this, release, stays=STAYS_SECONDS if early else 0)
     port = app.ports[app.live_slot or 1]
     early_clients = _clients(node, port)
-    prober = probing.prober(engine, app, settings)
+    prober = probing.prober(gatling, app, settings)
     with contextlib.ExitStack() as asking:
         before_decision()
         this.interruption.shield()
@@ -92,24 +92,24 @@ def upgrade(
         since = now()
         try:
             with journal.step("hot_swap"):
-                swapped = _swap(engine, this, node, live, release, answers)
+                swapped = _swap(gatling, this, node, live, release, answers)
             on_live()
             try:
                 if held is not None:
                     prober.saw(held.finish())
-                others = _prove(engine, this, node, release, swapped, prober, booted=early)
+                others = _prove(gatling, this, node, release, swapped, prober, booted=early)
                 kept = clients & _clients(node, port)
             except GatlingError as error:
                 if not error.log:
-                    _add_errors_of_the_app(engine, app, error, since)
-                _undo(engine, this, node, live, release, answers, error, swapped)
+                    _add_errors_of_the_app(gatling, app, error, since)
+                _undo(gatling, this, node, live, release, answers, error, swapped)
         except GatlingError:
             this.proof = prober.proof
             this.progress.note(f"proof: {this.proof}")
             raise
-        decide(engine, app, release)
+        decide(gatling, app, release)
         with this.tolerated():
-            live_node.prepare(engine, app, release)
+            live_node.prepare(gatling, app, release)
         with this.tolerated(), contextlib.suppress(NodeUnreachable):  # the states expire anyway
             node.keep(swapped)
     return dataclasses.replace(
@@ -122,10 +122,10 @@ def upgrade(
     )
 
 
-def decide(engine: Engine, app: App, release: Release) -> None:
+def decide(gatling: Gatling, app: App, release: Release) -> None:
     """Record the release that the node runs as the live one."""
     slot = app.live_slot or 1
-    apps.make_live(engine.db, app.name, release=release.number, slot=slot, config=release.config)
+    apps.make_live(gatling.db, app.name, release=release.number, slot=slot, config=release.config)
 
 
 def _clients(node: Control, port: int) -> set[Opaque]:
@@ -137,17 +137,17 @@ def _clients(node: Control, port: int) -> set[Opaque]:
 
 
 def _rehearse(
-    engine: Engine, this: Attempt, live: Release, release: Release, answers: Answers | None
+    gatling: Gatling, this: Attempt, live: Release, release: Release, answers: Answers | None
 ) -> None:
     try:
         with exclusive.told(this, "rehearsal", live):
-            rehearsal.rehearse(engine, this, live, release, answers)
+            rehearsal.rehearse(gatling, this, live, release, answers)
     except rehearsal.RehearsalFailed as failed:
         raise NotPossible(str(failed)) from None
 
 
 def _swap(
-    engine: Engine,
+    gatling: Gatling,
     this: Attempt,
     node: Control,
     live: Release,
@@ -164,18 +164,18 @@ def _swap(
             hint=CODE_CHANGE_HINT if failure.stage == "code_change" else "",
         )
         if failure.broken:
-            _replace(engine, this, live, error)
+            _replace(gatling, this, live, error)
         raise error from None
     except NodeBusy as busy:
         raise NotPossible(busy.what) from None
     except NodeUnreachable as lost:
         # whether it took place is not known, so the node goes
-        _replace(engine, this, live, lost)
+        _replace(gatling, this, live, lost)
         raise
 
 
 def _prove(
-    engine: Engine,
+    gatling: Gatling,
     this: Attempt,
     node: Control,
     release: Release,
@@ -191,7 +191,7 @@ def _prove(
     settings = this.settings
     if swapped.failed:
         raise SwapUndone(f"After the switch: {'; '.join(swapped.failed)}.")
-    unhealthy = _unhealthy(engine, this, release)  # at once: users meet it already
+    unhealthy = _unhealthy(gatling, this, release)  # at once: users meet it already
     with this.journal.step("watch"):
         # asked in any case: processes that crashed get their states back from what watched them
         watched = node.watch(swapped, 0.05 if unhealthy else settings.hot.watch)
@@ -200,7 +200,7 @@ def _prove(
             raise SwapUndone(problem, hint=CRASHED_HINT if watched.crashed else "")
         for note in verdict.beside(watched):
             this.progress.note(note)
-        unhealthy = _unhealthy(engine, this, release)
+        unhealthy = _unhealthy(gatling, this, release)
         if unhealthy:
             raise SwapUndone(unhealthy)
     prober.slow_down()  # each request is a line in the app's log, and nothing changes any more
@@ -209,33 +209,33 @@ def _prove(
         this.progress.note(f"not checked whether {release.label} boots: {'; '.join(why)}")
     elif settings.hot.boot_check == "after" and not booted:
         with this.journal.step("boot_check"):
-            _check_boot(engine, this, release)
+            _check_boot(gatling, this, release)
     return watched.others
 
 
-def _unhealthy(engine: Engine, this: Attempt, release: Release) -> str:
+def _unhealthy(gatling: Gatling, this: Attempt, release: Release) -> str:
     """Why the upgraded node fails its health check, as a sentence; empty when it passes."""
     app, path = this.app, this.settings.health.path
-    port, user = app.ports[app.live_slot or 1], spec.user_id(engine.home.app(app.name))
+    port, user = app.ports[app.live_slot or 1], spec.user_id(gatling.home.app(app.name))
     answer = health.check(port, path, app.domain, HEALTH_SECONDS, user)
     if answer.healthy:
         return ""
     return f"{release.label} failed its health check after the switch: GET {path}: {answer}."
 
 
-def _check_boot(engine: Engine, this: Attempt, release: Release, stays: float = 0) -> None:
+def _check_boot(gatling: Gatling, this: Attempt, release: Release, stays: float = 0) -> None:
     """Start the release in the free slot, without traffic, until it is healthy; end it again."""
     app, settings = this.app, this.settings
     slot = app.free_slot
     with (
         exclusive.told(this, "boot check", release),
-        rolling.throw_away(engine, app, slot, settings),
+        rolling.throw_away(gatling, app, slot, settings),
     ):
-        rolling.boot(engine, app, release, slot, settings, stays)
+        rolling.boot(gatling, app, release, slot, settings, stays)
 
 
 def _undo(
-    engine: Engine,
+    gatling: Gatling,
     this: Attempt,
     node: Control,
     live: Release,
@@ -256,30 +256,30 @@ def _undo(
         this.progress.note(f"{live.label} runs again, with the states from before")
     except (SwapFailed, GatlingError) as second:
         this.progress.note(f"swapping back was not possible: {second}")
-        _replace(engine, this, live, error)
+        _replace(gatling, this, live, error)
     raise error
 
 
-def _add_errors_of_the_app(engine: Engine, app: App, error: GatlingError, since: str) -> None:
+def _add_errors_of_the_app(gatling: Gatling, app: App, error: GatlingError, since: str) -> None:
     """The app's own words, as far as it has said something since the swap that names a cause."""
-    booted = engine.supervisor.booted(app.name, app.live_slot or 0)
+    booted = gatling.supervisor.booted(app.name, app.live_slot or 0)
     if booted is None:
         return
     label = f"v{booted}"
-    error.log = rolling.last_words_since(engine, app, label, since, only_causes=True)
+    error.log = rolling.last_words_since(gatling, app, label, since, only_causes=True)
     if error.log:
         all_of_it = f"All it said: `gatling logs {app.name} --release {label} --since 5m`."
         error.hint = f"{error.hint} {all_of_it}".strip()
 
 
-def _replace(engine: Engine, this: Attempt, live: Release, error: GatlingError) -> None:
+def _replace(gatling: Gatling, this: Attempt, live: Release, error: GatlingError) -> None:
     """Put a new instance of the release that was live in the place of the node."""
     this.callbacks.over()  # these are steps of the release before
     this.progress.note(f"a new instance of {live.label} takes the place of the upgraded one")
     error.hint = f"{error.hint} The node was replaced by a new one of {live.label}.".strip()
     carry_out = rolling.replace if this.alone else rolling.roll
     carry_out(
-        engine,
+        gatling,
         this.app,
         live,
         this.settings,

@@ -14,7 +14,7 @@ from gatling.runtime import spec
 if TYPE_CHECKING:
     from gatling.beam.comparison import Answers
     from gatling.deploy.context import Attempt
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
     from gatling.state.releases import Release
 
 HEALTH_SECONDS = 5.0
@@ -25,7 +25,7 @@ class RehearsalFailed(Exception):
 
 
 def rehearse(
-    engine: Engine, this: Attempt, live: Release, release: Release, answers: Answers | None
+    gatling: Gatling, this: Attempt, live: Release, release: Release, answers: Answers | None
 ) -> None:
     """Start `live` in the free slot, upgrade that instance to `release`, and end it.
 
@@ -34,16 +34,16 @@ def rehearse(
     """
     app, settings, slot = this.app, this.settings, this.app.free_slot
     try:
-        with rolling.throw_away(engine, app, slot, settings):
-            rolling.boot(engine, app, live, slot, settings)
+        with rolling.throw_away(gatling, app, slot, settings):
+            rolling.boot(gatling, app, live, slot, settings)
             copy = dataclasses.replace(app, live_slot=slot)
-            with control(engine.home.app(app.name), copy, live) as node:
+            with control(gatling.home.app(app.name), copy, live) as node:
                 swapped = node.swap(live, release, answers, suspend=settings.hot.suspend)
                 problems = [*swapped.failed, *node.watch(swapped, settings.hot.watch).crashed]
                 node.keep(swapped)
             if problems:
                 raise RehearsalFailed(f"rehearsal: {'; '.join(problems[:3])}")
-            user = spec.user_id(engine.home.app(app.name))
+            user = spec.user_id(gatling.home.app(app.name))
             port, path = app.ports[slot], settings.health.path
             answer = health.check(port, path, app.domain, HEALTH_SECONDS, user)
             if not answer.healthy:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gatling.deploy.evidence.prober import Prober, Proof
     from gatling.deploy.journal import Journal
     from gatling.interrupt import Interruption
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
     from gatling.project.settings import Settings
     from gatling.state.apps import App
     from gatling.state.releases import Release
@@ -45,7 +45,7 @@ LOG_LINES = 2000
 
 
 def roll(
-    engine: Engine,
+    gatling: Gatling,
     app: App,
     release: Release,
     settings: Settings,
@@ -66,22 +66,22 @@ def roll(
     since = now()
     try:
         with journal.step("start_instance"):
-            _start(engine, app, release, slot, settings)
-            engine.router.check()  # takes as long as the instance needs to boot anyway
+            _start(gatling, app, release, slot, settings)
+            gatling.router.check()  # takes as long as the instance needs to boot anyway
         with journal.step("health_check"):
-            _wait_healthy(engine, app, slot, settings)
+            _wait_healthy(gatling, app, slot, settings)
         before_decision()
         interruption.shield()
     except BaseException as error:
-        _give_up(engine, app, release, slot, settings, since, error)
+        _give_up(gatling, app, release, slot, settings, since, error)
         raise
-    prober = probing.prober(engine, app, settings)
+    prober = probing.prober(gatling, app, settings)
     with contextlib.ExitStack() as asking:
-        serves = app.live_slot is not None and engine.router.pointed(app.name) == app.live_slot
+        serves = app.live_slot is not None and gatling.router.pointed(app.name) == app.live_slot
         if serves:
             asking.enter_context(prober.asking())
         with journal.step("switch_proxy"):
-            switch(engine, app, release, slot)
+            switch(gatling, app, release, slot)
         with tolerated():
             on_live()
             if not serves:
@@ -90,14 +90,14 @@ def roll(
         if app.live_slot is not None:
             with tolerated(), journal.step("drain"):
                 seconds = settings.instance.drain
-                cut = _drain(engine, app, app.live_slot, seconds, journal, prober)
+                cut = _drain(gatling, app, app.live_slot, seconds, journal, prober)
             with tolerated(), journal.step("stop_previous"):
-                engine.supervisor.stop(app.name, app.live_slot, settings.instance.stop)
+                gatling.supervisor.stop(app.name, app.live_slot, settings.instance.stop)
     return dataclasses.replace(prober.proof, cut=cut)
 
 
 def replace(
-    engine: Engine,
+    gatling: Gatling,
     app: App,
     release: Release,
     settings: Settings,
@@ -114,37 +114,37 @@ def replace(
     does not become healthy, the old one is started again.
     """
     slot, since = app.free_slot, now()
-    engine.router.check()
+    gatling.router.check()
     before_decision()
     interruption.shield()
-    prober = probing.prober(engine, app, settings)
+    prober = probing.prober(gatling, app, settings)
     cut = 0
     with prober.asking():
         try:
             if app.live_slot is not None:
-                engine.router.point(app.name, "down")
+                gatling.router.point(app.name, "down")
                 with journal.step("drain"):
                     seconds = min(RESTART_DRAIN_SECONDS, settings.instance.drain)
-                    cut = _drain(engine, app, app.live_slot, seconds, journal, prober)
+                    cut = _drain(gatling, app, app.live_slot, seconds, journal, prober)
                 with journal.step("stop_previous"):
-                    engine.supervisor.stop(app.name, app.live_slot, settings.instance.stop)
+                    gatling.supervisor.stop(app.name, app.live_slot, settings.instance.stop)
             with journal.step("start_instance"):
-                _start(engine, app, release, slot, settings)
+                _start(gatling, app, release, slot, settings)
             with journal.step("health_check"):
-                _wait_healthy(engine, app, slot, settings)
+                _wait_healthy(gatling, app, slot, settings)
         except BaseException as error:
             # recovery, which follows, starts the old one again
-            _give_up(engine, app, release, slot, settings, since, error)
+            _give_up(gatling, app, release, slot, settings, since, error)
             raise
         with journal.step("switch_proxy"):
-            switch(engine, app, release, slot)
+            switch(gatling, app, release, slot)
         with tolerated():
             on_live()
     return dataclasses.replace(prober.proof, cut=cut)
 
 
 def boot(
-    engine: Engine, app: App, release: Release, slot: int, settings: Settings, stays: float = 0
+    gatling: Gatling, app: App, release: Release, slot: int, settings: Settings, stays: float = 0
 ) -> None:
     """Start a release in a slot, not to serve, and wait until it is healthy; errors as `roll`.
 
@@ -153,28 +153,28 @@ def boot(
     """
     since = now()
     try:
-        _start(engine, app, release, slot, settings, check=True)
-        pid = _wait_healthy(engine, app, slot, settings)
+        _start(gatling, app, release, slot, settings, check=True)
+        pid = _wait_healthy(gatling, app, slot, settings)
         if stays:
             time.sleep(stays)
-            _wait_healthy(engine, app, slot, settings, pid)
+            _wait_healthy(gatling, app, slot, settings, pid)
     except BaseException as error:
-        _give_up(engine, app, release, slot, settings, since, error, CHECK)
+        _give_up(gatling, app, release, slot, settings, since, error, CHECK)
         raise
 
 
-def switch(engine: Engine, app: App, release: Release, slot: int) -> None:
+def switch(gatling: Gatling, app: App, release: Release, slot: int) -> None:
     """Decide for a release and tell the proxy; taken back when the proxy cannot be told."""
-    before = config.of_app(engine.db, app.name)
+    before = config.of_app(gatling.db, app.name)
     # a release that is started anew leaves alone what is stored for the next one
     values = None if release.number == app.live_release else release.config
-    apps.make_live(engine.db, app.name, release=release.number, slot=slot, config=values)
+    apps.make_live(gatling.db, app.name, release=release.number, slot=slot, config=values)
     try:
-        engine.router.point(app.name, 1 if slot == 1 else 2)
+        gatling.router.point(app.name, 1 if slot == 1 else 2)
     except BaseException as error:
         with cleaning(error):
             apps.make_live(
-                engine.db,
+                gatling.db,
                 app.name,
                 release=app.live_release,
                 slot=app.live_slot,
@@ -185,7 +185,7 @@ def switch(engine: Engine, app: App, release: Release, slot: int) -> None:
 
 
 def _start(
-    engine: Engine,
+    gatling: Gatling,
     app: App,
     release: Release,
     slot: int,
@@ -193,32 +193,32 @@ def _start(
     *,
     check: bool = False,
 ) -> None:
-    engine.supervisor.stop(app.name, slot, settings.instance.stop)
-    spec.check_ports(app, slot, engine.home.root)
-    paths = engine.home.app(app.name)
+    gatling.supervisor.stop(app.name, slot, settings.instance.stop)
+    spec.check_ports(app, slot, gatling.home.root)
+    paths = gatling.home.app(app.name)
     instance = spec.instance(paths, app, release, slot)
     if check:
         env = instance.env | {CHECK_VARIABLE: "1"}
         instance = dataclasses.replace(instance, nice=process.BACKGROUND, check=True, env=env)
-    engine.supervisor.start(instance)
+    gatling.supervisor.start(instance)
 
 
 def _wait_healthy(
-    engine: Engine, app: App, slot: int, settings: Settings, pid: int | None = None
+    gatling: Gatling, app: App, slot: int, settings: Settings, pid: int | None = None
 ) -> int | None:
     return health.wait_healthy(
         port=app.ports[slot],
         host=app.domain,
         settings=settings.health,
-        status=lambda: engine.supervisor.status(app.name, slot),
+        status=lambda: gatling.supervisor.status(app.name, slot),
         pid=pid,
-        user=spec.user_id(engine.home.app(app.name)),
+        user=spec.user_id(gatling.home.app(app.name)),
         node_port=app.node_ports[slot],
     )
 
 
 def _give_up(
-    engine: Engine,
+    gatling: Gatling,
     app: App,
     release: Release,
     slot: int,
@@ -232,27 +232,27 @@ def _give_up(
     `error` stays the one that is reported: what fails here is added to its log.
     """
     with cleaning(error):  # recovery, which follows, tries again
-        stop_unused(engine, app, slot, settings)
+        stop_unused(gatling, app, slot, settings)
         if isinstance(error, UnhealthyRelease):
-            error.log = last_words_since(engine, app, release.label, since, process_)
+            error.log = last_words_since(gatling, app, release.label, since, process_)
             more = f"All it said: `gatling logs {app.name} --release {release.label}`."
             error.hint = f"{crash_hints.fitting(error.log, app.name) or error.hint} {more}".lstrip()
 
 
-def stop_unused(engine: Engine, app: App, slot: int, settings: Settings) -> None:
+def stop_unused(gatling: Gatling, app: App, slot: int, settings: Settings) -> None:
     """Stop an instance that serves nobody."""
-    engine.supervisor.stop(app.name, slot, min(spec.UNUSED_STOP_SECONDS, settings.instance.stop))
+    gatling.supervisor.stop(app.name, slot, min(spec.UNUSED_STOP_SECONDS, settings.instance.stop))
 
 
 @contextlib.contextmanager
-def throw_away(engine: Engine, app: App, slot: int, settings: Settings) -> Iterator[None]:
+def throw_away(gatling: Gatling, app: App, slot: int, settings: Settings) -> Iterator[None]:
     """Stop what the block starts in a slot. The block's own error is the one that is reported."""
-    with finally_(lambda: stop_unused(engine, app, slot, settings)):
+    with finally_(lambda: stop_unused(gatling, app, slot, settings)):
         yield
 
 
 def last_words_since(
-    engine: Engine,
+    gatling: Gatling,
     app: App,
     label: str,
     since: str,
@@ -265,18 +265,18 @@ def last_words_since(
     With `only_causes`, nothing where it named none.
     """
     wanted = Wanted(label, process_)
-    said = engine.supervisor.log(app.name, lines=LOG_LINES, since=since, wanted=wanted)
+    said = gatling.supervisor.log(app.name, lines=LOG_LINES, since=since, wanted=wanted)
     return crash_excerpt.choose([line.text for line in said], only_causes=only_causes)
 
 
 def _drain(
-    engine: Engine, app: App, slot: int, seconds: float, journal: Journal, prober: Prober
+    gatling: Gatling, app: App, slot: int, seconds: float, journal: Journal, prober: Prober
 ) -> int:
     """Wait until nobody is connected to the old instance, for so many seconds at most.
 
     How many connections are left then; they are closed when the instance ends.
     """
-    pid = engine.supervisor.status(app.name, slot).pid
+    pid = gatling.supervisor.status(app.name, slot).pid
     if pid is None:
         return 0
     deadline = time.monotonic() + seconds

@@ -14,7 +14,7 @@ from gatling.state import releases
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
     from gatling.state.apps import App
 
 RECOVERY_PATIENCE_SECONDS = 90.0
@@ -23,7 +23,7 @@ SWAP_ENDS_SECONDS = 120.0
 """How long recovery waits for a swap whose command was killed, before it replaces the node."""
 
 
-def back_to_records(engine: Engine, app: App) -> bool:
+def back_to_records(gatling: Gatling, app: App) -> bool:
     """Bring a node that runs another release than recorded back to it; whether it runs it now.
 
     A swap that is under way in the node is waited for. False means that the node has to be
@@ -31,21 +31,21 @@ def back_to_records(engine: Engine, app: App) -> bool:
     """
     if app.live_release is None or app.live_slot is None:
         return False
-    booted = engine.supervisor.booted(app.name, app.live_slot)
+    booted = gatling.supervisor.booted(app.name, app.live_slot)
     if booted is None:
         return False
-    live = releases.kept(engine.db, app.name, app.live_release)
+    live = releases.kept(gatling.db, app.name, app.live_release)
     try:
-        with live_node.connected(engine, app, RECOVERY_PATIENCE_SECONDS) as node:
+        with live_node.connected(gatling, app, RECOVERY_PATIENCE_SECONDS) as node:
             number = _when_swapped(lambda: live_node.running(node, booted))
             if number != live.number:
-                runs = releases.kept(engine.db, app.name, number)
-                with inspection.compared(engine, app, node, runs, live) as (_, answers):
+                runs = releases.kept(gatling.db, app.name, number)
+                with inspection.compared(gatling, app, node, runs, live) as (_, answers):
                     if node.swap(runs, live, answers, suspend=10, insist=True).failed:
                         return False
     except (GatlingError, SwapFailed, OSError):
         return False
-    live_node.prepare(engine, app, live)
+    live_node.prepare(gatling, app, live)
     return True
 
 

@@ -9,12 +9,12 @@ from gatling.project import proxy
 from gatling.project import settings as project_settings
 
 if TYPE_CHECKING:
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
     from gatling.project.settings import Settings
     from gatling.state.apps import App
 
 
-def prober(engine: Engine, app: App, settings: Settings) -> Prober:
+def prober(gatling: Gatling, app: App, settings: Settings) -> Prober:
     """A prober that asks as a client whom nothing sends elsewhere, and knows the proxy's answers.
 
     By https where that is asked for, under the domain to which others are redirected.
@@ -24,12 +24,12 @@ def prober(engine: Engine, app: App, settings: Settings) -> Prober:
     locked = bool(app.passwords.keys() & {host, proxy.EVERYWHERE})
 
     def answered_by(status: int) -> str:
-        if status == 503 and engine.home.app(app.name).maintenance_page.exists():
+        if status == 503 and gatling.home.app(app.name).maintenance_page.exists():
             return "the page of maintenance"
         return "the request for a password" if locked and status == 401 else ""
 
     return Prober(
-        engine.router.probe_address(),
+        gatling.router.probe_address(),
         host,
         settings.health.path,
         headers={"X-Forwarded-Proto": "https"} if wishes.https == "redirect" else {},

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gatling.deploy.migrations.linter import Danger
     from gatling.paths import AppPaths
     from gatling.platform.base import Tasks
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
     from gatling.project.settings import Migrate
     from gatling.state.apps import App
     from gatling.state.releases import Release
@@ -44,20 +44,20 @@ SCRIPT_SOURCE = "rel/overlays/bin/migrate"
 AGAIN = "Mend it and push again: it is run until it has succeeded once."
 
 
-def run(engine: Engine, this: Attempt, live: Release | None, target: Release) -> None:
+def run(gatling: Gatling, this: Attempt, live: Release | None, target: Release) -> None:
     """Run the migrations that `target` brings, and the setup if it is the app's first release.
 
     Raises MigrationFailed with `live` untouched. Going back runs none, nor does a change of config:
     the source is the same.
     """
-    tasks, paths = engine.tasks, engine.home.app(this.app.name)
+    tasks, paths = gatling.tasks, gatling.home.app(this.app.name)
     if live is not None:
         if target.number > live.number and target.origin != "config":
             _migrate(tasks, paths, this, live, target)
         return
     setup = processes.words(this.settings.migrate.setup)
     _migrate(tasks, paths, this, live, target)
-    db, name = engine.db, this.app.name
+    db, name = gatling.db, this.app.name
     if setup and not deployments.ever_live(db, name) and not deployments.has_done(db, name, SETUP):
         with this.journal.step(SETUP):
             _run(tasks, paths, this, target, setup, "The setup (migrate.setup)", AGAIN)

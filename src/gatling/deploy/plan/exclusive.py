@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gatling.beam.holds import Holds
     from gatling.deploy.context import Attempt
     from gatling.paths import AppPaths
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
     from gatling.project.settings import Settings
     from gatling.state.apps import App
     from gatling.state.releases import Release
@@ -41,7 +41,7 @@ _OF_OTP = frozenset(
 """Applications of OTP that name these modules, and use them only when somebody else does."""
 
 
-def reasons(engine: Engine, app: App, live: Release, settings: Settings) -> tuple[str, ...]:
+def reasons(gatling: Gatling, app: App, live: Release, settings: Settings) -> tuple[str, ...]:
     """Why no second instance may run beside the live one; none when it may.
 
     The node is asked. One that cannot be asked is judged by what the release's modules name.
@@ -53,9 +53,9 @@ def reasons(engine: Engine, app: App, live: Release, settings: Settings) -> tupl
         return ()
     if wanted == "never":
         return (f"{SETTING}=never",)
-    paths = engine.home.app(app.name)
+    paths = gatling.home.app(app.name)
     try:
-        with live_node.connected(engine, app) as node:
+        with live_node.connected(gatling, app) as node:
             holds = node.holds(tuple(_FORMATS))
     except NodeUnreachable as error:
         return unasked(paths.release(live.number), live.label, error.what)

@@ -18,20 +18,20 @@ from gatling.state import apps, deployments, releases
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
     from gatling.project.settings import Settings
     from gatling.state.apps import App
     from gatling.state.releases import Release
 
 
-def target(engine: Engine, name: str, number: int | None, commit: str | None) -> Release:
+def target(gatling: Gatling, name: str, number: int | None, commit: str | None) -> Release:
     """The kept release that is meant: by its number, its commit, or the newest one.
 
     Raises NotFound.
     """
     if number is not None:
-        return releases.kept(engine.db, name, number)
-    for release in releases.every(engine.db, name):
+        return releases.kept(gatling.db, name, number)
+    for release in releases.every(gatling.db, name):
         if release.removed_at is None and commit in (None, release.commit):
             return release
     if commit is None:
@@ -43,19 +43,19 @@ def target(engine: Engine, name: str, number: int | None, commit: str | None) ->
 
 
 @contextlib.contextmanager
-def undisturbed(engine: Engine, name: str) -> Iterator[None]:
+def undisturbed(gatling: Gatling, name: str) -> Iterator[None]:
     """Plan while no other command works on the app; deployments wait until the block ends.
 
     Raises Busy.
     """
-    with lock.try_hold(engine.home.app(name).lock) as held:
+    with lock.try_hold(gatling.home.app(name).lock) as held:
         if not held:
-            raise Busy(_whose(engine, name), hint="Try again when it has ended.")
+            raise Busy(_whose(gatling, name), hint="Try again when it has ended.")
         yield
 
 
-def _whose(engine: Engine, name: str) -> str:
-    running = deployments.running(engine.db, name)
+def _whose(gatling: Gatling, name: str) -> str:
+    running = deployments.running(gatling.db, name)
     if not running:
         return f"Another command is working on {name}."
     other = running[-1]
@@ -67,49 +67,49 @@ def _whose(engine: Engine, name: str) -> str:
 
 
 def at_a_glance(
-    engine: Engine, name: str, release: Release, wish: str | None
+    gatling: Gatling, name: str, release: Release, wish: str | None
 ) -> tuple[Release | None, plan.Plan | None, Glance | None]:
     """The same as far as files and records tell, with nothing of the app started or asked.
 
     The plan is None where only the node could tell.
     """
-    app = apps.get(engine.db, name)
+    app = apps.get(gatling.db, name)
     settings = project_settings.parse(release.manifest | app.settings)
-    live = releases.get(engine.db, name, app.live_release) if app.live_release else None
+    live = releases.get(gatling.db, name, app.live_release) if app.live_release else None
     decided = plan.simple(live, release, wish or settings.deploy.strategy)
     if live is None or live.number == release.number:
         return live, decided, None
-    paths = engine.home.app(name)
+    paths = gatling.home.app(name)
     return live, decided, glance(paths.release(live.number), paths.release(release.number))
 
 
 def planned(
-    engine: Engine, name: str, release: Release, wish: str | None
+    gatling: Gatling, name: str, release: Release, wish: str | None
 ) -> tuple[Release | None, plan.Plan]:
     """The live release, and how `release` would replace it.
 
     Raises NodeInUse or NodeBusy while another command works with the running node.
     """
-    app = apps.get(engine.db, name)
+    app = apps.get(gatling.db, name)
     settings = project_settings.parse(release.manifest | app.settings)
     wish = wish or settings.deploy.strategy
     if app.live_release is None:
         return None, plan.Plan("start", ("nothing is live yet",))
-    live = releases.get(engine.db, name, app.live_release)
-    alone = () if wish == "restart" else exclusive.reasons(engine, app, live, settings)
-    return live, plan.beside(_decided(engine, app, live, release, wish, settings), alone)
+    live = releases.get(gatling.db, name, app.live_release)
+    alone = () if wish == "restart" else exclusive.reasons(gatling, app, live, settings)
+    return live, plan.beside(_decided(gatling, app, live, release, wish, settings), alone)
 
 
 def _decided(
-    engine: Engine, app: App, live: Release, release: Release, wish: str, settings: Settings
+    gatling: Gatling, app: App, live: Release, release: Release, wish: str, settings: Settings
 ) -> plan.Plan:
     simple = plan.simple(live, release, wish)
     if simple is not None:
         return simple
     try:
         with (
-            live_node.connected(engine, app) as node,
-            inspection.compared(engine, app, node, live, release) as (comparison, _),
+            live_node.connected(gatling, app) as node,
+            inspection.compared(gatling, app, node, live, release) as (comparison, _),
         ):
             return plan.decide(comparison, wish, settings.hot)
     except (NodeInUse, NodeBusy) as busy:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gatling.beam.control import Control
     from gatling.paths import AppPaths
     from gatling.platform.base import Tasks
-    from gatling.platform.open import Engine
+    from gatling.platform.open import Gatling
     from gatling.state.apps import App
     from gatling.state.releases import Release
 
@@ -163,7 +163,7 @@ Differences = tuple["Comparison", "Answers | None"]
 
 @contextlib.contextmanager
 def compared(
-    engine: Engine, app: App, node: Control, live: Release, target: Release
+    gatling: Gatling, app: App, node: Control, live: Release, target: Release
 ) -> Iterator[Differences]:
     """How two releases differ; with a throw-away node of each where their files do not tell.
 
@@ -175,6 +175,6 @@ def compared(
         yield found, None
         return
     trees, modules = asked
-    paths = engine.home.app(app.name)
-    with ask(engine.tasks, paths, app, live, target, trees, modules) as answers:
+    paths = gatling.home.app(app.name)
+    with ask(gatling.tasks, paths, app, live, target, trees, modules) as answers:
         yield node.inspect(live, target, answers), answers
