@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -11,6 +11,9 @@ from gatling.deploy.cutover import rolling
 from gatling.errors import SupervisorFailed, UnhealthyRelease
 from gatling.project import settings
 from tests.deploy.test_instances import APP
+
+if TYPE_CHECKING:
+    from gatling.platform.open import Gatling
 
 
 def fail(*_: object) -> None:
