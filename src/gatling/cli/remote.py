@@ -1,7 +1,7 @@
 """From a laptop: the same command, run on the server by ssh.
 
 Where to is said by `--host`, by `$GATLING_HOST`, or by the git remote of the project at hand. On
-the other side server/access receives it.
+the other side ssh/access receives it.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class Attempt:
     warnings: list[str] = field(default_factory=list)
     """What failed after the decision, which stands."""
     alone: tuple[str, ...] = ()
-    """Why no second instance may run beside the live one (see second.py)."""
+    """Why no second instance may run beside the live one (plan/exclusive.py)."""
     started: float = field(default_factory=time.monotonic)
 
     @contextlib.contextmanager

@@ -33,7 +33,7 @@ ADVICE = f"`gatling settings set APP {SETTING}=allow` where two instances may ru
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _FORMATS = {".cub": "CubDB"}
 """Data of one process that libraries keep in files which they open by themselves, by suffix."""
-_PRIVATE = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 (of the unit alone: supervisor/units)
+_PRIVATE = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 (of the unit alone: platform/server/units)
 _SUSPECTS = frozenset({"mnesia", "dets", "disk_log", "Elixir.CubDB"})
 _OF_OTP = frozenset(
     {"diameter", "et", "inets", "kernel", "mnesia", "observer", "runtime_tools", "snmp", "stdlib"}
