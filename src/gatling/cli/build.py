@@ -31,17 +31,8 @@ def clean(app: str, dependencies: bool) -> None:
       gatling build clean shop
       gatling build clean shop --dependencies
     """
-    from gatling.build import caches
-    from gatling.platform import lock
-    from gatling.project import settings
-    from gatling.state import apps, audit
+    from gatling.operations import builds
 
     with opened() as gatling:
-        found = apps.get(gatling.db, app)
-        paths = gatling.home.app(app)
-        directory = settings.parse(found.effective).build.directory
-        with lock.hold_app(paths, progress().say):
-            caches.clean(gatling.tasks, paths, directory, dependencies=dependencies)
-        words = "build clean --dependencies" if dependencies else "build clean"
-        audit.record(gatling.db, gatling.actor, app, words)
+        builds.clean(gatling, app, dependencies=dependencies, say=progress().say)
     echo(f"{app}: the next push compiles everything.")

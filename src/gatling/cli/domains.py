@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from gatling.cli.common import app_argument, as_json, opened
 from gatling.ui.output import echo, print_json
-
-if TYPE_CHECKING:
-    from gatling.platform.open import Gatling
-    from gatling.state.apps import App
 
 
 @click.group("domains")
@@ -54,22 +48,16 @@ def add_command(app: str, domain: str) -> None:
     Example:
       gatling domains add shop www.shop.example
     """
-    from gatling import names
-    from gatling.operations import changes
-    from gatling.state import apps, audit
+    from gatling.operations import domains
 
-    name = names.domain(domain)
     with opened(app) as gatling:
-        found = apps.get(gatling.db, app)
-        if not apps.add_domain(gatling.db, app, name):
-            echo(f"{app} has {name} already.")
-            return
-        changes.apply(
-            [gatling.configure_router], lambda: apps.take_domains(gatling.db, app, [name])
-        )
-        audit.record(gatling.db, gatling.actor, app, "domains add", name)
-        echo(f"{app} is served under {name}.")
-        _tell_host(gatling, found)
+        done = domains.add(gatling, app, domain)
+    if not done.changed:
+        echo(f"{app} has {done.domain} already.")
+        return
+    echo(f"{app} is served under {done.domain}.")
+    if done.phx_host:
+        echo(done.phx_host)
 
 
 @domains_command.command("remove")
@@ -82,24 +70,10 @@ def remove_command(app: str, domain: str) -> None:
     Example:
       gatling domains remove shop shop.localhost
     """
-    from gatling import names
-    from gatling.operations import changes
-    from gatling.state import apps, audit
+    from gatling.operations import domains
 
-    name = names.domain(domain)
     with opened(app) as gatling:
-        before = apps.get(gatling.db, app)
-        put_back = apps.remove_domain(gatling.db, app, name)
-        changes.apply([gatling.configure_router], put_back)
-        audit.record(gatling.db, gatling.actor, app, "domains remove", name)
-        echo(f"{app} is no longer served under {name}.")
-        _tell_host(gatling, before)
-
-
-def _tell_host(gatling: Gatling, before: App) -> None:
-    """Say what has become of PHX_HOST, and what to do."""
-    from gatling.deploy import project_domains
-    from gatling.state import apps
-
-    if told := project_domains.host_told(gatling, before, apps.get(gatling.db, before.name)):
-        echo(told)
+        done = domains.remove(gatling, app, domain)
+    echo(f"{app} is no longer served under {done.domain}.")
+    if done.phx_host:
+        echo(done.phx_host)

@@ -50,21 +50,7 @@ def off_command(app: str) -> None:
 
 
 def _switch(app: str, message: str | None) -> None:
-    from gatling.deploy import published
-    from gatling.errors import InvalidInput
-    from gatling.operations import changes
-    from gatling.state import apps, audit
+    from gatling.operations import maintenance
 
-    if message is not None and (len(message) > 1000 or not message.replace("\n", "").isprintable()):
-        raise InvalidInput("A message is a text of up to 1000 characters.")
     with opened(app) as gatling:
-        before = apps.get(gatling.db, app).maintenance
-        apps.maintain(gatling.db, app, message)
-        changes.apply(
-            [lambda: published.publish(gatling, app)],
-            lambda: apps.maintain(gatling.db, app, before),
-        )
-        audit.record(
-            gatling.db, gatling.actor, app, f"maintenance {'off' if message is None else 'on'}",
-            message or "",
-        )  # fmt: skip
+        maintenance.switch(gatling, app, message)

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from typing import TYPE_CHECKING
-
 import click
 
 from gatling.cli.common import app_argument, as_json, opened
-from gatling.errors import GatlingError, InvalidInput, NotFound
+from gatling.errors import InvalidInput
 from gatling.ui.output import echo, print_json, table
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
-
-    from gatling.platform.open import Gatling
-    from gatling.state.apps import App
 
 
 @click.group("settings")
@@ -96,46 +86,17 @@ def unset_command(app: str, keys: tuple[str, ...]) -> None:
 
 
 def _save(app: str, *, set_: dict[str, str], unset: tuple[str, ...]) -> None:
-    from gatling.operations import changes
-    from gatling.project import processes, settings
-    from gatling.state import apps, audit
+    from gatling.operations import settings
 
-    told = {*set_, *unset}
-    at_once = {key for key in told if key.startswith(("proxy.", "schedule."))}
-    sections = sorted({key.partition(".")[0] for key in at_once})
-
-    def changed(now: App) -> dict[str, str]:
-        missing = [key for key in unset if key not in now.settings]
-        if missing:
-            raise NotFound(f"{app} has no setting {', '.join(missing)} of its own.")
-        merged = {key: value for key, value in (now.settings | set_).items() if key not in unset}
-        settings.parse(merged)
-        all_ = settings.parse(now.manifest | merged)
-        for key in processes.missing(all_.processes, all_.schedule):
-            if any(k.rpartition(".")[0] == key.rpartition(".")[0] for k in told):
-                raise InvalidInput(
-                    f"{key} is missing.", hint="Set, or unset, what belongs together at once."
-                )
-        return merged
-
-    with opened(app) as gatling, _held(gatling, app) if "schedule" in sections else nullcontext():
-        own = apps.change_settings(gatling.db, app, changed).settings
-        changes.apply(
-            _steps(gatling, app, sections),
-            lambda: _go_back(gatling, app, {key: own.get(key) for key in told}),
-        )
-        audit.record(
-            gatling.db, gatling.actor, app, "settings",
-            # names only: readers see the audit, and a value may be a secret, as a header's
-            " ".join([*set_, *(f"-{key}" for key in unset)]),
-        )  # fmt: skip
+    with opened(app) as gatling:
+        saved = settings.change(gatling, app, set_, unset, say=lambda text: echo(text, err=True))
     if set_.get("proxy.https") == "redirect":
         _warn_of_https(app)
-    if at_once == told:
+    if not saved.waiting:
         echo("Stored, and in force.")
     else:
-        named = " or ".join(f"{section}.*" for section in sections)
-        rest = f"; what is {named} is in force" if at_once else ""
+        named = " or ".join(f"{section}.*" for section in saved.sections)
+        rest = f"; what is {named} is in force" if saved.applied else ""
         echo(f"Stored; the next deployment follows it{rest}.")
 
 
@@ -150,44 +111,3 @@ def _warn_of_https(app: str) -> None:
             f"  gatling settings unset {app} proxy.https",
             err=True,
         )
-
-
-def _held(gatling: Gatling, app: str) -> AbstractContextManager[None]:
-    """Keep deployments of an app away, which have its jobs run at their times as well."""
-    from gatling.platform import lock
-    from gatling.state import apps
-
-    apps.get(gatling.db, app)
-    return lock.hold_app(gatling.home.app(app), lambda text: echo(text, err=True))
-
-
-def _steps(gatling: Gatling, app: str, sections: list[str]) -> list[Callable[[], object]]:
-    """What makes the settings of these sections take effect."""
-    from gatling.deploy import published
-
-    steps: list[Callable[[], object]] = []
-    if "proxy" in sections:
-        steps += [gatling.configure_router, lambda: published.publish(gatling, app)]
-    if "schedule" in sections:
-        steps.append(lambda: _tell_schedule(gatling, app))
-    return steps
-
-
-def _tell_schedule(gatling: Gatling, app: str) -> None:
-    """Have jobs run at their times from now on; raises GatlingError when that cannot be."""
-    from gatling.runtime import jobs
-
-    problems = jobs.follow(gatling, app)
-    if problems:
-        raise GatlingError(f"{problems[0]}; the settings stay as they were.")
-
-
-def _go_back(gatling: Gatling, app: str, before: dict[str, str | None]) -> None:
-    """Give these settings, and no others, the values that they had."""
-    from gatling.state import apps
-
-    def back(now: App) -> dict[str, str]:
-        merged: dict[str, str | None] = {**now.settings, **before}
-        return {key: value for key, value in merged.items() if value is not None}
-
-    apps.change_settings(gatling.db, app, back)

@@ -5,9 +5,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gatling.errors import DiskFull, GatlingError, cleaning, is_full
+from gatling.state import audit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from gatling.platform.open import Gatling
+
+
+def change(
+    gatling: Gatling,
+    app: str,
+    action: str,
+    detail: str = "",
+    *,
+    steps: Sequence[Callable[[], object]],
+    take_back: Callable[[], object],
+) -> None:
+    """Apply a change of an app's records as `apply` does, and add it to the audit.
+
+    `action` and `detail` are what the audit shows. Readers see it, so no value goes in there.
+    """
+    apply(steps, take_back)
+    audit.record(gatling.db, gatling.actor, app, action, detail)
 
 
 def apply(steps: Sequence[Callable[[], object]], take_back: Callable[[], object]) -> None:

@@ -1,0 +1,68 @@
+"""The domains of an app: changed in the records and in the proxy, or not at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from gatling import names
+from gatling.deploy import project_domains
+from gatling.operations import changes
+from gatling.state import apps
+
+if TYPE_CHECKING:
+    from gatling.platform.open import Gatling
+    from gatling.state.apps import App
+
+
+class DomainChange(Struct, frozen=True):
+    """What adding or removing a domain has changed."""
+
+    app: str
+    domain: str
+    changed: bool
+    domains: list[str]
+    """All domains of the app, afterwards."""
+    phx_host: str | None = None
+    """What the change means for PHX_HOST, as a sentence."""
+
+
+def add(gatling: Gatling, app: str, domain: str) -> DomainChange:
+    """Serve the app under one more domain. Nothing changes when it has the domain already.
+
+    Raises InvalidInput for a name that is no domain or is another app's, ProxyRefused with
+    everything as before.
+    """
+    name = names.domain(domain)
+    before = apps.get(gatling.db, app)
+    if not apps.add_domain(gatling.db, app, name):
+        return DomainChange(app, name, changed=False, domains=list(before.domains))
+    changes.change(
+        gatling, app, "domains add", name,
+        steps=[gatling.configure_router],
+        take_back=lambda: apps.take_domains(gatling.db, app, [name]),
+    )  # fmt: skip
+    return _result(gatling, before, name)
+
+
+def remove(gatling: Gatling, app: str, domain: str) -> DomainChange:
+    """Serve the app no longer under a domain.
+
+    Raises NotFound for a domain that the app does not have, ProxyRefused with everything as before.
+    """
+    name = names.domain(domain)
+    before = apps.get(gatling.db, app)
+    put_back = apps.remove_domain(gatling.db, app, name)
+    changes.change(
+        gatling, app, "domains remove", name,
+        steps=[gatling.configure_router],
+        take_back=put_back,
+    )  # fmt: skip
+    return _result(gatling, before, name)
+
+
+def _result(gatling: Gatling, before: App, name: str) -> DomainChange:
+    after = apps.get(gatling.db, before.name)
+    note = project_domains.host_told(gatling, before, after)
+    return DomainChange(after.name, name, changed=True, domains=list(after.domains), phx_host=note)
