@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from gatling.beam.comparison import AddedApp, Beam, Comparison, Removed, TreeChange
 from gatling.deploy.plan.obstacles import recorded
-from gatling.deploy.plan.plan import WISHES, Plan, Strategy, beside, decide, simple
+from gatling.deploy.plan.plan import WISHES, Facts, Plan, Strategy, beside, decide, plan, simple
 from gatling.errors import InvalidInput
-from gatling.project.settings import Hot
+from gatling.project.settings import Hot, Settings
 from gatling.state.releases import Release
 
 VARIABLES = st.dictionaries(st.sampled_from("ABCDE"), st.sampled_from(["", "1", "2"]))
@@ -209,3 +209,43 @@ def test_where_no_second_one_may_run_rolling_becomes_restart() -> None:
     assert beside(Plan("hot", ("1 module",)), ("held",)) == Plan(
         "hot", ("1 module",), {}, ("held",)
     )
+
+
+SAME = Comparison("same")
+
+
+def facts(**more: Any) -> Facts:
+    known: dict[str, Any] = {
+        "live": release(1),
+        "target": release(2, commit="b" * 40),
+        "settings": Settings(),
+    }
+    return Facts(**known | more)
+
+
+def test_a_plan_says_all_that_a_deployment_will_do() -> None:
+    migration = "shop/repo/1_a.exs"
+    decided = plan(facts(comparison=SAME, migrations=(migration,), domains=("a",)))
+    assert decided.strategy == "hot"
+    assert (decided.migrations, decided.domains) == ((migration,), ("a",))
+    assert decided.assets
+    assert decided.requested == "auto"
+
+
+def test_without_the_node_it_is_rolling_and_says_why() -> None:
+    assert plan(facts(unknown="shop is not running.")).reasons == ("shop is not running.",)
+    with pytest.raises(InvalidInput, match=r"not possible: shop is not running"):
+        plan(facts(unknown="shop is not running.", requested="hot"))
+
+
+def test_the_plan_that_follows_a_refusal() -> None:
+    decided = plan(facts(comparison=SAME))
+    rolled = decided.instead("rolling", "a process is busy")
+    assert (rolled.strategy, rolled.reasons) == ("rolling", ("a process is busy",))
+    alone = plan(facts(comparison=SAME, alone=("v1 has a DETS file open",)))
+    restarted = alone.instead("rolling", "a process is busy")
+    assert restarted.strategy == "restart"
+    assert restarted.reasons == ("a process is busy", "not rolling: v1 has a DETS file open")
+    asked = plan(facts(comparison=SAME, requested="hot"))
+    with pytest.raises(InvalidInput, match="a process is busy"):
+        asked.instead("rolling", "a process is busy")

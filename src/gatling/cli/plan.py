@@ -13,6 +13,8 @@ from gatling.text import counted
 from gatling.ui.output import echo, print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gatling.deploy.migrations import linter
     from gatling.deploy.plan.by_files import Glance
     from gatling.deploy.plan.plan import Plan
@@ -130,34 +132,26 @@ class Shown:
 def _in_full(gatling: Gatling, name: str, target: Release, strategy: str | None) -> Shown:
     from gatling.deploy.plan import explain
 
-    live, decided = explain.planned(gatling, name, target, strategy)
-    found, unknown = _dangers(gatling, name, live, target, _new(gatling, name, live, target))
-    return Shown(live, target, decided, found, (unknown,) if unknown else ())
+    known, decided = explain.planned(gatling, name, target, strategy)
+    found, unknown = _dangers(gatling, name, known.live, target, decided.migrations)
+    return Shown(known.live, target, decided, found, (unknown,) if unknown else ())
 
 
 def _at_a_glance(gatling: Gatling, name: str, target: Release, strategy: str | None) -> Shown:
     from gatling.deploy.plan import explain
 
-    live, decided, seen = explain.at_a_glance(gatling, name, target, strategy)
-    new = _new(gatling, name, live, target)
+    known, decided, seen = explain.at_a_glance(gatling, name, target, strategy)
     unknown = ["Only files and records were compared: the running node was not asked."]
     if decided is not None and decided.strategy == "rolling":
         unknown.append("It is a restart where the node has data open that no second one may open.")
-    if new:
+    if known.migrations:
         unknown.append("The migrations were not checked for what may endanger the live release.")
-    return Shown(live, target, decided, {n: [] for n in new}, tuple(unknown), seen)
-
-
-def _new(gatling: Gatling, name: str, live: Release | None, target: Release) -> list[str]:
-    """The migrations that a deployment of the release would run."""
-    from gatling.deploy.migrations import runner
-
-    forward = live is None or target.number > live.number
-    return runner.pending(gatling.home.app(name), live, target) if forward else []
+    migrations: dict[str, list[linter.Danger]] = {file: [] for file in known.migrations}
+    return Shown(known.live, target, decided, migrations, tuple(unknown), seen)
 
 
 def _dangers(
-    gatling: Gatling, name: str, live: Release | None, target: Release, new: list[str]
+    gatling: Gatling, name: str, live: Release | None, target: Release, new: Sequence[str]
 ) -> tuple[dict[str, list[linter.Danger]], str]:
     """What the migrations endanger, or why that is not known."""
     from gatling.deploy.migrations import runner

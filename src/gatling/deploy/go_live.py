@@ -11,12 +11,9 @@ import msgspec
 from gatling.build import callbacks
 from gatling.deploy import live_node, published, settle
 from gatling.deploy.migrations import runner
-from gatling.deploy.plan import exclusive, inspection, plan
+from gatling.deploy.plan import gather, plan
 from gatling.deploy.run import is_decided
-from gatling.errors import (
-    NodeUnreachable,
-    PlannerFailed,
-)
+from gatling.errors import GatlingError, NodeUnreachable
 from gatling.project import refs
 from gatling.project import settings as project_settings
 from gatling.state import deployments, releases
@@ -25,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatling.deploy.context import Attempt
+    from gatling.deploy.plan.gather import Gathered
+    from gatling.deploy.plan.plan import Facts, Plan
     from gatling.platform.open import Gatling
     from gatling.project.refs import Update
     from gatling.state.releases import Release
@@ -54,15 +53,17 @@ def go_live(
     if wish.rehearse:
         hot = msgspec.structs.replace(this.settings.hot, rehearse=True)
         this.settings = msgspec.structs.replace(this.settings, hot=hot)
-    strategy = wish.strategy or this.settings.deploy.strategy
     if app.live_release is not None:
         live = releases.get(gatling.db, app.name, app.live_release)
+    known = gather.facts(
+        gatling, app, live, release, this.settings, wish.strategy, domains=this.domains
+    )
     this.callbacks.at(*callbacks.BEFORE_MIGRATE)
     runner.run(gatling, this, live, release)
     this.callbacks.at(*callbacks.AFTER_MIGRATE)
     published.prepare(gatling, this, release)
     try:
-        _cut_over(gatling, this, live, release, updates, strategy)
+        _cut_over(gatling, this, known, updates)
     except Exception as error:
         if not is_decided(gatling, this):
             raise
@@ -73,28 +74,46 @@ def go_live(
 def _cut_over(
     gatling: Gatling,
     this: Attempt,
-    live: Release | None,
-    release: Release,
+    known: Facts,
     updates: Sequence[Update],
-    strategy: str,
 ) -> None:
-    """Decide on a strategy and carry it out."""
-    app = this.app
-    decided = plan.simple(live, release, strategy)
-    # and not when all is decided: the node that is asked for the plan waits for no callback
+    """Plan, and carry the plan out; where the node refuses a hot upgrade, by rolling instead."""
+    from gatling.deploy.cutover import hot  # noqa: PLC0415 (loaded while mix works)
+
+    # before the node is asked, which waits for no callback
     this.callbacks.at(*callbacks.BEFORE_CUT_OVER)
-    if live is not None and strategy != "restart":
-        this.alone = exclusive.reasons(gatling, app, live, this.settings)
-    if decided is None and live is not None:
-        decided = _upgrade(gatling, this, live, release, updates, strategy)
-    assert decided is not None  # noqa: S101 (for the type checker: nothing live has a plan)
-    if decided.strategy == "hot":
-        return
-    decided = plan.beside(decided, this.alone)
+    with contextlib.ExitStack() as open_node:
+        found = gather.with_node(
+            gatling,
+            this.app,
+            known,
+            open_node,
+            patience=live_node.DEPLOYMENT_PATIENCE_SECONDS,
+            listens=True,
+            step=lambda: this.journal.step("plan"),
+            on_error=lambda error: _record(this, error),
+        )
+        planned = plan.plan(found.facts)
+        this.alone = planned.alone
+        try:
+            if planned.strategy == "hot":
+                _upgrade(gatling, this, planned, found, updates)
+                return
+        except hot.NotPossible as refused:
+            this.interruption.rearm()
+            planned = planned.instead("rolling", str(refused))
+    _replace(gatling, this, planned, known.target, updates)
+
+
+def _replace(
+    gatling: Gatling, this: Attempt, planned: Plan, release: Release, updates: Sequence[Update]
+) -> None:
+    """Start the release in the free slot, and end the live instance after it, or before."""
     from gatling.deploy.cutover import rolling  # noqa: PLC0415 (loaded while mix works)
 
-    _announce(gatling, this, release, decided, app.free_slot)
-    carry_out = rolling.replace if decided.strategy == "restart" else rolling.roll
+    app = this.app
+    _announce(gatling, this, release, planned, app.free_slot)
+    carry_out = rolling.replace if planned.strategy == "restart" else rolling.roll
 
     def before_decision() -> None:
         this.callbacks.at(*callbacks.BEFORE_DECISION)
@@ -116,62 +135,53 @@ def _cut_over(
 def _upgrade(
     gatling: Gatling,
     this: Attempt,
-    live: Release,
-    release: Release,
+    planned: Plan,
+    found: Gathered,
     updates: Sequence[Update],
-    strategy: str,
-) -> plan.Plan:
-    """Upgrade the running node if that is safe; otherwise the plan says by what to go on."""
+) -> None:
+    """Upgrade the running node; raises NotPossible with nothing touched."""
     from gatling.deploy.cutover import hot  # noqa: PLC0415 (loaded while mix works)
 
-    app = this.app
+    release, live = found.facts.target, found.facts.live
+    assert live is not None  # noqa: S101 (for the type checker: a hot plan has all of these)
+    assert found.node is not None  # noqa: S101
+    assert found.differences is not None  # noqa: S101
+    _announce(gatling, this, release, planned, this.app.live_slot)
+    repository = gatling.home.app(this.app.name).repository
     try:
-        with (
-            live_node.connected(gatling, app, live_node.DEPLOYMENT_PATIENCE_SECONDS) as node,
-            live_node.listening(node),
-            contextlib.ExitStack() as open_answers,
-        ):
-            with this.journal.step("plan"):
-                differences = open_answers.enter_context(
-                    inspection.compared(gatling, app, node, live, release)
-                )
-                decided = plan.decide(differences[0], strategy, this.settings.hot)
-            if decided.strategy == "hot":
-                _announce(gatling, this, release, decided, app.live_slot)
-                this.proof = hot.upgrade(
-                    gatling,
-                    this,
-                    node,
-                    live,
-                    release,
-                    differences,
-                    before_decision=lambda: refs.check_still(
-                        gatling.home.app(app.name).repository, updates
-                    ),
-                    on_live=lambda: this.progress.note(f"{release.label} runs"),
-                )
-            return decided
-    except (NodeUnreachable, PlannerFailed) as error:
+        this.proof = hot.upgrade(
+            gatling,
+            this,
+            found.node,
+            live,
+            release,
+            found.differences,
+            before_decision=lambda: refs.check_still(repository, updates),
+            on_live=lambda: this.progress.note(f"{release.label} runs"),
+        )
+    except NodeUnreachable as error:
         if this.proof is not None or not this.interruption.armed:
             raise
-        for line in error.log:  # what a planner printed before it failed
-            this.progress.record(line)
-        return plan.refuse_or_roll([error.what], strategy)
-    except hot.NotPossible as refused:
-        this.interruption.rearm()
-        return plan.refuse_or_roll([str(refused)], strategy)
+        _record(this, error)
+        raise hot.NotPossible(error.what) from None
 
 
 def _announce(
-    gatling: Gatling, this: Attempt, release: Release, decided: plan.Plan, slot: int | None
+    gatling: Gatling, this: Attempt, release: Release, planned: Plan, slot: int | None
 ) -> None:
     deployments.set_target(
         gatling.db,
         this.deployment.id,
         release=release.number,
         slot=slot,
-        strategy=decided.strategy,
-        reasons=decided.reasons,
+        strategy=planned.strategy,
+        reasons=planned.reasons,
     )
-    this.callbacks.facts |= {"strategy": decided.strategy, "port": this.app.ports.get(slot or 0)}
-    this.progress.note(f"{release.label} by {decided.strategy}: {'; '.join(decided.reasons)}")
+    this.callbacks.facts |= {"strategy": planned.strategy, "port": this.app.ports.get(slot or 0)}
+    this.progress.note(f"{release.label} by {planned.strategy}: {'; '.join(planned.reasons)}")
+
+
+def _record(this: Attempt, error: GatlingError) -> None:
+    """Add what a program printed before it failed to the deployment's log."""
+    for line in error.log:
+        this.progress.record(line)

@@ -52,7 +52,7 @@ def run(gatling: Gatling, this: Attempt, live: Release | None, target: Release) 
     """
     tasks, paths = gatling.tasks, gatling.home.app(this.app.name)
     if live is not None:
-        if target.number > live.number and target.origin != "config":
+        if runs_any(live, target):
             _migrate(tasks, paths, this, live, target)
         return
     setup = processes.words(this.settings.migrate.setup)
@@ -91,6 +91,11 @@ def _migrate(
     _warn(tasks, paths, this, live, target, new)
     with this.journal.step("migrate"):
         _run(tasks, paths, this, target, words, "The migrations")
+
+
+def runs_any(live: Release | None, target: Release) -> bool:
+    """Whether a deployment may run migrations: not a rollback, and not a change of config."""
+    return live is None or (target.number > live.number and target.origin != "config")
 
 
 def pending(paths: AppPaths, live: Release | None, target: Release) -> list[str]:

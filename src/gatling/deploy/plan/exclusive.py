@@ -20,10 +20,10 @@ from gatling.ui.output import duration
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
+    from gatling.beam.control import Control
     from gatling.beam.holds import Holds
     from gatling.deploy.context import Attempt
     from gatling.paths import AppPaths
-    from gatling.platform.open import Gatling
     from gatling.project.settings import Settings
     from gatling.state.apps import App
     from gatling.state.releases import Release
@@ -41,22 +41,21 @@ _OF_OTP = frozenset(
 """Applications of OTP that name these modules, and use them only when somebody else does."""
 
 
-def reasons(gatling: Gatling, app: App, live: Release, settings: Settings) -> tuple[str, ...]:
-    """Why no second instance may run beside the live one; none when it may.
-
-    The node is asked. One that cannot be asked is judged by what the release's modules name.
-    """
-    from gatling.deploy import live_node  # noqa: PLC0415 (loaded while mix works)
-
+def by_setting(settings: Settings) -> tuple[str, ...] | None:
+    """What the app's setting says of a second instance; None: the running node is to be asked."""
     wanted = settings.deploy.second_instance
-    if wanted == "allow":
-        return ()
-    if wanted == "never":
-        return (f"{SETTING}=never",)
-    paths = gatling.home.app(app.name)
+    if wanted == "auto":
+        return None
+    return (f"{SETTING}=never",) if wanted == "never" else ()
+
+
+def reasons(node: Control, paths: AppPaths, app: App, live: Release) -> tuple[str, ...]:
+    """Why no second instance may run beside the live one, by what its node has open.
+
+    A node that does not answer is judged by what the release's modules name.
+    """
     try:
-        with live_node.connected(gatling, app) as node:
-            holds = node.holds(tuple(_FORMATS))
+        holds = node.holds(tuple(_FORMATS))
     except NodeUnreachable as error:
         return unasked(paths.release(live.number), live.label, error.what)
     own = {*app.ports.values(), *app.node_ports.values()}

@@ -5,12 +5,9 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from gatling.beam.channel import NodeInUse
-from gatling.beam.control import NodeBusy
-from gatling.deploy import live_node
-from gatling.deploy.plan import exclusive, inspection, plan
+from gatling.deploy.plan import gather, plan
 from gatling.deploy.plan.by_files import Glance, glance
-from gatling.errors import Busy, NodeUnreachable, NotFound, PlannerFailed
+from gatling.errors import Busy, NotFound
 from gatling.platform import lock
 from gatling.project import settings as project_settings
 from gatling.state import apps, deployments, releases
@@ -18,9 +15,8 @@ from gatling.state import apps, deployments, releases
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gatling.deploy.plan.plan import Facts
     from gatling.platform.open import Gatling
-    from gatling.project.settings import Settings
-    from gatling.state.apps import App
     from gatling.state.releases import Release
 
 
@@ -68,55 +64,37 @@ def _whose(gatling: Gatling, name: str) -> str:
 
 def at_a_glance(
     gatling: Gatling, name: str, release: Release, wish: str | None
-) -> tuple[Release | None, plan.Plan | None, Glance | None]:
-    """The same as far as files and records tell, with nothing of the app started or asked.
+) -> tuple[Facts, plan.Plan | None, Glance | None]:
+    """The plan as far as files and records tell, with nothing of the app started or asked.
 
-    The plan is None where only the node could tell.
+    It is None where only the node could tell.
     """
-    app = apps.get(gatling.db, name)
-    settings = project_settings.parse(release.manifest | app.settings)
-    live = releases.get(gatling.db, name, app.live_release) if app.live_release else None
-    decided = plan.simple(live, release, wish or settings.deploy.strategy)
+    known = _known(gatling, name, release, wish)
+    live = known.live
+    decided = plan.simple(live, release, known.requested)
     if live is None or live.number == release.number:
-        return live, decided, None
+        return known, decided, None
     paths = gatling.home.app(name)
-    return live, decided, glance(paths.release(live.number), paths.release(release.number))
+    return known, decided, glance(paths.release(live.number), paths.release(release.number))
 
 
 def planned(
     gatling: Gatling, name: str, release: Release, wish: str | None
-) -> tuple[Release | None, plan.Plan]:
-    """The live release, and how `release` would replace it.
+) -> tuple[Facts, plan.Plan]:
+    """How `release` would replace the live one: the very plan that a deployment carries out.
 
-    Raises NodeInUse or NodeBusy while another command works with the running node.
+    Raises NodeInUse or NodeBusy while another command works with the running node, and InvalidInput
+    for a strategy that is not possible.
     """
+    known = _known(gatling, name, release, wish)
+    with contextlib.ExitStack() as open_node:
+        app = apps.get(gatling.db, name)
+        found = gather.with_node(gatling, app, known, open_node, insists=True)
+        return found.facts, plan.plan(found.facts)
+
+
+def _known(gatling: Gatling, name: str, release: Release, wish: str | None) -> Facts:
     app = apps.get(gatling.db, name)
     settings = project_settings.parse(release.manifest | app.settings)
-    wish = wish or settings.deploy.strategy
-    if app.live_release is None:
-        return None, plan.Plan("start", ("nothing is live yet",))
-    live = releases.get(gatling.db, name, app.live_release)
-    alone = () if wish == "restart" else exclusive.reasons(gatling, app, live, settings)
-    return live, plan.beside(_decided(gatling, app, live, release, wish, settings), alone)
-
-
-def _decided(
-    gatling: Gatling, app: App, live: Release, release: Release, wish: str, settings: Settings
-) -> plan.Plan:
-    simple = plan.simple(live, release, wish)
-    if simple is not None:
-        return simple
-    try:
-        with (
-            live_node.connected(gatling, app) as node,
-            inspection.compared(gatling, app, node, live, release) as (comparison, _),
-        ):
-            return plan.decide(comparison, wish, settings.hot)
-    except (NodeInUse, NodeBusy) as busy:
-        if isinstance(busy, NodeBusy) and busy.broken:
-            return plan.refuse_or_roll([busy.what], wish)
-        # a plan made without the node would not be what a deployment does
-        busy.hint = f"`gatling deployments {app.name} --follow` shows it; then ask again."
-        raise
-    except (NodeUnreachable, PlannerFailed) as error:
-        return plan.refuse_or_roll([error.what], wish)
+    live = releases.get(gatling.db, name, app.live_release) if app.live_release else None
+    return gather.facts(gatling, app, live, release, settings, wish)

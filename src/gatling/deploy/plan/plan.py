@@ -11,7 +11,7 @@ from gatling.text import counted
 
 if TYPE_CHECKING:
     from gatling.beam.comparison import Comparison
-    from gatling.project.settings import Hot
+    from gatling.project.settings import Hot, Settings
     from gatling.state.releases import Release
 
 Strategy = Literal["start", "hot", "rolling", "restart"]
@@ -30,6 +30,60 @@ class Plan:
     """What changes, for people who ask and for programs."""
     alone: tuple[str, ...] = ()
     """Why no second instance of the app may run beside the live one, not even for a boot check."""
+    requested: str = "auto"
+    """The strategy that was asked for."""
+    migrations: tuple[str, ...] = ()
+    """Files of the migrations that are run first: application, repository and name of each."""
+    domains: tuple[str, ...] = ()
+    """Domains that the project adds with this release."""
+    assets: bool = False
+    """Whether the proxy serves the release's fingerprinted assets."""
+
+    def instead(self, strategy: Strategy, reason: str) -> Plan:
+        """The plan that takes the place of this one when the running node refuses it.
+
+        Raises InvalidInput when only this one would do.
+        """
+        if self.requested == "hot":
+            raise _impossible([reason])
+        return beside(replace(self, strategy=strategy, reasons=(reason,)), self.alone)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that a plan depends on."""
+
+    live: Release | None
+    target: Release
+    settings: Settings
+    requested: str = "auto"
+    comparison: Comparison | None = None
+    """How the releases differ, and what the running node holds; None when it was not asked."""
+    unknown: str = ""
+    """Why the running node could not be asked, as a sentence."""
+    alone: tuple[str, ...] = ()
+    """Why no second instance may run beside the live one."""
+    migrations: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
+
+
+def plan(facts: Facts) -> Plan:
+    """Decide how the target becomes the live release.
+
+    Raises InvalidInput for a strategy that is not possible.
+    """
+    decided = simple(facts.live, facts.target, facts.requested)
+    if decided is None and facts.comparison is not None:
+        decided = decide(facts.comparison, facts.requested, facts.settings.hot)
+    elif decided is None:
+        decided = refuse_or_roll([facts.unknown], facts.requested)
+    return replace(
+        beside(decided, facts.alone),
+        requested=facts.requested,
+        migrations=facts.migrations,
+        domains=facts.domains,
+        assets=facts.settings.proxy.static,
+    )
 
 
 def simple(live: Release | None, target: Release, wish: str = "auto") -> Plan | None:
@@ -89,11 +143,15 @@ def beside(decided: Plan, alone: tuple[str, ...]) -> Plan:
 def refuse_or_roll(reasons: list[str], wish: str, details: dict[str, Any] | None = None) -> Plan:
     """`rolling` for these reasons; raises InvalidInput when only hot would do."""
     if wish == "hot":
-        raise InvalidInput(
-            f"A hot upgrade is not possible: {'; '.join(reasons)}.",
-            hint="`--strategy auto` goes on by rolling.",
-        )
+        raise _impossible(reasons)
     return Plan("rolling", tuple(reasons), details or {})
+
+
+def _impossible(reasons: list[str]) -> InvalidInput:
+    return InvalidInput(
+        f"A hot upgrade is not possible: {'; '.join(reasons)}.",
+        hint="`--strategy auto` goes on by rolling.",
+    )
 
 
 def differences(live: Release, target: Release) -> list[str]:
