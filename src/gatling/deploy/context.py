@@ -23,26 +23,40 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Attempt:
-    """What the parts of a deployment share; `proof` is set by the cut-over."""
+class Result:
+    """What a deployment has come to so far; the only part of its context that changes."""
+
+    proof: Proof | None = None
+    """What the prober saw, from the cut-over on."""
+    warnings: list[str] = field(default_factory=list)
+    """What failed after the decision."""
+    callbacks: Callbacks = field(default_factory=Callbacks)
+    """The project's, from the export of a commit on."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the parts of a deployment share. A later stage knows more: it has a copy of its own."""
 
     app: App
-    """As it was when the lock had been taken."""
+    """As it was when the lock had been taken, with the domains that the deployment adds."""
     deployment: Deployment
     settings: Settings
+    """Those of the release that is deployed, once it is known."""
     journal: Journal
     interruption: Interruption
     progress: Progress
-    proof: Proof | None = None
-    callbacks: Callbacks = field(default_factory=Callbacks)
-    """The project's, in a deployment of a commit."""
     domains: tuple[str, ...] = ()
-    """New ones that the project names."""
-    warnings: list[str] = field(default_factory=list)
-    """What failed after the decision, which stands."""
+    """Domains that the project adds with this release."""
     alone: tuple[str, ...] = ()
     """Why no second instance may run beside the live one (plan/exclusive.py)."""
+    result: Result = field(default_factory=Result)
     started: float = field(default_factory=time.monotonic)
+
+    @property
+    def callbacks(self) -> Callbacks:
+        """The project's callbacks; none in a deployment that builds nothing."""
+        return self.result.callbacks
 
     @contextlib.contextmanager
     def tolerated(self) -> Iterator[None]:
@@ -56,5 +70,5 @@ class Attempt:
         """Record a failure after the decision."""
         for line in error.log if isinstance(error, GatlingError) else ():
             self.progress.record(line)
-        self.warnings.append(text_of(error))
+        self.result.warnings.append(text_of(error))
         self.progress.note(f"live, but: {text_of(error)}")

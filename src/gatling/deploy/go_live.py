@@ -21,7 +21,7 @@ from gatling.state import deployments, releases
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatling.deploy.context import Attempt
+    from gatling.deploy.context import Context
     from gatling.deploy.plan.gather import Gathered
     from gatling.deploy.plan.plan import Facts, Plan
     from gatling.platform.open import Gatling
@@ -42,38 +42,39 @@ NO_WISH = Wish()
 
 def go_live(
     gatling: Gatling,
-    this: Attempt,
+    context: Context,
     release: Release,
     updates: Sequence[Update] = (),
     wish: Wish = NO_WISH,
 ) -> None:
     """Make a release the live one, by the strategy that its plan says."""
-    app, live = this.app, None
-    this.settings = project_settings.parse(release.manifest | app.settings)
+    app, live = context.app, None
+    settings = project_settings.parse(release.manifest | app.settings)
     if wish.rehearse:
-        hot = msgspec.structs.replace(this.settings.hot, rehearse=True)
-        this.settings = msgspec.structs.replace(this.settings, hot=hot)
+        hot = msgspec.structs.replace(settings.hot, rehearse=True)
+        settings = msgspec.structs.replace(settings, hot=hot)
+    context = dataclasses.replace(context, settings=settings)
     if app.live_release is not None:
         live = releases.get(gatling.db, app.name, app.live_release)
     known = gather.facts(
-        gatling, app, live, release, this.settings, wish.strategy, domains=this.domains
+        gatling, app, live, release, settings, wish.strategy, domains=context.domains
     )
-    this.callbacks.at(*callbacks.BEFORE_MIGRATE)
-    runner.run(gatling, this, live, release)
-    this.callbacks.at(*callbacks.AFTER_MIGRATE)
-    published.prepare(gatling, this, release)
+    context.callbacks.at(*callbacks.BEFORE_MIGRATE)
+    runner.run(gatling, context, live, release)
+    context.callbacks.at(*callbacks.AFTER_MIGRATE)
+    published.prepare(gatling, context, release)
     try:
-        _cut_over(gatling, this, known, updates)
+        _cut_over(gatling, context, known, updates)
     except Exception as error:
-        if not is_decided(gatling, this):
+        if not is_decided(gatling, context):
             raise
-        this.warn(error)
-    settle.settle(gatling, this, release)
+        context.warn(error)
+    settle.settle(gatling, context, release)
 
 
 def _cut_over(
     gatling: Gatling,
-    this: Attempt,
+    context: Context,
     known: Facts,
     updates: Sequence[Update],
 ) -> None:
@@ -81,60 +82,60 @@ def _cut_over(
     from gatling.deploy.cutover import hot  # noqa: PLC0415 (loaded while mix works)
 
     # before the node is asked, which waits for no callback
-    this.callbacks.at(*callbacks.BEFORE_CUT_OVER)
+    context.callbacks.at(*callbacks.BEFORE_CUT_OVER)
     with contextlib.ExitStack() as open_node:
         found = gather.with_node(
             gatling,
-            this.app,
+            context.app,
             known,
             open_node,
             patience=live_node.DEPLOYMENT_PATIENCE_SECONDS,
             listens=True,
-            step=lambda: this.journal.step("plan"),
-            on_error=lambda error: _record(this, error),
+            step=lambda: context.journal.step("plan"),
+            on_error=lambda error: _record(context, error),
         )
         planned = plan.plan(found.facts)
-        this.alone = planned.alone
+        context = dataclasses.replace(context, alone=planned.alone)
         try:
             if planned.strategy == "hot":
-                _upgrade(gatling, this, planned, found, updates)
+                _upgrade(gatling, context, planned, found, updates)
                 return
         except hot.NotPossible as refused:
-            this.interruption.rearm()
+            context.interruption.rearm()
             planned = planned.instead("rolling", str(refused))
-    _replace(gatling, this, planned, known.target, updates)
+    _replace(gatling, context, planned, known.target, updates)
 
 
 def _replace(
-    gatling: Gatling, this: Attempt, planned: Plan, release: Release, updates: Sequence[Update]
+    gatling: Gatling, context: Context, planned: Plan, release: Release, updates: Sequence[Update]
 ) -> None:
     """Start the release in the free slot, and end the live instance after it, or before."""
     from gatling.deploy.cutover import rolling  # noqa: PLC0415 (loaded while mix works)
 
-    app = this.app
-    _announce(gatling, this, release, planned, app.free_slot)
+    app = context.app
+    _announce(gatling, context, release, planned, app.free_slot)
     carry_out = rolling.replace if planned.strategy == "restart" else rolling.roll
 
     def before_decision() -> None:
-        this.callbacks.at(*callbacks.BEFORE_DECISION)
+        context.callbacks.at(*callbacks.BEFORE_DECISION)
         refs.check_still(gatling.home.app(app.name).repository, updates)
 
-    this.proof = carry_out(
+    context.result.proof = carry_out(
         gatling,
         app,
         release,
-        this.settings,
-        journal=this.journal,
-        interruption=this.interruption,
+        context.settings,
+        journal=context.journal,
+        interruption=context.interruption,
         before_decision=before_decision,
-        on_live=lambda: this.progress.note(f"{release.label} is live"),
-        tolerated=this.tolerated,
+        on_live=lambda: context.progress.note(f"{release.label} is live"),
+        tolerated=context.tolerated,
     )
 
 
 def _upgrade(
     gatling: Gatling,
-    this: Attempt,
+    context: Context,
     planned: Plan,
     found: Gathered,
     updates: Sequence[Update],
@@ -146,42 +147,45 @@ def _upgrade(
     assert live is not None  # noqa: S101 (for the type checker: a hot plan has all of these)
     assert found.node is not None  # noqa: S101
     assert found.differences is not None  # noqa: S101
-    _announce(gatling, this, release, planned, this.app.live_slot)
-    repository = gatling.home.app(this.app.name).repository
+    _announce(gatling, context, release, planned, context.app.live_slot)
+    repository = gatling.home.app(context.app.name).repository
     try:
-        this.proof = hot.upgrade(
+        context.result.proof = hot.upgrade(
             gatling,
-            this,
+            context,
             found.node,
             live,
             release,
             found.differences,
             before_decision=lambda: refs.check_still(repository, updates),
-            on_live=lambda: this.progress.note(f"{release.label} runs"),
+            on_live=lambda: context.progress.note(f"{release.label} runs"),
         )
     except NodeUnreachable as error:
-        if this.proof is not None or not this.interruption.armed:
+        if context.result.proof is not None or not context.interruption.armed:
             raise
-        _record(this, error)
+        _record(context, error)
         raise hot.NotPossible(error.what) from None
 
 
 def _announce(
-    gatling: Gatling, this: Attempt, release: Release, planned: Plan, slot: int | None
+    gatling: Gatling, context: Context, release: Release, planned: Plan, slot: int | None
 ) -> None:
     deployments.set_target(
         gatling.db,
-        this.deployment.id,
+        context.deployment.id,
         release=release.number,
         slot=slot,
         strategy=planned.strategy,
         reasons=planned.reasons,
     )
-    this.callbacks.facts |= {"strategy": planned.strategy, "port": this.app.ports.get(slot or 0)}
-    this.progress.note(f"{release.label} by {planned.strategy}: {'; '.join(planned.reasons)}")
+    context.callbacks.facts |= {
+        "strategy": planned.strategy,
+        "port": context.app.ports.get(slot or 0),
+    }
+    context.progress.note(f"{release.label} by {planned.strategy}: {'; '.join(planned.reasons)}")
 
 
-def _record(this: Attempt, error: GatlingError) -> None:
+def _record(context: Context, error: GatlingError) -> None:
     """Add what a program printed before it failed to the deployment's log."""
     for line in error.log:
-        this.progress.record(line)
+        context.progress.record(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from gatling.build import builder, callbacks
@@ -18,43 +19,51 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from gatling.deploy.context import Attempt
+    from gatling.deploy.context import Context
     from gatling.platform.open import Gatling
 
 
-def make(gatling: Gatling, this: Attempt, commit: str) -> Release:
-    """Export and build a commit, and store the release; raises BuildFailed and DiskFull."""
-    name, paths, journal = this.app.name, gatling.home.app(this.app.name), this.journal
-    directory = this.settings.build.directory
+def make(gatling: Gatling, context: Context, commit: str) -> tuple[Context, Release]:
+    """Export and build a commit, and store the release.
+
+    The context is returned with the commit's settings and domains. Raises BuildFailed and DiskFull.
+    """
+    name, paths, journal = context.app.name, gatling.home.app(context.app.name), context.journal
+    directory = context.settings.build.directory
     with journal.step("export_source"):
         gatling.tasks.export(paths, commit, directory, journal.line)
         own = manifest.read(paths.source / directory)
-        this.settings = project_settings.parse(own | this.app.settings)
-        published.check_page(gatling, name, commit, this.settings)
-        this.domains = project_domains.new(gatling, this)
-        this.callbacks = _callbacks(gatling, this, commit, paths.source / directory)
-        this.journal.at = this.callbacks.at
+        settings = project_settings.parse(own | context.app.settings)
+        context = dataclasses.replace(context, settings=settings)
+        published.check_page(gatling, name, commit, context.settings)
+        context = dataclasses.replace(context, domains=project_domains.new(gatling, context))
+        context.result.callbacks = _callbacks(gatling, context, commit, paths.source / directory)
+        context.journal.at = context.callbacks.at
     values = config.of_app(gatling.db, name)
-    mark, wanted, like = this.deployment.mark, this.settings.build, _tree_to_share(gatling, name)
-    given = this.callbacks if this.callbacks.any else None
+    mark, wanted, like = (
+        context.deployment.mark,
+        context.settings.build,
+        _tree_to_share(gatling, name),
+    )
+    given = context.callbacks if context.callbacks.any else None
     journal.between = "starting mix"
     built = builder.build(gatling.tasks, paths, values, wanted, mark, journal, commit, like, given)
     with journal.step("store_release"):
         number, newest = next_number(gatling, name)
         size = store.store(paths, built.tree, number, _to_share(gatling, name), also=newest)
-        release = _new_release(this, number, commit, built, values, size, own)
+        release = _new_release(context, number, commit, built, values, size, own)
         releases.add(gatling.db, release)
-        this.callbacks.facts["built_release_path"] = str(paths.release(number))
-    this.callbacks.at(*callbacks.AFTER_STORE)
-    return release
+        context.callbacks.facts["built_release_path"] = str(paths.release(number))
+    context.callbacks.at(*callbacks.AFTER_STORE)
+    return context, release
 
 
-def _callbacks(gatling: Gatling, this: Attempt, commit: str, project: Path) -> Callbacks:
+def _callbacks(gatling: Gatling, context: Context, commit: str, project: Path) -> Callbacks:
     """The callbacks that the project has, with what is known before its build."""
-    app, paths = this.app, gatling.home.app(this.app.name)
+    app, paths = context.app, gatling.home.app(context.app.name)
     found = callbacks.find(project, "deploy" if app.live_release is None else "upgrade")
     for note in found.notes:
-        this.progress.note(note)
+        context.progress.note(note)
     if not found.any:
         return Callbacks()
     number, _ = next_number(gatling, app.name)
@@ -77,9 +86,9 @@ def _callbacks(gatling: Gatling, this: Attempt, commit: str, project: Path) -> C
     return Callbacks(
         found,
         facts,
-        seconds=this.settings.build.timeout,
-        armed=lambda: this.interruption.armed,
-        note=this.progress.note,
+        seconds=context.settings.build.timeout,
+        armed=lambda: context.interruption.armed,
+        note=context.progress.note,
     )
 
 
@@ -106,7 +115,7 @@ def next_number(gatling: Gatling, name: str) -> tuple[int, int | None]:
 
 
 def _new_release(
-    this: Attempt,
+    context: Context,
     number: int,
     commit: str,
     built: builder.Built,
@@ -115,7 +124,7 @@ def _new_release(
     own: Mapping[str, str],
 ) -> Release:
     return Release(
-        app=this.app.name,
+        app=context.app.name,
         number=number,
         origin="build",
         base=None,

@@ -19,27 +19,27 @@ from gatling.state import apps, audit, config, releases
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gatling.deploy.context import Attempt
+    from gatling.deploy.context import Context
     from gatling.platform.open import Gatling
     from gatling.state.apps import App
 
 
-def new(gatling: Gatling, this: Attempt) -> tuple[str, ...]:
+def new(gatling: Gatling, context: Context) -> tuple[str, ...]:
     """Domains in the exported source's file that the app has not, nor the live release's file had.
 
     Raises InvalidManifest, and InvalidInput for a domain of another app.
     """
-    paths, directory = gatling.home.app(this.app.name), this.settings.build.directory
+    paths, directory = gatling.home.app(context.app.name), context.settings.build.directory
     named = project_domains.read(paths.source / directory)
-    if named and this.app.live_release is not None:
-        live = releases.get(gatling.db, this.app.name, this.app.live_release)
+    if named and context.app.live_release is not None:
+        live = releases.get(gatling.db, context.app.name, context.app.live_release)
         path = "/".join(filter(None, (directory, project_domains.NAME)))
         raw = source.file_at(paths.repository, live.commit, path, project_domains.MAX_BYTES)
         known = project_domains.parse(raw or b"")
         named = tuple(domain for domain in named if domain not in known)
-    named = tuple(domain for domain in named if domain not in this.app.domains)
+    named = tuple(domain for domain in named if domain not in context.app.domains)
     for domain in named:
-        apps.check_domain(gatling.db, this.app.name, domain)
+        apps.check_domain(gatling.db, context.app.name, domain)
     return named
 
 
@@ -67,39 +67,40 @@ def host_told(gatling: Gatling, before: App, after: App) -> str | None:
 
 
 @contextlib.contextmanager
-def in_force(gatling: Gatling, this: Attempt) -> Iterator[None]:
-    """Serve the app under the attempt's new domains, unless the deployment fails.
+def in_force(gatling: Gatling, context: Context) -> Iterator[Context]:
+    """Serve the app under the deployment's new domains, unless the deployment fails.
 
     Changes that an operator makes during the deployment stay: only domains that were added here
     are taken back. Recovery takes them back when the deploying process is killed.
     """
-    before, db = this.app, gatling.db
-    if not this.domains:
-        yield
+    before, db = context.app, gatling.db
+    if not context.domains:
+        yield context
         return
     # the first one is the PHX_HOST: it is the project's unless somebody has said something else
     first = before.live_release is None
     added = apps.add_domains(
-        db, before.name, this.domains, before_its_own=first, deployment=this.deployment.id
+        db, before.name, context.domains, before_its_own=first, deployment=context.deployment.id
     )
     try:
         gatling.configure_router()
-        this.app = dataclasses.replace(before, domains=apps.get(db, before.name).domains)
-        this.callbacks.facts["domains"] = " ".join(this.app.domains)
-        this.progress.note(f"served under {', '.join(this.domains)} as well (domains)")
-        yield
+        app = dataclasses.replace(before, domains=apps.get(db, before.name).domains)
+        context = dataclasses.replace(context, app=app)
+        context.callbacks.facts["domains"] = " ".join(context.app.domains)
+        context.progress.note(f"served under {', '.join(context.domains)} as well (domains)")
+        yield context
     except BaseException as error:
-        if not is_decided(gatling, this):
-            _take_back(gatling, this, error)
+        if not is_decided(gatling, context):
+            _take_back(gatling, context, error)
         raise
     audit.record(db, gatling.actor, before.name, "domains add", " ".join(added))
     after = apps.get(db, before.name)
     # the same instance goes on, with the PHX_HOST that it was started with
     if after.live_slot == before.live_slot and (told := host_told(gatling, before, after)):
-        this.progress.note(told)
+        context.progress.note(told)
 
 
-def _take_back(gatling: Gatling, this: Attempt, error: BaseException) -> None:
+def _take_back(gatling: Gatling, context: Context, error: BaseException) -> None:
     with cleaning(error):
-        apps.take_domains_of(gatling.db, this.app.name, this.deployment.id)
+        apps.take_domains_of(gatling.db, context.app.name, context.deployment.id)
         gatling.configure_router()

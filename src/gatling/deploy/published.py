@@ -19,7 +19,7 @@ from gatling.releases import static, store
 from gatling.state import apps, deployments, releases
 
 if TYPE_CHECKING:
-    from gatling.deploy.context import Attempt
+    from gatling.deploy.context import Context
     from gatling.platform.open import Gatling
     from gatling.project.settings import Settings
     from gatling.state.apps import App
@@ -44,35 +44,35 @@ def publish(gatling: Gatling, name: str, coming: Release | None = None) -> None:
         _publish_static(gatling, app, settings, coming)
 
 
-def prepare(gatling: Gatling, this: Attempt, coming: Release) -> None:
+def prepare(gatling: Gatling, context: Context, coming: Release) -> None:
     """As `publish`, in a deployment: a failure is told and fails nothing."""
-    _try_to_publish(gatling, this, coming)
+    _try_to_publish(gatling, context, coming)
 
 
-def follow(gatling: Gatling, this: Attempt) -> None:
+def follow(gatling: Gatling, context: Context) -> None:
     """After the decision: bring nginx into line with what is live now; failures as in `prepare`.
 
     It is told of settings only where they are others than before: a reload closes idle connections.
     """
-    _try_to_publish(gatling, this, None)
-    if this.settings.proxy == project_settings.parse(this.app.effective).proxy:
+    _try_to_publish(gatling, context, None)
+    if context.settings.proxy == project_settings.parse(context.app.effective).proxy:
         return
     try:
         gatling.configure_router()
     except GatlingError as error:
-        this.progress.note(f"the settings proxy.* are not in force: {error.what}")
+        context.progress.note(f"the settings proxy.* are not in force: {error.what}")
         for line in error.log:
-            this.progress.record(line)
+            context.progress.record(line)
 
 
-def warn_of_written(gatling: Gatling, this: Attempt, live: Release) -> None:
+def warn_of_written(gatling: Gatling, context: Context, live: Release) -> None:
     """Name a file that the app has written into the release before: the new one lacks it."""
-    before = this.app.live_release
+    before = context.app.live_release
     if before is None or before == live.number:
         return
-    files = store.written(gatling.home.app(this.app.name).release(before))
+    files = store.written(gatling.home.app(context.app.name).release(before))
     if files:
-        this.progress.note(
+        context.progress.note(
             f"v{before} has files that the app wrote there and {live.label} lacks, such as"
             f" {files[0]}. Store uploads outside of the release (docs/operations.md, Uploads)."
         )
@@ -88,11 +88,11 @@ def check_page(gatling: Gatling, app: str, commit: str, settings: Settings) -> N
         )
 
 
-def _try_to_publish(gatling: Gatling, this: Attempt, coming: Release | None) -> None:
+def _try_to_publish(gatling: Gatling, context: Context, coming: Release | None) -> None:
     try:
-        publish(gatling, this.app.name, coming)
+        publish(gatling, context.app.name, coming)
     except OSError as error:
-        this.progress.note(f"what nginx reads of the app could not be written: {error}")
+        context.progress.note(f"what nginx reads of the app could not be written: {error}")
 
 
 def _publish_page(gatling: Gatling, app: App, settings: Settings) -> None:

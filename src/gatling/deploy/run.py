@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gatling.deploy import heartbeat, outcome, recovery
-from gatling.deploy.context import Attempt
+from gatling.deploy.context import Context
 from gatling.deploy.journal import Journal
 from gatling.deploy.watcher import Watcher
 from gatling.errors import DiskFull, GatlingError, Interrupted, is_full, text_of
@@ -34,7 +34,7 @@ def attempt(
     commit: str | None,
     progress: Progress,
     watch_pusher: bool = False,
-) -> Iterator[Attempt]:
+) -> Iterator[Context]:
     """Hold the app's lock, record the deployment and how it ends.
 
     What the block raises before the decision is raised here, and what was live is still live. What
@@ -59,7 +59,7 @@ def attempt(
         )
         watcher = Watcher(gatling.home, name)
         progress.open_log(paths.deployment_log(deployment.id))
-        this = Attempt(
+        context = Context(
             app=app,
             deployment=deployment,
             settings=project_settings.parse(app.effective),
@@ -68,34 +68,34 @@ def attempt(
             progress=progress,
         )
         try:
-            with heartbeat.beating(progress, this.journal.doing):
-                yield this
+            with heartbeat.beating(progress, context.journal.doing):
+                yield context
         except BaseException as error:
             interruption.shield()
-            if not is_decided(gatling, this):
-                _failed(gatling, this, error)
+            if not is_decided(gatling, context):
+                _failed(gatling, context, error)
                 if isinstance(error, OSError) and is_full(error):
                     raise DiskFull(
                         f"No space is left on the disk: {error.filename or ''}"
                     ) from error
                 raise
-            this.warn(error)
-            _succeeded(gatling, this)
+            context.warn(error)
+            _succeeded(gatling, context)
         else:
             interruption.shield()
-            _succeeded(gatling, this)
+            _succeeded(gatling, context)
         finally:
-            _close_callbacks(this)
+            _close_callbacks(context)
             progress.close()
             watcher.end(recovered=_has_ended(gatling, deployment.id))
 
 
-def _close_callbacks(this: Attempt) -> None:
+def _close_callbacks(context: Context) -> None:
     """End the project's callbacks. The outcome of the deployment is recorded already."""
     try:
-        this.callbacks.close()
+        context.callbacks.close()
     except Exception as error:  # noqa: BLE001
-        this.progress.note(f"The project's callbacks did not end properly: {text_of(error)}")
+        context.progress.note(f"The project's callbacks did not end properly: {text_of(error)}")
 
 
 def _has_ended(gatling: Gatling, ident: int) -> bool:
@@ -105,48 +105,48 @@ def _has_ended(gatling: Gatling, ident: int) -> bool:
         return False
 
 
-def is_decided(gatling: Gatling, this: Attempt) -> bool:
+def is_decided(gatling: Gatling, context: Context) -> bool:
     """Whether the deployment's release is recorded as live; not, when the records are unreadable.
 
     Recovery reads them again then.
     """
     try:
-        deployment = deployments.get(gatling.db, this.deployment.id)
-        return outcome.decided(deployment, apps.get(gatling.db, this.app.name))
+        deployment = deployments.get(gatling.db, context.deployment.id)
+        return outcome.decided(deployment, apps.get(gatling.db, context.app.name))
     except (GatlingError, sqlite3.Error):
         return False
 
 
-def _succeeded(gatling: Gatling, this: Attempt) -> None:
+def _succeeded(gatling: Gatling, context: Context) -> None:
     """Finish what the decision asks for if a step after it failed, and record the success."""
-    name, ident = this.app.name, this.deployment.id
-    if this.warnings:
-        with this.tolerated():
+    name, ident = context.app.name, context.deployment.id
+    if context.result.warnings:
+        with context.tolerated():
             recovery.reconcile(gatling, name, own=ident)
-    with this.tolerated():
-        said = "; ".join(dict.fromkeys(this.warnings))
+    with context.tolerated():
+        said = "; ".join(dict.fromkeys(context.result.warnings))
         live = deployments.get(gatling.db, ident).release
         deployments.end(
             gatling.db,
             ident,
             "succeeded",
-            seconds=time.monotonic() - this.started,
+            seconds=time.monotonic() - context.started,
             error=f"v{live} is live, but: {said}" if said else None,
-            probe=this.proof.json() if this.proof else None,
-            suspended_ms=this.proof.suspended_ms if this.proof else None,
+            probe=context.result.proof.json() if context.result.proof else None,
+            suspended_ms=context.result.proof.suspended_ms if context.result.proof else None,
         )
-        detail = f"{this.deployment.cause}, deployment {ident}"
+        detail = f"{context.deployment.cause}, deployment {ident}"
         audit.record(gatling.db, gatling.actor, name, "deploy", detail)
 
 
-def _failed(gatling: Gatling, this: Attempt, error: BaseException) -> None:
+def _failed(gatling: Gatling, context: Context, error: BaseException) -> None:
     """Clean up, then record. Both as far as they go: on a full disk the record may not be possible.
 
     What is not recorded as ended is found and ended by recovery. `error` stays what is reported.
     """
-    name, ident = this.app.name, this.deployment.id
+    name, ident = context.app.name, context.deployment.id
     for line in error.log if isinstance(error, GatlingError) else ():
-        this.progress.record(line)
+        context.progress.record(line)
     try:
         recovery.reconcile(gatling, name, own=ident)
         deployment = deployments.get(gatling.db, ident)
@@ -157,15 +157,15 @@ def _failed(gatling: Gatling, this: Attempt, error: BaseException) -> None:
             gatling.db,
             ident,
             ended.outcome,
-            seconds=time.monotonic() - this.started,
+            seconds=time.monotonic() - context.started,
             error=ended.text,
-            probe=this.proof.json() if this.proof else None,
+            probe=context.result.proof.json() if context.result.proof else None,
         )
     except Exception as second:  # noqa: BLE001 (it must not hide why the deployment failed)
-        this.progress.note(
+        context.progress.note(
             f"the clean-up is not complete: {text_of(second)} Recovery continues with it."
         )
-    this.progress.record(f" !     {text_of(error)}")
+    context.progress.record(f" !     {text_of(error)}")
 
 
 def _say_for_whom(gatling: Gatling, name: str, progress: Progress) -> None:

@@ -16,7 +16,7 @@ from gatling.ui.output import duration
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatling.deploy.context import Attempt
+    from gatling.deploy.context import Context
     from gatling.platform.open import Gatling
     from gatling.state.apps import App
     from gatling.state.releases import Release
@@ -25,83 +25,83 @@ NOTICED_SECONDS = 1.0
 """Time in no step that the summary names."""
 
 
-def settle(gatling: Gatling, this: Attempt, release: Release) -> None:
+def settle(gatling: Gatling, context: Context, release: Release) -> None:
     """What follows the decision: no failure of it takes the decision back or stops the rest."""
     steps: tuple[Callable[[], None], ...] = (
-        lambda: _say_flags(gatling, this, release),
-        lambda: published.follow(gatling, this),
-        lambda: published.warn_of_written(gatling, this, release),
-        lambda: _replace_workers(gatling, this),
-        lambda: this.progress.notes(jobs.follow(gatling, this.app.name)),
-        lambda: this.callbacks.at(*callbacks.LIVE),
-        lambda: _summary(gatling, this, release),
-        lambda: _retire(gatling, this, release),
+        lambda: _say_flags(gatling, context, release),
+        lambda: published.follow(gatling, context),
+        lambda: published.warn_of_written(gatling, context, release),
+        lambda: _replace_workers(gatling, context),
+        lambda: context.progress.notes(jobs.follow(gatling, context.app.name)),
+        lambda: context.callbacks.at(*callbacks.LIVE),
+        lambda: _summary(gatling, context, release),
+        lambda: _retire(gatling, context, release),
     )
     for step in steps:
-        with this.tolerated():
+        with context.tolerated():
             step()
 
 
-def _say_flags(gatling: Gatling, this: Attempt, release: Release) -> None:
+def _say_flags(gatling: Gatling, context: Context, release: Release) -> None:
     """Say at once what the project's own flags take away, not when the next push cannot be hot."""
-    app = apps.get(gatling.db, this.app.name)
+    app = apps.get(gatling.db, context.app.name)
     for fault in spec.flag_faults(gatling, app, release, app.live_slot or 0):
-        this.progress.note(f"No hot upgrades from here: {fault}.")
+        context.progress.note(f"No hot upgrades from here: {fault}.")
 
 
-def _replace_workers(gatling: Gatling, this: Attempt) -> None:
+def _replace_workers(gatling: Gatling, context: Context) -> None:
     """Replace the processes by those of the release that has gone live; failures are told."""
-    name = this.app.name
+    name = context.app.name
     app = apps.get(gatling.db, name)
     try:
         shall = list(workers.wanted(gatling, app))
         if not shall and not gatling.home.app(name).process_slots():
             return
-        anew = shall if app.live_release == this.app.live_release else ()
-        with this.journal.step("processes"):
+        anew = shall if app.live_release == context.app.live_release else ()
+        with context.journal.step("processes"):
             problems = workers.follow(gatling, name, anew=anew) or workers.unwell(
                 gatling, name, shall
             )
     except (GatlingError, OSError) as error:
         problems = [f"the processes of {name}: {text_of(error)}"]
     for problem in problems:
-        this.progress.note(problem)
+        context.progress.note(problem)
 
 
-def _summary(gatling: Gatling, this: Attempt, release: Release) -> None:
-    app = apps.get(gatling.db, this.app.name)
-    strategy = deployments.get(gatling.db, this.deployment.id).strategy
-    spent = list(this.journal.seconds)
-    if this.journal.idle > NOTICED_SECONDS:
-        spent.append(("between steps", this.journal.idle))
-    this.progress.say("       " + ", ".join(f"{name} {duration(took)}" for name, took in spent))
-    this.progress.say(f"       proof: {this.proof}")
-    if this.proof and this.proof.https and not gatling.home.server:
-        _say_of_https(this, app)
+def _summary(gatling: Gatling, context: Context, release: Release) -> None:
+    app = apps.get(gatling.db, context.app.name)
+    strategy = deployments.get(gatling.db, context.deployment.id).strategy
+    spent = list(context.journal.seconds)
+    if context.journal.idle > NOTICED_SECONDS:
+        spent.append(("between steps", context.journal.idle))
+    context.progress.say("       " + ", ".join(f"{name} {duration(took)}" for name, took in spent))
+    context.progress.say(f"       proof: {context.result.proof}")
+    if context.result.proof and context.result.proof.https and not gatling.home.server:
+        _say_of_https(context, app)
     url = gatling.router.url(app)
-    this.progress.done(f"=====> {this.app.name} {release.label} ({strategy}) serves {url}")
+    context.progress.done(f"=====> {context.app.name} {release.label} ({strategy}) serves {url}")
 
 
-def _say_of_https(this: Attempt, app: App) -> None:
+def _say_of_https(context: Context, app: App) -> None:
     from gatling.deploy.evidence import health  # noqa: PLC0415 (seldom needed)
 
     port = app.ports[app.live_slot or 1]
-    if health.sends_to_https(port, this.settings.health.path, app.domain):
-        this.progress.note(
+    if health.sends_to_https(port, context.settings.health.path, app.domain):
+        context.progress.note(
             "the app sends browsers to https, which this proxy does not speak: in Phoenix, let"
             f" force_ssl (config/prod.exs) exclude the host {app.domain}"
         )
 
 
-def _retire(gatling: Gatling, this: Attempt, live: Release) -> None:
+def _retire(gatling: Gatling, context: Context, live: Release) -> None:
     """Remove what is not kept any more. A failure here is told and fails nothing."""
-    paths, name = gatling.home.app(this.app.name), this.app.name
+    paths, name = gatling.home.app(context.app.name), context.app.name
     kept = list(releases.kept_commits(gatling.db, name))
     proven = deployments.ever_live(gatling.db, name) | {live.number}
     # One that never became live may be tried again, until a newer one has.
     doomed = [n for n in kept if n not in proven and n < live.number]
     doomed += store.to_remove(
-        [n for n in kept if n in proven], live.number, this.settings.releases.keep
+        [n for n in kept if n in proven], live.number, context.settings.releases.keep
     )
     try:
         # what was booted as a release uses files of it, whatever it was upgraded to since
@@ -120,4 +120,4 @@ def _retire(gatling: Gatling, this: Attempt, live: Release) -> None:
         jobs.forget(gatling, name)
         deployment_log.remove_old(paths)
     except (OSError, GatlingError) as error:
-        this.progress.note(f"what is old could not all be removed: {error}")
+        context.progress.note(f"what is old could not all be removed: {error}")

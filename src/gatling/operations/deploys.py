@@ -57,11 +57,11 @@ def deploy_commit(
         progress=progress,
         # on a server the hook does that, which is not this process
         watch_pusher=bool(updates) and not gatling.home.server,
-    ) as this:
+    ) as context:
         refs.check_still(gatling.home.app(name).repository, updates)
-        release = new_release.make(gatling, this, commit)
-        with project_domains.in_force(gatling, this):
-            go_live(gatling, this, release, updates, wish)
+        built, release = new_release.make(gatling, context, commit)
+        with project_domains.in_force(gatling, built) as served:
+            go_live(gatling, served, release, updates, wish)
 
 
 def deploy_release(
@@ -76,12 +76,12 @@ def deploy_release(
     """Make a kept release live again, with the config it had."""
     releases.kept(gatling.db, name, number)
     lifecycle.ensure_up(gatling, progress)
-    with attempt(gatling, name, cause=cause, commit=None, progress=progress) as this:
+    with attempt(gatling, name, cause=cause, commit=None, progress=progress) as context:
         release = releases.kept(gatling.db, name, number)
         dropped = config.pending(gatling.db, name)
-        go_live(gatling, this, release, wish=wish)
+        go_live(gatling, context, release, wish=wish)
         if dropped:
-            this.progress.note(
+            context.progress.note(
                 f"{release.label} has its own config: changes that were stored for the next"
                 f" deployment are dropped ({', '.join(dropped)})"
             )
@@ -108,13 +108,13 @@ def deploy_config(
         _store_config(gatling, name, changes, cause, progress)
         return
     lifecycle.ensure_up(gatling, progress)
-    with attempt(gatling, name, cause=cause, commit=None, progress=progress) as this:
-        if this.app.live_release is None:
+    with attempt(gatling, name, cause=cause, commit=None, progress=progress) as context:
+        if context.app.live_release is None:
             raise InvalidInput(f"Nothing of {name} is live any more.", hint="Try again.")
-        live = releases.kept(gatling.db, name, this.app.live_release)
+        live = releases.kept(gatling.db, name, context.app.live_release)
         values = changed(config.of_app(gatling.db, name), changes)
         paths = gatling.home.app(name)
-        with this.journal.step("store_release"):
+        with context.journal.step("store_release"):
             number, _ = new_release.next_number(gatling, name)
             store.copy(paths, live.number, number)
             release = dataclasses.replace(
@@ -122,7 +122,7 @@ def deploy_config(
                 created_at=now(),
             )  # fmt: skip
             releases.add(gatling.db, release)
-        go_live(gatling, this, release)
+        go_live(gatling, context, release)
 
 
 def restart(gatling: Gatling, name: str, *, progress: Progress) -> None:
@@ -131,9 +131,9 @@ def restart(gatling: Gatling, name: str, *, progress: Progress) -> None:
     if app.live_release is None:
         raise InvalidInput(f"Nothing of {name} has been deployed yet.")
     lifecycle.ensure_up(gatling, progress)
-    with attempt(gatling, name, cause="restart", commit=None, progress=progress) as this:
-        release = releases.kept(gatling.db, name, this.app.live_release or app.live_release)
-        go_live(gatling, this, release)
+    with attempt(gatling, name, cause="restart", commit=None, progress=progress) as context:
+        release = releases.kept(gatling.db, name, context.app.live_release or app.live_release)
+        go_live(gatling, context, release)
 
 
 def rollback_target(gatling: Gatling, name: str, wish: int | None) -> int:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatling.beam.etf import Opaque
-    from gatling.deploy.context import Attempt
+    from gatling.deploy.context import Context
     from gatling.deploy.evidence.prober import Prober, Proof
     from gatling.platform.open import Gatling
     from gatling.state.apps import App
@@ -49,7 +49,7 @@ class NotPossible(Exception):
 
 def upgrade(
     gatling: Gatling,
-    this: Attempt,
+    context: Context,
     node: Control,
     live: Release,
     release: Release,
@@ -62,26 +62,26 @@ def upgrade(
 
     Raises NotPossible when nothing was touched, and SwapUndone when it was taken back.
     """
-    app, settings, journal = this.app, this.settings, this.journal
+    app, settings, journal = context.app, context.settings, context.journal
     comparison, answers = differences
-    if settings.hot.rehearse and this.alone:
-        this.progress.note(f"not rehearsed: {'; '.join(this.alone)}")
+    if settings.hot.rehearse and context.alone:
+        context.progress.note(f"not rehearsed: {'; '.join(context.alone)}")
     elif settings.hot.rehearse:
         with journal.step("rehearsal"):
-            _rehearse(gatling, this, live, release, answers)
+            _rehearse(gatling, context, live, release, answers)
     # A new child that crashes again and again would take its supervisor, and so the node, along:
     # what the release starts anew must have been seen to run before it meets the live node.
-    check = "off" if this.alone else settings.hot.boot_check
+    check = "off" if context.alone else settings.hot.boot_check
     early = comparison.starts_something and check != "off"
     if early or check == "before":
         with journal.step("boot_check"):
-            _check_boot(gatling, this, release, stays=STAYS_SECONDS if early else 0)
+            _check_boot(gatling, context, release, stays=STAYS_SECONDS if early else 0)
     port = app.ports[app.live_slot or 1]
     early_clients = _clients(node, port)
     prober = probing.prober(gatling, app, settings)
     with contextlib.ExitStack() as asking:
         before_decision()
-        this.interruption.shield()
+        context.interruption.shield()
         asking.enter_context(prober.asking())
         # where the swap waits for requests to end it would wait for this one, too
         held = None
@@ -92,25 +92,25 @@ def upgrade(
         since = now()
         try:
             with journal.step("hot_swap"):
-                swapped = _swap(gatling, this, node, live, release, answers)
+                swapped = _swap(gatling, context, node, live, release, answers)
             on_live()
             try:
                 if held is not None:
                     prober.saw(held.finish())
-                others = _prove(gatling, this, node, release, swapped, prober, booted=early)
+                others = _prove(gatling, context, node, release, swapped, prober, booted=early)
                 kept = clients & _clients(node, port)
             except GatlingError as error:
                 if not error.log:
                     _add_errors_of_the_app(gatling, app, error, since)
-                _undo(gatling, this, node, live, release, answers, error, swapped)
+                _undo(gatling, context, node, live, release, answers, error, swapped)
         except GatlingError:
-            this.proof = prober.proof
-            this.progress.note(f"proof: {this.proof}")
+            context.result.proof = prober.proof
+            context.progress.note(f"proof: {context.result.proof}")
             raise
         decide(gatling, app, release)
-        with this.tolerated():
+        with context.tolerated():
             live_node.prepare(gatling, app, release)
-        with this.tolerated(), contextlib.suppress(NodeUnreachable):  # the states expire anyway
+        with context.tolerated(), contextlib.suppress(NodeUnreachable):  # the states expire anyway
             node.keep(swapped)
     return dataclasses.replace(
         prober.proof,
@@ -137,25 +137,25 @@ def _clients(node: Control, port: int) -> set[Opaque]:
 
 
 def _rehearse(
-    gatling: Gatling, this: Attempt, live: Release, release: Release, answers: Answers | None
+    gatling: Gatling, context: Context, live: Release, release: Release, answers: Answers | None
 ) -> None:
     try:
-        with exclusive.told(this, "rehearsal", live):
-            rehearsal.rehearse(gatling, this, live, release, answers)
+        with exclusive.told(context, "rehearsal", live):
+            rehearsal.rehearse(gatling, context, live, release, answers)
     except rehearsal.RehearsalFailed as failed:
         raise NotPossible(str(failed)) from None
 
 
 def _swap(
     gatling: Gatling,
-    this: Attempt,
+    context: Context,
     node: Control,
     live: Release,
     release: Release,
     answers: Answers | None,
 ) -> Swapped:
     try:
-        return node.swap(live, release, answers, suspend=this.settings.hot.suspend)
+        return node.swap(live, release, answers, suspend=context.settings.hot.suspend)
     except SwapFailed as failure:
         if not failure.touched:
             raise NotPossible(f"{failure.stage}: {failure.what}") from None
@@ -164,19 +164,19 @@ def _swap(
             hint=CODE_CHANGE_HINT if failure.stage == "code_change" else "",
         )
         if failure.broken:
-            _replace(gatling, this, live, error)
+            _replace(gatling, context, live, error)
         raise error from None
     except NodeBusy as busy:
         raise NotPossible(busy.what) from None
     except NodeUnreachable as lost:
         # whether it took place is not known, so the node goes
-        _replace(gatling, this, live, lost)
+        _replace(gatling, context, live, lost)
         raise
 
 
 def _prove(
     gatling: Gatling,
-    this: Attempt,
+    context: Context,
     node: Control,
     release: Release,
     swapped: Swapped,
@@ -188,34 +188,34 @@ def _prove(
 
     Where unconverted processes crashed in it is returned.
     """
-    settings = this.settings
+    settings = context.settings
     if swapped.failed:
         raise SwapUndone(f"After the switch: {'; '.join(swapped.failed)}.")
-    unhealthy = _unhealthy(gatling, this, release)  # at once: users meet it already
-    with this.journal.step("watch"):
+    unhealthy = _unhealthy(gatling, context, release)  # at once: users meet it already
+    with context.journal.step("watch"):
         # asked in any case: processes that crashed get their states back from what watched them
         watched = node.watch(swapped, 0.05 if unhealthy else settings.hot.watch)
         problem = verdict.against(watched, settings.hot.watch) or unhealthy
         if problem:
             raise SwapUndone(problem, hint=CRASHED_HINT if watched.crashed else "")
         for note in verdict.beside(watched):
-            this.progress.note(note)
-        unhealthy = _unhealthy(gatling, this, release)
+            context.progress.note(note)
+        unhealthy = _unhealthy(gatling, context, release)
         if unhealthy:
             raise SwapUndone(unhealthy)
     prober.slow_down()  # each request is a line in the app's log, and nothing changes any more
-    why = this.alone or ("hot.boot_check=off",)
-    if this.alone or settings.hot.boot_check == "off":
-        this.progress.note(f"not checked whether {release.label} boots: {'; '.join(why)}")
+    why = context.alone or ("hot.boot_check=off",)
+    if context.alone or settings.hot.boot_check == "off":
+        context.progress.note(f"not checked whether {release.label} boots: {'; '.join(why)}")
     elif settings.hot.boot_check == "after" and not booted:
-        with this.journal.step("boot_check"):
-            _check_boot(gatling, this, release)
+        with context.journal.step("boot_check"):
+            _check_boot(gatling, context, release)
     return watched.others
 
 
-def _unhealthy(gatling: Gatling, this: Attempt, release: Release) -> str:
+def _unhealthy(gatling: Gatling, context: Context, release: Release) -> str:
     """Why the upgraded node fails its health check, as a sentence; empty when it passes."""
-    app, path = this.app, this.settings.health.path
+    app, path = context.app, context.settings.health.path
     port, user = app.ports[app.live_slot or 1], spec.user_id(gatling.home.app(app.name))
     answer = health.check(port, path, app.domain, HEALTH_SECONDS, user)
     if answer.healthy:
@@ -223,12 +223,12 @@ def _unhealthy(gatling: Gatling, this: Attempt, release: Release) -> str:
     return f"{release.label} failed its health check after the switch: GET {path}: {answer}."
 
 
-def _check_boot(gatling: Gatling, this: Attempt, release: Release, stays: float = 0) -> None:
+def _check_boot(gatling: Gatling, context: Context, release: Release, stays: float = 0) -> None:
     """Start the release in the free slot, without traffic, until it is healthy; end it again."""
-    app, settings = this.app, this.settings
+    app, settings = context.app, context.settings
     slot = app.free_slot
     with (
-        exclusive.told(this, "boot check", release),
+        exclusive.told(context, "boot check", release),
         rolling.throw_away(gatling, app, slot, settings),
     ):
         rolling.boot(gatling, app, release, slot, settings, stays)
@@ -236,7 +236,7 @@ def _check_boot(gatling: Gatling, this: Attempt, release: Release, stays: float 
 
 def _undo(
     gatling: Gatling,
-    this: Attempt,
+    context: Context,
     node: Control,
     live: Release,
     release: Release,
@@ -247,16 +247,16 @@ def _undo(
     """Swap back and raise; where that is impossible, put a new instance of `live` in its place."""
     back = Answers(answers.new, answers.old) if answers else None
     try:
-        with this.journal.step("swap_back"):
-            patience = this.settings.hot.suspend
+        with context.journal.step("swap_back"):
+            patience = context.settings.hot.suspend
             swapped = node.swap(release, live, back, suspend=patience, insist=True)
             if swapped.failed:
                 raise SwapUndone(f"Children: {'; '.join(swapped.failed)}.")
             node.restore_crashed(first)
-        this.progress.note(f"{live.label} runs again, with the states from before")
+        context.progress.note(f"{live.label} runs again, with the states from before")
     except (SwapFailed, GatlingError) as second:
-        this.progress.note(f"swapping back was not possible: {second}")
-        _replace(gatling, this, live, error)
+        context.progress.note(f"swapping back was not possible: {second}")
+        _replace(gatling, context, live, error)
     raise error
 
 
@@ -272,20 +272,20 @@ def _add_errors_of_the_app(gatling: Gatling, app: App, error: GatlingError, sinc
         error.hint = f"{error.hint} {all_of_it}".strip()
 
 
-def _replace(gatling: Gatling, this: Attempt, live: Release, error: GatlingError) -> None:
+def _replace(gatling: Gatling, context: Context, live: Release, error: GatlingError) -> None:
     """Put a new instance of the release that was live in the place of the node."""
-    this.callbacks.over()  # these are steps of the release before
-    this.progress.note(f"a new instance of {live.label} takes the place of the upgraded one")
+    context.callbacks.over()  # these are steps of the release before
+    context.progress.note(f"a new instance of {live.label} takes the place of the upgraded one")
     error.hint = f"{error.hint} The node was replaced by a new one of {live.label}.".strip()
-    carry_out = rolling.replace if this.alone else rolling.roll
+    carry_out = rolling.replace if context.alone else rolling.roll
     carry_out(
         gatling,
-        this.app,
+        context.app,
         live,
-        this.settings,
-        journal=this.journal,
-        interruption=this.interruption,
+        context.settings,
+        journal=context.journal,
+        interruption=context.interruption,
         before_decision=lambda: None,
         on_live=lambda: None,
-        tolerated=this.tolerated,
+        tolerated=context.tolerated,
     )

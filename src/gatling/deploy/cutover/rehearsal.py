@@ -13,7 +13,7 @@ from gatling.runtime import spec
 
 if TYPE_CHECKING:
     from gatling.beam.comparison import Answers
-    from gatling.deploy.context import Attempt
+    from gatling.deploy.context import Context
     from gatling.platform.open import Gatling
     from gatling.state.releases import Release
 
@@ -25,14 +25,14 @@ class RehearsalFailed(Exception):
 
 
 def rehearse(
-    gatling: Gatling, this: Attempt, live: Release, release: Release, answers: Answers | None
+    gatling: Gatling, context: Context, live: Release, release: Release, answers: Answers | None
 ) -> None:
     """Start `live` in the free slot, upgrade that instance to `release`, and end it.
 
     It must pass the health check before and after, and the watch, as the live one will have to.
     Raises RehearsalFailed.
     """
-    app, settings, slot = this.app, this.settings, this.app.free_slot
+    app, settings, slot = context.app, context.settings, context.app.free_slot
     try:
         with rolling.throw_away(gatling, app, slot, settings):
             rolling.boot(gatling, app, live, slot, settings)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from gatling.deploy.context import Attempt
+    from gatling.deploy.context import Context
     from gatling.deploy.migrations.linter import Danger
     from gatling.paths import AppPaths
     from gatling.platform.base import Tasks
@@ -44,29 +44,29 @@ SCRIPT_SOURCE = "rel/overlays/bin/migrate"
 AGAIN = "Mend it and push again: it is run until it has succeeded once."
 
 
-def run(gatling: Gatling, this: Attempt, live: Release | None, target: Release) -> None:
+def run(gatling: Gatling, context: Context, live: Release | None, target: Release) -> None:
     """Run the migrations that `target` brings, and the setup if it is the app's first release.
 
     Raises MigrationFailed with `live` untouched. Going back runs none, nor does a change of config:
     the source is the same.
     """
-    tasks, paths = gatling.tasks, gatling.home.app(this.app.name)
+    tasks, paths = gatling.tasks, gatling.home.app(context.app.name)
     if live is not None:
         if runs_any(live, target):
-            _migrate(tasks, paths, this, live, target)
+            _migrate(tasks, paths, context, live, target)
         return
-    setup = processes.words(this.settings.migrate.setup)
-    _migrate(tasks, paths, this, live, target)
-    db, name = gatling.db, this.app.name
+    setup = processes.words(context.settings.migrate.setup)
+    _migrate(tasks, paths, context, live, target)
+    db, name = gatling.db, context.app.name
     if setup and not deployments.ever_live(db, name) and not deployments.has_done(db, name, SETUP):
-        with this.journal.step(SETUP):
-            _run(tasks, paths, this, target, setup, "The setup (migrate.setup)", AGAIN)
+        with context.journal.step(SETUP):
+            _run(tasks, paths, context, target, setup, "The setup (migrate.setup)", AGAIN)
 
 
 def _migrate(
-    tasks: Tasks, paths: AppPaths, this: Attempt, live: Release | None, target: Release
+    tasks: Tasks, paths: AppPaths, context: Context, live: Release | None, target: Release
 ) -> None:
-    settings = this.settings.migrate
+    settings = context.settings.migrate
     new = pending(paths, live, target)
     tree = paths.release(target.number)
     words = command(tree, target, settings)
@@ -77,20 +77,20 @@ def _migrate(
         and _script(tree).is_file()
         and not spec.executable(tree, "migrate")
     ):
-        this.progress.note(
+        context.progress.note(
             "bin/migrate of the release is not executable and is not used:"
             f" `git update-index --chmod=+x {SCRIPT_SOURCE}`"
         )
     if words is None:
         if new and settings.command == AUTO:
-            this.progress.note(
+            context.progress.note(
                 f"{counted(len(new), 'new migration')}, and nothing in the release runs them:"
                 " neither bin/migrate nor a Release module (`mix phx.gen.release` writes both)"
             )
         return
-    _warn(tasks, paths, this, live, target, new)
-    with this.journal.step("migrate"):
-        _run(tasks, paths, this, target, words, "The migrations")
+    _warn(tasks, paths, context, live, target, new)
+    with context.journal.step("migrate"):
+        _run(tasks, paths, context, target, words, "The migrations")
 
 
 def runs_any(live: Release | None, target: Release) -> bool:
@@ -178,15 +178,17 @@ def _release_module(tree: Path, release: Release) -> str | None:
 def _warn(
     tasks: Tasks,
     paths: AppPaths,
-    this: Attempt,
+    context: Context,
     live: Release | None,
     target: Release,
     new: Sequence[str],
 ) -> None:
     """Tell of what the live release may not live with; that it cannot be told fails nothing."""
-    note = this.progress.note
+    note = context.progress.note
     try:
-        found = looked_through(tasks, paths, this.app, live, target, new, this.deployment.mark)
+        found = looked_through(
+            tasks, paths, context.app, live, target, new, context.deployment.mark
+        )
     except (CommandFailed, NotFound) as error:
         note(f"the migrations could not be looked through: {error.what}")
         return
@@ -200,16 +202,16 @@ def _warn(
 def _run(
     tasks: Tasks,
     paths: AppPaths,
-    this: Attempt,
+    context: Context,
     target: Release,
     words: tuple[str, ...],
     what: str,
     hint: str = "",
 ) -> None:
     try:
-        task = spec.task(paths, this.app, target, this.app.free_slot, words)
-        task = dataclasses.replace(task, mark=this.deployment.mark)
-        tasks.run(task, timeout=this.settings.migrate.timeout, on_line=this.journal.line)
+        task = spec.task(paths, context.app, target, context.app.free_slot, words)
+        task = dataclasses.replace(task, mark=context.deployment.mark)
+        tasks.run(task, timeout=context.settings.migrate.timeout, on_line=context.journal.line)
     except (CommandFailed, NotFound) as error:
         raise MigrationFailed(
             f"{what} of {target.label} failed: {error.what}",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from gatling.beam.control import Control
     from gatling.beam.holds import Holds
-    from gatling.deploy.context import Attempt
+    from gatling.deploy.context import Context
     from gatling.paths import AppPaths
     from gatling.project.settings import Settings
     from gatling.state.apps import App
@@ -63,13 +63,13 @@ def reasons(node: Control, paths: AppPaths, app: App, live: Release) -> tuple[st
 
 
 @contextlib.contextmanager
-def told(this: Attempt, what: str, release: Release) -> Iterator[None]:
+def told(context: Context, what: str, release: Release) -> Iterator[None]:
     """Report for how long a second instance of the whole app ran, however the block ends."""
     started = time.monotonic()
     try:
         yield
     finally:
-        this.progress.note(
+        context.progress.note(
             f"{what}: a second instance of {release.label} ran beside the live one for"
             f" {duration(time.monotonic() - started)}, with GATLING_BOOT_CHECK=1"
         )
