@@ -272,7 +272,7 @@ def test_a_stopped_app(world: World) -> None:
 
 
 def clocks(world: World) -> list[int]:
-    return [int(line.split()[0]) for line in world.processes() if "supervisor.clock" in line]
+    return [int(line.split()[0]) for line in world.processes() if "embedded.clock" in line]
 
 
 def test_down_and_up(world: World) -> None:
