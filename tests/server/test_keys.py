@@ -302,7 +302,7 @@ def test_what_cannot_be_added_changes_nothing(world: World) -> None:
 
 
 def test_a_file_that_cannot_be_written_lets_nobody_in(world: World) -> None:
-    world.run("apps")
+    world.run("load", "x")
     (world.home / ".ssh").write_text("in the way")
     said = world.run("server", "keys", "add", "ann", "--app", "x", stdin=ED25519, ok=False)
     assert "authorized_keys cannot be written" in said
