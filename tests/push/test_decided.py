@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # The hook's command, in which one call fails once after the decision. Such faults (a supervisor
 # that does not answer for a moment, a disk that is full for a moment) cannot be had on demand.
 FAULTY = """
-from gatling.operations import deploys as deployment; from gatling.deploy import published as public
+from gatling.deploy import settle
 from gatling.errors import DiskFull, SupervisorFailed
 from gatling.state import apps, deployments
 from gatling.beam.control import Control
@@ -49,7 +49,7 @@ Supervisor.prepare = faulty("prepare", Supervisor.prepare, OSError(28, "No space
 Control.keep = faulty("keep", Control.keep, ValueError("not what was expected"))
 deployments.end_step = faulty("end_step", deployments.end_step, DiskFull("The state is full."))
 deployments.end = faulty("end", deployments.end, DiskFull("The state is full."))
-deployment._summary = faulty("summary", deployment._summary, KeyError("a mistake in Gatling"))
+settle._summary = faulty("summary", settle._summary, KeyError("a mistake in Gatling"))
 from gatling.__main__ import main
 main()
 """
