@@ -19,6 +19,7 @@ from tests.conftest import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 NAME, COOKIE = "channel@127.0.0.1", "a cookie of its own"
 
@@ -104,12 +105,12 @@ def test_a_late_answer_is_nobody_else_s(port: int) -> None:
         assert [second.call("erlang", "max", 0, n) for n in range(5)] == list(range(5))
 
 
-def test_two_commands_at_once_each_get_their_own_answers(port: int) -> None:
-    wrong = []
+def test_two_commands_at_once_each_get_their_own_answers(port: int, tmp_path: Path) -> None:
+    wrong, gate = [], tmp_path / "node.lock"
 
     def ask(number: int) -> None:
         for _ in range(10):
-            with connect(port, NAME, COOKIE, patience=30) as node:
+            with connect(port, NAME, COOKIE, patience=60, gate=gate) as node:
                 if node.call("erlang", "max", number, 0) != number:
                     wrong.append(number)
                 with pytest.raises(NodeUnreachable):
@@ -119,7 +120,7 @@ def test_two_commands_at_once_each_get_their_own_answers(port: int) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(120)
     assert wrong == []
 
 

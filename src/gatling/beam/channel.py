@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
+import os
 import secrets
 import socket
 import struct
@@ -22,12 +23,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gatling import files
 from gatling.beam import etf
 from gatling.beam.etf import Atom, Opaque
 from gatling.errors import NodeUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 CONNECT_SECONDS = 5.0
 PATIENCE_SECONDS = 5.0
@@ -205,19 +208,50 @@ def _kind(reason: Any) -> str:
 
 @contextlib.contextmanager
 def connect(
-    port: int, node: str, cookie: str, patience: float = PATIENCE_SECONDS
+    port: int,
+    node: str,
+    cookie: str,
+    patience: float = PATIENCE_SECONDS,
+    gate: Path | None = None,
 ) -> Iterator[Node]:
     """A connection to the node that listens on `port` of loopback and is called `node`.
 
     One at a time: while another Gatling command is connected this waits for `patience` seconds,
-    and then raises NodeInUse. Raises NodeUnreachable when nothing listens there, or another node,
-    or one with another cookie.
+    and then raises NodeInUse. `gate` is a file that commands lock while they are connected. Without
+    it, of two that connect at the same moment the node may drop one after its handshake. Raises
+    NodeUnreachable when nothing listens there, or another node, or one with another cookie.
     """
-    waited_until, dropped = time.monotonic() + patience, 0
+    waited_until = time.monotonic() + patience
+    with _passed(gate, waited_until):
+        connected = _waited_for(port, node, cookie, waited_until)
+        try:
+            yield connected
+        finally:
+            connected.close()
+
+
+@contextlib.contextmanager
+def _passed(gate: Path | None, waited_until: float) -> Iterator[None]:
+    try:
+        fd = os.open(gate, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600) if gate else None
+    except OSError:  # a full disk, say: the node refuses a second connection itself, nearly always
+        fd = None
+    if fd is None:
+        yield
+        return
+    with os.fdopen(fd, "r+") as file:
+        while not files.try_lock(file):
+            if time.monotonic() > waited_until:
+                raise NodeInUse
+            time.sleep(0.02)
+        yield
+
+
+def _waited_for(port: int, node: str, cookie: str, waited_until: float) -> Node:
+    dropped = 0
     while True:
         try:
-            connected = _connected(port, node, cookie)
-            break
+            return _connected(port, node, cookie)
         except _InUse:
             if time.monotonic() > waited_until:
                 raise NodeInUse from None
@@ -227,10 +261,6 @@ def connect(
             if dropped == HANDSHAKES:
                 raise NodeUnreachable("The node ends the connection before it begins.") from None
             time.sleep(secrets.randbelow(100) / 1000)
-    try:
-        yield connected
-    finally:
-        connected.close()
 
 
 class NodeInUse(NodeUnreachable):

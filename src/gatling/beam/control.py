@@ -256,7 +256,7 @@ def control(
     `patience` is how many seconds another command's connection is waited for; `booted` is the
     release that the node was started as, which knows its name and cookie. Raises NodeUnreachable.
     """
-    with _connection(app, booted, patience) as node:
+    with _connection(paths, app, booted, patience) as node:
         _load(node, toolbox.beams(paths, booted), paths.root if paths.server else paths.home)
         yield Control(node, paths)
 
@@ -267,7 +267,7 @@ def seen_chain(paths: AppPaths, app: App, booted: Release, patience: float) -> l
     Empty for one that was never swapped: then Gatling's modules may not be there. Raises
     NodeUnreachable.
     """
-    with _connection(app, booted, patience) as node:
+    with _connection(paths, app, booted, patience) as node:
         there = node.call(
             "erlang", "function_exported", Atom("gatling_agent"), Atom("chain"), 0,
             timeout=ASK_SECONDS,
@@ -276,12 +276,15 @@ def seen_chain(paths: AppPaths, app: App, booted: Release, patience: float) -> l
 
 
 @contextlib.contextmanager
-def _connection(app: App, booted: Release, patience: float) -> Iterator[channel.Node]:
+def _connection(
+    paths: AppPaths, app: App, booted: Release, patience: float
+) -> Iterator[channel.Node]:
     if app.live_slot is None:
         raise NodeUnreachable(f"{app.name} has no running node.")
     name = f"{booted.name}@127.0.0.1"
     cookie = booted.config.get("RELEASE_COOKIE", "")
-    with channel.connect(app.node_ports[app.live_slot], name, cookie, patience) as node:
+    port, gate = app.node_ports[app.live_slot], paths.root / f"node-{app.live_slot}.lock"
+    with channel.connect(port, name, cookie, patience, gate) as node:
         yield node
 
 
