@@ -118,7 +118,7 @@ def _named(error: OSError, before: str = "") -> str:
 
 
 def _where(error: BaseException) -> str:
-    """The last line of Gatling's own that was passed: `deploy/cutover/hot.py:120`."""
+    """The last line of Gatling's code in the traceback: `deploy/cutover/hot.py:120`."""
     import traceback  # noqa: PLC0415
 
     frames = traceback.extract_tb(error.__traceback__)

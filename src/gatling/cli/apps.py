@@ -242,7 +242,7 @@ def _processes(gatling: Gatling, app: App) -> list[dict[str, Any]]:
 
 
 def _is_shown(app: App) -> bool:
-    """Whether whoever asks may see the app: over SSH some see theirs only (ssh/access)."""
+    """Whether the caller may see the app: over SSH some keys see only their own (ssh/access)."""
     shown = os.environ.get("GATLING_APPS", "*").split(",")
     return "*" in shown or app.name in shown
 

@@ -45,14 +45,14 @@ def publish(gatling: Gatling, name: str, coming: Release | None = None) -> None:
 
 
 def prepare(gatling: Gatling, context: Context, coming: Release) -> None:
-    """As `publish`, in a deployment: a failure is told and fails nothing."""
+    """As `publish`, in a deployment: a failure is reported and fails nothing."""
     _try_to_publish(gatling, context, coming)
 
 
 def follow(gatling: Gatling, context: Context) -> None:
     """After the decision: bring nginx into line with what is live now; failures as in `prepare`.
 
-    It is told of settings only where they are others than before: a reload closes idle connections.
+    nginx is reloaded only for changed settings, because a reload closes idle connections.
     """
     _try_to_publish(gatling, context, None)
     if context.settings.proxy == project_settings.parse(context.app.effective).proxy:

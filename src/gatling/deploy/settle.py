@@ -50,17 +50,17 @@ def _say_flags(gatling: Gatling, context: Context, release: Release) -> None:
 
 
 def _replace_workers(gatling: Gatling, context: Context) -> None:
-    """Replace the processes by those of the release that has gone live; failures are told."""
+    """Replace the workers by those of the live release. Failures are reported."""
     name = context.app.name
     app = apps.get(gatling.db, name)
     try:
-        shall = list(workers.wanted(gatling, app))
-        if not shall and not gatling.home.app(name).process_slots():
+        wanted = list(workers.wanted(gatling, app))
+        if not wanted and not gatling.home.app(name).process_slots():
             return
-        anew = shall if app.live_release == context.app.live_release else ()
+        again = wanted if app.live_release == context.app.live_release else ()
         with context.journal.step("processes"):
-            problems = workers.follow(gatling, name, anew=anew) or workers.unwell(
-                gatling, name, shall
+            problems = workers.follow(gatling, name, anew=again) or workers.unwell(
+                gatling, name, wanted
             )
     except (GatlingError, OSError) as error:
         problems = [f"the processes of {name}: {text_of(error)}"]
@@ -94,7 +94,7 @@ def _say_of_https(context: Context, app: App) -> None:
 
 
 def _retire(gatling: Gatling, context: Context, live: Release) -> None:
-    """Remove what is not kept any more. A failure here is told and fails nothing."""
+    """Remove releases that are no longer retained. A failure is reported and fails nothing."""
     paths, name = gatling.home.app(context.app.name), context.app.name
     kept = list(releases.kept_commits(gatling.db, name))
     proven = deployments.ever_live(gatling.db, name) | {live.number}

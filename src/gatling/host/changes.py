@@ -61,7 +61,7 @@ def changes() -> Iterator[Change]:
         lambda: apt(missing),
     )  # fmt: skip
     yield Change(
-        "disable Erlang's epmd, which no node of Gatling's needs (epmd.socket, epmd.service)",
+        "disable Erlang's epmd, which Gatling does not need (epmd.socket, epmd.service)",
         lambda: epmd.is_idle() or (epmd.comes_with(missing) and not epmd.is_installed()),
         epmd.disable,
     )

@@ -70,7 +70,7 @@ def upgrade(
         with journal.step("rehearsal"):
             _rehearse(gatling, context, live, release, answers)
     # A new child that crashes again and again would take its supervisor, and so the node, along:
-    # what the release starts anew must have been seen to run before it meets the live node.
+    # so new children must have run in another instance before the live node starts them.
     check = "off" if context.alone else settings.hot.boot_check
     early = comparison.starts_something and check != "off"
     if early or check == "before":
