@@ -145,6 +145,20 @@ def test_a_program_that_is_not_installed(
     assert "apt install no-such-program-here" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("program", "package"), [("ssh-keygen", "openssh-client"), ("mix", "elixir"), ("git", "git")]
+)
+def test_the_package_of_a_program_that_is_not_installed(program: str, package: str) -> None:
+    assert process.missing(program).hint.endswith(f": apt install {package}")
+
+
+def test_how_a_program_ended_is_a_number_too() -> None:
+    for script, status in (("exit 7", 7), ("kill -KILL $$", -9)):
+        with pytest.raises(CommandFailed) as caught:
+            process.output(["sh", "-c", script])
+        assert caught.value.status == status
+
+
 def test_when_time_is_up_the_whole_group_ends(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     script = f"(sleep 60 & echo $! >> {shlex.quote(str(pids))}; wait) & echo said; sleep 60"

@@ -223,9 +223,25 @@ class MissingProgram(GatlingError):
 
 
 class CommandFailed(GatlingError):
-    """Another program ended with an error or exceeded its time limit."""
+    """Another program ended with an error or exceeded its time limit.
+
+    `status` is its exit status, or minus the signal that killed it. It is None if the program was
+    not started, was stopped, or failed in another way.
+    """
 
     code = "command-failed"
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        hint: str = "",
+        log: Sequence[str] = (),
+        log_shown: bool = False,
+        status: int | None = None,
+    ) -> None:
+        super().__init__(what, hint=hint, log=log, log_shown=log_shown)
+        self.status = status
 
 
 class TimedOut(CommandFailed):

@@ -283,7 +283,15 @@ def age(started: int) -> float:
 
 def ended(argv: Sequence[str], status: int, tail: tuple[str, ...]) -> CommandFailed:
     """What is raised for a program that should not have ended so."""
-    return CommandFailed(f"{_name(argv)} {describe_status(status)}.", log=tail)
+    return CommandFailed(f"{_name(argv)} {describe_status(status)}.", log=tail, status=status)
+
+
+def missing(program: str) -> MissingProgram:
+    """What is raised for a program that is not installed, with the Debian package that has it."""
+    return MissingProgram(
+        f"{program} is not installed, or not on PATH.",
+        hint=f"On Debian or Ubuntu: apt install {_PACKAGES.get(program, program)}",
+    )
 
 
 def describe_status(status: int) -> str:
@@ -340,13 +348,20 @@ def _not_started(argv: Sequence[str], cwd: Path | None, error: OSError) -> Gatli
     if cwd is not None and error.filename in (cwd, os.fspath(cwd)):  # and not the program
         return CommandFailed(f"{name} cannot be started in {cwd}: {error.strerror}.")
     if error.errno == errno.ENOENT and not ("/" in argv[0] and Path(argv[0]).exists()):
-        return MissingProgram(
-            f"{name} is not installed, or not on PATH.",
-            hint=f"On Debian or Ubuntu: apt install {name}",
-        )
+        return missing(name)
     why = _REASONS.get(error.errno or 0, f"{error.strerror}.")
     return CommandFailed(f"{argv[0]} cannot be started: {why}")
 
+
+_PACKAGES = {
+    "erl": "erlang-nox",
+    "mix": "elixir",
+    "nft": "nftables",
+    "nginx": "nginx-light",
+    "ssh": "openssh-client",
+    "ssh-keygen": "openssh-client",
+}
+"""Programs whose Debian package has another name."""
 
 _REASONS = {
     errno.ENOENT: "the program that its first line names (#!) is not there.",

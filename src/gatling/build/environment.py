@@ -7,7 +7,7 @@ import re
 import shutil
 from typing import TYPE_CHECKING
 
-from gatling.errors import MissingProgram
+from gatling import process
 from gatling.platform.programs import program_path
 from gatling.platform.server import units
 from gatling.project import deploy_key
@@ -77,8 +77,5 @@ def program_in(paths: AppPaths, argv: Sequence[str]) -> list[str]:
     """A command line with its program looked up on the PATH of builds; raises MissingProgram."""
     found = shutil.which(argv[0], path=program_path(paths))
     if found is None:
-        raise MissingProgram(
-            f"{argv[0]} is not installed, or not on PATH.",
-            hint=f"On Debian or Ubuntu: apt install {argv[0]}",
-        )
+        raise process.missing(argv[0])
     return [found, *argv[1:]]

@@ -113,9 +113,9 @@ def go(host: Host, words: Sequence[str]) -> NoReturn:
     try:
         os.execvp("ssh", argv)  # noqa: S606
     except FileNotFoundError:
-        raise MissingProgram(
-            "ssh is not installed, or not on PATH.", hint="apt install openssh-client"
-        ) from None
+        from gatling import process
+
+        raise process.missing("ssh") from None
 
 
 def _take_host(arguments: Sequence[str]) -> tuple[str | None, list[str]]:

@@ -7,8 +7,9 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
+from gatling import process
 from gatling.build import environment
-from gatling.errors import CommandFailed, GatlingError, InvalidInput, MissingProgram, NotFound
+from gatling.errors import CommandFailed, GatlingError, InvalidInput, NotFound
 from gatling.platform.base import Task
 from gatling.platform.limits import Limits
 from gatling.state import apps, audit
@@ -73,8 +74,5 @@ def _explained(name: str, why: str, error: CommandFailed) -> GatlingError:
                 f"{name} has no deploy key.", hint=f"`gatling deploy-key create {name}` makes one."
             )
         case "no ssh-keygen":
-            return MissingProgram(
-                "ssh-keygen is not installed, or not on PATH.",
-                hint="On Debian or Ubuntu: apt install openssh-client",
-            )
+            return process.missing("ssh-keygen")
     return CommandFailed(f"The deploy key: {error.what}", log=error.log)

@@ -1,21 +1,18 @@
 """SSH keys: reading what somebody pastes, and the authorized_keys file that lets them in.
 
-sshd(8), AUTHORIZED_KEYS FILE FORMAT, has the file; RFC 4253 (6.6), RFC 5656 (3.1), RFC 8709 (4) and
-OpenSSH's PROTOCOL.u2f have the keys. sshd lets a key run its forced command and nothing else.
+sshd(8), AUTHORIZED_KEYS FILE FORMAT, describes the file. ssh-keygen, which has the parser of sshd,
+reads the keys. sshd lets a key run its forced command and nothing else.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 import re
 import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gatling import files
-from gatling.errors import GatlingError, InvalidInput, cleaning
+from gatling import files, process
+from gatling.errors import CommandFailed, GatlingError, InvalidInput, cleaning
 from gatling.paths import exclusively
 from gatling.state import audit
 from gatling.state import keys as state
@@ -32,25 +29,31 @@ if TYPE_CHECKING:
 MAX_TEXT = 16 * 1024
 """Characters of a pasted key; the largest RSA key that sshd takes has 2.8 thousand."""
 
-RSA_BITS = range(2048, 16384 + 1)
-"""What is still safe, and SSHBUF_MAX_BIGNUM of OpenSSH."""
+MIN_RSA_BITS = 2048
+"""What is still safe; OpenSSH itself takes 1024."""
+
+REFUSED = 255
+"""The exit status of ssh-keygen for a text that is no public key."""
 
 WITH_TERMINAL = ("admin", "deployer")
 """The roles that may open a console, which needs a terminal."""
 
-_CURVES = {"nistp256": 32, "nistp384": 48, "nistp521": 66}
-"""Bytes of a coordinate, by the curve's name."""
 _TYPES = frozenset(
     {
         "ssh-ed25519",
         "ssh-rsa",
+        "ecdsa-sha2-nistp256",
+        "ecdsa-sha2-nistp384",
+        "ecdsa-sha2-nistp521",
         "sk-ssh-ed25519@openssh.com",
         "sk-ecdsa-sha2-nistp256@openssh.com",
-        *(f"ecdsa-sha2-{curve}" for curve in _CURVES),
     }
 )
+"""The types of key that are taken: not DSA, which is unsafe, and no certificates."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029]")
 _BLOB = re.compile(r"[A-Za-z0-9+/]+={0,2}\Z")
+_FINGERPRINT = re.compile(r"([0-9]{1,5}) (SHA256:[A-Za-z0-9+/]{43}) ")
+"""BITS FINGERPRINT COMMENT (TYPE), as `ssh-keygen -l` prints a key."""
 _NEW_KEY = "`ssh-keygen -t ed25519` makes one; its public half is in the file that ends in .pub."
 
 
@@ -66,10 +69,10 @@ class PublicKey:
 
 
 def parse(text: str) -> PublicKey:
-    """The public key on a line as in a .pub file, without its comment; raises InvalidInput.
+    """The public key on a line as in a .pub file, without its comment.
 
-    What was given is never repeated in an error: it may be a private key, or anything else that
-    was in somebody's clipboard.
+    Raises InvalidInput, or MissingProgram without ssh-keygen. What was given is never repeated in
+    an error: it may be a private key, or anything else that was in somebody's clipboard.
     """
     if len(text) > MAX_TEXT:
         raise InvalidInput(f"A public key has at most {MAX_TEXT} characters.", hint=_NEW_KEY)
@@ -95,10 +98,15 @@ def parse(text: str) -> PublicKey:
         raise _other_type(kind, line)
     if not rest:
         raise InvalidInput("The key is cut off: after its type there is nothing.", hint=_NEW_KEY)
-    raw = _decode(rest[0])
-    _check(kind, raw)
-    digest = base64.b64encode(hashlib.sha256(raw).digest()).decode().rstrip("=")
-    return PublicKey(kind, rest[0], f"SHA256:{digest}")
+    if not _BLOB.match(rest[0]):
+        raise InvalidInput("The key is damaged: it is not base64.", hint=_NEW_KEY)
+    bits, fingerprint = _read(kind, rest[0])
+    if kind == "ssh-rsa" and bits < MIN_RSA_BITS:
+        raise InvalidInput(
+            f"An RSA key must have at least {MIN_RSA_BITS} bits; this one has {bits}.",
+            hint=_NEW_KEY,
+        )
+    return PublicKey(kind, rest[0], fingerprint)
 
 
 def authorized_keys(keys: Iterable[Key], command: str) -> str:
@@ -197,64 +205,21 @@ def _other_type(kind: str, line: str) -> InvalidInput:
     )
 
 
-def _decode(blob: str) -> bytes:
+def _read(kind: str, blob: str) -> tuple[int, str]:
+    """The bits and the fingerprint of a key, as OpenSSH reads it; raises InvalidInput.
+
+    ssh-keygen gets the type and the blob alone, each checked before: nothing else of a pasted text
+    reaches its parser, which also reads options, comments and several lines.
+    """
     try:
-        raw = base64.b64decode(blob, validate=True)
-    except (binascii.Error, ValueError):
-        raw = b""
-    # one spelling for one key: otherwise padding or spare bits would make two of it
-    if not raw or base64.b64encode(raw).decode() != blob:
-        raise InvalidInput("The key is damaged: it is not base64.", hint=_NEW_KEY)
-    return raw
-
-
-def _check(kind: str, raw: bytes) -> None:
-    """Check that the key is one of its type, whole, and with nothing behind it."""
-    inner, *fields = _fields(raw)
-    if inner != kind.encode():
-        raise InvalidInput("The key is damaged: its two types differ.", hint=_NEW_KEY)
-    if kind.startswith("sk-"):
-        *fields, application = fields or [b""]
-        if not application:
-            raise _damaged()
-    if kind == "ssh-rsa":
-        _check_rsa(fields)
-    elif "ed25519" in kind:
-        if [len(field) for field in fields] != [32]:
-            raise _damaged()
-    else:
-        curve = kind.removeprefix("sk-").removeprefix("ecdsa-sha2-").removesuffix("@openssh.com")
-        size = 1 + 2 * _CURVES[curve]
-        # SEC 1, 2.3.3: 4 is the mark of an uncompressed point
-        if len(fields) != 2 or fields[0] != curve.encode() or fields[1][:1] != b"\x04":
-            raise _damaged()
-        if len(fields[1]) != size:
-            raise _damaged()
-
-
-def _check_rsa(fields: list[bytes]) -> None:
-    # RFC 4251, 5: the highest bit of an mpint is its sign
-    if len(fields) != 2 or any(not field or field[0] & 0x80 for field in fields):
-        raise _damaged()
-    bits = int.from_bytes(fields[1]).bit_length()
-    if bits not in RSA_BITS:
-        raise InvalidInput(
-            f"An RSA key must have {RSA_BITS[0]} to {RSA_BITS[-1]} bits; this one has {bits}.",
-            hint=_NEW_KEY,
+        found = process.output(
+            ["ssh-keygen", "-l", "-E", "sha256", "-f", "-"], stdin=f"{kind} {blob}\n", timeout=10
         )
-
-
-def _fields(raw: bytes) -> list[bytes]:
-    """The strings that a key is made of (RFC 4251, 5): four bytes of length, then the bytes."""
-    fields, at = [], 0
-    while at < len(raw):
-        end = at + 4 + int.from_bytes(raw[at : at + 4])
-        if at + 4 > len(raw) or end > len(raw):
-            raise _damaged()
-        fields.append(raw[at + 4 : end])
-        at = end
-    return fields
-
-
-def _damaged() -> InvalidInput:
-    return InvalidInput("The key is damaged or cut off.", hint=_NEW_KEY)
+    except CommandFailed as error:
+        if error.status != REFUSED:
+            raise
+        raise InvalidInput("The key is damaged or cut off.", hint=_NEW_KEY) from None
+    match = _FINGERPRINT.match(found)
+    if match is None:
+        raise CommandFailed("ssh-keygen printed no fingerprint.", log=found.splitlines())
+    return int(match[1]), match[2]

@@ -15,8 +15,8 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
-from gatling import names
-from gatling.errors import Exit, InvalidInput, MissingProgram, Misused, NotAllowed, NotFound
+from gatling import names, process
+from gatling.errors import Exit, InvalidInput, Misused, NotAllowed, NotFound
 from gatling.platform.open import open_gatling
 from gatling.ssh import policy, sessions
 from gatling.ssh.policy import Request
@@ -189,7 +189,7 @@ def _become_git(service: str, repository: Path) -> NoReturn:
     """Replace this process by git, which talks to the git on the other side."""
     git = shutil.which("git")
     if git is None:
-        raise MissingProgram("git is not installed, or not on PATH.", hint="apt install git")
+        raise process.missing("git")
     os.execve(git, ["git", service, str(repository)], dict(os.environ))  # noqa: S606
 
 
