@@ -44,7 +44,7 @@ LONGEST = (
 BEAMS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gatling" / "test-beams"
 """What the first home that builds has compiled for nodes and builds, for all other homes."""
 SLOW = ("server", "hot", "push", "home", "callbacks", "distillery")
-"""Directories whose tests take seconds each."""
+"""Directories whose tests take seconds each; all others are quick."""
 COUNTER = ROOT / "examples" / "counter"
 NEWEST_STEP = """
     SELECT outcome, (SELECT name FROM steps WHERE deployment = id ORDER BY position DESC LIMIT 1)
@@ -52,9 +52,23 @@ NEWEST_STEP = """
 """
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="units, and tests marked `quick`")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "quick(kind): the one test of a slow directory that `bin/test --quick` runs"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run long files first, so that all test processes end at about the same time."""
     tests = Path(__file__).parent
+    if config.getoption("--quick"):
+        slow = [item for item in items if not quick(item.path.relative_to(tests), item)]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
 
     def rank(item: pytest.Item) -> tuple[int, int]:
         path = item.path.relative_to(tests)
@@ -63,6 +77,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return (1, SLOW.index(path.parts[0])) if path.parts[0] in SLOW else (2, 0)
 
     items.sort(key=rank)
+
+
+def quick(path: Path, item: pytest.Item) -> bool:
+    """Whether `bin/test --quick` runs a test: a unit, or one that is marked."""
+    return path.parts[0] not in SLOW or item.get_closest_marker("quick") is not None
 
 
 def until(

@@ -56,6 +56,7 @@ defmodule Counter.Store do
 """
 
 
+@pytest.mark.quick("a hot upgrade")
 @pytest.mark.usefixtures("boot_check")
 def test_a_plain_module_changes_and_everything_goes_on(hot: Hot) -> None:
     pid, count = hot.pid(), hot.count()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.conftest import Client, Project, until
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ def test_first_push_is_served(world: World) -> None:
     assert deployment["probe"]["failed"] == 0
 
 
+@pytest.mark.quick("a push")
 def test_second_push_replaces_it_without_a_failed_request(world: World) -> None:
     project = world.load()
     project.push()

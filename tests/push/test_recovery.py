@@ -171,6 +171,7 @@ def restarted_by_itself(project: Project) -> None:
     check_whole(project, {"v1"})
 
 
+@pytest.mark.quick("a recovery")
 def test_killed_during_the_very_first_deployment(world: World) -> None:
     project = world.load()
     (world.root / "point").write_text("begin health_check")
