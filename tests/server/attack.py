@@ -22,7 +22,7 @@ PID, PORTS, MARK = OWN["pid"], OWN["ports"], OWN["mark"]
 ROOT = "/var/lib/gatling"
 SHOP, BLOG = f"{ROOT}/apps/shop", f"{ROOT}/apps/blog"
 MINE = (f"{SHOP}/build", f"{SHOP}/work", "/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue",
-        "/run/gatling-shop.1", "/run/gatling-shop.2")  # fmt: skip
+        "/run/gatling-instances/shop.1", "/run/gatling-instances/shop.2")  # fmt: skip
 TALKED_TO = ("/run/systemd/journal/", "/run/systemd/notify", "/run/systemd/userdb/",
              "/run/systemd/io.system.", "/run/systemd/resolve/")  # fmt: skip
 """Sockets for everybody, which trust nothing that is said there."""
@@ -32,7 +32,8 @@ READ = (
     "/run/gatling/programs", f"{ROOT}/home", f"{ROOT}/home/state.db", f"{ROOT}/instances",
     f"{ROOT}/home/.ssh/authorized_keys", f"{ROOT}/instances/blog.1.json", f"{ROOT}/routes", BLOG,
     f"{BLOG}/git/HEAD", f"{BLOG}/releases/v1/releases/start_erl.data", f"{BLOG}/state",
-    f"{BLOG}/build", f"{SHOP}/slots", f"{SHOP}/logs", "/run/gatling-blog.1/starts", "/dev/kmsg",
+    f"{BLOG}/build", f"{SHOP}/slots", f"{SHOP}/logs", "/dev/kmsg", "/run/gatling-instances",
+    "/run/gatling-instances/blog.1/ends", "/run/gatling-instances/blog.1/end",
     "/proc/kcore", "/dev/mem", "/proc/1/environ", "/proc/1/root/etc", f"/proc/{PID}/environ",
     f"/proc/{PID}/cmdline", f"/proc/{PID}/root/etc", f"/proc/{PID}/maps", "/run/lock",
     "/run/credentials/gatling@blog.1.service/program",

@@ -155,15 +155,17 @@ def test_it_can_be_taken_away(new_server: Server) -> None:
     assert (box.root / EXAMPLE).is_symlink()
     box.exec(["sshd", "-t"])
     assert box.exec(["ps", "-u", "gatling-shop", "-o", "pid="], check=False).stdout == ""
-    units = box.exec(["find", "/etc/systemd", "/etc/nginx", "/etc/ssh", "-name", "*gatling*"])
+    units = box.exec(
+        ["find", "/etc/systemd", "/etc/nginx", "/etc/ssh", "/etc/tmpfiles.d", "-name", "*gatling*"]
+    )
     assert units.stdout == ""
     assert (box.root / "var/lib/gatling/apps/shop/releases/v1").is_dir()
     # installed again, all is back
     box.exec(["/opt/gatling/bin/gatling", "server", "install"])
     until(lambda: new_server.serves(""), "the app", 60)
     box.exec(["/opt/gatling/bin/gatling", "server", "uninstall", "--purge", "--confirm", box.name])
-    left = box.exec(["sh", "-c", "ls -d /var/lib/gatling /etc/gatling; grep gatling /etc/passwd"],
-                    check=False)  # fmt: skip
+    places = "/var/lib/gatling /etc/gatling /run/gatling-instances"
+    left = box.exec(["sh", "-c", f"ls -d {places}; grep gatling /etc/passwd"], check=False)
     assert left.stdout == ""
 
 

@@ -345,7 +345,8 @@ def test_an_instance_is_confined(
     tries = fn paths, f -> for p <- paths, do: {p, f.(p)} end
     written = tries.(%s, &File.write(&1, "x"))
     read = tries.(%s, fn p -> case File.read(p) do {:ok, _} -> :ok; e -> e end end)
-    listed = tries.(["/var/lib/gatling", "/var/lib/gatling/apps"], &File.ls/1)
+    seen = ["/var/lib/gatling", "/var/lib/gatling/apps", "/run/gatling-instances"]
+    listed = tries.(seen, &File.ls/1)
     processes = "/proc" |> File.ls!() |> Enum.filter(&(&1 =~ ~r/^[0-9]+$/))
     mine = File.stat!("/proc/self").uid
     others = Enum.count(processes, &(File.stat!("/proc/" <> &1).uid != mine))
@@ -369,6 +370,13 @@ def test_an_instance_is_confined(
     assert ok == [f"{MAY_WRITE.format('shop')}/x", "/tmp/x"]
     assert ":ok}" not in rest.partition('{"/var/lib/gatling",')[0]
     assert '["blog"' not in rest
+    assert '"blog.' not in rest
+    notes = server.box.exec(["ls", "/run/gatling-instances"], user="gatling").stdout
+    assert {name.partition(".")[0] for name in notes.split()} == {"shop", "blog"}
+    for user in ("gatling-blog", "nobody"):
+        for path in ("", "/shop.1", "/shop.1/ends"):
+            done = server.box.exec(["ls", f"/run/gatling-instances{path}"], user=user, check=False)
+            assert "Permission denied" in done.stderr, (user, path, done)
     assert rest.rstrip().endswith(", 0}")
     assert not (server.box.root / "tmp/x").exists()
     score = server.box.exec(["systemd-analyze", "security", "gatling@shop.1.service"]).stdout
@@ -445,8 +453,9 @@ def test_an_app_that_is_removed_leaves_nothing(server: Server, tmp_path: Path) -
     admin.run("unload", "gone", "--confirm", "gone")
     root = server.box.root
     found = server.box.exec(
-        ["find", "/var/lib/gatling", "/etc/systemd", "/etc/nginx/gatling", "-name", "*gone*"]
-    )
+        ["find", "/var/lib/gatling", "/etc/systemd", "/etc/nginx/gatling", "/run/gatling-instances",
+         "-name", "*gone*"]
+    )  # fmt: skip
     assert found.stdout == ""
     assert "gatling-gone" not in (root / "etc/passwd").read_text()
     assert "gone" not in (root / "etc/nginx/gatling/sites.conf").read_text()

@@ -14,7 +14,7 @@ from gatling.errors import InvalidInput
 from gatling.host import epmd, webserver
 from gatling.host.debian import apt, packages
 from gatling.host.machine import COMMAND, ETC, as_owner, has_user, placed, run
-from gatling.host.system_files import SOCKETS, system_files
+from gatling.host.system_files import SOCKETS, TMPFILES, system_files
 from gatling.paths import SERVER
 from gatling.platform.server import units
 from gatling.platform.server.helper import nginx, service
@@ -187,10 +187,12 @@ def _units_in_use() -> bool:
         )
 
     enabled = all_of("is-enabled", *SOCKETS, *ENABLED)
-    return enabled and all_of("is-active", *SOCKETS) and (ETC / "version").exists()
+    notes = _directory_is(Path(units.INSTANCES), "root", 0o750)
+    return enabled and notes and all_of("is-active", *SOCKETS) and (ETC / "version").exists()
 
 
 def _use_units() -> None:
+    run(["systemd-tmpfiles", "--create", str(TMPFILES)])
     run(["systemctl", "daemon-reload"])
     run(["systemctl", "enable", "--quiet", *SOCKETS, *ENABLED])
     run(["systemctl", "restart", *SOCKETS])

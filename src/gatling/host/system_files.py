@@ -16,6 +16,7 @@ SOCKETS = ("gatling-helper.socket", "gatling-logs.socket")
 """What Gatling asks root's helper on."""
 MAX_READERS = 64
 """Logs that are read or followed at the same time: each costs two processes of root's."""
+TMPFILES = Path("/etc/tmpfiles.d/gatling.conf")
 SSHD = Path("/etc/ssh/sshd_config.d/gatling.conf")
 SSHD_TEXT = f"""\
 # Written by Gatling. Keys, and what each may do, stand in {SERVER}/home/.ssh/authorized_keys.
@@ -51,6 +52,7 @@ def system_files() -> dict[Path, str]:
         UNITS / "gatling-logs.socket": units.helper_socket("logs", MAX_READERS),
         UNITS / "gatling-logs@.service": units.helper_service(helper, "logs"),
         UNITS / timers.SERVICE: timers.service(COMMAND),
+        TMPFILES: units.temporary_files(),
         SSHD: SSHD_TEXT,
         webserver.DROP_IN: webserver.DROP_IN_TEXT,
         nginx.INCLUDE: (

@@ -37,6 +37,7 @@ def uninstall(say: Callable[[str], None], *, purge: bool) -> None:
         link.unlink()
     for file in UNITS.glob(timers.TIMERS):
         file.unlink()
+    shutil.rmtree(units.INSTANCES, ignore_errors=True)
     for file in (*system_files(), firewall.FILE, COMMAND):
         if file.exists() or file.is_symlink():
             say(f"remove {file}")

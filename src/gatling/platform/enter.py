@@ -127,7 +127,7 @@ def again(directory: str) -> None:
 
 def begun(record: str, row: int) -> None:
     """Note that the start with this number in a row is now."""
-    # for the launcher alone: the directory is open to Gatling, and so to other apps
+    # for the launcher alone, in a directory that Gatling reads
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     with os.fdopen(os.open(record, flags, 0o600), "w") as file:
         file.write(f"{row} {time.monotonic()}\n")

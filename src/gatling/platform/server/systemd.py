@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 PROPERTIES = "Id,ActiveState,SubState,MainPID,ExecMainStartTimestampMonotonic"
 
-RUNTIME = Path("/run")
+RUNTIME = Path(units.INSTANCES)
 """Where systemd makes the directories in which launchers leave what they know (enter.py)."""
 HISTORY = ".history"
 HISTORY_SECONDS = 90 * 86400
@@ -256,7 +256,7 @@ def _waiting(pid: int, runtime: Path) -> bool:
 
 
 def _runtime(app: str, slot: Slot) -> Path:
-    return RUNTIME / f"gatling-{app}.{slot}"
+    return RUNTIME / f"{app}.{slot}"
 
 
 def _now() -> float:

@@ -23,6 +23,9 @@ OWNER = "gatling"
 RUN = "/run/gatling"
 """root's: the socket of the helper, and the credentials of programs that are run once."""
 
+INSTANCES = "/run/gatling-instances"
+"""What instances note of their starts and ends. Only Gatling and root can enter it. Each instance
+has its own directory of it mounted."""
 PLACEHOLDER = "_gatling"
 """The OS user that the units of instances name until a drop-in names the app's; nothing is its."""
 FENCE = "gatling-ports.service"
@@ -201,9 +204,10 @@ ExecStart=/usr/bin/python3 -I -S {launcher}
 # what it has ended with, for the launcher to say when it is started again
 ExecStopPost=-/bin/sh -c '{RECORD_END}'
 LoadCredential=program:{server}/instances/%i.json
-RuntimeDirectory=gatling-%i
-RuntimeDirectoryMode=0755
+RuntimeDirectory={INSTANCES.removeprefix("/run/")}/%i
 RuntimeDirectoryPreserve=restart
+TemporaryFileSystem={INSTANCES}:ro,mode=755
+BindPaths={INSTANCES}/%i
 Restart=always
 RestartSec=1
 KillMode=mixed
@@ -215,6 +219,11 @@ TasksMax=8192
 [Install]
 WantedBy=multi-user.target
 """
+
+
+def temporary_files() -> str:
+    """tmpfiles.d(5): the directory of what instances note, closed to all but Gatling and root."""
+    return f"# Written by Gatling.\nd {INSTANCES} 0750 root {OWNER} -\n"
 
 
 def session_slice() -> str:
