@@ -37,7 +37,7 @@ missing_packages() {
   # Debian splits Erlang: releases of ordinary projects need these, and `elixir` alone may lack them
   if command -v dpkg-query >/dev/null && [ "$(command -v erl)" = /usr/bin/erl ]; then
     for program in erlang-dev erlang-crypto erlang-inets erlang-ssl erlang-tools erlang-parsetools; do
-      dpkg-query -W -f '${Status}' "$program" 2>/dev/null | grep -q '^install ok' || printf '%s ' "$program"
+      [ "$(dpkg-query -W -f '${db:Status-Status}' "$program" 2>/dev/null)" = installed ] || printf '%s ' "$program"
     done
   elif ! command -v elixir >/dev/null; then
     printf '%s ' erlang-dev erlang-inets erlang-ssl erlang-tools erlang-parsetools

@@ -172,10 +172,19 @@ class DiskFull(GatlingError):
 
 
 class SupervisorFailed(GatlingError):
-    """The process supervisor does not answer or does not do what it was asked."""
+    """The process supervisor does not answer or does not do what it was asked.
+
+    `fault` is supervisord's code for a call that it refused, and 0 for any other failure.
+    """
 
     code = "supervisor-failed"
     exit_status = Exit.HOST
+
+    def __init__(
+        self, what: str, *, hint: str = "", log: Sequence[str] = (), fault: int = 0
+    ) -> None:
+        super().__init__(what, hint=hint, log=log)
+        self.fault = fault
 
 
 class HelperFailed(GatlingError):

@@ -141,6 +141,7 @@ def _inspect(tree: Path, facts: Mapping[str, str]) -> Built:
 
 
 def _disk_is_full(path: Path, log: tuple[str, ...]) -> bool:
+    # the programs of a build run with LC_ALL=C.UTF-8, and no other sign is left once they clean up
     if any("no space left on device" in line.lower() for line in log):
         return True
     stat = os.statvfs(path)

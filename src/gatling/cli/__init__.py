@@ -90,7 +90,7 @@ def _run(words: Sequence[str] | None, as_json: bool) -> int:
         result: Any = cli.main(list(words), standalone_mode=False, prog_name="gatling")
     except SystemExit:
         # click's way out when the reader of a pipe (`gatling logs | head`) is gone: that is fine
-        if type(sys.stdout).__name__.endswith("PacifyFlushWrapper"):
+        if failing.reader_gone(1):
             return int(Exit.OK)
         raise
     except click.exceptions.Exit as leaving:

@@ -7,6 +7,7 @@ a finding itself; one that this user cannot make is left out, and named at the e
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pwd
 import shutil
@@ -139,9 +140,9 @@ def failed_units() -> Iterator[Finding]:
         enabled = _says("systemctl", "is-enabled", unit)
         yield Finding("recovery", enabled == "enabled", f"{unit} is {enabled}",
                       f"`systemctl enable --now {unit}`")  # fmt: skip
-    shown = process.output(["systemctl", "list-units", "--failed", "--plain", "--no-legend",
+    shown = process.output(["systemctl", "list-units", "--failed", "--output=json",
                             "gatling@*", "gatling-*"])  # fmt: skip
-    failed = [line.split()[0] for line in shown.splitlines() if line.strip()]
+    failed = [unit["unit"] for unit in json.loads(shown)]
     for unit in failed:
         yield Finding("units", False, f"{unit} has failed.",
                       f"`journalctl -u {unit}` says why.")  # fmt: skip
@@ -205,8 +206,9 @@ def nginx() -> Iterator[Finding]:
         yield Finding("nginx", False, "Nothing listens on port 80.",
                       "`systemctl restart nginx`; does it say `listen`?")  # fmt: skip
     elif os.geteuid() == 0:
-        owner = ports.owner(80)
-        yield Finding("nginx", owner.startswith("nginx"), f"port 80 is of {owner}",
+        program = ports.program_on(80)
+        is_nginx = program is not None and program.name == "nginx"
+        yield Finding("nginx", is_nginx, f"port 80 is of {ports.owner(80)}",
                       "Stop that, and `systemctl restart nginx`.")  # fmt: skip
     if os.geteuid() == 0:
         tested = process.run(["nginx", "-t", "-q"], timeout=60, check=False,

@@ -33,8 +33,9 @@ def packages() -> list[str]:
 
 
 def _installed(package: str) -> bool:
-    done = process.run(["dpkg-query", "-W", "-f", "${Status}", package], timeout=30, check=False)
-    return "install ok" in done.text
+    asked = ["dpkg-query", "--show", "--showformat", "${db:Status-Status}", package]
+    done = process.run(asked, timeout=30, check=False)
+    return done.status == 0 and done.text == "installed"
 
 
 def apt(missing: list[str]) -> None:
@@ -61,6 +62,7 @@ def update_lists(env: dict[str, str]) -> None:
         try:
             process.run(["apt-get", "update", "-qq"], timeout=600, env=env)
         except CommandFailed as error:
+            # every error of apt-get has the status 100; LC_ALL=C, so its text is this one
             locked = any("Could not get lock" in line for line in error.log)
             if not locked or time.monotonic() > deadline:
                 raise

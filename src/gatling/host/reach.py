@@ -8,6 +8,7 @@ and over IPv6.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pwd
 import socket
@@ -42,7 +43,7 @@ Fault = tuple[str, str]
 
 def faults(apps: Sequence[App], *, stranger: str = STRANGER) -> Iterator[Fault]:
     """What a stranger reaches of these apps."""
-    missing = missing_ports(apps, _table())
+    missing = missing_ports(apps, _guarded_ports())
     if missing:
         named = ", ".join(map(str, missing))
         hint = f"`systemctl restart {units.FENCE}`; `journalctl -u {units.FENCE}` says why not."
@@ -81,9 +82,10 @@ def others(apps: Sequence[App]) -> Iterator[str]:
                 yield f"{app.name} also listens on port {one.laddr.port}, open to the network."
 
 
-def missing_ports(apps: Sequence[App], table: str) -> list[int]:
-    """Ports of apps that a table, as nft lists it, does not guard."""
-    guarded = {int(word) for word in table.replace(",", " ").split() if word.isdecimal()}
+def missing_ports(apps: Sequence[App], listed: str) -> list[int]:
+    """Ports of apps that are not in a set, as nft lists it in JSON (libnftables-json(5))."""
+    described = json.loads(listed)["nftables"] if listed else []
+    guarded = {port for one in described for port in one.get("set", {}).get("elem", ())}
     return [port for app in apps for port in app.every_port if port not in guarded]
 
 
@@ -133,9 +135,11 @@ def _connects(family: socket.AddressFamily, place: tuple[Any, ...]) -> bool:
         return probe.connect_ex(place) == 0
 
 
-def _table() -> str:
+def _guarded_ports() -> str:
     try:
-        return process.output(["nft", "list", "table", "inet", firewall.TABLE])
+        return process.output(
+            ["nft", "--json", "list", "set", "inet", firewall.TABLE, firewall.PORTS]
+        )
     except GatlingError:
         return ""
 

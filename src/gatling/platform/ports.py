@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatling.errors import InvalidInput
 
@@ -143,16 +143,29 @@ def _sockets(pid: int) -> set[str]:
     return found
 
 
+class Program(NamedTuple):
+    """An OS process by the name of its program."""
+
+    name: str
+    pid: int
+
+
 def owner(port: int) -> str:
     """Who listens on a port, in words: `python3 (pid 123)`, or `another process`."""
+    found = program_on(port)
+    return "another process" if found is None else f"{found.name} (pid {found.pid})"
+
+
+def program_on(port: int) -> Program | None:
+    """The program that listens on a port; None if this user cannot see it."""
     import psutil  # noqa: PLC0415 (slow to load, seldom needed)
 
     with contextlib.suppress(psutil.Error):
         for connection in psutil.net_connections(kind="tcp"):
             listening = connection.status == psutil.CONN_LISTEN
             if listening and connection.laddr and connection.laddr.port == port and connection.pid:
-                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
-    return "another process"
+                return Program(psutil.Process(connection.pid).name(), connection.pid)
+    return None
 
 
 def open_connections(pid: int, port: int) -> int:

@@ -73,7 +73,10 @@ DEFAULT_SERVER = "default_server"
 
 
 def conflicts(log: Sequence[str]) -> frozenset[str]:
-    """The optional parts because of which nginx refused a configuration, by its messages."""
+    """The optional parts because of which nginx refused a configuration, by its messages.
+
+    nginx has no other format for them, and does not translate them.
+    """
     text = "\n".join(log)
     found = set(re.findall(r'"(\w+)" directive is duplicate', text)) & OPTIONAL
     if "duplicate default server for" in text:

@@ -1,6 +1,7 @@
 """Talking to supervisord: XML-RPC over its unix socket (supervisord.org/api.html).
 
-Apart from the rest since it is slow to load, and most commands can do without.
+Apart from the rest since it is slow to load, and most commands can do without. supervisor has a
+transport of its own, which is slower to load by as much again, and waits for an answer without end.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ class Client:
         try:
             return getattr(self._proxy.supervisor, method)(*arguments)
         except xmlrpc.client.Fault as fault:
-            raise SupervisorFailed(f"supervisord refuses {method}: {fault.faultString}.") from None
+            raise SupervisorFailed(
+                f"supervisord refuses {method}: {fault.faultString}.", fault=fault.faultCode
+            ) from None
         except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
             raise SupervisorFailed(
                 f"supervisord does not answer: {error}.", hint="`gatling up` starts it."

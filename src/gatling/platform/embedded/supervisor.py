@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 STARTUP_SECONDS = 15.0
 ORPHAN_SECONDS = 30.0
 
+BAD_NAME, NOT_RUNNING = 10, 70
+"""Of supervisor.xmlrpc.Faults, which is slow to load: no such program, and none to stop."""
+
 _ENDED = ("STOPPED", "FATAL", "EXITED")
 
 _STATES = {
@@ -209,7 +212,7 @@ class EmbeddedSupervisor:
                 try:
                     self._call("stopProcess", name, False)
                 except SupervisorFailed as error:
-                    if "NOT_RUNNING" not in error.what:
+                    if error.fault != NOT_RUNNING:
                         raise
             pid = info["pid"]
             if pid and not process.wait_gone(pid, max(0.0, deadline - time.monotonic())):
@@ -338,7 +341,7 @@ class EmbeddedSupervisor:
         try:
             info: dict[str, Any] = self._call("getProcessInfo", name)
         except SupervisorFailed as error:
-            if "BAD_NAME" in error.what:
+            if error.fault == BAD_NAME:
                 return None
             raise
         return info

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 TABLE = "gatling"
+PORTS = "ports"
+"""The set of the ports of all apps."""
 EPMD = 4369
 """Where a node asks for the ports of other nodes; Gatling's nodes have fixed ports instead."""
 
@@ -42,7 +44,7 @@ def table(apps: Sequence[Owned], callers: Iterable[int]) -> str:
 table inet {TABLE}
 delete table inet {TABLE}
 table inet {TABLE} {{
-  {_set("ports", "inet_service", [str(port) for app in apps for port in app.ports])}
+  {_set(PORTS, "inet_service", [str(port) for app in apps for port in app.ports])}
   {_set("apps", "uid", [str(app.user) for app in apps])}
   {_set("callers", "inet_service . uid", entering)}
   {_set("owners", "inet_service . uid", owners)}
