@@ -34,12 +34,34 @@ from tests.conftest import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
-DEPENDENCIES = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+DEPENDENCIES = PYPROJECT["project"]["dependencies"]
+PINNED = re.compile(r"^([a-z-]+)==(\S+)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)\n", re.M)
+BUILD_REQUIRES = PYPROJECT["build-system"]["requires"]
 
 
 @pytest.mark.parametrize("dependency", DEPENDENCIES)
 def test_a_dependency_has_both_bounds(dependency: str) -> None:
     assert re.fullmatch(r"[a-z]+>=[\d.]+,<[\d.]+", dependency)
+
+
+@pytest.mark.parametrize("file", ["requirements.txt", "requirements-build.txt"])
+def test_what_root_installs_is_pinned_with_hashes(file: str) -> None:
+    text = (ROOT / file).read_text()
+    entries = re.findall(
+        r"^([a-z-]+)==(\S+)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)\n", text, re.M
+    )
+    comment, rest = text.split("\n", 1)
+    assert comment.startswith("# ")
+    # nothing else: no name of an index, and no package without a hash
+    assert rest == "".join(
+        f"{package}=={version}{hashes}\n" for package, version, hashes in entries
+    )
+    tested = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split())
+    locked = {name: version for name, version, _ in entries}
+    assert {name: tested.get(name, version) for name, version in locked.items()} == locked
+    wanted = DEPENDENCIES if file == "requirements.txt" else BUILD_REQUIRES
+    assert {re.split("[<>=]", one)[0] for one in wanted} <= locked.keys()
 
 
 def test_supervisord_s_codes() -> None:

@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from tests.server.box import Box
     from tests.server.web import Client
 
-SOURCES = ("src", "bin", "constraints.txt", "pyproject.toml", "README.md", "LICENSE")
+SOURCES = (
+    "src",
+    "bin",
+    "requirements.txt",
+    "requirements-build.txt",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+)
 """What an installation is made from."""
 CLONE = "root/gatling"
 APPS = Path("/var/lib/gatling/apps")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import TYPE_CHECKING
 
 from gatling.errors import Exit
@@ -84,6 +85,13 @@ def test_an_installation_is_complete_and_can_be_repeated(new_server: Server) -> 
     assert "make /var/lib/gatling/apps (root, 711)" in said
     new_server.let_in("ann", role="admin")
     new_server.gatling("server", "check")
+    assert not new_server.box.exec(["find", "/opt/gatling/", "-name", "hatchling*"]).stdout
+    # a file of a package that is not the one that was tested
+    pins = box.root / CLONE / "requirements.txt"
+    pins.write_text(re.sub(r"sha256:[0-9a-f]{8}", "sha256:00000000", pins.read_text()))
+    installed = box.exec(["readlink", "/opt/gatling"]).stdout
+    assert box.online([INSTALL], timeout=600, check=False).returncode == Exit.HOST
+    assert box.exec(["readlink", "/opt/gatling"]).stdout == installed
     until(lambda: new_server.processes("gatling") == [], "nothing of its own goes on")
 
 
