@@ -10,7 +10,7 @@ import pytest
 from gatling.deploy.outcome import outcome_of
 from gatling.errors import Interrupted, MigrationFailed
 from gatling.state.deployments import Deployment, Step
-from tests.deploy.test_instances import APP
+from tests.runtime.test_spec import APP
 
 if TYPE_CHECKING:
     from gatling.state.apps import App

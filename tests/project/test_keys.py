@@ -21,7 +21,7 @@ SHOWN_BY = {
     "build.directory": "push/test_manifest.py::test_a_project_in_a_directory_of_its_repository",
     "health.path": "push/test_failures.py::test_answers_with_errors_only",
     "health.timeout": "push/test_failures.py::test_never_healthy",
-    "health.interval": "deploy/test_health.py::test_how_often_it_is_asked",
+    "health.interval": "deploy/evidence/test_health.py::test_how_often_it_is_asked",
     "migrate.command": "push/test_migrations.py::test_what_runs_them_can_be_said",
     "migrate.setup": "push/test_migrations.py::test_setup_is_run_once_after_the_first_migrations",
     "migrate.timeout": "push/test_migrations.py::test_one_that_takes_too_long_is_ended",

@@ -92,7 +92,7 @@ def test_6_domains_change_at_once_and_websockets_pass(shop: Project, world: Worl
     assert world.get(host="later.example").status == 404
     text = (world.home / "nginx/nginx.conf").read_text()
     assert "proxy_http_version 1.1;" in text
-    assert "proxy_set_header Upgrade " in text  # tests/router has a websocket pass
+    assert "proxy_set_header Upgrade " in text  # tests/proxy has a websocket pass
 
 
 def test_7_no_deployment_sets_up_a_database_by_itself(shop: Project, world: World) -> None:

@@ -16,7 +16,7 @@ from gatling.deploy.migrations import linter
 from gatling.errors import CommandFailed
 from gatling.paths import AppPaths
 from gatling.platform.embedded.tasks import LocalTasks
-from tests.deploy.test_instances import APP, release
+from tests.runtime.test_spec import APP, release
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,12 +19,12 @@ from gatling.platform.server.helper import nginx as system_nginx
 from gatling.platform.server.helper import service
 from gatling.platform.server.helper.service import AFTER_PUSH, ATTENDED, COMMAND, PLAIN
 from gatling.proxy import nginx as proxy_nginx
-from tests.helper.test_shapes import ANY, HOSTILE, JSON
-from tests.helper.wishes import JOB, JOBS, OPTIONS, PASSWORDS, TIMER
+from tests.platform.server.helper.test_shapes import ANY, HOSTILE, JSON
+from tests.platform.server.helper.wishes import JOB, JOBS, OPTIONS, PASSWORDS, TIMER
 from tests.scale import scaled
 
 if TYPE_CHECKING:
-    from tests.helper.conftest import Helper
+    from tests.platform.server.helper.conftest import Helper
 
 EXAMPLES = settings(
     deadline=None,

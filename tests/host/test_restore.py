@@ -23,7 +23,7 @@ from gatling.errors import (
 from gatling.host import backup, restore
 from gatling.platform.server.helper.service import LAYOUT
 from gatling.state import apps, audit, config, keys
-from tests.server.archives import BLOB, ODD, Server, filled, git, refused
+from tests.host.archives import BLOB, ODD, Server, filled, git, refused
 
 
 @pytest.fixture

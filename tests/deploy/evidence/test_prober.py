@@ -11,7 +11,7 @@ from gatling.deploy.evidence import health
 from gatling.deploy.evidence import prober as probe
 from gatling.deploy.evidence.prober import SLOW_PAUSE_SECONDS, HeldRequest, Prober, Proof
 from tests.conftest import until
-from tests.deploy.conftest import Server, raw_server
+from tests.deploy.evidence.conftest import Server, raw_server
 
 if TYPE_CHECKING:
     import socket

@@ -20,7 +20,7 @@ from gatling.project.settings import Proxy, parse
 from gatling.proxy import passwords
 from gatling.proxy.nginx import Site, main_configuration, password_files, server_blocks
 from gatling.proxy.parts import limits
-from tests.router.test_nginx import GOLDEN, accept
+from tests.proxy.test_nginx import GOLDEN, accept
 from tests.scale import scaled
 
 EXAMPLES = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

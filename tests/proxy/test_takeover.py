@@ -19,7 +19,7 @@ from gatling.proxy.nginx import Site
 from gatling.state import apps, home_settings, passwords
 from gatling.state.database import open_database
 from tests.conftest import until
-from tests.router.bench import Bench
+from tests.proxy.bench import Bench
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

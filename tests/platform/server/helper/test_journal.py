@@ -13,7 +13,7 @@ from gatling.platform.server.helper import journal, service
 if TYPE_CHECKING:
     import pytest
 
-    from tests.helper.conftest import Helper
+    from tests.platform.server.helper.conftest import Helper
 
 
 def test_a_line_has_verb_app_who_asked_and_the_outcome() -> None:

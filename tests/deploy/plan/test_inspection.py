@@ -16,7 +16,7 @@ from gatling.paths import AppPaths
 from gatling.platform.embedded.tasks import LocalTasks
 from gatling.releases import safe_copy
 from gatling.state.apps import App
-from tests.deploy.test_plan import release
+from tests.deploy.plan.test_plan import release
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

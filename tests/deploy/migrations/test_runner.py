@@ -13,7 +13,7 @@ from gatling.paths import AppPaths
 from gatling.project.settings import Migrate
 from gatling.runtime import spec
 from gatling.state.apps import App
-from tests.deploy.test_plan import release
+from tests.deploy.plan.test_plan import release
 
 if TYPE_CHECKING:
     from pathlib import Path

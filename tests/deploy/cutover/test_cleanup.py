@@ -10,7 +10,7 @@ import pytest
 from gatling.deploy.cutover import rolling
 from gatling.errors import SupervisorFailed, UnhealthyRelease
 from gatling.project import settings
-from tests.deploy.test_instances import APP
+from tests.runtime.test_spec import APP
 
 if TYPE_CHECKING:
     from gatling.platform.open import Gatling

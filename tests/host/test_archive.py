@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from gatling.errors import GatlingError, InvalidInput
 from gatling.host import archive, backup
 from gatling.releases.safe_copy import leads_out
-from tests.scale import scaled
-from tests.server.archives import (
+from tests.host.archives import (
     DIR,
     HARD,
     REG,
@@ -32,12 +31,13 @@ from tests.server.archives import (
     refused,
     write,
 )
+from tests.scale import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.server.archives import Members
+    from tests.host.archives import Members
 
 
 @pytest.fixture

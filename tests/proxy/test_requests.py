@@ -16,7 +16,7 @@ from gatling.project.proxy import Options, Wishes
 from gatling.proxy import parts
 from gatling.proxy.nginx import Site
 from tests.conftest import until
-from tests.router.bench import App, Bench, free_port
+from tests.proxy.bench import App, Bench, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from gatling.ssh import access
 from gatling.state import audit
 from gatling.ui.progress import Progress
 from tests.scale import scaled
-from tests.server.visits import Server, new_server
+from tests.ssh.visits import Server, new_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ from gatling.deploy.evidence import health
 from gatling.errors import Exit, UnhealthyRelease
 from gatling.platform.base import State, Status
 from gatling.project.settings import Health
-from tests.deploy.conftest import Server, raw_server
+from tests.deploy.evidence.conftest import Server, raw_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,7 +16,7 @@ from gatling.errors import DiskFull, GatlingError, InvalidInput
 from gatling.host import archive, backup
 from gatling.paths import Home
 from gatling.platform import lock
-from tests.server.archives import Server, filled, read
+from tests.host.archives import Server, filled, read
 
 
 @pytest.fixture

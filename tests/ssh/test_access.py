@@ -1,11 +1,9 @@
-"""What comes over SSH: git, commands, refusals, and real pushes through the forced command."""
+"""What comes over SSH: git, commands and refusals."""
 
 from __future__ import annotations
 
 import os
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +12,10 @@ import pytest
 from gatling.errors import Exit
 from gatling.platform.open import current_user
 from gatling.ssh import access
-from tests.server.visits import Server, new_server
+from tests.ssh.visits import Server, new_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from tests.conftest import Project, World
 
 
 @pytest.fixture(scope="module")
@@ -240,89 +236,3 @@ def test_who_acts_is_the_key_when_it_is_one(monkeypatch: pytest.MonkeyPatch) -> 
     for wrong in ("", "Ann", "a\nb", "a b", "x" * 65):
         monkeypatch.setenv("GATLING_ACTOR", wrong)
         assert current_user() == user
-
-
-# -- the real thing -------------------------------------------------------------------------------
-
-SSH = """\
-#!/bin/sh
-# what sshd does for a key with a forced command; what it is called with ends in the command
-for last; do :; done
-SSH_ORIGINAL_COMMAND=$last exec {python} -I -m gatling ssh-command {name}
-"""
-
-
-def let_in(world: World, name: str, role: str, *named: str) -> None:
-    file = world.root / name
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", file], check=True)
-    options = [word for app in named for word in ("--app", app)]
-    text = file.with_suffix(".pub").read_text()
-    world.run("server", "keys", "add", name, "--role", role, *options, stdin=text)
-    script = world.root / f"ssh-{name}"
-    script.write_text(SSH.format(python=sys.executable, name=name))
-    script.chmod(0o755)
-
-
-def travel_as(project: Project, name: str) -> None:
-    script = str(project.world.root / f"ssh-{name}")
-    project.world.env |= {"GIT_SSH_COMMAND": script, "GIT_SSH_VARIANT": "ssh"}
-
-
-def over_ssh(world: World, name: str, typed: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [world.root / f"ssh-{name}", "gatling@box", typed], env=world.env, check=False,
-        capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120,
-    )  # fmt: skip
-
-
-def test_a_push_makes_an_app_deploys_it_and_is_its_keys(world: World) -> None:
-    let_in(world, "bob", "deployer", "shop")
-    let_in(world, "rita", "reader")
-    project = world.project("shop")
-    project.git("remote", "set-url", "gatling", "gatling@box:shop")
-    travel_as(project, "rita")
-    refused = project.push(ok=False)
-    assert "rita is a reader and may not use `git-receive-pack`" in refused
-    assert world.json("apps") == []
-    assert not (world.home / "apps/shop.git").exists()
-
-    travel_as(project, "bob")
-    text = project.push()
-    assert "shop is new here: made it" in text
-    assert "=====> shop v1" in text
-    assert world.get("/").status == 200
-    assert world.last()["actor"] == "bob"
-    actors = {(entry["action"], entry["actor"]) for entry in world.json("audit", "shop")}
-    assert actors >= {("load", "bob"), ("refused", "rita")}
-
-    travel_as(project, "rita")
-    project.git("clone", "--quiet", "ssh://gatling@box/~/shop", "copy")
-    assert (project.directory / "copy/mix.exs").is_file()
-    status = over_ssh(world, "rita", "status shop")
-    assert (status.returncode, status.stderr) == (0, "")
-    assert "running" in status.stdout
-    stopped = over_ssh(world, "rita", "stop shop")
-    assert stopped.returncode == Exit.REFUSED
-    assert world.status()["state"] == "running"
-    answered = over_ssh(world, "bob", "run shop -- rpc 'IO.puts(6 * 7)'")
-    assert answered.stdout.strip() == "42"
-
-
-def test_a_deployer_sees_his_apps_only(world: World) -> None:
-    let_in(world, "bob", "deployer", "shop")
-    let_in(world, "ann", "admin")
-    for app in ("shop", "blog"):
-        assert over_ssh(world, "ann", f"load {app}").returncode == 0
-    listed = over_ssh(world, "bob", "apps").stdout
-    assert ("shop" in listed, "blog" in listed) == (True, False)
-    assert "blog" in over_ssh(world, "ann", "apps").stdout
-    assert over_ssh(world, "bob", "load more").returncode == Exit.REFUSED
-    pub = (world.root / "bob.pub").read_text().replace("AAAA", "AAAB", 1)
-    added = subprocess.run(
-        [world.root / "ssh-ann", "gatling@box", "server keys add eve --role reader"],
-        env=world.env, check=False, capture_output=True, text=True, input=pub,
-    )  # fmt: skip
-    assert added.returncode == Exit.INVALID
-    removed = over_ssh(world, "ann", "server keys remove bob")
-    assert removed.returncode == 0
-    assert over_ssh(world, "bob", "apps").returncode == Exit.REFUSED
