@@ -1,0 +1,263 @@
+"""A hot upgrade: the order of what is done, what refuses it, and what takes it back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from gatling.beam.answers import Announced
+from gatling.beam.comparison import AddedApp, Answers, Comparison
+from gatling.beam.control import Control, Logged, NodeBusy, SwapFailed, Watched
+from gatling.deploy.cutover import hot
+from gatling.errors import Interrupted, NodeUnreachable, SupervisorFailed, SwapUndone
+from tests.deploy.stage import Node, release
+
+if TYPE_CHECKING:
+    from gatling.deploy.context import Context
+    from gatling.deploy.evidence.prober import Proof
+    from tests.deploy.stage import Stage
+
+SAME, STARTS = Comparison("same"), Comparison("same", apps_added=[AddedApp("extra", runtime=False)])
+SWAP = ["before the decision", "probe", "[hot_swap]", "swap v7 → v8"]
+PROVE = [*SWAP, "it runs", "ask", "[watch]", "watch", "ask"]
+DECIDE = ["decide for v8 in 1", "prepare v8", "keep"]
+UNDO = ["[swap_back]", "swap v8 → v7 at any rate", "restore crashed processes", "probed"]
+REPLACE = [
+    "[start_instance]", "stop 2", "start v7 in 2", "check the proxy",
+    "[health_check]", "wait until it is healthy", "probe",
+    "[switch_proxy]", "decide for v7 in 2", "point to 2",
+    "[drain]", "[stop_previous]", "stop 1", "probed", "probed",
+]  # fmt: skip
+BOOT = ["[boot_check]", "stop 2", "boot v8 in 2", "wait until it is healthy", "stop 2"]
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hot, "STAYS_SECONDS", 0.001)
+
+
+@pytest.fixture
+def node(stage: Stage) -> Node:
+    return Node(stage)
+
+
+def upgrade(
+    stage: Stage, context: Context, node: Node, found: Comparison = SAME, answers: object = None
+) -> Proof:
+    return hot.upgrade(
+        stage.gatling, context, cast("Control", node), release(7), release(8),
+        (found, cast("Answers | None", answers)),
+        before_decision=lambda: stage.do("before the decision"),
+        on_live=lambda: stage.do("it runs"),
+    )  # fmt: skip
+
+
+def untouched(stage: Stage) -> bool:
+    """Whether nothing but the node's own code may have changed."""
+    return (stage.live(), stage.pointed, stage.running) == ((7, 1), 1, {1: 7})
+
+
+def test_the_order(stage: Stage, node: Node) -> None:
+    context = stage.context()
+    proof = upgrade(stage, context, node)
+    assert stage.done == [*PROVE, *DECIDE, "probed"]
+    assert stage.live() == (8, 1)
+    assert (proof.processes, proof.suspended_ms, proof.connections, proof.kept) == (3, 1.5, 1, 1)
+    assert not context.interruption.armed
+
+
+def test_whether_it_boots_is_seen_after_the_watch(stage: Stage, node: Node) -> None:
+    upgrade(stage, stage.context({"hot.boot_check": "after"}), node)
+    assert stage.done == [*PROVE, *BOOT, *DECIDE, "probed"]
+
+
+@pytest.mark.parametrize("setting", ["before", "after"])
+def test_new_children_run_elsewhere_before_they_are_started(
+    stage: Stage, node: Node, setting: str
+) -> None:
+    upgrade(stage, stage.context({"hot.boot_check": setting}), node, STARTS)
+    stays = [*BOOT[:-1], BOOT[-2], BOOT[-1]]  # and is healthy still a moment later
+    assert stage.done == [*stays, *PROVE, *DECIDE, "probed"]
+
+
+@pytest.mark.parametrize("more", [{"hot.boot_check": "before"}, {"hot.rehearse": "true"}])
+def test_where_no_second_instance_may_run_none_does(
+    stage: Stage, node: Node, more: dict[str, str]
+) -> None:
+    upgrade(stage, stage.context(more, alone=("it holds a lock",)), node, STARTS)
+    assert stage.done == [*PROVE, *DECIDE, "probed"]
+
+
+def test_a_boot_check_that_fails_before_it_touches_nothing(stage: Stage, node: Node) -> None:
+    context = stage.context({"hot.boot_check": "before"})
+    stage.faults["wait until it is healthy"] = SupervisorFailed("never healthy")
+    with pytest.raises(SupervisorFailed):
+        upgrade(stage, context, node)
+    assert not [each for each in stage.done if each.startswith("swap")]
+    assert untouched(stage)
+    assert context.interruption.armed
+
+
+def test_a_boot_check_that_fails_after_it_takes_it_back(stage: Stage, node: Node) -> None:
+    stage.faults["wait until it is healthy"] = SupervisorFailed("never healthy")
+    with pytest.raises(SupervisorFailed, match="never healthy"):
+        upgrade(stage, stage.context({"hot.boot_check": "after"}), node)
+    assert stage.done[-len(UNDO) :] == UNDO
+    assert untouched(stage)
+
+
+def test_who_is_interrupted_before_it_has_touched_nothing(stage: Stage, node: Node) -> None:
+    stage.faults["before the decision"] = Interrupted("Ctrl-C")
+    context = stage.context()
+    with pytest.raises(Interrupted):
+        upgrade(stage, context, node)
+    assert stage.done == ["before the decision"]
+    assert context.interruption.armed
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SwapFailed("suspend", "one does not answer", "untouched"),
+        NodeBusy(Announced(from_label="v6", to="v7", since_ms=1, phase="checking")),
+    ],
+    ids=["suspend", "busy"],
+)
+def test_a_node_that_refuses_is_as_it_was(stage: Stage, node: Node, error: Exception) -> None:
+    stage.faults["swap v7 → v8"] = error
+    with pytest.raises(hot.NotPossible):
+        upgrade(stage, stage.context(), node)
+    assert stage.done == [*SWAP, "probed"]
+    assert untouched(stage)
+
+
+def test_a_swap_that_was_taken_back_in_the_node_fails_the_push(stage: Stage, node: Node) -> None:
+    stage.faults["swap v7 → v8"] = SwapFailed("code_change", "Shop: bad state", "restored")
+    context = stage.context()
+    with pytest.raises(SwapUndone, match="code_change: Shop: bad state") as caught:
+        upgrade(stage, context, node)
+    assert "code_change/3 must accept every state" in caught.value.hint
+    assert stage.done == [*SWAP, "probed"]
+    assert untouched(stage)
+    assert context.result.proof is not None, "what clients saw is recorded with the failure"
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (SwapFailed("load", "half of it", "broken"), SwapUndone),
+        (NodeUnreachable("the connection is lost"), NodeUnreachable),
+    ],
+    ids=["broken", "lost"],
+)
+@pytest.mark.parametrize("alone", [(), ("it holds a lock",)])
+def test_a_node_of_unknown_state_is_replaced(
+    stage: Stage, node: Node, error: Exception, raised: type[Exception], alone: tuple[str, ...]
+) -> None:
+    stage.faults["swap v7 → v8"] = error
+    with pytest.raises(raised) as caught:
+        upgrade(stage, stage.context(alone=alone), node)
+    assert "replaced by a new one of v7" in getattr(caught.value, "hint", "")
+    if alone:
+        assert stage.done.index("stop 1") < stage.done.index("start v7 in 2"), "never two at once"
+    else:
+        assert stage.done == [*SWAP, *REPLACE]
+    assert (stage.live(), stage.running) == ((7, 2), {2: 7})
+
+
+def test_children_that_do_not_start_take_it_back(stage: Stage, node: Node) -> None:
+    node.failed = ("Extra did not start",)
+    with pytest.raises(SwapUndone, match="Extra did not start"):
+        upgrade(stage, stage.context(), node)
+    assert stage.done == [*SWAP, "it runs", *UNDO]
+    assert untouched(stage)
+
+
+@pytest.mark.parametrize(
+    ("watched", "why"),
+    [
+        (Watched(["Shop: badkey"], [], []), "1 converted process crashed"),
+        (Watched([], [], [Logged("KeyError", 1, True)]), "the app logged errors: 1 × KeyError"),
+    ],
+    ids=["crashed", "logged"],
+)
+def test_what_the_watch_finds_takes_it_back(
+    stage: Stage, node: Node, watched: Watched, why: str
+) -> None:
+    node.watched = watched
+    with pytest.raises(SwapUndone, match=why):
+        upgrade(stage, stage.context(), node)
+    assert stage.done == [*PROVE[:-1], *UNDO]
+    assert untouched(stage)
+
+
+def test_an_app_that_is_unhealthy_after_it_takes_it_back_at_once(stage: Stage, node: Node) -> None:
+    stage.faults["ask"] = OSError("refused")
+    with pytest.raises(SwapUndone, match="v8 failed its health check after the switch"):
+        upgrade(stage, stage.context(), node)
+    assert stage.done == [*PROVE[:-1], *UNDO], "the watch gives crashed processes their states back"
+    assert untouched(stage)
+
+
+def test_answers_are_given_the_other_way_round_for_the_way_back(
+    stage: Stage, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[object] = []
+    swap = node.swap
+
+    def noted(live: object, target: object, answers: object, **more: object) -> object:
+        given.append(answers)
+        return swap(live, target, answers, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(node, "swap", noted)
+    node.failed = ("Extra did not start",)
+    there = Answers(Path("old"), Path("new"))
+    with pytest.raises(SwapUndone):
+        upgrade(stage, stage.context(), node, answers=there)
+    assert given == [there, Answers(there.new, there.old)]
+
+
+@pytest.mark.parametrize(
+    "second",
+    [SwapFailed("load", "no way", "broken"), NodeUnreachable("lost")],
+    ids=["broken", "lost"],
+)
+def test_where_there_is_no_way_back_the_node_is_replaced(
+    stage: Stage, node: Node, second: Exception
+) -> None:
+    node.failed = ("Extra did not start",)
+    stage.faults["swap v8 → v7 at any rate"] = second
+    with pytest.raises(SwapUndone, match="Extra did not start") as caught:
+        upgrade(stage, stage.context(), node)
+    assert stage.done == [*SWAP, "it runs", *UNDO[:2], *REPLACE]
+    assert "replaced by a new one of v7" in caught.value.hint
+    assert (stage.live(), stage.running) == ((7, 2), {2: 7})
+
+
+def test_a_decision_that_cannot_be_recorded_is_raised(stage: Stage, node: Node) -> None:
+    stage.faults["decide for v8 in 1"] = OSError(28, "full")
+    with pytest.raises(OSError, match="full"):
+        upgrade(stage, stage.context(), node)
+    assert stage.done == [*PROVE, "decide for v8 in 1", "probed"]
+    assert untouched(stage), "recovery finds the node upgraded and swaps it back"
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "warnings"),
+    [
+        ("prepare v8", SupervisorFailed("full"), ["full"]),
+        ("keep", NodeUnreachable("lost"), []),
+        ("keep", ValueError("odd"), ["ValueError: odd"]),
+    ],
+)
+def test_what_fails_after_the_decision_takes_nothing_back(
+    stage: Stage, node: Node, step: str, error: Exception, warnings: list[str]
+) -> None:
+    stage.faults[step] = error
+    context = stage.context()
+    upgrade(stage, context, node)
+    assert stage.done == [*PROVE, *DECIDE, "probed"]
+    assert stage.live() == (8, 1)
+    assert context.result.warnings == warnings

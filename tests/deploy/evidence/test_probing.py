@@ -1,0 +1,78 @@
+"""Where the prober of an app asks, and which answers count as the proxy's own."""
+
+from __future__ import annotations
+
+import dataclasses
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gatling.deploy.evidence import probing
+from gatling.paths import open_home
+from gatling.project import settings
+from tests.runtime.test_spec import APP
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What a prober is made with, for an app of which some facts are changed."""
+    home = open_home(tmp_path / "home")
+    home.app("shop").root.mkdir(parents=True)
+    router = SimpleNamespace(probe_address=lambda: ("127.0.0.1", 80))
+
+    def make(**changes: Any) -> SimpleNamespace:
+        app = dataclasses.replace(APP, **changes)
+        chosen = settings.parse({"health.path": "/up"})
+        gatling: Any = SimpleNamespace(home=home, router=router)
+        return probing.prober(gatling, app, chosen)  # type: ignore[return-value]
+
+    def noted(address: object, host: str, path: str, **more: Any) -> SimpleNamespace:
+        return SimpleNamespace(address=address, host=host, path=path, home=home, **more)
+
+    monkeypatch.setattr(probing, "Prober", noted)
+    return make
+
+
+def test_it_asks_the_proxy_for_the_path_of_the_health_check(made: Any) -> None:
+    prober = made()
+    assert (prober.address, prober.host, prober.path) == (
+        ("127.0.0.1", 80), "shop.example.com", "/up",
+    )  # fmt: skip
+    assert prober.headers == {}
+    assert [prober.answered_by(status) for status in (200, 401, 503)] == ["", "", ""]
+
+
+def test_it_asks_under_the_domain_to_which_others_are_redirected(made: Any) -> None:
+    domains = ("shop.example.com", "www.shop.example.com")
+    prober = made(domains=domains, settings={"proxy.redirect_www": "to-www"})
+    assert prober.host == "www.shop.example.com"
+
+
+def test_it_asks_as_by_https_where_http_is_redirected(made: Any) -> None:
+    prober = made(settings={"proxy.https": "redirect"})
+    assert prober.headers == {"X-Forwarded-Proto": "https"}
+
+
+@pytest.mark.parametrize(
+    ("passwords", "locked"),
+    [({"*": {"ann": "x"}}, True), ({"shop.example.com": {"ann": "x"}}, True),
+     ({"other.example.com": {"ann": "x"}}, False)],
+)  # fmt: skip
+def test_a_request_for_a_password_is_the_proxys_own(
+    made: Any, passwords: dict[str, dict[str, str]], locked: bool
+) -> None:
+    prober = made(passwords=passwords)
+    assert bool(prober.answered_by(401)) == locked
+    assert prober.answered_by(503) == ""
+
+
+def test_so_is_the_maintenance_page(made: Any) -> None:
+    prober = made()
+    prober.home.app("shop").maintenance_page.parent.mkdir(parents=True, exist_ok=True)
+    prober.home.app("shop").maintenance_page.write_text("back soon")
+    assert "maintenance" in prober.answered_by(503)
+    assert prober.answered_by(502) == ""
