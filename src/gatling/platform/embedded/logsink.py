@@ -15,12 +15,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from supervisor import events
 from supervisor.process import Subprocess
 from supervisor.states import ProcessStates
 
 from gatling.platform import enter, logs, restarts
 from gatling.platform.applog import AppLog
-from supervisor import events
 
 MAX_LINE = 16 * 1024
 
