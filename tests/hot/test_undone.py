@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import Client
 from tests.hot.conftest import STORE, Stream
+from tests.push.test_recovery import arm, check_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +27,7 @@ def demand(hot: Hot) -> str:
 
 
 @contextlib.contextmanager
-def taken_back(hot: Hot) -> Iterator[None]:
+def taken_back(hot: Hot, outcome: str = "failed") -> Iterator[None]:
     """The same node serves the same release with its state, its stream and no failed request."""
     status, count = hot.world.status(), hot.count()
     with Stream(hot.world) as stream, Client(hot.world) as client:
@@ -38,7 +39,7 @@ def taken_back(hot: Hot) -> Iterator[None]:
     assert [after[k] for k in ("pid", "release", "slot")] == [
         status[k] for k in ("pid", "release", "slot")
     ]
-    assert hot.world.last()["outcome"] == "failed"
+    assert hot.world.last()["outcome"] == outcome
     assert hot.strategy() == "hot"
 
 
@@ -109,7 +110,7 @@ def test_the_boot_can_be_checked_before(hot: Hot) -> None:
         hot.world.run("settings", "set", "shop", "hot.boot_check=off")
 
 
-def test_a_child_that_does_not_start(hot: Hot) -> None:
+def add_a_child_that_does_not_start(hot: Hot) -> None:
     hot.write(
         "lib/counter/extra.ex",
         "defmodule Counter.Extra do\n  use GenServer\n"
@@ -120,9 +121,24 @@ def test_a_child_that_does_not_start(hot: Hot) -> None:
         "lib/counter/application.ex", "      Counter.Store,\n",
         "      Counter.Store,\n      Counter.Extra,\n",
     )  # fmt: skip
+
+
+def test_a_child_that_does_not_start(hot: Hot) -> None:
+    add_a_child_that_does_not_start(hot)
     with taken_back(hot):
         output = hot.push(ok=False)
     assert "not_today" in output
+
+
+@pytest.mark.parametrize("point", ["begin swap_back", "end swap_back"])
+def test_killed_while_it_is_taken_back(hot: Hot, point: str) -> None:
+    add_a_child_that_does_not_start(hot)
+    (hot.world.root / "point").write_text(point)
+    with taken_back(hot, "interrupted"):
+        arm(hot.world)
+        hot.push(ok=False)
+        hot.world.settled()
+    check_whole(hot.project, {hot.world.status()["release"]}, booted=hot.chain()[0])
 
 
 # as a web server catches what a request raises: no process exits, and the client sees a 500

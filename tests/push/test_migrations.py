@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -100,6 +102,31 @@ def test_one_that_fails_leaves_the_old_release(migrated: Migrated) -> None:
     migrated.project.commit()
     migrated.project.push()
     assert migrated.done()[-1] == "3_third.exs"
+
+
+def kill(app: Migrated, step: str) -> None:
+    """Push, and kill the deploying process at a step; nobody recovers it."""
+    push = app.project.start_push()
+    app.world.at_step(step)
+    os.kill(app.world.hook(), signal.SIGKILL)
+    push.communicate(timeout=60)
+    app.world.settled()
+    assert not [line for line in app.world.processes() if " eval " in line]
+    last = app.world.last()
+    assert last["outcome"] == "interrupted"
+    assert f"killed during {step}." in last["error"]
+
+
+def test_killed_while_they_run(migrated: Migrated) -> None:
+    before, done = migrated.world.status(), migrated.done()
+    migrated.migration("3_5_killed", "Process.sleep(60_000)")
+    migrated.project.commit()
+    kill(migrated, "migrate")
+    assert "were running: some may stay applied" in migrated.world.last()["error"]
+    after = migrated.world.status()
+    assert (after["pid"], after["release"]) == (before["pid"], before["release"])
+    assert migrated.done() == done
+    migrated.migration("3_5_killed")  # runs with the next one
 
 
 def test_one_that_takes_too_long_is_ended(migrated: Migrated) -> None:
@@ -229,6 +256,9 @@ def test_setup_is_run_once_after_the_first_migrations(world: World) -> None:
     assert "The setup (migrate.setup) of v1 failed" in output
     assert "no seeds" in output
     assert [s["name"] for s in world.last()["steps"]][-2:] == ["migrate", "setup"]
+    shop.project.write("gatling.toml", """[migrate]\nsetup = "eval Process.sleep(60_000)"\n""")
+    shop.project.commit()
+    kill(shop, "setup")
     shop.project.write("gatling.toml", f"[migrate]\nsetup = {json.dumps(setup)}\n")
     shop.project.commit()
     output = shop.project.push(ok=False)

@@ -1,0 +1,68 @@
+"""Each step of a deployment has a test that kills Gatling at it; that test is named here."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.hot.test_recovery import POINTS as HOT_POINTS
+from tests.push.test_recovery import POINTS as PUSH_POINTS
+
+PUSH = "push/test_recovery.py::test_killed_at_every_step"
+HOT = "hot/test_recovery.py::test_killed"
+KILLED_BY = {
+    **{point.split()[1]: PUSH for point in PUSH_POINTS if " " in point},
+    **{point.split()[1]: HOT for point in HOT_POINTS if " " in point},
+    "migrate": "push/test_migrations.py::test_killed_while_they_run",
+    "setup": "push/test_migrations.py::test_setup_is_run_once_after_the_first_migrations",
+    "rehearsal": "hot/test_rehearsal.py::test_killed_while_rehearsing",
+    "swap_back": "hot/test_undone.py::test_killed_while_it_is_taken_back",
+    "processes": "home/test_processes.py::test_a_killed_deployment_leaves_those_of_what_is_live",
+}
+ONE_PROGRAM = {"toolchain", "npm_install", "mix_digest", "mix_release_init", "release_tool"}
+"""Steps of the same `mix` process as mix_compile, which is killed at that and at mix_release."""
+DECISIONS = {"decided", "ended", "stored", "pointed"}
+"""The changes of records and proxy at which it is killed, too."""
+
+
+def named() -> set[str]:
+    """The steps that the source names."""
+    found = set()
+    for file in (ROOT / "src/gatling").rglob("*.py"):
+        text = file.read_text()
+        constants = dict(re.findall(r'^([A-Z_]+) = "(\w+)"$', text, re.MULTILINE))
+        for word in re.findall(r"journal\.step\(([^)]+)\)", text):
+            found.add(ast.literal_eval(word) if word[0] == '"' else constants[word])
+    build = (ROOT / "src/gatling/build/priv/build_task.ex").read_text()
+    return found | set(re.findall(r'step\(marker, "(\w+)"', build))
+
+
+def test_every_step_is_killed_in_some_test() -> None:
+    assert named() == KILLED_BY.keys() | ONE_PROGRAM
+
+
+@pytest.mark.parametrize(("step", "test"), KILLED_BY.items(), ids=KILLED_BY)
+def test_the_test_is_there_and_names_the_step(step: str, test: str) -> None:
+    path, _, name = test.partition("::")
+    text = (ROOT / "tests" / path).read_text()
+    (found,) = [
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef) and node.name == name
+    ]
+    assert "POINTS" in found or "point" in found or "kill(" in found
+    assert test in (PUSH, HOT) or step in found
+
+
+@pytest.mark.parametrize("points", [PUSH_POINTS, HOT_POINTS], ids=["push", "hot"])
+def test_each_is_killed_as_it_begins_and_as_it_ends(points: list[str]) -> None:
+    steps = {point.split()[1] for point in points if " " in point}
+    assert {f"{when} {step}" for step in steps for when in ("begin", "end")} <= set(points)
+
+
+def test_so_is_each_change_of_the_records_and_the_proxy() -> None:
+    assert set(PUSH_POINTS) >= DECISIONS
+    assert {"decided", "ended"} <= set(HOT_POINTS)
