@@ -52,9 +52,9 @@ start() ->
 """
 # where a fault may happen: the first line of a function of Gatling's
 POINTS = {
-    "late": ("gatling_processes", "late(Known, Callbacks, Before, Timeout) ->"),
-    "watch": ("gatling_processes", "watch_from(Processes, All, Changed) ->"),
-    "stash": ("gatling_processes", "stash(Processes, Watcher) ->"),
+    "late": ("gatling_sys", "late(Known, Callbacks, Before, Timeout) ->"),
+    "watch": ("gatling_watch", "start(Processes, All, Changed) ->"),
+    "stash": ("gatling_sys", "stash(Processes, Watcher) ->"),
     "set": ("gatling_config", "set(Set, Delete) ->"),
     "take_back": ("gatling_config", "take_back(#{env_set := Set}, EnvBefore) ->"),
     "last_look": ("gatling_calls", "last_look(Callers) ->"),

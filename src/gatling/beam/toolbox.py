@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gatling.state.releases import Release
 
 MODULES = (
+    "gatling_text",
     "gatling_guard",
     "gatling_calls",
     "gatling_application",
@@ -28,6 +29,8 @@ MODULES = (
     "gatling_why",
     "gatling_errors",
     "gatling_processes",
+    "gatling_sys",
+    "gatling_watch",
     "gatling_code",
     "gatling_config",
     "gatling_holds",

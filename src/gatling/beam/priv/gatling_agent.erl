@@ -1,25 +1,33 @@
-%% What Gatling asks in the running node: how two releases differ, what a swap would meet here, which
-%% releases the node went through. Changes nothing; gatling_swap does that. Loaded into the node by Gatling.
+%% What Gatling asks in the running node: how two releases differ, what a swap would meet here,
+%% which releases the node went through. Changes nothing; gatling_swap does that. Loaded into the
+%% node by Gatling.
 %%
-%% A request is a map: old, new (roots), files (see gatling_release:compare/3), direction (up | down) and
-%% answers (none | {OldFile, NewFile} of gatling_planner).
+%% A request is a map: old, new (roots), files (see gatling_release:compare/3), direction (up |
+%% down) and answers (none | {OldFile, NewFile} of gatling_planner).
 -module(gatling_agent).
 
 -export([inspect/1, await_watch/2, restore_crashed/1, keep/1, chain/0, clients/1]).
 -export([changes/1, callbacks/1, chain_of/1]).
 
+-type report() :: #{atom() => term()}.
+-type chain() :: [{Label :: binary(), UnixMilliseconds :: integer() | undefined}].
+-type busy() :: {busy, gatling_guard:announcement()}.
+
 %% How the two releases differ, and what a swap would meet in this node: code that is not what the
-%% records say, processes in code from before the last swap, processes to suspend and their memory.
--spec inspect(map()) -> {ok, map()} | {busy, gatling_guard:announcement()}.
+%% records say, processes in code from before the last swap, processes to suspend and their
+%% memory.
+-spec inspect(gatling_types:request()) -> {ok, report()} | busy().
 inspect(Request) -> unless_busy(fun() -> inspected(Request) end).
 
 %% While a swap is under way nothing that could be said would stay true.
+-spec unless_busy(fun(() -> Result)) -> {ok, Result} | busy().
 unless_busy(Fun) ->
     case gatling_guard:current() of
         none -> {ok, Fun()};
         Busy -> {busy, Busy}
     end.
 
+-spec inspected(gatling_types:request()) -> report().
 inspected(Request) ->
     case compared(Request) of
         #{erts := same} = Compared ->
@@ -28,15 +36,15 @@ inspected(Request) ->
             Known = [M || {M, _, _} <- Changed],
             Processes = gatling_processes:affected(erlang:processes(), callbacks(Changes)),
             (maps:without([apps, sources], Compared))#{
-                      callers => [{C, gatling_calls:text(F)} || {C, F} <- maps:get(callers, Compared)],
-                      broken => [{C, gatling_calls:text(F)} || {C, F} <- maps:get(broken, Compared)],
+                      callers => calls(maps:get(callers, Compared)),
+                      broken => calls(maps:get(broken, Compared)),
                       setup => setup(Compared, Changes),
                       drift => gatling_code:drift(Changed, Added),
                       lingering => gatling_code:lingering(Known ++ [M || {M, _} <- Added]),
                       processes => gatling_processes:count([M || {_, Ms} <- Processes, M <- Ms]),
                       holding => gatling_code:holding(Known),
                       orphans => orphans(Changes),
-                      kept => [{M, gatling_processes:text(Where)}
+                      kept => [{M, gatling_text:term(Where)}
                                || {M, Where} <- gatling_code:kept(Known ++ Removed)],
                       memory => lists:sum([gatling_processes:memory(P) || {P, _} <- Processes]),
                       env => gatling_config:report(Changes, planned(env, Request)),
@@ -46,52 +54,68 @@ inspected(Request) ->
             Compared
     end.
 
+-spec calls([{module(), mfa()}]) -> [{module(), binary()}].
+calls(Calls) -> [{Caller, gatling_text:function(Called)} || {Caller, Called} <- Calls].
+
 %% What runs, and would have been set up otherwise by the new release.
+-spec setup(gatling_release:comparison(), gatling_types:changes()) ->
+          [gatling_setup:difference()].
 setup(#{sources := {Old, New}, application_modules := Applications},
       #{changed := Changed, added := Added, removed := Removed}) ->
     Touched = [M || {M, _, _} <- Changed] ++ [M || {M, _} <- Added] ++ Removed,
-    gatling_setup:changes(#{old => Old, new => New, applications => Applications, touched => Touched}).
+    gatling_setup:changes(#{old => Old,
+                            new => New,
+                            applications => Applications,
+                            touched => Touched}).
 
 %% Processes of modules that are gone, but for those that are stopped with their supervisors.
+-spec orphans(gatling_types:changes()) -> [{module(), [gatling_processes:described()]}].
 orphans(#{removed := Removed, children := Children}) ->
     Doomed = lists:append([gatling_tree:descendants(Path, Stop) || {Path, _, Stop} <- Children]),
     [{M, [gatling_processes:describe(P)]} || {P, Ms} <- gatling_processes:running(Removed),
                                              not lists:member(P, Doomed), M <- Ms].
 
 %% The releases that this node went through: [{Label, Unix time in ms}]. The first has no time.
--spec chain() -> {ok, [{binary(), integer() | undefined}]} | {busy, gatling_guard:announcement()}.
+-spec chain() -> {ok, chain()} | busy().
 chain() -> unless_busy(fun() -> chain_of(1) end).
 
--spec chain_of(pos_integer()) -> [{binary(), integer() | undefined}].
+-spec chain_of(pos_integer()) -> chain().
 chain_of(Number) ->
     case persistent_term:get({gatling, chain, Number}, none) of
         none -> [];
         Release -> [Release | chain_of(Number + 1)]
     end.
 
-%% The connections that are open to a port of this node and last: something has been sent over them. A
-%% request that waits for its answer is none; the proxy opens a connection for each.
+%% The connections that are open to a port of this node and last: something has been sent over
+%% them. A request that waits for its answer is none; the proxy opens a connection for each.
+-spec clients(inet:port_number()) -> [port()].
 clients(Port) ->
     [C || C <- erlang:ports(), {name, "tcp_inet"} =:= erlang:port_info(C, name),
           {ok, {_, P}} <- [inet:sockname(C)], P =:= Port, {ok, _} <- [inet:peername(C)],
           {ok, [{send_cnt, N}]} <- [inet:getstat(C, [send_cnt])], N > 0].
 
 %% What a watch may end with: the states from before the swap are given back, or forgotten.
-restore_crashed(Watcher) -> gatling_processes:restore_crashed(Watcher).
+-spec restore_crashed(pid()) -> non_neg_integer().
+restore_crashed(Watcher) -> gatling_watch:restore_crashed(Watcher).
 
+-spec keep(pid()) -> ok.
 keep(Watcher) ->
-    Watcher ! stop, ok.
+    Watcher ! stop,
+    ok.
 
-await_watch(Watcher, Milliseconds) -> gatling_processes:await_watch(Watcher, Milliseconds).
+-spec await_watch(pid(), non_neg_integer()) -> gatling_watch:seen().
+await_watch(Watcher, Milliseconds) -> gatling_watch:await(Watcher, Milliseconds).
 
+-spec compared(gatling_types:request()) -> gatling_release:comparison().
 compared(#{old := Old, new := New, files := Files}) -> gatling_release:compare(Old, New, Files).
 
 %% ---------------------------------------------------------------- what is to be done
 
 %% Files, versions, environment, children: everything that the steps of a swap need.
--spec changes(map()) -> map().
+-spec changes(gatling_types:request()) -> gatling_types:changes().
 changes(Request) -> changes(compared(Request), Request).
 
+-spec changes(gatling_release:comparison(), gatling_types:request()) -> gatling_types:changes().
 changes(#{changed := Changed, added := Added, removed := Removed} = Compared,
         #{old := Old, new := New} = Request) ->
     {Set, Delete} = gatling_config:changes(planned(env, Request)),
@@ -99,12 +123,14 @@ changes(#{changed := Changed, added := Added, removed := Removed} = Compared,
         ++ [A || {A, _, _, _} <- maps:get(versions, Compared)] ++ maps:get(priv, Compared)
         ++ maps:get(app_files, Compared)
         ++ [A || {A, _, _} <- Set] ++ [A || {A, _} <- Delete],
-    #{changed => [{M, file(O), file(F)} || #{module := M, file := F, old := #{file := O}} <- Changed],
+    #{changed => [{M, file(O), file(F)}
+                  || #{module := M, file := F, old := #{file := O}} <- Changed],
       added => [{M, file(F)} || #{module := M, file := F} <- Added],
       removed => [M || #{module := M} <- Removed],
-      migrate => [{M, V2, V} || #{module := M, version := V, old := #{version := V2} = B} = A <- Changed,
-                                maps:get(code_change, A) orelse maps:get(code_change, B),
-                                not is_supervisor(A)],
+      migrate => [{M, V2, V}
+                  || #{module := M, version := V, old := #{version := V2} = B} = A <- Changed,
+                     maps:get(code_change, A) orelse maps:get(code_change, B),
+                     not is_supervisor(A)],
       callers => maps:get(callers, Compared),
       apps_added => maps:get(apps_added, Compared),
       %% dependencies first, as those that are added
@@ -118,30 +144,38 @@ changes(#{changed := Changed, added := Added, removed := Removed} = Compared,
       from => place(Old, Compared), to => place(New, Compared)}.
 
 %% What the node must know of where a release is: the applications are those that both have.
+-spec place(gatling_types:path(), gatling_release:comparison()) -> gatling_types:place().
 place(Root, #{apps := Common}) ->
     #{root := Path, version := Version, apps := Apps} = Release = gatling_release:read(Root),
     Names = [A || #{name := A} <- Common],
     #{root => Path, version => Version, consolidated => gatling_release:consolidated(Release),
       apps => [App || #{name := A} = App <- Apps, lists:member(A, Names)]}.
 
+-spec file(binary() | string()) -> string().
 file(Path) -> unicode:characters_to_list(Path).
 
-%% Children of supervisors are changed through their own interface; `init/1` runs at a restart only.
+%% Children of supervisors are changed through their own interface; `init/1` runs at a restart
+%% only.
+-spec is_supervisor(gatling_types:beam()) -> boolean().
 is_supervisor(#{behaviours := Behaviours}) ->
     lists:member('Elixir.Supervisor', Behaviours) orelse lists:member(supervisor, Behaviours).
 
--spec callbacks(map()) -> #{module() => {term(), term()}}.
+-spec callbacks(gatling_types:changes()) -> gatling_types:callbacks().
 callbacks(#{migrate := Modules}) -> maps:from_list([{M, {Old, New}} || {M, Old, New} <- Modules]).
 
+-spec tree_changes(gatling_types:request()) ->
+          [{gatling_types:child_path(), gatling_tree:difference()}].
 tree_changes(Request) ->
     {Old, New} = planned(trees, Request),
     [{{App, maps:get(path, D)}, D} || {App, {ok, _, NewTree}} <- New,
                                       {_, {ok, _, OldTree}} <- [lists:keyfind(App, 1, Old)],
                                       D <- gatling_tree:diff(OldTree, NewTree)].
 
+-spec trees_report(gatling_types:request()) ->
+          [#{app := gatling_types:app_name(), atom() => term()}].
 trees_report(Request) ->
     {Old, New} = planned(trees, Request),
-    Text = fun gatling_processes:text/1,
+    Text = fun gatling_text:term/1,
     [#{app => App, path => [Text(Id) || Id <- Path], strategy => maps:get(strategy, D),
        flags => maps:get(flags, D), reordered => maps:get(reordered, D),
        start => [Text(Id) || #{id := Id} <- maps:get(start, D)],
@@ -155,9 +189,11 @@ trees_report(Request) ->
             || {App, {ok, _, Tree}} <- Old, {Path, Id} <- gatling_tree:missing(App, Tree)].
 
 %% What gatling_planner wrote in a node of either release.
+-spec planned(env | modules | trees, gatling_types:request()) -> {list(), list()}.
 planned(Key, #{answers := {OldFile, NewFile}}) -> {answer(Key, OldFile), answer(Key, NewFile)};
 planned(_, #{answers := none}) -> {[], []}.
 
+-spec answer(env | modules | trees, gatling_types:path()) -> list().
 answer(Key, File) ->
     {ok, Binary} = file:read_file(File),
     maps:get(Key, binary_to_term(Binary)).

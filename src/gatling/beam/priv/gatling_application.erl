@@ -1,19 +1,31 @@
-%% Application resource files, app(4): what they say of an application, and how those of two releases
-%% differ.
+%% Application resource files, app(4): what they say of an application, and how those of two
+%% releases differ.
 -module(gatling_application).
 
 -export([spec/1, ordered/1, pairs/2, key/2, differing/2, callbacks/1, boot_keys/1, types/2]).
+-export_type([pair/0]).
+
+-type keys() :: [{atom(), term()}].
+-type value() :: {atom(), term()} | false.
+-type resource() :: {application, gatling_types:app_name(), keys()}.
+-type pair() :: {gatling_types:app_name(), Before :: keys(), After :: keys()}.
+-type apps() :: #{gatling_types:app_name() => gatling_types:app()}.
+-type visited() :: {[gatling_types:app()], Seen :: [gatling_types:app_name()]}.
 
 %% What is read when an application is started, and at no other time.
 -define(BOOT_KEYS, [start_phases, included_applications]).
 
 %% Dependencies first: mix lists the applications of a release by their names.
+-spec ordered([gatling_types:app()]) -> [gatling_types:app()].
 ordered(Apps) ->
     Known = maps:from_list([{A, App} || #{name := A} = App <- Apps]),
     Visit = fun(#{name := A}, Found) -> visit(A, Known, Found) end,
     {Ordered, _} = lists:foldl(Visit, {[], []}, Apps),
     lists:reverse(Ordered).
 
+-spec visit(gatling_types:app_name(), #{gatling_types:app_name() => gatling_types:app()},
+            visited()) ->
+          visited().
 visit(App, Known, {Ordered, Seen} = Found) ->
     case Known of
         #{App := Which} ->
@@ -29,6 +41,7 @@ visit(App, Known, {Ordered, Seen} = Found) ->
             Found
     end.
 
+-spec needs(gatling_types:app()) -> [gatling_types:app_name()].
 needs(App) ->
     case spec(App) of
         {application, _, Keys} ->
@@ -38,26 +51,34 @@ needs(App) ->
     end.
 
 %% What the file says; `none` where there is none.
+-spec spec(gatling_types:app()) -> resource() | none.
 spec(App) ->
     case file:consult(file(App)) of
         {ok, [Spec]} -> Spec;
         _ -> none
     end.
 
+-spec file(gatling_types:app()) -> string().
 file(#{name := App, directory := D}) ->
     filename:join([D, "ebin", atom_to_list(App) ++ ".app"]).
 
-%% The keys of each application in both releases, as [{App, Before, After}]. Reading these files is what
-%% a comparison would take most of its time for: of a pair that is the same file, one is read.
+%% The keys of each application in both releases, as [{App, Before, After}]. Reading these files
+%% is what a comparison would take most of its time for: of a pair that is the same file, one is
+%% read.
+-spec pairs([{gatling_types:app(), gatling_types:app()}], gatling_types:files()) -> [pair()].
 pairs(Apps, Differing) ->
-    [{A, before(Old, New, After, Differing), After} || {Old, #{name := A} = New} <- Apps, After <- [keys(New)]].
+    [{A, before(Old, New, After, Differing), After}
+     || {Old, #{name := A} = New} <- Apps, After <- [keys(New)]].
 
+-spec before(gatling_types:app(), gatling_types:app(), keys(), gatling_types:files()) -> keys().
 before(#{directory := Before} = Old, #{directory := Now} = New, After, Differing) ->
-    case filename:basename(Before) =:= filename:basename(Now) andalso not is_map_key(file(New), Differing) of
+    Same = filename:basename(Before) =:= filename:basename(Now),
+    case Same andalso not is_map_key(file(New), Differing) of
         true -> After;
         false -> keys(Old)
     end.
 
+-spec keys(gatling_types:app()) -> keys().
 keys(App) ->
     case spec(App) of
         {application, _, Keys} -> lists:sort(Keys);
@@ -65,16 +86,21 @@ keys(App) ->
     end.
 
 %% A key with its value, in both releases; `false` where it is not given.
+-spec key(atom(), [pair()]) -> [{gatling_types:app_name(), value(), value()}].
 key(Key, Pairs) ->
-    [{A, lists:keyfind(Key, 1, Before), lists:keyfind(Key, 1, After)} || {A, Before, After} <- Pairs].
+    [{A, lists:keyfind(Key, 1, Before), lists:keyfind(Key, 1, After)}
+     || {A, Before, After} <- Pairs].
 
+-spec differing(atom(), [pair()]) -> [gatling_types:app_name()].
 differing(Key, Pairs) ->
     [A || {A, Before, After} <- key(Key, Pairs), sorted(Before) =/= sorted(After)].
 
+-spec sorted(value()) -> value().
 sorted({Key, Values}) when is_list(Values) -> {Key, lists:sort(Values)};
 sorted(Value) -> Value.
 
 %% Where the callback module is another one, or is started with other arguments.
+-spec callbacks([pair()]) -> [{gatling_types:app_name(), arguments | module}].
 callbacks(Pairs) ->
     [{A, case {Before, After} of
              {{mod, {M, _}}, {mod, {M, _}}} -> arguments;
@@ -82,9 +108,12 @@ callbacks(Pairs) ->
          end}
      || {A, Before, After} <- key(mod, Pairs), Before =/= After].
 
+-spec boot_keys([pair()]) -> [{gatling_types:app_name(), start_phases | included_applications}].
 boot_keys(Pairs) -> [{A, Key} || Key <- ?BOOT_KEYS, A <- differing(Key, Pairs)].
 
-%% Where a release starts an application in another way: permanent, transient, temporary, load, none.
+%% Where a release starts an application in another way: permanent, transient, temporary, load,
+%% none.
+-spec types(apps(), apps()) -> [{gatling_types:app_name(), type}].
 types(Old, New) ->
     [{A, type} || {A, #{type := After}} <- lists:sort(maps:to_list(New)),
                   #{A := #{type := Before}} <- [Old], Before =/= After].

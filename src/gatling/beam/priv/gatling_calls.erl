@@ -1,69 +1,95 @@
-%% Calls that a swap would break. A process that is in the midst of code goes on in it when that code is
-%% exchanged; but what it calls by its full name is looked for in the new code, and may be gone there.
+%% Calls that a swap would break. A process that is in the midst of code goes on in it when that
+%% code is exchanged; but what it calls by its full name is looked for in the new code, and may be
+%% gone there.
 -module(gatling_calls).
 
--export([of_gone/2, broken/4, await/2, last_look/1, text/1, with_whole_stacks/1, stack/1]).
+-export([of_gone/2, broken/4, await/2, last_look/1, with_whole_stacks/1, stack/1]).
 
 %% As many calls as the emulator can be made to tell.
 -define(FRAMES, 64).
 %% So many processes are looked through in some 40 ms.
 -define(QUICKLY, 20000).
 
-%% Which of these modules, as their files are, call functions that go: [{Module, {M, F, Arity}}], with
-%% one such function each.
+%% Which of these modules, as their files are, call functions that go: [{Module, {M, F, Arity}}],
+%% with one such function each.
+-spec of_gone([mfa()], [{module(), gatling_types:path()}]) -> [{module(), mfa()}].
 of_gone([], _) ->
     [];
 of_gone(Gone, Files) ->
     Known = maps:from_keys(Gone, true),
     [{M, Call} || {M, File} <- Files, {value, Call} <- [first(Known, calls(File))]].
 
-%% Modules of the new release that would call what it lacks: [{Module, {M, F, Arity}}]. That is a function
-%% which the old release had; or one of the same application that a changed or added module (`Calling`)
-%% calls now and did not call before. A call that led nowhere before is none of the change's: libraries
-%% name modules of others that need not be there.
+%% Modules of the new release that would call what it lacks: [{Module, {M, F, Arity}}]. That is a
+%% function which the old release had; or one of the same application that a changed or added
+%% module (`Calling`) calls now and did not call before. A call that led nowhere before is none of
+%% the change's: libraries name modules of others that need not be there.
+-spec broken([mfa()], [{module(), gatling_types:path()}], gatling_types:sources(),
+             gatling_types:sources()) ->
+          [{module(), mfa()}].
 broken(Gone, Calling, Old, New) ->
     Known = maps:from_keys(Gone, true),
-    Lost = [{M, Call} || Gone =/= [], {M, File} <- naming(Gone, New), {value, Call} <- [first(Known, calls(File))]],
-    Fresh = [{M, Call} || {M, File} <- Calling, not lists:keymember(M, 1, Lost), Call <- new_calls(M, File, Old, New)],
+    Lost = [{M, Call} || Gone =/= [],
+                         {M, File} <- naming(Gone, New),
+                         {value, Call} <- [first(Known, calls(File))]],
+    Fresh = [{M, Call} || {M, File} <- Calling,
+                          not lists:keymember(M, 1, Lost),
+                          Call <- new_calls(M, File, Old, New)],
+    Called = lists:usort([M || {_, {M, _, _}} <- Fresh]),
     Exports = maps:from_list([{M, gatling_release:exports(File)}
-                              || M <- lists:usort([M || {_, {M, _, _}} <- Fresh]), #{M := {_, File}} <- [New]]),
+                              || M <- Called, #{M := {_, File}} <- [New]]),
     lists:usort(Lost ++ [{C, Call} || {C, {M, F, A} = Call} <- Fresh,
                                       not lists:member({F, A}, maps:get(M, Exports))]).
 
-%% Modules in whose files such a module is named. To look for names is cheap, to read tables is not.
+%% Modules in whose files such a module is named. To look for names is cheap, to read tables is
+%% not.
+-spec naming([mfa()], gatling_types:sources()) -> [{module(), string()}].
 naming(Gone, Modules) ->
     Pattern = binary:compile_pattern(lists:usort([atom_to_binary(M) || {M, _, _} <- Gone])),
-    [{M, File} || {M, {App, File}} <- maps:to_list(Modules), not gatling_release:is_runtime(App),
+    Names = fun(Text) -> binary:match(Text, Pattern) =/= nomatch end,
+    [{M, File} || {M, {App, File}} <- maps:to_list(Modules),
+                  not gatling_release:is_runtime(App),
                   {ok, Binary} <- [file:read_file(File)],
-                  lists:any(fun(Text) -> binary:match(Text, Pattern) =/= nomatch end, [Binary | literals(Binary)])].
+                  lists:any(Names, [Binary | literals(Binary)])].
 
 %% They are compressed in most files.
+-spec literals(binary()) -> [binary()].
 literals(Binary) ->
     case beam_lib:chunks(Binary, ["LitT"], [allow_missing_chunks]) of
-        {ok, {_, [{"LitT", <<Size:32, Compressed/binary>>}]}} when Size > 0 -> [zlib:uncompress(Compressed)];
+        {ok, {_, [{"LitT", <<Size:32, Compressed/binary>>}]}} when Size > 0 ->
+            [zlib:uncompress(Compressed)];
         _ -> []
     end.
 
+-spec new_calls(module(), gatling_types:path(), gatling_types:sources(),
+                gatling_types:sources()) ->
+          [mfa()].
 new_calls(M, File, Old, New) ->
     Before = case Old of
                  #{M := {_, OldFile}} -> calls(OldFile);
                  _ -> []
              end,
     #{M := {App, _}} = New,
-    [Call || {Called, _, _} = Call <- calls(File) -- Before, Called =/= M, #{Called := {Same, _}} <- [New],
+    [Call || {Called, _, _} = Call <- calls(File) -- Before,
+             Called =/= M,
+             #{Called := {Same, _}} <- [New],
              Same =:= App].
 
+-spec first(#{Wanted => term()}, [Wanted]) -> {value, Wanted} | false.
 first(Known, Calls) -> lists:search(fun(C) -> is_map_key(C, Known) end, Calls).
 
 %% What a module calls by its full name, and the functions that it hands over by that (&M.f/1).
+-spec calls(gatling_types:path()) -> [mfa()].
 calls(File) ->
     {ok, {_, Chunks}} = beam_lib:chunks(File, [imports, "LitT"], [allow_missing_chunks]),
     {imports, Imports} = lists:keyfind(imports, 1, Chunks),
-    Imports ++ case lists:keyfind("LitT", 1, Chunks) of
-                   {_, Literals} when is_binary(Literals) -> named(gatling_release:literals(Literals), []);
-                   _ -> []
-               end.
+    case lists:keyfind("LitT", 1, Chunks) of
+        {_, Literals} when is_binary(Literals) ->
+            Imports ++ named(gatling_release:literals(Literals), []);
+        _ ->
+            Imports
+    end.
 
+-spec named(term(), [mfa()]) -> [mfa()].
 named([H | T], Found) -> named(T, named(H, Found));
 named(Term, Found) when is_tuple(Term) -> named(tuple_to_list(Term), Found);
 named(Term, Found) when is_map(Term) -> named(maps:to_list(Term), Found);
@@ -77,8 +103,10 @@ named(Term, Found) when is_function(Term) ->
     end;
 named(_, Found) -> Found.
 
-%% Wait until no process is in the midst of such a module; throws {calls, Texts} when the time is up.
-%% Who asked for it may have been killed meanwhile, and others have looked at the node: throws {gone, Text}.
+%% Wait until no process is in the midst of such a module; throws {calls, Texts} when the time is
+%% up. Who asked for it may have been killed meanwhile, and others have looked at the node: throws
+%% {gone, Text}.
+-spec await([{module(), mfa()}], Deadline :: integer()) -> ok.
 await(Callers, Deadline) ->
     gatling_guard:asked(),
     case inside(Callers) of
@@ -91,6 +119,7 @@ await(Callers, Deadline) ->
     end.
 
 %% A look while processes are suspended: they wait for it.
+-spec last_look([{module(), mfa()}]) -> [binary()].
 last_look(Callers) ->
     case erlang:system_info(process_count) =< ?QUICKLY of
         true -> inside(Callers);
@@ -98,6 +127,7 @@ last_look(Callers) ->
     end.
 
 %% Who is in the midst of such a module, in words; of the first three.
+-spec inside([{module(), mfa()}]) -> [binary()].
 inside([]) ->
     [];
 inside(Callers) ->
@@ -105,14 +135,12 @@ inside(Callers) ->
     Found = with_whole_stacks(
               fun() -> [{P, M} || P <- erlang:processes(), P =/= self(),
                                   {value, M} <- [first(Modules, stack(P))]] end),
-    [iolist_to_binary([gatling_processes:name(P), " is in ", gatling_processes:text(M), ", which calls ",
-                       text(maps:get(M, Modules)), "; that is gone"])
+    [iolist_to_binary([gatling_text:name(P), " is in ", gatling_text:term(M), ", which calls ",
+                       gatling_text:function(maps:get(M, Modules)), "; that is gone"])
      || {P, M} <- lists:sublist(Found, 3)].
 
-text({M, F, A}) ->
-    iolist_to_binary([gatling_processes:text(M), $., atom_to_binary(F), $/, integer_to_binary(A)]).
-
 %% The modules of whose functions a process is in the midst.
+-spec stack(pid()) -> [module()].
 stack(P) ->
     case process_info(P, current_stacktrace) of
         {current_stacktrace, Stack} when length(Stack) < ?FRAMES -> [M || {M, _, _, _} <- Stack];
@@ -121,19 +149,24 @@ stack(P) ->
     end.
 
 %% As it is printed: `Return addr 0x… ('Elixir.Shop':page/1 + 64)`.
+-spec deep({backtrace, binary()} | undefined) -> [module()].
 deep({backtrace, Text}) ->
     case re:run(Text, "\\(('[^'\n]+'|[a-z][\\w@]*):", [global, unicode, {capture, [1], binary}]) of
-        {match, Found} -> [M || [Name] <- lists:usort(Found), M <- existing(string:trim(Name, both, "'"))];
-        nomatch -> []
+        {match, Found} ->
+            [M || [Name] <- lists:usort(Found), M <- existing(string:trim(Name, both, "'"))];
+        nomatch ->
+            []
     end;
 deep(undefined) -> [].
 
+-spec existing(binary()) -> [atom()].
 existing(Name) ->
     try [binary_to_existing_atom(Name)]
     catch error:badarg -> []
     end.
 
 %% The emulator tells the uppermost eight calls of a stack, if it is not told otherwise.
+-spec with_whole_stacks(fun(() -> Result)) -> Result.
 with_whole_stacks(Fun) ->
     Before = erlang:system_flag(backtrace_depth, ?FRAMES),
     try Fun()

@@ -1,25 +1,34 @@
-%% The code that a node runs: whether it is what the records say, who still runs what was before it,
-%% and who keeps functions of it.
+%% The code that a node runs: whether it is what the records say, who still runs what was before
+%% it, and who keeps functions of it.
 -module(gatling_code).
 
 -export([follow/3, move/1, drift/2, lingering/1, purge/1, kept/1, holding/1, content/1, remove/1]).
+
+-type changed() :: [{module(), Old :: string(), New :: string()}].
+-type added() :: [{module(), string()}].
+%% Whether a local function of a module is looked for.
+-type wanted() :: fun((fun(), module()) -> boolean()).
+-type so_far() :: {Found :: [module()], TermsLeft :: non_neg_integer()}.
 
 %% Larger tables are data, and looking through them would be felt.
 -define(TABLE_WORDS, 131072).
 -define(TERMS, 200000).
 
 %% Modules of which the node runs other code than the release has that it should run.
+-spec drift(changed(), added()) -> [module()].
 drift(Changed, Added) ->
     [M || {M, Old, _} <- Changed, erlang:module_loaded(M),
           M:module_info(md5) =/= gatling_release:md5(Old)]
         ++ [M || {M, _} <- Added, erlang:module_loaded(M)].
 
-%% Modules of which code from before the last swap is still run, and by whom. Purges nothing: what merely
-%% holds functions of it (see holding/1) must not lose them by being asked about.
+%% Modules of which code from before the last swap is still run, and by whom. Purges nothing: what
+%% merely holds functions of it (see holding/1) must not lose them by being asked about.
+-spec lingering([module()]) -> [{module(), [gatling_processes:described()]}].
 lingering(Modules) ->
     [{M, [gatling_processes:describe(P) || P <- Running]}
      || M <- Modules, erlang:check_old_code(M), Running <- [running_old(M)], Running =/= []].
 
+-spec running_old(module()) -> [pid()].
 running_old(Module) ->
     Asked = maps:from_list([begin
                                 Ref = make_ref(),
@@ -29,10 +38,13 @@ running_old(Module) ->
     [maps:get(Ref, Asked) || Ref <- maps:keys(Asked),
                              receive {check_process_code, Ref, Answer} -> Answer =:= true end].
 
-%% Code from before the last swap is purged; what is still run of it is told, as lingering/1 does. A
-%% process that is about to leave it gets half a second.
+%% Code from before the last swap is purged; what is still run of it is told, as lingering/1 does.
+%% A process that is about to leave it gets half a second.
+-spec purge([module()]) -> [{module(), [gatling_processes:described()]}].
 purge(Modules) -> purge(Modules, 25).
 
+-spec purge([module()], Tries :: non_neg_integer()) ->
+          [{module(), [gatling_processes:described()]}].
 purge(Modules, Tries) ->
     case [M || M <- Modules, erlang:check_old_code(M), not code:soft_purge(M)] of
         [] -> [];
@@ -42,8 +54,9 @@ purge(Modules, Tries) ->
             purge(Modules, Tries - 1)
     end.
 
-%% Local functions of these modules that lie in tables and persistent terms, as [{Module, Where}]: a
-%% handler of telemetry's, say. They are not exchanged with the code.
+%% Local functions of these modules that lie in tables and persistent terms, as [{Module, Where}]:
+%% a handler of telemetry's, say. They are not exchanged with the code.
+-spec kept([module()]) -> [{module(), Where :: term()}].
 kept([]) ->
     [];
 kept(Modules) ->
@@ -52,42 +65,51 @@ kept(Modules) ->
     Tables = [{M, ets:info(T, name)} || T <- ets:all(), is_small(T), M <- in_table(T, Wanted)],
     lists:usort(Terms ++ Tables).
 
+-spec is_small(ets:table()) -> boolean().
 is_small(Table) ->
     case {ets:info(Table, protection), ets:info(Table, memory)} of
-        {Protection, Words} when is_integer(Words) -> Protection =/= private andalso Words =< ?TABLE_WORDS;
-        _ -> false
+        {Protection, Words} when is_integer(Words) ->
+            Protection =/= private andalso Words =< ?TABLE_WORDS;
+        _ ->
+            false
     end.
 
 %% A table may go, or be of a type that cannot be looked through, while this is under way.
+-spec in_table(ets:table(), wanted()) -> [module()].
 in_table(Table, Wanted) ->
     try ets:foldl(fun(Row, Found) -> functions(Row, Wanted) ++ Found end, [], Table)
     catch error:badarg -> []
     end.
 
-%% Processes whose states hold functions of code from before the last swap, as [{Module, [Who]}]: with
-%% the next swap that code is purged, and the emulator does not look for functions (it did up to erts
-%% 8). A hook of a LiveView's, say.
+%% Processes whose states hold functions of code from before the last swap, as [{Module, [Who]}]:
+%% with the next swap that code is purged, and the emulator does not look for functions (it did up
+%% to erts 8). A hook of a LiveView's, say.
+-spec holding([module()]) -> [{module(), [gatling_processes:described()]}].
 holding(Modules) ->
     case maps:from_list([{M, M:module_info(md5)} || M <- Modules, erlang:check_old_code(M)]) of
         Old when map_size(Old) =:= 0 ->
             [];
         Old ->
-            Wanted = fun(F, M) -> case Old of
-                                      #{M := Md5} -> {new_uniq, Md5} =/= erlang:fun_info(F, new_uniq);
-                                      _ -> false
-                                  end
+            Wanted = fun(F, M) ->
+                             case Old of
+                                 #{M := Md5} -> {new_uniq, Md5} =/= erlang:fun_info(F, new_uniq);
+                                 _ -> false
+                             end
                      end,
-            Found = gatling_processes:look_into(fun(State) -> functions([State | get()], Wanted) end),
+            Found = gatling_sys:look_into(fun(State) -> functions([State | get()], Wanted) end),
             maps:to_list(maps:groups_from_list(fun({_, M}) -> M end,
                                                fun({P, _}) -> gatling_processes:describe(P) end,
                                                [{P, M} || {P, Ms} <- Found, M <- lists:usort(Ms)]))
     end.
 
-%% The modules of the local functions in a term that are wanted; of a very large one, in its beginning.
+%% The modules of the local functions in a term that are wanted; of a very large one, in its
+%% beginning.
+-spec functions(term(), wanted()) -> [module()].
 functions(Term, Wanted) ->
     {Found, _} = functions(Term, Wanted, {[], ?TERMS}),
     Found.
 
+-spec functions(term(), wanted(), so_far()) -> so_far().
 functions(_, _, {_, 0} = Done) ->
     Done;
 functions([H | T], Wanted, So) ->
@@ -110,13 +132,17 @@ functions(Term, Wanted, {Found, Left}) when is_function(Term) ->
 functions(_, _, {Found, Left}) ->
     {Found, Left - 1}.
 
+-spec in_map(none | {term(), term(), maps:iterator()}, wanted(), so_far()) -> so_far().
 in_map(none, _, So) -> So;
 in_map(_, _, {_, 0} = Done) -> Done;
 in_map({K, V, Next}, Wanted, So) ->
     in_map(maps:next(Next), Wanted, functions(V, Wanted, functions(K, Wanted, So))).
 
-%% Application specifications, code path, working directory and environment, as if the node had been
-%% booted there.
+%% Application specifications, code path, working directory and environment, as if the node had
+%% been booted there.
+-spec follow(gatling_types:place(), gatling_types:place(),
+             Touched :: [gatling_types:app_name()]) ->
+          ok.
 follow(#{consolidated := Before} = From,
        #{root := Root, version := Version, consolidated := After, apps := Apps} = To, Touched) ->
     Specs = [Spec || #{name := A} = App <- Apps, lists:member(A, Touched),
@@ -137,7 +163,9 @@ follow(#{consolidated := Before} = From,
                             os:getenv(K) =/= false],
     ok.
 
-%% An instance is started in its release's directory. An app that has gone elsewhere since stays there.
+%% An instance is started in its release's directory. An app that has gone elsewhere since stays
+%% there.
+-spec follow_directory(gatling_types:place(), gatling_types:place()) -> ok.
 follow_directory(#{root := Old}, #{root := New}) ->
     {ok, Directory} = file:get_cwd(),
     case gatling_files:identity(Directory) =:= gatling_files:identity(Old) of
@@ -145,13 +173,16 @@ follow_directory(#{root := Old}, #{root := New}) ->
         false -> ok
     end.
 
-%% RELEASE_ROOT, RELEASE_VM_ARGS, ROOTDIR, PATH …: what names a place in the one tree, in the other.
+%% RELEASE_ROOT, RELEASE_VM_ARGS, ROOTDIR, PATH …: what names a place in the one tree, in the
+%% other.
+-spec elsewhere(string(), gatling_types:place(), gatling_types:place()) -> string().
 elsewhere(Value, #{root := Old, version := Before}, #{root := New, version := After}) ->
     Here = filename:join([Old, "releases", Before]),
     There = filename:join([New, "releases", After]),
     lists:flatten(lists:join($:, [moved(Part, [{Here, There}, {Old, New}])
                                   || Part <- string:split(Value, ":", all)])).
 
+-spec moved(string(), [{From :: string(), To :: string()}]) -> string().
 moved(Path, []) -> Path;
 moved(Path, [{From, To} | Rest]) ->
     case string:prefix(Path, From) of
@@ -161,23 +192,28 @@ moved(Path, [{From, To} | Rest]) ->
         _ -> moved(Path, Rest)
     end.
 
+-spec move([gatling_types:app()]) -> ok.
 move(Apps) ->
     _ = [code:replace_path(A, filename:join(D, "ebin")) || #{name := A, directory := D} <- Apps],
     ok.
 
 %% A node is booted with $RELEASE_LIB/../releases/… in its code path.
+-spec flat(string()) -> string().
 flat(Path) -> filename:join(flat(filename:split(Path), [])).
 
+-spec flat(Names :: [string()], Above :: [string()]) -> [string()].
 flat([".." | Rest], [_ | Above]) -> flat(Rest, Above);
 flat([Name | Rest], Above) -> flat(Rest, [Name | Above]);
 flat([], Above) -> lists:reverse(Above).
 
+-spec remove(module()) -> ok.
 remove(Module) ->
     _ = code:soft_purge(Module),
     _ = code:delete(Module),
     _ = code:soft_purge(Module),
     ok.
 
+-spec content(gatling_types:path()) -> binary().
 content(File) ->
     {ok, Content} = file:read_file(File),
     Content.

@@ -1,15 +1,21 @@
-%% Applications' environments: what changes between two releases, how it reaches the application, and
-%% how it is set, told and taken back.
+%% Applications' environments: what changes between two releases, how it reaches the application,
+%% and how it is set, told and taken back.
 -module(gatling_config).
 
 -export([changes/1, report/2, set/2, take_back/2, tell/2]).
+
+-type set() :: [{gatling_types:app_name(), Key :: atom(), Value :: term()}].
+-type delete() :: [{gatling_types:app_name(), Key :: atom()}].
+-type how() :: boot_only | opaque | delivered | at_start.
+-type reported() :: {gatling_types:app_name(), Keys :: binary(), how()}.
 
 -define(BOOT_ONLY, [kernel, stdlib, sasl, logger, elixir]).
 %% Read by Phoenix.Endpoint.Supervisor when it starts its children.
 -define(LISTENERS, [http, https, server, adapter, drainer, pubsub, watchers, force_watchers]).
 
-%% Values are compared as the old and the new release resolve them: what a running application has set
-%% for itself is left alone.
+%% Values are compared as the old and the new release resolve them: what a running application has
+%% set for itself is left alone.
+-spec changes({gatling_types:env(), gatling_types:env()}) -> {set(), delete()}.
 changes({Old, New}) ->
     Set = [{A, K, gatling_tree:unpack(V)}
            || {A, Env} <- New, Before <- [proplists:get_value(A, Old, [])],
@@ -18,22 +24,27 @@ changes({Old, New}) ->
                         {K, _} <- Before, not lists:keymember(K, 1, Env)],
     {Set, Delete}.
 
-%% Names only: values may be secrets. How a change reaches the application decides whether it is hot.
+%% Names only: values may be secrets. How a change reaches the application decides whether it is
+%% hot.
+-spec report(gatling_types:changes(), {gatling_types:env(), gatling_types:env()}) -> [reported()].
 report(#{env_set := Set, env_delete := Delete, apps_added := Added}, {Old, _}) ->
     New = [A || #{name := A} <- Added],
     [report(A, K, proplists:get_value(K, proplists:get_value(A, Old, [])), V)
      || {A, K, V} <- Set, not lists:member(A, New)]
-        ++ [{A, gatling_processes:text(K), reaches(A, K, undefined)} || {A, K} <- Delete].
+        ++ [{A, gatling_text:term(K), reaches(A, K, undefined)} || {A, K} <- Delete].
 
+-spec report(gatling_types:app_name(), Key :: atom(), Before :: term(), After :: term()) ->
+          reported().
 report(App, Key, Before, After) ->
     case {reaches(App, Key, After), listeners(Key, Before, gatling_tree:pack(After))} of
         {delivered, [_ | _] = Keys} ->
-            Names = lists:join(<<" ">>, [gatling_processes:text(K) || K <- [Key | Keys]]),
+            Names = lists:join(<<" ">>, [gatling_text:term(K) || K <- [Key | Keys]]),
             {App, iolist_to_binary(Names), at_start};
         {How, _} ->
-            {App, gatling_processes:text(Key), How}
+            {App, gatling_text:term(Key), How}
     end.
 
+-spec reaches(gatling_types:app_name(), Key :: atom(), After :: term()) -> how().
 reaches(App, Key, After) ->
     case {lists:member(App, ?BOOT_ONLY), gatling_tree:opaque(gatling_tree:pack(After))} of
         {true, _} -> boot_only;
@@ -51,30 +62,38 @@ reaches(App, Key, After) ->
 
 %% A Phoenix endpoint takes over its configuration, but for what its listeners and sockets were
 %% started with.
+-spec listeners(Key :: atom(), Before :: term(), After :: term()) -> [atom()].
 listeners(Key, Before, After) when is_list(Before), is_list(After) ->
     case is_module(Key)
         andalso lists:member('Elixir.Phoenix.Endpoint',
                              proplists:get_value(behaviour, Key:module_info(attributes), [])) of
-        true -> [K || K <- ?LISTENERS, proplists:get_value(K, Before) =/= proplists:get_value(K, After)];
-        false -> []
+        true ->
+            [K || K <- ?LISTENERS,
+                  proplists:get_value(K, Before) =/= proplists:get_value(K, After)];
+        false ->
+            []
     end;
 listeners(_, _, _) ->
     [].
 
+-spec is_module(atom()) -> boolean().
 is_module(Key) -> is_atom(Key) andalso erlang:module_loaded(Key).
 
+-spec tells(gatling_types:app_name()) -> boolean().
 tells(App) ->
     case application:get_key(App, mod) of
         {ok, {M, _}} -> erlang:function_exported(M, config_change, 3);
         _ -> false
     end.
 
+-spec set(set(), delete()) -> ok.
 set(Set, Delete) ->
     _ = [application:set_env(A, K, V, [{persistent, true}]) || {A, K, V} <- Set],
     _ = [application:unset_env(A, K, [{persistent, true}]) || {A, K} <- Delete],
     ok.
 
 %% All as it was when `EnvBefore` was taken.
+-spec take_back(gatling_types:changes(), gatling_types:env()) -> ok.
 take_back(#{env_set := Set}, EnvBefore) ->
     _ = [application:set_env(A, K, V) || {A, Env} <- EnvBefore, {K, V} <- Env],
     _ = [application:unset_env(A, K) || {A, K, _} <- Set,
@@ -83,15 +102,18 @@ take_back(#{env_set := Set}, EnvBefore) ->
     ok.
 
 %% Gives what failed, as [{What, Why}].
+-spec tell(gatling_types:changes(), gatling_types:env()) -> gatling_types:failed().
 tell(#{touched := Touched, env_set := Set, env_delete := Delete}, EnvBefore) ->
     case application_controller:config_change(EnvBefore) of
         ok -> [];
-        {error, Why} -> [{<<"config_change/3">>, gatling_processes:text(Why)}]
+        {error, Why} -> [{<<"config_change/3">>, gatling_text:term(Why)}]
     end ++ lists:append([told(A) || A <- Touched, not lists:keymember(A, 1, Set),
                                     not lists:keymember(A, 1, Delete)]).
 
-%% Every touched application is told, also when its environment is equal: Phoenix endpoints re-read
-%% their manifest of static files then. One that has nothing to say to that need not have a clause.
+%% Every touched application is told, also when its environment is equal: Phoenix endpoints
+%% re-read their manifest of static files then. One that has nothing to say to that need not have
+%% a clause.
+-spec told(gatling_types:app_name()) -> gatling_types:failed().
 told(App) ->
     case application:get_key(App, mod) of
         {ok, {M, _}} ->
@@ -101,7 +123,9 @@ told(App) ->
                     catch Class:What:Stack ->
                             case {What, Stack} of
                                 {function_clause, [{M, config_change, _, _} | _]} -> [];
-                                _ -> [{<<"config_change/3">>, gatling_processes:text({App, Class, What})}]
+                                _ ->
+                                    Why = gatling_text:term({App, Class, What}),
+                                    [{<<"config_change/3">>, Why}]
                             end
                     end;
                 false -> []

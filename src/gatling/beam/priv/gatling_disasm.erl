@@ -2,25 +2,34 @@
 -module(gatling_disasm).
 
 -export([functions/1, name/1]).
+-export_type([functions/0, code/0, instruction/0]).
+
+-type instruction() :: atom() | tuple().
+-type code() :: [instruction() | binary()].
+-type functions() :: #{{atom(), arity()} => code()}.
+-type disassembled() :: {function, atom(), arity(), Entry :: term(), code()}.
 
 %% How many types a module may have noted; most have a few, and a long table takes its time.
 -define(TYPES, [256, 8192]).
 
-%% The functions of a compiled file, #{{Name, Arity} => Code}, in a form that does not change with what
-%% stands around them: labels count from the function's own beginning, lines and the numbers of
-%% anonymous functions are left out.
+%% The functions of a compiled file, #{{Name, Arity} => Code}, in a form that does not change with
+%% what stands around them: labels count from the function's own beginning, lines and the numbers
+%% of anonymous functions are left out.
 %%
 %% Where a file cannot be read this way, all of its code is one function, '$unreadable'/0.
+-spec functions(gatling_types:path()) -> functions().
 functions(File) ->
     {ok, Binary} = file:read_file(File),
     {ok, _, Chunks} = beam_lib:all_chunks(Binary),
     Strings = proplists:get_value("StrT", Chunks, <<>>),
-    case first([fun() -> Binary end | [fun() -> with_types(Chunks, Number) end || Number <- ?TYPES]]) of
+    Typed = [fun() -> with_types(Chunks, Number) end || Number <- ?TYPES],
+    case first([fun() -> Binary end | Typed]) of
         none -> #{{'$unreadable', 0} => [erlang:md5(proplists:get_value("Code", Chunks, <<>>))]};
         Functions -> maps:from_list([{{Name, Arity}, normal(Code, Strings)}
                                      || {function, Name, Arity, _, Code} <- Functions])
     end.
 
+-spec first([fun(() -> binary())]) -> none | [disassembled()].
 first([]) -> none;
 first([Make | Rest]) ->
     try
@@ -31,13 +40,16 @@ first([Make | Rest]) ->
     end.
 
 %% Releases are made without the table of types by some versions of Elixir, and beam_disasm looks
-%% everything up there that the compiler has noted a type of. What it finds is left out here anyway.
+%% everything up there that the compiler has noted a type of. What it finds is left out here
+%% anyway.
+-spec with_types([{string(), binary()}], pos_integer()) -> binary().
 with_types(Chunks, Number) ->
     {Version, Any} = types(),
     Table = <<Version:32, Number:32, (binary:copy(Any, Number))/binary>>,
     {ok, Binary} = beam_lib:build_module(lists:keystore("Type", 1, Chunks, {"Type", Table})),
     Binary.
 
+-spec types() -> {Version :: non_neg_integer(), Entry :: binary()} | none.
 types() ->
     case get(?MODULE) of
         undefined ->
@@ -48,12 +60,15 @@ types() ->
             Found
     end.
 
-%% The entry that says `any`, in the format of this OTP: as the compiler writes it for a function that
-%% takes anything. There is none before OTP 25.
+%% The entry that says `any`, in the format of this OTP: as the compiler writes it for a function
+%% that takes anything. There is none before OTP 25.
+-spec any_types() -> {Version :: non_neg_integer(), Entry :: binary()} | none.
 any_types() ->
-    Clause = {clause, 1, [{var, 1, 'A'}], [], [{op, 1, '+', {var, 1, 'A'}, {integer, 1, 1}}]},
-    {ok, _, Binary} = compile:forms([{attribute, 1, module, ?MODULE}, {attribute, 1, export, [{f, 1}]},
-                                     {function, 1, f, 1, [Clause]}], []),
+    L = erl_anno:new(1),
+    Clause = {clause, L, [{var, L, 'A'}], [], [{op, L, '+', {var, L, 'A'}, {integer, L, 1}}]},
+    {ok, _, Binary} = compile:forms([{attribute, L, module, ?MODULE},
+                                     {attribute, L, export, [{f, 1}]},
+                                     {function, L, f, 1, [Clause]}], []),
     case beam_lib:chunks(Binary, ["Type"], [allow_missing_chunks]) of
         {ok, {_, [{"Type", <<Version:32, 1:32, Any/binary>>}]}} ->
             {Version, Any};
@@ -61,14 +76,17 @@ any_types() ->
             none
     end.
 
+-spec normal(code(), Strings :: binary()) -> code().
 normal(Code, Strings) ->
     Labels = [L || {label, L} <- Code],
     Numbers = maps:from_list(lists:zip(Labels, lists:seq(1, length(Labels)))),
     [plain(I, Numbers, Strings) || I <- Code, not is_position(I)].
 
+-spec is_position(instruction()) -> boolean().
 is_position(Instruction) ->
     lists:member(name(Instruction), [line, executable_line, debug_line]).
 
+-spec plain(term(), #{pos_integer() => pos_integer()}, Strings :: binary()) -> term().
 plain({literal, Literal}, _, _) -> {literal, placeless(Literal)};
 plain({label, L}, Numbers, _) -> {label, maps:get(L, Numbers, L)};
 plain({f, L}, Numbers, _) -> {f, maps:get(L, Numbers, 0)};
@@ -78,13 +96,15 @@ plain({make_fun2, Function, _, _, Free}, _, _) -> {make_fun2, Function, Free};
 %% a text within a binary is given as its place in the file's table of texts
 plain([{atom, string}, Flags, Unit, Size, {u, Offset}, {i, Length} | Rest], Numbers, Strings)
   when Offset + Length =< byte_size(Strings) ->
-    [{string, Flags, Unit, Size, binary:part(Strings, Offset, Length)} | plain(Rest, Numbers, Strings)];
+    Text = binary:part(Strings, Offset, Length),
+    [{string, Flags, Unit, Size, Text} | plain(Rest, Numbers, Strings)];
 plain([H | T], Numbers, Strings) -> [plain(H, Numbers, Strings) | plain(T, Numbers, Strings)];
 plain(Term, Numbers, Strings) when is_tuple(Term) ->
     list_to_tuple([plain(E, Numbers, Strings) || E <- tuple_to_list(Term)]);
 plain(Term, _, _) -> Term.
 
 %% What Logger and other macros note of where they stand.
+-spec placeless(term()) -> term().
 placeless([H | T] = List) ->
     case length_or(List) > 0 andalso lists:keyfind(line, 1, List) of
         {line, N} when is_integer(N) -> placeless([E || E <- List, not is_place(E)]);
@@ -95,13 +115,16 @@ placeless(Term) when is_map(Term) -> maps:map(fun(_, V) -> placeless(V) end, Ter
 placeless(Term) when is_tuple(Term) -> list_to_tuple([placeless(E) || E <- tuple_to_list(Term)]);
 placeless(Term) -> Term.
 
+-spec is_place(term()) -> boolean().
 is_place({Key, _}) -> lists:member(Key, [file, line]);
 is_place(_) -> false.
 
 %% 0 for what is no proper list.
+-spec length_or(term()) -> non_neg_integer().
 length_or(List) ->
     try length(List) catch error:badarg -> 0 end.
 
 %% The name of an instruction.
+-spec name(instruction()) -> term().
 name(Instruction) when is_tuple(Instruction) -> element(1, Instruction);
 name(Instruction) -> Instruction.

@@ -1,9 +1,10 @@
-%% The guard of a swap: a process with a name, so that there is one swap at a time and everybody can see
-%% it. It says from which release to which, it notices when the process that asked for the swap is gone,
-%% and it resumes the suspended processes when the process that carries out the swap is killed.
+%% The guard of a swap: a process with a name, so that there is one swap at a time and everybody
+%% can see it. It says from which release to which, it notices when the process that asked for the
+%% swap is gone, and it resumes the suspended processes when the process that carries out the swap
+%% is killed.
 %%
-%% A guard stays for as long as the node must be replaced: after a swap that was cut off, or that could
-%% be neither finished nor undone.
+%% A guard stays for as long as the node must be replaced: after a swap that was cut off, or that
+%% could be neither finished nor undone.
 -module(gatling_guard).
 
 -export([announce/1, current/0, touching/0, suspending/1, asked/0, commit/0, done/1]).
@@ -17,8 +18,15 @@
                           phase := checking | touching | committed | broken | unknown}.
 -export_type([announcement/0]).
 
+%% The monitors of the processes that carry out and that asked for the swap.
+-type watched() :: #{swapper := reference(), asker := reference() | gone}.
+
 %% Announce a swap of the calling process, unless there is one.
--spec announce(map()) -> ok | {busy, announcement()}.
+-spec announce(#{from := binary(),
+                 label := binary(),
+                 now_ms := integer(),
+                 asker := pid(),
+                 _ => _}) -> ok | {busy, announcement()}.
 announce(#{from := From, label := To, now_ms := Since, asker := Asker}) ->
     Announced = #{from => From, to => To, since_ms => Since, phase => checking},
     {Guard, Ref} = spawn_monitor(?MODULE, guard, [self(), Asker, Announced]),
@@ -68,6 +76,7 @@ asked() -> question(asked).
 -spec commit() -> ok.
 commit() -> question(commit).
 
+-spec question(asked | commit) -> ok.
 question(What) ->
     case call(What) of
         ok -> ok;
@@ -80,6 +89,7 @@ done(State) ->
     _ = call({done, State}),
     ok.
 
+-spec tell(touching | {suspending, [pid()]}) -> ok.
 tell(What) ->
     _ = case get(?GUARD) of
             undefined -> ok; % a step on its own, outside of a swap
@@ -87,6 +97,7 @@ tell(What) ->
         end,
     ok.
 
+-spec call(asked | commit | {done, ok | untouched | restored | broken}) -> ok | gone.
 call(What) ->
     case get(?GUARD) of
         undefined ->
@@ -102,6 +113,7 @@ call(What) ->
 
 %% ---------------------------------------------------------------- the guard
 
+-spec guard(Swapper :: pid(), Asker :: pid(), announcement()) -> boolean().
 guard(Swapper, Asker, Announced) ->
     true = register(?NAME, self()),
     put(?ANNOUNCED, Announced),
@@ -109,6 +121,7 @@ guard(Swapper, Asker, Announced) ->
     Swapper ! {self(), announced},
     guarding(Watched, []).
 
+-spec guarding(watched(), Suspended :: [pid()]) -> boolean().
 guarding(#{swapper := Swapper, asker := Asker} = Watched, Suspended) ->
     receive
         touching ->
@@ -134,14 +147,17 @@ guarding(#{swapper := Swapper, asker := Asker} = Watched, Suspended) ->
         {'DOWN', Asker, process, _, _} ->
             guarding(Watched#{asker := gone}, Suspended);
         {'DOWN', Swapper, process, _, _} ->
-            gatling_processes:resume([{P, []} || P <- Suspended]),
+            gatling_sys:resume([{P, []} || P <- Suspended]),
             #{phase := Phase} = get(?ANNOUNCED),
             Phase =:= checking orelse broken();
         _ ->
             guarding(Watched, Suspended)
     end.
 
-phase(Phase) -> put(?ANNOUNCED, (get(?ANNOUNCED))#{phase := Phase}).
+-spec phase(touching | committed | broken) -> ok.
+phase(Phase) ->
+    _ = put(?ANNOUNCED, (get(?ANNOUNCED))#{phase := Phase}),
+    ok.
 
 %% By its name, so that it survives another version of this module.
 -spec broken() -> no_return().

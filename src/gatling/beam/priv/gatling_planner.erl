@@ -1,6 +1,6 @@
 %% What only a node of a release can tell: its resolved configuration, its supervision trees, its
-%% structs and code_change functions. Runs in a throw-away node (`bin/NAME eval`) in which none of the
-%% release's applications is started.
+%% structs and code_change functions. Runs in a throw-away node (`bin/NAME eval`) in which none of
+%% the release's applications is started.
 -module(gatling_planner).
 
 -export([main/0]).
@@ -10,6 +10,7 @@
                   {distillery, config_providers}]).
 
 %% Reads what is asked from the file that GATLING_PLANNER names, and writes the answer there.
+-spec main() -> ok.
 main() ->
     %% what stands in start/2 before its supervisor is run, and the live node has its data open
     ok = gatling_holds:forbid(),
@@ -23,6 +24,7 @@ main() ->
                trees => [{A, tree(A)} || A <- Trees]},
     ok = file:write_file(File, term_to_binary(Answer)).
 
+-spec env(gatling_types:app_name()) -> [{Key :: atom(), Packed :: term()}].
 env(App) ->
     _ = application:load(App),
     lists:sort([{K, gatling_tree:pack(V)} || {K, V} <- application:get_all_env(App),
@@ -30,6 +32,7 @@ env(App) ->
 
 %% What many a start/2 does before it starts its supervisor is to attach handlers to telemetry, a
 %% library without which that fails.
+-spec tree(gatling_types:app_name()) -> gatling_tree:found().
 tree(App) ->
     _ = application:ensure_all_started(telemetry),
     _ = application:load(App),
@@ -38,6 +41,7 @@ tree(App) ->
         _ -> {ok, [], #{}}
     end.
 
+-spec struct_keys(module()) -> [atom()] | none.
 struct_keys(Module) ->
     case code:ensure_loaded(Module) =:= {module, Module}
         andalso erlang:function_exported(Module, '__struct__', 0) of
@@ -45,26 +49,33 @@ struct_keys(Module) ->
         false -> none
     end.
 
-%% What queries are made from, of an Ecto schema; and by what Ecto knows a query again that it has made.
-%% The second may stay while the first changes: then queries of the old schema go on being used.
+%% What queries are made from, of an Ecto schema; and by what Ecto knows a query again that it has
+%% made. The second may stay while the first changes: then queries of the old schema go on being
+%% used.
+-spec schema(module()) -> #{made := non_neg_integer(), known := non_neg_integer()} | none.
 schema(Module) ->
     case code:ensure_loaded(Module) =:= {module, Module}
         andalso erlang:function_exported(Module, '__schema__', 2) of
         true ->
-            Own = [reflected(Module, [K]) || K <- [source, prefix, primary_key, fields, query_fields]],
+            Own = [reflected(Module, [K])
+                   || K <- [source, prefix, primary_key, fields, query_fields]],
             Each = [{One, [reflected(Module, [What, One]) || What <- Whats]}
                     || {Many, Whats} <- [{fields, [type, field_source]},
                                          {associations, [association]}],
                        All <- [reflected(Module, [Many])], is_list(All), One <- All],
-            #{made => erlang:phash2({Own, Each}), known => erlang:phash2(reflected(Module, [hash]))};
+            #{made => erlang:phash2({Own, Each}),
+              known => erlang:phash2(reflected(Module, [hash]))};
         false ->
             none
     end.
 
+-spec reflected(module(), [term()]) -> term().
 reflected(Module, Arguments) ->
     try apply(Module, '__schema__', Arguments) catch error:_ -> undefined end.
 
-%% Whether code_change is written by hand; the one that `use GenServer` provides gives any state back.
+%% Whether code_change is written by hand; the one that `use GenServer` provides gives any state
+%% back.
+-spec code_change(module()) -> none | default | custom.
 code_change(Module) ->
     _ = code:ensure_loaded(Module),
     case {erlang:function_exported(Module, code_change, 3),
@@ -74,6 +85,7 @@ code_change(Module) ->
         {_, true} -> probe(fun(State) -> Module:code_change(undefined, State, State, []) end, 2)
     end.
 
+-spec probe(fun((reference()) -> term()), States :: pos_integer()) -> default | custom.
 probe(Fun, States) ->
     Unknown = make_ref(),
     Default = list_to_tuple([ok | lists:duplicate(States, Unknown)]),

@@ -1,14 +1,37 @@
-%% What a running process or application was set up with, and what the code of another release would set
-%% up otherwise. A swap never runs `start/2` or `init/1` again: a table, a timer or a subscription that
-%% they make in the new release, and did not make in the old one, would be missing from the node.
+%% What a running process or application was set up with, and what the code of another release
+%% would set up otherwise. A swap never runs `start/2` or `init/1` again: a table, a timer or a
+%% subscription that they make in the new release, and did not make in the old one, would be
+%% missing from the node.
 %%
-%% The code of functions is compared, as it stands in the compiled files, with the functions that they
-%% call in their own application. Positions in the source do not count.
+%% The code of functions is compared, as it stands in the compiled files, with the functions that
+%% they call in their own application. Positions in the source do not count.
 -module(gatling_setup).
 
 -export([changes/1, fixed/1]).
+-export_type([difference/0]).
 
-%% Calls that leave nothing behind. A call to any other function of a library is taken for one that does.
+%% Whether the whole code of a function is compared, or what its calls leave behind.
+-type kind() :: code | effects.
+-type root() :: {module(), kind(), Names :: [atom()]}.
+-type question() :: #{old := gatling_types:sources(),
+                      new := gatling_types:sources(),
+                      applications := [{gatling_types:app_name(), module()}],
+                      touched := [module()]}.
+-type known() :: #{old := gatling_types:sources(),
+                   new := gatling_types:sources(),
+                   touched := #{module() => true}}.
+-type difference() :: #{module := module(),
+                        function := binary(),
+                        own := boolean(),
+                        through := binary(),
+                        effect := boolean()}.
+-type closure() :: #{mfa() => gatling_disasm:code()}.
+-type code_read() :: #{module() => gatling_disasm:functions()}.
+-type effect() :: {mfa(), Arguments :: [term()]}.
+-type registers() :: #{{x | y, non_neg_integer()} => Value :: term()}.
+
+%% Calls that leave nothing behind. A call to any other function of a library is taken for one
+%% that does.
 -define(PURE, ['Elixir.Access', 'Elixir.DynamicSupervisor', 'Elixir.Enum', 'Elixir.Enumerable',
                'Elixir.Kernel', 'Elixir.Keyword', 'Elixir.List', 'Elixir.Map', 'Elixir.MapSet',
                'Elixir.Module', 'Elixir.Path', 'Elixir.String', 'Elixir.String.Chars',
@@ -23,14 +46,17 @@
                          {application, [get_env]}]).
 %% Of the module erlang only these leave something behind.
 -define(EFFECTS, [error_logger, load_nif, monitor, open_port, process_flag, put, register, send,
-                  send_after, spawn, spawn_link, spawn_monitor, spawn_opt, start_timer, system_flag]).
+                  send_after, spawn, spawn_link, spawn_monitor, spawn_opt, start_timer,
+                  system_flag]).
 %% More modules than this are not followed from one function.
 -define(MODULES, 200).
 
-%% What is set up otherwise, as #{module, function, through, own, effect}: `through` is the function
-%% that differs or, with `effect`, the one that is called otherwise; `own` says whether the module itself
-%% takes care of its processes, by a code_change that came or went with the change.
-%% `Sources` says of both releases where each module comes from, `touched` which modules differ.
+%% What is set up otherwise, as #{module, function, through, own, effect}: `through` is the
+%% function that differs or, with `effect`, the one that is called otherwise; `own` says whether
+%% the module itself takes care of its processes, by a code_change that came or went with the
+%% change. `Sources` says of both releases where each module comes from, `touched` which modules
+%% differ.
+-spec changes(question()) -> [difference()].
 changes(#{old := Old, new := New, applications := Applications, touched := Touched}) ->
     Apps = lists:usort([A || M <- Touched, #{M := {A, _}} <- [Old, New]]),
     Of = fun(M) -> case New of #{M := {A, _}} -> lists:member(A, Apps); _ -> false end end,
@@ -43,40 +69,47 @@ changes(#{old := Old, new := New, applications := Applications, touched := Touch
     maps:values(maps:from_list([{M, C} || {M, _, _} = Root <- Roots, reaches([M], Known, #{}),
                                           C <- changed(Root, Known)])).
 
+-spec of_applications([{gatling_types:app_name(), module()}]) -> [root()].
 of_applications(Applications) -> [{M, effects, [start]} || {_, M} <- Applications].
 
+-spec of_processes(fun((module()) -> boolean())) -> [root()].
 of_processes(Of) ->
     [case Call of
          {supervisor, M, _} -> {M, effects, [init]};
          {M, init, _} -> {M, code, [init, handle_continue, start_link]};
          {M, F, _} ->
-             %% an Agent is named by the function that made its state; a loop by itself, and goes on in
-             %% the new code
+             %% an Agent is named by the function that made its state; a loop by itself, and goes
+             %% on in the new code
              {M, code, [start_link | [F || gatling_processes:is_looping(P)]]}
      end || {P, Call} <- fixed(Of)].
 
 %% What is registered as the name of a module was started by it: an Ecto repo, a Phoenix endpoint.
+-spec of_names([module()]) -> [root()].
 of_names(Modules) ->
     [{M, code, [start_link, '__sockets__', init2]} || M <- Modules, is_pid(whereis(M))].
 
 %% ---------------------------------------------------------------- processes
 
-%% The processes of such modules that the node would have right after its start: those whose supervisors,
-%% all of them, have fixed children. What a DynamicSupervisor starts (a connection, a LiveView, a game)
-%% begins and ends with what it is for. With the functions that they were started with.
+%% The processes of such modules that the node would have right after its start: those whose
+%% supervisors, all of them, have fixed children. What a DynamicSupervisor starts (a connection, a
+%% LiveView, a game) begins and ends with what it is for. With the functions that they were
+%% started with.
+-spec fixed(fun((module()) -> boolean())) -> [{pid(), Call :: term()}].
 fixed(Of) ->
     Found = [{P, Call, Ancestors} || P <- erlang:processes(), {Call, Ancestors} <- [born(P)],
                                      Of(callback(Call))],
     Supervisors = lists:usort([S || {_, _, Ancestors} <- Found, S <- Ancestors, is_supervisor(S)]),
-    Dynamic = [S || {S, _} <- gatling_processes:look_into(fun is_dynamic/1, Supervisors)],
+    Dynamic = [S || {S, _} <- gatling_sys:look_into(fun is_dynamic/1, Supervisors)],
     [{P, Call} || {P, Call, Ancestors} <- Found,
                   Above <- [[S || S <- Ancestors, lists:member(S, Supervisors)]], Above =/= [],
                   [S || S <- Above, lists:member(S, Dynamic)] =:= []].
 
+-spec callback(term()) -> module().
 callback({supervisor, M, _}) -> M;
 callback({M, _, _}) -> M;
 callback(_) -> undefined.
 
+-spec born(pid()) -> {Call :: term(), Ancestors :: [pid()]}.
 born(P) ->
     case process_info(P, dictionary) of
         {dictionary, Dictionary} ->
@@ -87,16 +120,19 @@ born(P) ->
             {undefined, []}
     end.
 
+-spec pid(term()) -> pid() | undefined.
 pid(Name) when is_atom(Name) -> whereis(Name);
 pid(P) when is_pid(P), node(P) =:= node() -> P;
 pid(_) -> undefined.
 
+-spec is_supervisor(pid()) -> boolean().
 is_supervisor(P) ->
     case born(P) of
         {{supervisor, _, _}, _} -> true;
         _ -> false
     end.
 
+-spec is_dynamic(State :: term()) -> [dynamic].
 is_dynamic(State) when is_tuple(State), tuple_size(State) > 3, element(1, State) =:= state ->
     case lists:member(element(3, State), [one_for_one, one_for_all, rest_for_one]) of
         true -> [];
@@ -107,8 +143,9 @@ is_dynamic(_) ->
 
 %% ---------------------------------------------------------------- comparing
 
-%% Whether a module calls one that differs, by way of its own application's; most do not, and the cheap
-%% look at what is imported spares them the dear one.
+%% Whether a module calls one that differs, by way of its own application's; most do not, and the
+%% cheap look at what is imported spares them the dear one.
+-spec reaches([module()], known(), Seen :: #{module() => true}) -> boolean().
 reaches([], _, _) -> false;
 reaches(_, _, Seen) when map_size(Seen) > ?MODULES -> true;
 reaches([M | _], #{touched := Touched}, _) when is_map_key(M, Touched) -> true;
@@ -116,6 +153,7 @@ reaches([M | Rest], Known, Seen) when is_map_key(M, Seen) -> reaches(Rest, Known
 reaches([M | Rest], #{new := New} = Known, Seen) ->
     reaches([C || C <- imported(M, New), neighbours(M, C, New)] ++ Rest, Known, Seen#{M => true}).
 
+-spec imported(module(), gatling_types:sources()) -> [module()].
 imported(M, #{} = Modules) ->
     case Modules of
         #{M := {_, File}} ->
@@ -125,33 +163,40 @@ imported(M, #{} = Modules) ->
             []
     end.
 
+-spec neighbours(module(), module(), gatling_types:sources()) -> boolean().
 neighbours(M, Other, Modules) ->
     case Modules of
         #{M := {App, _}, Other := {App, _}} -> true;
         _ -> false
     end.
 
+-spec changed(root(), known()) -> [difference()].
 changed({M, Kind, Names}, #{old := Old, new := New, touched := Touched}) ->
     {_, Before} = code(M, Old),
     {_, After} = code(M, New),
     Own = code_changes(Before) =/= code_changes(After),
-    Roots = lists:usort([FA || FA <- maps:keys(Before) ++ maps:keys(After), is_root(FA, Names, Kind)]),
+    Roots = lists:usort([FA || FA <- maps:keys(Before) ++ maps:keys(After),
+                               is_root(FA, Names, Kind)]),
     lists:sublist(
       [#{module => M, function => text({M, F, A}), own => Own,
          through => text(What), effect => Kind =:= effects}
-       || {F, A} <- Roots,
-          {value, What} <- [differs(closure({M, F, A}, Old, Touched), closure({M, F, A}, New, Touched),
-                                    Kind, {M, F, A})]], 1).
+       || {F, A} <- Roots, Root <- [{M, F, A}],
+          {value, What} <- [differs(closure(Root, Old, Touched), closure(Root, New, Touched),
+                                    Kind, Root)]], 1).
 
 %% An anonymous function is a part of the one it stands in: -init/1-fun-0-.
+-spec text(mfa()) -> binary().
 text({M, '$unreadable', 0}) ->
-    <<"the code of ", (gatling_processes:text(M))/binary>>;
+    <<"the code of ", (gatling_text:term(M))/binary>>;
 text({M, F, A}) ->
     case re:run(atom_to_list(F), "^-(.+)/(\\d+)-.*-$", [unicode, {capture, [1, 2], list}]) of
-        {match, [Name, Arity]} -> gatling_calls:text({M, list_to_atom(Name), list_to_integer(Arity)});
-        nomatch -> gatling_calls:text({M, F, A})
+        {match, [Name, Arity]} ->
+            gatling_text:function({M, list_to_atom(Name), list_to_integer(Arity)});
+        nomatch ->
+            gatling_text:function({M, F, A})
     end.
 
+-spec is_root({atom(), arity()}, Names :: [atom()], kind()) -> boolean().
 is_root({'$unreadable', 0}, _, _) -> true;
 is_root({init, 1}, Names, _) -> lists:member(init, Names);
 is_root({init, 2}, Names, _) -> lists:member(init2, Names);
@@ -162,18 +207,23 @@ is_root({F, _}, Names, code) -> lists:member(F, Names -- [start, init, handle_co
 is_root(_, _, _) -> false.
 
 %% code_change written by hand; the one of `use GenServer` gives any state back.
+-spec code_changes(gatling_disasm:functions()) -> [gatling_disasm:code()].
 code_changes(Functions) ->
     [Code || FA <- [{code_change, 3}, {code_change, 4}], #{FA := Code} <- [Functions],
              not gives_back(Code)].
 
+-spec gives_back(gatling_disasm:code()) -> boolean().
 gives_back(Code) ->
-    case [I || I <- Code, not lists:member(gatling_disasm:name(I), [label, func_info, test_heap])] of
+    Kept = [I || I <- Code,
+                 not lists:member(gatling_disasm:name(I), [label, func_info, test_heap])],
+    case Kept of
         [{put_tuple2, {x, 0}, {list, [{atom, ok}, {x, 1}]}}, return] -> true;
         [{put_tuple2, {x, 0}, {list, [{atom, ok}, {x, 1}, {x, 2}]}}, return] -> true;
         _ -> false
     end.
 
 %% A function in the reach of a root that is not the same in both releases; the root itself first.
+-spec differs(closure(), closure(), kind(), mfa()) -> {value, mfa()} | false.
 differs(Before, After, code, Root) ->
     case [F || F <- [Root | lists:sort(maps:keys(maps:merge(Before, After)))],
                maps:find(F, Before) =/= maps:find(F, After)] of
@@ -181,9 +231,12 @@ differs(Before, After, code, Root) ->
         [] -> false
     end;
 differs(Before, After, effects, Root) ->
-    Effects = fun(Closure) -> lists:sort([E || Code <- maps:values(Closure), E <- effects(Code)]) end,
+    Effects = fun(Closure) ->
+                      lists:sort([E || Code <- maps:values(Closure), E <- effects(Code)])
+              end,
     case {Effects(Before), Effects(After)} of
-        {Same, Same} -> false;
+        {Same, Same} ->
+            false;
         {Old, New} ->
             case (New -- Old) ++ (Old -- New) of
                 [{What, _} | _] -> {value, What};
@@ -192,10 +245,12 @@ differs(Before, After, effects, Root) ->
     end.
 
 %% The functions that differ or may differ (of modules that do) in the reach of one.
+-spec closure(mfa(), gatling_types:sources(), Touched :: #{module() => true}) -> closure().
 closure(Root, Modules, Touched) ->
     Visited = visit([Root], Modules, #{}, #{}),
     maps:filter(fun({M, _, _}, _) -> is_map_key(M, Touched) end, Visited).
 
+-spec visit([mfa()], gatling_types:sources(), code_read(), closure()) -> closure().
 visit([], _, _, Found) ->
     Found;
 visit([Function | Rest], Modules, Read, Found) when is_map_key(Function, Found) ->
@@ -209,79 +264,115 @@ visit([{M, F, A} = Function | Rest], Modules, Read, Found) ->
             visit(Rest, Modules, More, Found)
     end.
 
+-spec read(module(), gatling_types:sources(), code_read()) -> code_read().
 read(M, _, Read) when is_map_key(M, Read) -> Read;
 read(_, _, Read) when map_size(Read) > ?MODULES -> Read;
 read(M, Modules, Read) ->
     {_, Functions} = code(M, Modules),
     Read#{M => Functions}.
 
+-spec code(module(), gatling_types:sources()) ->
+          {gatling_types:app_name() | undefined, gatling_disasm:functions()}.
 code(M, Modules) ->
     case Modules of
         #{M := {App, File}} -> {App, gatling_disasm:functions(File)};
         _ -> {undefined, #{}}
     end.
 
+-spec called(gatling_disasm:code()) -> [mfa()].
 called(Code) -> lists:usort(called(Code, [])).
 
-called([H | T], Found) -> called(T, called(H, Found));
-called({literal, _}, Found) -> Found;
-called({extfunc, M, F, A}, Found) -> [{M, F, A} | Found];
-called({M, F, A}, Found) when is_atom(M), M =/= atom, is_atom(F), is_integer(A) -> [{M, F, A} | Found];
-called(Term, Found) when is_tuple(Term) -> called(tuple_to_list(Term), Found);
-called(_, Found) -> Found.
+-spec called(term(), [mfa()]) -> [mfa()].
+called([H | T], Found) ->
+    called(T, called(H, Found));
+called({literal, _}, Found) ->
+    Found;
+called({extfunc, M, F, A}, Found) ->
+    [{M, F, A} | Found];
+called({M, F, A}, Found) when is_atom(M), M =/= atom, is_atom(F), is_integer(A) ->
+    [{M, F, A} | Found];
+called(Term, Found) when is_tuple(Term) ->
+    called(tuple_to_list(Term), Found);
+called(_, Found) ->
+    Found.
 
 %% ---------------------------------------------------------------- effects
 
-%% What the calls of a function leave behind: [{Function, Arguments}], with `unknown` for an argument
-%% that is not constant.
+%% What the calls of a function leave behind: [{Function, Arguments}], with `unknown` for an
+%% argument that is not constant.
+-spec effects(gatling_disasm:code()) -> [effect()].
 effects(Code) -> effects(Code, #{}, []).
 
+-spec effects(gatling_disasm:code(), registers(), [effect()]) -> [effect()].
 effects([], _, Found) -> Found;
 effects([send | Rest], Registers, Found) ->
     effects(Rest, #{}, [{{erlang, send, 2}, [maps:get({x, 1}, Registers, unknown)]} | Found]);
 effects([Instruction | Rest], Registers, Found) ->
     case Instruction of
-        {move, From, To} -> effects(Rest, Registers#{To => value(From, Registers)}, Found);
+        {move, From, To} ->
+            effects(Rest, Registers#{To => value(From, Registers)}, Found);
         {put_list, H, T, To} ->
-            effects(Rest, Registers#{To => {cons, value(H, Registers), value(T, Registers)}}, Found);
+            Value = {cons, value(H, Registers), value(T, Registers)},
+            effects(Rest, Registers#{To => Value}, Found);
         {put_tuple2, To, {list, Elements}} ->
-            effects(Rest, Registers#{To => {tuple, [value(E, Registers) || E <- Elements]}}, Found);
+            Value = {tuple, [value(E, Registers) || E <- Elements]},
+            effects(Rest, Registers#{To => Value}, Found);
         {put_map_assoc, _, From, To, _, {list, Elements}} ->
             Value = {map, value(From, Registers), [value(E, Registers) || E <- Elements]},
             effects(Rest, Registers#{To => Value}, Found);
-        {make_fun3, {M, F, A}, To, _} -> effects(Rest, Registers#{To => {function, M, F, A}}, Found);
+        {make_fun3, {M, F, A}, To, _} ->
+            effects(Rest, Registers#{To => {function, M, F, A}}, Found);
         _ ->
             case call(Instruction) of
                 {Arity, {extfunc, M, F, A}} ->
-                    Arguments = [maps:get({x, N}, Registers, unknown) || N <- lists:seq(0, Arity - 1)],
+                    Arguments = [maps:get({x, N}, Registers, unknown)
+                                 || N <- lists:seq(0, Arity - 1)],
                     After = (lasting(Registers))#{{x, 0} => {result, M, F, A}},
                     effects(Rest, After, [{{M, F, A}, Arguments} || has_effect(M, F)] ++ Found);
-                {_, _} -> effects(Rest, lasting(Registers), Found);
-                none -> effects(Rest, forget(Instruction, Registers), Found)
+                {_, _} ->
+                    effects(Rest, lasting(Registers), Found);
+                none ->
+                    effects(Rest, forget(Instruction, Registers), Found)
             end
     end.
 
-call({Name, Arity, Who}) when Name =:= call; Name =:= call_only; Name =:= call_ext; Name =:= call_ext_only ->
+-spec call(gatling_disasm:instruction()) -> {arity(), Who :: term()} | none.
+call({Name, Arity, Who})
+  when Name =:= call; Name =:= call_only; Name =:= call_ext; Name =:= call_ext_only ->
     {Arity, Who};
-call({Name, Arity, Who, _}) when Name =:= call_last; Name =:= call_ext_last -> {Arity, Who};
-call(_) -> none.
+call({Name, Arity, Who, _}) when Name =:= call_last; Name =:= call_ext_last ->
+    {Arity, Who};
+call(_) ->
+    none.
 
-value({literal, Value}, _) -> {literal, Value};
-value({Kind, _} = Register, Registers) when Kind =:= x; Kind =:= y -> maps:get(Register, Registers, unknown);
-value(Value, _) -> Value.
+-spec value(term(), registers()) -> term().
+value({literal, Value}, _) ->
+    {literal, Value};
+value({Kind, _} = Register, Registers) when Kind =:= x; Kind =:= y ->
+    maps:get(Register, Registers, unknown);
+value(Value, _) ->
+    Value.
 
+-spec lasting(registers()) -> registers().
 lasting(Registers) -> maps:filter(fun({Kind, _}, _) -> Kind =:= y end, Registers).
 
 %% Where ways meet, and after whatever may write to a register, nothing is known of it.
+-spec forget(gatling_disasm:instruction(), registers()) -> registers().
 forget({label, _}, _) -> #{};
 forget({trim, _, _}, Registers) -> maps:filter(fun({Kind, _}, _) -> Kind =:= x end, Registers);
 forget(Instruction, Registers) -> maps:without(registers(Instruction, []), Registers).
 
-registers({Kind, N} = Register, Found) when is_integer(N), Kind =:= x orelse Kind =:= y -> [Register | Found];
-registers([H | T], Found) -> registers(T, registers(H, Found));
-registers(Term, Found) when is_tuple(Term) -> registers(tuple_to_list(Term), Found);
-registers(_, Found) -> Found.
+-spec registers(term(), [tuple()]) -> [tuple()].
+registers({Kind, N} = Register, Found) when is_integer(N), Kind =:= x orelse Kind =:= y ->
+    [Register | Found];
+registers([H | T], Found) ->
+    registers(T, registers(H, Found));
+registers(Term, Found) when is_tuple(Term) ->
+    registers(tuple_to_list(Term), Found);
+registers(_, Found) ->
+    Found.
 
+-spec has_effect(module(), atom()) -> boolean().
 has_effect(_, child_spec) -> false;
 has_effect(erlang, F) -> lists:member(F, ?EFFECTS);
 has_effect(M, F) ->

@@ -1,26 +1,47 @@
 %% Changes the code of the running node, all or nothing. Loaded into the node by Gatling.
 %%
-%% The order of a swap: announce it (gatling_guard) · check that the node runs what it should · wait until
-%% no process is executing code that calls what will be gone · load what is added and start added
-%% applications · suspend the processes whose callback modules change · keep each one's state aside, in
-%% its own dictionary · see that the asking process is still there · switch all code at once · code_change,
-%% and beside it the code path follows and new children are started · resume. Whatever fails until then is
-%% taken back with the states that were kept. What follows (children that go or are replaced,
-%% config_change, applications that go) is reported, and undone by a swap back.
+%% The order of a swap: announce it (gatling_guard) · check that the node runs what it should ·
+%% wait until no process is executing code that calls what will be gone · load what is added and
+%% start added applications · suspend the processes whose callback modules change · keep each
+%% one's state aside, in its own dictionary · see that the asking process is still there · switch
+%% all code at once · code_change, and beside it the code path follows and new children are
+%% started · resume. Whatever fails until then is taken back with the states that were kept. What
+%% follows (children that go or are replaced, config_change, applications that go) is reported,
+%% and undone by a swap back.
 %%
-%% A request is that of gatling_agent:inspect/1 and also has label, from, now_ms, asker (a process of
-%% Gatling's, or one of a test), suspend_ms and insist (see when_quiet/2).
+%% A request is that of gatling_agent:inspect/1 and also has label, from, now_ms, asker (a process
+%% of Gatling's, or one of a test), suspend_ms and insist (see when_quiet/2).
 %%
-%% Steps throw {Stage, What}. A step that raises in any other way is taken back like one that throws.
+%% Steps throw {Stage, What}. A step that raises in any other way is taken back like one that
+%% throws.
 -module(gatling_swap).
 
 -export([swap/1]).
 
+-type report() :: #{processes := non_neg_integer(),
+                    migrated := [{module(), pos_integer()}],
+                    suspended_us := non_neg_integer(),
+                    watcher := pid(),
+                    failed := gatling_types:failed(),
+                    total_us => non_neg_integer()}.
+-type prepared() :: code:prepared_code().
+-type beside() :: {pid(), reference()}.
+-type switched() :: #{watcher := pid(),
+                      env := gatling_types:env(),
+                      beside := beside(),
+                      failed => {{failed, failure()}, beside()},
+                      processes => gatling_types:suspended(),
+                      suspended_us => non_neg_integer()}.
+
 -type state() :: untouched | restored | broken.
-%% untouched: nothing was changed · restored: all of it was taken back · broken: the node has to be replaced.
+%% untouched: nothing was changed · restored: all of it was taken back · broken: the node has to
+%% be replaced.
 -type failure() :: {state(), Stage :: atom(), What :: term()}.
 
--spec swap(map()) -> {ok, map()} | {error, atom(), term(), state()} | {busy, gatling_guard:announcement()}.
+-spec swap(gatling_types:request()) ->
+          {ok, report()}
+        | {error, Stage :: atom(), What :: term(), state()}
+        | {busy, gatling_guard:announcement()}.
 swap(Request) ->
     case gatling_guard:announce(Request) of
         {busy, _} = Busy ->
@@ -40,10 +61,12 @@ swap(Request) ->
             end
     end.
 
+-spec carried_out(gatling_types:request()) -> report().
 carried_out(Request) ->
-    {Changes, Prepared, Quiet} = try ready(Request)
-                                 catch C:W:S -> throw({failed, setelement(1, failure(C, W, S), untouched)})
-                                 end,
+    {Changes, Prepared, Quiet} =
+        try ready(Request)
+        catch C:W:S -> throw({failed, setelement(1, failure(C, W, S), untouched)})
+        end,
     gatling_guard:touching(),
     Switched = undone_by(fun() ->
                                  load_added(Changes),
@@ -59,6 +82,8 @@ carried_out(Request) ->
     report(Switched, Changes).
 
 %% Everything that can be found out before anything is touched.
+-spec ready(gatling_types:request()) ->
+          {gatling_types:changes(), prepared(), Quiet :: gatling_types:changes()}.
 ready(Request) ->
     Changes = #{changed := Changed, added := Added} = gatling_agent:changes(Request),
     none(drift, gatling_code:drift(Changed, Added)),
@@ -66,7 +91,9 @@ ready(Request) ->
     Prepared = prepare([{M, New} || {M, _, New} <- Changed]),
     {Changes, Prepared, when_quiet(Changes, Request)}.
 
-%% What the swap did. The code has been switched: what goes wrong from now on is reported, and fails nothing.
+%% What the swap did. The code has been switched: what goes wrong from now on is reported, and
+%% fails nothing.
+-spec report(switched(), gatling_types:changes()) -> report().
 report(#{processes := Processes, suspended_us := Suspended, watcher := Watcher, env := EnvBefore,
          beside := Beside}, Changes) ->
     Failed = started(Beside),
@@ -83,7 +110,8 @@ report(#{processes := Processes, suspended_us := Suspended, watcher := Watcher, 
 
 %% ---------------------------------------------------------------- failures
 
-%% What a raised term says. Of one that no step throws only the kind and the place: it may hold anything.
+%% What a raised term says. Of one that no step throws only the kind and the place: it may hold
+%% anything.
 -spec failure(atom(), term(), list()) -> failure().
 failure(throw, {failed, Failure}, _) -> Failure;
 failure(throw, {Stage, What}, _) when is_atom(Stage) -> {restored, Stage, What};
@@ -106,29 +134,35 @@ broken({_, Stage, What}, {_, _, Why}) -> throw({failed, {broken, Stage, [What, W
 
 %% ---------------------------------------------------------------- before anything is touched
 
+-spec none(Stage :: atom(), Found :: list()) -> ok.
 none(_, []) -> ok;
 none(Stage, Found) -> throw({Stage, Found}).
 
+-spec prepare([{module(), gatling_types:path()}]) -> prepared().
 prepare(Modules) ->
-    case code:prepare_loading([{M, unicode:characters_to_list(F), gatling_code:content(F)} || {M, F} <- Modules]) of
+    Contents = [{M, unicode:characters_to_list(F), gatling_code:content(F)} || {M, F} <- Modules],
+    case code:prepare_loading(Contents) of
         {ok, Prepared} -> Prepared;
-        {error, Reasons} -> throw({prepare, gatling_processes:text(Reasons)})
+        {error, Reasons} -> throw({prepare, gatling_text:term(Reasons)})
     end.
 
 %% ---------------------------------------------------------------- what is added
 
+-spec load_added(gatling_types:changes()) -> ok.
 load_added(#{added := []}) ->
     ok;
 load_added(#{added := Added}) ->
     case code:finish_loading(prepare(Added)) of
         ok -> ok;
-        {error, Reasons} -> throw({load, gatling_processes:text(Reasons)})
+        {error, Reasons} -> throw({load, gatling_text:term(Reasons)})
     end.
 
+-spec unload_added(gatling_types:changes()) -> ok.
 unload_added(#{added := Added, apps_added := Apps}) ->
     stop_applications(Apps),
     lists:foreach(fun gatling_code:remove/1, [M || {M, _} <- Added]).
 
+-spec stop_applications([gatling_types:app()]) -> ok.
 stop_applications(Apps) ->
     _ = [begin
              _ = application:stop(App),
@@ -138,6 +172,7 @@ stop_applications(Apps) ->
     ok.
 
 %% They come in an order of dependencies first.
+-spec start_applications(gatling_types:changes()) -> ok.
 start_applications(#{apps_added := Apps, env_set := Env}) ->
     lists:foreach(
       fun(#{name := App, type := Type, directory := Directory}) ->
@@ -157,6 +192,7 @@ start_applications(#{apps_added := Apps, env_set := Env}) ->
 
 %% When no process is executing code that calls what will be gone. `insist`: go on when the time
 %% is up, since there is worse than a failed request; nobody is looked for any more then.
+-spec when_quiet(gatling_types:changes(), gatling_types:request()) -> gatling_types:changes().
 when_quiet(#{callers := Callers} = Changes, #{insist := Insist} = Request) ->
     try
         gatling_calls:await(Callers, deadline(Request)),
@@ -166,12 +202,16 @@ when_quiet(#{callers := Callers} = Changes, #{insist := Insist} = Request) ->
     end.
 
 %% What began since then, or while others were being suspended, is waited for once more.
+-spec critical_soon(gatling_types:changes(), gatling_types:request(), prepared()) -> switched().
 critical_soon(Changes, #{insist := Insist} = Request, Prepared) ->
     Deadline = deadline(Request),
     try critical_until(Deadline, Changes, Request, Prepared)
     catch throw:{calls, _} when Insist -> critical(Changes#{callers := []}, Request, Prepared)
     end.
 
+-spec critical_until(Deadline :: integer(), gatling_types:changes(), gatling_types:request(),
+                     prepared()) ->
+          switched().
 critical_until(Deadline, #{callers := Callers} = Changes, Request, Prepared) ->
     gatling_calls:await(Callers, Deadline),
     try critical(Changes, Request, Prepared)
@@ -180,18 +220,22 @@ critical_until(Deadline, #{callers := Callers} = Changes, Request, Prepared) ->
             critical_until(Deadline, Changes, Request, Prepared)
     end.
 
+-spec deadline(gatling_types:request()) -> integer().
 deadline(#{suspend_ms := Timeout}) -> erlang:monotonic_time(millisecond) + Timeout.
 
+-spec critical(gatling_types:changes(), gatling_types:request(), prepared()) -> switched().
 critical(Changes, Request, Prepared) ->
     Known = erlang:processes(),
     Begun = erlang:monotonic_time(microsecond),
     Processes = suspended(Known, gatling_agent:callbacks(Changes), maps:get(suspend_ms, Request)),
-    Resume = fun() -> gatling_processes:resume(Processes) end,
+    Resume = fun() -> gatling_sys:resume(Processes) end,
     Switched = undone_by(
                  fun() ->
-                         Watcher = gatling_processes:watch_from(Processes, Known, touched(Changes)),
-                         undone_by(fun() -> switch(Processes, Watcher, Changes, Request, Prepared) end,
-                                   fun() -> Watcher ! stop end)
+                         Watcher = gatling_watch:start(Processes, Known, touched(Changes)),
+                         Switch = fun() ->
+                                          switch(Processes, Watcher, Changes, Request, Prepared)
+                                  end,
+                         undone_by(Switch, fun() -> Watcher ! stop end)
                  end, Resume),
     Resume(),
     case Switched of
@@ -199,25 +243,31 @@ critical(Changes, Request, Prepared) ->
             %% what was started beside may have waited for a process that was suspended
             undone_by(fun() -> throw(Failure) end, fun() -> stop_beside(Changes, Beside) end);
         _ ->
-            Switched#{processes => Processes, suspended_us => erlang:monotonic_time(microsecond) - Begun}
+            Switched#{processes => Processes,
+                      suspended_us => erlang:monotonic_time(microsecond) - Begun}
     end.
 
 %% All processes that are to be converted, suspended; or none.
+-spec suspended([pid()], gatling_types:callbacks(), non_neg_integer()) ->
+          gatling_types:suspended().
 suspended(Known, Callbacks, Timeout) ->
     First = gatling_processes:affected(Known, Callbacks),
-    gatling_processes:suspend(First, Timeout),
-    undone_by(fun() -> First ++ gatling_processes:late(Known, Callbacks, First, Timeout) end,
-              fun() -> gatling_processes:resume(First) end).
+    gatling_sys:suspend(First, Timeout),
+    undone_by(fun() -> First ++ gatling_sys:late(Known, Callbacks, First, Timeout) end,
+              fun() -> gatling_sys:resume(First) end).
 
 %% Everything that happens while they are suspended.
+-spec switch(gatling_types:suspended(), Watcher :: pid(), gatling_types:changes(),
+             gatling_types:request(), prepared()) ->
+          switched().
 switch(Processes, Watcher, Changes, #{direction := Direction}, Prepared) ->
     Callbacks = gatling_agent:callbacks(Changes),
     EnvBefore = application_controller:prep_config_change(),
-    gatling_processes:stash(Processes, Watcher),
+    gatling_sys:stash(Processes, Watcher),
     Restore = fun() -> restore(Processes, Changes, EnvBefore) end,
-    undone_by(
+    _ = undone_by(
       fun() ->
-              Direction =:= down andalso gatling_processes:convert(Processes, Callbacks, down),
+              Direction =:= down andalso gatling_sys:convert(Processes, Callbacks, down),
               gatling_config:set(maps:get(env_set, Changes), maps:get(env_delete, Changes)),
               none(calls, gatling_calls:last_look(maps:get(callers, Changes))),
               gatling_guard:commit(),
@@ -227,8 +277,10 @@ switch(Processes, Watcher, Changes, #{direction := Direction}, Prepared) ->
     Beside = start_beside(Changes),
     Switched = #{watcher => Watcher, env => EnvBefore, beside => Beside},
     try
-        undone_by(fun() -> Direction =:= up andalso gatling_processes:convert(Processes, Callbacks, up) end,
-                  Restore),
+        Convert = fun() ->
+                          Direction =:= up andalso gatling_sys:convert(Processes, Callbacks, up)
+                  end,
+        _ = undone_by(Convert, Restore),
         Switched
     catch Class:What:Stack ->
             Watcher ! stop,
@@ -236,34 +288,39 @@ switch(Processes, Watcher, Changes, #{direction := Direction}, Prepared) ->
     end.
 
 %% Modules whose code is another one after the swap, or is there at all, or is not.
+-spec touched(gatling_types:changes()) -> [module()].
 touched(#{changed := Changed, added := Added, removed := Removed}) ->
     [M || {M, _, _} <- Changed] ++ [M || {M, _} <- Added] ++ Removed.
 
+-spec finish(prepared()) -> ok.
 finish(Prepared) ->
     case code:finish_loading(Prepared) of
         ok -> ok;
-        {error, Reasons} -> throw({load, gatling_processes:text(Reasons)})
+        {error, Reasons} -> throw({load, gatling_text:term(Reasons)})
     end.
 
 %% Back to the old code, with the states that were kept. Where a process is executing the old
-%% code, that cannot be loaded again: then the states stay converted as far as they are, and the node
-%% has to be replaced.
+%% code, that cannot be loaded again: then the states stay converted as far as they are, and the
+%% node has to be replaced.
+-spec restore(gatling_types:suspended(), gatling_types:changes(), gatling_types:env()) -> ok.
 restore(Processes, #{changed := Changed} = Changes, EnvBefore) ->
     gatling_config:take_back(Changes, EnvBefore),
     Loaded = [{M, Old} || {M, Old, _} <- Changed, erlang:module_loaded(M),
                           M:module_info(md5) =/= gatling_release:md5(Old)],
     case gatling_code:purge([M || {M, _} <- Loaded]) of
         [] ->
-            Loaded =:= [] orelse (ok = code:atomic_load([{M, F, gatling_code:content(F)} || {M, F} <- Loaded])),
-            gatling_processes:take_back(Processes);
+            Contents = [{M, F, gatling_code:content(F)} || {M, F} <- Loaded],
+            Loaded =:= [] orelse (ok = code:atomic_load(Contents)),
+            gatling_sys:take_back(Processes);
         Busy ->
-            gatling_processes:unstash(Processes),
+            gatling_sys:unstash(Processes),
             throw({lingering, Busy})
     end.
 
 %% ---------------------------------------------------------------- what follows
 
 %% Gives what failed, as [{What, Why}].
+-spec afterwards(gatling_types:changes(), gatling_types:env()) -> gatling_types:failed().
 afterwards(#{removed := Removed, children := Children} = Changes, EnvBefore) ->
     Failed = lists:append([change_children(C) || {_, _, [_ | _]} = C <- Children]),
     Told = gatling_config:tell(Changes, EnvBefore),
@@ -274,8 +331,10 @@ afterwards(#{removed := Removed, children := Children} = Changes, EnvBefore) ->
 
 %% ---------------------------------------------------------------- children
 
-%% Start what is new, except where something else goes: that may hold a name or a port. At once, since
-%% the new code may ask for it already. In a process of its own, whose end tells what failed.
+%% Start what is new, except where something else goes: that may hold a name or a port. At once,
+%% since the new code may ask for it already. In a process of its own, whose end tells what
+%% failed.
+-spec start_beside(gatling_types:changes()) -> beside().
 start_beside(#{children := Children, from := From, to := To, touched := Touched}) ->
     spawn_monitor(fun() ->
                           Failed = lists:append([change_children(C) || {_, _, []} = C <- Children]),
@@ -283,35 +342,44 @@ start_beside(#{children := Children, from := From, to := To, touched := Touched}
                           exit({started, Failed})
                   end).
 
-%% The directories of the applications that change, before their code does: what a new child reads of
-%% its priv must be there when it starts.
+%% The directories of the applications that change, before their code does: what a new child reads
+%% of its priv must be there when it starts.
+-spec move(from | to, gatling_types:changes()) -> ok.
 move(Where, #{touched := Touched} = Changes) ->
     #{apps := Apps} = maps:get(Where, Changes),
     gatling_code:move([A || #{name := Name} = A <- Apps, lists:member(Name, Touched)]).
 
+-spec started(beside()) -> gatling_types:failed().
 started({P, Ref}) ->
     receive
         {'DOWN', Ref, process, P, {started, Failed}} -> Failed;
-        {'DOWN', Ref, process, P, Why} -> [{<<"after the switch">>, gatling_processes:text(Why)}]
+        {'DOWN', Ref, process, P, Why} -> [{<<"after the switch">>, gatling_text:term(Why)}]
     end.
 
+-spec stop_beside(gatling_types:changes(), beside()) -> ok.
 stop_beside(#{children := Children, from := From, to := To, touched := Touched}, Beside) ->
     _ = started(Beside),
-    _ = [change_children({Path, [], [Id || #{id := Id} <- Start]}) || {Path, Start, []} <- Children],
+    _ = [change_children({Path, [], [Id || #{id := Id} <- Start]})
+         || {Path, Start, []} <- Children],
     gatling_code:follow(To, From, Touched).
 
 %% Gives what failed, as [{Child, Why}].
+-spec change_children({gatling_types:child_path(), [gatling_types:child()], [Id :: term()]}) ->
+          gatling_types:failed().
 change_children({Path, Start, Stop}) ->
     try
         Supervisor = gatling_tree:find(Path),
         Stopped = [{Id, R} || Id <- Stop, R <- [stop_child(Supervisor, Id)], R =/= ok],
-        Started = [{Id, R} || #{id := Id} = Spec <- Start, {error, R} <- [start_child(Supervisor, Spec)]],
-        [{gatling_processes:text(Id), gatling_why:why_not_started(Why)} || {Id, Why} <- Stopped ++ Started]
+        Started = [{Id, R} || #{id := Id} = Spec <- Start,
+                              {error, R} <- [start_child(Supervisor, Spec)]],
+        [{gatling_text:term(Id), gatling_why:why_not_started(Why)}
+         || {Id, Why} <- Stopped ++ Started]
     catch
-        throw:Missing -> [{gatling_processes:text(Path), gatling_processes:text(Missing)}]
+        throw:Missing -> [{gatling_text:term(Path), gatling_text:term(Missing)}]
     end.
 
 %% One that is there already is what is wanted; one with its name elsewhere is not.
+-spec start_child(pid(), gatling_types:child()) -> ok | supervisor:startchild_ret().
 start_child(Supervisor, #{id := Id} = Spec) ->
     case supervisor:start_child(Supervisor, Spec) of
         {error, {already_started, P}} = Error ->
@@ -323,6 +391,7 @@ start_child(Supervisor, #{id := Id} = Spec) ->
             Result
     end.
 
+-spec stop_child(pid(), Id :: term()) -> ok | {error, term()}.
 stop_child(Supervisor, Id) ->
     case supervisor:terminate_child(Supervisor, Id) of
         ok -> supervisor:delete_child(Supervisor, Id);
@@ -330,11 +399,16 @@ stop_child(Supervisor, Id) ->
         Error -> Error
     end.
 
+-spec note(gatling_types:request()) -> ok.
 note(#{label := Label, from := From, now_ms := Now}) ->
     case length(gatling_agent:chain_of(1)) of
-        0 -> link(1, {From, undefined}), link(2, {Label, Now});
-        Length -> link(Length + 1, {Label, Now})
+        0 ->
+            link(1, {From, undefined}),
+            link(2, {Label, Now});
+        Length ->
+            link(Length + 1, {Label, Now})
     end.
 
 %% Each in a term of its own: to change one would make the emulator look through all processes.
+-spec link(pos_integer(), {binary(), integer() | undefined}) -> ok.
 link(Number, Release) -> persistent_term:put({gatling, chain, Number}, Release).
