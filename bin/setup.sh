@@ -27,8 +27,9 @@ find_python() {
   return 1
 }
 
-missing_packages() {
-  local program
+missing_packages() { # runtime|dev
+  local program dialyzer=""
+  [ "$1" = dev ] && dialyzer=erlang-dialyzer
   PATH=$PATH:/usr/sbin:/sbin
   for program in git curl elixir; do
     command -v "$program" >/dev/null || printf '%s ' "$program"
@@ -36,18 +37,20 @@ missing_packages() {
   command -v nginx >/dev/null || printf '%s ' nginx-light
   # Debian splits Erlang: releases of ordinary projects need these, and `elixir` alone may lack them
   if command -v dpkg-query >/dev/null && [ "$(command -v erl)" = /usr/bin/erl ]; then
-    for program in erlang-dev erlang-crypto erlang-inets erlang-ssl erlang-tools erlang-parsetools; do
+    for program in erlang-dev erlang-crypto erlang-inets erlang-ssl erlang-tools erlang-parsetools \
+      $dialyzer; do
       [ "$(dpkg-query -W -f '${db:Status-Status}' "$program" 2>/dev/null)" = installed ] || printf '%s ' "$program"
     done
   elif ! command -v elixir >/dev/null; then
-    printf '%s ' erlang-dev erlang-inets erlang-ssl erlang-tools erlang-parsetools
+    # shellcheck disable=SC2086 # one word or none
+    printf '%s ' erlang-dev erlang-inets erlang-ssl erlang-tools erlang-parsetools $dialyzer
   fi
   find_python >/dev/null || printf '%s ' python3 python3-venv
 }
 
-install_packages() {
+install_packages() { # runtime|dev
   local packages sudo=()
-  packages=$(missing_packages)
+  packages=$(missing_packages "$1")
   [ -z "$packages" ] && return
   if [ "$(id -u)" != 0 ]; then
     if command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }; then
@@ -81,7 +84,7 @@ setup() { # cli|runtime|dev
   if [ "$1" = cli ]; then
     find_python >/dev/null || { say "please install Python 3.11 or newer, with its venv module (on Debian: apt install python3-venv)"; exit 8; }
   else
-    install_packages
+    install_packages "$1"
     touch_also=$venv/.ready-runtime
   fi
   install_venv "$1"

@@ -17,8 +17,16 @@ end
 
 :code.add_patha(String.to_charlist(compiled))
 # now: when mix compiles a dependency it takes from the code path what that one does not name
-:ok = :code.ensure_modules_loaded([Gatling.Shell, Gatling.Assets, Gatling.Distillery] ++
-  [Gatling.BuildPaths, Gatling.Fresh, Gatling.Toolchain])
+:ok =
+  :code.ensure_modules_loaded([
+    Gatling.Shell,
+    Gatling.Assets,
+    Gatling.Distillery,
+    Gatling.BuildPaths,
+    Gatling.Fresh,
+    Gatling.Toolchain
+  ])
+
 Mix.start()
 Mix.shell(Gatling.Shell)
 Mix.CLI.main(["gatling.build" | arguments])

@@ -89,7 +89,9 @@ defmodule Gatling.Fresh do
   end
 
   defp mentions_any?(file, names) do
-    with {:ok, text} <- File.read(file), do: Enum.any?(names, &mentions?(text, &1)), else: (_ -> false)
+    with {:ok, text} <- File.read(file),
+         do: Enum.any?(names, &mentions?(text, &1)),
+         else: (_ -> false)
   end
 
   # To be called when everything has been compiled; `others` are the files that are neither
@@ -97,7 +99,8 @@ defmodule Gatling.Fresh do
   def compiled(before, later) do
     known = list()
     # a file that a callback had written before is none of the compilation's
-    generated = later -- (before -- known)
+    earlier = before -- known
+    generated = later -- earlier
     File.mkdir_p!(@notes)
     File.write!(@compiled, Enum.map(generated, &[&1, 0]))
     salt = :rand.bytes(16)

@@ -65,7 +65,8 @@ defmodule Gatling.Toolchain do
 
   # https://github.com/HashNuke/heroku-buildpack-elixir: a file that a shell sources
   defp versions("elixir_buildpack.config", text, tool) do
-    for line <- lines(text), [_, asked] <- [Regex.run(~r/^\s*#{tool}_version=["']?([^"'\s]+)/, line)] do
+    for line <- lines(text),
+        [_, asked] <- [Regex.run(~r/^\s*#{tool}_version=["']?([^"'\s]+)/, line)] do
       asked
     end
   end
