@@ -16,7 +16,7 @@ def test_pure_functions(tmp_path: Path) -> None:
     everything = ("+export_all", "+nowarn_export_all")
     subprocess.run(["erlc", *everything, "-o", tmp_path, *sources], check=True)
     subprocess.run(["erlc", "-Werror", "-o", tmp_path, TESTS], check=True)
-    erl = ["erl", "-noinput", "-pa", tmp_path, "-s", "pure_tests", "main"]
+    erl = ["erl", "-noinput", "-pa", str(tmp_path), "-s", "pure_tests", "main"]
     ran = subprocess.run(erl, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert int(ran.stdout.split()[0]) == TESTS.read_text().count("_test() ->\n")
