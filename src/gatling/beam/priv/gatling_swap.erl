@@ -403,12 +403,12 @@ stop_child(Supervisor, Id) ->
 note(#{label := Label, from := From, now_ms := Now}) ->
     case length(gatling_agent:chain_of(1)) of
         0 ->
-            link(1, {From, undefined}),
-            link(2, {Label, Now});
+            record(1, {From, undefined}),
+            record(2, {Label, Now});
         Length ->
-            link(Length + 1, {Label, Now})
+            record(Length + 1, {Label, Now})
     end.
 
 %% Each in a term of its own: to change one would make the emulator look through all processes.
--spec link(pos_integer(), {binary(), integer() | undefined}) -> ok.
-link(Number, Release) -> persistent_term:put({gatling, chain, Number}, Release).
+-spec record(pos_integer(), {binary(), integer() | undefined}) -> ok.
+record(Number, Release) -> persistent_term:put({gatling, chain, Number}, Release).
