@@ -28,8 +28,8 @@ find_python() {
 }
 
 missing_packages() { # runtime|dev
-  local program dialyzer=""
-  [ "$1" = dev ] && dialyzer=erlang-dialyzer
+  local program checks=""
+  [ "$1" = dev ] && checks="erlang-dialyzer erlang-eunit"
   PATH=$PATH:/usr/sbin:/sbin
   for program in git curl elixir; do
     command -v "$program" >/dev/null || printf '%s ' "$program"
@@ -38,12 +38,12 @@ missing_packages() { # runtime|dev
   # Debian splits Erlang: releases of ordinary projects need these, and `elixir` alone may lack them
   if command -v dpkg-query >/dev/null && [ "$(command -v erl)" = /usr/bin/erl ]; then
     for program in erlang-dev erlang-crypto erlang-inets erlang-ssl erlang-tools erlang-parsetools \
-      $dialyzer; do
+      $checks; do
       [ "$(dpkg-query -W -f '${db:Status-Status}' "$program" 2>/dev/null)" = installed ] || printf '%s ' "$program"
     done
   elif ! command -v elixir >/dev/null; then
-    # shellcheck disable=SC2086 # one word or none
-    printf '%s ' erlang-dev erlang-inets erlang-ssl erlang-tools erlang-parsetools $dialyzer
+    # shellcheck disable=SC2086 # one word for each package
+    printf '%s ' erlang-dev erlang-inets erlang-ssl erlang-tools erlang-parsetools $checks
   fi
   find_python >/dev/null || printf '%s ' python3 python3-venv
 }

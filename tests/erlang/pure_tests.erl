@@ -1,33 +1,7 @@
-%% What can be tested of Gatling's Erlang without a node of an app: functions from terms to terms.
-%% Every function whose name ends in _test is called; it raises when something is wrong.
+%% EUnit tests of functions from terms to terms, which need no node of an app.
 -module(pure_tests).
 
--export([main/0]).
--export([walk_finds_local_functions_test/0, walk_ends_in_a_large_term_test/0,
-         text_of_a_term_is_short_test/0, text_names_three_of_many_test/0,
-         reasons_hold_no_values_test/0, errors_are_found_in_what_is_logged_test/0,
-         trees_differ_in_children_test/0, differences_name_keys_and_no_values_test/0,
-         packed_terms_travel_test/0, atom_tables_are_renamed_test/0,
-         environments_differ_by_key_test/0, paths_move_to_the_other_release_test/0,
-         positions_do_not_count_test/0, runtime_script_calls_test/0]).
-
-main() ->
-    Names = [F || {F, 0} <- ?MODULE:module_info(exports),
-                  lists:suffix("_test", atom_to_list(F))],
-    Failed = [{F, Why} || F <- Names, Why <- [failure(F)], Why =/= none],
-    [io:format("~s: ~tp~n", [F, Why]) || {F, Why} <- Failed],
-    io:format("~b passed~n", [length(Names) - length(Failed)]),
-    halt(case Failed of [] -> 0; _ -> 1 end).
-
-failure(Test) ->
-    try ?MODULE:Test() of
-        _ -> none
-    catch
-        Class:Reason:Stack -> {Class, Reason, Stack}
-    end.
-
-equal(Same, Same) -> ok;
-equal(Expected, Found) -> error({expected, Expected, found, Found}).
+-include_lib("eunit/include/eunit.hrl").
 
 %% ---------------------------------------------------------------- gatling_code
 
@@ -35,70 +9,70 @@ walk_finds_local_functions_test() ->
     All = fun(_, _) -> true end,
     Found = fun(Term) -> gatling_code:functions(Term, All) end,
     Local = fun(X) -> X end,
-    equal([?MODULE], Found(Local)),
-    equal([?MODULE], Found({1, [#{key => {<<"x">>, Local}}]})),
-    equal([?MODULE], Found(#{Local => value})),
-    equal([?MODULE], Found([1 | Local])),
-    equal([], Found({fun lists:reverse/1, "text", #{}, []})),
+    ?assertEqual([?MODULE], Found(Local)),
+    ?assertEqual([?MODULE], Found({1, [#{key => {<<"x">>, Local}}]})),
+    ?assertEqual([?MODULE], Found(#{Local => value})),
+    ?assertEqual([?MODULE], Found([1 | Local])),
+    ?assertEqual([], Found({fun lists:reverse/1, "text", #{}, []})),
     %% what a function holds is looked into as well
     Holds = fun() -> Local end,
-    equal([?MODULE, ?MODULE], Found(Holds)),
-    equal([], gatling_code:functions(Local, fun(_, M) -> M =:= other end)).
+    ?assertEqual([?MODULE, ?MODULE], Found(Holds)),
+    ?assertEqual([], gatling_code:functions(Local, fun(_, M) -> M =:= other end)).
 
 walk_ends_in_a_large_term_test() ->
     All = fun(_, _) -> true end,
     Large = lists:duplicate(200000, x),
     Local = fun() -> ok end,
-    equal([?MODULE], gatling_code:functions([Local | Large], All)),
-    equal([], gatling_code:functions(Large ++ [Local], All)),
-    equal([], gatling_code:functions([maps:from_keys(lists:seq(1, 100000), x), Local], All)).
+    ?assertEqual([?MODULE], gatling_code:functions([Local | Large], All)),
+    ?assertEqual([], gatling_code:functions(Large ++ [Local], All)),
+    ?assertEqual([], gatling_code:functions([maps:from_keys(lists:seq(1, 100000), x), Local], All)).
 
 paths_move_to_the_other_release_test() ->
     Place = fun(N) ->
                     #{root => "/a/v" ++ N, version => "0." ++ N, consolidated => "", apps => []}
             end,
     Moved = fun(Value) -> gatling_code:elsewhere(Value, Place("1"), Place("2")) end,
-    equal("/a/v2", Moved("/a/v1")),
-    equal("/a/v2/bin:/usr/bin", Moved("/a/v1/bin:/usr/bin")),
-    equal("/a/v2/releases/0.2/vm.args", Moved("/a/v1/releases/0.1/vm.args")),
-    equal("/a/v10/bin", Moved("/a/v10/bin")),
-    equal("/a/releases/1", gatling_code:flat("/a/lib/../releases/1")).
+    ?assertEqual("/a/v2", Moved("/a/v1")),
+    ?assertEqual("/a/v2/bin:/usr/bin", Moved("/a/v1/bin:/usr/bin")),
+    ?assertEqual("/a/v2/releases/0.2/vm.args", Moved("/a/v1/releases/0.1/vm.args")),
+    ?assertEqual("/a/v10/bin", Moved("/a/v10/bin")),
+    ?assertEqual("/a/releases/1", gatling_code:flat("/a/lib/../releases/1")).
 
 %% ---------------------------------------------------------------- gatling_text
 
 text_of_a_term_is_short_test() ->
-    equal(<<"[ok]">>, gatling_text:term([ok])),
-    true = byte_size(gatling_text:term(lists:seq(1, 100000))) < 2100,
-    equal(<<"lists.map/2">>, gatling_text:function({lists, map, 2})).
+    ?assertEqual(<<"[ok]">>, gatling_text:term([ok])),
+    ?assert(byte_size(gatling_text:term(lists:seq(1, 100000))) < 2100),
+    ?assertEqual(<<"lists.map/2">>, gatling_text:function({lists, map, 2})).
 
 text_names_three_of_many_test() ->
     Failed = [{self(), <<"why">>} || _ <- lists:seq(1, 5)],
-    [One, One, One, <<"and 2 more">>] = gatling_text:some(Failed),
     [One] = gatling_text:some([hd(Failed)]),
-    {_, _} = binary:match(One, <<": why">>).
+    ?assertEqual([One, One, One, <<"and 2 more">>], gatling_text:some(Failed)),
+    ?assertMatch({_, _}, binary:match(One, <<": why">>)).
 
 %% ---------------------------------------------------------------- gatling_why, gatling_errors
 
 reasons_hold_no_values_test() ->
     Stack = [{shop, price, ["secret"], [{file, "lib/shop.ex"}, {line, 7}]}],
-    equal(<<"badmatch in shop.price/1 (lib/shop.ex:7)">>,
-          gatling_why:why({{badmatch, "secret"}, Stack})),
-    equal(<<"shop.price/1 is undefined">>, gatling_why:why({undef, Stack})),
-    equal(<<"KeyError (key price not found) in shop.price/1 (lib/shop.ex:7)">>,
-          gatling_why:why({{badkey, price, #{a => "secret"}}, Stack})),
-    equal(<<"an error">>, gatling_why:why("secret")),
-    equal(<<"an error">>, gatling_why:why({"secret", 1})).
+    ?assertEqual(<<"badmatch in shop.price/1 (lib/shop.ex:7)">>,
+                 gatling_why:why({{badmatch, "secret"}, Stack})),
+    ?assertEqual(<<"shop.price/1 is undefined">>, gatling_why:why({undef, Stack})),
+    ?assertEqual(<<"KeyError (key price not found) in shop.price/1 (lib/shop.ex:7)">>,
+                 gatling_why:why({{badkey, price, #{a => "secret"}}, Stack})),
+    ?assertEqual(<<"an error">>, gatling_why:why("secret")),
+    ?assertEqual(<<"an error">>, gatling_why:why({"secret", 1})).
 
 errors_are_found_in_what_is_logged_test() ->
     Stack = [{shop, price, 1, []}],
     Found = fun(Message) -> gatling_errors:error_in(#{}, Message) end,
-    equal({badarg, Stack}, Found({report, #{reason => {wrapped, [{badarg, Stack}]}}})),
+    ?assertEqual({badarg, Stack}, Found({report, #{reason => {wrapped, [{badarg, Stack}]}}})),
     %% Ranch has the reason and the stack side by side
-    equal({badarg, Stack}, Found({"~p ~p", [badarg, Stack]})),
-    equal(none, Found({report, #{reason => {{{{{badarg, Stack}}}}}}})),
-    equal(none, Found({string, "badarg"})).
+    ?assertEqual({badarg, Stack}, Found({"~p ~p", [badarg, Stack]})),
+    ?assertEqual(none, Found({report, #{reason => {{{{{badarg, Stack}}}}}}})),
+    ?assertEqual(none, Found({string, "badarg"})).
 
-%% ---------------------------------------------------------------- gatling_tree
+%% ---------------------------------------------------------------- gatling_tree, gatling_pack
 
 node_with(Children) ->
     #{flags => #{strategy => one_for_one}, children => Children}.
@@ -109,56 +83,59 @@ child(Id, Arguments) ->
 trees_differ_in_children_test() ->
     Old = #{[] => node_with([child(a, [1]), child(b, []), child(c, [])]), [gone] => node_with([])},
     New = #{[] => node_with([child(c, []), child(a, [2]), child(d, [])]), [new] => node_with([])},
-    [Difference] = gatling_tree:diff(Old, New),
-    #{path := [], flags := same, stop := [b], start := [#{id := d}], reordered := true,
-      changed := [{a, [<<"its arguments">>]}], opaque := []} = Difference,
-    equal([], gatling_tree:diff(New, New)),
+    ?assertMatch([#{path := [], flags := same, stop := [b], start := [#{id := d}],
+                    reordered := true, changed := [{a, [<<"its arguments">>]}], opaque := []}],
+                 gatling_tree:diff(Old, New)),
+    ?assertEqual([], gatling_tree:diff(New, New)),
     %% the modules of a child follow from what starts it
     Other = maps:put(modules, [], child(a, [])),
-    equal([], gatling_tree:diff(#{[] => node_with([child(a, [])])}, #{[] => node_with([Other])})).
+    ?assertEqual([], gatling_tree:diff(#{[] => node_with([child(a, [])])},
+                                       #{[] => node_with([Other])})).
 
 differences_name_keys_and_no_values_test() ->
     Before = child(a, [[{url, [{host, "secret"}]}, {port, 1}]]),
     After = child(a, [[{url, [{host, "other"}]}, {port, 2}]]),
-    equal([<<"its argument port">>, <<"its argument url.host">>],
-          gatling_tree:differences(Before, After)),
-    equal([<<"restart">>], gatling_tree:differences(Before, Before#{restart => temporary})),
-    equal([<<"the function that starts it">>],
-          gatling_tree:differences(Before, Before#{start => {worker, other, []}})),
-    equal([<<"its arguments">>], gatling_tree:differences(child(a, ["x"]), child(a, ["xy"]))).
+    ?assertEqual([<<"its argument port">>, <<"its argument url.host">>],
+                 gatling_tree:differences(Before, After)),
+    ?assertEqual([<<"restart">>], gatling_tree:differences(Before, Before#{restart => temporary})),
+    ?assertEqual([<<"the function that starts it">>],
+                 gatling_tree:differences(Before, Before#{start => {worker, other, []}})),
+    ?assertEqual([<<"its arguments">>], gatling_tree:differences(child(a, ["x"]), child(a, ["xy"]))).
 
 packed_terms_travel_test() ->
     Term = #{a => [{1, <<"x">>} | improper], "list" => fun lists:map/2},
-    equal(Term, gatling_tree:unpack(gatling_tree:pack(Term))),
-    false = gatling_tree:opaque(gatling_tree:pack(Term)),
-    [true = gatling_tree:opaque(gatling_tree:pack([#{key => {X}}]))
+    ?assertEqual(Term, gatling_tree:unpack(gatling_tree:pack(Term))),
+    ?assertNot(gatling_tree:opaque(gatling_tree:pack(Term))),
+    [?assert(gatling_tree:opaque(gatling_tree:pack([#{key => {X}}])))
      || X <- [self(), make_ref(), fun() -> ok end]].
+
+%% ---------------------------------------------------------------- gatling_capture
 
 %% One length byte for each atom up to OTP 27; compact lengths and a negative count from OTP 28 on.
 atom_tables_are_renamed_test() ->
     Long = binary:copy(<<"a">>, 300),
-    equal(<<2:32, 1, "x", 3, "new">>,
-          gatling_tree:rename(<<2:32, 1, "x", 3, "old">>, <<"old">>, <<"new">>)),
+    ?assertEqual(<<2:32, 1, "x", 3, "new">>,
+                 gatling_tree:rename(<<2:32, 1, "x", 3, "old">>, <<"old">>, <<"new">>)),
     Compact = fun(Name) -> <<-2:32, (gatling_tree:compact(Name))/binary, 16#10, "x">> end,
-    equal(Compact(Long), gatling_tree:rename(Compact(<<"old">>), <<"old">>, Long)),
-    equal(Compact(<<"new">>), gatling_tree:rename(Compact(Long), Long, <<"new">>)).
+    ?assertEqual(Compact(Long), gatling_tree:rename(Compact(<<"old">>), <<"old">>, Long)),
+    ?assertEqual(Compact(<<"new">>), gatling_tree:rename(Compact(Long), Long, <<"new">>)).
 
 %% ---------------------------------------------------------------- others
 
 environments_differ_by_key_test() ->
     Old = [{shop, [{a, 1}, {b, 2}]}, {gone, [{a, 1}]}],
     New = [{shop, [{a, 1}, {c, 3}]}, {new, [{a, 1}]}],
-    equal({[{shop, c, 3}, {new, a, 1}], [{shop, b}]}, gatling_config:changes({Old, New})).
+    ?assertEqual({[{shop, c, 3}, {new, a, 1}], [{shop, b}]}, gatling_config:changes({Old, New})).
 
 positions_do_not_count_test() ->
-    equal([{mfa, x}], gatling_disasm:placeless([{line, 7}, {mfa, x}, {file, "a.ex"}])),
-    equal({#{mfa => x}}, gatling_disasm:placeless({#{line => 7, file => "a.ex", mfa => x}})),
-    equal([{line, x}, {file, y}], gatling_disasm:placeless([{line, x}, {file, y}])),
-    equal([a | b], gatling_disasm:placeless([a | b])).
+    ?assertEqual([{mfa, x}], gatling_disasm:placeless([{line, 7}, {mfa, x}, {file, "a.ex"}])),
+    ?assertEqual({#{mfa => x}}, gatling_disasm:placeless({#{line => 7, file => "a.ex", mfa => x}})),
+    ?assertEqual([{line, x}, {file, y}], gatling_disasm:placeless([{line, x}, {file, y}])),
+    ?assertEqual([a | b], gatling_disasm:placeless([a | b])).
 
 %% `:shop.config(:a)` is a call and `config :shop, Shop` is none, as Elixir's parser gives them.
 runtime_script_calls_test() ->
     Shop = {'__aliases__', [], ['Shop']},
     Called = fun(Quoted) -> gatling_script:targets(Quoted, []) end,
-    equal([shop], Called({{'.', [], [shop, config]}, [], [a]})),
-    equal([], Called({config, [], [shop, Shop]})).
+    ?assertEqual([shop], Called({{'.', [], [shop, config]}, [], [a]})),
+    ?assertEqual([], Called({config, [], [shop, Shop]})).

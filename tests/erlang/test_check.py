@@ -1,0 +1,41 @@
+"""The compiler, xref and dialyzer on the Erlang that Gatling runs in nodes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gatling.beam import toolbox
+
+CHECK = Path(__file__).with_name("check.escript")
+# dialyzer reads OTP once for each version, which takes a minute or two
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gatling" / "dialyzer"
+FAULTY = {
+    "run() -> ok.": "missing specification for function run/0",
+    "-spec run() -> ok.\nrun() -> X = 1, ok.": "variable 'X' is unused",
+    f"%% {'-' * 100}\n-spec run() -> ok.\nrun() -> ok.": "longer than 100 characters",
+    "-spec run() -> term().\nrun() -> lists:nothing([]).": "lists,nothing,1}, which does not exist",
+    "-spec run() -> ok.\nrun() -> file:delete(1).": "breaks the contract",
+    "-spec run() -> ok.\nrun() -> file:delete(a), ok.": "but this value is unmatched",
+}
+
+
+def check(sources: Path) -> list[str]:
+    """The lines that the check prints, each of which is a fault."""
+    argv = ["escript", str(CHECK), str(sources), str(CACHE)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == bool(done.stdout), done.stdout + done.stderr
+    return done.stdout.splitlines()
+
+
+def test_the_sources_have_no_fault() -> None:
+    assert check(toolbox.SOURCES) == []
+
+
+@pytest.mark.parametrize(("code", "fault"), FAULTY.items())
+def test_a_fault_is_found(tmp_path: Path, code: str, fault: str) -> None:
+    (tmp_path / "faulty.erl").write_text(f"-module(faulty).\n-export([run/0]).\n{code}\n")
+    assert fault in "\n".join(check(tmp_path))
