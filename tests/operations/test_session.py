@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
+from gatling.cli import home
 from gatling.deploy import recovery
 from gatling.errors import DiskFull
 from gatling.operations import lifecycle, session
@@ -81,6 +83,18 @@ def test_a_command_that_reads_recovers_nothing_and_says_what_waits(
     ):
         pass  # it is under way
     assert capsys.readouterr().err == ""
+
+
+def test_recover_says_when_another_command_works_on_the_app(done: list[str]) -> None:
+    with session.opened() as gatling, lock.hold(gatling.home.app("whole").lock, lambda: None):
+        ran = CliRunner().invoke(home.recover_command, ["whole"])
+    assert ran.exit_code == 0
+    assert ran.output == (
+        "whole: left alone, because another command is deploying or recovering it\n"
+    )
+    assert done == []
+    ran = CliRunner().invoke(home.recover_command, ["whole"])
+    assert done == ["whole"]
 
 
 def test_no_app_keeps_the_others_from_being_recovered(done: list[str], tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_a_failure_after_the_decision_is_a_warning(
     break_once(world, fault)
     said = shop.push()
     assert "live, but: " in said
-    world.run("recover", "shop")  # where the record itself could not be written
+    world.settled()  # also where the record itself could not be written
     status, last = world.status(), world.last()
     assert status["release"] != before
     assert f"edition {strategy} {fault}" in world.get().text

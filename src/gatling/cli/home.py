@@ -6,7 +6,7 @@ import click
 
 from gatling.cli.common import as_json, opened, progress
 from gatling.errors import Exit
-from gatling.ui.output import print_json, table
+from gatling.ui.output import echo, print_json, table
 
 
 @click.command("up")
@@ -86,6 +86,9 @@ def recover_command(app: str | None, unfinished: bool, units: bool) -> None:
             recovery.report(each for each in recovered if each.error is None)
             for error in (each.error for each in recovered if each.error is not None):
                 raise error
+            if recovery.is_under_way(gatling, app):
+                what = "left alone, because another command is deploying or recovering it"
+                echo(f"{app}: {what}", err=True)
             return
         if unfinished:
             recovery.report(recovery.recover_unfinished(gatling))

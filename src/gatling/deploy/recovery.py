@@ -96,6 +96,14 @@ def interrupted(gatling: Gatling, app: str) -> list[Deployment]:
         return deployments.running(gatling.db, app) if held else []
 
 
+def is_under_way(gatling: Gatling, app: str) -> bool:
+    """Whether another command is deploying or recovering the app."""
+    if not deployments.running(gatling.db, app):
+        return False
+    with lock.try_hold(gatling.home.app(app).lock) as held:
+        return not held
+
+
 def report(recovered: Iterable[Recovery]) -> None:
     """Say on standard error which apps were recovered, and which could not be."""
     for each in recovered:
