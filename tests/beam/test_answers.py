@@ -23,7 +23,6 @@ SWAPPED = Swapped(processes=0, suspended_ms=0, failed=(), watcher=PID)
 ANNOUNCED = {
     Atom("from"): b"v1",
     Atom("to"): b"v2",
-    Atom("since_ms"): 1,
     Atom("phase"): Atom("committed"),
 }
 REPORT = {

@@ -59,7 +59,7 @@ POINTS = {
     "take_back": ("gatling_config", "take_back(#{env_set := Set}, EnvBefore) ->"),
     "last_look": ("gatling_calls", "last_look(Callers) ->"),
     "finish": ("gatling_swap", "finish(Prepared) ->"),
-    "beside": ("gatling_swap", "change_children({Path, Start, Stop}) ->"),
+    "beside": ("gatling_children", "change({Path, Start, Stop}) ->"),
     "afterwards": (
         "gatling_swap",
         "afterwards(#{removed := Removed, children := Children} = Changes, EnvBefore) ->",

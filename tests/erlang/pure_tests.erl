@@ -104,9 +104,9 @@ differences_name_keys_and_no_values_test() ->
 
 packed_terms_travel_test() ->
     Term = #{a => [{1, <<"x">>} | improper], "list" => fun lists:map/2},
-    ?assertEqual(Term, gatling_tree:unpack(gatling_tree:pack(Term))),
-    ?assertNot(gatling_tree:opaque(gatling_tree:pack(Term))),
-    [?assert(gatling_tree:opaque(gatling_tree:pack([#{key => {X}}])))
+    ?assertEqual(Term, gatling_pack:unpack(gatling_pack:pack(Term))),
+    ?assertNot(gatling_pack:opaque(gatling_pack:pack(Term))),
+    [?assert(gatling_pack:opaque(gatling_pack:pack([#{key => {X}}])))
      || X <- [self(), make_ref(), fun() -> ok end]].
 
 %% ---------------------------------------------------------------- gatling_capture
@@ -115,10 +115,10 @@ packed_terms_travel_test() ->
 atom_tables_are_renamed_test() ->
     Long = binary:copy(<<"a">>, 300),
     ?assertEqual(<<2:32, 1, "x", 3, "new">>,
-                 gatling_tree:rename(<<2:32, 1, "x", 3, "old">>, <<"old">>, <<"new">>)),
-    Compact = fun(Name) -> <<-2:32, (gatling_tree:compact(Name))/binary, 16#10, "x">> end,
-    ?assertEqual(Compact(Long), gatling_tree:rename(Compact(<<"old">>), <<"old">>, Long)),
-    ?assertEqual(Compact(<<"new">>), gatling_tree:rename(Compact(Long), Long, <<"new">>)).
+                 gatling_capture:rename(<<2:32, 1, "x", 3, "old">>, <<"old">>, <<"new">>)),
+    Compact = fun(Name) -> <<-2:32, (gatling_capture:compact(Name))/binary, 16#10, "x">> end,
+    ?assertEqual(Compact(Long), gatling_capture:rename(Compact(<<"old">>), <<"old">>, Long)),
+    ?assertEqual(Compact(<<"new">>), gatling_capture:rename(Compact(Long), Long, <<"new">>)).
 
 %% ---------------------------------------------------------------- others
 

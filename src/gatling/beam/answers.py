@@ -24,7 +24,6 @@ class Announced(Struct):
 
     from_label: str = msgspec.field(name="from")
     to: str
-    since_ms: int
     phase: Literal["checking", "touching", "committed", "broken", "unknown"]
 
 

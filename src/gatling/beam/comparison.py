@@ -27,9 +27,7 @@ class Beam(Struct):
     file: str = ""
     behaviours: list[str] = []
     on_load: bool = False
-    code_change: bool = False
     child_spec: bool = False
-    config_change: bool = False
     struct: str | list[str] = "none"
     """Its struct's fields; `none`, or `unknown` when only running it tells."""
     schema: bool = False

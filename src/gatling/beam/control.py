@@ -302,7 +302,7 @@ def _load(node: channel.Node, beams: Path, base: Path) -> None:
         return
     # a swap of another version of these modules would lose its code
     if isinstance(node.call("erlang", "whereis", Atom("gatling_swap")), Opaque):
-        raise NodeBusy(Announced("?", "?", 0, "unknown"))
+        raise NodeBusy(Announced("?", "?", "unknown"))
     for module in toolbox.MODULES:
         file = beams / f"{module}.beam"
         try:

@@ -71,7 +71,8 @@ setup(#{sources := {Old, New}, application_modules := Applications},
 %% Processes of modules that are gone, but for those that are stopped with their supervisors.
 -spec orphans(gatling_types:changes()) -> [{module(), [gatling_processes:described()]}].
 orphans(#{removed := Removed, children := Children}) ->
-    Doomed = lists:append([gatling_tree:descendants(Path, Stop) || {Path, _, Stop} <- Children]),
+    Doomed = lists:append([gatling_children:descendants(Path, Stop)
+                           || {Path, _, Stop} <- Children]),
     [{M, [gatling_processes:describe(P)]} || {P, Ms} <- gatling_processes:running(Removed),
                                              not lists:member(P, Doomed), M <- Ms].
 
@@ -139,7 +140,7 @@ changes(#{changed := Changed, added := Added, removed := Removed} = Compared,
                                 lists:member(A, maps:get(apps_removed, Compared))]),
       touched => lists:usort(Touched) -- [undefined],
       env_set => Set, env_delete => Delete,
-      children => [{Path, [gatling_tree:unpack(S) || S <- Start], Stop}
+      children => [{Path, [gatling_pack:unpack(S) || S <- Start], Stop}
                    || {Path, #{start := Start, stop := Stop}} <- tree_changes(Request)],
       from => place(Old, Compared), to => place(New, Compared)}.
 
@@ -167,8 +168,8 @@ callbacks(#{migrate := Modules}) -> maps:from_list([{M, {Old, New}} || {M, Old, 
           [{gatling_types:child_path(), gatling_tree:difference()}].
 tree_changes(Request) ->
     {Old, New} = planned(trees, Request),
-    [{{App, maps:get(path, D)}, D} || {App, {ok, _, NewTree}} <- New,
-                                      {_, {ok, _, OldTree}} <- [lists:keyfind(App, 1, Old)],
+    [{{App, maps:get(path, D)}, D} || {App, {ok, NewTree}} <- New,
+                                      {_, {ok, OldTree}} <- [lists:keyfind(App, 1, Old)],
                                       D <- gatling_tree:diff(OldTree, NewTree)].
 
 -spec trees_report(gatling_types:request()) ->
@@ -186,7 +187,7 @@ trees_report(Request) ->
         ++ lists:usort([#{app => App, error => Why} || {App, {error, Why}} <- New ++ Old])
         ++ [#{app => App, path => [Text(I) || I <- Path],
               error => <<"start/2 names the child ", (Text(Id))/binary, ", which does not run">>}
-            || {App, {ok, _, Tree}} <- Old, {Path, Id} <- gatling_tree:missing(App, Tree)].
+            || {App, {ok, Tree}} <- Old, {Path, Id} <- gatling_children:missing(App, Tree)].
 
 %% What gatling_planner wrote in a node of either release.
 -spec planned(env | modules | trees, gatling_types:request()) -> {list(), list()}.

@@ -17,7 +17,7 @@
 %% set for itself is left alone.
 -spec changes({gatling_types:env(), gatling_types:env()}) -> {set(), delete()}.
 changes({Old, New}) ->
-    Set = [{A, K, gatling_tree:unpack(V)}
+    Set = [{A, K, gatling_pack:unpack(V)}
            || {A, Env} <- New, Before <- [proplists:get_value(A, Old, [])],
               {K, V} <- Env, lists:keyfind(K, 1, Before) =/= {K, V}],
     Delete = [{A, K} || {A, Before} <- Old, {_, Env} <- [lists:keyfind(A, 1, New)],
@@ -36,7 +36,7 @@ report(#{env_set := Set, env_delete := Delete, apps_added := Added}, {Old, _}) -
 -spec report(gatling_types:app_name(), Key :: atom(), Before :: term(), After :: term()) ->
           reported().
 report(App, Key, Before, After) ->
-    case {reaches(App, Key, After), listeners(Key, Before, gatling_tree:pack(After))} of
+    case {reaches(App, Key, After), listeners(Key, Before, gatling_pack:pack(After))} of
         {delivered, [_ | _] = Keys} ->
             Names = lists:join(<<" ">>, [gatling_text:term(K) || K <- [Key | Keys]]),
             {App, iolist_to_binary(Names), at_start};
@@ -46,7 +46,7 @@ report(App, Key, Before, After) ->
 
 -spec reaches(gatling_types:app_name(), Key :: atom(), After :: term()) -> how().
 reaches(App, Key, After) ->
-    case {lists:member(App, ?BOOT_ONLY), gatling_tree:opaque(gatling_tree:pack(After))} of
+    case {lists:member(App, ?BOOT_ONLY), gatling_pack:opaque(gatling_pack:pack(After))} of
         {true, _} -> boot_only;
         {_, true} -> opaque;
         _ -> case {is_module(Key), tells(App)} of

@@ -14,7 +14,7 @@
 -define(ANNOUNCED, '$gatling_announced').
 -define(GUARD, '$gatling_guard').
 
--type announcement() :: #{from := binary(), to := binary(), since_ms := integer(),
+-type announcement() :: #{from := binary(), to := binary(),
                           phase := checking | touching | committed | broken | unknown}.
 -export_type([announcement/0]).
 
@@ -24,11 +24,10 @@
 %% Announce a swap of the calling process, unless there is one.
 -spec announce(#{from := binary(),
                  label := binary(),
-                 now_ms := integer(),
                  asker := pid(),
                  _ => _}) -> ok | {busy, announcement()}.
-announce(#{from := From, label := To, now_ms := Since, asker := Asker}) ->
-    Announced = #{from => From, to => To, since_ms => Since, phase => checking},
+announce(#{from := From, label := To, asker := Asker} = Request) ->
+    Announced = #{from => From, to => To, phase => checking},
     {Guard, Ref} = spawn_monitor(?MODULE, guard, [self(), Asker, Announced]),
     receive
         {Guard, announced} ->
@@ -37,7 +36,7 @@ announce(#{from := From, label := To, now_ms := Since, asker := Asker}) ->
             ok;
         {'DOWN', Ref, process, Guard, _} ->
             case current() of
-                none -> announce(#{from => From, label => To, now_ms => Since, asker => Asker});
+                none -> announce(Request);
                 Busy -> {busy, Busy}
             end
     end.
@@ -51,7 +50,7 @@ current() ->
                 {dictionary, Dictionary} ->
                     case lists:keyfind(?ANNOUNCED, 1, Dictionary) of
                         {_, Announced} -> Announced;
-                        false -> #{from => <<>>, to => <<>>, since_ms => 0, phase => unknown}
+                        false -> #{from => <<>>, to => <<>>, phase => unknown}
                     end;
                 undefined ->
                     none

@@ -27,18 +27,18 @@ main() ->
 -spec env(gatling_types:app_name()) -> [{Key :: atom(), Packed :: term()}].
 env(App) ->
     _ = application:load(App),
-    lists:sort([{K, gatling_tree:pack(V)} || {K, V} <- application:get_all_env(App),
+    lists:sort([{K, gatling_pack:pack(V)} || {K, V} <- application:get_all_env(App),
                                              not lists:member({App, K}, ?OF_BOOT)]).
 
 %% What many a start/2 does before it starts its supervisor is to attach handlers to telemetry, a
 %% library without which that fails.
--spec tree(gatling_types:app_name()) -> gatling_tree:found().
+-spec tree(gatling_types:app_name()) -> gatling_capture:found().
 tree(App) ->
     _ = application:ensure_all_started(telemetry),
     _ = application:load(App),
     case application:get_key(App, mod) of
-        {ok, {_, _} = Callback} -> gatling_tree:of_app(App, Callback);
-        _ -> {ok, [], #{}}
+        {ok, {_, _} = Callback} -> gatling_capture:of_app(App, Callback);
+        _ -> {ok, #{}}
     end.
 
 -spec struct_keys(module()) -> [atom()] | none.

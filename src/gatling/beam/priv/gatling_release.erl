@@ -5,7 +5,7 @@
 %% them.
 -module(gatling_release).
 
--export([read/1, modules/1, consolidated/1, compare/3, md5/1, is_runtime/1, exports/1, literals/1,
+-export([read/1, consolidated/1, compare/3, md5/1, is_runtime/1, exports/1, literals/1,
          text/1]).
 -export_type([comparison/0]).
 
@@ -300,7 +300,6 @@ beam(File) ->
       on_load => on_load(Module, Binary),
       code_change => Has(code_change, 3) orelse Has(code_change, 4),
       child_spec => Has(child_spec, 1),
-      config_change => Has(config_change, 2),
       schema => Has('__schema__', 1) andalso Has('__schema__', 2),
       struct => case Has('__struct__', 0) of
                     true -> struct_keys(Module, Binary);

@@ -7,7 +7,7 @@
 %% they call in their own application. Positions in the source do not count.
 -module(gatling_setup).
 
--export([changes/1, fixed/1]).
+-export([changes/1]).
 -export_type([difference/0]).
 
 %% Whether the whole code of a function is compared, or what its calls leave behind.

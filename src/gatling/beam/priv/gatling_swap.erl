@@ -322,7 +322,7 @@ restore(Processes, #{changed := Changed} = Changes, EnvBefore) ->
 %% Gives what failed, as [{What, Why}].
 -spec afterwards(gatling_types:changes(), gatling_types:env()) -> gatling_types:failed().
 afterwards(#{removed := Removed, children := Children} = Changes, EnvBefore) ->
-    Failed = lists:append([change_children(C) || {_, _, [_ | _]} = C <- Children]),
+    Failed = lists:append([gatling_children:change(C) || {_, _, [_ | _]} = C <- Children]),
     Told = gatling_config:tell(Changes, EnvBefore),
     %% nobody needs these any more: what used them has just been changed
     stop_applications(maps:get(apps_removed, Changes)),
@@ -337,7 +337,8 @@ afterwards(#{removed := Removed, children := Children} = Changes, EnvBefore) ->
 -spec start_beside(gatling_types:changes()) -> beside().
 start_beside(#{children := Children, from := From, to := To, touched := Touched}) ->
     spawn_monitor(fun() ->
-                          Failed = lists:append([change_children(C) || {_, _, []} = C <- Children]),
+                          Failed = lists:append([gatling_children:change(C)
+                                                 || {_, _, []} = C <- Children]),
                           ok = gatling_code:follow(From, To, Touched),
                           exit({started, Failed})
                   end).
@@ -359,45 +360,9 @@ started({P, Ref}) ->
 -spec stop_beside(gatling_types:changes(), beside()) -> ok.
 stop_beside(#{children := Children, from := From, to := To, touched := Touched}, Beside) ->
     _ = started(Beside),
-    _ = [change_children({Path, [], [Id || #{id := Id} <- Start]})
+    _ = [gatling_children:change({Path, [], [Id || #{id := Id} <- Start]})
          || {Path, Start, []} <- Children],
     gatling_code:follow(To, From, Touched).
-
-%% Gives what failed, as [{Child, Why}].
--spec change_children({gatling_types:child_path(), [gatling_types:child()], [Id :: term()]}) ->
-          gatling_types:failed().
-change_children({Path, Start, Stop}) ->
-    try
-        Supervisor = gatling_tree:find(Path),
-        Stopped = [{Id, R} || Id <- Stop, R <- [stop_child(Supervisor, Id)], R =/= ok],
-        Started = [{Id, R} || #{id := Id} = Spec <- Start,
-                              {error, R} <- [start_child(Supervisor, Spec)]],
-        [{gatling_text:term(Id), gatling_why:why_not_started(Why)}
-         || {Id, Why} <- Stopped ++ Started]
-    catch
-        throw:Missing -> [{gatling_text:term(Path), gatling_text:term(Missing)}]
-    end.
-
-%% One that is there already is what is wanted; one with its name elsewhere is not.
--spec start_child(pid(), gatling_types:child()) -> ok | supervisor:startchild_ret().
-start_child(Supervisor, #{id := Id} = Spec) ->
-    case supervisor:start_child(Supervisor, Spec) of
-        {error, {already_started, P}} = Error ->
-            case lists:keyfind(Id, 1, supervisor:which_children(Supervisor)) of
-                {Id, P, _, _} -> ok;
-                _ -> Error
-            end;
-        Result ->
-            Result
-    end.
-
--spec stop_child(pid(), Id :: term()) -> ok | {error, term()}.
-stop_child(Supervisor, Id) ->
-    case supervisor:terminate_child(Supervisor, Id) of
-        ok -> supervisor:delete_child(Supervisor, Id);
-        {error, not_found} -> ok;
-        Error -> Error
-    end.
 
 -spec note(gatling_types:request()) -> ok.
 note(#{label := Label, from := From, now_ms := Now}) ->

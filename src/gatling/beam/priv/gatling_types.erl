@@ -40,7 +40,6 @@
                   on_load := boolean(),
                   code_change := boolean(),
                   child_spec := boolean(),
-                  config_change := boolean(),
                   schema := boolean(),
                   struct := none | unknown | [atom()],
                   app => app_name() | undefined,
