@@ -11,6 +11,8 @@ import pytest
 
 from gatling.beam import toolbox
 
+# the first run prepares dialyzer
+pytestmark = pytest.mark.timeout(1800)
 CHECK = Path(__file__).with_name("check.escript")
 # dialyzer reads OTP once for each version, which takes a minute or two
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gatling" / "dialyzer"
