@@ -121,7 +121,7 @@ def test_who_is_interrupted_before_it_has_touched_nothing(stage: Stage, node: No
     "error",
     [
         SwapFailed("suspend", "one does not answer", "untouched"),
-        NodeBusy(Announced(from_label="v6", to="v7", since_ms=1, phase="checking")),
+        NodeBusy(Announced(from_label="v6", to="v7", phase="checking")),
     ],
     ids=["suspend", "busy"],
 )

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from tests.deploy.stage import Stage
 
 BACK = ["ask what it runs", "swap v8 → v7 at any rate", "prepare v7"]
-BUSY = NodeBusy(Announced(from_label="v7", to="v8", since_ms=1, phase="touching"))
-CUT_OFF = NodeBusy(Announced(from_label="v7", to="v8", since_ms=1, phase="broken"))
+BUSY = NodeBusy(Announced(from_label="v7", to="v8", phase="touching"))
+CUT_OFF = NodeBusy(Announced(from_label="v7", to="v8", phase="broken"))
 
 
 @pytest.fixture

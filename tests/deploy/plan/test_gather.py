@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from gatling.errors import GatlingError
     from tests.deploy.stage import Stage
 
-BUSY = NodeBusy(Announced(from_label="v7", to="v8", since_ms=1, phase="touching"))
-CUT_OFF = NodeBusy(Announced(from_label="v7", to="v8", since_ms=1, phase="broken"))
+BUSY = NodeBusy(Announced(from_label="v7", to="v8", phase="touching"))
+CUT_OFF = NodeBusy(Announced(from_label="v7", to="v8", phase="broken"))
 
 
 @pytest.fixture
