@@ -24,8 +24,9 @@ SHOP, BLOG = f"{ROOT}/apps/shop", f"{ROOT}/apps/blog"
 MINE = (f"{SHOP}/build", f"{SHOP}/work", "/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue",
         "/run/gatling-instances/shop.1", "/run/gatling-instances/shop.2")  # fmt: skip
 TALKED_TO = ("/run/systemd/journal/", "/run/systemd/notify", "/run/systemd/userdb/",
-             "/run/systemd/io.system.", "/run/systemd/resolve/")  # fmt: skip
-"""Sockets for everybody, which trust nothing that is said there."""
+             "/run/systemd/io.system.", "/run/systemd/resolve/",
+             "/run/systemd/journal.gatling-shop/")  # fmt: skip
+"""Sockets for everybody, which trust nothing that is said there, and those of its own journal."""
 
 READ = (
     "/etc/shadow", "/root", "/etc/ssh/ssh_host_ed25519_key", "/run/gatling", "/run/dbus",

@@ -48,6 +48,11 @@ while True:
 """
 """More connections than are allowed, each with a request that never ends."""
 
+NOISE = (
+    "for _ <- 1..5000, do: IO.puts(:user, Base.encode64(:rand.bytes(30_000)));"
+    ' IO.puts(:user, "end of noise")'
+)
+"""200 MB that cannot be compressed."""
 MAY_WRITE = "/var/lib/gatling/apps/{}/state"
 
 
@@ -220,6 +225,26 @@ def test_readers_of_logs_keep_no_deployment_waiting(
     assert re.search(r"^start app=shop slot=[12] by=ann \(pid \d+, uid \d+\): done in", noted, re.M)
 
 
+def test_a_noisy_app_takes_no_room_from_the_logs_of_others(
+    server: Server, ann: Person, bob: Person, shop: Checkout, blog: Checkout
+) -> None:
+    small = server.box.root / "etc/systemd/journald.conf.d/small.conf"
+    small.parent.mkdir(exist_ok=True)
+    small.write_text("[Journal]\nSystemMaxUse=16M\nRuntimeMaxUse=16M\n")
+    server.box.exec(["systemctl", "restart", "systemd-journald.service"])
+    bob.run("run", "blog", "--", "rpc", 'IO.puts(:user, "still here")')
+    until(lambda: "still here" in bob.run("logs", "blog"), "the line of the neighbour")
+    server.box.exec(["logger", "--tag", "operator", "of the host"])
+    ann.run("run", "shop", "--", "rpc", NOISE)
+    until(lambda: "end of noise" in ann.run("logs", "shop", "-n", "1"), "the last line")
+    assert "still here" in bob.run("logs", "blog")
+    assert "of the host" in server.box.journal("-t", "operator")
+    own = server.box.exec(["sh", "-c", "du -sm /var/log/journal/*.gatling-shop"]).stdout
+    assert int(own.split()[0]) <= 110
+    small.unlink()
+    server.box.exec(["systemctl", "restart", "systemd-journald.service"])
+
+
 def test_one_key_has_a_limited_number_of_sessions(server: Server, shop: Checkout) -> None:
     rob = server.let_in("rob", role="reader")
     with contextlib.ExitStack() as sessions:
@@ -323,7 +348,7 @@ def test_config_is_for_the_app_alone(
     unit = f"gatling@shop.{server.status()['slot']}.service"
     seen += server.box.exec(["systemctl", "show", unit]).stdout
     seen += server.box.exec(["systemctl", "cat", unit]).stdout
-    seen += server.box.exec(["journalctl", "--no-pager", "-b"]).stdout
+    seen += server.box.exec(["journalctl", "--no-pager", "-b", "--namespace=*"]).stdout
     for value in (word, cookie, base):
         assert value not in seen
     pid = server.status()["pid"]
@@ -374,6 +399,8 @@ def test_an_instance_is_confined(
     notes = server.box.exec(["ls", "/run/gatling-instances"], user="gatling").stdout
     assert {name.partition(".")[0] for name in notes.split()} == {"shop", "blog"}
     for user in ("gatling-blog", "nobody"):
+        with_others = ["logger", "--socket", "/run/systemd/journal.gatling-shop/dev-log", "forged"]
+        assert "Permission denied" in server.box.exec(with_others, user=user, check=False).stderr
         for path in ("", "/shop.1", "/shop.1/ends"):
             done = server.box.exec(["ls", f"/run/gatling-instances{path}"], user=user, check=False)
             assert "Permission denied" in done.stderr, (user, path, done)
@@ -453,8 +480,8 @@ def test_an_app_that_is_removed_leaves_nothing(server: Server, tmp_path: Path) -
     admin.run("unload", "gone", "--confirm", "gone")
     root = server.box.root
     found = server.box.exec(
-        ["find", "/var/lib/gatling", "/etc/systemd", "/etc/nginx/gatling", "/run/gatling-instances",
-         "-name", "*gone*"]
+        ["find", "/var/lib/gatling", "/etc/systemd", "/etc/nginx/gatling", "/var/log/journal",
+         "/run/gatling-instances", "-name", "*gone*"]
     )  # fmt: skip
     assert found.stdout == ""
     assert "gatling-gone" not in (root / "etc/passwd").read_text()

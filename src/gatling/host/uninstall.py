@@ -13,7 +13,7 @@ from gatling.host.machine import COMMAND, ETC, UNITS, clean_environment, has_use
 from gatling.host.system_files import SOCKETS, system_files
 from gatling.paths import SERVER
 from gatling.platform.server import timers, units
-from gatling.platform.server.helper import firewall, nginx
+from gatling.platform.server.helper import firewall, namespaces, nginx
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +37,7 @@ def uninstall(say: Callable[[str], None], *, purge: bool) -> None:
         link.unlink()
     for file in UNITS.glob(timers.TIMERS):
         file.unlink()
+    namespaces.remove_all(UNITS, run)
     shutil.rmtree(units.INSTANCES, ignore_errors=True)
     for file in (*system_files(), firewall.FILE, COMMAND):
         if file.exists() or file.is_symlink():
@@ -57,7 +58,7 @@ def uninstall(say: Callable[[str], None], *, purge: bool) -> None:
     for user in [u for u in pwd.getpwall() if u.pw_gecos.startswith("Gatling app ")]:
         say(f"remove the user {user.pw_name}")
         run(["userdel", user.pw_name], check=False)
-    for directory in (SERVER, ETC, nginx.DIRECTORY):
+    for directory in (SERVER, ETC, nginx.DIRECTORY, *namespaces.journals()):
         say(f"remove {directory}")
         shutil.rmtree(directory, ignore_errors=True)
     for name in filter(has_user, (units.OWNER, units.PLACEHOLDER)):

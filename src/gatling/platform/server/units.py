@@ -139,8 +139,8 @@ def task_properties(app: str, directory: Path, kind: str, limits: Limits) -> lis
         seen = view(directory, writable=("build", "work"), readable=("git", "releases"))
     else:
         seen = view(directory, writable=("work", "state"), readable=("releases", "build/cache"))
-    return [f"User={user(app)}", f"Group={user(app)}", "TimeoutStopSec=5", "KillMode=mixed",
-            *HARDENED, *seen, *limit_properties(limits), *binding(())]  # fmt: skip
+    return [*_identity(app), "TimeoutStopSec=5", "KillMode=mixed", *HARDENED, *seen,
+            *limit_properties(limits), *binding(())]  # fmt: skip
 
 
 def binding(ports: Sequence[int]) -> list[str]:
@@ -164,8 +164,7 @@ def drop_in(
 ) -> str:
     """What the units of an app's slots have of their own; no limit to ports that are not known."""
     lines = [
-        f"User={user(app)}",
-        f"Group={user(app)}",
+        *_identity(app),
         f"TimeoutStopSec={stop_seconds:g}",
         *view(directory, writable=("state",), readable=("releases", "work")),
         *limit_properties(limits),
@@ -173,6 +172,11 @@ def drop_in(
         *(binding(ports) if ports is not None else ()),
     ]
     return "# Written by Gatling.\n[Service]\n" + "\n".join(lines) + "\n"
+
+
+def _identity(app: str) -> list[str]:
+    """Whose a unit is, and in whose journal its lines are (namespaces.py)."""
+    return [f"{key}={user(app)}" for key in ("User", "Group", "LogNamespace")]
 
 
 def _said(limits: Limits) -> list[str]:

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatling.platform.server.helper import firewall, nginx, running, service, unit_files
+from gatling.platform.server.helper import (
+    firewall,
+    namespaces,
+    nginx,
+    running,
+    service,
+    unit_files,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -151,6 +158,9 @@ def helper(
         path.mkdir(parents=True)
     monkeypatch.setattr(service, "SERVER", made.server)
     monkeypatch.setattr(service, "UNITS", made.units)
+    (tmp_path / "journald").mkdir()
+    monkeypatch.setattr(namespaces, "CONFIGURATIONS", tmp_path / "journald")
+    monkeypatch.setattr(namespaces, "JOURNALS", (tmp_path / "journals",))
     monkeypatch.setattr(unit_files, "UNTOLD", tmp_path_factory.mktemp("run") / "units")
     monkeypatch.setattr(service, "pwd", made.users)
     monkeypatch.setattr(service, "_call", made.call)

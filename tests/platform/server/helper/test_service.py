@@ -173,7 +173,11 @@ def commands(app: str) -> re.Pattern[str]:
     runs = rf"gatling-job-{app}\.\*\.service gatling-run-{app}\.\*\.service"
     timers = rf"( gatling-job@{app}\.{JOB}\.timer)+"
     useradd = "useradd --system --user-group --no-create-home --shell /usr/sbin/nologin"
-    logs = "journalctl --output=json --quiet --no-pager"
+    journal = re.escape(units.user(app))
+    logs = rf"journalctl --namespace=\+{journal} --output=json --quiet --no-pager"
+    journald = " ".join(rf"systemd-{unit}@{journal}\.{kind}" for unit, kind in (
+        ("journald", "socket"), ("journald-varlink", "socket"), ("journald", "service"),
+    ))  # fmt: skip
     fields = "--output-fields=MESSAGE,_SYSTEMD_UNIT,_PID"
     places = rf"( _SYSTEMD_UNIT=gatling@{app}\.{PLACE}\.service){{1,}}"
     since = r" --since=@[0-9]{1,13}\.[0-9]{6}"
@@ -187,6 +191,8 @@ def commands(app: str) -> re.Pattern[str]:
         f"systemctl (stop|reset-failed) ({instance}|{tasks}|{runs})",
         f"systemctl (stop|(start|restart) --job-mode=ignore-dependencies){timers}",
         f"systemctl kill --signal=KILL {instance}",
+        f"systemctl stop {journald}",
+        rf"systemctl start systemd-journald@{journal}\.service",
         f"systemctl start --job-mode=ignore-dependencies {instance}",
         r"systemctl reload-or-restart nginx\.service",
         "nginx -t -q",
@@ -204,7 +210,7 @@ def lines(app: str) -> re.Pattern[str]:
     where = rf"SERVER{app}"
     known = [
         *map(re.escape, units.HARDENED),
-        f"(User|Group)={re.escape(units.user(app))}",
+        f"(User|Group|LogNamespace)={re.escape(units.user(app))}",
         r"TimeoutStopSec=([1-9][0-9]{0,3})(\.[0-9]+)?",
         "KillMode=mixed",
         r"MemoryMax=[1-9][0-9]*[KMGT%]?",
@@ -225,6 +231,10 @@ def lines(app: str) -> re.Pattern[str]:
     return re.compile("|".join(f"(?:{line})" for line in known), re.ASCII)
 
 
+JOURNALD = {
+    "socket": "# Written by Gatling.\n[Socket]\nSocketMode=0660\nSocketGroup={}\n",
+    "service": "# Written by Gatling.\n[Service]\nGroup={}\n",
+}
 PUSH_LINES = {"User=gatling", "Group=gatling", *units.ATTENDING}
 FILES = re.compile(
     rf"server(/apps|/instances)?|units(/multi-user\.target\.wants)?|nginx(/pages)?"
@@ -234,12 +244,14 @@ FILES = re.compile(
     rf"|units/gatling@{NAME}\.{PLACE}\.service\.d(/app\.conf)?"
     rf"|units(/timers\.target\.wants)?(/gatling-job@{NAME}\.{JOB}\.timer)?"
     r"|ports\.nft"
+    rf"|journald(/journald@gatling-{NAME}\.conf)?"
+    rf"|units/systemd-journald@gatling-{NAME}\.(socket|service)\.d(/gatling\.conf)?"
     r"|nginx/sites\.conf|nginx/pages/[a-z-]+\.html"
     rf"|nginx/auth(/{NAME}(/[0-9a-f]{{32}})?)?"
 )
-KEYS = {"User", "Group", "TimeoutStopSec", "TemporaryFileSystem", "BindPaths", "BindReadOnlyPaths",
-        "InaccessiblePaths", "MemoryMax", "MemorySwapMax", "TasksMax", "CPUQuota",
-        "SocketBindAllow", "SocketBindDeny", "Environment"}  # fmt: skip
+KEYS = {"User", "Group", "LogNamespace", "TimeoutStopSec", "TemporaryFileSystem", "BindPaths",
+        "BindReadOnlyPaths", "InaccessiblePaths", "MemoryMax", "MemorySwapMax", "TasksMax",
+        "CPUQuota", "SocketBindAllow", "SocketBindDeny", "Environment"}  # fmt: skip
 
 
 def assert_only_what_may_be(helper: Helper, request: Any, answer: Any) -> None:
@@ -278,6 +290,9 @@ def assert_only_what_may_be(helper: Helper, request: Any, answer: Any) -> None:
             assert {f"User={units.user(app)}", *units.HARDENED} <= set(program["properties"])
     for drop_in in helper.units.glob("*/app.conf"):
         assert_is_a_drop_in(drop_in, base)
+    for drop_in in helper.units.glob("systemd-journald@*.d/gatling.conf"):
+        name, _, kind = drop_in.parent.name.removesuffix(".d").partition("@")[2].rpartition(".")
+        assert drop_in.read_text() == JOURNALD[kind].format(name)
     for timer in helper.units.glob("*.timer"):
         assert TIMER.fullmatch(timer.read_text()), timer.read_text()
         assert (helper.units / "timers.target.wants" / timer.name).readlink() == timer

@@ -51,7 +51,15 @@ from gatling.errors import GatlingError
 from gatling.platform.limits import Limits
 from gatling.platform.server import timers as timer_units
 from gatling.platform.server import units
-from gatling.platform.server.helper import firewall, journal, nginx, running, timers, unit_files
+from gatling.platform.server.helper import (
+    firewall,
+    journal,
+    namespaces,
+    nginx,
+    running,
+    timers,
+    unit_files,
+)
 from gatling.platform.server.helper.shapes import (
     Refused,
     UnknownVerb,
@@ -130,6 +138,7 @@ def forget(request: dict[str, Any]) -> dict[str, Any]:
     end({"app": name})
     _end(timer_units.runs(name))
     _remove_units(name, (1, 2, *others))
+    namespaces.remove(UNITS, name, _call)
     gone = SERVER / "apps" / f".{name}.gone"
     shutil.rmtree(gone, ignore_errors=True)  # of a helper that was killed
     with contextlib.suppress(FileNotFoundError):
@@ -146,8 +155,10 @@ def forget(request: dict[str, Any]) -> dict[str, Any]:
 def start(request: dict[str, Any]) -> dict[str, Any]:
     """Start what the request describes in a slot."""
     prepare(request)
-    unit = units.instance(names.app_name(text(request, "app")), slot(request))
+    name = names.app_name(text(request, "app"))
+    unit = units.instance(name, slot(request))
     _call(["systemctl", "reset-failed", unit], check=False)
+    namespaces.start(name, _call)
     # not in order after gatling-recover.service: that may be who asks
     _call(["systemctl", "start", "--job-mode=ignore-dependencies", unit])
     return {}
@@ -258,8 +269,9 @@ def logs(request: dict[str, Any], files: list[int], connection: socket.socket) -
     The newest line comes first. A followed log begins at a time or after an entry.
     """
     name = names.app_name(text(request, "app"))
-    argv = ["journalctl", "--output=json", "--quiet", "--no-pager",
-            "--output-fields=MESSAGE,_SYSTEMD_UNIT,_PID"]  # fmt: skip
+    # with the system's own journal, which has the lines of instances of an older Gatling
+    argv = ["journalctl", f"--namespace=+{units.user(name)}", "--output=json", "--quiet",
+            "--no-pager", "--output-fields=MESSAGE,_SYSTEMD_UNIT,_PID"]  # fmt: skip
     since = f"--since=@{number(request, 'since', 0, 1e12):.6f}" if request.get("since") else ""
     if request.get("follow") is True:  # also units that there will be
         # journalctl refuses both
@@ -378,6 +390,7 @@ def _make_units(
     """Write the drop-ins of these slots, and let them be started at boot."""
     lines = units.drop_in(name, SERVER / "apps" / name, wanted, stop_seconds, own_ports)
     with unit_files.writing(_call) as written:
+        namespaces.write(UNITS, name, written)
         for unit in (units.instance(name, place) for place in places):
             written.write(UNITS / f"{unit}.d" / "app.conf", lines)
             written.link(UNITS / "multi-user.target.wants" / unit, UNITS / "gatling@.service")
