@@ -19,7 +19,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Self
 
 import pytest
 
@@ -321,7 +321,7 @@ class Client:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         self._thread.start()
         until(lambda: self.texts or self.failures, "the first answer")
         return self
@@ -388,7 +388,7 @@ def _claim_ports() -> tuple[int, IO[str]]:
     """
     directory = Path(tempfile.gettempdir()) / "gatling-test-ports"
     directory.mkdir(exist_ok=True)
-    start = random.randrange(200)  # noqa: S311 (ports just used by an ended home may linger)
+    start = random.randrange(200)
     for number in range(200):
         first = 10000 + 50 * ((start + number) % 200)
         claim = (directory / str(first)).open("w")

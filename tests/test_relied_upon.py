@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 DEPENDENCIES = PYPROJECT["project"]["dependencies"]
-PINNED = re.compile(r"^([a-z-]+)==(\S+)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)\n", re.M)
+PINNED = re.compile(r"^([a-z-]+)==(\S+)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)\n", re.MULTILINE)
 BUILD_REQUIRES = PYPROJECT["build-system"]["requires"]
 
 
@@ -49,7 +49,7 @@ def test_a_dependency_has_both_bounds(dependency: str) -> None:
 def test_what_root_installs_is_pinned_with_hashes(file: str) -> None:
     text = (ROOT / file).read_text()
     entries = re.findall(
-        r"^([a-z-]+)==(\S+)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)\n", text, re.M
+        r"^([a-z-]+)==(\S+)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)\n", text, re.MULTILINE
     )
     comment, rest = text.split("\n", 1)
     assert comment.startswith("# ")

@@ -116,7 +116,7 @@ def _read(into: dict[int, bytes], deadline: float) -> None:
 
 def _serve(connection: socket.socket) -> bool:
     """Fork a process for each request; True in that process, False when there are no more."""
-    import gatling  # noqa: PLC0415
+    import gatling
 
     for module in pkgutil.walk_packages(gatling.__path__, "gatling."):
         if module.name not in NOT_LOADED:
@@ -164,14 +164,14 @@ def _become(asked: int, stdin: int, stdout: int, stderr: int, status: int) -> bo
 
 def _run() -> int:
     """Run the command; its exit status."""
-    from gatling.__main__ import main  # noqa: PLC0415
+    from gatling.__main__ import main
 
     try:
         main()
     except SystemExit as leaving:
         if leaving.code is None or isinstance(leaving.code, int):
             return leaving.code or 0
-        print(leaving.code, file=sys.stderr)  # noqa: T201 (what Python does)
+        print(leaving.code, file=sys.stderr)
         return 1
     except BaseException:  # noqa: BLE001 (what Python does)
         traceback.print_exc()

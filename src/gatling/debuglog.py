@@ -57,7 +57,7 @@ def explained(error: Exception, doing: str = "this command") -> GatlingError:
         return Unexpected(f"There was not enough memory for {doing}.", hint=hint)
     if isinstance(error, OSError) and error.strerror:
         return Unexpected(f"{_named(error) or doing.capitalize()}: {error.strerror}.", hint=hint)
-    import sqlite3  # noqa: PLC0415 (the process gateway loads this module)
+    import sqlite3  # the process gateway loads this module
 
     if isinstance(error, sqlite3.Error):
         return Unexpected(f"The records did not take a change: {error}.", hint=hint)
@@ -99,7 +99,7 @@ def shown(argv: Sequence[str]) -> str:
 
 
 def _text(error: BaseException) -> str:
-    import traceback  # noqa: PLC0415 (for an error)
+    import traceback
 
     return "".join(traceback.format_exception(error))[-MAX_ENTRY:]
 
@@ -119,7 +119,7 @@ def _named(error: OSError, before: str = "") -> str:
 
 def _where(error: BaseException) -> str:
     """The last line of Gatling's code in the traceback: `deploy/cutover/hot.py:120`."""
-    import traceback  # noqa: PLC0415
+    import traceback
 
     frames = traceback.extract_tb(error.__traceback__)
     own = [f"{f.filename.removeprefix(PACKAGE)}:{f.lineno}"

@@ -17,7 +17,7 @@ TEXT = (DOCS / "callbacks.md").read_text()
 
 
 def test_the_examples_are_called(shop: Called) -> None:
-    elixir, sh = re.findall(r"^```(?:elixir|sh)\n(.*?)^```", TEXT, re.M | re.S)
+    elixir, sh = re.findall(r"^```(?:elixir|sh)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
     shop.project.write("upgrade.exs", elixir)
     shop.hook("after_health_check", sh)
     text = shop.push()
@@ -40,7 +40,7 @@ def test_every_step_is_named() -> None:
 
 def test_every_field_is_named() -> None:
     source = (Path(callbacks.__file__).parent / "priv/callbacks.ex").read_text()
-    struct = re.search(r"defstruct \[(.*?)\]", source, re.S)
+    struct = re.search(r"defstruct \[(.*?)\]", source, re.DOTALL)
     assert struct
     fields = set(re.findall(r":(\w+)", struct[1]))
     assert len(fields) > 24
@@ -50,5 +50,9 @@ def test_every_field_is_named() -> None:
 def test_every_variable_is_in_bold(shop: Called) -> None:
     shop.hook("after_stop_previous", "#!/bin/sh\nexport -p\n")
     said = "\n".join(lines_after(shop.push(), "after_stop_previous"))
-    variables = set(re.findall(r"^export GATLING_(\w+)=", said, re.M)) - {"ENV", "MARK", "CONFIG"}
+    variables = set(re.findall(r"^export GATLING_(\w+)=", said, re.MULTILINE)) - {
+        "ENV",
+        "MARK",
+        "CONFIG",
+    }
     assert variables == {name.upper() for name in re.findall(r"\*\*`(\w+)`\*\*", TEXT)}

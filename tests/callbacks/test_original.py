@@ -48,11 +48,11 @@ def steps(world: World) -> list[str]:
 
 
 def assert_called_once_in_order(text: str, names: list[str]) -> None:
-    called = re.findall(r"^ +(\d+) ((?:before|after)_\w+) sample$", text, re.M)
+    called = re.findall(r"^ +(\d+) ((?:before|after)_\w+) sample$", text, re.MULTILINE)
     assert called == [(str(n), name) for n, name in enumerate(names, 1)]
     assert called
     assert "$ sh -c echo in $(basename $PWD) (" in text
-    assert re.search(r"^ +in source$", text, re.M)
+    assert re.search(r"^ +in source$", text, re.MULTILINE)
 
 
 def of_callbacks(names: list[str]) -> list[str]:

@@ -26,7 +26,9 @@ OPERATORS = {"|", "||", "&&", ";", "&", ">", ">>"}
 
 def blocks(page: Path, language: str) -> list[str]:
     """What stands between ```language and ``` on a page."""
-    found = re.findall(rf"^ *```{language}\n(.*?)^ *```", page.read_text(), re.M | re.S)
+    found = re.findall(
+        rf"^ *```{language}\n(.*?)^ *```", page.read_text(), re.MULTILINE | re.DOTALL
+    )
     return [inspect.cleandoc(text) for text in found]
 
 
@@ -49,7 +51,7 @@ def of_blocks() -> Iterator[tuple[str, str]]:
 def of_text() -> Iterator[tuple[str, str]]:
     """What stands in backticks in documents and errors and begins as a command does."""
     for page in PAGES:
-        prose = re.sub(r"^ *```.*?^ *```", "", page.read_text(), flags=re.M | re.S)
+        prose = re.sub(r"^ *```.*?^ *```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
         yield from ((page.name, said) for said in _quoted(prose))
     for source in SOURCES:
         for text in _texts(ast.parse(source.read_text())):

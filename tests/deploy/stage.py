@@ -7,7 +7,7 @@ The records are real. Each effect is a few words in `done`, and one that is name
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from gatling.beam.control import Swapped, Watched
 from gatling.beam.etf import Opaque
@@ -201,7 +201,7 @@ class Held:
     def __init__(self, *_: object) -> None:
         pass
 
-    def __enter__(self) -> Held:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

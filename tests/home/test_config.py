@@ -229,7 +229,7 @@ def test_list_shows_values_only_when_asked(world: World) -> None:
     assert re.search(r"^GREETING +10 characters$", hidden, re.MULTILINE)
     assert "shown" not in hidden
     assert re.search(
-        r"^GREETING +shown\\nhere$", world.run("config", "list", "shop", "--show"), re.M
+        r"^GREETING +shown\\nhere$", world.run("config", "list", "shop", "--show"), re.MULTILINE
     )
     assert values(world)["GREETING"] == "shown\nhere"
     assert {"SECRET_KEY_BASE", "RELEASE_COOKIE", "EARLY"} <= values(world).keys()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pytest
 
@@ -26,7 +26,7 @@ class Stream:
         self._socket.sendall(b"GET /events HTTP/1.1\r\nHost: shop.localhost\r\n\r\n")
         self.seen = b""
 
-    def __enter__(self) -> Stream:
+    def __enter__(self) -> Self:
         self.expect(b"data: ")
         return self
 
@@ -47,7 +47,7 @@ class Hot:
     def __init__(self, project: Project) -> None:
         self.project, self.world = project, project.world
 
-    def push(self, ok: bool = True) -> str:
+    def push(self, *, ok: bool = True) -> str:
         """Commit everything and push it."""
         self.project.commit()
         return self.project.push(ok=ok)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pytest
 
@@ -47,7 +47,7 @@ class Request:
         self._answers: list[Answer] = []
         self._thread = threading.Thread(target=self._ask)
 
-    def __enter__(self) -> Request:
+    def __enter__(self) -> Self:
         self._thread.start()
         until(lambda: "true" in self._hot.rpc(WAITS), "the request")
         return self

@@ -45,7 +45,7 @@ def test_killed_at_random_moments_inside_the_swap(hot: Hot) -> None:
         hot.project.commit()
         push = hot.project.start_push()
         world.at_step("hot_swap")
-        time.sleep(random.uniform(0, CODE_CHANGE_SECONDS + 0.3))  # noqa: S311
+        time.sleep(random.uniform(0, CODE_CHANGE_SECONDS + 0.3))
         os.kill(world.hook(), signal.SIGKILL)
         output_of(push, None)
         world.settled()  # a process that watches the deployment recovers the app

@@ -10,7 +10,7 @@ import contextlib
 import http.client
 import re
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pytest
 
@@ -56,7 +56,7 @@ class Ledger:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._write)
 
-    def __enter__(self) -> Ledger:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -162,7 +162,7 @@ def restarted_by_itself(project: Project) -> None:
     assert world.get().status in (200, 502, 503)
     seconds = world.settled()
     until(lambda: world.get().status == 200, "the page")
-    print(f"recovered after {seconds:.1f} s")  # noqa: T201 (a figure)
+    print(f"recovered after {seconds:.1f} s")
     # a node that boots ignores SIGTERM, and instance.stop is 30 seconds
     assert seconds < 25
     last = world.last()

@@ -1,4 +1,3 @@
-# ruff: noqa: T201 (what it prints is what it is for)
 """Run by a build (test_hostile_builds.py): tries what it must not, and prints what it got."""
 
 from __future__ import annotations
@@ -142,16 +141,16 @@ def everything() -> None:
 
 def main() -> None:
     for path in READ:
-        attempt(f"read {path}", lambda: read(path))  # noqa: B023 (it is called at once)
+        attempt(f"read {path}", lambda: read(path))
     for path in WRITTEN:
-        attempt(f"write {path}", lambda: write(path))  # noqa: B023
+        attempt(f"write {path}", lambda: write(path))
     for path in ("/run/gatling/helper.sock", "/run/dbus/system_bus_socket", "/run/systemd/private"):
-        attempt(f"connect {path}", lambda: connect(path))  # noqa: B023
+        attempt(f"connect {path}", lambda: connect(path))
     for words in RUN:
-        attempt(" ".join(words), lambda: run(words))  # noqa: B023
+        attempt(" ".join(words), lambda: run(words))
     for pid in (1, PID):
-        attempt(f"signal {pid}", lambda: did(lambda: os.kill(pid, signal.SIGCONT)))  # noqa: B023
-        attempt(f"trace {pid}", lambda: trace(16, pid))  # noqa: B023 (PTRACE_ATTACH)
+        attempt(f"signal {pid}", lambda: did(lambda: os.kill(pid, signal.SIGCONT)))
+        attempt(f"trace {pid}", lambda: trace(16, pid))  # PTRACE_ATTACH
     attempt("trace itself", lambda: trace(0, 0))  # PTRACE_TRACEME
     others = [entry for entry in Path("/proc").iterdir()
               if entry.name.isdecimal() and entry.stat().st_uid != os.getuid()]  # fmt: skip
@@ -167,17 +166,17 @@ def main() -> None:
     attempt("chown", lambda: did(lambda: os.chown("own", 0, 0)))
     for path in (f"{SHOP}/releases/v1/releases/start_erl.data", f"{SHOP}/git/HEAD", "/etc/passwd",
                  "/usr/bin/su"):  # fmt: skip
-        attempt(f"link {path}", lambda: link(path))  # noqa: B023
+        attempt(f"link {path}", lambda: link(path))
     for port in (22, 80, 443, 1023, *PORTS):
-        attempt(f"listen {port}", lambda: listen(port))  # noqa: B023
+        attempt(f"listen {port}", lambda: listen(port))
     for family, kind in ((socket.AF_PACKET, socket.SOCK_RAW), (socket.AF_INET, socket.SOCK_RAW),
                          (socket.AF_VSOCK, socket.SOCK_STREAM)):  # fmt: skip
-        attempt(f"socket {family!r}", lambda: did(socket.socket(family, kind).close))  # noqa: B023
+        attempt(f"socket {family!r}", lambda: did(socket.socket(family, kind).close))
     everything()
     text = Path("/proc/self/status").read_text()
     status = dict(line.split(":\t", 1) for line in text.splitlines())
     for key, wanted in (("CapEff", 0), ("CapBnd", 0), ("NoNewPrivs", 1), ("Seccomp", 2)):
-        attempt(key, lambda: int(status[key], 16) != wanted)  # noqa: B023
+        attempt(key, lambda: int(status[key], 16) != wanted)
     for directory in ("/tmp", "/var/tmp", "/dev/shm"):
         write(f"{directory}/{MARK}")
     print("DONE")

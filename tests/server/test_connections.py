@@ -140,7 +140,7 @@ def test_a_push_whose_connection_is_lost(server: Server, shop: Checkout) -> None
             assert DECIDED[strategy] not in [step["name"] for step in last["steps"]]
             assert seen.branch != new
         outcomes.append((last["outcome"], steps_in(server, before)[-1]))
-    print(outcomes)  # noqa: T201 (for whoever reads of a failure)
+    print(outcomes)
     new = change(shop, "after all of them")
     shop.push()
     assert check_whole(server, shop, old=new, new=None).branch == new

@@ -178,7 +178,7 @@ def test_it_can_be_taken_away(new_server: Server) -> None:
 
 
 def test_the_readme_says_how_it_was_installed() -> None:
-    from tests.server.host import ROOT  # noqa: PLC0415 (for this alone)
+    from tests.server.host import ROOT
 
     text = (ROOT / "README.md").read_text()
     assert "sudo gatling/bin/install" in text

@@ -54,7 +54,7 @@ def test_a_push_that_is_killed(server: Server, shop: Checkout, strategy: str, st
     assert push.returncode != 0, text
     until(lambda: shown(server), "the page", PATIENCE_SECONDS)
     served = time.monotonic()
-    print(f"{strategy}: recovered {seconds:.1f} s after the kill")  # noqa: T201 (a figure)
+    print(f"{strategy}: recovered {seconds:.1f} s after the kill")
     assert served
     seen = check_whole(server, shop, old=old, new=new)
     assert seen.last["outcome"] == "interrupted"
@@ -70,6 +70,6 @@ def test_the_timer_finds_what_nobody_watches(server: Server, ann: Person, shop: 
     server.box.exec(["systemctl", "kill", "--signal=KILL", "--kill-whom=all", "session-*.scope"])
     killed = time.monotonic()
     until(lambda: newest(server)[0] != "running", "the recovery", PATIENCE_SECONDS)
-    print(f"the timer: {time.monotonic() - killed:.1f} s")  # noqa: T201 (a figure)
+    print(f"the timer: {time.monotonic() - killed:.1f} s")
     begun.communicate(timeout=60)
     assert check_whole(server, shop, old=old, new=None).status["commit"] == old

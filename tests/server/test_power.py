@@ -126,7 +126,7 @@ def test_at_every_step(server: Server, shop: Checkout, strategy: str, steps: lis
             if cut_at(server, shop, strategy, step)[-1:] == [step]:
                 hit.append(step)
                 break
-    print(f"hit: {hit}")  # noqa: T201 (the others were over too soon)
+    print(f"hit: {hit}")
     assert hit
     works(server, shop)
 
@@ -182,7 +182,7 @@ def test_at_random_moments_under_load(server: Server, shop: Checkout) -> None:
             if number % 15 == 14 or number == CUTS - 1:
                 works(server, shop)
     assert all(re.search("<h1>edition ", text) for text in client.texts)
-    print(f"{live}; {[round(moment, 2) for moment in moments]} of {lengths}")  # noqa: T201
+    print(f"{live}; {[round(moment, 2) for moment in moments]} of {lengths}")
 
 
 def test_while_an_app_is_made_and_removed(server: Server, ann: Person, shop: Checkout) -> None:

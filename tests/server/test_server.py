@@ -222,7 +222,9 @@ def test_readers_of_logs_keep_no_deployment_waiting(
         server.box.exec(["systemctl", "stop", "readers"])
     until(lambda: ann.try_run("logs", "shop").returncode == 0, "free connections")
     noted = server.box.journal("-u", "gatling-helper@*", "-o", "cat", lines=200)
-    assert re.search(r"^start app=shop slot=[12] by=ann \(pid \d+, uid \d+\): done in", noted, re.M)
+    assert re.search(
+        r"^start app=shop slot=[12] by=ann \(pid \d+, uid \d+\): done in", noted, re.MULTILINE
+    )
 
 
 def test_a_noisy_app_takes_no_room_from_the_logs_of_others(

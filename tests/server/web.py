@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from tests.conftest import Answer, until
 
@@ -68,7 +68,7 @@ class Client:
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._run) for _ in range(threads)]
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         until(lambda: self.texts or self.failures, "the first answer", 60)

@@ -37,8 +37,8 @@ git -c safe.directory='*' --git-dir=/var/lib/gatling/apps/{app}/git rev-parse --
 def seeded(what: str) -> random.Random:
     """Random numbers, whose seed is shown when a test fails; GATLING_SEED gives it."""
     seed = os.environ.get("GATLING_SEED") or str(random.SystemRandom().randrange(10**6))
-    print(f"{what}: GATLING_SEED={seed}")  # noqa: T201 (for whoever reads of a failure)
-    return random.Random(seed)  # noqa: S311
+    print(f"{what}: GATLING_SEED={seed}")
+    return random.Random(seed)
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ HOLDERS: tuple[tuple[str, Role, tuple[str, ...]], ...] = (
 
 
 class BecameError(BaseException):
-    """This process would be another program now."""
+    """The process would be another program now."""
 
     def __init__(self, path: str, argv: list[str], env: dict[str, str]) -> None:
         super().__init__(argv)

@@ -202,9 +202,9 @@ class Callbacks:
         return CallbackFailed(f"{what} failed: {why}", log=log, log_shown=True)
 
     def _say(self, verb: str, *rest: Any) -> None:
-        import base64  # noqa: PLC0415 (here and below: most projects have no callbacks)
+        import base64
 
-        from gatling.beam import etf  # noqa: PLC0415
+        from gatling.beam import etf
 
         if self._conversation is not None:
             encoded = etf.encode((etf.Atom(verb), *rest))
@@ -252,7 +252,7 @@ class _Failed(Exception):
 
 def variables(facts: dict[str, Any]) -> dict[str, str]:
     """Facts as environment variables: one for each, and all of them as JSON in GATLING_ENV."""
-    import json  # noqa: PLC0415
+    import json
 
     own = {
         f"GATLING_{name.upper()}": " ".join(value) if isinstance(value, list) else str(value)
@@ -263,7 +263,7 @@ def variables(facts: dict[str, Any]) -> dict[str, str]:
 
 
 def _meant(name: str, known: set[str]) -> str:
-    import difflib  # noqa: PLC0415
+    import difflib
 
     near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.75)
     return f"; did you mean {near[0]}?" if near else ""

@@ -248,9 +248,7 @@ def _is_shown(app: App) -> bool:
 
 
 def _chain(gatling: Gatling, app: App) -> tuple[list[str], str | None]:
-    """The releases that the running node went through, the one it booted as first; or why that is
-    not known.
-    """
+    """The releases that the running node went through, from its boot on; or why nobody knows."""
     from gatling.deploy import live_node
     from gatling.errors import NodeUnreachable
 

@@ -67,7 +67,6 @@ def here(arguments: Sequence[str]) -> list[str]:
 
 def is_remote(words: Sequence[str]) -> bool:
     """Whether the command can be run on another machine."""
-
     if not words or words[0] not in COMMANDS or words[0] in HERE:
         return False
     if words[0] == "server" and words[1:2] != ["keys"]:

@@ -79,7 +79,7 @@ def _cut_over(
     updates: Sequence[Update],
 ) -> None:
     """Plan, and carry the plan out; where the node refuses a hot upgrade, by rolling instead."""
-    from gatling.deploy.cutover import hot  # noqa: PLC0415 (loaded while mix works)
+    from gatling.deploy.cutover import hot
 
     # before the node is asked, which waits for no callback
     context.callbacks.at(*callbacks.BEFORE_CUT_OVER)
@@ -110,7 +110,7 @@ def _replace(
     gatling: Gatling, context: Context, planned: Plan, release: Release, updates: Sequence[Update]
 ) -> None:
     """Start the release in the free slot, and end the live instance after it, or before."""
-    from gatling.deploy.cutover import rolling  # noqa: PLC0415 (loaded while mix works)
+    from gatling.deploy.cutover import rolling
 
     app = context.app
     _announce(gatling, context, release, planned, app.free_slot)
@@ -141,7 +141,7 @@ def _upgrade(
     updates: Sequence[Update],
 ) -> None:
     """Upgrade the running node; raises NotPossible with nothing touched."""
-    from gatling.deploy.cutover import hot  # noqa: PLC0415 (loaded while mix works)
+    from gatling.deploy.cutover import hot
 
     release, live = found.facts.target, found.facts.live
     assert live is not None  # noqa: S101 (for the type checker: a hot plan has all of these)

@@ -200,7 +200,7 @@ def start_live(gatling: Gatling, app: App, *, perhaps_upgraded: bool = False) ->
         return False
     if gatling.supervisor.status(app.name, app.live_slot).up:
         if perhaps_upgraded:
-            from gatling.deploy.cutover import way_back  # noqa: PLC0415 (slow to load, seldom needed)
+            from gatling.deploy.cutover import way_back
 
             if way_back.back_to_records(gatling, app):
                 return False

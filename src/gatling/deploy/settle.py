@@ -83,7 +83,7 @@ def _summary(gatling: Gatling, context: Context, release: Release) -> None:
 
 
 def _say_of_https(context: Context, app: App) -> None:
-    from gatling.deploy.evidence import health  # noqa: PLC0415 (seldom needed)
+    from gatling.deploy.evidence import health
 
     port = app.ports[app.live_slot or 1]
     if health.sends_to_https(port, context.settings.health.path, app.domain):

@@ -64,6 +64,6 @@ def _environment(home: Home) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("GIT_") and name not in ("GATLING_ACTOR",)
+        if not name.startswith("GIT_") and name != "GATLING_ACTOR"
     }
     return kept if home.server else kept | {"GATLING_HOME": str(home.root)}

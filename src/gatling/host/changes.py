@@ -208,7 +208,7 @@ def _same_version() -> bool:
 
 
 def _version() -> str:
-    from gatling import __version__  # noqa: PLC0415 (beside it, when it was installed)
+    from gatling import __version__
 
     return f"{__version__} {int(Path(str(service.__file__)).stat().st_mtime)}\n"
 

@@ -164,7 +164,7 @@ def every_app(server: Path = SERVER) -> Iterator[Finding]:
 
 def app_ports(server: Path = SERVER) -> Iterator[Finding]:
     """Whether anybody but an app listens on the app's ports."""
-    import psutil  # noqa: PLC0415 (slow to load, seldom needed)
+    import psutil
 
     if os.geteuid() != 0:
         raise PermissionError  # others do not see whose a port is

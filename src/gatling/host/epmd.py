@@ -32,7 +32,7 @@ def is_offered() -> bool:
 
 def users() -> list[str]:
     """The programs of others that are connected to it, as each registered node is."""
-    import psutil  # noqa: PLC0415 (slow to load, seldom needed)
+    import psutil
 
     found = set()
     for one in psutil.net_connections(kind="tcp"):

@@ -70,7 +70,7 @@ def cookies(file: Path = SYN_COOKIES) -> Iterator[Fault]:
 
 def others(apps: Sequence[App]) -> Iterator[str]:
     """Further ports on which apps listen for the network, in words: nothing guards those."""
-    import psutil  # noqa: PLC0415 (slow to load, seldom needed)
+    import psutil
 
     users = {units.user(app.name): app for app in apps}
     for one in psutil.net_connections(kind="tcp"):
@@ -145,7 +145,7 @@ def _guarded_ports() -> str:
 
 
 def _listening() -> dict[int, list[str]]:
-    import psutil  # noqa: PLC0415 (slow to load, seldom needed)
+    import psutil
 
     found: dict[int, list[str]] = {}
     for one in psutil.net_connections(kind="tcp"):
@@ -156,7 +156,7 @@ def _listening() -> dict[int, list[str]]:
 
 def addresses() -> list[str]:
     """Loopback and all addresses of this host; those of one link with their interface."""
-    import psutil  # noqa: PLC0415 (slow to load, seldom needed)
+    import psutil
 
     every = [one for each in psutil.net_if_addrs().values() for one in each]
     found = [one.address for one in every if one.family in (socket.AF_INET, socket.AF_INET6)]

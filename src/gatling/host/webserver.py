@@ -37,7 +37,7 @@ EXAMPLE = Path("/etc/nginx/sites-enabled/default")
 DISABLED = nginx.DIRECTORY / "example-site"
 """Holds the target of the link that enabled Debian's example site, once Gatling disabled that."""
 
-_FILE = re.compile(r"^# configuration file (\S+):$", re.M)
+_FILE = re.compile(r"^# configuration file (\S+):$", re.MULTILINE)
 _LISTEN = re.compile(r"\blisten\s+([^;{}]*\bdefault_server\b[^;{}]*);")
 _VARIABLE = re.compile(r"\$\{?(gatling_\w+)")
 
@@ -55,7 +55,7 @@ def configuration(dump: str) -> dict[str, str]:
     """The files that nginx reads, with their text less comments, from `nginx -T`."""
     pieces = _FILE.split(dump)
     return {
-        name: re.sub(r"(^|\s)#.*$", "", text, flags=re.M)
+        name: re.sub(r"(^|\s)#.*$", "", text, flags=re.MULTILINE)
         for name, text in zip(pieces[1::2], pieces[2::2], strict=True)
     }
 

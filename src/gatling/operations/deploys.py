@@ -175,5 +175,5 @@ def _store_config(
 
 def _load_cutover() -> None:
     with contextlib.suppress(ImportError):
-        from gatling.deploy.cutover import hot  # noqa: F401, PLC0415
-        from gatling.platform.embedded import rpc  # noqa: F401, PLC0415
+        from gatling.deploy.cutover import hot  # noqa: F401
+        from gatling.platform.embedded import rpc  # noqa: F401

@@ -80,7 +80,7 @@ def recover(gatling: Gatling, progress: Progress, *, units: bool = False) -> Non
 
 def down(gatling: Gatling, progress: Progress) -> None:
     """Stop all instances, the proxy and the supervisor; `up` brings back what was running."""
-    from gatling.platform.embedded.supervisor import EmbeddedSupervisor  # noqa: PLC0415 (of one home only)
+    from gatling.platform.embedded.supervisor import EmbeddedSupervisor
 
     supervisor = gatling.supervisor
     if not isinstance(supervisor, EmbeddedSupervisor):
@@ -168,7 +168,7 @@ def _report(gatling: Gatling, app: App, progress: Progress) -> bool:
 
 
 def _wait(gatling: Gatling, app: App) -> None:
-    from gatling.deploy.evidence import health  # noqa: PLC0415 (slow to load)
+    from gatling.deploy.evidence import health
 
     slot = app.live_slot
     if slot is None:

@@ -23,7 +23,7 @@ def opened(app: str | None = None, *, create: bool = False) -> Iterator[Gatling]
     """
     with open_gatling(create=create) as gatling:
         if app is not None and _unfinished(gatling, app):
-            from gatling.deploy import recovery  # noqa: PLC0415 (slow to load, seldom needed)
+            from gatling.deploy import recovery
 
             recovery.report(recovery.recover_unfinished(gatling, app))
         yield gatling
@@ -37,7 +37,7 @@ def reading(app: str) -> Iterator[Gatling]:
     """
     with open_gatling(create=False) as gatling:
         if _unfinished(gatling, app):
-            from gatling.deploy import recovery  # noqa: PLC0415 (slow to load, seldom needed)
+            from gatling.deploy import recovery
 
             for deployment in recovery.interrupted(gatling, app):
                 sys.stderr.write(

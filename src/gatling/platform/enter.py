@@ -27,7 +27,7 @@ ENDS, PAUSE = "ends", "pause"
 def starts(file: str, now: float) -> int:
     """How many starts in a row this is, from 0; the row ends when one has run for a while."""
     try:
-        with open(file, encoding="utf-8") as opened:  # noqa: PTH123
+        with open(file, encoding="utf-8") as opened:
             count, last = opened.read().split()
         row = int(count) + 1 if now - float(last) < SETTLED_SECONDS else 0
     except (OSError, ValueError):
@@ -57,16 +57,16 @@ def span(seconds: float) -> str:
 
 def remember(directory: str, after: float, said: str, now: float) -> int:
     """Record an end that nobody asked for; how many there were in the hour before `now`."""
-    file = os.path.join(directory, ENDS)  # noqa: PTH118
+    file = os.path.join(directory, ENDS)
     try:
-        with open(file, encoding="ascii", errors="replace") as opened:  # noqa: PTH123
+        with open(file, encoding="ascii", errors="replace") as opened:
             lines = opened.read().splitlines()[1 - KEPT :]
     except OSError:
         lines = []
     lines.append(f"{now:.3f} {max(0.0, after):.3f} {said}")
-    with open(f"{file}.new", "w", encoding="ascii", errors="replace") as opened:  # noqa: PTH123
+    with open(f"{file}.new", "w", encoding="ascii", errors="replace") as opened:
         opened.write("\n".join(lines) + "\n")
-    os.replace(f"{file}.new", file)  # noqa: PTH105
+    os.replace(f"{file}.new", file)
     return sum(line.split()[0] > f"{now - 3600:.3f}" for line in lines)
 
 
@@ -79,7 +79,7 @@ def say(text: str) -> None:
 def began(record: str) -> float:
     """When the start before this one was, by time.monotonic()."""
     try:
-        with open(record, encoding="utf-8") as opened:  # noqa: PTH123
+        with open(record, encoding="utf-8") as opened:
             return float(opened.read().split()[1])
     except (OSError, ValueError, IndexError):
         return time.monotonic()
@@ -88,7 +88,7 @@ def began(record: str) -> float:
 def ended(directory: str, after: float, pause: float) -> None:
     """Say with what the program that ran here before has ended (the unit's ExecStopPost=)."""
     try:
-        with open(os.path.join(directory, "end"), encoding="utf-8") as opened:  # noqa: PTH118, PTH123
+        with open(os.path.join(directory, "end"), encoding="utf-8") as opened:
             words = [*opened.read().split(), "", "", ""]
     except OSError:
         words = ["", "", ""]
@@ -103,23 +103,23 @@ def keep(file: str, text: str) -> None:
     new = f"{file}.{os.getpid()}"
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o400), "w") as opened:
         opened.write(text)
-    os.replace(new, file)  # noqa: PTH105
+    os.replace(new, file)
 
 
 def again(directory: str) -> None:
     """Note this start of an instance; when it is not the first, say why, and wait for its turn."""
-    record = os.path.join(directory, "starts")  # noqa: PTH118
-    if os.path.exists(record):  # noqa: PTH110 (systemd keeps the directory while it restarts)
+    record = os.path.join(directory, "starts")
+    if os.path.exists(record):  # systemd keeps the directory while it restarts
         row = starts(record, time.monotonic())
         pause = PAUSES[min(row, len(PAUSES) - 1)]
         ended(directory, time.monotonic() - began(record), pause)
         begun(record, row)  # also when it is killed while it waits
         if pause:
-            waiting = os.path.join(directory, PAUSE)  # noqa: PTH118
-            with open(waiting, "w", encoding="utf-8") as file:  # noqa: PTH123
+            waiting = os.path.join(directory, PAUSE)
+            with open(waiting, "w", encoding="utf-8") as file:
                 file.write(f"{os.getpid()}\n")
             time.sleep(pause)
-            os.unlink(waiting)  # noqa: PTH108
+            os.unlink(waiting)
     else:
         row = 0
     begun(record, row)
@@ -135,8 +135,8 @@ def begun(record: str, row: int) -> None:
 
 def main() -> None:
     """Replace this process by the program that the credential describes."""
-    credential = os.path.join(os.environ["CREDENTIALS_DIRECTORY"], "program")  # noqa: PTH118
-    with open(credential, encoding="utf-8") as file:  # noqa: PTH123
+    credential = os.path.join(os.environ["CREDENTIALS_DIRECTORY"], "program")
+    with open(credential, encoding="utf-8") as file:
         program = json.load(file)
     user = program.get("user")
     if user and pwd.getpwuid(os.getuid()).pw_name != user:  # of a drop-in that was damaged
@@ -146,7 +146,7 @@ def main() -> None:
         again(runtime)
     cookie = program["env"].pop("GATLING_COOKIE", "")
     if cookie:
-        keep(os.path.join(program["env"]["HOME"], ".erlang.cookie"), cookie)  # noqa: PTH118
+        keep(os.path.join(program["env"]["HOME"], ".erlang.cookie"), cookie)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python has it ignored
     os.chdir(program["cwd"])
     os.execve(program["argv"][0], program["argv"], program["env"])  # noqa: S606 (a list is the point)

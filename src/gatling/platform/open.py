@@ -102,17 +102,17 @@ def step_down() -> None:
 
 
 def _server(home: Home, db: Database, actor: str) -> Gatling:
-    from gatling.platform.server.router import SystemRouter  # noqa: PLC0415 (one kind of home at a time)
-    from gatling.platform.server.systemd import SystemdSupervisor  # noqa: PLC0415
-    from gatling.platform.server.tasks import UnitTasks  # noqa: PLC0415
+    from gatling.platform.server.router import SystemRouter
+    from gatling.platform.server.systemd import SystemdSupervisor
+    from gatling.platform.server.tasks import UnitTasks
 
     return Gatling(home, db, SystemdSupervisor(home), SystemRouter(home), UnitTasks(), actor)
 
 
 def _embedded(home: Home, db: Database, actor: str) -> Gatling:
-    from gatling.platform.embedded.router import EmbeddedRouter  # noqa: PLC0415
-    from gatling.platform.embedded.supervisor import EmbeddedSupervisor  # noqa: PLC0415
-    from gatling.platform.embedded.tasks import LocalTasks  # noqa: PLC0415
+    from gatling.platform.embedded.router import EmbeddedRouter
+    from gatling.platform.embedded.supervisor import EmbeddedSupervisor
+    from gatling.platform.embedded.tasks import LocalTasks
 
     supervisor = EmbeddedSupervisor(home)
     router = EmbeddedRouter(home, db, supervisor)
@@ -123,7 +123,7 @@ def current_user() -> str:
     """Who runs this command: the key that came over SSH, else the user of the system."""
     actor = os.environ.get("GATLING_ACTOR")
     if actor:
-        from gatling.state import keys  # noqa: PLC0415 (of no use to other commands)
+        from gatling.state import keys
 
         if keys.is_name(actor):
             return actor

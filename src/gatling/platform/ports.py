@@ -158,7 +158,7 @@ def owner(port: int) -> str:
 
 def program_on(port: int) -> Program | None:
     """The program that listens on a port; None if this user cannot see it."""
-    import psutil  # noqa: PLC0415 (slow to load, seldom needed)
+    import psutil
 
     with contextlib.suppress(psutil.Error):
         for connection in psutil.net_connections(kind="tcp"):
@@ -170,7 +170,7 @@ def program_on(port: int) -> Program | None:
 
 def open_connections(pid: int, port: int) -> int:
     """How many clients are connected to `port` of the process `pid`; 0 when it is gone."""
-    import psutil  # noqa: PLC0415 (slow to load, seldom needed)
+    import psutil
 
     try:
         return _established(psutil.Process(pid).net_connections(kind="tcp"), port)

@@ -29,7 +29,7 @@ FORCE = "force"
 MAX_LIST = 4 << 20
 
 _DECIDES = re.compile(
-    r"(.*/)?(mix\.exs|mix\.lock|[Mm]akefile[^/]*)\Z|(.*/)?(config|lib/mix)/.*", re.S
+    r"(.*/)?(mix\.exs|mix\.lock|[Mm]akefile[^/]*)\Z|(.*/)?(config|lib/mix)/.*", re.DOTALL
 )
 """Paths of what decides which files a compilation writes."""
 _ODD = frozenset({"", ".", ".."})

@@ -52,7 +52,7 @@ class Job(Struct, frozen=True, forbid_unknown_fields=True):
         """Refuse what is no schedule, as in Process."""
         check("command", self.command)
         if self.cron:
-            from gatling.project import schedule  # noqa: PLC0415 (for who has jobs)
+            from gatling.project import schedule
 
             schedule.check(self.cron)
 

@@ -233,7 +233,7 @@ def _quoted(path: Path) -> str:
 
 
 def own_environment() -> dict[str, str]:
-    """This process's environment without what git told its hook; never asks for a password.
+    """The environment of this process without git's variables for hooks; git asks no password.
 
     `GIT_QUARANTINE_PATH` and the object directories are put back where the quarantine is wanted.
     """

@@ -128,8 +128,9 @@ def remove_incoming(paths: AppPaths) -> None:
 
 
 def written(tree: Path, most: int = 3) -> list[str]:
-    """Some of the files that were written into a stored tree: by its app, since all others are
-    read-only. What a release writes of itself (rendered configuration) does not count.
+    """Some of the files that an app wrote into its stored tree, where all others are read-only.
+
+    Files that a release itself writes (rendered configuration) do not count.
     """
     found: list[str] = []
     for directory, names, found_files in os.walk(tree):
@@ -225,7 +226,7 @@ def _sync(tree: Path) -> None:
 
     File by file, fsync would take longer; files that nobody synced may be empty after a power cut.
     """
-    import ctypes  # noqa: PLC0415 (of no use to other commands)
+    import ctypes
 
     opened = os.open(tree, os.O_RDONLY | os.O_DIRECTORY)
     try:

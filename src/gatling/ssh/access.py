@@ -179,7 +179,7 @@ def _service(gatling: Gatling, grant: Grant, asked: Request) -> tuple[str, Path]
 
 
 def _make(gatling: Gatling, app: str) -> None:
-    from gatling.operations import apps as loading  # noqa: PLC0415 (once in an app's life)
+    from gatling.operations import apps as loading
 
     if loading.ensure(gatling, app):
         Progress().say(f"{app} is new here: made it")
@@ -194,7 +194,7 @@ def _become_git(service: str, repository: Path) -> NoReturn:
 
 
 def _run_command(grant: Grant, words: Sequence[str]) -> int:
-    from gatling.cli import run_command_line  # noqa: PLC0415 (a push needs none of it)
+    from gatling.cli import run_command_line
 
     every = grant.role == "admin" or keys.EVERY_APP in grant.apps
     os.environ["GATLING_APPS"] = keys.EVERY_APP if every else ",".join(sorted(grant.apps))

@@ -16,6 +16,6 @@ def receive_command(app: str) -> int:
     Example:
       echo "$old $new refs/heads/main" | gatling receive shop
     """
-    from gatling.ssh import receive  # noqa: PLC0415 (its help needs none of it)
+    from gatling.ssh import receive
 
     return receive.main(app)

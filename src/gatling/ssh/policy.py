@@ -127,7 +127,7 @@ def understand(words: Sequence[str]) -> Request:
 
     Raises NotAllowed where there is no such command, Misused, or InvalidInput.
     """
-    import click  # noqa: PLC0415 (a push needs none of it)
+    import click
 
     if list(words) == ["--version"]:
         return Request("", is_help=True)
@@ -150,7 +150,7 @@ def for_audit(words: Sequence[str]) -> str:
 
     Never more of them, and nothing after a `=`: the rest may be a secret.
     """
-    import click  # noqa: PLC0415
+    import click
 
     command, _, path, rest = _found(words)
     if not isinstance(command, click.Group) or not rest:
@@ -163,9 +163,9 @@ def for_audit(words: Sequence[str]) -> str:
 
 def _found(words: Sequence[str]) -> tuple[click.Command, click.Context, list[str], list[str]]:
     """The command that the words name, or the last group on the way; the words after it."""
-    import click  # noqa: PLC0415
+    import click
 
-    from gatling.cli import cli  # noqa: PLC0415
+    from gatling.cli import cli
 
     command: click.Command = cli
     context = click.Context(cli, info_name="gatling", **cli.context_settings)
@@ -216,7 +216,7 @@ def _parsed(command: click.Command, context: click.Context, path: str, rest: lis
     Conversion comes later in click and would open files. An app's name is a text: conversion leaves
     it as it is.
     """
-    import click  # noqa: PLC0415
+    import click
 
     given, _, _ = command.make_parser(context).parse_args(args=list(rest))
     help_option = command.get_help_option(context)
@@ -242,7 +242,7 @@ def _is_given(parameter: click.Parameter, value: object, given: dict[str, Any]) 
 
 
 def _uses_files(kind: click.ParamType[Any]) -> bool:
-    import click  # noqa: PLC0415
+    import click
 
     if isinstance(kind, click.Tuple):
         return any(_uses_files(each) for each in kind.types)

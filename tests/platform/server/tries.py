@@ -1,4 +1,3 @@
-# ruff: noqa: T201 (what it prints is what it is for)
 """Run in a network of its own (test_firewall.py): what became of connections."""
 
 from __future__ import annotations

@@ -127,8 +127,9 @@ class Prober:
         headers: Mapping[str, str] | None = None,
         answered_by: Callable[[int], str] = lambda _status: "",
     ) -> None:
-        """`answered_by` tells what of the proxy gives an answer of that status, if it is not the
-        app: such a request has not failed.
+        """`answered_by` names the part of the proxy that gives a response with that status.
+
+        A request that the app itself has not answered did not fail.
         """
         self._address, self._path = address, path
         self._headers = {"Host": host, "User-Agent": "gatling-probe"} | dict(headers or {})

@@ -182,8 +182,10 @@ def _structs(comparison: Comparison) -> list[str]:
 
 
 def _schemas(comparison: Comparison) -> list[str]:
-    """Ecto keeps the queries that it has made, and tells by the names of its fields alone whether
-    the schema is still the same: not by their types, columns or associations."""
+    """Changed schemas of which Ecto keeps queries that no longer fit.
+
+    Ecto compares a schema by the names of its fields, not by types, columns or associations.
+    """
     old, new = dict(comparison.modules[0]), dict(comparison.modules[1])
     reasons = []
     for beam in comparison.changed:

@@ -63,7 +63,7 @@ class Minutes:
 
 def due(root: Path, minute: int) -> list[str]:
     """The jobs that are due in a minute, as `APP.NAME`."""
-    from gatling.project import schedule  # noqa: PLC0415 (of no use to who only writes)
+    from gatling.project import schedule
 
     moment = datetime.fromtimestamp(minute * 60, schedule.here())
     found = []
@@ -113,7 +113,7 @@ def _files(root: Path) -> Iterator[Path]:
 
 def _end_with_parent(supervisord: Path) -> None:
     """Be ended when supervisord, whose process that file names, is killed: prctl(2)."""
-    import ctypes  # noqa: PLC0415 (of no use to who only writes)
+    import ctypes
 
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != int(supervisord.read_text()):  # it was killed before

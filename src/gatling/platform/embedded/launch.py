@@ -29,7 +29,7 @@ def mark(directory: str) -> str:
 
 def boot() -> str:
     """What names this boot of the machine: after the next one pids are those of others."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:  # noqa: PTH123
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip()
 
 
@@ -40,12 +40,12 @@ def end_rest(directory: str) -> None:
     program a process group of its own; what has left that still bears the mark.
     """
     try:
-        with open(os.path.join(directory, "pid"), encoding="utf-8") as file:  # noqa: PTH118, PTH123
+        with open(os.path.join(directory, "pid"), encoding="utf-8") as file:
             words = file.read().split()
         before = int(words[0])
     except (OSError, ValueError, IndexError):
         return
-    if os.path.exists(f"/proc/{before}"):  # noqa: PTH110 (it runs, or the number is another's)
+    if os.path.exists(f"/proc/{before}"):  # it runs, or the number is another's
         return
     if words[3:] == [boot()]:  # then the group's number is its own
         try:  # noqa: SIM105 (contextlib is slow to load)
@@ -58,7 +58,7 @@ def end_rest(directory: str) -> None:
 def end_marked(wanted: str) -> None:
     """SIGKILL every process that bears a mark, until none is left: some may be forking."""
     for _ in range(50):
-        found = [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc")))  # noqa: PTH208
+        found = [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc")))
                  if bears(pid, wanted)]  # fmt: skip
         if not found:
             return
@@ -73,7 +73,7 @@ def end_marked(wanted: str) -> None:
 def bears(pid: int, wanted: str) -> bool:
     """Whether a process was started with that mark."""
     try:
-        with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123
+        with open(f"/proc/{pid}/environ", "rb") as file:
             return f"{MARK}={wanted}".encode() in file.read().split(b"\0")
     except OSError:
         return False
@@ -81,18 +81,18 @@ def bears(pid: int, wanted: str) -> bool:
 
 def main(directory: str) -> None:
     """Replace this process by the program described in `directory`."""
-    with open(os.path.join(directory, "instance.json"), encoding="utf-8") as file:  # noqa: PTH118, PTH123
+    with open(os.path.join(directory, "instance.json"), encoding="utf-8") as file:
         instance = json.load(file)
     end_rest(directory)
-    temporary = os.path.join(directory, "tmp")  # noqa: PTH118
+    temporary = os.path.join(directory, "tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    os.makedirs(temporary, mode=0o700)  # noqa: PTH103
-    with open("/proc/self/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+    os.makedirs(temporary, mode=0o700)
+    with open("/proc/self/stat", encoding="utf-8", errors="replace") as file:
         started = file.read().rpartition(")")[2].split()[19]
-    pid_file = os.path.join(directory, "pid")  # noqa: PTH118
-    with open(pid_file + ".new", "w", encoding="utf-8") as file:  # noqa: PTH123
+    pid_file = os.path.join(directory, "pid")
+    with open(pid_file + ".new", "w", encoding="utf-8") as file:
         file.write(f"{os.getpid()} {started} {instance.get('release', 0)} {boot()}\n")
-    os.replace(pid_file + ".new", pid_file)  # noqa: PTH105
+    os.replace(pid_file + ".new", pid_file)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < MAX_FILES:
         # each socket is an open file; distributions give users 1024

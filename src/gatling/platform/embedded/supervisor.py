@@ -347,7 +347,7 @@ class EmbeddedSupervisor:
         return info
 
     def _call(self, method: str, *arguments: object) -> Any:
-        from gatling.platform.embedded import rpc  # noqa: PLC0415 (slow to load)
+        from gatling.platform.embedded import rpc
 
         return rpc.Client(self._home.supervisor_socket).call(method, *arguments)
 

@@ -150,7 +150,7 @@ class SystemdSupervisor:
         known = self._slots(app) / "schedule.json"
         if not jobs and not known.exists():
             return
-        from gatling.project.schedule import calendars  # noqa: PLC0415 (for who has jobs)
+        from gatling.project.schedule import calendars
 
         wanted = [{"name": name, "calendars": calendars(cron)} for name, cron in jobs.items()]
         files.write(known, json.dumps(dict(jobs)))  # before, so that no timer is unknown

@@ -124,7 +124,9 @@ def write(
 def worker_connections(main: Path = MAIN) -> int:
     """How many connections each worker of the system's nginx may have."""
     try:
-        found = re.findall(r"^[^#\n]*\bworker_connections\s+(\d+)\s*;", main.read_text(), re.M)
+        found = re.findall(
+            r"^[^#\n]*\bworker_connections\s+(\d+)\s*;", main.read_text(), re.MULTILINE
+        )
     except (OSError, UnicodeDecodeError):
         found = []
     return int(found[-1]) if found else DEFAULT_CONNECTIONS
