@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced: apt-get, which may be at work already. A new machine installs its first updates by itself
 # just when somebody sets something up on it. Who sources this has `say`, and may have `sudo`.
 

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the commands of this directory: makes sure that what they need is there.
 #
 #   setup cli       the command line alone, such as on a laptop that deploys to a server
@@ -46,6 +47,7 @@ missing_packages() { # runtime|dev
     printf '%s ' erlang-dev erlang-inets erlang-ssl erlang-tools erlang-parsetools $checks
   fi
   find_python >/dev/null || printf '%s ' python3 python3-venv
+  [ "$1" != dev ] || command -v shellcheck >/dev/null || printf '%s ' shellcheck
 }
 
 install_packages() { # runtime|dev

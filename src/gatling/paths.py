@@ -275,7 +275,7 @@ def _write_command(home: Home) -> None:
     text = (
         "#!/bin/sh\n"
         "# Runs the Gatling installation that this home belongs to. Written by it.\n"
-        'GATLING_HOME=$(CDPATH= cd "$(dirname "$0")/.." && pwd) || exit 1\n'
+        'GATLING_HOME=$(CDPATH="" cd "$(dirname "$0")/.." && pwd) || exit 1\n'
         "export GATLING_HOME\n"
         # -I: neither the directory nor PYTHON* variables of whoever pushes may add code
         f'exec {shlex.quote(sys.executable)} -I -m gatling "$@"\n'
