@@ -32,11 +32,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+
+_COMMAND = re.compile(r"`gatling [^`]+`")
+_PLACEHOLDER = re.compile(r"\bAPP\b")
 
 
 class Exit(IntEnum):
@@ -75,6 +80,12 @@ class GatlingError(Exception):
         self.what = what
         self.hint = hint or type(self).hint
         self.log = tuple(log)
+
+    def about(self, app: str) -> None:
+        """Put an app's name in the place of APP in the commands of the hint."""
+        self.hint = _COMMAND.sub(
+            lambda command: _PLACEHOLDER.sub(lambda _: app, command[0]), self.hint
+        )
 
     def json(self) -> dict[str, Any]:
         """The error for programs: what commands with --json print."""

@@ -12,6 +12,7 @@ _APP = re.compile(rf"{_LABEL}\Z")
 # with underscores in it: DNS, browsers and nginx take them, and Gatling 1's own example has one
 _HOST = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"(?:\*\.)?{_HOST}(?:\.{_HOST})*\Z")
+_URL = re.compile(r"(?:[a-z]+://)?([^/:]*)[/:].*\Z", re.DOTALL)
 _PROCESS_SLOT = re.compile(r"[a-z][a-z0-9_-]{0,30}\.[1-9][0-9]?\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
@@ -45,12 +46,17 @@ def is_process_slot(text: str) -> bool:
 def domain(text: str) -> str:
     """A valid host name (a leading `*.` allowed), in lower case, without the final dot."""
     name = text.strip().lower().removesuffix(".")
-    if len(name) > 253 or not _DOMAIN.match(name):
-        raise InvalidInput(
-            f"{text!r} is not a domain.",
-            hint="Use a host name such as shop.example.com; write others in punycode (xn--…).",
-        )
+    if not _is_domain(name):
+        host = _URL.sub(r"\1", name)
+        hint = "Use a host name such as shop.example.com; write others in punycode (xn--…)."
+        if host != name and _is_domain(host):
+            hint = f"Give the host name alone: {host}."
+        raise InvalidInput(f"{text!r} is not a domain.", hint=hint)
     return name
+
+
+def _is_domain(name: str) -> bool:
+    return len(name) <= 253 and _DOMAIN.match(name) is not None
 
 
 def variable(text: str) -> str:

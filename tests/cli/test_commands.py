@@ -166,15 +166,18 @@ def test_an_app_to_which_nothing_was_pushed(shop: Shell) -> None:
         (("logs", "shop", "--since", "soon"), Exit.INVALID, "is not a time"),
         (("logs", "shop", "--release", "x"), Exit.INVALID, "is not a release"),
         (("domains", "add", "shop", "a b"), Exit.INVALID, "is not a domain"),
+        (("domains", "add", "shop", "https://shop.example:443/x"), Exit.INVALID,
+         "Give the host name alone: shop.example."),
         (("domains", "remove", "shop", "a.example"), Exit.NOT_FOUND, "no domain a.example"),
         (("domains", "remove", "shop", "shop.localhost"), Exit.INVALID, "last domain"),
         (("settings", "set", "shop", "health.path"), Exit.INVALID, "has no '='"),
         (("settings", "set", "shop", "no.such=1"), Exit.INVALID, "no setting 'no.such'"),
+        (("settings", "set", "shop", "x=1"), Exit.INVALID, "`gatling settings list shop` shows"),
         (("settings", "unset", "shop", "health.path"), Exit.NOT_FOUND, "health.path of its own"),
         (("run", "shop", "--", "eval", "1"), Exit.INVALID, "been deployed yet"),
         (("up", "--listen", "here"), Exit.INVALID, "not an address to listen on"),
     ],
-)
+)  # fmt: skip
 def test_what_is_refused_says_why(
     shop: Shell, arguments: tuple[str, ...], status: Exit, why: str
 ) -> None:
@@ -257,3 +260,9 @@ def test_logs_of_what_is_not_there(shop: Shell) -> None:
     assert "shop has no process 'worker'" in said.err
     assert "web" in said.err
     assert shop.run("logs", "shop", "--process", "boot-check").out == ""
+
+
+def test_an_app_without_passwords(shop: Shell) -> None:
+    said = "shop has no passwords. All of its domains are open to all.\n"
+    assert shop.run("auth", "list", "shop").out == said
+    assert shop.json("auth", "list", "shop") == []

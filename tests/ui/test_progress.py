@@ -6,6 +6,7 @@ import contextlib
 import os
 import pty
 import stat
+import sys
 import threading
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import IO, TYPE_CHECKING
 import pytest
 
 from gatling.errors import BuildFailed, GatlingError
+from gatling.ui import output
 from gatling.ui import progress as module
 from gatling.ui.progress import Progress
 
@@ -98,18 +100,28 @@ def test_a_log_that_was_just_seen_is_not_repeated(pipe: Pipe) -> None:
     assert pipe.text() == " !     It failed.\n"
 
 
-@pytest.mark.parametrize("no_colour", [True, False])
-def test_colour_is_for_terminals(monkeypatch: pytest.MonkeyPatch, no_colour: bool) -> None:
+@pytest.mark.parametrize(
+    ("variables", "colour"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+)
+def test_colour_is_for_terminals(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], colour: bool
+) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
-    if no_colour:
-        monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
     reading, writing = pty.openpty()
     with os.fdopen(writing, "w") as terminal:
         Progress(terminal).done("good")
-        seen = os.read(reading, 100)
+        monkeypatch.setattr(sys, "stdout", terminal)
+        output.table(("app",), [("shop",)])
+        seen = b""
+        while b"shop" not in seen:
+            seen += os.read(reading, 100)
     os.close(reading)
-    assert (b"\x1b[" in seen) is not no_colour
-    assert b"good" in seen
+    good, _, _ = seen.partition(b"app")
+    assert b"good" in good
+    assert (b"\x1b[" in good, b"\x1b[2m" in good) == (colour, colour)
 
 
 def test_the_log_has_everything_without_colour_and_is_for_its_user_alone(

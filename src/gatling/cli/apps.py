@@ -190,10 +190,15 @@ def describe(gatling: Gatling, app: App, known: dict[tuple[str, Slot], Status]) 
         "slot": app.live_slot,
         "port": app.ports[app.live_slot] if app.live_slot else None,
         "pid": status.pid if status else None,
-        "uptime": status.uptime if status and status.pid else None,
+        "uptime": _uptime(status),
         "url": gatling.router.url(app),
         "maintenance": app.maintenance is not None,
     } | _ends(gatling, app.name, app.live_slot)
+
+
+def _uptime(status: Status | None) -> float | None:
+    """In seconds, to the millisecond; None when nothing runs."""
+    return round(status.uptime, 3) if status and status.pid else None
 
 
 def _ends(gatling: Gatling, app: str, slot: Slot | None) -> dict[str, Any]:
@@ -234,7 +239,7 @@ def _processes(gatling: Gatling, app: App) -> list[dict[str, Any]]:
             "state": str(known[slot].state) if slot in known else "down",
             "release": workers.release(gatling, app.name, slot),
             "pid": known[slot].pid if slot in known else None,
-            "uptime": known[slot].uptime if slot in known and known[slot].pid else None,
+            "uptime": _uptime(known.get(slot)),
         }
         | _ends(gatling, app.name, slot)
         for slot in slots

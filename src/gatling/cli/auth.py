@@ -41,8 +41,10 @@ def list_command(app: str, as_json: bool) -> None:
     rows = [(domain, user) for domain, users in passwords.items() for user in users]
     if as_json:
         print_json([{"domain": domain, "user": user} for domain, user in rows])
-    else:
+    elif rows:
         table(("domain", "user"), rows)
+    else:
+        echo(f"{app} has no passwords. All of its domains are open to all.")
 
 
 @auth_command.command("add")

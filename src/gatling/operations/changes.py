@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from gatling.errors import DiskFull, GatlingError, cleaning, is_full
@@ -51,5 +52,6 @@ def apply(steps: Sequence[Callable[[], object]], take_back: Callable[[], object]
 
 def _not_written(error: OSError) -> GatlingError:
     """What a person is told of a file that could not be written."""
-    what = f"A file that nginx reads could not be written: {error.strerror or error}."
+    place = f" {os.fsdecode(error.filename)}" if error.filename else ""
+    what = f"The file{place} could not be written: {error.strerror or error}."
     return DiskFull(what) if is_full(error) else GatlingError(what)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gatling import process
 from gatling.build import environment
-from gatling.errors import CommandFailed, GatlingError, InvalidInput, NotFound
+from gatling.errors import CommandFailed, GatlingError, InvalidInput, NotFound, cleaning
 from gatling.platform.base import Task
 from gatling.platform.limits import Limits
 from gatling.state import apps, audit
@@ -24,7 +24,12 @@ LIMITS = Limits(memory="256M", tasks=64)
 def create(gatling: Gatling, name: str) -> str:
     """Make an app's key; its public part. Raises InvalidInput when it has one."""
     public = _run(gatling, name, "create")
-    audit.record(gatling.db, gatling.actor, name, "deploy-key create")
+    try:
+        audit.record(gatling.db, gatling.actor, name, "deploy-key create")
+    except BaseException as error:
+        with cleaning(error):
+            _run(gatling, name, "remove")
+        raise
     return public
 
 

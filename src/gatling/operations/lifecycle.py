@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gatling import debuglog
 from gatling.deploy import recovery
 from gatling.errors import InvalidInput
+from gatling.operations import changes
 from gatling.platform import lock, port_claims
 from gatling.project import repository
 from gatling.project import settings as project_settings
@@ -17,7 +18,7 @@ from gatling.state import apps, audit
 if TYPE_CHECKING:
     from gatling.errors import GatlingError
     from gatling.platform.open import Gatling
-    from gatling.state.apps import App
+    from gatling.state.apps import App, Wanted
     from gatling.ui.progress import Progress
 
 
@@ -107,24 +108,36 @@ def down(gatling: Gatling, progress: Progress) -> None:
 
 
 def stop(gatling: Gatling, app: App) -> None:
-    """Stop an app; its domains answer 503 until it is started. The caller holds the lock."""
-    apps.want(gatling.db, app.name, "stopped")
-    recovery.reconcile(gatling, app.name)
-    audit.record(gatling.db, gatling.actor, app.name, "stop")
+    """Stop an app; its domains answer 503 until it is started. The caller holds the lock.
+
+    Raises GatlingError when it cannot be stopped; then it runs as before.
+    """
+    _want(gatling, app, "stopped", "stop")
 
 
 def start(gatling: Gatling, app: App) -> list[str]:
     """Start an app's live release again and wait until it is healthy. The caller holds the lock.
 
     What could not be started beside it, in words. Raises InvalidInput when nothing was ever
-    deployed, UnhealthyRelease when it does not come up.
+    deployed, UnhealthyRelease when it does not come up, and GatlingError when it cannot be started;
+    then it is stopped as before.
     """
     if app.live_release is None:
         raise InvalidInput(f"Nothing of {app.name} has been deployed yet.")
-    apps.want(gatling.db, app.name, "running")
-    problems = recovery.reconcile(gatling, app.name)
-    audit.record(gatling.db, gatling.actor, app.name, "start")
+    problems = _want(gatling, app, "running", "start")
     _wait(gatling, apps.get(gatling.db, app.name))
+    return problems
+
+
+def _want(gatling: Gatling, app: App, wanted: Wanted, action: str) -> list[str]:
+    """Record what an app is to do and have it do so; what could not be done beside it, in words."""
+    problems: list[str] = []
+    apps.want(gatling.db, app.name, wanted)
+    changes.change(
+        gatling, app.name, action,
+        steps=[lambda: problems.extend(recovery.reconcile(gatling, app.name))],
+        take_back=lambda: apps.want(gatling.db, app.name, app.wanted),
+    )  # fmt: skip
     return problems
 
 

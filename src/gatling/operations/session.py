@@ -6,6 +6,7 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING
 
+from gatling.errors import GatlingError
 from gatling.platform.open import open_gatling
 
 if TYPE_CHECKING:
@@ -19,9 +20,10 @@ def opened(app: str | None = None, *, create: bool = False) -> Iterator[Gatling]
     """Gatling with the home in use. Only with `create` is a home created that does not exist.
 
     A command that changes an app names it: what a killed deployment has left of that app is put in
-    order first. No command recovers another app, and one that only reads recovers none.
+    order first. No command recovers another app, and one that only reads recovers none. The hint of
+    an error that is raised in the block names the app as well.
     """
-    with open_gatling(create=create) as gatling:
+    with _about(app), open_gatling(create=create) as gatling:
         if app is not None and _unfinished(gatling, app):
             from gatling.deploy import recovery
 
@@ -35,7 +37,7 @@ def reading(app: str) -> Iterator[Gatling]:
 
     Says when a deployment of the app was killed and waits for its recovery.
     """
-    with open_gatling(create=False) as gatling:
+    with _about(app), open_gatling(create=False) as gatling:
         if _unfinished(gatling, app):
             from gatling.deploy import recovery
 
@@ -45,6 +47,16 @@ def reading(app: str) -> Iterator[Gatling]:
                     f" or `gatling recover {app}`, brings it back into order\n"
                 )
         yield gatling
+
+
+@contextlib.contextmanager
+def _about(app: str | None) -> Iterator[None]:
+    try:
+        yield
+    except GatlingError as error:
+        if app is not None:
+            error.about(app)
+        raise
 
 
 def _unfinished(gatling: Gatling, app: str) -> bool:

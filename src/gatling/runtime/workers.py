@@ -144,7 +144,8 @@ def scale(gatling: Gatling, name: str, counts: Mapping[str, int], *, progress: P
         said = " ".join(f"{process}={n}" for process, n in counts.items())
         audit.record(gatling.db, gatling.actor, name, "scale", said)
         problems = follow(gatling, name)
-    _raise(problems)
+    named_ones = " ".join(f"`gatling restart {name} --process {process}`" for process in counts)
+    _raise(problems, hint=f"The numbers are recorded. To try again: {named_ones}")
 
 
 def _held(gatling: Gatling, name: str, progress: Progress) -> AbstractContextManager[None]:
@@ -152,9 +153,9 @@ def _held(gatling: Gatling, name: str, progress: Progress) -> AbstractContextMan
     return lock.hold_app(gatling.home.app(name), progress.say)
 
 
-def _raise(problems: list[str]) -> None:
+def _raise(problems: list[str], hint: str = "") -> None:
     if problems:
-        raise GatlingError(f"{problems[0]}.", log=problems[1:])
+        raise GatlingError(f"{problems[0]}.", hint=hint, log=problems[1:])
 
 
 def statuses(gatling: Gatling, name: str, slots: Iterable[str]) -> dict[str, Status]:

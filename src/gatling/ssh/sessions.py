@@ -46,5 +46,5 @@ def _taken(home: Home, key: str, role: Role) -> int:
         os.close(fd)
     raise NotAllowed(
         f"{key} has {LIMITS[role]} sessions open here, which is the limit of a {role}.",
-        hint="End some, such as `gatling logs APP -f` in another window.",
+        hint="End one of them, such as a followed log in another window.",
     )

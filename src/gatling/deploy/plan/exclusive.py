@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from gatling.state.releases import Release
 
 SETTING = "deploy.second_instance"
-ADVICE = f"`gatling settings set APP {SETTING}=allow` where two instances may run all the same"
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _FORMATS = {".cub": "CubDB"}
 """Data of one process that libraries keep in files which they open by themselves, by suffix."""
