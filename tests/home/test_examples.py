@@ -42,13 +42,15 @@ LATE = [
 RELEASE = 'defmodule Shop.Release do\n  def migrate, do: IO.puts("migrated")\nend\n'
 MANIFEST = """\
 [processes]
-worker = "eval 'Process.sleep(:infinity)'"
-mailer = "eval 'Process.sleep(:infinity)'"
+worker = "wait"
+mailer = "wait"
 
 [schedule.report]
 cron = "@monthly"
 command = "migrate"
 """
+PROGRAMS = {"migrate": "echo migrated", "wait": "exec sleep infinity"}
+"""Programs of the release. Workers without a BEAM do: they are started again with each release."""
 FILES = {"url": "ecto://db.example/shop", "key.pem": "secret", "password": "correct horse\n"}
 
 
@@ -60,8 +62,9 @@ def test_examples_of_help(world: World) -> None:
     world.run("settings", "set", "shop", "instance.drain=0")
     project.write("lib/shop/release.ex", RELEASE)
     project.write("gatling.toml", MANIFEST)
-    project.write("rel/overlays/bin/migrate", "#!/bin/sh\necho migrated\n")
-    (project.directory / "rel/overlays/bin/migrate").chmod(0o755)
+    for name, command in PROGRAMS.items():
+        project.write(f"rel/overlays/bin/{name}", f"#!/bin/sh\n{command}\n")
+        (project.directory / "rel/overlays/bin" / name).chmod(0o755)
     commit = project.commit("what the examples call")
     project.push()
     for number in range(2, 9):
