@@ -171,6 +171,9 @@ class Tasks:
     def end(self, app: str, mark: str) -> None:
         self._stage.do("end programs")
 
+    def discard(self, paths: object, directory: Path) -> None:
+        self._stage.do("discard builds")
+
 
 class Prober:
     """Notes for how long it asks."""
