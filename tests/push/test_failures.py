@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import socket
 import subprocess
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatling import files
-from tests.conftest import Client, interrupt, until
+from tests.conftest import Client, interrupt, new_world, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,14 +25,38 @@ for n <- Stream.iterate(1, &(&1 + 1)) do
   File.write!("ballast-#{n}", :binary.copy(<<n>>, 1_048_576))
 end
 """
+DEFAULTS = ("health.timeout=60", "health.path=/", "instance.drain=10")
+"""Of settings that tests change."""
 SLOW = "defmodule Slow do\n  Process.sleep(60_000)\nend\n"
 
 
+@pytest.fixture(scope="module")
+def pushed() -> Iterator[Project]:
+    """An app that the tests of this module fail to change."""
+    with new_world() as world:
+        yield load(world)
+
+
 @pytest.fixture
-def live(world: World) -> Project:
+def live(pushed: Project) -> Iterator[Project]:
+    """With the example's own code in its work tree again, and settings, whatever is live."""
+    restore(pushed)
+    yield pushed
+    (pushed.world.home / "nginx/conf.d/own.conf").unlink(missing_ok=True)
+
+
+def load(world: World) -> Project:
     project = world.load()
+    world.run("settings", "set", "shop", "releases.keep=50")
     project.push()
     return project
+
+
+def restore(project: Project) -> None:
+    first = project.git("rev-list", "--max-parents=0", "HEAD")
+    project.git("rm", "-r", "--quiet", "--force", ".")
+    project.git("checkout", "--quiet", first, "--", ".")
+    project.world.run("settings", "set", project.app, *DEFAULTS)
 
 
 @contextlib.contextmanager
@@ -54,7 +79,7 @@ def untouched(
     beams = [line for line in world.processes() if "beam" in line]
     assert len(beams) == 1, beams
     trees = {p.name for p in (world.home / "apps" / project.app / "releases").iterdir()}
-    assert trees == {r["release"] for r in world.json("releases", project.app)}
+    assert trees == {r["release"] for r in world.json("releases", project.app) if r["kept"]}
     assert not (world.home / "apps" / project.app / "build/release").exists()
 
 
@@ -79,13 +104,15 @@ def test_no_mix_exs(live: Project) -> None:
     assert "no mix.exs" in output
 
 
-def test_first_push_that_fails_leaves_an_empty_app(world: World) -> None:
-    project = world.load()
+def test_first_push_that_fails_leaves_an_empty_app(pushed: Project) -> None:
+    world = pushed.world
+    project = world.load("blank")
     project.write("mix.exs", "raise ~s(mix.exs itself fails)")
     project.commit()
     assert "mix.exs itself fails" in project.push(ok=False)
-    assert world.status()["state"] == "empty"
-    assert world.get().status == 503
+    assert world.status("blank")["state"] == "empty"
+    assert world.get(host="blank.localhost").status == 503
+    world.run("unload", "blank", "--confirm", "blank")
 
 
 def test_release_tool_fails(live: Project) -> None:
@@ -149,14 +176,15 @@ def test_answers_with_errors_only(live: Project) -> None:
 
 
 def test_port_taken_by_a_stranger(live: Project) -> None:
-    port = live.world.status()["ports"][1]
+    slot = live.world.status()["slot"]
+    port = live.world.status()["ports"][2 - slot]
     live.title("change")
     with socket.create_server(("127.0.0.1", port)), untouched(live):
         output = live.push(ok=False)
     assert f"Port {port}" in output
     assert f"(pid {os.getpid()})" in output
     live.push()
-    assert live.world.status()["slot"] == 2
+    assert live.world.status()["slot"] == 3 - slot
 
 
 def test_nginx_refuses_its_configuration(live: Project) -> None:
@@ -235,18 +263,34 @@ def test_interrupted_after_the_decision_goes_on(live: Project) -> None:
     until(lambda: world.last()["outcome"] != "running", "the end of the deployment")
     assert world.last()["outcome"] == "succeeded"
     assert "decided" in world.get().text
-    assert world.status()["release"] == "v2"
+    assert world.status()["release"] == world.json("releases", "shop")[0]["release"]
     assert len([line for line in world.processes() if "beam" in line]) == 1
     # git may have died before it moved the branch; either way the same push again has nothing to do
     output = live.push()
     assert "is live already" in output or "Everything up-to-date" in output
 
 
-@pytest.fixture
-def small_disk(world: World) -> Iterator[Path]:
-    """The home on a disk of its own, which a test can fill."""
+@pytest.fixture(scope="module")
+def on_small_disk() -> Iterator[Project]:
+    """An app of a home on a disk of its own, which a test can fill."""
     if os.geteuid() != 0:
         pytest.skip("only root can mount a small disk")
+    with new_world() as world, small_disk(world):
+        yield load(world)
+
+
+@pytest.fixture
+def crowded(on_small_disk: Project) -> Iterator[Project]:
+    """With room again on the disk, and the example's own code in its work tree."""
+    restore(on_small_disk)
+    yield on_small_disk
+    (on_small_disk.world.home / "filler").unlink(missing_ok=True)
+    shutil.rmtree(on_small_disk.world.home / "crowd", ignore_errors=True)
+
+
+@contextlib.contextmanager
+def small_disk(world: World) -> Iterator[None]:
+    """Mount a small disk in the place of a home."""
     world.home.mkdir()
     # more than the reserve that a build needs to begin
     options = "size=384m,nr_inodes=20000,mode=0700"
@@ -254,9 +298,8 @@ def small_disk(world: World) -> Iterator[Path]:
         ["mount", "-t", "tmpfs", "-o", options, "gatling-test", str(world.home)], check=True
     )
     try:
-        yield world.home
+        yield
     finally:
-        (world.home / "filler").unlink(missing_ok=True)
         world.run("down")
         subprocess.run(["umount", "--lazy", str(world.home)], check=True)
 
@@ -270,43 +313,44 @@ def fill(disk: Path, leave: int) -> Path:
     return filler
 
 
-def test_disk_full_while_building(small_disk: Path, live: Project) -> None:
-    filler = fill(small_disk, files.RESERVE_BYTES + (4 << 20))
-    live.write("lib/ballast.ex", BALLAST)
-    live.title("too much")
+def test_disk_full_while_building(crowded: Project) -> None:
+    filler = fill(crowded.world.home, files.RESERVE_BYTES + (4 << 20))
+    crowded.write("lib/ballast.ex", BALLAST)
+    crowded.title("too much")
     # mix may be quicker to fill the disk than the state to record that its step has begun
-    with untouched(live, step_recorded=False):
-        output = live.push(ok=False)
+    with untouched(crowded, step_recorded=False):
+        output = crowded.push(ok=False)
     assert "no space is left on the disk" in output
-    (live.directory / "lib/ballast.ex").unlink()
-    live.commit()
+    (crowded.directory / "lib/ballast.ex").unlink()
+    crowded.commit()
     filler.unlink()
-    live.push()
-    assert "too much" in live.world.get().text
+    crowded.push()
+    assert "too much" in crowded.world.get().text
 
 
-def test_no_build_begins_on_a_disk_that_is_almost_full(small_disk: Path, live: Project) -> None:
-    filler = fill(small_disk, files.RESERVE_BYTES - (4 << 20))
-    live.title("too late")
-    before = live.world.last()
-    assert "256 MB stay reserved" in live.push(ok=False)
-    assert live.world.last() == before, "no deployment has begun"
+def test_no_build_begins_on_a_disk_that_is_almost_full(crowded: Project) -> None:
+    filler = fill(crowded.world.home, files.RESERVE_BYTES - (4 << 20))
+    crowded.title("too late")
+    before = crowded.world.last()
+    assert "256 MB stay reserved" in crowded.push(ok=False)
+    assert crowded.world.last() == before, "no deployment has begun"
     filler.unlink()
-    live.push()
-    assert "too late" in live.world.get().text
+    crowded.push()
+    assert "too late" in crowded.world.get().text
 
 
-def test_disk_full_while_storing(small_disk: Path, live: Project) -> None:
+def test_disk_full_while_storing(crowded: Project) -> None:
     # a change of config stores a tree of links: no blocks, but directories, which need inodes
-    inodes = os.statvfs(small_disk).f_favail
-    crowd = small_disk / "crowd"
+    disk = crowded.world.home
+    inodes = os.statvfs(disk).f_favail
+    crowd = disk / "crowd"
     crowd.mkdir()
     for n in range(inodes - 20):
         os.mknod(crowd / str(n))
-    with untouched(live):
-        output = live.world.run("config", "set", "shop", "GREETING=hi", ok=False)
+    with untouched(crowded):
+        output = crowded.world.run("config", "set", "shop", "GREETING=hi", ok=False)
     assert "no space is left on the disk" in output.lower()
-    assert "GREETING" not in live.world.json("config", "list", "shop")
+    assert "GREETING" not in crowded.world.json("config", "list", "shop")
     for file in crowd.iterdir():
         file.unlink()
-    live.world.run("config", "set", "shop", "GREETING=hi")
+    crowded.world.run("config", "set", "shop", "GREETING=hi")
