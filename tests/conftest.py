@@ -24,6 +24,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 import pytest
 
 from gatling.beam import toolbox
+from tests.scale import LONG
 from tests.warm import Warm
 
 if TYPE_CHECKING:
@@ -46,6 +47,11 @@ BEAMS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gatl
 SLOW = ("server", "hot", "push", "home", "callbacks", "distillery")
 """Directories whose tests take seconds each; all others are quick."""
 COUNTER = ROOT / "examples" / "counter"
+PAUSE_SECONDS = 0.005 if LONG else 0.02
+"""Between two requests of a client, each of which costs 2.4 ms of CPU: a push lasts 500 of them.
+
+Gatling's own prober asks every 10 ms while it cuts over, and tests look at what it has counted.
+"""
 NEWEST_STEP = """
     SELECT outcome, (SELECT name FROM steps WHERE deployment = id ORDER BY position DESC LIMIT 1)
     FROM deployments WHERE app = ? ORDER BY id DESC LIMIT 1
@@ -331,7 +337,7 @@ class Client:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stop.wait(0.005):
+        while not self._stop.wait(PAUSE_SECONDS):
             try:
                 answer = self.world.get(self.path, host=self.host)
             except (OSError, http.client.HTTPException) as error:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(3000)
 
 HOT_STEPS = ["plan", "hot_swap", "watch", "boot_check"]
-CUTS = scaled(6, 30)
+CUTS = scaled(4, 30)
 TRIES = 2
 """How often a step that is over in a moment is tried to be hit."""
 
