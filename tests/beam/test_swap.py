@@ -50,6 +50,31 @@ start() ->
     unlink(P),
     P.
 """
+CLIENTS = """
+-module(clients).
+-export([watched/1]).
+%% Clients whose processes end with these reasons: how many there are, and which count as cut.
+watched(Reasons) ->
+    {ok, Listener} = gen_tcp:listen(0, [{active, false}]),
+    {ok, Port} = inet:port(Listener),
+    Owners = [{owner(Listener, Port), Reason} || Reason <- Reasons],
+    Clients = gatling_agent:clients(Port),
+    Watcher = gatling_watch:start([], erlang:processes(), []),
+    _ = [P ! {stop, Reason} || {P, Reason} <- Owners],
+    {_, _, _, Stopped} = gatling_watch:await(Watcher, 200),
+    {length([P || {_, P} <- Clients, lists:keymember(P, 1, Owners)]),
+     [Reason || {P, Reason} <- Owners, lists:member(P, Stopped)]}.
+owner(Listener, Port) ->
+    Parent = self(),
+    Owner = spawn(fun() ->
+        {ok, _} = gen_tcp:connect({127, 0, 0, 1}, Port, []),
+        {ok, Socket} = gen_tcp:accept(Listener),
+        ok = gen_tcp:send(Socket, "x"),
+        Parent ! {ready, self()},
+        receive {stop, Reason} -> exit(Reason) end
+    end),
+    receive {ready, Owner} -> Owner end.
+"""
 # where a fault may happen: the first line of a function of Gatling's
 POINTS = {
     "late": ("gatling_sys", "late(Known, Callbacks, Before, Timeout) ->"),
@@ -88,7 +113,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     for point, (module, head) in POINTS.items():
         assert sources[module].count(head) == 1, point
         sources[module] = sources[module].replace(head, f"{head} fault:at({point}),")
-    compile_to(made.tools, sources | {"fault": FAULT})
+    compile_to(made.tools, sources | {"fault": FAULT, "clients": CLIENTS})
     for number in (1, 2):
         tree = made.release(number)
         ebin = tree / f"lib/demo-{number}/ebin"
@@ -291,3 +316,9 @@ def test_a_guard_that_is_killed_before_the_switch_ends_the_swap(demo: Demo) -> N
         time.sleep(1.5)  # the guard is gone, so nothing says when the swap has ended
     assert demo.state() == BEFORE
     assert demo.chain() == ("ok", [])
+
+
+def test_a_client_that_leaves_is_not_cut(demo: Demo) -> None:
+    left = [Atom("normal"), (Atom("shutdown"), Atom("peer_closed"))]
+    cut = [Atom("shutdown"), Atom("killed"), Atom("badarg")]
+    assert demo.call("clients", "watched", left + cut) == (5, cut)

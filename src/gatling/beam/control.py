@@ -63,6 +63,8 @@ class Watched:
     """Where in changed code others crashed that were there before, and needed no conversion."""
     logged: list[Logged]
     """Errors of processes that began since, or that caught them and go on."""
+    stopped: frozenset[Opaque] = frozenset()
+    """Owners of sockets that crashed or were stopped, and did not end by themselves."""
 
 
 class SwapFailed(Exception):
@@ -183,10 +185,11 @@ class Control:
             watcher=report.watcher,
         )
 
-    def clients(self, port: int) -> set[Opaque]:
-        """The connections that are open to a port of the node."""
+    def clients(self, port: int) -> dict[Opaque, Opaque]:
+        """The connections that are open to a port of the node, and the process of each."""
         answer = self._node.call("gatling_agent", "clients", port, limit=LARGE)
-        return set(typed(answer, list[Opaque], "clients"))
+        found: list[tuple[Opaque, Opaque]] = typed(answer, list[tuple[Opaque, Opaque]], "clients")
+        return dict(found)
 
     def listen(self) -> None:
         """Note what the node logs as errors, until `deaf`: as a measure for `watch`."""
@@ -205,8 +208,11 @@ class Control:
         crashed: list[Crash]
         others: list[str]
         logged: list[tuple[str, Count, bool]]
-        crashed, others, logged = typed(
-            answer, tuple[list[Crash], list[str], list[tuple[str, Count, bool]]], "await_watch"
+        stopped: list[Opaque]
+        crashed, others, logged, stopped = typed(
+            answer,
+            tuple[list[Crash], list[str], list[tuple[str, Count, bool]], list[Opaque]],
+            "await_watch",
         )
         return Watched(
             crashed=[
@@ -215,6 +221,7 @@ class Control:
             ],
             others=others,
             logged=[Logged(what, number, inside) for what, number, inside in logged],
+            stopped=frozenset(stopped),
         )
 
     def restore_crashed(self, swapped: Swapped) -> int:

@@ -89,11 +89,12 @@ chain_of(Number) ->
 
 %% The connections that are open to a port of this node and last: something has been sent over
 %% them. A request that waits for its answer is none; the proxy opens a connection for each.
--spec clients(inet:port_number()) -> [port()].
+-spec clients(inet:port_number()) -> [{port(), Owner :: pid()}].
 clients(Port) ->
-    [C || C <- erlang:ports(), {name, "tcp_inet"} =:= erlang:port_info(C, name),
-          {ok, {_, P}} <- [inet:sockname(C)], P =:= Port, {ok, _} <- [inet:peername(C)],
-          {ok, [{send_cnt, N}]} <- [inet:getstat(C, [send_cnt])], N > 0].
+    [{C, Owner} || C <- erlang:ports(), {name, "tcp_inet"} =:= erlang:port_info(C, name),
+                   {ok, {_, P}} <- [inet:sockname(C)], P =:= Port, {ok, _} <- [inet:peername(C)],
+                   {ok, [{send_cnt, N}]} <- [inet:getstat(C, [send_cnt])], N > 0,
+                   {connected, Owner} <- [erlang:port_info(C, connected)]].
 
 %% What a watch may end with: the states from before the swap are given back, or forgotten.
 -spec restore_crashed(pid()) -> non_neg_integer().

@@ -10,8 +10,10 @@
 -type crashed() :: {Process :: binary(), [module()], Why :: binary()}.
 -type elsewhere() :: {ok, Where :: binary()} | elsewhere.
 -type logged() :: {What :: binary(), HowOften :: pos_integer(), InChangedCode :: boolean()}.
--type seen() :: {[crashed()], Elsewhere :: [binary()], [logged()]}.
+-type seen() :: {[crashed()], Elsewhere :: [binary()], [logged()], Stopped :: [pid()]}.
+-type ends() :: {[{pid(), crashed()}], [{pid(), elsewhere()}], Stopped :: [pid()]}.
 -type changed() :: #{module() => true}.
+-type owners() :: #{pid() => true}.
 -type watched() :: #{reference() => {pid(), [module()] | other}}.
 
 %% `All` are the processes there were before the switch, `Changed` the modules that it changes.
@@ -23,7 +25,8 @@ start(Processes, All, Changed) ->
     Watcher.
 
 %% The converted processes that crashed within so many milliseconds of the swap, where others did,
-%% and what the rest logged as errors, as [{What, How often, Whether in changed code}].
+%% what the rest logged as errors, as [{What, How often, Whether in changed code}], and the owners
+%% of sockets that crashed or were stopped.
 -spec await(pid(), non_neg_integer()) -> seen().
 await(Watcher, Milliseconds) ->
     Ref = erlang:monitor(process, Watcher),
@@ -33,7 +36,7 @@ await(Watcher, Milliseconds) ->
             true = erlang:demonitor(Ref, [flush]),
             Crashed;
         {'DOWN', Ref, process, _, _} ->
-            {[], [], []}
+            {[], [], [], []}
     end.
 
 %% For after a swap back: see give_back/1.
@@ -52,17 +55,20 @@ watch(Parent, Ref, Processes, All, Changed) ->
     Watched = maps:from_list([{erlang:monitor(process, P), {P, Ms}} || {P, Ms} <- Processes]),
     Others = maps:from_list([{erlang:monitor(process, P), {P, other}}
                              || P <- All, P =/= Parent, not is_map_key(P, Converted)]),
+    Sockets = [P || C <- erlang:ports(), {connected, P} <- [erlang:port_info(C, connected)]],
     Parent ! Ref,
     Since = erlang:monotonic_time(),
-    watch(maps:merge(Others, Watched), Processes, maps:from_keys(Changed, true), Since).
+    wait(maps:merge(Others, Watched), Processes, maps:from_keys(Sockets, true),
+         maps:from_keys(Changed, true), Since).
 
--spec watch(watched(), gatling_types:suspended(), changed(), Since :: integer()) -> term().
-watch(Watched, Processes, Changed, Since) ->
+-spec wait(watched(), gatling_types:suspended(), owners(), changed(), Since :: integer()) ->
+          term().
+wait(Watched, Processes, Sockets, Changed, Since) ->
     receive
         stop -> ok;
         {report, From, Milliseconds} ->
             _ = erlang:send_after(Milliseconds, self(), enough),
-            {Crashed, Others} = watching(Watched, Changed, [], []),
+            {Crashed, Others, Stopped} = watching(Watched, Changed, {[], [], []}),
             Told = [P || {P, _} <- Crashed ++ Others],
             InChanged = fun(M) -> is_map_key(M, Changed) end,
             Logged = [{What, lists:any(InChanged, Modules)}
@@ -71,7 +77,8 @@ watch(Watched, Processes, Changed, Since) ->
             Errors = [{What, N, In} || {{What, In}, N} <- gatling_processes:count(Logged)],
             From ! {self(), {[C || {_, C} <- Crashed],
                              [Where || {_, {ok, Where}} <- Others],
-                             Errors}},
+                             Errors,
+                             [P || P <- Stopped, is_map_key(P, Sockets)]}},
             receive
                 {restore, To} -> To ! {self(), give_back([P || {P, _} <- Crashed])};
                 stop -> gatling_sys:unstash(Processes)
@@ -81,26 +88,34 @@ watch(Watched, Processes, Changed, Since) ->
             gatling_sys:unstash(Processes)
     end.
 
--spec watching(watched(), changed(), [{pid(), crashed()}], [{pid(), elsewhere()}]) ->
-          {[{pid(), crashed()}], [{pid(), elsewhere()}]}.
-watching(Watched, Changed, Crashed, Others) ->
+-spec watching(watched(), changed(), ends()) -> ends().
+watching(Watched, Changed, {Crashed, Others, Before}) ->
     receive
         enough ->
-            {lists:reverse(Crashed), lists:reverse(Others)};
+            {lists:reverse(Crashed), lists:reverse(Others), Before};
         {'DOWN', Ref, process, P, Reason} ->
+            Stopped = [P || not by_itself(Reason)] ++ Before,
             case {expected(Reason), maps:get(Ref, Watched)} of
                 {true, _} ->
-                    watching(Watched, Changed, Crashed, Others);
+                    watching(Watched, Changed, {Crashed, Others, Stopped});
                 {false, {_, other}} ->
                     Where = in_changed(Reason, Changed),
-                    watching(Watched, Changed, Crashed, [{P, Where} | Others]);
+                    watching(Watched, Changed, {Crashed, [{P, Where} | Others], Stopped});
                 {false, {_, Modules}} ->
                     %% one is enough; its like get a moment to be named as well
                     _ = erlang:send_after(20, self(), enough),
                     Crash = {gatling_text:term(P), Modules, gatling_why:why(Reason)},
-                    watching(Watched, Changed, [{P, Crash} | Crashed], Others)
+                    watching(Watched, Changed, {[{P, Crash} | Crashed], Others, Stopped})
             end
     end.
+
+%% Whether the owner of a socket ended because its work was done, or its client had left. A
+%% supervisor that stops it gives `shutdown` or `killed`.
+-spec by_itself(term()) -> boolean().
+by_itself(normal) -> true;
+by_itself(noproc) -> true;
+by_itself({shutdown, _}) -> true;
+by_itself(_) -> false.
 
 %% Where in changed code a process crashed that was not converted.
 -spec in_changed(term(), changed()) -> elsewhere().

@@ -25,6 +25,7 @@ from gatling.times import now
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gatling.beam.control import Watched
     from gatling.beam.etf import Opaque
     from gatling.deploy.context import Context
     from gatling.deploy.evidence.prober import Prober, Proof
@@ -88,7 +89,8 @@ def upgrade(
         if not comparison.callers:
             held = asking.enter_context(HeldRequest(port, app.domain, settings.health.path))
         # those that were there a moment ago, too: not a request that is just being answered
-        clients = early_clients & _clients(node, port)
+        now_open = _clients(node, port)
+        clients = {each: now_open[each] for each in early_clients.keys() & now_open.keys()}
         since = now()
         try:
             with journal.step("hot_swap"):
@@ -97,8 +99,8 @@ def upgrade(
             try:
                 if held is not None:
                     prober.saw(held.finish())
-                others = _prove(gatling, context, node, release, swapped, prober, booted=early)
-                kept = clients & _clients(node, port)
+                watched = _prove(gatling, context, node, release, swapped, prober, booted=early)
+                still_open = _clients(node, port)
             except GatlingError as error:
                 if not error.log:
                     _add_errors_of_the_app(gatling, app, error, since)
@@ -117,8 +119,9 @@ def upgrade(
         processes=swapped.processes,
         suspended_ms=round(swapped.suspended_ms, 2),
         connections=len(clients),
-        kept=len(kept),
-        others_crashed=len(others),
+        kept=len(clients.keys() & still_open.keys()),
+        lost=sum(owner in watched.stopped for owner in clients.values()),
+        others_crashed=len(watched.others),
     )
 
 
@@ -128,12 +131,12 @@ def decide(gatling: Gatling, app: App, release: Release) -> None:
     apps.make_live(gatling.db, app.name, release=release.number, slot=slot, config=release.config)
 
 
-def _clients(node: Control, port: int) -> set[Opaque]:
+def _clients(node: Control, port: int) -> dict[Opaque, Opaque]:
     """The connections to the app that last: only counted, so none when the node does not say."""
     try:
         return node.clients(port)
     except NodeUnreachable:
-        return set()
+        return {}
 
 
 def _rehearse(
@@ -183,11 +186,8 @@ def _prove(
     prober: Prober,
     *,
     booted: bool,
-) -> list[str]:
-    """Raise what speaks against the release that the node runs now.
-
-    Where unconverted processes crashed in it is returned.
-    """
+) -> Watched:
+    """Raise what speaks against the release that the node runs now; what was seen in the watch."""
     settings = context.settings
     if swapped.failed:
         raise SwapUndone(f"After the switch: {'; '.join(swapped.failed)}.")
@@ -210,7 +210,7 @@ def _prove(
     elif settings.hot.boot_check == "after" and not booted:
         with context.journal.step("boot_check"):
             _check_boot(gatling, context, release)
-    return watched.others
+    return watched
 
 
 def _unhealthy(gatling: Gatling, context: Context, release: Release) -> str:

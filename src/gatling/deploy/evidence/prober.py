@@ -39,8 +39,12 @@ class Proof:
     """Processes converted by a hot upgrade, and how long they were suspended, in milliseconds."""
     suspended_ms: float | None = None
     connections: int = 0
-    """Lasting connections before a hot upgrade, and how many of them went on."""
+    """Lasting connections before a hot upgrade, how many of them went on, and how many were cut.
+
+    The others ended by themselves: a slow answer was complete, or the client left.
+    """
     kept: int = 0
+    lost: int = 0
     others_crashed: int = 0
     """Processes that needed no conversion and crashed in changed code while it was watched."""
     held: int = 0
@@ -68,10 +72,11 @@ class Proof:
         said = [seen]
         if self.processes is not None:
             suspended = f", suspended for {self.suspended_ms:.1f} ms" if self.processes else ""
-            said += [
-                f"{counted(self.processes, 'process')} converted{suspended}",
-                f"{self.kept} of {counted(self.connections, 'lasting connection')} kept",
-            ]
+            said.append(f"{counted(self.processes, 'process')} converted{suspended}")
+        if self.kept:
+            said.append(f"{counted(self.kept, 'lasting connection')} kept")
+        if self.lost:
+            said.append(f"{counted(self.lost, 'lasting connection')} cut")
         if self.others_crashed:
             said.append(f"{counted(self.others_crashed, 'other process')} crashed in the new code")
         return "; ".join(said)
