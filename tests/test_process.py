@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatling import process
+from gatling import proc, process
 from gatling.errors import CommandFailed, Exit, MissingProgram, TimedOut
 from tests.conftest import until
 
@@ -36,7 +36,7 @@ def python(script: str) -> list[str]:
 
 
 def gone(pid: int) -> bool:
-    return process.start_time(pid) is None
+    return proc.start_time(pid) is None
 
 
 @contextlib.contextmanager
@@ -188,9 +188,9 @@ def test_who_ignores_the_polite_signal_is_killed() -> None:
     ) as child:  # fmt: skip
         assert child.stdout is not None
         assert child.stdout.readline() == b"1\n"
-        process.end_group(child.pid, grace=0.1)
+        proc.end_group(child.pid, grace=0.1)
         assert child.wait(10) == -signal.SIGKILL
-    process.end_group(child.pid)  # nobody there: nothing happens
+    proc.end_group(child.pid)  # nobody there: nothing happens
 
 
 def test_a_daemon_that_keeps_the_pipe_is_not_waited_for() -> None:
@@ -231,28 +231,28 @@ def test_what_bears_a_mark_is_ended_wherever_it_hid_and_nothing_else() -> None:
     mark = f"test:{os.getpid()}:{time.monotonic_ns()}"
     with (
         sleeper() as unmarked,
-        sleeper(**{process.MARK: f"{mark}0"}) as similar,
-        sleeper(OTHER=f"{process.MARK}={mark}") as mentions,
-        sleeper(**{process.MARK: mark}) as marked,
+        sleeper(**{proc.MARK: f"{mark}0"}) as similar,
+        sleeper(OTHER=f"{proc.MARK}={mark}") as mentions,
+        sleeper(**{proc.MARK: mark}) as marked,
     ):
         argv = ["sh", "-c", "setsid sh -c 'sleep 60 & echo $!; exec sleep 60' & wait"]
-        env = os.environ | {process.MARK: mark}
+        env = os.environ | {proc.MARK: mark}
         with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, text=True) as starter:
             assert starter.stdout is not None
             daemon = int(starter.stdout.readline())
             starter.kill()  # the one who started them is gone
             starter.wait()
             assert not gone(daemon)
-            assert process.end_marked(mark) >= 3
+            assert proc.end_marked(mark) >= 3
             assert gone(daemon)
         assert gone(marked)
         assert not any(gone(pid) for pid in (unmarked, similar, mentions))
-        assert process.end_marked(mark) == 0
+        assert proc.end_marked(mark) == 0
 
 
 def test_what_bears_a_mark_may_end_by_itself_before_it_is_killed(tmp_path: Path) -> None:
     mark = f"test:{os.getpid()}:{time.monotonic_ns()}"
-    env = os.environ | {process.MARK: mark}
+    env = os.environ | {proc.MARK: mark}
     polite = ["sh", "-c", f"trap 'echo ended >{tmp_path}/said; exit 0' TERM; echo; sleep 60 & wait"]
     stubborn = ["sh", "-c", "trap '' TERM; echo; while :; do sleep 60; done"]
     with contextlib.ExitStack() as stack:
@@ -263,28 +263,28 @@ def test_what_bears_a_mark_may_end_by_itself_before_it_is_killed(tmp_path: Path)
         for one in started:
             assert one.stdout is not None
             one.stdout.readline()
-        assert process.end_marked(mark, grace=3) >= 2
+        assert proc.end_marked(mark, grace=3) >= 2
         assert [one.wait() for one in started] == [0, -signal.SIGKILL]
     assert (tmp_path / "said").read_text() == "ended\n"
 
 
 def test_a_process_is_known_by_pid_and_start() -> None:
     with sleeper() as pid:
-        started = process.start_time(pid)
+        started = proc.start_time(pid)
         assert started is not None
-        assert process.alive(pid, started)
-        assert not process.alive(pid, started - 1)
-        assert process.start_time(pid) == started
-        assert -0.1 < process.age(started) < 60
+        assert proc.alive(pid, started)
+        assert not proc.alive(pid, started - 1)
+        assert proc.start_time(pid) == started
+        assert -0.1 < proc.age(started) < 60
         with sleeper() as other:
             assert not gone(other)
-    assert not process.alive(pid, started)
+    assert not proc.alive(pid, started)
     assert gone(pid)
 
 
 def test_a_zombie_is_not_alive() -> None:
     with subprocess.Popen(["true"]) as child:
-        assert process.wait_gone(child.pid, 10)
+        assert proc.wait_gone(child.pid, 10)
         assert gone(child.pid)  # nobody has asked for its status yet
         assert child.returncode is None
 
@@ -300,8 +300,8 @@ def test_a_name_may_be_anything() -> None:
         assert child.stdout is not None
         assert child.stdin is not None
         child.stdout.readline()
-        started = process.start_time(child.pid)
-        boot = process.start_time(os.getpid())
+        started = proc.start_time(child.pid)
+        boot = proc.start_time(os.getpid())
         assert started is not None
         assert boot is not None
         assert started >= boot
@@ -310,10 +310,10 @@ def test_a_name_may_be_anything() -> None:
 
 def test_waiting_for_an_end() -> None:
     with sleeper() as pid:
-        assert process.wait_gone(pid, 0.05) is False
+        assert proc.wait_gone(pid, 0.05) is False
         os.kill(pid, signal.SIGKILL)
-        assert process.wait_gone(pid, 10) is True
-    assert process.wait_gone(pid, 0) is True  # no such process
+        assert proc.wait_gone(pid, 10) is True
+    assert proc.wait_gone(pid, 0) is True  # no such process
 
 
 def test_the_time_limit_holds_after_the_end_of_the_output() -> None:

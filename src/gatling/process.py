@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatling import debuglog
+from gatling import debuglog, proc
 from gatling.errors import CommandFailed, GatlingError, MissingProgram, TimedOut
 
 if TYPE_CHECKING:
@@ -30,16 +30,6 @@ TAIL_LINES = 30
 
 BACKGROUND = 10
 """The niceness of builds, plans and checks: they must not take the processor from what serves."""
-
-MARK = "GATLING_MARK"
-"""Environment variable that marks everything started on behalf of one deployment.
-
-It is inherited by whatever a build starts, daemons with a session of their own included, so that
-`end_marked` finds them all, also after the process that started them was killed.
-"""
-
-TASK = "GATLING_TASK"
-"""The same of one program that is run once: what is left when it has ended is found by it."""
 
 MAX_LINE = 16 * 1024
 """Bytes after which an unfinished line of output is handed on anyway."""
@@ -80,28 +70,22 @@ def run(
     """
     started = time.monotonic()
     process = _start(argv, cwd, env, nice)
-    tail: deque[str] = deque(maxlen=TAIL_LINES)
-
-    def line(said: str) -> None:
-        tail.append(said)
-        if on_line is not None:
-            on_line(said)
-
+    lines = _Lines(on_line)
     try:
-        _read_lines(process, line, started + timeout)
+        _read_lines(process, lines, started + timeout)
         status = process.wait()
     except TimeoutError:
-        end_group(process.pid)
+        proc.end_group(process.pid)
         process.wait()
-        raise _timed_out(argv, timeout, tuple(tail)) from None
+        raise _timed_out(argv, timeout, tuple(lines.tail)) from None
     except BaseException:
-        end_group(process.pid)
+        proc.end_group(process.pid)
         process.wait()
         raise
     finally:
         if process.stdout is not None:
             process.stdout.close()
-    finished = Finished(tuple(argv), status, tuple(tail), time.monotonic() - started)
+    finished = Finished(tuple(argv), status, tuple(lines.tail), time.monotonic() - started)
     if check and status != 0:
         raise ended(argv, status, finished.tail)
     return finished
@@ -144,24 +128,14 @@ def read_all(
 ) -> tuple[tuple[str, ...], float]:
     """Hand on lines from a pipe until its end, and close it; the last lines and the seconds."""
     started = time.monotonic()
-    tail: deque[str] = deque(maxlen=TAIL_LINES)
-    rest = b""
+    lines = _Lines(on_line)
     try:
         while chunk := os.read(fd, 65536):
-            *lines, rest = (rest + chunk).split(b"\n")
-            if len(rest) > MAX_LINE:
-                lines, rest = [*lines, rest], b""
-            for raw in lines:
-                tail.append(text(raw))
-                if on_line is not None:
-                    on_line(tail[-1])
-        if rest:
-            tail.append(text(rest))
-            if on_line is not None:
-                on_line(tail[-1])
+            lines.take(chunk)
+        lines.end()
     finally:
         os.close(fd)
-    return tuple(tail), time.monotonic() - started
+    return tuple(lines.tail), time.monotonic() - started
 
 
 def output(
@@ -181,10 +155,10 @@ def output(
         try:
             out, err = process.communicate(given, timeout)
         except subprocess.TimeoutExpired:
-            end_group(process.pid)
+            proc.end_group(process.pid)
             raise _timed_out(argv, timeout, ()) from None
         except BaseException:
-            end_group(process.pid)
+            proc.end_group(process.pid)
             raise
     if process.returncode != 0:
         said = err.decode("utf-8", "replace").splitlines()[-TAIL_LINES:]
@@ -205,80 +179,6 @@ def spawn_detached(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, lo
     if status != 0:
         lines = log.read_text(errors="replace").splitlines()[-TAIL_LINES:]
         raise CommandFailed(f"{_name(argv)} {describe_status(status)}.", log=lines)
-
-
-def end_group(leader: int, grace: float = 2.0) -> None:
-    """End the process group of `leader`: SIGTERM, and SIGKILL after `grace` seconds."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(leader, signal.SIGTERM)
-        _await_exit(leader, grace)
-        os.killpg(leader, signal.SIGKILL)
-
-
-def end_marked(mark: str, *, grace: float = 0.0, variable: str = MARK) -> int:
-    """SIGKILL every process of this user whose environment carries `mark`; how many there were.
-
-    A mark that ends in `:` means all that begin with it. With `grace` they get SIGTERM first, and
-    as many seconds. Repeats until none is left, since a process may be forking while it is looked
-    for.
-    """
-    wanted = f"{variable}={mark}".encode()
-
-    def carries(entry: bytes) -> bool:
-        return entry.startswith(wanted) if mark.endswith(":") else entry == wanted
-
-    def marked() -> list[int]:
-        return [pid for pid in _own_pids() if any(map(carries, _environ(pid)))]
-
-    ended = 0
-    if grace:
-        asked = marked()
-        _signal(asked, signal.SIGTERM)
-        deadline, ended = time.monotonic() + grace, len(asked)
-        for pid in asked:
-            wait_gone(pid, max(0.0, deadline - time.monotonic()))
-    for _ in range(50):
-        found = marked()
-        if not found:
-            return ended
-        _signal(found, signal.SIGKILL)
-        ended = max(ended, len(found))
-        time.sleep(0.02)
-    return ended
-
-
-def _signal(pids: list[int], number: signal.Signals) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, number)
-
-
-def wait_gone(pid: int, timeout: float) -> bool:
-    """Wait until the OS process `pid` has exited (a zombie has); False when time is up."""
-    return _await_exit(pid, timeout)
-
-
-def alive(pid: int, started: int) -> bool:
-    """Whether `pid` is still the process that started at `started` (see `start_time`)."""
-    return start_time(pid) == started
-
-
-def start_time(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot; None when it is gone or a zombie.
-
-    Field 22 of /proc/PID/stat, proc(5). With the pid it names a process for ever (of one boot).
-    """
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else int(fields[19])
-
-
-def age(started: int) -> float:
-    """Seconds since `started`, a `start_time`."""
-    uptime = float(Path("/proc/uptime").read_text().split()[0])
-    return uptime - started / os.sysconf("SC_CLK_TCK")
 
 
 def ended(argv: Sequence[str], status: int, tail: tuple[str, ...]) -> CommandFailed:
@@ -372,6 +272,7 @@ _REASONS = {
 
 
 def _timed_out(argv: Sequence[str], timeout: float, tail: tuple[str, ...]) -> TimedOut:
+    """What is raised for a program whose time was up."""
     return TimedOut(
         f"{_name(argv)} did not end within {timeout:g} seconds and was stopped.", log=tail
     )
@@ -381,9 +282,33 @@ def _name(argv: Sequence[str]) -> str:
     return Path(argv[0]).name
 
 
-def _read_lines(
-    process: subprocess.Popen[bytes], line: Callable[[str], None], deadline: float
-) -> None:
+class _Lines:
+    """Output as lines, as soon as they are complete; the last of them stay in `tail`."""
+
+    def __init__(self, on_line: Callable[[str], None] | None) -> None:
+        self._on_line, self._rest = on_line, b""
+        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+
+    def take(self, chunk: bytes) -> None:
+        """Hand on what is complete, and a line that has become too long."""
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        if len(self._rest) > MAX_LINE:
+            lines, self._rest = [*lines, self._rest], b""
+        for raw in lines:
+            self._line(raw)
+
+    def end(self) -> None:
+        """Hand on a last line that has no end."""
+        if self._rest:
+            self._line(self._rest)
+
+    def _line(self, raw: bytes) -> None:
+        self.tail.append(text(raw))
+        if self._on_line is not None:
+            self._on_line(self.tail[-1])
+
+
+def _read_lines(process: subprocess.Popen[bytes], lines: _Lines, deadline: float) -> None:
     """Hand on lines until the program exits: neither earlier nor later.
 
     It may close its output long before, and a grandchild may hold the pipe long after.
@@ -392,7 +317,6 @@ def _read_lines(
     out = process.stdout.fileno()
     os.set_blocking(out, False)
     pidfd = os.pidfd_open(process.pid)
-    rest = b""
     try:
         with selectors.DefaultSelector() as selector:
             selector.register(out, selectors.EVENT_READ)
@@ -408,51 +332,15 @@ def _read_lines(
                     if not chunk:
                         selector.unregister(out)
                         continue
-                    *lines, rest = (rest + chunk).split(b"\n")
-                    if len(rest) > MAX_LINE:
-                        lines, rest = [*lines, rest], b""
-                    for raw in lines:
-                        line(text(raw))
+                    lines.take(chunk)
                 elif exited:
                     break
                 exited = exited or pidfd in ready
     finally:
         os.close(pidfd)
-    if rest:
-        line(text(rest))
+    lines.end()
 
 
 def text(raw: bytes) -> str:
     """A line of a program's output as text, whatever bytes it has."""
     return raw.decode("utf-8", "replace").rstrip("\r")
-
-
-def _await_exit(pid: int, timeout: float) -> bool:
-    try:
-        pidfd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        with selectors.DefaultSelector() as selector:
-            selector.register(pidfd, selectors.EVENT_READ)
-            return bool(selector.select(timeout))
-    finally:
-        os.close(pidfd)
-
-
-def _own_pids() -> list[int]:
-    uid, own = os.geteuid(), os.getpid()
-    pids = []
-    for entry in os.scandir("/proc"):
-        if entry.name.isdecimal() and int(entry.name) != own:
-            with contextlib.suppress(OSError):
-                if entry.stat().st_uid == uid:
-                    pids.append(int(entry.name))
-    return pids
-
-
-def _environ(pid: int) -> list[bytes]:
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:
-        return []

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatling import process
+from gatling import proc, process
 from gatling.build import builder, environment
 from gatling.errors import BuildFailed, DiskFull, Exit, HelperFailed, MissingProgram
 from gatling.paths import AppPaths
@@ -153,7 +153,7 @@ def test_a_build_that_takes_too_long(builds: Builds) -> None:
     script = f'echo "$marker begin mix_compile"; sleep 60 & echo $! > {shlex.quote(str(pid))}; wait'
     error = builds.fail(script, settings=Build(timeout=3))
     assert "mix_compile failed: elixir did not end within 3 seconds" in error.what
-    assert process.start_time(int(pid.read_text())) is None
+    assert proc.start_time(int(pid.read_text())) is None
 
 
 @pytest.mark.parametrize("status", [0, 1])
@@ -168,7 +168,7 @@ def test_what_a_build_leaves_running_is_ended(builds: Builds, status: int) -> No
             builds.fail(script)
         else:
             builds.build(script)
-        until(lambda: process.start_time(int(pid.read_text())) is None, "the daemon's end")
+        until(lambda: proc.start_time(int(pid.read_text())) is None, "the daemon's end")
         assert bystander.poll() is None
     finally:
         bystander.kill()
@@ -282,7 +282,7 @@ def test_what_a_build_sees(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> N
     assert "hidden" not in seen.values()
     wanted = {
         "MIX_ENV": "prod", "GREETING": "two\nlines", "ERL_FLAGS": "+S 1", "CI": "true",
-        "GIT_TERMINAL_PROMPT": "0", "HEX_MIRROR": "kept", process.MARK: builds.mark,
+        "GIT_TERMINAL_PROMPT": "0", "HEX_MIRROR": "kept", proc.MARK: builds.mark,
     }  # fmt: skip
     assert {name: seen.get(name) for name in wanted} == wanted
 
@@ -301,7 +301,7 @@ def test_an_interruption_ends_the_build(builds: Builds, monkeypatch: pytest.Monk
     monkeypatch.setattr(builds.watcher, "line", interrupt)
     with pytest.raises(KeyboardInterrupt):
         builds.build(f"echo $$ > {shlex.quote(str(pid))}; echo go; sleep 60")
-    assert process.start_time(int(pid.read_text())) is None
+    assert proc.start_time(int(pid.read_text())) is None
 
 
 def test_a_clean_up_that_fails_hides_no_failure_of_a_build(

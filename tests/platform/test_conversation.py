@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatling import process
+from gatling import proc
 from gatling.errors import CommandFailed, MissingProgram
 from gatling.paths import AppPaths
 from gatling.platform.base import Task
@@ -40,7 +40,7 @@ class Talks:
 
     def left(self) -> int:
         """How many of its processes there are still; they are ended."""
-        return process.end_marked(self.mark)
+        return proc.end_marked(self.mark)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import shlex
 import shutil
 from typing import TYPE_CHECKING
 
-from gatling import process
+from gatling import proc
 from gatling.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def sweep(temporary: Path) -> None:
     """Remove what is left in the RELEASE_TMP of one-off commands that were killed."""
     for directory in temporary.glob(f"{_ONCE_NAME}*"):
         pid = directory.name.removeprefix(_ONCE_NAME)
-        if not pid.isdecimal() or process.start_time(int(pid)) is None:
+        if not pid.isdecimal() or proc.start_time(int(pid)) is None:
             shutil.rmtree(directory, ignore_errors=True)
 
 

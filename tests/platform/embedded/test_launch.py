@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatling import process
+from gatling import proc
 from gatling.platform.embedded import launch
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def test_it_becomes_the_program_with_exactly_that_environment(slot: Path, tmp_pa
     assert (child.returncode, err) == (0, "")
     seen: dict[str, Any] = json.loads(out)
     assert seen["argv"] == arguments
-    assert seen["env"] == env | {process.MARK: launch.mark(str(slot))}
+    assert seen["env"] == env | {proc.MARK: launch.mark(str(slot))}
     assert seen["cwd"] == str(tmp_path.resolve())
     assert seen["pid"] == child.pid  # the supervisor's own child, not one of its
 
@@ -77,9 +77,9 @@ def test_it_leaves_its_pid_its_start_and_its_release(slot: Path, tmp_path: Path)
         pid, started, release = map(int, numbers)
         assert boot == launch.boot()
         assert (pid, release) == (child.pid, 7)
-        assert process.alive(pid, started)
+        assert proc.alive(pid, started)
         child.kill()
-    assert not process.alive(pid, started)
+    assert not proc.alive(pid, started)
     assert sorted(p.name for p in slot.iterdir()) == ["instance.json", "pid", "tmp"]
 
 
@@ -133,7 +133,7 @@ def all_zombies(group: int) -> bool:
     for entry in os.listdir("/proc"):  # noqa: PTH208
         with contextlib.suppress(OSError):
             if entry.isdecimal() and os.getpgid(int(entry)) == group:
-                states.append(process.start_time(int(entry)))
+                states.append(proc.start_time(int(entry)))
     return not any(states)
 
 

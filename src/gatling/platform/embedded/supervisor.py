@@ -16,7 +16,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from gatling import files, process
+from gatling import files, proc, process
 from gatling.errors import CommandFailed, SupervisorFailed
 from gatling.paths import exclusively
 from gatling.platform import enter, logs, restarts
@@ -115,7 +115,7 @@ class EmbeddedSupervisor:
             pid = int(self._call("getPID"))
             with contextlib.suppress(SupervisorFailed):
                 self._call("shutdown")
-            if not process.wait_gone(pid, STARTUP_SECONDS):
+            if not proc.wait_gone(pid, STARTUP_SECONDS):
                 os.kill(pid, signal.SIGKILL)
         with self._exclusively():
             self._end_orphans()
@@ -198,7 +198,7 @@ class EmbeddedSupervisor:
         """See Supervisor; what the instance has started goes with it."""
         directory = self._home.app(app).slot(slot)
         self.stop_program(f"{app}.{slot}", timeout)
-        process.end_marked(launch.mark(str(directory)))
+        proc.end_marked(launch.mark(str(directory)))
         restarts.forget(directory / enter.ENDS)
 
     def stop_program(self, name: str, timeout: float) -> None:
@@ -215,7 +215,7 @@ class EmbeddedSupervisor:
                     if error.fault != NOT_RUNNING:
                         raise
             pid = info["pid"]
-            if pid and not process.wait_gone(pid, max(0.0, deadline - time.monotonic())):
+            if pid and not proc.wait_gone(pid, max(0.0, deadline - time.monotonic())):
                 if killed:
                     raise SupervisorFailed(f"{name} (pid {pid}) cannot be ended.")
                 with contextlib.suppress(ProcessLookupError):
@@ -367,11 +367,11 @@ class EmbeddedSupervisor:
                 os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + ORPHAN_SECONDS
         for pid, started in orphans:
-            process.wait_gone(pid, max(0.0, deadline - time.monotonic()))
-            if process.alive(pid, started):
+            proc.wait_gone(pid, max(0.0, deadline - time.monotonic()))
+            if proc.alive(pid, started):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-                process.wait_gone(pid, 5)
+                proc.wait_gone(pid, 5)
         for directory in directories:
             launch.end_marked(launch.mark(str(directory)))
 
@@ -390,7 +390,7 @@ def _launched(directory: Path) -> tuple[int, int, int] | None:
     except (OSError, ValueError):
         return None
     same_boot = words[3:] in ([], [launch.boot()])
-    return (pid, started, release) if same_boot and process.alive(pid, started) else None
+    return (pid, started, release) if same_boot and proc.alive(pid, started) else None
 
 
 def _settled(directory: Path) -> Status | None:
@@ -399,7 +399,7 @@ def _settled(directory: Path) -> Status | None:
     if launched is None:
         return None
     pid, started, _ = launched
-    uptime = process.age(started)
+    uptime = proc.age(started)
     return Status(State.RUNNING, pid, uptime) if uptime > SETTLED_SECONDS + 1 else None
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from gatling import process
+from gatling import proc, process
 from gatling.errors import finally_
 from gatling.platform.base import run_mark
 from gatling.platform.conversation import Conversation, Pipes
@@ -33,9 +33,9 @@ ENDING_SECONDS = 10.0
 def _marked(task: Task) -> Iterator[dict[str, str]]:
     """The environment of a program; at the end of the block all that it has started ends."""
     own = os.urandom(8).hex()
-    of_deployment = {process.MARK: task.mark} if task.mark else {}
-    with finally_(lambda: process.end_marked(own, variable=process.TASK)):
-        yield task.env | of_deployment | {process.TASK: own}
+    of_deployment = {proc.MARK: task.mark} if task.mark else {}
+    with finally_(lambda: proc.end_marked(own, variable=proc.TASK)):
+        yield task.env | of_deployment | {proc.TASK: own}
 
 
 class LocalTasks:
@@ -81,7 +81,7 @@ class LocalTasks:
             return process.ended(task.argv, status, tail)
 
         def stop() -> None:
-            process.end_group(started.pid)
+            proc.end_group(started.pid)
 
         def after() -> None:
             started.wait()
@@ -98,11 +98,11 @@ class LocalTasks:
 
     def end(self, app: str, mark: str) -> None:  # noqa: ARG002
         """See Tasks."""
-        process.end_marked(mark)
+        proc.end_marked(mark)
 
     def end_runs(self, paths: AppPaths, token: str = "") -> None:
         """See Tasks."""
-        process.end_marked(run_mark(paths, token), grace=0.0 if token else ENDING_SECONDS)
+        proc.end_marked(run_mark(paths, token), grace=0.0 if token else ENDING_SECONDS)
 
     def discard(self, paths: AppPaths, directory: Path) -> None:  # noqa: ARG002
         """See Tasks."""

@@ -1,0 +1,124 @@
+"""OS processes as the kernel knows them, proc(5): whether they are there, and how they are ended.
+
+The programs of process.py, and what they leave behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import time
+from pathlib import Path
+
+MARK = "GATLING_MARK"
+"""Environment variable that marks everything started on behalf of one deployment.
+
+It is inherited by whatever a build starts, daemons with a session of their own included, so that
+`end_marked` finds them all, also after the process that started them was killed.
+"""
+
+TASK = "GATLING_TASK"
+"""The same of one program that is run once: what is left when it has ended is found by it."""
+
+
+def end_group(leader: int, grace: float = 2.0) -> None:
+    """End the process group of `leader`: SIGTERM, and SIGKILL after `grace` seconds."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGTERM)
+        wait_gone(leader, grace)
+        os.killpg(leader, signal.SIGKILL)
+
+
+def end_marked(mark: str, *, grace: float = 0.0, variable: str = MARK) -> int:
+    """SIGKILL every process of this user whose environment carries `mark`; how many there were.
+
+    A mark that ends in `:` means all that begin with it. With `grace` they get SIGTERM first, and
+    as many seconds. Repeats until none is left, since a process may be forking while it is looked
+    for.
+    """
+    wanted = f"{variable}={mark}".encode()
+
+    def carries(entry: bytes) -> bool:
+        return entry.startswith(wanted) if mark.endswith(":") else entry == wanted
+
+    def marked() -> list[int]:
+        return [pid for pid in _own_pids() if any(map(carries, _environ(pid)))]
+
+    ended = 0
+    if grace:
+        asked = marked()
+        _signal(asked, signal.SIGTERM)
+        deadline, ended = time.monotonic() + grace, len(asked)
+        for pid in asked:
+            wait_gone(pid, max(0.0, deadline - time.monotonic()))
+    for _ in range(50):
+        found = marked()
+        if not found:
+            return ended
+        _signal(found, signal.SIGKILL)
+        ended = max(ended, len(found))
+        time.sleep(0.02)
+    return ended
+
+
+def _signal(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def alive(pid: int, started: int) -> bool:
+    """Whether `pid` is still the process that started at `started` (see `start_time`)."""
+    return start_time(pid) == started
+
+
+def start_time(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot; None when it is gone or a zombie.
+
+    Field 22 of /proc/PID/stat, proc(5). With the pid it names a process for ever (of one boot).
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def age(started: int) -> float:
+    """Seconds since `started`, a `start_time`."""
+    uptime = float(Path("/proc/uptime").read_text().split()[0])
+    return uptime - started / os.sysconf("SC_CLK_TCK")
+
+
+def wait_gone(pid: int, timeout: float) -> bool:
+    """Wait until the OS process `pid` has exited (a zombie has); False when time is up."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        with selectors.DefaultSelector() as selector:
+            selector.register(pidfd, selectors.EVENT_READ)
+            return bool(selector.select(timeout))
+    finally:
+        os.close(pidfd)
+
+
+def _own_pids() -> list[int]:
+    uid, own = os.geteuid(), os.getpid()
+    pids = []
+    for entry in os.scandir("/proc"):
+        if entry.name.isdecimal() and int(entry.name) != own:
+            with contextlib.suppress(OSError):
+                if entry.stat().st_uid == uid:
+                    pids.append(int(entry.name))
+    return pids
+
+
+def _environ(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
