@@ -16,7 +16,8 @@ import pytest
 
 from gatling import __version__, files
 from gatling.errors import Exit, InvalidInput
-from gatling.paths import default_root, open_home
+from gatling.paths import default_root
+from gatling.platform.homes import open_home
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -25,7 +25,7 @@ from supervisor.states import ProcessStates
 from supervisor.xmlrpc import Faults
 
 from gatling.host import debian, reach
-from gatling.platform.embedded import supervisor
+from gatling.platform.embedded import supervisord
 from gatling.platform.server import firewall
 from gatling.platform.server.firewall import Owned
 from gatling.proxy import parts
@@ -65,7 +65,7 @@ def test_what_root_installs_is_pinned_with_hashes(file: str) -> None:
 
 
 def test_supervisord_s_codes() -> None:
-    assert (supervisor.BAD_NAME, supervisor.NOT_RUNNING) == (Faults.BAD_NAME, Faults.NOT_RUNNING)
+    assert (supervisord.BAD_NAME, supervisord.NOT_RUNNING) == (Faults.BAD_NAME, Faults.NOT_RUNNING)
 
 
 def test_a_process_of_supervisord_has_what_the_log_sink_sets() -> None:

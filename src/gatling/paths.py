@@ -1,43 +1,18 @@
-"""The home: the directory that holds everything, and where each thing lies in it.
+"""Where each thing lies in a home: what every kind of home has. The layouts are the platforms'.
 
-The embedded home is one directory, all of it its user's:
-
-state.db                    apps, releases, deployments, config, audit
-bin/gatling                 this installation's command line, for the git hooks
-apps/APP.git                bare repository that is pushed to
-apps/APP/lock               held by the deployment that is under way
-apps/APP/build/             source/ (kept: deps, _build), git/, ssh/, release/ (in the making)
-apps/APP/releases/vN        immutable release trees
-apps/APP/slots/N/           instance.json, pid, tmp/; for a process slots/worker.1/ and so on
-apps/APP/route/             a file named 1, 2 or down: where the proxy sends requests;
-                            maintenance.html, while it is on; static/, digested files of releases
-apps/APP/logs/              instances.log, deployment-ID.log, job-NAME.log
-apps/APP/jobs/              locks of jobs that run; schedule.json beside it: when they are due
-nginx/  supervisor/  run/   what the embedded home runs
-
-On a server (docs/security.md) the same things are apart, by who may write them:
-
-/var/lib/gatling/home/              gatling's: state.db, bin/, run/, .ssh/
-/var/lib/gatling/apps/APP/          gatling's, for the app's user to pass and read: releases/, git/
-/var/lib/gatling/apps/APP/build/    the app's user's: source/, git/, ssh/, release/, cache/
-/var/lib/gatling/apps/APP/work/     both may write: what nodes and Gatling hand each other
-/var/lib/gatling/apps/APP/state/    the app's user's: HOME of its instances
-/var/lib/gatling/routes/APP/        gatling's, for nginx to read
-/var/lib/gatling/instances/         root's: what systemd starts in the slots
+platform/embedded/home.py and platform/server/home.py have a picture of theirs.
 """
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import os
-import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatling import files, names
-from gatling.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,47 +20,70 @@ if TYPE_CHECKING:
 SERVER = Path("/var/lib/gatling")
 """Everything of a server's home; root's, with directories of the users who write there."""
 
-SOCKET_PATH_LIMIT = 107 - len(".4194304")
-"""Bytes that the path of a unix socket may have: sun_path in unix(7), less its final NUL, and less
-the process id that supervisord adds while it binds."""
-
 
 @dataclass(frozen=True, slots=True)
-class AppPaths:
-    """Where the things of one app lie."""
+class AppPaths(abc.ABC):
+    """Where the things of one app lie; each kind of home has its own layout."""
 
     home: Path
     name: str
-    server: bool = False
-    """Whether the app has an OS user of its own, who may write in few of these places."""
 
     @property
+    @abc.abstractmethod
     def repository(self) -> Path:
         """The bare repository that is pushed to."""
-        return self.root / "git" if self.server else self.home / "apps" / f"{self.name}.git"
 
     @property
+    @abc.abstractmethod
     def root(self) -> Path:
-        """Everything of the app; on the embedded home its repository is beside it."""
-        return (self.home.parent if self.server else self.home) / "apps" / self.name
+        """Everything of the app, the repository perhaps excepted."""
 
     @property
+    @abc.abstractmethod
     def cache(self) -> Path:
-        """What is compiled once for each toolchain.
-
-        On a server by each app for itself: one's builds must not write what another's run.
-        """
-        return (self.build if self.server else self.home) / "cache"
+        """What is compiled once for each toolchain."""
 
     @property
+    @abc.abstractmethod
+    def cache_anchor(self) -> Path:
+        """The directory above `cache` that is Gatling's alone; below it no link is followed."""
+
+    @property
+    @abc.abstractmethod
     def work(self) -> Path:
         """Where nodes of the app and Gatling hand each other files."""
-        return self.root / "work" if self.server else self.root
 
     @property
-    def state(self) -> Path:
-        """The directory of the app's own that outlives its instances (server only)."""
-        return self.root / "state"
+    @abc.abstractmethod
+    def work_mode(self) -> int:
+        """The mode of a file there that both write."""
+
+    @property
+    @abc.abstractmethod
+    def route(self) -> Path:
+        """What the proxy reads: a file that tells where requests go, a page, digested files."""
+
+    @abc.abstractmethod
+    def temporary(self, slot: int | str) -> str:
+        """The temporary directory of the instance in a slot, which may not exist yet."""
+
+    @property
+    @abc.abstractmethod
+    def temporary_once(self) -> str:
+        """The temporary directory of one-off commands, which may not exist yet."""
+
+    @abc.abstractmethod
+    def dumps(self, slot: int | str) -> Path:
+        """Where the instance in a slot leaves its crash dump."""
+
+    @abc.abstractmethod
+    def private(self, slot: int | str) -> tuple[str, ...]:
+        """Directories that the instance in a slot has for itself."""
+
+    @property
+    @abc.abstractmethod
+    def hook_command(self) -> str:
+        """How the repository's hook calls Gatling."""
 
     @property
     def lock(self) -> Path:
@@ -135,16 +133,6 @@ class AppPaths:
         return sorted(entry.name for entry in entries if names.is_process_slot(entry.name))
 
     @property
-    def route(self) -> Path:
-        """What the proxy reads: a file that tells where requests go, a page, digested files."""
-        return self.home.parent / "routes" / self.name if self.server else self.root / "route"
-
-    @property
-    def maintenance_page(self) -> Path:
-        """The page that the proxy shows in maintenance; it is there only then."""
-        return self.route / "maintenance.html"
-
-    @property
     def logs(self) -> Path:
         """Logs of instances and deployments."""
         return self.root / "logs"
@@ -169,19 +157,24 @@ class AppPaths:
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
-    """A home directory; `open_home` creates it, `find_home` does not."""
+class Home(abc.ABC):
+    """A home directory; platform/homes.py finds and creates it."""
 
     root: Path
 
-    @property
-    def server(self) -> bool:
-        """Whether this is the home of a server: installed by root, kept by systemd."""
-        return self.root == SERVER / "home"
-
+    @abc.abstractmethod
     def app(self, name: str) -> AppPaths:
         """The paths of one app; `name` must have been validated."""
-        return AppPaths(self.root, name, self.server)
+
+    @property
+    @abc.abstractmethod
+    def directories(self) -> tuple[str, ...]:
+        """What there is in every home, to be made with mode 0700."""
+
+    @property
+    @abc.abstractmethod
+    def title(self) -> str:
+        """Names the home to a person who may have meant another one; empty for a machine's only."""
 
     @property
     def database(self) -> Path:
@@ -198,21 +191,6 @@ class Home:
         """Sockets, pid files and locks."""
         return self.root / "run"
 
-    @property
-    def supervisor(self) -> Path:
-        """Configuration and log of the process supervisor."""
-        return self.root / "supervisor"
-
-    @property
-    def supervisor_socket(self) -> Path:
-        """Where the process supervisor listens."""
-        return self.run / "supervisor.sock"
-
-    @property
-    def nginx(self) -> Path:
-        """Configuration, logs and temporary files of the proxy."""
-        return self.root / "nginx"
-
 
 def default_root() -> Path:
     """`$GATLING_HOME`; the server's home for the user whose it is; or `~/.gatling`."""
@@ -228,64 +206,6 @@ def server_owner() -> int | None:
         return (SERVER / "home").stat().st_uid
     except OSError:
         return None
-
-
-def find_home(root: Path | None = None) -> Home:
-    """The home at `root` (default: `default_root()`), which need not exist.
-
-    Raises InvalidInput for a path that cannot hold one.
-    """
-    path = Path(os.path.abspath(root or default_root()))  # noqa: PTH100 (links are kept as they are)
-    home = Home(path)
-    if len(os.fsencode(home.supervisor_socket)) > SOCKET_PATH_LIMIT:
-        raise InvalidInput(
-            f"The path of the home is too long for a unix socket: {path}",
-            hint="Set GATLING_HOME to a shorter path (up to 77 characters).",
-        )
-    if any(c in str(path) for c in "\n\r\0\"'\\$;{}%#"):
-        raise InvalidInput(
-            f"The path of the home has a character that nginx cannot take: {str(path)!r}",
-            hint="Set GATLING_HOME to a path of letters, digits, blanks, '.', '_' and '-'.",
-        )
-    return home
-
-
-def open_home(root: Path | None = None) -> Home:
-    """The home at `root` (default: `default_root()`), created when it does not exist.
-
-    Raises InvalidInput for a path that cannot hold one.
-    """
-    home = find_home(root)
-    path = home.root
-    own = ("apps", "bin", "run", "supervisor", "supervisor/apps", "nginx")
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for directory in ("bin", "run") if home.server else own:
-            (path / directory).mkdir(mode=0o700, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise InvalidInput(f"The home is not a directory: {path}") from None
-    except OSError as error:
-        raise InvalidInput(f"The home cannot be written: {path}: {error.strerror}.") from None
-    _write_command(home)
-    return home
-
-
-def _write_command(home: Home) -> None:
-    """(Re)write bin/gatling when this installation is not the one it calls."""
-    text = (
-        "#!/bin/sh\n"
-        "# Runs the Gatling installation that this home belongs to. Written by it.\n"
-        'GATLING_HOME=$(CDPATH="" cd "$(dirname "$0")/.." && pwd) || exit 1\n'
-        "export GATLING_HOME\n"
-        # -I: neither the directory nor PYTHON* variables of whoever pushes may add code
-        f'exec {shlex.quote(sys.executable)} -I -m gatling "$@"\n'
-    )
-    try:
-        if home.command.read_text() == text:
-            return
-    except OSError:
-        pass
-    files.write(home.command, text, mode=0o700)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from gatling.beam.etf import Atom
 from gatling.errors import NodeUnreachable
 from gatling.platform import ports
 from tests.conftest import until
+from tests.places import local
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +33,7 @@ def free_port() -> int:
 
 def booted(port: int) -> bool:
     """Whether the node has loaded all that it loads by itself."""
-    with connect(port, NAME, COOKIE) as node:
+    with connect(local(port), NAME, COOKIE) as node:
         status = node.call("init", "get_status")
         node.call("timer", "sleep", 1)  # loads what the tests use
         return bool(status == ("started", "started"))
@@ -58,7 +59,7 @@ def port() -> Iterator[int]:
 
 
 def test_calls_and_their_answers(port: int) -> None:
-    with connect(port, NAME, COOKIE) as node:
+    with connect(local(port), NAME, COOKIE) as node:
         assert node.call("erlang", "node") == Atom(NAME)
         assert node.call("lists", "reverse", [1, b"two", Atom("three")]) == ["three", b"two", 1]
         assert node.call("maps", "get", Atom("k"), {Atom("k"): (1.5, -(1 << 70))}) == (
@@ -73,13 +74,13 @@ def test_calls_and_their_answers(port: int) -> None:
 def test_the_name_of_the_connection_is_one_atom_for_all(port: int) -> None:
     counts = []
     for _ in range(60):
-        with connect(port, NAME, COOKIE) as node:
+        with connect(local(port), NAME, COOKIE) as node:
             counts.append(node.call("erlang", "system_info", Atom("atom_count")))
     assert counts[-1] - counts[9] < 25, counts  # not one for each
 
 
 def test_a_function_that_raises_is_told_without_its_terms(port: int) -> None:
-    with connect(port, NAME, COOKIE) as node:
+    with connect(local(port), NAME, COOKIE) as node:
         with pytest.raises(RemoteError) as caught:
             node.call("erlang", "binary_to_atom", [b"secret"])
         assert caught.value.what == "erlang:binary_to_atom failed in the node (badarg)."
@@ -90,17 +91,20 @@ def test_a_function_that_raises_is_told_without_its_terms(port: int) -> None:
 
 
 def test_an_answer_that_does_not_come(port: int) -> None:
-    with connect(port, NAME, COOKIE) as node, pytest.raises(NodeUnreachable, match="in time"):
+    with (
+        connect(local(port), NAME, COOKIE) as node,
+        pytest.raises(NodeUnreachable, match="in time"),
+    ):
         node.call("timer", "sleep", 60_000, timeout=0.3)
 
 
 def test_a_late_answer_is_nobody_else_s(port: int) -> None:
-    with connect(port, NAME, COOKIE) as first:
+    with connect(local(port), NAME, COOKIE) as first:
         for _ in range(3):
             with pytest.raises(NodeUnreachable, match="in time"):
                 first.call("timer", "sleep", 700, timeout=0.05)
         assert first.call("erlang", "max", 1, 2) == 2
-    with connect(port, NAME, COOKIE) as second:  # the answers to the first one come here
+    with connect(local(port), NAME, COOKIE) as second:  # the answers to the first one come here
         assert second.call("timer", "sleep", 1500) == "ok"
         assert [second.call("erlang", "max", 0, n) for n in range(5)] == list(range(5))
 
@@ -110,7 +114,7 @@ def test_two_commands_at_once_each_get_their_own_answers(port: int, tmp_path: Pa
 
     def ask(number: int) -> None:
         for _ in range(10):
-            with connect(port, NAME, COOKIE, patience=60, gate=gate) as node:
+            with connect(local(port), NAME, COOKIE, patience=60, gate=gate) as node:
                 if node.call("erlang", "max", number, 0) != number:
                     wrong.append(number)
                 with pytest.raises(NodeUnreachable):
@@ -125,36 +129,36 @@ def test_two_commands_at_once_each_get_their_own_answers(port: int, tmp_path: Pa
 
 
 def test_a_connection_over_which_nothing_is_asked_for_a_while_goes_on(port: int) -> None:
-    with connect(port, NAME, COOKIE) as node:
+    with connect(local(port), NAME, COOKIE) as node:
         assert node.call("net_kernel", "set_net_ticktime", 4, 1) == "change_initiated"
         time.sleep(9)
         assert node.call("erlang", "node") == NAME
 
 
 def test_one_connection_at_a_time(port: int) -> None:
-    with connect(port, NAME, COOKIE) as first:
+    with connect(local(port), NAME, COOKIE) as first:
         with (
             pytest.raises(NodeUnreachable, match="Another Gatling command"),
-            connect(port, NAME, COOKIE, patience=0.2),
+            connect(local(port), NAME, COOKIE, patience=0.2),
         ):
             pass
         ended = threading.Timer(0.3, first.close)
         ended.start()
-        with connect(port, NAME, COOKIE) as second:
+        with connect(local(port), NAME, COOKIE) as second:
             assert second.call("erlang", "node") == NAME
         ended.join()
 
 
 def test_another_cookie_another_name_and_nobody(port: int) -> None:
-    with pytest.raises(NodeUnreachable), connect(port, NAME, "guessed"):
+    with pytest.raises(NodeUnreachable), connect(local(port), NAME, "guessed"):
         pass
     with (
         pytest.raises(NodeUnreachable, match=r"instead of 'other@127\.0\.0\.1'"),
-        connect(port, "other@127.0.0.1", COOKIE),
+        connect(local(port), "other@127.0.0.1", COOKIE),
     ):
         pass
     without = pytest.raises(NodeUnreachable, match="turn distribution off")
-    with without, connect(free_port(), NAME, COOKIE):
+    with without, connect(local(free_port()), NAME, COOKIE):
         pass
 
 
@@ -170,6 +174,9 @@ def test_somebody_else_listens_there(answer: bytes, monkeypatch: pytest.MonkeyPa
 
         thread = threading.Thread(target=serve)
         thread.start()
-        with pytest.raises(NodeUnreachable), connect(listener.getsockname()[1], NAME, COOKIE):
+        with (
+            pytest.raises(NodeUnreachable),
+            connect(local(listener.getsockname()[1]), NAME, COOKIE),
+        ):
             pass
         thread.join()

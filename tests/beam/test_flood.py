@@ -17,6 +17,7 @@ from gatling.beam import channel, etf
 from gatling.beam.channel import Limit, connect
 from gatling.beam.etf import Atom, Opaque
 from gatling.errors import NodeUnreachable
+from tests.places import local
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -90,7 +91,7 @@ def peer(behaviour: Callable[[socket.socket, Opaque], None]) -> Iterator[int]:
 
 
 def called(behaviour: Callable[[socket.socket, Opaque], None], timeout: float = 20) -> object:
-    with peer(behaviour) as port, connect(port, NAME, COOKIE) as node:
+    with peer(behaviour) as port, connect(local(port), NAME, COOKIE) as node:
         return node.call("erlang", "node", timeout=timeout, limit=LIMIT)
 
 
@@ -215,7 +216,7 @@ def test_a_node_that_does_not_read_does_not_hold_the_command() -> None:
     def deaf(connection: socket.socket, _: Opaque) -> None:
         time.sleep(3)
 
-    with peer(deaf) as port, connect(port, NAME, COOKIE) as node:
+    with peer(deaf) as port, connect(local(port), NAME, COOKIE) as node:
         with pytest.raises(NodeUnreachable):
             node.call("erlang", "node", timeout=0.2)
         with pytest.raises(NodeUnreachable, match="in time"):

@@ -16,6 +16,7 @@ from gatling.beam.etf import Atom, Opaque
 from gatling.errors import NodeUnreachable
 from gatling.platform import ports
 from tests.conftest import until
+from tests.places import local
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -148,7 +149,7 @@ class Demo:
         self.built, self.port = built, port
 
     def connect(self, patience: float = 10) -> Any:
-        return channel.connect(self.port, NAME, COOKIE, patience)
+        return channel.connect(local(self.port), NAME, COOKIE, patience)
 
     def call(self, module: str, function: str, *arguments: Any) -> Any:
         with self.connect() as node:

@@ -16,10 +16,11 @@ import pytest
 from gatling import proc, process
 from gatling.build import builder, environment
 from gatling.errors import BuildFailed, DiskFull, Exit, HelperFailed, MissingProgram
-from gatling.paths import AppPaths
+from gatling.platform.embedded.home import EmbeddedPaths
 from gatling.platform.embedded.tasks import LocalTasks
 from gatling.project.settings import Build
 from tests.conftest import until
+from tests.places import surroundings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +63,7 @@ class Builds:
     """Builds with a script in the place of `elixir`."""
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.paths = AppPaths(root / "home", "shop")
+        self.paths = EmbeddedPaths(root / "home", "shop")
         self.paths.source.mkdir(parents=True)
         self.program = root / "bin" / "elixir"
         self.program.parent.mkdir()
@@ -77,7 +78,12 @@ class Builds:
         self.program.chmod(0o755)
         wanted = settings or Build(timeout=30)
         return builder.build(
-            LocalTasks(), self.paths, config or {}, wanted, self.mark, self.watcher
+            LocalTasks(),
+            surroundings(self.paths.home),
+            config or {},
+            wanted,
+            self.mark,
+            self.watcher,
         )
 
     def fail(self, script: str, settings: Build | None = None) -> BuildFailed:
@@ -264,8 +270,9 @@ def test_hints_for_what_a_project_or_host_lacks(builds: Builds, said: str, hint:
 
 def test_without_elixir(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(builds.program.parent))
+    around = surroundings(builds.paths.home)
     with pytest.raises(MissingProgram, match="elixir is not installed"):
-        builder.build(LocalTasks(), builds.paths, {}, Build(), builds.mark, builds.watcher)
+        builder.build(LocalTasks(), around, {}, Build(), builds.mark, builds.watcher)
 
 
 def test_what_a_build_sees(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,7 +295,7 @@ def test_what_a_build_sees(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_config_may_choose_its_own_environment_of_mix(tmp_path: Path) -> None:
-    seen = environment.build_environment(AppPaths(tmp_path, "shop"), {"MIX_ENV": "staging"})
+    seen = environment.build_environment(surroundings(tmp_path), {"MIX_ENV": "staging"})
     assert seen["MIX_ENV"] == "staging"
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatling.errors import Exit, GatlingError
-from gatling.paths import open_home
+from gatling.platform.homes import open_home
 from gatling.state import apps, audit
 from gatling.state.database import open_database
 

@@ -24,9 +24,9 @@ NEVER = "0 0 29 2 *"
 STOP_CLOCK = """\
 import sys
 from pathlib import Path
-from gatling.paths import open_home
-from gatling.platform.embedded.supervisor import EmbeddedSupervisor
-EmbeddedSupervisor(open_home(Path(sys.argv[1]))).stop_clock()
+from gatling.platform.embedded.supervisord import Supervisord
+from gatling.platform.homes import open_home
+Supervisord(open_home(Path(sys.argv[1]))).stop("clock", 15)
 """
 SLEEPS = "eval 'IO.puts(:up); Process.sleep(100000)'"
 

@@ -14,8 +14,8 @@ import pytest
 from gatling import files
 from gatling.errors import DiskFull, GatlingError, InvalidInput
 from gatling.host import archive, backup
-from gatling.paths import Home
 from gatling.platform import lock
+from gatling.platform.server.home import ServerHome
 from tests.host.archives import Server, filled, read
 
 
@@ -153,7 +153,7 @@ def test_a_sparse_file_is_left_out_and_said(old: Server, tmp_path: Path) -> None
 def test_a_backup_that_waits_for_one_app_holds_no_other(
     old: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    *others, last = backup.app_names(Home(old.root / "home"))
+    *others, last = backup.app_names(ServerHome(old.root / "home"))
     assert others
     seen = []
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from gatling.beam import channel
 from gatling.beam.etf import Atom
 from tests.conftest import output_of
+from tests.places import local
 
 if TYPE_CHECKING:
     from tests.conftest import Project, World
@@ -162,7 +163,7 @@ def test_reading_commands_leave_the_node_alone_and_say_when_it_is_busy(shop: Pro
     assert world.status()["chain_unknown"] is None
     with contextlib.closing(sqlite3.connect(world.home / "state.db")) as state:
         port, cookie = state.execute(NODE).fetchone()
-    with channel.connect(port, "counter@127.0.0.1", cookie) as node:
+    with channel.connect(local(port), "counter@127.0.0.1", cookie) as node:
         assert node.call("code", "is_loaded", Atom("gatling_agent")) is False
         status = world.run("status", "shop")
         assert "unknown: Another Gatling command is talking to the node." in status

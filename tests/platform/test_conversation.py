@@ -10,8 +10,8 @@ import pytest
 
 from gatling import proc
 from gatling.errors import CommandFailed, MissingProgram
-from gatling.paths import AppPaths
 from gatling.platform.base import Task
+from gatling.platform.embedded.home import EmbeddedPaths
 from gatling.platform.embedded.tasks import LocalTasks
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Talks:
 
     def task(self, script: str) -> Task:
         env = {"PATH": os.environ["PATH"]}
-        paths = AppPaths(self.root, "shop")
+        paths = EmbeddedPaths(self.root, "shop")
         return Task(paths, "build", ["sh", "-c", script], env, self.root, mark=self.mark)
 
     def start(self, script: str) -> Conversation:
@@ -119,5 +119,7 @@ def test_other_programs_of_the_deployment_leave_it_alone(talks: Talks) -> None:
 def test_a_program_that_is_not_there(talks: Talks) -> None:
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 (only counted)
     with pytest.raises(MissingProgram):
-        talks.tasks.talk(Task(AppPaths(talks.root, "shop"), "build", ["no-such"], {}, talks.root))
+        talks.tasks.talk(
+            Task(EmbeddedPaths(talks.root, "shop"), "build", ["no-such"], {}, talks.root)
+        )
     assert len(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208

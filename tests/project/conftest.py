@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatling.paths import AppPaths
+from gatling.platform.embedded.home import EmbeddedPaths
 from gatling.project import source
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class Repository:
     """The bare repository of an app, committed to through a work tree of its own."""
 
     def __init__(self, root: Path) -> None:
-        self.paths = AppPaths(root / "home", "shop")
+        self.paths = EmbeddedPaths(root / "home", "shop")
         self.work = root / "work"
         self.work.mkdir()
         self.printed: list[str] = []

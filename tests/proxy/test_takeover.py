@@ -9,8 +9,7 @@ import pytest
 
 from gatling import files
 from gatling.errors import ProxyRefused
-from gatling.paths import open_home
-from gatling.platform.base import State, Status
+from gatling.platform.base import State, Status, local_status
 from gatling.platform.embedded.router import EmbeddedRouter
 from gatling.platform.server.helper import nginx as system_nginx
 from gatling.project.proxy import Wishes
@@ -19,6 +18,7 @@ from gatling.proxy.nginx import Site
 from gatling.state import apps, home_settings, passwords
 from gatling.state.database import open_database
 from tests.conftest import until
+from tests.places import embedded_home
 from tests.proxy.bench import Bench
 
 if TYPE_CHECKING:
@@ -267,14 +267,14 @@ class Supervisor:
     def running(self) -> bool:
         return self.pid is not None
 
-    def program_status(self, _name: str) -> Status:
-        return Status(State.RUNNING, self.pid, 5.0)
+    def status(self, _name: str) -> Status:
+        return local_status(State.RUNNING, self.pid, 5.0)
 
 
 def test_a_reload_that_was_lost_comes_with_the_next_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home = open_home(tmp_path / "h")
+    home = embedded_home(tmp_path / "h")
     home.nginx.rmdir()
     home.nginx.mkdir()
     bench = Bench(home.nginx)
@@ -283,7 +283,7 @@ def test_a_reload_that_was_lost_comes_with_the_next_command(
     supervisor: Any = Supervisor()
     router = EmbeddedRouter(home, db, supervisor)
     apps.create(db, "shop", lambda _port: True)
-    router.point("shop", "down")
+    router.point("shop", None)
     router.configure(apps.every(db))
 
     def statuses(host_: str) -> int:

@@ -22,7 +22,7 @@ from gatling.errors import DiskFull, SupervisorFailed
 from gatling.state import apps, deployments
 from gatling.beam.control import Control
 from gatling.platform.embedded.router import EmbeddedRouter
-from gatling.platform.embedded.supervisor import EmbeddedSupervisor
+from gatling.platform.embedded.instances import EmbeddedInstances
 
 fault = {fault!r}
 state = {{"decided": False, "failed": False}}
@@ -43,9 +43,9 @@ def faulty(name, function, error):
     return wrapper
 
 apps.make_live = decided(apps.make_live)
-Supervisor = EmbeddedSupervisor
-Supervisor.stop = faulty("stop", Supervisor.stop, SupervisorFailed("supervisord was away."))
-Supervisor.prepare = faulty("prepare", Supervisor.prepare, OSError(28, "No space left"))
+Instances = EmbeddedInstances
+Instances.stop = faulty("stop", Instances.stop, SupervisorFailed("supervisord was away."))
+Instances.prepare = faulty("prepare", Instances.prepare, OSError(28, "No space left"))
 Control.keep = faulty("keep", Control.keep, ValueError("not what was expected"))
 deployments.end_step = faulty("end_step", deployments.end_step, DiskFull("The state is full."))
 deployments.end = faulty("end", deployments.end, DiskFull("The state is full."))

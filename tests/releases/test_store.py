@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gatling.errors import DiskFull
-from gatling.paths import AppPaths
+from gatling.platform.embedded.home import EmbeddedPaths
 from gatling.releases import store
 from tests.scale import scaled
 
@@ -33,13 +33,15 @@ BASE: Files = {
 
 
 @pytest.fixture
-def paths(tmp_path: Path) -> AppPaths:
-    made = AppPaths(tmp_path, "shop")
+def paths(tmp_path: Path) -> EmbeddedPaths:
+    made = EmbeddedPaths(tmp_path, "shop")
     made.build.mkdir(parents=True)
     return made
 
 
-def build(paths: AppPaths, changes: Files | None = None, without: tuple[str, ...] = ()) -> Path:
+def build(
+    paths: EmbeddedPaths, changes: Files | None = None, without: tuple[str, ...] = ()
+) -> Path:
     """A tree in the staging directory, as mix leaves it; what is in bin/ is executable."""
     for name, content in (BASE | (changes or {})).items():
         path = paths.staging / name
@@ -54,11 +56,11 @@ def build(paths: AppPaths, changes: Files | None = None, without: tuple[str, ...
     return paths.staging
 
 
-def names(paths: AppPaths) -> list[str]:
+def names(paths: EmbeddedPaths) -> list[str]:
     return sorted(entry.name for entry in paths.releases.iterdir())
 
 
-def inode(paths: AppPaths, number: int, name: str) -> int:
+def inode(paths: EmbeddedPaths, number: int, name: str) -> int:
     return (paths.release(number) / name).lstat().st_ino
 
 
@@ -86,7 +88,7 @@ def check_read_only(tree: Path) -> None:
             assert executable == ("bin" in path.relative_to(tree).parts[:1]), path
 
 
-def test_the_first_tree_is_moved_there_whole_and_read_only(paths: AppPaths) -> None:
+def test_the_first_tree_is_moved_there_whole_and_read_only(paths: EmbeddedPaths) -> None:
     tree = build(paths)
     own = store.store(paths, tree, 1, None)
     assert not tree.exists()
@@ -96,7 +98,7 @@ def test_the_first_tree_is_moved_there_whole_and_read_only(paths: AppPaths) -> N
     assert own >= 300_000
 
 
-def test_equal_files_are_shared_and_others_are_not(paths: AppPaths) -> None:
+def test_equal_files_are_shared_and_others_are_not(paths: EmbeddedPaths) -> None:
     first = store.store(paths, build(paths), 1, None)
     changes: Files = {"lib/a.beam": b"A" + b"a" * 8999, "lib/new": b"new"}
     second = store.store(paths, build(paths, changes), 2, 1)
@@ -111,7 +113,7 @@ def test_equal_files_are_shared_and_others_are_not(paths: AppPaths) -> None:
 
 
 @pytest.mark.parametrize("where", [0, 262_143, 262_144, 299_999])
-def test_one_byte_anywhere_makes_a_file_another_one(paths: AppPaths, where: int) -> None:
+def test_one_byte_anywhere_makes_a_file_another_one(paths: EmbeddedPaths, where: int) -> None:
     store.store(paths, build(paths), 1, None)
     changed = bytearray(b"b" * 300_000)
     changed[where] = ord("x")
@@ -120,7 +122,7 @@ def test_one_byte_anywhere_makes_a_file_another_one(paths: AppPaths, where: int)
     assert (paths.release(1) / "lib/b.beam").read_bytes() == b"b" * 300_000
 
 
-def test_a_file_that_became_executable_is_not_shared(paths: AppPaths) -> None:
+def test_a_file_that_became_executable_is_not_shared(paths: EmbeddedPaths) -> None:
     store.store(paths, build(paths), 1, None)
     tree = build(paths)
     (tree / "lib/a.beam").chmod(0o755)
@@ -133,7 +135,7 @@ def test_a_file_that_became_executable_is_not_shared(paths: AppPaths) -> None:
     assert modes == [0o444, 0o555, 0o555, 0o444]
 
 
-def test_what_is_of_another_kind_now(paths: AppPaths) -> None:
+def test_what_is_of_another_kind_now(paths: EmbeddedPaths) -> None:
     before: Files = {"bin/shop": b"shop", "bin/link": Path("shop")}
     store.store(paths, build(paths, before), 1, None)
     changes: Files = {
@@ -147,14 +149,14 @@ def test_what_is_of_another_kind_now(paths: AppPaths) -> None:
     assert (paths.release(2) / "bin/link").is_symlink() is False
 
 
-def test_a_release_before_whose_tree_is_gone(paths: AppPaths) -> None:
+def test_a_release_before_whose_tree_is_gone(paths: EmbeddedPaths) -> None:
     store.store(paths, build(paths), 2, 1)
     assert content(paths.release(2)) == expected()
     check_read_only(paths.release(2))
 
 
 def test_a_file_that_can_have_no_more_links(
-    paths: AppPaths, monkeypatch: pytest.MonkeyPatch
+    paths: EmbeddedPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = store.store(paths, build(paths), 1, None)
     link = os.link
@@ -175,7 +177,7 @@ def test_a_file_that_can_have_no_more_links(
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_no_space_for_a_tree_leaves_the_store_as_it_was(
-    paths: AppPaths, monkeypatch: pytest.MonkeyPatch, number: int
+    paths: EmbeddedPaths, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     store.store(paths, build(paths), 1, None)
     link = os.link
@@ -193,7 +195,7 @@ def test_no_space_for_a_tree_leaves_the_store_as_it_was(
 
 
 def test_no_space_for_a_copy_leaves_the_store_as_it_was(
-    paths: AppPaths, monkeypatch: pytest.MonkeyPatch
+    paths: EmbeddedPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.store(paths, build(paths), 1, None)
     mkdir = os.mkdir
@@ -211,7 +213,7 @@ def test_no_space_for_a_copy_leaves_the_store_as_it_was(
 
 
 def test_an_interruption_leaves_the_store_as_it_was(
-    paths: AppPaths, monkeypatch: pytest.MonkeyPatch
+    paths: EmbeddedPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.store(paths, build(paths), 1, None)
 
@@ -225,7 +227,7 @@ def test_an_interruption_leaves_the_store_as_it_was(
     assert names(paths) == ["v1"]
 
 
-def test_a_number_that_is_taken_is_not_overwritten(paths: AppPaths) -> None:
+def test_a_number_that_is_taken_is_not_overwritten(paths: EmbeddedPaths) -> None:
     store.store(paths, build(paths), 1, None)
     with pytest.raises(OSError, match="not empty"):
         store.store(paths, build(paths, {"lib/a.beam": b"other"}), 1, None)
@@ -233,7 +235,7 @@ def test_a_number_that_is_taken_is_not_overwritten(paths: AppPaths) -> None:
     assert names(paths) == ["v1"]
 
 
-def test_what_a_killed_deployment_left_is_in_nobodys_way(paths: AppPaths) -> None:
+def test_what_a_killed_deployment_left_is_in_nobodys_way(paths: EmbeddedPaths) -> None:
     left = paths.releases / "v1.partial/lib"
     left.mkdir(parents=True)
     (left / "junk").write_text("half")
@@ -247,7 +249,7 @@ def test_what_a_killed_deployment_left_is_in_nobodys_way(paths: AppPaths) -> Non
     assert names(paths) == ["v1", "v2"]
 
 
-def test_a_copy_is_links_only(paths: AppPaths) -> None:
+def test_a_copy_is_links_only(paths: EmbeddedPaths) -> None:
     store.store(paths, build(paths), 1, None)
     store.copy(paths, 1, 2)
     assert content(paths.release(2)) == expected()
@@ -258,7 +260,7 @@ def test_a_copy_is_links_only(paths: AppPaths) -> None:
     check_read_only(paths.release(2))
 
 
-def test_a_removed_tree_takes_nothing_from_the_others(paths: AppPaths) -> None:
+def test_a_removed_tree_takes_nothing_from_the_others(paths: EmbeddedPaths) -> None:
     store.store(paths, build(paths), 1, None)
     store.copy(paths, 1, 2)
     store.remove(paths, 1)
@@ -271,7 +273,7 @@ def test_a_removed_tree_takes_nothing_from_the_others(paths: AppPaths) -> None:
     assert names(paths) == []
 
 
-def test_what_stands_for_no_release_is_removed(paths: AppPaths) -> None:
+def test_what_stands_for_no_release_is_removed(paths: EmbeddedPaths) -> None:
     assert store.remove_unknown(paths, [1]) == []
     for name in ("v1", "v2", "v10", "v2.partial", "v30.partial", "incoming", "own-notes", "v1.bak"):
         (paths.releases / name / "lib").mkdir(parents=True)
@@ -296,7 +298,7 @@ def test_the_live_one_and_the_newest_stay(kept: set[int], live: int | None, keep
 
 
 def test_files_are_shared_with_the_live_release_and_otherwise_with_the_newest(
-    paths: AppPaths,
+    paths: EmbeddedPaths,
 ) -> None:
     store.store(paths, build(paths), 1, None)
     # stored without sharing, and with a file that the live release does not have
@@ -310,7 +312,7 @@ def test_files_are_shared_with_the_live_release_and_otherwise_with_the_newest(
 
 @pytest.mark.parametrize(("number", "kind"), [(errno.ENOSPC, DiskFull), (errno.EIO, OSError)])
 def test_a_tree_that_does_not_reach_the_disk_is_not_stored(
-    paths: AppPaths, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception]
+    paths: EmbeddedPaths, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception]
 ) -> None:
     class Libc:
         def __init__(self, *_: object, **__: object) -> None: ...
@@ -325,13 +327,14 @@ def test_a_tree_that_does_not_reach_the_disk_is_not_stored(
     assert names(paths) == []
 
 
-def test_a_tree_that_a_process_uses_is_not_free(paths: AppPaths) -> None:
+def test_a_tree_that_a_process_uses_is_not_free(paths: EmbeddedPaths) -> None:
     store.store(paths, build(paths), 1, None)
     # as `gatling run` does before it becomes the command; its children use the tree as well
     script = (
-        "import os, sys; from pathlib import Path; from gatling.paths import AppPaths;"
+        "import os, sys; from pathlib import Path;"
+        " from gatling.platform.embedded.home import EmbeddedPaths;"
         " from gatling.releases import store;"
-        " store.use(AppPaths(Path(sys.argv[1]), 'shop'), 1);"
+        " store.use(EmbeddedPaths(Path(sys.argv[1]), 'shop'), 1);"
         " os.execv('/bin/sh', ['sh', '-c', 'echo ready; read -r end; exit 0'])"
     )
     user = subprocess.Popen(
@@ -349,7 +352,7 @@ def test_a_tree_that_a_process_uses_is_not_free(paths: AppPaths) -> None:
         assert free
 
 
-def test_what_an_app_wrote_into_its_release_is_seen(paths: AppPaths) -> None:
+def test_what_an_app_wrote_into_its_release_is_seen(paths: EmbeddedPaths) -> None:
     store.store(paths, build(paths), 1, None)
     tree = paths.release(1)
     assert store.written(tree) == []

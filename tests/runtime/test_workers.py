@@ -35,7 +35,7 @@ def test_each_process_is_reported_when_it_has_stopped_and_a_failure_comes_last()
         "processes.quick.command": "bin/app eval quick",
     }
     app = cast("Any", SimpleNamespace(name="shop", effective=settings))
-    gatling = cast("Any", SimpleNamespace(supervisor=supervisor))
+    gatling = cast("Any", SimpleNamespace(instances=supervisor))
 
     def report(process: str) -> None:
         stopped.append(process)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatling.errors import NotAllowed
-from gatling.paths import Home
+from gatling.platform.server.home import ServerHome
 from gatling.ssh import sessions
 
 if TYPE_CHECKING:
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServerHome:
     (tmp_path / "run").mkdir()
     monkeypatch.setattr(sessions, "LIMITS", {"reader": 2, "deployer": 3, "admin": 4})
-    return Home(tmp_path)
+    return ServerHome(tmp_path)
 
 
-def test_a_key_has_as_many_sessions_as_its_role_allows(home: Home) -> None:
+def test_a_key_has_as_many_sessions_as_its_role_allows(home: ServerHome) -> None:
     with sessions.held(home, "rita", "reader"):
         with sessions.held(home, "rita", "reader"):
             with pytest.raises(NotAllowed, match="rita has 2 sessions open"):
@@ -34,11 +34,12 @@ def test_a_key_has_as_many_sessions_as_its_role_allows(home: Home) -> None:
             pass
 
 
-def test_a_session_ends_with_what_the_process_has_become(home: Home) -> None:
+def test_a_session_ends_with_what_the_process_has_become(home: ServerHome) -> None:
     script = (
-        "import os, sys; from pathlib import Path; from gatling.paths import Home\n"
+        "import os, sys; from pathlib import Path\n"
+        "from gatling.platform.server.home import ServerHome\n"
         "from gatling.ssh import sessions\n"
-        "with sessions.held(Home(Path(sys.argv[1])), 'rita', 'reader'):\n"
+        "with sessions.held(ServerHome(Path(sys.argv[1])), 'rita', 'reader'):\n"
         "    os.execvp('sh', ['sh', '-c', 'echo ready; read line'])"
     )
     with (

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from gatling.platform.base import Address
+
 CONNECT_SECONDS = 5.0
 PATIENCE_SECONDS = 5.0
 HANDSHAKES = 5
@@ -208,13 +210,13 @@ def _kind(reason: Any) -> str:
 
 @contextlib.contextmanager
 def connect(
-    port: int,
+    address: Address,
     node: str,
     cookie: str,
     patience: float = PATIENCE_SECONDS,
     gate: Path | None = None,
 ) -> Iterator[Node]:
-    """A connection to the node that listens on `port` of loopback and is called `node`.
+    """A connection to the node that listens there and is called `node`.
 
     One at a time: while another Gatling command is connected this waits for `patience` seconds,
     and then raises NodeInUse. `gate` is a file that commands lock while they are connected. Without
@@ -223,7 +225,7 @@ def connect(
     """
     waited_until = time.monotonic() + patience
     with _passed(gate, waited_until):
-        connected = _waited_for(port, node, cookie, waited_until)
+        connected = _waited_for(address, node, cookie, waited_until)
         try:
             yield connected
         finally:
@@ -247,11 +249,11 @@ def _passed(gate: Path | None, waited_until: float) -> Iterator[None]:
         yield
 
 
-def _waited_for(port: int, node: str, cookie: str, waited_until: float) -> Node:
+def _waited_for(address: Address, node: str, cookie: str, waited_until: float) -> Node:
     dropped = 0
     while True:
         try:
-            return _connected(port, node, cookie)
+            return _connected(address, node, cookie)
         except _InUse:
             if time.monotonic() > waited_until:
                 raise NodeInUse from None
@@ -282,12 +284,12 @@ class _InUse(Exception):
     """The node has a connection from a node of this name, or has not noticed its end yet."""
 
 
-def _connected(port: int, node: str, cookie: str) -> Node:
+def _connected(address: Address, node: str, cookie: str) -> Node:
     deadline = time.monotonic() + CONNECT_SECONDS
     # One name for all: each new one would be a new atom in the node, for ever.
     own, creation = Atom("gatling@127.0.0.1"), secrets.randbelow((1 << 32) - 4) + 4
     with _lost():
-        connection = socket.create_connection(("127.0.0.1", port), timeout=CONNECT_SECONDS)
+        connection = socket.create_connection((address.host, address.port), CONNECT_SECONDS)
     try:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with _lost():

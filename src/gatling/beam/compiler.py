@@ -12,8 +12,7 @@ from gatling.errors import CommandFailed, NodeUnreachable
 from gatling.runtime import spec
 
 if TYPE_CHECKING:
-    from gatling.paths import AppPaths
-    from gatling.platform.base import Tasks
+    from gatling.platform.base import Surroundings, Tasks
     from gatling.state.apps import App
     from gatling.state.releases import Release
 
@@ -29,21 +28,22 @@ _COMPILE = (
 )
 
 
-def ensure(tasks: Tasks, paths: AppPaths, app: App, release: Release) -> None:
+def ensure(tasks: Tasks, around: Surroundings, app: App, release: Release) -> None:
     """Make sure that there are beams for the release's nodes: after an update of Gatling.
 
     Raises NodeUnreachable when they cannot be compiled.
     """
+    paths = around.paths
     beams = toolbox.beams(paths, release)
     if beams.is_dir():
         return
     slot = app.live_slot or app.free_slot
-    task = spec.task(paths, app, release, slot, ("eval", _COMPILE))
+    task = spec.task(around, app, release, slot, ("eval", _COMPILE))
     own = {"GATLING_MADE": str(beams), "GATLING_SOURCES": str(toolbox.SOURCES)}
-    if paths.server:
-        own |= {"HOME": str(paths.build), "GATLING_COOKIE": ""}  # builds do not see the state
-    else:
-        own["RELEASE_TMP"] = str(paths.root / "tmp" / f"tools-{os.getpid()}")
+    if around.cookie_in_file:  # which builds do not see, nor the home of instances
+        own |= {"HOME": around.build["HOME"], "GATLING_COOKIE": ""}
+    if not around.private_tmp:
+        own["RELEASE_TMP"] = f"{paths.temporary_once}/tools-{os.getpid()}"
     # it writes where builds write
     task = dataclasses.replace(task, kind="build", env=task.env | own, nice=process.BACKGROUND)
     try:

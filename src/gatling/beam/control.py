@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from gatling.beam.comparison import Answers, Comparison
     from gatling.paths import AppPaths
+    from gatling.platform.base import Address
     from gatling.state.apps import App
     from gatling.state.releases import Release
 
@@ -256,25 +257,31 @@ def unless_busy(answer: Any) -> Any:
 
 @contextlib.contextmanager
 def control(
-    paths: AppPaths, app: App, booted: Release, patience: float = channel.PATIENCE_SECONDS
+    paths: AppPaths,
+    app: App,
+    booted: Release,
+    address: Address,
+    patience: float = channel.PATIENCE_SECONDS,
 ) -> Iterator[Control]:
-    """A connection to the app's running node, into which Gatling's modules are loaded.
+    """A connection to the app's running node at an address, into which our modules are loaded.
 
     `patience` is how many seconds another command's connection is waited for; `booted` is the
     release that the node was started as, which knows its name and cookie. Raises NodeUnreachable.
     """
-    with _connection(paths, app, booted, patience) as node:
-        _load(node, toolbox.beams(paths, booted), paths.root if paths.server else paths.home)
+    with _connection(paths, app, booted, address, patience) as node:
+        _load(node, toolbox.beams(paths, booted), paths.cache_anchor)
         yield Control(node, paths)
 
 
-def seen_chain(paths: AppPaths, app: App, booted: Release, patience: float) -> list[str]:
+def seen_chain(
+    paths: AppPaths, app: App, booted: Release, address: Address, patience: float
+) -> list[str]:
     """The releases that the node went through, if it says so with nothing loaded into it.
 
     Empty for one that was never swapped: then Gatling's modules may not be there. Raises
     NodeUnreachable.
     """
-    with _connection(paths, app, booted, patience) as node:
+    with _connection(paths, app, booted, address, patience) as node:
         there = node.call(
             "erlang", "function_exported", Atom("gatling_agent"), Atom("chain"), 0,
             timeout=ASK_SECONDS,
@@ -284,14 +291,12 @@ def seen_chain(paths: AppPaths, app: App, booted: Release, patience: float) -> l
 
 @contextlib.contextmanager
 def _connection(
-    paths: AppPaths, app: App, booted: Release, patience: float
+    paths: AppPaths, app: App, booted: Release, address: Address, patience: float
 ) -> Iterator[channel.Node]:
-    if app.live_slot is None:
-        raise NodeUnreachable(f"{app.name} has no running node.")
-    name = f"{booted.name}@127.0.0.1"
+    name = f"{booted.name}@{address.host}"
     cookie = booted.config.get("RELEASE_COOKIE", "")
-    port, gate = app.node_ports[app.live_slot], paths.root / f"node-{app.live_slot}.lock"
-    with channel.connect(port, name, cookie, patience, gate) as node:
+    gate = paths.root / f"node-{app.live_slot}.lock"
+    with channel.connect(address, name, cookie, patience, gate) as node:
         yield node
 
 

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 
     from gatling.build.callbacks import Callbacks
     from gatling.build.steps import Watcher
-    from gatling.paths import AppPaths
-    from gatling.platform.base import Tasks
+    from gatling.platform.base import Surroundings, Tasks
     from gatling.project.settings import Build
 
 ALMOST_NOTHING = 1 << 20
@@ -49,7 +48,7 @@ class Built:
 
 def build(
     tasks: Tasks,
-    paths: AppPaths,
+    around: Surroundings,
     config: Mapping[str, str],
     settings: Build,
     mark: str,
@@ -65,6 +64,7 @@ def build(
     as theirs. Raises BuildFailed or DiskFull; nothing of a failed build is left but mix's own
     caches.
     """
+    paths = around.paths
     tasks.discard(paths, paths.staging)
     marker = f"@gatling-{os.urandom(8).hex()}"
     steps = Steps(marker, watcher)
@@ -83,8 +83,8 @@ def build(
         task = Task(
             paths,
             "build",
-            environment.program_in(paths, argv),
-            environment.build_environment(paths, config, commit),
+            environment.program_in(around, argv),
+            environment.build_environment(around, config, commit),
             paths.source / settings.directory,
             mark=mark,
             nice=process.BACKGROUND,

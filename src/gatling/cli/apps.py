@@ -52,10 +52,10 @@ def load_command(app: str, directory: str) -> None:
     with opened(create=True) as gatling:
         made = loading.load(gatling, app, {"build.directory": directory} if directory else {})
         echo(f"{app} is ready. Push to it:", "")
-        echo(f"  git remote add gatling {gatling.push_address(app)}")
+        echo(f"  git remote add gatling {gatling.apps.push_address(app)}")
         echo("  git push gatling main", "")
         echo(f"It will be served at {gatling.router.url(made)}")
-        if gatling.home.server:
+        if gatling.router.is_public():
             _advise_domain(app)
 
 
@@ -143,7 +143,7 @@ def status_command(app: str, as_json: bool) -> None:
     described |= {
         "domains": list(found.domains),
         "ports": [found.ports[slot] for slot in sorted(found.ports)],
-        "repository": gatling.push_address(app),
+        "repository": gatling.apps.push_address(app),
         "last_deployment": last.id if last else None,
         "last_outcome": last.outcome if last else None,
         "chain": chain,
@@ -183,7 +183,7 @@ def describe(gatling: Gatling, app: App, known: dict[tuple[str, Slot], Status]) 
         release = releases.get(gatling.db, app.name, app.live_release)
     return {
         "app": app.name,
-        "state": _state(app, status),
+        "state": _state(gatling, app, status),
         "release": release.label if release else None,
         "version": release.version if release else None,
         "commit": release.commit if release else None,
@@ -205,7 +205,7 @@ def _ends(gatling: Gatling, app: str, slot: Slot | None) -> dict[str, Any]:
     """How often an instance was started again within the hour, and what it last ended with."""
     from gatling.platform import restarts
 
-    recent = restarts.recent(gatling.supervisor.ends(app, slot)) if slot is not None else []
+    recent = restarts.recent(gatling.instances.ends(app, slot)) if slot is not None else []
     last = recent[-1] if recent else None
     return {
         "restarts": len(recent),
@@ -267,10 +267,10 @@ def _statuses(gatling: Gatling, every: Sequence[App]) -> dict[tuple[str, Slot], 
     live: list[tuple[str, Slot]] = [
         (a.name, a.live_slot) for a in every if a.live_slot and a.wanted == "running"
     ]
-    return gatling.supervisor.statuses(live)
+    return gatling.instances.statuses(live)
 
 
-def _state(app: App, status: Status | None) -> str:
+def _state(gatling: Gatling, app: App, status: Status | None) -> str:
     if app.live_release is None:
         return "empty"
     if app.wanted == "stopped":
@@ -278,6 +278,7 @@ def _state(app: App, status: Status | None) -> str:
     if status is None:
         return "down"
     # what the supervisor still watches after its start has passed its health check when it serves
-    if status.state == "starting" and ports.answers(app.ports[app.live_slot or 1]):
+    address = gatling.instances.address(app, app.live_slot or 1)
+    if status.state == "starting" and ports.answers(address.port, address.host):
         return "running"
     return str(status.state)

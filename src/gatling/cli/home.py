@@ -93,7 +93,7 @@ def recover_command(app: str | None, unfinished: bool, units: bool) -> None:
         if unfinished:
             recovery.report(recovery.recover_unfinished(gatling))
             return
-        if units and gatling.home.server:
+        if units:
             from gatling.operations import keys
 
             with exclusively(gatling.home, "keys"):  # first: they are let in whatever apps do

@@ -90,15 +90,15 @@ class _Log:
     """The log of an app, or of a job of it, which is a file."""
 
     def __init__(self, gatling: Gatling, app: App, file: Path | None) -> None:
-        self._engine, self._app, self._file = gatling, app, file
+        self._gatling, self._app, self._file = gatling, app, file
 
     def lines(self, *, follow: bool, **which: Any) -> Iterable[Line]:
         from gatling.platform import logs
 
         if self._file is not None:
             return logs.follow(self._file, **which) if follow else logs.read(self._file, **which)
-        supervisor = self._engine.supervisor
-        take = supervisor.follow_log if follow else supervisor.log
+        kept = self._gatling.logs
+        take = kept.follow if follow else kept.read
         return take(self._app.name, **which)
 
     def check_process(self, process: str) -> None:

@@ -159,9 +159,9 @@ def _dangers(
     from gatling.state import apps
 
     found: dict[str, list[linter.Danger]] = {name: [] for name in new}
-    paths, app = gatling.home.app(name), apps.get(gatling.db, name)
+    around, app = gatling.apps.surroundings(name), apps.get(gatling.db, name)
     try:
-        return runner.looked_through(gatling.tasks, paths, app, live, target, new), ""
+        return runner.looked_through(gatling.tasks, around, app, live, target, new), ""
     except (CommandFailed, NotFound) as error:
         return found, f"The migrations could not be checked: {error.what}"
 

@@ -66,7 +66,7 @@ def _become(app: str, arguments: tuple[str, ...], wish: int | None) -> NoReturn:
         if number is None:
             raise InvalidInput(f"Nothing of {app} has been deployed yet.")
         slot = found.live_slot or found.free_slot
-        if _needs_node(arguments) and not gatling.supervisor.status(app, slot).up:
+        if _needs_node(arguments) and not gatling.instances.status(app, slot).up:
             raise InvalidInput(
                 f"{app} is not running; {arguments[0]} needs its node.",
                 hint=f"`gatling start {app}`, or `gatling up` for all apps.",
@@ -75,7 +75,7 @@ def _become(app: str, arguments: tuple[str, ...], wish: int | None) -> NoReturn:
         with contextlib.suppress(FileNotFoundError):  # the record says so
             store.use(paths, number)
         release = releases.kept(gatling.db, app, number)
-        task = spec.task(paths, found, release, slot, arguments)
+        task = spec.task(gatling.apps.surroundings(app), found, release, slot, arguments)
         mark = run_mark(paths, os.urandom(8).hex())
         audit.record(gatling.db, gatling.actor, app, "run", arguments[0])
     terminal = {name: os.environ[name] for name in ("TERM", "COLUMNS") if name in os.environ}

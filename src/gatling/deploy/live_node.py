@@ -16,6 +16,7 @@ from gatling.state import releases
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gatling.platform.base import Address
     from gatling.platform.open import Gatling
     from gatling.state.apps import App
     from gatling.state.releases import Release
@@ -27,15 +28,15 @@ DEPLOYMENT_PATIENCE_SECONDS = 60.0
 @contextlib.contextmanager
 def connected(gatling: Gatling, app: App, patience: float = PATIENCE_SECONDS) -> Iterator[Control]:
     """The control channel to the app's running node, as beam.control; raises NodeUnreachable."""
-    booted = gatling.supervisor.booted(app.name, app.live_slot or 0)
+    booted = gatling.instances.started_as(app.name, app.live_slot or 0)
     if booted is None:
         raise NodeUnreachable(f"{app.name} is not running.")
     release = releases.kept(gatling.db, app.name, booted)
-    compiler.ensure(gatling.tasks, gatling.home.app(app.name), app, release)
+    compiler.ensure(gatling.tasks, gatling.apps.surroundings(app.name), app, release)
     with contextlib.ExitStack() as connection:
         try:
             opened = connection.enter_context(
-                control(gatling.home.app(app.name), app, release, patience)
+                control(gatling.home.app(app.name), app, release, _address(gatling, app), patience)
             )
         except NodeUnreachable:
             faults = spec.flag_faults(gatling, app, release, app.live_slot or 0)
@@ -50,15 +51,22 @@ def seen(gatling: Gatling, app: App, patience: float) -> list[str]:
 
     Raises NodeUnreachable.
     """
-    booted = gatling.supervisor.booted(app.name, app.live_slot or 0)
+    booted = gatling.instances.started_as(app.name, app.live_slot or 0)
     if booted is None:
         raise NodeUnreachable(f"{app.name} is not running.")
     release = releases.kept(gatling.db, app.name, booted)
-    chain = seen_chain(gatling.home.app(app.name), app, release, patience)
+    address = _address(gatling, app)
+    chain = seen_chain(gatling.home.app(app.name), app, release, address, patience)
     known = {each.label for each in releases.every(gatling.db, app.name)}
     if not known.issuperset(chain):
         raise NodeUnreachable(f"The node of {app.name} names a release that does not exist.")
     return chain or [f"v{booted}"]
+
+
+def _address(gatling: Gatling, app: App) -> Address:
+    if app.live_slot is None:
+        raise NodeUnreachable(f"{app.name} has no running node.")
+    return gatling.instances.node_address(app, app.live_slot)
 
 
 @contextlib.contextmanager
@@ -80,5 +88,5 @@ def running(node: Control, booted: int) -> int:
 
 def prepare(gatling: Gatling, app: App, release: Release) -> None:
     """Let the node's next start be that of the release."""
-    paths = gatling.home.app(app.name)
-    gatling.supervisor.prepare(spec.instance(paths, app, release, app.live_slot or 1))
+    around = gatling.apps.surroundings(app.name)
+    gatling.instances.prepare(spec.instance(around, app, release, app.live_slot or 1))

@@ -45,9 +45,10 @@ def make(gatling: Gatling, context: Context, commit: str) -> tuple[Context, Rele
         context.settings.build,
         _tree_to_share(gatling, name),
     )
+    around = gatling.apps.surroundings(name)
     given = context.callbacks if context.callbacks.any else None
     journal.between = "starting mix"
-    built = builder.build(gatling.tasks, paths, values, wanted, mark, journal, commit, like, given)
+    built = builder.build(gatling.tasks, around, values, wanted, mark, journal, commit, like, given)
     with journal.step("store_release"):
         number, newest = next_number(gatling, name)
         size = store.store(paths, built.tree, number, _to_share(gatling, name), also=newest)

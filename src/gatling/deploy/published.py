@@ -9,16 +9,17 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from gatling import files
 from gatling.errors import GatlingError, InvalidManifest
 from gatling.paths import exclusively
 from gatling.project import settings as project_settings
 from gatling.project import source
 from gatling.proxy import pages
-from gatling.releases import static, store
+from gatling.releases import store
 from gatling.state import apps, deployments, releases
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gatling.deploy.context import Context
     from gatling.platform.open import Gatling
     from gatling.project.settings import Settings
@@ -40,8 +41,8 @@ def publish(gatling: Gatling, name: str, coming: Release | None = None) -> None:
         settings = project_settings.parse(
             (coming.manifest if coming else app.manifest) | app.settings
         )
-        _publish_page(gatling, app, settings)
-        _publish_static(gatling, app, settings, coming)
+        page = None if app.maintenance is None else _page(gatling, app, settings)
+        gatling.router.publish(name, page, _trees(gatling, app, settings, coming))
 
 
 def prepare(gatling: Gatling, context: Context, coming: Release) -> None:
@@ -95,20 +96,14 @@ def _try_to_publish(gatling: Gatling, context: Context, coming: Release | None) 
         context.progress.note(f"what nginx reads of the app could not be written: {error}")
 
 
-def _publish_page(gatling: Gatling, app: App, settings: Settings) -> None:
-    file = gatling.home.app(app.name).maintenance_page
-    if app.maintenance is None:
-        file.unlink(missing_ok=True)
-        return
-    page = None
+def _page(gatling: Gatling, app: App, settings: Settings) -> str:
+    """The page of maintenance: the project's, if it has one and no other text was asked for."""
     if not app.maintenance and app.live_release is not None:
         commit = releases.get(gatling.db, app.name, app.live_release).commit
-        page = _page_of(gatling, app.name, commit, settings)
-    if page is None:
-        page = pages.page(TITLE, html.escape(app.maintenance or TEXT))
-    if not file.exists() or file.read_text(errors="replace") != page:
-        file.parent.mkdir(mode=_mode(gatling), parents=True, exist_ok=True)
-        files.write(file, page, mode=0o644)
+        own = _page_of(gatling, app.name, commit, settings)
+        if own is not None:
+            return own
+    return pages.page(TITLE, html.escape(app.maintenance or TEXT))
 
 
 def _page_of(gatling: Gatling, app: str, commit: str, settings: Settings) -> str | None:
@@ -120,7 +115,8 @@ def _page_of(gatling: Gatling, app: str, commit: str, settings: Settings) -> str
     return raw.decode("utf-8", "replace") if raw is not None else None
 
 
-def _publish_static(gatling: Gatling, app: App, settings: Settings, coming: Release | None) -> None:
+def _trees(gatling: Gatling, app: App, settings: Settings, coming: Release | None) -> list[Path]:
+    """The releases whose digested files are served, the first's before others'."""
     paths = gatling.home.app(app.name)
     kept = set(releases.kept_commits(gatling.db, app.name))
     numbers = (coming.number if coming else None, app.live_release)
@@ -129,10 +125,4 @@ def _publish_static(gatling: Gatling, app: App, settings: Settings, coming: Rele
     earlier = [n for n in deployments.lately_live(gatling.db, app.name) if n not in first]
     keep = settings.proxy.static_keep
     chosen = [*first, *earlier[: max(0, keep - len(first) + 1)]] if settings.proxy.static else []
-    trees = [paths.release(number) for number in chosen if number in kept]
-    static.publish(paths.route, trees, mode=_mode(gatling))
-
-
-def _mode(gatling: Gatling) -> int:
-    """Of directories: on a server nginx is another user."""
-    return 0o755 if gatling.home.server else 0o700
+    return [paths.release(number) for number in chosen if number in kept]

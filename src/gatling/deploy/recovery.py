@@ -9,7 +9,6 @@ moment ago in this process, or was killed at any point: so nothing has to be und
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import time
 from dataclasses import dataclass
@@ -133,7 +132,7 @@ def reconcile(gatling: Gatling, name: str, *, own: int | None = None) -> list[st
             if slot != app.live_slot and shall_run:
                 point(gatling, app)  # before the other instance ends, which may have the traffic
             limit = min(spec.UNUSED_STOP_SECONDS, stop_timeout) if unused else stop_timeout
-            gatling.supervisor.stop(name, slot, limit)
+            gatling.instances.stop(name, slot, limit)
     point(gatling, app)
     if taken or any(deployment.id != own for deployment in unfinished):
         with contextlib.suppress(GatlingError):  # the next deployment says what is in the way
@@ -185,9 +184,9 @@ def take_back_domains(gatling: Gatling, name: str, unfinished: Iterable[Deployme
 def point(gatling: Gatling, app: App) -> None:
     """Point the proxy at the live slot, or at the page that says the app is down."""
     if app.live_slot is None or app.wanted == "stopped":
-        gatling.router.point(app.name, "down")
+        gatling.router.point(app.name, None)
     else:
-        gatling.router.point(app.name, 1 if app.live_slot == 1 else 2)
+        gatling.router.point(app.name, app.live_slot)
 
 
 def start_live(gatling: Gatling, app: App, *, perhaps_upgraded: bool = False) -> bool:
@@ -198,29 +197,25 @@ def start_live(gatling: Gatling, app: App, *, perhaps_upgraded: bool = False) ->
     """
     if app.live_release is None or app.live_slot is None:
         return False
-    if gatling.supervisor.status(app.name, app.live_slot).up:
+    if gatling.instances.status(app.name, app.live_slot).up:
         if perhaps_upgraded:
             from gatling.deploy.cutover import way_back
 
             if way_back.back_to_records(gatling, app):
                 return False
-        elif _started_as(gatling, app) == app.live_release:
+        elif _prepared(gatling, app) == app.live_release:
             return False
         timeout = project_settings.parse(app.effective).instance.stop
-        gatling.supervisor.stop(app.name, app.live_slot, timeout)
+        gatling.instances.stop(app.name, app.live_slot, timeout)
     release = releases.kept(gatling.db, app.name, app.live_release)
-    if gatling.supervisor.status(app.name, app.live_slot).state == State.STOPPED:
-        spec.check_ports(app, app.live_slot, gatling.home.root)
-    paths = gatling.home.app(app.name)
-    gatling.supervisor.start(spec.instance(paths, app, release, app.live_slot))
+    if gatling.instances.status(app.name, app.live_slot).state == State.STOPPED:
+        gatling.instances.check_free(app, app.live_slot)
+    around = gatling.apps.surroundings(app.name)
+    gatling.instances.start(spec.instance(around, app, release, app.live_slot))
     return True
 
 
-def _started_as(gatling: Gatling, app: App) -> int | None:
-    """The release that the instance in the live slot was started as."""
-    file = gatling.home.app(app.name).slot(app.live_slot or 0) / "instance.json"
-    try:
-        number: int = json.loads(file.read_text())["release"]
-    except (OSError, ValueError, KeyError):
-        return None
-    return number
+def _prepared(gatling: Gatling, app: App) -> int | None:
+    """The release that the instance in the live slot was started as, or upgraded to."""
+    prepared = gatling.instances.prepared(app.name, app.live_slot or 0)
+    return prepared.release if prepared else None

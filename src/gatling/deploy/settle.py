@@ -76,17 +76,17 @@ def _summary(gatling: Gatling, context: Context, release: Release) -> None:
         spent.append(("between steps", context.journal.idle))
     context.progress.say("       " + ", ".join(f"{name} {duration(took)}" for name, took in spent))
     context.progress.say(f"       proof: {context.result.proof}")
-    if context.result.proof and context.result.proof.https and not gatling.home.server:
-        _say_of_https(context, app)
+    if context.result.proof and context.result.proof.https and not gatling.router.offers_https():
+        _say_of_https(gatling, context, app)
     url = gatling.router.url(app)
     context.progress.done(f"=====> {context.app.name} {release.label} ({strategy}) serves {url}")
 
 
-def _say_of_https(context: Context, app: App) -> None:
+def _say_of_https(gatling: Gatling, context: Context, app: App) -> None:
     from gatling.deploy.evidence import health
 
-    port = app.ports[app.live_slot or 1]
-    if health.sends_to_https(port, context.settings.health.path, app.domain):
+    address = gatling.instances.address(app, app.live_slot or 1)
+    if health.sends_to_https(address, context.settings.health.path, app.domain):
         context.progress.note(
             "the app sends browsers to https, which this proxy does not speak: in Phoenix, let"
             f" force_ssl (config/prod.exs) exclude the host {app.domain}"
@@ -105,7 +105,7 @@ def _retire(gatling: Gatling, context: Context, live: Release) -> None:
     )
     try:
         # what was booted as a release uses files of it, whatever it was upgraded to since
-        in_use = {gatling.supervisor.booted(name, slot) for slot in apps.SLOTS}
+        in_use = {gatling.instances.started_as(name, slot) for slot in apps.SLOTS}
         in_use |= workers.in_use(gatling, name)
         in_use |= jobs.releases_in_use(gatling, name)
         for number in (n for n in doomed if n not in in_use):

@@ -66,4 +66,4 @@ def _environment(home: Home) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith("GIT_") and name != "GATLING_ACTOR"
     }
-    return kept if home.server else kept | {"GATLING_HOME": str(home.root)}
+    return kept | {"GATLING_HOME": str(home.root)}

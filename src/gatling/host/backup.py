@@ -35,8 +35,9 @@ from gatling.host.archive import (
     place,
 )
 from gatling.operations import keys
-from gatling.paths import SERVER, AppPaths, Home
+from gatling.paths import SERVER
 from gatling.platform import lock
+from gatling.platform.server.home import ServerHome, ServerPaths
 from gatling.ui.progress import Progress
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def backup(file: Path, server: Path = SERVER) -> str:
         opened = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with finally_(lambda: new.unlink(missing_ok=True)):
             with os.fdopen(opened, "wb") as target:
-                writer = _Writer(target, Home(server / "home"))
+                writer = _Writer(target, ServerHome(server / "home"))
                 writer.write()
                 target.flush()
                 os.fsync(opened)
@@ -122,7 +123,7 @@ class _Checked(Exactly):
 class _Writer:
     """Writes an archive."""
 
-    def __init__(self, target: IO[bytes], home: Home) -> None:
+    def __init__(self, target: IO[bytes], home: ServerHome) -> None:
         self._home, self._target, self._members = home, target, 0
         self._links: dict[tuple[int, int], str] = {}
         self.apps: list[str] = []
@@ -198,8 +199,8 @@ class _Writer:
     def _root(self, app: str) -> Path:
         return self._paths(app).root
 
-    def _paths(self, app: str) -> AppPaths:
-        return AppPaths(self._home.root, app, server=True)
+    def _paths(self, app: str) -> ServerPaths:
+        return ServerPaths(self._home.root, app)
 
     def _directory(self, path: str, within: int | None, where: Parts) -> None:
         opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=within)
@@ -276,7 +277,7 @@ def snapshot(path: Path) -> bytes:
     return bytes(content)
 
 
-def app_names(home: Home) -> list[str]:
+def app_names(home: ServerHome) -> list[str]:
     """The apps that a home's records know; none where there are no records."""
     if not home.database.exists():
         return []

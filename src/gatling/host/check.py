@@ -23,10 +23,11 @@ from gatling import process
 from gatling.errors import GatlingError, HelperFailed
 from gatling.host import changes, debian, machine, reach, system_files, webserver
 from gatling.host.backup import acting_as
-from gatling.paths import SERVER, Home
+from gatling.paths import SERVER
 from gatling.platform import ports
 from gatling.platform.server import timers, units
 from gatling.platform.server.helper import client, service
+from gatling.platform.server.home import ServerHome
 from gatling.runtime import jobs
 from gatling.state import apps
 from gatling.state.database import Database
@@ -357,7 +358,7 @@ def _directories(app: App, server: Path) -> Iterator[tuple[str, str]]:
 
 
 def _drop_ins(app: App, server: Path) -> Iterator[tuple[str, str]]:
-    for slot in Home(server / "home").app(app.name).slots():
+    for slot in ServerHome(server / "home").app(app.name).slots():
         file = machine.UNITS / f"{units.instance(app.name, slot)}.d" / "app.conf"
         if not file.exists():
             yield f"{file} is not there.", _anew(app)
@@ -366,7 +367,10 @@ def _drop_ins(app: App, server: Path) -> Iterator[tuple[str, str]]:
 def _running(app: App, server: Path) -> Iterator[tuple[str, str]]:
     if app.live_release is None or app.live_slot is None or app.wanted == "stopped":
         return
-    slots: list[int | str] = [app.live_slot, *Home(server / "home").app(app.name).process_slots()]
+    slots: list[int | str] = [
+        app.live_slot,
+        *ServerHome(server / "home").app(app.name).process_slots(),
+    ]
     for slot in slots:
         unit = units.instance(app.name, slot)
         state = _says("systemctl", "is-active", unit)

@@ -18,10 +18,11 @@ from gatling.host.archive import DIRECTORY, FAULTS, HARD, LINK, Archive, damaged
 from gatling.host.backup import acting_as, app_names, explained, need, snapshot
 from gatling.operations import apps as loading
 from gatling.operations import keys
-from gatling.paths import SERVER, AppPaths, Home
+from gatling.paths import SERVER
 from gatling.platform import ports
 from gatling.platform.server import units
 from gatling.platform.server.helper import client, service
+from gatling.platform.server.home import ServerHome, ServerPaths
 from gatling.project import settings as project_settings
 from gatling.state import apps, audit, database
 from gatling.state import keys as state_keys
@@ -123,7 +124,7 @@ def _check_app(app: App) -> None:
 
 def _unpack(archive: Archive, staging: Path, every: list[App]) -> None:
     for app in every:  # with hook and configuration of this Gatling's
-        loading.make_repository(AppPaths(staging / "home", app.name, server=True))
+        loading.make_repository(ServerPaths(staging / "home", app.name))
     for info, parts, content in archive.members():
         target = staging.joinpath(*parts)
         if parts[0] != "apps":
@@ -144,7 +145,7 @@ def _unpack(archive: Archive, staging: Path, every: list[App]) -> None:
 
 
 def _put_in_place(server: Path, staging: Path, every: list[App], ask: Callable[..., Any]) -> None:
-    home = Home(server / "home")
+    home = ServerHome(server / "home")
     owner, records, replaced = home.root.stat(), snapshot(staging / "state.db"), False
     with acting_as(owner):
         database.open_database(home.database).close()
@@ -188,7 +189,7 @@ def _move(source: Path, target: Path, owner: os.stat_result) -> None:
         entry.rename(target / entry.name)  # an empty directory is replaced, a link not followed
 
 
-def _replace(home: Home, records: bytes) -> None:
+def _replace(home: ServerHome, records: bytes) -> None:
     """Put other records in place, in a transaction; and the keys that they know."""
     with contextlib.closing(sqlite3.connect(":memory:")) as source:
         source.deserialize(records)
@@ -200,7 +201,7 @@ def _replace(home: Home, records: bytes) -> None:
 
 def _must_be_empty(server: Path, staging: Path, ask: Callable[..., Any]) -> None:
     with acting_as((server / "home").stat()):
-        found = app_names(Home(server / "home"))
+        found = app_names(ServerHome(server / "home"))
     if found:
         raise InvalidInput(f"This host has apps: {', '.join(found)}; nothing was changed.",
                            hint="A backup is restored on a host without apps.")  # fmt: skip

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
-import shutil
 from typing import TYPE_CHECKING
 
 from gatling import names, process
-from gatling.errors import CommandFailed, cleaning
+from gatling.errors import cleaning
 from gatling.paths import exclusively
-from gatling.platform import lock, port_claims, ports
+from gatling.platform import lock
 from gatling.project import repository as repository_settings
 from gatling.project import settings as project_settings
 from gatling.runtime import jobs, workers
@@ -30,8 +28,6 @@ HOOK = """\
 # Written by Gatling: a push to the deploy branch is deployed, and rejected when that fails.
 exec {command} receive {app}
 """
-
-SYSTEM_COMMAND = "/usr/local/bin/gatling"
 
 
 def load(gatling: Gatling, name: str, settings: Mapping[str, str] | None = None) -> App:
@@ -60,27 +56,16 @@ def ensure(gatling: Gatling, name: str) -> bool:
 def _load(gatling: Gatling, name: str, own: dict[str, str]) -> App:
     if not apps.is_whole(gatling.db, name):
         apps.delete(gatling.db, name)  # what was being made when the power was cut, say
-    home = gatling.home.root
-    app = apps.create(
-        gatling.db, name, lambda port: port_claims.owner(port, home) is None and ports.is_free(port)
-    )
-    port_claims.take(app.every_port, home)
+    app = apps.create(gatling.db, name, gatling.apps.may_have)
     paths = gatling.home.app(name)
     try:
-        if not paths.server:
-            _clear(paths)  # what an unload that was killed has left
-            for directory in (paths.build, paths.releases, paths.logs):
-                directory.mkdir(mode=0o700, parents=True)
-        elif paths.root.exists():
-            gatling.supervisor.remove(name)
-        gatling.supervisor.add(name)
+        gatling.apps.make(app)
         make_repository(paths)
         paths.lock.touch(mode=0o600)
         if own:
             apps.change_settings(gatling.db, name, lambda _: own)
-        gatling.router.point(name, "down")
-        if paths.server:
-            os.sync()
+        gatling.router.point(name, None)
+        gatling.apps.sync()
         config.replace(  # by which it is whole
             gatling.db,
             name,
@@ -93,10 +78,9 @@ def _load(gatling: Gatling, name: str, own: dict[str, str]) -> App:
     except BaseException as error:
         for step in (
             lambda: workers.stop(gatling, name),
-            lambda: gatling.supervisor.remove(name),
+            lambda: gatling.apps.remove(app),
             lambda: apps.delete(gatling.db, name),
-            lambda: port_claims.give_back(app.every_port, home),
-            lambda: _clear(paths),
+            lambda: gatling.apps.clear(name),
             gatling.configure_router,  # it may have come to know the app before this failed
         ):
             with cleaning(error):
@@ -114,17 +98,16 @@ def unload(gatling: Gatling, name: str, progress: Progress) -> None:
         if paths.lock.exists():  # it is not when a power cut has ended the one before this
             held.enter_context(lock.hold_app(paths, progress.say))
         timeout = project_settings.parse(app.effective).instance.stop
-        gatling.router.point(name, "down")
-        gatling.supervisor.schedule(name, {})
+        gatling.router.point(name, None)
+        gatling.schedule.set(name, {})
         jobs.end(gatling, name)
         for slot in apps.SLOTS:
-            gatling.supervisor.stop(name, slot, timeout)
+            gatling.instances.stop(name, slot, timeout)
         workers.stop(gatling, name)
-        gatling.supervisor.remove(name)
+        gatling.apps.remove(app)
         apps.delete(gatling.db, name)
-        port_claims.give_back(app.every_port, gatling.home.root)
         gatling.configure_router()
-        _clear(paths)
+        gatling.apps.clear(name)
     audit.record(gatling.db, gatling.actor, name, "unload")
 
 
@@ -136,21 +119,5 @@ def make_repository(paths: AppPaths) -> None:
     for sample in (repository / "hooks").glob("*.sample"):
         sample.unlink()
     hook = repository / "hooks" / "pre-receive"
-    # relative where it can be: an embedded home may be moved
-    command = SYSTEM_COMMAND if paths.server else "../../bin/gatling"
-    hook.write_text(HOOK.format(app=paths.name, command=command))
+    hook.write_text(HOOK.format(app=paths.name, command=paths.hook_command))
     hook.chmod(0o755)
-
-
-def _clear(paths: AppPaths) -> None:
-    directories = (paths.route,) if paths.server else (paths.repository, paths.root)
-    for directory in directories:
-        with contextlib.suppress(FileNotFoundError):
-            _remove_tree(directory)
-
-
-def _remove_tree(directory: object) -> None:
-    try:
-        shutil.rmtree(str(directory))
-    except PermissionError as error:
-        raise CommandFailed(f"{error.filename} cannot be removed: permission denied.") from None

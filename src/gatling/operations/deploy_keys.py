@@ -8,7 +8,6 @@ import sys
 from typing import TYPE_CHECKING
 
 from gatling import process
-from gatling.build import environment
 from gatling.errors import CommandFailed, GatlingError, InvalidInput, NotFound, cleaning
 from gatling.platform.base import Task
 from gatling.platform.limits import Limits
@@ -46,14 +45,14 @@ def remove(gatling: Gatling, name: str) -> None:
 
 def _run(gatling: Gatling, name: str, verb: str) -> str:
     """Let a program of the app's do it: what it says is not more than somebody's word."""
-    paths = gatling.home.app(apps.get(gatling.db, name).name)
+    around = gatling.apps.surroundings(apps.get(gatling.db, name).name)
+    paths = around.paths
     comment = f"gatling-{name}@{re.sub(r'[^A-Za-z0-9.-]', '', os.uname().nodename)}"
     argv = [sys.executable, "-I", "-m", "gatling.project.deploy_key", verb, str(paths.ssh), comment]
-    env = environment.ambient_environment(paths)
     told: list[str] = []
     try:
         gatling.tasks.run(
-            Task(paths, "build", argv, env, paths.build, limits=LIMITS),
+            Task(paths, "build", argv, dict(around.build), paths.build, limits=LIMITS),
             timeout=TIMEOUT_SECONDS,
             on_line=told.append,
         )

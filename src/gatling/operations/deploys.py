@@ -39,10 +39,12 @@ def deploy_commit(
     progress: Progress,
     updates: Sequence[Update] = (),
     wish: Wish = NO_WISH,
+    watch_pusher: bool = False,
 ) -> None:
     """Build a commit and make it live. For a push, `updates` are all refs that git sets after it.
 
-    They must stand where the push found them until the decision.
+    The refs must stand where the push found them until the decision. With `watch_pusher` the
+    deployment is called off when the client that pushes is gone.
     """
     for directory in (gatling.home.root, gatling.home.app(name).root):
         files.need_space(directory, f"A build of {name}")
@@ -55,8 +57,7 @@ def deploy_commit(
         cause=cause,
         commit=commit,
         progress=progress,
-        # on a server the hook does that, which is not this process
-        watch_pusher=bool(updates) and not gatling.home.server,
+        watch_pusher=watch_pusher,
     ) as context:
         refs.check_still(gatling.home.app(name).repository, updates)
         built, release = new_release.make(gatling, context, commit)

@@ -9,10 +9,10 @@ from gatling import debuglog
 from gatling.deploy import recovery
 from gatling.errors import InvalidInput
 from gatling.operations import changes
-from gatling.platform import lock, port_claims
+from gatling.platform import lock
 from gatling.project import repository
 from gatling.project import settings as project_settings
-from gatling.runtime import jobs, spec, workers
+from gatling.runtime import jobs, workers
 from gatling.state import apps, audit
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def ensure_up(gatling: Gatling, progress: Progress) -> None:
 
     After a reboot that is everything, as by `gatling up`, but without waiting for it.
     """
-    started = gatling.supervisor.ensure_running()
+    started = gatling.instances.ensure_running()
     gatling.configure_router()
     gatling.router.ensure_running()
     if started:
@@ -40,11 +40,10 @@ def ensure_up(gatling: Gatling, progress: Progress) -> None:
 
 def up(gatling: Gatling, progress: Progress) -> bool:
     """Start supervisor, proxy and all apps that shall run; whether all of them became healthy."""
-    gatling.supervisor.ensure_running()
+    gatling.instances.ensure_running()
     every = apps.every(gatling.db)
     for app in every:
-        _add(gatling, app, progress)
-        port_claims.take(app.every_port, gatling.home.root)
+        _prepare(gatling, app, progress)
     gatling.configure_router()
     gatling.router.ensure_running()
     _advise(gatling, progress)
@@ -57,7 +56,7 @@ def up(gatling: Gatling, progress: Progress) -> bool:
 
 
 def _advise(gatling: Gatling, progress: Progress) -> None:
-    if advice := gatling.supervisor.advice():
+    if advice := gatling.instances.advice():
         progress.say(advice)
 
 
@@ -68,7 +67,7 @@ def recover(gatling: Gatling, progress: Progress, *, units: bool = False) -> Non
     Gatling, the apps' users and units are brought up to date first.
     """
     for app in apps.every(gatling.db) if units else ():
-        _add(gatling, app, progress)
+        _prepare(gatling, app, progress)
     try:
         gatling.configure_router()
     except Exception as error:  # noqa: BLE001 (the operator's own files, say: apps start)
@@ -81,29 +80,18 @@ def recover(gatling: Gatling, progress: Progress, *, units: bool = False) -> Non
 
 def down(gatling: Gatling, progress: Progress) -> None:
     """Stop all instances, the proxy and the supervisor; `up` brings back what was running."""
-    from gatling.platform.embedded.supervisor import EmbeddedSupervisor
-
-    supervisor = gatling.supervisor
-    if not isinstance(supervisor, EmbeddedSupervisor):
-        raise InvalidInput(
-            "On a server systemd keeps apps running; there is no `down` for all of them.",
-            hint="`gatling stop APP` stops one; `systemctl stop 'gatling@*'`, as root, all.",
-        )
     every = apps.every(gatling.db)
-    supervisor.stop_clock()
+    slots = [(app.name, slot) for app in every for slot in gatling.home.app(app.name).slots()]
+    kept_running = gatling.instances.wind_down(slots)
     for app in every:
         jobs.end(gatling, app.name)
-    if supervisor.running():
-        slots = {app.name: gatling.home.app(app.name).slots() for app in every}
-        supervisor.stop_all([(name, slot) for name, each in slots.items() for slot in each])
-        for app in every:
-            timeout = project_settings.parse(app.effective).instance.stop
-            workers.stop(gatling, app.name)
-            for slot in apps.SLOTS:
-                supervisor.stop(app.name, slot, timeout)
-            progress.say(f"{app.name}: stopped")
-        supervisor.stop_proxy()
-    supervisor.shut_down()
+    for app in every if kept_running else ():
+        timeout = project_settings.parse(app.effective).instance.stop
+        workers.stop(gatling, app.name)
+        for slot in apps.SLOTS:
+            gatling.instances.stop(app.name, slot, timeout)
+        progress.say(f"{app.name}: stopped")
+    gatling.instances.shut_down()
     audit.record(gatling.db, gatling.actor, None, "down")
 
 
@@ -141,10 +129,10 @@ def _want(gatling: Gatling, app: App, wanted: Wanted, action: str) -> list[str]:
     return problems
 
 
-def _add(gatling: Gatling, app: App, progress: Progress) -> None:
-    """Let the supervisor know an app. That of another one is known whether this works or not."""
+def _prepare(gatling: Gatling, app: App, progress: Progress) -> None:
+    """Bring the place of an app up to date; where that fails the others are not concerned."""
     try:
-        gatling.supervisor.add(app.name)
+        gatling.apps.prepare(app)
         repository.configure(gatling.home.app(app.name).repository)
     except Exception as error:  # noqa: BLE001
         _say(app, debuglog.explained(error, f"preparing {app.name}"), progress)
@@ -186,10 +174,5 @@ def _wait(gatling: Gatling, app: App) -> None:
     slot = app.live_slot
     if slot is None:
         return
-    health.wait_healthy(
-        port=app.ports[slot],
-        host=app.domain,
-        settings=project_settings.parse(app.effective).health,
-        status=lambda: gatling.supervisor.status(app.name, slot),
-        user=spec.user_id(gatling.home.app(app.name)),
-    )
+    settings = project_settings.parse(app.effective).health
+    health.wait_healthy(gatling.instances, app, slot, settings)

@@ -1,4 +1,12 @@
-"""What Gatling needs of whatever keeps instances running, on either kind of home."""
+"""What Gatling needs of a platform: of whatever keeps the apps of a home running and reachable.
+
+Each protocol is one need. Nothing here says that instances are processes of this machine, that
+systemd or supervisord starts them, or that the proxy reads files: callers know apps, slots,
+releases and addresses. tests/contract.py says what every platform has to fulfil.
+
+What a platform may assume of its caller: app names are validated, and a change to an app is made
+while its lock is held (platform/lock.py).
+"""
 
 from __future__ import annotations
 
@@ -19,6 +27,7 @@ if TYPE_CHECKING:
     from gatling.platform.logs import Line, Wanted
     from gatling.platform.restarts import End
     from gatling.process import Finished
+    from gatling.state.apps import App
 
 
 Slot = int | str
@@ -39,17 +48,44 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What an instance does; `pid` is the OS process, None when there is none."""
+    """What an instance does."""
 
     state: State
-    pid: int | None = None
+    process: str | None = None
+    """Names what runs there: something else after each start. None when nothing does."""
     uptime: float = 0.0
-    """Seconds since the OS process was started."""
+    """Seconds since it was started."""
+    pid: int | None = None
+    """Its OS process, for people to see, where that is one of this machine."""
 
     @property
     def up(self) -> bool:
-        """Whether there is an OS process that is meant to go on."""
-        return self.state in (State.STARTING, State.RUNNING) and self.pid is not None
+        """Whether something runs there that is meant to go on."""
+        return self.state in (State.STARTING, State.RUNNING) and self.process is not None
+
+
+def local_status(state: State, pid: int | None, uptime: float = 0.0) -> Status:
+    """The status of an instance that is a process of this machine."""
+    return Status(state, str(pid) if pid else None, uptime, pid)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where something takes TCP connections."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What the next start of a slot will be."""
+
+    release: int
+    argv: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +101,90 @@ class Instance:
     nice: int = 0
     """As setpriority(2) has it; for one that is not to serve."""
     limits: Limits = field(default_factory=Limits)
-    """What it may take of the machine (server only)."""
+    """What it may take of the machine, where the platform can limit that."""
     check: bool = False
     """Whether it never serves, and only shows that a release boots: its log lines say so."""
     ports: tuple[int, ...] = ()
-    """Those of its app that it may listen on (server only)."""
+    """Those of its app, the only ones that it may listen on where the platform can limit that."""
     stop_seconds: float = 30.0
     """Between SIGTERM and SIGKILL when the machine goes down."""
 
 
-class Supervisor(Protocol):
+UTF_8 = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
+"""The BEAM takes the encoding of file names and of its output from these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a platform gives to the programs of an app, apart from what the app's release needs."""
+
+    paths: AppPaths
+    runtime: Mapping[str, str]
+    """The variables of what runs of a release: HOME, USER, PATH, perhaps TZ."""
+    build: Mapping[str, str]
+    """The variables of a build."""
+    cookie_in_file: bool
+    """Whether other users can read command lines, so that a node's cookie must not be in one."""
+    private_tmp: bool
+    """Whether each instance and each one-off command has a temporary directory of its own."""
+    node_host: str = "127.0.0.1"
+    """The host part of an instance's node name, and where its distribution listens."""
+
+
+class Apps(Protocol):
+    """What an app has on the platform apart from what runs: its user, directories and network."""
+
+    def make(self, app: App) -> None:
+        """Make an app's place, empty, whatever an earlier app of its name has left."""
+
+    def prepare(self, app: App) -> None:
+        """Bring the place of an app that was made up to date, after an update of Gatling say."""
+
+    def remove(self, app: App) -> None:
+        """Remove what runs an app, whose slots must be empty, and all that only it could write."""
+
+    def clear(self, name: str) -> None:
+        """Remove the files that are left of an app once no record or proxy knows it."""
+
+    def sync(self) -> None:
+        """Bring what was made to the disk, where that must outlive a power cut."""
+
+    def may_have(self, port: int) -> bool:
+        """Whether an app of this home may be given a port of this machine."""
+
+    def guard(self, ports: Mapping[str, Sequence[int]]) -> None:
+        """Let nobody reach these ports, by app, but the proxy, Gatling and the app itself.
+
+        These apps are all that there are. Where everything is one user's, nothing is done.
+        """
+
+    def surroundings(self, name: str) -> Surroundings:
+        """What the platform gives to the programs of an app."""
+
+    def push_address(self, name: str) -> str:
+        """What git takes as the address of an app's repository."""
+
+
+class Reachable(Protocol):
+    """The part of `Instances` that a health check needs."""
+
+    def status(self, app: str, slot: Slot) -> Status:
+        """What the instance in a slot does."""
+
+    def address(self, app: App, slot: int) -> Address:
+        """Where the instance in a slot takes HTTP requests."""
+
+    def is_intruded(self, app: App, slot: int) -> bool:
+        """Whether another user listens, too, where the instance takes HTTP requests."""
+
+    def listening(self, app: App, slot: int) -> list[str]:
+        """Where the instance takes connections, for people; its distribution is left out.
+
+        `127.0.0.1:4000`, `[::1]:4000`, the path of a socket; nothing when that is not known.
+        """
+
+
+class Instances(Reachable, Protocol):
     """Starts, stops and watches instances; they outlive the command that started them."""
 
     def ensure_running(self) -> bool:
@@ -92,54 +202,118 @@ class Supervisor(Protocol):
     def prepare(self, instance: Instance) -> None:
         """Let the next start of its slot, after a crash say, be this; what runs is left alone."""
 
-    def booted(self, app: str, slot: Slot) -> int | None:
-        """The release that the OS process in a slot was started as; None when there is none."""
+    def prepared(self, app: str, slot: Slot) -> Prepared | None:
+        """What was started, or prepared, in a slot last; None when it is stopped or not known."""
+
+    def started_as(self, app: str, slot: Slot) -> int | None:
+        """The release that what runs in a slot was started as; None when nothing runs there."""
 
     def stop(self, app: str, slot: Slot, timeout: float) -> None:
-        """End the instance in a slot; returns when its OS process is gone.
+        """End the instance in a slot; returns when it is gone, with all that it has started.
 
         SIGTERM first, SIGKILL after `timeout` seconds. An empty slot is fine.
         """
 
-    def status(self, app: str, slot: Slot) -> Status:
-        """What the instance in a slot does."""
+    def discard(self, app: str, slot: str) -> None:
+        """Forget the slot of a process, which must be empty."""
 
     def statuses(self, slots: Sequence[tuple[str, Slot]]) -> dict[tuple[str, Slot], Status]:
-        """The same for at least these slots; empty when nothing keeps instances running."""
+        """What the instances in at least these slots do; empty when nothing keeps them running."""
 
     def ends(self, app: str, slot: Slot) -> list[End]:
         """The latest ends of the instance in a slot that nobody asked for, the oldest first."""
 
-    def add(self, app: str) -> None:
-        """Prepare the slots of an app."""
+    def node_address(self, app: App, slot: int) -> Address:
+        """Where the Erlang distribution of the instance in a slot listens."""
 
-    def discard(self, app: str, slot: str) -> None:
-        """Forget the slot of a process, which must be empty."""
+    def check_free(self, app: App, slot: int) -> None:
+        """Raise PortTaken when somebody else listens where an instance in the slot must."""
 
-    def remove(self, app: str) -> None:
-        """Forget the slots of an app, which must be empty."""
+    def connections(self, app: App, slot: int) -> Callable[[], int]:
+        """Counts, each time, the clients of what runs in a slot now; 0 when that is gone."""
 
-    def guard(self, ports: Mapping[str, Sequence[int]]) -> None:
-        """Let nobody reach these ports, by app, but the proxy, Gatling and the app itself.
+    def command_line(self, app: str, slot: Slot) -> list[str]:
+        """The arguments of the OS process that runs in a slot; nothing when they are not known."""
 
-        These apps are all that there are. On the embedded home everything is one user's.
+    def wind_down(self, slots: Sequence[tuple[str, Slot]]) -> bool:
+        """Start no job any more, and let all these instances begin to end.
+
+        Whether anything was kept running. Raises InvalidInput where the system keeps apps running.
         """
 
-    def schedule(self, app: str, jobs: Mapping[str, str]) -> None:
+    def shut_down(self) -> None:
+        """End the proxy, and what keeps it and the instances running, which have been stopped."""
+
+
+class Schedule(Protocol):
+    """Runs jobs at their times."""
+
+    def set(self, app: str, jobs: Mapping[str, str]) -> None:
         """Have `gatling job APP.NAME` run at the times of each job, by name; of no others.
 
         Times are crontab(5)'s, validated, and in the host's time zone.
         """
 
-    def log(
+
+class Logs(Protocol):
+    """What instances printed."""
+
+    def read(
         self, app: str, *, lines: int, since: str | None = None, wanted: Wanted = EVERYTHING
     ) -> list[Line]:
         """The last `lines` lines that the app's instances printed, not older than `since`."""
 
-    def follow_log(
+    def follow(
         self, app: str, *, lines: int = 0, since: str | None = None, wanted: Wanted = EVERYTHING
     ) -> Iterator[Line]:
-        """What `log` gives, and then lines as they are printed, for ever; none is missing."""
+        """What `read` gives, and then lines as they are printed, for ever; none is missing."""
+
+
+class Router(Protocol):
+    """Sends the requests for an app's domains to its live instance."""
+
+    def ensure_running(self) -> None:
+        """Make sure that the proxy takes requests; raises PortTaken or ProxyRefused."""
+
+    def configure(self, apps: Sequence[App]) -> bool:
+        """Make the proxy know these apps and no others; True when something changed.
+
+        The configuration is tested before it takes effect. Raises ProxyRefused, leaving the one
+        before in force.
+        """
+
+    def check(self) -> None:
+        """Test the configuration in force; raises ProxyRefused."""
+
+    def point(self, app: str, slot: int | None) -> None:
+        """Send an app's requests to the instance in a slot, at once and atomically.
+
+        With None they are answered by the page that says the app is down.
+        """
+
+    def pointed(self, app: str) -> int | None:
+        """The slot to which an app's requests are sent; None: to none."""
+
+    def publish(self, app: str, page: str | None, trees: Sequence[Path]) -> None:
+        """Serve the digested files of these releases, the first's before others', and none else.
+
+        With `page`, all other requests are answered by that text, and status 503. Raises OSError.
+        """
+
+    def in_maintenance(self, app: str) -> bool:
+        """Whether requests are answered by such a page."""
+
+    def url(self, app: App) -> str:
+        """The address at which people reach the app."""
+
+    def probe_address(self) -> Address:
+        """Where the proxy answers for Gatling itself."""
+
+    def is_public(self) -> bool:
+        """Whether the proxy is meant for other machines, too."""
+
+    def offers_https(self) -> bool:
+        """Whether people may reach apps by https, through this proxy or one in front of it."""
 
 
 Kind = Literal["build", "release", "run"]
@@ -168,7 +342,7 @@ def run_mark(paths: AppPaths, token: str) -> str:
 
 
 class Tasks(Protocol):
-    """Runs programs of apps, with an app's rights and no more, on either kind of home."""
+    """Runs programs of apps, with an app's rights and no more."""
 
     def run(
         self, task: Task, *, timeout: float, on_line: Callable[[str], None] | None = None
@@ -193,8 +367,8 @@ class Tasks(Protocol):
     def end_runs(self, paths: AppPaths, token: str = "") -> None:
         """End what a run that nobody attends to any more has left; without a token all runs.
 
-        Those, consoles among them, get SIGTERM and some seconds. On a server nothing is left to be
-        done: root's helper ends what nobody attends to.
+        Those, consoles among them, get SIGTERM and some seconds. Where the platform itself ends
+        what nobody attends to, nothing is left to be done.
         """
 
     def discard(self, paths: AppPaths, directory: Path) -> None:

@@ -1,4 +1,4 @@
-"""Gatling with an open home: records, supervisor, proxy and tasks, of either kind of home."""
+"""Gatling with an open home: its records, and the platform that keeps its apps running."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gatling.paths import SERVER, Home, exclusively, find_home, open_home, server_owner
-from gatling.platform.server import units
+from gatling.paths import SERVER, exclusively, server_owner
+from gatling.platform.embedded.home import EmbeddedHome
+from gatling.platform.homes import find_home, open_home
+from gatling.platform.server.home import ServerHome
 from gatling.state import apps
 from gatling.state.database import Database, empty_database, open_database
 
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gatling.platform.base import Supervisor, Tasks
-    from gatling.platform.router import Router
+    from gatling.paths import Home
+    from gatling.platform.base import Apps, Instances, Logs, Router, Schedule, Tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,23 +31,20 @@ class Gatling:
 
     home: Home
     db: Database
-    supervisor: Supervisor
-    router: Router
+    apps: Apps
+    instances: Instances
+    schedule: Schedule
+    logs: Logs
     tasks: Tasks
+    router: Router
     actor: str
     """Who acts, for the audit."""
-
-    def push_address(self, app: str) -> str:
-        """What git takes as the address of an app's repository."""
-        if self.home.server:
-            return f"{units.OWNER}@{os.uname().nodename}:{app}"
-        return str(self.home.app(app).repository)
 
     def configure_router(self) -> bool:
         """Make the proxy, and what guards the ports, know all apps as they are recorded now."""
         with exclusively(self.home, "router"):
             every = apps.every(self.db)
-            self.supervisor.guard({app.name: app.every_port for app in every})
+            self.apps.guard({app.name: app.every_port for app in every})
             return self.router.configure(every)
 
 
@@ -59,13 +58,12 @@ def open_gatling(*, create: bool = True) -> Iterator[Gatling]:
     actor = current_user()
     step_down()
     home = find_home()
-    place = "" if home.server else str(home.root)
     if create or not _is_missing(home.database):
-        db = open_database(open_home().database, place)
+        db = open_database(open_home().database, home.title)
     else:
-        db = empty_database(place)
+        db = empty_database(home.title)
     try:
-        yield _server(home, db, actor) if home.server else _embedded(home, db, actor)
+        yield opened(home, db, actor)
     finally:
         db.close()
 
@@ -101,22 +99,57 @@ def step_down() -> None:
     os.environ.update(HOME=user.pw_dir, USER=user.pw_name, LOGNAME=user.pw_name)
 
 
-def _server(home: Home, db: Database, actor: str) -> Gatling:
+def opened(home: Home, db: Database, actor: str) -> Gatling:
+    """Gatling with the platform of a home; only that one's modules are loaded."""
+    if isinstance(home, ServerHome):
+        return _on_server(home, db, actor)
+    if isinstance(home, EmbeddedHome):
+        return _embedded(home, db, actor)
+    raise TypeError(f"no platform for {home!r}")
+
+
+def _on_server(home: ServerHome, db: Database, actor: str) -> Gatling:
+    from gatling.platform.server.apps import ServerApps
+    from gatling.platform.server.instances import UnitInstances
+    from gatling.platform.server.logs import JournalLogs
     from gatling.platform.server.router import SystemRouter
-    from gatling.platform.server.systemd import SystemdSupervisor
+    from gatling.platform.server.schedule import TimerSchedule
     from gatling.platform.server.tasks import UnitTasks
 
-    return Gatling(home, db, SystemdSupervisor(home), SystemRouter(home), UnitTasks(), actor)
+    return Gatling(
+        home,
+        db,
+        apps=ServerApps(home),
+        instances=UnitInstances(home),
+        schedule=TimerSchedule(home),
+        logs=JournalLogs(home),
+        tasks=UnitTasks(),
+        router=SystemRouter(home),
+        actor=actor,
+    )
 
 
-def _embedded(home: Home, db: Database, actor: str) -> Gatling:
+def _embedded(home: EmbeddedHome, db: Database, actor: str) -> Gatling:
+    from gatling.platform.embedded.apps import EmbeddedApps
+    from gatling.platform.embedded.instances import EmbeddedInstances
+    from gatling.platform.embedded.logs import FileLogs
     from gatling.platform.embedded.router import EmbeddedRouter
-    from gatling.platform.embedded.supervisor import EmbeddedSupervisor
+    from gatling.platform.embedded.schedule import ClockSchedule
+    from gatling.platform.embedded.supervisord import Supervisord
     from gatling.platform.embedded.tasks import LocalTasks
 
-    supervisor = EmbeddedSupervisor(home)
-    router = EmbeddedRouter(home, db, supervisor)
-    return Gatling(home, db, supervisor, router, LocalTasks(), actor)
+    programs = Supervisord(home)
+    return Gatling(
+        home,
+        db,
+        apps=EmbeddedApps(home, programs),
+        instances=EmbeddedInstances(home, programs),
+        schedule=ClockSchedule(home, programs),
+        logs=FileLogs(home),
+        tasks=LocalTasks(),
+        router=EmbeddedRouter(home, db, programs),
+        actor=actor,
+    )
 
 
 def current_user() -> str:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-Target = Literal[1, 2, "down"]
-"""Where an app's requests go: to the instance in a slot, or to the page that says it is down."""
-TARGETS = ("1", "2", "down")
+DOWN = "down"
+"""The file that sends requests to the page which says that the app is down."""
+TARGETS = ("1", "2", DOWN)
 """The names of which there is one; whatever else lies there says something else (nginx.py)."""
 
 
-def point_at(route: Path, target: Target, *, mode: int) -> None:
+def point_at(route: Path, slot: int | None, *, mode: int) -> None:
     """Name the one file that says where to; the directory is made with `mode`. See nginx.py."""
     route.mkdir(mode=mode, parents=True, exist_ok=True)
-    wanted = route / str(target)
+    wanted = route / (DOWN if slot is None else str(slot))
     present = [e for e in route.iterdir() if e.name in TARGETS and e != wanted]
     if present and not wanted.exists():
         present.pop().rename(wanted)  # needs no space on the disk
@@ -25,8 +25,8 @@ def point_at(route: Path, target: Target, *, mode: int) -> None:
         entry.unlink()
 
 
-def pointed(route: Path) -> Target:
-    """Where a route directory sends requests."""
-    if (route / "down").exists():
-        return "down"
+def pointed(route: Path) -> int | None:
+    """The slot to which a route directory sends requests; None: to the page."""
+    if (route / DOWN).exists():
+        return None
     return 2 if (route / "2").exists() else 1

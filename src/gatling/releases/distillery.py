@@ -42,11 +42,13 @@ def made(tree: Path, release: Release) -> bool:
     return (tree / "releases" / release.version / f"{release.name}.sh").is_file()
 
 
-def environment(env: dict[str, str], *, server: bool) -> dict[str, str]:
-    """The environment of whatever is run of it, from the one for `mix release`."""
+def environment(env: dict[str, str], *, cookie_in_file: bool) -> dict[str, str]:
+    """The environment of whatever is run of it, from the one for `mix release`.
+
+    With `cookie_in_file` both the node and the script find the cookie in ~/.erlang.cookie.
+    """
     own = {"REPLACE_OS_VARS": "true"} | env | {"RELEASE_MUTABLE_DIR": env["RELEASE_TMP"]}
-    # on a server both the node and the script find it in ~/.erlang.cookie
-    return own if server else own | {"COOKIE": env.get("RELEASE_COOKIE", "")}
+    return own if cookie_in_file else own | {"COOKIE": env.get("RELEASE_COOKIE", "")}
 
 
 def of_instance(env: dict[str, str]) -> dict[str, str]:
@@ -70,9 +72,9 @@ def arguments(release: Release, given: tuple[str, ...]) -> tuple[str, ...]:
     return (_COMMANDS.get(name, name), *rest)
 
 
-def once(argv: list[str], *, server: bool) -> list[str]:
-    """The command line of a one-off command; on a server each has a /tmp of its own."""
-    return argv if server else ["/bin/sh", "-c", _ONCE, *argv]
+def once(argv: list[str], *, private_tmp: bool) -> list[str]:
+    """The command line of a one-off command, which may have a RELEASE_TMP for itself anyway."""
+    return argv if private_tmp else ["/bin/sh", "-c", _ONCE, *argv]
 
 
 def sweep(temporary: Path) -> None:

@@ -74,7 +74,7 @@ def follow(gatling: Gatling, name: str) -> list[str]:
     """
     try:
         jobs = scheduled(apps.get(gatling.db, name))
-        gatling.supervisor.schedule(name, {job: found.cron for job, found in jobs.items()})
+        gatling.schedule.set(name, {job: found.cron for job, found in jobs.items()})
     except (GatlingError, OSError) as error:
         return [f"the times of the jobs of {name}: {text_of(error).rstrip('.')}"]
     return []
@@ -184,7 +184,7 @@ def _job(gatling: Gatling, name: str, job: str, cause: Cause) -> tuple[App, Job]
     if job not in defined(app):
         raise NotFound(f"{name} has no job {job!r}.", hint=f"`gatling jobs list {name}`")
     slot = app.live_slot or app.free_slot
-    if cause == "schedule" and not gatling.supervisor.statuses([(name, slot)]):
+    if cause == "schedule" and not gatling.instances.statuses([(name, slot)]):
         raise InvalidInput("Nothing is kept running here now.", hint="`gatling up`")
     return app, defined(app)[job]
 
@@ -260,7 +260,8 @@ def _program(
     try:
         paths, slot = gatling.home.app(app.name), app.live_slot or app.free_slot
         release = releases.kept(gatling.db, app.name, this.release)
-        task = spec.task(paths, app, release, slot, processes.words(job.command))
+        around = gatling.apps.surroundings(app.name)
+        task = spec.task(around, app, release, slot, processes.words(job.command))
         env = task.env | {NAME_VARIABLE: this.job}
         task = dataclasses.replace(task, kind="run", mark=run_mark(paths, this.mark), env=env)
         gatling.tasks.run(task, timeout=job.timeout, on_line=line)

@@ -6,15 +6,14 @@ the same process are not at work at once, and one that fails takes nothing else 
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gatling.errors import GatlingError, InvalidInput, NotFound, SupervisorFailed, text_of
 from gatling.platform import lock
-from gatling.platform.base import State
+from gatling.platform.base import Prepared, State
 from gatling.project import settings as project_settings
 from gatling.runtime import spec
 from gatling.state import apps, audit, releases
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
     from contextlib import AbstractContextManager
 
-    from gatling.paths import AppPaths
-    from gatling.platform.base import Instance, Slot, Status
+    from gatling.platform.base import Instance, Status
     from gatling.platform.open import Gatling
     from gatling.state.apps import App
     from gatling.ui.progress import Progress
@@ -43,9 +41,9 @@ def wanted(gatling: Gatling, app: App) -> dict[str, Instance]:
         return {}
     release = releases.kept(gatling.db, app.name, app.live_release)
     settings = project_settings.parse(app.effective)
-    paths = gatling.home.app(app.name)
+    around = gatling.apps.surroundings(app.name)
     return {
-        f"{name}.{number}": spec.process(paths, app, release, name, number)
+        f"{name}.{number}": spec.process(around, app, release, name, number)
         for name, process in settings.processes.items()
         if process.command
         for number in range(1, process.instances + 1)
@@ -60,11 +58,11 @@ def follow(gatling: Gatling, name: str, *, anew: Iterable[str] = ()) -> list[str
     problems: list[str] = []
     try:
         app = apps.get(gatling.db, name)
-        paths, shall = gatling.home.app(name), wanted(gatling, app)
-        there = paths.process_slots()
+        shall = wanted(gatling, app)
+        there = gatling.home.app(name).process_slots()
         if not there and not shall:
             return []
-        gone = [slot for slot in there if slot not in shall or not _is(paths, shall[slot])]
+        gone = [slot for slot in there if slot not in shall or not _is(gatling, shall[slot])]
         again = {slot for slot in shall if {slot, _process(slot)} & set(anew)}
         ending = {*gone, *(again & set(there))}
 
@@ -87,12 +85,12 @@ def _discard(gatling: Gatling, app: App, slots: Iterable[str], process: str) -> 
         return  # those of a stopped app will be started again, and have a log
     for slot in slots:
         if _process(slot) == process:
-            gatling.supervisor.discard(app.name, slot)
+            gatling.instances.discard(app.name, slot)
 
 
 def _start_missing(gatling: Gatling, app: App, own: Mapping[str, Instance]) -> list[str]:
     """Start those that do not run; the problems."""
-    if not gatling.supervisor.statuses([(app.name, app.live_slot or 1)]):
+    if not gatling.instances.statuses([(app.name, app.live_slot or 1)]):
         return []  # nothing is kept running now: `gatling up` comes here again
     known = statuses(gatling, app.name, own)
     return [
@@ -116,7 +114,7 @@ def restart(gatling: Gatling, name: str, process: str, *, progress: Progress) ->
                 f"{name} runs no process {process!r}.",
                 hint=f"It runs: {', '.join(there) or 'none'}.",
             )
-        if not gatling.supervisor.statuses([(name, app.live_slot or 1)]):
+        if not gatling.instances.statuses([(name, app.live_slot or 1)]):
             raise SupervisorFailed("Nothing is kept running here now.", hint="`gatling up`")
         problems = follow(gatling, name, anew=[process])
         audit.record(gatling.db, gatling.actor, name, "restart", process)
@@ -161,19 +159,19 @@ def _raise(problems: list[str], hint: str = "") -> None:
 def statuses(gatling: Gatling, name: str, slots: Iterable[str]) -> dict[str, Status]:
     """What the processes in these slots do."""
     asked = list(slots)
-    found = gatling.supervisor.statuses([(name, slot) for slot in asked])
+    found = gatling.instances.statuses([(name, slot) for slot in asked])
     return {slot: found[name, slot] for slot in asked if (name, slot) in found}
 
 
 def release(gatling: Gatling, name: str, slot: str) -> str | None:
     """The release that was last started in a slot."""
-    number = _record(gatling.home.app(name), slot).get("release")
-    return f"v{number}" if number else None
+    prepared = gatling.instances.prepared(name, slot)
+    return f"v{prepared.release}" if prepared else None
 
 
 def in_use(gatling: Gatling, name: str) -> set[int]:
     """The releases whose trees processes run from."""
-    booted = {gatling.supervisor.booted(name, s) for s in gatling.home.app(name).process_slots()}
+    booted = {gatling.instances.started_as(name, s) for s in gatling.home.app(name).process_slots()}
     return {number for number in booted if number is not None}
 
 
@@ -197,7 +195,7 @@ def _stop(
 
     def end(slot: str) -> str:
         process = named.get(_process(slot))
-        gatling.supervisor.stop(app.name, slot, process.stop if process else STOP_SECONDS)
+        gatling.instances.stop(app.name, slot, process.stop if process else STOP_SECONDS)
         return _process(slot)
 
     failed: list[GatlingError] = []
@@ -222,24 +220,16 @@ def _process(slot: str) -> str:
 
 def _start(gatling: Gatling, instance: Instance) -> str:
     try:
-        gatling.supervisor.start(instance)
+        gatling.instances.start(instance)
     except (GatlingError, OSError) as error:
         return f"{instance.slot} could not be started: {text_of(error)}"
     return ""
 
 
-def _is(paths: AppPaths, instance: Instance) -> bool:
+def _is(gatling: Gatling, instance: Instance) -> bool:
     """Whether what was last started in a slot is what an instance is."""
-    record = _record(paths, instance.slot)
-    return (record.get("release"), record.get("argv")) == (instance.release, list(instance.argv))
-
-
-def _record(paths: AppPaths, slot: Slot) -> dict[str, Any]:
-    try:
-        record: dict[str, Any] = json.loads((paths.slot(slot) / "instance.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return record
+    prepared = gatling.instances.prepared(instance.app, instance.slot)
+    return prepared == Prepared(instance.release, instance.argv)
 
 
 def unwell(gatling: Gatling, name: str, slots: list[str]) -> list[str]:

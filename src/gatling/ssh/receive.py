@@ -15,7 +15,8 @@ from gatling.deploy.watcher import JOB
 from gatling.errors import Exit, PushRefused
 from gatling.operations import deploys
 from gatling.operations.session import opened
-from gatling.paths import Home, default_root
+from gatling.paths import default_root
+from gatling.platform.homes import is_server
 from gatling.project import manifest, refs, source
 from gatling.project import repository as keeping
 from gatling.project import settings as project_settings
@@ -61,7 +62,7 @@ def main(app: str) -> int:
     def received() -> int:
         if JOB not in os.environ:
             _note_options(Progress())
-        if Home(default_root()).server and JOB not in os.environ:
+        if is_server(default_root()) and JOB not in os.environ:
             return push.hand_over(app)
         with opened(app) as gatling:
             receive(gatling, app, sys.stdin, Progress())
@@ -121,4 +122,5 @@ def receive(gatling: Gatling, name: str, lines: Iterable[str], progress: Progres
         cause="push",
         progress=progress,
         updates=updates,
+        watch_pusher=JOB not in os.environ,  # on a server the hook does that, in another process
     )

@@ -20,7 +20,7 @@ def fail(*_: object) -> None:
     raise SupervisorFailed("shop.2 (pid 7) cannot be ended.")
 
 
-GATLING = cast("Gatling", SimpleNamespace(supervisor=SimpleNamespace(stop=fail)))
+GATLING = cast("Gatling", SimpleNamespace(instances=SimpleNamespace(stop=fail)))
 
 
 def test_the_first_error_is_the_one_that_is_raised() -> None:

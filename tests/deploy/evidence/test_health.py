@@ -12,15 +12,19 @@ import pytest
 
 from gatling.deploy.evidence import health
 from gatling.errors import Exit, UnhealthyRelease
-from gatling.platform.base import State, Status
+from gatling.platform.base import State, Status, local_status
+from gatling.platform.local import LocalInstances
 from gatling.project.settings import Health
+from gatling.state.apps import App
 from tests.deploy.evidence.conftest import Server, raw_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-RUNNING = Status(State.RUNNING, pid=7)
+    from gatling.platform.base import Slot
+
+RUNNING = local_status(State.RUNNING, 7)
 
 
 def wait(
@@ -29,12 +33,30 @@ def wait(
     path: str = "/",
     status: Callable[[], Status] = lambda: RUNNING,
     interval: float = 0.02,
-    pid: int | None = None,
-) -> int | None:
+    process: str | None = None,
+) -> str | None:
     settings = Health(path=path, timeout=timeout, interval=interval)
-    return health.wait_healthy(
-        port=port, host="shop.example.com", settings=settings, status=status, pid=pid
-    )
+    return health.wait_healthy(One(status), app(port), 1, settings, process)
+
+
+class One(LocalInstances):
+    """An instance of which nothing is true but its status, and whose ports are real."""
+
+    def __init__(self, status: Callable[[], Status], user: int | None = None) -> None:
+        self._status, self._user = status, user
+
+    def status(self, app: str, slot: Slot) -> Status:  # noqa: ARG002
+        return self._status()
+
+    def user(self, app: str) -> int | None:  # noqa: ARG002
+        return os.getuid() if self._user is None else self._user
+
+
+def app(port: int, node_port: int = 0) -> App:
+    return App(
+        name="shop", created_at="", wanted="running", live_release=1, live_slot=1, settings={},
+        domains=("shop.example.com",), ports={1: port}, node_ports={1: node_port},
+    )  # fmt: skip
 
 
 def sick(
@@ -142,11 +164,10 @@ def test_it_listens_elsewhere(
         node_port = distribution.getsockname()[1]
         with pytest.raises(UnhealthyRelease) as caught:
             health.wait_healthy(
-                port=closed_port,
-                host="shop.example.com",
-                settings=Health(timeout=0.3),
-                status=lambda: Status(State.RUNNING, pid=os.getpid()),
-                node_port=node_port,
+                One(lambda: local_status(State.RUNNING, os.getpid())),
+                app(closed_port, node_port),
+                1,
+                Health(timeout=0.3),
             )
     where = shown.format(port=closed_port, path=path)
     assert f"nothing listens on port {closed_port}, the app listens on {where}" in caught.value.what
@@ -164,7 +185,7 @@ def test_a_server_that_begins_to_listen_late(closed_port: int) -> None:
         if looks == 5:
             listening.append(socket.create_server(("127.0.0.1", closed_port)))
             threading.Thread(target=answer, daemon=True).start()
-        return Status(State.STARTING if looks < 5 else State.RUNNING, pid=7)
+        return local_status(State.STARTING if looks < 5 else State.RUNNING, 7)
 
     def answer() -> None:
         connection, _ = listening[0].accept()
@@ -214,16 +235,16 @@ def test_an_instance_that_exits_is_not_waited_for(closed_port: int, state: State
 
 
 def test_an_instance_that_was_restarted_meanwhile_has_exited_too(closed_port: int) -> None:
-    answers = iter([RUNNING, Status(State.STARTING, pid=8)])
+    answers = iter([RUNNING, local_status(State.STARTING, 8)])
     with pytest.raises(UnhealthyRelease, match="exited at boot"):
         wait(closed_port, timeout=60, status=lambda: next(answers))
 
 
 def test_it_must_be_the_process_that_was_seen_before(server: Server) -> None:
-    assert wait(server.port, timeout=60) == RUNNING.pid
-    assert wait(server.port, timeout=60, pid=RUNNING.pid) == RUNNING.pid
+    assert wait(server.port, timeout=60) == RUNNING.process
+    assert wait(server.port, timeout=60, process=RUNNING.process) == RUNNING.process
     with pytest.raises(UnhealthyRelease, match="exited at boot"):
-        wait(server.port, pid=6)
+        wait(server.port, process="6")
 
 
 def test_a_stranger_that_answers_does_not_make_up_for_an_exit(server: Server) -> None:
@@ -244,15 +265,14 @@ def test_one_check_takes_no_longer_than_the_whole_time() -> None:
 
 
 def test_the_answer_of_another_user_does_not_count(server: Server) -> None:
-    own = os.getuid()
-    how = {"port": server.port, "host": "x", "settings": Health(), "status": lambda: RUNNING}
-    health.wait_healthy(**how, user=own)  # type: ignore[arg-type]
+    other = One(lambda: RUNNING, os.getuid() + 1)
     with pytest.raises(UnhealthyRelease, match=f"Another user .* listens on port {server.port}"):
-        health.wait_healthy(**how, user=own + 1)  # type: ignore[arg-type]
+        health.wait_healthy(other, app(server.port), 1, Health())
 
 
 def test_an_answer_of_another_users_process_is_not_the_apps(server: Server) -> None:
-    assert health.check(server.port, "/", "shop.example.com", 20, os.getuid()).healthy
-    answer = health.check(server.port, "/", "shop.example.com", 20, os.getuid() + 1)
+    own, other = One(lambda: RUNNING), One(lambda: RUNNING, os.getuid() + 1)
+    assert health.check(own, app(server.port), 1, "/", 20).healthy
+    answer = health.check(other, app(server.port), 1, "/", 20)
     assert not answer.healthy
     assert "another user of this machine listens" in str(answer)

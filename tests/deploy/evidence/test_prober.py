@@ -13,6 +13,7 @@ from gatling.deploy.evidence import prober as probe
 from gatling.deploy.evidence.prober import SLOW_PAUSE_SECONDS, HeldRequest, Prober, Proof
 from tests.conftest import until
 from tests.deploy.evidence.conftest import Server, raw_server
+from tests.places import local
 
 if TYPE_CHECKING:
     import socket
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def prober(port: int, path: str = "/up") -> Prober:
-    return Prober(("127.0.0.1", port), "shop.example.com", path)
+    return Prober(local(port), "shop.example.com", path)
 
 
 def ask(port: int, enough: Callable[[Proof], bool]) -> Proof:
@@ -188,7 +189,7 @@ def test_a_proof_in_words() -> None:
 
 
 def test_a_held_request_is_answered_when_its_rest_has_come(server: Server) -> None:
-    with HeldRequest(server.port, "shop.example.com", "/up") as held:
+    with HeldRequest(local(server.port), "shop.example.com", "/up") as held:
         assert server.requests == []
         assert held.finish() == ""
     path, headers = server.requests[-1]
@@ -197,9 +198,9 @@ def test_a_held_request_is_answered_when_its_rest_has_come(server: Server) -> No
 
 def test_what_becomes_of_a_held_request(server: Server) -> None:
     server.statuses = [500]
-    with HeldRequest(server.port, "shop.example.com", "/up") as held:
+    with HeldRequest(local(server.port), "shop.example.com", "/up") as held:
         assert held.finish() == "held request: status 500"
-    with HeldRequest(1, "shop.example.com", "/up") as held:
+    with HeldRequest(local(1), "shop.example.com", "/up") as held:
         assert held.finish() == "held request: no connection"
 
 
@@ -208,7 +209,7 @@ def test_a_held_request_whose_connection_is_lost() -> None:
         connection.recv(1)
         connection.close()
 
-    with raw_server(close) as port, HeldRequest(port, "shop.example.com", "/up") as held:
+    with raw_server(close) as port, HeldRequest(local(port), "shop.example.com", "/up") as held:
         assert held.finish().startswith("held request: ")
 
 

@@ -14,8 +14,8 @@ import pytest
 from gatling import process
 from gatling.deploy.migrations import linter
 from gatling.errors import CommandFailed
-from gatling.paths import AppPaths
 from gatling.platform.embedded.tasks import LocalTasks
+from tests.places import surroundings
 from tests.runtime.test_spec import APP, release
 
 if TYPE_CHECKING:
@@ -54,15 +54,15 @@ class Answers(LocalTasks):
 
 
 def look(directory: Path, texts: dict[str, str | bytes], tasks: Any = None) -> list[list[Danger]]:
-    paths = AppPaths(directory, "shop")
-    tree = paths.release(7)
+    around = surroundings(directory)
+    tree = around.paths.release(7)
     (tree / "bin").mkdir(parents=True)
     (tree / "bin/shop_web").write_text("")
     (tree / "bin/shop_web").chmod(0o755)
     for name, text in texts.items():
         (tree / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     files = [Path(name) for name in texts]
-    return linter.found(tasks or Elixir(), paths, APP, release(), files)
+    return linter.found(tasks or Elixir(), around, APP, release(), files)
 
 
 FOUND = {

@@ -9,11 +9,12 @@ import pytest
 from gatling.deploy.migrations import runner
 from gatling.deploy.plan import inspection
 from gatling.errors import NotFound
-from gatling.paths import AppPaths
+from gatling.platform.embedded.home import EmbeddedPaths
 from gatling.project.settings import Migrate
 from gatling.runtime import spec
 from gatling.state.apps import App
 from tests.deploy.plan.test_plan import release
+from tests.places import surroundings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    tree = AppPaths(tmp_path / "home", "shop").release(1)
+    tree = EmbeddedPaths(tmp_path / "home", "shop").release(1)
     (tree / "bin").mkdir(parents=True)
     return tree
 
@@ -84,10 +85,10 @@ def test_a_program_that_is_not_executable_is_named(tree: Path) -> None:
     write(tree / "bin/shop", 0o755)
     write(tree / "bin/seed")
     app: Any = App.__new__(App)
-    paths = AppPaths(tree.parents[3], "shop")
+    paths = EmbeddedPaths(tree.parents[3], "shop")
     assert paths.release(1) == tree
     with pytest.raises(NotFound, match=r"bin/seed of v1 is not executable") as caught:
-        spec.one_off(paths, app, release(1), 1, ("seed",))
+        spec.one_off(surroundings(paths.home), app, release(1), 1, ("seed",))
     assert "git update-index --chmod=+x rel/overlays/bin/seed" in caught.value.hint
 
 

@@ -13,7 +13,8 @@ from gatling.beam.answers import typed
 from gatling.beam.holds import Holds
 from gatling.deploy.plan import exclusive
 from gatling.errors import NodeUnreachable
-from gatling.paths import AppPaths
+from gatling.platform.embedded.home import EmbeddedPaths
+from gatling.platform.server.home import ServerPaths
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,12 +91,12 @@ def test_the_files_of_mnesia_are_named_as_a_whole() -> None:
 
 
 def test_what_an_instance_has_for_itself_depends_on_the_home(tmp_path: Path) -> None:
-    embedded = AppPaths(tmp_path, "shop")
-    assert exclusive.private(embedded, 2) == (str(embedded.slot(2)),)
-    server = AppPaths(tmp_path / "home", "shop", server=True)
-    assert "/tmp" in exclusive.private(server, 2)
+    embedded = EmbeddedPaths(tmp_path, "shop")
+    assert embedded.private(2) == (str(embedded.slot(2)),)
+    server = ServerPaths(tmp_path / "home", "shop")
+    assert "/tmp" in server.private(2)
     held = Holds(dets=["/var/lib/a", "/tmp/b"])
-    (reason,) = exclusive.against(held, "v4", set(), exclusive.private(server, 2), EPHEMERAL)
+    (reason,) = exclusive.against(held, "v4", set(), server.private(2), EPHEMERAL)
     assert "/var/lib/a open" in reason
     assert "/tmp/b" not in reason
 

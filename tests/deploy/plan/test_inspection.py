@@ -12,24 +12,28 @@ import pytest
 
 from gatling.deploy.plan import inspection
 from gatling.errors import Interrupted, PlannerFailed
-from gatling.paths import AppPaths
+from gatling.platform.embedded.home import EmbeddedPaths
 from gatling.platform.embedded.tasks import LocalTasks
+from gatling.platform.server.home import ServerPaths
 from gatling.releases import safe_copy
 from gatling.state.apps import App
 from tests.deploy.plan.test_plan import release
+from tests.places import surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 @pytest.fixture
-def paths(tmp_path: Path) -> AppPaths:
-    made = AppPaths(tmp_path / "home", "shop", server=True)
+def paths(tmp_path: Path) -> ServerPaths:
+    made = ServerPaths(tmp_path / "home", "shop")
     made.work.mkdir(parents=True)
     return made
 
 
-def test_they_lie_in_no_directory_that_could_be_exchanged(paths: AppPaths, tmp_path: Path) -> None:
+def test_they_lie_in_no_directory_that_could_be_exchanged(
+    paths: ServerPaths, tmp_path: Path
+) -> None:
     with inspection._files(paths) as answers:
         assert answers.old.parent == answers.new.parent == paths.work
         theirs = tmp_path / "gatlings"
@@ -41,7 +45,7 @@ def test_they_lie_in_no_directory_that_could_be_exchanged(paths: AppPaths, tmp_p
     assert theirs.stat().st_nlink == 1
 
 
-def test_what_somebody_puts_in_their_place_harms_nobody(paths: AppPaths, tmp_path: Path) -> None:
+def test_what_somebody_puts_in_their_place_harms_nobody(paths: ServerPaths, tmp_path: Path) -> None:
     (tmp_path / "private").mkdir()
     with inspection._files(paths) as answers:
         answers.old.symlink_to(tmp_path / "private")
@@ -50,7 +54,7 @@ def test_what_somebody_puts_in_their_place_harms_nobody(paths: AppPaths, tmp_pat
     assert list(paths.work.iterdir()) == [answers.new]  # and it is the app's own mess
 
 
-def test_nothing_is_written_through_a_link(paths: AppPaths, tmp_path: Path) -> None:
+def test_nothing_is_written_through_a_link(paths: ServerPaths, tmp_path: Path) -> None:
     link = paths.work / "planner-old"
     link.symlink_to(tmp_path / "gatlings")
     with pytest.raises(FileExistsError):
@@ -61,9 +65,9 @@ def test_nothing_is_written_through_a_link(paths: AppPaths, tmp_path: Path) -> N
 
 
 @pytest.fixture
-def trees(tmp_path: Path) -> AppPaths:
+def trees(tmp_path: Path) -> EmbeddedPaths:
     """Two releases whose script is the test's own, and writes its pid."""
-    paths = AppPaths(tmp_path / "home", "shop")
+    paths = EmbeddedPaths(tmp_path / "home", "shop")
     for number in (1, 2):
         tree = paths.release(number)
         (tree / "bin").mkdir(parents=True)
@@ -73,20 +77,22 @@ def trees(tmp_path: Path) -> AppPaths:
     return paths
 
 
-def scripted(paths: AppPaths, *lines: str) -> None:
+def scripted(paths: EmbeddedPaths, *lines: str) -> None:
     for number in (1, 2):
         script = paths.release(number) / "bin/shop"
         script.write_text("\n".join(["#!/bin/sh", f"echo $$ > {paths.root}/pid.{number}", *lines]))
         script.chmod(0o755)
 
 
-def ask(paths: AppPaths) -> None:
+def ask(paths: EmbeddedPaths) -> None:
     app = App(
         name="shop", created_at="", domains=("shop.localhost",), ports={1: 20001, 2: 20002},
         node_ports={1: 20003, 2: 20004}, live_release=1, live_slot=1, wanted="running",
         settings={}, manifest={},
     )  # fmt: skip
-    with inspection.ask(LocalTasks(), paths, app, release(1), release(2), [], []):
+    with inspection.ask(
+        LocalTasks(), surroundings(paths.home), app, release(1), release(2), [], []
+    ):
         pass
 
 
@@ -105,7 +111,7 @@ def interrupted() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("interrupted")
-def test_an_interruption_ends_the_nodes(trees: AppPaths) -> None:
+def test_an_interruption_ends_the_nodes(trees: EmbeddedPaths) -> None:
     scripted(trees, "sleep 300", "echo never")
     started = time.monotonic()
     with pytest.raises(Interrupted):
@@ -115,7 +121,7 @@ def test_an_interruption_ends_the_nodes(trees: AppPaths) -> None:
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
-def test_a_release_that_does_not_boot_is_told_with_its_cause(trees: AppPaths) -> None:
+def test_a_release_that_does_not_boot_is_told_with_its_cause(trees: EmbeddedPaths) -> None:
     scripted(
         trees, "echo 'ERROR! Config provider failed with:'", "echo '** (KeyError) no :a'", "exit 1"
     )

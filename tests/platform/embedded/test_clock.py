@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatling.paths import Home
 from gatling.platform.embedded import clock
+from gatling.platform.embedded.home import EmbeddedHome
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,13 +32,13 @@ def test_a_minute_is_taken_once_and_none_is_caught_up() -> None:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
+def home(tmp_path: Path) -> EmbeddedHome:
     for app in ("shop", "blog", "broken"):
         (tmp_path / "apps" / app).mkdir(parents=True)
-    return Home(tmp_path)
+    return EmbeddedHome(tmp_path)
 
 
-def test_what_is_due(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_due(home: EmbeddedHome, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Europe/Berlin")
     clock.write(home, "shop", {"noon": "0 12 * * *", "often": "*/5 * * * *"})
     clock.write(home, "blog", {"noon": "0 12 * * mon"})
@@ -53,7 +53,7 @@ def test_what_is_due(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     assert at(datetime(2026, 7, 1, 10, 1, tzinfo=UTC)) == []
 
 
-def test_it_is_needed_while_there_are_jobs(home: Home) -> None:
+def test_it_is_needed_while_there_are_jobs(home: EmbeddedHome) -> None:
     assert not clock.is_needed(home)
     clock.write(home, "shop", {"a": "* * * * *"})
     assert clock.is_needed(home)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from supervisor.options import ServerOptions, UnhosedConfigParser
 
-from gatling.paths import Home
 from gatling.platform.embedded import configuration, launch
+from gatling.platform.embedded.home import EmbeddedHome
 
 ROOTS = [Path("/srv/gatling"), Path("/srv/two words, (and) more.d/é-_")]
 
@@ -25,10 +25,10 @@ def parsed(text: str, here: str = "/") -> UnhosedConfigParser:
 @pytest.mark.parametrize("root", ROOTS)
 @pytest.mark.parametrize("as_root", [True, False])
 def test_everything_lies_in_the_home(root: Path, as_root: bool) -> None:
-    conf = parsed(configuration.main_configuration(Home(root), as_root=as_root))
+    conf = parsed(configuration.main_configuration(EmbeddedHome(root), as_root=as_root))
     assert conf.saneget("supervisord", "logfile") == f"{root}/supervisor/supervisord.log"
     assert conf.saneget("supervisord", "pidfile") == f"{root}/run/supervisord.pid"
-    assert conf.saneget("unix_http_server", "file") == str(Home(root).supervisor_socket)
+    assert conf.saneget("unix_http_server", "file") == str(EmbeddedHome(root).supervisor_socket)
     assert conf.saneget("unix_http_server", "chmod") == "0600"
     assert conf.saneget("rpcinterface:gatling", "apps") == f"{root}/apps"
     assert conf.saneget("supervisord", "user", None) == ("root" if as_root else None)
@@ -36,7 +36,7 @@ def test_everything_lies_in_the_home(root: Path, as_root: bool) -> None:
 
 @pytest.mark.parametrize("root", ROOTS)
 def test_a_program_is_started_by_gatling_alone_and_then_kept_running(root: Path) -> None:
-    slot = Home(root).app("shop").slot(2)
+    slot = EmbeddedHome(root).app("shop").slot(2)
     conf = parsed(configuration.program("shop.2", slot))
     section = "program:shop.2"
     command = shlex.split(conf.saneget(section, "command"))
@@ -51,7 +51,7 @@ def test_a_program_is_started_by_gatling_alone_and_then_kept_running(root: Path)
 
 
 def test_supervisord_reads_two_apps_and_the_proxy(tmp_path: Path) -> None:
-    home = Home(tmp_path / "a home")
+    home = EmbeddedHome(tmp_path / "a home")
     directory = home.supervisor
     (directory / "apps").mkdir(parents=True)
     for needed in (home.nginx, home.run):

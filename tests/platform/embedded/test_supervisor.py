@@ -10,29 +10,34 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatling.paths import Home, open_home
 from gatling.platform import restarts
 from gatling.platform.base import Instance, State
-from gatling.platform.embedded.supervisor import EmbeddedSupervisor
+from gatling.platform.embedded import instances
+from gatling.platform.embedded.instances import EmbeddedInstances
+from gatling.platform.embedded.supervisord import Supervisord
 from tests.conftest import until
+from tests.places import embedded_home
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from gatling.platform.embedded.home import EmbeddedHome
 
 DAEMON = "setsid sh -c 'trap : TERM HUP; while sleep 1; do :; done' &"
 
 
 @pytest.fixture
-def home() -> Iterator[Home]:
+def home() -> Iterator[EmbeddedHome]:
     with tempfile.TemporaryDirectory(prefix="gt-") as directory:
-        yield open_home(Path(directory) / "home")
+        yield embedded_home(Path(directory) / "home")
 
 
 @pytest.fixture
-def supervisor(home: Home) -> Iterator[EmbeddedSupervisor]:
-    made = EmbeddedSupervisor(home)
+def supervisor(home: EmbeddedHome) -> Iterator[EmbeddedInstances]:
+    programs = Supervisord(home)
+    made = EmbeddedInstances(home, programs)
     home.app("shop").logs.mkdir(parents=True)
-    made.add("shop")
+    instances.configure(home, programs, "shop")
     made.ensure_running()
     try:
         yield made
@@ -41,12 +46,12 @@ def supervisor(home: Home) -> Iterator[EmbeddedSupervisor]:
         made.shut_down()
 
 
-def start(supervisor: EmbeddedSupervisor, script: str) -> None:
+def start(supervisor: EmbeddedInstances, script: str) -> None:
     argv, env = ("/bin/sh", "-c", script), {"PATH": os.environ["PATH"]}
     supervisor.start(Instance("shop", 1, 3, argv, env, Path("/")))
 
 
-def marked(home: Home) -> list[int]:
+def marked(home: EmbeddedHome) -> list[int]:
     wanted = f"GATLING_MARK=slot:{home.app('shop').slot(1)}".encode()
     found = []
     for entry in Path("/proc").iterdir():
@@ -59,7 +64,7 @@ def marked(home: Home) -> list[int]:
 
 
 def test_one_that_ends_again_and_again_waits_longer_each_time(
-    home: Home, supervisor: EmbeddedSupervisor
+    home: EmbeddedHome, supervisor: EmbeddedInstances
 ) -> None:
     start(supervisor, "exit 7")
     until(lambda: len(supervisor.ends("shop", 1)) >= 4, "four ends", 60)
@@ -81,7 +86,9 @@ def test_one_that_ends_again_and_again_waits_longer_each_time(
     assert supervisor.ends("shop", 1) == []
 
 
-def test_what_it_has_started_ends_with_it(home: Home, supervisor: EmbeddedSupervisor) -> None:
+def test_what_it_has_started_ends_with_it(
+    home: EmbeddedHome, supervisor: EmbeddedInstances
+) -> None:
     start(supervisor, f"{DAEMON} exec sleep 600")
     until(lambda: len(marked(home)) >= 3, "the program and its daemon")
     supervisor.stop("shop", 1, 5)

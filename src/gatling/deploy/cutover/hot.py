@@ -18,7 +18,6 @@ from gatling.deploy.evidence import health, probing, verdict
 from gatling.deploy.evidence.prober import HeldRequest
 from gatling.deploy.plan import exclusive, inspection
 from gatling.errors import GatlingError, NodeUnreachable, SwapUndone
-from gatling.runtime import spec
 from gatling.state import apps
 from gatling.times import now
 
@@ -77,8 +76,8 @@ def upgrade(
     if early or check == "before":
         with journal.step("boot_check"):
             _check_boot(gatling, context, release, stays=STAYS_SECONDS if early else 0)
-    port = app.ports[app.live_slot or 1]
-    early_clients = _clients(node, port)
+    address = gatling.instances.address(app, app.live_slot or 1)
+    early_clients = _clients(node, address.port)
     prober = probing.prober(gatling, app, settings)
     with contextlib.ExitStack() as asking:
         before_decision()
@@ -87,9 +86,9 @@ def upgrade(
         # where the swap waits for requests to end it would wait for this one, too
         held = None
         if not comparison.callers:
-            held = asking.enter_context(HeldRequest(port, app.domain, settings.health.path))
+            held = asking.enter_context(HeldRequest(address, app.domain, settings.health.path))
         # those that were there a moment ago, too: not a request that is just being answered
-        now_open = _clients(node, port)
+        now_open = _clients(node, address.port)
         clients = {each: now_open[each] for each in early_clients.keys() & now_open.keys()}
         since = now()
         try:
@@ -100,7 +99,7 @@ def upgrade(
                 if held is not None:
                     prober.saw(held.finish())
                 watched = _prove(gatling, context, node, release, swapped, prober, booted=early)
-                still_open = _clients(node, port)
+                still_open = _clients(node, address.port)
             except GatlingError as error:
                 if not error.log:
                     _add_errors_of_the_app(gatling, app, error, since)
@@ -216,8 +215,7 @@ def _prove(
 def _unhealthy(gatling: Gatling, context: Context, release: Release) -> str:
     """Why the upgraded node fails its health check, as a sentence; empty when it passes."""
     app, path = context.app, context.settings.health.path
-    port, user = app.ports[app.live_slot or 1], spec.user_id(gatling.home.app(app.name))
-    answer = health.check(port, path, app.domain, HEALTH_SECONDS, user)
+    answer = health.check(gatling.instances, app, app.live_slot or 1, path, HEALTH_SECONDS)
     if answer.healthy:
         return ""
     return f"{release.label} failed its health check after the switch: GET {path}: {answer}."
@@ -262,7 +260,7 @@ def _undo(
 
 def _add_errors_of_the_app(gatling: Gatling, app: App, error: GatlingError, since: str) -> None:
     """The app's own words, as far as it has said something since the swap that names a cause."""
-    booted = gatling.supervisor.booted(app.name, app.live_slot or 0)
+    booted = gatling.instances.started_as(app.name, app.live_slot or 0)
     if booted is None:
         return
     label = f"v{booted}"

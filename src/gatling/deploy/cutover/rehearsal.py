@@ -9,7 +9,6 @@ from gatling.beam.control import SwapFailed, control
 from gatling.deploy.cutover import rolling
 from gatling.deploy.evidence import health
 from gatling.errors import GatlingError
-from gatling.runtime import spec
 
 if TYPE_CHECKING:
     from gatling.beam.comparison import Answers
@@ -37,15 +36,17 @@ def rehearse(
         with rolling.throw_away(gatling, app, slot, settings):
             rolling.boot(gatling, app, live, slot, settings)
             copy = dataclasses.replace(app, live_slot=slot)
-            with control(gatling.home.app(app.name), copy, live) as node:
+            with control(
+                gatling.home.app(app.name), copy, live, gatling.instances.node_address(app, slot)
+            ) as node:
                 swapped = node.swap(live, release, answers, suspend=settings.hot.suspend)
                 problems = [*swapped.failed, *node.watch(swapped, settings.hot.watch).crashed]
                 node.keep(swapped)
             if problems:
                 raise RehearsalFailed(f"rehearsal: {'; '.join(problems[:3])}")
-            user = spec.user_id(gatling.home.app(app.name))
-            port, path = app.ports[slot], settings.health.path
-            answer = health.check(port, path, app.domain, HEALTH_SECONDS, user)
+            answer = health.check(
+                gatling.instances, app, slot, settings.health.path, HEALTH_SECONDS
+            )
             if not answer.healthy:
                 raise RehearsalFailed(f"rehearsal: GET {settings.health.path} failed: {answer}")
     except SwapFailed as failure:

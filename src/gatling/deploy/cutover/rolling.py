@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from gatling import process
 from gatling.deploy.evidence import health, probing
 from gatling.errors import UnhealthyRelease, cleaning, finally_
-from gatling.platform import ports
 from gatling.platform.logs import CHECK, WEB, Wanted
 from gatling.runtime import crash_excerpt, crash_hints, spec
 from gatling.state import apps, config
@@ -69,7 +68,7 @@ def roll(
             _start(gatling, app, release, slot, settings)
             gatling.router.check()  # takes as long as the instance needs to boot anyway
         with journal.step("health_check"):
-            _wait_healthy(gatling, app, slot, settings)
+            health.wait_healthy(gatling.instances, app, slot, settings.health)
         before_decision()
         interruption.shield()
     except BaseException as error:
@@ -92,7 +91,7 @@ def roll(
                 seconds = settings.instance.drain
                 cut = _drain(gatling, app, app.live_slot, seconds, journal, prober)
             with tolerated(), journal.step("stop_previous"):
-                gatling.supervisor.stop(app.name, app.live_slot, settings.instance.stop)
+                gatling.instances.stop(app.name, app.live_slot, settings.instance.stop)
     return dataclasses.replace(prober.proof, cut=cut)
 
 
@@ -122,16 +121,16 @@ def replace(
     with prober.asking():
         try:
             if app.live_slot is not None:
-                gatling.router.point(app.name, "down")
+                gatling.router.point(app.name, None)
                 with journal.step("drain"):
                     seconds = min(RESTART_DRAIN_SECONDS, settings.instance.drain)
                     cut = _drain(gatling, app, app.live_slot, seconds, journal, prober)
                 with journal.step("stop_previous"):
-                    gatling.supervisor.stop(app.name, app.live_slot, settings.instance.stop)
+                    gatling.instances.stop(app.name, app.live_slot, settings.instance.stop)
             with journal.step("start_instance"):
                 _start(gatling, app, release, slot, settings)
             with journal.step("health_check"):
-                _wait_healthy(gatling, app, slot, settings)
+                health.wait_healthy(gatling.instances, app, slot, settings.health)
         except BaseException as error:
             # recovery, which follows, starts the old one again
             _give_up(gatling, app, release, slot, settings, since, error)
@@ -154,10 +153,10 @@ def boot(
     since = now()
     try:
         _start(gatling, app, release, slot, settings, check=True)
-        pid = _wait_healthy(gatling, app, slot, settings)
+        process_ = health.wait_healthy(gatling.instances, app, slot, settings.health)
         if stays:
             time.sleep(stays)
-            _wait_healthy(gatling, app, slot, settings, pid)
+            health.wait_healthy(gatling.instances, app, slot, settings.health, process_)
     except BaseException as error:
         _give_up(gatling, app, release, slot, settings, since, error, CHECK)
         raise
@@ -170,7 +169,7 @@ def switch(gatling: Gatling, app: App, release: Release, slot: int) -> None:
     values = None if release.number == app.live_release else release.config
     apps.make_live(gatling.db, app.name, release=release.number, slot=slot, config=values)
     try:
-        gatling.router.point(app.name, 1 if slot == 1 else 2)
+        gatling.router.point(app.name, slot)
     except BaseException as error:
         with cleaning(error):
             apps.make_live(
@@ -193,28 +192,13 @@ def _start(
     *,
     check: bool = False,
 ) -> None:
-    gatling.supervisor.stop(app.name, slot, settings.instance.stop)
-    spec.check_ports(app, slot, gatling.home.root)
-    paths = gatling.home.app(app.name)
-    instance = spec.instance(paths, app, release, slot)
+    gatling.instances.stop(app.name, slot, settings.instance.stop)
+    gatling.instances.check_free(app, slot)
+    instance = spec.instance(gatling.apps.surroundings(app.name), app, release, slot)
     if check:
         env = instance.env | {CHECK_VARIABLE: "1"}
         instance = dataclasses.replace(instance, nice=process.BACKGROUND, check=True, env=env)
-    gatling.supervisor.start(instance)
-
-
-def _wait_healthy(
-    gatling: Gatling, app: App, slot: int, settings: Settings, pid: int | None = None
-) -> int | None:
-    return health.wait_healthy(
-        port=app.ports[slot],
-        host=app.domain,
-        settings=settings.health,
-        status=lambda: gatling.supervisor.status(app.name, slot),
-        pid=pid,
-        user=spec.user_id(gatling.home.app(app.name)),
-        node_port=app.node_ports[slot],
-    )
+    gatling.instances.start(instance)
 
 
 def _give_up(
@@ -241,7 +225,7 @@ def _give_up(
 
 def stop_unused(gatling: Gatling, app: App, slot: int, settings: Settings) -> None:
     """Stop an instance that serves nobody."""
-    gatling.supervisor.stop(app.name, slot, min(spec.UNUSED_STOP_SECONDS, settings.instance.stop))
+    gatling.instances.stop(app.name, slot, min(spec.UNUSED_STOP_SECONDS, settings.instance.stop))
 
 
 @contextlib.contextmanager
@@ -265,7 +249,7 @@ def last_words_since(
     With `only_causes`, nothing where it named none.
     """
     wanted = Wanted(label, process_)
-    said = gatling.supervisor.log(app.name, lines=LOG_LINES, since=since, wanted=wanted)
+    said = gatling.logs.read(app.name, lines=LOG_LINES, since=since, wanted=wanted)
     return crash_excerpt.choose([line.text for line in said], only_causes=only_causes)
 
 
@@ -276,13 +260,13 @@ def _drain(
 
     How many connections are left then; they are closed when the instance ends.
     """
-    pid = gatling.supervisor.status(app.name, slot).pid
-    if pid is None:
+    if not gatling.instances.status(app.name, slot).up:
         return 0
+    count = gatling.instances.connections(app, slot)
     deadline = time.monotonic() + seconds
     idle, told, connections = 0, False, 0
     while idle < DRAIN_CHECKS and time.monotonic() < deadline:
-        connections = ports.open_connections(pid, app.ports[slot])
+        connections = count()
         idle = 0 if connections else idle + 1
         prober.slow_down()
         if connections and not told and time.monotonic() > deadline - seconds + 1:

@@ -31,7 +31,7 @@ def back_to_records(gatling: Gatling, app: App) -> bool:
     """
     if app.live_release is None or app.live_slot is None:
         return False
-    booted = gatling.supervisor.booted(app.name, app.live_slot)
+    booted = gatling.instances.started_as(app.name, app.live_slot)
     if booted is None:
         return False
     live = releases.kept(gatling.db, app.name, app.live_release)

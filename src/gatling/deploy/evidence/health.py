@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatling.errors import UnhealthyRelease
-from gatling.platform import ports
 from gatling.text import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from gatling.platform.base import Status
+    from gatling.platform.base import Address, Reachable
     from gatling.project.settings import Health
+    from gatling.state.apps import App
 
 ATTEMPT_SECONDS = 5.0
 HEALTHY_BELOW = 500
@@ -60,37 +60,38 @@ def wants_https(response: http.client.HTTPResponse) -> bool:
     return response.status in REDIRECTS and location.lower().startswith("https://")
 
 
-def check(port: int, path: str, host: str, timeout: float, user: int | None = None) -> Answer:
+def check(instances: Reachable, app: App, slot: int, path: str, timeout: float) -> Answer:
     """Ask an instance once, as the proxy would; by https, too, where it is told to come by that.
 
-    With `user`, nobody else may listen there: what users send an app is not for whoever was quicker
-    to take its port.
+    Nobody else may listen there: what users send an app is not for whoever was quicker to take its
+    port.
     """
+    address, host = instances.address(app, slot), app.domain
     started = time.monotonic()
-    answer = _ask(port, path, host, timeout, {})
+    answer = _ask(address, path, host, timeout, {})
     if answer.to_https:
         left = max(0.05, timeout - (time.monotonic() - started))
-        answer = _ask(port, path, host, left, BY_HTTPS)
-    if answer.healthy and user is not None and ports.listeners(port) - {user}:
-        what = f"another user of this machine listens on port {port}"
+        answer = _ask(address, path, host, left, BY_HTTPS)
+    if answer.healthy and instances.is_intruded(app, slot):
+        what = f"another user of this machine listens on port {address.port}"
         return Answer(None, what, stranger=True)
     return answer
 
 
-def sends_to_https(port: int, path: str, host: str) -> bool:
+def sends_to_https(address: Address, path: str, host: str) -> bool:
     """Whether an instance sends a client to https that came without."""
-    return _ask(port, path, host, ATTEMPT_SECONDS, {}).to_https
+    return _ask(address, path, host, ATTEMPT_SECONDS, {}).to_https
 
 
-def _ask(port: int, path: str, host: str, timeout: float, more: dict[str, str]) -> Answer:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+def _ask(address: Address, path: str, host: str, timeout: float, more: dict[str, str]) -> Answer:
+    connection = http.client.HTTPConnection(address.host, address.port, timeout=timeout)
     try:
         headers = {"Host": host, "User-Agent": "gatling-health-check", "Connection": "close"}
         connection.request("GET", path, headers=headers | more)
         response = connection.getresponse()
         return Answer(response.status, to_https=wants_https(response))
     except ConnectionRefusedError:
-        return Answer(None, f"nothing listens on port {port}", refused=True)
+        return Answer(None, f"nothing listens on port {address.port}", refused=True)
     except TimeoutError:
         return Answer(None, f"it took the connection but did not answer within {timeout:.1f} s")
     except (OSError, http.client.HTTPException) as error:
@@ -117,46 +118,38 @@ def unanswered(error: OSError | http.client.HTTPException) -> str:
 
 
 def wait_healthy(
-    *,
-    port: int,
-    host: str,
-    settings: Health,
-    status: Callable[[], Status],
-    pid: int | None = None,
-    user: int | None = None,
-    node_port: int | None = None,
-) -> int | None:
-    """Wait until the instance answers: its pid. UnhealthyRelease when it exits or the time is up.
+    instances: Reachable, app: App, slot: int, settings: Health, process: str | None = None
+) -> str | None:
+    """Wait until the instance answers; returns what runs there, as Status.process names it.
 
-    `status` asks the supervisor about the instance; with `pid`, it must still be that process.
-    `user` is as for `check`. `node_port` is where Erlang's distribution listens.
+    Raises UnhealthyRelease when it exits or the time is up. With `process`, it must still be that.
     """
-    started = time.monotonic()
-    deadline = started + settings.timeout
+    deadline = time.monotonic() + settings.timeout
+    port = instances.address(app, slot).port
     said: Answer | None = None
     pause = settings.interval
     while True:
-        now = status()
-        pid = pid or now.pid
-        if not now.up or now.pid != pid:
+        now = instances.status(app.name, slot)
+        process = process or now.process
+        if not now.up or now.process != process:
             raise UnhealthyRelease(
                 "The new release exited at boot.",
                 hint="Its last lines are above.",
             )
         limit = max(0.05, min(ATTEMPT_SECONDS, deadline - time.monotonic()))
-        answer = check(port, settings.path, host, limit, user)
+        answer = check(instances, app, slot, settings.path, limit)
         if answer.stranger:
             raise UnhealthyRelease(
                 f"Another user of this machine listens on port {port}.",
                 hint="The port is the app's: end that process, then try again.",
             )
         if answer.healthy:
-            return pid
+            return process
         if said is None or answer.status is not None or limit >= TELLING_SECONDS:
             said = answer  # a last look that had hardly any time tells less than the one before
         left = deadline - time.monotonic()
         if left <= 0:
-            elsewhere = _elsewhere(pid, user, node_port) if said.refused else []
+            elsewhere = instances.listening(app, slot) if said.refused else []
             but = f", the app listens on {listed(elsewhere)}" if elsewhere else ""
             raise UnhealthyRelease(
                 f"The new release did not become healthy within {settings.timeout:g} s:"
@@ -166,12 +159,6 @@ def wait_healthy(
         time.sleep(min(pause, left))
         if answer.status is not None:  # it logs each of these
             pause = min(max(settings.interval, SLOWEST_SECONDS), pause * 1.5)
-
-
-def _elsewhere(pid: int | None, user: int | None, node_port: int | None) -> list[str]:
-    """Where an instance listens, Erlang's distribution left out."""
-    found = ports.listening(pid, user) if pid is not None else []
-    return [where for where in found if not where.endswith(f":{node_port}")]
 
 
 def _hint(answer: Answer, port: int, elsewhere: Sequence[str]) -> str:

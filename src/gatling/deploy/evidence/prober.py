@@ -16,6 +16,8 @@ from gatling.text import counted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from gatling.platform.base import Address
+
 PAUSE_SECONDS = 0.01
 SLOW_PAUSE_SECONDS = 0.25
 REQUEST_SECONDS = 10.0
@@ -89,15 +91,15 @@ class HeldRequest:
     request is held back, so that it lasts as long as is wanted with any application.
     """
 
-    def __init__(self, port: int, host: str, path: str) -> None:
-        self._port = port
+    def __init__(self, address: Address, host: str, path: str) -> None:
+        self._address = (address.host, address.port)
         head = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: gatling-probe\r\n"
         self._head = head.encode()
         self._socket: socket.socket | None = None
 
     def __enter__(self) -> Self:
         with contextlib.suppress(OSError):  # `finish` tells
-            self._socket = socket.create_connection(("127.0.0.1", self._port), REQUEST_SECONDS)
+            self._socket = socket.create_connection(self._address, REQUEST_SECONDS)
             self._socket.sendall(self._head)
         return self
 
@@ -125,7 +127,7 @@ class Prober:
 
     def __init__(
         self,
-        address: tuple[str, int],
+        address: Address,
         host: str,
         path: str,
         *,
@@ -136,7 +138,7 @@ class Prober:
 
         A request that the app itself has not answered did not fail.
         """
-        self._address, self._path = address, path
+        self._address, self._path = (address.host, address.port), path
         self._headers = {"Host": host, "User-Agent": "gatling-probe"} | dict(headers or {})
         self._answered_by = answered_by
         self._stop = threading.Event()

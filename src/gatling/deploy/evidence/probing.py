@@ -24,7 +24,7 @@ def prober(gatling: Gatling, app: App, settings: Settings) -> Prober:
     locked = bool(app.passwords.keys() & {host, proxy.EVERYWHERE})
 
     def answered_by(status: int) -> str:
-        if status == 503 and gatling.home.app(app.name).maintenance_page.exists():
+        if status == 503 and gatling.router.in_maintenance(app.name):
             return "the page of maintenance"
         return "the request for a password" if locked and status == 401 else ""
 

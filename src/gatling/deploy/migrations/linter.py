@@ -19,8 +19,7 @@ from gatling.runtime import spec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatling.paths import AppPaths
-    from gatling.platform.base import Tasks
+    from gatling.platform.base import Surroundings, Tasks
     from gatling.state.apps import App
     from gatling.state.releases import Release
 
@@ -52,7 +51,7 @@ class Danger:
 
 def found(
     tasks: Tasks,
-    paths: AppPaths,
+    around: Surroundings,
     app: App,
     target: Release,
     files: Sequence[Path],
@@ -73,7 +72,7 @@ def found(
             dangers[skipped + int(words[1])].append(_danger(words[2:]))
 
     slot = app.live_slot or app.free_slot
-    task = spec.task(paths, app, target, slot, ("eval", SCRIPT.read_text()))
+    task = spec.task(around, app, target, slot, ("eval", SCRIPT.read_text()))
     own = {"GATLING_MIGRATIONS": " ".join([marker, *named])}
     task = dataclasses.replace(task, env=task.env | own, mark=mark, nice=process.BACKGROUND)
     try:

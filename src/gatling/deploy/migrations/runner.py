@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gatling.deploy.context import Context
     from gatling.deploy.migrations.linter import Danger
     from gatling.paths import AppPaths
-    from gatling.platform.base import Tasks
+    from gatling.platform.base import Surroundings, Tasks
     from gatling.platform.open import Gatling
     from gatling.project.settings import Migrate
     from gatling.state.apps import App
@@ -50,25 +50,25 @@ def run(gatling: Gatling, context: Context, live: Release | None, target: Releas
     Raises MigrationFailed with `live` untouched. Going back runs none, nor does a change of config:
     the source is the same.
     """
-    tasks, paths = gatling.tasks, gatling.home.app(context.app.name)
+    tasks, around = gatling.tasks, gatling.apps.surroundings(context.app.name)
     if live is not None:
         if runs_any(live, target):
-            _migrate(tasks, paths, context, live, target)
+            _migrate(tasks, around, context, live, target)
         return
     setup = processes.words(context.settings.migrate.setup)
-    _migrate(tasks, paths, context, live, target)
+    _migrate(tasks, around, context, live, target)
     db, name = gatling.db, context.app.name
     if setup and not deployments.ever_live(db, name) and not deployments.has_done(db, name, SETUP):
         with context.journal.step(SETUP):
-            _run(tasks, paths, context, target, setup, "The setup (migrate.setup)", AGAIN)
+            _run(tasks, around, context, target, setup, "The setup (migrate.setup)", AGAIN)
 
 
 def _migrate(
-    tasks: Tasks, paths: AppPaths, context: Context, live: Release | None, target: Release
+    tasks: Tasks, around: Surroundings, context: Context, live: Release | None, target: Release
 ) -> None:
     settings = context.settings.migrate
-    new = pending(paths, live, target)
-    tree = paths.release(target.number)
+    new = pending(around.paths, live, target)
+    tree = around.paths.release(target.number)
     words = command(tree, target, settings)
     if settings.command == AUTO and not new:
         return
@@ -88,9 +88,9 @@ def _migrate(
                 " neither bin/migrate nor a Release module (`mix phx.gen.release` writes both)"
             )
         return
-    _warn(tasks, paths, context, live, target, new)
+    _warn(tasks, around, context, live, target, new)
     with context.journal.step("migrate"):
-        _run(tasks, paths, context, target, words, "The migrations")
+        _run(tasks, around, context, target, words, "The migrations")
 
 
 def runs_any(live: Release | None, target: Release) -> bool:
@@ -111,7 +111,7 @@ def names(tree: Path) -> set[str]:
 
 def looked_through(
     tasks: Tasks,
-    paths: AppPaths,
+    around: Surroundings,
     app: App,
     live: Release | None,
     target: Release,
@@ -126,8 +126,8 @@ def looked_through(
         return {name: [] for name in new}
     # in Ecto's order: that of their versions, with which the names begin
     order = sorted(new, key=lambda name: (name.rpartition("/")[2], name))
-    files = _files(paths.release(target.number))
-    found = linter.found(tasks, paths, app, target, [files[name] for name in order], mark)
+    files = _files(around.paths.release(target.number))
+    found = linter.found(tasks, around, app, target, [files[name] for name in order], mark)
     return dict(sorted(zip(order, found, strict=True)))
 
 
@@ -177,7 +177,7 @@ def _release_module(tree: Path, release: Release) -> str | None:
 
 def _warn(
     tasks: Tasks,
-    paths: AppPaths,
+    around: Surroundings,
     context: Context,
     live: Release | None,
     target: Release,
@@ -187,7 +187,7 @@ def _warn(
     note = context.progress.note
     try:
         found = looked_through(
-            tasks, paths, context.app, live, target, new, context.deployment.mark
+            tasks, around, context.app, live, target, new, context.deployment.mark
         )
     except (CommandFailed, NotFound) as error:
         note(f"the migrations could not be looked through: {error.what}")
@@ -201,7 +201,7 @@ def _warn(
 
 def _run(
     tasks: Tasks,
-    paths: AppPaths,
+    around: Surroundings,
     context: Context,
     target: Release,
     words: tuple[str, ...],
@@ -209,7 +209,7 @@ def _run(
     hint: str = "",
 ) -> None:
     try:
-        task = spec.task(paths, context.app, target, context.app.free_slot, words)
+        task = spec.task(around, context.app, target, context.app.free_slot, words)
         task = dataclasses.replace(task, mark=context.deployment.mark)
         tasks.run(task, timeout=context.settings.migrate.timeout, on_line=context.journal.line)
     except (CommandFailed, NotFound) as error:

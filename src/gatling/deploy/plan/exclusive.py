@@ -32,7 +32,6 @@ SETTING = "deploy.second_instance"
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _FORMATS = {".cub": "CubDB"}
 """Data of one process that libraries keep in files which they open by themselves, by suffix."""
-_PRIVATE = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 (of the unit alone: platform/server/units)
 _SUSPECTS = frozenset({"mnesia", "dets", "disk_log", "Elixir.CubDB"})
 _OF_OTP = frozenset(
     {"diameter", "et", "inets", "kernel", "mnesia", "observer", "runtime_tools", "snmp", "stdlib"}
@@ -58,7 +57,7 @@ def reasons(node: Control, paths: AppPaths, app: App, live: Release) -> tuple[st
     except NodeUnreachable as error:
         return unasked(paths.release(live.number), live.label, error.what)
     own = {*app.ports.values(), *app.node_ports.values()}
-    return tuple(against(holds, live.label, own, private(paths, app.live_slot), ephemeral()))
+    return tuple(against(holds, live.label, own, paths.private(app.live_slot or 1), ephemeral()))
 
 
 @contextlib.contextmanager
@@ -133,11 +132,6 @@ def uses(tree: Path) -> Iterator[tuple[str, str]]:
             for what in sorted(_SUSPECTS & chunks.atoms(beam.read_bytes())):
                 if not beam.stem.startswith("Elixir.CubDB"):
                     yield beam.stem.removeprefix("Elixir."), what.removeprefix("Elixir.")
-
-
-def private(paths: AppPaths, slot: int | None) -> tuple[str, ...]:
-    """Directories that each instance has for itself."""
-    return _PRIVATE if paths.server else (str(paths.slot(slot or 1)),)
 
 
 def ephemeral() -> tuple[int, int]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import tempfile
+import shutil
 from concurrent.futures import ThreadPoolExecutor, wait
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatling import process
@@ -21,11 +20,12 @@ from gatling.runtime import crash_excerpt, spec
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from concurrent.futures import Future
+    from pathlib import Path
 
     from gatling.beam.comparison import Comparison
     from gatling.beam.control import Control
     from gatling.paths import AppPaths
-    from gatling.platform.base import Tasks
+    from gatling.platform.base import Surroundings, Tasks
     from gatling.platform.open import Gatling
     from gatling.state.apps import App
     from gatling.state.releases import Release
@@ -44,7 +44,7 @@ _START = (
 @contextlib.contextmanager
 def ask(
     tasks: Tasks,
-    paths: AppPaths,
+    around: Surroundings,
     app: App,
     live: Release,
     target: Release,
@@ -55,11 +55,12 @@ def ask(
 
     Their applications are not started. The files are removed when the block ends.
     """
+    paths = around.paths
     with _files(paths) as answers:
         mark = f"{paths.home}:plan:{os.urandom(8).hex()}"
         with ThreadPoolExecutor(2) as pool:
             jobs = [
-                pool.submit(_run, tasks, paths, app, release, file, trees, modules, mark)
+                pool.submit(_run, tasks, around, app, release, file, trees, modules, mark)
                 for release, file in ((live, answers.old), (target, answers.new))
             ]
             try:
@@ -87,13 +88,9 @@ def _end(tasks: Tasks, app: App, jobs: Sequence[Future[None]], mark: str) -> Non
 def _files(paths: AppPaths) -> Iterator[Answers]:
     """Names for the files, which are gone when the block ends.
 
-    On a server their directory is the app's user's: what is made there is made and removed by one
-    name that no link is followed for, and a directory of ours in it would not be safe from him.
+    The app may write in their directory: what is made there is made and removed by one name that no
+    link is followed for, and a directory of ours in it would not be safe.
     """
-    if not paths.server:
-        with tempfile.TemporaryDirectory(prefix="planner-", dir=paths.work) as directory:
-            yield Answers(Path(directory) / "old", Path(directory) / "new")
-        return
     stem = f"planner-{os.urandom(8).hex()}"
     answers = Answers(paths.work / f"{stem}-old", paths.work / f"{stem}-new")
     try:
@@ -102,11 +99,17 @@ def _files(paths: AppPaths) -> Iterator[Answers]:
         for file in (answers.old, answers.new):
             with contextlib.suppress(OSError):
                 file.unlink()
+            shutil.rmtree(temporary(file), ignore_errors=True)
+
+
+def temporary(file: Path) -> Path:
+    """The temporary directory of the node that answers in a file, where it has none of its own."""
+    return file.with_name(f"{file.name}.tmp")
 
 
 def _run(
     tasks: Tasks,
-    paths: AppPaths,
+    around: Surroundings,
     app: App,
     release: Release,
     file: Path,
@@ -114,7 +117,7 @@ def _run(
     modules: Sequence[str],
     mark: str,
 ) -> None:
-    tree = paths.release(release.number)
+    tree = around.paths.release(release.number)
     question = {
         Atom("apps"): [Atom(name) for name in _applications(tree)],
         Atom("trees"): [Atom(name) for name in trees],
@@ -125,20 +128,19 @@ def _run(
     except OSError as error:
         raise PlannerFailed(f"{file} cannot be written: {error.strerror}.") from None
     with os.fdopen(fd, "wb") as sink:
-        if paths.server:  # in a directory that only the app's user and Gatling can enter
-            os.fchmod(fd, 0o666)
+        os.fchmod(fd, around.paths.work_mode)
         sink.write(etf.encode(question))
     # the slot is part of the config (PORT), and it is the live one that will run with it
     slot = app.live_slot or app.free_slot
-    task = spec.task(paths, app, release, slot, ("eval", _START))
-    beams = toolbox.beams(paths, release)
+    task = spec.task(around, app, release, slot, ("eval", _START))
+    beams = toolbox.beams(around.paths, release)
     # with a tmp of its own: two of them, and a command of the user's, may run at once
     own = {
         "GATLING_PLANNER": str(file),
         "GATLING_TOOLBOX": str(beams),
     }
-    if not paths.server:
-        own["RELEASE_TMP"] = f"{file}.tmp"
+    if not around.private_tmp:
+        own["RELEASE_TMP"] = str(temporary(file))
     task = dataclasses.replace(task, env=task.env | own, nice=process.BACKGROUND, mark=mark)
     try:
         tasks.run(task, timeout=TIMEOUT_SECONDS)
@@ -175,6 +177,6 @@ def compared(
         yield found, None
         return
     trees, modules = asked
-    paths = gatling.home.app(app.name)
-    with ask(gatling.tasks, paths, app, live, target, trees, modules) as answers:
+    around = gatling.apps.surroundings(app.name)
+    with ask(gatling.tasks, around, app, live, target, trees, modules) as answers:
         yield node.inspect(live, target, answers), answers

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator, Mapping
 
-    from gatling.paths import Home
+    from gatling.platform.embedded.home import EmbeddedHome
 
 BACK_MINUTES = 180
 """A clock that is put back by less than this does nothing until it has caught up, as cron."""
@@ -32,7 +32,7 @@ _FILE = "schedule.json"
 _PR_SET_PDEATHSIG = 1
 
 
-def write(home: Home, app: str, jobs: Mapping[str, str]) -> None:
+def write(home: EmbeddedHome, app: str, jobs: Mapping[str, str]) -> None:
     """Record when an app's jobs are due, for the clock to read."""
     file = home.app(app).root / _FILE
     if jobs:
@@ -41,7 +41,7 @@ def write(home: Home, app: str, jobs: Mapping[str, str]) -> None:
         file.unlink(missing_ok=True)
 
 
-def is_needed(home: Home) -> bool:
+def is_needed(home: EmbeddedHome) -> bool:
     """Whether any app has jobs."""
     return any(_files(home.root))
 

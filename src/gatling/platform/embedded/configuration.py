@@ -15,7 +15,7 @@ from gatling.platform.embedded import launch
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gatling.paths import Home
+    from gatling.platform.embedded.home import EmbeddedHome
 
 PROXY = "proxy"
 """The program that is nginx."""
@@ -29,7 +29,7 @@ RETRIES = 1_000_000_000
 """Failed starts in a row after which supervisord gives up: never."""
 
 
-def main_configuration(home: Home, *, as_root: bool) -> str:
+def main_configuration(home: EmbeddedHome, *, as_root: bool) -> str:
     """supervisord.conf: supervisord itself, the log sink, the proxy."""
     root = _escaped(home.root)
     user = "user=root\n" if as_root else ""
@@ -64,7 +64,7 @@ def program(name: str, directory: Path) -> str:
     )
 
 
-def clock(home: Home) -> str:
+def clock(home: EmbeddedHome) -> str:
     """The clock: supervisord starts it by itself, for it is configured while there are jobs."""
     command = _command(
         sys.executable, "-I", "-m", "gatling.platform.embedded.clock", str(home.root)

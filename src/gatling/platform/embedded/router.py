@@ -15,9 +15,11 @@ from gatling import files, process
 from gatling.errors import CommandFailed, InvalidInput, PortTaken, ProxyRefused
 from gatling.paths import exclusively
 from gatling.platform import ports
-from gatling.platform.base import State
+from gatling.platform.base import Address, State
 from gatling.platform.embedded.configuration import PROXY
+from gatling.platform.embedded.supervisord import settled
 from gatling.proxy import generations, nginx, pages, parts, passwords, takeover, wishes
+from gatling.proxy.published import in_maintenance, publish
 from gatling.proxy.route import point_at, pointed
 from gatling.state import home_settings
 
@@ -25,12 +27,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from gatling.paths import Home
-    from gatling.platform.embedded.supervisor import EmbeddedSupervisor
-    from gatling.proxy.route import Target
+    from gatling.platform.embedded.home import EmbeddedHome
+    from gatling.platform.embedded.supervisord import Supervisord
     from gatling.state.apps import App
     from gatling.state.database import Database
 
+MODE = 0o700
+"""Of the directories that nginx reads, which is run by the same user."""
+EVERY_ADDRESS = ("0.0.0.0", "*")  # noqa: S104
 DEFAULT_LISTEN = "127.0.0.1:8080"
 STARTUP_SECONDS = 10.0
 
@@ -38,10 +42,10 @@ STARTUP_SECONDS = 10.0
 class EmbeddedRouter:
     """nginx of one home. Implements `Router`; see there for the calls."""
 
-    def __init__(self, home: Home, db: Database, supervisor: EmbeddedSupervisor) -> None:
+    def __init__(self, home: EmbeddedHome, db: Database, programs: Supervisord) -> None:
         self._home = home
         self._db = db
-        self._supervisor = supervisor
+        self._programs = programs
         self.listen = (
             home_settings.get(db, "listen") or os.environ.get("GATLING_LISTEN") or DEFAULT_LISTEN
         )
@@ -49,10 +53,10 @@ class EmbeddedRouter:
     def ensure_running(self) -> None:
         """Start nginx when it does not run; raises PortTaken or ProxyRefused."""
         address, port = parse_listen(self.listen)
-        if self._supervisor.proxy_settled() and ports.answers(port, self.probe_address()[0]):
+        if self._is_settled() and ports.answers(port, self.probe_address().host):
             return
         with exclusively(self._home, "router"):
-            if not self._supervisor.program_status(PROXY).up:
+            if not self._programs.status(PROXY).up:
                 self._start(address, port)
 
     def _start(self, address: str, port: int) -> None:
@@ -69,11 +73,11 @@ class EmbeddedRouter:
             _instance(_nginx(), self._home.nginx),
         )
         takeover.read(self._conf)  # what starts now reads it
-        self._supervisor.start_program(PROXY)
+        self._programs.start(PROXY)
         deadline = time.monotonic() + STARTUP_SECONDS
-        host_address, port = self.probe_address()
-        while not ports.answers(port, host_address):
-            status = self._supervisor.program_status(PROXY)
+        probed = self.probe_address()
+        while not ports.answers(probed.port, probed.host):
+            status = self._programs.status(PROXY)
             if status.state in (State.RESTARTING, State.FAILED) or time.monotonic() > deadline:
                 raise ProxyRefused("nginx does not start.", log=self._last_errors())
             time.sleep(0.01)
@@ -105,23 +109,44 @@ class EmbeddedRouter:
         if log:
             raise self._refused(log)
 
-    def point(self, app: str, target: Target) -> None:
+    def point(self, app: str, slot: int | None) -> None:
         """See Router."""
-        point_at(self._home.app(app).route, target, mode=0o700)
+        point_at(self._home.app(app).route, slot, mode=MODE)
 
-    def pointed(self, app: str) -> Target:
+    def pointed(self, app: str) -> int | None:
         """See Router."""
         return pointed(self._home.app(app).route)
+
+    def publish(self, app: str, page: str | None, trees: Sequence[Path]) -> None:
+        """See Router."""
+        publish(self._home.app(app).route, page, trees, mode=MODE)
+
+    def in_maintenance(self, app: str) -> bool:
+        """See Router."""
+        return in_maintenance(self._home.app(app).route)
 
     def url(self, app: App) -> str:
         """See Router."""
         _, port = parse_listen(self.listen)
         return f"http://{app.domain}" + ("" if port == 80 else f":{port}")
 
-    def probe_address(self) -> tuple[str, int]:
+    def probe_address(self) -> Address:
         """See Router."""
         address, port = parse_listen(self.listen)
-        return ("127.0.0.1" if address in ("0.0.0.0", "*") else address), port  # noqa: S104
+        return Address("127.0.0.1" if address in EVERY_ADDRESS else address, port)
+
+    def is_public(self) -> bool:
+        """See Router."""
+        address, _ = parse_listen(self.listen)
+        return not address.startswith("127.")
+
+    def offers_https(self) -> bool:
+        """See Router: nothing is known of a proxy in front of this one."""
+        return False
+
+    def _is_settled(self) -> bool:
+        """Whether nginx has been running for a while, as far as its process tells."""
+        return self._programs.running() and settled(self._home.nginx) is not None
 
     @property
     def _conf(self) -> Path:
@@ -157,7 +182,7 @@ class EmbeddedRouter:
         )
 
     def _reload(self) -> None:
-        status = self._supervisor.program_status(PROXY) if self._supervisor.running() else None
+        status = self._programs.status(PROXY) if self._programs.running() else None
         if status is None or not status.up or status.pid is None:
             return  # it reads the configuration when it starts
         master = status.pid

@@ -7,25 +7,29 @@ from typing import TYPE_CHECKING, Any
 
 from gatling.errors import ProxyRefused
 from gatling.platform import ports
+from gatling.platform.base import Address
 from gatling.platform.server.helper import client
 from gatling.proxy import wishes
+from gatling.proxy.published import in_maintenance, publish
 from gatling.proxy.route import point_at, pointed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
-    from gatling.paths import Home
-    from gatling.proxy.route import Target
+    from gatling.platform.server.home import ServerHome
     from gatling.state.apps import App
 
 PORT = 80
+MODE = 0o755
+"""Of the directories that nginx reads, which is another user."""
 STARTUP_SECONDS = 10.0
 
 
 class SystemRouter:
     """nginx of the system. Implements `Router`; see there for the calls."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: ServerHome) -> None:
         self._home = home
 
     def ensure_running(self) -> None:
@@ -56,21 +60,37 @@ class SystemRouter:
         """See Router."""
         _accepted(client.ask("proxy-check"))
 
-    def point(self, app: str, target: Target) -> None:
+    def point(self, app: str, slot: int | None) -> None:
         """See Router."""
-        point_at(self._home.app(app).route, target, mode=0o755)
+        point_at(self._home.app(app).route, slot, mode=MODE)
 
-    def pointed(self, app: str) -> Target:
+    def pointed(self, app: str) -> int | None:
         """See Router."""
         return pointed(self._home.app(app).route)
+
+    def publish(self, app: str, page: str | None, trees: Sequence[Path]) -> None:
+        """See Router."""
+        publish(self._home.app(app).route, page, trees, mode=MODE)
+
+    def in_maintenance(self, app: str) -> bool:
+        """See Router."""
+        return in_maintenance(self._home.app(app).route)
 
     def url(self, app: App) -> str:
         """See Router."""
         return f"http://{app.domain}"
 
-    def probe_address(self) -> tuple[str, int]:
+    def probe_address(self) -> Address:
         """See Router."""
-        return "127.0.0.1", PORT
+        return Address("127.0.0.1", PORT)
+
+    def is_public(self) -> bool:
+        """See Router."""
+        return True
+
+    def offers_https(self) -> bool:
+        """See Router: a proxy in front of the server may."""
+        return True
 
 
 def _accepted(answer: dict[str, Any]) -> None:

@@ -119,7 +119,7 @@ class UnitTasks:
         if quarantine:
             # only the app's user can come here, and what has been pushed is his to build
             os.chmod(quarantine, 0o755)  # noqa: PTH101, S103
-        argv = [sys.executable, "-I", "-m", "gatling.project.export",
+        argv = [sys.executable, "-I", "-m", "gatling.platform.server.export",
                 str(paths.home), paths.name, commit, directory]  # fmt: skip
         env = _environment() | {"HOME": str(paths.build)}
         if quarantine:

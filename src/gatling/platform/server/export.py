@@ -1,6 +1,7 @@
-"""Export as a program of its own, which the app's user runs: `python -m gatling.project.export`.
+"""Export as a program of its own, which an app's user runs.
 
-What went wrong is told in a last line that begins with a NUL.
+`python -m gatling.platform.server.export HOME APP COMMIT DIRECTORY`. What went wrong is told in a
+last line that begins with a NUL.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ import sys
 from pathlib import Path
 
 from gatling.errors import GatlingError
-from gatling.paths import AppPaths
+from gatling.platform.server.home import ServerPaths
 from gatling.project import source
 
 
 def main(home: str, app: str, commit: str, directory: str) -> int:
     """Export a commit into the build directory of the app; the exit status."""
     try:
-        paths = AppPaths(Path(home), app, server=True)
+        paths = ServerPaths(Path(home), app)
         source.export(paths, commit, lambda text: print(text, flush=True), directory)  # noqa: T201
     except GatlingError as error:
         told = {"what": error.what, "hint": error.hint, "log": error.log}

@@ -1,0 +1,51 @@
+"""When jobs of an embedded home are due: by the clock, a program that there is while jobs are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatling import files
+from gatling.paths import exclusively
+from gatling.platform.embedded import clock, configuration
+from gatling.platform.embedded.configuration import CLOCK
+from gatling.platform.embedded.supervisord import STARTUP_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatling.platform.embedded.home import EmbeddedHome
+    from gatling.platform.embedded.supervisord import Supervisord
+
+
+class ClockSchedule:
+    """Implements `Schedule`; see there."""
+
+    def __init__(self, home: EmbeddedHome, programs: Supervisord) -> None:
+        self._home = home
+        self._programs = programs
+
+    def set(self, app: str, jobs: Mapping[str, str]) -> None:
+        """See Schedule."""
+        with exclusively(self._home, "clock"):
+            clock.write(self._home, app, jobs)
+            conf = self._home.supervisor / "apps" / "_clock.conf"
+            text = configuration.clock(self._home) if clock.is_needed(self._home) else None
+            if text == (conf.read_text() if conf.exists() else None):
+                if text is not None and self._programs.running():
+                    self._ensure_clock()
+                return
+            # what runs is not changed or removed by supervisord; what it has started goes on
+            self._programs.stop(CLOCK, STARTUP_SECONDS)
+            if text is None:
+                conf.unlink()
+            else:
+                files.write(conf, text)
+            if self._programs.running():
+                self._programs.update()
+
+    def _ensure_clock(self) -> None:
+        """Start a clock that was ended, or that supervisord was not made to read."""
+        if not self._programs.knows(CLOCK):
+            self._programs.update()
+        elif self._programs.has_ended(CLOCK):
+            self._programs.start(CLOCK)

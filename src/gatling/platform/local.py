@@ -1,0 +1,97 @@
+"""What instances have in common that are processes of this machine."""
+
+from __future__ import annotations
+
+import abc
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gatling.errors import PortTaken
+from gatling.platform import port_claims, ports
+from gatling.platform.base import Address, Prepared
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatling.paths import Home
+    from gatling.platform.base import Slot, Status
+    from gatling.state.apps import App
+
+LOOPBACK = "127.0.0.1"
+
+
+class LocalInstances(abc.ABC):
+    """The part of `Instances` that follows from ports and processes; see there for the calls."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    @abc.abstractmethod
+    def status(self, app: str, slot: Slot) -> Status:
+        """See Instances."""
+
+    def user(self, app: str) -> int | None:  # noqa: ARG002 (for platforms whose apps have one)
+        """The user id that an app's instances have, where it is not that of this process."""
+        return None
+
+    def record(self, app: str, slot: Slot) -> Path:
+        """Where it is kept what was started, or prepared, in a slot last."""
+        return self._home.app(app).slot(slot) / "instance.json"
+
+    def prepared(self, app: str, slot: Slot) -> Prepared | None:
+        """See Instances."""
+        try:
+            known = json.loads(self.record(app, slot).read_text())
+            return Prepared(int(known["release"]), tuple(known["argv"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def address(self, app: App, slot: int) -> Address:
+        """See Instances."""
+        return Address(LOOPBACK, app.ports[slot])
+
+    def node_address(self, app: App, slot: int) -> Address:
+        """See Instances."""
+        return Address(LOOPBACK, app.node_ports[slot])
+
+    def check_free(self, app: App, slot: int) -> None:
+        """See Instances."""
+        for port in (app.ports[slot], app.node_ports[slot]):
+            if ports.is_free(port):
+                continue
+            what = f"Port {port}, which belongs to {app.name}, is taken by {ports.owner(port)}."
+            other = port_claims.owner(port, self._home.root)
+            if other is None:
+                raise PortTaken(what, hint="End that process, then try again.")
+            raise PortTaken(
+                f"{what} An app of the Gatling home {other} has the same port.",
+                hint=f"`GATLING_HOME={other} gatling apps` lists those; stop the one that has it.",
+            )
+
+    def is_intruded(self, app: App, slot: int) -> bool:
+        """See Instances."""
+        return bool(ports.listeners(app.ports[slot]) - {self.user(app.name)})
+
+    def connections(self, app: App, slot: int) -> Callable[[], int]:
+        """See Instances."""
+        pid, port = self.status(app.name, slot).pid, app.ports[slot]
+        return lambda: ports.open_connections(pid, port) if pid is not None else 0
+
+    def listening(self, app: App, slot: int) -> list[str]:
+        """See Instances."""
+        pid = self.status(app.name, slot).pid
+        found = ports.listening(pid, self.user(app.name)) if pid is not None else []
+        return [where for where in found if not where.endswith(f":{app.node_ports[slot]}")]
+
+    def command_line(self, app: str, slot: Slot) -> list[str]:
+        """See Instances."""
+        status = self.status(app, slot)
+        if not status.up:
+            return []
+        pid = status.pid
+        try:
+            raw = Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+        except OSError:
+            return []
+        return raw.split("\0")

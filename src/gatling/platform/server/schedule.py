@@ -1,0 +1,34 @@
+"""When jobs of a server are due: by timers of systemd."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from gatling import files
+from gatling.platform.server.helper import client
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatling.platform.server.home import ServerHome
+
+
+class TimerSchedule:
+    """Implements `Schedule`; see there."""
+
+    def __init__(self, home: ServerHome) -> None:
+        self._home = home
+
+    def set(self, app: str, jobs: Mapping[str, str]) -> None:
+        """See Schedule."""
+        known = self._home.app(app).root / "slots" / "schedule.json"
+        if not jobs and not known.exists():
+            return
+        from gatling.project.schedule import calendars
+
+        wanted = [{"name": name, "calendars": calendars(cron)} for name, cron in jobs.items()]
+        files.write(known, json.dumps(dict(jobs)))  # before, so that no timer is unknown
+        client.ask("schedule", app=app, jobs=wanted)
+        if not jobs:
+            known.unlink()
