@@ -12,7 +12,7 @@ from gatling.errors import InvalidInput, NotFound
 from gatling.ui.output import echo, echo_exactly, print_json, table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from typing import IO
 
 no_restart = click.option(
@@ -111,7 +111,7 @@ def set_command(
         changes[name] = _decoded(name, file.read())
     if not changes:
         raise click.UsageError("Nothing to set: give NAME=VALUE, --stdin or --file.")
-    _change(app, dict(changes), no_restart=no_restart)
+    _change(app, changes, no_restart=no_restart)
 
 
 @config_command.command("unset")
@@ -135,22 +135,12 @@ def unset_command(app: str, names: tuple[str, ...], no_restart: bool) -> None:
     _change(app, dict.fromkeys(names), no_restart=no_restart)
 
 
-def _change(app: str, changes: dict[str, str] | dict[str, str | None], *, no_restart: bool) -> None:
-    from gatling import names
-    from gatling.operations import deploys
-    from gatling.state import apps, config
+def _change(app: str, changes: Mapping[str, str | None], *, no_restart: bool) -> None:
+    from gatling.operations import config
 
-    checked: dict[str, str | None] = {}
-    for name, value in changes.items():
-        names.variable(name)
-        checked[name] = value if value is None else names.value(name, value)
     with opened(app) as gatling:
-        apps.get(gatling.db, app)
-        before = config.of_app(gatling.db, app)
-        if deploys.changed(before, checked) == before:
+        if not config.change(gatling, app, changes, progress=progress(), restart=not no_restart):
             echo("Nothing changes: these are the values already.")
-            return
-        deploys.deploy_config(gatling, app, checked, progress=progress(), restart=not no_restart)
 
 
 def _assignments(texts: Iterable[str]) -> Iterable[tuple[str, str]]:

@@ -124,14 +124,13 @@ def restart_command(app: str, process: str | None) -> None:
       gatling restart shop
       gatling restart shop --process worker
     """
-    from gatling.operations import deploys
-    from gatling.runtime import workers
+    from gatling.operations import deploys, processes
 
     with opened(app) as gatling:
         if process is None:
             deploys.restart(gatling, app, progress=progress())
         else:
-            workers.restart(gatling, app, process, progress=progress())
+            processes.restart(gatling, app, process, progress=progress())
 
 
 @click.command("start")

@@ -24,14 +24,11 @@ def up_command(context: click.Context, listen: str | None) -> None:
       gatling up --listen 0.0.0.0:80
     """
     from gatling.operations import lifecycle
-    from gatling.platform.embedded.router import parse_listen
     from gatling.platform.open import open_gatling
-    from gatling.state import home_settings
 
     if listen is not None:
-        parse_listen(listen)
         with opened(create=True) as gatling:
-            home_settings.put(gatling.db, "listen", listen)
+            gatling.router.listen_on(listen)
     with open_gatling() as gatling:
         if not lifecycle.up(gatling, progress()):
             context.exit(int(Exit.UNHEALTHY))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatling.cli.common import app_argument, as_json, opened
-from gatling.errors import CommandFailed, Interrupted, InvalidInput, NotFound
+from gatling.errors import Interrupted, InvalidInput, NotFound
 from gatling.ui.output import ago, duration, echo, print_json, table
 
 if TYPE_CHECKING:
@@ -123,9 +123,8 @@ def run_command(app: str, job: str) -> None:
     Example:
       gatling jobs run shop report
     """
+    from gatling.operations import jobs
     from gatling.platform import logs
-    from gatling.runtime import jobs
-    from gatling.state import audit
 
     def waiting() -> None:
         echo(f"{job}: waiting for the end of the run under way", err=True)
@@ -133,17 +132,7 @@ def run_command(app: str, job: str) -> None:
     main = threading.main_thread().ident or 0
     logs.end_with_reader(1, lambda: signal.pthread_kill(main, signal.SIGHUP))
     with opened(app) as gatling:
-        jobs.known(gatling, app, job)  # before the audit has it: the app, and the job, are there
-        audit.record(gatling.db, gatling.actor, app, "jobs run", job)
-        ended = jobs.run(gatling, app, job, cause="by hand", on_line=_printed(), on_wait=waiting)
-    if ended.outcome == "succeeded":
-        return
-    what = f"Run {ended.id} of {job}: {ended.outcome}. {ended.error or ''}".rstrip()
-    if ended.outcome == "skipped":
-        raise InvalidInput(what, hint=f"`gatling jobs runs {app} {job}`; schedule.{job}.overlap")
-    if ended.outcome == "cancelled":
-        raise Interrupted(what)
-    raise CommandFailed(what)
+        jobs.run(gatling, app, job, on_line=_printed(), on_wait=waiting)
 
 
 @jobs_command.command("cancel")
@@ -156,16 +145,11 @@ def cancel_command(app: str, job: str) -> None:
     Example:
       gatling jobs cancel shop report
     """
-    from gatling.runtime import jobs
-    from gatling.state import audit
+    from gatling.operations import jobs
 
     with opened(app) as gatling:
-        name = jobs.known(gatling, app, job)
-        ended = jobs.end(gatling, app, name)
-        if not ended:
-            raise NotFound(f"{name} of {app} does not run.")
-        audit.record(gatling.db, gatling.actor, app, "jobs cancel", name)
-        echo(f"{name}: run {', '.join(str(one.id) for one in ended)} has ended.")
+        ended = jobs.cancel(gatling, app, job)
+    echo(f"{ended[0].job}: run {', '.join(str(one.id) for one in ended)} has ended.")
 
 
 @click.command("job", hidden=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 from typing import TYPE_CHECKING
@@ -55,33 +54,9 @@ def console_command(app: str) -> None:
 
 def _become(app: str, arguments: tuple[str, ...], wish: int | None) -> NoReturn:
     """Replace this process by the command, so that its terminal, signals and status are its own."""
-    from gatling.platform.base import run_mark
-    from gatling.releases import store
-    from gatling.runtime import spec
-    from gatling.state import apps, audit, releases
+    from gatling.operations import one_off
 
     with opened(app) as gatling:
-        found = apps.get(gatling.db, app)
-        number = wish or found.live_release
-        if number is None:
-            raise InvalidInput(f"Nothing of {app} has been deployed yet.")
-        slot = found.live_slot or found.free_slot
-        if _needs_node(arguments) and not gatling.instances.status(app, slot).up:
-            raise InvalidInput(
-                f"{app} is not running; {arguments[0]} needs its node.",
-                hint=f"`gatling start {app}`, or `gatling up` for all apps.",
-            )
-        paths = gatling.home.app(app)
-        with contextlib.suppress(FileNotFoundError):  # the record says so
-            store.use(paths, number)
-        release = releases.kept(gatling.db, app, number)
-        task = spec.task(gatling.apps.surroundings(app), found, release, slot, arguments)
-        mark = run_mark(paths, os.urandom(8).hex())
-        audit.record(gatling.db, gatling.actor, app, "run", arguments[0])
+        task = one_off.prepare(gatling, app, arguments, wish)
     terminal = {name: os.environ[name] for name in ("TERM", "COLUMNS") if name in os.environ}
-    env = task.env | terminal
-    gatling.tasks.become(dataclasses.replace(task, kind="run", mark=mark, env=env))
-
-
-def _needs_node(arguments: tuple[str, ...]) -> bool:
-    return arguments[0] in ("rpc", "remote", "remote_console", "pid", "stop", "restart")
+    gatling.tasks.become(dataclasses.replace(task, env=task.env | terminal))

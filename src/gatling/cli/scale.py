@@ -23,25 +23,21 @@ def scale_command(app: str, counts: tuple[str, ...], as_json: bool) -> None:
       gatling scale shop
       gatling scale shop worker=3 mailer=0
     """
-    from gatling.project import settings
-    from gatling.runtime import workers
-    from gatling.state import apps
+    from gatling.operations import processes
 
     wanted = dict(_count(text) for text in counts)
     with opened(app) as gatling:
-        apps.get(gatling.db, app)
+        shown = processes.every(gatling, app)
         if wanted:
-            workers.scale(gatling, app, wanted, progress=progress())
-        named = settings.parse(apps.get(gatling.db, app).effective).processes
-    shown = [
-        {"process": name, "instances": process.instances, "command": process.command}
-        for name, process in named.items()
-        if process.command
-    ]
+            shown = processes.scale(gatling, app, wanted, progress=progress())
     if as_json:
         print_json(shown)
     elif shown:
-        table(("process", "instances", "command"), [list(row.values()) for row in shown])
+        rows = [(each.process, each.instances, each.command) for each in shown]
+        table(
+            ("process", "instances", "command"),
+            rows,
+        )
     else:
         echo(f"{app} has no processes; its gatling.toml can name some.")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import threading
 from typing import TYPE_CHECKING
 
@@ -16,14 +15,11 @@ from gatling.errors import (
     NotFound,
 )
 from gatling.operations import lifecycle
-from gatling.platform import lock
 from gatling.project import refs
-from gatling.releases import store
-from gatling.state import apps, audit, config, deployments, releases
-from gatling.times import now
+from gatling.state import apps, config, deployments, releases
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from gatling.platform.open import Gatling
     from gatling.project.refs import Update
@@ -88,44 +84,6 @@ def deploy_release(
             )
 
 
-def deploy_config(
-    gatling: Gatling,
-    name: str,
-    changes: Mapping[str, str | None],
-    *,
-    progress: Progress,
-    restart: bool = True,
-) -> None:
-    """Set variables (None: unset). The live release goes on as a new one that has them.
-
-    Without `restart`, or when nothing is live, they wait for the next deployment. When the new
-    release does not become healthy the variables stay as they were.
-    """
-    app = apps.get(gatling.db, name)
-    cause = "config " + " ".join(
-        f"{'unset' if value is None else 'set'} {key}" for key, value in sorted(changes.items())
-    )
-    if not restart or app.live_release is None or app.wanted == "stopped":
-        _store_config(gatling, name, changes, cause, progress)
-        return
-    lifecycle.ensure_up(gatling, progress)
-    with attempt(gatling, name, cause=cause, commit=None, progress=progress) as context:
-        if context.app.live_release is None:
-            raise InvalidInput(f"Nothing of {name} is live any more.", hint="Try again.")
-        live = releases.kept(gatling.db, name, context.app.live_release)
-        values = changed(config.of_app(gatling.db, name), changes)
-        paths = gatling.home.app(name)
-        with context.journal.step("store_release"):
-            number, _ = new_release.next_number(gatling, name)
-            store.copy(paths, live.number, number)
-            release = dataclasses.replace(
-                live, number=number, origin="config", base=live.number, config=values, bytes=0,
-                created_at=now(),
-            )  # fmt: skip
-            releases.add(gatling.db, release)
-        go_live(gatling, context, release)
-
-
 def restart(gatling: Gatling, name: str, *, progress: Progress) -> None:
     """Start the live release anew beside itself, switch, end the old instance."""
     app = apps.get(gatling.db, name)
@@ -153,25 +111,6 @@ def rollback_target(gatling: Gatling, name: str, wish: int | None) -> int:
     if target is None:
         raise NotFound(f"No release of {name} was live before v{live}.")
     return releases.kept(gatling.db, name, target).number
-
-
-def changed(values: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
-    """Variables after changes, None meaning unset."""
-    merged = {**values, **changes}
-    return {name: value for name, value in merged.items() if value is not None}
-
-
-def _store_config(
-    gatling: Gatling,
-    name: str,
-    changes: Mapping[str, str | None],
-    cause: str,
-    progress: Progress,
-) -> None:
-    with lock.hold_app(gatling.home.app(name), progress.say):
-        config.replace(gatling.db, name, changed(config.of_app(gatling.db, name), changes))
-        audit.record(gatling.db, gatling.actor, name, cause, "for the next deployment")
-    progress.say(f"{name}: stored for the next deployment")
 
 
 def _load_cutover() -> None:

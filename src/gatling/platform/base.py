@@ -303,6 +303,12 @@ class Router(Protocol):
     def in_maintenance(self, app: str) -> bool:
         """Whether requests are answered by such a page."""
 
+    def listen_on(self, address: str) -> None:
+        """Take requests at `[ADDRESS:]PORT` from the next start of the proxy on.
+
+        Raises InvalidInput for what is no address, or where that is not Gatling's to choose.
+        """
+
     def url(self, app: App) -> str:
         """The address at which people reach the app."""
 

@@ -11,21 +11,18 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING
 
-from gatling.errors import GatlingError, InvalidInput, NotFound, SupervisorFailed, text_of
-from gatling.platform import lock
+from gatling.errors import GatlingError, text_of
 from gatling.platform.base import Prepared, State
 from gatling.project import settings as project_settings
 from gatling.runtime import spec
-from gatling.state import apps, audit, releases
+from gatling.state import apps, releases
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
-    from contextlib import AbstractContextManager
 
     from gatling.platform.base import Instance, Status
     from gatling.platform.open import Gatling
     from gatling.state.apps import App
-    from gatling.ui.progress import Progress
 
 WATCH_SECONDS = 2.0
 """What crashes at its start has done so within this time, most likely."""
@@ -99,61 +96,6 @@ def _start_missing(gatling: Gatling, app: App, own: Mapping[str, Instance]) -> l
         if slot not in known or known[slot].state in (State.STOPPED, State.FAILED)
         if (problem := _start(gatling, instance))
     ]
-
-
-def restart(gatling: Gatling, name: str, process: str, *, progress: Progress) -> None:
-    """End one process, or all of its name, and start it again.
-
-    Raises NotFound for what does not run, GatlingError when it cannot be done.
-    """
-    with _held(gatling, name, progress):
-        app = apps.get(gatling.db, name)
-        there = wanted(gatling, app)
-        if not any(process in (slot, _process(slot)) for slot in there):
-            raise NotFound(
-                f"{name} runs no process {process!r}.",
-                hint=f"It runs: {', '.join(there) or 'none'}.",
-            )
-        if not gatling.instances.statuses([(name, app.live_slot or 1)]):
-            raise SupervisorFailed("Nothing is kept running here now.", hint="`gatling up`")
-        problems = follow(gatling, name, anew=[process])
-        audit.record(gatling.db, gatling.actor, name, "restart", process)
-    _raise(problems)
-
-
-def scale(gatling: Gatling, name: str, counts: Mapping[str, int], *, progress: Progress) -> None:
-    """Let so many of each process run, from now on.
-
-    Raises InvalidInput for what is no process of the live release, or too many; GatlingError when
-    it is recorded and could not be done.
-    """
-    with _held(gatling, name, progress):
-        app = apps.get(gatling.db, name)
-        named = project_settings.parse(app.effective).processes
-        for process in counts:
-            if process not in named or not named[process].command:
-                raise InvalidInput(
-                    f"{name} has no process {process!r}.",
-                    hint=f"It has: {', '.join(named) or 'none'}. gatling.toml names them.",
-                )
-        changes = {f"processes.{process}.instances": str(n) for process, n in counts.items()}
-        project_settings.parse(app.effective | changes)
-        apps.change_settings(gatling.db, name, lambda now: now.settings | changes)
-        said = " ".join(f"{process}={n}" for process, n in counts.items())
-        audit.record(gatling.db, gatling.actor, name, "scale", said)
-        problems = follow(gatling, name)
-    named_ones = " ".join(f"`gatling restart {name} --process {process}`" for process in counts)
-    _raise(problems, hint=f"The numbers are recorded. To try again: {named_ones}")
-
-
-def _held(gatling: Gatling, name: str, progress: Progress) -> AbstractContextManager[None]:
-    apps.get(gatling.db, name)
-    return lock.hold_app(gatling.home.app(name), progress.say)
-
-
-def _raise(problems: list[str], hint: str = "") -> None:
-    if problems:
-        raise GatlingError(f"{problems[0]}.", hint=hint, log=problems[1:])
 
 
 def statuses(gatling: Gatling, name: str, slots: Iterable[str]) -> dict[str, Status]:

@@ -46,8 +46,15 @@ def echo_exactly(value: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print a value for programs."""
-    sys.stdout.write(visible.in_json(json.dumps(value, indent=2, ensure_ascii=False)) + "\n")
+    """Print a value for programs; the typed results of operations are objects with their fields."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=_plain)
+    sys.stdout.write(visible.in_json(text) + "\n")
+
+
+def _plain(result: Any) -> Any:
+    import msgspec
+
+    return msgspec.to_builtins(result)
 
 
 def ago(stamp: str) -> str:

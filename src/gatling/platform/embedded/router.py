@@ -125,6 +125,11 @@ class EmbeddedRouter:
         """See Router."""
         return in_maintenance(self._home.app(app).route)
 
+    def listen_on(self, address: str) -> None:
+        """See Router."""
+        parse_listen(address)
+        home_settings.put(self._db, "listen", address)
+
     def url(self, app: App) -> str:
         """See Router."""
         _, port = parse_listen(self.listen)

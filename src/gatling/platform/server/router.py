@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from gatling.errors import ProxyRefused
+from gatling.errors import InvalidInput, ProxyRefused
 from gatling.platform import ports
 from gatling.platform.base import Address
 from gatling.platform.server.helper import client
@@ -75,6 +75,13 @@ class SystemRouter:
     def in_maintenance(self, app: str) -> bool:
         """See Router."""
         return in_maintenance(self._home.app(app).route)
+
+    def listen_on(self, address: str) -> None:  # noqa: ARG002
+        """See Router."""
+        raise InvalidInput(
+            f"On a server the proxy is the system's nginx, which listens on port {PORT}.",
+            hint="A file of your own in /etc/nginx/conf.d can add other addresses.",
+        )
 
     def url(self, app: App) -> str:
         """See Router."""

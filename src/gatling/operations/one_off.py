@@ -1,0 +1,47 @@
+"""One-off commands with the code and config of a release."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from typing import TYPE_CHECKING
+
+from gatling.errors import InvalidInput
+from gatling.platform.base import run_mark
+from gatling.releases import store
+from gatling.runtime import spec
+from gatling.state import apps, audit, releases
+
+if TYPE_CHECKING:
+    from gatling.platform.base import Task
+    from gatling.platform.open import Gatling
+
+NEED_THE_NODE = ("rpc", "remote", "remote_console", "pid", "stop", "restart")
+"""Commands of a release's script that talk to the running node."""
+
+
+def prepare(gatling: Gatling, app: str, arguments: tuple[str, ...], number: int | None) -> Task:
+    """A one-off command, ready to be run; the tree of its release stays as long as this process.
+
+    `number` is a release, None the live one. Raises NotFound, and InvalidInput where nothing was
+    deployed yet or the command needs a node that does not run.
+    """
+    found = apps.get(gatling.db, app)
+    number = number or found.live_release
+    if number is None:
+        raise InvalidInput(f"Nothing of {app} has been deployed yet.")
+    slot = found.live_slot or found.free_slot
+    if arguments[0] in NEED_THE_NODE and not gatling.instances.status(app, slot).up:
+        raise InvalidInput(
+            f"{app} is not running; {arguments[0]} needs its node.",
+            hint=f"`gatling start {app}`, or `gatling up` for all apps.",
+        )
+    around = gatling.apps.surroundings(app)
+    with contextlib.suppress(FileNotFoundError):  # the record says so
+        store.use(around.paths, number)
+    release = releases.kept(gatling.db, app, number)
+    task = spec.task(around, found, release, slot, arguments)
+    audit.record(gatling.db, gatling.actor, app, "run", arguments[0])
+    mark = run_mark(around.paths, os.urandom(8).hex())
+    return dataclasses.replace(task, kind="run", mark=mark)

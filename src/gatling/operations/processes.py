@@ -1,0 +1,97 @@
+"""The further processes of an app: how many of each run, and starting them again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from gatling.errors import GatlingError, InvalidInput, NotFound, SupervisorFailed
+from gatling.platform import lock
+from gatling.project import settings as project_settings
+from gatling.runtime import workers
+from gatling.state import apps, audit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import AbstractContextManager
+
+    from gatling.platform.open import Gatling
+    from gatling.ui.progress import Progress
+
+
+class Process(Struct, frozen=True):
+    """A process that the live release names."""
+
+    process: str
+    instances: int
+    """How many of it run while the app does."""
+    command: str
+
+
+def every(gatling: Gatling, name: str) -> list[Process]:
+    """The processes of an app; raises NotFound for an app that there is not."""
+    named = project_settings.parse(apps.get(gatling.db, name).effective).processes
+    return [
+        Process(process, described.instances, described.command)
+        for process, described in named.items()
+        if described.command
+    ]
+
+
+def scale(
+    gatling: Gatling, name: str, counts: Mapping[str, int], *, progress: Progress
+) -> list[Process]:
+    """Let so many of each process run, from now on; returns all processes as they are then.
+
+    Raises InvalidInput for what is no process of the live release, or too many; GatlingError when
+    it is recorded and could not be done.
+    """
+    with _held(gatling, name, progress):
+        app = apps.get(gatling.db, name)
+        named = [each.process for each in every(gatling, name)]
+        for process in counts:
+            if process not in named:
+                raise InvalidInput(
+                    f"{name} has no process {process!r}.",
+                    hint=f"It has: {', '.join(named) or 'none'}. gatling.toml names them.",
+                )
+        changes = {f"processes.{process}.instances": str(n) for process, n in counts.items()}
+        project_settings.parse(app.effective | changes)
+        apps.change_settings(gatling.db, name, lambda now: now.settings | changes)
+        said = " ".join(f"{process}={n}" for process, n in counts.items())
+        audit.record(gatling.db, gatling.actor, name, "scale", said)
+        problems = workers.follow(gatling, name)
+    again = " ".join(f"`gatling restart {name} --process {process}`" for process in counts)
+    _raise(problems, hint=f"The numbers are recorded. To try again: {again}")
+    return every(gatling, name)
+
+
+def restart(gatling: Gatling, name: str, process: str, *, progress: Progress) -> None:
+    """End one process, or all of its name, and start it again.
+
+    Raises NotFound for what does not run, GatlingError when it cannot be done.
+    """
+    with _held(gatling, name, progress):
+        app = apps.get(gatling.db, name)
+        there = workers.wanted(gatling, app)
+        if not any(process in (slot, slot.partition(".")[0]) for slot in there):
+            raise NotFound(
+                f"{name} runs no process {process!r}.",
+                hint=f"It runs: {', '.join(there) or 'none'}.",
+            )
+        if not gatling.instances.statuses([(name, app.live_slot or 1)]):
+            raise SupervisorFailed("Nothing is kept running here now.", hint="`gatling up`")
+        problems = workers.follow(gatling, name, anew=[process])
+        audit.record(gatling.db, gatling.actor, name, "restart", process)
+    _raise(problems)
+
+
+def _held(gatling: Gatling, name: str, progress: Progress) -> AbstractContextManager[None]:
+    apps.get(gatling.db, name)
+    return lock.hold_app(gatling.home.app(name), progress.say)
+
+
+def _raise(problems: list[str], hint: str = "") -> None:
+    if problems:
+        raise GatlingError(f"{problems[0]}.", hint=hint, log=problems[1:])
