@@ -122,7 +122,7 @@ class Bench:
 
     def through_proxy(self, path: str = "/") -> tuple[int | None, str | None]:
         address = self.gatling.router.probe_address()
-        return _get(address.host, address.port, path, self.app.domain)
+        return _get(address.host, address.port, path, self.app.primary_domain)
 
     def task(self, *words: str) -> Task:
         around = self.gatling.apps.surroundings(self.app.name)
@@ -256,11 +256,11 @@ def a_process(it: Bench) -> None:
     """A slot of a further process comes and goes."""
     it.instances.start(it.instance(1, "worker.1"))
     until(lambda: it.instances.status(APP, "worker.1").up, "the process")
-    assert it.paths.process_slots() == ["worker.1"]
+    assert it.instances.process_slots(APP) == ["worker.1"]
     until(lambda: it.instances.started_as(APP, "worker.1") == 1, "its release")
     it.stop("worker.1")
     it.instances.discard(APP, "worker.1")
-    assert it.paths.process_slots() == []
+    assert it.instances.process_slots(APP) == []
     assert not _running("3601")
 
 
@@ -384,7 +384,8 @@ def broken(gatling: Gatling) -> list[str]:
                 check(it)
             except Exception:  # noqa: BLE001 (the others are made as well)
                 found.append(f"{check.__name__}:\n{traceback.format_exc()}")
-                for slot in it.paths.slots():
+                there: list[int | str] = [1, 2, *it.instances.process_slots(APP)]
+                for slot in there:
                     it.stop(slot, 1)
     left = [str(path) for path in (it.paths.repository, it.paths.root, it.paths.route)
             if path.exists()]  # fmt: skip

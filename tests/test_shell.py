@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatling import paths
 from gatling.deploy import watcher
 from gatling.operations import apps
 from gatling.platform.server import units
 from gatling.platform.server.helper import nginx
 from gatling.releases import distillery
+from tests.places import embedded_home
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,5 +38,5 @@ def test_shell_in_texts(text: str) -> None:
 
 
 def test_the_command_of_a_home(tmp_path: Path) -> None:
-    home = paths.open_home(tmp_path / "home")
+    home = embedded_home(tmp_path / "home")
     check(home.command.read_text())

@@ -87,7 +87,7 @@ def run(
             process.stdout.close()
     finished = Finished(tuple(argv), status, tuple(lines.tail), time.monotonic() - started)
     if check and status != 0:
-        raise ended(argv, status, finished.tail)
+        raise exit_error(argv, status, finished.tail)
     return finished
 
 
@@ -162,7 +162,7 @@ def output(
             raise
     if process.returncode != 0:
         said = err.decode("utf-8", "replace").splitlines()[-TAIL_LINES:]
-        raise ended(argv, process.returncode, tuple(said))
+        raise exit_error(argv, process.returncode, tuple(said))
     return out.decode("utf-8", "surrogateescape").replace("\r\n", "\n")
 
 
@@ -181,7 +181,7 @@ def spawn_detached(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, lo
         raise CommandFailed(f"{_name(argv)} {describe_status(status)}.", log=lines)
 
 
-def ended(argv: Sequence[str], status: int, tail: tuple[str, ...]) -> CommandFailed:
+def exit_error(argv: Sequence[str], status: int, tail: tuple[str, ...]) -> CommandFailed:
     """What is raised for a program that should not have ended so."""
     return CommandFailed(f"{_name(argv)} {describe_status(status)}.", log=tail, status=status)
 

@@ -8,8 +8,6 @@ import pytest
 
 from gatling.deploy.cutover import hot, rolling
 from gatling.deploy.evidence import health, probing
-from gatling.platform import ports
-from gatling.runtime import spec
 from gatling.state import apps
 from tests.deploy.stage import Held, Prober, Stage, healthy, make_live
 
@@ -36,15 +34,13 @@ def stage(tmp_path: Path, said: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
             stage.do(f"decide for v{target['release']} in {target['slot']}")
             make_live(db, name, **target)  # type: ignore[arg-type]
 
-        def wait_healthy(**_: object) -> int:
+        def wait_healthy(*_: object) -> str:
             stage.do("wait until it is healthy")
-            return 42
+            return "42"
 
         monkeypatch.setattr(apps, "make_live", decide)
         monkeypatch.setattr(health, "wait_healthy", wait_healthy)
         monkeypatch.setattr(health, "check", healthy(stage))
-        monkeypatch.setattr(spec, "check_ports", lambda *_: None)
-        monkeypatch.setattr(ports, "open_connections", lambda *_: 0)
         monkeypatch.setattr(probing, "prober", lambda *_: Prober(stage))
         monkeypatch.setattr(hot, "HeldRequest", Held)
         monkeypatch.setattr(rolling, "DRAIN_POLL_SECONDS", 0)

@@ -16,14 +16,14 @@ from gatling.deploy.evidence.health import Answer
 from gatling.deploy.evidence.prober import Proof
 from gatling.deploy.journal import Journal
 from gatling.interrupt import Interruption
-from gatling.paths import open_home
-from gatling.platform.base import State, Status
+from gatling.platform.base import Address, State, Status, Surroundings, local_status
 from gatling.platform.open import Gatling
 from gatling.project import settings
 from gatling.state import apps, deployments, releases
 from gatling.state.database import open_database
 from gatling.state.releases import Release
 from gatling.ui.progress import Progress
+from tests.places import embedded_home, surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from gatling.platform.base import Instance
     from gatling.platform.logs import Line
+    from gatling.state.apps import App
 
 PLAIN = {"instance.drain": "0", "hot.boot_check": "off"}
 """Settings by which nothing waits, and a hot upgrade starts no second instance."""
@@ -45,9 +46,10 @@ class Stage:
         self.faults: dict[str, BaseException] = {}
         self.running: dict[int, int] = {1: 7}
         """The release that runs in a slot."""
-        self.pointed: int | str = 1
+        self.pointed: int | None = 1
+        self.clients = 0
         self.node: Node | None = None
-        home = open_home(root / "home")
+        home = embedded_home(root / "home")
         db = open_database(home.database)
         apps.create(db, "shop", lambda _: True)
         for number in (7, 8):
@@ -57,10 +59,15 @@ class Stage:
             (programs / "shop").write_text("#!/bin/sh\n")
             (programs / "shop").chmod(0o755)
         make_live(db, "shop", release=7, slot=1, config={"A": "7"})
-        supervisor: Any = Supervisor(self)
+        places: Any = Places(home.root)
+        instances: Any = Instances(self)
+        nothing: Any = None
         router: Any = Router(self)
         tasks: Any = Tasks(self)
-        self.gatling = Gatling(home, db, supervisor, router, tasks, "tester")
+        self.gatling = Gatling(
+            home, db, apps=places, instances=instances, schedule=nothing, logs=instances,
+            tasks=tasks, router=router, actor="tester",
+        )  # fmt: skip
         self.progress = Progress(output)
 
     def do(self, effect: str) -> None:
@@ -106,7 +113,20 @@ def release(number: int) -> Release:
     )  # fmt: skip
 
 
-class Supervisor:
+class Places:
+    """Apps of an embedded home."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def surroundings(self, name: str) -> Surroundings:
+        return surroundings(self._root, name)
+
+    def guard(self, _: object) -> None:
+        pass
+
+
+class Instances:
     """Keeps what runs in a dictionary."""
 
     def __init__(self, stage: Stage) -> None:
@@ -126,16 +146,24 @@ class Supervisor:
 
     def status(self, app: str, slot: int) -> Status:
         runs = slot in self._stage.running
-        return Status(State.RUNNING, pid=1000 + slot) if runs else Status(State.STOPPED)
+        return local_status(State.RUNNING, 1000 + slot) if runs else Status(State.STOPPED)
 
-    def booted(self, app: str, slot: int) -> int | None:
+    def started_as(self, app: str, slot: int) -> int | None:
         return self._stage.running.get(slot)
 
-    def log(self, app: str, **_: object) -> list[Line]:
+    def read(self, app: str, **_: object) -> list[Line]:
         return []
 
-    def guard(self, _: object) -> None:
+    def address(self, app: App, slot: int) -> Address:
+        return Address("127.0.0.1", app.ports[slot])
+
+    node_address = address
+
+    def check_free(self, app: App, slot: int) -> None:
         pass
+
+    def connections(self, app: App, slot: int) -> Callable[[], int]:
+        return lambda: self._stage.clients
 
 
 class Router:
@@ -151,15 +179,21 @@ class Router:
         self._stage.do("configure the proxy")
         return True
 
-    def point(self, app: str, target: int | str) -> None:
-        self._stage.do(f"point to {target}")
-        self._stage.pointed = target
+    def point(self, app: str, slot: int | None) -> None:
+        self._stage.do(f"point to {'down' if slot is None else slot}")
+        self._stage.pointed = slot
 
-    def pointed(self, app: str) -> int | str:
+    def pointed(self, app: str) -> int | None:
         return self._stage.pointed
 
     def url(self, app: object) -> str:
         return "http://shop.localhost"
+
+    def offers_https(self) -> bool:
+        return False
+
+    def publish(self, *_: object) -> None:
+        self._stage.done.append("publish")
 
 
 class Tasks:
@@ -247,8 +281,8 @@ class Node:
     def deaf(self) -> None:
         self._stage.do("stop listening")
 
-    def clients(self, port: int) -> set[Opaque]:
-        return {Opaque(b"client")}
+    def clients(self, port: int) -> dict[Opaque, Opaque]:
+        return {Opaque(b"client"): Opaque(b"its process")}
 
 
 def healthy(stage: Stage) -> Callable[..., Answer]:

@@ -27,7 +27,7 @@ def opened(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     errors: list[object] = []
 
     @contextlib.contextmanager
-    def control(_: object, __: object, booted: object, ___: float) -> Iterator[Node]:
+    def control(_: object, __: object, booted: object, *___: object) -> Iterator[Node]:
         stage.do(f"connect to {getattr(booted, 'label', '')}")
         if errors:
             raise cast("Exception", errors.pop())

@@ -10,7 +10,7 @@ from gatling.deploy import published, recovery
 from gatling.deploy.cutover import way_back
 from gatling.errors import PortTaken, ProxyRefused
 from gatling.releases import distillery
-from gatling.runtime import jobs, spec, workers
+from gatling.runtime import jobs, workers
 from gatling.state import apps, deployments
 from tests.deploy.stage import make_live
 
@@ -33,7 +33,7 @@ def _around(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(published, "publish", noted("publish"))
     monkeypatch.setattr(way_back, "back_to_records", noted("the way back", "it runs"))
     monkeypatch.setattr(distillery, "sweep", lambda *_: None)
-    monkeypatch.setattr(recovery, "_started_as", lambda *_: stage.running.get(1))
+    monkeypatch.setattr(recovery, "_prepared", lambda *_: stage.running.get(1))
 
 
 def killed(stage: Stage, *, slot: int = 2, strategy: str = "rolling") -> int:
@@ -81,7 +81,7 @@ def test_one_that_was_killed_after_its_decision_is_finished(
     ident = killed(stage)
     stage.running[2] = 8
     make_live(stage.gatling.db, "shop", release=8, slot=2, config=None)
-    monkeypatch.setattr(recovery, "_started_as", lambda *_: 8)
+    monkeypatch.setattr(recovery, "_prepared", lambda *_: 8)
     done = reconcile(stage)
     assert done.index("point to 2") < done.index("stop 1"), "who is there is not cut off"
     assert (stage.pointed, stage.running) == (2, {2: 8})
@@ -148,7 +148,7 @@ def test_a_port_that_was_taken_meanwhile_is_reported(
         raise PortTaken("Port 20000 is taken.")
 
     stage.running = {}
-    monkeypatch.setattr(spec, "check_ports", taken)
+    monkeypatch.setattr(stage.gatling.instances, "check_free", taken)
     with pytest.raises(PortTaken):
         recovery.reconcile(stage.gatling, "shop")
     problems, error = recovery.isolated(stage.gatling, "shop")

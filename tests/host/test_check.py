@@ -114,7 +114,7 @@ def test_the_helper(reason: str | None, ok: bool, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_home_that_is_asked_about_is_the_one_that_is_checked(server: Path) -> None:
-    (server / "home/apps/shop/slots/worker.1").mkdir(parents=True)
+    (server / "apps/shop/slots/worker.1").mkdir(parents=True)
     (one,) = faults(subject.every_app(server))
     assert one.endswith("gatling@shop.worker.1.service.d/app.conf is not there.")
 

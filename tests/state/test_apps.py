@@ -198,7 +198,7 @@ def test_the_domain_that_stands_for_an_app_is_the_first_that_was_added(db: Datab
             put_back = apps.remove_domain(db, "shop", domain) if len(domains) > 1 else None
             if put_back:
                 apps.add_domain(db, "shop", domain)
-        assert apps.get(db, "shop").domain == expected
+        assert apps.get(db, "shop").primary_domain == expected
 
 
 def test_domains_stay_in_the_order_they_were_added(
@@ -308,4 +308,4 @@ def test_the_order_of_domains_does_not_depend_on_the_clock(
     monkeypatch.setattr(apps, "now", lambda: "1999-01-01T00:00:00.000Z")
     apps.add_domain(db, "shop", "second.test")
     assert apps.get(db, "shop").domains == ("shop.localhost", "first.test", "second.test")
-    assert apps.get(db, "shop").domain == "first.test"
+    assert apps.get(db, "shop").primary_domain == "first.test"

@@ -198,7 +198,7 @@ def describe(gatling: Gatling, app: App, known: dict[tuple[str, Slot], Status]) 
 
 def _uptime(status: Status | None) -> float | None:
     """In seconds, to the millisecond; None when nothing runs."""
-    return round(status.uptime, 3) if status and status.pid else None
+    return round(status.uptime, 3) if status and status.process else None
 
 
 def _ends(gatling: Gatling, app: str, slot: Slot | None) -> dict[str, Any]:
@@ -231,7 +231,7 @@ def _processes(gatling: Gatling, app: App) -> list[dict[str, Any]]:
     """What the app's further processes do."""
     from gatling.runtime import workers
 
-    slots = gatling.home.app(app.name).process_slots()
+    slots = gatling.instances.process_slots(app.name)
     known = workers.statuses(gatling, app.name, slots) if slots else {}
     return [
         {

@@ -55,13 +55,14 @@ def host_told(gatling: Gatling, before: App, after: App) -> str | None:
     )
     if "PHX_HOST" in config.of_app(gatling.db, after.name):
         return f"PHX_HOST stays what `gatling config` says. {others}." if added else None
-    if after.domain == before.domain:
+    if after.primary_domain == before.primary_domain:
         change = f"`gatling config set {after.name} PHX_HOST=DOMAIN` makes another one PHX_HOST"
-        return f"PHX_HOST stays {after.domain}. {others}; {change}." if added else None
+        return f"PHX_HOST stays {after.primary_domain}. {others}; {change}." if added else None
     if after.live_release is None:
-        return f"PHX_HOST is {after.domain}."
+        return f"PHX_HOST is {after.primary_domain}."
     return (
-        f"PHX_HOST is {after.domain} from the app's next start on: `gatling restart {after.name}`."
+        f"PHX_HOST is {after.primary_domain} from the app's next start on:"
+        f" `gatling restart {after.name}`."
         " Until then Phoenix refuses websockets from there."
     )
 

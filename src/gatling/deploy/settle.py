@@ -55,7 +55,7 @@ def _replace_workers(gatling: Gatling, context: Context) -> None:
     app = apps.get(gatling.db, name)
     try:
         wanted = list(workers.wanted(gatling, app))
-        if not wanted and not gatling.home.app(name).process_slots():
+        if not wanted and not gatling.instances.process_slots(name):
             return
         again = wanted if app.live_release == context.app.live_release else ()
         with context.journal.step("processes"):
@@ -86,10 +86,10 @@ def _say_of_https(gatling: Gatling, context: Context, app: App) -> None:
     from gatling.deploy.evidence import health
 
     address = gatling.instances.address(app, app.live_slot or 1)
-    if health.sends_to_https(address, context.settings.health.path, app.domain):
+    if health.sends_to_https(address, context.settings.health.path, app.primary_domain):
         context.progress.note(
             "the app sends browsers to https, which this proxy does not speak: in Phoenix, let"
-            f" force_ssl (config/prod.exs) exclude the host {app.domain}"
+            f" force_ssl (config/prod.exs) exclude the host {app.primary_domain}"
         )
 
 

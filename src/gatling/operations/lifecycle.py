@@ -17,6 +17,7 @@ from gatling.state import apps, audit
 
 if TYPE_CHECKING:
     from gatling.errors import GatlingError
+    from gatling.platform.base import Slot
     from gatling.platform.open import Gatling
     from gatling.state.apps import App, Wanted
     from gatling.ui.progress import Progress
@@ -81,7 +82,10 @@ def recover(gatling: Gatling, progress: Progress, *, units: bool = False) -> Non
 def down(gatling: Gatling, progress: Progress) -> None:
     """Stop all instances, the proxy and the supervisor; `up` brings back what was running."""
     every = apps.every(gatling.db)
-    slots = [(app.name, slot) for app in every for slot in gatling.home.app(app.name).slots()]
+    slots: list[tuple[str, Slot]] = []
+    for app in every:
+        slots += [(app.name, slot) for slot in apps.SLOTS]
+        slots += [(app.name, slot) for slot in gatling.instances.process_slots(app.name)]
     kept_running = gatling.instances.wind_down(slots)
     for app in every:
         jobs.end(gatling, app.name)

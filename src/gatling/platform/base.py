@@ -214,6 +214,9 @@ class Instances(Reachable, Protocol):
         SIGTERM first, SIGKILL after `timeout` seconds. An empty slot is fine.
         """
 
+    def process_slots(self, app: str) -> list[str]:
+        """The slots of further processes that there are, such as `worker.1`, beside 1 and 2."""
+
     def discard(self, app: str, slot: str) -> None:
         """Forget the slot of a process, which must be empty."""
 

@@ -47,6 +47,10 @@ class LocalInstances(abc.ABC):
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
+    def process_slots(self, app: str) -> list[str]:
+        """See Instances."""
+        return self._home.app(app).process_slots()
+
     def address(self, app: App, slot: int) -> Address:
         """See Instances."""
         return Address(LOOPBACK, app.ports[slot])

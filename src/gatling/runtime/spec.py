@@ -110,7 +110,7 @@ def environment(around: Surroundings, app: App, release: Release, slot: int) -> 
         "LANG": "C.UTF-8",
         "MIX_ENV": "prod",
         "PHX_SERVER": "true",
-        "PHX_HOST": app.domain,
+        "PHX_HOST": app.primary_domain,
         # not into the release's tree, which other releases share files with
         "ERL_CRASH_DUMP": str(around.paths.dumps(slot) / CRASH_DUMP),
         # a VM that writes one has closed its sockets and is not started again before it has ended

@@ -56,7 +56,7 @@ def follow(gatling: Gatling, name: str, *, anew: Iterable[str] = ()) -> list[str
     try:
         app = apps.get(gatling.db, name)
         shall = wanted(gatling, app)
-        there = gatling.home.app(name).process_slots()
+        there = gatling.instances.process_slots(name)
         if not there and not shall:
             return []
         gone = [slot for slot in there if slot not in shall or not _is(gatling, shall[slot])]
@@ -113,13 +113,13 @@ def release(gatling: Gatling, name: str, slot: str) -> str | None:
 
 def in_use(gatling: Gatling, name: str) -> set[int]:
     """The releases whose trees processes run from."""
-    booted = {gatling.instances.started_as(name, s) for s in gatling.home.app(name).process_slots()}
+    booted = {gatling.instances.started_as(name, s) for s in gatling.instances.process_slots(name)}
     return {number for number in booted if number is not None}
 
 
 def stop(gatling: Gatling, name: str) -> None:
     """End all processes of an app, whatever the records say; raises SupervisorFailed."""
-    _stop(gatling, apps.get(gatling.db, name), gatling.home.app(name).process_slots())
+    _stop(gatling, apps.get(gatling.db, name), gatling.instances.process_slots(name))
 
 
 def _stop(

@@ -53,7 +53,7 @@ class App:
         return self.manifest | self.settings
 
     @property
-    def domain(self) -> str:
+    def primary_domain(self) -> str:
         """The domain that stands for the app, as in its URL and PHX_HOST.
 
         The first one, but what every app is given only when there is no other.

@@ -9,7 +9,6 @@ import pytest
 
 from gatling.deploy.cutover import rolling
 from gatling.errors import Interrupted, PortTaken, ProxyRefused, SupervisorFailed, UnhealthyRelease
-from gatling.platform import ports
 from gatling.state import apps, config
 from tests.deploy.stage import make_live, release
 
@@ -115,7 +114,7 @@ def test_what_fails_after_the_decision_is_a_warning(stage: Stage, step: str) -> 
 @pytest.mark.parametrize("how", [rolling.roll, rolling.replace])
 def test_the_first_release_has_none_to_end(stage: Stage, how: Any) -> None:
     make_live(stage.gatling.db, "shop", release=None, slot=None, config=None)
-    stage.running, stage.pointed = {}, "down"
+    stage.running, stage.pointed = {}, None
     carry_out(stage, stage.context(), how)
     assert "stop 2" not in stage.done
     assert "[drain]" not in stage.done
@@ -124,7 +123,7 @@ def test_the_first_release_has_none_to_end(stage: Stage, how: Any) -> None:
 
 
 def test_an_app_that_serves_nothing_is_probed_from_its_switch_on(stage: Stage) -> None:
-    stage.pointed = "down"
+    stage.pointed = None
     carry_out(stage, stage.context())
     assert stage.done.index("probe") > stage.done.index("point to 2")
 
@@ -191,9 +190,9 @@ def test_a_boot_check_leaves_nothing_behind(stage: Stage) -> None:
 
 
 def test_a_connection_that_lasts_is_counted_when_its_time_is_up(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    stage: Stage,
 ) -> None:
-    monkeypatch.setattr(ports, "open_connections", lambda *_: 2)
+    stage.clients = 2
     context = stage.context({"instance.drain": "0.01"})
     assert carry_out(stage, context).cut == 2
     assert stage.running == {2: 8}

@@ -4,34 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from gatling.deploy.evidence import probing
-from gatling.paths import open_home
 from gatling.project import settings
+from tests.places import local
 from tests.runtime.test_spec import APP
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
-def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def made(monkeypatch: pytest.MonkeyPatch) -> Any:
     """What a prober is made with, for an app of which some facts are changed."""
-    home = open_home(tmp_path / "home")
-    home.app("shop").root.mkdir(parents=True)
-    router = SimpleNamespace(probe_address=lambda: ("127.0.0.1", 80))
+    away: set[str] = set()
+    router = SimpleNamespace(probe_address=lambda: local(80), in_maintenance=away.__contains__)
 
     def make(**changes: Any) -> SimpleNamespace:
         app = dataclasses.replace(APP, **changes)
         chosen = settings.parse({"health.path": "/up"})
-        gatling: Any = SimpleNamespace(home=home, router=router)
+        gatling: Any = SimpleNamespace(router=router)
         return probing.prober(gatling, app, chosen)  # type: ignore[return-value]
 
     def noted(address: object, host: str, path: str, **more: Any) -> SimpleNamespace:
-        return SimpleNamespace(address=address, host=host, path=path, home=home, **more)
+        return SimpleNamespace(address=address, host=host, path=path, away=away, **more)
 
     monkeypatch.setattr(probing, "Prober", noted)
     return make
@@ -40,7 +36,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_it_asks_the_proxy_for_the_path_of_the_health_check(made: Any) -> None:
     prober = made()
     assert (prober.address, prober.host, prober.path) == (
-        ("127.0.0.1", 80), "shop.example.com", "/up",
+        local(80), "shop.example.com", "/up",
     )  # fmt: skip
     assert prober.headers == {}
     assert [prober.answered_by(status) for status in (200, 401, 503)] == ["", "", ""]
@@ -72,7 +68,6 @@ def test_a_request_for_a_password_is_the_proxys_own(
 
 def test_so_is_the_maintenance_page(made: Any) -> None:
     prober = made()
-    prober.home.app("shop").maintenance_page.parent.mkdir(parents=True, exist_ok=True)
-    prober.home.app("shop").maintenance_page.write_text("back soon")
+    prober.away.add("shop")
     assert "maintenance" in prober.answered_by(503)
     assert prober.answered_by(502) == ""

@@ -95,7 +95,7 @@ def test_each_obstacle_has_its_reason(facts: dict[str, Any], reason: str) -> Non
     "facts",
     [
         {},
-        {"changed": [changed(), changed("Elixir.Shop.Page", code_change=True)]},
+        {"changed": [changed(), changed("Elixir.Shop.Page")]},
         {"added": [Beam("Elixir.Shop.New", app="shop")]},
         {"removed": [Removed("Elixir.Shop.Old", "shop")]},
         {"versions": [("plug", "1.0.0", "1.1.0", False)]},

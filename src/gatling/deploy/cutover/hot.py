@@ -86,7 +86,9 @@ def upgrade(
         # where the swap waits for requests to end it would wait for this one, too
         held = None
         if not comparison.callers:
-            held = asking.enter_context(HeldRequest(address, app.domain, settings.health.path))
+            held = asking.enter_context(
+                HeldRequest(address, app.primary_domain, settings.health.path)
+            )
         # those that were there a moment ago, too: not a request that is just being answered
         now_open = _clients(node, address.port)
         clients = {each: now_open[each] for each in early_clients.keys() & now_open.keys()}

@@ -66,7 +66,7 @@ def check(instances: Reachable, app: App, slot: int, path: str, timeout: float) 
     Nobody else may listen there: what users send an app is not for whoever was quicker to take its
     port.
     """
-    address, host = instances.address(app, slot), app.domain
+    address, host = instances.address(app, slot), app.primary_domain
     started = time.monotonic()
     answer = _ask(address, path, host, timeout, {})
     if answer.to_https:

@@ -20,7 +20,9 @@ def prober(gatling: Gatling, app: App, settings: Settings) -> Prober:
     By https where that is asked for, under the domain to which others are redirected.
     """
     wishes = project_settings.parse(app.effective).proxy
-    host = proxy.redirects(app.domains, wishes.redirect_www).get(app.domain, app.domain)
+    host = proxy.redirects(app.domains, wishes.redirect_www).get(
+        app.primary_domain, app.primary_domain
+    )
     locked = bool(app.passwords.keys() & {host, proxy.EVERYWHERE})
 
     def answered_by(status: int) -> str:

@@ -133,7 +133,7 @@ class EmbeddedRouter:
     def url(self, app: App) -> str:
         """See Router."""
         _, port = parse_listen(self.listen)
-        return f"http://{app.domain}" + ("" if port == 80 else f":{port}")
+        return f"http://{app.primary_domain}" + ("" if port == 80 else f":{port}")
 
     def probe_address(self) -> Address:
         """See Router."""

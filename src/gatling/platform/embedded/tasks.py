@@ -78,7 +78,7 @@ class LocalTasks:
             except subprocess.TimeoutExpired:  # it has closed its output, and goes on
                 stop()
                 status = started.wait()
-            return process.ended(task.argv, status, tail)
+            return process.exit_error(task.argv, status, tail)
 
         def stop() -> None:
             proc.end_group(started.pid)

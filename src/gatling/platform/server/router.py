@@ -85,7 +85,7 @@ class SystemRouter:
 
     def url(self, app: App) -> str:
         """See Router."""
-        return f"http://{app.domain}"
+        return f"http://{app.primary_domain}"
 
     def probe_address(self) -> Address:
         """See Router."""
