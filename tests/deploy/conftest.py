@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatling.deploy.cutover import hot, rolling
+from gatling.deploy.cutover import drain, hot
 from gatling.deploy.evidence import health, probing
 from gatling.state import apps
 from tests.deploy.stage import Held, Prober, Stage, healthy, make_live
@@ -43,6 +43,6 @@ def stage(tmp_path: Path, said: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
         monkeypatch.setattr(health, "check", healthy(stage))
         monkeypatch.setattr(probing, "prober", lambda *_: Prober(stage))
         monkeypatch.setattr(hot, "HeldRequest", Held)
-        monkeypatch.setattr(rolling, "DRAIN_POLL_SECONDS", 0)
+        monkeypatch.setattr(drain, "DRAIN_POLL_SECONDS", 0)
         yield stage
         stage.gatling.db.close()

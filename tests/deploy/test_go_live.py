@@ -9,7 +9,7 @@ import pytest
 
 from gatling.beam.comparison import Comparison
 from gatling.deploy import go_live, published, settle
-from gatling.deploy.cutover import hot, rolling
+from gatling.deploy.cutover import hot, restart, rolling
 from gatling.deploy.evidence.prober import Proof
 from gatling.deploy.migrations import runner
 from gatling.deploy.plan import gather
@@ -65,7 +65,7 @@ def found(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(refs, "check_still", noted("check the refs"))
     monkeypatch.setattr(hot, "upgrade", carry_out("hot"))
     monkeypatch.setattr(rolling, "roll", carry_out("rolling"))
-    monkeypatch.setattr(rolling, "replace", carry_out("restart"))
+    monkeypatch.setattr(restart, "restart", carry_out("restart"))
     return found
 
 

@@ -110,11 +110,11 @@ def _replace(
     gatling: Gatling, context: Context, planned: Plan, release: Release, updates: Sequence[Update]
 ) -> None:
     """Start the release in the free slot, and end the live instance after it, or before."""
-    from gatling.deploy.cutover import rolling
+    from gatling.deploy.cutover import restart, rolling
 
     app = context.app
     _announce(gatling, context, release, planned, app.free_slot)
-    carry_out = rolling.replace if planned.strategy == "restart" else rolling.roll
+    carry_out = restart.restart if planned.strategy == "restart" else rolling.roll
 
     def before_decision() -> None:
         context.callbacks.at(*callbacks.BEFORE_DECISION)
@@ -122,14 +122,10 @@ def _replace(
 
     context.result.proof = carry_out(
         gatling,
-        app,
+        context,
         release,
-        context.settings,
-        journal=context.journal,
-        interruption=context.interruption,
         before_decision=before_decision,
         on_live=lambda: context.progress.note(f"{release.label} is live"),
-        tolerated=context.tolerated,
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from gatling.deploy.cutover import rolling
+from gatling.deploy.cutover import instance
 from gatling.errors import SupervisorFailed, UnhealthyRelease
 from gatling.project import settings
 from tests.runtime.test_spec import APP
@@ -26,7 +26,7 @@ GATLING = cast("Gatling", SimpleNamespace(instances=SimpleNamespace(stop=fail)))
 def test_the_first_error_is_the_one_that_is_raised() -> None:
     with (
         pytest.raises(UnhealthyRelease, match="never healthy") as caught,
-        rolling.throw_away(GATLING, APP, 2, settings.parse({})),
+        instance.throw_away(GATLING, APP, 2, settings.parse({})),
     ):
         raise UnhealthyRelease("v8 was never healthy.", log=["its last words"])
     assert caught.value.log[0] == "its last words"
@@ -36,6 +36,6 @@ def test_the_first_error_is_the_one_that_is_raised() -> None:
 def test_without_an_error_the_failure_of_the_clean_up_is_raised() -> None:
     with (
         pytest.raises(SupervisorFailed, match="cannot be ended"),
-        rolling.throw_away(GATLING, APP, 2, settings.parse({})),
+        instance.throw_away(GATLING, APP, 2, settings.parse({})),
     ):
         pass

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatling.deploy.cutover import rolling
+from gatling.deploy.cutover import instance, restart, rolling
 from gatling.errors import Interrupted, PortTaken, ProxyRefused, SupervisorFailed, UnhealthyRelease
 from gatling.state import apps, config
 from tests.deploy.stage import make_live, release
@@ -34,10 +34,9 @@ ERRORS = [PortTaken("taken"), UnhealthyRelease("never healthy"), Interrupted("Ct
 
 def carry_out(stage: Stage, context: Context, how: Any = rolling.roll, number: int = 8) -> Proof:
     proof: Proof = how(
-        stage.gatling, context.app, release(number), context.settings,
-        journal=context.journal, interruption=context.interruption,
+        stage.gatling, context, release(number),
         before_decision=lambda: stage.do("before the decision"),
-        on_live=lambda: stage.do("it is live"), tolerated=context.tolerated,
+        on_live=lambda: stage.do("it is live"),
     )  # fmt: skip
     return proof
 
@@ -77,7 +76,7 @@ def test_a_clean_up_that_fails_does_not_hide_the_first_error(
     def stuck(*_: object) -> None:
         raise SupervisorFailed("cannot be ended")
 
-    monkeypatch.setattr(rolling, "stop_unused", stuck)
+    monkeypatch.setattr(instance, "stop_unused", stuck)
     with pytest.raises(UnhealthyRelease) as caught:
         carry_out(stage, stage.context())
     assert "cannot be ended" in caught.value.log[-1]
@@ -111,7 +110,7 @@ def test_what_fails_after_the_decision_is_a_warning(stage: Stage, step: str) -> 
     assert context.result.warnings == ["no"]
 
 
-@pytest.mark.parametrize("how", [rolling.roll, rolling.replace])
+@pytest.mark.parametrize("how", [rolling.roll, restart.restart])
 def test_the_first_release_has_none_to_end(stage: Stage, how: Any) -> None:
     make_live(stage.gatling.db, "shop", release=None, slot=None, config=None)
     stage.running, stage.pointed = {}, None
@@ -145,7 +144,7 @@ def test_an_app_that_was_stopped_is_stopped_again_when_the_proxy_refuses(stage: 
 
 def test_the_order_of_a_restart(stage: Stage) -> None:
     context = stage.context()
-    carry_out(stage, context, rolling.replace)
+    carry_out(stage, context, restart.restart)
     assert stage.done == RESTART
     assert (stage.live(), stage.pointed, stage.running) == ((8, 2), 2, {2: 8})
 
@@ -155,7 +154,7 @@ def test_what_fails_before_a_restart_begins_touches_nothing(stage: Stage, step: 
     context = stage.context()
     stage.faults[step] = ProxyRefused("no")
     with pytest.raises(ProxyRefused):
-        carry_out(stage, context, rolling.replace)
+        carry_out(stage, context, restart.restart)
     assert stage.done == RESTART[: RESTART.index(step) + 1]
     assert (stage.pointed, stage.running, context.interruption.armed) == (1, {1: 7}, True)
 
@@ -168,7 +167,7 @@ def test_a_restart_that_fails_ends_the_new_instance_and_decides_nothing(
 ) -> None:
     stage.faults[step] = SupervisorFailed("no")
     with pytest.raises(SupervisorFailed):
-        carry_out(stage, stage.context(), rolling.replace)
+        carry_out(stage, stage.context(), restart.restart)
     assert stage.done == [*RESTART[: RESTART.index(step) + 1], "stop 2", "probed"]
     assert stage.live() == (7, 1), "recovery starts it again"
 
@@ -176,16 +175,16 @@ def test_a_restart_that_fails_ends_the_new_instance_and_decides_nothing(
 def test_a_boot_check_leaves_nothing_behind(stage: Stage) -> None:
     context = stage.context()
     app = dataclasses.replace(context.app)
-    with rolling.throw_away(stage.gatling, app, 2, context.settings):
-        rolling.boot(stage.gatling, app, release(8), 2, context.settings)
+    with instance.throw_away(stage.gatling, app, 2, context.settings):
+        instance.boot(stage.gatling, app, release(8), 2, context.settings)
     boots = ["stop 2", "boot v8 in 2", "wait until it is healthy", "stop 2"]
     assert stage.done == boots
     stage.faults["wait until it is healthy"] = UnhealthyRelease("never healthy")
     with (
         pytest.raises(UnhealthyRelease, match="never healthy"),
-        rolling.throw_away(stage.gatling, app, 2, context.settings),
+        instance.throw_away(stage.gatling, app, 2, context.settings),
     ):
-        rolling.boot(stage.gatling, app, release(8), 2, context.settings)
+        instance.boot(stage.gatling, app, release(8), 2, context.settings)
     assert stage.running == {1: 7}
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from gatling.beam.comparison import Answers
 from gatling.beam.control import Control, NodeBusy, SwapFailed, Swapped
 from gatling.deploy import live_node
-from gatling.deploy.cutover import rehearsal, rolling
+from gatling.deploy.cutover import instance, rehearsal, restart, rolling
 from gatling.deploy.evidence import health, probing, verdict
 from gatling.deploy.evidence.prober import HeldRequest
 from gatling.deploy.plan import exclusive, inspection
@@ -229,9 +229,9 @@ def _check_boot(gatling: Gatling, context: Context, release: Release, stays: flo
     slot = app.free_slot
     with (
         exclusive.told(context, "boot check", release),
-        rolling.throw_away(gatling, app, slot, settings),
+        instance.throw_away(gatling, app, slot, settings),
     ):
-        rolling.boot(gatling, app, release, slot, settings, stays)
+        instance.boot(gatling, app, release, slot, settings, stays)
 
 
 def _undo(
@@ -266,7 +266,7 @@ def _add_errors_of_the_app(gatling: Gatling, app: App, error: GatlingError, sinc
     if booted is None:
         return
     label = f"v{booted}"
-    error.log = rolling.last_words_since(gatling, app, label, since, only_causes=True)
+    error.log = instance.last_words_since(gatling, app, label, since, only_causes=True)
     if error.log:
         all_of_it = f"All it said: `gatling logs {app.name} --release {label} --since 5m`."
         error.hint = f"{error.hint} {all_of_it}".strip()
@@ -277,15 +277,11 @@ def _replace(gatling: Gatling, context: Context, live: Release, error: GatlingEr
     context.callbacks.over()  # these are steps of the release before
     context.progress.note(f"a new instance of {live.label} takes the place of the upgraded one")
     error.hint = f"{error.hint} The node was replaced by a new one of {live.label}.".strip()
-    carry_out = rolling.replace if context.alone else rolling.roll
+    carry_out = restart.restart if context.alone else rolling.roll
     carry_out(
         gatling,
-        context.app,
+        context,
         live,
-        context.settings,
-        journal=context.journal,
-        interruption=context.interruption,
         before_decision=lambda: None,
         on_live=lambda: None,
-        tolerated=context.tolerated,
     )

@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from gatling.beam.control import SwapFailed, control
-from gatling.deploy.cutover import rolling
+from gatling.deploy.cutover import instance
 from gatling.deploy.evidence import health
 from gatling.errors import GatlingError
 
@@ -33,8 +33,8 @@ def rehearse(
     """
     app, settings, slot = context.app, context.settings, context.app.free_slot
     try:
-        with rolling.throw_away(gatling, app, slot, settings):
-            rolling.boot(gatling, app, live, slot, settings)
+        with instance.throw_away(gatling, app, slot, settings):
+            instance.boot(gatling, app, live, slot, settings)
             copy = dataclasses.replace(app, live_slot=slot)
             with control(
                 gatling.home.app(app.name), copy, live, gatling.instances.node_address(app, slot)

@@ -1,0 +1,34 @@
+"""The switch: one transaction decides for a release, and the proxy sends requests to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatling.errors import cleaning
+from gatling.state import apps, config
+
+if TYPE_CHECKING:
+    from gatling.platform.open import Gatling
+    from gatling.state.apps import App
+    from gatling.state.releases import Release
+
+
+def switch(gatling: Gatling, app: App, release: Release, slot: int) -> None:
+    """Decide for a release and tell the proxy; taken back when the proxy cannot be told."""
+    before = config.of_app(gatling.db, app.name)
+    # a release that is started anew leaves alone what is stored for the next one
+    values = None if release.number == app.live_release else release.config
+    apps.make_live(gatling.db, app.name, release=release.number, slot=slot, config=values)
+    try:
+        gatling.router.point(app.name, slot)
+    except BaseException as error:
+        with cleaning(error):
+            apps.make_live(
+                gatling.db,
+                app.name,
+                release=app.live_release,
+                slot=app.live_slot,
+                config=before,
+                wanted=app.wanted,
+            )
+        raise
