@@ -1,0 +1,199 @@
+"""What apps do now: the typed results behind `gatling apps` and `gatling status`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, structs
+
+from gatling.errors import NodeUnreachable
+from gatling.platform import ports, restarts
+from gatling.state import apps, deployments, releases
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gatling.platform.base import Slot, Status
+    from gatling.platform.open import Gatling
+    from gatling.state.apps import App
+
+    Known = Mapping[tuple[str, Slot], Status]
+
+CHAIN_PATIENCE_SECONDS = 0.5
+"""How long another command that talks to the node is waited for."""
+
+
+class LastEnd(Struct, frozen=True):
+    """An end that nobody asked for."""
+
+    at: str
+    after: float
+    """Seconds since the start."""
+    cause: str
+
+
+class WorkerStatus(Struct, frozen=True):
+    """What one instance of a further process does."""
+
+    process: str
+    """Its slot, such as `worker.1`."""
+    state: str
+    release: str | None
+    pid: int | None
+    uptime: float | None
+    """Seconds, to the millisecond; None when nothing runs."""
+    restarts: int
+    """Within the last hour."""
+    last_end: LastEnd | None
+
+
+class AppStatus(Struct, frozen=True):
+    """What an app does. Whatever is not known is None."""
+
+    app: str
+    state: str
+    release: str | None
+    version: str | None
+    commit: str | None
+    slot: int | None
+    port: int | None
+    pid: int | None
+    uptime: float | None
+    """Seconds, to the millisecond; None when nothing runs."""
+    url: str
+    maintenance: bool
+    restarts: int
+    """Within the last hour."""
+    last_end: LastEnd | None
+
+
+class AppDetails(AppStatus, frozen=True):
+    """The same with what takes longer to find out."""
+
+    domains: list[str]
+    ports: list[int]
+    repository: str
+    """What git takes as its address."""
+    last_deployment: int | None
+    last_outcome: str | None
+    chain: list[str]
+    """The releases that the running node went through, from its boot on."""
+    chain_unknown: str | None
+    """Why these are not known."""
+    processes: list[WorkerStatus]
+
+
+def every(gatling: Gatling, found: Sequence[App]) -> list[AppStatus]:
+    """What these apps do."""
+    known = _statuses(gatling, found)
+    return [_status(gatling, app, known) for app in found]
+
+
+def details(gatling: Gatling, name: str) -> AppDetails:
+    """What one app does, and where; raises NotFound. Nothing is loaded into its node."""
+    app = apps.get(gatling.db, name)
+    known = _statuses(gatling, [app])
+    last = next(iter(deployments.of_app(gatling.db, name, limit=1)), None)
+    live = known.get((name, app.live_slot)) if app.live_slot else None
+    chain, unknown = _chain(gatling, app) if live and live.process else ([], None)
+    return AppDetails(
+        **structs.asdict(_status(gatling, app, known)),
+        domains=list(app.domains),
+        ports=[app.ports[slot] for slot in sorted(app.ports)],
+        repository=gatling.apps.push_address(name),
+        last_deployment=last.id if last else None,
+        last_outcome=last.outcome if last else None,
+        chain=chain,
+        chain_unknown=unknown,
+        processes=_workers(gatling, name),
+    )
+
+
+def _status(gatling: Gatling, app: App, known: Known) -> AppStatus:
+    status = known.get((app.name, app.live_slot)) if app.live_slot else None
+    live = app.live_release
+    release = releases.get(gatling.db, app.name, live) if live is not None else None
+    count, last = _ends(gatling, app.name, app.live_slot)
+    return AppStatus(
+        app=app.name,
+        state=_state(gatling, app, status),
+        release=release.label if release else None,
+        version=release.version if release else None,
+        commit=release.commit if release else None,
+        slot=app.live_slot,
+        port=app.ports[app.live_slot] if app.live_slot else None,
+        pid=status.pid if status else None,
+        uptime=_uptime(status),
+        url=gatling.router.url(app),
+        maintenance=app.maintenance is not None,
+        restarts=count,
+        last_end=last,
+    )
+
+
+def _workers(gatling: Gatling, name: str) -> list[WorkerStatus]:
+    slots = gatling.instances.process_slots(name)
+    if not slots:
+        return []
+    from gatling.runtime import workers  # for apps that have some
+
+    known = workers.statuses(gatling, name, slots)
+    found = []
+    for slot in slots:
+        status = known.get(slot)
+        count, last = _ends(gatling, name, slot)
+        found.append(
+            WorkerStatus(
+                process=slot,
+                state=str(status.state) if status else "down",
+                release=workers.release(gatling, name, slot),
+                pid=status.pid if status else None,
+                uptime=_uptime(status),
+                restarts=count,
+                last_end=last,
+            )
+        )
+    return found
+
+
+def _uptime(status: Status | None) -> float | None:
+    return round(status.uptime, 3) if status and status.process else None
+
+
+def _ends(gatling: Gatling, app: str, slot: Slot | None) -> tuple[int, LastEnd | None]:
+    """How often an instance was started again within the hour, and what it last ended with."""
+    recent = restarts.recent(gatling.instances.ends(app, slot)) if slot is not None else []
+    if not recent:
+        return 0, None
+    last = recent[-1]
+    return len(recent), LastEnd(last.stamp, last.after, last.cause)
+
+
+def _chain(gatling: Gatling, app: App) -> tuple[list[str], str | None]:
+    from gatling.deploy import live_node  # loads what talks to nodes
+
+    try:
+        return live_node.seen(gatling, app, CHAIN_PATIENCE_SECONDS), None
+    except NodeUnreachable as error:
+        return [], f"unknown: {error.what}"
+
+
+def _statuses(gatling: Gatling, found: Sequence[App]) -> Known:
+    live: list[tuple[str, Slot]] = [
+        (app.name, app.live_slot) for app in found if app.live_slot and app.wanted == "running"
+    ]
+    return gatling.instances.statuses(live)
+
+
+def _state(gatling: Gatling, app: App, status: Status | None) -> str:
+    if app.live_release is None:
+        return "empty"
+    if app.wanted == "stopped":
+        return "stopped"
+    if status is None:
+        return "down"
+    # what the supervisor still watches after its start has passed its health check when it serves
+    address = gatling.instances.address(app, app.live_slot or 1)
+    if status.state == "starting" and ports.answers(address.port, address.host):
+        return "running"
+    return str(status.state)
