@@ -64,18 +64,7 @@ def upgrade(
     """
     app, settings, journal = context.app, context.settings, context.journal
     comparison, answers = differences
-    if settings.hot.rehearse and context.alone:
-        context.progress.note(f"not rehearsed: {'; '.join(context.alone)}")
-    elif settings.hot.rehearse:
-        with journal.step("rehearsal"):
-            _rehearse(gatling, context, live, release, answers)
-    # A new child that crashes again and again would take its supervisor, and so the node, along:
-    # so new children must have run in another instance before the live node starts them.
-    check = "off" if context.alone else settings.hot.boot_check
-    early = comparison.starts_something and check != "off"
-    if early or check == "before":
-        with journal.step("boot_check"):
-            _check_boot(gatling, context, release, stays=STAYS_SECONDS if early else 0)
+    booted = _try_elsewhere(gatling, context, live, release, differences)
     address = gatling.instances.address(app, app.live_slot or 1)
     early_clients = _clients(node, address.port)
     prober = probing.prober(gatling, app, settings)
@@ -100,7 +89,7 @@ def upgrade(
             try:
                 if held is not None:
                     prober.saw(held.finish())
-                watched = _prove(gatling, context, node, release, swapped, prober, booted=early)
+                watched = _prove(gatling, context, node, release, swapped, prober, booted=booted)
                 still_open = _clients(node, address.port)
             except GatlingError as error:
                 if not error.log:
@@ -124,6 +113,34 @@ def upgrade(
         lost=sum(owner in watched.stopped for owner in clients.values()),
         others_crashed=len(watched.others),
     )
+
+
+def _try_elsewhere(
+    gatling: Gatling,
+    context: Context,
+    live: Release,
+    release: Release,
+    differences: inspection.Differences,
+) -> bool:
+    """The rehearsal and the boot check that come before the swap, as the settings ask for them.
+
+    Whether the release has booted, and stayed up, in another instance.
+    """
+    settings, journal = context.settings, context.journal
+    comparison, answers = differences
+    if settings.hot.rehearse and context.alone:
+        context.progress.note(f"not rehearsed: {'; '.join(context.alone)}")
+    elif settings.hot.rehearse:
+        with journal.step("rehearsal"):
+            _rehearse(gatling, context, live, release, answers)
+    # A new child that crashes again and again would take its supervisor, and so the node, along:
+    # so new children must have run in another instance before the live node starts them.
+    check = "off" if context.alone else settings.hot.boot_check
+    early = comparison.starts_something and check != "off"
+    if early or check == "before":
+        with journal.step("boot_check"):
+            _check_boot(gatling, context, release, stays=STAYS_SECONDS if early else 0)
+    return early
 
 
 def decide(gatling: Gatling, app: App, release: Release) -> None:
