@@ -32,10 +32,10 @@ SHOWN_RELEASES = 8
 @app_argument
 @click.option(
     "--dir", "directory", metavar="DIR", default="",
-    help="Directory of the repository that has the project; its root otherwise.",
+    help="The project's directory in the repository. Default: its root.",
 )  # fmt: skip
 def load_command(app: str, directory: str) -> None:
-    """Make the app APP, ready to be pushed to.
+    """Create the app APP, so that you can push to it.
 
     \b
     Examples:
@@ -69,7 +69,7 @@ def _advise_domain(app: str) -> None:
 @app_argument
 @confirm_option
 def unload_command(app: str, given: str | None) -> None:
-    """Stop APP and remove everything of it: repository, releases, config, logs.
+    """Stop APP and delete its repository, releases, config and logs.
 
     \b
     Example:
@@ -118,7 +118,7 @@ def apps_command(as_json: bool) -> None:
 @app_argument
 @as_json
 def status_command(app: str, as_json: bool) -> None:
-    """Show what APP runs, and where.
+    """Show the state of APP: release, instance, domains, workers.
 
     \b
     Example:

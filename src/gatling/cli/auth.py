@@ -14,7 +14,7 @@ domain_argument = click.argument("domain", metavar="DOMAIN|'*'")
 
 @click.group("auth")
 def auth_command() -> None:
-    """Passwords for an app's domains: whoever has none does not reach the app.
+    """Protect an app's domains with passwords.
 
     Health checks do not need one; a push goes on as without.
 
@@ -28,7 +28,7 @@ def auth_command() -> None:
 @app_argument
 @as_json
 def list_command(app: str, as_json: bool) -> None:
-    """List who may enter which domains of APP; a domain that is not listed is open to all.
+    """List the users of APP's domains. Domains that are not listed need no password.
 
     \b
     Example:
@@ -52,10 +52,10 @@ def list_command(app: str, as_json: bool) -> None:
 @domain_argument
 @click.argument("user")
 def add_command(app: str, domain: str, user: str) -> None:
-    """Let USER into DOMAIN of APP, or into all of them ('*'), by a password; in force at once.
+    """Give USER a password for DOMAIN of APP, or for all its domains ('*').
 
-    The password is asked for, or is the first line of standard input. A user who is there already
-    gets the new one.
+    You type the password, or it is the first line of standard input. It replaces the password of an
+    existing user.
 
     \b
     Examples:
@@ -76,7 +76,7 @@ def add_command(app: str, domain: str, user: str) -> None:
 @domain_argument
 @click.argument("user")
 def remove_command(app: str, domain: str, user: str) -> None:
-    """Let USER in no longer; with its last user a domain is open to all.
+    """Remove USER. A domain without users needs no password.
 
     \b
     Example:

@@ -10,7 +10,7 @@ from gatling.ui.output import echo
 
 @click.group("build")
 def build_command() -> None:
-    """Manage what builds of an app keep for the next build.
+    """Manage the files that an app's builds keep for the next build.
 
     \b
     Example:
@@ -22,9 +22,9 @@ def build_command() -> None:
 @app_argument
 @click.option("--dependencies", is_flag=True, help="Also remove deps and node_modules.")
 def clean(app: str, dependencies: bool) -> None:
-    """Remove what earlier builds of APP have compiled, so that the next push compiles everything.
+    """Remove compiled files of earlier builds, so that the next push compiles everything.
 
-    The live release is not touched, nor is any other release.
+    Releases are not affected.
 
     \b
     Examples:

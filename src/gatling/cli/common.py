@@ -27,16 +27,19 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for p
 strategy_option = click.option(
     "--strategy",
     type=click.Choice(("auto", "hot", "rolling", "restart")),
-    help="Instead of the app's setting deploy.strategy; `hot` fails where it is not safe.",
+    help="Override the setting deploy.strategy. `hot` fails if it is not safe.",
 )
 rehearse_option = click.option(
     "--rehearse",
     is_flag=True,
-    help="Make a hot upgrade first on a throw-away instance of the live release.",
+    help="Try a hot upgrade on a throw-away instance of the live release first.",
 )
 app_argument = click.argument("app", metavar="APP")
 confirm_option = click.option(
-    "--confirm", "given", metavar="APP", help="Do not ask: the app's name again."
+    "--confirm",
+    "given",
+    metavar="APP",
+    help="Confirm without a prompt by repeating the app's name.",
 )
 
 

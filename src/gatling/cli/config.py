@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from typing import IO
 
 no_restart = click.option(
-    "--no-restart", is_flag=True, help="Store it for the next deployment; change nothing now."
+    "--no-restart",
+    is_flag=True,
+    help="Store the change for the next deployment. Nothing changes now.",
 )
 
 
 @click.group("config")
 def config_command() -> None:
-    """The environment variables of an app.
+    """Manage the environment variables of an app.
 
     \b
     Example:
@@ -32,10 +34,10 @@ def config_command() -> None:
 
 @config_command.command("list")
 @app_argument
-@click.option("--show", is_flag=True, help="Show the values, too.")
+@click.option("--show", is_flag=True, help="Also show the values.")
 @as_json
 def list_command(app: str, show: bool, as_json: bool) -> None:
-    """List the variables; values only with --show or --json.
+    """List the variables. Values are shown only with --show or --json.
 
     \b
     Example:
@@ -62,7 +64,7 @@ def list_command(app: str, show: bool, as_json: bool) -> None:
 @app_argument
 @click.argument("name")
 def get_command(app: str, name: str) -> None:
-    """Print the value of NAME, exactly.
+    """Print the exact value of NAME.
 
     \b
     Example:
@@ -84,7 +86,7 @@ def get_command(app: str, name: str) -> None:
 @click.option("--stdin", "from_stdin", metavar="NAME", help="Read the value of NAME from stdin.")
 @click.option(
     "--file", "files", metavar="NAME PATH", type=(str, click.File("rb")), multiple=True,
-    help="Read the value of NAME from a file, exactly as it is.",
+    help="Read the exact value of NAME from a file.",
 )  # fmt: skip
 @no_restart
 def set_command(
@@ -94,7 +96,7 @@ def set_command(
     files: tuple[tuple[str, IO[bytes]], ...],
     no_restart: bool,
 ) -> None:
-    """Set variables; the running release is replaced by one that has them.
+    """Set variables, and replace the running release with one that has them.
 
     \b
     Examples:

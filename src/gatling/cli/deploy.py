@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 def deploy_command(
     app: str, what: str | None, strategy: str | None, rehearse: bool, given: str | None
 ) -> None:
-    """Deploy a kept release (v7), or build a commit, branch or tag that was pushed.
+    """Deploy a retained release (v7), or build a commit, branch or tag that was pushed.
 
-    Without either: the head of the deploy branch, built again.
+    The default is the head of the deploy branch, built again.
 
     \b
     Examples:
@@ -79,9 +79,9 @@ def deploy_command(
 def rollback_command(
     app: str, release: str | None, strategy: str | None, rehearse: bool, given: str | None
 ) -> None:
-    """Go back to RELEASE, or to the one that was live before; its config comes back with it.
+    """Make RELEASE, or the previous release, live again, with the config that it had.
 
-    The database stays as it is: where releases in between brought migrations, it is asked first.
+    The database is not changed. If releases in between have migrations, you are asked first.
 
     \b
     Examples:
@@ -113,11 +113,11 @@ def rollback_command(
 
 @click.command("restart")
 @app_argument
-@click.option("--process", metavar="NAME", help="Only this process, such as worker or worker.1.")
+@click.option("--process", metavar="NAME", help="Restart only this one: worker, or worker.1.")
 def restart_command(app: str, process: str | None) -> None:
-    """Start the live release anew, beside itself, and switch to the new instance.
+    """Replace the running instance with a new instance of the live release.
 
-    Its processes are ended and started again.
+    Its workers are stopped and started again.
 
     \b
     Examples:
@@ -157,7 +157,7 @@ def start_command(app: str) -> None:
 @click.command("stop")
 @app_argument
 def stop_command(app: str) -> None:
-    """Stop APP; its domains answer 503 until it is started or deployed again.
+    """Stop APP. Its domains answer 503 until you start or deploy it again.
 
     \b
     Example:

@@ -10,7 +10,7 @@ from gatling.ui.output import echo
 
 @click.group("deploy-key")
 def deploy_key_command() -> None:
-    """The SSH key by which builds of an app read private git dependencies and submodules.
+    """Manage the SSH key with which builds read private git dependencies and submodules.
 
     Its public part goes to whoever has the repository, for reading only: GitHub and GitLab call it
     a deploy key. The private part never leaves the app's build directory on the host.
@@ -24,7 +24,7 @@ def deploy_key_command() -> None:
 @deploy_key_command.command("create")
 @app_argument
 def create_command(app: str) -> None:
-    """Make a key for APP and print its public part.
+    """Create a key for APP and print its public part.
 
     \b
     Example:
@@ -54,7 +54,7 @@ def show_command(app: str) -> None:
 @deploy_key_command.command("remove")
 @app_argument
 def remove_command(app: str) -> None:
-    """Remove APP's key; what was built with it goes on.
+    """Remove APP's key. Releases that were built with it are not affected.
 
     \b
     Example:

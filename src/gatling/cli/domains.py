@@ -10,7 +10,7 @@ from gatling.ui.output import echo, print_json
 
 @click.group("domains")
 def domains_command() -> None:
-    """The names under which an app is reached.
+    """Manage the domains of an app.
 
     \b
     Example:
@@ -22,7 +22,7 @@ def domains_command() -> None:
 @app_argument
 @as_json
 def list_command(app: str, as_json: bool) -> None:
-    """List the domains of APP; the first one other than APP.localhost is its PHX_HOST.
+    """List the domains of APP. The first one other than APP.localhost is its PHX_HOST.
 
     \b
     Example:
@@ -42,7 +42,7 @@ def list_command(app: str, as_json: bool) -> None:
 @app_argument
 @click.argument("domain")
 def add_command(app: str, domain: str) -> None:
-    """Serve APP under DOMAIN, too; in force at once. The first one added is its PHX_HOST.
+    """Add DOMAIN to APP immediately. The first added domain becomes its PHX_HOST.
 
     \b
     Example:
@@ -64,7 +64,7 @@ def add_command(app: str, domain: str) -> None:
 @app_argument
 @click.argument("domain")
 def remove_command(app: str, domain: str) -> None:
-    """Serve APP no longer under DOMAIN; in force at once.
+    """Remove DOMAIN from APP immediately.
 
     \b
     Example:

@@ -12,11 +12,11 @@ from gatling.ui.output import echo, print_json, table
 @click.command("up")
 @click.option(
     "--listen", metavar="[ADDRESS:]PORT",
-    help="Where the proxy listens, from now on (default 127.0.0.1:8080).",
+    help="Address where the proxy listens from now on (default 127.0.0.1:8080). Not on a server.",
 )  # fmt: skip
 @click.pass_context
 def up_command(context: click.Context, listen: str | None) -> None:
-    """Start everything: supervisor, proxy and all apps that shall run. For use after a reboot.
+    """Start the supervisor, the proxy and all apps that are not stopped.
 
     \b
     Examples:
@@ -36,7 +36,7 @@ def up_command(context: click.Context, listen: str | None) -> None:
 
 @click.command("down")
 def down_command() -> None:
-    """Stop everything; `gatling up` brings back what was running.
+    """Stop all apps, the proxy and the supervisor. `gatling up` starts them again.
 
     \b
     Example:
@@ -73,6 +73,7 @@ def recover_command(app: str | None, unfinished: bool, units: bool) -> None:
     from gatling.deploy import recovery
     from gatling.operations import lifecycle
     from gatling.paths import exclusively
+    from gatling.platform.homes import is_server
     from gatling.platform.open import open_gatling
     from gatling.state import apps
 
@@ -90,7 +91,7 @@ def recover_command(app: str | None, unfinished: bool, units: bool) -> None:
         if unfinished:
             recovery.report(recovery.recover_unfinished(gatling))
             return
-        if units:
+        if units and is_server(gatling.home.root):
             from gatling.operations import keys
 
             with exclusively(gatling.home, "keys"):  # first: they are let in whatever apps do
@@ -102,7 +103,7 @@ def recover_command(app: str | None, unfinished: bool, units: bool) -> None:
 @click.argument("app", metavar="[APP]", required=False)
 @as_json
 def audit_command(app: str | None, as_json: bool) -> None:
-    """Show who did what, the newest first.
+    """Show who changed what, newest first.
 
     \b
     Example:

@@ -12,9 +12,9 @@ from gatling.ui.output import echo
 
 @click.command("init")
 def init_command() -> None:
-    """Write a gatling.toml with all keys, commented out, into the current directory.
+    """Write a gatling.toml with all keys commented out to the current directory.
 
-    Without one everything is at its default.
+    The file is optional. Without it, all settings have their defaults.
 
     \b
     Example:

@@ -25,7 +25,7 @@ job_argument = click.argument("job", metavar="JOB")
 
 @click.group("jobs")
 def jobs_command() -> None:
-    """What an app runs by a schedule: gatling.toml's [schedule.NAME], or settings schedule.NAME.*.
+    """Manage the scheduled jobs of an app: [schedule.NAME] in gatling.toml.
 
     \b
     Examples:
@@ -38,7 +38,7 @@ def jobs_command() -> None:
 @app_argument
 @as_json
 def list_command(app: str, as_json: bool) -> None:
-    """List the jobs of APP: when each is due next, and how its last run ended.
+    """List the jobs of APP with their next times and last results.
 
     \b
     Example:
@@ -87,7 +87,7 @@ def list_command(app: str, as_json: bool) -> None:
 @click.argument("job", metavar="[JOB]", required=False)
 @as_json
 def runs_command(app: str, job: str | None, as_json: bool) -> None:
-    """List the last runs of the jobs of APP, or of one job, the newest first.
+    """List the last runs of APP's jobs, or of one job, newest first.
 
     \b
     Examples:
@@ -115,9 +115,9 @@ def runs_command(app: str, job: str | None, as_json: bool) -> None:
 @app_argument
 @job_argument
 def run_command(app: str, job: str) -> None:
-    """Run a job of APP now and wait for its end; it fails as the job does.
+    """Run a job of APP now and wait for its end. A failed job fails the command.
 
-    Its time limit and its overlap policy hold, and it is in the job's log as well. Ctrl-C ends it.
+    The job's time limit and overlap policy apply, and its log has the output. Ctrl-C stops the run.
 
     \b
     Example:
@@ -139,7 +139,7 @@ def run_command(app: str, job: str) -> None:
 @app_argument
 @job_argument
 def cancel_command(app: str, job: str) -> None:
-    """End what runs of a job of APP; its next times stay as they are.
+    """Stop the runs of a job that are in progress. Later runs are not affected.
 
     \b
     Example:

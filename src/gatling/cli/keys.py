@@ -35,14 +35,14 @@ def keys_command() -> None:
     type=click.Choice(("admin", "deployer", "reader")),
     default="deployer",
     show_default=True,
-    help="What its holder may do.",
+    help="What the key may do.",
 )
 @click.option(
     "--app", "apps", metavar="APP", multiple=True,
-    help="An app that it is for, also one to come; '*' for all. A reader's default is all.",
+    help="App that the key may use. It need not exist. '*' means all, a reader's default.",
 )  # fmt: skip
 def add_command(name: str, role: Role, apps: tuple[str, ...]) -> None:
-    """Let in the public key that is read from standard input, under NAME.
+    """Allow the public key on standard input to connect, under NAME.
 
     \b
     Examples:
@@ -115,9 +115,9 @@ def list_command(as_json: bool) -> None:
 
 @keys_command.command("remove")
 @click.argument("name")
-@click.option("--confirm", "given", metavar="NAME", help="Do not ask: the key's name again.")
+@click.option("--confirm", "given", metavar="NAME", help="Confirm by repeating the key's name.")
 def remove_command(name: str, given: str | None) -> None:
-    """Let the key NAME in no longer. For the last admin's key it is asked first.
+    """Remove the key NAME. For the last admin's key, you are asked first.
 
     \b
     Example:

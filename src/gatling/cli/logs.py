@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 @click.command("logs")
 @app_argument
-@click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing new lines.")
 @click.option("-n", "--lines", default=100, show_default=True, type=click.IntRange(0, 1_000_000))
 @click.option("--since", metavar="TIME", help="15m, 2h, 1d, or a time such as 2026-01-31T12:00.")
-@click.option("--release", metavar="RELEASE", help="Only lines of this release, such as v7.")
+@click.option("--release", metavar="RELEASE", help="Show only lines of this release, such as v7.")
 @click.option(
     "--process",
     metavar="NAME",
-    help="Only lines of this process, such as worker or worker.1; web is the app itself,"
-    " boot-check its second instances that never served.",
+    help="Show only this worker (worker or worker.1), the app itself (web), or instances that only"
+    " checked a boot (boot-check).",
 )
-@click.option("--build", is_flag=True, help="The output of the last deployment instead.")
-@click.option("--job", metavar="NAME", help="What the runs of this job printed instead.")
-@click.option("--raw", is_flag=True, help="Print control characters and colours as they are.")
+@click.option("--build", is_flag=True, help="Show the output of the last deployment.")
+@click.option("--job", metavar="NAME", help="Show the output of this job's runs.")
+@click.option("--raw", is_flag=True, help="Print control characters and colours unchanged.")
 def logs_command(
     app: str,
     follow: bool,
@@ -45,7 +45,7 @@ def logs_command(
     job: str | None,
     raw: bool,
 ) -> None:
-    """Show what the instances and processes of APP printed, with time and release.
+    """Show the output of APP's instances and workers, with time and release.
 
     \b
     Examples:

@@ -10,7 +10,7 @@ from gatling.ui.output import echo
 
 @click.group("maintenance")
 def maintenance_command() -> None:
-    """A page instead of the app, with status 503; the app runs on, and can be deployed.
+    """Show a maintenance page (status 503) instead of an app, which keeps running.
 
     \b
     Example:
@@ -22,10 +22,10 @@ def maintenance_command() -> None:
 @app_argument
 @click.option(
     "--message", metavar="TEXT", default="",
-    help="A text for Gatling's page; otherwise the project's own page (proxy.maintenance_page).",
+    help="Text for Gatling's page. Default: the project's page (proxy.maintenance_page).",
 )  # fmt: skip
 def on_command(app: str, message: str) -> None:
-    """Show the page instead of APP; at once, and until it is switched off.
+    """Show the maintenance page instead of APP, until you switch it off.
 
     \b
     Examples:
@@ -39,7 +39,7 @@ def on_command(app: str, message: str) -> None:
 @maintenance_command.command("off")
 @app_argument
 def off_command(app: str) -> None:
-    """Serve APP again; at once.
+    """End maintenance immediately.
 
     \b
     Example:

@@ -30,17 +30,17 @@ if TYPE_CHECKING:
     "--files",
     "files_only",
     is_flag=True,
-    help="Compare files and records only: nothing is started. A reader's key never does more.",
+    help="Compare only files and records, and start nothing. A reader's key is limited to this.",
 )
 @as_json
 def plan_command(
     app: str, what: str | None, strategy: str | None, files_only: bool, as_json: bool
 ) -> None:
-    """Show how a kept release would replace the live one: hot, rolling or restart, and why.
+    """Show how a release would replace the live one (hot, rolling or restart), and why.
 
-    Without RELEASE: the newest kept one. Nothing is changed. Where files do not tell, the live node
-    is asked, and a throw-away node of each release runs its config and what start/2 does before it
-    starts its supervisor. Deployments of APP wait meanwhile.
+    The default is the newest retained release. Nothing is changed. If the files do not say enough,
+    Gatling asks the live node, and starts a throw-away node of each release, which runs its config
+    and its start/2 up to the supervisor. Deployments of APP wait for this command.
 
     \b
     Examples:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @app_argument
 @as_json
 def releases_command(app: str, as_json: bool) -> None:
-    """List all releases of APP, the newest first, also those no longer kept.
+    """List all releases of APP, newest first, including those no longer retained.
 
     \b
     Example:
@@ -81,14 +81,14 @@ def releases_command(app: str, as_json: bool) -> None:
     "-f",
     "--follow",
     is_flag=True,
-    help="Attach to the one under way (or to ID) until its end; its outcome is the exit status.",
+    help="Follow the deployment in progress (or ID) to its end, and exit with its outcome.",
 )
 @as_json
 @click.pass_context
 def deployments_command(
     context: click.Context, app: str, ident: int | None, follow: bool, as_json: bool
 ) -> None:
-    """List the deployments of APP, or show one with its steps, its proof and its output.
+    """List the deployments of APP, or show one with its steps, probe report and output.
 
     \b
     Examples:

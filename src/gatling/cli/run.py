@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 @click.command("run", context_settings={"ignore_unknown_options": True})
 @app_argument
-@click.option("--release", metavar="RELEASE", help="Another release than the live one, such as v7.")
+@click.option("--release", metavar="RELEASE", help="Use this release instead of the live one.")
 @click.argument("arguments", metavar="-- ARGS...", nargs=-1, required=True, type=click.UNPROCESSED)
 def run_command(app: str, release: str | None, arguments: tuple[str, ...]) -> None:
-    """Run a one-off command with the code and config of the live release, or of another.
+    """Run a one-off command with the code and config of the live or another release.
 
-    ARGS begin with a program of its bin/ (migrate) or a command of its main script (eval, rpc).
+    ARGS start with a program in the release's bin/ (migrate) or a command of its main script
+    (eval, rpc).
 
     \b
     Examples:
@@ -41,7 +42,7 @@ def run_command(app: str, release: str | None, arguments: tuple[str, ...]) -> No
 @click.command("console")
 @app_argument
 def console_command(app: str) -> None:
-    """Open a remote shell on the running node of APP (leave it with Ctrl-C twice).
+    """Open a remote shell on the running node of APP. Press Ctrl-C twice to leave it.
 
     \b
     Example:

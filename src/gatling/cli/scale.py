@@ -14,9 +14,9 @@ from gatling.ui.output import echo, print_json, table
 @click.argument("counts", metavar="[PROCESS=NUMBER]...", nargs=-1)
 @as_json
 def scale_command(app: str, counts: tuple[str, ...], as_json: bool) -> None:
-    """Let so many instances of a process run, from now on; or show how many there are.
+    """Set, or show, how many instances of each worker run.
 
-    The processes are those that the gatling.toml of the live release names. 0 is a number, too.
+    The gatling.toml of the live release names the workers. 0 stops a worker.
 
     \b
     Examples:

@@ -14,7 +14,7 @@ from gatling.ui.output import echo
 
 @click.group("server")
 def server_command() -> None:
-    """The host itself: installation, keys, backup.
+    """Manage the host: installation, SSH keys, backup.
 
     \b
     Examples:
@@ -27,9 +27,9 @@ server_command.add_command(keys_command)
 
 
 @server_command.command("install")
-@click.option("--dry-run", is_flag=True, help="Only say what would be changed.")
+@click.option("--dry-run", is_flag=True, help="Print the changes without making them.")
 def install_command(dry_run: bool) -> None:
-    """Make this machine a Gatling host, or bring it up to date; as root.
+    """Install or update Gatling on this machine (as root).
 
     \b
     Examples:
@@ -51,7 +51,7 @@ def install_command(dry_run: bool) -> None:
 @as_json
 @click.pass_context
 def check_command(context: click.Context, as_json: bool) -> None:
-    """Find what is wrong with this host, and say how to mend it; best as root.
+    """Check this host and say how to fix each fault (best as root).
 
     \b
     Example:
@@ -73,10 +73,10 @@ def check_command(context: click.Context, as_json: bool) -> None:
 
 
 @server_command.command("uninstall")
-@click.option("--purge", is_flag=True, help="Remove all apps, their data and users as well.")
-@click.option("--confirm", "given", metavar="HOSTNAME", help="Do not ask: this host's name.")
+@click.option("--purge", is_flag=True, help="Also remove all apps, their data and their users.")
+@click.option("--confirm", "given", metavar="HOSTNAME", help="Confirm with this host's name.")
 def uninstall_command(purge: bool, given: str | None) -> None:
-    """Stop all apps and take Gatling off this machine; as root. Apps' data stays without --purge.
+    """Stop all apps and remove Gatling (as root). Without --purge, data is kept.
 
     \b
     Example:
@@ -106,10 +106,10 @@ def uninstall_command(purge: bool, given: str | None) -> None:
 @server_command.command("backup")
 @click.argument("file", type=click.Path(path_type=Path))
 def backup_command(file: Path) -> None:
-    """Write everything that another host needs to run all apps into FILE; as root.
+    """Back up all apps to FILE, for another host (as root).
 
-    Records, keys, repositories, releases and what apps have stored in their state directories.
-    It holds all secrets: it is made with mode 0600.
+    FILE holds records, keys, repositories, releases and the apps' state directories. It contains
+    all secrets, so its mode is 0600.
 
     \b
     Example:
@@ -123,7 +123,7 @@ def backup_command(file: Path) -> None:
 @server_command.command("restore")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 def restore_command(file: Path) -> None:
-    """Bring all apps of a backup to this host, which must have been installed and have none; root.
+    """Restore all apps of a backup on a host with Gatling and without apps (as root).
 
     \b
     Example:

@@ -11,7 +11,7 @@ from gatling.ui.output import echo, print_json, table
 
 @click.group("settings")
 def settings_command() -> None:
-    """How Gatling treats an app: health check, time limits, deploy branch, retention.
+    """Manage settings of an app: health check, time limits, deploy branch, retention.
 
     What is set here wins over the project's gatling.toml.
 
@@ -25,7 +25,7 @@ def settings_command() -> None:
 @app_argument
 @as_json
 def list_command(app: str, as_json: bool) -> None:
-    """List all settings with their values, and where they are from.
+    """List all settings with their values and sources.
 
     \b
     Example:
@@ -55,7 +55,7 @@ def list_command(app: str, as_json: bool) -> None:
 @app_argument
 @click.argument("assignments", metavar="KEY=VALUE...", nargs=-1, required=True)
 def set_command(app: str, assignments: tuple[str, ...]) -> None:
-    """Change settings; the next deployment follows them, what is proxy.* or schedule.* at once.
+    """Change settings for the next deployment. proxy.* and schedule.* apply immediately.
 
     \b
     Examples:
@@ -76,7 +76,7 @@ def set_command(app: str, assignments: tuple[str, ...]) -> None:
 @app_argument
 @click.argument("keys", metavar="KEY...", nargs=-1, required=True)
 def unset_command(app: str, keys: tuple[str, ...]) -> None:
-    """Go back to gatling.toml's word, or the default.
+    """Remove settings, so that gatling.toml or the default applies.
 
     \b
     Example:
