@@ -187,6 +187,8 @@ def an_instance_that_runs(it: Bench) -> None:
     assert (APP, 2) not in known or not known[APP, 2].up
     assert it.instances.ends(APP, 1) == []
     assert not it.instances.is_intruded(it.app, 1)
+    around = it.gatling.apps.surroundings(APP)
+    assert it.instances.node_address(it.app, 1).host == around.node_host
     address = it.instances.address(it.app, 1)
     assert any(f":{address.port}" in where for where in it.instances.listening(it.app, 1))
     it.stop()

@@ -86,9 +86,11 @@ def down(gatling: Gatling, progress: Progress) -> None:
     for app in every:
         slots += [(app.name, slot) for slot in apps.SLOTS]
         slots += [(app.name, slot) for slot in gatling.instances.process_slots(app.name)]
-    kept_running = gatling.instances.wind_down(slots)
+    kept_running = gatling.instances.begin_down()
     for app in every:
         jobs.end(gatling, app.name)
+    if kept_running:
+        gatling.instances.begin_to_stop(slots)
     for app in every if kept_running else ():
         timeout = project_settings.parse(app.effective).instance.stop
         workers.stop(gatling, app.name)

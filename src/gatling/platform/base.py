@@ -127,8 +127,8 @@ class Surroundings:
     """Whether other users can read command lines, so that a node's cookie must not be in one."""
     private_tmp: bool
     """Whether each instance and each one-off command has a temporary directory of its own."""
-    node_host: str = "127.0.0.1"
-    """The host part of an instance's node name, and where its distribution listens."""
+    node_host: str
+    """The host part of an instance's node name, an IPv4 address where its distribution listens."""
 
 
 class Apps(Protocol):
@@ -203,7 +203,7 @@ class Instances(Reachable, Protocol):
         """Let the next start of its slot, after a crash say, be this; what runs is left alone."""
 
     def prepared(self, app: str, slot: Slot) -> Prepared | None:
-        """What was started, or prepared, in a slot last; None when it is stopped or not known."""
+        """What was started, or prepared, in a slot last; it may still be known after a stop."""
 
     def started_as(self, app: str, slot: Slot) -> int | None:
         """The release that what runs in a slot was started as; None when nothing runs there."""
@@ -238,11 +238,14 @@ class Instances(Reachable, Protocol):
     def command_line(self, app: str, slot: Slot) -> list[str]:
         """The arguments of the OS process that runs in a slot; nothing when they are not known."""
 
-    def wind_down(self, slots: Sequence[tuple[str, Slot]]) -> bool:
-        """Start no job any more, and let all these instances begin to end.
+    def begin_down(self) -> bool:
+        """Start no job any more; whether anything is kept running.
 
-        Whether anything was kept running. Raises InvalidInput where the system keeps apps running.
+        Raises InvalidInput where the system itself keeps apps running.
         """
+
+    def begin_to_stop(self, slots: Sequence[tuple[str, Slot]]) -> None:
+        """Send all these instances SIGTERM, without waiting; `stop` follows for each."""
 
     def shut_down(self) -> None:
         """End the proxy, and what keeps it and the instances running, which have been stopped."""

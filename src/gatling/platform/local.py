@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatling.errors import PortTaken
+from gatling.errors import CommandFailed, PortTaken
 from gatling.platform import port_claims, ports
 from gatling.platform.base import Address, Prepared
 
@@ -19,6 +21,20 @@ if TYPE_CHECKING:
     from gatling.state.apps import App
 
 LOOPBACK = "127.0.0.1"
+
+
+def may_have(port: int, home: Home) -> bool:
+    """Whether an app of this home may be given a port: no other home has it, and it is free."""
+    return port_claims.owner(port, home.root) is None and ports.is_free(port)
+
+
+def remove_tree(directory: Path) -> None:
+    """Remove a directory that there may be; raises CommandFailed where that is not permitted."""
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(str(directory))
+    except PermissionError as error:
+        raise CommandFailed(f"{error.filename} cannot be removed: permission denied.") from None
 
 
 class LocalInstances(abc.ABC):
@@ -98,4 +114,4 @@ class LocalInstances(abc.ABC):
             raw = Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
         except OSError:
             return []
-        return raw.split("\0")
+        return [word for word in raw.split("\0") if word]

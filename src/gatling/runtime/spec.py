@@ -67,10 +67,9 @@ def process(around: Surroundings, app: App, release: Release, name: str, number:
     words = processes.words(described.command)
     argv, env = one_off(around, app, release, app.live_slot or 1, words)
     env |= {"GATLING_PROCESS": slot}
-    env |= {
-        "RELEASE_TMP": around.paths.temporary(slot),
-        "ERL_CRASH_DUMP": str(around.paths.dumps(slot) / CRASH_DUMP),
-    }
+    env |= {"RELEASE_TMP": around.paths.temporary(slot)}
+    if "ERL_CRASH_DUMP" not in release.config:
+        env |= {"ERL_CRASH_DUMP": str(around.paths.dumps(slot) / CRASH_DUMP)}
     if "RELEASE_MUTABLE_DIR" in env:  # Distillery's
         env["RELEASE_MUTABLE_DIR"] = env["RELEASE_TMP"]
     return Instance(

@@ -34,7 +34,7 @@ def paths(tmp_path: Path) -> ServerPaths:
 def test_they_lie_in_no_directory_that_could_be_exchanged(
     paths: ServerPaths, tmp_path: Path
 ) -> None:
-    with inspection._files(paths) as answers:
+    with inspection._files(paths, private_tmp=True) as answers:
         assert answers.old.parent == answers.new.parent == paths.work
         theirs = tmp_path / "gatlings"
         theirs.write_text("of nobody else")
@@ -47,7 +47,7 @@ def test_they_lie_in_no_directory_that_could_be_exchanged(
 
 def test_what_somebody_puts_in_their_place_harms_nobody(paths: ServerPaths, tmp_path: Path) -> None:
     (tmp_path / "private").mkdir()
-    with inspection._files(paths) as answers:
+    with inspection._files(paths, private_tmp=True) as answers:
         answers.old.symlink_to(tmp_path / "private")
         (answers.new / "below").mkdir(parents=True)
     assert (tmp_path / "private").is_dir()

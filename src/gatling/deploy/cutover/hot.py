@@ -124,7 +124,7 @@ def _try_elsewhere(
 ) -> bool:
     """The rehearsal and the boot check that come before the swap, as the settings ask for them.
 
-    Whether the release has booted, and stayed up, in another instance.
+    Whether the release has booted, and stayed up for STAYS_SECONDS, in another instance.
     """
     settings, journal = context.settings, context.journal
     comparison, answers = differences

@@ -56,7 +56,7 @@ def ask(
     Their applications are not started. The files are removed when the block ends.
     """
     paths = around.paths
-    with _files(paths) as answers:
+    with _files(paths, private_tmp=around.private_tmp) as answers:
         mark = f"{paths.home}:plan:{os.urandom(8).hex()}"
         with ThreadPoolExecutor(2) as pool:
             jobs = [
@@ -85,7 +85,7 @@ def _end(tasks: Tasks, app: App, jobs: Sequence[Future[None]], mark: str) -> Non
 
 
 @contextlib.contextmanager
-def _files(paths: AppPaths) -> Iterator[Answers]:
+def _files(paths: AppPaths, *, private_tmp: bool) -> Iterator[Answers]:
     """Names for the files, which are gone when the block ends.
 
     The app may write in their directory: what is made there is made and removed by one name that no
@@ -99,7 +99,8 @@ def _files(paths: AppPaths) -> Iterator[Answers]:
         for file in (answers.old, answers.new):
             with contextlib.suppress(OSError):
                 file.unlink()
-            shutil.rmtree(temporary(file), ignore_errors=True)
+            if not private_tmp:
+                shutil.rmtree(temporary(file), ignore_errors=True)
 
 
 def temporary(file: Path) -> Path:

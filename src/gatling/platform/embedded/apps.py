@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatling.errors import CommandFailed
-from gatling.platform import port_claims, ports
+from gatling.errors import finally_
+from gatling.platform import port_claims
 from gatling.platform.base import UTF_8, Surroundings
 from gatling.platform.embedded import instances
+from gatling.platform.local import LOOPBACK, may_have, remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,10 +61,10 @@ class EmbeddedApps:
 
     def remove(self, app: App) -> None:
         """See Apps."""
-        instances.configuration_file(self._home, app.name).unlink(missing_ok=True)
-        if self._programs.running():
-            self._programs.update()
-        port_claims.give_back(app.every_port, self._home.root)
+        with finally_(lambda: port_claims.give_back(app.every_port, self._home.root)):
+            instances.configuration_file(self._home, app.name).unlink(missing_ok=True)
+            if self._programs.running():
+                self._programs.update()
 
     def clear(self, name: str) -> None:
         """See Apps."""
@@ -78,7 +77,7 @@ class EmbeddedApps:
 
     def may_have(self, port: int) -> bool:
         """See Apps."""
-        return port_claims.owner(port, self._home.root) is None and ports.is_free(port)
+        return may_have(port, self._home)
 
     def guard(self, ports: Mapping[str, Sequence[int]]) -> None:
         """See Apps: everything is one user's."""
@@ -90,7 +89,7 @@ class EmbeddedApps:
         path = {"PATH": program_path()}
         return Surroundings(
             self._home.app(name), host | path, kept | UTF_8 | path,
-            cookie_in_file=False, private_tmp=False,
+            cookie_in_file=False, private_tmp=False, node_host=LOOPBACK,
         )  # fmt: skip
 
     def push_address(self, name: str) -> str:
@@ -102,12 +101,3 @@ def program_path() -> str:
     """The user's PATH, without what git adds to it for its hooks."""
     directories = os.environ.get("PATH", os.defpath).split(":")
     return ":".join(dict.fromkeys(d for d in directories if Path(d).name != "git-core"))
-
-
-def remove_tree(directory: Path) -> None:
-    """Remove a directory that there may be; raises CommandFailed where that is not permitted."""
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(str(directory))
-    except PermissionError as error:
-        raise CommandFailed(f"{error.filename} cannot be removed: permission denied.") from None

@@ -115,14 +115,15 @@ class EmbeddedInstances(LocalInstances):
         """See Instances: everything is one user's, who may have put something else there."""
         return False
 
-    def wind_down(self, slots: Sequence[tuple[str, Slot]]) -> bool:
+    def begin_down(self) -> bool:
         """See Instances."""
         self._programs.stop(CLOCK, STARTUP_SECONDS)
-        if not self._programs.running():
-            return False
+        return self._programs.running()
+
+    def begin_to_stop(self, slots: Sequence[tuple[str, Slot]]) -> None:
+        """See Instances."""
         for app, slot in slots:
             self._programs.end(program(app, slot))
-        return True
 
     def shut_down(self) -> None:
         """See Instances."""

@@ -19,7 +19,7 @@ MAX_FILES = 65536
 
 
 MARK = "GATLING_MARK"
-"""The variable that names what a process was started for, as process.py has it."""
+"""The variable that names what a process was started for, as proc.py has it."""
 
 
 def mark(directory: str) -> str:

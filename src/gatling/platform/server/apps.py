@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 from typing import TYPE_CHECKING
 
 from gatling import files
-from gatling.errors import CommandFailed, HelperFailed
-from gatling.platform import port_claims, ports
+from gatling.errors import HelperFailed, finally_
+from gatling.platform import port_claims
 from gatling.platform.base import UTF_8, Surroundings
+from gatling.platform.local import LOOPBACK, may_have, remove_tree
 from gatling.platform.programs import SYSTEM_PATH, TOOLCHAINS
 from gatling.platform.server import slots, units
 from gatling.platform.server.helper import client
@@ -56,17 +56,12 @@ class ServerApps:
 
     def remove(self, app: App) -> None:
         """See Apps."""
-        client.ask("forget", app=app.name)
-        port_claims.give_back(app.every_port, self._home.root)
+        with finally_(lambda: port_claims.give_back(app.every_port, self._home.root)):
+            client.ask("forget", app=app.name)
 
     def clear(self, name: str) -> None:
         """See Apps: what nginx reads; the rest was root's to remove."""
-        route = self._home.app(name).route
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(str(route))
-        except PermissionError as error:
-            raise CommandFailed(f"{error.filename} cannot be removed: permission denied.") from None
+        remove_tree(self._home.app(name).route)
 
     def sync(self) -> None:
         """See Apps."""
@@ -74,7 +69,7 @@ class ServerApps:
 
     def may_have(self, port: int) -> bool:
         """See Apps."""
-        return port_claims.owner(port, self._home.root) is None and ports.is_free(port)
+        return may_have(port, self._home)
 
     def guard(self, ports: Mapping[str, Sequence[int]]) -> None:
         """See Apps: by root's table of nftables; `gatling server check` says if it is not."""
@@ -92,7 +87,7 @@ class ServerApps:
         both = {"USER": user, "PATH": ":".join([*found[:1], SYSTEM_PATH])}
         return Surroundings(
             paths, {"HOME": str(paths.state)} | both, UTF_8 | {"HOME": str(paths.build)} | both,
-            cookie_in_file=True, private_tmp=True,
+            cookie_in_file=True, private_tmp=True, node_host=LOOPBACK,
         )  # fmt: skip
 
     def push_address(self, name: str) -> str:

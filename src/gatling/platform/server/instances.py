@@ -120,12 +120,15 @@ class UnitInstances(LocalInstances):
         """See LocalInstances."""
         return pwd.getpwnam(units.user(app)).pw_uid
 
-    def wind_down(self, slots: Sequence[tuple[str, Slot]]) -> bool:  # noqa: ARG002
+    def begin_down(self) -> bool:
         """See Instances."""
         raise InvalidInput(
             "On a server systemd keeps apps running; there is no `down` for all of them.",
             hint="`gatling stop APP` stops one; `systemctl stop 'gatling@*'`, as root, all.",
         )
+
+    def begin_to_stop(self, slots: Sequence[tuple[str, Slot]]) -> None:
+        """See Instances: each is stopped by its unit's own command."""
 
     def shut_down(self) -> None:
         """See Instances: systemd goes on."""
