@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 TIMEOUT_SECONDS = 60.0
 LIMITS = Limits(memory="256M", tasks=64)
+SHOWN = 5
+"""Lines of the app's user that an error shows."""
+_PUBLIC = re.compile(r"ssh-ed25519 [A-Za-z0-9+/]{40,100}={0,2} [!-~]{1,200}")
 
 
 def create(gatling: Gatling, name: str) -> str:
@@ -60,10 +63,11 @@ def _run(gatling: Gatling, name: str, verb: str) -> str:
         raise _explained(name, told[-1] if told else "", error) from None
     if verb == "remove":
         return ""
-    public = told[-1] if told else ""
-    if not re.fullmatch(r"ssh-ed25519 [A-Za-z0-9+/]{40,100}={0,2} [!-~]{1,200}", public):
-        raise CommandFailed("What the app's user gave is no public key.")
-    return public
+    # any line: what runs the program may print one of its own
+    found = next(filter(_PUBLIC.fullmatch, reversed(told)), None)
+    if found is None:
+        raise CommandFailed("The app's user printed no public key.", log=told[-SHOWN:])
+    return found
 
 
 def _explained(name: str, why: str, error: CommandFailed) -> GatlingError:
