@@ -75,3 +75,13 @@ def test_what_a_hostile_app_puts_in_its_place(server: Server) -> None:
     person.run("deploy-key", "create", "evil", status=1)
     server.box.exec(["chmod", "755", directory])
     person.run("deploy-key", "create", "evil")
+
+
+def test_many_short_commands_of_an_app_in_a_row(server: Server) -> None:
+    """systemd limits how often a unit starts: no unit that comes with an app's may count."""
+    person = server.let_in("rob", "busy")
+    person.run("load", "busy")
+    person.run("deploy-key", "create", "busy")
+    shown = {person.run("deploy-key", "show", "busy") for _ in range(12)}
+    assert len(shown) == 1
+    assert "ssh-ed25519 " in shown.pop()

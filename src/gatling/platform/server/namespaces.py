@@ -12,7 +12,7 @@ SIZE = "100M"
 """The journal of one app on disk. journald removes the oldest lines."""
 CONFIGURATIONS = f"journald@{OWNER}-*.conf"
 """Pattern of the configuration files of all namespaces, in journald's directory."""
-DROP_INS = f"systemd-journald@{OWNER}-*.d"
+DROP_INS = f"systemd-journald*@{OWNER}-*.d"
 """Pattern of the directories with drop-ins of their units."""
 UNITS = f"systemd-journald*@{OWNER}-*"
 """Pattern of their units."""
@@ -50,10 +50,14 @@ def drop_ins(app: str) -> dict[str, str]:
     """The drop-ins by unit, by which only the app itself can write to its journal.
 
     systemd gives the directory of the sockets, with all that is in it, to the group of the service.
-    So the service needs the group as well as the sockets.
+    So the service needs the group as well as the sockets. systemd starts and stops these units with
+    the app's: several short commands within ten seconds must not exhaust their start limit, because
+    systemd then starts no further unit of the app, and reports no failure.
     """
-    head = "# Written by Gatling.\n"
+    head = "# Written by Gatling.\n[Unit]\nStartLimitIntervalSec=0\n"
+    stream, varlink = sockets(app)
     return {
-        sockets(app)[0]: f"{head}[Socket]\nSocketMode=0660\nSocketGroup={user(app)}\n",
+        stream: f"{head}[Socket]\nSocketMode=0660\nSocketGroup={user(app)}\n",
+        varlink: head,
         service(app): f"{head}[Service]\nGroup={user(app)}\n",
     }

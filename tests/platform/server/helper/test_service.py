@@ -231,9 +231,11 @@ def lines(app: str) -> re.Pattern[str]:
     return re.compile("|".join(f"(?:{line})" for line in known), re.ASCII)
 
 
+JOURNALD_HEAD = "# Written by Gatling.\n[Unit]\nStartLimitIntervalSec=0\n"
 JOURNALD = {
-    "socket": "# Written by Gatling.\n[Socket]\nSocketMode=0660\nSocketGroup={}\n",
-    "service": "# Written by Gatling.\n[Service]\nGroup={}\n",
+    ("systemd-journald", "socket"): f"{JOURNALD_HEAD}[Socket]\nSocketMode=0660\nSocketGroup={{}}\n",
+    ("systemd-journald-varlink", "socket"): JOURNALD_HEAD,
+    ("systemd-journald", "service"): f"{JOURNALD_HEAD}[Service]\nGroup={{}}\n",
 }
 PUSH_LINES = {"User=gatling", "Group=gatling", *units.ATTENDING}
 FILES = re.compile(
@@ -245,7 +247,7 @@ FILES = re.compile(
     rf"|units(/timers\.target\.wants)?(/gatling-job@{NAME}\.{JOB}\.timer)?"
     r"|ports\.nft"
     rf"|journald(/journald@gatling-{NAME}\.conf)?"
-    rf"|units/systemd-journald@gatling-{NAME}\.(socket|service)\.d(/gatling\.conf)?"
+    rf"|units/systemd-journald(-varlink)?@gatling-{NAME}\.(socket|service)\.d(/gatling\.conf)?"
     r"|nginx/sites\.conf|nginx/pages/[a-z-]+\.html"
     rf"|nginx/auth(/{NAME}(/[0-9a-f]{{32}})?)?"
 )
@@ -290,9 +292,10 @@ def assert_only_what_may_be(helper: Helper, request: Any, answer: Any) -> None:
             assert {f"User={units.user(app)}", *units.HARDENED} <= set(program["properties"])
     for drop_in in helper.units.glob("*/app.conf"):
         assert_is_a_drop_in(drop_in, base)
-    for drop_in in helper.units.glob("systemd-journald@*.d/gatling.conf"):
-        name, _, kind = drop_in.parent.name.removesuffix(".d").partition("@")[2].rpartition(".")
-        assert drop_in.read_text() == JOURNALD[kind].format(name)
+    for drop_in in helper.units.glob("systemd-journald*@*.d/gatling.conf"):
+        unit, _, rest = drop_in.parent.name.removesuffix(".d").partition("@")
+        name, _, kind = rest.rpartition(".")
+        assert drop_in.read_text() == JOURNALD[unit, kind].format(name)
     for timer in helper.units.glob("*.timer"):
         assert TIMER.fullmatch(timer.read_text()), timer.read_text()
         assert (helper.units / "timers.target.wants" / timer.name).readlink() == timer
