@@ -59,7 +59,7 @@ def _replace_workers(gatling: Gatling, context: Context) -> None:
             return
         again = wanted if app.live_release == context.app.live_release else ()
         with context.journal.step("processes"):
-            problems = workers.follow(gatling, name, anew=again) or workers.unwell(
+            problems = workers.follow(gatling, name, again=again) or workers.unwell(
                 gatling, name, wanted
             )
     except (GatlingError, OSError) as error:

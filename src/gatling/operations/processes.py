@@ -82,7 +82,7 @@ def restart(gatling: Gatling, name: str, process: str, *, progress: Progress) ->
             )
         if not gatling.instances.statuses([(name, app.live_slot or 1)]):
             raise SupervisorFailed("Nothing is kept running here now.", hint="`gatling up`")
-        problems = workers.follow(gatling, name, anew=[process])
+        problems = workers.follow(gatling, name, again=[process])
         audit.record(gatling.db, gatling.actor, name, "restart", process)
     _raise(problems)
 

@@ -325,7 +325,7 @@ class Router(Protocol):
         """Whether the proxy is meant for other machines, too."""
 
     def offers_https(self) -> bool:
-        """Whether people may reach apps by https, through this proxy or one in front of it."""
+        """Whether people may reach apps over HTTPS, through this proxy or one in front of it."""
 
 
 Kind = Literal["build", "release", "run"]

@@ -66,7 +66,7 @@ def _write_command(home: Home) -> None:
         "# Runs the Gatling installation that this home belongs to. Written by it.\n"
         'GATLING_HOME=$(CDPATH="" cd "$(dirname "$0")/.." && pwd) || exit 1\n'
         "export GATLING_HOME\n"
-        # -I: neither the directory nor PYTHON* variables of whoever pushes may add code
+        # -I: neither the directory nor the pusher's PYTHON* variables may add code
         f'exec {shlex.quote(sys.executable)} -I -m gatling "$@"\n'
     )
     try:

@@ -47,10 +47,10 @@ def wanted(gatling: Gatling, app: App) -> dict[str, Instance]:
     }
 
 
-def follow(gatling: Gatling, name: str, *, anew: Iterable[str] = ()) -> list[str]:
+def follow(gatling: Gatling, name: str, *, again: Iterable[str] = ()) -> list[str]:
     """Make what runs what the records say; what could not be done, in words. It raises nothing.
 
-    The caller holds the app's lock. Those in `anew`, slots or names, are started again in any case.
+    The caller holds the app's lock. Those in `again`, slots or names, are restarted in any case.
     """
     problems: list[str] = []
     try:
@@ -60,8 +60,8 @@ def follow(gatling: Gatling, name: str, *, anew: Iterable[str] = ()) -> list[str
         if not there and not shall:
             return []
         gone = [slot for slot in there if slot not in shall or not _is(gatling, shall[slot])]
-        again = {slot for slot in shall if {slot, _process(slot)} & set(anew)}
-        ending = {*gone, *(again & set(there))}
+        restarted = {slot for slot in shall if {slot, _process(slot)} & set(again)}
+        ending = {*gone, *(restarted & set(there))}
 
         def replace(process: str) -> None:
             _discard(gatling, app, [slot for slot in there if slot not in shall], process)

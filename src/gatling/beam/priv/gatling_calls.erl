@@ -1,6 +1,5 @@
-%% Calls that a swap would break. A process that is in the midst of code goes on in it when that
-%% code is exchanged; but what it calls by its full name is looked for in the new code, and may be
-%% gone there.
+%% Calls that a swap would break. A process continues in old code that it is executing when the code
+%% is replaced. Its fully qualified calls go to the new code, which may lack the function.
 -module(gatling_calls).
 
 -export([of_gone/2, broken/4, await/2, last_look/1, with_whole_stacks/1, stack/1]).
@@ -103,8 +102,8 @@ named(Term, Found) when is_function(Term) ->
     end;
 named(_, Found) -> Found.
 
-%% Wait until no process is in the midst of such a module; throws {calls, Texts} when the time is
-%% up. Who asked for it may have been killed meanwhile, and others have looked at the node: throws
+%% Wait until no process executes such a module; throws {calls, Texts} when the time is up. The
+%% command that asked may have been killed, and others may have inspected the node: then this throws
 %% {gone, Text}.
 -spec await([{module(), mfa()}], Deadline :: integer()) -> ok.
 await(Callers, Deadline) ->
@@ -126,7 +125,7 @@ last_look(Callers) ->
         false -> []
     end.
 
-%% Who is in the midst of such a module, in words; of the first three.
+%% The first three processes that execute such a module, in words.
 -spec inside([{module(), mfa()}]) -> [binary()].
 inside([]) ->
     [];
@@ -139,7 +138,7 @@ inside(Callers) ->
                        gatling_text:function(maps:get(M, Modules)), "; that is gone"])
      || {P, M} <- lists:sublist(Found, 3)].
 
-%% The modules of whose functions a process is in the midst.
+%% The modules whose functions a process executes.
 -spec stack(pid()) -> [module()].
 stack(P) ->
     case process_info(P, current_stacktrace) of

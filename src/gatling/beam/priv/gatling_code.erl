@@ -38,7 +38,7 @@ running_old(Module) ->
     [maps:get(Ref, Asked) || Ref <- maps:keys(Asked),
                              receive {check_process_code, Ref, Answer} -> Answer =:= true end].
 
-%% Code from before the last swap is purged; what is still run of it is told, as lingering/1 does.
+%% Purge the code from before the last swap; returns what processes still run, as lingering/1.
 %% A process that is about to leave it gets half a second.
 -spec purge([module()]) -> [{module(), [gatling_processes:described()]}].
 purge(Modules) -> purge(Modules, 25).

@@ -110,9 +110,9 @@ tell(#{touched := Touched, env_set := Set, env_delete := Delete}, EnvBefore) ->
     end ++ lists:append([told(A) || A <- Touched, not lists:keymember(A, 1, Set),
                                     not lists:keymember(A, 1, Delete)]).
 
-%% Every touched application is told, also when its environment is equal: Phoenix endpoints
-%% re-read their manifest of static files then. One that has nothing to say to that need not have
-%% a clause.
+%% Call config_change/3 of every touched application, even if its environment is equal: Phoenix
+%% endpoints then read their manifest of static files again. An application without such a clause
+%% is left alone.
 -spec told(gatling_types:app_name()) -> gatling_types:failed().
 told(App) ->
     case application:get_key(App, mod) of

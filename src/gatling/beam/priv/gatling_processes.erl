@@ -44,7 +44,7 @@ handlers(P) ->
         exit:_ -> []
     end.
 
-%% Processes of these modules: by their callbacks, or in the midst of a function.
+%% Processes of these modules: by their callbacks, or because they execute a function.
 -spec running([module()]) -> [{pid(), [module()]}].
 running([]) ->
     [];

@@ -10,7 +10,7 @@
 %% and undone by a swap back.
 %%
 %% A request is that of gatling_agent:inspect/1 and also has label, from, now_ms, asker (a process
-%% of Gatling's, or one of a test), suspend_ms and insist (see when_quiet/2).
+%% of Gatling or of a test), suspend_ms and insist (see when_quiet/2).
 %%
 %% Steps throw {Stage, What}. A step that raises in any other way is taken back like one that
 %% throws.

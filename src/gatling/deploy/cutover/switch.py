@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def switch(gatling: Gatling, app: App, release: Release, slot: int) -> None:
     """Decide for a release and tell the proxy; taken back when the proxy cannot be told."""
     before = config.of_app(gatling.db, app.name)
-    # a release that is started anew leaves alone what is stored for the next one
+    # a restart of the live release keeps the config that is stored for the next one
     values = None if release.number == app.live_release else release.config
     apps.make_live(gatling.db, app.name, release=release.number, slot=slot, config=values)
     try:

@@ -61,10 +61,9 @@ def wants_https(response: http.client.HTTPResponse) -> bool:
 
 
 def check(instances: Reachable, app: App, slot: int, path: str, timeout: float) -> Answer:
-    """Ask an instance once, as the proxy would; by https, too, where it is told to come by that.
+    """Ask an instance once, as the proxy would; as if over HTTPS, too, if it redirects to HTTPS.
 
-    Nobody else may listen there: what users send an app is not for whoever was quicker to take its
-    port.
+    No other user may listen on the port: requests of an app's users must not reach a stranger.
     """
     address, host = instances.address(app, slot), app.primary_domain
     started = time.monotonic()
