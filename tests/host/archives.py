@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
 import shutil
+import socket
 import sqlite3
 import stat
 import subprocess
@@ -87,12 +89,40 @@ def release(number: int) -> releases.Release:
                             {}, 1, "2026-01-01T00:00:00.000Z", None)  # fmt: skip
 
 
+def create(db: Database, name: str) -> apps.App:
+    """Record an app with four ports that no other program is given while the tests run."""
+    app = apps.create(db, name, lambda port: port % 3 > 0)
+    for drawn, held in zip(app.every_port, _held(name), strict=True):
+        db.execute("UPDATE ports SET port = ? WHERE port = ?", held.getsockname()[1], drawn)
+    return apps.get(db, name)
+
+
+@functools.cache
+def _held(name: str) -> tuple[socket.socket, ...]:
+    """Sockets on ports of the kernel's choice, which this process has until its end."""
+    found = tuple(socket.socket() for _ in range(4))
+    for each in found:
+        each.bind(("0.0.0.0", 0))  # noqa: S104 (it never listens)
+        # only now: nobody is given the port by chance, and who asks for it itself finds it free
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return found
+
+
+def listening(port: int) -> socket.socket:
+    """A stranger on a port of an app."""
+    taken = socket.socket()
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    taken.bind(("127.0.0.1", port))
+    taken.listen()
+    return taken
+
+
 def filled(root: Path) -> Server:
     """A server with a deployed app, and one that is empty."""
     server = Server(root)
     db = server.database()
     for name in ("shop", "idle"):
-        apps.create(db, name, lambda port: port % 3 > 0)
+        create(db, name)
         server.ask("app", app=name)
         (server.app(name) / "lock").touch()
     config.replace(db, "shop", {"SECRET": "s3cret"})

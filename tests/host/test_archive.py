@@ -40,22 +40,6 @@ if TYPE_CHECKING:
     from tests.host.archives import Members
 
 
-@pytest.fixture
-def old(tmp_path: Path) -> Server:
-    return filled(tmp_path / "old")
-
-
-@pytest.fixture
-def new(tmp_path: Path) -> Server:
-    return Server(tmp_path / "new")
-
-
-@pytest.fixture
-def made(old: Server, tmp_path: Path) -> Path:
-    backup.backup(tmp_path / "b.tar.gz", old.root)
-    return tmp_path / "b.tar.gz"
-
-
 ADDED = {
     "up": ("apps/shop/state", member("apps/shop/state/../../../x")),
     "up at the end": ("apps/shop/state", member("apps/shop/state/..", DIR)),

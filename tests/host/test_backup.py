@@ -19,22 +19,6 @@ from gatling.platform.server.home import ServerHome
 from tests.host.archives import Server, filled, read
 
 
-@pytest.fixture
-def old(tmp_path: Path) -> Server:
-    return filled(tmp_path / "old")
-
-
-@pytest.fixture
-def new(tmp_path: Path) -> Server:
-    return Server(tmp_path / "new")
-
-
-@pytest.fixture
-def made(old: Server, tmp_path: Path) -> Path:
-    backup.backup(tmp_path / "b.tar.gz", old.root)
-    return tmp_path / "b.tar.gz"
-
-
 def test_a_backup_is_its_owners_alone_and_replaces_nothing(old: Server, made: Path) -> None:
     assert made.stat().st_mode & 0o777 == 0o600
     before = made.read_bytes()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from gatling.platform.server import units
 from gatling.platform.server.helper.service import LAYOUT
 from gatling.state import apps
 from gatling.state.database import open_database
+from tests.host.archives import create, listening
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -41,7 +41,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(subject, "_user", lambda _: iter(()))
     (tmp_path / "home").mkdir()
     db = open_database(tmp_path / "home" / "state.db")
-    apps.create(db, "shop", lambda port: port % 3 > 0)
+    create(db, "shop")
     db.close()
     for entry, _, mode in LAYOUT:
         (tmp_path / "apps/shop" / entry).mkdir(parents=True)
@@ -152,14 +152,12 @@ def test_records_are_read_without_a_change(server: Path) -> None:
 def test_strangers_on_ports(server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert faults(subject.app_ports(server)) == []
     port = subject.records(server)[0].node_ports[2]
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", port))
-        taken.listen()
+    with listening(port):
         assert faults(subject.app_ports(server)) == []  # the app's own user
         monkeypatch.setattr(units, "user", lambda _: "nobody")
-        # another test's node may have another of its ports just now
-        (what,) = [one for one in faults(subject.app_ports(server)) if str(port) in one]
+        (what,) = faults(subject.app_ports(server))
         assert f"pid {os.getpid()}" in what
+        assert str(port) in what
 
 
 SHOWN = "\n".join(f"{name} {value}" for name, value in subject.FORCED.items())

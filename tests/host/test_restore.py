@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import sqlite3
 import stat
 from pathlib import Path
@@ -20,26 +19,10 @@ from gatling.errors import (
     InvalidInput,
     PortTaken,
 )
-from gatling.host import backup, restore
+from gatling.host import restore
 from gatling.platform.server.helper.service import LAYOUT
 from gatling.state import apps, audit, config, keys
-from tests.host.archives import BLOB, ODD, Server, filled, git, refused
-
-
-@pytest.fixture
-def old(tmp_path: Path) -> Server:
-    return filled(tmp_path / "old")
-
-
-@pytest.fixture
-def new(tmp_path: Path) -> Server:
-    return Server(tmp_path / "new")
-
-
-@pytest.fixture
-def made(old: Server, tmp_path: Path) -> Path:
-    backup.backup(tmp_path / "b.tar.gz", old.root)
-    return tmp_path / "b.tar.gz"
+from tests.host.archives import BLOB, ODD, Server, git, listening, refused
 
 
 def test_everything_comes_back(old: Server, new: Server, made: Path) -> None:
@@ -97,9 +80,7 @@ def test_a_port_that_is_taken(new: Server, made: Path, old: Server) -> None:
     db = old.database()
     port = apps.get(db, "shop").node_ports[2]
     db.close()
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", port))
-        taken.listen()
+    with listening(port):
         refused(new, made, f"{port}.*nothing was changed", kind=PortTaken)
 
 
