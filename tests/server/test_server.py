@@ -275,6 +275,24 @@ def test_one_off_commands_and_their_exit_status(
     assert uid == "gatling-shop"
 
 
+def test_a_program_that_systemd_does_not_start_counts_as_failed(
+    server: Server, ann: Person, shop: Checkout
+) -> None:
+    units = "/run/systemd/system"
+    broken = f"{units}/broken.service"
+    drop_in = f"{units}/gatling-run-.service.d/broken.conf"
+    fails = "[Service]\nType=oneshot\nExecStart=/bin/false\n"
+    needs = "[Unit]\nRequires=broken.service\nAfter=broken.service\n"
+    for file, text in ((broken, fails), (drop_in, needs)):
+        server.box.exec(["install", "-D", "--mode=644", "/dev/stdin", file], stdin=text)
+    server.box.exec(["systemctl", "daemon-reload"])
+    said = ann.run("run", "shop", "--", "eval", "IO.puts(:here)", status=Exit.HOST)
+    assert "could not be started" in said
+    server.box.exec(["rm", broken, drop_in])
+    server.box.exec(["systemctl", "daemon-reload"])
+    assert ann.run("run", "shop", "--", "eval", "IO.puts(:here)") == "here\n"
+
+
 def test_a_console_has_a_terminal(server: Server, ann: Person, shop: Checkout) -> None:
     with ann.session("console", "shop", tty=True) as console:
         read_until(console, ")1> ")  # what is typed before is lost

@@ -21,6 +21,10 @@ HANG_UP = "hang-up"
 """… or sends it SIGHUP once, and it decides."""
 
 
+class NotStarted(Exception):
+    """systemd has not run the program at all; the message says what to look at."""
+
+
 _GONE = {STOP: ("stop",), HANG_UP: ("kill", "--signal=HUP", "--kill-whom=main")}
 
 
@@ -34,10 +38,15 @@ def run(
     terminal: bool = False,
     on_gone: str,
 ) -> dict[str, Any]:
-    """Run a program in a transient unit; how it ended, in systemd's words."""
+    """Run a program in a transient unit; how it ended, in systemd's words.
+
+    Raises NotStarted when it was never started. systemd-run exits with 0 then as well, for example
+    when something that the unit requires has failed.
+    """
     file, kept = credential(unit, program)
     argv = ["systemd-run", "--quiet", "--wait", "--pty" if terminal else "--pipe",
             f"--unit={unit}", "--service-type=exec", f"--property=LoadCredential=program:{file}",
+            f"--property=ExecStopPost=+/usr/bin/rm -f {file}",  # the sign that it was started
             *(f"--property={text}" for text in properties),
             "/usr/bin/python3", "-I", "-S", str(ENTER)]  # fmt: skip
     with finally_(
@@ -46,6 +55,8 @@ def run(
         lambda: _systemctl("reset-failed", unit),
     ):
         answer = attend(argv, files, connection, on_gone=on_gone, unit=unit)
+        if file.exists() and not _was_started(unit):
+            raise NotStarted(f"{unit} could not be started: `journalctl -u {unit}` says why")
         if answer["status"] != 0:
             answer |= _how_it_ended(unit)
         return answer
@@ -109,12 +120,23 @@ def attend(
     return {"status": process.wait()}
 
 
-def _how_it_ended(unit: str) -> dict[str, Any]:
+def _was_started(unit: str) -> bool:
+    """Whether systemd has run a program of the unit, of which it still knows."""
+    name = "ExecMainStartTimestampMonotonic"
+    return _shown(unit, name).get(name, "0") != "0"
+
+
+def _shown(unit: str, properties: str) -> dict[str, str]:
+    """What systemd says of a unit; of one that is gone, the values of one that never was."""
     shown = subprocess.run(
-        ["systemctl", "show", "--property=Result,ExecMainCode,ExecMainStatus", unit],
+        ["systemctl", "show", f"--property={properties}", unit],
         check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL,
     ).stdout  # fmt: skip
-    values = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+    return dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+
+
+def _how_it_ended(unit: str) -> dict[str, Any]:
+    values = _shown(unit, "Result,ExecMainCode,ExecMainStatus")
     answer: dict[str, Any] = {"result": values.get("Result", "")}
     with contextlib.suppress(ValueError, KeyError):
         killed = values["ExecMainCode"] in ("2", "3")  # CLD_KILLED, CLD_DUMPED: waitid(2)

@@ -319,6 +319,8 @@ def main(verbs: frozenset[str] = VERBS) -> None:
         answer = {"refused": str(refused)}
     except GatlingError as error:
         answer = {"refused": error.what}
+    except running.NotStarted as error:
+        answer = {"failed": str(error)}
     except subprocess.CalledProcessError as error:
         said = (error.stderr or b"").decode("utf-8", "replace").strip()
         answer = {"failed": f"{error.cmd[0]} exited with status {error.returncode}", "log": said}
