@@ -263,7 +263,7 @@ def test_what_stays_here(laptop: Laptop, words: list[str], goes: bool) -> None:
 
 def test_every_command_but_few_can_be_used_from_afar() -> None:
     here = {name for name in COMMANDS if not remote.is_remote([name])}
-    assert here == {*remote.HERE, "server"} & set(COMMANDS)
+    assert here == {*remote.HERE, *remote.ASKING, "server"} & set(COMMANDS)
 
 
 def test_a_host_for_what_is_for_this_machine(laptop: Laptop) -> None:

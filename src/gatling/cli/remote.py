@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 USER = "gatling"
 HERE = ("init", "up", "down", "recover", "receive", "job")
 """Commands for this machine only, as all of `server …` is but its keys."""
+ASKING = ("help", "version", "open")
+"""Commands that run on this machine, and may ask the server that is meant."""
 
 # no leading '-', which ssh would take for an option, and nothing that ssh_config(5) expands
 _HOST = r"(?P<host>[A-Za-z0-9][A-Za-z0-9._-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])"
@@ -53,13 +55,18 @@ def here(arguments: Sequence[str]) -> list[str]:
     Raises InvalidInput for a host that cannot be one, MissingProgram without ssh.
     """
     named, words = _take_host(arguments)
+    if words and words[0] in ASKING:
+        if named is not None:
+            parse(named)
+            os.environ["GATLING_HOST"] = named  # for `implied`
+        return words
     if not is_remote(words):
         if named is not None and words and not _asks_for_help(words):
             raise InvalidInput(
                 f"`gatling {words[0]}` is for this machine only.", hint="Leave out --host."
             )
         return words
-    host = parse(named) if named is not None else _implied()
+    host = parse(named) if named is not None else implied()
     if host is not None:
         go(host, words)
     return words
@@ -67,7 +74,7 @@ def here(arguments: Sequence[str]) -> list[str]:
 
 def is_remote(words: Sequence[str]) -> bool:
     """Whether the command can be run on another machine."""
-    if not words or words[0] not in COMMANDS or words[0] in HERE:
+    if not words or words[0] not in COMMANDS or words[0] in (*HERE, *ASKING):
         return False
     if words[0] == "server" and words[1:2] != ["keys"]:
         return False
@@ -133,7 +140,8 @@ def _asks_for_help(words: Sequence[str]) -> bool:
     return any(word in ("-h", "--help", "--version") for word in before)
 
 
-def _implied() -> Host | None:
+def implied() -> Host | None:
+    """The server that is meant where none is named; None for this machine."""
     named = os.environ.get("GATLING_HOST")
     if named:
         return parse(named)

@@ -27,7 +27,6 @@ ELSEWHERE = {
     "delete": "gatling unload APP",
     "rm": "gatling unload APP",
     "ps": "gatling status APP",
-    "info": "gatling status APP",
     "top": "gatling status APP",
     "stats": "gatling status APP",
     "metrics": "gatling status APP",

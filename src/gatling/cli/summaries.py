@@ -16,6 +16,8 @@ SUMMARIES: Mapping[str, str] = {
     "unload": "Stop APP and delete its repository, releases, config and logs.",
     "apps": "List the apps.",
     "status": "Show the state of APP: release, instance, domains, workers.",
+    "info": "Show what is set for APP: addresses, branches, toolchain, config names, settings.",
+    "open": "Open APP in your browser, or print its URL where there is no browser.",
     "plan": "Show how a release would replace the live one (hot, rolling or restart), and why.",
     "deploy": "Deploy a retained release (v7), or build a commit, branch or tag that was pushed.",
     "rollback": "Make RELEASE, or the previous release, live again, with the config that it had.",
@@ -40,5 +42,8 @@ SUMMARIES: Mapping[str, str] = {
     "server": "Manage the host: installation, SSH keys, backup.",
     "up": "Start the supervisor, the proxy and all apps that are not stopped.",
     "down": "Stop all apps, the proxy and the supervisor.",
+    "whoami": "Show who you are to Gatling: name, role, apps, host.",
+    "help": "List all commands, or show the help of one.",
+    "version": "Print the version of Gatling on this machine, and on the server of the project here.",
 }
 """Command → what it is for; hidden commands are not among them."""

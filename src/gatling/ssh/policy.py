@@ -28,6 +28,11 @@ READING = frozenset(
     {
         "apps",
         "status",
+        "info",
+        "open",
+        "whoami",
+        "help",
+        "version",
         "releases",
         "deployments",
         "logs",
@@ -74,7 +79,7 @@ DEPLOYING = frozenset(
         PUSH,
     }
 )
-WITHOUT_APP = frozenset({"apps"})
+WITHOUT_APP = frozenset({"apps", "whoami", "help", "version"})
 """What others than admins may use without naming an app; it must look at the grant by itself."""
 
 HELP = ("--help", "-h")

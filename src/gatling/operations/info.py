@@ -1,0 +1,70 @@
+"""What an app is: where it is pushed to and served, how it is built, what is set for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from gatling.project import settings as project_settings
+from gatling.state import apps, config, releases
+
+if TYPE_CHECKING:
+    from gatling.platform.open import Gatling
+
+
+class AppInfo(Struct, frozen=True):
+    """What is known of an app without asking its node."""
+
+    app: str
+    created_at: str
+    url: str
+    domains: list[str]
+    repository: str
+    """What git takes as its address."""
+    branches: list[str]
+    """The deploy branches, the preferred one first."""
+    release: str | None
+    version: str | None
+    commit: str | None
+    elixir: str | None
+    otp: str | None
+    releases: int
+    retained: int
+    bytes: int
+    """The size of the retained releases."""
+    config: list[str]
+    """Names of the environment variables, never their values."""
+    settings: dict[str, str]
+    """Settings of this host."""
+    manifest: dict[str, str]
+    """Settings of the live release's gatling.toml."""
+    ports: list[int]
+
+
+def info(gatling: Gatling, name: str) -> AppInfo:
+    """What is known of an app; raises NotFound."""
+    app = apps.get(gatling.db, name)
+    every = releases.every(gatling.db, name)
+    retained = [each for each in every if each.removed_at is None]
+    live = next((each for each in every if each.number == app.live_release), None)
+    return AppInfo(
+        app=name,
+        created_at=app.created_at,
+        url=gatling.router.url(app),
+        domains=list(app.domains),
+        repository=gatling.apps.push_address(name),
+        branches=list(project_settings.parse(app.effective).branches),
+        release=live.label if live else None,
+        version=live.version if live else None,
+        commit=live.commit if live else None,
+        elixir=live.elixir if live else None,
+        otp=live.otp if live else None,
+        releases=len(every),
+        retained=len(retained),
+        bytes=sum(each.bytes for each in retained),
+        config=sorted(config.of_app(gatling.db, name)),
+        settings=dict(app.settings),
+        manifest=dict(app.manifest),
+        ports=[app.ports[slot] for slot in sorted(app.ports)],
+    )
