@@ -46,16 +46,50 @@ the codes below, `error.message` says what happened, `error.hint` what to do, `e
 last lines of the log that belongs to it.
 
 """
+FINDING = """\
+# Commands
+
+Every command takes `--help`. `$GATLING_HOME` names the home (default `~/.gatling`).
+
+## How the server and the app are found
+
+The server is the first of these:
+
+1. `--host gatling@SERVER` in front of the command,
+2. `$GATLING_HOST`,
+3. this machine, if `$GATLING_HOME` is set,
+4. the remote `gatling` of the git project in the current directory. If no remote has that name, the
+   server that all remotes with the user `gatling` share,
+5. this machine.
+
+The app is the first of these:
+
+1. `-a NAME` or `--app NAME`, before or after the command,
+2. the first argument: `gatling status shop`,
+3. `$GATLING_APP`,
+4. the app that the project's remotes name on that server: `gatling@SERVER:shop`, or
+   `~/.gatling/apps/shop.git` on this machine. The remote `gatling` comes first. If other remotes
+   name several apps, Gatling lists them and asks for a name.
+
+An app that the environment or a remote names is printed once on standard error, such as
+`shop on web1`. With `--json` it is not printed.
+
+In `gatling rollback v3` or `gatling config set POOL_SIZE=5` the first argument cannot be an app, so
+the app is found as if no argument were there. A release (`v3`), a number, a commit hash, and any
+text that cannot be an app's name are read this way. A branch such as `main` could be an app's name:
+write `gatling deploy -a shop main`. An app whose own name looks like a release or a commit needs
+`-a` too.
+
+Over SSH (`ssh gatling@SERVER status shop`) no project is at hand, so the command names its app.
+
+"""
 NOTE = "<!-- Written by docs/reference.py. -->\n"
 
 
 def commands() -> str:
     """All commands with their help, and the exit statuses."""
     parts = []
-    parts.append(
-        f"{NOTE}# Commands\n\nEvery command takes `--help`. `$GATLING_HOME` names the home"
-        " (default `~/.gatling`).\n\n"
-    )
+    parts.append(f"{NOTE}{FINDING}")
     context = click.Context(cli, info_name="gatling", **cli.context_settings)
     for name in cli.list_commands(context):
         parts += _command(cli.get_command(context, name), context, name)

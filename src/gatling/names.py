@@ -38,6 +38,11 @@ def app_name(text: str) -> str:
     return text
 
 
+def is_app(text: str) -> bool:
+    """Whether this can be an app's name."""
+    return _APP.match(text) is not None
+
+
 def is_process_slot(text: str) -> bool:
     """Whether this is the slot of a process: its name and a number, such as `worker.1`."""
     return _PROCESS_SLOT.match(text) is not None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -84,3 +86,86 @@ def shop(shell: Shell) -> Shell:
     """With an app to which nothing has been pushed yet."""
     shell.run("load", "shop")
     return shell
+
+
+SSH = """\
+#!{python}
+import json, os, sys
+with open({log!r}, "a") as log:
+    log.write(json.dumps(sys.argv) + "\\n")
+sys.exit(7)
+"""
+FORWARDED = 7
+"""The stand-in's exit status, which no command of ours has here."""
+
+
+@dataclass
+class Laptop:
+    """Somebody who types commands in a directory."""
+
+    root: Path
+    env: dict[str, str]
+
+    @property
+    def project(self) -> Path:
+        return self.root / "project"
+
+    def git(self, *arguments: str) -> None:
+        subprocess.run(["git", *arguments], cwd=self.project, env=self.env, check=True)
+
+    def remotes(self, **urls: str) -> None:
+        self.git("init", "--quiet")
+        for name, url in urls.items():
+            self.git("remote", "add", name, url)
+
+    def run(
+        self, *words: str, cwd: Path | None = None, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-I", "-m", "gatling", *words],
+            cwd=cwd or self.project, env=self.env | environment, check=False,
+            capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60,
+        )  # fmt: skip
+        assert "Traceback" not in done.stderr
+        return done
+
+    def sent(self, *words: str, cwd: Path | None = None, **environment: str) -> list[str] | None:
+        """What ssh was called with; None when the command stayed here."""
+        log = self.root / "log"
+        log.unlink(missing_ok=True)
+        done = self.run(*words, cwd=cwd, **environment)
+        if not log.exists():
+            return None
+        assert done.returncode == FORWARDED
+        (line,) = log.read_text().splitlines()
+        argv: list[str] = json.loads(line)
+        return argv[1:]
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A directory with a short path: a home has sockets in it."""
+    path = Path(tempfile.mkdtemp(prefix="gt-", dir="/tmp"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def laptop(short: Path) -> Laptop:
+    programs = short / "bin"
+    programs.mkdir()
+    (short / "project/deep/er").mkdir(parents=True)
+    ssh = programs / "ssh"
+    ssh.write_text(SSH.format(python=sys.executable, log=str(short / "log")))
+    ssh.chmod(0o755)
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "GATLING_"))}
+    return Laptop(
+        short,
+        kept
+        | {
+            "PATH": f"{programs}:{os.environ['PATH']}",
+            "HOME": str(short),
+            "GIT_CONFIG_GLOBAL": "/dev/null",
+            "GIT_CEILING_DIRECTORIES": str(short),
+        },
+    )

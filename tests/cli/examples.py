@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gatling.cli import cli
+from gatling.cli.words import with_app
 from gatling.ssh import policy
 from tests.cli.conftest import tree
 from tests.conftest import ROOT
@@ -87,7 +88,7 @@ def parse(words: Sequence[str]) -> str:
     path: list[str] = []
     if list(words) == ["--version"]:
         return ""
-    context = cli.make_context("gatling", list(words))
+    context = cli.make_context("gatling", with_app(cli, words))
     while isinstance(context.command, click.Group):
         rest = [*context._protected_args, *context.args]
         name, command, rest = context.command.resolve_command(context, rest)

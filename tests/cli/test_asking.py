@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatling import __version__
-from gatling.cli import afar, remote
+from gatling.cli import afar, targets
 from gatling.errors import Exit
 from tests.conftest import until
 
@@ -125,7 +125,7 @@ def test_an_error_of_the_server_is_the_command_s(shell: Shell, far: Far) -> None
     assert "ssh-add" in said.err
     far.answers("", " !     Something.\n", status=127)
     with pytest.raises(afar.Answered) as caught:
-        afar.ask(remote.Host("gatling@web1"), ["x"])
+        afar.ask(targets.Host("gatling@web1"), ["x"])
     assert (caught.value.what, caught.value.exit_status) == ("Something.", Exit.FAILURE)
 
 

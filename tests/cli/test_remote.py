@@ -9,109 +9,24 @@ import json
 import os
 import pty
 import shlex
-import shutil
 import subprocess
 import sys
-import tempfile
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatling.cli import remote
+from gatling.cli import remote, targets
 from gatling.cli.registry import COMMANDS
-from gatling.cli.remote import Host
+from gatling.cli.targets import Host
 from gatling.errors import Exit, InvalidInput
 from gatling.ssh.access import split
+from tests.cli.conftest import FORWARDED
 from tests.scale import scaled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-SSH = """\
-#!{python}
-import json, os, sys
-with open({log!r}, "a") as log:
-    log.write(json.dumps(sys.argv) + "\\n")
-sys.exit(7)
-"""
-FORWARDED = 7
-"""The stand-in's exit status, which no command of ours has here."""
-
-
-@dataclass
-class Laptop:
-    """Somebody who types commands in a directory."""
-
-    root: Path
-    env: dict[str, str]
-
-    @property
-    def project(self) -> Path:
-        return self.root / "project"
-
-    def git(self, *arguments: str) -> None:
-        subprocess.run(["git", *arguments], cwd=self.project, env=self.env, check=True)
-
-    def remotes(self, **urls: str) -> None:
-        self.git("init", "--quiet")
-        for name, url in urls.items():
-            self.git("remote", "add", name, url)
-
-    def run(
-        self, *words: str, cwd: Path | None = None, **environment: str
-    ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-I", "-m", "gatling", *words],
-            cwd=cwd or self.project, env=self.env | environment, check=False,
-            capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60,
-        )  # fmt: skip
-        assert "Traceback" not in done.stderr
-        return done
-
-    def sent(self, *words: str, cwd: Path | None = None, **environment: str) -> list[str] | None:
-        """What ssh was called with; None when the command stayed here."""
-        log = self.root / "log"
-        log.unlink(missing_ok=True)
-        done = self.run(*words, cwd=cwd, **environment)
-        if not log.exists():
-            return None
-        assert done.returncode == FORWARDED
-        (line,) = log.read_text().splitlines()
-        argv: list[str] = json.loads(line)
-        return argv[1:]
-
-
-@pytest.fixture
-def short() -> Iterator[Path]:
-    """A directory with a short path: a home has sockets in it."""
-    path = Path(tempfile.mkdtemp(prefix="gt-", dir="/tmp"))
-    yield path
-    shutil.rmtree(path)
-
-
-@pytest.fixture
-def laptop(short: Path) -> Laptop:
-    programs = short / "bin"
-    programs.mkdir()
-    (short / "project/deep/er").mkdir(parents=True)
-    ssh = programs / "ssh"
-    ssh.write_text(SSH.format(python=sys.executable, log=str(short / "log")))
-    ssh.chmod(0o755)
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "GATLING_"))}
-    return Laptop(
-        short,
-        kept
-        | {
-            "PATH": f"{programs}:{os.environ['PATH']}",
-            "HOME": str(short),
-            "GIT_CONFIG_GLOBAL": "/dev/null",
-            "GIT_CEILING_DIRECTORIES": str(short),
-        },
-    )
+    from tests.cli.conftest import Laptop
 
 
 @pytest.mark.parametrize(
@@ -143,7 +58,7 @@ def test_the_exit_status_is_that_of_ssh(laptop: Laptop) -> None:
 )  # fmt: skip
 def test_what_is_no_host(laptop: Laptop, host: str) -> None:
     with pytest.raises(InvalidInput, match="is not a host"):
-        remote.parse(host)
+        targets.parse(host)
     done = laptop.run("--host", host, "apps")
     assert (done.returncode, done.stdout) == (Exit.INVALID, "")
     assert not (laptop.root / "log").exists()
@@ -153,7 +68,7 @@ def test_what_is_no_host(laptop: Laptop, host: str) -> None:
 @given(st.text(max_size=30) | st.text("-@:[]/.ab1%$ \n", max_size=15))
 def test_no_host_becomes_an_option(text: str) -> None:
     try:
-        host = remote.parse(text)
+        host = targets.parse(text)
     except InvalidInput:
         return
     assert host.target[0] != "-"
@@ -325,4 +240,4 @@ def test_the_server_reads_the_words_that_were_typed(words: list[str]) -> None:
     ],
 )
 def test_what_git_lists(listing: str, host: str | None) -> None:
-    assert remote.choose(listing.splitlines()) == (Host(host) if host else None)
+    assert targets.choose(listing.splitlines()) == (Host(host) if host else None)

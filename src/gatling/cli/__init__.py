@@ -60,6 +60,11 @@ class _Commands(click.Group):
     help="Run it on that server, by ssh: gatling@server[:PORT]. Otherwise $GATLING_HOST, or the"
     " git remote of the project here, says where; or it is this machine.",
 )  # fmt: skip
+@click.option(
+    "-a", "--app", metavar="NAME", expose_value=False,
+    help="The app, before or behind the command. Default: $GATLING_APP, or the app that the git"
+    " remote of the project here names.",
+)  # fmt: skip
 def cli() -> None:
     """Your own server as a Heroku for Phoenix apps.
 
@@ -83,11 +88,12 @@ def run_command_line(words: Sequence[str] | None = None) -> int:
 
 def _run(words: Sequence[str] | None, as_json: bool) -> int:
     try:
-        if words is None:
-            from gatling.cli import remote
+        from gatling.cli import remote
+        from gatling.cli import words as wording
 
-            words = remote.here(sys.argv[1:])
-        result: Any = cli.main(list(words), standalone_mode=False, prog_name="gatling")
+        # what was typed over SSH names its app: no directory of the server's stands for one
+        typed = remote.here(cli, sys.argv[1:]) if words is None else wording.with_app(cli, words)
+        result: Any = cli.main(typed, standalone_mode=False, prog_name="gatling")
     except SystemExit:
         # click's way out when the reader of a pipe (`gatling logs | head`) is gone: that is fine
         if failing.reader_gone(1):

@@ -12,7 +12,7 @@ from gatling.errors import CommandFailed, Exit, GatlingError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatling.cli.remote import Host
+    from gatling.cli.targets import Host
 
 SSH_FAILED = 255
 """ssh's exit status when it could not connect: ssh(1)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -11,7 +11,11 @@ from gatling.errors import InvalidInput
 from gatling.operations.session import opened, reading
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gatling.ui.progress import Progress
+
+Function = TypeVar("Function", bound="Callable[..., Any]")
 
 __all__ = [
     "app_argument",
@@ -34,13 +38,36 @@ rehearse_option = click.option(
     is_flag=True,
     help="Try a hot upgrade on a throw-away instance of the live release first.",
 )
-app_argument = click.argument("app", metavar="APP")
 confirm_option = click.option(
     "--confirm",
     "given",
     metavar="APP",
     help="Confirm without a prompt by repeating the app's name.",
 )
+
+
+class _AppArgument(click.Argument):
+    """The app, which `remote.here` puts in its place when it is left out."""
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:  # noqa: ARG002
+        return "'APP'"
+
+
+def _unread(_: click.Context, option: click.Parameter, value: str | None) -> None:
+    """`-a` was taken out of the words before the command read them; nothing may overlook it."""
+    if value is not None:
+        raise click.BadParameter("It was not read.", param=option)
+
+
+app_option = click.option(
+    "-a", "--app", "app_option", metavar="NAME", expose_value=False, callback=_unread,
+    help="The app. Default: $GATLING_APP, or the project's git remote.",
+)  # fmt: skip
+
+
+def app_argument(function: Function) -> Function:
+    """The app as the first argument, or by `-a`."""
+    return click.argument("app", metavar="[APP]", cls=_AppArgument)(app_option(function))
 
 
 def progress() -> Progress:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from gatling.cli.common import as_json, opened, progress
+from gatling.cli.common import app_option, as_json, opened, progress
 from gatling.errors import Exit
 from gatling.ui.output import echo, print_json, table
 
@@ -101,16 +101,23 @@ def recover_command(app: str | None, unfinished: bool, units: bool) -> None:
 
 @click.command("audit")
 @click.argument("app", metavar="[APP]", required=False)
+@app_option
+@click.option("--all", "every", is_flag=True, help="Show all apps and the host, in a project too.")
 @as_json
-def audit_command(app: str | None, as_json: bool) -> None:
+def audit_command(app: str | None, every: bool, as_json: bool) -> None:
     """Show who changed what, newest first.
 
+    In a project, only the changes of its app are shown, unless you give --all.
+
     \b
-    Example:
+    Examples:
       gatling audit shop
+      gatling audit --all
     """
     from gatling.state import audit
 
+    if app is not None and every:
+        raise click.UsageError("Give an app, or --all.")
     with opened() as gatling:
         found = audit.latest(gatling.db, app)
     if as_json:

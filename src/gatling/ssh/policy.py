@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatling import names, visible
 from gatling.cli import remote
+from gatling.cli import words as wording
 from gatling.errors import Misused, NotAllowed
 from gatling.state.keys import EVERY_APP
 
@@ -82,7 +83,6 @@ DEPLOYING = frozenset(
 WITHOUT_APP = frozenset({"apps", "whoami", "help", "version"})
 """What others than admins may use without naming an app; it must look at the grant by itself."""
 
-HELP = ("--help", "-h")
 LOCAL = (*remote.HERE, "server")
 """What nobody can reach over SSH, with all below it …"""
 REMOTE = ("server keys",)
@@ -134,11 +134,14 @@ def understand(words: Sequence[str]) -> Request:
     """
     import click
 
+    from gatling.cli import cli
+
     if list(words) == ["--version"]:
         return Request("", is_help=True)
-    command, context, path, rest = _found(words)
+    found = wording.find(cli, wording.with_app(cli, words))
+    command, context, path, rest = found.command, found.context, found.path, found.rest
     if isinstance(command, click.Group):
-        if not rest or rest[0] in HELP:
+        if not rest or rest[0] in wording.HELP:
             return Request(" ".join(path), is_help=True)
         raise NotAllowed(
             "There is no such command here, and no shell.",
@@ -157,34 +160,15 @@ def for_audit(words: Sequence[str]) -> str:
     """
     import click
 
-    command, _, path, rest = _found(words)
-    if not isinstance(command, click.Group) or not rest:
-        return " ".join(path)
-    word, given, _ = visible.one_line(rest[0]).partition("=")
-    word += "=…" if given else ""
-    word = word if len(word) <= MAX_AUDITED else f"{word[:MAX_AUDITED]}…"
-    return " ".join(("no command:", *path, word))
-
-
-def _found(words: Sequence[str]) -> tuple[click.Command, click.Context, list[str], list[str]]:
-    """The command that the words name, or the last group on the way; the words after it."""
-    import click
-
     from gatling.cli import cli
 
-    command: click.Command = cli
-    context = click.Context(cli, info_name="gatling", **cli.context_settings)
-    path: list[str] = []
-    rest = list(words)
-    while isinstance(command, click.Group) and rest and rest[0] not in HELP:
-        below = command.get_command(context, rest[0])
-        if below is None:
-            break
-        command = below
-        path.append(rest.pop(0))
-        settings = command.context_settings
-        context = click.Context(command, info_name=path[-1], parent=context, **settings)
-    return command, context, path, rest
+    found = wording.find(cli, words)
+    if not isinstance(found.command, click.Group) or not found.rest:
+        return " ".join(found.path)
+    word, given, _ = visible.one_line(found.rest[0]).partition("=")
+    word += "=…" if given else ""
+    word = word if len(word) <= MAX_AUDITED else f"{word[:MAX_AUDITED]}…"
+    return " ".join(("no command:", *found.path, word))
 
 
 def check(grant: Grant, request: Request) -> None:
