@@ -12,6 +12,7 @@ from gatling.deploy import recovery
 from gatling.errors import DiskFull
 from gatling.operations import lifecycle, session
 from gatling.platform import lock
+from gatling.platform.open import open_gatling
 from gatling.state import apps, deployments
 from gatling.ui.progress import Progress
 
@@ -36,7 +37,7 @@ def done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return []
 
     monkeypatch.setattr(recovery, "reconcile", reconcile)
-    with session.opened(create=True) as gatling:
+    with open_gatling() as gatling:
         for name in ("broken", "evil", "whole"):
             apps.create(gatling.db, name, lambda _: True)
             gatling.home.app(name).lock.parent.mkdir(parents=True)
@@ -121,7 +122,7 @@ def test_an_instance_that_has_replaced_an_upgraded_one_is_not_asked(
         return False
 
     monkeypatch.setattr(recovery, "start_live", start_live)
-    with session.opened(create=True) as gatling:
+    with open_gatling() as gatling:
         apps.create(gatling.db, "shop", lambda _: True)
         gatling.home.app("shop").root.mkdir(parents=True)
         for slot in (1, 2):

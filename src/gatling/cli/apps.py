@@ -12,6 +12,7 @@ from gatling.cli.common import (
     as_json,
     confirm,
     confirm_option,
+    created,
     opened,
     progress,
     reading,
@@ -44,8 +45,9 @@ def load_command(app: str, directory: str) -> None:
     """
     from gatling.operations import apps as loading
 
-    with opened(create=True) as gatling:
-        made = loading.load(gatling, app, {"build.directory": directory} if directory else {})
+    own = {"build.directory": directory} if directory else {}
+    with created(lambda gatling: loading.check(gatling, app, own)) as gatling:
+        made = loading.load(gatling, app, own)
         echo(f"{app} is ready. Push to it:", "")
         echo(f"  git remote add gatling {gatling.apps.push_address(app)}")
         echo("  git push gatling main", "")

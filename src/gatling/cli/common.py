@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from gatling.errors import InvalidInput
-from gatling.operations.session import opened, reading
+from gatling.operations.session import created, opened, reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +21,7 @@ __all__ = [
     "app_argument",
     "as_json",
     "confirm",
+    "created",
     "opened",
     "progress",
     "reading",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from gatling.cli.common import app_option, as_json, opened, progress
+from gatling.cli.common import app_option, as_json, created, opened, progress
 from gatling.errors import Exit
 from gatling.ui.output import echo, print_json, table
 
@@ -24,13 +24,9 @@ def up_command(context: click.Context, listen: str | None) -> None:
       gatling up --listen 0.0.0.0:80
     """
     from gatling.operations import lifecycle
-    from gatling.platform.open import open_gatling
 
-    if listen is not None:
-        with opened(create=True) as gatling:
-            gatling.router.listen_on(listen)
-    with open_gatling() as gatling:
-        if not lifecycle.up(gatling, progress()):
+    with created(lambda gatling: gatling.router.check_listen(listen)) as gatling:
+        if not lifecycle.up(gatling, progress(), listen=listen):
             context.exit(int(Exit.UNHEALTHY))
 
 
@@ -44,7 +40,7 @@ def down_command() -> None:
     """
     from gatling.operations import lifecycle
 
-    with opened(create=True) as gatling:
+    with opened() as gatling:
         lifecycle.down(gatling, progress())
 
 
@@ -72,12 +68,13 @@ def recover_command(app: str | None, unfinished: bool, units: bool) -> None:
     """
     from gatling.deploy import recovery
     from gatling.operations import lifecycle
-    from gatling.paths import exclusively
+    from gatling.paths import default_root, exclusively
     from gatling.platform.homes import is_server
     from gatling.platform.open import open_gatling
     from gatling.state import apps
 
-    with open_gatling() as gatling:
+    # the installation of a server calls this first of all
+    with open_gatling(create=is_server(default_root())) as gatling:
         if app is not None:
             apps.get(gatling.db, app)
             recovered = recovery.recover_killed(gatling, app)

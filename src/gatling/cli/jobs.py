@@ -167,7 +167,7 @@ def job_command(which: str) -> None:
 
     app, _, job = which.partition(".")
     with (
-        open_gatling() as gatling,
+        open_gatling(create=False) as gatling,
         # how it has ended is recorded, and no fault of who calls; what was stopped, removed or
         # deployed without that job just now is not due any more
         contextlib.suppress(NotFound, InvalidInput, Interrupted),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gatling.cli.common import as_json, confirm, opened
+from gatling.cli.common import as_json, confirm, created, opened
 from gatling.errors import InvalidInput
 from gatling.ui.output import ago, echo, print_json, table
 
@@ -69,7 +69,7 @@ def add_command(name: str, role: Role, apps: tuple[str, ...]) -> None:
         text = sys.stdin.buffer.read(keys.MAX_TEXT + 1).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InvalidInput("This is not a public key: it is not UTF-8 text.") from None
-    with opened(create=True) as gatling:
+    with created(lambda gatling: keys.check(gatling, name, text)) as gatling:
         key = keys.add(gatling, name, text, role, apps or (EVERY_APP,))
     echo(f"{key.name} is let in as {key.role}: {key.fingerprint}")
 
@@ -125,7 +125,7 @@ def remove_command(name: str, given: str | None) -> None:
     """
     from gatling.operations import keys
 
-    with opened(create=True) as gatling:
+    with opened() as gatling:
         if keys.is_last_admin(gatling, name):
             what = "This is the last admin's key. Without it only this host's root can add one."
             confirm(name, given, what)

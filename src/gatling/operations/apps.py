@@ -30,15 +30,25 @@ exec {command} receive {app}
 """
 
 
+def check(gatling: Gatling, name: str, settings: Mapping[str, str]) -> None:
+    """Raise InvalidInput for a name that is not valid or taken, or settings that are not valid.
+
+    Nothing is changed, and the home need not exist. Also raises for what this process' environment
+    says of the ports of apps and of the proxy.
+    """
+    names.app_name(name)
+    project_settings.parse(dict(settings))
+    apps.check_new(gatling.db, name)
+    gatling.router.check_listen(None)
+
+
 def load(gatling: Gatling, name: str, settings: Mapping[str, str] | None = None) -> App:
     """Make an app: repository with hook, ports, generated secrets, and its place in the proxy.
 
-    Raises InvalidInput for a name that is not valid or taken, or for settings that are not valid;
-    then nothing has been made.
+    Raises InvalidInput as `check` does; then nothing has been made.
     """
-    names.app_name(name)
     own = dict(settings or {})
-    project_settings.parse(own)
+    check(gatling, name, own)
     with exclusively(gatling.home, "load"):
         return _load(gatling, name, own)
 

@@ -150,9 +150,19 @@ def synchronize(home: Home, db: Database) -> None:
     write(authorized_keys_path(home), authorized_keys(state.every(db), command))
 
 
+def check(gatling: Gatling, name: str, text: str) -> PublicKey:
+    """The public key that `add` would let in under a name; raises InvalidInput for what it refuses.
+
+    Nothing is changed, and the home need not exist.
+    """
+    public = parse(text)
+    state.check_new(gatling.db, name, public.fingerprint)
+    return public
+
+
 def add(gatling: Gatling, name: str, text: str, role: Role, apps: Iterable[str]) -> Key:
     """Let a key in; raises InvalidInput, and then nothing has been changed."""
-    public = parse(text)
+    public = check(gatling, name, text)
     with exclusively(gatling.home, "keys"):
         key = state.add(
             gatling.db,
@@ -176,6 +186,7 @@ def add(gatling: Gatling, name: str, text: str, role: Role, apps: Iterable[str])
 
 def remove(gatling: Gatling, name: str) -> None:
     """Let a key in no longer; raises NotFound. What it has begun goes on to its end."""
+    state.get(gatling.db, name)  # first, as there may be no home to lock
     with exclusively(gatling.home, "keys"):
         key = state.get(gatling.db, name)
         state.remove(gatling.db, name)

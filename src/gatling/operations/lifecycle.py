@@ -10,6 +10,7 @@ from gatling.deploy import recovery
 from gatling.errors import InvalidInput
 from gatling.operations import changes
 from gatling.platform import lock
+from gatling.platform.homes import is_missing
 from gatling.project import repository
 from gatling.project import settings as project_settings
 from gatling.runtime import jobs, workers
@@ -39,8 +40,14 @@ def ensure_up(gatling: Gatling, progress: Progress) -> None:
                     _reconcile(gatling, app, progress)
 
 
-def up(gatling: Gatling, progress: Progress) -> bool:
-    """Start supervisor, proxy and all apps that shall run; whether all of them became healthy."""
+def up(gatling: Gatling, progress: Progress, *, listen: str | None = None) -> bool:
+    """Start supervisor, proxy and all apps that shall run; whether all of them became healthy.
+
+    `listen` is where the proxy takes requests from now on. Raises InvalidInput for what it cannot
+    be, and then nothing has been changed.
+    """
+    if listen is not None:
+        gatling.router.listen_on(listen)
     gatling.instances.ensure_running()
     every = apps.every(gatling.db)
     for app in every:
@@ -67,6 +74,8 @@ def recover(gatling: Gatling, progress: Progress, *, units: bool = False) -> Non
     Waits for nothing, and one app's trouble is not another's. With `units`, after an update of
     Gatling, the apps' users and units are brought up to date first.
     """
+    if is_missing(gatling.home):
+        return
     for app in apps.every(gatling.db) if units else ():
         _prepare(gatling, app, progress)
     try:
@@ -81,6 +90,8 @@ def recover(gatling: Gatling, progress: Progress, *, units: bool = False) -> Non
 
 def down(gatling: Gatling, progress: Progress) -> None:
     """Stop all instances, the proxy and the supervisor; `up` brings back what was running."""
+    if is_missing(gatling.home):
+        return
     every = apps.every(gatling.db)
     slots: list[tuple[str, Slot]] = []
     for app in every:

@@ -8,26 +8,43 @@ from typing import TYPE_CHECKING
 
 from gatling.errors import GatlingError
 from gatling.platform.open import open_gatling
+from gatling.state import apps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from gatling.platform.open import Gatling
 
 
 @contextlib.contextmanager
-def opened(app: str | None = None, *, create: bool = False) -> Iterator[Gatling]:
-    """Gatling with the home in use. Only with `create` is a home created that does not exist.
+def opened(app: str | None = None) -> Iterator[Gatling]:
+    """Gatling with the home in use. A home that does not exist is not created: it has no apps.
 
-    A command that changes an app names it: what a killed deployment has left of that app is put in
-    order first. No command recovers another app, and one that only reads recovers none. The hint of
-    an error that is raised in the block names the app as well.
+    A command that changes an app names it. Raises NotFound for an app that does not exist. What a
+    killed deployment has left of that app is put in order first. No command recovers another app,
+    and one that only reads recovers none. The hint of an error that is raised in the block names
+    the app as well.
     """
-    with _about(app), open_gatling(create=create) as gatling:
-        if app is not None and _unfinished(gatling, app):
-            from gatling.deploy import recovery
+    with _about(app), open_gatling(create=False) as gatling:
+        if app is not None:
+            apps.get(gatling.db, app)
+            if _unfinished(gatling, app):
+                from gatling.deploy import recovery
 
-            recovery.report(recovery.recover_unfinished(gatling, app))
+                recovery.report(recovery.recover_unfinished(gatling, app))
+        yield gatling
+
+
+@contextlib.contextmanager
+def created(check: Callable[[Gatling], object]) -> Iterator[Gatling]:
+    """Gatling with the home in use, for a command that creates a home if none exists.
+
+    `check` raises for what the command would refuse. It runs first, on the home as it is, so that
+    a refused command leaves no home behind.
+    """
+    with open_gatling(create=False) as gatling:
+        check(gatling)
+    with open_gatling() as gatling:
         yield gatling
 
 
@@ -35,9 +52,11 @@ def opened(app: str | None = None, *, create: bool = False) -> Iterator[Gatling]
 def reading(app: str) -> Iterator[Gatling]:
     """Gatling with the home in use, for a command that only reads about an app.
 
+    Raises NotFound for an app that does not exist.
     Says when a deployment of the app was killed and waits for its recovery.
     """
     with _about(app), open_gatling(create=False) as gatling:
+        apps.get(gatling.db, app)
         if _unfinished(gatling, app):
             from gatling.deploy import recovery
 

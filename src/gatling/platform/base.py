@@ -309,10 +309,17 @@ class Router(Protocol):
     def in_maintenance(self, app: str) -> bool:
         """Whether requests are answered by such a page."""
 
+    def check_listen(self, address: str | None) -> None:
+        """Raise InvalidInput for what is no `[ADDRESS:]PORT`, or is not Gatling's to choose.
+
+        None stands for the address that the proxy takes without being given one. Nothing is
+        changed, and the home need not exist.
+        """
+
     def listen_on(self, address: str) -> None:
         """Take requests at `[ADDRESS:]PORT` from the next start of the proxy on.
 
-        Raises InvalidInput for what is no address, or where that is not Gatling's to choose.
+        Raises InvalidInput as `check_listen` does.
         """
 
     def url(self, app: App) -> str:

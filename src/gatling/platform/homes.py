@@ -59,6 +59,17 @@ def open_home(root: Path | None = None) -> Home:
     return home
 
 
+def is_missing(home: Home) -> bool:
+    """Whether a home certainly does not exist; other trouble with it is for whoever opens it."""
+    try:
+        home.database.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _write_command(home: Home) -> None:
     """(Re)write bin/gatling when this installation is not the one it calls."""
     text = (

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 
 from gatling.paths import SERVER, exclusively, server_owner
 from gatling.platform.embedded.home import EmbeddedHome
-from gatling.platform.homes import find_home, open_home
+from gatling.platform.homes import find_home, is_missing, open_home
 from gatling.platform.server.home import ServerHome
 from gatling.state import apps
 from gatling.state.database import Database, empty_database, open_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from gatling.paths import Home
     from gatling.platform.base import Apps, Instances, Logs, Router, Schedule, Tasks
@@ -58,7 +57,7 @@ def open_gatling(*, create: bool = True) -> Iterator[Gatling]:
     actor = current_user()
     step_down()
     home = find_home()
-    if create or not _is_missing(home.database):
+    if create or not is_missing(home):
         db = open_database(open_home().database, home.title)
     else:
         db = empty_database(home.title)
@@ -66,17 +65,6 @@ def open_gatling(*, create: bool = True) -> Iterator[Gatling]:
         yield opened(home, db, actor)
     finally:
         db.close()
-
-
-def _is_missing(file: Path) -> bool:
-    """Whether there certainly is no such file; any other trouble with it is for its opening."""
-    try:
-        file.stat()
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    return False
 
 
 _KEPT = re.compile(r"PATH|TERM|COLUMNS|LINES|LANG|LC_[A-Z]+|TZ|NO_COLOR|(GATLING|GIT)_[A-Z_]+")

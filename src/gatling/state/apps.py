@@ -78,17 +78,17 @@ def create(db: Database, name: str, free: Callable[[int], bool]) -> App:
     `$GATLING_PORTS` (`FIRST-LAST`) keeps several homes on one machine apart. Raises InvalidInput
     when the name is taken or no port is left.
     """
-    first, last = _port_range(os.environ.get("GATLING_PORTS") or DEFAULT_PORTS)
     with db.transaction(durable=True):
+        among = check_new(db, name)
         if db.row("SELECT 1 FROM apps WHERE name = ?", name):
-            raise InvalidInput(f"There is already an app {name}.", hint="See `gatling apps`.")
+            raise _taken(name)
         db.execute("INSERT INTO apps (name, created_at) VALUES (?, ?)", name, now())
-        ports = _unused_ports(db, free, range(first, last + 1))
+        ports = _unused_ports(db, free, among)
         for use in ("http", "node"):
             for slot in SLOTS:
                 port = next(ports, None)
                 if port is None:
-                    raise InvalidInput(f"No port is left between {first} and {last}.")
+                    raise InvalidInput(f"No port is left between {among[0]} and {among[-1]}.")
                 db.execute(
                     "INSERT INTO ports (port, app, slot, use) VALUES (?, ?, ?, ?)",
                     port,
@@ -105,6 +105,18 @@ def create(db: Database, name: str, free: Callable[[int], bool]) -> App:
             )
         _insert_domain(db, name, domain, 0)
     return get(db, name)
+
+
+def check_new(db: Database, name: str) -> range:
+    """The ports of which a new app may get some; raises InvalidInput when the name is taken."""
+    ports = _port_range(os.environ.get("GATLING_PORTS") or DEFAULT_PORTS)
+    if is_whole(db, name):
+        raise _taken(name)
+    return ports
+
+
+def _taken(name: str) -> InvalidInput:
+    return InvalidInput(f"There is already an app {name}.", hint="See `gatling apps`.")
 
 
 def is_whole(db: Database, name: str) -> bool:
@@ -333,13 +345,13 @@ def remove_domain(db: Database, name: str, domain: str) -> Callable[[], None]:
     return put_back
 
 
-def _port_range(text: str) -> tuple[int, int]:
+def _port_range(text: str) -> range:
     first, _, last = text.partition("-")
     if not (first.isdecimal() and last.isdecimal() and 1024 <= int(first) <= int(last) <= 65535):
         raise InvalidInput(
             f"GATLING_PORTS is not FIRST-LAST: {text!r}", hint="Such as 20000-29999."
         )
-    return int(first), int(last)
+    return range(int(first), int(last) + 1)
 
 
 def _unused_ports(db: Database, free: Callable[[int], bool], among: range) -> Iterator[int]:

@@ -56,19 +56,8 @@ def add(
     apps: Iterable[str],
 ) -> Key:
     """Record a key; raises InvalidInput when its name cannot be one, or name or key is taken."""
-    if not is_name(name):
-        raise InvalidInput(
-            f"{name!r} cannot be a key's name.",
-            hint="Use up to 64 lower-case letters, digits and . _ @ -, such as ann@laptop.",
-        )
     with db.transaction(durable=True):
-        if db.row("SELECT 1 FROM keys WHERE name = ?", name):
-            raise InvalidInput(
-                f"There is already a key {name}.", hint=f"`gatling server keys remove {name}`"
-            )
-        owner = db.value("SELECT name FROM keys WHERE fingerprint = ?", fingerprint)
-        if owner is not None:
-            raise InvalidInput(f"This key is known already, as {owner}.")
+        check_new(db, name, fingerprint)
         db.execute(
             "INSERT INTO keys (name, type, blob, fingerprint, role, apps, created_at)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -81,6 +70,22 @@ def add(
             now(),
         )
     return get(db, name)
+
+
+def check_new(db: Database, name: str, fingerprint: str) -> None:
+    """Raise InvalidInput for a name that is not valid, or when name or key is taken."""
+    if not is_name(name):
+        raise InvalidInput(
+            f"{name!r} cannot be a key's name.",
+            hint="Use up to 64 lower-case letters, digits and . _ @ -, such as ann@laptop.",
+        )
+    if db.row("SELECT 1 FROM keys WHERE name = ?", name):
+        raise InvalidInput(
+            f"There is already a key {name}.", hint=f"`gatling server keys remove {name}`"
+        )
+    owner = db.value("SELECT name FROM keys WHERE fingerprint = ?", fingerprint)
+    if owner is not None:
+        raise InvalidInput(f"This key is known already, as {owner}.")
 
 
 def remove(db: Database, name: str) -> None:

@@ -125,10 +125,15 @@ class EmbeddedRouter:
         """See Router."""
         return in_maintenance(self._home.app(app).route)
 
+    def check_listen(self, address: str | None) -> None:
+        """See Router."""
+        parse_listen(address or self.listen)
+
     def listen_on(self, address: str) -> None:
         """See Router."""
-        parse_listen(address)
+        self.check_listen(address)
         home_settings.put(self._db, "listen", address)
+        self.listen = address
 
     def url(self, app: App) -> str:
         """See Router."""

@@ -76,12 +76,17 @@ class SystemRouter:
         """See Router."""
         return in_maintenance(self._home.app(app).route)
 
-    def listen_on(self, address: str) -> None:  # noqa: ARG002
+    def check_listen(self, address: str | None) -> None:
+        """See Router: it is the operator's."""
+        if address is not None:
+            raise InvalidInput(
+                f"On a server the proxy is the system's nginx, which listens on port {PORT}.",
+                hint="A file of your own in /etc/nginx/conf.d can add other addresses.",
+            )
+
+    def listen_on(self, address: str) -> None:
         """See Router."""
-        raise InvalidInput(
-            f"On a server the proxy is the system's nginx, which listens on port {PORT}.",
-            hint="A file of your own in /etc/nginx/conf.d can add other addresses.",
-        )
+        self.check_listen(address)
 
     def url(self, app: App) -> str:
         """See Router."""
