@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -77,6 +79,35 @@ def test_the_name_of_the_connection_is_one_atom_for_all(port: int) -> None:
         with connect(local(port), NAME, COOKIE) as node:
             counts.append(node.call("erlang", "system_info", Atom("atom_count")))
     assert counts[-1] - counts[9] < 25, counts  # not one for each
+
+
+def test_who_lacks_the_cookie_knows_no_name_to_hold(port: int) -> None:
+    """A handshake needs no cookie, and one of the same name delays or ends Gatling's."""
+    with connect(local(port), NAME, COOKIE) as node:
+        (name,) = node.call("erlang", "nodes", [Atom("hidden")])
+    assert re.fullmatch(r"gatling-[0-9a-f]{16}@127\.0\.0\.1", name)
+    ended = threading.Event()
+    guessed = "gatling@127.0.0.1"
+    holders = [threading.Thread(target=hold, args=(port, guessed, ended)) for _ in range(3)]
+    for holder in holders:
+        holder.start()
+    try:
+        for _ in range(30):
+            with connect(local(port), NAME, COOKIE) as node:
+                assert node.call("erlang", "nodes", [Atom("hidden")]) == [name]
+    finally:
+        ended.set()
+        for holder in holders:
+            holder.join()
+
+
+def hold(port: int, name: str, ended: threading.Event) -> None:
+    """Begin handshakes as a node of this name, again and again, and finish none."""
+    while not ended.is_set():
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
+            packet = struct.pack(">cQIH", b"N", channel._FLAGS, 7, len(name)) + name.encode()
+            sock.sendall(struct.pack(">H", len(packet)) + packet)
+            sock.recv(64)
 
 
 def test_a_function_that_raises_is_told_without_its_terms(port: int) -> None:

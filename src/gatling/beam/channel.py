@@ -286,8 +286,7 @@ class _InUse(Exception):
 
 def _connected(address: Address, node: str, cookie: str) -> Node:
     deadline = time.monotonic() + CONNECT_SECONDS
-    # One name for all: each new one would be a new atom in the node, for ever.
-    own, creation = Atom("gatling@127.0.0.1"), secrets.randbelow((1 << 32) - 4) + 4
+    own, creation = _own_name(node, cookie), secrets.randbelow((1 << 32) - 4) + 4
     with _lost():
         connection = socket.create_connection((address.host, address.port), CONNECT_SECONDS)
     try:
@@ -301,6 +300,16 @@ def _connected(address: Address, node: str, cookie: str) -> Node:
         connection.close()
         raise
     return Node(connection, own, creation)
+
+
+def _own_name(node: str, cookie: str) -> Atom:
+    """The name of all of Gatling's connections to a node: a new one each time would be a new atom.
+
+    Whoever begins a handshake with this name, without any cookie, delays or ends Gatling's. So
+    the name cannot be guessed.
+    """
+    secret = hmac.new(cookie.encode(), node.encode(), "sha256").hexdigest()[:16]
+    return Atom(f"gatling-{secret}@127.0.0.1")
 
 
 def _handshake(
