@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+BOOT_SECONDS = 60.0
+"""How long a node may take to boot. Until it has loaded its modules it ignores SIGTERM."""
+TERM_AGAIN_SECONDS = 0.5
+"""Between two SIGTERMs for an instance that may be booting."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

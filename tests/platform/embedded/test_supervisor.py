@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,3 +98,16 @@ def test_what_it_has_started_ends_with_it(
     until(lambda: len(supervisor.ends("shop", 1)) >= 2, "another start", 60)
     assert supervisor.ends("shop", 1)[0].cause == "killed by SIGKILL"
     until(lambda: len(marked(home)) <= 5, "the end of the daemons of those before")
+
+
+def test_one_that_was_just_started_and_ignores_sigterm_gets_it_again(
+    home: EmbeddedHome, supervisor: EmbeddedInstances
+) -> None:
+    """As a node that boots, which would take the whole time limit."""
+    ready = home.root / "ready"
+    start(supervisor, f"trap 'trap - TERM' TERM; touch {ready}; while :; do sleep 0.05; done")
+    until(ready.exists, "the program")
+    begun = time.monotonic()
+    supervisor.stop("shop", 1, 60)
+    assert time.monotonic() - begun < 30
+    assert supervisor.status("shop", 1).state == State.STOPPED

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from gatling import files, proc, process
 from gatling.errors import CommandFailed, SupervisorFailed
 from gatling.paths import exclusively
-from gatling.platform import enter, restarts
+from gatling.platform import enter, limits, restarts
 from gatling.platform.base import State, Status, local_status
 from gatling.platform.embedded import configuration, launch, logout
 from gatling.platform.embedded.configuration import SETTLED_SECONDS
@@ -135,13 +135,18 @@ class Supervisord:
                     if error.fault != NOT_RUNNING:
                         raise
             pid = info["pid"]
-            if pid and not proc.wait_gone(pid, max(0.0, deadline - time.monotonic())):
+            left = max(0.0, deadline - time.monotonic())
+            if pid and info["now"] - info["start"] < limits.BOOT_SECONDS and not killed:
+                left = min(left, limits.TERM_AGAIN_SECONDS)
+            if pid and not proc.wait_gone(pid, left):
                 if killed:
                     raise SupervisorFailed(f"{name} (pid {pid}) cannot be ended.")
+                killed = time.monotonic() >= deadline
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-                killed = True
-                deadline = time.monotonic() + 5
+                    # a node that boots ignores SIGTERM, so it gets it again
+                    os.kill(pid, signal.SIGKILL if killed else signal.SIGTERM)
+                if killed:
+                    deadline = time.monotonic() + 5
             time.sleep(0.005)
 
     def status(self, name: str) -> Status:

@@ -190,6 +190,8 @@ def commands(app: str) -> re.Pattern[str]:
         "systemctl daemon-reload",
         f"systemctl (stop|reset-failed) ({instance}|{tasks}|{runs})",
         f"systemctl (stop|(start|restart) --job-mode=ignore-dependencies){timers}",
+        f"systemctl show --property=ExecMainStartTimestampMonotonic --value {instance}",
+        f"systemctl kill --signal=TERM --kill-whom=main {instance}",
         f"systemctl kill --signal=KILL {instance}",
         f"systemctl stop {journald}",
         rf"systemctl start systemd-journald@{journal}\.service",

@@ -57,6 +57,7 @@ from gatling.platform.server.helper import (
     namespaces,
     nginx,
     running,
+    stopping,
     timers,
     unit_files,
 )
@@ -181,11 +182,7 @@ def stop(request: dict[str, Any]) -> dict[str, Any]:
     unit, seconds = units.instance(name, slot(request)), number(request, "timeout", 0, 3600)
     # first, so that no boot starts it again
     (SERVER / "instances" / f"{name}.{slot(request)}.json").unlink(missing_ok=True)
-    try:
-        _call(["systemctl", "stop", unit], timeout=seconds, check=False)
-    except subprocess.TimeoutExpired:
-        _call(["systemctl", "kill", "--signal=KILL", unit], check=False)
-        _call(["systemctl", "stop", unit], check=False)
+    stopping.stop(unit, seconds, _call)
     _call(["systemctl", "reset-failed", unit], check=False)
     return {}
 
