@@ -90,6 +90,21 @@ def test_releases_as_json(shop: Project, world: World) -> None:
     assert re.search(r"^v3 .* live$", world.run("releases", "shop"), re.MULTILINE)
 
 
+def test_what_a_release_brought(shop: Project, world: World) -> None:
+    found = world.json("releases", "shop", "v2")
+    assert found["commit"] == commit(shop, 2)
+    assert found["total_bytes"] > found["bytes"] > 0
+    (brought,) = found["since"]["span"]["commits"]
+    assert brought["id"] == commit(shop, 2)
+    assert "two" in brought["subject"]
+    compared = world.json("diff", "shop", "v1", "v3")
+    assert [each["id"] for each in compared["span"]["commits"]] == [
+        commit(shop, 3),
+        commit(shop, 2),
+    ]
+    assert compared["config"] == {"added": [], "removed": [], "changed": []}
+
+
 def test_deployments_as_json(shop: Project, world: World) -> None:
     every = world.json("deployments", "shop")
     second = next(d for d in every if d["release"] == "v2" and d["cause"] == "push")

@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, str] = {
     "scale": "scale",
     "build": "build",
     "releases": "releases",
+    "diff": "history",
     "deployments": "releases",
     "config": "config",
     "settings": "settings",

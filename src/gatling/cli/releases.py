@@ -17,17 +17,26 @@ if TYPE_CHECKING:
 
 @click.command("releases")
 @app_argument
+@click.argument("release", metavar="[RELEASE]", required=False)
 @as_json
-def releases_command(app: str, as_json: bool) -> None:
-    """List all releases of APP, newest first, including those no longer retained.
+def releases_command(app: str, release: str | None, as_json: bool) -> None:
+    """List all releases of APP, newest first, or show what one release brought.
+
+    The list includes releases that are no longer retained.
 
     \b
-    Example:
+    Examples:
       gatling releases shop
+      gatling releases shop v2
     """
+    from gatling.cli import history
     from gatling.state import apps, deployments, releases
 
+    number = history.number_of(release) if release is not None else None
     with reading(app) as gatling:
+        if number is not None:
+            history.show_release(gatling, app, number, as_json=as_json)
+            return
         live = apps.get(gatling.db, app).live_release
         every = releases.every(gatling.db, app)
         proven = deployments.ever_live(gatling.db, app)

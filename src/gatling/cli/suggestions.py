@@ -47,7 +47,6 @@ ELSEWHERE = {
     "activity": "gatling audit APP",
     "builds": "gatling deployments APP",
     "review": "gatling plan APP",
-    "diff": "gatling plan APP",
     "doctor": "gatling server check",
     "checks": "gatling server check",
     "keys": "gatling server keys list",

@@ -35,6 +35,7 @@ READING = frozenset(
         "help",
         "version",
         "releases",
+        "diff",
         "deployments",
         "logs",
         "plan",

@@ -203,6 +203,16 @@ def lately_live(db: Database, app: str) -> list[int]:
     return [row["release"] for row in rows]
 
 
+def first_of(db: Database, app: str, release: int) -> Deployment | None:
+    """The deployment that first made a release live; None when none did."""
+    ident = db.value(
+        "SELECT min(id) FROM deployments WHERE app = ? AND release = ? AND outcome = 'succeeded'",
+        app,
+        release,
+    )
+    return None if ident is None else get(db, ident)
+
+
 def live_before(db: Database, app: str, live: int) -> int | None:
     """The release that was live before `live` was made so, as far as it succeeded."""
     value: int | None = db.value(

@@ -1,0 +1,121 @@
+"""What the pushed repository says of commits: author, subject, and what lies between two of them.
+
+Authors and subjects are the pusher's words. git prints one per line and records end with a NUL, so
+that none of them can pass for another; whoever shows them makes control characters visible.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from gatling import process
+from gatling.errors import CommandFailed, NotFound
+from gatling.project.source import own_environment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAX_COMMITS = 200
+"""Commits that are listed; all are counted."""
+MAX_FILES = 500
+"""Changed files that are listed; all are counted."""
+_FORMAT = "--format=%H%n%cI%n%an%n%s"
+
+
+class Commit(Struct, frozen=True):
+    """A commit, as its author described it."""
+
+    id: str
+    at: str
+    """When it was committed, in its own time zone."""
+    author: str
+    subject: str
+
+
+class FileChange(Struct, frozen=True):
+    """A file that two commits have differently; binary files have no lines."""
+
+    path: str
+    added: int | None
+    removed: int | None
+
+
+class Span(Struct, frozen=True):
+    """What leads from one commit to another."""
+
+    commits: list[Commit]
+    """The newer commit has them and the older one does not; the newest first."""
+    commit_count: int
+    dropped: list[Commit]
+    """The older commit has them and the newer one does not, as after a forced push."""
+    dropped_count: int
+    files: list[FileChange]
+    file_count: int
+
+
+def commit(repository: Path, ident: str) -> Commit | None:
+    """A commit of the repository; None when git has removed it."""
+    try:
+        found = _log(repository, ident, limit=1)
+    except CommandFailed:
+        return None
+    return found[0] if found else None
+
+
+def span(repository: Path, older: str, newer: str) -> Span | None:
+    """What leads from a commit to another; None when git has removed one of them."""
+    try:
+        changed = _files(repository, older, newer)
+        return Span(
+            commits=_log(repository, f"{older}..{newer}", limit=MAX_COMMITS),
+            commit_count=_count(repository, f"{older}..{newer}"),
+            dropped=_log(repository, f"{newer}..{older}", limit=MAX_COMMITS),
+            dropped_count=_count(repository, f"{newer}..{older}"),
+            files=changed[:MAX_FILES],
+            file_count=len(changed),
+        )
+    except CommandFailed:
+        return None
+
+
+def patch(repository: Path, older: str, newer: str) -> str:
+    """The changes of the source as a patch; raises NotFound when git has removed a commit."""
+    try:
+        return _git(repository, "diff", *_PLAIN_DIFF, older, newer, "--")
+    except CommandFailed:
+        raise NotFound("A commit of these two releases is no longer in the repository.") from None
+
+
+_PLAIN_DIFF = ("--no-ext-diff", "--no-textconv", "--no-color", "--no-renames")
+"""Nothing that the attributes of a pushed file or a user's git configuration name is run."""
+
+
+def _log(repository: Path, revisions: str, *, limit: int) -> list[Commit]:
+    text = _git(
+        repository, "log", "-z", _FORMAT, f"--max-count={limit}", "--no-show-signature",
+        "--no-color", "--no-mailmap", "--encoding=UTF-8", revisions, "--",
+    )  # fmt: skip
+    records = [record.split("\n", 3) for record in text.split("\0") if record]
+    return [Commit(ident, at, author, subject) for ident, at, author, subject in records]
+
+
+def _count(repository: Path, revisions: str) -> int:
+    return int(_git(repository, "rev-list", "--count", revisions, "--"))
+
+
+def _files(repository: Path, older: str, newer: str) -> list[FileChange]:
+    text = _git(repository, "diff", *_PLAIN_DIFF, "--numstat", "-z", older, newer, "--")
+    found = [record.split("\t", 2) for record in text.split("\0") if record]
+    return [FileChange(path, _number(added), _number(removed)) for added, removed, path in found]
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdecimal() else None
+
+
+def _git(repository: Path, *arguments: str) -> str:
+    return process.output(
+        ["git", "--git-dir", str(repository), *arguments], env=own_environment(), timeout=60
+    )
