@@ -20,6 +20,7 @@ from gatling.errors import CommandFailed, GatlingError, PortTaken, TimedOut
 from gatling.operations import apps as operations
 from gatling.operations import lifecycle
 from gatling.platform.base import Instance, Prepared, State, Status, Task
+from gatling.platform.local_paths import LocalPaths
 from gatling.platform.open import Gatling, open_gatling
 from gatling.state import apps
 from gatling.ui.progress import Progress
@@ -389,8 +390,9 @@ def broken(gatling: Gatling) -> list[str]:
                 there: list[int | str] = [1, 2, *it.instances.process_slots(APP)]
                 for slot in there:
                     it.stop(slot, 1)
-    left = [str(path) for path in (it.paths.repository, it.paths.root, it.paths.route)
-            if path.exists()]  # fmt: skip
+    places = [it.paths.repository, it.paths.root]
+    places += [it.paths.route] if isinstance(it.paths, LocalPaths) else []
+    left = [str(path) for path in places if path.exists()]
     if left:
         found.append(f"left after unload: {', '.join(left)}")
     if APP in [app.name for app in apps.every(gatling.db)]:

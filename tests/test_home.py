@@ -17,6 +17,7 @@ import pytest
 from gatling import __version__, files
 from gatling.errors import Exit, InvalidInput
 from gatling.paths import default_root
+from gatling.platform.embedded.home import EmbeddedHome
 from gatling.platform.homes import open_home
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def test_the_home_in_use(monkeypatch: pytest.MonkeyPatch, short: Path) -> None:
 
 
 def test_apps_keep_to_their_own_places(short: Path) -> None:
-    home = open_home(short / "home")
+    home = EmbeddedHome(short / "home")
     shop, shop2 = home.app("shop"), home.app("shop2")
     places = [
         [p.repository, p.lock, p.source, p.staging, p.release(1), p.release(12), p.slot(1),

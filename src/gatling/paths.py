@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatling import files, names
+from gatling import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,14 +58,9 @@ class AppPaths(abc.ABC):
     def work_mode(self) -> int:
         """The mode of a file there that both write."""
 
-    @property
-    @abc.abstractmethod
-    def route(self) -> Path:
-        """What the proxy reads: a file that tells where requests go, a page, digested files."""
-
     @abc.abstractmethod
     def temporary(self, slot: int | str) -> str:
-        """The temporary directory of the instance in a slot, which may not exist yet."""
+        """The temporary directory of the instance in a slot, as it sees it, to be created."""
 
     @property
     @abc.abstractmethod
@@ -74,11 +69,11 @@ class AppPaths(abc.ABC):
 
     @abc.abstractmethod
     def dumps(self, slot: int | str) -> Path:
-        """Where the instance in a slot leaves its crash dump."""
+        """Where the instance in a slot leaves its crash dump, as it sees it."""
 
     @abc.abstractmethod
     def private(self, slot: int | str) -> tuple[str, ...]:
-        """Directories that the instance in a slot has for itself."""
+        """Directories that the instance in a slot has for itself, as it sees them."""
 
     @property
     @abc.abstractmethod
@@ -119,28 +114,10 @@ class AppPaths(abc.ABC):
         """The tree of one release."""
         return self.releases / f"v{number}"
 
-    def slot(self, slot: int | str) -> Path:
-        """What an instance in a slot needs and leaves."""
-        return self.root / "slots" / str(slot)
-
-    def slots(self) -> list[int | str]:
-        """All slots that there are."""
-        return [1, 2, *self.process_slots()]
-
-    def process_slots(self) -> list[str]:
-        """The slots of further processes that there are, such as `worker.1`."""
-        entries = (self.root / "slots").glob("*.*")  # also files that are being written
-        return sorted(entry.name for entry in entries if names.is_process_slot(entry.name))
-
     @property
     def logs(self) -> Path:
-        """Logs of instances and deployments."""
+        """Logs of deployments and jobs."""
         return self.root / "logs"
-
-    @property
-    def instance_log(self) -> Path:
-        """What the instances print, with time and release."""
-        return self.logs / "instances.log"
 
     def job_log(self, job: str) -> Path:
         """What the runs of a job print, with time and release."""

@@ -159,6 +159,9 @@ class Instances:
 
     node_address = address
 
+    def ephemeral_ports(self) -> range:
+        return range(32768, 61000)
+
     def check_free(self, app: App, slot: int) -> None:
         pass
 

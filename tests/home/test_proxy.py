@@ -178,7 +178,7 @@ def test_www_is_sent_to_the_apex_and_back(world: World) -> None:
 def test_http_is_sent_to_https(world: World) -> None:
     world.run("domains", "add", "echo", "*.wild.test")
     said = world.run("settings", "set", "echo", "proxy.https=redirect")
-    assert "Nothing answers on port 443 of this machine" in said
+    assert "Nothing answers on the proxy's port 443" in said
     assert "gatling settings unset echo proxy.https" in said
     with settings(world, "proxy.https=redirect"):
         answer = ask(world, "/a?b=%20c", method="POST")

@@ -8,11 +8,15 @@ import os
 import socket
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
 from gatling.platform import ports
 from tests.conftest import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def families() -> list[tuple[socket.AddressFamily, str]]:
@@ -166,3 +170,16 @@ def test_the_address_that_the_internet_reaches(monkeypatch: pytest.MonkeyPatch) 
     ):
         monkeypatch.setenv("SSH_CONNECTION", said)
         assert ports.public_address() == wanted
+
+
+def test_the_system_chooses_ports_from_the_ephemeral_range(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as chosen:
+        chosen.bind(("127.0.0.1", 0))
+        assert chosen.getsockname()[1] in ports.ephemeral()
+    (tmp_path / "range").write_text("40000\t50000\n")
+    monkeypatch.setattr(ports, "_EPHEMERAL", tmp_path / "range")
+    assert ports.ephemeral() == range(40000, 50001)
+    monkeypatch.setattr(ports, "_EPHEMERAL", tmp_path / "missing")
+    assert ports.ephemeral() == range(32768, 61000)

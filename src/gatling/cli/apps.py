@@ -53,14 +53,12 @@ def load_command(app: str, directory: str) -> None:
         echo("  git push gatling main", "")
         echo(f"It will be served at {gatling.router.url(made)}")
         if gatling.router.is_public():
-            _advise_domain(app)
+            _advise_domain(app, gatling.router.public_address())
 
 
-def _advise_domain(app: str) -> None:
+def _advise_domain(app: str, address: str | None) -> None:
     """Say how other machines reach an app: APP.localhost is always the reader's own machine."""
-    from gatling.platform import ports
-
-    where = ports.public_address() or "this host's address"
+    where = address or "this host's address"
     echo(
         f"Other machines reach it by a domain whose DNS record (A or AAAA) is {where}:",
         f"  gatling domains add {app} DOMAIN",
@@ -146,8 +144,8 @@ def status_command(app: str, as_json: bool) -> None:
         ("url", found.url),
         ("domains", ", ".join(found.domains)),
         *([("maintenance", text or "on")] if found.maintenance else []),
-        ("instance", f"pid {found.pid}, slot {found.slot}, port {found.port},"
-            f" up {duration(found.uptime or 0)}" if found.pid else None),
+        ("instance", (process := _process(found)) and f"{process}, slot {found.slot},"
+            f" port {found.port}, up {duration(found.uptime or 0)}"),
         ("restarts", _restarts(found)),
         ("node's releases", found.chain_unknown or through),
         *[(each.process, _worker(each)) for each in found.processes],
@@ -172,8 +170,14 @@ def _restarts(found: AppStatus) -> str | None:
 
 
 def _worker(found: WorkerStatus) -> str:
-    running = f", pid {found.pid}, up {duration(found.uptime or 0)}" if found.pid else ""
+    process = _process(found)
+    running = f", {process}, up {duration(found.uptime or 0)}" if process else ""
     return f"{found.state}{_often(found)}, {found.release}{running}"
+
+
+def _process(found: AppStatus | WorkerStatus) -> str | None:
+    """What runs, as the platform names it; None when nothing does."""
+    return f"pid {found.pid}" if found.pid else found.instance or None
 
 
 def _is_shown(app: App) -> bool:

@@ -90,8 +90,9 @@ def _save(app: str, *, set_: dict[str, str], unset: tuple[str, ...]) -> None:
 
     with opened(app) as gatling:
         saved = settings.change(gatling, app, set_, unset, say=lambda text: echo(text, err=True))
+        proxy = gatling.router.probe_address().host
     if set_.get("proxy.https") == "redirect":
-        _warn_of_https(app)
+        _warn_of_https(app, proxy)
     if not saved.waiting:
         echo("Stored, and in force.")
     else:
@@ -100,13 +101,13 @@ def _save(app: str, *, set_: dict[str, str], unset: tuple[str, ...]) -> None:
         echo(f"Stored; the next deployment follows it{rest}.")
 
 
-def _warn_of_https(app: str) -> None:
+def _warn_of_https(app: str, proxy: str) -> None:
     """Say so when browsers are sent where nothing answers: they remember a redirect."""
     from gatling.platform import ports
 
-    if not ports.answers(443):
+    if not ports.answers(443, proxy):
         echo(
-            "Nothing answers on port 443 of this machine, where browsers are now sent. If nothing"
+            "Nothing answers on the proxy's port 443, where browsers are now sent. If nothing"
             " else offers HTTPS for the app's domains, take it back:",
             f"  gatling settings unset {app} proxy.https",
             err=True,

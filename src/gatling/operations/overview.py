@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec import Struct, structs
+from msgspec import UNSET, Struct, UnsetType, structs
 
 from gatling.errors import NodeUnreachable
 from gatling.platform import ports, restarts
@@ -32,7 +32,7 @@ class LastEnd(Struct, frozen=True):
     cause: str
 
 
-class WorkerStatus(Struct, frozen=True):
+class WorkerStatus(Struct, frozen=True, kw_only=True):
     """What one instance of a further process does."""
 
     process: str
@@ -40,6 +40,8 @@ class WorkerStatus(Struct, frozen=True):
     state: str
     release: str | None
     pid: int | None
+    instance: str | UnsetType = UNSET
+    """What the platform calls the process, where it is no OS process of this machine."""
     uptime: float | None
     """Seconds, to the millisecond; None when nothing runs."""
     restarts: int
@@ -47,7 +49,7 @@ class WorkerStatus(Struct, frozen=True):
     last_end: LastEnd | None
 
 
-class AppStatus(Struct, frozen=True):
+class AppStatus(Struct, frozen=True, kw_only=True):
     """What an app does. Whatever is not known is None."""
 
     app: str
@@ -58,6 +60,8 @@ class AppStatus(Struct, frozen=True):
     slot: int | None
     port: int | None
     pid: int | None
+    instance: str | UnsetType = UNSET
+    """What the platform calls the process, where it is no OS process of this machine."""
     uptime: float | None
     """Seconds, to the millisecond; None when nothing runs."""
     url: str
@@ -67,7 +71,7 @@ class AppStatus(Struct, frozen=True):
     last_end: LastEnd | None
 
 
-class AppDetails(AppStatus, frozen=True):
+class AppDetails(AppStatus, frozen=True, kw_only=True):
     """The same with what takes longer to find out."""
 
     domains: list[str]
@@ -121,8 +125,9 @@ def _status(gatling: Gatling, app: App, known: Known) -> AppStatus:
         version=release.version if release else None,
         commit=release.commit if release else None,
         slot=app.live_slot,
-        port=app.ports[app.live_slot] if app.live_slot else None,
+        port=gatling.instances.address(app, app.live_slot).port if app.live_slot else None,
         pid=status.pid if status else None,
+        instance=_instance(status),
         uptime=_uptime(status),
         url=gatling.router.url(app),
         maintenance=app.maintenance is not None,
@@ -148,12 +153,17 @@ def _workers(gatling: Gatling, name: str) -> list[WorkerStatus]:
                 state=str(status.state) if status else "down",
                 release=workers.release(gatling, name, slot),
                 pid=status.pid if status else None,
+                instance=_instance(status),
                 uptime=_uptime(status),
                 restarts=count,
                 last_end=last,
             )
         )
     return found
+
+
+def _instance(status: Status | None) -> str | UnsetType:
+    return status.process if status and status.process and status.pid is None else UNSET
 
 
 def _uptime(status: Status | None) -> float | None:

@@ -56,7 +56,7 @@ class Status:
     uptime: float = 0.0
     """Seconds since it was started."""
     pid: int | None = None
-    """Its OS process, for people to see, where that is one of this machine."""
+    """Its OS process, where that is one of this machine."""
 
     @property
     def up(self) -> bool:
@@ -101,13 +101,13 @@ class Instance:
     nice: int = 0
     """As setpriority(2) has it; for one that is not to serve."""
     limits: Limits = field(default_factory=Limits)
-    """What it may take of the machine, where the platform can limit that."""
+    """What it may use, where the platform can limit that."""
     check: bool = False
     """Whether it never serves, and only shows that a release boots: its log lines say so."""
     ports: tuple[int, ...] = ()
     """Those of its app, the only ones that it may listen on where the platform can limit that."""
     stop_seconds: float = 30.0
-    """Between SIGTERM and SIGKILL when the machine goes down."""
+    """Between SIGTERM and SIGKILL when the platform itself goes down."""
 
 
 UTF_8 = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
@@ -150,7 +150,7 @@ class Apps(Protocol):
         """Bring what was made to the disk, where that must outlive a power cut."""
 
     def may_have(self, port: int) -> bool:
-        """Whether an app of this home may be given a port of this machine."""
+        """Whether an app of this home may be given a port, which no other app of it has."""
 
     def guard(self, ports: Mapping[str, Sequence[int]]) -> None:
         """Let nobody reach these ports, by app, but the proxy, Gatling and the app itself.
@@ -175,7 +175,7 @@ class Reachable(Protocol):
         """Where the instance in a slot takes HTTP requests."""
 
     def is_intruded(self, app: App, slot: int) -> bool:
-        """Whether another user listens, too, where the instance takes HTTP requests."""
+        """Whether somebody else listens, too, where the instance takes HTTP requests."""
 
     def listening(self, app: App, slot: int) -> list[str]:
         """Where the instance takes connections, for people; its distribution is left out.
@@ -228,6 +228,9 @@ class Instances(Reachable, Protocol):
 
     def node_address(self, app: App, slot: int) -> Address:
         """Where the Erlang distribution of the instance in a slot listens."""
+
+    def ephemeral_ports(self) -> range:
+        """The ports of which an instance is given one where it listens without naming a port."""
 
     def check_free(self, app: App, slot: int) -> None:
         """Raise PortTaken when somebody else listens where an instance in the slot must."""
@@ -330,6 +333,9 @@ class Router(Protocol):
 
     def is_public(self) -> bool:
         """Whether the proxy is meant for other machines, too."""
+
+    def public_address(self) -> str | None:
+        """The IP address at which other machines reach the proxy; None where it is not known."""
 
     def offers_https(self) -> bool:
         """Whether people may reach apps over HTTPS, through this proxy or one in front of it."""

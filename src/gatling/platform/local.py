@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from gatling.paths import Home
     from gatling.platform.base import Slot, Status
+    from gatling.platform.local_paths import LocalHome
     from gatling.state.apps import App
 
 LOOPBACK = "127.0.0.1"
@@ -40,7 +41,7 @@ def remove_tree(directory: Path) -> None:
 class LocalInstances(abc.ABC):
     """The part of `Instances` that follows from ports and processes; see there for the calls."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: LocalHome) -> None:
         self._home = home
 
     @abc.abstractmethod
@@ -74,6 +75,10 @@ class LocalInstances(abc.ABC):
     def node_address(self, app: App, slot: int) -> Address:
         """See Instances."""
         return Address(LOOPBACK, app.node_ports[slot])
+
+    def ephemeral_ports(self) -> range:
+        """See Instances."""
+        return ports.ephemeral()
 
     def check_free(self, app: App, slot: int) -> None:
         """See Instances."""

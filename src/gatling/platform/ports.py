@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatling.errors import InvalidInput
@@ -16,6 +17,9 @@ from gatling.errors import InvalidInput
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from ipaddress import IPv4Address, IPv6Address
+
+
+_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def is_free(port: int, address: str = "*") -> bool:
@@ -56,6 +60,15 @@ def answers(port: int, address: str = "127.0.0.1") -> bool:
     with contextlib.closing(socket.socket(socket.AF_INET)) as probe:
         probe.settimeout(1)
         return probe.connect_ex((address, port)) == 0
+
+
+def ephemeral() -> range:
+    """The ports of which the system takes one for a program that asks for none: ip(7)."""
+    try:
+        first, last = _EPHEMERAL.read_text().split()
+        return range(int(first), int(last) + 1)
+    except (OSError, ValueError):
+        return range(32768, 61000)
 
 
 def public_address() -> str | None:

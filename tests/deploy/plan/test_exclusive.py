@@ -19,7 +19,7 @@ from gatling.platform.server.home import ServerPaths
 if TYPE_CHECKING:
     from pathlib import Path
 
-EPHEMERAL = (32768, 60999)
+EPHEMERAL = range(32768, 61000)
 
 
 def against(**held: Any) -> list[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatling.beam import chunks
@@ -19,6 +18,7 @@ from gatling.ui.output import duration
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
+    from pathlib import Path
 
     from gatling.beam.control import Control
     from gatling.beam.holds import Holds
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from gatling.state.releases import Release
 
 SETTING = "deploy.second_instance"
-_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _FORMATS = {".cub": "CubDB"}
 """Data of one process that libraries keep in files which they open by themselves, by suffix."""
 _SUSPECTS = frozenset({"mnesia", "dets", "disk_log", "Elixir.CubDB"})
@@ -47,17 +46,20 @@ def by_setting(settings: Settings) -> tuple[str, ...] | None:
     return (f"{SETTING}=never",) if wanted == "never" else ()
 
 
-def reasons(node: Control, paths: AppPaths, app: App, live: Release) -> tuple[str, ...]:
+def reasons(
+    node: Control, paths: AppPaths, app: App, live: Release, ephemeral: range
+) -> tuple[str, ...]:
     """Why no second instance may run beside the live one, by what its node has open.
 
-    A node that does not answer is judged by what the release's modules name.
+    A node that does not answer is judged by what the release's modules name. `ephemeral` is the
+    platform's range of ports (`Instances.ephemeral_ports`).
     """
     try:
         holds = node.holds(tuple(_FORMATS))
     except NodeUnreachable as error:
         return unasked(paths.release(live.number), live.label, error.what)
     own = {*app.ports.values(), *app.node_ports.values()}
-    return tuple(against(holds, live.label, own, paths.private(app.live_slot or 1), ephemeral()))
+    return tuple(against(holds, live.label, own, paths.private(app.live_slot or 1), ephemeral))
 
 
 @contextlib.contextmanager
@@ -78,7 +80,7 @@ def against(
     label: str,
     own: Collection[int],
     private: Sequence[str],
-    ephemeral: tuple[int, int],
+    ephemeral: range,
 ) -> Iterator[str]:
     """What a node holds that a second one must not, or could not, have as well. Pure.
 
@@ -101,12 +103,11 @@ def against(
         if shared:
             files_ = "file" if len(shared) == 1 else "files"
             yield f"{label} has the {what} {files_} {listed(shared)} open"
-    first, last = ephemeral
     ports = sorted(
         {
             f"{protocol} port {port}"
             for protocol, _, port in holds.listeners
-            if port not in own and not first <= port <= last
+            if port not in own and port not in ephemeral
         }
     )
     ports += [f"the socket {path}" for path in holds.sockets if not _is_in(path, private)]
@@ -132,15 +133,6 @@ def uses(tree: Path) -> Iterator[tuple[str, str]]:
             for what in sorted(_SUSPECTS & chunks.atoms(beam.read_bytes())):
                 if not beam.stem.startswith("Elixir.CubDB"):
                     yield beam.stem.removeprefix("Elixir."), what.removeprefix("Elixir.")
-
-
-def ephemeral() -> tuple[int, int]:
-    """The range from which the system takes a port where none is asked for: ip(7)."""
-    try:
-        first, last = _EPHEMERAL.read_text().split()
-        return int(first), int(last)
-    except (OSError, ValueError):
-        return 32768, 60999
 
 
 def _is_in(file: str, directories: Sequence[str]) -> bool:

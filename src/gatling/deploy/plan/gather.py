@@ -91,7 +91,11 @@ def with_node(
         alone = alone if by_setting is None else by_setting
         on_error(error)
         return Gathered(replace(known, alone=alone, unknown=error.what))
-    alone = exclusive.reasons(node, paths, app, live) if by_setting is None else by_setting
+    if by_setting is None:
+        ephemeral = gatling.instances.ephemeral_ports()
+        alone = exclusive.reasons(node, paths, app, live, ephemeral)
+    else:
+        alone = by_setting
     known = replace(known, alone=alone)
     if not compares:
         return Gathered(known)

@@ -19,14 +19,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gatling.paths import AppPaths, Home
+from gatling.platform.local_paths import LocalHome, LocalPaths
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class EmbeddedPaths(AppPaths):
+class EmbeddedPaths(LocalPaths):
     """Implements `AppPaths`; see there."""
 
     @property
@@ -61,8 +61,13 @@ class EmbeddedPaths(AppPaths):
 
     @property
     def route(self) -> Path:
-        """See AppPaths."""
+        """See LocalPaths."""
         return self.root / "route"
+
+    @property
+    def instance_log(self) -> Path:
+        """What the instances print, with time and release."""
+        return self.logs / "instances.log"
 
     def temporary(self, slot: int | str) -> str:
         """See AppPaths."""
@@ -88,7 +93,7 @@ class EmbeddedPaths(AppPaths):
 
 
 @dataclass(frozen=True, slots=True)
-class EmbeddedHome(Home):
+class EmbeddedHome(LocalHome):
     """Implements `Home`; see there."""
 
     def app(self, name: str) -> EmbeddedPaths:

@@ -150,6 +150,10 @@ class EmbeddedRouter:
         address, _ = parse_listen(self.listen)
         return not address.startswith("127.")
 
+    def public_address(self) -> str | None:
+        """See Router."""
+        return ports.public_address()
+
     def offers_https(self) -> bool:
         """See Router: nothing is known of a proxy in front of this one."""
         return False

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gatling.paths import AppPaths, Home
+from gatling.platform.local_paths import LocalHome, LocalPaths
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ SYSTEM_COMMAND = "/usr/local/bin/gatling"
 
 
 @dataclass(frozen=True, slots=True)
-class ServerPaths(AppPaths):
+class ServerPaths(LocalPaths):
     """Implements `AppPaths`; see there. The app has a user of its own, who may write in few."""
 
     @property
@@ -64,7 +64,7 @@ class ServerPaths(AppPaths):
 
     @property
     def route(self) -> Path:
-        """See AppPaths."""
+        """See LocalPaths."""
         return self.home.parent / "routes" / self.name
 
     def temporary(self, slot: int | str) -> str:  # noqa: ARG002 (each has its own there)
@@ -91,7 +91,7 @@ class ServerPaths(AppPaths):
 
 
 @dataclass(frozen=True, slots=True)
-class ServerHome(Home):
+class ServerHome(LocalHome):
     """Implements `Home`; see there."""
 
     def app(self, name: str) -> ServerPaths:

@@ -100,6 +100,10 @@ class SystemRouter:
         """See Router."""
         return True
 
+    def public_address(self) -> str | None:
+        """See Router."""
+        return ports.public_address()
+
     def offers_https(self) -> bool:
         """See Router: a proxy in front of the server may."""
         return True

@@ -10,13 +10,13 @@ from gatling.platform.server.helper import client
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gatling.paths import Home
     from gatling.platform.base import Slot
+    from gatling.platform.local_paths import LocalHome
 
 HISTORY = ".history"
 
 
-def limits_file(home: Home, app: str, slot: Slot) -> Path:
+def limits_file(home: LocalHome, app: str, slot: Slot) -> Path:
     """What the unit of a process's slot was made with, or those of both of the app's own."""
     directory = home.app(app).slot(slot)
     return (directory if isinstance(slot, str) else directory.parent) / "limits.json"
@@ -30,12 +30,12 @@ def make_unit(app: str, slot: Slot, values: dict[str, Any]) -> None:
         client.ask("app", app=app, **values)
 
 
-def history(home: Home, app: str, slot: Slot) -> Path:
+def history(home: LocalHome, app: str, slot: Slot) -> Path:
     """Which releases ran in a slot, and since when (journald.py)."""
     return home.app(app).root / "slots" / f"{slot}{HISTORY}"
 
 
-def histories(home: Home, app: str) -> dict[Slot, Path]:
+def histories(home: LocalHome, app: str) -> dict[Slot, Path]:
     """Those of slots that are gone as well, whose lines are in the journal."""
     paths = home.app(app)
     known = [f.name.removesuffix(HISTORY) for f in (paths.root / "slots").glob(f"*{HISTORY}")]

@@ -1,0 +1,65 @@
+"""What `apps` and `status` say of instances that are no processes of this machine."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from gatling.cli import apps as commands
+from gatling.platform.base import Address, State, Status
+from gatling.platform.embedded.instances import EmbeddedInstances
+from gatling.platform.open import open_gatling
+from gatling.state import apps, releases
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+POD = "pod shop-1 (3f2a91c)"
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An app whose instances have a name and an address of their own, and no process id."""
+    monkeypatch.setenv("GATLING_HOME", str(tmp_path / "home"))
+    status = Status(State.RUNNING, process=POD, uptime=12.0)
+
+    def statuses(_: object, slots: Any) -> dict[Any, Status]:
+        return dict.fromkeys(slots, status)
+
+    monkeypatch.setattr(EmbeddedInstances, "statuses", statuses)
+    monkeypatch.setattr(EmbeddedInstances, "process_slots", lambda *_: ["worker.1"])
+    monkeypatch.setattr(EmbeddedInstances, "address", lambda *_: Address("10.0.3.7", 4000))
+    with open_gatling() as gatling:
+        apps.create(gatling.db, "shop", lambda _: True)
+        made = releases.Release("shop", 1, "build", None, "a" * 40, "shop", "0.1.0", "1.18", "27",
+                                {}, 1, "2026-01-01T00:00:00.000Z", None)  # fmt: skip
+        releases.add(gatling.db, made)
+        apps.make_live(gatling.db, "shop", release=1, slot=1, config={})
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_status_names_what_the_platform_names() -> None:
+    said = CliRunner().invoke(commands.status_command, ["shop"])
+    assert f"instance         {POD}, slot 1, port 4000, up 12.0 s\n" in said.output
+    assert f"worker.1         running, None, {POD}, up 12.0 s\n" in said.output
+    found = json.loads(CliRunner().invoke(commands.status_command, ["shop", "--json"]).output)
+    assert (found["pid"], found["instance"], found["port"]) == (None, POD, 4000)
+    assert [(one["pid"], one["instance"]) for one in found["processes"]] == [(None, POD)]
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_a_process_of_this_machine_has_its_id_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    status = Status(State.RUNNING, process="123", uptime=12.0, pid=123)
+    monkeypatch.setattr(
+        EmbeddedInstances, "statuses", lambda _, slots: dict.fromkeys(slots, status)
+    )
+    said = CliRunner().invoke(commands.status_command, ["shop"])
+    assert "instance         pid 123, slot 1, port 4000" in said.output
+    found = json.loads(CliRunner().invoke(commands.status_command, ["shop", "--json"]).output)
+    assert found["pid"] == 123
+    assert "instance" not in found
+    assert list(found)[:9] == ["app", "state", "release", "version", "commit", "slot", "port",
+                               "pid", "uptime"]  # fmt: skip
