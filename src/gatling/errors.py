@@ -22,6 +22,7 @@ GatlingError
 ├── CommandFailed       another program ended with an error
 │   └── TimedOut        … or was stopped, since its time was up
 ├── Interrupted         the pusher or the operator called it off
+├── Locked              somebody has locked the app against deployments
 ├── Busy                another command works on the app at this moment
 ├── NotAllowed          the key that came over SSH may not do this
 └── Unexpected          anything else that was raised; the debug log has its traceback
@@ -118,6 +119,13 @@ class PushRefused(GatlingError):
     """A push that must not be accepted as it is."""
 
     code = "push-refused"
+    exit_status = Exit.REFUSED
+
+
+class Locked(GatlingError):
+    """Somebody has locked the app; nothing was built and the live release still serves."""
+
+    code = "locked"
     exit_status = Exit.REFUSED
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -127,6 +128,20 @@ def test_an_error_of_the_server_is_the_command_s(shell: Shell, far: Far) -> None
     with pytest.raises(afar.Answered) as caught:
         afar.ask(targets.Host("gatling@web1"), ["x"])
     assert (caught.value.what, caught.value.exit_status) == ("Something.", Exit.FAILURE)
+
+
+def test_lock_and_unlock(shell: Shell) -> None:
+    shell.run("load", "shop")
+    shell.run("lock", "shop", "-m", "Freeze")
+    said = shell.run("lock", "shop", status=Exit.INVALID).err
+    assert re.search("shop was locked by .* at 20.*Z: Freeze", said)
+    assert re.search("lock +locked by .*: Freeze\n", shell.run("info", "shop").out)
+    assert "takes deployments again" in shell.run("unlock", "shop").out
+    assert "is not locked" in shell.run("unlock", "shop", status=Exit.NOT_FOUND).err
+    assert "lock " not in shell.run("info", "shop").out
+    for reason in ("x" * 201, "two\nlines"):
+        assert "one line" in shell.run("lock", "shop", "-m", reason, status=Exit.INVALID).err
+    assert [each["action"] for each in shell.json("audit", "shop")] == ["unlock", "lock", "load"]
 
 
 def test_who_one_is_at_the_machine(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

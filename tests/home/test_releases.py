@@ -218,6 +218,35 @@ def test_restart(world: World) -> None:
     assert title(world) == "three"
 
 
+def test_a_locked_app_takes_no_deployment(shop: Project, world: World) -> None:
+    who = world.json("whoami")["name"]
+    world.run("lock", "shop", "--message", "Freeze until Monday")
+    before = world.last()["id"]
+    refusals = [world.try_run(*words) for words in (
+        ("rollback", "shop", "v1", "--confirm", "shop"), ("deploy", "shop", "v2"),
+        ("deploy", "shop"), ("config", "set", "shop", "A=1"),
+    )]  # fmt: skip
+    shop.title("frozen")
+    pushed = shop.push(ok=False)
+    for said in (pushed, *(each.stdout for each in refusals)):
+        assert re.search(f"shop is locked by {who} at 20.*Z: Freeze until Monday", said)
+        assert "v3 still serves." in said
+        assert "`gatling unlock shop` allows deployments again." in said
+    assert {each.returncode for each in refusals} == {Exit.REFUSED}
+    assert "rejected" in pushed
+    assert world.last()["id"] == before
+    assert world.json("info", "shop")["lock"]["reason"] == "Freeze until Monday"
+    world.run("config", "set", "shop", "A=1", "--no-restart")
+    world.run("config", "unset", "shop", "A", "--no-restart")
+    world.run("restart", "shop")  # the same release
+    world.run("unlock", "shop")
+    assert (world.status()["release"], world.json("info", "shop")["lock"]) == ("v3", None)
+    audit = [(each["action"], each["detail"]) for each in world.json("audit", "shop")]
+    assert ("lock", "Freeze until Monday") in audit
+    assert ("refused", "push: the app is locked") in audit
+    world.run("deploy", "shop", "v2")
+
+
 def test_a_deployment_is_followed_from_elsewhere(shop: Project, world: World) -> None:
     # an open stream makes the old instance drain for a while
     with socket.create_connection(("127.0.0.1", world.port), timeout=60) as stream:

@@ -13,6 +13,7 @@ from gatling.ui.output import ago, echo, print_json, size
 
 if TYPE_CHECKING:
     from gatling.operations.info import AppInfo
+    from gatling.state.locks import Lock
 
 _URL = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9.:-]*/?\Z")
 """A URL that a browser is started with: the server's answer is not trusted to be one."""
@@ -51,6 +52,7 @@ def _rows(found: AppInfo) -> list[tuple[str, str]]:
         ("push to", found.repository),
         ("deploy branch", " or ".join(found.branches)),
         ("release", live),
+        *([("lock", _lock(found.lock))] if found.lock else []),
         ("toolchain", f"Elixir {found.elixir}, Erlang/OTP {found.otp}" if found.elixir else ""),
         ("releases", f"{found.releases}, {found.retained} retained ({size(found.bytes)})"),
         ("ports", ", ".join(map(str, found.ports))),
@@ -58,6 +60,12 @@ def _rows(found: AppInfo) -> list[tuple[str, str]]:
         ("settings", ", ".join(chosen)),
         ("gatling.toml", ", ".join(f"{k}={v}" for k, v in sorted(found.manifest.items()))),
     ]
+
+
+def _lock(held: Lock) -> str:
+    from gatling.state import locks
+
+    return locks.describe(held)
 
 
 @click.command("open")

@@ -32,6 +32,8 @@ COMMANDS: Mapping[str, str] = {
     "domains": "domains",
     "auth": "auth",
     "maintenance": "maintenance",
+    "lock": "lock",
+    "unlock": "lock",
     "logs": "logs",
     "run": "run",
     "console": "run",

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
 NEVER = frozenset(
-    {"stop", "unload", "deploy", "rollback", "restart", "down", "remove", "unset", "off", "cancel",
-     "uninstall", "restore", "recover", "receive", "job"}
+    {"stop", "unload", "unlock", "lock", "deploy", "rollback", "restart", "down", "remove", "unset",
+     "off", "cancel", "uninstall", "restore", "recover", "receive", "job"}
 )  # fmt: skip
 """What is never guessed. A slip of one letter is allowed: see CLOSE."""
 CLOSE = 0.8

@@ -35,6 +35,8 @@ SUMMARIES: Mapping[str, str] = {
     "domains": "Manage the domains of an app.",
     "auth": "Protect an app's domains with passwords.",
     "maintenance": "Show a maintenance page (status 503) instead of an app, which keeps running.",
+    "lock": "Refuse deployments of APP until `gatling unlock`, for example during a release freeze.",
+    "unlock": "Allow deployments of APP again.",
     "logs": "Show the output of APP's instances and workers, with time and release.",
     "run": "Run a one-off command with the code and config of the live or another release.",
     "console": "Open a remote shell on the running node of APP.",

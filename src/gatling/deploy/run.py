@@ -12,16 +12,17 @@ from gatling.deploy import heartbeat, outcome, recovery
 from gatling.deploy.context import Context
 from gatling.deploy.journal import Journal
 from gatling.deploy.watcher import Watcher
-from gatling.errors import DiskFull, GatlingError, Interrupted, is_full, text_of
+from gatling.errors import DiskFull, GatlingError, Interrupted, Locked, is_full, text_of
 from gatling.interrupt import interruptible
 from gatling.platform import lock
 from gatling.project import settings as project_settings
-from gatling.state import apps, audit, deployments
+from gatling.state import apps, audit, deployments, locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gatling.platform.open import Gatling
+    from gatling.state.apps import App
     from gatling.ui.progress import Progress
 
 
@@ -34,8 +35,12 @@ def attempt(
     commit: str | None,
     progress: Progress,
     watch_pusher: bool = False,
+    same_release: bool = False,
 ) -> Iterator[Context]:
     """Hold the app's lock, record the deployment and how it ends.
+
+    Raises Locked for an app that an operator has locked, unless it is the `same_release` that runs
+    afterwards.
 
     What the block raises before the decision is raised here, and what was live is still live. What
     it raises after the decision is recorded as a warning: the deployment has succeeded.
@@ -49,6 +54,8 @@ def attempt(
         if deployments.running(gatling.db, name):
             recovery.reconcile(gatling, name)
         app = apps.get(gatling.db, name)
+        if not same_release:
+            _refuse_if_locked(gatling, app, cause)
         deployment = deployments.begin(
             gatling.db,
             name,
@@ -88,6 +95,19 @@ def attempt(
             _close_callbacks(context)
             progress.close()
             watcher.end(recovered=_has_ended(gatling, deployment.id))
+
+
+def _refuse_if_locked(gatling: Gatling, app: App, cause: str) -> None:
+    """Raise Locked, with the reason, for an app that takes no deployment."""
+    held = locks.of_app(gatling.db, app.name)
+    if held is None:
+        return
+    audit.record(gatling.db, gatling.actor, app.name, "refused", f"{cause}: the app is locked")
+    serving = f" v{app.live_release} still serves." if app.live_release is not None else ""
+    raise Locked(
+        f"{app.name} is {locks.describe(held)}. Nothing was changed.{serving}",
+        hint=f"`gatling unlock {app.name}` allows deployments again.",
+    )
 
 
 def _close_callbacks(context: Context) -> None:

@@ -90,7 +90,9 @@ def restart(gatling: Gatling, name: str, *, progress: Progress) -> None:
     if app.live_release is None:
         raise InvalidInput(f"Nothing of {name} has been deployed yet.")
     lifecycle.ensure_up(gatling, progress)
-    with attempt(gatling, name, cause="restart", commit=None, progress=progress) as context:
+    with attempt(
+        gatling, name, cause="restart", commit=None, progress=progress, same_release=True
+    ) as context:
         release = releases.kept(gatling.db, name, context.app.live_release or app.live_release)
         go_live(gatling, context, release)
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gatling.project import settings as project_settings
-from gatling.state import apps, config, releases
+from gatling.state import apps, config, locks, releases
 
 if TYPE_CHECKING:
     from gatling.platform.open import Gatling
+    from gatling.state.locks import Lock
 
 
 class AppInfo(Struct, frozen=True):
@@ -40,6 +41,8 @@ class AppInfo(Struct, frozen=True):
     manifest: dict[str, str]
     """Settings of the live release's gatling.toml."""
     ports: list[int]
+    lock: Lock | None
+    """Why the app takes no deployment."""
 
 
 def info(gatling: Gatling, name: str) -> AppInfo:
@@ -67,4 +70,5 @@ def info(gatling: Gatling, name: str) -> AppInfo:
         settings=dict(app.settings),
         manifest=dict(app.manifest),
         ports=[app.ports[slot] for slot in sorted(app.ports)],
+        lock=locks.of_app(gatling.db, name),
     )

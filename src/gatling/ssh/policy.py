@@ -76,6 +76,8 @@ DEPLOYING = frozenset(
         "auth remove",
         "maintenance on",
         "maintenance off",
+        "lock",
+        "unlock",
         "jobs run",
         "jobs cancel",
         PUSH,

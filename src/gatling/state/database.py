@@ -153,6 +153,14 @@ _SCHEMA = (
     )
     """,
     "ALTER TABLE domains ADD COLUMN deployment INTEGER",
+    """
+    CREATE TABLE locks (
+        app TEXT PRIMARY KEY REFERENCES apps ON DELETE CASCADE,
+        actor TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        at TEXT NOT NULL
+    ) STRICT
+    """,
 )
 """One script per schema version; `PRAGMA user_version` tells how many have been run."""
 
