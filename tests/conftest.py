@@ -260,6 +260,10 @@ class World:
         """The newest deployment."""
         return self.json("deployments", app)[0]
 
+    def steps(self, app: str = "shop") -> list[str]:
+        """The steps that the newest deployment has begun."""
+        return [step["name"] for step in self.last(app)["steps"]]
+
     def at_step(self, step: str, app: str = "shop") -> None:
         """Wait until the newest deployment is at this step."""
 

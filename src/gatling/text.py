@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+CALLBACKS = ("before_", "after_")
+"""How the names of steps begin that a project's callbacks are."""
 LISTED = 3
 """Names in a sentence; of more than these and one, the others are counted."""
 
@@ -14,6 +16,24 @@ LISTED = 3
 def counted(number: int, one: str) -> str:
     """`1 request`, `2 requests`, `1 process`, `0 processes`."""
     return f"{number} {one}" if number == 1 else f"{number} {one}{'es' if one[-1] == 's' else 's'}"
+
+
+def step(name: str) -> str:
+    """The name of a deployment's step, for people: `mix deps.get`, `health check`.
+
+    A callback keeps the name under which the project defines it.
+    """
+    if name.startswith(CALLBACKS):
+        return name
+    return _STEPS.get(name, name.replace("_", " "))
+
+
+_STEPS = {
+    "export_source": "export",
+    "mix_deps_get": "mix deps.get",
+    "mix_release_init": "mix release.init",
+    "store_release": "store",
+}
 
 
 def listed(names: Sequence[str]) -> str:

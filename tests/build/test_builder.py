@@ -141,7 +141,7 @@ def test_a_step_that_fails_is_named_with_its_last_lines(builds: Builds) -> None:
     error = builds.fail(
         'echo "$marker begin mix_compile"; seq 100; echo "** (CompileError) lib/a.ex:2"; exit 1'
     )
-    assert error.what == "mix_compile failed: elixir exited with status 1."
+    assert error.what == "mix compile failed: elixir exited with status 1."
     assert error.exit_status == Exit.BUILD_FAILED
     assert error.log[-1] == "** (CompileError) lib/a.ex:2"
     assert error.log[0] != "1"
@@ -158,7 +158,7 @@ def test_a_build_that_takes_too_long(builds: Builds) -> None:
     pid = builds.paths.home / "pid"
     script = f'echo "$marker begin mix_compile"; sleep 60 & echo $! > {shlex.quote(str(pid))}; wait'
     error = builds.fail(script, settings=Build(timeout=3))
-    assert "mix_compile failed: elixir did not end within 3 seconds" in error.what
+    assert "mix compile failed: elixir did not end within 3 seconds" in error.what
     assert proc.start_time(int(pid.read_text())) is None
 
 
@@ -214,7 +214,7 @@ def test_it_runs_in_the_source_with_the_release_that_is_wanted(builds: Builds) -
 def test_a_full_disk_is_named_and_half_written_caches_go(builds: Builds) -> None:
     cache = builds.paths.source / "_build/prod"
     cache.mkdir(parents=True)
-    with pytest.raises(DiskFull, match="mix_compile failed: no space is left"):
+    with pytest.raises(DiskFull, match="mix compile failed: no space is left"):
         builds.build(
             'echo "$marker begin mix_compile"; echo "could not write: no space left on device";'
             " exit 1"
@@ -233,7 +233,7 @@ def test_a_disk_too_full_for_the_record_of_a_step(
         raise DiskFull("The state could not be written.")
 
     monkeypatch.setattr(builds.watcher, "begin", full)
-    with pytest.raises(DiskFull, match="mix_compile failed: no space is left"):
+    with pytest.raises(DiskFull, match="mix compile failed: no space is left"):
         builds.build('mkdir -p "$tree"; echo "$marker begin mix_compile"; sleep 60')
     assert not cache.exists()
     assert not builds.paths.staging.exists()
@@ -322,6 +322,6 @@ def test_a_clean_up_that_fails_hides_no_failure_of_a_build(
             raise HelperFailed("The helper is away.")
 
     monkeypatch.setattr(LocalTasks, "discard", discard)
-    with pytest.raises(BuildFailed, match="mix_compile failed") as caught:
+    with pytest.raises(BuildFailed, match="mix compile failed") as caught:
         builds.build('echo "$marker begin mix_compile"; exit 1')
     assert caught.value.log[-1] == "The clean-up failed as well: The helper is away."

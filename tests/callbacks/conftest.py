@@ -73,8 +73,6 @@ def shop(deployed: Called) -> Iterator[Called]:
 
 def lines_after(text: str, step: str) -> list[str]:
     """What was printed in a step."""
-    found = re.search(
-        rf"^-----> {step}\n(.*?)^(?:----->| !|=====>)", text, re.MULTILINE | re.DOTALL
-    )
+    found = re.search(rf"^       {step}\n((?:         .*\n)*)", text, re.MULTILINE)
     assert found, text
     return [line.strip() for line in found[1].splitlines() if line.strip()]

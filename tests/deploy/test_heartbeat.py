@@ -48,8 +48,8 @@ def test_a_silent_step_says_that_it_goes_on(
         journal.between = "starting mix"
         until(lambda: "       starting mix: 0 s so far\n" in file.read_text(), "what is between")
         with journal.step("boot_check"):
-            until(lambda: file.read_text().count("boot_check: 0 s so far") > 1, "two beats")
-        until(lambda: "       after boot_check: 0 s so far\n" in file.read_text(), "the end")
+            until(lambda: file.read_text().count("boot check: 0 s so far") > 1, "two beats")
+        until(lambda: "       after boot check: 0 s so far\n" in file.read_text(), "the end")
 
 
 def test_a_step_that_prints_needs_no_beat(
@@ -64,21 +64,37 @@ def test_a_step_that_prints_needs_no_beat(
     assert "so far" not in file.read_text()
 
 
-def test_time_in_no_step_is_counted(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_phase_ends_with_what_it_has_spent_its_time_on(
+    journal: Journal, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = [journal.doing()[1]]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
     def passes(seconds: float) -> None:
         now[0] += seconds
 
+    journal.phase("Building")
+    with journal.step("export_source"):
+        passes(0.01)
+    journal.between = "starting mix"
     passes(2)
-    with journal.step("upgrade"):
+    with journal.step("mix_deps_get"):
+        passes(0.25)
+    with journal.step("hot_swap"):
         passes(10)
-        with journal.step("swap"):
+        with journal.step("before_watch"):
             passes(10)
-            assert journal.doing() == ("swap", now[0] - 10)
-        assert journal.doing() == ("upgrade", now[0] - 20)
-        assert journal.idle == pytest.approx(2)
-    passes(3)
-    assert journal.idle == pytest.approx(5)
-    assert journal.doing() == ("after upgrade", now[0] - 3)
+            assert journal.doing() == ("before_watch", now[0] - 10)
+        assert journal.doing() == ("hot_swap", now[0] - 20)
+    passes(0.5)
+    assert journal.doing() == ("after hot swap", now[0] - 0.5)
+    journal.phase("Watching")
+    with journal.step("watch"):
+        passes(0.01)
+    journal.end_phase()
+    assert file.read_text() == (
+        "-----> Building\n"
+        "       before_watch\n"
+        "       starting mix 2.0 s · mix deps.get 250 ms · hot swap 20 s\n"
+        "-----> Watching\n"
+    )

@@ -74,7 +74,7 @@ def test_an_interruption_reports_what_it_left_behind(
 def test_a_kill_reports_the_step_and_what_serves() -> None:
     killed = outcome_of(after(("migrate", "succeeded"), ("health_check", "running")), APP)
     assert killed.text == (
-        "The deploying process was killed during health_check. v7 is still live."
+        "The deploying process was killed during health check. v7 is still live."
         " The migrations of the new release have run and stay applied."
     )
     stopped = dataclasses.replace(APP, wanted="stopped")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from gatling.deploy import deployment_log, published, settle
+from gatling.deploy.evidence.prober import Proof
 from gatling.errors import SupervisorFailed
 from gatling.project import repository
 from gatling.releases import distillery, store
@@ -145,8 +146,10 @@ def test_the_summary(stage: Stage, said: Path) -> None:
     )
     with context.journal.step("drain"):
         pass
-    context.result.proof = SimpleNamespace(https=False)  # type: ignore[assignment]
+    context.result.proof = Proof(requests=9, failed=0, longest_ms=1.4)
     settle._summary(stage.gatling, context, release(8))
-    text = said.read_text()
-    assert "drain " in text
-    assert "=====> shop v8 (rolling) serves http://shop.localhost" in text
+    lines = said.read_text().splitlines()
+    assert re.fullmatch(r"=====> shop v8 is live \(rolling deployment\) in [\d.]+ m?s", lines[-4])
+    assert lines[-3] == "       0 of 9 requests failed, the slowest took 1 ms"
+    assert lines[-2].startswith("       http://shop.localhost")
+    assert lines[-1] == "       Logs: gatling logs shop --follow   Undo: gatling rollback shop"

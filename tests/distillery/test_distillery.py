@@ -72,9 +72,9 @@ def test_the_same_version_again_is_an_upgrade_of_the_running_node(shop: Project)
         for title in ("second", "third"):
             shop.title(title)
             output = shop.push()
-            assert "by hot: counter: 1 changed module" in output
+            assert "Hot upgrade: counter: 1 changed module" in output
             assert f"<h1>{title}</h1>" in world.get().text
-        assert "by hot" in world.run("rollback", "shop", first)
+        assert "Hot upgrade" in world.run("rollback", "shop", first)
     assert not client.failures
     assert "<h1>before</h1>" in world.get().text
     assert (world.status()["release"], world.status()["pid"]) == (first, pid)
@@ -154,7 +154,7 @@ def test_new_migrations_are_run_by_the_command(shop: Project) -> None:
     shop.commit()
     output = shop.push()
     before, _, after = output.partition("migrates by command")
-    assert "-----> migrate" in before
+    assert before.endswith("       migrate\n         ")
     assert after
 
 
@@ -163,14 +163,16 @@ def test_what_is_read_at_boot_is_a_reason_to_start_anew(shop: Project) -> None:
     shop.replace("rel/runtime.exs", 'System.get_env("GREETING")', '"in an overlay"')
     shop.commit()
     output = shop.push()
-    assert "by rolling: config of counter, :greeting, changes" in output
+    assert "Rolling deployment: config of counter, :greeting, changes" in output
     assert "config of distillery" not in output
     assert "in an overlay" in world.get().text
     shop.write("rel/hooks/pre_start/20-more.sh", "echo another\n")
     shop.commit()
-    assert "by rolling: hooks/pre_start.d/20-more.sh changed" in shop.push()
+    assert "Rolling deployment: hooks/pre_start.d/20-more.sh changed" in shop.push()
     # what other tests expect to be live
-    assert "by rolling: hooks/pre_start.d/20-more.sh changed" in world.run("rollback", "shop", "v1")
+    assert "Rolling deployment: hooks/pre_start.d/20-more.sh changed" in world.run(
+        "rollback", "shop", "v1"
+    )
 
 
 def test_a_file_for_distillery_is_made_where_there_is_none(world: World) -> None:
@@ -186,13 +188,13 @@ def test_a_file_for_distillery_is_made_where_there_is_none(world: World) -> None
     assert "rel/appups is not used" in output
     assert "there before: false" in output
     assert "there after: true" in output
-    assert "-----> mix_release_init\n       An example config file has been placed" in output
+    assert "       An example config file has been placed" in output
     assert "config/runtime.exs is not read" in output
     # it is made again, with another cookie, which is none of the node's business
     project.title("again")
     output = project.push()
     assert "there before: false" in output
-    assert "by hot: counter: 1 changed module" in output
+    assert "Hot upgrade: counter: 1 changed module" in output
 
 
 CALLBACKS = """
@@ -237,8 +239,8 @@ def test_exrm_is_refused_with_the_line_to_change(world: World) -> None:
     assert f'mix.exs, line {number}: {{:exrm, "~> 1.0"}}]' in output
     assert "Distillery has been its successor since 2016" in output
     assert '{:distillery, "~> 2.1"}' in output
-    assert "release_tool failed" in output
-    assert "mix_deps_get" not in output
+    assert "release tool failed" in output
+    assert world.steps("old") == ["export_source", "release_tool"]
     assert world.status("old")["release"] is None
 
 
@@ -248,7 +250,7 @@ def test_a_distillery_that_is_too_old_is_refused_before_anything_is_compiled(wor
     output = project.push(ok=False)
     assert 'mix.exs, line 10: deps: [{:distillery, path: "vendor/distillery"}]' in output
     assert "Distillery 2.0.14 does not go together with Elixir" in output
-    assert "mix_compile" not in output
+    assert "mix_compile" not in world.steps("older")
 
 
 NAMES = {

@@ -79,8 +79,8 @@ def test_logs(world: World) -> None:
         assert world.try_run("logs", "shop", *options).returncode == Exit.INVALID
     assert world.try_run("logs", "shop", "-n", "-1").returncode == Exit.USAGE
     build = world.run("logs", "shop", "--build")
-    assert "-----> mix_compile" in build
-    assert "=====> shop v2 (rolling) serves" in build
+    assert "   --> mix_compile" in build
+    assert "=====> shop v2 is live (rolling deployment) in " in build
     assert world.run("logs", "shop", "--build", "-n", "2").count("\n") == 2
 
 

@@ -78,7 +78,7 @@ def test_a_second_push_waits_and_is_refused_when_the_branch_has_moved(shop: Proj
         waiting = f"shop: waiting for deployment {number} (push of {head[:9]} by "
         line = says(second)
         assert waiting in line
-        assert ", now at mix_compile)" in line
+        assert ", now at mix compile)" in line
         # also when it only goes on from where the first one is: git has sent it for the old head
         third = clone(shop)
         third.git("pull", "--quiet", "--ff-only", str(shop.directory), "main")

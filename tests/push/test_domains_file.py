@@ -80,7 +80,7 @@ def test_what_is_no_domain_rejects_the_push_before_the_build(named: Project, hom
     change(named, "a.example\n}; proxy_pass http://evil\n")
     text = named.push(ok=False)
     assert "domains, line 2: '};' is not a domain." in text
-    assert "mix_compile" not in text
+    assert home.steps() == ["export_source"]
 
 
 def test_a_domain_of_another_app_rejects_the_push_before_the_build(
@@ -90,7 +90,7 @@ def test_a_domain_of_another_app_rejects_the_push_before_the_build(
     change(named, "a.example\nblog.localhost\n")
     text = named.push(ok=False)
     assert "blog.localhost belongs to the app blog." in text
-    assert "mix_compile" not in text
+    assert home.steps() == ["export_source"]
     assert home.try_run("deploy", "shop", named.git("rev-parse", "HEAD")).returncode in (
         Exit.INVALID, Exit.NOT_FOUND
     )  # fmt: skip

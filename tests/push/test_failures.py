@@ -89,7 +89,7 @@ def test_does_not_compile(live: Project) -> None:
     with untouched(live):
         output = live.push(ok=False)
     assert "lib/bad.ex:2" in output
-    assert "mix_compile failed" in output
+    assert "mix compile failed" in output
     (live.directory / "lib/bad.ex").unlink()
     live.title("mended")
     live.push()
@@ -125,7 +125,7 @@ def test_release_tool_fails(live: Project) -> None:
     with untouched(live):
         output = live.push(ok=False)
     assert "no tool today" in output
-    assert "mix_release failed" in output
+    assert "mix release failed" in output
 
 
 def test_exits_at_boot(live: Project) -> None:

@@ -175,7 +175,7 @@ def test_what_the_running_release_may_not_live_with_is_told(migrated: Migrated) 
     warning = "line 3 drops column users.name: code that is running may still use it"
     assert f"5_5_remove.exs, {warning}" in output
     assert "Two deployments are safe" in output
-    assert output.index(warning) < output.index("-----> migrate")
+    assert output.index(warning) < output.index("       migrate\n")
     world = migrated.world
     release = world.status()["release"]
     world.run("rollback", "shop", "--confirm", "shop")

@@ -46,5 +46,5 @@ def test_distribution_that_is_turned_off_is_said_with_the_line(shop: Project) ->
     shop.title("Alone")
     assert f"No hot upgrades from here: {WHY}" in shop.push()
     shop.title("Alone again")
-    assert f" by rolling: {WHY}" in shop.push()
+    assert f"Rolling deployment: {WHY}" in shop.push()
     assert "Alone again" in shop.world.get().text

@@ -22,7 +22,16 @@ STEPS = [
 def test_pushes_replace_one_another_without_a_failed_request(world: World) -> None:
     project = world.load()
     output = project.push()
-    assert f"shop v1 (start) serves http://shop.localhost:{world.port}" in output
+    assert re.findall("-----> (.*)", output) == [
+        f"Building {project.git('rev-parse', '--short=9', 'HEAD')}", "Preparing v1", "Starting v1",
+        "Switching to v1",
+    ]  # fmt: skip
+    live, evidence, url, following = output.partition("\n=====>")[2].splitlines()[:4]
+    assert re.fullmatch(r" shop v1 is live \(first start\) in [\d.]+ s", live)
+    assert re.fullmatch(r" {7}0 of \d+ requests? failed, the slowest took \d+ ms", evidence)
+    assert url == f"       http://shop.localhost:{world.port}"
+    assert following == "       Logs: gatling logs shop --follow"
+    assert not re.search(r"\.bat|mix_|_instance", output)
     assert world.get().status == 200
     old = world.status()
     assert (old["state"], old["release"], old["slot"]) == ("running", "v1", 1)
@@ -44,8 +53,9 @@ def test_pushes_replace_one_another_without_a_failed_request(world: World) -> No
     assert new["pid"] != old["pid"]
     assert not any(f"{old['pid']} " in line[:8] for line in world.processes())
     assert [s["name"] for s in world.last()["steps"]] == STEPS
-    assert re.search(r"proof: \d+ requests through the proxy, 0 failed", output)
-    assert re.search(r"mix_compile [\d.]+ m?s, mix_release", output)
+    assert re.search(r"0 of \d+ requests failed, the slowest took", output)
+    assert re.search(r"mix compile [\d.]+ m?s · mix release", output)
+    assert "Logs: gatling logs shop --follow   Undo: gatling rollback shop\n" in output
     # unchanged files are shared with the release before
     trees = world.home / "apps/shop/releases"
     beams = [next((trees / v).glob("erts-*/bin/beam.smp")) for v in ("v1", "v2")]

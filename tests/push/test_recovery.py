@@ -167,7 +167,7 @@ def restarted_by_itself(project: Project) -> None:
     assert seconds < 25
     last = world.last()
     assert (last["id"], last["outcome"]) == (before + 1, "interrupted")
-    assert "killed during health_check. v1 is still live." in last["error"]
+    assert "killed during health check. v1 is still live." in last["error"]
     check_whole(project, {"v1"})
 
 

@@ -20,9 +20,9 @@ def test_a_release_of_distillerys_is_upgraded_and_gone_back_to(server: Server) -
     project.push()
     pid = server.status("made")["pid"]
     project.title("second")
-    assert "by hot: counter: 1 changed module" in project.push()
+    assert "Hot upgrade: counter: 1 changed module" in project.push()
     assert server.serves("<h1>second</h1>", "made")
-    assert "by hot" in person.run("rollback", "made")
+    assert "Hot upgrade" in person.run("rollback", "made")
     assert server.serves("from the hook", "made")
     assert server.status("made")["pid"] == pid
     assert server.box.exec(record).stdout == before

@@ -95,7 +95,7 @@ def cut(
 
 def cut_at(server: Server, shop: Checkout, strategy: str, step: str) -> list[str]:
     """Cut the power at a step, or soon after; the steps that had begun."""
-    before, pid1, line = newest_log(server)[0], server.box.pid1(), f"-----> {step}\n"
+    before, pid1, line = newest_log(server)[0], server.box.pid1(), f"   --> {step}\n"
     assert pid1 is not None
 
     def there(push: subprocess.Popen[str]) -> int | None:
@@ -152,7 +152,7 @@ def works(server: Server, project: Checkout) -> None:
     check_whole(server, project, old=commit, new=None)
     new = change(project, "auto")
     text = project.push()
-    assert re.search(r"=====> shop v\d+ \(\w+\) serves ", text), text
+    assert re.search(r"=====> shop v\d+ is live \([\w ]+\) in ", text), text
     check_whole(server, project, old=new, new=None)
 
 

@@ -72,7 +72,8 @@ def shop(ann: Person) -> Checkout:
     project = ann.project("shop")
     text = project.push()
     assert "shop is new" in text
-    assert "=====> shop v1 (start) serves http://shop.localhost" in text
+    assert "=====> shop v1 is live (first start) in " in text
+    assert "\n       http://shop.localhost\n" in text
     return project
 
 

@@ -157,4 +157,4 @@ def steps_in(server: Server, after: int, app: str = "shop") -> list[str]:
     number, log = newest_log(server, app)
     if log is None or number <= after:
         return []
-    return re.findall(r"^-----> (\w+)$", log.read_text(errors="replace"), re.MULTILINE)
+    return re.findall(r"^   --> (\w+)$", log.read_text(errors="replace"), re.MULTILINE)

@@ -59,8 +59,8 @@ def test_json_is_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     ("seconds", "text"),
     [
         (0, "0 ms"), (0.0004, "0 ms"), (0.25, "250 ms"), (1, "1.0 s"), (1.44, "1.4 s"),
-        (61, "61.0 s"), (119, "119.0 s"), (120, "2 m"), (3599, "60 m"), (3600, "1 h"),
-        (86399, "24 h"), (86400, "1 d"), (864000, "10 d"),
+        (9.94, "9.9 s"), (9.96, "10 s"), (59.4, "59 s"), (59.6, "1m"), (102, "1m 42s"),
+        (3599.6, "1h"), (3660, "1h 1m"), (86399, "23h 59m"), (90000, "1d 1h"), (864000, "10d"),
     ],
 )  # fmt: skip
 def test_how_long_it_took(seconds: float, text: str) -> None:
@@ -70,8 +70,9 @@ def test_how_long_it_took(seconds: float, text: str) -> None:
 @pytest.mark.parametrize(
     ("before", "text"),
     [
-        (timedelta(minutes=2, seconds=10), "2 m ago"), (timedelta(minutes=3), "3 m ago"),
-        (timedelta(days=2), "2 d ago"), (timedelta(days=-1), "0 ms ago"),
+        (timedelta(minutes=2, seconds=10), "2m ago"), (timedelta(minutes=3), "3m ago"),
+        (timedelta(days=2), "2d ago"), (timedelta(days=-1), "just now"),
+        (timedelta(seconds=18.4), "18 s ago"),
     ],
 )  # fmt: skip
 def test_how_long_ago_it_was(before: timedelta, text: str) -> None:

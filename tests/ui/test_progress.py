@@ -66,17 +66,21 @@ def pipe() -> Iterator[Pipe]:
 
 def test_plain_lines_through_a_pipe(pipe: Pipe) -> None:
     progress = Progress(pipe.stream)
+    progress.phase("Building")
     progress.begin("mix_compile")
     progress.line("Compiling 3 files é")
-    progress.end("mix_compile", 0.4)
-    progress.end("mix_release", 1.26)
+    progress.end("mix_compile", 1.26)
+    progress.begin("after_mix_compile", announced=True)
+    progress.line("of a callback")
+    progress.end("after_mix_compile", 0.1)
     progress.note("worth knowing")
     progress.say("a line")
     progress.done("=====> shop v1")
     assert pipe.text() == (
-        "-----> mix_compile\n"
+        "-----> Building\n"
         "       Compiling 3 files é\n"
-        "       mix_release took 1.3 s\n"
+        "       after_mix_compile\n"
+        "         of a callback\n"
         "       worth knowing\n"
         "a line\n"
         "=====> shop v1\n"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatling import names, process
+from gatling import names, process, text
 from gatling.beam import toolbox
 from gatling.build import environment, hints
 from gatling.build.steps import Steps
@@ -115,7 +115,7 @@ def build(
 
 def _failed(app: str, steps: Steps, error: GatlingError, *, full: bool) -> GatlingError:
     """What a build's failure is reported as."""
-    step = steps.current or "the build"
+    step = text.step(steps.current) or "the build"
     if full:
         what = f"{step} failed: no space is left on the disk."
         return DiskFull(what, log=steps.tail, log_shown=True)

@@ -56,6 +56,7 @@ def go_live(
     context = dataclasses.replace(context, settings=settings)
     if app.live_release is not None:
         live = releases.get(gatling.db, app.name, app.live_release)
+    context.journal.phase(f"Preparing {release.label}")
     known = gather.facts(
         gatling, app, live, release, settings, wish.strategy, domains=context.domains
     )
@@ -178,7 +179,8 @@ def _announce(
         "strategy": planned.strategy,
         "port": context.app.ports.get(slot or 0),
     }
-    context.progress.note(f"{release.label} by {planned.strategy}: {'; '.join(planned.reasons)}")
+    how = plan.IN_WORDS[planned.strategy].capitalize()
+    context.progress.note(f"{how}: {'; '.join(planned.reasons)}")
 
 
 def _record(context: Context, error: GatlingError) -> None:

@@ -7,6 +7,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from gatling.text import step
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -38,5 +40,5 @@ def _beat(
         left = progress.last + SILENCE_SECONDS - time.monotonic()
         if left <= 0:
             name, since = doing()
-            progress.note(f"{name}: {time.monotonic() - since:.0f} s so far")
+            progress.note(f"{step(name)}: {time.monotonic() - since:.0f} s so far")
             left = SILENCE_SECONDS

@@ -30,6 +30,7 @@ def make(gatling: Gatling, context: Context, commit: str) -> tuple[Context, Rele
     """
     name, paths, journal = context.app.name, gatling.home.app(context.app.name), context.journal
     directory = context.settings.build.directory
+    journal.phase(f"Building {commit[:9]}")
     with journal.step("export_source"):
         gatling.tasks.export(paths, commit, directory, journal.line)
         own = manifest.read(paths.source / directory)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gatling import text
 from gatling.errors import Interrupted, text_of
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def outcome_of(deployment: Deployment, app: App, error: BaseException | None = N
         why = what or "the deploying process was killed before it had finished"
         return Ended("succeeded", f"v{deployment.release} is live, but: {why}")
     if error is None:
-        step = deployment.steps[-1].name if deployment.steps else ""
+        step = text.step(deployment.steps[-1].name) if deployment.steps else ""
         where = f" during {step}" if step else ""
         return Ended(
             "interrupted", f"The deploying process was killed{where}. {remains(deployment, app)}"

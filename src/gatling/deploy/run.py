@@ -8,6 +8,7 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING
 
+from gatling import text
 from gatling.deploy import heartbeat, outcome, recovery
 from gatling.deploy.context import Context
 from gatling.deploy.journal import Journal
@@ -195,7 +196,7 @@ def _say_for_whom(gatling: Gatling, name: str, progress: Progress) -> None:
         progress.say(f"{name}: waiting for another command")
         return
     other = running[-1]
-    step = other.steps[-1].name if other.steps else "beginning"
+    step = text.step(other.steps[-1].name) if other.steps else "beginning"
     what = f" of {other.commit[:9]}" if other.commit else ""
     progress.say(
         f"{name}: waiting for deployment {other.id} ({other.cause}{what} by {other.actor},"

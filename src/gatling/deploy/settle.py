@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from gatling.build import callbacks
 from gatling.deploy import deployment_log, published
+from gatling.deploy.plan import plan
 from gatling.errors import GatlingError, text_of
 from gatling.project import repository
 from gatling.releases import distillery, store
@@ -20,9 +22,6 @@ if TYPE_CHECKING:
     from gatling.platform.open import Gatling
     from gatling.state.apps import App
     from gatling.state.releases import Release
-
-NOTICED_SECONDS = 1.0
-"""Time in no step that the summary names."""
 
 
 def settle(gatling: Gatling, context: Context, release: Release) -> None:
@@ -71,15 +70,20 @@ def _replace_workers(gatling: Gatling, context: Context) -> None:
 def _summary(gatling: Gatling, context: Context, release: Release) -> None:
     app = apps.get(gatling.db, context.app.name)
     strategy = deployments.get(gatling.db, context.deployment.id).strategy
-    spent = list(context.journal.seconds)
-    if context.journal.idle > NOTICED_SECONDS:
-        spent.append(("between steps", context.journal.idle))
-    context.progress.say("       " + ", ".join(f"{name} {duration(took)}" for name, took in spent))
-    context.progress.say(f"       proof: {context.result.proof}")
+    context.journal.end_phase()
     if context.result.proof and context.result.proof.https and not gatling.router.offers_https():
         _say_of_https(gatling, context, app)
-    url = gatling.router.url(app)
-    context.progress.done(f"=====> {context.app.name} {release.label} ({strategy}) serves {url}")
+    progress, took = context.progress, duration(time.monotonic() - context.started)
+    how = plan.IN_WORDS[strategy or "restart"]
+    progress.done(f"=====> {app.name} {release.label} is live ({how}) in {took}")
+    if context.result.proof:
+        progress.say(f"       {context.result.proof}")
+    progress.say(f"       {gatling.router.url(app)}")
+    before = context.app.live_release
+    if before == release.number:  # a restart
+        before = deployments.live_before(gatling.db, app.name, release.number)
+    undo = f"   Undo: gatling rollback {app.name}" if before is not None else ""
+    progress.note(f"Logs: gatling logs {app.name} --follow{undo}")
 
 
 def _say_of_https(gatling: Gatling, context: Context, app: App) -> None:

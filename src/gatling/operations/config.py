@@ -59,8 +59,9 @@ def change(
         live = releases.kept(gatling.db, name, context.app.live_release)
         values = changed(config.of_app(gatling.db, name), changes)
         paths = gatling.home.app(name)
+        number, _ = new_release.next_number(gatling, name)
+        context.journal.phase(f"Storing v{number}: {live.label} with the new config")
         with context.journal.step("store_release"):
-            number, _ = new_release.next_number(gatling, name)
             store.copy(paths, live.number, number)
             release = dataclasses.replace(
                 live, number=number, origin="config", base=live.number, config=values, bytes=0,

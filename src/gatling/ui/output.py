@@ -58,17 +58,25 @@ def _plain(result: Any) -> Any:
 
 
 def ago(stamp: str) -> str:
-    """`3 m ago`, for a stored time."""
+    """`just now`, `18 s ago`, `3m ago`, `2d ago`, for a stored time."""
     seconds = (datetime.now(UTC) - datetime.fromisoformat(stamp)).total_seconds()
-    return f"{duration(max(0, seconds))} ago"
+    if seconds < 1:
+        return "just now"
+    return f"{duration(seconds).partition(' ')[0] if seconds >= 60 else f'{seconds:.0f} s'} ago"
 
 
 def duration(seconds: float) -> str:
-    """`250 ms`, `1.4 s`, `3 m`, `5 h`, `2 d`."""
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
-        if seconds >= size * (2 if unit == "m" else 1):
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+    """`250 ms`, `1.4 s`, `18 s`, `1m 42s`, `5h 3m`, `2d 4h`."""
+    if seconds < 59.5:
+        if seconds < 1:
+            return f"{seconds * 1000:.0f} ms"
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    rest, parts = round(seconds), []
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m"), (1, "s")):
+        count, rest = divmod(rest, size)
+        parts.append(f"{count}{unit}" if count else "")
+    first = next(at for at, part in enumerate(parts) if part)
+    return " ".join(filter(None, parts[first : first + 2]))
 
 
 def size(count: int) -> str:

@@ -41,6 +41,7 @@ class Progress:
         self._gone = False
         self._log: IO[str] | None = None
         self._room = MAX_OUTPUT
+        self._indent = ""
         self._writing = threading.Lock()
         self.last = time.monotonic()
         """When something was last printed."""
@@ -59,18 +60,30 @@ class Progress:
                     self._log.close()
                 self._log = None
 
-    def begin(self, step: str) -> None:
-        """A step begins."""
-        self._say(f"-----> {step}", "bold")
+    def phase(self, title: str) -> None:
+        """A part of the deployment begins, named in a person's words."""
+        self._indent = ""
+        self._say(f"-----> {title}", "bold")
+
+    def begin(self, step: str, *, announced: bool = False) -> None:
+        """A step begins: a line of the log; of an announced step, the pusher sees the name, too.
+
+        The output of an announced step is indented below the name.
+        """
+        self._indent = "  " if announced else ""
+        self.record(f"   --> {step}")
+        if announced:
+            self._print(f"       {step}", "dim")
 
     def end(self, step: str, seconds: float) -> None:
-        """A step has ended well; said only of those that took a while."""
+        """A step has ended well. The log has the time of a step that took a while."""
+        self._indent = ""
         if seconds >= 1:
-            self._say(f"       {step} took {seconds:.1f} s", "dim")
+            self.record(f"       {step} took {seconds:.1f} s")
 
     def line(self, text: str) -> None:
         """A line of output of the step that is under way; the log has so much of it and no more."""
-        text = f"       {visible.one_line(text)}"
+        text = f"       {self._indent}{visible.one_line(text)}"
         if self._room >= 0:
             self._room -= len(text) + 1
             self.record(text if self._room >= 0 else "       … more than is kept")

@@ -48,7 +48,7 @@ def test_one_failure_among_many_is_counted_and_named(server: Server) -> None:
     server.statuses = [200, 200, 503, 200]
     proof = ask(server.port, lambda seen: seen.requests >= 6)
     assert (proof.failed, proof.first_failure) == (1, "status 503")
-    assert "1 failed (first: status 503)" in str(proof)
+    assert f"1 of {proof.requests} requests failed (the first: status 503)" in str(proof)
 
 
 def test_the_first_failure_is_the_one_that_is_told(server: Server) -> None:
@@ -67,7 +67,7 @@ def test_an_app_that_sends_to_https_is_asked_as_by_https(server: Server) -> None
     server.statuses = [200, 500, 200]
     proof = ask(server.port, lambda seen: seen.requests >= 5)
     assert (proof.failed, proof.first_failure, proof.https) == (1, "status 500", True)
-    assert "asked as by https" in str(proof)
+    assert "asked as over HTTPS" in str(proof)
     assert len(server.requests) == proof.requests + 1
 
 
@@ -177,15 +177,16 @@ def test_a_proof_is_recorded_as_json() -> None:
 
 
 def test_a_proof_in_words() -> None:
-    proof = "10 requests through the proxy, 0 failed, longest wait 13 ms"
+    proof = "0 of 10 requests failed, the slowest took 13 ms"
     assert str(Proof(10, 0, 12.6)) == proof
     assert str(Proof(10, 0, 12.6, cut=2)) == f"{proof}, 2 connections closed after the drain"
+    assert str(Proof(10, 0, 12.6, processes=0, suspended_ms=0.0)) == proof
     hot = Proof(10, 0, 12.6, processes=3, suspended_ms=4.25)
-    converted = f"{proof}; 3 processes converted, suspended for 4.2 ms"
+    converted = f"{proof}, 3 processes converted in 4.2 ms"
     assert str(hot) == converted  # nobody was connected
     # two of five ended by themselves, and are not counted as cut
     some = dataclasses.replace(hot, connections=5, kept=2, lost=1)
-    assert str(some) == f"{converted}; 2 lasting connections kept; 1 lasting connection cut"
+    assert str(some) == f"{converted}, 2 connections kept, 1 connection cut"
 
 
 def test_a_held_request_is_answered_when_its_rest_has_come(server: Server) -> None:

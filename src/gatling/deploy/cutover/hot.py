@@ -83,6 +83,7 @@ def upgrade(
         clients = {each: now_open[each] for each in early_clients.keys() & now_open.keys()}
         since = now()
         try:
+            journal.phase(f"Upgrading {live.label} to {release.label} in memory")
             with journal.step("hot_swap"):
                 swapped = _swap(gatling, context, node, live, release, answers)
             on_live()
@@ -97,7 +98,7 @@ def upgrade(
                 _undo(gatling, context, node, live, release, answers, error, swapped)
         except GatlingError:
             context.result.proof = prober.proof
-            context.progress.note(f"proof: {context.result.proof}")
+            context.progress.note(str(context.result.proof))
             raise
         decide(gatling, app, release)
         with context.tolerated():
@@ -209,6 +210,7 @@ def _prove(
     settings = context.settings
     if swapped.failed:
         raise SwapUndone(f"After the switch: {'; '.join(swapped.failed)}.")
+    context.journal.phase(f"Watching {release.label}")
     unhealthy = _unhealthy(gatling, context, release)  # at once: users meet it already
     with context.journal.step("watch"):
         # asked in any case: processes that crashed get their states back from what watched them
@@ -264,6 +266,7 @@ def _undo(
     """Swap back and raise; where that is impossible, put a new instance of `live` in its place."""
     back = Answers(answers.new, answers.old) if answers else None
     try:
+        context.journal.phase(f"Going back to {live.label}")
         with context.journal.step("swap_back"):
             patience = context.settings.hot.suspend
             swapped = node.swap(release, live, back, suspend=patience, insist=True)

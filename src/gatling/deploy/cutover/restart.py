@@ -46,12 +46,14 @@ def restart(
     with prober.asking():
         try:
             if app.live_slot is not None:
+                journal.phase(f"Stopping v{app.live_release}")
                 gatling.router.point(app.name, None)
                 with journal.step("drain"):
                     seconds = min(RESTART_DRAIN_SECONDS, settings.instance.drain)
                     cut = drain(gatling, context, seconds, prober)
                 with journal.step("stop_previous"):
                     gatling.instances.stop(app.name, app.live_slot, settings.instance.stop)
+            journal.phase(f"Starting {release.label}")
             with journal.step("start_instance"):
                 start(gatling, app, release, slot, settings)
             with journal.step("health_check"):
@@ -59,6 +61,7 @@ def restart(
         except BaseException as error:
             give_up(gatling, app, release, slot, settings, since, error)
             raise
+        journal.phase(f"Switching to {release.label}")
         with journal.step("switch_proxy"):
             switch(gatling, app, release, slot)
         with context.tolerated():

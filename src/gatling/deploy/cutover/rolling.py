@@ -43,6 +43,7 @@ def roll(
     app, settings, journal = context.app, context.settings, context.journal
     slot, since = app.free_slot, now()
     try:
+        journal.phase(f"Starting {release.label}")
         with journal.step("start_instance"):
             start(gatling, app, release, slot, settings)
             gatling.router.check()  # takes as long as the instance needs to boot anyway
@@ -58,6 +59,7 @@ def roll(
         serves = app.live_slot is not None and gatling.router.pointed(app.name) == app.live_slot
         if serves:
             asking.enter_context(prober.asking())
+        journal.phase(f"Switching to {release.label}")
         with journal.step("switch_proxy"):
             switch(gatling, app, release, slot)
         with context.tolerated():

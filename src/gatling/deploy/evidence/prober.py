@@ -60,28 +60,27 @@ class Proof:
         return asdict(self)
 
     def __str__(self) -> str:
-        failure = f" (first: {self.first_failure})" if self.failed else ""
-        seen = (
-            f"{counted(self.requests, 'request')} through the proxy, {self.failed} failed{failure}"
-        )
-        seen += f", longest wait {self.longest_ms:.0f} ms"
+        failure = f" (the first: {self.first_failure})" if self.failed else ""
+        said = [
+            f"{self.failed} of {counted(self.requests, 'request')} failed{failure}",
+            f"the slowest took {self.longest_ms:.0f} ms",
+        ]
         if self.https:
-            seen += ", asked as by https"
+            said.append("asked as over HTTPS")
         if self.held:
-            seen += f", {self.held} of them answered by {self.held_by}"
+            said.append(f"{self.held} answered by {self.held_by}")
         if self.cut:
-            seen += f", {counted(self.cut, 'connection')} closed after the drain"
-        said = [seen]
-        if self.processes is not None:
-            suspended = f", suspended for {self.suspended_ms:.1f} ms" if self.processes else ""
-            said.append(f"{counted(self.processes, 'process')} converted{suspended}")
+            said.append(f"{counted(self.cut, 'connection')} closed after the drain")
+        if self.processes:
+            took = f" in {self.suspended_ms:.1f} ms" if self.suspended_ms is not None else ""
+            said.append(f"{counted(self.processes, 'process')} converted{took}")
         if self.kept:
-            said.append(f"{counted(self.kept, 'lasting connection')} kept")
+            said.append(f"{counted(self.kept, 'connection')} kept")
         if self.lost:
-            said.append(f"{counted(self.lost, 'lasting connection')} cut")
+            said.append(f"{counted(self.lost, 'connection')} cut")
         if self.others_crashed:
             said.append(f"{counted(self.others_crashed, 'other process')} crashed in the new code")
-        return "; ".join(said)
+        return ", ".join(said)
 
 
 class HeldRequest:

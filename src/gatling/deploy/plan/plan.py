@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from gatling.state.releases import Release
 
 Strategy = Literal["start", "hot", "rolling", "restart"]
+IN_WORDS = {
+    "start": "first start",
+    "hot": "hot upgrade",
+    "rolling": "rolling deployment",
+    "restart": "restart",
+}
+"""The strategies, for people."""
 NAMES = 3
 """Of modules that are added or removed, the plan names as many."""
 WISHES = ("auto", "hot", "rolling", "restart")
