@@ -156,7 +156,7 @@ def test_an_app_to_which_nothing_was_pushed(shop: Shell) -> None:
         (("load", "shop"), Exit.INVALID, "already an app shop"),
         (("load", "Shop"), Exit.INVALID, "cannot be an app's name"),
         (("load", "../up"), Exit.INVALID, "cannot be an app's name"),
-        (("unload", "shop", "--confirm", "other"), Exit.INVALID, "nothing was changed"),
+        (("unload", "shop", "--confirm", "other"), Exit.INVALID, "Nothing was changed"),
         (("rollback", "shop"), Exit.INVALID, "been deployed yet"),
         (("rollback", "shop", "x"), Exit.INVALID, "'x' is not a release"),
         (("deploy", "shop", "v9"), Exit.NOT_FOUND, "no release v9"),
@@ -190,8 +190,8 @@ def test_what_is_refused_says_why(
 
 def test_nobody_who_could_be_asked(shop: Shell) -> None:
     said = shop.run("unload", "shop", status=Exit.INVALID)
-    assert "This would stop shop and remove it" in said.err
-    assert "Nothing was changed: there is no terminal to ask." in said.err
+    assert "Stop shop and delete its repository, releases, config and logs?" in said.err
+    assert "Nothing was changed: there is no terminal to answer the question." in said.err
     assert "--confirm shop" in said.err
     assert [app["app"] for app in shop.json("apps")] == ["shop"]
 

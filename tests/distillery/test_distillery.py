@@ -89,7 +89,7 @@ def test_a_new_version_moves_the_node_to_its_tree(shop: Project) -> None:
     shop.replace("mix.exs", 'version: "0.1.0"', 'version: "0.2.0"')
     shop.commit()
     # the version is rendered into a file that only a fresh boot is sure to read again
-    assert "rolling: etc/about.txt changed" in shop.push()
+    assert "Rolling deployment: etc/about.txt changed" in shop.push()
     after = world.status()["release"]
     world.run("deploy", "shop", before)
     world.run("deploy", "shop", after, "--strategy", "hot")

@@ -213,17 +213,17 @@ def test_console(world: World) -> None:
 
 def test_unload_asks(world: World, other: Project) -> None:
     with Terminal(world, "unload", other.app) as terminal:
-        terminal.expect("This would stop other and remove it with its repository, releases,")
-        terminal.expect("Type other to go on")
+        terminal.expect("Stop other and delete its repository, releases, config and logs?")
+        terminal.expect("Type other to confirm")
         terminal.type("shop\r")
-        terminal.expect("nothing was changed")
+        terminal.expect("Nothing was changed")
         assert terminal.status() == Exit.INVALID
     for given in ("shop", "OTHER", ""):
         done = world.try_run("unload", "other", "--confirm", given)
-        assert (done.returncode, "nothing was changed" in done.stdout) == (Exit.INVALID, True)
+        assert (done.returncode, "Nothing was changed" in done.stdout) == (Exit.INVALID, True)
     done = world.try_run("unload", "other", stdin="")
     assert done.returncode == Exit.INVALID
-    assert "Nothing was changed: there is no terminal to ask." in done.stdout
+    assert "Nothing was changed: there is no terminal to answer the question." in done.stdout
     assert "--confirm other" in done.stdout
     assert world.status("other")["state"] == "empty"
     assert "other is gone." in world.run("unload", "other", stdin="other\n")

@@ -189,7 +189,7 @@ def test_unload_waits_for_a_push(world: World) -> None:
         late = project.start_push("HEAD:refs/heads/main", options=("--force",))
         assert "waiting for deployment" in says(late)
         gate.touch()
-        assert "passing v1 (start) serves" in output_of(push, None)
+        assert "passing v1 is live (first start)" in output_of(push, None)
         assert "passing is gone." in output_of(unload)
         output_of(late, 1)
     assert not [line for line in world.processes() if "passing" in line]

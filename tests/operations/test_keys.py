@@ -341,7 +341,7 @@ def test_the_last_admin_is_asked_about(world: World) -> None:
     world.run("server", "keys", "add", "bob", "--role", "admin", stdin=SK_ED25519)
     world.run("server", "keys", "remove", "bob")
     assert "last admin" in world.run("server", "keys", "remove", "ann", ok=False, stdin="no\n")
-    assert "nothing was changed" in world.run(
+    assert "Nothing was changed" in world.run(
         "server", "keys", "remove", "ann", "--confirm", "x", ok=False
     )
     assert len(world.json("server", "keys", "list")) == 1

@@ -38,7 +38,7 @@ def test_flags_of_its_own_take_nothing_away(shop: Project) -> None:
     assert list(listening.values()) == ["127.0.0.1"]
     assert not [line for line in world.processes() if "/epmd" in line]
     shop.title("Upgraded")
-    assert " (hot) serves " in shop.push()
+    assert " is live (hot upgrade) in " in shop.push()
 
 
 def test_distribution_that_is_turned_off_is_said_with_the_line(shop: Project) -> None:

@@ -110,7 +110,7 @@ def test_8_an_upgrade_is_from_what_runs_and_is_verified(shop: Project, world: Wo
     shop.git("reset", "--quiet", "--hard", "HEAD~1")
     before = world.status()
     shop.title("From what runs")
-    assert " (hot) serves " in shop.push()
+    assert " is live (hot upgrade) in " in shop.push()
     after = world.status()
     assert after["pid"] == before["pid"]
     assert world.last()["previous"] == before["release"]

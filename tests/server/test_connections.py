@@ -158,7 +158,7 @@ def test_a_cable_that_is_put_back(server: Server, shop: Checkout) -> None:
         server.box.plug()
     text = ended(push)
     assert push.returncode == 0, text
-    assert " (rolling) serves " in text
+    assert " is live (rolling deployment) in " in text
     assert check_whole(server, shop, old=new, new=None).branch == new
 
 

@@ -117,7 +117,7 @@ def test_a_newer_version_takes_over_while_apps_run(new_server: Server) -> None:
         assert box.exec(link).stdout.strip() != before
         box.exec(["test", "-e", f"{before}/bin/gatling"])  # for what still runs of it
         project.title("Newer")
-        assert " (hot) serves " in project.push()
+        assert " is live (hot upgrade) in " in project.push()
         until(lambda: "Newer" in client.texts[-1], "the new page")
     assert client.failures == []
     assert new_server.status()["pid"] == live["pid"]
@@ -136,9 +136,10 @@ def test_it_can_be_taken_away(new_server: Server) -> None:
     ann.project().push()
     box = new_server.box
     assert not (box.root / EXAMPLE).is_symlink()
-    assert "No app here" in new_server.get(host="nobody.example").text
+    for host in ("nobody.example", box.ip):
+        assert "No app here" in new_server.get(host=host).text
     for words, why in (
-        (["--confirm", "other"], "nothing was changed"),
+        (["--confirm", "other"], "Nothing was changed"),
         ([], f"--confirm {box.name}"),
     ):
         said = box.exec(["gatling", "server", "uninstall", *words], check=False)

@@ -57,7 +57,7 @@ def moved(
     ann.run("config", "set", "shop", "--stdin", "API_KEY", stdin=VALUE)  # v2
     ann.run("domains", "add", "shop", DOMAIN)
     project.title("Autumn")
-    assert " (hot) serves " in project.push()
+    assert " is live (hot upgrade) in " in project.push()
     ann.run("run", "shop", "--", "eval", KEEP)
     assert "1 apps" in old.gatling("server", "backup", f"/{FILE}")
     assert stat.S_IMODE((old.box.root / FILE).stat().st_mode) == 0o600
@@ -149,11 +149,11 @@ def test_it_goes_on_where_it_was(moved: Moved) -> None:
     until(lambda: new.serves("Autumn"), "the live release", 120)
     before = new.status()
     with new.client(threads=2) as client:
-        assert "shop v2 (hot) serves " in ann.run("rollback", "shop")
+        assert "shop v2 is live (hot upgrade) in " in ann.run("rollback", "shop")
         until(lambda: client.texts and "Autumn" not in client.texts[-1], "the old page", 60)
         assert new.status()["release"] == "v2"
         shop.title("Winter")
-        assert "shop v4 (hot) serves " in shop.push()
+        assert "shop v4 is live (hot upgrade) in " in shop.push()
         until(lambda: "Winter" in client.texts[-1], "the new page", 60)
     assert client.failures == []
     assert new.status()["pid"] == before["pid"]

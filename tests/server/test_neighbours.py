@@ -87,7 +87,7 @@ def test_a_neighbour_makes_no_handshake_with_another_apps_node(
     assert server.box.exec(curl, user="gatling").returncode == 0
     assert server.serves("")
     shop.title("Neighbours")
-    assert " (hot) serves " in shop.push()
+    assert " is live (hot upgrade) in " in shop.push()
 
 
 def test_nothing_of_an_app_or_node_answers_the_network(server: Server, shop: Checkout) -> None:

@@ -61,7 +61,7 @@ def test_they_are_units_of_the_app_and_follow_its_releases(
     assert "in-its-file" in secret
     web = server.status("queue")["pid"]
     queue.title("hot")
-    assert " (hot) serves " in queue.push()
+    assert " is live (hot upgrade) in " in queue.push()
     after = running(server)
     assert server.status("queue")["pid"] == web
     assert {p["release"] for p in after.values()} == {server.status("queue")["release"]}

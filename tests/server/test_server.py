@@ -111,7 +111,7 @@ def test_a_push_upgrades_hot_and_a_rollback_goes_back(
     with server.client(threads=2) as client:
         shop.title("Autumn")
         text = shop.push()
-        assert " (hot) serves " in text
+        assert " is live (hot upgrade) in " in text
         until(lambda: client.texts and "Autumn" in client.texts[-1], "the new page")
         ann.run("rollback", "shop")
         until(lambda: "Autumn" not in client.texts[-1], "the old page")

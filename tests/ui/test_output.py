@@ -83,7 +83,8 @@ def test_how_long_ago_it_was(before: timedelta, text: str) -> None:
 @pytest.mark.parametrize(
     ("count", "text"),
     [
-        (0, "0 kB"),
+        (0, "0 B"),
+        (999, "999 B"),
         (1499, "1 kB"),
         (90_000, "90 kB"),
         (1_000_000, "1.0 MB"),

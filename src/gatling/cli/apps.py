@@ -18,7 +18,7 @@ from gatling.cli.common import (
     reading,
 )
 from gatling.text import counted
-from gatling.ui.output import ago, duration, echo, print_json, table
+from gatling.ui.output import ago, duration, echo, fields, print_json, size, table
 
 if TYPE_CHECKING:
     from gatling.operations.overview import AppStatus, WorkerStatus
@@ -83,7 +83,7 @@ def unload_command(app: str, given: str | None) -> None:
         confirm(
             app,
             given,
-            f"This would stop {app} and remove it with its repository, releases, config and logs.",
+            f"Stop {app} and delete its repository, releases, config and logs?",
         )
         loading.unload(gatling, app, progress())
         echo(f"{app} is gone.")
@@ -109,9 +109,19 @@ def apps_command(as_json: bool) -> None:
     elif not found:
         echo("No apps yet. `gatling load NAME` makes one.")
     else:
-        table(("app", "state", "release", "url"),
-              [(each.app, f"{each.state}{_often(each)}" + (", in maintenance" if each.maintenance
-                else ""), each.release, each.url) for each in found])  # fmt: skip
+        table(
+            ("app", "state", "release", "memory", "cpu", "waiting", "commit", "by", "url"),
+            [
+                (
+                    each.app, _state(each), each.release, _memory(each), _cpu(each),
+                    f"config {', '.join(each.waiting)}" if each.waiting else "", each.subject,
+                    each.author, each.url,
+                )
+                for each in found
+            ],
+            cut=("state", "waiting", "commit", "by"),
+            drop=("by", "cpu", "commit", "memory", "waiting", "url"),
+        )  # fmt: skip
 
 
 @click.command("status")
@@ -137,27 +147,66 @@ def status_command(app: str, as_json: bool) -> None:
     chain = found.chain
     shown = chain if len(chain) <= SHOWN_RELEASES else [chain[0], "…", *chain[-SHOWN_RELEASES:]]
     through = " → ".join(shown) if len(chain) > 1 else None
-    release = f"{found.release} ({found.version}, {(found.commit or '')[:9]})"
-    rows: list[tuple[str, object]] = [
-        ("state", found.state),
-        ("release", release if found.release else None),
-        ("url", found.url),
-        ("domains", ", ".join(found.domains)),
-        *([("maintenance", text or "on")] if found.maintenance else []),
-        ("instance", (process := _process(found)) and f"{process}, slot {found.slot},"
-            f" port {found.port}, up {duration(found.uptime or 0)}"),
-        ("restarts", _restarts(found)),
-        ("node's releases", found.chain_unknown or through),
-        *[(each.process, _worker(each)) for each in found.processes],
-        ("last deployment", last and f"{last.id}: {last.outcome}, {ago(last.started_at)}"),
-        ("push to", found.repository),
-    ]  # fmt: skip
-    for label, value in rows:
-        echo(f"{label:<16} {'–' if value is None else value}")
+    fields(
+        [
+            ("state", f"{found.state}{_often(found)}"),
+            ("release", _release(found)),
+            ("url", found.url),
+            ("domains", ", ".join(found.domains)),
+            *([("maintenance", text or "on")] if found.maintenance else []),
+            ("instance", (process := _process(found)) and f"{process}, slot {found.slot},"
+                f" port {found.port}, up {duration(found.uptime or 0)}"),
+            ("uses", _uses(found)),
+            ("restarts", _restarts(found)),
+            *([("waiting", _waiting(found))] if found.waiting else []),
+            ("node's releases", found.chain_unknown or through),
+            *[(each.process, _worker(each)) for each in found.processes],
+            ("last deployment", last and f"{last.id}: {last.outcome}, {ago(last.started_at)}"),
+            ("push to", found.repository),
+        ]
+    )  # fmt: skip
 
 
 def _often(found: AppStatus | WorkerStatus) -> str:
     return f" ({counted(found.restarts, 'restart')})" if found.restarts else ""
+
+
+def _state(found: AppStatus) -> str:
+    """The state, with how often the app was started again, and why the last time."""
+    parts = [counted(found.restarts, "restart")] if found.restarts else []
+    if found.last_end is not None:
+        parts.append(found.last_end.cause)
+    said = f" ({': '.join(parts)})" if parts else ""
+    return f"{found.state}{said}{', in maintenance' if found.maintenance else ''}"
+
+
+def _release(found: AppStatus) -> str | None:
+    if not found.release:
+        return None
+    subject = f' "{found.subject}"' if found.subject else ""
+    author = f" by {found.author}" if found.author else ""
+    return f"{found.release} ({found.version}, {(found.commit or '')[:9]}{subject}{author})"
+
+
+def _memory(found: AppStatus) -> str | None:
+    return size(found.memory) if found.memory is not None else None
+
+
+def _cpu(found: AppStatus) -> str | None:
+    return f"{found.cpu:.0f}%" if found.cpu is not None else None
+
+
+def _uses(found: AppStatus) -> str | None:
+    """Memory and processor time, in words."""
+    if found.memory is None:
+        return None
+    limit = f" of {found.memory_limit}" if found.memory_limit else ""
+    cpu = f", {found.cpu:.0f}% of a processor since the start" if found.cpu is not None else ""
+    return f"{size(found.memory)}{limit} of memory{cpu}"
+
+
+def _waiting(found: AppStatus) -> str:
+    return f"config {', '.join(found.waiting)} (stored, applied by the next deployment)"
 
 
 def _restarts(found: AppStatus) -> str | None:

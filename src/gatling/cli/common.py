@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from gatling import visible
 from gatling.errors import InvalidInput
 from gatling.operations.session import created, opened, reading
 
@@ -81,20 +82,22 @@ def progress() -> Progress:
 def confirm(name: str, given: str | None, what: str) -> None:
     """Ask before something is destroyed, or take `--confirm NAME`; raises InvalidInput.
 
-    `what` says what would happen. Without a terminal the answer may come from a file or pipe.
+    `what` is a question about what would happen. Without a terminal the answer may come from a file
+    or pipe.
     """
     if given is None:
         try:
-            given = click.prompt(f"{what}\nType {name} to go on", err=True)
+            given = click.prompt(f"{visible.lines(what)}\nType {name} to confirm", err=True)
         except click.Abort:
             if sys.stdin.isatty():
                 raise
+            sys.stderr.write("\n")  # the prompt has no line end
             raise InvalidInput(
-                "Nothing was changed: there is no terminal to ask.",
-                hint=f"Give `--confirm {name}`.",
+                "Nothing was changed: there is no terminal to answer the question.",
+                hint=f"To confirm without a terminal, add `--confirm {name}`.",
             ) from None
     if given != name:
-        raise InvalidInput(f"{given!r} is not {name!r}; nothing was changed.")
+        raise InvalidInput(f"{given!r} is not {name!r}. Nothing was changed.")
 
 
 def release_argument(text: str) -> int | None:

@@ -188,7 +188,8 @@ def _ask_about_migrations(gatling: Gatling, app: App, number: int, given: str | 
         confirm(
             app.name,
             given,
-            f"The database stays migrated, and {target.label} does not know of: {names}.",
+            f"Deploy {target.label} on a database with migrations that it does not have ({names})?"
+            " They stay applied.",
         )
 
 

@@ -127,7 +127,7 @@ def remove_command(name: str, given: str | None) -> None:
 
     with opened() as gatling:
         if keys.is_last_admin(gatling, name):
-            what = "This is the last admin's key. Without it only this host's root can add one."
+            what = "Remove the last admin key? After that, only this host's root can add a key."
             confirm(name, given, what)
         keys.remove(gatling, name)
     echo(f"{name} is let in no longer.")

@@ -30,6 +30,7 @@ def releases_command(app: str, release: str | None, as_json: bool) -> None:
       gatling releases shop v2
     """
     from gatling.cli import history
+    from gatling.project.history import commits
     from gatling.state import apps, deployments, releases
 
     number = history.number_of(release) if release is not None else None
@@ -39,6 +40,7 @@ def releases_command(app: str, release: str | None, as_json: bool) -> None:
             return
         live = apps.get(gatling.db, app).live_release
         every = releases.every(gatling.db, app)
+        written = commits(gatling.home.app(app).repository, [each.commit for each in every])
         proven = deployments.ever_live(gatling.db, app)
     if as_json:
         print_json(
@@ -46,6 +48,8 @@ def releases_command(app: str, release: str | None, as_json: bool) -> None:
                 {
                     "release": r.label,
                     "commit": r.commit,
+                    "author": wrote.author if (wrote := written.get(r.commit)) else None,
+                    "subject": wrote.subject if wrote else None,
                     "version": r.version,
                     "created_at": r.created_at,
                     "live": r.number == live,
@@ -65,21 +69,25 @@ def releases_command(app: str, release: str | None, as_json: bool) -> None:
         echo(f"{app} has no release yet.")
         return
     table(
-        ("release", "version", "commit", "made", "size", ""),
+        ("release", "version", "commit", "subject", "by", "created", "size", "state"),
         [
             (
                 r.label,
                 r.version,
                 r.commit[:9],
+                wrote.subject if (wrote := written.get(r.commit)) else None,
+                wrote.author if wrote else None,
                 ago(r.created_at),
                 size(r.bytes),
                 "live" if r.number == live
-                else "no longer kept" if r.removed_at
+                else "not retained" if r.removed_at
                 else "never live" if r.number not in proven
                 else f"config of v{r.base}" if r.origin == "config" else "",
             )
             for r in every
         ],
+        cut=("subject", "by", "state"),
+        drop=("by", "version", "size", "subject"),
     )  # fmt: skip
 
 
@@ -128,6 +136,8 @@ def deployments_command(
         table(
             ("id", "cause", "release", "strategy", "outcome", "when", "took", "failed requests"),
             [_row(d) for d in found],
+            cut=("cause",),
+            drop=("failed requests", "strategy", "took"),
         )
 
 
@@ -175,7 +185,7 @@ def _row(deployment: Deployment) -> tuple[object, ...]:
     probe = deployment.probe
     return (
         deployment.id,
-        deployment.cause if len(deployment.cause) < 40 else f"{deployment.cause[:39]}…",
+        deployment.cause,
         f"v{deployment.release}" if deployment.release else None,
         deployment.strategy,
         deployment.outcome,

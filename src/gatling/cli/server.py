@@ -93,12 +93,11 @@ def uninstall_command(purge: bool, given: str | None) -> None:
         raise InvalidInput("This needs root.", hint="`sudo gatling server uninstall`")
     name = socket.gethostname()
     apps = machine.app_names()
-    stopped = f"stop {', '.join(apps)} and " if apps else ""
-    what = f"This would {stopped}take Gatling off {name}."
+    stopped = f"Stop {', '.join(apps)} and remove" if apps else "Remove"
     if purge:
-        what += " All data of the apps would be REMOVED."
+        what = f"{stopped} Gatling from {name}, and DELETE all data of the apps?"
     else:
-        what += f" The apps' data would stay in {SERVER}."
+        what = f"{stopped} Gatling from {name}? The apps' data stays in {SERVER}."
     confirm(name, given, what)
     uninstall.uninstall(echo, purge=purge)
 

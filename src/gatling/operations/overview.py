@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET, Struct, UnsetType, structs
 
 from gatling.errors import NodeUnreachable
-from gatling.platform import ports, restarts
-from gatling.state import apps, deployments, releases
+from gatling.platform import ports, restarts, usage
+from gatling.project import history
+from gatling.project import settings as project_settings
+from gatling.state import apps, config, deployments, releases
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gatling.platform.base import Slot, Status
     from gatling.platform.open import Gatling
+    from gatling.platform.usage import Usage
     from gatling.state.apps import App
 
     Known = Mapping[tuple[str, Slot], Status]
@@ -57,6 +60,10 @@ class AppStatus(Struct, frozen=True, kw_only=True):
     release: str | None
     version: str | None
     commit: str | None
+    author: str | None
+    """Who wrote the commit."""
+    subject: str | None
+    """The first line of its message."""
     slot: int | None
     port: int | None
     pid: int | None
@@ -64,8 +71,16 @@ class AppStatus(Struct, frozen=True, kw_only=True):
     """What the platform calls the process, where it is no OS process of this machine."""
     uptime: float | None
     """Seconds, to the millisecond; None when nothing runs."""
+    memory: int | None
+    """Bytes that the instance has in memory, with all processes below it."""
+    memory_limit: str
+    """The setting `limits.memory`."""
+    cpu: float | None
+    """Percent of one processor, on average since the start of the instance."""
     url: str
     maintenance: bool
+    waiting: list[str]
+    """Variables whose stored value waits for the next deployment."""
     restarts: int
     """Within the last hour."""
     last_end: LastEnd | None
@@ -90,18 +105,20 @@ class AppDetails(AppStatus, frozen=True, kw_only=True):
 def every(gatling: Gatling, found: Sequence[App]) -> list[AppStatus]:
     """What these apps do."""
     known = _statuses(gatling, found)
-    return [_status(gatling, app, known) for app in found]
+    used = usage.of_trees({status.pid for status in known.values() if status.pid})
+    return [_status(gatling, app, known, used) for app in found]
 
 
 def details(gatling: Gatling, name: str) -> AppDetails:
     """What one app does, and where; raises NotFound. Nothing is loaded into its node."""
     app = apps.get(gatling.db, name)
     known = _statuses(gatling, [app])
+    used = usage.of_trees({status.pid for status in known.values() if status.pid})
     last = next(iter(deployments.of_app(gatling.db, name, limit=1)), None)
     live = known.get((name, app.live_slot)) if app.live_slot else None
     chain, unknown = _chain(gatling, app) if live and live.process else ([], None)
     return AppDetails(
-        **structs.asdict(_status(gatling, app, known)),
+        **structs.asdict(_status(gatling, app, known, used)),
         domains=list(app.domains),
         ports=[app.ports[slot] for slot in sorted(app.ports)],
         repository=gatling.apps.push_address(name),
@@ -113,24 +130,34 @@ def details(gatling: Gatling, name: str) -> AppDetails:
     )
 
 
-def _status(gatling: Gatling, app: App, known: Known) -> AppStatus:
+def _status(gatling: Gatling, app: App, known: Known, used: Mapping[int, Usage]) -> AppStatus:
     status = known.get((app.name, app.live_slot)) if app.live_slot else None
     live = app.live_release
     release = releases.get(gatling.db, app.name, live) if live is not None else None
     count, last = _ends(gatling, app.name, app.live_slot)
+    repository = gatling.home.app(app.name).repository
+    written = history.commit(repository, release.commit) if release else None
+    took = used.get(status.pid) if status and status.pid else None
+    uptime = _uptime(status)
     return AppStatus(
         app=app.name,
         state=_state(gatling, app, status),
         release=release.label if release else None,
         version=release.version if release else None,
         commit=release.commit if release else None,
+        author=written.author if written else None,
+        subject=written.subject if written else None,
         slot=app.live_slot,
         port=gatling.instances.address(app, app.live_slot).port if app.live_slot else None,
         pid=status.pid if status else None,
         instance=_instance(status),
-        uptime=_uptime(status),
+        uptime=uptime,
+        memory=took.memory if took else None,
+        memory_limit=project_settings.parse(app.effective).limits.memory,
+        cpu=round(100 * took.cpu / uptime, 1) if took and uptime else None,
         url=gatling.router.url(app),
         maintenance=app.maintenance is not None,
+        waiting=config.pending(gatling.db, app.name),
         restarts=count,
         last_end=last,
     )

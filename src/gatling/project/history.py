@@ -15,6 +15,7 @@ from gatling.errors import CommandFailed, NotFound
 from gatling.project.source import own_environment
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 MAX_COMMITS = 200
@@ -64,6 +65,23 @@ def commit(repository: Path, ident: str) -> Commit | None:
     return found[0] if found else None
 
 
+def commits(repository: Path, idents: Iterable[str]) -> dict[str, Commit]:
+    """These commits, by id, without those that git has removed."""
+    try:
+        asked = "".join(f"{ident}\n" for ident in dict.fromkeys(idents))
+        there = [
+            f"{line}\n"
+            for line in _git(
+                repository, "cat-file", "--batch-check=%(objectname)", stdin=asked
+            ).splitlines()
+            if " " not in line
+        ]
+        found = _log(repository, "--no-walk", "--stdin", stdin="".join(there)) if there else []
+    except CommandFailed:
+        return {}
+    return {each.id: each for each in found}
+
+
 def span(repository: Path, older: str, newer: str) -> Span | None:
     """What leads from a commit to another; None when git has removed one of them."""
     try:
@@ -92,10 +110,13 @@ _PLAIN_DIFF = ("--no-ext-diff", "--no-textconv", "--no-color", "--no-renames")
 """Nothing that the attributes of a pushed file or a user's git configuration name is run."""
 
 
-def _log(repository: Path, revisions: str, *, limit: int) -> list[Commit]:
+def _log(
+    repository: Path, *revisions: str, limit: int | None = None, stdin: str = ""
+) -> list[Commit]:
+    few = [f"--max-count={limit}"] if limit is not None else []
     text = _git(
-        repository, "log", "-z", _FORMAT, f"--max-count={limit}", "--no-show-signature",
-        "--no-color", "--no-mailmap", "--encoding=UTF-8", revisions, "--",
+        repository, "log", "-z", _FORMAT, *few, "--no-show-signature", "--no-color",
+        "--no-mailmap", "--encoding=UTF-8", *revisions, "--", stdin=stdin,
     )  # fmt: skip
     records = [record.split("\n", 3) for record in text.split("\0") if record]
     return [Commit(ident, at, author, subject) for ident, at, author, subject in records]
@@ -115,7 +136,6 @@ def _number(text: str) -> int | None:
     return int(text) if text.isdecimal() else None
 
 
-def _git(repository: Path, *arguments: str) -> str:
-    return process.output(
-        ["git", "--git-dir", str(repository), *arguments], env=own_environment(), timeout=60
-    )
+def _git(repository: Path, *arguments: str, stdin: str = "") -> str:
+    argv = ["git", "--git-dir", str(repository), *arguments]
+    return process.output(argv, env=own_environment(), stdin=stdin)

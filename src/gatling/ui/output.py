@@ -3,25 +3,72 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from gatling import visible
-from gatling.ui import progress
+from gatling.ui import progress, tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows in columns under a dim header."""
-    cells = [[_cell(value) for value in row] for row in rows]
-    widths = [max(len(h), *(len(r[i]) for r in cells), 0) for i, h in enumerate(header)]
-    echo("  ".join(h.ljust(w) for h, w in zip(header, widths, strict=True)).rstrip(), style="dim")
-    echo(
-        *("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells)
-    )
+def table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    cut: Sequence[str] = (),
+    drop: Sequence[str] = (),
+) -> None:
+    """Print rows in columns under a dim header; in a terminal they take its width at most.
+
+    `cut` names the columns that are shortened first, `drop` those that are left out then. A pipe
+    gets everything.
+    """
+    columns = tables.Columns(tuple(header), tuple(tuple(map(_cell, row)) for row in rows))
+    room = terminal_width()
+    if room is not None:
+        columns = tables.fitted(columns, room, cut, drop)
+    first, *lines = tables.lines(columns)
+    echo(first, style="dim")
+    if not progress.takes_colour(sys.stdout):
+        echo(*lines)
+        return
+    for line, row in zip(lines, columns.rows, strict=True):
+        sys.stdout.write(_coloured(line, row) + "\n")
+    sys.stdout.flush()
+
+
+def fields(rows: Sequence[tuple[str, object]]) -> None:
+    """Print labels and their values, as wide as the terminal."""
+    room = terminal_width()
+    for label, value in rows:
+        echo(*tables.field(label, _cell(value), room))
+
+
+def terminal_width() -> int | None:
+    """The width of the terminal that standard output is; None when it is none."""
+    if not sys.stdout.isatty():
+        return None
+    return shutil.get_terminal_size().columns
+
+
+_COLOURS = {
+    "succeeded": "green", "running": "green", "live": "green",
+    "failed": "red", "down": "red", "restarting": "red", "interrupted": "red",
+}  # fmt: skip
+"""The states and outcomes that a person looks for in a list."""
+
+
+def _coloured(line: str, row: Sequence[str]) -> str:
+    """The line of a row, with the first cell that is a state in its colour."""
+    for cell in row:
+        style = _COLOURS.get(cell.partition(" ")[0].rstrip(","))
+        if style:
+            return line.replace(cell, progress.styled(cell, style), 1)
+    return line
 
 
 def echo(*lines: str, err: bool = False, style: str = "") -> None:
@@ -80,7 +127,9 @@ def duration(seconds: float) -> str:
 
 
 def size(count: int) -> str:
-    """`12.4 MB`, `90 kB`: bytes for people, in powers of ten."""
+    """`12.4 MB`, `90 kB`, `12 B`: bytes for people, in powers of ten."""
+    if count < 1000:
+        return f"{count} B"
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
 
 
@@ -89,4 +138,6 @@ def _cell(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return "–" if value is None or value == "" else visible.one_line(str(value))
+    if value is None or value == "":
+        return "–"
+    return visible.one_line(str(value)).replace("\t", " ")

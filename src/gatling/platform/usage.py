@@ -1,0 +1,63 @@
+"""What running instances use of the machine, as the kernel counts it: proc(5)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+
+class Usage(NamedTuple):
+    """What an OS process and all below it use."""
+
+    memory: int
+    """Bytes in memory."""
+    cpu: float
+    """Seconds of processor time since the start."""
+
+
+class _Process(NamedTuple):
+    parent: int
+    usage: Usage
+
+
+def of_trees(roots: Collection[int]) -> dict[int, Usage]:
+    """What each of these processes uses together with those that it has started.
+
+    A process that has ended is left out.
+    """
+    if not roots:
+        return {}
+    every = {pid: process for pid in _pids() if (process := _process(pid)) is not None}
+    children: dict[int, list[int]] = {}
+    for pid, process in every.items():
+        children.setdefault(process.parent, []).append(pid)
+    return {root: _sum(root, every, children) for root in roots if root in every}
+
+
+def _sum(root: int, every: dict[int, _Process], children: dict[int, list[int]]) -> Usage:
+    memory, cpu, todo = 0, 0.0, [root]
+    while todo:
+        pid = todo.pop()
+        memory += every[pid].usage.memory
+        cpu += every[pid].usage.cpu
+        todo += children.get(pid, [])
+    return Usage(memory, cpu)
+
+
+def _pids() -> list[int]:
+    return [int(entry.name) for entry in os.scandir("/proc") if entry.name.isdecimal()]
+
+
+def _process(pid: int) -> _Process | None:
+    """Fields 4, 14, 15 and 24 of /proc/PID/stat; None when it is gone or not ours to see."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        ticks, pages = int(fields[11]) + int(fields[12]), int(fields[21])
+        usage = Usage(pages * os.sysconf("SC_PAGE_SIZE"), ticks / os.sysconf("SC_CLK_TCK"))
+        return _Process(int(fields[1]), usage)
+    return None

@@ -1,0 +1,35 @@
+"""Who wrote a commit, and what about."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+from gatling.project import history
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def git(repository: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", repository, "-c", "user.email=a@example.com", *arguments],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return done.stdout.strip()
+
+
+def test_commits_in_words(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet")
+    made = []
+    for author, message in (("Ann Ähn", "Show prices\n\nof all items"), ("Bob", "-- \x1b[2J")):
+        git(tmp_path, "-c", f"user.name={author}", "commit", "--quiet", "--allow-empty",
+            "--message", message)  # fmt: skip
+        made.append(git(tmp_path, "rev-parse", "HEAD"))
+    gone = "0123456789" * 4
+    found = history.commits(tmp_path / ".git", [*made, gone, made[0]])
+    assert {ident: (each.author, each.subject) for ident, each in found.items()} == {
+        made[0]: ("Ann Ähn", "Show prices"), made[1]: ("Bob", "-- \x1b[2J")
+    }  # fmt: skip
+    assert history.commits(tmp_path / ".git", []) == {}
+    assert history.commits(tmp_path / "nowhere", made) == {}
