@@ -80,7 +80,15 @@ text that cannot be an app's name are read this way. A branch such as `main` cou
 write `gatling deploy -a shop main`. An app whose own name looks like a release or a commit needs
 `-a` too.
 
-Over SSH (`ssh gatling@SERVER status shop`) no project is at hand, so the command names its app.
+Over SSH (`ssh gatling@SERVER status shop`) there is no project, so the command names its app. With
+`ssh gatling@SERVER help`, the server lists the commands that your key may use.
+
+## Commands of other platforms
+
+Many commands of Heroku, fly, dokku, kamal and gh work: `ps`, `secrets set A=1`, `config:set A=1`,
+`logs --tail`. If the Gatling command would stop or remove something, Gatling does not run it but
+prints its name: `destroy shop` prints `gatling unload shop`. The answer to any other of them is the
+closest command that Gatling has.
 
 """
 NOTE = "<!-- Written by docs/reference.py. -->\n"

@@ -7,6 +7,9 @@ import json
 import os
 import re
 import select
+import shlex
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +20,6 @@ from tests.conftest import until
 from tests.server.host import run
 
 if TYPE_CHECKING:
-    import subprocess
     from pathlib import Path
 
     from tests.server.server import Checkout, Person, Server
@@ -338,6 +340,45 @@ def test_who_may_do_what(
     assert before == (server.last("shop"), server.last("blog"))
     server.gatling("server", "keys", "remove", "rita")
     assert reader.try_run("apps").returncode == 255  # ssh's own: not let in
+
+
+def test_over_ssh_is_what_hands_know(
+    server: Server, ann: Person, shop: Checkout, tmp_path: Path
+) -> None:
+    reader = server.let_in("rosa", "shop", role="reader")
+    address = f"gatling@{server.box.name}"
+    assert f"ssh {address} help " in reader.run()
+    text = reader.run("help")
+    assert "rosa is a reader of shop." in text
+    assert f"ssh {address} COMMAND" in text
+    assert "\n  status " in text
+    assert "\n  deploy " not in text
+    assert "\n  deploy " in ann.run("help")
+    assert "Usage: gatling logs" in reader.run("help", "logs")
+    assert "Usage: gatling logs" in reader.run("gatling", "logs", "--help")
+    assert "running" in reader.run("gatling", "ps", "-a", "shop")
+    said = reader.run("statsu", "shop", status=Exit.REFUSED)
+    assert "There is no command 'statsu'. Did you mean 'status'?" in said
+    assert f"`ssh {address} help` lists the commands." in said
+    assert "Did you mean" not in reader.run("restrat", "shop", status=Exit.REFUSED)
+    reader.run("ps:restart", "shop", status=Exit.REFUSED)
+    audit = [(e["actor"], e["app"], e["detail"]) for e in server.json("audit")
+             if e["action"] == "refused"]  # fmt: skip
+    assert audit[:3] == [("rosa", "shop", "restart"), ("rosa", None, "no command: restrat"),
+                         ("rosa", None, "no command: statsu")]  # fmt: skip
+
+    # in the project, on a laptop: server and app are those of the git remote
+    ssh = tmp_path / "ssh"
+    call = shlex.join(["/usr/bin/ssh", *server.box.ssh_command(ann.key)[1:]])
+    ssh.write_text(f'#!/bin/sh\nexec {call} "$@"\n')
+    ssh.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-I", "-m", "gatling", "status"], cwd=shop.directory,
+        env=shop.env | {"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=True, capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert done.stderr == f"shop on {server.box.name}\n"
+    assert "running" in done.stdout
 
 
 def test_ssh_gives_no_shell_and_forwards_nothing(server: Server, ann: Person) -> None:

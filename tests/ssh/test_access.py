@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from gatling.cli import run_command_line
 from gatling.errors import Exit
 from gatling.platform.open import current_user
-from gatling.ssh import access
-from tests.ssh.visits import Server, new_server
+from gatling.ssh import access, policy
+from tests.ssh.visits import HOLDERS, Server, new_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,6 +134,107 @@ def test_a_command_is_run_as_it_is_typed(server: Server) -> None:
     assert seen.environment["GATLING_APPS"] == "new,shop"
     assert server.visit("ann", "apps").environment["GATLING_APPS"] == "*"
     assert server.visit("rob", "apps").environment["GATLING_APPS"] == "*"
+
+
+def test_the_greeting_names_this_server(server: Server, capfd: pytest.CaptureFixture[str]) -> None:
+    address = f"gatling@{os.uname().nodename}"
+    server.visit("bob", "")
+    out, _ = capfd.readouterr()
+    for line in (f"ssh {address} help ", f"gatling --host {address} apps ",
+                 f"git push {address}:APP main "):  # fmt: skip
+        assert line in out
+    assert "HOST" not in out
+
+
+@pytest.mark.parametrize(
+    ("typed", "path", "app"),
+    [
+        ("gatling status shop", "status", "shop"),
+        ("gatling config:set shop A=1", "config set", "shop"),
+        ("-a shop status", None, None),  # in front of the command it is for a laptop
+        ("status -a shop", "status", "shop"),
+        ("ps --app=shop", "status", "shop"),
+        ("rollback v3 -a shop", "rollback", "shop"),
+        ("config shop", "config list", "shop"),
+    ],
+)
+def test_what_hands_know_works_over_ssh(
+    server: Server, typed: str, path: str | None, app: str | None
+) -> None:
+    ran = server.visit("bob", typed).ran
+    assert [(name, given["app"]) for name, given in ran] == ([(path, app)] if path else [])
+    other = server.visit("bob", typed.replace("shop", "blog"))
+    assert (other.status, other.ran) == (Exit.REFUSED, [])
+
+
+def _help(name: str, *words: str) -> str:
+    """The help that the holder of a key gets."""
+    holder = next(one for one in HOLDERS if one[0] == name)
+    grant = policy.Grant(name, holder[1], frozenset(holder[2]))
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert run_command_line(words, policy.visitor(grant, "gatling@web1")) == Exit.OK
+    return printed.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "who", "there", "not_there"),
+    [
+        ("ann", "ann is an admin.", {"status", "deploy", "unload", "server"},
+         {"init", "up", "down"}),
+        ("bob", "bob is a deployer of new and shop.", {"status", "deploy", "config"},
+         {"unload", "server", "init"}),
+        ("rita", "rita is a reader of shop.", {"status", "logs", "domains"},
+         {"deploy", "config", "run", "server"}),
+    ],
+)  # fmt: skip
+def test_help_has_what_the_key_may_do(
+    server: Server, name: str, who: str, there: set[str], not_there: set[str]
+) -> None:
+    text = _help(name, "--help")
+    assert who in text
+    assert "ssh gatling@web1 COMMAND" in text
+    assert "--host" not in text
+    listed = set(re.findall(r"^  (\S+)", text.partition("Commands:")[2], re.MULTILINE))
+    assert there <= listed
+    assert not not_there & listed
+    assert _help(name, "help") == text
+    for typed in ("help", "gatling help", "help deploy", "domains help"):
+        seen = server.visit(name, typed)
+        assert (seen.status, [path for path, _ in seen.ran]) == (Exit.OK, ["help"])
+    for typed in ("gatling --help", "deploy --help", "config -h", "--version"):
+        assert server.visit(name, typed).status == Exit.OK
+
+
+def test_help_of_a_group_has_what_the_key_may_do() -> None:
+    assert "  add " in _help("bob", "domains", "--help")
+    listed = _help("rita", "domains", "--help").partition("Commands:")[2]
+    assert (" list " in listed, " add " in listed) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "said"),
+    [
+        ("bob", "statsu shop", "There is no command 'statsu'. Did you mean 'status'?"),
+        ("bob", "restrat shop", "There is no command 'restrat'. Did you mean 'restart'?"),
+        ("rita", "restrat shop", "There is no command 'restrat'.\n"),
+        ("ann", "destroy shop", "'destroy'. It is called `unload` here: `gatling unload shop`."),
+        ("bob", "destroy shop", "There is no command 'destroy'.\n"),
+        ("rita", "shop restart", "There is no command 'shop'.\n"),
+        ("bob", "shop restart", "The command comes first: gatling restart shop"),
+        ("bob", "shop recover", "There is no command 'shop'.\n"),
+        ("bob", "config sett shop A=1", "There is no command 'config sett'. Did you mean 'set'?"),
+        ("ann", "backup", "`gatling server backup FILE`"),
+        ("bob", "deploy shop --yes", "No such option '--yes'. It is called --confirm APP here."),
+    ],
+)
+def test_guesses_are_of_what_the_key_may_do(
+    server: Server, capfd: pytest.CaptureFixture[str], name: str, typed: str, said: str
+) -> None:
+    assert server.visit(name, typed).status in (Exit.REFUSED, Exit.USAGE)
+    err = capfd.readouterr().err
+    assert said in err
+    assert f"`ssh gatling@{os.uname().nodename} help`" in err or "Usage: gatling" in err
 
 
 @pytest.mark.parametrize(

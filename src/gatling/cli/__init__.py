@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatling import __version__
+from gatling.cli.groups import Group
 from gatling.cli.registry import COMMANDS
+from gatling.cli.visitor import Visitor
 from gatling.errors import Exit, Misused
 from gatling.ui import failing
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class _Commands(click.Group):
+class _Commands(Group):
     """Loads only what is used: `gatling apps` must not wait for what `gatling deploy` needs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
@@ -33,24 +35,27 @@ class _Commands(click.Group):
         )
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         from gatling.cli.summaries import SUMMARIES
 
+        shown = self.shown(ctx)
         with formatter.section("Commands"):
-            formatter.write_dl(list(SUMMARIES.items()))
+            formatter.write_dl([row for row in SUMMARIES.items() if row[0] in shown])
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            from gatling.cli import suggestions
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if not isinstance(ctx.obj, Visitor):
+            super().format_help_text(ctx, formatter)
+            return
+        formatter.write_paragraph()
+        with formatter.indentation():
+            for line in ctx.obj.greeting.splitlines():
+                formatter.write_text(line)
 
-            # click names the nearest command itself, whichever it is
-            said = f"No such command {args[0]!r}."
-            hint = suggestions.for_command(args[0], COMMANDS, args[1:])
-            raise click.UsageError(f"{said}{hint}", error.ctx) from None
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if isinstance(ctx.obj, Visitor):  # the options are about finding the server
+            self.format_commands(ctx, formatter)
+        else:
+            super().format_options(ctx, formatter)
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -76,24 +81,23 @@ def cli() -> None:
     """
 
 
-def run_command_line(words: Sequence[str] | None = None) -> int:
+def run_command_line(words: Sequence[str] | None = None, visitor: Visitor | None = None) -> int:
     """Run the command line; the exit status.
 
-    `words` are to be run here; what this process was started with may be meant for a server.
+    `words` are to be run here, for a visitor over SSH; what this process was started with may be
+    meant for a server.
     """
     typed = list(sys.argv[1:] if words is None else words)
     as_json = "--json" in typed[: typed.index("--")] if "--" in typed else "--json" in typed
-    return failing.status_of(lambda: _run(words, as_json), as_json=as_json)
+    return failing.status_of(lambda: _run(words, visitor, as_json), as_json=as_json)
 
 
-def _run(words: Sequence[str] | None, as_json: bool) -> int:
+def _run(words: Sequence[str] | None, visitor: Visitor | None, as_json: bool) -> int:
     try:
         from gatling.cli import remote
-        from gatling.cli import words as wording
 
-        # what was typed over SSH names its app: no directory of the server's stands for one
-        typed = remote.here(cli, sys.argv[1:]) if words is None else wording.with_app(cli, words)
-        result: Any = cli.main(typed, standalone_mode=False, prog_name="gatling")
+        typed = remote.here(cli, sys.argv[1:]) if words is None else remote.read(cli, words)
+        result: Any = cli.main(typed, standalone_mode=False, prog_name="gatling", obj=visitor)
     except SystemExit:
         # click's way out when the reader of a pipe (`gatling logs | head`) is gone: that is fine
         if failing.reader_gone(1):
@@ -102,6 +106,10 @@ def _run(words: Sequence[str] | None, as_json: bool) -> int:
     except click.exceptions.Exit as leaving:
         return leaving.exit_code
     except click.ClickException as error:
+        if isinstance(error, click.NoSuchOption):
+            from gatling.cli import suggestions
+
+            error = click.UsageError(suggestions.said(error), error.ctx)
         if as_json:
             return failing.report(Misused(error.format_message()), as_json=True)
         error.show()

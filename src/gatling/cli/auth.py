@@ -7,12 +7,13 @@ import sys
 import click
 
 from gatling.cli.common import app_argument, as_json, opened
+from gatling.cli.groups import Group
 from gatling.ui.output import echo, print_json, table
 
 domain_argument = click.argument("domain", metavar="DOMAIN|'*'")
 
 
-@click.group("auth")
+@click.group("auth", cls=Group)
 def auth_command() -> None:
     """Protect an app's domains with passwords.
 

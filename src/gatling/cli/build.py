@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from gatling.cli.common import app_argument, opened, progress
+from gatling.cli.groups import Group
 from gatling.ui.output import echo
 
 
-@click.group("build")
+@click.group("build", cls=Group)
 def build_command() -> None:
     """Manage the files that an app's builds keep for the next build.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gatling.cli.common import app_argument, as_json, opened, progress
+from gatling.cli.groups import Group
 from gatling.errors import InvalidInput, NotFound
 from gatling.ui.output import echo, echo_exactly, print_json, table
 
@@ -22,7 +23,7 @@ no_restart = click.option(
 )
 
 
-@click.group("config")
+@click.group("config", cls=Group)
 def config_command() -> None:
     """Manage the environment variables of an app.
 

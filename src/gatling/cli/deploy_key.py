@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from gatling.cli.common import app_argument, opened
+from gatling.cli.groups import Group
 from gatling.ui.output import echo
 
 
-@click.group("deploy-key")
+@click.group("deploy-key", cls=Group)
 def deploy_key_command() -> None:
     """Manage the SSH key with which builds read private git dependencies and submodules.
 

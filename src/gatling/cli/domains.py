@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from gatling.cli.common import app_argument, as_json, opened
+from gatling.cli.groups import Group
 from gatling.ui.output import echo, print_json
 
 
-@click.group("domains")
+@click.group("domains", cls=Group)
 def domains_command() -> None:
     """Manage the domains of an app.
 

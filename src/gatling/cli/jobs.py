@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatling.cli.common import app_argument, as_json, opened
+from gatling.cli.groups import Group
 from gatling.errors import Interrupted, InvalidInput, NotFound
 from gatling.ui.output import ago, duration, echo, print_json, table
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 job_argument = click.argument("job", metavar="JOB")
 
 
-@click.group("jobs")
+@click.group("jobs", cls=Group)
 def jobs_command() -> None:
     """Manage the scheduled jobs of an app: [schedule.NAME] in gatling.toml.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gatling.cli.common import as_json, confirm, created, opened
+from gatling.cli.groups import Group
 from gatling.errors import InvalidInput
 from gatling.ui.output import ago, echo, print_json, table
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from gatling.state.keys import Role
 
 
-@click.group("keys")
+@click.group("keys", cls=Group)
 def keys_command() -> None:
     """The SSH keys that are let in, and what their holders may do.
 

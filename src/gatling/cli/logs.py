@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 @click.command("logs")
 @app_argument
 @click.option("-f", "--follow", is_flag=True, help="Keep printing new lines.")
+@click.option("-t", "--tail", "follow", is_flag=True, hidden=True, help="As --follow.")
 @click.option("-n", "--lines", default=100, show_default=True, type=click.IntRange(0, 1_000_000))
+@click.option("--num", "lines", hidden=True, type=click.IntRange(0, 1_000_000), help="As --lines.")
 @click.option("--since", metavar="TIME", help="15m, 2h, 1d, or a time such as 2026-01-31T12:00.")
 @click.option("--release", metavar="RELEASE", help="Show only lines of this release, such as v7.")
 @click.option(

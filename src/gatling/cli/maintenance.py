@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from gatling.cli.common import app_argument, opened
+from gatling.cli.groups import Group
 from gatling.ui.output import echo
 
 
-@click.group("maintenance")
+@click.group("maintenance", cls=Group)
 def maintenance_command() -> None:
     """Show a maintenance page (status 503) instead of an app, which keeps running.
 

@@ -11,7 +11,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from gatling import names, paths
-from gatling.cli import targets
+from gatling.cli import habits, targets
 from gatling.cli import words as wording
 from gatling.cli.registry import COMMANDS
 from gatling.errors import InvalidInput, Misused
@@ -36,6 +36,7 @@ def here(root: click.Group, arguments: Sequence[str]) -> list[str]:
     Raises InvalidInput for a host or app that cannot be one, MissingProgram without ssh.
     """
     given, words = wording.take_options(arguments)
+    words = habits.translated(root, words)
     named = given.get("--host")
     if named is not None:
         _check_host(named, words)
@@ -53,6 +54,14 @@ def here(root: click.Group, arguments: Sequence[str]) -> list[str]:
     if host is not None:
         go(host, words)
     return words
+
+
+def read(root: click.Group, words: Sequence[str]) -> list[str]:
+    """The words of somebody who came over SSH, as a command reads them.
+
+    They name their app: no directory of the server's stands for one.
+    """
+    return wording.with_app(root, habits.translated(root, words))
 
 
 def is_remote(words: Sequence[str]) -> bool:
@@ -87,6 +96,18 @@ def implied() -> Host | None:
     if targets.in_project() is None or paths.server_owner() == os.geteuid():
         return None  # the latter is the server itself, as its own user
     return targets.choose(targets.remotes())
+
+
+def app_here() -> str | None:
+    """The app that is meant where none is named, for an advice; None where it is not clear."""
+    named = os.environ.get("GATLING_APP")
+    if named:
+        return named if names.is_app(named) else None
+    try:
+        there = targets.apps_at(targets.remotes(), implied(), paths.default_root())
+    except InvalidInput:  # GATLING_HOST cannot be a host
+        return None
+    return there.pop() if len(there) == 1 else None
 
 
 def _check_host(named: str, words: Sequence[str]) -> None:

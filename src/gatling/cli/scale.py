@@ -45,5 +45,8 @@ def scale_command(app: str, counts: tuple[str, ...], as_json: bool) -> None:
 def _count(text: str) -> tuple[str, int]:
     name, _, number = text.partition("=")
     if not (number.isascii() and number.isdecimal() and len(number) < 10):
-        raise InvalidInput(f"{text!r} is not PROCESS=NUMBER.", hint="For example worker=2.")
+        raise InvalidInput(
+            f"{text!r} is not PROCESS=NUMBER.",
+            hint="For example worker=2. The app itself runs as one instance.",
+        )
     return name, int(number)

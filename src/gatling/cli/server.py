@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from gatling.cli.common import as_json, confirm
+from gatling.cli.groups import Group
 from gatling.cli.keys import keys_command
 from gatling.errors import Exit, InvalidInput
 from gatling.ui.output import echo
 
 
-@click.group("server")
+@click.group("server", cls=Group)
 def server_command() -> None:
     """Manage the host: installation, SSH keys, backup.
 

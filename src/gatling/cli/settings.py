@@ -5,11 +5,12 @@ from __future__ import annotations
 import click
 
 from gatling.cli.common import app_argument, as_json, opened
+from gatling.cli.groups import Group
 from gatling.errors import InvalidInput
 from gatling.ui.output import echo, print_json, table
 
 
-@click.group("settings")
+@click.group("settings", cls=Group)
 def settings_command() -> None:
     """Manage settings of an app: health check, time limits, deploy branch, retention.
 

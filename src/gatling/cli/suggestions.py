@@ -1,76 +1,74 @@
-"""What people type who know other platforms, and what is nearest to a mistyped command.
+"""Answers to a command or option that does not exist.
 
-A guess never names a command that stops or removes something, nor one that is hidden.
+A guess never names a command that stops or removes something, a hidden command, or a command that
+the SSH key may not use.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from typing import TYPE_CHECKING
+
+import click
+
+from gatling.cli import habits, remote
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+
+    from gatling.cli.visitor import Visitor
 
 NEVER = frozenset(
     {"stop", "unload", "unlock", "lock", "deploy", "rollback", "restart", "down", "remove", "unset",
      "off", "cancel", "uninstall", "restore", "recover", "receive", "job"}
 )  # fmt: skip
-"""What is never guessed. A slip of one letter is allowed: see CLOSE."""
+"""Commands that are never guessed, except after a slip of one letter: see CLOSE."""
 CLOSE = 0.8
-"""How much alike two words are that differ by a slip of the finger."""
-
-ELSEWHERE = {
-    "create": "gatling load APP",
-    "new": "gatling load APP",
-    "launch": "gatling init",
-    "destroy": "gatling unload APP",
-    "delete": "gatling unload APP",
-    "rm": "gatling unload APP",
-    "ps": "gatling status APP",
-    "top": "gatling status APP",
-    "stats": "gatling status APP",
-    "metrics": "gatling status APP",
-    "list": "gatling apps",
-    "ls": "gatling apps",
-    "secrets": "gatling config list APP",
-    "env": "gatling config list APP",
-    "exec": "gatling run APP -- COMMAND",
-    "shell": "gatling console APP",
-    "ssh": "gatling console APP",
-    "iex": "gatling console APP",
-    "remote_console": "gatling console APP",
-    "cron": "gatling jobs list APP",
-    "attach": "gatling logs APP -f",
-    "tail": "gatling logs APP -f",
-    "history": "gatling audit APP",
-    "events": "gatling audit APP",
-    "activity": "gatling audit APP",
-    "builds": "gatling deployments APP",
-    "review": "gatling plan APP",
-    "doctor": "gatling server check",
-    "checks": "gatling server check",
-    "keys": "gatling server keys list",
-    "backup": "gatling server backup FILE",
-}
-"""A word of other platforms → the command here."""
+"""The similarity of two words that differ by a typing error."""
+_NEAR = 0.66
+"""The least similarity of a guess."""
+_BY_A_SLIP = frozenset({"deploy", "rollback", "restart"})
+"""Those of them that are guessed after a typing error."""
+_NAMED = re.compile(r"`gatling ([a-z-]+(?: (?:list|set|unset|on|add|clean|keys|install|backup))?)")
+"""The commands that an answer names."""
+HIDDEN = frozenset({"recover", "receive", "job"})
 
 
-def for_command(word: str, known: Collection[str], rest: Sequence[str] = ()) -> str:
-    """What to add to `No such command`, or nothing."""
-    group, colon, verb = word.partition(":")
-    if colon and group in known:
-        return f" Write a space instead of the colon: gatling {group} {verb}"
-    if word in ELSEWHERE:
-        return f" Use `{ELSEWHERE[word]}`."
-    if rest and rest[0] in known:  # `gatling shop status`
+def for_command(
+    words: Sequence[str], position: int, known: Collection[str], visitor: Visitor | None = None
+) -> str:
+    """The sentence to add to `No such command`, or an empty text.
+
+    `words` is the whole command line. Its word at `position` is none of the `known` commands.
+    """
+    word, rest = words[position], words[position + 1 :]
+    answer = habits.answer(words, remote.app_here() if visitor is None else None)
+    if answer is not None and all(_may(visitor, one) for one in _NAMED.findall(answer)):
+        return f" {answer}"
+    if position == 0 and rest and rest[0] in known and rest[0] not in HIDDEN:
         return f" The command comes first: gatling {rest[0]} {word}"
-    near = difflib.get_close_matches(word, known, n=3)
+    if ":" in word:
+        return ""
+    visible = [one for one in known if one not in HIDDEN]
+    near = difflib.get_close_matches(word, visible, n=3, cutoff=_NEAR)
     for one in near:
         alike = difflib.SequenceMatcher(None, word, one).ratio()
-        if one not in NEVER or (alike >= CLOSE and one in _VISIBLE):
+        if one not in NEVER or (alike >= CLOSE and one in _BY_A_SLIP):
             return f" Did you mean {one!r}?"
     return ""
 
 
-_VISIBLE = frozenset({"deploy", "rollback", "restart", "unload"})
-"""Of those, what a slip of the finger may still be meant to be."""
+def _may(visitor: Visitor | None, command: str) -> bool:
+    """Whether the user may see a command. An admin also sees those for the server itself."""
+    return visitor is None or visitor.is_admin or visitor.may(command)
+
+
+def said(error: click.UsageError) -> str:
+    """The text of a usage error, with our name for an unknown option of other platforms."""
+    if not isinstance(error, click.NoSuchOption):
+        return error.format_message()
+    if error.option_name in habits.OPTIONS:
+        return f"{error.message} {habits.OPTIONS[error.option_name]}"
+    near = difflib.get_close_matches(error.option_name, error.possibilities or (), 1, CLOSE)
+    return f"{error.message} Did you mean {near[0]}?" if near else error.message

@@ -107,7 +107,7 @@ def in_project() -> Path | None:
 
 @functools.cache
 def remotes() -> tuple[str, ...]:
-    """What `git remote -v` prints in the project at hand; git is started in a checkout only."""
+    """The output of `git remote -v` in the current project. Outside a checkout git is not run."""
     if in_project() is None:
         return ()
     from gatling import process

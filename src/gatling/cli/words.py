@@ -23,9 +23,9 @@ APP_OPTIONS = ("-a", "--app")
 _OPTIONS_IN_FRONT = ("--host", *APP_OPTIONS)
 
 _NO_APP = re.compile(r"v?[0-9]+|(?=[a-f]*[0-9])[0-9a-f]{7,40}")
-"""A release, a number or a commit: behind a verb that takes one, not an app's name."""
+"""A release, a number or a commit, which is not read as an app."""
 _NO_APP_TO_RUN = ("eval", "rpc", "remote")
-"""What `gatling run` is typed with most, and no app is called."""
+"""Frequent first arguments of `gatling run`, which are no apps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Found:
 
 @dataclass(slots=True)
 class Scanned:
-    """What the words after a command are, as click would read them."""
+    """The words after a command, sorted as click would read them."""
 
     app: str | None = None
     """By `-a` or `--app`."""

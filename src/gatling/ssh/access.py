@@ -16,6 +16,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from gatling import names, process
+from gatling.cli import targets
 from gatling.errors import Exit, InvalidInput, Misused, NotAllowed, NotFound
 from gatling.platform.open import open_gatling
 from gatling.ssh import policy, sessions
@@ -53,10 +54,11 @@ _RIGHTS = {"admin": "may do everything", "deployer": "may deploy", "reader": "ma
 _GREETING = """\
 Hello, {name}! This key {rights}. There is no shell here, but:
 
-  gatling --host gatling@HOST apps      every command, as on the server
-  ssh gatling@HOST apps                 the same from where there is no Gatling
+  ssh {address} help              lists the commands for this key
+  ssh {address} apps              runs one of them
+  gatling --host {address} apps   does the same where Gatling is installed
 """
-_PUSHING = "  git push gatling@HOST:APP main        deploys an app\n"
+_PUSHING = "  git push {address}:APP main     deploys an app\n"
 
 
 def main(name: str) -> int:
@@ -118,7 +120,7 @@ def _admit(gatling: Gatling, grant: Grant, typed: str, *, terminal: bool) -> Cal
         if not words:
             return functools.partial(_greet, grant)
         by_git = git_request(words)
-        asked = by_git or policy.understand(words)
+        asked = by_git or policy.understand(words, policy.visitor(grant, _address()))
         if terminal and asked.command not in _WITH_TERMINAL:
             raise InvalidInput(
                 "Only `gatling console` and `gatling run` take a terminal.",
@@ -163,7 +165,8 @@ def _greet(grant: Grant) -> int:
         every = keys.EVERY_APP in grant.apps
         rights += " all apps" if every else f" {', '.join(sorted(grant.apps))}"
     pushing = "" if grant.role == "reader" else _PUSHING
-    sys.stdout.write(_GREETING.format(name=grant.name, rights=rights) + pushing)
+    text = (_GREETING + pushing).format(name=grant.name, rights=rights, address=_address())
+    sys.stdout.write(text)
     return int(Exit.OK)
 
 
@@ -199,7 +202,12 @@ def _run_command(grant: Grant, words: Sequence[str]) -> int:
     every = grant.role == "admin" or keys.EVERY_APP in grant.apps
     os.environ["GATLING_APPS"] = keys.EVERY_APP if every else ",".join(sorted(grant.apps))
     os.environ["GATLING_ROLE"] = grant.role
-    return run_command_line(words)
+    return run_command_line(words, policy.visitor(grant, _address()))
+
+
+def _address() -> str:
+    """How this server is called in texts, as in the address for pushes."""
+    return f"{targets.USER}@{os.uname().nodename}"
 
 
 def _clean_environment(name: str) -> None:

@@ -6,14 +6,18 @@ checked is the app that is used, wherever options stand.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gatling import names, visible
-from gatling.cli import remote
+from gatling.cli import habits, remote, suggestions
 from gatling.cli import words as wording
+from gatling.cli.groups import Group
+from gatling.cli.visitor import Visitor
 from gatling.errors import Misused, NotAllowed
 from gatling.state.keys import EVERY_APP
+from gatling.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,6 +90,8 @@ DEPLOYING = frozenset(
 WITHOUT_APP = frozenset({"apps", "whoami", "help", "version"})
 """What others than admins may use without naming an app; it must look at the grant by itself."""
 
+_BY_ROLE = {"reader": READING, "deployer": READING | DEPLOYING}
+_ROLES = {"reader": "a reader", "deployer": "a deployer", "admin": "an admin"}
 LOCAL = (*remote.HERE, "server")
 """What nobody can reach over SSH, with all below it …"""
 REMOTE = ("server keys",)
@@ -125,35 +131,62 @@ def allowed(grant: Grant, words: Sequence[str]) -> Request:
 
     Raises NotAllowed; Misused, or InvalidInput for an app's name that cannot be one.
     """
-    request = understand(words)
+    request = understand(words, visitor(grant))
     check(grant, request)
     return request
 
 
-def understand(words: Sequence[str]) -> Request:
+def visitor(grant: Grant, address: str = "gatling@SERVER") -> Visitor:
+    """The holder of the key for the command line. `address` is that of this server."""
+    which = "" if grant.role == "admin" or EVERY_APP in grant.apps else listed(sorted(grant.apps))
+    return Visitor(
+        may=functools.partial(reaches, grant),
+        is_admin=grant.role == "admin",
+        address=address,
+        greeting=f"{grant.name} is {_ROLES[grant.role]}{f' of {which}' if which else ''}."
+        f" This key may use the commands below.\n\nHow: ssh {address} COMMAND, or inside a project"
+        " whose git remote leads here: gatling COMMAND",
+    )
+
+
+def reaches(grant: Grant, path: str) -> bool:
+    """Whether a command, or one below it, is for the holder of the key."""
+    if grant.role == "admin":
+        there = any(_below(command, (path,)) for command in REMOTE)
+        return there or not _below(path, LOCAL) or _below(path, REMOTE)
+    return any(_below(command, (path,)) for command in _BY_ROLE[grant.role])
+
+
+def understand(words: Sequence[str], visitor: Visitor | None = None) -> Request:
     """What the words ask for, as their command will read them. Nothing is run, no file opened.
 
-    Raises NotAllowed where there is no such command, Misused, or InvalidInput.
+    Raises NotAllowed where there is no such command, Misused, or InvalidInput. A guess at what was
+    meant is one that the visitor may use.
     """
     import click
 
     from gatling.cli import cli
 
-    if list(words) == ["--version"]:
+    typed = remote.read(cli, words)
+    if typed == ["--version"]:
         return Request("", is_help=True)
-    found = wording.find(cli, wording.with_app(cli, words))
+    found = wording.find(cli, typed)
     command, context, path, rest = found.command, found.context, found.path, found.rest
-    if isinstance(command, click.Group):
+    if isinstance(command, Group):
         if not rest or rest[0] in wording.HELP:
             return Request(" ".join(path), is_help=True)
+        context.find_root().obj = visitor
+        known = command.shown(context)
+        hint = suggestions.for_command([*path, *rest], len(path), known, visitor)
         raise NotAllowed(
-            "There is no such command here, and no shell.",
-            hint=f"`gatling {' '.join((*path, '--help'))}` lists what there is.",
+            f"There is no command {' '.join([*path, _shortened(rest[0])])!r}.{hint}",
+            hint=f"`{f'ssh {visitor.address}' if visitor else 'gatling'} help` lists the commands."
+            " There is no shell here.",
         )
     try:
         return _parsed(command, context, " ".join(path), rest)
     except click.UsageError as error:
-        raise Misused(error.format_message(), hint=context.get_usage()) from None
+        raise Misused(suggestions.said(error), hint=context.get_usage()) from None
 
 
 def for_audit(words: Sequence[str]) -> str:
@@ -165,13 +198,15 @@ def for_audit(words: Sequence[str]) -> str:
 
     from gatling.cli import cli
 
-    found = wording.find(cli, words)
+    found = wording.find(cli, habits.translated(cli, words))
     if not isinstance(found.command, click.Group) or not found.rest:
         return " ".join(found.path)
     word, given, _ = visible.one_line(found.rest[0]).partition("=")
-    word += "=…" if given else ""
-    word = word if len(word) <= MAX_AUDITED else f"{word[:MAX_AUDITED]}…"
-    return " ".join(("no command:", *found.path, word))
+    return " ".join(("no command:", *found.path, _shortened(word + ("=…" if given else ""))))
+
+
+def _shortened(word: str) -> str:
+    return word if len(word) <= MAX_AUDITED else f"{word[:MAX_AUDITED]}…"
 
 
 def check(grant: Grant, request: Request) -> None:
@@ -184,8 +219,7 @@ def check(grant: Grant, request: Request) -> None:
             f"`gatling {command}` is not for use over SSH.",
             hint="`init` is for your own machine; the others are run on the server itself.",
         )
-    by_role = {"reader": READING, "deployer": READING | DEPLOYING}
-    if grant.role != "admin" and command not in by_role[grant.role]:
+    if grant.role != "admin" and command not in _BY_ROLE[grant.role]:
         raise NotAllowed(f"{grant.name} is a {grant.role} and may not use {_named(command)}.")
     if request.file_option is not None:
         raise NotAllowed(

@@ -1,0 +1,22 @@
+"""A user who came over SSH."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """A user who came over SSH. It is the object of click's context."""
+
+    may: Callable[[str], bool]
+    """Whether the key may use a command, or one in a group: `config set`, `config`."""
+    is_admin: bool
+    address: str
+    """This server, such as `gatling@web1`."""
+    greeting: str
+    """The user's role and how to call commands, for the list of all commands."""
