@@ -17,6 +17,7 @@ import click
 import pytest
 
 from gatling.cli import cli, run_command_line
+from tests.cli.far import Far
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,6 +85,15 @@ def shell(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) ->
         monkeypatch.delenv(name, raising=False)
     yield Shell(root / "home", monkeypatch, capfd)
     shutil.rmtree(root)
+
+
+@pytest.fixture
+def far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Far:
+    """A server that is meant by every command."""
+    made = Far(tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    monkeypatch.setenv("GATLING_HOST", "web1")
+    return made
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,47 +14,8 @@ from gatling.errors import Exit
 from tests.conftest import until
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.cli.conftest import Shell
-
-SSH = """\
-#!{python}
-import json, pathlib, sys
-place = pathlib.Path({place!r})
-(place / "argv").write_text(json.dumps(sys.argv[1:]))
-answer = json.loads((place / "answer").read_text())
-sys.stdout.write(answer["out"])
-sys.stderr.write(answer["err"])
-sys.exit(answer["status"])
-"""
-
-
-class Far:
-    """A server that gives one answer to everything."""
-
-    def __init__(self, place: Path) -> None:
-        self.place = place
-
-    def answers(self, out: object = "", err: str = "", status: int = 0) -> None:
-        text = out if isinstance(out, str) else json.dumps(out)
-        (self.place / "answer").write_text(json.dumps({"out": text, "err": err, "status": status}))
-
-    def asked(self) -> list[str]:
-        """What ssh was called with last."""
-        words: list[str] = json.loads((self.place / "argv").read_text())
-        return words
-
-
-@pytest.fixture
-def far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Far:
-    program = tmp_path / "bin/ssh"
-    program.parent.mkdir()
-    program.write_text(SSH.format(python=sys.executable, place=str(tmp_path)))
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
-    monkeypatch.setenv("GATLING_HOST", "web1")
-    return Far(tmp_path)
+    from tests.cli.far import Far
 
 
 def test_help_is_the_help_of_what_is_named(shell: Shell, far: Far) -> None:

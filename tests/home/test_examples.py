@@ -16,6 +16,8 @@ pytestmark = pytest.mark.timeout(1800)
 
 ELSEWHERE = {
     "gatling up --listen 0.0.0.0:80": "the port is the machine's",
+    "gatling remote add gatling@web1.example.com": "needs a server: test_remotes.py",
+    "gatling remote add web1.example.com:2222 --app shop --no-check": "needs a git repository",
     "gatling console shop": "needs a terminal: test_commands.py",
     "gatling logs shop -f": "goes on until it is interrupted: test_commands.py",
     "gatling deployments shop --follow": "needs one under way: test_releases.py",

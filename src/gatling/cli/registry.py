@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 COMMANDS: Mapping[str, str] = {
     "init": "init",
+    "remote": "remotes",
     "load": "apps",
     "unload": "apps",
     "apps": "apps",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from gatling.cli.targets import Host
 
-HERE = ("init", "up", "down", "recover", "receive", "job")
+HERE = ("init", "remote", "up", "down", "recover", "receive", "job")
 """Commands for this machine only, as all of `server …` is but its keys."""
 ASKING = ("help", "version", "open")
 """Commands that run on this machine, and may ask the server that is meant."""

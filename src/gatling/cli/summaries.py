@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 SUMMARIES: Mapping[str, str] = {
     "init": "Write a gatling.toml with all keys commented out to the current directory.",
+    "remote": "Connect the project here to a server.",
     "load": "Create the app APP, so that you can push to it.",
     "unload": "Stop APP and delete its repository, releases, config and logs.",
     "apps": "List the apps.",
