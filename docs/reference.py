@@ -1,4 +1,4 @@
-"""Write docs/commands.md and docs/settings.md from what the code says of itself.
+"""Generate docs/commands.md, docs/settings.md and docs/gatling.schema.json from the code.
 
 python docs/reference.py
 """
@@ -18,7 +18,7 @@ DOCS = Path(__file__).parent
 SETTINGS = """\
 # Settings
 
-How Gatling treats an app. The project says it in `gatling.toml`, beside its `mix.exs`:
+A project puts the settings that differ from the defaults in `gatling.toml`, next to its `mix.exs`:
 
 ```toml
 [deploy]
@@ -32,24 +32,25 @@ timeout = 120
 deny = ["phoenix", "Shop.Payments"]
 ```
 
-`gatling init` writes one with all keys. It is read from the pushed commit and belongs to the
-release: a rollback brings back the one of that time. An error in it fails the push, with line and
-key.
-[gatling.schema.json](gatling.schema.json) lets editors complete and check it.
+`gatling init` writes a `gatling.toml` with all keys, commented out. Gatling reads the file from the
+pushed commit, and it belongs to the release: a rollback restores the settings of that release. If
+the file has an error, the push is rejected with the line and the key. Editors can complete and
+check the file with [gatling.schema.json](gatling.schema.json).
 
-The host has the last word: `gatling settings set APP KEY=VALUE` wins over `gatling.toml`, from the
-next deployment on; `gatling settings list APP` shows where each value is from.
+A setting on the host overrides `gatling.toml`: `gatling settings set APP KEY=VALUE`. Settings of
+`proxy` and `schedule` apply immediately, all others with the next deployment.
+`gatling settings list APP` shows each value and where it comes from.
 """
 STATUSES = """\
-A command that takes `--json` prints errors as JSON, too, on standard error: `error.code` is one of
-the codes below, `error.message` says what happened, `error.hint` what to do, `error.log` has the
-last lines of the log that belongs to it.
+With `--json`, a command also prints errors as JSON, to standard error. `error.code` is one of the
+codes below. `error.message` describes what happened, and `error.hint` what to do. `error.log` has
+the last lines of the log that belongs to the error.
 
 """
 FINDING = """\
 # Commands
 
-Every command takes `--help`. `$GATLING_HOME` names the home (default `~/.gatling`).
+Every command has `--help`. `$GATLING_HOME` is the directory of the home (default: `~/.gatling`).
 
 ## How the server and the app are found
 
@@ -112,21 +113,27 @@ def commands() -> str:
 
 
 def kinds(error: type[GatlingError]) -> list[type[GatlingError]]:
-    """A kind of error, and those below it that users meet: not those of single modules."""
+    """A kind of error and its public subclasses, without those private to a module."""
     direct = [one for one in error.__subclasses__() if one.__module__ == error.__module__]
     return [error, *(one for below in direct for one in kinds(below))]
 
 
 def all_settings() -> str:
-    """All settings: key, default, meaning."""
-    lines = []
-    lines.append(f"{NOTE}{SETTINGS}\n| key | default | meaning |\n|---|---|---|\n")
+    """All settings by section: key, default, meaning."""
+    lines = [NOTE, SETTINGS]
+    shown = ""
     for key, default in settings.known().items():
-        text = str(default).lower() if isinstance(default, bool) else default
-        shown = f"`{text}`" if default != "" else "–"
+        section = key.partition(".")[0]
+        if section != shown:
+            shown = section
+            title = f"{section}.NAME" if section in settings.NAMED else section
+            lines.append(f"\n## {title}\n\n{template.about(section)}\n\n")
+            lines.append("| key | default | meaning |\n|---|---|---|\n")
+        text = template.written(default).strip('"')
+        value = f"`{text}`" if text else "–"
         meaning = template.meaning(key).replace("|", "\\|")
-        host = " (host only)" if key in settings.HOST_ONLY else ""
-        lines.append(f"| `{key}` | {shown} | {meaning}{host} |\n")
+        host = " Only on the host." if key in settings.HOST_ONLY else ""
+        lines.append(f"| `{key}` | {value} | {meaning}{host} |\n")
     return "".join(lines)
 
 

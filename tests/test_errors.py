@@ -39,10 +39,10 @@ def test_all_steps_are_made_and_the_first_error_is_raised() -> None:
     ):
         raise block
     assert made == ["one", "two"]
-    assert caught.value.__notes__ == ["The clean-up failed as well: one."]
+    assert caught.value.__notes__ == ["The cleanup also failed: one."]
     with (
         pytest.raises(SupervisorFailed, match=r"one\.") as of_step,
         finally_(lambda: fail("one"), lambda: fail("two")),
     ):
         pass
-    assert of_step.value.log == ("The clean-up failed as well: two.",)
+    assert of_step.value.log == ("The cleanup also failed: two.",)

@@ -285,7 +285,7 @@ def test_a_process_is_known_by_pid_and_start() -> None:
 def test_a_zombie_is_not_alive() -> None:
     with subprocess.Popen(["true"]) as child:
         assert proc.wait_gone(child.pid, 10)
-        assert gone(child.pid)  # nobody has asked for its status yet
+        assert gone(child.pid)  # nobody has requested its status yet
         assert child.returncode is None
 
 

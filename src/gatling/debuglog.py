@@ -60,7 +60,7 @@ def explained(error: Exception, doing: str = "this command") -> GatlingError:
     import sqlite3  # the process gateway loads this module
 
     if isinstance(error, sqlite3.Error):
-        return Unexpected(f"The records did not take a change: {error}.", hint=hint)
+        return Unexpected(f"The change could not be recorded: {error}.", hint=hint)
     return Unexpected(
         f"A defect in Gatling ({_where(error)}) stopped {doing}.", hint=f"{hint} Please report it."
     )

@@ -156,8 +156,8 @@ class MigrationFailed(GatlingError):
     code = "migration-failed"
     exit_status = Exit.MIGRATION_FAILED
     hint = (
-        "What had been migrated before stays so. Mend it and push again; migrate.command and"
-        " migrate.timeout say what is run, and for how long at most."
+        "Migrations that already ran are not undone. Fix the problem and push again. The settings"
+        " migrate.command and migrate.timeout name the command and its time limit."
     )
 
 
@@ -325,7 +325,7 @@ def text_of(error: BaseException) -> str:
 
 def add_failure(error: BaseException, second: BaseException) -> None:
     """Add to the log of an error that its clean-up failed as well; the error stays the first."""
-    said = f"The clean-up failed as well: {text_of(second)}"
+    said = f"The cleanup also failed: {text_of(second)}"
     if isinstance(error, GatlingError):
         error.log = (*error.log, said)
     else:

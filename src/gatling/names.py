@@ -53,7 +53,10 @@ def domain(text: str) -> str:
     name = text.strip().lower().removesuffix(".")
     if not _is_domain(name):
         host = _URL.sub(r"\1", name)
-        hint = "Use a host name such as shop.example.com; write others in punycode (xn--…)."
+        hint = (
+            "Use a host name such as shop.example.com. Write international names in punycode"
+            " (xn--…)."
+        )
         if host != name and _is_domain(host):
             hint = f"Give the host name alone: {host}."
         raise InvalidInput(f"{text!r} is not a domain.", hint=hint)

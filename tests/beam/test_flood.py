@@ -177,7 +177,7 @@ def a_long_address(connection: socket.socket, _: Opaque) -> None:
         (a_huge_integer, "protocol"),
         (nested, "protocol"),
         (nonsense, "protocol"),
-        (without_rex, "not one to a call"),
+        (without_rex, "belongs to no call"),
         (nothing_at_all, "protocol"),
         (no_address, "without an address"),
         (an_empty_control, "protocol"),

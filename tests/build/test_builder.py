@@ -324,4 +324,4 @@ def test_a_clean_up_that_fails_hides_no_failure_of_a_build(
     monkeypatch.setattr(LocalTasks, "discard", discard)
     with pytest.raises(BuildFailed, match="mix compile failed") as caught:
         builds.build('echo "$marker begin mix_compile"; exit 1')
-    assert caught.value.log[-1] == "The clean-up failed as well: The helper is away."
+    assert caught.value.log[-1] == "The cleanup also failed: The helper is away."

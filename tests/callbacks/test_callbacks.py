@@ -92,15 +92,15 @@ def test_what_looks_like_a_callback_and_is_none_is_told(shop: Called) -> None:
     shop.hook("README.md", "Not one.\n", mode=0o644)
     text = shop.push()
     assert (
-        "upgrade.exs: before_mix_compil is no step's callback; did you mean before_mix_compile?"
-        in text
+        "upgrade.exs: before_mix_compil is not the callback of any step; did you mean"
+        " before_mix_compile?" in text
     )
-    assert "upgrade.exs: after_start_service is called in deploy.exs only" in text
+    assert "upgrade.exs: after_start_service is called only in deploy.exs" in text
     assert (
-        ".gatling/hooks/before_mix_relese is no step's hook; did you mean before_mix_release?"
-        in text
+        ".gatling/hooks/before_mix_relese is not the hook of any step; did you mean"
+        " before_mix_release?" in text
     )
-    assert "hooks/after_mix_compile is not executable, and not called (`git update-index" in text
+    assert "hooks/after_mix_compile is not executable and was not called (`git update-index" in text
     assert "README" not in text
     assert "befriend" not in text
 

@@ -172,8 +172,8 @@ def test_an_app_to_which_nothing_was_pushed(shop: Shell) -> None:
         (("domains", "remove", "shop", "shop.localhost"), Exit.INVALID, "last domain"),
         (("settings", "set", "shop", "health.path"), Exit.INVALID, "has no '='"),
         (("settings", "set", "shop", "no.such=1"), Exit.INVALID, "no setting 'no.such'"),
-        (("settings", "set", "shop", "x=1"), Exit.INVALID, "`gatling settings list shop` shows"),
-        (("settings", "unset", "shop", "health.path"), Exit.NOT_FOUND, "health.path of its own"),
+        (("settings", "set", "shop", "x=1"), Exit.INVALID, "`gatling settings list shop` lists"),
+        (("settings", "unset", "shop", "health.path"), Exit.NOT_FOUND, "has not set health.path"),
         (("run", "shop", "--", "eval", "1"), Exit.INVALID, "been deployed yet"),
         (("up", "--listen", "here"), Exit.INVALID, "not an address to listen on"),
     ],
@@ -257,12 +257,12 @@ def test_logs_of_what_is_not_there(shop: Shell) -> None:
     said = shop.run("logs", "shop", "--release", "v99", status=Exit.NOT_FOUND)
     assert "v99" in said.err
     said = shop.run("logs", "shop", "--process", "worker", status=Exit.NOT_FOUND)
-    assert "shop has no process 'worker'" in said.err
+    assert "shop has no worker 'worker'" in said.err
     assert "web" in said.err
     assert shop.run("logs", "shop", "--process", "boot-check").out == ""
 
 
 def test_an_app_without_passwords(shop: Shell) -> None:
-    said = "shop has no passwords. All of its domains are open to all.\n"
+    said = "shop has no passwords. All of its domains are public.\n"
     assert shop.run("auth", "list", "shop").out == said
     assert shop.json("auth", "list", "shop") == []

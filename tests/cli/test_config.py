@@ -119,7 +119,7 @@ def test_the_audit_names_variables_and_never_values(shop: Shell) -> None:
 def test_nothing_changes(shop: Shell) -> None:
     shop.run("config", "set", "shop", "KEY=1")
     before = shop.json("audit", "shop")
-    assert "Nothing changes" in shop.run("config", "set", "shop", "KEY=1").out
+    assert "Nothing to change" in shop.run("config", "set", "shop", "KEY=1").out
     assert shop.json("audit", "shop") == before
 
 

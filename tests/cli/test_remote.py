@@ -184,7 +184,7 @@ def test_every_command_but_few_can_be_used_from_afar() -> None:
 def test_a_host_for_what_is_for_this_machine(laptop: Laptop) -> None:
     done = laptop.run("--host", "box", "init")
     assert done.returncode == Exit.INVALID
-    assert "for this machine only" in done.stderr
+    assert "only on this machine" in done.stderr
     assert list(laptop.project.iterdir()) == [laptop.project / "deep"]
     assert laptop.run("--host", "box", "--help").returncode == Exit.OK
     assert laptop.run("--host", "box", "apps", "--help").returncode == Exit.OK

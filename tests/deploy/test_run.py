@@ -116,16 +116,16 @@ def test_a_failure_after_the_decision_is_a_success_with_a_warning(
 def test_a_clean_up_that_fails_does_not_hide_the_first_error(
     stage: Stage, decided: bool, said: Path
 ) -> None:
-    stage.faults["reconcile"] = SupervisorFailed("cannot be ended")
+    stage.faults["reconcile"] = SupervisorFailed("cannot be stopped")
     error = GatlingError("the first")
     if decided:
         attempt(stage, error, decided=True)
-        assert newest(stage).error == "v8 is live, but: the first; cannot be ended"
+        assert newest(stage).error == "v8 is live, but: the first; cannot be stopped"
         assert stage.done[-1] == "watcher ends"
     else:
         with pytest.raises(GatlingError, match="the first"):
             attempt(stage, error)
-        assert "clean-up is not complete: cannot be ended" in said.read_text()
+        assert "cleanup did not finish: cannot be stopped" in said.read_text()
         assert newest(stage).outcome == "running"
         assert stage.done[-1] == "watcher recovers", "what is not recorded is recovered"
 

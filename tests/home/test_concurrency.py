@@ -89,7 +89,7 @@ def test_a_second_push_waits_and_is_refused_when_the_branch_has_moved(shop: Proj
         output_of(first)
     for push in (second, descendant):
         output = output_of(push, 1)
-        assert f"main has moved to {head[:9]} by another push meanwhile" in output
+        assert f"main has moved to {head[:9]} by another push" in output
         assert "Fetch, merge or rebase, and push again." in output
     assert world.status()["commit"] == head
     assert shop.git("ls-remote", "gatling", "refs/heads/main").split()[0] == head
@@ -185,7 +185,7 @@ def test_unload_waits_for_a_push(world: World) -> None:
         push = project.start_push()
         world.at_step("mix_compile", "passing")
         unload = world.start("unload", "passing", "--confirm", "passing")
-        assert says(unload) == "passing: waiting for the deployment under way\n"
+        assert says(unload) == "passing: waiting for the deployment in progress\n"
         late = project.start_push("HEAD:refs/heads/main", options=("--force",))
         assert "waiting for deployment" in says(late)
         gate.touch()

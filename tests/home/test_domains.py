@@ -74,7 +74,7 @@ def test_a_change_of_phx_host_is_told_with_what_brings_it_to_the_app(world: Worl
         ask = "IO.puts(System.get_env(~s(PHX_HOST)))"
         return world.run("run", "shop", "--", "rpc", ask).strip()
 
-    restart = "from the app's next start on: `gatling restart shop`"
+    restart = "after the next start: run `gatling restart shop`"
     text = world.run("domains", "add", "shop", "shop.test")
     assert f"PHX_HOST is shop.test {restart}" in text
     assert host() == "shop.localhost"
@@ -97,7 +97,7 @@ def test_phx_host_of_an_app_that_was_not_pushed_yet_or_says_it_itself(world: Wor
     assert text.endswith("PHX_HOST is echo.test.\n")  # nothing to be done
     world.run("config", "set", "echo", "PHX_HOST=other.test")
     text = world.run("domains", "add", "echo", "second.test")
-    assert "PHX_HOST stays what `gatling config` says." in text
+    assert "PHX_HOST keeps the value set with `gatling config`." in text
     for name in ("echo.test", "second.test"):
         assert "PHX_HOST" not in world.run("domains", "remove", "echo", name)
     world.run("config", "unset", "echo", "PHX_HOST")

@@ -41,7 +41,7 @@ def job(
 ) -> None:
     values = {"cron": cron, "command": command, **more}
     pairs = [f"schedule.{name}.{key}={value}" for key, value in values.items()]
-    assert "in force" in world.run("settings", "set", app, *pairs)
+    assert "applied" in world.run("settings", "set", app, *pairs)
 
 
 def runs(world: World, name: str, app: str = "shop") -> list[Any]:
@@ -147,7 +147,7 @@ def test_overlap_skip(world: World) -> None:
     with running(world, "alone"):
         done = world.try_run("jobs", "run", "shop", "alone")
         assert done.returncode == Exit.INVALID
-        assert "skipped. It still runs." in done.stdout
+        assert "skipped. The previous run has not ended." in done.stdout
         assert outcomes(world, "alone") == ["running", "skipped"]
     assert outcomes(world, "alone") == ["cancelled", "skipped"]
 
@@ -165,9 +165,9 @@ def test_overlap_wait(world: World) -> None:
         fourth = world.start("jobs", "run", "shop", "patient")  # there is room to wait again
         until(lambda: queue.read_text() == str(fourth.pid), "who waits")
         interrupt(fourth)
-        assert "was called off before it began" in output_of(fourth, Exit.INTERRUPTED)
+        assert "was cancelled before it began" in output_of(fourth, Exit.INTERRUPTED)
         interrupt(second)
-        assert "waiting for the end" in output_of(second, Exit.INTERRUPTED)
+        assert "waiting for the current run" in output_of(second, Exit.INTERRUPTED)
     assert outcomes(world, "patient") == ["cancelled", "skipped", "cancelled"]
 
 
@@ -363,7 +363,7 @@ def test_what_no_kept_release_has_any_more_is_forgotten() -> None:
         assert not list(world.home.glob("apps/shop/*/*b.l*")), "neither log nor lock"
         kept = sorted(int(file.stem.partition("-")[2]) for file in logs.glob("deployment-*.log"))
         assert kept == list(range(1005, 1005 + deployment_log.KEPT)), "the newest by number"
-        assert "Its output is not kept any more." in world.run("deployments", "shop", "1")
+        assert "Its output is no longer retained." in world.run("deployments", "shop", "1")
 
 
 def test_an_app_that_is_removed(world: World) -> None:

@@ -46,7 +46,7 @@ def test_a_reader_gets_what_files_tell(traced: tuple[Project, Path]) -> None:
     )  # fmt: skip
     assert "v2 → v1: hot, rolling or restart" in done.stdout
     assert "counter  Counter.Application" in done.stdout
-    assert "the running node was not asked" in done.stdout
+    assert "The running node was not queried" in done.stdout
     told = world.json("plan", "shop", "v1", "--files", "--strategy", "auto")
     assert told["strategy"] is None
     assert told["changed"] == [{"app": "counter", "module": "Counter.Application"}]

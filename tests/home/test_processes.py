@@ -86,7 +86,7 @@ def test_each_deployment_replaces_them_when_it_is_live(world: World, shop: Proje
     assert {p["release"] for p in after.values()} == {release}
     assert not any(psutil.pid_exists(p["pid"]) for p in before.values())
     until(lambda: said(world, "worker.1", "worker.1 does counting"), "the new worker's line")
-    assert "does not stay up" not in output
+    assert "keeps exiting" not in output
     # it was given the time to end what it was at
     until(lambda: said(world, "patient", "finished"), "the old one's last words")
     world.run("rollback", "shop")
@@ -156,7 +156,7 @@ def test_one_that_fails_takes_nothing_down_and_is_told(world: World, shop: Proje
     shop.write("gatling.toml", MANIFEST + bad)
     shop.commit("a process that fails")
     output = shop.push()
-    assert "bad.1 does not stay up" in output
+    assert "bad.1 keeps exiting" in output
     assert world.last()["outcome"] == "succeeded"
     assert world.get().status == 200
     until(lambda: processes(world)["worker.1"]["state"] == "running", "the worker")

@@ -58,7 +58,7 @@ def world(project: Project) -> World:
 @contextlib.contextmanager
 def settings(world: World, *assignments: str) -> Iterator[None]:
     """Settings for a while; they are in force when the command has ended."""
-    assert "in force" in world.run("settings", "set", "echo", *assignments)
+    assert "applied" in world.run("settings", "set", "echo", *assignments)
     try:
         yield
     finally:
@@ -222,7 +222,7 @@ def test_passwords(world: World) -> None:
     listed = [{"domain": "*", "user": "bob.2@x"}, {"domain": "staging.test", "user": "ann"}]
     assert world.json("auth", "list", "echo") == listed
     world.run("restart", "echo")
-    assert "answered by the request for a password" in world.run(
+    assert "answered by the password prompt" in world.run(
         "deployments", "echo", str(world.last("echo")["id"])
     )
 
@@ -230,7 +230,7 @@ def test_passwords(world: World) -> None:
     assert ask(world, host="staging.test", Authorization=good).status == 401
     world.run("auth", "remove", "echo", "*", "bob.2@x")
     assert ask(world).status == 200
-    assert "is open to all" in world.run("auth", "remove", "echo", "staging.test", "ann")
+    assert "is public" in world.run("auth", "remove", "echo", "staging.test", "ann")
     assert ask(world, host="staging.test").status == 200
     assert list((world.home / "nginx/auth").iterdir()) == []
     world.run("domains", "remove", "echo", "staging.test")
@@ -366,7 +366,7 @@ def test_an_app_that_sends_to_https_is_looked_at_behind_that(project: Project) -
         probe = world.last("echo")["probe"]
         assert (probe["failed"], probe["https"]) == (0, True)
         assert "asked as by https" in said
-        assert f"let force_ssl (config/prod.exs) exclude the host {HOST}" in said
+        assert f"in Phoenix, exclude the host {HOST}" in said
 
     # time enough to boot on a busy machine: what answers with an error is asked to the end of it
     with health(world, path="/https/500", timeout=20):
@@ -417,7 +417,7 @@ def test_a_page_loaded_before_a_deployment_finds_its_files(project: Project) -> 
         assert f"POST {path}" in world.get(path, host=HOST, method="POST").text
     packed = ask(world, old, Accept_Encoding="gzip")
     assert (packed.text, packed.headers["Content-Encoding"]) == ("not really gzip", "gzip")
-    # whatever is not there is the app's, as it was asked for
+    # whatever is not there is the app's, as it was requested
     for path in ("/robots.txt", "/assets/app.css", "/assets/", f"/x%20y/z-{FIRST}.css?a=%2F",
                  f"/.static.new/x-{FIRST}", f"{old}/x"):  # fmt: skip
         assert ask(world, path).text.startswith(f"GET {path} HTTP"), path

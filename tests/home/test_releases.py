@@ -158,7 +158,7 @@ def test_rollback_to_one_that_is_named_and_to_the_one_before(world: World) -> No
 def test_rollback_to_what_cannot_be(world: World) -> None:
     last = world.last()["id"]
     done = world.try_run("rollback", "shop", "v3")
-    assert (done.returncode, "v3 is live already" in done.stdout) == (Exit.INVALID, True)
+    assert (done.returncode, "v3 is already live" in done.stdout) == (Exit.INVALID, True)
     assert "gatling restart shop" in done.stdout
     done = world.try_run("rollback", "shop", "v999")
     assert (done.returncode, "no release v999" in done.stdout) == (Exit.NOT_FOUND, True)
@@ -215,7 +215,7 @@ def test_restart(world: World) -> None:
     after = world.status()
     assert after["release"] == before["release"]
     assert (after["pid"] != before["pid"], after["slot"]) == (True, 3 - before["slot"])
-    assert world.last()["reasons"] == ["v3 is started anew"]
+    assert world.last()["reasons"] == ["v3 is restarted"]
     assert world.beams() == [after["pid"]]
     # a stopped app is started by it
     world.run("stop", "shop")

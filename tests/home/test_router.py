@@ -137,7 +137,7 @@ def test_what_is_under_way_ends_at_the_instance_it_reached(world: World) -> None
         read_until(request, b"answered in the end")
         # a socket that does not end by itself is ended with the instance
         assert connection.recv(1) == b""
-        assert "waiting up to 6 s for the end of" in output_of(restart)
+        assert "waiting up to 6 s for" in output_of(restart)
     drain = next(s for s in world.last("echo")["steps"] if s["name"] == "drain")
     assert 5.9 < drain["seconds"] < 60
     world.run("settings", "unset", "echo", "instance.drain")

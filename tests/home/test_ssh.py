@@ -55,7 +55,7 @@ def test_a_push_makes_an_app_deploys_it_and_is_its_keys(world: World) -> None:
 
     travel_as(project, "bob")
     text = project.push()
-    assert "shop is new here: made it" in text
+    assert "shop is new here: created it" in text
     assert "=====> shop v1" in text
     assert world.get("/").status == 200
     assert world.last()["actor"] == "bob"

@@ -96,7 +96,7 @@ def test_what_does_not_belong_into_an_archive(what: str, new: Server, made: Path
 def test_a_name_with_a_nul(new: Server, made: Path) -> None:
     info, content = member("apps/shop/state/x")
     info.pax_headers = {"path": "apps/shop/state/a\0b"}  # nothing else can carry one
-    refused(new, write(made, after(read(made), "apps/shop/state", (info, content))), "belong")
+    refused(new, write(made, after(read(made), "apps/shop/state", (info, content))), "unexpected")
 
 
 def changed(members: Members, name: str, change: Callable[[bytes], bytes]) -> Members:
@@ -163,7 +163,7 @@ def test_archives_whose_parts_do_not_fit(
 def test_an_archive_that_lacks_members(new: Server, made: Path) -> None:
     members = read(made)
     del members[-3]
-    refused(new, write(made, members, count=len(members)), "more or less")
+    refused(new, write(made, members, count=len(members)), "missing or extra")
 
 
 def test_files_that_are_no_archives(new: Server, made: Path) -> None:

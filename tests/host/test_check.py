@@ -89,7 +89,7 @@ def test_every_check_ends_on_any_machine(server: Path) -> None:
 def test_what_install_would_change(monkeypatch: pytest.MonkeyPatch) -> None:
     made = [changes.Change("write x", lambda: True, print), changes.Change("y", bool, print)]
     monkeypatch.setattr(changes, "changes", lambda: iter(made))
-    assert faults(subject.installation()) == ["Not as it should be: write x"]
+    assert faults(subject.installation()) == ["Incomplete: write x"]
     del made[0]
     assert faults(subject.installation()) == []
 
@@ -116,12 +116,12 @@ def test_the_helper(reason: str | None, ok: bool, monkeypatch: pytest.MonkeyPatc
 def test_the_home_that_is_asked_about_is_the_one_that_is_checked(server: Path) -> None:
     (server / "apps/shop/slots/worker.1").mkdir(parents=True)
     (one,) = faults(subject.every_app(server))
-    assert one.endswith("gatling@shop.worker.1.service.d/app.conf is not there.")
+    assert one.endswith("gatling@shop.worker.1.service.d/app.conf is missing.")
 
 
 def test_an_app_with_all_that_is_its(server: Path) -> None:
     (one,) = subject.every_app(server)
-    assert one == Finding("app shop", True, "shall not run")
+    assert one == Finding("app shop", True, "stopped")
 
 
 def test_an_app_that_lacks_much(server: Path) -> None:
@@ -135,7 +135,7 @@ def test_an_app_that_lacks_much(server: Path) -> None:
     apps.make_live(db, "shop", release=1, slot=2, config=None)
     db.close()
     told = "\n".join(faults(subject.every_app(server)))
-    for what in ("/state is not", "/git is not there", "/logs is not", "shop.2.service.d/app.conf",
+    for what in ("/state is not", "/git is missing", "/logs is not", "shop.2.service.d/app.conf",
                  "gatling@shop.2.service is"):  # fmt: skip
         assert what in told
     assert told.count("\n") == 4
@@ -175,12 +175,12 @@ def test_what_sshd_forces() -> None:
 
 
 def test_keys(server: Path) -> None:
-    assert faults(subject.keys(server)) == ["Nobody is let in."]
+    assert faults(subject.keys(server)) == ["No key is authorized."]
     file = server / "home" / ".ssh" / "authorized_keys"
     file.parent.mkdir()
     file.write_text("# nobody\n\n")
     file.chmod(0o600)
-    assert faults(subject.keys(server)) == ["0 let in"]
+    assert faults(subject.keys(server)) == ["No key is authorized."]
     file.write_text("restrict ssh-ed25519 A ann\n")
     assert faults(subject.keys(server)) == []
     file.chmod(0o640)
@@ -226,4 +226,6 @@ def test_the_clock(synchronised: str, service: str, container: str, ok: bool) ->
 
 def test_programs_that_are_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(subject, "_path", lambda: str(tmp_path))
-    assert faults(subject.programs()) == [f"{p} is not there." for p in ("elixir", "git", "nginx")]
+    assert faults(subject.programs()) == [
+        f"{p} is not installed." for p in ("elixir", "git", "nginx")
+    ]

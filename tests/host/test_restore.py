@@ -73,7 +73,7 @@ def test_a_host_with_apps_is_left_alone(old: Server, new: Server, made: Path) ->
     old.asked.clear()
     refused(old, made, "has apps: idle, shop")
     (new.root / "apps/stray").mkdir()
-    refused(new, made, "do not know")
+    refused(new, made, "No app in the records")
 
 
 def test_a_port_that_is_taken(new: Server, made: Path, old: Server) -> None:
@@ -110,7 +110,7 @@ def test_a_failure_after_the_records_is_undone(
         raise error
 
     monkeypatch.setattr(audit, "record", fail)
-    with pytest.raises(kind, match="records are as they were"):
+    with pytest.raises(kind, match="records are unchanged"):
         new.restore(made)
     after_it = new.picture()
     let_in = str(new.root / "home/.ssh/authorized_keys")
@@ -123,7 +123,7 @@ def test_apps_that_cannot_be_started_are_there_nevertheless(new: Server, made: P
     def fail(*_: str) -> None:
         raise CommandFailed("gatling exited with status 8.")
 
-    with pytest.raises(CommandFailed, match="All is in place"):
+    with pytest.raises(CommandFailed, match="Everything was restored"):
         list(restore.restore(made, new.root, new.ask, fail))
     assert (new.app("shop") / "releases/v2").is_dir()
 

@@ -112,9 +112,7 @@ def test_it_is_answered_by_the_code_that_it_began_in(
     finally:
         hot.world.run("settings", "unset", "shop", "hot.suspend")
     assert hot.strategy() == "hot"
-    assert (
-        "waits for requests in Counter.Slow, which calls Counter.Fmt.price/1: that is gone" in said
-    )
+    assert "waits for requests in Counter.Slow, which calls the removed Counter.Fmt.price/1" in said
     assert hot.world.last()["probe"]["failed"] == 0
     assert (hot.pid(), hot.count()) == (before, count)
     assert hot.world.get("/slow").text == "cost 3"
@@ -136,7 +134,7 @@ def test_one_that_lasts_goes_on_in_the_old_instance(hot: Hot, tmp_path: Path) ->
     finally:
         hot.world.run("settings", "unset", "shop", "hot.suspend", "instance.drain")
     assert hot.strategy() == "rolling"
-    assert "is in Counter.Slow, which calls Counter.Fmt.price/1; that is gone" in hot.reasons()
+    assert "is in Counter.Slow, which calls Counter.Fmt.price/1, which is removed" in hot.reasons()
     assert hot.world.last()["probe"]["failed"] == 0
     assert hot.world.get("/slow").text == "cost 3"
 
@@ -159,7 +157,7 @@ def test_a_bad_upgrade_is_taken_back_all_the_same(hot: Hot, tmp_path: Path) -> N
         hot.world.run("settings", "unset", "shop", "hot.suspend", "hot.watch")
         hot.world.run("settings", "set", "shop", "hot.watch=0.3")
     assert push.returncode != 0
-    assert "runs again, with the states from before" in said
+    assert "runs again, with its previous states" in said
     assert (hot.pid(), hot.count()) == (before, count)
 
 

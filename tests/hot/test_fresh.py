@@ -30,7 +30,7 @@ STAYS_HOT = (
 
 ROLLS = {
     "environment": "config of counter, :v, changes",
-    "arguments": "the application counter starts its callback module with other arguments",
+    "arguments": "the application counter starts its callback module with different arguments",
     "overlay": "data/prices.txt changed, and a process may have read it",
     "data": "priv/data.txt of counter changed, and a process may have read it",
     "init": "Counter.Probe.init/1 changed, and the running Counter.Probe was set up by the old",

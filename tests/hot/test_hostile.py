@@ -166,8 +166,8 @@ def test_reading_commands_leave_the_node_alone_and_say_when_it_is_busy(shop: Pro
     with channel.connect(local(port), "counter@127.0.0.1", cookie) as node:
         assert node.call("code", "is_loaded", Atom("gatling_agent")) is False
         status = world.run("status", "shop")
-        assert "unknown: Another Gatling command is talking to the node." in status
+        assert "unknown: Another Gatling command is connected to the node." in status
         planned = world.run("plan", "shop", "v1", "--strategy", "auto", ok=False)
-        assert "Another Gatling command is talking to the node." in planned
+        assert "Another Gatling command is connected to the node." in planned
         assert "gatling deployments shop --follow" in planned
     assert world.run("plan", "shop", "v1", "--strategy", "auto").startswith("v")

@@ -82,7 +82,7 @@ def loads_native_code(hot: Hot) -> None:
 REASONS: list[tuple[Callable[[Hot], None], str]] = [
     (other_struct, "the struct Counter.Cart gained :total"),
     (other_column, "the schema Counter.Item changed, but not the names of its fields"),
-    (other_argument, "starts Counter.Store in another way: its arguments changed"),
+    (other_argument, "starts Counter.Store differently: its arguments changed"),
     (other_strategy, "changes its strategy or limits"),
     (boot_flags, "vm.args changed, which is read at boot"),
     (elixir_config, "config of logger, :level, changes and is read at boot"),
@@ -165,7 +165,7 @@ def test_code_that_is_run_by_nobody_known_is_a_drift(hot: Hot) -> None:
     hot.project.title("after a drift")
     hot.project.push()
     assert hot.strategy() == "rolling"
-    assert "the node runs other code than its release has: Counter.Page" in hot.reasons()
+    assert "the node runs code that differs from its release: Counter.Page" in hot.reasons()
 
 
 def test_a_process_lingering_in_old_code(hot: Hot) -> None:
@@ -183,5 +183,5 @@ def test_a_process_lingering_in_old_code(hot: Hot) -> None:
     hot.write("lib/counter/looping.ex", looping.replace("do: 1", "do: 3"))
     hot.push()
     assert hot.strategy() == "rolling"
-    assert "code of Counter.Looping from before the last upgrade is still run" in hot.reasons()
+    assert "code of Counter.Looping from before the last upgrade still runs" in hot.reasons()
     assert "lingerer" in hot.reasons()

@@ -318,7 +318,7 @@ def test_a_function_kept_in_a_table(hot: Hot) -> None:
     hot.push()
     assert hot.strategy() == "rolling"
     assert hot.reasons() == (
-        ":handlers keeps a function of Counter.Store, which would stay as it was"
+        ":handlers keeps a function of Counter.Store, which a hot upgrade would not replace"
     )
 
 
@@ -526,7 +526,7 @@ def test_a_name_that_is_taken_fails_the_upgrade(hot: Hot) -> None:
     hot.replace(APPLICATION, CHILD, CHILD + "      Counter.Extra,\n")
     output = hot.push(ok=False)
     assert "After the switch: Counter.Extra: its name is taken by #PID<" in output
-    assert "runs again, with the states from before" in output
+    assert "runs again, with its previous states" in output
 
 
 def test_a_process_that_meets_the_new_code_as_it_is(hot: Hot) -> None:
@@ -578,7 +578,7 @@ def test_a_function_that_a_process_holds(hot: Hot) -> None:
     hot.push()
     assert hot.strategy() == "rolling"
     assert hot.reasons() == (
-        "functions of Counter.Hook from before the last upgrade are still held by :holder"
+        "functions of Counter.Hook from before the last upgrade are still referenced by :holder"
     )
 
 
@@ -603,7 +603,7 @@ def test_a_module_that_is_gone_and_still_runs(hot: Hot) -> None:
     hot.rpc("GenServer.start(Counter.Server, [], name: :nobodys_child)")
     hot.world.run("rollback", "shop")
     assert hot.strategy() == "rolling"
-    assert hot.reasons() == "Counter.Server is gone, and is still run by :nobodys_child"
+    assert hot.reasons() == "Counter.Server is removed, but its code still runs in :nobodys_child"
 
 
 def test_after_an_update_of_gatling_itself(hot: Hot) -> None:

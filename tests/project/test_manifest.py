@@ -149,9 +149,9 @@ def test_an_empty_file_says_nothing() -> None:
         ("[releases]\nkeep = 0\n",
          "gatling.toml, line 2: releases.keep: expected an integer >= 1."),
         ("[proxy]\nheaders = 'X-A: 1 | X-A: 2'\n",
-         "gatling.toml, line 2: proxy.headers: X-A is said twice."),
+         "gatling.toml, line 2: proxy.headers: X-A is given twice."),
         ("[build]\ndirectory = 'apps/shop'\n",
-         "gatling.toml, line 2: build.directory is the host's to say."),
+         "gatling.toml, line 2: build.directory can be set only on the host."),
         ("[processes]\nworker = 1\n",
          "gatling.toml, line 2: processes.worker: expected a string or a table, got an integer."),
         ("[processes]\nmailer = 'start'\n[processes.worker]\ncomand = 'start'\n",
@@ -237,7 +237,7 @@ def test_it_is_read_from_the_project_alone(tmp_path: Path) -> None:
         manifest.read(tmp_path)
     file.unlink()
     os.mkfifo(file)
-    with pytest.raises(InvalidManifest, match="ordinary file"):
+    with pytest.raises(InvalidManifest, match="regular file"):
         manifest.read(tmp_path)
     file.unlink()
     file.mkdir()

@@ -31,7 +31,7 @@ KEYS = [n for n, line in enumerate(LINES) if re.match(r"\w+ = [^\[]", line)]
 """The lines with a table, and those with a key and all of its value."""
 
 OF_THE_MODEL = re.compile(
-    r"proxy\.headers: |not a command line|\.cron: | is missing\.|is the host's to say"
+    r"proxy\.headers: |not a command line|\.cron: | is missing\.|is can be set only on the host"
     r"|a name has up to 31|too many digits"
 )
 """What the schema does not know: checks of the model's own, and numbers that take long to read."""
@@ -285,7 +285,7 @@ def test_the_same_said_otherwise() -> None:
     usual = {key: text for key, text in FULL.items() if key.count(".") == 1}
     for form in ("{}.{} = {}", '"{}".{} = {}', "{} . '{}' = {}"):
         text = "\n".join(
-            form.format(s, n, template._toml(v)) for s, n, v in leaves if s != "processes"
+            form.format(s, n, template.written(v)) for s, n, v in leaves if s != "processes"
         )
         assert checked(text.encode()) == usual
     assert checked(EVERY_KEY.replace("\n", "\r\n").encode()) == FULL
@@ -315,7 +315,9 @@ def test_deep_and_long(text: str) -> None:
 def test_what_only_the_host_may_say() -> None:
     for key in HOST_ONLY:
         section, _, name = key.partition(".")
-        assert "the host's to say" in str(checked(f"[{section}]\n{name} = 'x'\n".encode()))
+        assert "can be set only on the host" in str(
+            checked(f"[{section}]\n{name} = 'x'\n".encode())
+        )
 
 
 def test_a_part_of_a_list_is_what_the_text_may_be() -> None:

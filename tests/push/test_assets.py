@@ -45,7 +45,7 @@ ALIAS = """aliases: ["assets.deploy": fn _ ->
 
 
 class Assets:
-    """An app with assets, and a count of what npm was asked for."""
+    """An app with assets, and a count of what npm was requested."""
 
     def __init__(self, world: World) -> None:
         self.world, self.log = world, world.root / "npm.log"
@@ -74,7 +74,7 @@ class Assets:
         return self.project.push(ok=ok)
 
     def calls(self) -> list[str]:
-        """What npm was asked for since this was called last."""
+        """What npm was requested since this was called last."""
         said = self.log.read_text().splitlines() if self.log.exists() else []
         self.log.unlink(missing_ok=True)
         return [line.split(" ", 1)[1] for line in said]
@@ -187,7 +187,7 @@ def test_without_npm_it_is_said_how_to_get_it(assets: Assets) -> None:
         output = assets.push(ok=False)
     finally:
         assets.world.env["PATH"] = before
-    assert "assets/package.json asks for packages, and npm is not installed here" in output
+    assert "assets/package.json needs npm packages, and npm is not installed here" in output
     assert "apt install npm" in output
 
 

@@ -106,7 +106,7 @@ def test_a_dependency_is_read_with_the_apps_key(private: Private) -> None:
     assert " gatling-shop@" in public
     assert world.run("deploy-key", "show", "shop").strip() == public
     again = world.try_run("deploy-key", "create", "shop")
-    assert (again.returncode, "has a deploy key already" in again.stdout) == (Exit.INVALID, True)
+    assert (again.returncode, "already has a deploy key" in again.stdout) == (Exit.INVALID, True)
     assert private.key.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in private.key.parent.iterdir()] == ["deploy_key"]
     private.say("read by a key")

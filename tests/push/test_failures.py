@@ -267,7 +267,7 @@ def test_interrupted_after_the_decision_goes_on(live: Project) -> None:
     assert len([line for line in world.processes() if "beam" in line]) == 1
     # git may have died before it moved the branch; either way the same push again has nothing to do
     output = live.push()
-    assert "is live already" in output or "Everything up-to-date" in output
+    assert "is already live" in output or "Everything up-to-date" in output
 
 
 @pytest.fixture(scope="module")

@@ -83,7 +83,7 @@ def test_a_path_dependency_outside_of_the_apps_directory(world: World) -> None:
     greets(project, "apps/shop")
     project.commit()
     output = project.push(ok=False)
-    assert "Say which one: `gatling settings set shop build.release=NAME`" in output
+    assert "Choose one: `gatling settings set shop build.release=NAME`" in output
     project.write("apps/shop/gatling.toml", '[build]\nrelease = "web"\n[hot]\nwatch = 0.05\n')
     project.commit()
     project.push()

@@ -76,7 +76,7 @@ def test_pushing_what_is_live_does_nothing(shop: Project) -> None:
     shop.git("push", "--quiet", "gatling", "HEAD:refs/heads/elsewhere")
     # the same commit again, to a branch that deploys
     output = shop.push("HEAD:refs/heads/master")
-    assert f"v1 of {head[:9]} is live already; nothing to do" in output
+    assert f"v1 of {head[:9]} is already live; nothing to do" in output
     assert world.last()["id"] == before
 
 

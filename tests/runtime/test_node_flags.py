@@ -32,11 +32,11 @@ def test_a_node_as_gatling_starts_it() -> None:
          (f"the node is called other@127.0.0.1, not {NODE}: rel/vm.args.eex has -s?name"
          " other@127.0.0.1")),
         ("-setcookie c", "-setcookie c -setcookie own", "", "+P 1\n-setcookie own\n",
-         "the node has another cookie: rel/vm.args.eex has -setcookie own"),
+         "the node has a different cookie: rel/vm.args.eex has -setcookie own"),
         (OURS, "-smp", "ERL_ZFLAGS='-smp'", "", ("the node does not listen on its own port, 20003:"
          " rel/env.sh.eex sets ERL_ZFLAGS=-smp")),
         ("-start_epmd false", "-start_epmd true", "", "", ("the node starts an epmd: neither"
-         " rel/env.sh.eex nor rel/vm.args.eex says why")),
+         " rel/env.sh.eex nor rel/vm.args.eex explains it")),
     ],
 )  # fmt: skip
 def test_what_has_been_taken_away(old: str, new: str, env_sh: str, vm_args: str, said: str) -> None:

@@ -161,7 +161,7 @@ def test_a_build_that_takes_too_much_memory(server: Server, ann: Person, shop: C
         with server.client("blog") as client:
             text = push(shop, ok=False)
         assert client.failures == []
-        assert "it took more memory than it may (250M)" in text
+        assert "it exceeded its memory limit (250M)" in text
         assert server.last()["outcome"] == "failed"
     finally:
         ann.run("settings", "unset", "shop", "build.memory")

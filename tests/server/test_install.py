@@ -46,7 +46,9 @@ def test_a_dry_run_on_a_clean_machine_lists_what_is_then_changed(boxes: Boxes) -
     before = files(clean)
     for words in (["--dry-run"], []):
         done = clean.online([INSTALL, *words], timeout=600)
-        assert done.stdout.startswith("Nothing would be" if words else "Everything was in place.")
+        assert done.stdout.startswith(
+            "Nothing would be" if words else "Everything was already in place."
+        )
     assert files(clean) == before
 
 
@@ -72,7 +74,7 @@ def test_only_root_installs(boxes: Boxes, server_image: Image) -> None:
 
 
 def test_an_installation_is_complete_and_can_be_repeated(new_server: Server) -> None:
-    assert new_server.gatling("server", "install") == "Everything was in place.\n" + HINT
+    assert new_server.gatling("server", "install") == "Everything was already in place.\n" + HINT
     assert new_server.gatling("server", "install", "--dry-run") == "Nothing would be changed.\n"
     box = new_server.box
     (box.root / "etc/ssh/sshd_config.d/gatling.conf").write_text("")
@@ -95,7 +97,7 @@ def test_an_installation_is_complete_and_can_be_repeated(new_server: Server) -> 
     until(lambda: new_server.processes("gatling") == [], "nothing of its own goes on")
 
 
-HINT = "Let somebody in: gatling server keys add NAME --role admin < KEY.pub\n"
+HINT = "Add an SSH key: gatling server keys add NAME --role admin < KEY.pub\n"
 
 
 def test_a_newer_version_takes_over_while_apps_run(new_server: Server) -> None:

@@ -35,7 +35,7 @@ def job(
 ) -> None:
     values = {"cron": cron, "command": command.replace("\n", ""), **more}
     pairs = [f"schedule.{name}.{key}={value}" for key, value in values.items()]
-    assert "in force" in ann.run("settings", "set", app, *pairs)
+    assert "applied" in ann.run("settings", "set", app, *pairs)
 
 
 def no_job(ann: Person, name: str) -> None:

@@ -161,7 +161,7 @@ def test_it_goes_on_where_it_was(moved: Moved) -> None:
     assert moved.old.serves("Autumn")  # which nobody has touched
 
     bob.run("status", "shop", status=Exit.REFUSED)
-    assert "may do nothing with an app shop" in bob.project("shop").push(ok=False)
+    assert "has no access to an app shop" in bob.project("shop").push(ok=False)
     assert new.status()["release"] == "v4"
 
 

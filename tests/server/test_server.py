@@ -331,7 +331,7 @@ def test_who_may_do_what(
     ):
         person.run(*words, status=Exit.REFUSED)
     stranger = bob.project("shop")
-    assert "may do nothing with an app shop" in stranger.push(ok=False)
+    assert "has no access to an app shop" in stranger.push(ok=False)
     stranger.git("fetch", "gatling", check=False)
     assert stranger.git("branch", "-r") == ""
     stranger = reader.project("unknown")

@@ -114,9 +114,9 @@ def test_without_a_command_one_is_told_who_one_is(
     server: Server, capfd: pytest.CaptureFixture[str], typed: str
 ) -> None:
     for name, rights in (
-        ("ann", "may do everything"),
-        ("bob", "may deploy new, shop"),
-        ("rob", "may look at all apps"),
+        ("ann", "has full access"),
+        ("bob", "can deploy new, shop"),
+        ("rob", "can read all apps"),
     ):
         seen = server.visit(name, typed.strip("\t"))
         out, err = capfd.readouterr()
@@ -329,7 +329,7 @@ def test_a_key_that_was_removed(server: Server, capfd: pytest.CaptureFixture[str
         for typed in ("", "apps", "git-receive-pack shop"):
             seen = server.visit(name, typed)
             assert (seen.status, seen.ran, seen.became) == (Exit.REFUSED, [], None)
-            assert "not known here" in capfd.readouterr().err
+            assert "not authorized" in capfd.readouterr().err
     assert {e.actor for e in server.audit() if e.detail == "key is not known"} == {"gone"}
 
 

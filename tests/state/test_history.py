@@ -83,7 +83,7 @@ def test_a_release_that_is_no_longer_kept_has_no_secrets(db: Database) -> None:
     assert (gone.commit, gone.version) == (RELEASE.commit, RELEASE.version)
     assert kept.config == {"KEY": "hidden"}
     assert kept.removed_at is None
-    with pytest.raises(NotFound, match="v1 of shop is no longer kept") as caught:
+    with pytest.raises(NotFound, match="v1 of shop is no longer retained") as caught:
         releases.kept(db, "shop", 1)
     assert f"gatling deploy shop {RELEASE.commit[:12]}" in caught.value.hint
 

@@ -49,7 +49,7 @@ def test_a_name_or_a_key_that_is_taken(db: Database) -> None:
     first = add(db, "ann", 1)
     with pytest.raises(InvalidInput, match="already a key ann"):
         add(db, "ann", 2)
-    with pytest.raises(InvalidInput, match="known already, as ann"):
+    with pytest.raises(InvalidInput, match="already exists, as ann"):
         add(db, "bob", 1)
     assert keys.every(db) == [first]
 

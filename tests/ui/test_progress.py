@@ -162,7 +162,7 @@ def test_the_log_has_room_for_so_much_output_and_for_what_gatling_says(
         progress.line(line)
     progress.say("failed")
     progress.close()
-    kept = "".join(f"       {line}\n" for line in [*lines[:2], "… more than is kept"])
+    kept = "".join(f"       {line}\n" for line in [*lines[:2], "… more output than is stored"])
     assert (tmp_path / "log").read_text() == kept + "failed\n"
     assert pipe.text() == "".join(f"       {line}\n" for line in lines) + "failed\n"
 

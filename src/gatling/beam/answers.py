@@ -79,9 +79,7 @@ def typed(term: Any, wanted: Any, call: str) -> Any:
     try:
         return msgspec.convert(plain(term), wanted)
     except msgspec.ValidationError:
-        raise NodeUnreachable(
-            f"The node's answer to {call} is not one that Gatling's code gives."
-        ) from None
+        raise NodeUnreachable(f"The node's answer to {call} is not valid.") from None
 
 
 def plain(term: Any) -> Any:

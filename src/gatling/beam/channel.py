@@ -118,7 +118,7 @@ class Node:
         with _lost():
             message = self._answer(asker, limit, deadline)
         if not isinstance(message, tuple) or len(message) != 2 or message[0] != "rex":
-            raise NodeUnreachable("The node's answer is not one to a call.")
+            raise NodeUnreachable("The node sent a reply that belongs to no call.")
         value = message[1]
         if isinstance(value, tuple) and len(value) == 2 and value[0] == "badrpc":
             raise RemoteError(module, function, value[1])
@@ -261,7 +261,9 @@ def _waited_for(address: Address, node: str, cookie: str, waited_until: float) -
         except _Dropped:
             dropped += 1
             if dropped == HANDSHAKES:
-                raise NodeUnreachable("The node ends the connection before it begins.") from None
+                raise NodeUnreachable(
+                    "The node closed the connection during the handshake."
+                ) from None
             time.sleep(secrets.randbelow(100) / 1000)
 
 
@@ -269,7 +271,7 @@ class NodeInUse(NodeUnreachable):
     """Another Gatling command is connected to the node; nothing was asked of it."""
 
     def __init__(self) -> None:
-        super().__init__("Another Gatling command is talking to the node.")
+        super().__init__("Another Gatling command is connected to the node.")
 
 
 class _Dropped(Exception):
@@ -322,17 +324,17 @@ def _handshake(
         # to answer `true` would end the other connection, which may be in the midst of an upgrade
         raise _InUse
     if status not in (b"sok", b"sok_simultaneous"):
-        raise NodeUnreachable(f"The node refuses a control connection: {status[1:].decode()!r}.")
+        raise NodeUnreachable(f"The node refused a control connection: {status[1:].decode()!r}.")
     packet = _read_packet(connection, deadline)
     kind, _flags, challenge, _creation, size = struct.unpack_from(">cQIIH", packet)
     theirs = packet[19 : 19 + size].decode()
     if kind != b"N" or theirs != node:
-        raise NodeUnreachable(f"Another node listens there: {theirs!r} instead of {node!r}.")
+        raise NodeUnreachable(f"Another node listens on that port: {theirs!r} instead of {node!r}.")
     own_challenge = secrets.randbits(32)
     _send_packet(connection, struct.pack(">cI", b"r", own_challenge) + _digest(cookie, challenge))
     answer = _read_packet(connection, deadline)
     if answer[:1] != b"a" or not hmac.compare_digest(answer[1:], _digest(cookie, own_challenge)):
-        raise NodeUnreachable("The node has another cookie.")
+        raise NodeUnreachable("The node has a different cookie.")
 
 
 def _digest(cookie: str, challenge: int) -> bytes:

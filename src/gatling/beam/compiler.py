@@ -50,6 +50,6 @@ def ensure(tasks: Tasks, around: Surroundings, app: App, release: Release) -> No
         tasks.run(task, timeout=TIMEOUT_SECONDS)
     except CommandFailed as error:
         raise NodeUnreachable(
-            f"What Gatling runs in nodes could not be compiled by {release.label}: {error.what}",
+            f"{release.label} could not compile Gatling's Erlang modules: {error.what}",
             log=error.log,
         ) from None

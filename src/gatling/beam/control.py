@@ -98,7 +98,7 @@ class NodeBusy(NodeUnreachable):
         self.announced = announced
         change = f"from {announced.from_label} to {announced.to}"
         if self.broken:
-            what = f"An upgrade of the node {change} was cut off."
+            what = f"An upgrade of the node {change} was interrupted."
         elif announced.phase == "unknown":
             what = "A process of the app has a name that Gatling uses."
         else:

@@ -22,7 +22,7 @@ class Holds(Struct):
     disk_log: Files = []
     """Files of disk_log that are open for writing."""
     files: Files = []
-    """Files with an ending that was asked for, which the OS process has open for writing."""
+    """Files with an ending that was requested, which the OS process has open for writing."""
     listeners: Annotated[list[Listener], Meta(max_length=50)] = []
     """Protocol, address and port, except where several sockets may share the port."""
     sockets: Files = []

@@ -136,7 +136,7 @@ def _inspect(tree: Path, facts: Mapping[str, str]) -> Built:
     except InvalidInput as error:
         raise BuildFailed(error.what) from None
     except (OSError, ValueError):
-        raise BuildFailed("mix release ended well but left no complete release.") from None
+        raise BuildFailed("mix release succeeded but left no complete release.") from None
     return Built(tree, name, version, facts.get("elixir", ""), facts.get("otp", ""))
 
 

@@ -89,10 +89,11 @@ def find(project: Path, kind: Kind) -> Found:
     for name, executable in _hooks(project):
         shown = "/".join((*HOOKS, name if name.isprintable() else repr(name)))
         if name not in known:
-            notes.append(f"{shown} is no step's hook{_meant(name, known)}")
+            notes.append(f"{shown} is not the hook of any step{_meant(name, known)}")
         elif not executable:
             notes.append(
-                f"{shown} is not executable, and not called (`git update-index --chmod=+x {shown}`)"
+                f"{shown} is not executable and was not called (`git update-index --chmod=+x"
+                f" {shown}`)"
             )
         elif name in points(kind):
             hooks[name] = str(project.joinpath(*HOOKS, name))
@@ -182,7 +183,7 @@ class Callbacks:
             if self._armed():
                 raise
             # the step is not ended: it is recorded as failed
-            self._note(f"{error.what} The deployment goes on: it was decided before.")
+            self._note(f"{error.what} The release is already live, so the deployment continues.")
             return
         self._steps.end(name)
 
@@ -239,9 +240,11 @@ class Callbacks:
         unknown = sorted(self._functions - known)[:MAX_NOTES]
         for name in unknown:
             if name in points("upgrade" if other == "upgrade" else "deploy"):
-                self._note(f"{self.file}: {name} is called in {other}.exs only")
+                self._note(f"{self.file}: {name} is called only in {other}.exs")
             else:
-                self._note(f"{self.file}: {name} is no step's callback{_meant(name, known)}")
+                self._note(
+                    f"{self.file}: {name} is not the callback of any step{_meant(name, known)}"
+                )
         if self.file and not self._functions:
             self._note(f"{self.file} has no module with callbacks")
 

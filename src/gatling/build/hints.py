@@ -21,11 +21,17 @@ def hint(app: str, log: tuple[str, ...], missing: str = "") -> str:
     """
     text = "\n".join(log)
     if "multiple releases" in text or ":default_release" in text:
-        return f"Say which one: `gatling settings set {app} build.release=NAME`."
+        return f"Choose one: `gatling settings set {app} build.release=NAME`."
     if any(word in text for word in _UNREADABLE):
-        return f"A private repository: `gatling deploy-key create {app}`, if it has no key yet."
+        return (
+            "If the repository is private and the app has no deploy key, run `gatling deploy-key"
+            f" create {app}`."
+        )
     if missing == "npm":
-        return f"On Debian or Ubuntu: apt install npm; another goes to {TOOLCHAINS}/default/bin."
+        return (
+            "On Debian or Ubuntu: apt install npm. Install another version in"
+            f" {TOOLCHAINS}/default/bin."
+        )
     if "not a git repository" in text:
         return (
             "A build runs outside of any git repository. The variable"
@@ -37,7 +43,7 @@ def hint(app: str, log: tuple[str, ...], missing: str = "") -> str:
     lost = stale and any(word in text for word in ("in lockfile", "No package with name"))
     if lost or any(word in text for word in _NO_HEX):
         return (
-            "The build must reach hex.pm over HTTPS. Through a proxy, or from a mirror:"
-            f" `gatling config set {app} HTTPS_PROXY=URL` or `HEX_MIRROR=URL`, then push again."
+            "The build must reach hex.pm over HTTPS. To use a proxy or a mirror, run `gatling"
+            f" config set {app} HTTPS_PROXY=URL` or `HEX_MIRROR=URL`, then push again."
         )
     return ""

@@ -62,8 +62,10 @@ class _Commands(Group):
 @click.version_option(__version__, message="gatling %(version)s")
 @click.option(
     "--host", metavar="HOST", expose_value=False,
-    help="Run it on that server, by ssh: gatling@server[:PORT]. Otherwise $GATLING_HOST, or the"
-    " git remote of the project here, says where; or it is this machine.",
+    help=(
+        "Run the command on this server over SSH: gatling@server[:PORT]. Default: $GATLING_HOST,"
+        " then the project's git remote, then this machine."
+    ),
 )  # fmt: skip
 @click.option(
     "-a", "--app", metavar="NAME", expose_value=False,

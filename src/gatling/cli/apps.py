@@ -60,7 +60,7 @@ def _advise_domain(app: str, address: str | None) -> None:
     """Say how other machines reach an app: APP.localhost is always the reader's own machine."""
     where = address or "this host's address"
     echo(
-        f"Other machines reach it by a domain whose DNS record (A or AAAA) is {where}:",
+        f"To reach it from other machines, add a domain whose DNS record (A or AAAA) is {where}:",
         f"  gatling domains add {app} DOMAIN",
     )
 
@@ -86,7 +86,7 @@ def unload_command(app: str, given: str | None) -> None:
             f"Stop {app} and delete its repository, releases, config and logs?",
         )
         loading.unload(gatling, app, progress())
-        echo(f"{app} is gone.")
+        echo(f"{app} was removed.")
 
 
 @click.command("apps")
@@ -107,7 +107,7 @@ def apps_command(as_json: bool) -> None:
     if as_json:
         print_json(found)
     elif not found:
-        echo("No apps yet. `gatling load NAME` makes one.")
+        echo("No apps yet. `gatling load NAME` creates one.")
     else:
         table(
             ("app", "state", "release", "memory", "cpu", "waiting", "commit", "by", "url"),

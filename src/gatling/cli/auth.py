@@ -45,7 +45,7 @@ def list_command(app: str, as_json: bool) -> None:
     elif rows:
         table(("domain", "user"), rows)
     else:
-        echo(f"{app} has no passwords. All of its domains are open to all.")
+        echo(f"{app} has no passwords. All of its domains are public.")
 
 
 @auth_command.command("add")
@@ -69,7 +69,7 @@ def add_command(app: str, domain: str, user: str) -> None:
     with opened(app) as gatling:
         auth.find(gatling, app, domain, user)
         name = auth.add(gatling, app, domain, user, _asked(user))
-    echo(f"{user} may enter {'all domains' if name == proxy.EVERYWHERE else name} of {app}.")
+    echo(f"{user} can access {'all domains' if name == proxy.EVERYWHERE else name} of {app}.")
 
 
 @auth_command.command("remove")

@@ -143,7 +143,7 @@ def _change(app: str, changes: Mapping[str, str | None], *, no_restart: bool) ->
 
     with opened(app) as gatling:
         if not config.change(gatling, app, changes, progress=progress(), restart=not no_restart):
-            echo("Nothing changes: these are the values already.")
+            echo("Nothing to change: the variables already have these values.")
 
 
 def _assignments(texts: Iterable[str]) -> Iterable[tuple[str, str]]:

@@ -194,4 +194,4 @@ def _ask_about_migrations(gatling: Gatling, app: App, number: int, given: str | 
 
 
 def _waiting() -> None:
-    echo("waiting for the deployment under way", err=True)
+    echo("waiting for the deployment in progress", err=True)

@@ -65,4 +65,4 @@ def remove_command(app: str) -> None:
 
     with opened() as gatling:
         deploy_keys.remove(gatling, app)
-        echo(f"{app} has no deploy key any more.")
+        echo(f"{app} no longer has a deploy key.")

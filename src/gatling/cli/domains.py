@@ -54,7 +54,7 @@ def add_command(app: str, domain: str) -> None:
     with opened(app) as gatling:
         done = domains.add(gatling, app, domain)
     if not done.changed:
-        echo(f"{app} has {done.domain} already.")
+        echo(f"{app} already has {done.domain}.")
         return
     echo(f"{app} is served under {done.domain}.")
     if done.phx_host:

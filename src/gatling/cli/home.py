@@ -12,7 +12,7 @@ from gatling.ui.output import echo, print_json, table
 @click.command("up")
 @click.option(
     "--listen", metavar="[ADDRESS:]PORT",
-    help="Address where the proxy listens from now on (default 127.0.0.1:8080). Not on a server.",
+    help="Address that the proxy listens on (default 127.0.0.1:8080). Not on a server.",
 )  # fmt: skip
 @click.pass_context
 def up_command(context: click.Context, listen: str | None) -> None:

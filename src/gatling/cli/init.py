@@ -32,4 +32,4 @@ def init_command() -> None:
         raise InvalidInput(f"{manifest.NAME} cannot be written: {error.strerror}.") from None
     if not Path("mix.exs").is_file():
         echo("There is no mix.exs here: is this the project's directory?", err=True)
-    echo(f"{manifest.NAME} is written. Take the # from what you want to change.")
+    echo(f"{manifest.NAME} was written. Uncomment the settings that you want to change.")

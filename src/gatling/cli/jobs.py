@@ -128,7 +128,7 @@ def run_command(app: str, job: str) -> None:
     from gatling.platform import logs
 
     def waiting() -> None:
-        echo(f"{job}: waiting for the end of the run under way", err=True)
+        echo(f"{job}: waiting for the current run to end", err=True)
 
     main = threading.main_thread().ident or 0
     logs.end_with_reader(1, lambda: signal.pthread_kill(main, signal.SIGHUP))

@@ -55,9 +55,9 @@ def add_command(name: str, role: Role, apps: tuple[str, ...]) -> None:
     from gatling.state.keys import EVERY_APP
 
     if role == "admin" and apps:
-        raise click.UsageError("An admin's key is for all apps; leave out --app.")
+        raise click.UsageError("An admin key applies to all apps. Leave out --app.")
     if role == "deployer" and not apps:
-        raise click.UsageError("Name the apps that it may deploy: --app shop, or --app '*'.")
+        raise click.UsageError("Name the apps that the key may deploy: --app shop, or --app '*'.")
     for app in apps:
         if app != EVERY_APP:
             names.app_name(app)
@@ -72,7 +72,7 @@ def add_command(name: str, role: Role, apps: tuple[str, ...]) -> None:
         raise InvalidInput("This is not a public key: it is not UTF-8 text.") from None
     with created(lambda gatling: keys.check(gatling, name, text)) as gatling:
         key = keys.add(gatling, name, text, role, apps or (EVERY_APP,))
-    echo(f"{key.name} is let in as {key.role}: {key.fingerprint}")
+    echo(f"{key.name} was added as {key.role}: {key.fingerprint}")
 
 
 @keys_command.command("list")
@@ -103,7 +103,7 @@ def list_command(as_json: bool) -> None:
             ]
         )
     elif not every:
-        echo("No keys yet. `gatling server keys add NAME` lets one in.")
+        echo("No keys yet. `gatling server keys add NAME` adds one.")
     else:
         table(
             ("name", "role", "apps", "type", "fingerprint", "added"),
@@ -131,4 +131,4 @@ def remove_command(name: str, given: str | None) -> None:
             what = "Remove the last admin key? After that, only this host's root can add a key."
             confirm(name, given, what)
         keys.remove(gatling, name)
-    echo(f"{name} is let in no longer.")
+    echo(f"The key {name} was revoked.")

@@ -114,7 +114,7 @@ class _Log:
         if name in known or self.lines(lines=1, since=None, wanted=wanted, follow=False):
             return
         raise NotFound(
-            f"{self._app.name} has no process {process!r}.",
+            f"{self._app.name} has no worker {process!r}.",
             hint=f"It has: {', '.join(sorted(known))}.",
         )
 

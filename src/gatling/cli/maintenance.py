@@ -47,7 +47,7 @@ def off_command(app: str) -> None:
       gatling maintenance off shop
     """
     _switch(app, None)
-    echo(f"{app} is not in maintenance any more.")
+    echo(f"{app} is no longer in maintenance.")
 
 
 def _switch(app: str, message: str | None) -> None:

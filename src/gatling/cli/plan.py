@@ -141,11 +141,16 @@ def _at_a_glance(gatling: Gatling, name: str, target: Release, strategy: str | N
     from gatling.deploy.plan import explain
 
     known, decided, seen = explain.at_a_glance(gatling, name, target, strategy)
-    unknown = ["Only files and records were compared: the running node was not asked."]
+    unknown = ["Only files and records were compared. The running node was not queried."]
     if decided is not None and decided.strategy == "rolling":
-        unknown.append("It is a restart where the node has data open that no second one may open.")
+        unknown.append(
+            "The deployment will be a restart if the node has data open that a second node must"
+            " not open."
+        )
     if known.migrations:
-        unknown.append("The migrations were not checked for what may endanger the live release.")
+        unknown.append(
+            "The migrations were not checked for changes that could break the live release."
+        )
     migrations: dict[str, list[linter.Danger]] = {file: [] for file in known.migrations}
     return Shown(known.live, target, decided, migrations, tuple(unknown), seen)
 

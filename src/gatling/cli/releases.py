@@ -207,7 +207,7 @@ def _show(deployment: Deployment, log: str | None) -> None:
         took = duration(step.seconds) if step.seconds is not None else ""
         echo(f"  {step.name:<16} {step.outcome:<11} {took}")
     if log is None:
-        echo("", "Its output is not kept any more.", style="dim")
+        echo("", "Its output is no longer retained.", style="dim")
     elif log:
         echo("", "Output:", style="dim")
         echo_text(log)

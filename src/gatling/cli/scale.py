@@ -39,7 +39,7 @@ def scale_command(app: str, counts: tuple[str, ...], as_json: bool) -> None:
             rows,
         )
     else:
-        echo(f"{app} has no processes; its gatling.toml can name some.")
+        echo(f"{app} has no workers. Define them under [processes] in gatling.toml.")
 
 
 def _count(text: str) -> tuple[str, int]:

@@ -43,9 +43,9 @@ def install_command(dry_run: bool) -> None:
     if dry_run:
         echo(f"{done} changes would be made." if done else "Nothing would be changed.")
         return
-    echo("This machine is a Gatling host." if done else "Everything was in place.")
+    echo("This machine is a Gatling host." if done else "Everything was already in place.")
     if not machine.has_keys():
-        echo("Let somebody in: gatling server keys add NAME --role admin < KEY.pub")
+        echo("Add an SSH key: gatling server keys add NAME --role admin < KEY.pub")
 
 
 @server_command.command("check")

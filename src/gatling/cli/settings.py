@@ -95,11 +95,11 @@ def _save(app: str, *, set_: dict[str, str], unset: tuple[str, ...]) -> None:
     if set_.get("proxy.https") == "redirect":
         _warn_of_https(app, proxy)
     if not saved.waiting:
-        echo("Stored, and in force.")
+        echo("Stored and applied.")
     else:
         named = " or ".join(f"{section}.*" for section in saved.sections)
-        rest = f"; what is {named} is in force" if saved.applied else ""
-        echo(f"Stored; the next deployment follows it{rest}.")
+        rest = f"; {named} is applied now" if saved.applied else ""
+        echo(f"Stored for the next deployment{rest}.")
 
 
 def _warn_of_https(app: str, proxy: str) -> None:

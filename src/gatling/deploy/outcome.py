@@ -41,7 +41,7 @@ def outcome_of(deployment: Deployment, app: App, error: BaseException | None = N
     """The outcome of a deployment that `error` ended, or whose process was killed (None)."""
     what = text_of(error) if error is not None else ""
     if decided(deployment, app):
-        why = what or "the deploying process was killed before it had finished"
+        why = what or "the deploying process was killed before it finished"
         return Ended("succeeded", f"v{deployment.release} is live, but: {why}")
     if error is None:
         step = text.step(deployment.steps[-1].name) if deployment.steps else ""

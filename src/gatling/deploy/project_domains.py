@@ -54,16 +54,15 @@ def host_told(gatling: Gatling, before: App, after: App) -> str | None:
         " unless its endpoint's check_origin allows them"
     )
     if "PHX_HOST" in config.of_app(gatling.db, after.name):
-        return f"PHX_HOST stays what `gatling config` says. {others}." if added else None
+        return f"PHX_HOST keeps the value set with `gatling config`. {others}." if added else None
     if after.primary_domain == before.primary_domain:
-        change = f"`gatling config set {after.name} PHX_HOST=DOMAIN` makes another one PHX_HOST"
+        change = f"`gatling config set {after.name} PHX_HOST=DOMAIN` chooses another domain"
         return f"PHX_HOST stays {after.primary_domain}. {others}; {change}." if added else None
     if after.live_release is None:
         return f"PHX_HOST is {after.primary_domain}."
     return (
-        f"PHX_HOST is {after.primary_domain} from the app's next start on:"
-        f" `gatling restart {after.name}`."
-        " Until then Phoenix refuses websockets from there."
+        f"PHX_HOST is {after.primary_domain} after the next start: run `gatling restart"
+        f" {after.name}`. Until then, Phoenix refuses WebSocket connections from that domain."
     )
 
 
@@ -88,7 +87,7 @@ def in_force(gatling: Gatling, context: Context) -> Iterator[Context]:
         app = dataclasses.replace(before, domains=apps.get(db, before.name).domains)
         context = dataclasses.replace(context, app=app)
         context.callbacks.facts["domains"] = " ".join(context.app.domains)
-        context.progress.note(f"served under {', '.join(context.domains)} as well (domains)")
+        context.progress.note(f"also served under {', '.join(context.domains)} (domains)")
         yield context
     except BaseException as error:
         if not is_decided(gatling, context):

@@ -1,4 +1,4 @@
-"""What nginx reads of an app besides the switch: the page of maintenance, and digested files.
+"""What nginx reads of an app besides the switch: the maintenance page, and digested files.
 
 Both are made of the records and the kept releases, so that they can be made again at any time; the
 deployment, recovery and the commands all do so here.
@@ -61,7 +61,7 @@ def follow(gatling: Gatling, context: Context) -> None:
     try:
         gatling.configure_router()
     except GatlingError as error:
-        context.progress.note(f"the settings proxy.* are not in force: {error.what}")
+        context.progress.note(f"the settings proxy.* are not applied: {error.what}")
         for line in error.log:
             context.progress.record(line)
 
@@ -85,7 +85,7 @@ def check_page(gatling: Gatling, app: str, commit: str, settings: Settings) -> N
     if page and _page_of(gatling, app, commit, settings) is None:
         raise InvalidManifest(
             f"proxy.maintenance_page: the commit has no file {page} of up to {MAX_PAGE >> 10} KB.",
-            hint="It is looked for beside gatling.toml, and must have been committed.",
+            hint="The file must be committed, in the same directory as gatling.toml.",
         )
 
 
@@ -93,11 +93,11 @@ def _try_to_publish(gatling: Gatling, context: Context, coming: Release | None) 
     try:
         publish(gatling, context.app.name, coming)
     except OSError as error:
-        context.progress.note(f"what nginx reads of the app could not be written: {error}")
+        context.progress.note(f"the app's files for nginx could not be written: {error}")
 
 
 def _page(gatling: Gatling, app: App, settings: Settings) -> str:
-    """The page of maintenance: the project's, if it has one and no other text was asked for."""
+    """The page of maintenance: the project's, if it has one and no other text was requested."""
     if not app.maintenance and app.live_release is not None:
         commit = releases.get(gatling.db, app.name, app.live_release).commit
         own = _page_of(gatling, app.name, commit, settings)

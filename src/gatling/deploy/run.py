@@ -116,7 +116,7 @@ def _close_callbacks(context: Context) -> None:
     try:
         context.callbacks.close()
     except Exception as error:  # noqa: BLE001
-        context.progress.note(f"The project's callbacks did not end properly: {text_of(error)}")
+        context.progress.note(f"The project's callbacks did not end cleanly: {text_of(error)}")
 
 
 def _has_ended(gatling: Gatling, ident: int) -> bool:
@@ -183,9 +183,7 @@ def _failed(gatling: Gatling, context: Context, error: BaseException) -> None:
             probe=context.result.proof.json() if context.result.proof else None,
         )
     except Exception as second:  # noqa: BLE001 (it must not hide why the deployment failed)
-        context.progress.note(
-            f"the clean-up is not complete: {text_of(second)} Recovery continues with it."
-        )
+        context.progress.note(f"cleanup did not finish: {text_of(second)} Recovery will retry it.")
     context.progress.record(f" !     {text_of(error)}")
 
 

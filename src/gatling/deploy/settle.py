@@ -45,7 +45,7 @@ def _say_flags(gatling: Gatling, context: Context, release: Release) -> None:
     """Say at once what the project's own flags take away, not when the next push cannot be hot."""
     app = apps.get(gatling.db, context.app.name)
     for fault in spec.flag_faults(gatling, app, release, app.live_slot or 0):
-        context.progress.note(f"No hot upgrades from here: {fault}.")
+        context.progress.note(f"hot upgrades from {release.label} are not possible: {fault}.")
 
 
 def _replace_workers(gatling: Gatling, context: Context) -> None:
@@ -92,8 +92,8 @@ def _say_of_https(gatling: Gatling, context: Context, app: App) -> None:
     address = gatling.instances.address(app, app.live_slot or 1)
     if health.sends_to_https(address, context.settings.health.path, app.primary_domain):
         context.progress.note(
-            "the app sends browsers to https, which this proxy does not speak: in Phoenix, let"
-            f" force_ssl (config/prod.exs) exclude the host {app.primary_domain}"
+            "the app redirects browsers to HTTPS, which this proxy does not serve: in Phoenix,"
+            f" exclude the host {app.primary_domain} from force_ssl (config/prod.exs)"
         )
 
 
@@ -124,4 +124,4 @@ def _retire(gatling: Gatling, context: Context, live: Release) -> None:
         jobs.forget(gatling, name)
         deployment_log.remove_old(paths)
     except (OSError, GatlingError) as error:
-        context.progress.note(f"what is old could not all be removed: {error}")
+        context.progress.note(f"old releases could not all be removed: {error}")

@@ -72,7 +72,7 @@ class _Stream(gzip.GzipFile):
         if (whence, offset) == (io.SEEK_CUR, 0):  # what `tell` asks
             return at
         if whence != io.SEEK_SET or offset < at:
-            raise tarfile.ReadError("parts that lie in each other")
+            raise tarfile.ReadError("overlapping parts")
         return super().seek(offset)
 
 
@@ -112,7 +112,7 @@ class Archive:
                     if parts == ("manifest.json",):
                         self.manifest = _manifest(content)
                     if parts == ("end.json",) and _json(content) != {"members": self._count}:
-                        raise InvalidInput("The backup has members more or less than it had.")
+                        raise InvalidInput("The backup has missing or extra members.")
                     yield info, parts, content
                     self._last, self._count = parts, self._count + 1
                 while stream.read(1 << 16):  # to its checksum
@@ -122,21 +122,21 @@ class Archive:
         except Exception as error:  # noqa: BLE001 (tarfile raises what it likes)
             raise damaged(error) from None
         if self._last != ("end.json",):
-            raise InvalidInput("The backup is cut off.")
+            raise InvalidInput("The backup is truncated.")
 
     def _check(self, info: tarfile.TarInfo, parts: Parts) -> None:
         while self._above[-1] != parts[: len(self._above[-1])]:
             self._above.pop()
         if not allowed(info, parts) or self._above[-1] != parts[:-1]:
-            raise InvalidInput(f"The backup has what does not belong there: {info.name!r}")
+            raise InvalidInput(f"The backup has an unexpected member: {info.name!r}")
         if parts != TOP[:1] if not self._last else place(self._last) >= place(parts):
             raise InvalidInput(f"The backup is out of order at {info.name!r}.")
         if len(parts) == 2:
             self._files.clear()
             if parts[1] not in self.manifest["apps"]:
-                raise InvalidInput(f"The backup has an app more: {parts[1]!r}")
+                raise InvalidInput(f"The backup has an app that it does not list: {parts[1]!r}")
         if info.type == HARD and info.linkname not in self._files:
-            raise InvalidInput(f"{info.name!r} is a link to what is not there.")
+            raise InvalidInput(f"{info.name!r} is a link to a missing file.")
         if info.type == FILE and parts[2:3] == ("releases",):
             self._files.add(info.name)
         if info.type == DIRECTORY:
@@ -244,12 +244,13 @@ def _manifest(content: IO[bytes] | None) -> dict[str, Any]:
         raise InvalidInput("This backup was made by another version of Gatling.")
     listed = found.get("apps")
     if not isinstance(listed, list) or [names.app_name(str(a)) for a in listed] != listed:
-        raise InvalidInput("The backup does not say which apps it has.")
+        raise InvalidInput("The backup does not list its apps.")
     if found.get("machine") != platform.machine():
         raise InvalidInput(
-            f"The backup is of a host of another kind: {found.get('machine')!r}, and this is"
+            f"The backup is from a host of another architecture: {found.get('machine')!r}, and"
+            " this is"
             f" {platform.machine()}. Its releases cannot run here.",
-            hint="Make the apps here with `gatling load` and push them.",
+            hint="Create the apps here with `gatling load` and push them.",
         )
     return found
 

@@ -81,7 +81,7 @@ def backup(file: Path, server: Path = SERVER) -> str:
         raise InvalidInput(f"{file} exists already; nothing was written.") from None
     except OSError as error:
         raise explained(error) from error
-    told = [f"{file}: {len(writer.apps)} apps, {file.stat().st_size >> 10} KiB; all secrets, too."]
+    told = [f"{file}: {len(writer.apps)} apps, {file.stat().st_size >> 10} KiB, with all secrets."]
     told += [f"left out: {name!r}" for name in writer.left[:20]]
     return "\n".join([*told, *([f"left out: {len(writer.left)} in all"] * bool(writer.left[20:]))])
 
@@ -144,7 +144,9 @@ class _Writer:
                 keys_file = keys.authorized_keys_path(self._home)
                 let_in = keys_file.read_bytes() if keys_file.exists() else b""
             if self.apps != list(held):
-                raise GatlingError("An app was made or removed meanwhile.", hint="Try again.")
+                raise GatlingError(
+                    "An app was created or removed during the backup.", hint="Try again."
+                )
             manifest = {
                 "format": FORMAT,
                 "gatling": __version__,
@@ -187,12 +189,12 @@ class _Writer:
                 one.close()
             if time.monotonic() > deadline:
                 raise GatlingError(
-                    f"Some app was being deployed for {PATIENCE_SECONDS // 60} minutes, last"
-                    f" {busy}; nothing was written.",
-                    hint="Try again when nobody deploys.",
+                    f"Deployments were in progress for {PATIENCE_SECONDS // 60} minutes, most"
+                    f" recently of {busy}. No backup was written.",
+                    hint="Try again when no deployment is running.",
                 )
             if not told:
-                Progress().say(f"{busy}: waiting for the deployment under way")
+                Progress().say(f"{busy}: waiting for the deployment in progress")
                 told = True
             time.sleep(WAIT_SECONDS)
 

@@ -65,16 +65,16 @@ def changes() -> Iterator[Change]:
         lambda: epmd.is_idle() or (epmd.comes_with(missing) and not epmd.is_installed()),
         epmd.disable,
     )
-    yield Change(f"make the user {units.OWNER}", lambda: not has_user(), _make_user)
+    yield Change(f"create the user {units.OWNER}", lambda: not has_user(), _make_user)
     yield Change(
-        f"make the user {units.PLACEHOLDER}, to whom nothing belongs",
+        f"create the user {units.PLACEHOLDER}, which owns no files",
         lambda: not has_user(units.PLACEHOLDER),
         lambda: run(["useradd", "--system", "--user-group", "--no-create-home", "--shell",
                       "/usr/sbin/nologin", "--home-dir", "/nonexistent",
                       "--comment", "Gatling, nobody", units.PLACEHOLDER]),
     )  # fmt: skip
     yield Change(
-        f"let {units.OWNER} be reached over SSH",
+        f"let {units.OWNER} log in over SSH",
         lambda: has_user() and pwd.getpwnam(units.OWNER).pw_shell != SHELL,
         lambda: run(["usermod", "--shell", SHELL, units.OWNER]),
     )
@@ -89,7 +89,7 @@ def changes() -> Iterator[Change]:
         (nginx.DIRECTORY, "root", 0o755),
     ):
         yield Change(
-            f"make {path} ({owner}, {mode:o})",
+            f"create {path} ({owner}, {mode:o})",
             lambda p=path, o=owner, m=mode: not _directory_is(p, o, m),  # type: ignore[misc]
             lambda p=path, o=owner, m=mode: _make_directory(p, o, m),  # type: ignore[misc]
         )
@@ -109,17 +109,17 @@ def changes() -> Iterator[Change]:
         renews=True,
     )
     yield Change(
-        "disable Debian's example site of nginx, so that hosts of no app have Gatling's page",
+        "disable Debian's example site of nginx, so that unknown hosts get Gatling's page",
         lambda: webserver.example_is_enabled() or webserver.comes_with(missing),
         lambda: _and_finish(webserver.disable_example),
         renews=True,
     )
     yield Change(
-        "take the units into use", lambda: not _units_in_use(), _use_units,
+        "enable and start the units", lambda: not _units_in_use(), _use_units,
         renews=True, follows=True,
     )  # fmt: skip
     yield Change(
-        "test and reload nginx and sshd; bring all apps into line with this version",
+        "test and reload nginx and sshd; update all apps for this version",
         lambda: not _same_version(), _finish, follows=True,
     )  # fmt: skip
 

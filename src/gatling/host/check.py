@@ -31,6 +31,7 @@ from gatling.platform.server.home import ServerHome
 from gatling.runtime import jobs
 from gatling.state import apps
 from gatling.state.database import Database
+from gatling.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -53,7 +54,7 @@ FORCED = {
     "permituserrc": "no",
 }
 """What sshd must say of the user gatling."""
-REINSTALL = "`gatling server install` brings it about."
+REINSTALL = "`gatling server install` fixes it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +84,12 @@ def check(server: Path = SERVER, checks: Mapping[str, Check] | None = None) -> l
             unseen.append(name)
         except GatlingError as error:
             said = " ".join((error.what, *error.log[-3:]))
-            found.append(Finding(name, False, said, error.hint or "See what it says."))
+            found.append(Finding(name, False, said, error.hint or "Fix the cause named above."))
         except Exception as error:  # noqa: BLE001 (the others are still to be made)
-            found.append(Finding(name, False, f"This could not be looked at: {error!r}",
-                                 "Look yourself, and report it: it should not be."))  # fmt: skip
+            found.append(Finding(name, False, f"This check crashed: {error!r}",
+                                 "Please report this defect."))  # fmt: skip
     if unseen:
-        what = f"Not looked at, since only root can: {', '.join(unseen)}."
+        what = f"Not checked, because only root can: {', '.join(unseen)}."
         found.append(Finding("rights", True, what))
     return found
 
@@ -97,7 +98,7 @@ def installation() -> Iterator[Finding]:
     """What `gatling server install` would change: directories, files, units, packages."""
     missing = [change.what for change in changes.needed(changes.changes())]
     for what in missing:
-        yield Finding("installation", False, f"Not as it should be: {what}", REINSTALL)
+        yield Finding("installation", False, f"Incomplete: {what}", REINSTALL)
     if not missing:
         yield Finding("installation", True, "packages, users, directories, files and units")
 
@@ -110,8 +111,11 @@ def location(paths: Iterable[Path] | None = None) -> Iterator[Finding]:
         if part is None:
             yield Finding("location", True, str(path))
         else:
-            yield Finding("location", False, f"{part} is not root's alone, or others cannot read.",
-                          "Make it root's, with `chmod go-w,o+rx`, or install anew.")  # fmt: skip
+            yield Finding(
+                "location", False,
+                f"{part} is writable by users other than root, or not readable by all.",
+                "Run `chown root` and `chmod go-w,o+rx` on it, or reinstall Gatling.",
+            )  # fmt: skip
 
 
 def systemd() -> Iterator[Finding]:
@@ -132,7 +136,9 @@ def helper(ask: Callable[[str], object] = client.ask) -> Iterator[Finding]:
         refused = error.reason == "unknown-verb"
         yield Finding("helper", refused, "answers" if refused else error.what, hint)
     else:
-        yield Finding("helper", False, "It did what it must not know.", "Install Gatling anew.")
+        yield Finding(
+            "helper", False, "The helper accepted an unknown request.", "Reinstall Gatling."
+        )
 
 
 def failed_units() -> Iterator[Finding]:
@@ -148,7 +154,7 @@ def failed_units() -> Iterator[Finding]:
         yield Finding("units", False, f"{unit} has failed.",
                       f"`journalctl -u {unit}` says why.")  # fmt: skip
     if not failed:
-        yield Finding("units", True, "none of Gatling's has failed")
+        yield Finding("units", True, "no unit of Gatling has failed")
 
 
 def every_app(server: Path = SERVER) -> Iterator[Finding]:
@@ -159,7 +165,7 @@ def every_app(server: Path = SERVER) -> Iterator[Finding]:
         for what, hint in faults:
             yield Finding(f"app {app.name}", False, what, hint)
         if not faults:
-            state = "runs" if app.live_release and app.wanted == "running" else "shall not run"
+            state = "runs" if app.live_release and app.wanted == "running" else "stopped"
             yield Finding(f"app {app.name}", True, state)
 
 
@@ -181,7 +187,7 @@ def app_ports(server: Path = SERVER) -> Iterator[Finding]:
                 yield Finding("ports", False, f"{ports.owner(port)} listens on port {port}, which"
                               f" is {app.name}'s.", "Stop it.")  # fmt: skip
     if not strangers:
-        yield Finding("ports", True, "nobody else listens on those of the apps")
+        yield Finding("ports", True, "nothing else listens on the ports of the apps")
 
 
 def reachable(server: Path = SERVER) -> Iterator[Finding]:
@@ -193,7 +199,9 @@ def reachable(server: Path = SERVER) -> Iterator[Finding]:
     for what, hint in found:
         yield Finding("network", False, what, hint)
     if not found:
-        yield Finding("network", True, "apps and nodes are closed to the network and to neighbours")
+        yield Finding(
+            "network", True, "apps and nodes are closed to the network and to other users"
+        )
     for what in reach.others(every):
         yield Finding("network", True, what)
 
@@ -205,17 +213,18 @@ def nginx() -> Iterator[Finding]:
                   "`systemctl status nginx` says why.")  # fmt: skip
     if not ports.answers(80):
         yield Finding("nginx", False, "Nothing listens on port 80.",
-                      "`systemctl restart nginx`; does it say `listen`?")  # fmt: skip
+                      "`systemctl restart nginx`, and check that its configuration has a `listen`"
+                      " directive.")  # fmt: skip
     elif os.geteuid() == 0:
         program = ports.program_on(80)
         is_nginx = program is not None and program.name == "nginx"
-        yield Finding("nginx", is_nginx, f"port 80 is of {ports.owner(80)}",
-                      "Stop that, and `systemctl restart nginx`.")  # fmt: skip
+        yield Finding("nginx", is_nginx, f"{ports.owner(80)} listens on port 80",
+                      "Stop it, then run `systemctl restart nginx`.")  # fmt: skip
     if os.geteuid() == 0:
         tested = process.run(["nginx", "-t", "-q"], timeout=60, check=False,
                              env=machine.clean_environment())  # fmt: skip
         said = tested.text if tested.status else "accepts its configuration"
-        yield Finding("nginx", tested.status == 0, said, "Mend the file that it names.")
+        yield Finding("nginx", tested.status == 0, said, "Fix the file that it names.")
         for found in webserver.findings(machine.clean_environment()):
             yield Finding("nginx", *found)
 
@@ -232,10 +241,10 @@ def sshd(shown: str | None = None) -> Iterator[Finding]:
     said = {name.lower(): value for name, value in pairs}
     wrong = [f"{k} {said.get(k, '?')}" for k, v in FORCED.items() if said.get(k) != v]
     for what in wrong:
-        yield Finding("sshd", False, f"For the user {units.OWNER} sshd has: {what}",
+        yield Finding("sshd", False, f"sshd's settings for the user {units.OWNER}: {what}",
                       f"An earlier file of /etc/ssh wins over {system_files.SSHD}.")  # fmt: skip
     if not wrong:
-        yield Finding("sshd", True, "keys only, and nothing is forwarded")
+        yield Finding("sshd", True, "only keys are accepted, and forwarding is disabled")
 
 
 def keys(server: Path = SERVER) -> Iterator[Finding]:
@@ -247,21 +256,22 @@ def keys(server: Path = SERVER) -> Iterator[Finding]:
     try:
         info, text = file.lstat(), file.read_text()
     except FileNotFoundError:
-        yield Finding("keys", False, "Nobody is let in.", f"`{add}`")
+        yield Finding("keys", False, "No key is authorized.", f"`{add}`")
         return
     mine = stat.S_IMODE(info.st_mode) == 0o600 and info.st_uid == (server / "home").stat().st_uid
     if not mine:
         yield Finding("keys", False, f"{file} is not {units.OWNER}'s alone.",
                       f"`chown {units.OWNER}: {file}`, `chmod 600 {file}`")  # fmt: skip
     count = sum(1 for line in text.splitlines() if line.strip() and not line.startswith("#"))
-    yield Finding("keys", count > 0, f"{count} let in", f"`{add}`")
+    said = f"{counted(count, 'key')} authorized" if count else "No key is authorized."
+    yield Finding("keys", count > 0, said, f"`{add}`")
 
 
 def disk(server: Path = SERVER) -> Iterator[Finding]:
     """Whether there is room for releases."""
     info = os.statvfs(server)
     free, percent = info.f_bavail * info.f_frsize, 100 * info.f_bavail // max(1, info.f_blocks)
-    hint = "Remove what is not needed, or `gatling settings set APP releases.keep=3`."
+    hint = "Delete files that are not needed, or run `gatling settings set APP releases.keep=3`."
     yield Finding("disk", free >= LEAST_BYTES and percent >= LEAST_FREE,
                   f"{free / 1e9:.1f} GB of {server} are free ({percent} %)", hint)  # fmt: skip
     if info.f_files:  # some file systems do not count them
@@ -289,9 +299,11 @@ def clock(says: Callable[..., str] | None = None) -> Iterator[Finding]:
     if active:
         yield Finding("clock", True, f"{active[0]} runs, and has not synchronised it yet")
     elif (kind := says("systemd-detect-virt", "--container")) not in ("", "none"):
-        yield Finding("clock", True, f"of the machine that this container ({kind}) runs on")
+        yield Finding("clock", True, f"kept by the host of this container ({kind})")
     else:
-        yield Finding("clock", False, "Nothing keeps the time.", "`apt install systemd-timesyncd`")
+        yield Finding(
+            "clock", False, "No time synchronization is active.", "`apt install systemd-timesyncd`"
+        )
 
 
 def programs() -> Iterator[Finding]:
@@ -303,7 +315,7 @@ def programs() -> Iterator[Finding]:
             yield Finding(
                 "programs",
                 False,
-                f"{name} is not there.",
+                f"{name} is not installed.",
                 f"`apt install {debian.PACKAGES[name]}`",
             )
             continue
@@ -352,7 +364,7 @@ def _directories(app: App, server: Path) -> Iterator[tuple[str, str]]:
                 yield (f"{path} is not {user}'s directory with mode {mode:o}.",
                        f"`chown {user} {path}`, `chmod {mode:o} {path}`")  # fmt: skip
         except FileNotFoundError:
-            yield f"{path} is not there.", "Bring it back from a backup, or push the app anew."
+            yield f"{path} is missing.", "Restore it from a backup, or push the app again."
         except KeyError:
             pass  # told of above
 
@@ -361,7 +373,7 @@ def _drop_ins(app: App, server: Path) -> Iterator[tuple[str, str]]:
     for slot in ServerHome(server / "home").app(app.name).slots():
         file = machine.UNITS / f"{units.instance(app.name, slot)}.d" / "app.conf"
         if not file.exists():
-            yield f"{file} is not there.", _anew(app)
+            yield f"{file} is missing.", _anew(app)
 
 
 def _running(app: App, server: Path) -> Iterator[tuple[str, str]]:
@@ -387,7 +399,7 @@ def _timers(app: App) -> Iterator[tuple[str, str]]:
 
 
 def _anew(app: App) -> str:
-    return f"`gatling recover --units`, as root, makes what is missing of {app.name}."
+    return f"As root, run `gatling recover --units` to create what {app.name} lacks."
 
 
 def _is_of(pid: int | None, user: str) -> bool:

@@ -51,7 +51,7 @@ def _fit() -> None:
         part = exposed(placed(path))
         if part is not None:
             raise InvalidInput(
-                f"Gatling is installed where root's helper must not be: {part} is not root's alone,"
-                " or others cannot read it.",
+                f"Root's helper cannot run from this installation: {part} is writable by users"
+                " other than root, or not readable by all.",
                 hint="Run bin/install from a clone: it installs below /opt, for root alone.",
             )

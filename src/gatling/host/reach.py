@@ -46,7 +46,7 @@ def faults(apps: Sequence[App], *, stranger: str = STRANGER) -> Iterator[Fault]:
     missing = missing_ports(apps, _guarded_ports())
     if missing:
         named = ", ".join(map(str, missing))
-        hint = f"`systemctl restart {units.FENCE}`; `journalctl -u {units.FENCE}` says why not."
+        hint = f"`systemctl restart {units.FENCE}`; `journalctl -u {units.FENCE}` shows the reason."
         yield f"The kernel's table of guarded ports lacks {named}.", hint
     listening = _listening()
     owners = {port: app.name for app in apps for port in app.every_port}

@@ -66,12 +66,14 @@ def restore(
         except OSError as error:
             raise explained(error) from error
         _put_in_place(server, staging, every, ask)
-    yield "Apps, records and SSH keys are in place; keys that this host had before are not."
+    yield (
+        "Apps, records and SSH keys are restored. SSH keys that this host had before were removed."
+    )
     try:
         start("recover", "--units")
     except GatlingError as error:
         hint = "`gatling server check`, then `systemctl restart gatling-recover.service`."
-        what = f"All is in place, but could not be started: {error.what}"
+        what = f"Everything was restored but could not be started: {error.what}"
         raise type(error)(what, hint=hint, log=error.log) from error
     for app in every:
         yield f"{app.name}: {_state(app)}"
@@ -102,7 +104,7 @@ def _checked(archive: Archive, staging: Path) -> list[App]:
     except (sqlite3.Error, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InvalidInput(f"The backup's records cannot be used: {error!r}") from None
     if [app.name for app in every] != archive.manifest["apps"]:
-        raise InvalidInput("The backup's records are of other apps than it has.")
+        raise InvalidInput("The apps in the backup's records differ from the apps in the backup.")
     for app in every:
         if app.live_release is not None and (app.name, f"v{app.live_release}") not in trees:
             raise InvalidInput(f"The backup lacks the live release of {app.name}.")
@@ -159,7 +161,7 @@ def _put_in_place(server: Path, staging: Path, every: list[App], ask: Callable[.
             _move(staging / "apps" / app.name, server / "apps" / app.name, owner)
         with acting_as(owner):
             if app_names(home):
-                raise GatlingError("An app was made meanwhile.")
+                raise GatlingError("An app was created during the restore.")
             replaced = True
             _replace(home, records)
             with contextlib.closing(database.open_database(home.database)) as db:
@@ -204,13 +206,15 @@ def _must_be_empty(server: Path, staging: Path, ask: Callable[..., Any]) -> None
         found = app_names(ServerHome(server / "home"))
     if found:
         raise InvalidInput(f"This host has apps: {', '.join(found)}; nothing was changed.",
-                           hint="A backup is restored on a host without apps.")  # fmt: skip
+                           hint=(
+                               "A backup can only be restored on a host without apps."
+                           ))  # fmt: skip
     for left in (staging / "made").glob("*"):  # by a restore that was killed
         ask("forget", app=names.app_name(left.name))
     shutil.rmtree(staging, ignore_errors=True)
     for entry in (server / "apps").iterdir():
         if not entry.name.startswith("."):
-            raise InvalidInput(f"The records do not know the app of {entry}.",
+            raise InvalidInput(f"No app in the records owns {entry}.",
                                hint="Move it away.")  # fmt: skip
 
 
@@ -221,15 +225,15 @@ def _state(app: App) -> str:
     with contextlib.suppress(GatlingError):
         if process.run(["systemctl", "is-active", unit], timeout=30, check=False).status == 0:
             return "started"
-    return f"not started; `gatling logs {app.name}` may say why"
+    return f"not started; `gatling logs {app.name}` may show why"
 
 
 def _undone(error: BaseException) -> BaseException:
-    kept = "What this had made was removed, and the records are as they were."
+    kept = "The restored files were removed, and the records are unchanged."
     if isinstance(error, GatlingError):
         return type(error)(f"{error.what} {kept}", hint=error.hint, log=error.log)
     if isinstance(error, KeyboardInterrupt):
-        return Interrupted(f"Called off. {kept}")
+        return Interrupted(f"Cancelled. {kept}")
     if isinstance(error, OSError):
         found = explained(error)
         return type(found)(f"{found.what} {kept}", hint=found.hint)

@@ -19,7 +19,7 @@ MAX_READERS = 64
 TMPFILES = Path("/etc/tmpfiles.d/gatling.conf")
 SSHD = Path("/etc/ssh/sshd_config.d/gatling.conf")
 SSHD_TEXT = f"""\
-# Written by Gatling. Keys, and what each may do, stand in {SERVER}/home/.ssh/authorized_keys.
+# Written by Gatling. Keys and their permissions are in {SERVER}/home/.ssh/authorized_keys.
 Match User {units.OWNER}
     AuthenticationMethods publickey
     PasswordAuthentication no

@@ -214,9 +214,9 @@ def unknown_hosts(files: Mapping[str, str]) -> tuple[bool, str, str]:
     """Whether hosts of no app are answered by a site that is meant for them."""
     owners = default_servers(files)
     if owners:
-        return True, f"requests for hosts of no app are answered by {', '.join(owners)}", ""
+        return True, f"requests for unknown hosts are answered by {', '.join(owners)}", ""
     hint = "As root, run `gatling recover --units`, which writes a default server."
-    return False, "Requests for hosts of no app reach the site that nginx reads first.", hint
+    return False, "Requests for unknown hosts reach the site that nginx reads first.", hint
 
 
 def connections(count: int, files: int) -> Iterator[tuple[bool, str, str]]:

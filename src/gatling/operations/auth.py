@@ -41,7 +41,9 @@ def add(gatling: Gatling, app: str, domain: str, user: str, password: str) -> st
     """
     name = find(gatling, app, domain, user)
     if not 0 < len(password) <= MAX_PASSWORD or not password.isprintable():
-        raise InvalidInput(f"A password has 1 to {MAX_PASSWORD} characters, none of them control.")
+        raise InvalidInput(
+            f"A password has 1 to {MAX_PASSWORD} characters and no control characters."
+        )
     before = apps.get(gatling.db, app).passwords
     passwords.put(gatling.db, app, name, user, _hashed(password))
     _apply(gatling, app, name, user, before, "auth add")
@@ -61,8 +63,8 @@ def remove(gatling: Gatling, app: str, domain: str, user: str) -> str:
     if name in left:
         return ""
     if name == proxy.EVERYWHERE:
-        return "Domains without users of their own are open to all now."
-    return f"{name} is open to all now." if proxy.EVERYWHERE not in left else ""
+        return "Domains without their own users are public now."
+    return f"{name} is public now." if proxy.EVERYWHERE not in left else ""
 
 
 def _apply(

@@ -55,7 +55,7 @@ def change(
     lifecycle.ensure_up(gatling, progress)
     with attempt(gatling, name, cause=cause, commit=None, progress=progress) as context:
         if context.app.live_release is None:
-            raise InvalidInput(f"Nothing of {name} is live any more.", hint="Try again.")
+            raise InvalidInput(f"{name} has no live release any more.", hint="Try again.")
         live = releases.kept(gatling.db, name, context.app.live_release)
         values = changed(config.of_app(gatling.db, name), changes)
         paths = gatling.home.app(name)

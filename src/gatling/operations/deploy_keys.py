@@ -74,12 +74,13 @@ def _explained(name: str, why: str, error: CommandFailed) -> GatlingError:
     match why.removeprefix("\0"):
         case "exists":
             return InvalidInput(
-                f"{name} has a deploy key already.",
+                f"{name} already has a deploy key.",
                 hint=f"`gatling deploy-key show {name}` prints its public part.",
             )
         case "none":
             return NotFound(
-                f"{name} has no deploy key.", hint=f"`gatling deploy-key create {name}` makes one."
+                f"{name} has no deploy key.",
+                hint=f"`gatling deploy-key create {name}` creates one.",
             )
         case "no ssh-keygen":
             return process.missing("ssh-keygen")

@@ -88,7 +88,7 @@ def restart(gatling: Gatling, name: str, *, progress: Progress) -> None:
     """Start the live release anew beside itself, switch, end the old instance."""
     app = apps.get(gatling.db, name)
     if app.live_release is None:
-        raise InvalidInput(f"Nothing of {name} has been deployed yet.")
+        raise InvalidInput(f"{name} has not been deployed yet.")
     lifecycle.ensure_up(gatling, progress)
     with attempt(
         gatling, name, cause="restart", commit=None, progress=progress, same_release=True
@@ -104,10 +104,10 @@ def rollback_target(gatling: Gatling, name: str, wish: int | None) -> int:
     """
     live = apps.get(gatling.db, name).live_release
     if live is None:
-        raise InvalidInput(f"Nothing of {name} has been deployed yet.")
+        raise InvalidInput(f"{name} has not been deployed yet.")
     if wish == live:
         raise InvalidInput(
-            f"v{live} is live already.", hint=f"`gatling restart {name}` starts it anew."
+            f"v{live} is already live.", hint=f"`gatling restart {name}` restarts it."
         )
     target = wish if wish is not None else deployments.live_before(gatling.db, name, live)
     if target is None:

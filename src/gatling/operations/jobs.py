@@ -47,6 +47,6 @@ def cancel(gatling: Gatling, app: str, job: str) -> list[Run]:
     name = jobs.known(gatling, app, job)
     ended = jobs.end(gatling, app, name)
     if not ended:
-        raise NotFound(f"{name} of {app} does not run.")
+        raise NotFound(f"{name} of {app} is not running.")
     audit.record(gatling.db, gatling.actor, app, "jobs cancel", name)
     return ended

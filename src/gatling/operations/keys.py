@@ -54,7 +54,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029]")
 _BLOB = re.compile(r"[A-Za-z0-9+/]+={0,2}\Z")
 _FINGERPRINT = re.compile(r"([0-9]{1,5}) (SHA256:[A-Za-z0-9+/]{43}) ")
 """BITS FINGERPRINT COMMENT (TYPE), as `ssh-keygen -l` prints a key."""
-_NEW_KEY = "`ssh-keygen -t ed25519` makes one; its public half is in the file that ends in .pub."
+_NEW_KEY = "`ssh-keygen -t ed25519` creates one. Its public half is in the file that ends in .pub."
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def parse(text: str) -> PublicKey:
         raise InvalidInput(f"A public key has at most {MAX_TEXT} characters.", hint=_NEW_KEY)
     if "PRIVATE KEY" in text or "PuTTY-User-Key-File" in text or "Private-Lines" in text:
         raise InvalidInput(
-            "This is a private key, which nobody else may have; it was not stored.",
+            "This is a private key, which you should keep secret. It was not stored.",
             hint="Give the public one: the file that ends in .pub.",
         )
     if "BEGIN SSH2 PUBLIC KEY" in text:
@@ -207,7 +207,7 @@ def _other_type(kind: str, line: str) -> InvalidInput:
         return InvalidInput("DSA keys are no longer safe, and sshd refuses them.", hint=_NEW_KEY)
     if any(word in _TYPES for word in re.split(r"[ \t]+", line)):
         return InvalidInput(
-            "Something stands in front of the key; options cannot be given.",
+            "There is text before the key type. Options are not accepted.",
             hint="Give the line as it is in the .pub file.",
         )
     return InvalidInput(

@@ -128,7 +128,7 @@ def start(gatling: Gatling, app: App) -> list[str]:
     then it is stopped as before.
     """
     if app.live_release is None:
-        raise InvalidInput(f"Nothing of {app.name} has been deployed yet.")
+        raise InvalidInput(f"{app.name} has not been deployed yet.")
     problems = _want(gatling, app, "running", "start")
     _wait(gatling, apps.get(gatling.db, app.name))
     return problems

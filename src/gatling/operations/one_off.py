@@ -30,7 +30,7 @@ def prepare(gatling: Gatling, app: str, arguments: tuple[str, ...], number: int 
     found = apps.get(gatling.db, app)
     number = number or found.live_release
     if number is None:
-        raise InvalidInput(f"Nothing of {app} has been deployed yet.")
+        raise InvalidInput(f"{app} has not been deployed yet.")
     slot = found.live_slot or found.free_slot
     if arguments[0] in NEED_THE_NODE and not gatling.instances.status(app, slot).up:
         raise InvalidInput(

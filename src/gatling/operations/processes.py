@@ -53,8 +53,8 @@ def scale(
         for process in counts:
             if process not in named:
                 raise InvalidInput(
-                    f"{name} has no process {process!r}.",
-                    hint=f"It has: {', '.join(named) or 'none'}. gatling.toml names them.",
+                    f"{name} has no worker {process!r}.",
+                    hint=f"It has: {', '.join(named) or 'none'}. They are defined in gatling.toml.",
                 )
         changes = {f"processes.{process}.instances": str(n) for process, n in counts.items()}
         project_settings.parse(app.effective | changes)
@@ -77,11 +77,11 @@ def restart(gatling: Gatling, name: str, process: str, *, progress: Progress) ->
         there = workers.wanted(gatling, app)
         if not any(process in (slot, slot.partition(".")[0]) for slot in there):
             raise NotFound(
-                f"{name} runs no process {process!r}.",
+                f"{name} runs no worker {process!r}.",
                 hint=f"It runs: {', '.join(there) or 'none'}.",
             )
         if not gatling.instances.statuses([(name, app.live_slot or 1)]):
-            raise SupervisorFailed("Nothing is kept running here now.", hint="`gatling up`")
+            raise SupervisorFailed("This home is down.", hint="`gatling up`")
         problems = workers.follow(gatling, name, again=[process])
         audit.record(gatling.db, gatling.actor, name, "restart", process)
     _raise(problems)

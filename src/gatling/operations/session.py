@@ -63,7 +63,7 @@ def reading(app: str) -> Iterator[Gatling]:
             for deployment in recovery.interrupted(gatling, app):
                 sys.stderr.write(
                     f"{app}: deployment {deployment.id} was interrupted; the next push to {app},"
-                    f" or `gatling recover {app}`, brings it back into order\n"
+                    f" or `gatling recover {app}`, repairs it\n"
                 )
         yield gatling
 

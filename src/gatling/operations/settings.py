@@ -77,16 +77,14 @@ def _merged(now: App, values: Mapping[str, str], unset: Sequence[str]) -> dict[s
     """The app's own settings after the change, validated with those of its gatling.toml."""
     missing = [key for key in unset if key not in now.settings]
     if missing:
-        raise NotFound(f"{now.name} has no setting {', '.join(missing)} of its own.")
+        raise NotFound(f"{now.name} has not set {', '.join(missing)}.")
     merged = {key: value for key, value in ({**now.settings, **values}).items() if key not in unset}
     project_settings.parse(merged)
     together = project_settings.parse(now.manifest | merged)
     changed = {key.rpartition(".")[0] for key in (*values, *unset)}
     for key in processes.missing(together.processes, together.schedule):
         if key.rpartition(".")[0] in changed:
-            raise InvalidInput(
-                f"{key} is missing.", hint="Set, or unset, what belongs together at once."
-            )
+            raise InvalidInput(f"{key} is missing.", hint="Set or unset these keys in one command.")
     return merged
 
 
@@ -110,7 +108,7 @@ def _tell_schedule(gatling: Gatling, app: str) -> None:
     """Have jobs run at their times from now on; raises GatlingError when that cannot be."""
     problems = jobs.follow(gatling, app)
     if problems:
-        raise GatlingError(f"{problems[0]}; the settings stay as they were.")
+        raise GatlingError(f"{problems[0]}; the settings were not changed.")
 
 
 def _go_back(gatling: Gatling, app: str, before: dict[str, str | None]) -> None:

@@ -78,7 +78,7 @@ class Conversation:
         """
         while not self._lines:
             if not self._open:
-                raise CommandFailed("It has ended before.")
+                raise CommandFailed("The program has already ended.")
             ready = self._wait(deadline)
             if not ready:
                 self._end(stop=True)

@@ -34,7 +34,7 @@ def find_home(root: Path | None = None) -> Home:
         )
     if any(c in str(path) for c in "\n\r\0\"'\\$;{}%#"):
         raise InvalidInput(
-            f"The path of the home has a character that nginx cannot take: {str(path)!r}",
+            f"The path of the home has a character that nginx does not accept: {str(path)!r}",
             hint="Set GATLING_HOME to a path of letters, digits, blanks, '.', '_' and '-'.",
         )
     return home

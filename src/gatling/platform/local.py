@@ -88,10 +88,13 @@ class LocalInstances(abc.ABC):
             what = f"Port {port}, which belongs to {app.name}, is taken by {ports.owner(port)}."
             other = port_claims.owner(port, self._home.root)
             if other is None:
-                raise PortTaken(what, hint="End that process, then try again.")
+                raise PortTaken(what, hint="Stop that process, then try again.")
             raise PortTaken(
                 f"{what} An app of the Gatling home {other} has the same port.",
-                hint=f"`GATLING_HOME={other} gatling apps` lists those; stop the one that has it.",
+                hint=(
+                    f"`GATLING_HOME={other} gatling apps` lists its apps. Stop the one that uses"
+                    " the port."
+                ),
             )
 
     def is_intruded(self, app: App, slot: int) -> bool:

@@ -37,7 +37,7 @@ def hold(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
 
 def hold_app(paths: AppPaths, say: Callable[[str], None]) -> AbstractContextManager[None]:
     """Hold an app's lock; who has to wait for it is told so."""
-    return hold(paths.lock, lambda: say(f"{paths.name}: waiting for the deployment under way"))
+    return hold(paths.lock, lambda: say(f"{paths.name}: waiting for the deployment in progress"))
 
 
 @contextlib.contextmanager

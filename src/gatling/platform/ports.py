@@ -48,8 +48,11 @@ def is_free(port: int, address: str = "*") -> bool:
                     continue  # a machine without IPv6
                 if error.errno == errno.EACCES:
                     raise InvalidInput(
-                        f"Port {port} is not for ordinary users: {error.strerror}.",
-                        hint="Choose one from 1024 on, or see net.ipv4.ip_unprivileged_port_start.",
+                        f"Port {port} is reserved for root: {error.strerror}.",
+                        hint=(
+                            "Choose a port of 1024 or higher, or see"
+                            " net.ipv4.ip_unprivileged_port_start."
+                        ),
                     ) from None
                 raise
     return True

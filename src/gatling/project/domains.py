@@ -40,4 +40,4 @@ def parse(raw: bytes) -> tuple[str, ...]:
     return tuple(found)
 
 
-_HINT = "One domain on each line; `gatling domains` knows them as well."
+_HINT = "Write one domain on each line."

@@ -51,9 +51,11 @@ def parse(text: str) -> tuple[tuple[str, str], ...]:
                 " '$' or '\\'."
             )
         if name.lower() in _NOT_OURS or name.lower().startswith("x-accel-"):
-            raise InvalidInput(f"{name} is the app's to say, or HTTP's, and cannot be set here.")
+            raise InvalidInput(
+                f"{name} is set by the app or by HTTP itself and cannot be set here."
+            )
         if name.lower() in {known.lower() for known, _ in found}:
-            raise InvalidInput(f"{name} is said twice.")
+            raise InvalidInput(f"{name} is given twice.")
         found.append((name, value))
     if len(found) > MAX_HEADERS:
         raise InvalidInput(f"There are more than {MAX_HEADERS} headers.")

@@ -49,10 +49,10 @@ def own_file(path: Path, limit: int) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError:
-        raise InvalidManifest(f"{path.name} must be a file of its own, not a link.") from None
+        raise InvalidManifest(f"{path.name} must be a regular file, not a link.") from None
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise InvalidManifest(f"{path.name} must be an ordinary file.")
+            raise InvalidManifest(f"{path.name} must be a regular file.")
         with os.fdopen(os.dup(fd), "rb") as file:
             return file.read(limit + 1)
     finally:
@@ -84,9 +84,9 @@ def parse(raw: bytes) -> dict[str, str]:
         fields = tree.get(section)
         if isinstance(fields, dict) and name in fields:
             raise InvalidManifest(
-                f"{NAME}, line {manifest_errors.line(text, [section, name])}: {key} is the host's"
-                " to say.",
-                hint=f"`gatling settings set APP {key}=…` there.",
+                f"{NAME}, line {manifest_errors.line(text, [section, name])}: {key} can be set"
+                " only on the host.",
+                hint=f"`gatling settings set APP {key}=…` on the host.",
             )
     try:
         settings = _settings(tree)

@@ -22,34 +22,36 @@ MAX_INSTANCES = 30
 
 
 class Process(Struct, frozen=True, forbid_unknown_fields=True):
-    """A further process of the release, which runs as long as the app does."""
+    """A worker: an additional node of the release that runs as long as the app."""
 
     command: Command = ""
-    """What it runs, as for `gatling run`: `eval Shop.Worker.run()`; `start` is a second node."""
+    """Command of the worker, as for `gatling run`: `eval Shop.Worker.run()`. `start` runs a second
+    node."""
     instances: Annotated[int, Meta(ge=0, le=MAX_INSTANCES)] = 1
-    """How many of it run; `gatling scale` changes it at once."""
+    """Number of instances of the worker. `gatling scale` changes it without a deployment."""
     stop: Annotated[float, Meta(ge=1, le=3600)] = 30.0
-    """Seconds that one gets to end what it is at, between SIGTERM and SIGKILL."""
+    """Time between SIGTERM and SIGKILL, in seconds."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no command line; msgspec takes a ValueError for an error of validation."""
+        """Reject invalid command lines. msgspec reports a ValueError as a validation error."""
         check("command", self.command)
 
 
 class Job(Struct, frozen=True, forbid_unknown_fields=True):
-    """A command of the release that is run to its end at certain times."""
+    """A command of the release that runs on a schedule."""
 
     cron: Annotated[str, Meta(max_length=200)] = ""
-    """When, as crontab(5) has it, in the host's time zone: `30 3 * * mon-fri`, `*/5 * * * *`."""
+    """Schedule of the job, as in crontab(5), in the host's time zone: `30 3 * * mon-fri`."""
     command: Command = ""
-    """What is run, as for `gatling run`."""
+    """Command of the job, as for `gatling run`."""
     timeout: Annotated[float, Meta(ge=0.01, le=86400)] = 3600.0
-    """Seconds that a run may take; then it is ended, and has failed."""
+    """Time limit for a run, in seconds. A run that exceeds it is stopped and has failed."""
     overlap: Literal["skip", "wait", "allow"] = "skip"
-    """When it is due while it still runs: skip this time, wait for the end, or run beside it."""
+    """What to do if the previous run is still in progress: skip this run, wait for the previous run
+    to end, or run both."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no schedule, as in Process."""
+        """Reject invalid commands and schedules, as in Process."""
         check("command", self.command)
         if self.cron:
             from gatling.project import schedule
@@ -63,7 +65,7 @@ def words(command: str) -> tuple[str, ...]:
 
 
 def missing(processes: Mapping[str, Process], jobs: Mapping[str, Job]) -> list[str]:
-    """The keys without which something that is named cannot be."""
+    """The required keys that a named worker or job lacks."""
     found = [f"processes.{name}.command" for name, p in processes.items() if not p.command]
     for name, job in jobs.items():
         values = {"cron": job.cron, "command": job.command}

@@ -62,7 +62,7 @@ def parse(lines: Iterable[str]) -> list[Update]:
     for line in lines:
         parts = line.rstrip("\n").split(" ", 2)
         if len(parts) != 3 or not all(names.is_commit(p) for p in parts[:2]):
-            raise PushRefused(f"Not what git writes to a pre-receive hook: {line!r}")
+            raise PushRefused(f"Unexpected input of the pre-receive hook: {line!r}")
         updates.append(Update(*parts))
     return updates
 
@@ -98,7 +98,7 @@ def check_unmoved(there: dict[str, str], update: Update) -> None:
         return
     moved = f"has moved to {current[:9]}" if current else "has been deleted"
     raise PushRefused(
-        f"{_short(update.ref)} {moved} by another push meanwhile.",
+        f"{_short(update.ref)} {moved} by another push.",
         hint="Fetch, merge or rebase, and push again.",
     )
 

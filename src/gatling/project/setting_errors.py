@@ -49,10 +49,10 @@ def explained(
         return InvalidInput(
             f"{key} takes {_takes(said, choices(pattern))}; {shown!r} is not.", hint=_LIST
         )
-    return InvalidInput("These settings do not fit together.", hint=_LIST)
+    return InvalidInput("These settings contradict each other.", hint=_LIST)
 
 
-_LIST = "`gatling settings list APP` shows all; docs/settings.md says what they mean."
+_LIST = "`gatling settings list APP` lists all settings. docs/settings.md explains them."
 
 
 def _nearest(key: str, pattern: str, known: Mapping[str, Any], name: str) -> str:

@@ -1,7 +1,7 @@
 """The settings of an app: what can be set, its type, its default and what it means.
 
-The model validates: gatling.toml (project/manifest.py), `gatling settings` and docs/settings.md
-know what stands here.
+This model validates gatling.toml (project/manifest.py) and `gatling settings`, and docs/settings.md
+is generated from it. A docstring below a field is the text of its row there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PATH = r"^/[!-~]*\Z"
 _RELEASE = r"^([a-z][a-zA-Z0-9_]*)?\Z"
 _DENY = r"^[A-Za-z0-9_., ]*\Z"
 _SIZE = rf"^{proxy.SIZE}\Z"
-# git-check-ref-format(1), and nothing that a person could take for an option or another ref
+# git-check-ref-format(1), without names that look like an option or another kind of ref
 _PART = r"[A-Za-z0-9_](?:\.?[A-Za-z0-9_-])*"
 _DIRECTORY = r"^([A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*)?\Z"
 # systemd.resource-control(5): MemoryMax=, CPUQuota=
@@ -42,139 +42,144 @@ EXPECTED = {
     _CPU: "a percentage such as 150%, or nothing",
     _BRANCH: "the name of a branch, or nothing",
 }
-"""What each pattern asks for, as a person is told it."""
+"""The value that each pattern accepts, in words for error messages."""
 
 
 class Health(Struct, frozen=True, forbid_unknown_fields=True):
-    """When a new instance counts as healthy."""
+    """The health check of a new instance."""
 
     path: Annotated[str, Meta(pattern=_PATH, max_length=1024)] = "/"
-    """Path that must be answered with a status below 500."""
+    """Path of the health check. The app must answer it with a status below 500."""
     timeout: Seconds = 60.0
-    """Seconds until a new instance must be healthy."""
+    """Time limit for a new instance to become healthy, in seconds."""
     interval: Seconds = 0.02
-    """Seconds between two checks."""
+    """Pause between two health checks, in seconds."""
 
 
 class Build(Struct, frozen=True, forbid_unknown_fields=True):
-    """How a commit becomes a release."""
+    """The build of a release from a commit."""
 
     timeout: Seconds = 1800.0
-    """Seconds that a build may take."""
+    """Time limit for a build, in seconds."""
     release: Annotated[str, Meta(pattern=_RELEASE, max_length=128)] = ""
-    """Which release of mix.exs to build; empty: its default."""
+    """Name of the release in mix.exs to build. Empty: the default release."""
     memory: Annotated[str, Meta(pattern=_MEMORY)] = "75%"
-    """Memory that a build may take on a server, such as 2G or 75%; empty: all."""
+    """Memory limit of a build on a server, such as 2G or 75%. Empty: no limit."""
     tasks: Annotated[int, Meta(ge=0, le=4000000)] = 4096
-    """Processes and threads that a build may have on a server; 0: any number."""
+    """Limit for the OS processes and threads of a build on a server. 0: no limit."""
     cpu: Annotated[str, Meta(pattern=_CPU)] = ""
-    """Processor time that a build may take on a server: 150% is one and a half; empty: all."""
+    """CPU limit of a build on a server. 150% is one and a half cores. Empty: no limit."""
     directory: Annotated[str, Meta(pattern=_DIRECTORY, max_length=200)] = ""
-    """Directory of the repository that has mix.exs and gatling.toml; empty: its root."""
+    """Directory in the repository that has mix.exs and gatling.toml. Empty: the root."""
 
 
 class Migrate(Struct, frozen=True, forbid_unknown_fields=True):
-    """Migrations, before a new release goes live."""
+    """Migrations that run before a new release goes live."""
 
     command: Annotated[str, Meta(pattern=_COMMAND, max_length=1024)] = "auto"
-    """What runs them, as for `gatling run`; auto: bin/migrate (with Distillery: the command
-    migrate), or the Release module's migrate/0, when there are new ones; empty: nothing."""
+    """Command that runs the migrations, as for `gatling run`. auto: if there are new migrations,
+    run bin/migrate (with Distillery: the command migrate) or migrate/0 of the Release module.
+    Empty: run no migrations."""
     setup: Annotated[str, Meta(pattern=_COMMAND, max_length=1024)] = ""
-    """What is run after the migrations of the app's first deployment, as for `gatling run`, and
-    never again once it has succeeded: seeds, say; empty: nothing."""
+    """Command that runs after the migrations of the first deployment, as for `gatling run`, for
+    example to load seeds. It never runs again once it has succeeded. Empty: none."""
     timeout: Seconds = 600.0
-    """Seconds that either may take."""
+    """Time limit for `migrate.command` and `migrate.setup`, in seconds."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no command line; msgspec takes a ValueError for an error of validation."""
+        """Reject invalid command lines. msgspec reports a ValueError as a validation error."""
         processes.check("command", self.command)
         processes.check("setup", self.setup)
 
 
 class Instance(Struct, frozen=True, forbid_unknown_fields=True):
-    """How an instance is ended."""
+    """How Gatling stops an instance."""
 
     drain: Annotated[float, Meta(ge=0, le=86400)] = 10.0
-    """Seconds that requests and sockets of the previous instance get to end by themselves."""
+    """Time for requests and sockets of the previous instance to finish, in seconds."""
     stop: Annotated[float, Meta(ge=1, le=3600)] = 30.0
-    """Seconds between SIGTERM and SIGKILL."""
+    """Time between SIGTERM and SIGKILL, in seconds."""
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
-    """What an instance may take of a server; from its next start on."""
+    """Limits of an instance on a server, applied at its next start."""
 
     memory: Annotated[str, Meta(pattern=_MEMORY)] = ""
-    """Memory, such as 512M, 2G or 50%; over it, it is ended and started again; empty: all."""
+    """Memory limit of an instance, such as 512M, 2G or 50%. An instance that exceeds it is killed
+    and restarted. Empty: no limit."""
     tasks: Annotated[int, Meta(ge=0, le=4000000)] = 4096
-    """Processes and threads of the operating system (not the BEAM's); 0: any number."""
+    """Limit for the OS processes and threads of an instance, not BEAM processes. 0: no limit."""
     cpu: Annotated[str, Meta(pattern=_CPU)] = ""
-    """Processor time: 150% is one and a half processors; empty: all."""
+    """CPU limit of an instance. 150% is one and a half cores. Empty: no limit."""
 
 
 class Hot(Struct, frozen=True, forbid_unknown_fields=True):
-    """Upgrades of the running node."""
+    """Hot upgrades of the running node."""
 
     watch: Seconds = 1.0
-    """Seconds after the switch in which a crash of a converted process undoes it."""
+    """Time after the switch in which a crash of a converted process undoes the upgrade, in seconds.
+    """
     suspend: Seconds = 5.0
-    """Seconds that a process gets to be suspended, or to leave code that calls what goes."""
+    """Time limit for suspending a process, and for waiting until no process runs code that calls
+    removed functions, in seconds."""
     boot_check: Literal["after", "before", "off"] = "after"
-    """When a release is started beside the running one, without traffic, to see that it boots."""
+    """When to start the new release beside the running one, without traffic, to check its boot."""
     rehearse: bool = False
-    """Whether an upgrade is first made on a throw-away instance of the live release."""
+    """Try each upgrade on a throw-away instance of the live release first."""
     structs: bool = False
-    """Whether a struct may change: where no process keeps one for long, as with Ecto's schemas."""
+    """Allow the fields of a struct to change in a hot upgrade. This is safe if no process keeps
+    such a struct for long, as with Ecto schemas."""
     deny: Annotated[str, Meta(pattern=_DENY, max_length=4096)] = ""
-    """Applications and modules, separated by commas, whose changes are never made hot."""
+    """Applications and modules, separated by commas, that a hot upgrade must not change."""
 
 
 class Releases(Struct, frozen=True, forbid_unknown_fields=True):
-    """Retention."""
+    """Retention of releases."""
 
     keep: Annotated[int, Meta(ge=1, le=1000)] = 10
-    """How many releases are kept besides the live one."""
+    """Number of releases to retain besides the live one."""
 
 
 class Deploy(Struct, frozen=True, forbid_unknown_fields=True):
-    """What deploys."""
+    """When and how a push is deployed."""
 
     branch: Annotated[str, Meta(pattern=_BRANCH, max_length=200)] = ""
-    """The branch whose pushes are deployed; empty: main or master."""
+    """Branch that a push deploys. Empty: main or master."""
     strategy: Literal["auto", "rolling", "restart"] = "auto"
-    """How releases replace each other: auto (hot where it is safe, else rolling), rolling, restart.
-    """
+    """How a release replaces the live one. auto: hot if it is safe, otherwise rolling."""
     second_instance: Literal["auto", "allow", "never"] = "auto"
-    """Whether a second instance may run beside the live one, for a rolling deployment, a boot check
-    or a rehearsal: auto (unless the live one has data or a port open that only one can have),
-    allow, never."""
+    """Whether a second instance can run beside the live one, for a rolling deployment, a boot check
+    or a rehearsal. auto: yes, unless the live instance has data or a port open that two instances
+    cannot share."""
 
 
 class Proxy(Struct, frozen=True, forbid_unknown_fields=True):
-    """What nginx does with requests before the app sees them; in force once a release is live."""
+    """How nginx handles requests for the app. Applied once a release is live."""
 
     body_limit: Annotated[str, Meta(pattern=_SIZE)] = "100m"
-    """Size of a request's body, such as 20m or 2g; over it, 413 is answered; 0: any size."""
+    """Size limit of a request body, such as 20m or 2g. Larger requests get status 413. 0: no limit.
+    """
     read_timeout: Annotated[int, Meta(ge=1, le=proxy.MAX_SECONDS)] = 120
-    """Seconds that the app may keep silent, before an answer or within it."""
+    """Longest pause of the app before or within a response, in seconds."""
     send_timeout: Annotated[int, Meta(ge=1, le=proxy.MAX_SECONDS)] = 60
-    """Seconds that the app may take no more of a request."""
+    """Longest pause of the app while it reads a request, in seconds."""
     buffering: bool = False
-    """Whether nginx takes answers from the app faster than clients do; holds back events."""
+    """Let nginx buffer responses. Delays server-sent events."""
     redirect_www: Literal["off", "to-apex", "to-www"] = "off"
-    """Where the app has both a domain and its www.: to which one browsers are sent."""
+    """Domain that browsers are redirected to, if the app has both a domain and its www. variant."""
     https: Literal["off", "redirect"] = "off"
-    """Whether requests that came by http are sent to https; something in front must offer that."""
+    """Redirect HTTP requests to HTTPS. A TLS proxy in front of Gatling must serve HTTPS."""
     headers: Annotated[str, Meta(max_length=headers.MAX_LENGTH)] = ""
-    """Headers of all answers, in place of the app's own: Name: value | Name: value."""
+    """Response headers that replace those of the app: Name: value | Name: value."""
     maintenance_page: Annotated[str, Meta(pattern=_DIRECTORY, max_length=200)] = ""
-    """File of the project (HTML, up to 256 KB) to show in maintenance; empty: Gatling's page."""
+    """HTML file of the project to show during maintenance, up to 256 KB. Empty: Gatling's page."""
     static: bool = True
-    """Whether nginx serves digested files of priv/static, also those of earlier releases."""
+    """Let nginx serve fingerprinted assets of priv/static, of the live and of previous releases."""
     static_keep: Annotated[int, Meta(ge=0, le=20)] = 3
-    """Of how many earlier releases, while they are kept."""
+    """Number of previous releases whose assets nginx serves, as long as they are retained."""
 
     def __post_init__(self) -> None:
-        """Refuse headers that cannot be; msgspec takes a ValueError for an error of validation."""
+        """Reject invalid headers. msgspec reports a ValueError as a validation error."""
         try:
             headers.parse(self.headers)
         except InvalidInput as error:
@@ -194,9 +199,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     releases: Releases = Releases()
     proxy: Proxy = Proxy()
     processes: Annotated[dict[Name, Process], Meta(max_length=MAX_NAMES)] = {}
-    """Further processes, by name."""
+    """Workers, by name."""
     schedule: Annotated[dict[Name, Job], Meta(max_length=MAX_NAMES)] = {}
-    """Jobs that are run at certain times, by name."""
+    """Scheduled jobs, by name."""
 
     @property
     def branches(self) -> tuple[str, ...]:
@@ -205,10 +210,10 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 NAMED = {"processes": Process, "schedule": Job}
-"""Sections with tables of the project's own names in them."""
+"""Sections whose tables have names that the project chooses."""
 
 HOST_ONLY = ("build.directory",)
-"""What gatling.toml cannot say: where it is itself."""
+"""Keys that only the host can set, because they locate gatling.toml."""
 
 
 def parse(values: dict[str, str]) -> Settings:
@@ -220,7 +225,7 @@ def parse(values: dict[str, str]) -> Settings:
 
 
 def _tree(values: dict[str, str]) -> dict[str, Any]:
-    """Dotted keys as tables in tables; raises ValueError for one within a value."""
+    """Nested tables from dotted keys. Raises ValueError if one key is part of another."""
     tree: dict[str, Any] = {}
     for key, text in values.items():
         *sections, name = key.split(".", 2)
@@ -234,7 +239,7 @@ def _tree(values: dict[str, str]) -> dict[str, Any]:
 
 
 def _reason(key: str, text: str) -> str:
-    """What is wrong with one setting alone, in msgspec's words but for patterns; or nothing."""
+    """The validation error of one setting alone, without patterns, or an empty string."""
     try:
         msgspec.convert(_tree({key: text}), Settings, strict=False)
     except msgspec.ValidationError as error:
@@ -243,7 +248,7 @@ def _reason(key: str, text: str) -> str:
 
 
 def in_words(reason: str) -> str:
-    """What msgspec says, without patterns."""
+    """A message of msgspec with patterns replaced by words."""
     for pattern, words in EXPECTED.items():
         reason = reason.replace(f"`str` matching regex {pattern!r}", words)
     return reason
@@ -255,13 +260,13 @@ def describe(settings: Settings) -> dict[str, Any]:
 
 
 def known() -> dict[str, Any]:
-    """Every key that there can be with its default; NAME stands for a name of the project's own."""
+    """Every possible key with its default. NAME stands for a name that the project chooses."""
     named = {section: {"NAME": msgspec.to_builtins(model())} for section, model in NAMED.items()}
     return describe(Settings()) | flat(named)
 
 
 def choices(key: str) -> list[str]:
-    """What a setting may be, where that is a choice of words."""
+    """The words that a setting accepts, if it accepts only certain words."""
     section, _, name = key.partition(".")
     name = name.rpartition(".")[2]
     model = NAMED[section].__name__ if section in NAMED else section.capitalize()

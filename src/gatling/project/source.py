@@ -147,11 +147,11 @@ def export(
     for line in not_pushed.lfs_pointers(git, work_tree, environment):
         on_line(line)
     if not project.resolve().is_relative_to(work_tree.resolve()):
-        raise BuildFailed(f"{directory} leads out of the pushed commit.")
+        raise BuildFailed(f"{directory} points outside the pushed commit.")
     if not (project / "mix.exs").is_file():
         raise BuildFailed(
             f"There is no mix.exs in {directory or 'the root'} of the pushed commit.",
-            hint="`gatling settings set APP build.directory=DIR` says where it is.",
+            hint="`gatling settings set APP build.directory=DIR` sets its directory.",
         )
 
 

@@ -1,4 +1,4 @@
-"""What gatling.toml looks like, told by the model itself: a commented file, and a JSON Schema."""
+"""A commented gatling.toml and its JSON Schema, both generated from the model."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 import msgspec
 
-from gatling.project.settings import HOST_ONLY, NAMED, Settings, describe
+from gatling.project.settings import HOST_ONLY, NAMED, Settings, choices, describe
 
 HEAD = """\
-# How Gatling treats this app. Every line is optional; what stands here is the default.
-# What an operator sets on the host by `gatling settings set` wins over it.
+# Settings of this app for Gatling. Every line is optional. The values shown are the defaults.
+# Settings made on the host with `gatling settings set` override this file.
 """
 
 
@@ -21,27 +21,26 @@ EXAMPLES = {
     "processes": ("worker", {"command": "eval Shop.Worker.run()"}),
     "schedule": ("cleanup", {"cron": "30 3 * * *", "command": "eval Shop.Cleanup.run()"}),
 }
-"""Of the sections whose tables have names of the project's own, none of which is there by default.
-"""
+"""Examples for the sections whose tables have names that the project chooses."""
 
 
 def commented() -> str:
     """A gatling.toml with all keys, commented out."""
     parts = [HEAD]
     for section, fields in sections().items():
-        parts.append(f"\n# [{section}]\n")
+        parts.append(f"\n# {about(section)}\n# [{section}]\n")
         for name, (default, said) in fields.items():
-            parts.append(f"# {said}\n# {name} = {_toml(default)}\n")
+            parts.append(f"# {said}\n# {name} = {written(default)}\n")
     for section, (name, values) in EXAMPLES.items():
-        parts.append(f"\n# [{section}.{name}]\n")
+        parts.append(f"\n# {about(section)}\n# [{section}.{name}]\n")
         for key, default in msgspec.to_builtins(NAMED[section]()).items():
             said = meaning(f"{section}.NAME.{key}")
-            parts.append(f"# {said}\n# {key} = {_toml(values.get(key, default))}\n")
+            parts.append(f"# {said}\n# {key} = {written(values.get(key, default))}\n")
     return "".join(parts)
 
 
 def sections() -> dict[str, dict[str, tuple[Any, str]]]:
-    """By section, the keys that gatling.toml may have: default and meaning."""
+    """The keys of gatling.toml by section, each with its default and meaning."""
     found: dict[str, dict[str, tuple[Any, str]]] = {}
     for key, default in describe(Settings()).items():
         section, _, name = key.partition(".")
@@ -51,9 +50,24 @@ def sections() -> dict[str, dict[str, tuple[Any, str]]]:
 
 
 def meaning(key: str) -> str:
-    """What a setting means: the text below it in the model."""
+    """The meaning of a setting: the text below it in the model, and the words that it accepts."""
     section, *_, name = key.split(".")
-    return _docs(NAMED.get(section) or type(getattr(Settings(), section)))[name]
+    said = _docs(NAMED.get(section) or type(getattr(Settings(), section)))[name]
+    words = choices(key)
+    return f"{said} One of: {', '.join(words)}." if words else said
+
+
+def about(section: str) -> str:
+    """The meaning of a section: the docstring of its model."""
+    model = NAMED.get(section) or type(getattr(Settings(), section))
+    return inspect.getdoc(model) or ""
+
+
+def written(value: object) -> str:
+    """A value as it is written in gatling.toml: `true`, `1800`, `0.02`."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return json.dumps(value)  # strings, numbers and booleans of JSON are valid TOML
 
 
 def schema() -> dict[str, Any]:
@@ -65,7 +79,7 @@ def schema() -> dict[str, Any]:
         properties = made["$defs"][section.capitalize()]["properties"]
         for name in list(properties):
             if name not in fields:
-                del properties[name]  # the host's to say
+                del properties[name]
                 continue
             properties[name]["description"] = fields[name][1]
     for section, model in NAMED.items():
@@ -83,7 +97,7 @@ def schema() -> dict[str, Any]:
     for section, name in (("Hot", "deny"), ("Proxy", "headers")):
         properties = made["$defs"][section]["properties"]
         text = properties[name]
-        # of each part what is true of the whole
+        # each part must match what the whole text must match
         part = {key: value for key, value in text.items() if key in ("type", "pattern")}
         texts = {"type": "array", "items": part}
         properties[name] = {"description": text.pop("description"), "anyOf": [text, texts]}
@@ -92,17 +106,12 @@ def schema() -> dict[str, Any]:
 
 
 def _to_ecma(schema: Any) -> None:
-    r"""Write patterns as ECMA 262 has them: \Z is Python's."""
+    r"""Convert patterns to ECMA 262, which has no \Z."""
     for value in schema if isinstance(schema, list) else schema.values():
         if isinstance(value, (dict, list)):
             _to_ecma(value)
     if isinstance(schema, dict) and isinstance(schema.get("pattern"), str):
         schema["pattern"] = schema["pattern"].replace(r"\Z", "$")
-
-
-def _toml(value: object) -> str:
-    # texts, numbers and booleans of JSON are TOML's as well
-    return json.dumps(value)
 
 
 def _docs(model: type) -> dict[str, str]:

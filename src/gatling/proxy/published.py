@@ -1,4 +1,4 @@
-"""What nginx serves of an app by itself: the page of maintenance, and digested files of releases.
+"""What nginx serves of an app by itself: the maintenance page, and digested files of releases.
 
 Both lie in the route directory; nginx.py reads them.
 """

@@ -66,7 +66,7 @@ def arguments(release: Release, given: tuple[str, ...]) -> tuple[str, ...]:
     name, *rest = given
     if name in _CHANGING:
         raise InvalidInput(
-            f"{name} would change the tree of {release.label}, which stays as it was built.",
+            f"{name} would change the tree of {release.label}, which must stay as it was built.",
             hint="A push upgrades the running node, and `gatling rollback` goes back the same way.",
         )
     return (_COMMANDS.get(name, name), *rest)

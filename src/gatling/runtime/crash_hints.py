@@ -69,15 +69,15 @@ _HINTS = (
     (
         r"DBConnection\.ConnectionError|econnrefused|nxdomain|connection refused",
         (
-            "The app does not reach a server that it needs, such as its database:"
-            " `gatling config list {app}` shows the addresses it is given."
+            "The app cannot reach a server that it needs, such as its database. `gatling config"
+            " list {app}` shows its variables."
         ),
     ),
     (
         r"module (?P<one>:?[\w.]+) is not available",
         (
-            "The release has no module {one}. In mix.exs, is its dependency there in prod,"
-            " and an application of OTP named in extra_applications?"
+            "The release has no module {one}. Check in mix.exs that its dependency is available in"
+            " prod, or that its OTP application is listed in extra_applications."
         ),
     ),
     (

@@ -114,12 +114,12 @@ def run(
             with _recorded(gatling, app, job, cause) as this:
                 log, started = _log(paths, this), time.monotonic()
                 if not ours:
-                    return _ended(gatling, log, this, "skipped", "It still runs.")
+                    return _ended(gatling, log, this, "skipped", "The previous run has not ended.")
                 outcome, error = _program(gatling, app, found, this, log, on_line)
                 interruption.shield()
                 return _ended(gatling, log, this, outcome, error, time.monotonic() - started)
     except Interrupted:
-        raise Interrupted(f"{job} was called off before it began.") from None
+        raise Interrupted(f"{job} was cancelled before it began.") from None
 
 
 def settle(gatling: Gatling, name: str) -> None:
@@ -178,14 +178,14 @@ def _job(gatling: Gatling, name: str, job: str, cause: Cause) -> tuple[App, Job]
     """A job that may be run now."""
     app = apps.get(gatling.db, name)
     if app.live_release is None:
-        raise InvalidInput(f"Nothing of {name} has been deployed yet.")
+        raise InvalidInput(f"{name} has not been deployed yet.")
     if app.wanted == "stopped":
         raise InvalidInput(f"{name} has been stopped.", hint=f"`gatling start {name}`")
     if job not in defined(app):
         raise NotFound(f"{name} has no job {job!r}.", hint=f"`gatling jobs list {name}`")
     slot = app.live_slot or app.free_slot
     if cause == "schedule" and not gatling.instances.statuses([(name, slot)]):
-        raise InvalidInput("Nothing is kept running here now.", hint="`gatling up`")
+        raise InvalidInput("This home is down.", hint="`gatling up`")
     return app, defined(app)[job]
 
 
@@ -233,7 +233,7 @@ def _recorded(gatling: Gatling, app: App, job: str, cause: Cause) -> Iterator[Ru
             yield this
         except (Interrupted, KeyboardInterrupt) as error:
             with cleaning(error):
-                runs.end(gatling.db, this.id, "cancelled", error="It was called off.")
+                runs.end(gatling.db, this.id, "cancelled", error="The run was cancelled.")
             raise
         except BaseException as error:
             with cleaning(error):
@@ -268,7 +268,7 @@ def _program(
     except TimedOut as error:
         outcome, said = "timed out", error.what
     except (Interrupted, KeyboardInterrupt):
-        outcome, said = "cancelled", "It was called off."
+        outcome, said = "cancelled", "The run was cancelled."
     except GatlingError as error:
         outcome, said = "failed", error.what
     except OSError as error:

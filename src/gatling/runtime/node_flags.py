@@ -32,7 +32,7 @@ class Files:
         option = re.search(rf"^\s*({flag})\b(.*)", self.vm_args, re.MULTILINE)
         if option:
             return f"{VM_ARGS} has {option[1]} {_short(option[2].strip())}".rstrip()
-        return f"neither {ENV_SH} nor {VM_ARGS} says why"
+        return f"neither {ENV_SH} nor {VM_ARGS} explains it"
 
 
 def faults(argv: Sequence[str], files: Files, *, node: str, port: int) -> list[str]:
@@ -52,7 +52,9 @@ def faults(argv: Sequence[str], files: Files, *, node: str, port: int) -> list[s
         why = files.who("ERL_ZFLAGS", "-start_epmd")
         found.append(f"the node starts an epmd: {why}")
     if len(set(_values(argv, "-setcookie"))) > 1:
-        found.append(f"the node has another cookie: {files.who('RELEASE_COOKIE', '-setcookie')}")
+        found.append(
+            f"the node has a different cookie: {files.who('RELEASE_COOKIE', '-setcookie')}"
+        )
     return found
 
 

@@ -184,7 +184,7 @@ def unwell(gatling: Gatling, name: str, slots: list[str]) -> list[str]:
                 unwell[slot] = status.state
         time.sleep(0.1)
     return [
-        f"{slot} does not stay up; it will be started again, and the app is served nevertheless."
-        f" What it said: `gatling logs {name} --process {slot}`"
+        f"{slot} keeps exiting. It will be restarted, and the app keeps serving. Its output:"
+        f" `gatling logs {name} --process {slot}`"
         for slot in sorted(unwell)
     ]

@@ -50,7 +50,7 @@ _PATH_START = re.compile(r"\A(?:/?~/|/)")
 _BY_STDIN = "`gatling config set APP --stdin NAME` takes values of any length and text."
 _WITH_TERMINAL = ("console", "run")
 
-_RIGHTS = {"admin": "may do everything", "deployer": "may deploy", "reader": "may look at"}
+_RIGHTS = {"admin": "has full access", "deployer": "can deploy", "reader": "can read"}
 _GREETING = """\
 Hello, {name}! This key {rights}. There is no shell here, but:
 
@@ -90,7 +90,7 @@ def split(typed: str) -> list[str]:
     except ValueError:
         raise InvalidInput(
             "The command has a quote without its end.",
-            hint="Your own shell takes one pair of quotes away: ssh … \"run shop -- eval 'x()'\"",
+            hint="Your local shell removes one pair of quotes: ssh … \"run shop -- eval 'x()'\"",
         ) from None
 
 
@@ -106,7 +106,7 @@ def git_request(words: Sequence[str]) -> Request | None:
     if not program.startswith("git-") and program != "git":
         return None
     if program not in (policy.FETCH, policy.PUSH) or len(rest) != 1:
-        raise NotAllowed("Of git, only push and fetch are served here.")
+        raise NotAllowed("Only git push and git fetch are served here.")
     path = _PATH_START.sub("", rest[0]).removesuffix("/").removesuffix(".git")
     return Request(program, names.app_name(path))
 
@@ -145,7 +145,7 @@ def _grant(gatling: Gatling, name: str) -> Grant:
     except NotFound:
         if keys.is_name(name):
             audit.record(gatling.db, name, None, "refused", "key is not known")
-        raise NotAllowed("This key is not known here (any more).") from None
+        raise NotAllowed("This key is not authorized on this server.") from None
     return policy.Grant(key.name, key.role, frozenset(key.apps))
 
 
@@ -185,7 +185,7 @@ def _make(gatling: Gatling, app: str) -> None:
     from gatling.operations import apps as loading
 
     if loading.ensure(gatling, app):
-        Progress().say(f"{app} is new here: made it")
+        Progress().say(f"{app} is new here: created it")
 
 
 def _become_git(service: str, repository: Path) -> NoReturn:

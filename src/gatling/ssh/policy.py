@@ -216,8 +216,8 @@ def check(grant: Grant, request: Request) -> None:
         return
     if _below(command, LOCAL) and not _below(command, REMOTE):
         raise NotAllowed(
-            f"`gatling {command}` is not for use over SSH.",
-            hint="`init` is for your own machine; the others are run on the server itself.",
+            f"`gatling {command}` is not available over SSH.",
+            hint="Run `init` on your own machine, and the others on the server itself.",
         )
     if grant.role != "admin" and command not in _BY_ROLE[grant.role]:
         raise NotAllowed(f"{grant.name} is a {grant.role} and may not use {_named(command)}.")
@@ -229,11 +229,11 @@ def check(grant: Grant, request: Request) -> None:
     if request.app is not None:
         if not grant.covers(request.app):
             raise NotAllowed(
-                f"{grant.name} may do nothing with an app {request.app}.",
+                f"{grant.name} has no access to an app {request.app}.",
                 hint="`gatling apps` lists those you may see.",
             )
     elif grant.role != "admin" and command not in WITHOUT_APP:
-        raise NotAllowed(f"{grant.name} may use {_named(command)} for an app only: name it.")
+        raise NotAllowed(f"{grant.name} may use {_named(command)} only for one app. Name the app.")
 
 
 def _parsed(command: click.Command, context: click.Context, path: str, rest: list[str]) -> Request:

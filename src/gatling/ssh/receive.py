@@ -48,7 +48,10 @@ def choose(
         if branch in by_branch and by_branch[branch].deletes:
             raise PushRefused(
                 f"{branch} is deployed and cannot be deleted.",
-                hint="The setting deploy.branch names another; `gatling unload` removes the app.",
+                hint=(
+                    "To deploy another branch, change the setting deploy.branch. `gatling unload`"
+                    " removes the app."
+                ),
             )
     own = {branch: named(u) for branch, u in by_branch.items() if not u.deletes}
     candidates = [branch for branch, name in own.items() if name and name == branch]
@@ -113,7 +116,7 @@ def receive(gatling: Gatling, name: str, lines: Iterable[str], progress: Progres
     if app.live_release is not None:
         live = releases.get(gatling.db, name, app.live_release)
         if live.commit == chosen.new and app.wanted == "running":
-            progress.say(f"{name}: {live.label} of {chosen.new[:9]} is live already; nothing to do")
+            progress.say(f"{name}: {live.label} of {chosen.new[:9]} is already live; nothing to do")
             return
     deploys.deploy_commit(
         gatling,

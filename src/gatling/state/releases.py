@@ -88,7 +88,8 @@ def kept(db: Database, app: str, number: int) -> Release:
     release = get(db, app, number)
     if release.removed_at is not None:
         raise NotFound(
-            f"Release v{number} of {app} is no longer kept (removed {release.removed_at[:10]}).",
+            f"Release v{number} of {app} is no longer retained (removed"
+            f" {release.removed_at[:10]}).",
             hint=f"`gatling deploy {app} {release.commit[:12]}` builds its commit again.",
         )
     return release

@@ -86,7 +86,7 @@ class Progress:
         text = f"       {self._indent}{visible.one_line(text)}"
         if self._room >= 0:
             self._room -= len(text) + 1
-            self.record(text if self._room >= 0 else "       … more than is kept")
+            self.record(text if self._room >= 0 else "       … more output than is stored")
         self._print(text)
 
     def note(self, text: str) -> None:
@@ -158,7 +158,7 @@ class Progress:
 
 
 def takes_colour(stream: IO[str]) -> bool:
-    """Whether a stream is a terminal with colours, and nobody has asked for none."""
+    """Whether a stream is a terminal with colours, and nobody has requested none."""
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     return stream.isatty() and not plain
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def fail(*_: object) -> None:
-    raise SupervisorFailed("shop.2 (pid 7) cannot be ended.")
+    raise SupervisorFailed("shop.2 (pid 7) cannot be stopped.")
 
 
 GATLING = cast("Gatling", SimpleNamespace(instances=SimpleNamespace(stop=fail)))
@@ -30,12 +30,12 @@ def test_the_first_error_is_the_one_that_is_raised() -> None:
     ):
         raise UnhealthyRelease("v8 was never healthy.", log=["its last words"])
     assert caught.value.log[0] == "its last words"
-    assert "cannot be ended" in caught.value.log[-1]
+    assert "cannot be stopped" in caught.value.log[-1]
 
 
 def test_without_an_error_the_failure_of_the_clean_up_is_raised() -> None:
     with (
-        pytest.raises(SupervisorFailed, match="cannot be ended"),
+        pytest.raises(SupervisorFailed, match="cannot be stopped"),
         instance.throw_away(GATLING, APP, 2, settings.parse({})),
     ):
         pass

@@ -159,7 +159,7 @@ def test_a_node_of_unknown_state_is_replaced(
     stage.faults["swap v7 → v8"] = error
     with pytest.raises(raised) as caught:
         upgrade(stage, stage.context(alone=alone), node)
-    assert "replaced by a new one of v7" in getattr(caught.value, "hint", "")
+    assert "replaced by a new instance of v7" in getattr(caught.value, "hint", "")
     if alone:
         assert stage.done.index("stop 1") < stage.done.index("start v7 in 2"), "never two at once"
     else:
@@ -232,7 +232,7 @@ def test_where_there_is_no_way_back_the_node_is_replaced(
     with pytest.raises(SwapUndone, match="Extra did not start") as caught:
         upgrade(stage, stage.context(), node)
     assert stage.done == [*SWAP, "it runs", *UNDO[:2], *REPLACE]
-    assert "replaced by a new one of v7" in caught.value.hint
+    assert "replaced by a new instance of v7" in caught.value.hint
     assert (stage.live(), stage.running) == ((7, 2), {2: 7})
 
 

@@ -74,12 +74,12 @@ def test_a_clean_up_that_fails_does_not_hide_the_first_error(
     stage.faults["wait until it is healthy"] = UnhealthyRelease("never healthy")
 
     def stuck(*_: object) -> None:
-        raise SupervisorFailed("cannot be ended")
+        raise SupervisorFailed("cannot be stopped")
 
     monkeypatch.setattr(instance, "stop_unused", stuck)
     with pytest.raises(UnhealthyRelease) as caught:
         carry_out(stage, stage.context())
-    assert "cannot be ended" in caught.value.log[-1]
+    assert "cannot be stopped" in caught.value.log[-1]
 
 
 def test_a_decision_that_cannot_be_recorded_tells_the_proxy_nothing(stage: Stage) -> None:

@@ -38,7 +38,7 @@ def test_the_first_release_is_started(wish: str) -> None:
 
 @pytest.mark.parametrize(("wish", "strategy"), [("auto", "rolling"), ("restart", "restart")])
 def test_the_live_release_is_started_anew(wish: str, strategy: Strategy) -> None:
-    assert simple(release(1), release(1), wish) == Plan(strategy, ("v1 is started anew",))
+    assert simple(release(1), release(1), wish) == Plan(strategy, ("v1 is restarted",))
 
 
 @pytest.mark.parametrize("strategy", ["rolling", "restart"])
@@ -57,13 +57,13 @@ def test_the_live_release_is_started_anew(wish: str, strategy: Strategy) -> None
 def test_what_is_asked_for_is_done(
     strategy: Strategy, target: Release, reasons: tuple[str, ...]
 ) -> None:
-    assert simple(release(1), target, strategy) == Plan(strategy, ("as asked for", *reasons))
+    assert simple(release(1), target, strategy) == Plan(strategy, ("as requested", *reasons))
 
 
 @pytest.mark.parametrize(
     ("changes", "reasons"),
     [
-        ({"name": "web"}, ("another OTP release: shop → web",)),
+        ({"name": "web"}, ("a different OTP release: shop → web",)),
         ({"elixir": "1.19.0"}, ("Elixir 1.18.0 → 1.19.0",)),
         ({"otp": "27.3"}, ("OTP 27.2 → 27.3",)),
         ({"config": {"A": "2", "C": "1"}}, ("config changes: A, B, C",)),
@@ -90,7 +90,7 @@ def test_where_the_records_do_not_decide_the_node_is_asked(wish: str) -> None:
 
 @pytest.mark.parametrize(
     ("live", "target", "why"),
-    [(None, release(1), "Nothing is live"), (release(1), release(1), "v1 is live already")],
+    [(None, release(1), "No release is live"), (release(1), release(1), "v1 is already live")],
 )
 def test_hot_needs_something_to_upgrade(live: Release | None, target: Release, why: str) -> None:
     with pytest.raises(InvalidInput, match=why):
@@ -133,7 +133,7 @@ def test_hot_when_nothing_stands_in_its_way() -> None:
             "stops queue",
             "starts mailer",
             "config of shop: :limit",
-            "a process that read config at its start keeps what it read",
+            "a process that read config at its start keeps the old values",
             "files in priv of shop",
         )
     assert plan.details["added"] == [{"app": "shop", "module": "Shop.New"}]
@@ -159,7 +159,7 @@ def test_what_may_differ_from_a_fresh_boot_is_accepted_only_when_hot_is_asked_fo
     assert (plan.strategy, plan.reasons) == ("rolling", (caution,))
     plan = decide(comparison, "hot", Hot())
     assert plan.strategy == "hot"
-    assert plan.reasons == ("no code changes", f"as asked for, although {caution}")
+    assert plan.reasons == ("no code changes", f"as requested, although {caution}")
 
 
 def test_hot_without_any_change_of_code() -> None:
@@ -168,7 +168,7 @@ def test_hot_without_any_change_of_code() -> None:
 
 def test_rolling_with_everything_that_stands_in_the_way() -> None:
     comparison = Comparison(erts="same", boot_files=["vm.args"], apps_removed=["mailer"])
-    reasons = ("vm.args changed, which is read at boot", "the application mailer is gone")
+    reasons = ("vm.args changed, which is read at boot", "the application mailer is removed")
     plan = decide(comparison, "auto", Hot())
     assert (plan.strategy, plan.reasons) == ("rolling", reasons)
     with pytest.raises(InvalidInput, match="not possible") as caught:

@@ -135,7 +135,7 @@ inside(Callers) ->
               fun() -> [{P, M} || P <- erlang:processes(), P =/= self(),
                                   {value, M} <- [first(Modules, stack(P))]] end),
     [iolist_to_binary([gatling_text:name(P), " is in ", gatling_text:term(M), ", which calls ",
-                       gatling_text:function(maps:get(M, Modules)), "; that is gone"])
+                       gatling_text:function(maps:get(M, Modules)), ", which is removed"])
      || {P, M} <- lists:sublist(Found, 3)].
 
 %% The modules whose functions a process executes.

@@ -87,14 +87,14 @@ capture(Fun) ->
     after 5000 ->
             exit(P, kill),
             erlang:demonitor(Ref, [flush]),
-            {error, <<"it did not come to an end within 5 s">>}
+            {error, <<"it did not finish within 5 s">>}
     end.
 
 -spec captured_by(fun(() -> term())) -> captured().
 captured_by(Fun) ->
     put(gatling_capture, true),
     try Fun() of
-        _ -> {error, <<"it starts no Supervisor at its end">>}
+        _ -> {error, <<"it does not end by starting a Supervisor">>}
     catch
         throw:{gatling, list, Children, Options} -> of_list(Children, Options);
         throw:{gatling, module, Module, Argument} -> of_module(Module, Argument);
@@ -102,7 +102,7 @@ captured_by(Fun) ->
         throw:{gatling, starts, What} ->
             {error, <<"it starts a process on its own, ", (gatling_text:term(What))/binary>>};
         error:{gatling_forbids, {M, F, A}} ->
-            Text = "start/2 opens data, ~p:~p/~b, which two nodes must not do at a time",
+            Text = "start/2 opens data, ~p:~p/~b, which two nodes must not do at the same time",
             {error, iolist_to_binary(io_lib:format(Text, [M, F, A]))};
         Class:Reason -> {error, text({Class, Reason})}
     end.

@@ -79,7 +79,7 @@ commit() -> question(commit).
 question(What) ->
     case call(What) of
         ok -> ok;
-        gone -> throw({gone, <<"Gatling is not there any more">>})
+        gone -> throw({gone, <<"Gatling has disconnected">>})
     end.
 
 %% The swap has ended; a broken one stays announced.

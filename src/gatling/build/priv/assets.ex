@@ -59,7 +59,7 @@ defmodule Gatling.Assets do
   def npm_install(assets) do
     npm =
       npm() ||
-        Mix.raise("#{assets}/package.json asks for packages, and npm is not installed here")
+        Mix.raise("#{assets}/package.json needs npm packages, and npm is not installed here")
 
     # npm ci wants a lock file, and npm install would leave one that nobody has written
     command =

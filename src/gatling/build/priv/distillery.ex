@@ -118,7 +118,7 @@ defmodule Gatling.Distillery do
 
     if Path.wildcard("rel/appups/**/*.appup") != [] do
       Mix.shell().info(
-        "rel/appups is not used: what an upgrade changes is worked out from the releases themselves"
+        "rel/appups is not used: Gatling computes an upgrade from the releases themselves"
       )
     end
   end

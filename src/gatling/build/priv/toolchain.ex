@@ -24,8 +24,8 @@ defmodule Gatling.Toolchain do
 
         _ ->
           Mix.raise(
-            "The project asks for #{name} #{asked} (#{file}), and this host has #{have}. " <>
-              "Install that version, or one that is newer."
+            "The project requires #{name} #{asked} (#{file}), and this host has #{have}. " <>
+              "Install that version or a newer one."
           )
       end
     end

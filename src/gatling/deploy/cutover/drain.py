@@ -34,8 +34,8 @@ def drain(gatling: Gatling, context: Context, seconds: float, prober: Prober) ->
         prober.slow_down()
         if connections and not told and time.monotonic() > deadline - seconds + 1:
             journal.line(
-                f"waiting up to {seconds:g} s for the end of"
-                f" {counted(connections, 'connection')} to the previous instance"
+                f"waiting up to {seconds:g} s for {counted(connections, 'connection')} to the"
+                " previous instance to close"
             )
             told = True
         time.sleep(DRAIN_POLL_SECONDS)

@@ -40,7 +40,7 @@ CODE_CHANGE_HINT = (
     "code_change/3 must accept every state that the running release can have."
     " With the strategy `rolling` new processes start instead."
 )
-CRASHED_HINT = "Does the state have another shape now? Then it needs a code_change/3."
+CRASHED_HINT = "If the shape of the state changed, the module needs a code_change/3."
 
 
 class NotPossible(Exception):
@@ -273,9 +273,9 @@ def _undo(
             if swapped.failed:
                 raise SwapUndone(f"Children: {'; '.join(swapped.failed)}.")
             node.restore_crashed(first)
-        context.progress.note(f"{live.label} runs again, with the states from before")
+        context.progress.note(f"{live.label} runs again, with its previous states")
     except (SwapFailed, GatlingError) as second:
-        context.progress.note(f"swapping back was not possible: {second}")
+        context.progress.note(f"the upgrade could not be undone: {second}")
         _replace(gatling, context, live, error)
     raise error
 
@@ -288,15 +288,15 @@ def _add_errors_of_the_app(gatling: Gatling, app: App, error: GatlingError, sinc
     label = f"v{booted}"
     error.log = instance.last_words_since(gatling, app, label, since, only_causes=True)
     if error.log:
-        all_of_it = f"All it said: `gatling logs {app.name} --release {label} --since 5m`."
+        all_of_it = f"Full output: `gatling logs {app.name} --release {label} --since 5m`."
         error.hint = f"{error.hint} {all_of_it}".strip()
 
 
 def _replace(gatling: Gatling, context: Context, live: Release, error: GatlingError) -> None:
     """Put a new instance of the release that was live in the place of the node."""
     context.callbacks.over()  # these are steps of the release before
-    context.progress.note(f"a new instance of {live.label} takes the place of the upgraded one")
-    error.hint = f"{error.hint} The node was replaced by a new one of {live.label}.".strip()
+    context.progress.note(f"a new instance of {live.label} replaces the upgraded one")
+    error.hint = f"{error.hint} The node was replaced by a new instance of {live.label}.".strip()
     carry_out = restart.restart if context.alone else rolling.roll
     carry_out(
         gatling,

@@ -87,7 +87,7 @@ def give_up(
         stop_unused(gatling, app, slot, settings)
         if isinstance(error, UnhealthyRelease):
             error.log = last_words_since(gatling, app, release.label, since, process_)
-            more = f"All it said: `gatling logs {app.name} --release {release.label}`."
+            more = f"Full output: `gatling logs {app.name} --release {release.label}`."
             error.hint = f"{crash_hints.fitting(error.log, app.name) or error.hint} {more}".lstrip()
 
 

@@ -29,10 +29,7 @@ MAX_FILES = 200
 MAX_NAMES = 64 * 1024
 """Not more are looked at, the newest: so many come at once with a project of elsewhere only."""
 
-ADVICE = (
-    "Two deployments are safe: first code that can live with the database before and after, then"
-    " the migration."
-)
+ADVICE = "Use two deployments: first code that works with both schemas, then the migration."
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,7 +75,7 @@ def found(
     try:
         tasks.run(task, timeout=TIMEOUT_SECONDS, on_line=line)
     except (ValueError, LookupError):  # the marker is known to whom is asked
-        raise CommandFailed("What the release answered makes no sense.") from None
+        raise CommandFailed("The release sent an invalid answer.") from None
     return dangers
 
 
@@ -105,7 +102,7 @@ def _text(word: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in raw)
 
 
-_USES = "code that is running may still use it"
+_USES = "running code may still use it"
 _WORDS = {
     "remove": ("drops column {name}", _USES),
     "drop": ("drops table {table}", _USES),
@@ -113,16 +110,16 @@ _WORDS = {
     "rename_table": ("renames table {table} to {new}", _USES),
     "not_null": (
         "makes column {name} NOT NULL",
-        "code that is running may still write rows without it",
+        "running code may still write rows without it",
     ),
     "add_not_null": (
         "adds column {name}, NOT NULL without a default",
-        "code that is running writes rows without it",
+        "running code writes rows without it",
     ),
-    "sql": ("has SQL that says {table}", "code that is running may need what was there"),
+    "sql": ("runs SQL with {table}", "running code may need the old schema"),
     "index": (
-        "makes an index on {table}, not concurrently",
-        "PostgreSQL lets nobody write to the table meanwhile",
+        "creates an index on {table} without CONCURRENTLY",
+        "PostgreSQL blocks writes to the table until it finishes",
     ),
-    "unread": ("is not looked through", "it is too large, or no Elixir"),
+    "unread": ("was not checked", "it is too large or not valid Elixir"),
 }

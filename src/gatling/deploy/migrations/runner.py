@@ -41,7 +41,9 @@ SETUP = "setup"
 """The step of that name; once it has succeeded it is never run again."""
 SCRIPT_SOURCE = "rel/overlays/bin/migrate"
 """Where a project keeps the script that becomes bin/migrate."""
-AGAIN = "Mend it and push again: it is run until it has succeeded once."
+AGAIN = (
+    "Fix the problem and push again. The setup runs with every push until it has succeeded once."
+)
 
 
 def run(gatling: Gatling, context: Context, live: Release | None, target: Release) -> None:
@@ -190,7 +192,7 @@ def _warn(
             tasks, around, context.app, live, target, new, context.deployment.mark
         )
     except (CommandFailed, NotFound) as error:
-        note(f"the migrations could not be looked through: {error.what}")
+        note(f"the migrations could not be checked: {error.what}")
         return
     for name, dangerous in found.items():
         for danger in dangerous:

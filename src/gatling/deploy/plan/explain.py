@@ -33,7 +33,7 @@ def target(gatling: Gatling, name: str, number: int | None, commit: str | None) 
     if commit is None:
         raise NotFound(f"{name} has no release yet.")
     raise NotFound(
-        f"No kept release of {name} was built from {commit[:9]}.",
+        f"No retained release of {name} was built from {commit[:9]}.",
         hint=f"`gatling deploy {name} {commit[:9]}` builds and deploys it.",
     )
 

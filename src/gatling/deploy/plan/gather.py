@@ -119,5 +119,8 @@ def _raise_if(*, busy: GatlingError, insists: bool, app: App) -> None:
         return
     if isinstance(busy, NodeBusy) and busy.broken:
         return
-    busy.hint = f"`gatling deployments {app.name} --follow` shows it; then ask again."
+    busy.hint = (
+        f"`gatling deployments {app.name} --follow` shows its progress. Then run this command"
+        " again."
+    )
     raise busy

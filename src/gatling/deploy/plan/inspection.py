@@ -146,7 +146,7 @@ def _run(
     try:
         tasks.run(task, timeout=TIMEOUT_SECONDS)
     except TimedOut as error:
-        what = f"{release.label} could not be asked about itself: {error.what}"
+        what = f"{release.label} could not be inspected: {error.what}"
         raise PlannerFailed(what, log=error.log) from None
     except CommandFailed as error:
         cause = crash_excerpt.cause(error.log) or error.what

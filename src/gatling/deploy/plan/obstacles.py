@@ -20,7 +20,7 @@ def recorded(live: Release, target: Release) -> list[str]:
     """What the records of both releases tell already."""
     found = []
     if live.name != target.name:
-        found.append(f"another OTP release: {live.name} → {target.name}")
+        found.append(f"a different OTP release: {live.name} → {target.name}")
     if live.elixir != target.elixir:
         found.append(f"Elixir {live.elixir} → {target.elixir}")
     if live.otp != target.otp:
@@ -145,20 +145,20 @@ def _native(comparison: Comparison) -> list[str]:
 
 
 def _applications(comparison: Comparison) -> list[str]:
-    reasons = [f"the application {app} is gone" for app in comparison.apps_removed]
+    reasons = [f"the application {app} is removed" for app in comparison.apps_removed]
     reasons += [
         f"the application {app.name} of Elixir or OTP is added"
         for app in comparison.apps_added
         if app.runtime
     ]
     reasons += [
-        f"the application {app} has another callback module"
+        f"the application {app} has a different callback module"
         if what == "module"
-        else f"the application {app} starts its callback module with other arguments"
+        else f"the application {app} starts its callback module with different arguments"
         for app, what in comparison.callbacks
     ]
     return reasons + [
-        f"the release starts the application {app} in another way (permanent, load, none …)"
+        f"the start type of the application {app} changed (permanent, load, none …)"
         if key == "type"
         else f"{key} of {app} changed, which is read when the application starts"
         for app, key in comparison.boot_keys
@@ -195,7 +195,7 @@ def _schemas(comparison: Comparison) -> list[str]:
         if before["known"] == after["known"] and before["made"] != after["made"]:
             reasons.append(
                 f"the schema {_name(beam.module)} changed, but not the names of its fields: Ecto"
-                " would go on with queries made for the old one"
+                " would keep using queries that it cached for the old schema"
             )
     return reasons
 
@@ -203,7 +203,7 @@ def _schemas(comparison: Comparison) -> list[str]:
 def _struct(beam: Beam, before: str | list[str], after: str | list[str]) -> str:
     module = _name(beam.module)
     if after == "none":
-        return f"the struct {module} is gone"
+        return f"the struct {module} is removed"
     gained = [f":{key}" for key in after if key not in before]
     lost = [f":{key}" for key in before if key not in after]
     how = " and ".join(
@@ -231,18 +231,18 @@ def _config(comparison: Comparison) -> list[str]:
 def _tree(change: TreeChange) -> list[str]:
     where = ", ".join([f"the supervisor of {change.app}", *map(_name, change.path)])
     if change.error:
-        return [f"what {where} starts cannot be worked out: {change.error}"]
+        return [f"what {where} starts cannot be determined: {change.error}"]
     reasons = []
     if change.flags != "same":
         reasons.append(f"{where} changes its strategy or limits")
     reasons += [
-        f"{where} starts {_name(child.id)} in another way: {' and '.join(child.how)} changed"
+        f"{where} starts {_name(child.id)} differently: {' and '.join(child.how)} changed"
         for child in change.changed
     ]
     if (change.start or change.stop) and change.strategy != "one_for_one":
-        reasons.append(f"{where} is {change.strategy} and gets other children")
+        reasons.append(f"{where} is {change.strategy} and its children change")
     if change.reordered and change.strategy != "one_for_one":
-        reasons.append(f"{where} starts its children in another order")
+        reasons.append(f"{where} starts its children in a different order")
     if change.opaque:
         reasons.append(
             f"{', '.join(map(_name, change.opaque))} is started with a function or a handle,"
@@ -255,18 +255,21 @@ def _node(comparison: Comparison) -> list[str]:
     reasons = []
     if comparison.drift:
         modules = ", ".join(map(_name, comparison.drift[:5]))
-        reasons.append(f"the node runs other code than its release has: {modules}")
+        reasons.append(f"the node runs code that differs from its release: {modules}")
     for found_in, what in (
-        (comparison.lingering, "code of {} from before the last upgrade is still run by {}"),
-        (comparison.holding, "functions of {} from before the last upgrade are still held by {}"),
-        (comparison.orphans, "{} is gone, and is still run by {}"),
+        (comparison.lingering, "code of {} from before the last upgrade still runs in {}"),
+        (
+            comparison.holding,
+            "functions of {} from before the last upgrade are still referenced by {}",
+        ),
+        (comparison.orphans, "{} is removed, but its code still runs in {}"),
     ):
         reasons += [
             what.format(_name(module), ", ".join(str(process[0]) for process in processes[:3]))
             for module, processes in found_in[:5]
         ]
     reasons += [
-        f"{where} keeps a function of {_name(module)}, which would stay as it was"
+        f"{where} keeps a function of {_name(module)}, which a hot upgrade would not replace"
         for module, where in comparison.kept
     ]
     if comparison.memory > MAX_STATE_BYTES:

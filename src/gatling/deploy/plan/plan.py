@@ -38,7 +38,7 @@ class Plan:
     alone: tuple[str, ...] = ()
     """Why no second instance of the app may run beside the live one, not even for a boot check."""
     requested: str = "auto"
-    """The strategy that was asked for."""
+    """The strategy that was requested."""
     migrations: tuple[str, ...] = ()
     """Files of the migrations that are run first: application, repository and name of each."""
     domains: tuple[str, ...] = ()
@@ -104,16 +104,16 @@ def simple(live: Release | None, target: Release, wish: str = "auto") -> Plan | 
         )
     if live is None:
         if wish == "hot":
-            raise InvalidInput("Nothing is live yet that could be upgraded.")
+            raise InvalidInput("No release is live yet, so nothing can be upgraded.")
         return Plan("start", ("nothing is live yet",))
     if target.number == live.number:
-        again = f"{live.label} is started anew"
+        again = f"{live.label} is restarted"
         if wish == "hot":
-            raise InvalidInput(f"{live.label} is live already.")
+            raise InvalidInput(f"{live.label} is already live.")
         return Plan("restart" if wish == "restart" else "rolling", (again,))
     if wish in ("rolling", "restart"):
         strategy: Strategy = "rolling" if wish == "rolling" else "restart"
-        return Plan(strategy, ("as asked for", *differences(live, target)))
+        return Plan(strategy, ("as requested", *differences(live, target)))
     in_the_way = obstacles.recorded(live, target)
     if in_the_way:
         return refuse_or_roll(in_the_way, wish)
@@ -123,14 +123,14 @@ def simple(live: Release | None, target: Release, wish: str = "auto") -> Plan | 
 def decide(comparison: Comparison, wish: str, settings: Hot) -> Plan:
     """`hot` when nothing stands in its way, `rolling` with what does.
 
-    Raises InvalidInput when hot was asked for and is not possible.
+    Raises InvalidInput when hot was requested and is not possible.
     """
     in_the_way = obstacles.found(comparison, settings)
     cautions = obstacles.cautions(comparison) if comparison.erts == "same" else []
     details = describe(comparison)
     if in_the_way or (cautions and wish != "hot"):
         return refuse_or_roll([*in_the_way, *cautions], wish, details)
-    accepted = [f"as asked for, although {caution}" for caution in cautions]
+    accepted = [f"as requested, although {caution}" for caution in cautions]
     return Plan("hot", (*summary(comparison), *accepted), details)
 
 
@@ -157,7 +157,7 @@ def refuse_or_roll(reasons: list[str], wish: str, details: dict[str, Any] | None
 def _impossible(reasons: list[str]) -> InvalidInput:
     return InvalidInput(
         f"A hot upgrade is not possible: {'; '.join(reasons)}.",
-        hint="`--strategy auto` goes on by rolling.",
+        hint="`--strategy auto` falls back to a rolling deployment.",
     )
 
 
@@ -182,7 +182,7 @@ def summary(comparison: Comparison) -> list[str]:
         parts.append(f"{counted(processes, 'process')} to convert")
     if comparison.callers:
         (caller, function), *others = comparison.callers
-        what = f"waits for requests in {name(caller)}, which calls {function}: that is gone"
+        what = f"waits for requests in {name(caller)}, which calls the removed {function}"
         parts.append(f"{what}; and in {counted(len(others), 'other')}" if others else what)
     parts += [
         f"{word} {', '.join(ids)}"
@@ -193,7 +193,7 @@ def summary(comparison: Comparison) -> list[str]:
     parts += [f"starts {app.name}" for app in comparison.apps_added]
     parts += [f"config of {app}: {key}" for app, key, _ in comparison.env]
     if any(how == "delivered" and key.startswith(":") for _, key, how in comparison.env):
-        parts.append("a process that read config at its start keeps what it read")
+        parts.append("a process that read config at its start keeps the old values")
     parts += [f"files in priv of {app}" for app in comparison.assets]
     return parts or ["no code changes"]
 

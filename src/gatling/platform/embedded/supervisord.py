@@ -140,7 +140,7 @@ class Supervisord:
                 left = min(left, limits.TERM_AGAIN_SECONDS)
             if pid and not proc.wait_gone(pid, left):
                 if killed:
-                    raise SupervisorFailed(f"{name} (pid {pid}) cannot be ended.")
+                    raise SupervisorFailed(f"{name} (pid {pid}) cannot be stopped.")
                 killed = time.monotonic() >= deadline
                 with contextlib.suppress(ProcessLookupError):
                     # a node that boots ignores SIGTERM, so it gets it again

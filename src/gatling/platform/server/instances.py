@@ -91,7 +91,7 @@ class UnitInstances(LocalInstances):
             client.ask("stop", app=app, slot=slot, timeout=timeout)
             self.record(app, slot).unlink(missing_ok=True)
         if self.status(app, slot).pid is not None:
-            raise SupervisorFailed(f"{units.instance(app, slot)} cannot be ended.")
+            raise SupervisorFailed(f"{units.instance(app, slot)} cannot be stopped.")
 
     def status(self, app: str, slot: Slot) -> Status:
         """See Instances."""

@@ -211,7 +211,7 @@ def _ended(task: Task, status: int, result: str, tail: tuple[str, ...]) -> Comma
         surely = "" if result == "oom-kill" else " most likely"
         limit = f" ({task.limits.memory})" if task.limits.memory else ""
         what = error.what.removesuffix(".")
-        return CommandFailed(f"{what}:{surely} it took more memory than it may{limit}.", log=tail)
+        return CommandFailed(f"{what}:{surely} it exceeded its memory limit{limit}.", log=tail)
     return error
 
 

@@ -108,7 +108,7 @@ def test_what_is_too_long_is_not_waited_for(pair: Pair) -> None:
 
 
 def test_what_comes_after_a_request_is_kept_for_later(pair: Pair) -> None:
-    """A client may take back at once what he has asked for."""
+    """A client may take back at once what he has requested."""
     ours, its = pair
     ours.sendall(framed(REQUEST) + b"c")
     assert received(its) == json.loads(REQUEST)
