@@ -117,7 +117,7 @@ def _check_host(named: str, words: Sequence[str]) -> None:
         os.environ["GATLING_HOST"] = named  # for `implied`
     elif words and not is_remote(words) and not wording.asks_for_help(words):
         raise InvalidInput(
-            f"`gatling {words[0]}` is for this machine only.", hint="Leave out --host."
+            f"`gatling {words[0]}` runs only on this machine.", hint="Leave out --host."
         )
 
 

@@ -85,7 +85,7 @@ def check_new(db: Database, name: str, fingerprint: str) -> None:
         )
     owner = db.value("SELECT name FROM keys WHERE fingerprint = ?", fingerprint)
     if owner is not None:
-        raise InvalidInput(f"This key is known already, as {owner}.")
+        raise InvalidInput(f"This key already exists, as {owner}.")
 
 
 def remove(db: Database, name: str) -> None:
