@@ -1,7 +1,7 @@
 """The debug log: tracebacks of errors that nobody expected.
 
 They go to `debug.log` in the home, which only its owner can read, so that a user sees one line and
-whoever looks for the cause finds all of it. A traceback has source lines and no values of
+the developer who looks for the cause finds the rest. A traceback has source lines and no values of
 variables. With GATLING_DEBUG=1 in the environment tracebacks, and the programs that are run, are
 printed as well.
 """
@@ -118,7 +118,7 @@ def _named(error: OSError, before: str = "") -> str:
 
 
 def _where(error: BaseException) -> str:
-    """The last line of Gatling's code in the traceback: `deploy/cutover/hot.py:120`."""
+    """The last frame of the traceback that is Gatling's own code: `deploy/cutover/hot.py:120`."""
     import traceback
 
     frames = traceback.extract_tb(error.__traceback__)

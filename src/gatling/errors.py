@@ -176,7 +176,7 @@ class PortTaken(GatlingError):
 
 
 class ProxyRefused(GatlingError):
-    """nginx refuses its configuration; the one before is in force again."""
+    """nginx rejected its configuration. The previous one is applied again."""
 
     code = "proxy-refused"
     exit_status = Exit.HOST
@@ -293,7 +293,7 @@ class Busy(GatlingError):
 
 
 class NotAllowed(GatlingError):
-    """Whoever came over SSH may not do this; nothing was changed."""
+    """The SSH key does not have this right. Nothing was changed."""
 
     code = "not-allowed"
     exit_status = Exit.REFUSED
@@ -319,7 +319,7 @@ def is_full(error: OSError) -> bool:
 
 
 def text_of(error: BaseException) -> str:
-    """What an error says, one of Gatling's own or any other."""
+    """The text of an error, Gatling's or any other."""
     return error.what if isinstance(error, GatlingError) else f"{type(error).__name__}: {error}"
 
 

@@ -64,8 +64,8 @@ def run(
 
     `timeout` is in seconds and counts until the program has exited, whether it still prints or not;
     `nice` is setpriority(2)'s. Raises MissingProgram, TimedOut, or CommandFailed when the program
-    cannot be started or, with `check`, when the exit status is not 0. Whatever else is raised
-    meanwhile (an interruption, an error in `on_line`) ends the program and everything in its
+    cannot be started or, with `check`, when the exit status is not 0. Anything else that is raised
+    while it runs (an interruption, an error in `on_line`) ends the program and everything in its
     session first.
     """
     started = time.monotonic()

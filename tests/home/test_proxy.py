@@ -365,7 +365,7 @@ def test_an_app_that_sends_to_https_is_looked_at_behind_that(project: Project) -
         said = project.push()
         probe = world.last("echo")["probe"]
         assert (probe["failed"], probe["https"]) == (0, True)
-        assert "asked as by https" in said
+        assert "sent as HTTPS" in said
         assert f"in Phoenix, exclude the host {HOST}" in said
 
     # time enough to boot on a busy machine: what answers with an error is asked to the end of it
@@ -381,7 +381,7 @@ def test_an_app_that_sends_to_https_is_looked_at_behind_that(project: Project) -
         project.replace("lib/echo.ex", "~r/^x-forwarded-proto: https/im", "~r/^GET/")
         project.commit("as to any client")
         said = project.push()
-        assert "asked as by https" in said
+        assert "sent as HTTPS" in said
         assert "force_ssl" not in said
 
 

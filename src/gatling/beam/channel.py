@@ -307,7 +307,7 @@ def _connected(address: Address, node: str, cookie: str) -> Node:
 def _own_name(node: str, cookie: str) -> Atom:
     """The name of all of Gatling's connections to a node: a new one each time would be a new atom.
 
-    Whoever begins a handshake with this name, without any cookie, delays or ends Gatling's. So
+    A handshake with this name, even without the cookie, delays or ends Gatling's connection. So
     the name cannot be guessed.
     """
     secret = hmac.new(cookie.encode(), node.encode(), "sha256").hexdigest()[:16]
@@ -321,7 +321,7 @@ def _handshake(
     _send_packet(connection, struct.pack(">cQIH", b"N", _FLAGS, creation, len(name)) + name)
     status = _read_packet(connection, deadline)
     if status in (b"salive", b"snok"):
-        # to answer `true` would end the other connection, which may be in the midst of an upgrade
+        # to answer `true` would end the other connection, which may be carrying out an upgrade
         raise _InUse
     if status not in (b"sok", b"sok_simultaneous"):
         raise NodeUnreachable(f"The node refused a control connection: {status[1:].decode()!r}.")

@@ -31,7 +31,7 @@ class Beam(Struct):
     struct: str | list[str] = "none"
     """Its struct's fields; `none`, or `unknown` when only running it tells."""
     schema: bool = False
-    """Whether it is a schema of Ecto's."""
+    """Whether it is an Ecto schema."""
     runtime: bool = False
     """Whether it belongs to Elixir or OTP itself."""
     old: Beam | None = None
@@ -126,7 +126,7 @@ class Comparison(Struct):
     removed: list[Removed] = []
     callers: list[tuple[str, str]] = []
     """Changed and removed modules that call, as they are in the live release, a function that is
-    gone in the target; and such a function. A swap waits until no process is in the midst of them.
+    gone in the target; and such a function. A swap waits until no process executes them.
     """
     broken: list[tuple[str, str]] = []
     """Modules that would call, as they are in the target, a function which it lacks; and which."""

@@ -303,8 +303,8 @@ def _connection(
 def _load(node: channel.Node, beams: Path, base: Path) -> None:
     """Bring Gatling's modules into the node, unless it has this version of them.
 
-    On a server they lie where the app's user can write. To that same user they go, so it matters
-    only that they are no links: those might lead to what he cannot read.
+    On a server they lie where the app's user can write. The node belongs to the same user, so it
+    matters only that they are not links to files that the user cannot read.
     """
     digest = toolbox.digest()
     if (

@@ -212,7 +212,10 @@ class Callbacks:
             self._conversation.say(base64.b64encode(encoded).decode())
 
     def _heard(self, wanted: str) -> str:
-        """What the VM says at the next line of its own that begins so; meanwhile it is served."""
+        """What the VM says at the next line of its own that begins so.
+
+        Until then the VM is served.
+        """
         assert self._steps is not None  # noqa: S101
         assert self._conversation is not None  # noqa: S101
         deadline = self._deadline or time.monotonic() + self._seconds

@@ -13,8 +13,8 @@ from gatling.ui.output import echo
 def deploy_key_command() -> None:
     """Manage the SSH key with which builds read private git dependencies and submodules.
 
-    Its public part goes to whoever has the repository, for reading only: GitHub and GitLab call it
-    a deploy key. The private part never leaves the app's build directory on the host.
+    Add its public part to the private repository with read access. GitHub and GitLab call it a
+    deploy key. The private part never leaves the app's build directory on the host.
 
     \b
     Example:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.group("keys", cls=Group)
 def keys_command() -> None:
-    """The SSH keys that are let in, and what their holders may do.
+    """Manage the SSH keys that are authorized, and their roles.
 
     An admin may do everything; a deployer push to, deploy and configure the named apps, and make
     them; a reader look at apps, without their config.
@@ -36,7 +36,7 @@ def keys_command() -> None:
     type=click.Choice(("admin", "deployer", "reader")),
     default="deployer",
     show_default=True,
-    help="What the key may do.",
+    help="Role of the key.",
 )
 @click.option(
     "--app", "apps", metavar="APP", multiple=True,

@@ -14,7 +14,7 @@ from gatling.ui.output import echo, print_json, table
 def settings_command() -> None:
     """Manage settings of an app: health check, time limits, deploy branch, retention.
 
-    What is set here wins over the project's gatling.toml.
+    These settings override the project's gatling.toml.
 
     \b
     Example:

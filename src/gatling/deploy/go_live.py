@@ -79,7 +79,10 @@ def _cut_over(
     known: Facts,
     updates: Sequence[Update],
 ) -> None:
-    """Plan, and carry the plan out; where the node refuses a hot upgrade, by rolling instead."""
+    """Plan, and carry the plan out.
+
+    If the node refuses a hot upgrade, deploy with a rolling restart.
+    """
     from gatling.deploy.cutover import hot
 
     # before the node is asked, which waits for no callback

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gatling.state.releases import Release
 
 DEPLOYMENT_PATIENCE_SECONDS = 60.0
-"""How long a deployment waits for `gatling plan`: without the node it would go by rolling."""
+"""How long a deployment waits for `gatling plan`: without the node it would be rolling."""
 
 
 @contextlib.contextmanager
@@ -71,7 +71,7 @@ def _address(gatling: Gatling, app: App) -> Address:
 
 @contextlib.contextmanager
 def listening(node: Control) -> Iterator[None]:
-    """Errors that the node logs meanwhile are noted: from before an upgrade, to compare with."""
+    """Note the errors that the node logs during the block, to compare with those of an upgrade."""
     node.listen()
     try:
         yield
@@ -81,7 +81,7 @@ def listening(node: Control) -> Iterator[None]:
 
 
 def running(node: Control, booted: int) -> int:
-    """The number of the release that a node runs. Whether there is such a one is not known."""
+    """The number of the release that a node runs. The release may not exist."""
     chain = node.chain()
     return names.release_number(chain[-1][0]) or booted if chain else booted
 

@@ -1,4 +1,4 @@
-"""The domains that a project names itself, in force with the release that names them first.
+"""The domains that a project names itself. They are added with the release that first names them.
 
 Only what is new in the file is added, so that what an operator has removed stays so.
 Beside them, what is told of PHX_HOST when an app's domains change.

@@ -1,7 +1,7 @@
-"""What nginx reads of an app besides the switch: the maintenance page, and digested files.
+"""What nginx reads of an app besides the switch: the maintenance page and fingerprinted assets.
 
-Both are made of the records and the kept releases, so that they can be made again at any time; the
-deployment, recovery and the commands all do so here.
+Both are made from the records and the retained releases, so that they can be made again at any
+time; the deployment, recovery and the commands all do so here.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def publish(gatling: Gatling, name: str, coming: Release | None = None) -> None:
 
 
 def prepare(gatling: Gatling, context: Context, coming: Release) -> None:
-    """As `publish`, in a deployment: a failure is reported and fails nothing."""
+    """As `publish`, in a deployment: a failure is only reported."""
     _try_to_publish(gatling, context, coming)
 
 
@@ -97,7 +97,7 @@ def _try_to_publish(gatling: Gatling, context: Context, coming: Release | None) 
 
 
 def _page(gatling: Gatling, app: App, settings: Settings) -> str:
-    """The page of maintenance: the project's, if it has one and no other text was requested."""
+    """The maintenance page: the project's, if it has one and no other text was requested."""
     if not app.maintenance and app.live_release is not None:
         commit = releases.get(gatling.db, app.name, app.live_release).commit
         own = _page_of(gatling, app.name, commit, settings)
@@ -116,7 +116,7 @@ def _page_of(gatling: Gatling, app: str, commit: str, settings: Settings) -> str
 
 
 def _trees(gatling: Gatling, app: App, settings: Settings, coming: Release | None) -> list[Path]:
-    """The releases whose digested files are served, the first's before others'."""
+    """The releases whose fingerprinted assets are served, the first's before others'."""
     paths = gatling.home.app(app.name)
     kept = set(releases.kept_commits(gatling.db, app.name))
     numbers = (coming.number if coming else None, app.live_release)

@@ -78,7 +78,7 @@ def recover_killed(gatling: Gatling, app: str) -> list[Recovery]:
 def isolated(gatling: Gatling, name: str) -> tuple[list[str], GatlingError | None]:
     """What `reconcile` gives, or the error that it raised, whichever that is.
 
-    For whoever reconciles more than one app: the fault of one is not that of the others. The
+    For callers that reconcile more than one app: the fault of one is not that of the others. The
     caller holds the app's lock.
     """
     try:
@@ -116,7 +116,8 @@ def report(recovered: Iterable[Recovery]) -> None:
 def reconcile(gatling: Gatling, name: str, *, own: int | None = None) -> list[str]:
     """Make what runs what the state says; what could not be done of its processes, in words.
 
-    The caller holds the app's lock. `own` is his deployment, whose outcome he records himself.
+    The caller holds the app's lock. `own` is the caller's deployment, whose outcome the caller
+    records.
     """
     unfinished = deployments.running(gatling.db, name)
     for deployment in unfinished:

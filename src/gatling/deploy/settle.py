@@ -98,7 +98,7 @@ def _say_of_https(gatling: Gatling, context: Context, app: App) -> None:
 
 
 def _retire(gatling: Gatling, context: Context, live: Release) -> None:
-    """Remove releases that are no longer retained. A failure is reported and fails nothing."""
+    """Remove releases that are no longer retained. A failure is only reported."""
     paths, name = gatling.home.app(context.app.name), context.app.name
     kept = list(releases.kept_commits(gatling.db, name))
     proven = deployments.ever_live(gatling.db, name) | {live.number}

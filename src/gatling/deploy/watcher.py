@@ -60,7 +60,7 @@ class Watcher:
 
 
 def _environment(home: Home) -> dict[str, str]:
-    """What the recovering command needs; nothing of git's, which the hook has."""
+    """The environment of the recovering command, without the variables that git sets in a hook."""
     kept = {
         name: value
         for name, value in os.environ.items()

@@ -241,7 +241,7 @@ def _json(content: IO[bytes] | None) -> Any:
 def _manifest(content: IO[bytes] | None) -> dict[str, Any]:
     found = _json(content)
     if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise InvalidInput("This backup was made by another version of Gatling.")
+        raise InvalidInput("Another version of Gatling wrote this backup.")
     listed = found.get("apps")
     if not isinstance(listed, list) or [names.app_name(str(a)) for a in listed] != listed:
         raise InvalidInput("The backup does not list its apps.")

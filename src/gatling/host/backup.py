@@ -88,7 +88,7 @@ def backup(file: Path, server: Path = SERVER) -> str:
 
 @contextlib.contextmanager
 def acting_as(info: os.stat_result) -> Iterator[None]:
-    """In the name of a file's owner, with his rights only, if this is root."""
+    """Act as the owner of a file, with only the owner's rights, if this process is root."""
     if os.geteuid() != 0:
         yield
         return

@@ -1,4 +1,4 @@
-"""What is wrong with this host, and how to mend it: `gatling server check`.
+"""What is wrong with this host, and how to fix it: `gatling server check`.
 
 Each check is a function that yields findings, and none of them changes anything. One that breaks is
 a finding itself; one that this user cannot make is left out, and named at the end. Best as root.
@@ -142,7 +142,7 @@ def helper(ask: Callable[[str], object] = client.ask) -> Iterator[Finding]:
 
 
 def failed_units() -> Iterator[Finding]:
-    """Whether any unit of Gatling's has failed, and recovery comes at boot."""
+    """Whether any of Gatling's units has failed, and recovery comes at boot."""
     for unit in ("gatling-recover.service", "gatling-recovery.timer"):
         enabled = _says("systemctl", "is-enabled", unit)
         yield Finding("recovery", enabled == "enabled", f"{unit} is {enabled}",
@@ -158,7 +158,7 @@ def failed_units() -> Iterator[Finding]:
 
 
 def every_app(server: Path = SERVER) -> Iterator[Finding]:
-    """Whether each app has all that is its, and runs if it shall."""
+    """Whether each app has all of its files and users, and runs if it should."""
     for app in records(server):
         faults = [*_user(app), *_directories(app, server), *_drop_ins(app, server),
                   *_running(app, server), *_timers(app)]  # fmt: skip
@@ -230,7 +230,7 @@ def nginx() -> Iterator[Finding]:
 
 
 def sshd(shown: str | None = None) -> Iterator[Finding]:
-    """Whether sshd forces what it must on whoever comes as gatling."""
+    """Whether sshd applies the required options to connections of the user gatling."""
     if shown is None:
         if os.geteuid() != 0:
             raise PermissionError

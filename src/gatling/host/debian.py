@@ -17,7 +17,7 @@ PACKAGES = {"git": "git", "nginx": "nginx-light", "elixir": "elixir", "sshd": "o
 """Program → the package that has it."""
 ERLANG = ("erlang-dev", "erlang-crypto", "erlang-inets", "erlang-ssl", "erlang-tools",
           "erlang-parsetools")  # fmt: skip
-"""What releases of ordinary projects need of Debian's Erlang, which is in many packages."""
+"""The Debian packages of Erlang that releases of ordinary projects need."""
 
 
 def packages() -> list[str]:

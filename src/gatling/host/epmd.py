@@ -1,4 +1,6 @@
-"""Erlang's port mapper on a host: Debian starts it, and no node of Gatling's needs it. epmd(1).
+"""Erlang's port mapper on a host: Debian starts it, and no node that Gatling runs needs it.
+
+epmd(1).
 
 It listens on all addresses and tells everybody the names and ports of the nodes that it knows.
 """

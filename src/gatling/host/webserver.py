@@ -70,7 +70,7 @@ def default_servers(files: Mapping[str, str]) -> list[str]:
 
 
 def variables(files: Mapping[str, str]) -> dict[str, list[str]]:
-    """The operator's files that use variables of Gatling's, with these."""
+    """The operator's files that use Gatling's nginx variables, with the variables."""
     return {
         name: sorted(set(found))
         for name, text in files.items()
@@ -160,7 +160,8 @@ def enable_example() -> None:
 def check_removal(env: Mapping[str, str]) -> None:
     """Raise InvalidInput when nginx would not start without Gatling's part of its configuration.
 
-    An operator's site that uses a variable of Gatling's makes nginx refuse all of it.
+    An operator's site that uses one of Gatling's variables makes nginx reject the whole
+    configuration.
     """
     if not nginx.INCLUDE.exists() or not shutil.which("nginx", path=env["PATH"]):
         return
@@ -243,6 +244,6 @@ def _is_gatlings(name: str) -> bool:
 
 
 def _port(listen: str) -> int:
-    """The port of nginx's `listen`: an address, a port, or both."""
+    """The port of an nginx `listen` directive: an address, a port, or both."""
     last = listen.rpartition(":")[2] if not listen.endswith("]") else "80"
     return int(last) if last.isdecimal() else 80

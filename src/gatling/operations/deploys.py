@@ -1,4 +1,4 @@
-"""What can be deployed: a commit, a kept release, a change of config, the live release anew."""
+"""The kinds of deployment: a commit, a retained release, a config change, a restart."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def deploy_release(
     progress: Progress,
     wish: Wish = NO_WISH,
 ) -> None:
-    """Make a kept release live again, with the config it had."""
+    """Make a retained release live again, with the config it had."""
     releases.kept(gatling.db, name, number)
     lifecycle.ensure_up(gatling, progress)
     with attempt(gatling, name, cause=cause, commit=None, progress=progress) as context:
@@ -85,7 +85,7 @@ def deploy_release(
 
 
 def restart(gatling: Gatling, name: str, *, progress: Progress) -> None:
-    """Start the live release anew beside itself, switch, end the old instance."""
+    """Start a new instance of the live release, switch to it, and stop the old instance."""
     app = apps.get(gatling.db, name)
     if app.live_release is None:
         raise InvalidInput(f"{name} has not been deployed yet.")

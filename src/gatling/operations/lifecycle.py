@@ -41,9 +41,9 @@ def ensure_up(gatling: Gatling, progress: Progress) -> None:
 
 
 def up(gatling: Gatling, progress: Progress, *, listen: str | None = None) -> bool:
-    """Start supervisor, proxy and all apps that shall run; whether all of them became healthy.
+    """Start the supervisor, the proxy and all apps that should run. True if all became healthy.
 
-    `listen` is where the proxy takes requests from now on. Raises InvalidInput for what it cannot
+    `listen` is the address that the proxy listens on. Raises InvalidInput for what it cannot
     be, and then nothing has been changed.
     """
     if listen is not None:

@@ -287,12 +287,12 @@ class Router(Protocol):
     def configure(self, apps: Sequence[App]) -> bool:
         """Make the proxy know these apps and no others; True when something changed.
 
-        The configuration is tested before it takes effect. Raises ProxyRefused, leaving the one
-        before in force.
+        The configuration is tested before it takes effect. Raises ProxyRefused, leaving the
+        previous one applied.
         """
 
     def check(self) -> None:
-        """Test the configuration in force; raises ProxyRefused."""
+        """Test the current configuration. Raises ProxyRefused."""
 
     def point(self, app: str, slot: int | None) -> None:
         """Send an app's requests to the instance in a slot, at once and atomically.
@@ -304,7 +304,7 @@ class Router(Protocol):
         """The slot to which an app's requests are sent; None: to none."""
 
     def publish(self, app: str, page: str | None, trees: Sequence[Path]) -> None:
-        """Serve the digested files of these releases, the first's before others', and none else.
+        """Serve the fingerprinted assets of these releases only, the first's before the others'.
 
         With `page`, all other requests are answered by that text, and status 503. Raises OSError.
         """

@@ -41,7 +41,7 @@ class Pipes:
 
 
 class Conversation:
-    """One program, started. Whoever has it closes it, whatever happens."""
+    """One program, started. Its owner must close it."""
 
     def __init__(
         self,

@@ -60,7 +60,7 @@ def open_home(root: Path | None = None) -> Home:
 
 
 def is_missing(home: Home) -> bool:
-    """Whether a home certainly does not exist; other trouble with it is for whoever opens it."""
+    """Whether a home certainly does not exist; any other problem is reported when it is opened."""
     try:
         home.database.stat()
     except FileNotFoundError:

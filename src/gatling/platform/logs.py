@@ -132,7 +132,8 @@ def follow(
 def end_with_reader(fd: int, end: Callable[[], object] = lambda: os._exit(0)) -> None:
     """End this process as soon as nobody reads `fd` any more: also while there is nothing to write.
 
-    Whoever followed an app's log over a connection that was lost would leave it behind otherwise.
+    A process that followed an app's log over a connection that was lost would leave it behind
+    otherwise.
     """
 
     def watch() -> None:
@@ -207,7 +208,7 @@ def _opened(path: Path) -> list[_Reader]:
     """The log and its rotated predecessors, the oldest first; none is missing or twice.
 
     A rotation only gives a file a higher number. So the files are opened from the newest on: one
-    that is rotated meanwhile is found again under its next number, and counted once.
+    that is rotated during this is found again under its next number, and counted once.
     """
     numbers = [int(file.suffix[1:]) for file in path.parent.glob(f"{path.name}.[0-9]*")]
     last = max(numbers, default=0) + _ROTATIONS

@@ -1,8 +1,8 @@
 """Which home of this machine has drawn which port, so that no two homes draw the same.
 
 A port of a slot in which nothing runs just now cannot be seen by looking who listens. So each home,
-whosever it is, leaves a file for each of its ports in a directory that everybody may write to. It
-is a convention among homes and protects nothing: whoever does not keep to it is found by looking.
+of any user, leaves a file for each of its ports in a directory that everybody may write to. It is a
+convention among homes and protects nothing: a port that another program took is found by checking.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _said(file: Path) -> Path | None:
 
 
 def _usable(directory: Path) -> bool:
-    """Whether it is a directory in which everybody can leave files that are his own."""
+    """Whether every user can create files in this directory that others cannot remove."""
     with contextlib.suppress(OSError):
         directory.mkdir(mode=0o700)
         directory.chmod(0o1777)

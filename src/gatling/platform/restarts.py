@@ -83,6 +83,6 @@ def hopeless(ends: Sequence[End]) -> bool:
 
 
 def forget(file: Path) -> None:
-    """The instance was ended on purpose: the next in its place begins anew."""
+    """The instance was stopped on purpose: the count of restarts starts again."""
     with contextlib.suppress(OSError):
         file.unlink()

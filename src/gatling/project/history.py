@@ -1,7 +1,7 @@
 """What the pushed repository says of commits: author, subject, and what lies between two of them.
 
 Authors and subjects are the pusher's words. git prints one per line and records end with a NUL, so
-that none of them can pass for another; whoever shows them makes control characters visible.
+that none of them can pass for another. Control characters are made visible when they are shown.
 """
 
 from __future__ import annotations

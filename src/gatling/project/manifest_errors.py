@@ -80,7 +80,7 @@ def line(text: str, path: list[str]) -> int:
             if _value(tomllib.loads("\n".join([*lines[:number], ""])), path) is not None:
                 return number
         except ValueError:
-            pass  # in the midst of a text or list of several lines
+            pass  # inside a text or list of several lines
         if time.process_time() > deadline:
             break
     return first

@@ -1,4 +1,4 @@
-"""What an app runs besides its instances: further processes, and jobs by a schedule.
+"""Workers and scheduled jobs, which an app runs besides its instances.
 
 Part of the model of the settings (settings.py).
 """
@@ -47,7 +47,7 @@ class Job(Struct, frozen=True, forbid_unknown_fields=True):
     timeout: Annotated[float, Meta(ge=0.01, le=86400)] = 3600.0
     """Time limit for a run, in seconds. A run that exceeds it is stopped and has failed."""
     overlap: Literal["skip", "wait", "allow"] = "skip"
-    """What to do if the previous run is still in progress: skip this run, wait for the previous run
+    """Action if the previous run is still in progress: skip this run, wait for the previous run
     to end, or run both."""
 
     def __post_init__(self) -> None:

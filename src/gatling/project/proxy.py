@@ -78,7 +78,7 @@ class Wishes:
 
 
 def checked(given: dict[str, Any]) -> Wishes:
-    """What somebody tells of an app's wishes, every part validated; raises InvalidInput."""
+    """Validate the requested proxy options of an app. Raises InvalidInput."""
     said, passwords = given.get("options", {}), given.get("passwords", {})
     known = {entry.name for entry in fields(Options)}
     if not isinstance(said, dict) or said.keys() - known:

@@ -1,7 +1,7 @@
 """An app's bare repository: its settings, and the commits that git must keep for its releases.
 
 A release can be compared with others, rolled back to and deployed again as long as it is retained.
-Its commit may have left all branches by then, and git removes unreachable commits after two weeks:
+Its commit may no longer be on any branch, and git removes unreachable commits after two weeks:
 so each retained release has a ref, `refs/gatling/releases/vN`.
 """
 
@@ -25,7 +25,7 @@ GIT_CONFIG = {
     "receive.fsck.missingSpaceBeforeDate": "warn",
     "receive.fsck.badTimezone": "warn",
     "receive.fsck.missingEmail": "warn",
-    # a pusher whose connection is lost is noticed by what is sent to him
+    # a lost connection is noticed only when something is sent to the pusher
     "receive.keepAlive": "2",
     "receive.denyDeleteCurrent": "refuse",
     # `git push -o` would fail at the pusher's git otherwise

@@ -148,9 +148,9 @@ class Deploy(Struct, frozen=True, forbid_unknown_fields=True):
     strategy: Literal["auto", "rolling", "restart"] = "auto"
     """How a release replaces the live one. auto: hot if it is safe, otherwise rolling."""
     second_instance: Literal["auto", "allow", "never"] = "auto"
-    """Whether a second instance can run beside the live one, for a rolling deployment, a boot check
-    or a rehearsal. auto: yes, unless the live instance has data or a port open that two instances
-    cannot share."""
+    """Let a second instance run beside the live one, for a rolling deployment, a boot check or a
+    rehearsal. auto: yes, unless the live instance has data or a port open that two instances cannot
+    share."""
 
 
 class Proxy(Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,12 +1,12 @@
 """nginx's configuration as text: pure, the same input gives the same text.
 
 An app's two slots have fixed ports, so the configuration does not change with a deployment. Which
-slot is live is told by the name of one file in the app's route directory: `1`, `2` or `down`. nginx
-looks for it with each request (`if (-f …)`, a stat of some microseconds), and a rename switches all
-requests at once: without a reload no idle client connection is closed and no worker is left behind
-with old sockets. See docs/architecture.md. Two more things there are for nginx: `maintenance.html`,
-whose presence switches maintenance on and which is the page that is shown then; and `static`, the
-digested files of the live and of earlier releases.
+slot is live is given by the name of one file in the app's route directory: `1`, `2` or `down`.
+nginx looks for it with each request (`if (-f …)`, a stat of some microseconds), and a rename
+switches all requests at once: without a reload no idle client connection is closed and no worker is
+left behind with old sockets. See docs/architecture.md. Two more things there are for nginx:
+`maintenance.html`, whose presence switches maintenance on and which is the page that is shown then;
+and `static`, the fingerprinted assets of the live and of earlier releases.
 """
 
 from __future__ import annotations
@@ -259,7 +259,7 @@ def _redirecting_server(
 
 
 def _static(site: Site, *, guarded: bool) -> str:
-    """Digested files, of releases that are gone as well; what is not there is the app's."""
+    """Fingerprinted assets, also of removed releases. Missing files are requested from the app."""
     return f"""\
         location ~ "{DIGESTED}$" {{
 {_https(site)}            if ($gatling_down = maintenance) {{ return 503; }}

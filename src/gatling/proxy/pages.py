@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def page(title: str, text: str) -> str:
-    """A small page of Gatling's own."""
+    """A small HTML page."""
     return f"""\
 <!doctype html>
 <html lang="en">

@@ -1,4 +1,4 @@
-"""What nginx serves of an app by itself: the maintenance page, and digested files of releases.
+"""Files that nginx serves itself: the maintenance page and the fingerprinted assets of releases.
 
 Both lie in the route directory; nginx.py reads them.
 """

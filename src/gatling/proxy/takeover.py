@@ -2,7 +2,8 @@
 
 A candidate is written beside the applied file and tested. One that nginx refuses never takes the
 applied file's place. Between the rename and the end of the reload a mark says that nginx has not
-read the file yet. Whoever finds the mark reloads nginx, so no kill and no failed reload is final.
+read the file yet. A command that finds the mark reloads nginx, so no kill and no failed reload is
+final.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def of_app(app: App) -> Wishes:
-    """What an app wishes, by its settings in force and its records."""
+    """The proxy options of an app, from its effective settings and its records."""
     proxy = settings.parse(app.effective).proxy
     said = {entry.name: getattr(proxy, entry.name) for entry in dataclasses.fields(Options)}
     return Wishes(Options(**said), app.passwords)

@@ -1,7 +1,7 @@
 """Taking over what somebody else has made and may write to: a tree as files of one's own, a file.
 
 Nothing is followed or opened by more than one name below an open directory, so that no link, also
-none that is put there meanwhile, leads to a file that its maker could not read himself.
+none that is put there during the copy, leads to a file that its maker could not read himself.
 """
 
 from __future__ import annotations

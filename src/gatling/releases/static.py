@@ -1,4 +1,4 @@
-"""Digested files of several releases as one tree, for nginx to serve.
+"""Fingerprinted assets of several releases as one tree, for nginx to serve.
 
 A page that was loaded before a deployment asks for the files that it knows. `mix phx.digest` puts a
 file's MD5 into its name, so that such a name means the same text for ever and files of all releases

@@ -147,7 +147,7 @@ def written(tree: Path, most: int = 3) -> list[str]:
 
 
 def to_remove(kept: Collection[int], live: int | None, keep: int) -> list[int]:
-    """Which of the kept releases are too many: all but the live and the newest `keep` others."""
+    """The retained releases that are too many: all but the live and the newest `keep` others."""
     others = sorted(set(kept) - {live}, reverse=True)
     return sorted(others[keep:])
 

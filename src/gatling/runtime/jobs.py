@@ -1,6 +1,6 @@
 """Jobs: commands of the live release that are run at certain times, on either kind of home alike.
 
-What starts a run is the home's (timers of systemd's, the embedded home's clock) or a person; what
+The home (systemd timers, the embedded home's clock) or a person starts a run; what
 becomes of it is decided here, in the process that attends to it: whether it is its turn, its time
 limit, its log, its record. While it runs that process holds a lock (flock(2)) on a file of the
 run's own, so that a run whose process was killed is known for one.
@@ -159,7 +159,10 @@ def releases_in_use(gatling: Gatling, name: str) -> set[int]:
 
 
 def forget(gatling: Gatling, name: str) -> None:
-    """Remove log and records of jobs that no kept release has. The caller holds the lock."""
+    """Remove the logs and records of jobs that no retained release has.
+
+    The caller holds the lock.
+    """
     recorded, paths = runs.latest(gatling.db, name).keys(), gatling.home.app(name)
     if not recorded:
         return
@@ -337,7 +340,10 @@ def _opened(path: Path) -> TextIO:
 
 
 def _taken(file: TextIO, how: int, seconds: float = 0) -> bool:
-    """Take a lock that is free; one who only asks (_holder) has it shortly, thus `seconds`."""
+    """Take a lock that is free.
+
+    A process that only checks (_holder) holds it briefly, hence `seconds`.
+    """
     deadline = time.monotonic() + seconds
     while True:
         try:

@@ -33,7 +33,7 @@ PARALLEL = 64
 
 
 def wanted(gatling: Gatling, app: App) -> dict[str, Instance]:
-    """What shall run beside an app's own instance, by slot; raises NotFound for a broken tree."""
+    """The workers that should run, by slot. Raises NotFound for a broken tree."""
     if app.live_release is None or app.live_slot is None or app.wanted == "stopped":
         return {}
     release = releases.kept(gatling.db, app.name, app.live_release)

@@ -40,7 +40,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 """With what Python makes of bytes that are not UTF-8."""
 
 # What the other side may send is up to sshd_config's AcceptEnv; only this is taken from it, or
-# from the system: whoever may push must not choose what git or mix do on this machine.
+# from the system: a pusher must not choose what git or mix do on this machine.
 _KEPT = re.compile(
     r"(?:PATH|HOME|USER|LOGNAME|SHELL|TERM|COLUMNS|LANG|LC_[A-Z]+|TZ|TMPDIR|XDG_RUNTIME_DIR"
     r"|(?:https?|no|HTTPS?|NO)_(?:proxy|PROXY)|GATLING_(?:HOME|LISTEN|PORTS))\Z"

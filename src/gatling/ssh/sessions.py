@@ -24,7 +24,7 @@ LIMITS: Mapping[Role, int] = {"reader": 16, "deployer": 48, "admin": 96}
 
 @contextlib.contextmanager
 def held(home: Home, key: str, role: Role) -> Iterator[None]:
-    """Hold one of the key's places, also in the program that this process becomes meanwhile.
+    """Hold one of the key's places, also in the program that this process becomes.
 
     Raises NotAllowed when all are taken.
     """

@@ -49,7 +49,7 @@ class App:
 
     @property
     def effective(self) -> dict[str, str]:
-        """The settings in force: what was set on this host wins over gatling.toml."""
+        """The effective settings. Values set on this host override gatling.toml."""
         return self.manifest | self.settings
 
     @property
@@ -213,7 +213,7 @@ def make_live(
 
 
 def want(db: Database, name: str, wanted: Wanted) -> None:
-    """Record whether the app shall run."""
+    """Record whether the app should run."""
     with db.transaction(durable=True):
         db.execute("UPDATE apps SET wanted = ? WHERE name = ?", wanted, name)
 
@@ -230,7 +230,7 @@ def maintain(db: Database, name: str, message: str | None) -> None:
 def change_settings(db: Database, name: str, change: Callable[[App], dict[str, str]]) -> App:
     """Store what `change` makes of an app's settings, by dotted key; the app as it was.
 
-    Nobody else changes them meanwhile; `change` raises for what is not valid.
+    Nobody else changes them at the same time; `change` raises for what is not valid.
     """
     with db.transaction():
         app = get(db, name)

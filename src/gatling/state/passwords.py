@@ -27,7 +27,7 @@ def every(db: Database, app: str | None = None) -> dict[str, dict[str, dict[str,
 
 
 def put(db: Database, app: str, domain: str, user: str, hashed: str) -> None:
-    """Let a user in, or give him another password."""
+    """Add a user, or change the user's password."""
     with db.transaction():
         db.execute(
             "INSERT OR REPLACE INTO passwords (app, domain, user, hash, added_at)"

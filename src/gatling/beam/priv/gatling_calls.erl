@@ -6,7 +6,7 @@
 
 %% As many calls as the emulator can be made to tell.
 -define(FRAMES, 64).
-%% So many processes are looked through in some 40 ms.
+%% This many processes are checked in some 40 ms.
 -define(QUICKLY, 20000).
 
 %% Which of these modules, as their files are, call functions that go: [{Module, {M, F, Arity}}],

@@ -10,7 +10,7 @@
 -type wanted() :: fun((fun(), module()) -> boolean()).
 -type so_far() :: {Found :: [module()], TermsLeft :: non_neg_integer()}.
 
-%% Larger tables are data, and looking through them would be felt.
+%% Larger tables are data, and checking them would be noticeable.
 -define(TABLE_WORDS, 131072).
 -define(TERMS, 200000).
 
@@ -74,7 +74,7 @@ is_small(Table) ->
             false
     end.
 
-%% A table may go, or be of a type that cannot be looked through, while this is under way.
+%% A table may go, or be of a type that cannot be traversed, while this is under way.
 -spec in_table(ets:table(), wanted()) -> [module()].
 in_table(Table, Wanted) ->
     try ets:foldl(fun(Row, Found) -> functions(Row, Wanted) ++ Found end, [], Table)
@@ -147,7 +147,7 @@ follow(#{consolidated := Before} = From,
        #{root := Root, version := Version, consolidated := After, apps := Apps} = To, Touched) ->
     Specs = [Spec || #{name := A} = App <- Apps, lists:member(A, Touched),
                      Spec <- [gatling_application:spec(App)], Spec =/= none],
-    %% what is in force stays in force: an application's environment is never reset
+    %% the current values stay: an application's environment is never reset
     Config = [{A, application:get_all_env(A)} || {A, _, _} <- application:loaded_applications()],
     ok = application_controller:change_application_data(Specs, Config),
     _ = [code:del_path(P) || P <- code:get_path(), flat(P) =:= Before],

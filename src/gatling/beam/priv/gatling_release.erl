@@ -188,7 +188,7 @@ compare_code(Old, New, Differing) ->
       priv => [A || A <- Common, not is_runtime(A),
                     gatling_files:priv_differs(maps:get(A, OldApps), maps:get(A, NewApps),
                                                Differing)],
-      %% phx.digest writes its manifest anew each time, with the time
+      %% phx.digest rewrites its manifest each time, with the time
       assets => [A || A <- Common, not is_runtime(A),
                       gatling_files:priv_differs(
                         maps:get(A, OldApps), maps:get(A, NewApps),

@@ -374,6 +374,6 @@ note(#{label := Label, from := From, now_ms := Now}) ->
             record(Length + 1, {Label, Now})
     end.
 
-%% Each in a term of its own: to change one would make the emulator look through all processes.
+%% Each in a term of its own: to change one would make the emulator check all processes.
 -spec record(pos_integer(), {binary(), integer() | undefined}) -> ok.
 record(Number, Release) -> persistent_term:put({gatling, chain, Number}, Release).

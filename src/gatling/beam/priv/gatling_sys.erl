@@ -155,8 +155,8 @@ found({callback_failed, _, {throw, {found, Found}}}) -> Found;
 found({throw, {found, Found}}) -> Found;
 found(_) -> [].
 
-%% Send a system message to each of many processes at once, then take the answers. What has exited
-%% meanwhile needs none. Gives the answers, and who did not answer in time.
+%% Send a system message to each of many processes at once, then take the answers. Processes that
+%% exited need none. Gives the answers, and who did not answer in time.
 -spec ask([{pid(), Request :: term()}], timeout_ms()) ->
           {[{pid(), Answer :: term()}], Silent :: [pid()]}.
 ask(Requests, Timeout) ->

@@ -85,7 +85,7 @@ defmodule Mix.Tasks.Gatling.Build do
     end
   end
 
-  # As mix itself checks it before it compiles; what is wrong is for deps.get to say, or to mend. The
+  # As mix itself checks it before it compiles; deps.get reports or fixes what is wrong. The
   # rest of what mix looks at there is for the compilation to say (a listener may not be built yet).
   @only_dependencies ~w(--no-compile --no-elixir-version-check --no-archives-check --no-listeners)
 

@@ -79,7 +79,7 @@ defmodule Gatling.Distillery do
     end
   end
 
-  # As an instance of Gatling's needs it.
+  # As an instance under Gatling needs it.
   defp settle(tree) do
     for library <- Path.wildcard(Path.join(tree, "lib/*")),
         match?({:ok, %{type: :symlink}}, File.lstat(library)) do
@@ -132,7 +132,7 @@ defmodule Gatling.Distillery do
   end
 
   # Since OTP 25 `release_handler` writes below OTP's own directory when it is given a relative one, as
-  # Distillery does: over the host's file, if it may. Meanwhile there is another, that writes as before.
+  # Distillery does: over the host's file, if it may. During the call another one writes as before.
   defp keeping_out_of_otp(fun) do
     arguments = for n <- 1..4, do: {:var, 1, :"V#{n}"}
     own = {:remote, 1, {:atom, 1, __MODULE__}, {:atom, 1, :create_releases}}

@@ -21,7 +21,7 @@ ATTEMPT_SECONDS = 5.0
 HEALTHY_BELOW = 500
 REDIRECTS = (301, 302, 303, 307, 308)
 BY_HTTPS = {"X-Forwarded-Proto": "https"}
-"""What a proxy says to the app of a request that came by https."""
+"""The headers that tell the app that a request came over HTTPS."""
 NO_ANSWER = "it closed the connection without an answer"
 TELLING_SECONDS = 0.25
 """A check that has less time than this and gets no answer says nothing of the instance."""

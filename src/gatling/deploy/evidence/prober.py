@@ -53,7 +53,7 @@ class Proof:
     """Requests that the proxy answered by itself as it should: they did not reach the app."""
     held_by: str = ""
     https: bool = False
-    """Whether the app sent to https what came without, and so was asked as by https."""
+    """Whether the app redirected to HTTPS and was therefore probed as if over HTTPS."""
 
     def json(self) -> dict[str, Any]:
         """As it is recorded."""

@@ -1,4 +1,4 @@
-"""Plans for people who ask: what a deployment of a kept release would do now."""
+"""Plans for people who ask: what a deployment of a retained release would do now."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def target(gatling: Gatling, name: str, number: int | None, commit: str | None) -> Release:
-    """The kept release that is meant: by its number, its commit, or the newest one.
+    """The retained release that is meant: by its number, its commit, or the newest one.
 
     Raises NotFound.
     """

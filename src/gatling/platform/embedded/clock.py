@@ -1,8 +1,8 @@
 """The embedded home's clock: `python -I -m gatling.platform.embedded.clock HOME`.
 
-A program of supervisord's, there while any app has jobs. Each minute it reads what is scheduled and
-starts `gatling job APP.NAME` for what is due, in sessions of their own, which go on without it. As
-with cron, minutes in which the machine sleeps or nothing runs are not caught up.
+A program under supervisord that runs while any app has jobs. Each minute it reads what is scheduled
+and starts `gatling job APP.NAME` for what is due, in sessions of their own, which go on without it.
+As with cron, minutes in which the machine sleeps or nothing runs are not caught up.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ apps/APP/build/             source/ (kept: deps, _build), git/, ssh/, release/ (
 apps/APP/releases/vN        immutable release trees
 apps/APP/slots/N/           instance.json, pid, tmp/; for a process slots/worker.1/ and so on
 apps/APP/route/             a file named 1, 2 or down: where the proxy sends requests;
-                            maintenance.html, while it is on; static/, digested files of releases
+                            maintenance.html, while it is on; static/, fingerprinted assets
 apps/APP/logs/              instances.log, deployment-ID.log, job-NAME.log
 apps/APP/jobs/              locks of jobs that run; schedule.json beside it: when they are due
 nginx/  supervisor/  run/   what the home itself runs

@@ -48,7 +48,7 @@ class UnitInstances(LocalInstances):
     """Implements `Instances`; see there for the calls."""
 
     def ensure_running(self) -> bool:
-        """systemd runs, and what it shall start at boot it has started."""
+        """systemd runs and has started all units of the boot."""
         return False
 
     def advice(self) -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 KEPT = 500
 """Lines of a history; what is older has long left the journal."""
 FILTERED = 200_000
-"""Lines that are looked through for those of one release."""
+"""Number of lines to search for those of one release."""
 
 
 def note(history: Path, release: int, *, check: bool = False) -> None:
@@ -78,7 +78,7 @@ def _read(app: str, known: _Releases, lines: int, since: str | None, wanted: Wan
         found = list(itertools.islice(known.lines(stream, wanted), lines))
     if len(found) < lines:
         call.answer()
-    else:  # enough: journalctl may have much more to look through
+    else:  # enough: journalctl may have much more to search
         call.connection.close()
     return found[::-1]
 

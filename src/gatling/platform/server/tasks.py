@@ -106,7 +106,7 @@ class UnitTasks:
                          timeout=DISCARD_SECONDS)  # fmt: skip
 
     def staged(self, paths: AppPaths, previous: Path | None) -> Path:
-        """See Tasks: a copy of Gatling's own, in which no link leads out."""
+        """See Tasks: a copy that belongs to Gatling, in which no link leads out."""
         copy = paths.releases / store.INCOMING
         safe_copy.copy(paths.staging, copy, previous)
         return copy
@@ -117,7 +117,7 @@ class UnitTasks:
         """See Tasks: git is run by the app's user, in the build's sandbox."""
         quarantine = os.environ.get("GIT_QUARANTINE_PATH")
         if quarantine:
-            # only the app's user can come here, and what has been pushed is his to build
+            # only the app's user can come here, and that user builds what was pushed
             os.chmod(quarantine, 0o755)  # noqa: PTH101, S103
         argv = [sys.executable, "-I", "-m", "gatling.platform.server.export",
                 str(paths.home), paths.name, commit, directory]  # fmt: skip

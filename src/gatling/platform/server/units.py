@@ -127,7 +127,7 @@ def view(app: Path, *, writable: Sequence[str], readable: Sequence[str]) -> list
         f"TemporaryFileSystem={root}:ro,mode=755 /dev/shm:mode=1777,nosuid,nodev",
         *(f"BindPaths={app / name}" for name in writable),
         *(f"BindReadOnlyPaths=-{app / name}" for name in readable),
-        # D-Bus: whoever may talk to logind can have it start a manager of his own, without sandbox.
+        # D-Bus: through logind a process could start its own user manager, without a sandbox.
         # /run/lock: anybody's; what systemd 252 makes read-only below /run depends on other mounts
         f"InaccessiblePaths=-{RUN} -/run/dbus -/run/lock",
     ]
@@ -241,7 +241,7 @@ def session_slice() -> str:
 def fence_service(rules: Path) -> str:
     """gatling-ports.service: at boot, before any instance starts.
 
-    Whoever restarts or reloads nftables flushes this table as well; so it comes again with that.
+    A restart or reload of nftables also flushes this table, so the unit then runs again.
     """
     return f"""\
 # Written by Gatling. Keeps the ports of apps to the proxy, to Gatling and to the apps themselves.

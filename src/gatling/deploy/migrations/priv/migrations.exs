@@ -1,4 +1,4 @@
-# Looks through migrations for what code that is running may not live with. They are parsed and
+# Checks migrations for changes that running code may not work with. They are parsed and
 # never run: evaluated by a release (`bin/NAME eval`), in a VM that is thrown away.
 #
 # GATLING_MIGRATIONS has a marker, and the files in the order in which they are run, each in base 64.

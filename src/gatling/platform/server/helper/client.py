@@ -49,7 +49,7 @@ class Call:
     def answer(self) -> dict[str, Any]:
         """Wait for the end; raises HelperFailed when the helper refuses or fails.
 
-        Whoever is interrupted while he waits may call it again.
+        A caller that is interrupted while waiting can call it again.
         """
         with contextlib.suppress(ConnectionResetError):  # by systemd, of a request too many
             while piece := self.connection.recv(65536):

@@ -56,7 +56,7 @@ def run(
     ):
         answer = attend(argv, files, connection, on_gone=on_gone, unit=unit)
         if file.exists() and not _was_started(unit):
-            raise NotStarted(f"{unit} could not be started: `journalctl -u {unit}` explains it")
+            raise NotStarted(f"{unit} could not be started: `journalctl -u {unit}` shows why")
         if answer["status"] != 0:
             answer |= _how_it_ended(unit)
         return answer

@@ -1,4 +1,4 @@
-"""When jobs of an app are due, as the helper is told it, becomes timers of systemd's."""
+"""When jobs of an app are due, as the helper receives it, becomes systemd timers."""
 
 from collections.abc import Callable
 from pathlib import Path

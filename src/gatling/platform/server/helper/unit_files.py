@@ -1,7 +1,8 @@
 """Files of units that root writes, and that systemd is told of.
 
 A helper may be killed, or systemd refuse, between the two. So a file below /run says that something
-is untold, and whoever writes next tells it. A boot finds no such file, and reads all units anyway.
+is untold, and the next helper that writes makes up for it. A boot finds no such file, and reads all
+units anyway.
 """
 
 import contextlib
