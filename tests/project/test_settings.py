@@ -113,6 +113,8 @@ def test_one_setting_leaves_the_others_alone() -> None:
         ("health.path.x", "health.path"),
         ("schedule.report.corn", "schedule.report.cron"),
         ("Health.path", "health.path"),
+        ("HEALTH.TIMEOUT", "health.timeout"),
+        ("processes.worker", "processes.worker.command"),
         ("keep", "releases.keep"),
         ("colour", ""),
         ("processes.worker.colour", ""),
@@ -131,13 +133,18 @@ def test_an_unknown_key_is_refused_with_the_nearest_one(key: str, meant: str) ->
 @pytest.mark.parametrize(
     ("key", "text", "what"),
     [
-        ("health.timeout", "abc", "takes a number; 'abc' is not."),
-        ("health.timeout", "-1", "takes a number of at least 0.01; '-1' is not."),
-        ("releases.keep", "1.5", "takes a whole number; '1.5' is not."),
-        ("hot.rehearse", "maybe", "takes true or false; 'maybe' is not."),
-        ("health.path", "up", "takes a path such as /health; 'up' is not."),
-        ("health.path", "/" + "a" * 2000, "takes a text of at most 1024 characters; '/aaa"),
-        ("deploy.strategy", "x", "takes one of auto, "),
+        ("health.timeout", "99999999", ": expected a number of at most 86400, got '99999999'."),
+        ("health.timeout", "abc", ": expected a number, got 'abc'."),
+        ("health.timeout", "-1", ": expected a number of at least 0.01, got '-1'."),
+        ("releases.keep", "1.5", ": expected an integer, got '1.5'."),
+        ("hot.rehearse", "maybe", ": expected true or false, got 'maybe'."),
+        ("health.path", "up", ": expected a path such as /health, got 'up'."),
+        (
+            "health.path",
+            "/" + "a" * 2000,
+            ": expected a string of at most 1024 characters, got '/aaa",
+        ),
+        ("deploy.strategy", "x", ": expected one of auto, "),
         ("schedule.report.cron", "x", "schedule.report.cron: not five fields"),
         ("processes.web.command", "x", "'web' cannot be a name in processes: "),
     ],
@@ -235,4 +242,4 @@ def test_each_pattern_has_words() -> None:
     assert {field["pattern"] for field in fields if "pattern" in field} == EXPECTED.keys()
     with pytest.raises(InvalidInput) as caught:
         parse({"limits.cpu": "half"})
-    assert "limits.cpu takes a percentage such as 150%, or nothing" in caught.value.what
+    assert "limits.cpu: expected a percentage such as 150%, or nothing" in caught.value.what

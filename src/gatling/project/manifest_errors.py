@@ -1,11 +1,10 @@
-"""What is wrong with a gatling.toml: the line, the key, what was expected, the nearest known key.
+"""Errors of gatling.toml: the line, the key, the accepted values, the nearest known key.
 
-Whatever stands in the file: what is told is one line of printable text, and is found quickly.
+Every error is one line of printable text and is found quickly, for any content of the file.
 """
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import time
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gatling.errors import InvalidManifest
-from gatling.project import headers
+from gatling.project import expectations, headers
+from gatling.project.expectations import SHOWN
 from gatling.project.settings import NAMED, choices, in_words, known
 
 if TYPE_CHECKING:
@@ -24,30 +24,16 @@ if TYPE_CHECKING:
 NAME = "gatling.toml"
 
 LISTS = {"hot.deny": ", ", "proxy.headers": f" {headers.SEPARATOR} "}
-"""The texts that may be lists, with what then stands between two."""
+"""Keys that accept a list, with the separator of the items."""
 
-SHOWN = 60
-"""How much of a key is shown, and of some other text three times that."""
 SECONDS = 0.2
-"""For how long the line of an error is looked for; an honest file takes a hundredth of it."""
-
-_WORDS = {
-    "str": "a string",
-    "int": "an integer",
-    "float": "a number",
-    "bool": "a boolean",
-    "object": "a table",
-    "array": "an array",
-    "date": "a date",
-    "time": "a time",
-    "datetime": "a date",
-}
+"""Time limit for finding the line of an error. An ordinary file takes a hundredth of it."""
 
 
 def explained(
     error: str, tree: dict[str, Any], text: str, convert: Callable[[dict[str, Any]], object]
 ) -> InvalidManifest:
-    """What msgspec's error means; `convert` raises the error of a part of the file."""
+    """The error for a message of msgspec. `convert` raises that of a part of the file."""
     what, path = _taken_apart(error, tree)
     section = next((word for word in path if word in NAMED), None)
     if section and path[0] in (section, "key"):
@@ -121,9 +107,7 @@ def _named(
             convert({section: {name: value}})
         except msgspec.ValidationError as error:
             if " - at `key`" in str(error):
-                return (
-                    "a name has up to 31 of a-z, 0-9, _ and -, begins with a letter, and is not web"
-                ), [section, name]
+                return expectations.NAME, [section, name]
             said, path = _taken_apart(str(error), {})
             return said, [section, name, *path[1:]]
     return what, [section]
@@ -137,25 +121,17 @@ def _meant(path: list[str], tree: dict[str, Any]) -> str:
     if len(path) == 1 and not isinstance(tree.get(key), dict):
         # at the top only tables are expected: what is meant is most likely a key of one
         candidates += keys
-    near = difflib.get_close_matches(key[: 3 * SHOWN], candidates, n=1, cutoff=0.5)
-    near = near or [k for k in keys if k.rpartition(".")[2] == path[-1]]
-    return near[0] if near else ""
+    return expectations.nearest(key, candidates, 0.5)
 
 
 def _told(what: str, path: list[str], tree: dict[str, Any]) -> str:
-    """What msgspec says, in TOML's words; with what it might be where there is a choice."""
+    """A message of msgspec in the words of expectations.py."""
     if path[0] == "processes" and len(path) == 2:
         what = what.replace("`object`", "a string or a table")
     key, value = ".".join(path), _value(tree, path)
     if key in LISTS and isinstance(value, list) and not is_texts(value):
         return "expected a string or an array of strings"
-    what = in_words(what)
-    for python, toml in _WORDS.items():
-        what = what.replace(f"`{python}`", toml)
-    choice = choices(key)
-    if choice:
-        return f"expected one of {', '.join(choice)}"
-    return what.replace("Expected", "expected", 1).replace("Invalid", "invalid", 1)
+    return expectations.wanted(in_words(what), choices(key))
 
 
 def _shown(path: list[str]) -> str:
