@@ -177,7 +177,7 @@ def test_what_the_running_release_may_not_live_with_is_told(migrated: Migrated) 
     output = migrated.project.push()
     warning = "line 3 drops column users.name: running code may still use it"
     assert f"5_5_remove.exs, {warning}" in output
-    assert "Two deployments are safe" in output
+    assert "Use two deployments" in output
     assert output.index(warning) < output.index("       migrate\n")
     world = migrated.world
     release = world.status()["release"]

@@ -108,8 +108,8 @@ def _warn_of_https(app: str, proxy: str) -> None:
 
     if not ports.answers(443, proxy):
         echo(
-            "Nothing answers on the proxy's port 443, where browsers are now sent. If nothing"
-            " else offers HTTPS for the app's domains, take it back:",
+            "Browsers are now redirected to HTTPS, but nothing answers on the proxy's port 443."
+            " Unless another proxy serves HTTPS for the app's domains, undo the change:",
             f"  gatling settings unset {app} proxy.https",
             err=True,
         )

@@ -20,7 +20,7 @@ class LocalPaths(AppPaths):
     @property
     @abc.abstractmethod
     def route(self) -> Path:
-        """What the proxy reads: a file that tells where requests go, a page, digested files."""
+        """The files that the proxy reads: the route, the maintenance page, fingerprinted assets."""
 
     def slot(self, slot: int | str) -> Path:
         """What an instance in a slot needs and leaves."""

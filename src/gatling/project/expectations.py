@@ -41,7 +41,7 @@ def wanted(said: str, choice: Sequence[str] = ()) -> str:
     found = re.fullmatch(r"Expected `(\w+)`(.*?)(?:, got `(\w+)`)?", said, re.DOTALL)
     if found is None or found[1] not in _KINDS:
         what = re.sub(r"`(\w+)`", lambda kind: _GOT.get(kind[1], kind[0]), said)
-        return what[:1].lower() + what[1:]
+        return re.sub("^(Expected|Invalid)", lambda word: word[0].lower(), what)
     got = f", got {_GOT.get(found[3], found[3])}" if found[3] else ""
     return f"expected {_KINDS[found[1]]}{_bounds(found[2])}{got}"
 
@@ -67,6 +67,8 @@ def nearest(key: str, candidates: Sequence[str], cutoff: float) -> str:
 
 
 def _with_last_part(key: str, candidates: Iterable[str]) -> list[str]:
+    if not re.fullmatch(r"[\w.-]+", key):
+        return []
     last = key.rpartition(".")[2].lower()
     return [one for one in candidates if one.rpartition(".")[2] == last]
 

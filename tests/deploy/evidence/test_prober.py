@@ -67,7 +67,7 @@ def test_an_app_that_sends_to_https_is_asked_as_by_https(server: Server) -> None
     server.statuses = [200, 500, 200]
     proof = ask(server.port, lambda seen: seen.requests >= 5)
     assert (proof.failed, proof.first_failure, proof.https) == (1, "status 500", True)
-    assert "asked as over HTTPS" in str(proof)
+    assert "sent as if over HTTPS" in str(proof)
     assert len(server.requests) == proof.requests + 1
 
 

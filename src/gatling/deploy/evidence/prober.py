@@ -66,7 +66,7 @@ class Proof:
             f"the slowest took {self.longest_ms:.0f} ms",
         ]
         if self.https:
-            said.append("asked as over HTTPS")
+            said.append("sent as if over HTTPS")
         if self.held:
             said.append(f"{self.held} answered by {self.held_by}")
         if self.cut:

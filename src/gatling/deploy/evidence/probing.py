@@ -28,7 +28,7 @@ def prober(gatling: Gatling, app: App, settings: Settings) -> Prober:
     def answered_by(status: int) -> str:
         if status == 503 and gatling.router.in_maintenance(app.name):
             return "the maintenance page"
-        return "the request for a password" if locked and status == 401 else ""
+        return "the password prompt" if locked and status == 401 else ""
 
     return Prober(
         gatling.router.probe_address(),
