@@ -131,7 +131,9 @@ for {module, runs, directory} <- CASES do
   applications = if runs == :application, do: [{:shop, module}], else: []
   touched = if module in [Case.Neighbour, Case.Attaching], do: [Case.Helper], else: [module]
   new = files.(directory)
-  found = :gatling_setup.changes(%{old: files.("old"), new: new, touched: touched,
+  old = files.("old")
+  found = :gatling_setup.changes(%{old: old, new: new, touched: touched,
+                                   started: :gatling_setup.started(old, new, touched),
                                    applications: applications})
   said = for %{function: f, through: t, own: own} <- found do
     [_, f] = String.split(f, "#{inspect(module)}.")

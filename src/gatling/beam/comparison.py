@@ -25,13 +25,9 @@ class Beam(Struct):
     module: str
     app: str = ""
     file: str = ""
-    behaviours: list[str] = []
     on_load: bool = False
-    child_spec: bool = False
     struct: str | list[str] = "none"
     """Its struct's fields; `none`, or `unknown` when only running it tells."""
-    schema: bool = False
-    """Whether it is an Ecto schema."""
     runtime: bool = False
     """Whether it belongs to Elixir or OTP itself."""
     old: Beam | None = None
@@ -40,11 +36,6 @@ class Beam(Struct):
     def consolidated(self) -> bool:
         """Whether it is a protocol as the release consolidated it, whosever it is."""
         return "/consolidated/" in self.file
-
-    @property
-    def is_supervisor(self) -> bool:
-        """Whether it is the callback module of a supervisor."""
-        return "Elixir.Supervisor" in self.behaviours or "supervisor" in self.behaviours
 
 
 class Removed(Struct):
@@ -142,6 +133,10 @@ class Comparison(Struct):
     """Applications whose .app files give other values to their environment."""
     setup: list[Setup] = []
     application_modules: list[tuple[str, str]] = []
+    asks_trees: list[str] = []
+    """Applications of which the supervision tree may differ, as the code of both releases tells."""
+    asks_modules: list[str] = []
+    """Changed modules of which the struct or the schema may differ."""
     boot_files: list[str] = []
     config_files: list[str] = []
     config_modules: list[str] = []
@@ -184,30 +179,8 @@ def questions(comparison: Comparison, release_name: str) -> tuple[list[str], lis
 
     None when nothing needs one: what changed is code that no supervisor and no config asks for.
     """
-    touched = [*comparison.changed, *comparison.added]
     callbacks = dict(comparison.application_modules)
-    trees = {
-        beam.app
-        for beam in touched
-        if beam.app in callbacks
-        and (
-            beam.child_spec
-            or beam.is_supervisor
-            or beam.module == callbacks[beam.app]
-            or (beam.old is not None and (beam.old.child_spec or beam.old.is_supervisor))
-        )
-    }
-    trees |= {gone.app for gone in comparison.removed if gone.app in callbacks}
-    told = [
-        beam.module
-        for beam in comparison.changed
-        if beam.old is not None
-        and (
-            beam.struct != beam.old.struct
-            or beam.struct == "unknown"
-            or (beam.schema and beam.old.schema)
-        )
-    ]
+    trees = set(comparison.asks_trees)
     config = (
         comparison.config_files
         or comparison.config_modules
@@ -218,6 +191,6 @@ def questions(comparison: Comparison, release_name: str) -> tuple[list[str], lis
     )
     if config and release_name in callbacks:
         trees.add(release_name)
-    if not (trees or told or config):
+    if not (trees or comparison.asks_modules or config):
         return None
-    return sorted(trees), told
+    return sorted(trees), comparison.asks_modules

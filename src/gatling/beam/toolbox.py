@@ -24,6 +24,8 @@ MODULES = (
     "gatling_script",
     "gatling_release",
     "gatling_disasm",
+    "gatling_reach",
+    "gatling_asks",
     "gatling_setup",
     "gatling_pack",
     "gatling_tree",

@@ -34,11 +34,15 @@ inspected(Request) ->
             Changes = changes(Compared, Request),
             #{changed := Changed, added := Added, removed := Removed} = Changes,
             Known = [M || {M, _, _} <- Changed],
+            Started = started(Compared, Changes),
             Processes = gatling_processes:affected(erlang:processes(), callbacks(Changes)),
             (maps:without([apps, sources], Compared))#{
                       callers => calls(maps:get(callers, Compared)),
                       broken => calls(maps:get(broken, Compared)),
-                      setup => setup(Compared, Changes),
+                      setup => setup(Compared, Changes, Started),
+                      asks_trees => gatling_asks:trees(Compared,
+                                                       gatling_setup:supervisors(Started)),
+                      asks_modules => gatling_asks:modules(Compared),
                       drift => gatling_code:drift(Changed, Added),
                       lingering => gatling_code:lingering(Known ++ [M || {M, _} <- Added]),
                       processes => gatling_processes:count([M || {_, Ms} <- Processes, M <- Ms]),
@@ -58,15 +62,21 @@ inspected(Request) ->
 calls(Calls) -> [{Caller, gatling_text:function(Called)} || {Caller, Called} <- Calls].
 
 %% What runs, and would have been set up otherwise by the new release.
--spec setup(gatling_release:comparison(), gatling_types:changes()) ->
+-spec setup(gatling_release:comparison(), gatling_types:changes(), gatling_setup:started()) ->
           [gatling_setup:difference()].
-setup(#{sources := {Old, New}, application_modules := Applications},
-      #{changed := Changed, added := Added, removed := Removed}) ->
-    Touched = [M || {M, _, _} <- Changed] ++ [M || {M, _} <- Added] ++ Removed,
+setup(#{sources := {Old, New}, application_modules := Applications}, Changes, Started) ->
     gatling_setup:changes(#{old => Old,
                             new => New,
                             applications => Applications,
-                            touched => Touched}).
+                            touched => touched(Changes),
+                            started => Started}).
+
+-spec started(gatling_release:comparison(), gatling_types:changes()) -> gatling_setup:started().
+started(#{sources := {Old, New}}, Changes) -> gatling_setup:started(Old, New, touched(Changes)).
+
+-spec touched(gatling_types:changes()) -> [module()].
+touched(#{changed := Changed, added := Added, removed := Removed}) ->
+    [M || {M, _, _} <- Changed] ++ [M || {M, _} <- Added] ++ Removed.
 
 %% Processes of modules that are gone, but for those that are stopped with their supervisors.
 -spec orphans(gatling_types:changes()) -> [{module(), [gatling_processes:described()]}].

@@ -1,12 +1,15 @@
 %% The code of a compiled module's functions, to be compared.
 -module(gatling_disasm).
 
--export([functions/1, name/1]).
--export_type([functions/0, code/0, instruction/0]).
+-export([functions/2, name/1]).
+-export_type([functions/0, code/0, instruction/0, literals/0]).
 
 -type instruction() :: atom() | tuple().
 -type code() :: [instruction() | binary()].
 -type functions() :: #{{atom(), arity()} => code()}.
+%% Whether literals are left as they are, or without what macros note of where they stand.
+-type literals() :: exact | placeless.
+-type context() :: {Numbers :: #{pos_integer() => pos_integer()}, Strings :: binary(), literals()}.
 -type disassembled() :: {function, atom(), arity(), Entry :: term(), code()}.
 
 %% How many types a module may have noted; most have a few, and a long table takes its time.
@@ -17,15 +20,15 @@
 %% of anonymous functions are left out.
 %%
 %% Where a file cannot be read this way, all of its code is one function, '$unreadable'/0.
--spec functions(gatling_types:path()) -> functions().
-functions(File) ->
+-spec functions(gatling_types:path(), literals()) -> functions().
+functions(File, Literals) ->
     {ok, Binary} = file:read_file(File),
     {ok, _, Chunks} = beam_lib:all_chunks(Binary),
     Strings = proplists:get_value("StrT", Chunks, <<>>),
     Typed = [fun() -> with_types(Chunks, Number) end || Number <- ?TYPES],
     case first([fun() -> Binary end | Typed]) of
         none -> #{{'$unreadable', 0} => [erlang:md5(proplists:get_value("Code", Chunks, <<>>))]};
-        Functions -> maps:from_list([{{Name, Arity}, normal(Code, Strings)}
+        Functions -> maps:from_list([{{Name, Arity}, normal(Code, Strings, Literals)}
                                      || {function, Name, Arity, _, Code} <- Functions])
     end.
 
@@ -76,32 +79,33 @@ any_types() ->
             none
     end.
 
--spec normal(code(), Strings :: binary()) -> code().
-normal(Code, Strings) ->
+-spec normal(code(), Strings :: binary(), literals()) -> code().
+normal(Code, Strings, Literals) ->
     Labels = [L || {label, L} <- Code],
     Numbers = maps:from_list(lists:zip(Labels, lists:seq(1, length(Labels)))),
-    [plain(I, Numbers, Strings) || I <- Code, not is_position(I)].
+    [plain(I, {Numbers, Strings, Literals}) || I <- Code, not is_position(I)].
 
 -spec is_position(instruction()) -> boolean().
 is_position(Instruction) ->
     lists:member(name(Instruction), [line, executable_line, debug_line]).
 
--spec plain(term(), #{pos_integer() => pos_integer()}, Strings :: binary()) -> term().
-plain({literal, Literal}, _, _) -> {literal, placeless(Literal)};
-plain({label, L}, Numbers, _) -> {label, maps:get(L, Numbers, L)};
-plain({f, L}, Numbers, _) -> {f, maps:get(L, Numbers, 0)};
-plain({tr, Register, _}, _, _) -> Register;
-plain({make_fun3, Function, _, _, To, Free}, _, _) -> {make_fun3, Function, To, Free};
-plain({make_fun2, Function, _, _, Free}, _, _) -> {make_fun2, Function, Free};
+-spec plain(term(), context()) -> term().
+plain({literal, _} = Literal, {_, _, exact}) -> Literal;
+plain({literal, Literal}, _) -> {literal, placeless(Literal)};
+plain({label, L}, {Numbers, _, _}) -> {label, maps:get(L, Numbers, L)};
+plain({f, L}, {Numbers, _, _}) -> {f, maps:get(L, Numbers, 0)};
+plain({tr, Register, _}, _) -> Register;
+plain({make_fun3, Function, _, _, To, Free}, _) -> {make_fun3, Function, To, Free};
+plain({make_fun2, Function, _, _, Free}, _) -> {make_fun2, Function, Free};
 %% a text within a binary is given as its place in the file's table of texts
-plain([{atom, string}, Flags, Unit, Size, {u, Offset}, {i, Length} | Rest], Numbers, Strings)
+plain([{atom, string}, Flags, Unit, Size, {u, Offset}, {i, Length} | Rest], {_, Strings, _} = Of)
   when Offset + Length =< byte_size(Strings) ->
     Text = binary:part(Strings, Offset, Length),
-    [{string, Flags, Unit, Size, Text} | plain(Rest, Numbers, Strings)];
-plain([H | T], Numbers, Strings) -> [plain(H, Numbers, Strings) | plain(T, Numbers, Strings)];
-plain(Term, Numbers, Strings) when is_tuple(Term) ->
-    list_to_tuple([plain(E, Numbers, Strings) || E <- tuple_to_list(Term)]);
-plain(Term, _, _) -> Term.
+    [{string, Flags, Unit, Size, Text} | plain(Rest, Of)];
+plain([H | T], Of) -> [plain(H, Of) | plain(T, Of)];
+plain(Term, Of) when is_tuple(Term) ->
+    list_to_tuple([plain(E, Of) || E <- tuple_to_list(Term)]);
+plain(Term, _) -> Term.
 
 %% What Logger and other macros note of where they stand.
 -spec placeless(term()) -> term().

@@ -174,8 +174,9 @@ compare_code(Old, New, Differing) ->
       app_files => [A || {A, Before, After} <- Specs, Before =/= After],
       boot_files => [text(F) || F <- ["vm.args", "env.sh" | lists:usort(hooks(Old) ++ hooks(New))],
                                 content(Old, F) =/= content(New, F)],
-      config_files => [text(F) || F <- ["sys.config", "runtime.exs"],
-                                  content(Old, F) =/= content(New, F)],
+      config_files => [text(F) || {F, Read} <- [{"sys.config", fun configured/2},
+                                                {"runtime.exs", fun content/2}],
+                                  Read(Old, F) =/= Read(New, F)],
       config_modules => case Changed ++ Added ++ Removed of
                             [] -> [];
                             _ -> gatling_script:called(content(New, "runtime.exs"), NewModules)
@@ -231,6 +232,15 @@ content(#{directory := D}, File) ->
     case file:read_file(filename:join(D, File)) of
         {ok, Content} -> Content;
         {error, _} -> <<>>
+    end.
+
+%% What is in sys.config, and not how: the keys of a map in it are in another order with each node
+%% that wrote it.
+-spec configured(gatling_types:release(), string()) -> {ok, [term()]} | binary().
+configured(#{directory := D} = Release, File) ->
+    case file:consult(filename:join(D, File)) of
+        {ok, _} = Terms -> Terms;
+        {error, _} -> content(Release, File)
     end.
 
 %% What Distillery's script runs before it starts the node, and may set variables in.

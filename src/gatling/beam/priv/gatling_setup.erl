@@ -7,8 +7,8 @@
 %% they call in their own application. Positions in the source do not count.
 -module(gatling_setup).
 
--export([changes/1]).
--export_type([difference/0]).
+-export([changes/1, started/3, supervisors/1]).
+-export_type([difference/0, started/0]).
 
 %% Whether the whole code of a function is compared, or what its calls leave behind.
 -type kind() :: code | effects.
@@ -16,17 +16,18 @@
 -type question() :: #{old := gatling_types:sources(),
                       new := gatling_types:sources(),
                       applications := [{gatling_types:app_name(), module()}],
-                      touched := [module()]}.
+                      touched := [module()],
+                      started := started()}.
 -type known() :: #{old := gatling_types:sources(),
                    new := gatling_types:sources(),
-                   touched := #{module() => true}}.
+                   touched := gatling_reach:touched()}.
+%% Processes, with the functions that they were started with.
+-type started() :: [{pid(), Call :: term(), Ancestors :: [pid()]}].
 -type difference() :: #{module := module(),
                         function := binary(),
                         own := boolean(),
                         through := binary(),
                         effect := boolean()}.
--type closure() :: #{mfa() => gatling_disasm:code()}.
--type code_read() :: #{module() => gatling_disasm:functions()}.
 -type effect() :: {mfa(), Arguments :: [term()]}.
 -type registers() :: #{{x | y, non_neg_integer()} => Value :: term()}.
 
@@ -48,32 +49,30 @@
 -define(EFFECTS, [error_logger, load_nif, monitor, open_port, process_flag, put, register, send,
                   send_after, spawn, spawn_link, spawn_monitor, spawn_opt, start_timer,
                   system_flag]).
-%% More modules than this are not followed from one function.
--define(MODULES, 200).
 
 %% What is set up otherwise, as #{module, function, through, own, effect}: `through` is the
 %% function that differs or, with `effect`, the one that is called otherwise; `own` says whether
 %% the module itself takes care of its processes, by a code_change that came or went with the
 %% change. `Sources` says of both releases where each module comes from, `touched` which modules
-%% differ.
+%% differ, `started` which processes are looked at.
 -spec changes(question()) -> [difference()].
-changes(#{old := Old, new := New, applications := Applications, touched := Touched}) ->
-    Apps = lists:usort([A || M <- Touched, #{M := {A, _}} <- [Old, New]]),
-    Of = fun(M) -> case New of #{M := {A, _}} -> lists:member(A, Apps); _ -> false end end,
-    Roots = [{M, Kind, Names}
-             || {M, Kind, Names} <- lists:usort(of_applications(Applications) ++ of_processes(Of)
-                                                    ++ of_names(Touched)),
-                Of(M), is_map_key(M, Old)],
-    Known = #{old => Old, new => New, touched => maps:from_keys(Touched, true)},
+changes(#{old := Old, new := New, applications := Applications, touched := Touched,
+          started := Started}) ->
+    Of = of_touched(Old, New, Touched),
+    Every = of_applications(Applications) ++ of_processes(Started) ++ of_names(Touched),
+    Roots = [Root || {M, _, _} = Root <- lists:usort(Every), Of(M), is_map_key(M, Old)],
+    Differing = maps:from_keys(Touched, true),
+    Known = #{old => Old, new => New, touched => Differing},
     %% one for each module is enough
-    maps:values(maps:from_list([{M, C} || {M, _, _} = Root <- Roots, reaches([M], Known, #{}),
+    maps:values(maps:from_list([{M, C} || {M, _, _} = Root <- Roots,
+                                          gatling_reach:reaches([M], New, Differing),
                                           C <- changed(Root, Known)])).
 
 -spec of_applications([{gatling_types:app_name(), module()}]) -> [root()].
 of_applications(Applications) -> [{M, effects, [start]} || {_, M} <- Applications].
 
--spec of_processes(fun((module()) -> boolean())) -> [root()].
-of_processes(Of) ->
+-spec of_processes(started()) -> [root()].
+of_processes(Started) ->
     [case Call of
          {supervisor, M, _} -> {M, effects, [init]};
          {M, init, _} -> {M, code, [init, handle_continue, start_link]};
@@ -81,7 +80,7 @@ of_processes(Of) ->
              %% an Agent is named by the function that made its state; a loop by itself, and goes
              %% on in the new code
              {M, code, [start_link | [F || gatling_processes:is_looping(P)]]}
-     end || {P, Call} <- fixed(Of)].
+     end || {P, Call} <- fixed(Started)].
 
 %% What is registered as the name of a module was started by it: an Ecto repo, a Phoenix endpoint.
 -spec of_names([module()]) -> [root()].
@@ -90,17 +89,34 @@ of_names(Modules) ->
 
 %% ---------------------------------------------------------------- processes
 
-%% The processes of such modules that the node would have right after its start: those whose
-%% supervisors, all of them, have fixed children. What a DynamicSupervisor starts (a connection, a
-%% LiveView, a game) begins and ends with what it is for. With the functions that they were
-%% started with.
--spec fixed(fun((module()) -> boolean())) -> [{pid(), Call :: term()}].
-fixed(Of) ->
-    Found = [{P, Call, Ancestors} || P <- erlang:processes(), {Call, Ancestors} <- [born(P)],
-                                     Of(callback(Call))],
-    Supervisors = lists:usort([S || {_, _, Ancestors} <- Found, S <- Ancestors, is_supervisor(S)]),
+%% The processes that modules of the applications were started with which the touched modules
+%% belong to.
+-spec started(Old :: gatling_types:sources(), New :: gatling_types:sources(), [module()]) ->
+          started().
+started(Old, New, Touched) ->
+    Of = of_touched(Old, New, Touched),
+    [{P, Call, Ancestors} || P <- erlang:processes(), {Call, Ancestors} <- [born(P)],
+                             Of(callback(Call))].
+
+-spec of_touched(Old :: gatling_types:sources(), New :: gatling_types:sources(), [module()]) ->
+          fun((module()) -> boolean()).
+of_touched(Old, New, Touched) ->
+    Apps = lists:usort([A || M <- Touched, #{M := {A, _}} <- [Old, New]]),
+    fun(M) -> case New of #{M := {A, _}} -> lists:member(A, Apps); _ -> false end end.
+
+%% The callback modules of those that are supervisors.
+-spec supervisors(started()) -> [module()].
+supervisors(Started) -> lists:usort([M || {_, {supervisor, M, _}, _} <- Started]).
+
+%% Those that the node would have right after its start: those whose supervisors, all of them, have
+%% fixed children. What a DynamicSupervisor starts (a connection, a LiveView, a game) begins and
+%% ends with what it is for.
+-spec fixed(started()) -> [{pid(), Call :: term()}].
+fixed(Started) ->
+    Supervisors = lists:usort([S || {_, _, Ancestors} <- Started, S <- Ancestors,
+                                    is_supervisor(S)]),
     Dynamic = [S || {S, _} <- gatling_sys:look_into(fun is_dynamic/1, Supervisors)],
-    [{P, Call} || {P, Call, Ancestors} <- Found,
+    [{P, Call} || {P, Call, Ancestors} <- Started,
                   Above <- [[S || S <- Ancestors, lists:member(S, Supervisors)]], Above =/= [],
                   [S || S <- Above, lists:member(S, Dynamic)] =:= []].
 
@@ -143,37 +159,10 @@ is_dynamic(_) ->
 
 %% ---------------------------------------------------------------- comparing
 
-%% Whether a module calls one that differs, by way of its own application's; most do not, and the
-%% cheap look at what is imported spares them the dear one.
--spec reaches([module()], known(), Seen :: #{module() => true}) -> boolean().
-reaches([], _, _) -> false;
-reaches(_, _, Seen) when map_size(Seen) > ?MODULES -> true;
-reaches([M | _], #{touched := Touched}, _) when is_map_key(M, Touched) -> true;
-reaches([M | Rest], Known, Seen) when is_map_key(M, Seen) -> reaches(Rest, Known, Seen);
-reaches([M | Rest], #{new := New} = Known, Seen) ->
-    reaches([C || C <- imported(M, New), neighbours(M, C, New)] ++ Rest, Known, Seen#{M => true}).
-
--spec imported(module(), gatling_types:sources()) -> [module()].
-imported(M, #{} = Modules) ->
-    case Modules of
-        #{M := {_, File}} ->
-            {ok, {_, [{imports, Imports}]}} = beam_lib:chunks(File, [imports]),
-            lists:usort([C || {C, _, _} <- Imports]);
-        _ ->
-            []
-    end.
-
--spec neighbours(module(), module(), gatling_types:sources()) -> boolean().
-neighbours(M, Other, Modules) ->
-    case Modules of
-        #{M := {App, _}, Other := {App, _}} -> true;
-        _ -> false
-    end.
-
 -spec changed(root(), known()) -> [difference()].
 changed({M, Kind, Names}, #{old := Old, new := New, touched := Touched}) ->
-    {_, Before} = code(M, Old),
-    {_, After} = code(M, New),
+    Before = gatling_reach:functions(M, Old, placeless),
+    After = gatling_reach:functions(M, New, placeless),
     Own = code_changes(Before) =/= code_changes(After),
     Roots = lists:usort([FA || FA <- maps:keys(Before) ++ maps:keys(After),
                                is_root(FA, Names, Kind)]),
@@ -183,6 +172,10 @@ changed({M, Kind, Names}, #{old := Old, new := New, touched := Touched}) ->
        || {F, A} <- Roots, Root <- [{M, F, A}],
           {value, What} <- [differs(closure(Root, Old, Touched), closure(Root, New, Touched),
                                     Kind, Root)]], 1).
+
+-spec closure(mfa(), gatling_types:sources(), gatling_reach:touched()) -> gatling_reach:closure().
+closure(Root, Sources, Touched) ->
+    gatling_reach:closure([Root], Sources, Touched, placeless).
 
 %% An anonymous function is a part of the one it stands in: -init/1-fun-0-.
 -spec text(mfa()) -> binary().
@@ -223,7 +216,8 @@ gives_back(Code) ->
     end.
 
 %% A function in the reach of a root that is not the same in both releases; the root itself first.
--spec differs(closure(), closure(), kind(), mfa()) -> {value, mfa()} | false.
+-spec differs(gatling_reach:closure(), gatling_reach:closure(), kind(), mfa()) ->
+          {value, mfa()} | false.
 differs(Before, After, code, Root) ->
     case [F || F <- [Root | lists:sort(maps:keys(maps:merge(Before, After)))],
                maps:find(F, Before) =/= maps:find(F, After)] of
@@ -243,58 +237,6 @@ differs(Before, After, effects, Root) ->
                 [] -> {value, Root}
             end
     end.
-
-%% The functions that differ or may differ (of modules that do) in the reach of one.
--spec closure(mfa(), gatling_types:sources(), Touched :: #{module() => true}) -> closure().
-closure(Root, Modules, Touched) ->
-    Visited = visit([Root], Modules, #{}, #{}),
-    maps:filter(fun({M, _, _}, _) -> is_map_key(M, Touched) end, Visited).
-
--spec visit([mfa()], gatling_types:sources(), code_read(), closure()) -> closure().
-visit([], _, _, Found) ->
-    Found;
-visit([Function | Rest], Modules, Read, Found) when is_map_key(Function, Found) ->
-    visit(Rest, Modules, Read, Found);
-visit([{M, F, A} = Function | Rest], Modules, Read, Found) ->
-    case read(M, Modules, Read) of
-        #{M := #{{F, A} := Code}} = More ->
-            Called = [C || {N, _, _} = C <- called(Code), N =:= M orelse neighbours(M, N, Modules)],
-            visit(Called ++ Rest, Modules, More, Found#{Function => Code});
-        More ->
-            visit(Rest, Modules, More, Found)
-    end.
-
--spec read(module(), gatling_types:sources(), code_read()) -> code_read().
-read(M, _, Read) when is_map_key(M, Read) -> Read;
-read(_, _, Read) when map_size(Read) > ?MODULES -> Read;
-read(M, Modules, Read) ->
-    {_, Functions} = code(M, Modules),
-    Read#{M => Functions}.
-
--spec code(module(), gatling_types:sources()) ->
-          {gatling_types:app_name() | undefined, gatling_disasm:functions()}.
-code(M, Modules) ->
-    case Modules of
-        #{M := {App, File}} -> {App, gatling_disasm:functions(File)};
-        _ -> {undefined, #{}}
-    end.
-
--spec called(gatling_disasm:code()) -> [mfa()].
-called(Code) -> lists:usort(called(Code, [])).
-
--spec called(term(), [mfa()]) -> [mfa()].
-called([H | T], Found) ->
-    called(T, called(H, Found));
-called({literal, _}, Found) ->
-    Found;
-called({extfunc, M, F, A}, Found) ->
-    [{M, F, A} | Found];
-called({M, F, A}, Found) when is_atom(M), M =/= atom, is_atom(F), is_integer(A) ->
-    [{M, F, A} | Found];
-called(Term, Found) when is_tuple(Term) ->
-    called(tuple_to_list(Term), Found);
-called(_, Found) ->
-    Found.
 
 %% ---------------------------------------------------------------- effects
 
