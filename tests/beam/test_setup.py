@@ -96,6 +96,14 @@ CASES = [
          "application"),
     Case("detached", START.replace("    children", ATTACH), ATTACH, "    children",
          "start/2 through :telemetry.attach/4", "application"),
+    Case("listed", START, "[{Agent, fn -> 1 end}]", "Case.Helper.children(:one)", "",
+         "application"),
+    Case("helped", START, "    children", HELPED, "start/2 through Case.Helper.attach/0",
+         "application"),
+    Case("deeply", START, "    children", HELPED.replace("attach", "deeply"),
+         "start/2 through Case.Helper.deeply/0", "application"),
+    Case("given", START, "    children", HELPED.replace("attach()", "given(&Case.Same.asked/0)"),
+         "start/2 through Case.Helper.given/1", "application"),
     Case("asked", START, "    children", "    _ = Application.get_env(:shop, :x)\n    children", "",
          "application"),
     Case("attaching", START.replace("    children", HELPED, 1), '"helped", [:a]', '"helped", [:b]',
@@ -104,6 +112,10 @@ CASES = [
 HELPER = """
 defmodule Case.Helper do
   def table, do: :helped
+  def children(kind), do: Enum.map([Agent, Case.Same], fn child -> {child, kind} end)
+  def deeply, do: inside()
+  defp inside, do: attach()
+  def given(fun), do: fun.()
   def attach, do: :telemetry.attach("helped", [:a], &__MODULE__.handle/4, nil)
 end
 """

@@ -64,27 +64,8 @@ changed(Functions, Old, New, Touched) ->
 %% Whether what these functions call is not all in their code.
 -spec is_dynamic([mfa()], gatling_types:sources()) -> boolean().
 is_dynamic(Functions, Sources) ->
-    lists:any(fun(Code) -> lists:any(fun calls_unknown/1, Code) end,
+    lists:any(fun gatling_reach:calls_unknown/1,
               maps:values(gatling_reach:everything(Functions, Sources, exact))).
-
--spec calls_unknown(gatling_disasm:instruction() | binary()) -> boolean().
-calls_unknown({apply, _}) -> true;
-calls_unknown({apply_last, _, _}) -> true;
-calls_unknown({call_fun, _}) -> true;
-calls_unknown({call_fun2, _, _, _}) -> true;
-calls_unknown({_, {extfunc, erlang, apply, _}}) -> true;
-calls_unknown({_, _, {extfunc, erlang, apply, _}}) -> true;
-calls_unknown({_, _, {extfunc, erlang, apply, _}, _}) -> true;
-calls_unknown(Code) when is_binary(Code) -> true;
-calls_unknown(Instruction) when is_tuple(Instruction) ->
-    lists:any(fun is_external/1, tuple_to_list(Instruction));
-calls_unknown(_) -> false.
-
-%% A function of another module (`&Shop.Children.of/1`), which is a literal.
--spec is_external(term()) -> boolean().
-is_external({literal, F}) -> is_function(F);
-is_external({list, Elements}) -> lists:any(fun is_external/1, Elements);
-is_external(_) -> false.
 
 %% Changed modules of which the struct, or what Ecto knows of a schema, may differ.
 -spec modules(gatling_release:comparison()) -> [module()].

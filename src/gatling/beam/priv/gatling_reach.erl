@@ -2,7 +2,7 @@
 %% another release.
 -module(gatling_reach).
 
--export([reaches/3, closure/4, everything/3, functions/3]).
+-export([reaches/3, closure/4, everything/3, functions/3, called/1, calls_unknown/1]).
 -export_type([closure/0, touched/0]).
 
 -type closure() :: #{mfa() => gatling_disasm:code()}.
@@ -103,3 +103,25 @@ called(Term, Found) when is_tuple(Term) ->
     called(tuple_to_list(Term), Found);
 called(_, Found) ->
     Found.
+
+%% Whether what some code calls is not all in it, or cannot be read.
+-spec calls_unknown(gatling_disasm:code()) -> boolean().
+calls_unknown(Code) -> lists:any(fun is_unknown/1, Code).
+
+-spec is_unknown(gatling_disasm:instruction() | binary()) -> boolean().
+is_unknown({apply, _}) -> true;
+is_unknown({apply_last, _, _}) -> true;
+is_unknown({call_fun, _}) -> true;
+is_unknown({call_fun2, _, _, _}) -> true;
+is_unknown({_, _, {extfunc, erlang, apply, _}}) -> true;
+is_unknown({_, _, {extfunc, erlang, apply, _}, _}) -> true;
+is_unknown(Code) when is_binary(Code) -> true;
+is_unknown(Instruction) when is_tuple(Instruction) ->
+    lists:any(fun is_external/1, tuple_to_list(Instruction));
+is_unknown(_) -> false.
+
+%% A function of another module (`&Shop.Children.of/1`), which is a literal.
+-spec is_external(term()) -> boolean().
+is_external({literal, F}) -> is_function(F);
+is_external({list, Elements}) -> lists:any(fun is_external/1, Elements);
+is_external(_) -> false.

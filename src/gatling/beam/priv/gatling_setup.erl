@@ -170,8 +170,14 @@ changed({M, Kind, Names}, #{old := Old, new := New, touched := Touched}) ->
       [#{module => M, function => text({M, F, A}), own => Own,
          through => text(What), effect => Kind =:= effects}
        || {F, A} <- Roots, Root <- [{M, F, A}],
-          {value, What} <- [differs(closure(Root, Old, Touched), closure(Root, New, Touched),
-                                    Kind, Root)]], 1).
+          {value, What} <- [case Kind of
+                                code ->
+                                    differs(closure(Root, Old, Touched),
+                                            closure(Root, New, Touched), Root);
+                                effects ->
+                                    differs_in_effects(left_behind(Root, Old, Touched),
+                                                       left_behind(Root, New, Touched), Root)
+                            end]], 1).
 
 -spec closure(mfa(), gatling_types:sources(), gatling_reach:touched()) -> gatling_reach:closure().
 closure(Root, Sources, Touched) ->
@@ -216,29 +222,53 @@ gives_back(Code) ->
     end.
 
 %% A function in the reach of a root that is not the same in both releases; the root itself first.
--spec differs(gatling_reach:closure(), gatling_reach:closure(), kind(), mfa()) ->
-          {value, mfa()} | false.
-differs(Before, After, code, Root) ->
+-spec differs(gatling_reach:closure(), gatling_reach:closure(), mfa()) -> {value, mfa()} | false.
+differs(Before, After, Root) ->
     case [F || F <- [Root | lists:sort(maps:keys(maps:merge(Before, After)))],
                maps:find(F, Before) =/= maps:find(F, After)] of
         [First | _] -> {value, First};
         [] -> false
-    end;
-differs(Before, After, effects, Root) ->
-    Effects = fun(Closure) ->
-                      lists:sort([E || Code <- maps:values(Closure), E <- effects(Code)])
-              end,
-    case {Effects(Before), Effects(After)} of
-        {Same, Same} ->
-            false;
-        {Old, New} ->
-            case (New -- Old) ++ (Old -- New) of
-                [{What, _} | _] -> {value, What};
-                [] -> {value, Root}
-            end
+    end.
+
+-spec differs_in_effects([effect()], [effect()], Root :: mfa()) -> {value, mfa()} | false.
+differs_in_effects(Same, Same, _) ->
+    false;
+differs_in_effects(Before, After, Root) ->
+    case (After -- Before) ++ (Before -- After) of
+        [{What, _} | _] -> {value, What};
+        [] -> {value, Root}
     end.
 
 %% ---------------------------------------------------------------- effects
+
+%% What is left behind by a function and by those in its reach that may differ. A call to one of
+%% the application's own functions that leave nothing behind (a list of children, say) does not
+%% count.
+-spec left_behind(mfa(), gatling_types:sources(), gatling_reach:touched()) -> [effect()].
+left_behind(Root, Sources, Touched) ->
+    All = gatling_reach:everything([Root], Sources, placeless),
+    Each = maps:map(fun(_, Code) -> effects(Code) end, All),
+    Harmless = harmless(All, Each, maps:map(fun(_, _) -> true end, All)),
+    lists:sort([E || {{M, _, _}, Effects} <- maps:to_list(Each), is_map_key(M, Touched),
+                     {F, _} = E <- Effects, not is_map_key(F, Harmless)]).
+
+%% Of these functions, those that leave nothing behind, nor does any that they call.
+-spec harmless(gatling_reach:closure(), #{mfa() => [effect()]}, Supposed :: #{mfa() => true}) ->
+          #{mfa() => true}.
+harmless(All, Each, Supposed) ->
+    Is = fun(F) -> is_map_key(F, Supposed) end,
+    Left = maps:filter(
+             fun(F, _) ->
+                     Code = maps:get(F, All),
+                     lists:all(fun({What, _}) -> Is(What) end, maps:get(F, Each))
+                         andalso lists:all(fun(C) -> Is(C) orelse not is_map_key(C, All) end,
+                                           gatling_reach:called(Code))
+                         andalso not gatling_reach:calls_unknown(Code)
+             end, Supposed),
+    case map_size(Left) =:= map_size(Supposed) of
+        true -> Left;
+        false -> harmless(All, Each, Left)
+    end.
 
 %% What the calls of a function leave behind: [{Function, Arguments}], with `unknown` for an
 %% argument that is not constant.
