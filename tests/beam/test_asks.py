@@ -55,6 +55,10 @@ SOURCES = {
 PLUGINS = "Enum.flat_map([Shop.Children], fn plugin -> plugin.all() end)"
 MAPPED = "Enum.flat_map([:all], &Shop.Children.of/1)"
 OTHER = "  def of(:all), do: all()\n  def other"
+HANDED = {
+    "Application": ("Shop.Children.all()", MAPPED),
+    "Children": ("  def other", OTHER),
+}
 
 
 @dataclass(frozen=True)
@@ -90,9 +94,8 @@ CASES = [
          {"Application": ("Shop.Children.all()", PLUGINS)}),
     Case("plugins_page", "Page", ":one", ":two", "",
          {"Application": ("Shop.Children.all()", PLUGINS)}),
-    Case("mapped", "Server", "{:reply, :one", "{:reply, :two", "tree",
-         {"Application": ("Shop.Children.all()", MAPPED),
-          "Children": ("  def other", OTHER)}),
+    Case("mapped", "Children", "[Shop.Server, ", "[", "tree", HANDED),
+    Case("mapped_callback", "Server", "{:reply, :one", "{:reply, :two", "", HANDED),
     Case("schema", "Product", ":string", ":integer", "Shop.Product"),
     Case("changeset", "Product", "{p, :one}", "{p, :two}", ""),
     Case("struct", "Product", "defstruct [:name]", "defstruct [:name, :price]", "Shop.Product"),
@@ -194,26 +197,30 @@ def test_a_node_is_asked_where_the_answer_may_differ(asked: dict[str, str], case
     assert asked[case.name] == case.asks
 
 
-CONFIGS = {
-    "[{shop, [{a, #{b => 1, c => 2}}]}].": False,
-    "%% another comment\n[{shop, [{a, #{c => 2, b => 1}}]}].": False,
-    "[{shop, [{a, #{c => 2, b => 3}}]}].": True,
-    "[{shop, [{b, #{c => 2, b => 1}}]}].": True,
-    "this is no term": True,
-}
+CHECKED = "[{elixir, [{config_provider_init, #{validate_compile_env => %s}}]}]."
+CONFIGS = [
+    ("[{a, #{b => 1, c => 2}}].", "[{a, #{c => 2, b => 1}}].", False),
+    ("[{a, #{b => 1}}].", "%% a comment\n[{a, #{b => 1}}].", False),
+    ("[{a, #{b => 1}}].", "[{a, #{b => 2}}].", True),
+    ("[{a, [{b, 1}, {b, 2}]}].", "[{a, [{b, 2}, {b, 1}]}].", True),
+    ("[{a, #{b => 1}}].", "this is no term", True),
+    (CHECKED % "[{a, [b], error}, {c, [d], error}]",
+     CHECKED % "[{c, [d], error}, {a, [b], error}]", False),
+    (CHECKED % "[{a, [b], error}]", CHECKED % "[{a, [b], {ok, 1}}]", True),
+]  # fmt: skip
 
 
 def test_only_what_is_in_a_config_counts(root: Path) -> None:
-    configs = ["[{shop, [{a, #{c => 2, b => 1}}]}].", *CONFIGS]
-    for number, config in enumerate(configs):
-        release(root / f"config-{number}", config)
-        app = root / f"config-{number}" / EBIN / "shop.app"
-        app.write_text('{application, shop, [{vsn, "1"}]}.')
+    for number, (old, new, _) in enumerate(CONFIGS):
+        for side, config in (("old", old), ("new", new)):
+            place = root / f"config-{number}" / side
+            release(place, config)
+            (place / EBIN / "shop.app").write_text('{application, shop, [{vsn, "1"}]}.')
     script = """
-    for number <- 1..NUMBER do
-      compared = :gatling_release.compare("config-0", "config-#{number}", [])
+    for number <- 0..(NUMBER - 1), place = "config-#{number}" do
+      compared = :gatling_release.compare(place <> "/old", place <> "/new", [])
       IO.puts("sys.config" in compared.config_files)
     end
     """
     said = elixir(root, script.replace("NUMBER", str(len(CONFIGS))))
-    assert said.split() == [str(differs).lower() for differs in CONFIGS.values()]
+    assert said.split() == [str(differs).lower() for _, _, differs in CONFIGS]

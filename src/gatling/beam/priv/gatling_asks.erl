@@ -37,16 +37,17 @@ belongs(M, App, Sources) ->
 -spec differs(module(), [gatling_types:beam()], [module()],
               {gatling_types:sources(), gatling_types:sources(), gatling_reach:touched()}) ->
           boolean().
+differs(_, [], _, _) ->
+    false;
 differs(Module, Changed, Supervisors, {Old, New, Touched}) ->
     Kinds = [{M, lists:usort(kinds(B) ++ kinds(Before))}
              || #{module := M, old := Before} = B <- Changed],
-    Starting = [{Module, start, 2} || gatling_reach:reaches([Module], New, Touched)]
-        ++ [{S, init, 1} || S <- Supervisors, gatling_reach:reaches([S], New, Touched)],
+    Starting = [{Module, start, 2} | [{S, init, 1} || S <- Supervisors]],
     Children = [{M, child_spec, 1} || {M, [child]} <- Kinds],
     %% how a changed supervisor is started is not looked for
     lists:any(fun({_, Ks}) -> lists:member(supervisor, Ks) end, Kinds)
         orelse changed(Starting ++ Children, Old, New, Touched)
-        orelse (Children =/= [] andalso is_dynamic([{Module, start, 2} | Starting], New)).
+        orelse (Children =/= [] andalso is_dynamic(Starting, New)).
 
 -spec kinds(gatling_types:beam()) -> [kind()].
 kinds(#{behaviours := Behaviours, child_spec := ChildSpec}) ->
@@ -55,8 +56,6 @@ kinds(#{behaviours := Behaviours, child_spec := ChildSpec}) ->
 
 -spec changed([mfa()], gatling_types:sources(), gatling_types:sources(),
               gatling_reach:touched()) -> boolean().
-changed([], _, _, _) ->
-    false;
 changed(Functions, Old, New, Touched) ->
     gatling_reach:closure(Functions, Old, Touched, exact)
         =/= gatling_reach:closure(Functions, New, Touched, exact).

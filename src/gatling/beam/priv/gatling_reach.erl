@@ -2,7 +2,8 @@
 %% another release.
 -module(gatling_reach).
 
--export([reaches/3, closure/4, everything/3, functions/3, called/1, calls_unknown/1]).
+-export([reaches/3, closure/4, everything/3, functions/3, called/1, handed/1,
+         calls_unknown/1]).
 -export_type([closure/0, touched/0]).
 
 -type closure() :: #{mfa() => gatling_disasm:code()}.
@@ -53,7 +54,7 @@ closure(Roots, Sources, Touched, Literals) ->
     maps:filter(fun({M, _, _}, _) -> is_map_key(M, Touched) end,
                 everything(Roots, Sources, Literals)).
 
-%% All functions in the reach of some.
+%% All functions in the reach of some; with `exact` those that they hand over, too.
 -spec everything([mfa()], gatling_types:sources(), literals()) -> closure().
 everything(Roots, Sources, Literals) ->
     visit(Roots, {Sources, Literals}, #{}, #{}).
@@ -66,8 +67,9 @@ visit([Function | Rest], From, Read, Found) when is_map_key(Function, Found) ->
 visit([{M, F, A} = Function | Rest], {Modules, Literals} = From, Read, Found) ->
     case read(M, Modules, Literals, Read) of
         #{M := #{{F, A} := Code}} = More ->
-            Called = [C || {N, _, _} = C <- called(Code), N =:= M orelse neighbours(M, N, Modules)],
-            visit(Called ++ Rest, From, More, Found#{Function => Code});
+            All = called(Code) ++ [H || Literals =:= exact, H <- handed(Code)],
+            Own = [C || {N, _, _} = C <- All, N =:= M orelse neighbours(M, N, Modules)],
+            visit(Own ++ Rest, From, More, Found#{Function => Code});
         #{M := #{{'$unreadable', 0} := Code}} = More ->
             visit(Rest, From, More, Found#{Function => Code});
         More ->
@@ -87,6 +89,7 @@ functions(M, Modules, Literals) ->
         _ -> #{}
     end.
 
+%% The functions that some code calls or makes functions of.
 -spec called(gatling_disasm:code()) -> [mfa()].
 called(Code) -> lists:usort(called(Code, [])).
 
@@ -116,12 +119,19 @@ is_unknown({call_fun2, _, _, _}) -> true;
 is_unknown({_, _, {extfunc, erlang, apply, _}}) -> true;
 is_unknown({_, _, {extfunc, erlang, apply, _}, _}) -> true;
 is_unknown(Code) when is_binary(Code) -> true;
-is_unknown(Instruction) when is_tuple(Instruction) ->
-    lists:any(fun is_external/1, tuple_to_list(Instruction));
 is_unknown(_) -> false.
 
-%% A function of another module (`&Shop.Children.of/1`), which is a literal.
--spec is_external(term()) -> boolean().
-is_external({literal, F}) -> is_function(F);
-is_external({list, Elements}) -> lists:any(fun is_external/1, Elements);
-is_external(_) -> false.
+%% The functions of modules (`&Shop.Children.of/1`) that some code hands over as literals.
+-spec handed(gatling_disasm:code()) -> [mfa()].
+handed(Code) ->
+    [{M, F, A} || Instruction <- Code, is_tuple(Instruction),
+                  {literal, Function} <- operands(tuple_to_list(Instruction)),
+                  is_function(Function),
+                  {module, M} <- [erlang:fun_info(Function, module)],
+                  {name, F} <- [erlang:fun_info(Function, name)],
+                  {arity, A} <- [erlang:fun_info(Function, arity)]].
+
+-spec operands([term()]) -> [term()].
+operands(Operands) ->
+    lists:append([case Operand of {list, Elements} -> Elements; _ -> [Operand] end
+                  || Operand <- Operands]).

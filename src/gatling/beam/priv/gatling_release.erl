@@ -234,14 +234,22 @@ content(#{directory := D}, File) ->
         {error, _} -> <<>>
     end.
 
-%% What is in sys.config, and not how: the keys of a map in it are in another order with each node
-%% that wrote it.
+%% What is in sys.config, whatever its order: the keys of a map are in another one with each node
+%% that wrote them, and `mix release` lists what to compare with the time of compilation by
+%% applications as it happened to meet them.
 -spec configured(gatling_types:release(), string()) -> {ok, [term()]} | binary().
 configured(#{directory := D} = Release, File) ->
     case file:consult(filename:join(D, File)) of
+        {ok, [Config]} when is_list(Config) -> {ok, [sorted(App) || App <- Config]};
         {ok, _} = Terms -> Terms;
         {error, _} -> content(Release, File)
     end.
+
+-spec sorted(term()) -> term().
+sorted({elixir, Config}) when is_list(Config) -> {elixir, [sorted(Value) || Value <- Config]};
+sorted({config_provider_init, #{validate_compile_env := Compiled} = Init}) when is_list(Compiled) ->
+    {config_provider_init, Init#{validate_compile_env := lists:sort(Compiled)}};
+sorted(Other) -> Other.
 
 %% What Distillery's script runs before it starts the node, and may set variables in.
 -spec hooks(gatling_types:release()) -> [string()].

@@ -263,6 +263,7 @@ harmless(All, Each, Supposed) ->
                      lists:all(fun({What, _}) -> Is(What) end, maps:get(F, Each))
                          andalso lists:all(fun(C) -> Is(C) orelse not is_map_key(C, All) end,
                                            gatling_reach:called(Code))
+                         andalso gatling_reach:handed(Code) =:= []
                          andalso not gatling_reach:calls_unknown(Code)
              end, Supposed),
     case map_size(Left) =:= map_size(Supposed) of
