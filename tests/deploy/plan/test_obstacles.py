@@ -113,6 +113,7 @@ def test_what_is_no_obstacle(facts: dict[str, Any]) -> None:
 
 
 INIT = "Shop.Cache.init/1"
+SOCKETS = "Shop.Endpoint.__sockets__/0"
 KEEPS = "(a code_change/3 of Shop.Cache in the same commit would keep it hot)"
 
 
@@ -124,6 +125,8 @@ KEEPS = "(a code_change/3 of Shop.Cache in the same commit would keep it hot)"
         ({"setup": [Setup("Elixir.Shop.Cache", INIT, "Shop.Tables.make/0")]},
          (f"Shop.Tables.make/0 changed, which {INIT} calls, and the running Shop.Cache was set up"
           f" by the old code {KEEPS}")),
+        ({"setup": [Setup("Elixir.Shop.Endpoint", SOCKETS, SOCKETS)]},
+         f"{SOCKETS} changed, and the running Shop.Endpoint was set up by the old code"),
         ({"setup": [Setup("Elixir.Shop.Application", "Shop.Application.start/2",
                           ":telemetry.attach/4", effect=True)]},
          ("Shop.Application.start/2 calls :telemetry.attach/4 differently, and a hot upgrade does"

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 MOST = 5
 """Of many reasons of one kind, this number is given."""
 
+CONVERTIBLE = (".init/1", ".handle_continue/2")
+"""Functions whose results are a process's state, which a `code_change/3` can bring up to date."""
+
 MAX_STATE_BYTES = 512 << 20
 """Memory of all processes to convert above which a swap might exhaust the machine's."""
 
@@ -88,9 +91,12 @@ def _setup(comparison: Comparison) -> list[str]:
                 else f"{it.through} changed, which {it.function} calls"
             )
             module = _name(it.module)
+            # a process that start_link names, or a Phoenix endpoint, cannot convert what differs
+            converts = it.function.endswith(CONVERTIBLE)
+            way = f" (a code_change/3 of {module} in the same commit would keep it hot)"
             reasons.append(
                 f"{what}, and the running {module} was set up by the old code"
-                f" (a code_change/3 of {module} in the same commit would keep it hot)"
+                f"{way if converts else ''}"
             )
     return reasons
 
