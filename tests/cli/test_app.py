@@ -203,8 +203,14 @@ def test_a_home_on_this_machine(laptop: Laptop) -> None:
 def test_outside_a_project(laptop: Laptop) -> None:
     done = laptop.run("config", "set", "A=1")
     assert done.returncode == Exit.USAGE
-    assert "No app is named. GATLING_APP is not set, and this is no project." in done.stderr
+    assert (
+        "No app is named. GATLING_APP is not set, and the current directory is in no git project."
+        in done.stderr
+    )
     assert "Usage: gatling config set" in done.stderr
+    done = laptop.run("rollback", "v3")
+    assert "No app is named" in done.stderr
+    assert "gatling rollback APP, or -a APP" in done.stderr
     assert not (laptop.root / ".gatling").exists()
     done = laptop.run("status", GATLING_APP="No")
     assert done.returncode == Exit.INVALID

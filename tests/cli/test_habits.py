@@ -22,10 +22,7 @@ def test_what_comes_of_a_habit(typed: str, came: str) -> None:
 def test_there_are_a_hundred_of_them_and_few_are_not_understood() -> None:
     lost = [typed for typed, came in table().items() if came.endswith(f"{typed.split()[0]}'.")]
     assert len(table()) > 150
-    assert set(lost) <= {
-        *("stpo", "unlod", "recovr", "rename shop2"),
-        *("remote add gatling@web1", "doctor", "completion", "completion bash"),
-    }
+    assert set(lost) <= {"stpo", "unlod", "recovr"}  # for these, no guess is better than one
 
 
 def test_an_alias_is_of_a_command_and_removes_nothing() -> None:
@@ -48,10 +45,19 @@ def test_no_habit_hides_a_command(typed: str) -> None:
 def test_what_is_ours_stays_as_it_is() -> None:
     for name in COMMANDS:
         typed = [*name.split(), "secrets", "--json"]
-        if name not in ("config", "settings", "domains", "auth", "jobs"):  # those mean their list
+        if name not in (
+            "config",
+            "settings",
+            "domains",
+            "auth",
+            "jobs",
+            "help",
+        ):  # they mean their list
             assert habits.translated(cli, typed) == typed
 
 
 def test_a_leading_name_of_the_program() -> None:
     assert habits.translated(cli, ["gatling", "ps:scale", "-a", "x"]) == ["scale", "-a", "x"]
     assert habits.translated(cli, ["config", "help"]) == ["help", "config"]
+    assert habits.translated(cli, ["help", "secrets", "set"]) == ["help", "config", "set"]
+    assert outcome("ps --help").startswith("→ Usage: gatling status")

@@ -147,7 +147,7 @@ _BUILD = "Gatling builds releases with mix, without images or build packs."
 _TUNNEL = "Use ssh for a tunnel: `ssh -L 5432:localhost:5432 USER@SERVER`."
 _PROXY = "`gatling settings list {app}` shows the settings of the proxy, which begin with `proxy.`."
 _SECOND = "Create a second app and push the other branch to it: `gatling load NAME`."
-_SERVER = "A git remote names the server: `git remote add gatling gatling@SERVER:{app}`."
+_SERVER = "A git remote names the server: `gatling remote add gatling@SERVER` adds it."
 _INSTALL = "Run `gatling server install` on the server, as root."
 _LIMITS = "`gatling settings set {app} limits.memory=512M` limits the memory."
 _AUTH = "`gatling auth add {app} DOMAIN USER` protects a domain with a password."
@@ -226,6 +226,8 @@ def translated(root: click.Group, words: Sequence[str]) -> list[str]:
     rest = list(words)
     if rest[:1] == ["gatling"]:
         del rest[0]  # as in `ssh gatling@server gatling status shop`
+    if rest[:1] == ["help"]:
+        return ["help", *translated(root, rest[1:])]
     typed, length = next(
         ((t, n) for t, n in _prefixes(rest) if t in ANSWERS or t in ALIASES), ("", 0)
     )

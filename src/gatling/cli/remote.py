@@ -10,6 +10,8 @@ import os
 import shlex
 from typing import TYPE_CHECKING
 
+import click
+
 from gatling import names, paths
 from gatling.cli import habits, targets
 from gatling.cli import words as wording
@@ -19,8 +21,6 @@ from gatling.errors import InvalidInput, Misused
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
-
-    import click
 
     from gatling.cli.targets import Host
 
@@ -40,7 +40,8 @@ def here(root: click.Group, arguments: Sequence[str]) -> list[str]:
     named = given.get("--host")
     if named is not None:
         _check_host(named, words)
-    host = _host(named) if is_remote(words) else None
+    is_whole = not isinstance(wording.find(root, words).command, click.Group)
+    host = _host(named) if is_whole and is_remote(words) else None
     quiet = "--json" in words
 
     def app_meant(found: wording.Found) -> str | None:
@@ -148,7 +149,11 @@ def _implied_app(host: Host | None, found: wording.Found) -> str | None:
             f"The git remotes of {project} name several apps {where}: {', '.join(there)}.",
             hint=f"Choose one: gatling {command} {there[0]}",
         )
-    looked = f"no git remote of {project} names one {where}" if project else "this is no project"
+    looked = (
+        f"no git remote of {project} names one {where}"
+        if project
+        else "the current directory is in no git project"
+    )
     raise Misused(
         f"No app is named. GATLING_APP is not set, and {looked}.",
         hint=f"Name the app: gatling {command} APP, or -a APP.\n{found.context.get_usage()}",

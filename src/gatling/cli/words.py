@@ -24,6 +24,7 @@ _OPTIONS_IN_FRONT = ("--host", *APP_OPTIONS)
 
 _NO_APP = re.compile(r"v?[0-9]+|(?=[a-f]*[0-9])[0-9a-f]{7,40}")
 """A release, a number or a commit, which is not read as an app."""
+_RELEASE = re.compile(r"v?[0-9]+")
 _NO_APP_TO_RUN = ("eval", "rpc", "remote")
 """Frequent first arguments of `gatling run`, which are no apps."""
 
@@ -176,7 +177,8 @@ def is_app_needed(found: Found) -> bool:
     """Whether a command cannot be read without another word for its app."""
     app = next(p for p in found.command.params if _is_argument(p))
     values = scan(found.command, found.rest).values
-    return app.required and not (values and names.is_app(values[0]))
+    is_app = bool(values) and names.is_app(values[0]) and not _RELEASE.fullmatch(values[0])
+    return app.required and not is_app
 
 
 def _is_argument(parameter: click.Parameter) -> bool:
