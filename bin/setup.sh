@@ -47,7 +47,11 @@ missing_packages() { # runtime|dev
     printf '%s ' erlang-dev erlang-inets erlang-ssl erlang-tools erlang-parsetools $checks
   fi
   find_python >/dev/null || printf '%s ' python3 python3-venv
-  [ "$1" != dev ] || command -v shellcheck >/dev/null || printf '%s ' shellcheck
+  if [ "$1" = dev ]; then
+    for program in shellcheck tmux; do
+      command -v "$program" >/dev/null || printf '%s ' "$program"
+    done
+  fi
 }
 
 install_packages() { # runtime|dev

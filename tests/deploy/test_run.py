@@ -96,6 +96,12 @@ def test_what_still_serves_is_told_with_an_interruption(stage: Stage) -> None:
     assert caught.value.what == "Ctrl-C. v7 is still live."
 
 
+def test_what_still_serves_is_told_with_a_failure(stage: Stage) -> None:
+    with pytest.raises(UnhealthyRelease) as caught:
+        attempt(stage, UnhealthyRelease("v8 was never healthy.", hint="Read the log."))
+    assert caught.value.hint == "Read the log.\nv7 is still live."
+
+
 def test_a_full_disk_is_named(stage: Stage) -> None:
     with pytest.raises(DiskFull, match="/srv/x"):
         attempt(stage, OSError(errno.ENOSPC, "full", "/srv/x"))

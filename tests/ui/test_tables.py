@@ -48,6 +48,12 @@ def test_then_columns_are_left_out() -> None:
     ]
 
 
+def test_empty_columns_are_left_out_first() -> None:
+    columns = Columns(("app", "waiting", "url"), (("shop", "–", "http://shop.localhost"),))
+    found = fitted(columns, 30, drop=("url", "waiting"))
+    assert lines(found) == ["app   url", "shop  http://shop.localhost"]
+
+
 def test_what_is_still_too_wide_is_cut() -> None:
     assert shown(30) == [
         "app   state   commit   url",

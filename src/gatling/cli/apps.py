@@ -109,19 +109,17 @@ def apps_command(as_json: bool) -> None:
     elif not found:
         echo("No apps yet. `gatling load NAME` creates one.")
     else:
-        table(
-            ("app", "state", "release", "memory", "cpu", "waiting", "commit", "by", "url"),
-            [
-                (
-                    each.app, _state(each), each.release, _memory(each), _cpu(each),
-                    f"config {', '.join(each.waiting)}" if each.waiting else "", each.subject,
-                    each.author, each.url,
-                )
-                for each in found
-            ],
-            cut=("state", "waiting", "commit", "by"),
-            drop=("by", "cpu", "commit", "memory", "waiting", "url"),
-        )  # fmt: skip
+        header = ("app", "state", "release", "memory", "cpu", "waiting", "commit", "by", "url")
+        rows = [
+            (
+                each.app, _state(each), each.release, _memory(each), _cpu(each),
+                f"config {', '.join(each.waiting)}" if each.waiting else "", each.subject,
+                each.author, each.url,
+            )
+            for each in found
+        ]  # fmt: skip
+        drop = ("by", "cpu", "commit", "waiting", "memory", "url")
+        table(header, rows, cut=("state", "waiting", "commit", "by"), drop=drop)
 
 
 @click.command("status")
@@ -201,8 +199,8 @@ def _uses(found: AppStatus) -> str | None:
     if found.memory is None:
         return None
     limit = f" of {found.memory_limit}" if found.memory_limit else ""
-    cpu = f", {found.cpu:.0f}% of a processor since the start" if found.cpu is not None else ""
-    return f"{size(found.memory)}{limit} of memory{cpu}"
+    cpu = f", {found.cpu:.0f}% CPU since the start" if found.cpu is not None else ""
+    return f"{size(found.memory)}{limit} memory{cpu}"
 
 
 def _waiting(found: AppStatus) -> str:

@@ -174,6 +174,9 @@ def _failed(gatling: Gatling, context: Context, error: BaseException) -> None:
         ended = outcome.outcome_of(deployment, apps.get(gatling.db, name), error)
         if isinstance(error, Interrupted):
             error.what = ended.text or error.what
+        elif isinstance(error, GatlingError):
+            serves = outcome.remains(deployment, apps.get(gatling.db, name))
+            error.hint = "\n".join(filter(None, (error.hint, serves)))
         deployments.end(
             gatling.db,
             ident,

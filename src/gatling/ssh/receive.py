@@ -21,7 +21,7 @@ from gatling.project import manifest, refs, source
 from gatling.project import repository as keeping
 from gatling.project import settings as project_settings
 from gatling.project.refs import HEADS, Update, parse
-from gatling.ssh import push
+from gatling.ssh import colours, push
 from gatling.state import apps, releases
 from gatling.ui import failing
 from gatling.ui.progress import Progress
@@ -64,6 +64,7 @@ def main(app: str) -> int:
 
     def received() -> int:
         if JOB not in os.environ:
+            colours.decide()
             _note_options(Progress())
         if is_server(default_root()) and JOB not in os.environ:
             return push.hand_over(app)
@@ -76,10 +77,9 @@ def main(app: str) -> int:
 
 def _note_options(progress: Progress) -> None:
     """Say of each `git push -o OPTION` that it has no effect: githooks(5)."""
-    count = os.environ.get("GIT_PUSH_OPTION_COUNT", "")
-    for number in range(int(count) if count.isdecimal() else 0):
-        option = os.environ.get(f"GIT_PUSH_OPTION_{number}", "")
-        progress.note(f"the push option {option!r} has no effect here")
+    for option in colours.push_options():
+        if option not in colours.OPTIONS:
+            progress.note(f"the push option {option!r} has no effect here")
 
 
 def receive(gatling: Gatling, name: str, lines: Iterable[str], progress: Progress) -> None:

@@ -139,5 +139,5 @@ def _cell(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     if value is None or value == "":
-        return "–"
+        return tables.EMPTY
     return visible.one_line(str(value)).replace("\t", " ")

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from gatling.errors import GatlingError
 
 
+FORCED = "GATLING_COLOR"
+"""The variable that says for a push whether its pusher sees colours: ssh/colours.py."""
 PIECE = select.PIPE_BUF // 4 - 1
 """Characters that are written at once: with four bytes each they fit when poll(2) says so."""
 PATIENCE_SECONDS = 20
@@ -158,9 +160,13 @@ class Progress:
 
 
 def takes_colour(stream: IO[str]) -> bool:
-    """Whether a stream is a terminal with colours, and nobody has requested none."""
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return stream.isatty() and not plain
+    """Whether a stream is a terminal with colours, or a push that ends at one."""
+    return os.environ.get(FORCED) == "1" or (stream.isatty() and allows_colour())
+
+
+def allows_colour() -> bool:
+    """Whether a terminal has colours, and nobody has requested none: https://no-color.org."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def styled(text: str, *styles: str) -> str:

@@ -13,6 +13,8 @@ GAP = 2
 """Blanks between two columns."""
 SHORTEST = 12
 """A column that may be cut keeps this width."""
+EMPTY = "–"
+"""What a cell without a value shows."""
 LABEL = 16
 """The width of a field's label."""
 
@@ -30,6 +32,11 @@ class Columns(NamedTuple):
             for at, title in enumerate(self.header)
         ]
 
+    def is_empty(self, title: str) -> bool:
+        """Whether no row has a value in a column."""
+        at = self.header.index(title)
+        return all(row[at] == EMPTY for row in self.rows)
+
     def without(self, title: str) -> Columns:
         """The same without one column."""
         at = self.header.index(title)
@@ -43,8 +50,10 @@ def fitted(
     """The table in `room` columns of the terminal.
 
     The columns named by `cut` are shortened first, the widest of them most. Then those named by
-    `drop` are left out one by one. What remains too wide is shortened where it is widest.
+    `drop` are left out one by one, empty ones before all others. If the table is still too wide,
+    its widest columns are shortened.
     """
+    drop = sorted(drop, key=lambda title: not columns.is_empty(title))  # sorted() is stable
     for number in range(len(drop) + 1):
         left = columns
         for title in drop[:number]:
