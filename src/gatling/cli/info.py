@@ -9,7 +9,7 @@ import click
 
 from gatling.cli.common import app_argument, as_json, reading
 from gatling.errors import InvalidInput
-from gatling.ui.output import ago, echo, print_json, size
+from gatling.ui.output import ago, echo, fields, print_json, size
 
 if TYPE_CHECKING:
     from gatling.operations.info import AppInfo
@@ -38,8 +38,7 @@ def info_command(app: str, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    for label, value in _rows(found):
-        echo(f"{label:<16} {value or '–'}")
+    fields(_rows(found))
 
 
 def _rows(found: AppInfo) -> list[tuple[str, str]]:

@@ -19,6 +19,7 @@ from gatling.platform.server.helper import nginx as system_nginx
 from gatling.platform.server.helper import service
 from gatling.platform.server.helper.service import AFTER_PUSH, ATTENDED, COMMAND, PLAIN
 from gatling.proxy import nginx as proxy_nginx
+from gatling.ssh.push import HANDED_ON
 from tests.platform.server.helper.test_shapes import ANY, HOSTILE, JSON
 from tests.platform.server.helper.wishes import JOB, JOBS, OPTIONS, PASSWORDS, TIMER
 from tests.scale import scaled
@@ -96,9 +97,7 @@ VALID: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "push": {
         "app": LABELS,
         "id": st.from_regex(r"[a-z0-9]{1,40}", fullmatch=True),
-        "env": st.dictionaries(
-            st.sampled_from(["GIT_QUARANTINE_PATH", "GATLING_ACTOR", "GIT_OBJECT_DIRECTORY"]), TEXTS
-        ),
+        "env": st.dictionaries(st.sampled_from(HANDED_ON), TEXTS),
     },
     "schedule": {"app": LABELS, "jobs": JOBS},
     "ports": {
