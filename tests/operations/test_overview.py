@@ -43,8 +43,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("elsewhere")
 def test_status_names_what_the_platform_names() -> None:
     said = CliRunner().invoke(commands.status_command, ["shop"])
-    assert f"instance         {POD}, slot 1, port 4000, up 12.0 s\n" in said.output
-    assert f"worker.1         running, None, {POD}, up 12.0 s\n" in said.output
+    assert f" {POD}, slot 1, port 4000, up 12" in said.output
+    assert f" running, None, {POD}, up 12" in said.output
     found = json.loads(CliRunner().invoke(commands.status_command, ["shop", "--json"]).output)
     assert (found["pid"], found["instance"], found["port"]) == (None, POD, 4000)
     assert [(one["pid"], one["instance"]) for one in found["processes"]] == [(None, POD)]
@@ -57,9 +57,7 @@ def test_a_process_of_this_machine_has_its_id_alone(monkeypatch: pytest.MonkeyPa
         EmbeddedInstances, "statuses", lambda _, slots: dict.fromkeys(slots, status)
     )
     said = CliRunner().invoke(commands.status_command, ["shop"])
-    assert "instance         pid 123, slot 1, port 4000" in said.output
+    assert " pid 123, slot 1, port 4000" in said.output
     found = json.loads(CliRunner().invoke(commands.status_command, ["shop", "--json"]).output)
     assert found["pid"] == 123
     assert "instance" not in found
-    assert list(found)[:9] == ["app", "state", "release", "version", "commit", "slot", "port",
-                               "pid", "uptime"]  # fmt: skip

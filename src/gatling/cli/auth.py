@@ -35,15 +35,14 @@ def list_command(app: str, as_json: bool) -> None:
     Example:
       gatling auth list shop
     """
-    from gatling.state import apps
+    from gatling.operations import auth
 
     with opened() as gatling:
-        passwords = apps.get(gatling.db, app).passwords
-    rows = [(domain, user) for domain, users in passwords.items() for user in users]
+        found = auth.every(gatling, app)
     if as_json:
-        print_json([{"domain": domain, "user": user} for domain, user in rows])
-    elif rows:
-        table(("domain", "user"), rows)
+        print_json(found)
+    elif found:
+        table(("domain", "user"), [(one.domain, one.user) for one in found])
     else:
         echo(f"{app} has no passwords. All of its domains are public.")
 

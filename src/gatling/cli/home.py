@@ -111,15 +111,14 @@ def audit_command(app: str | None, every: bool, as_json: bool) -> None:
       gatling audit shop
       gatling audit --all
     """
-    from gatling.state import audit
+    from gatling.operations import audit
 
     if app is not None and every:
         raise click.UsageError("Give an app, or --all.")
     with opened() as gatling:
-        found = audit.latest(gatling.db, app)
+        found = audit.latest(gatling, app)
     if as_json:
-        keys = ("at", "actor", "app", "action", "detail")
-        print_json([{key: getattr(entry, key) for key in keys} for entry in found])
+        print_json(found)
     else:
         rows = [(e.at, e.actor, e.app, e.action, e.detail) for e in found]
         table(("at", "by", "app", "action", "detail"), rows)

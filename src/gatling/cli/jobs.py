@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,10 +17,8 @@ from gatling.ui.output import ago, duration, echo, print_json, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
-    from gatling.project.processes import Job
-    from gatling.state.runs import Run
+    from gatling.operations.jobs import JobEntry, RunEntry
 
 job_argument = click.argument("job", metavar="JOB")
 
@@ -45,42 +44,18 @@ def list_command(app: str, as_json: bool) -> None:
     Example:
       gatling jobs list shop
     """
-    from gatling.runtime import jobs
-    from gatling.state import apps, runs
+    from gatling.operations import jobs
 
     with opened() as gatling:
-        found = apps.get(gatling.db, app)
-        jobs.settle(gatling, app)
-        defined, scheduled = jobs.defined(found), jobs.scheduled(found)
-        last = runs.latest(gatling.db, app)
+        found = jobs.every(gatling, app)
     if as_json:
-        print_json([
-            {
-                "job": name,
-                "cron": job.cron,
-                "command": job.command,
-                "timeout": job.timeout,
-                "overlap": job.overlap,
-                "next": _next(job).isoformat() if name in scheduled else None,
-                "last": _describe(last[name]) if name in last else None,
-            }
-            for name, job in defined.items()
-        ])  # fmt: skip
-        return
-    if not defined:
+        print_json(found)
+    elif not found:
         echo(f"The live release of {app} has no jobs.")
-        return
-    rows = [
-        (
-            name,
-            job.cron,
-            job.command if len(job.command) < 40 else f"{job.command[:39]}…",
-            f"{_next(job):%Y-%m-%d %H:%M}" if name in scheduled else "the app is stopped",
-            *((ago(last[name].started_at), last[name].outcome) if name in last else (None, None)),
+    else:
+        table(
+            ("job", "cron", "command", "next", "last run", "outcome"), [_job(one) for one in found]
         )
-        for name, job in defined.items()
-    ]
-    table(("job", "cron", "command", "next", "last run", "outcome"), rows)
 
 
 @jobs_command.command("runs")
@@ -95,16 +70,12 @@ def runs_command(app: str, job: str | None, as_json: bool) -> None:
       gatling jobs runs shop
       gatling jobs runs shop report
     """
-    from gatling.runtime import jobs
-    from gatling.state import apps, runs
+    from gatling.operations import jobs
 
     with opened() as gatling:
-        apps.get(gatling.db, app)
-        jobs.settle(gatling, app)
-        name = jobs.known(gatling, app, job) if job is not None else None
-        found = runs.of_app(gatling.db, app, name)
+        found = jobs.history(gatling, app, job)
     if as_json:
-        print_json([_describe(one) for one in found])
+        print_json(found)
     elif not found:
         echo(f"No job of {app} has run yet.")
     else:
@@ -186,30 +157,15 @@ def _printed() -> Callable[[str], None]:
     return line
 
 
-def _next(job: Job) -> datetime:
-    from datetime import datetime
-
-    from gatling.project import schedule
-
-    return schedule.following(job.cron, datetime.now(schedule.here()))
-
-
-def _describe(run: Run) -> dict[str, Any]:
-    return {
-        "id": run.id,
-        "job": run.job,
-        "cause": run.cause,
-        "actor": run.actor,
-        "release": f"v{run.release}",
-        "outcome": run.outcome,
-        "error": run.error,
-        "started_at": run.started_at,
-        "seconds": run.seconds,
-    }
+def _job(job: JobEntry) -> tuple[object, ...]:
+    command = job.command if len(job.command) < 40 else f"{job.command[:39]}…"
+    due = f"{datetime.fromisoformat(job.next):%Y-%m-%d %H:%M}" if job.next else "the app is stopped"
+    last = (ago(job.last.started_at), job.last.outcome) if job.last else (None, None)
+    return (job.job, job.cron, command, due, *last)
 
 
-def _row(run: Run) -> tuple[object, ...]:
+def _row(run: RunEntry) -> tuple[object, ...]:
     cause = f"{run.cause}, {run.actor}" if run.actor else run.cause
     took = duration(run.seconds) if run.seconds is not None else None
-    return (run.id, run.job, cause, f"v{run.release}", run.outcome, ago(run.started_at), took,
+    return (run.id, run.job, cause, run.release, run.outcome, ago(run.started_at), took,
             run.error)  # fmt: skip

@@ -84,24 +84,12 @@ def list_command(as_json: bool) -> None:
     Example:
       gatling server keys list
     """
-    from gatling.state import keys
+    from gatling.operations import keys
 
     with opened() as gatling:
-        every = keys.every(gatling.db)
+        every = keys.every(gatling)
     if as_json:
-        print_json(
-            [
-                {
-                    "name": key.name,
-                    "role": key.role,
-                    "apps": list(key.apps),
-                    "type": key.type,
-                    "fingerprint": key.fingerprint,
-                    "created_at": key.created_at,
-                }
-                for key in every
-            ]
-        )
+        print_json(every)
     elif not every:
         echo("No keys yet. `gatling server keys add NAME` adds one.")
     else:

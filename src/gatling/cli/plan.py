@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,13 +12,9 @@ from gatling.text import counted
 from gatling.ui.output import echo, print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gatling.deploy.migrations import linter
     from gatling.deploy.plan.by_files import Glance
     from gatling.deploy.plan.plan import Plan
-    from gatling.platform.open import Gatling
-    from gatling.state.releases import Release
+    from gatling.operations.plans import Proposal
 
 
 @click.command("plan")
@@ -49,6 +44,7 @@ def plan_command(
       gatling plan shop v7 --files
     """
     from gatling.deploy.plan import explain
+    from gatling.operations import plans
     from gatling.project import source
     from gatling.state import apps
 
@@ -59,116 +55,38 @@ def plan_command(
         if what is not None and number is None:
             commit = source.resolve(gatling.home.app(app).repository, what)
         target = explain.target(gatling, app, number, commit)
-        if files_only or os.environ.get("GATLING_ROLE") == "reader":
-            shown = _at_a_glance(gatling, app, target, strategy)
-        else:
-            with explain.undisturbed(gatling, app):
-                shown = _in_full(gatling, app, target, strategy)
+        glance = files_only or os.environ.get("GATLING_ROLE") == "reader"
+        found = plans.proposed(gatling, app, target, strategy, files_only=glance)
     if as_json:
-        print_json(shown.json())
-    elif what is None and shown.live is not None and shown.live.number == target.number:
+        print_json(found.result)
+    elif what is None and found.live is not None and found.live.number == target.number:
         echo(f"{target.label} is live and the newest; `gatling restart {app}` starts it again.")
     else:
-        shown.show()
+        _print(found)
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A plan, with the migrations that come with it."""
+def _print(plan: Proposal) -> None:
+    from gatling.deploy.migrations import linter
 
-    live: Release | None
-    target: Release
-    decided: Plan | None
-    """None where only the running node could tell."""
-    migrations: dict[str, list[linter.Danger]]
-    unknown: tuple[str, ...] = ()
-    """What was not found out, and why."""
-    glance: Glance | None = None
-
-    def json(self) -> dict[str, Any]:
-        """For programs."""
-        found = {
-            "live": self.live.label if self.live else None,
-            "target": self.target.label,
-            "strategy": self.decided.strategy if self.decided else None,
-            "reasons": list(self.decided.reasons) if self.decided else [],
-            "second_instance": list(self.decided.alone) if self.decided else [],
-            "unknown": list(self.unknown),
-            **(self.decided.details if self.decided else {}),
-        }
-        if self.glance is not None:
-            found |= asdict(self.glance)
-        described = [
-            {"file": name, "warnings": [asdict(danger) for danger in found_]}
-            for name, found_ in self.migrations.items()
-        ]
-        return found | {"migrations": described}
-
-    def show(self) -> None:
-        """For people."""
-        from gatling.deploy.migrations import linter
-
-        come_from = f"{self.live.label} → " if self.live else ""
-        strategy = self.decided.strategy if self.decided else "hot, rolling or restart"
-        echo(f"{come_from}{self.target.label}: {strategy}", style="bold")
-        for reason in self.decided.reasons if self.decided else ():
-            echo(f"  {reason}")
-        if self.decided is not None:
-            _show(self.decided)
-        if self.glance is not None:
-            _show_files(self.glance)
-        if self.migrations:
-            echo("migrations:", style="dim")
-        for name, found in self.migrations.items():
-            echo(f"  {name}")
-            for danger in found:
-                echo(f"    {danger.text}")
-        if any(self.migrations.values()):
-            echo(f"  {linter.ADVICE}")
-        for what in self.unknown:
-            echo(what)
-
-
-def _in_full(gatling: Gatling, name: str, target: Release, strategy: str | None) -> Shown:
-    from gatling.deploy.plan import explain
-
-    known, decided = explain.planned(gatling, name, target, strategy)
-    found, unknown = _dangers(gatling, name, known.live, target, decided.migrations)
-    return Shown(known.live, target, decided, found, (unknown,) if unknown else ())
-
-
-def _at_a_glance(gatling: Gatling, name: str, target: Release, strategy: str | None) -> Shown:
-    from gatling.deploy.plan import explain
-
-    known, decided, seen = explain.at_a_glance(gatling, name, target, strategy)
-    unknown = ["Only files and records were compared. The running node was not queried."]
-    if decided is not None and decided.strategy == "rolling":
-        unknown.append(
-            "The deployment will be a restart if the node has data open that a second node must"
-            " not open."
-        )
-    if known.migrations:
-        unknown.append(
-            "The migrations were not checked for changes that could break the live release."
-        )
-    migrations: dict[str, list[linter.Danger]] = {file: [] for file in known.migrations}
-    return Shown(known.live, target, decided, migrations, tuple(unknown), seen)
-
-
-def _dangers(
-    gatling: Gatling, name: str, live: Release | None, target: Release, new: Sequence[str]
-) -> tuple[dict[str, list[linter.Danger]], str]:
-    """What the migrations endanger, or why that is not known."""
-    from gatling.deploy.migrations import runner
-    from gatling.errors import CommandFailed, NotFound
-    from gatling.state import apps
-
-    found: dict[str, list[linter.Danger]] = {name: [] for name in new}
-    around, app = gatling.apps.surroundings(name), apps.get(gatling.db, name)
-    try:
-        return runner.looked_through(gatling.tasks, around, app, live, target, new), ""
-    except (CommandFailed, NotFound) as error:
-        return found, f"The migrations could not be checked: {error.what}"
+    come_from = f"{plan.live.label} → " if plan.live else ""
+    strategy = plan.decided.strategy if plan.decided else "hot, rolling or restart"
+    echo(f"{come_from}{plan.target.label}: {strategy}", style="bold")
+    for reason in plan.decided.reasons if plan.decided else ():
+        echo(f"  {reason}")
+    if plan.decided is not None:
+        _show(plan.decided)
+    if plan.glance is not None:
+        _show_files(plan.glance)
+    if plan.migrations:
+        echo("migrations:", style="dim")
+    for name, found in plan.migrations.items():
+        echo(f"  {name}")
+        for danger in found:
+            echo(f"    {danger.text}")
+    if any(plan.migrations.values()):
+        echo(f"  {linter.ADVICE}")
+    for what in plan.unknown:
+        echo(what)
 
 
 def _show_files(seen: Glance) -> None:

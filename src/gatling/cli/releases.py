@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,8 +11,9 @@ from gatling.errors import Exit, NotFound
 from gatling.ui.output import ago, duration, echo, echo_text, print_json, size, table
 
 if TYPE_CHECKING:
+    from gatling.operations.deployments import DeploymentEntry
+    from gatling.operations.releases import ReleaseEntry
     from gatling.platform.open import Gatling
-    from gatling.state.deployments import Deployment
 
 
 @click.command("releases")
@@ -30,65 +31,40 @@ def releases_command(app: str, release: str | None, as_json: bool) -> None:
       gatling releases shop v2
     """
     from gatling.cli import history
-    from gatling.project.history import commits
-    from gatling.state import apps, deployments, releases
+    from gatling.operations import releases as operations
 
     number = history.number_of(release) if release is not None else None
     with reading(app) as gatling:
         if number is not None:
             history.show_release(gatling, app, number, as_json=as_json)
             return
-        live = apps.get(gatling.db, app).live_release
-        every = releases.every(gatling.db, app)
-        written = commits(gatling.home.app(app).repository, [each.commit for each in every])
-        proven = deployments.ever_live(gatling.db, app)
+        every = operations.every(gatling, app)
     if as_json:
-        print_json(
-            [
-                {
-                    "release": r.label,
-                    "commit": r.commit,
-                    "author": wrote.author if (wrote := written.get(r.commit)) else None,
-                    "subject": wrote.subject if wrote else None,
-                    "version": r.version,
-                    "created_at": r.created_at,
-                    "live": r.number == live,
-                    "kept": r.removed_at is None,
-                    "ever_live": r.number in proven,
-                    "origin": r.origin,
-                    "base": f"v{r.base}" if r.base else None,
-                    "elixir": r.elixir,
-                    "otp": r.otp,
-                    "bytes": r.bytes,
-                }
-                for r in every
-            ]
-        )
-        return
-    if not every:
+        print_json(every)
+    elif not every:
         echo(f"{app} has no release yet.")
-        return
-    table(
-        ("release", "version", "commit", "subject", "by", "created", "size", "state"),
-        [
-            (
-                r.label,
-                r.version,
-                r.commit[:9],
-                wrote.subject if (wrote := written.get(r.commit)) else None,
-                wrote.author if wrote else None,
-                ago(r.created_at),
-                size(r.bytes),
-                "live" if r.number == live
-                else "not retained" if r.removed_at
-                else "never live" if r.number not in proven
-                else f"config of v{r.base}" if r.origin == "config" else "",
-            )
-            for r in every
-        ],
-        cut=("subject", "by", "state"),
-        drop=("by", "version", "size", "subject"),
-    )  # fmt: skip
+    else:
+        table(
+            ("release", "version", "commit", "subject", "by", "created", "size", "state"),
+            [_release(r) for r in every],
+            cut=("subject", "by", "state"),
+            drop=("by", "version", "size", "subject"),
+        )
+
+
+def _release(found: ReleaseEntry) -> tuple[object, ...]:
+    return (found.release, found.version, found.commit[:9], found.subject, found.author,
+            ago(found.created_at), size(found.bytes), _remark(found))  # fmt: skip
+
+
+def _remark(release: ReleaseEntry) -> str:
+    if release.live:
+        return "live"
+    if not release.kept:
+        return "not retained"
+    if not release.ever_live:
+        return "never live"
+    return f"config of {release.base}" if release.origin == "config" else ""
 
 
 @click.command("deployments")
@@ -113,23 +89,18 @@ def deployments_command(
       gatling deployments shop 12
       gatling deployments shop --follow
     """
-    from gatling.state import apps, deployments
+    from gatling.operations import deployments
 
     with reading(app) as gatling:
-        apps.get(gatling.db, app)
         if follow:
             context.exit(_follow(gatling, app, ident))
-        if ident is None:
-            found = deployments.of_app(gatling.db, app)
-            log = None
-        else:
-            found = [deployments.get(gatling.db, ident, app)]
-            log = gatling.home.app(app).deployment_log(ident)
+        if ident is not None:
+            one = deployments.get(gatling, app, ident)
+            _show(app, one, deployments.output(gatling, app, ident), as_json=as_json)
+            return
+        found = deployments.every(gatling, app)
     if as_json:
-        described = [describe(d) for d in found]
-        print_json(described if ident is None else described[0])
-    elif ident is not None:
-        _show(found[0], log.read_text(errors="replace") if log and log.exists() else None)
+        print_json(found)
     elif not found:
         echo(f"{app} has no deployment yet.")
     else:
@@ -158,35 +129,12 @@ def _follow(gatling: Gatling, app: str, ident: int | None) -> int:
     return int(Exit.OK if ended.outcome == "succeeded" else Exit.FAILURE)
 
 
-def describe(deployment: Deployment) -> dict[str, Any]:
-    """A deployment as JSON."""
-    return {
-        "id": deployment.id,
-        "release": f"v{deployment.release}" if deployment.release else None,
-        "previous": f"v{deployment.previous}" if deployment.previous else None,
-        "commit": deployment.commit,
-        "cause": deployment.cause,
-        "actor": deployment.actor,
-        "strategy": deployment.strategy,
-        "reasons": list(deployment.reasons),
-        "outcome": deployment.outcome,
-        "error": deployment.error,
-        "started_at": deployment.started_at,
-        "seconds": deployment.seconds,
-        "steps": [
-            {"name": s.name, "seconds": s.seconds, "outcome": s.outcome} for s in deployment.steps
-        ],
-        "probe": deployment.probe,
-        "suspended_ms": deployment.suspended_ms,
-    }
-
-
-def _row(deployment: Deployment) -> tuple[object, ...]:
+def _row(deployment: DeploymentEntry) -> tuple[object, ...]:
     probe = deployment.probe
     return (
         deployment.id,
         deployment.cause,
-        f"v{deployment.release}" if deployment.release else None,
+        deployment.release,
         deployment.strategy,
         deployment.outcome,
         ago(deployment.started_at),
@@ -195,8 +143,11 @@ def _row(deployment: Deployment) -> tuple[object, ...]:
     )
 
 
-def _show(deployment: Deployment, log: str | None) -> None:
-    head = f"Deployment {deployment.id} of {deployment.app}: {deployment.outcome}"
+def _show(app: str, deployment: DeploymentEntry, log: str | None, *, as_json: bool) -> None:
+    if as_json:
+        print_json(deployment)
+        return
+    head = f"Deployment {deployment.id} of {app}: {deployment.outcome}"
     echo(head, style="bold")
     echo(f"{deployment.cause} by {deployment.actor}, {ago(deployment.started_at)}")
     if deployment.error:

@@ -63,7 +63,7 @@ def check_command(context: click.Context, as_json: bool) -> None:
 
     found = check.check()
     if as_json:
-        print_json([{"name": f.name, "ok": f.ok, "what": f.what, "hint": f.hint} for f in found])
+        print_json(found)
     else:
         for one in found:
             echo(f"{'ok  ' if one.ok else 'FAIL'}  {one.name}: {one.what}")

@@ -32,24 +32,15 @@ def list_command(app: str, as_json: bool) -> None:
     Example:
       gatling settings list shop
     """
-    from gatling.project import settings
-    from gatling.state import apps
+    from gatling.operations import settings
 
     with opened() as gatling:
-        found = apps.get(gatling.db, app)
-    values = settings.describe(settings.parse(found.effective))
+        found = settings.effective(gatling, app)
     if as_json:
-        print_json(values)
-        return
-
-    def source(key: str) -> str:
-        if key in found.settings:
-            return "this host"
-        return "gatling.toml" if key in found.manifest else "default"
-
-    table(
-        ("setting", "value", "from"), [(key, value, source(key)) for key, value in values.items()]
-    )
+        print_json(found.values)
+    else:
+        rows = [(key, value, found.sources[key]) for key, value in found.values.items()]
+        table(("setting", "value", "from"), rows)
 
 
 @settings_command.command("set")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from gatling import names, process
 from gatling.errors import InvalidInput, NotFound
 from gatling.operations import changes
@@ -14,6 +16,20 @@ if TYPE_CHECKING:
     from gatling.platform.open import Gatling
 
 MAX_PASSWORD = 128
+
+
+class DomainUser(Struct, frozen=True):
+    """Who may enter, and where."""
+
+    domain: str
+    """`*` stands for all domains of the app."""
+    user: str
+
+
+def every(gatling: Gatling, app: str) -> list[DomainUser]:
+    """Who has a password for an app's domains; raises NotFound."""
+    known = apps.get(gatling.db, app).passwords
+    return [DomainUser(domain, user) for domain, users in known.items() for user in users]
 
 
 def domain_of(text: str) -> str:

@@ -1,18 +1,94 @@
-"""Jobs by hand: run one now, or end what runs of one."""
+"""The jobs of an app: what there are, how they ran; run one by hand, or end what runs of one."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from gatling.errors import CommandFailed, Interrupted, InvalidInput, NotFound
+from gatling.project import schedule
 from gatling.runtime import jobs
-from gatling.state import audit
+from gatling.state import apps, audit, runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatling.platform.open import Gatling
-    from gatling.state.runs import Run
+    from gatling.state.runs import Cause, Outcome, Run
+
+
+class RunEntry(Struct, frozen=True):
+    """One run of a job, or one that was skipped since another had not ended."""
+
+    id: int
+    job: str
+    cause: Cause
+    actor: str | None
+    """Who ran it by hand."""
+    release: str
+    outcome: Outcome
+    error: str | None
+    started_at: str
+    seconds: float | None
+
+
+class JobEntry(Struct, frozen=True):
+    """A job of the live release."""
+
+    job: str
+    cron: str
+    command: str
+    timeout: float
+    """Seconds."""
+    overlap: str
+    next: str | None
+    """When it is due, in the host's time zone; None while the app is stopped."""
+    last: RunEntry | None
+
+
+def every(gatling: Gatling, app: str) -> list[JobEntry]:
+    """The jobs of an app's live release; raises NotFound."""
+    found = apps.get(gatling.db, app)
+    jobs.settle(gatling, app)
+    last = runs.latest(gatling.db, app)
+    scheduled = jobs.scheduled(found)
+    now = datetime.now(schedule.here())
+    return [
+        JobEntry(
+            job=name,
+            cron=job.cron,
+            command=job.command,
+            timeout=job.timeout,
+            overlap=job.overlap,
+            next=schedule.following(job.cron, now).isoformat() if name in scheduled else None,
+            last=_entry(last[name]) if name in last else None,
+        )
+        for name, job in jobs.defined(found).items()
+    ]
+
+
+def history(gatling: Gatling, app: str, job: str | None) -> list[RunEntry]:
+    """The runs of an app's jobs, or of one, the newest first; raises NotFound."""
+    apps.get(gatling.db, app)
+    jobs.settle(gatling, app)
+    name = jobs.known(gatling, app, job) if job is not None else None
+    return [_entry(one) for one in runs.of_app(gatling.db, app, name)]
+
+
+def _entry(run: Run) -> RunEntry:
+    return RunEntry(
+        id=run.id,
+        job=run.job,
+        cause=run.cause,
+        actor=run.actor,
+        release=f"v{run.release}",
+        outcome=run.outcome,
+        error=run.error,
+        started_at=run.started_at,
+        seconds=run.seconds,
+    )
 
 
 def run(

@@ -11,6 +11,8 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from gatling import files, process
 from gatling.errors import CommandFailed, GatlingError, InvalidInput, cleaning
 from gatling.paths import exclusively
@@ -66,6 +68,26 @@ class PublicKey:
     """The key in base64, as it stands in a .pub file."""
     fingerprint: str
     """`SHA256:…`, as `ssh-keygen -l` prints it."""
+
+
+class KeyEntry(Struct, frozen=True):
+    """A key that is let in. The key itself is left out."""
+
+    name: str
+    role: Role
+    apps: list[str]
+    """`*` stands for all."""
+    type: str
+    fingerprint: str
+    created_at: str
+
+
+def every(gatling: Gatling) -> list[KeyEntry]:
+    """The keys that are let in, by name."""
+    return [
+        KeyEntry(key.name, key.role, list(key.apps), key.type, key.fingerprint, key.created_at)
+        for key in state.every(gatling.db)
+    ]
 
 
 def parse(text: str) -> PublicKey:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -27,6 +27,14 @@ IMMEDIATE = ("proxy.", "schedule.")
 """Settings that take effect when they are changed; others with the next deployment."""
 
 
+class EffectiveSettings(Struct, frozen=True):
+    """All settings of an app."""
+
+    values: dict[str, Any]
+    sources: dict[str, str]
+    """`this host`, `gatling.toml` or `default`."""
+
+
 class SettingsChange(Struct, frozen=True):
     """Which settings were changed, and when they take effect."""
 
@@ -40,6 +48,19 @@ class SettingsChange(Struct, frozen=True):
     def sections(self) -> list[str]:
         """The sections of what is in effect now."""
         return sorted({key.partition(".")[0] for key in self.applied})
+
+
+def effective(gatling: Gatling, app: str) -> EffectiveSettings:
+    """All settings of an app, and where each comes from; raises NotFound."""
+    found = apps.get(gatling.db, app)
+    values = project_settings.describe(project_settings.parse(found.effective))
+
+    def source(key: str) -> str:
+        if key in found.settings:
+            return "this host"
+        return "gatling.toml" if key in found.manifest else "default"
+
+    return EffectiveSettings(values, {key: source(key) for key in values})
 
 
 def change(

@@ -1,0 +1,84 @@
+"""The deployments of an app: the typed results behind `gatling deployments`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from gatling.state import apps, deployments
+
+if TYPE_CHECKING:
+    from gatling.platform.open import Gatling
+    from gatling.state.deployments import Deployment, Outcome
+
+
+class StepEntry(Struct, frozen=True):
+    """A step of a deployment. `seconds` is None while it runs."""
+
+    name: str
+    seconds: float | None
+    outcome: str
+
+
+class DeploymentEntry(Struct, frozen=True):
+    """One attempt to make a release live. What is not known, or not yet, is None."""
+
+    id: int
+    release: str | None
+    previous: str | None
+    """The release that was live before."""
+    commit: str | None
+    cause: str
+    actor: str
+    strategy: str | None
+    reasons: list[str]
+    outcome: Outcome
+    error: str | None
+    started_at: str
+    seconds: float | None
+    steps: list[StepEntry]
+    probe: dict[str, Any] | None
+    """What the requests during the switch found; docs/operations.md has its fields."""
+    suspended_ms: float | None
+    """How long a hot upgrade suspended processes."""
+
+
+def every(gatling: Gatling, app: str) -> list[DeploymentEntry]:
+    """The deployments of an app, the newest first; raises NotFound."""
+    apps.get(gatling.db, app)
+    return [_entry(each) for each in deployments.of_app(gatling.db, app)]
+
+
+def get(gatling: Gatling, app: str, ident: int) -> DeploymentEntry:
+    """One deployment of an app; raises NotFound."""
+    apps.get(gatling.db, app)
+    return _entry(deployments.get(gatling.db, ident, app))
+
+
+def output(gatling: Gatling, app: str, ident: int) -> str | None:
+    """The whole output of a deployment; None when it is not kept any more."""
+    try:
+        return gatling.home.app(app).deployment_log(ident).read_text(errors="replace")
+    except FileNotFoundError:
+        return None
+
+
+def _entry(found: Deployment) -> DeploymentEntry:
+    return DeploymentEntry(
+        id=found.id,
+        release=f"v{found.release}" if found.release else None,
+        previous=f"v{found.previous}" if found.previous else None,
+        commit=found.commit,
+        cause=found.cause,
+        actor=found.actor,
+        strategy=found.strategy,
+        reasons=list(found.reasons),
+        outcome=found.outcome,
+        error=found.error,
+        started_at=found.started_at,
+        seconds=found.seconds,
+        steps=[StepEntry(step.name, step.seconds, step.outcome) for step in found.steps],
+        probe=found.probe,
+        suspended_ms=found.suspended_ms,
+    )

@@ -1,0 +1,140 @@
+"""What a deployment would do: the typed result behind `gatling plan`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from msgspec import UNSET, Struct, UnsetType
+
+from gatling.deploy.migrations import runner
+from gatling.deploy.plan import explain
+from gatling.errors import CommandFailed, NotFound
+from gatling.state import apps
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatling.deploy.migrations import linter
+    from gatling.deploy.plan.by_files import Glance
+    from gatling.deploy.plan.plan import Plan
+    from gatling.platform.open import Gatling
+    from gatling.state.releases import Release
+
+    Described = list[dict[str, Any]] | UnsetType
+
+
+class PlanResult(Struct, frozen=True, kw_only=True):
+    """A plan for programs. A field that was not compared is left out."""
+
+    live: str | None
+    target: str
+    strategy: str | None
+    """None where only the running node can tell."""
+    reasons: list[str]
+    second_instance: list[str]
+    """Why no second instance may run beside the live one."""
+    unknown: list[str]
+    """What was not found out, and why."""
+    changed: Described = UNSET
+    """Modules, with their applications; so are the next two."""
+    added: Described = UNSET
+    removed: Described = UNSET
+    boot: list[str] | UnsetType = UNSET
+    """Files that differ and are read at boot."""
+    waits_for: Described = UNSET
+    versions: Described = UNSET
+    applications_started: list[str] | UnsetType = UNSET
+    processes: Described = UNSET
+    """How many processes are converted, by module."""
+    children: Described = UNSET
+    """What supervisors start and stop."""
+    config: Described = UNSET
+    assets: list[str] | UnsetType = UNSET
+    """Applications of which files in priv differ."""
+    erts: bool | UnsetType = UNSET
+    """Whether the BEAM itself differs."""
+    migrations: list[dict[str, Any]]
+    """Files, with warnings of what they endanger."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A plan, with the migrations that come with it."""
+
+    live: Release | None
+    target: Release
+    decided: Plan | None
+    """None where only the running node could tell."""
+    migrations: dict[str, list[linter.Danger]]
+    unknown: tuple[str, ...] = ()
+    """What was not found out, and why."""
+    glance: Glance | None = None
+
+    @property
+    def result(self) -> PlanResult:
+        """The same for programs."""
+        compared = dict(self.decided.details) if self.decided else {}
+        if self.glance is not None:
+            compared |= asdict(self.glance)
+        return PlanResult(
+            live=self.live.label if self.live else None,
+            target=self.target.label,
+            strategy=self.decided.strategy if self.decided else None,
+            reasons=list(self.decided.reasons) if self.decided else [],
+            second_instance=list(self.decided.alone) if self.decided else [],
+            unknown=list(self.unknown),
+            **compared,
+            migrations=[
+                {"file": name, "warnings": [asdict(danger) for danger in found]}
+                for name, found in self.migrations.items()
+            ],
+        )
+
+
+def proposed(
+    gatling: Gatling, app: str, target: Release, strategy: str | None, *, files_only: bool
+) -> Proposal:
+    """What a deployment of a retained release would do.
+
+    With `files_only` nothing of the app is started or asked. Otherwise deployments of the app wait
+    for this; raises Busy, NodeInUse or NodeBusy while another command works on the app.
+    """
+    if files_only:
+        return _at_a_glance(gatling, app, target, strategy)
+    with explain.undisturbed(gatling, app):
+        return _in_full(gatling, app, target, strategy)
+
+
+def _in_full(gatling: Gatling, name: str, target: Release, strategy: str | None) -> Proposal:
+    known, decided = explain.planned(gatling, name, target, strategy)
+    found, unknown = _dangers(gatling, name, known.live, target, decided.migrations)
+    return Proposal(known.live, target, decided, found, (unknown,) if unknown else ())
+
+
+def _at_a_glance(gatling: Gatling, name: str, target: Release, strategy: str | None) -> Proposal:
+    known, decided, seen = explain.at_a_glance(gatling, name, target, strategy)
+    unknown = ["Only files and records were compared. The running node was not queried."]
+    if decided is not None and decided.strategy == "rolling":
+        unknown.append(
+            "The deployment will be a restart if the node has data open that a second node must"
+            " not open."
+        )
+    if known.migrations:
+        unknown.append(
+            "The migrations were not checked for changes that could break the live release."
+        )
+    migrations: dict[str, list[linter.Danger]] = {file: [] for file in known.migrations}
+    return Proposal(known.live, target, decided, migrations, tuple(unknown), seen)
+
+
+def _dangers(
+    gatling: Gatling, name: str, live: Release | None, target: Release, new: Sequence[str]
+) -> tuple[dict[str, list[linter.Danger]], str]:
+    """What the migrations endanger, or why that is not known."""
+    found: dict[str, list[linter.Danger]] = {name: [] for name in new}
+    around, app = gatling.apps.surroundings(name), apps.get(gatling.db, name)
+    try:
+        return runner.looked_through(gatling.tasks, around, app, live, target, new), ""
+    except (CommandFailed, NotFound) as error:
+        return found, f"The migrations could not be checked: {error.what}"
