@@ -13,3 +13,8 @@ def now() -> str:
 def stamp(moment: datetime) -> str:
     """A time in UTC: ISO 8601 with milliseconds and `Z`, so that times sort as text."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def day(seconds: float) -> str:
+    """The date, in UTC, of a Unix time: 2027-02-01."""
+    return datetime.fromtimestamp(seconds, UTC).date().isoformat()

@@ -17,6 +17,7 @@ from gatling.deploy.evidence.prober import Proof
 from gatling.deploy.journal import Journal
 from gatling.interrupt import Interruption
 from gatling.platform.base import Address, State, Status, Surroundings, local_status
+from gatling.platform.embedded.certificates import NoCertificates
 from gatling.platform.open import Gatling
 from gatling.project import settings
 from gatling.state import apps, deployments, releases
@@ -66,7 +67,7 @@ class Stage:
         tasks: Any = Tasks(self)
         self.gatling = Gatling(
             home, db, apps=places, instances=instances, schedule=nothing, logs=instances,
-            tasks=tasks, router=router, actor="tester",
+            tasks=tasks, router=router, certificates=NoCertificates(), actor="tester",
         )  # fmt: skip
         self.progress = Progress(output)
 

@@ -23,6 +23,8 @@ ELSEWHERE = {
     "gatling deployments shop --follow": "needs one under way: test_releases.py",
     "gatling logs shop --job report -f": "goes on until it is interrupted",
     "gatling jobs cancel shop report": "needs a run under way: test_jobs.py",
+    "cat fullchain.pem privkey.pem | gatling certificates add shop": "a server's: tests/server",
+    "gatling certificates remove shop 5e2b9d10 --confirm shop": "a server's: tests/server",
     'echo "$old $new refs/heads/main" | gatling receive shop': "git runs it, at every push",
 }
 """What is only parsed here, and why; so are the commands of a server (tests/server)."""

@@ -70,6 +70,7 @@ send_timeout = 30
 buffering = true
 redirect_www = "to-apex"
 https = "redirect"
+hsts = 31536000
 headers = [
   "X-Frame-Options: DENY",
   "Content-Security-Policy: default-src 'self'; img-src *, data:",

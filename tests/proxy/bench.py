@@ -107,8 +107,10 @@ class App:
 class Bench:
     """nginx in a directory; where its app listens is what the sites say."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, tls: bool = False) -> None:
         self.root = root
+        self.tls_port = free_port()
+        self.tls = (f"127.0.0.1:{self.tls_port}",) if tls else ()
         self.port = free_port()
         for name in ("temporary", "conf.d", "pages"):
             (root / name).mkdir()
@@ -119,7 +121,7 @@ class Bench:
         self, sites: Sequence[nginx.Site], change: Callable[[str], str] = lambda text: text
     ) -> None:
         """Write nginx.conf and the files of passwords."""
-        listen = f"127.0.0.1:{self.port}"
+        listen = nginx.Listen((f"127.0.0.1:{self.port}",), self.tls)
         text = nginx.main_configuration(self.root, listen, sites, as_root=os.geteuid() == 0)
         (self.root / "nginx.conf").write_text(change(text))
         passwords.write(sites, self.root / "auth").remove_others()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gatling import names
 from gatling.errors import InvalidInput
 from gatling.platform.embedded.router import parse_listen
-from gatling.proxy.nginx import Site, main_configuration
+from gatling.proxy.nginx import Listen, Site, main_configuration
 from gatling.proxy.pages import PAGES
 
 GOLDEN = Path(__file__).parent / "golden" / "nginx.conf"
@@ -54,7 +54,7 @@ def test_the_whole_text_for_two_apps() -> None:
     root = Path("/srv/gatling")
     text = main_configuration(
         root / "nginx",
-        "127.0.0.1:8080",
+        Listen(("127.0.0.1:8080",)),
         [
             site(root, "blog", ("blog.localhost",), 20000),
             site(root, "shop", ("shop.localhost", "*.example.com"), 20004, 20009),
@@ -66,7 +66,10 @@ def test_the_whole_text_for_two_apps() -> None:
 
 def test_only_root_names_a_user() -> None:
     root = Path("/srv/gatling/nginx")
-    texts = [main_configuration(root, "8080", [], as_root=as_root) for as_root in (True, False)]
+    texts = [
+        main_configuration(root, Listen(("8080",)), [], as_root=as_root)
+        for as_root in (True, False)
+    ]
     assert "\nuser root;\n" in texts[0]
     assert "\nuser " not in texts[1]
 
@@ -82,7 +85,9 @@ def test_nginx_takes_all_valid_names_and_domains(data: st.DataObject) -> None:
             site(root, app, (f"{app}.localhost", *domains[3 * n : 3 * n + 3]), 20000 + 4 * n)
             for n, app in enumerate(apps)
         ]
-        text = main_configuration(root / "nginx", "127.0.0.1:18080", sites, as_root=False)
+        text = main_configuration(
+            root / "nginx", Listen(("127.0.0.1:18080",)), sites, as_root=False
+        )
         said = accept(root, text)
         assert "conflicting server name" not in said
         assert "could not build" not in said
@@ -95,12 +100,12 @@ def test_nginx_takes_a_home_with_blanks_and_a_hundred_apps(tmp_path: Path) -> No
         site(root, f"app{n}", (f"app{n}.localhost", f"www{n}.{long}.com"), 20000 + 4 * n)
         for n in range(100)
     ]
-    text = main_configuration(root / "nginx", "*:18080", sites, as_root=False)
+    text = main_configuration(root / "nginx", Listen(("*:18080",)), sites, as_root=False)
     assert "could not build" not in accept(root, text)
 
 
 def test_own_configuration_is_included(tmp_path: Path) -> None:
-    text = main_configuration(tmp_path / "nginx", "127.0.0.1:18080", [], as_root=False)
+    text = main_configuration(tmp_path / "nginx", Listen(("127.0.0.1:18080",)), [], as_root=False)
     accept(tmp_path, text)
     (tmp_path / "nginx/conf.d/own.conf").write_text("no_such_directive on;\n")
     with pytest.raises(AssertionError, match="no_such_directive"):

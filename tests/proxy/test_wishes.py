@@ -18,7 +18,7 @@ from gatling.project import headers, proxy
 from gatling.project.proxy import Options, Wishes
 from gatling.project.settings import Proxy, parse
 from gatling.proxy import passwords
-from gatling.proxy.nginx import Site, main_configuration, password_files, server_blocks
+from gatling.proxy.nginx import Listen, Site, main_configuration, password_files, server_blocks
 from gatling.proxy.parts import limits
 from tests.proxy.test_nginx import GOLDEN, accept
 from tests.scale import scaled
@@ -44,7 +44,9 @@ def blocks(wishes: Wishes, domains: tuple[str, ...] = DOMAINS, listen: str = "80
     root = Path("/srv/gatling")
     site = Site("shop", domains, {1: 20000, 2: 20001}, root / "route", wishes)
     share = limits(768)
-    return server_blocks(site, (listen,), root / "pages", root / "auth", share, "/etc/own/*.conf")
+    return server_blocks(
+        site, Listen((listen,)), root / "pages", root / "auth", share, "/etc/own/*.conf"
+    )
 
 
 def test_the_whole_text_with_everything() -> None:
@@ -174,10 +176,10 @@ def test_nginx_takes_all_that_is_not_refused(wishes: Wishes) -> None:
             Site("shop", DOMAINS, {1: 20004, 2: 20005}, root / "a b" / "shop", wishes),
         ]
         listen = "127.0.0.1:18080"
-        text = main_configuration(root / "nginx", listen, sites, as_root=False)
+        text = main_configuration(root / "nginx", Listen((listen,)), sites, as_root=False)
         accept(root, text)
         # and nothing else changes: the other app's block, and how many there are
-        alone = main_configuration(root / "nginx", listen, sites[:1], as_root=False)
+        alone = main_configuration(root / "nginx", Listen((listen,)), sites[:1], as_root=False)
         assert text.startswith(alone.removesuffix("}\n"))
         assert text.count("\n    server {") <= 2 + len(DOMAINS)
 
@@ -197,7 +199,7 @@ def test_nginx_takes_all_that_is_not_refused(wishes: Wishes) -> None:
 def test_roots_helper_refuses_options_that_are_none(key: str, value: Any) -> None:
     item = {"app": "shop", "domains": ["a.org"], "ports": [2000, 2001], "options": {key: value}}
     with pytest.raises((InvalidInput, Refused)):
-        system_nginx.site(item, Path("/srv"))
+        system_nginx.site(item, Path("/srv"), Path("/srv/none"))
 
 
 @pytest.mark.parametrize(
@@ -213,14 +215,17 @@ def test_roots_helper_refuses_options_that_are_none(key: str, value: Any) -> Non
 def test_roots_helper_refuses_passwords_that_are_none(given_: Any) -> None:
     item = {"app": "shop", "domains": ["a.org"], "ports": [2000, 2001], "passwords": given_}
     with pytest.raises((InvalidInput, Refused)):
-        system_nginx.site(item, Path("/srv"))
+        system_nginx.site(item, Path("/srv"), Path("/srv/none"))
 
 
 def test_roots_helper_takes_what_is_meant() -> None:
     item = {"app": "shop", "domains": list(DOMAINS), "ports": [2000, 2001]} | ALL.plain()
-    assert system_nginx.site(json.loads(json.dumps(item)), Path("/srv")).wishes == ALL
+    assert (
+        system_nginx.site(json.loads(json.dumps(item)), Path("/srv"), Path("/srv/none")).wishes
+        == ALL
+    )
     del item["options"], item["passwords"]
-    assert system_nginx.site(item, Path("/srv")).wishes == Wishes()
+    assert system_nginx.site(item, Path("/srv"), Path("/srv/none")).wishes == Wishes()
 
 
 def test_files_of_passwords_come_and_go(tmp_path: Path) -> None:

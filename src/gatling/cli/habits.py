@@ -130,7 +130,7 @@ _BACKUP = (
     " other programs are not in it."
 )
 _ONE_MACHINE = "Gatling runs all apps on the machine where it is installed."
-_TLS = "Gatling does not terminate TLS yet. docs/operations.md shows how to do it with nginx."
+_TLS = "It is called `certificates` here: `gatling certificates list {app}`."
 _UNLOAD = "It is called `unload` here: `gatling unload {app}`."
 _STOP = (
     "It is called `stop` here: `gatling stop {app}`. `gatling maintenance on {app}` only shows a"
@@ -168,7 +168,7 @@ ANSWERS: Mapping[str, str] = {
                      "database", "plugin", "accessory"), _DATABASE),
     **dict.fromkeys(("backup", "backups", "pg backups", "db backup", "snapshot", "snapshots"),
                     _BACKUP),
-    **dict.fromkeys(("certs", "cert", "certificates", "ssl", "tls", "letsencrypt", "https"), _TLS),
+    **dict.fromkeys(("certs", "cert", "ssl", "tls", "letsencrypt", "https"), _TLS),
     **dict.fromkeys(("machines", "machine", "regions", "region", "vm", "nodes", "cluster",
                      "platform"), _ONE_MACHINE),
     **dict.fromkeys(("login", "logout", "signup", "auth login", "auth logout", "tokens", "token",

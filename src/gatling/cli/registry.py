@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, str] = {
     "settings": "settings",
     "deploy-key": "deploy_key",
     "domains": "domains",
+    "certificates": "certificates",
     "auth": "auth",
     "maintenance": "maintenance",
     "lock": "lock",

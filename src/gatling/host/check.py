@@ -14,6 +14,7 @@ import shutil
 import sqlite3
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +22,12 @@ from typing import TYPE_CHECKING
 
 from gatling import process
 from gatling.errors import GatlingError, HelperFailed
-from gatling.host import changes, debian, machine, reach, system_files, webserver
+from gatling.host import changes, debian, expiry, machine, reach, system_files, webserver
 from gatling.host.backup import acting_as
 from gatling.paths import SERVER
 from gatling.platform import ports
 from gatling.platform.server import timers, units
-from gatling.platform.server.helper import client, service
+from gatling.platform.server.helper import certificates, client, service
 from gatling.platform.server.home import ServerHome
 from gatling.runtime import jobs
 from gatling.state import apps
@@ -229,6 +230,15 @@ def nginx() -> Iterator[Finding]:
             yield Finding("nginx", *found)
 
 
+def certificates_of_apps(server: Path = SERVER) -> Iterator[Finding]:
+    """Whether a certificate that serves has expired, or will soon."""
+    found = list(expiry.faults(records(server), certificates.DIRECTORY, time.time()))
+    for what, hint in found:
+        yield Finding("certificates", False, what, hint)
+    if not found:
+        yield Finding("certificates", True, "none expires soon")
+
+
 def sshd(shown: str | None = None) -> Iterator[Finding]:
     """Whether sshd applies the required options to connections of the user gatling."""
     if shown is None:
@@ -339,8 +349,8 @@ def records(server: Path = SERVER) -> list[App]:
 CHECKS: dict[str, Check] = {
     "installation": installation, "location": location, "systemd": systemd, "helper": helper,
     "units": failed_units, "apps": every_app, "ports": app_ports, "network": reachable,
-    "nginx": nginx, "sshd": sshd, "keys": keys, "disk": disk, "memory": memory, "clock": clock,
-    "programs": programs,
+    "nginx": nginx, "certificates": certificates_of_apps, "sshd": sshd, "keys": keys,
+    "disk": disk, "memory": memory, "clock": clock, "programs": programs,
 }  # fmt: skip
 
 

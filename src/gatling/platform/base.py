@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gatling.platform.logs import Line, Wanted
     from gatling.platform.restarts import End
     from gatling.process import Finished
+    from gatling.proxy.certificates import Certificate
     from gatling.state.apps import App
 
 
@@ -331,6 +332,9 @@ class Router(Protocol):
     def probe_address(self) -> Address:
         """Where the proxy answers for Gatling itself."""
 
+    def tls_address(self) -> Address | None:
+        """Where it answers over TLS for domains with a certificate; None: nowhere."""
+
     def is_public(self) -> bool:
         """Whether the proxy is meant for other machines, too."""
 
@@ -339,6 +343,29 @@ class Router(Protocol):
 
     def offers_https(self) -> bool:
         """Whether people may reach apps over HTTPS, through this proxy or one in front of it."""
+
+
+class Certificates(Protocol):
+    """Keeps the certificates with which the proxy serves the domains of apps over HTTPS."""
+
+    def of(self, app: str) -> list[Certificate]:
+        """The certificates of an app, the one added last first."""
+
+    def add(self, app: str, pem: str) -> tuple[Certificate, bool]:
+        """Keep a certificate, from a text with chain and key; whether it is new.
+
+        It is served once the proxy has been configured again. Raises InvalidInput for what
+        browsers would not accept, and for a platform without HTTPS of its own.
+        """
+
+    def retire(self, app: str, certificate: str) -> None:
+        """Let the next configuration of the proxy not serve with a certificate."""
+
+    def keep(self, app: str, certificate: str) -> None:
+        """Take that back."""
+
+    def remove_retired(self, app: str) -> None:
+        """Remove the retired ones of an app, with their keys."""
 
 
 Kind = Literal["build", "release", "run"]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gatling.paths import Home
-    from gatling.platform.base import Apps, Instances, Logs, Router, Schedule, Tasks
+    from gatling.platform.base import Apps, Certificates, Instances, Logs, Router, Schedule, Tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ class Gatling:
     logs: Logs
     tasks: Tasks
     router: Router
+    certificates: Certificates
     actor: str
     """Who acts, for the audit."""
 
@@ -98,6 +99,7 @@ def opened(home: Home, db: Database, actor: str) -> Gatling:
 
 def _on_server(home: ServerHome, db: Database, actor: str) -> Gatling:
     from gatling.platform.server.apps import ServerApps
+    from gatling.platform.server.certificates import RootsCertificates
     from gatling.platform.server.instances import UnitInstances
     from gatling.platform.server.logs import JournalLogs
     from gatling.platform.server.router import SystemRouter
@@ -113,12 +115,14 @@ def _on_server(home: ServerHome, db: Database, actor: str) -> Gatling:
         logs=JournalLogs(home),
         tasks=UnitTasks(),
         router=SystemRouter(home),
+        certificates=RootsCertificates(),
         actor=actor,
     )
 
 
 def _embedded(home: EmbeddedHome, db: Database, actor: str) -> Gatling:
     from gatling.platform.embedded.apps import EmbeddedApps
+    from gatling.platform.embedded.certificates import NoCertificates
     from gatling.platform.embedded.instances import EmbeddedInstances
     from gatling.platform.embedded.logs import FileLogs
     from gatling.platform.embedded.router import EmbeddedRouter
@@ -136,6 +140,7 @@ def _embedded(home: EmbeddedHome, db: Database, actor: str) -> Gatling:
         logs=FileLogs(home),
         tasks=LocalTasks(),
         router=EmbeddedRouter(home, db, programs),
+        certificates=NoCertificates(),
         actor=actor,
     )
 

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 SIZE = r"(0|[1-9][0-9]{0,5}[kmgKMG])"
 MAX_SECONDS = 86400
 WWW = ("off", "to-apex", "to-www")
-HTTPS = ("off", "redirect")
+HTTPS = ("auto", "off", "redirect")
+MAX_HSTS = 63072000
+"""Two years, in seconds: what browsers' lists of HTTPS-only domains ask for."""
 
 EVERYWHERE = "*"
 """In place of a domain: all of the app's."""
@@ -44,7 +46,8 @@ class Options:
     send_timeout: int = 60
     buffering: bool = False
     redirect_www: str = "off"
-    https: str = "off"
+    https: str = "auto"
+    hsts: int = 0
     headers: str = ""
     static: bool = True
 
@@ -56,6 +59,8 @@ class Options:
             value = getattr(self, name)
             if type(value) is not int or not 1 <= value <= MAX_SECONDS:
                 raise InvalidInput(f"{name} is not a number of seconds from 1 to {MAX_SECONDS}.")
+        if type(self.hsts) is not int or not 0 <= self.hsts <= MAX_HSTS:
+            raise InvalidInput(f"hsts is not a number of seconds from 0 to {MAX_HSTS}.")
         if type(self.buffering) is not bool or type(self.static) is not bool:
             raise InvalidInput("buffering and static are true or false.")
         if self.redirect_www not in WWW or self.https not in HTTPS:

@@ -167,8 +167,11 @@ class Proxy(Struct, frozen=True, forbid_unknown_fields=True):
     """Let nginx buffer responses. Delays server-sent events."""
     redirect_www: Literal["off", "to-apex", "to-www"] = "off"
     """Domain that browsers are redirected to, if the app has both a domain and its www. variant."""
-    https: Literal["off", "redirect"] = "off"
-    """Redirect HTTP requests to HTTPS. A TLS proxy in front of Gatling must serve HTTPS."""
+    https: Literal["auto", "off", "redirect"] = "auto"
+    """Redirect HTTP requests to HTTPS. auto: for domains with a certificate. redirect: for all, if
+    a TLS proxy in front of Gatling serves HTTPS."""
+    hsts: Annotated[int, Meta(ge=0, le=proxy.MAX_HSTS)] = 0
+    """How long browsers use only HTTPS after an HTTPS response, in seconds. 0: as the app says."""
     headers: Annotated[str, Meta(max_length=headers.MAX_LENGTH)] = ""
     """Response headers that replace those of the app: Name: value | Name: value."""
     maintenance_page: Annotated[str, Meta(pattern=_DIRECTORY, max_length=200)] = ""

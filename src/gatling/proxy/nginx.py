@@ -17,15 +17,17 @@ from typing import TYPE_CHECKING
 
 from gatling.project import headers
 from gatling.project.proxy import EVERYWHERE, Passwords, Wishes, redirects
-from gatling.proxy.parts import CONNECTION, CONNECTIONS, FRONT, MAPS, Limits, limits
+from gatling.proxy.certificates import CHAIN, KEY
+from gatling.proxy.parts import CONNECTION, CONNECTIONS, FRONT, MAPS, TLS, Limits, limits
 from gatling.releases.static import DIGESTED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 RETRY_SECONDS = 10
 MAINTENANCE_RETRY_SECONDS = 60
+HSTS = "Strict-Transport-Security"
 
 TYPES = """\
             types {
@@ -48,13 +50,26 @@ class Site:
     ports: dict[int, int]
     route: Path
     wishes: Wishes = field(default_factory=Wishes)
+    certificates: Mapping[str, Path] = field(default_factory=dict)
+    """For each domain that has one, the directory with its certificate; see certificates.py."""
 
 
-def main_configuration(root: Path, listen: str, sites: Sequence[Site], *, as_root: bool) -> str:
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where nginx takes connections; as `listen` of ngx_http_core_module has addresses."""
+
+    plain: tuple[str, ...]
+    tls: tuple[str, ...] = ()
+    """Only domains with a certificate are served there."""
+    http2_directive: bool = False
+    """nginx 1.25.1 and later have `http2 on;` in place of a parameter of `listen`."""
+
+
+def main_configuration(root: Path, listen: Listen, sites: Sequence[Site], *, as_root: bool) -> str:
     """The whole nginx.conf of an embedded home; `root` is its nginx directory."""
     share = limits(CONNECTIONS)
     blocks = "\n".join(
-        server_blocks(site, (listen,), root / "pages", root / "auth", share) for site in sites
+        server_blocks(site, listen, root / "pages", root / "auth", share) for site in sites
     )
     return f"""\
 # Written by Gatling; what you add to {root}/conf.d/*.conf is included below.
@@ -77,13 +92,13 @@ http {{
     server_names_hash_max_size 4096;
     keepalive_timeout 75s;
 {MAPS}    include "{root}/conf.d/*.conf";
-{default_server((listen,), root / "pages")}{blocks}}}
+{default_server(listen, root / "pages")}{tls_default_server(listen)}{blocks}}}
 """
 
 
-def default_server(listen: Sequence[str], pages: Path) -> str:
+def default_server(listen: Listen, pages: Path) -> str:
     """The block that answers requests for hosts of no app."""
-    listens = " ".join(f"listen {address} default_server;" for address in listen)
+    listens = " ".join(f"listen {address} default_server;" for address in listen.plain)
     return f"""
     server {{
         {listens}
@@ -96,9 +111,27 @@ def default_server(listen: Sequence[str], pages: Path) -> str:
 """
 
 
+def tls_default_server(listen: Listen) -> str:
+    """The block that ends TLS connections for hosts without a certificate, if there are others.
+
+    Without it nginx would show them the certificate of another app. The versions of TLS at an
+    address are those of its default server, whichever server a client asks for.
+    """
+    if not listen.tls:
+        return ""
+    listens = " ".join(f"listen {address} ssl default_server;" for address in listen.tls)
+    return f"""
+    server {{
+        {listens}
+        server_name _;
+        ssl_reject_handshake on;
+{TLS}    }}
+"""
+
+
 def server_blocks(
     site: Site,
-    listen: Sequence[str],
+    listen: Listen,
     pages: Path,
     auth: Path,
     share: Limits,
@@ -106,14 +139,15 @@ def server_blocks(
 ) -> str:
     """The server blocks of one app; `include` names files of the operator's own, if any.
 
-    Domains that redirect, and those with passwords of their own (files in `auth`), have one each.
+    Domains that redirect have one each. All others share one as far as they share a certificate and
+    passwords (files in `auth`).
     """
     elsewhere = redirects(site.domains, site.wishes.options.redirect_www)
-    by_file: dict[str, list[str]] = {}
+    groups: dict[tuple[str, Path | None], list[str]] = {}
     for domain in site.domains:
         if domain not in elsewhere:
             file = _password_file(_password_text(site.wishes.passwords, domain))
-            by_file.setdefault(file, []).append(domain)
+            groups.setdefault((file, site.certificates.get(domain)), []).append(domain)
     snippets = f'\n        include "{include}";' if include else ""
     blocks = [
         _server(
@@ -122,10 +156,11 @@ def server_blocks(
             pages,
             " ".join(domains),
             f"{auth}/{site.app}/{file}" if file else "",
+            certificate,
             share,
             snippets,
         )
-        for file, domains in by_file.items()
+        for (file, certificate), domains in groups.items()
     ]
     blocks += [
         _redirecting_server(site, listen, domain, target, snippets)
@@ -152,17 +187,18 @@ def _password_file(text: str) -> str:
 
 def _server(
     site: Site,
-    listen: Sequence[str],
+    listen: Listen,
     pages: Path,
     names: str,
     passwords: str,
+    certificate: Path | None,
     share: Limits,
     snippets: str,
 ) -> str:
     """The block of domains that serve."""
     wishes = site.wishes.options
-    listens = " ".join(f"listen {address};" for address in listen)
     own = _own_headers(site, 8)
+    to_https = _to_https(site, certificate)
     guard = ""
     if passwords:
         guard = (
@@ -173,7 +209,7 @@ def _server(
         )
     return rf"""
     server {{
-        {listens}
+        {_listens(listen, certificate)}
         server_name {names};
         client_max_body_size {wishes.body_limit};
 {CONNECTION}{FRONT}        limit_conn gatling_apps {share.app};
@@ -181,7 +217,7 @@ def _server(
         limit_conn_status 429;
         root "{pages}";{snippets}{guard}
 {own}
-        set $gatling_app {site.app};
+{_hsts(site)}        set $gatling_app {site.app};
         set $gatling_port {site.ports[1]};
         if (-f "{site.route}/2") {{ set $gatling_port {site.ports[2]}; }}
         set $gatling_down "";
@@ -225,19 +261,35 @@ def _server(
 {_own_headers(site, 12)}            rewrite ^ /$gatling_page break;
         }}
         location / {{
-{_proxied(site, guarded=bool(passwords))}        }}
-{_static(site, guarded=bool(passwords)) if wishes.static else ""}    }}
+{to_https}{_proxied(site, guarded=bool(passwords))}        }}
+{_static(site, to_https, guarded=bool(passwords)) if wishes.static else ""}    }}
 """
 
 
-def _redirecting_server(
-    site: Site, listen: Sequence[str], domain: str, target: str, snippets: str
-) -> str:
+def _listens(listen: Listen, certificate: Path | None) -> str:
+    """The addresses of a server block, and how TLS is spoken at those for it.
+
+    Versions and ciphers are the intermediate profile of Mozilla's guidelines, 5.7
+    (wiki.mozilla.org/Security/Server_Side_TLS), for clients of the last ten years.
+    """
+    plain = " ".join(f"listen {address};" for address in listen.plain)
+    if certificate is None:
+        return plain
+    how = "ssl" if listen.http2_directive else "ssl http2"
+    tls = " ".join(f"listen {address} {how};" for address in listen.tls)
+    http2 = "\n        http2 on;" if listen.http2_directive else ""
+    return f"""{plain} {tls}{http2}
+        ssl_certificate "{certificate}/{CHAIN}";
+        ssl_certificate_key "{certificate}/{KEY}";
+{TLS.rstrip()}"""
+
+
+def _redirecting_server(site: Site, listen: Listen, domain: str, target: str, snippets: str) -> str:
     """The block of a domain whose requests go to another; for an hour, should it be taken back."""
-    listens = " ".join(f"listen {address};" for address in listen)
-    port = listen[0].rpartition(":")[2]
+    certificate = site.certificates.get(domain)
+    port = listen.plain[0].rpartition(":")[2]
     scheme, shown = "$gatling_scheme", ""
-    if site.wishes.options.https == "redirect":
+    if _to_https(site, site.certificates.get(target)):
         scheme = "https"
     elif port != "80":
         shown = (
@@ -246,10 +298,10 @@ def _redirecting_server(
         )
     return f"""
     server {{
-        {listens}
+        {_listens(listen, certificate)}
         server_name {domain};
 {CONNECTION.rstrip()}{snippets}
-        location / {{
+{_hsts(site)}        location / {{
             add_header Cache-Control max-age=3600 always;
 {_own_headers(site, 12)}{shown.removeprefix(chr(10)) + chr(10) if shown else ""}\
             return 308 {scheme}://{target}{"$gatling_shown" if shown else ""}$request_uri;
@@ -258,11 +310,11 @@ def _redirecting_server(
 """
 
 
-def _static(site: Site, *, guarded: bool) -> str:
+def _static(site: Site, to_https: str, *, guarded: bool) -> str:
     """Fingerprinted assets, also of removed releases. Missing files are requested from the app."""
     return f"""\
         location ~ "{DIGESTED}$" {{
-{_https(site)}            if ($gatling_down = maintenance) {{ return 503; }}
+{to_https}            if ($gatling_down = maintenance) {{ return 503; }}
             root "{site.route}/static";
             disable_symlinks on from=$document_root;
             gzip_static on;
@@ -272,7 +324,7 @@ def _static(site: Site, *, guarded: bool) -> str:
 {TYPES}            try_files $gatling_file @gatling_app;
         }}
         location @gatling_app {{
-{_proxied(site, guarded=guarded)}        }}
+{to_https}{_proxied(site, guarded=guarded)}        }}
 """
 
 
@@ -287,8 +339,10 @@ def _proxied(site: Site, *, guarded: bool) -> str:
         f"            proxy_hide_header {name};\n" for name, _ in headers.parse(wishes.headers)
     )
     hidden += '            proxy_set_header Authorization "";\n' * guarded
+    if wishes.hsts:
+        hidden += f"            proxy_hide_header {HSTS};\n"
     return f"""\
-{_https(site)}            if ($gatling_down) {{ return 503; }}
+            if ($gatling_down) {{ return 503; }}
             proxy_pass http://127.0.0.1:$gatling_port;
             proxy_http_version 1.1;
             proxy_set_header Host $host$gatling_named_port;
@@ -312,12 +366,13 @@ def _proxied(site: Site, *, guarded: bool) -> str:
 {hidden}"""
 
 
-def _https(site: Site) -> str:
+def _to_https(site: Site, certificate: Path | None) -> str:
     """Send browsers to https. The name is the client's where a domain has a `*`: so it is checked.
 
     In locations, so that those of the operator's own (for ACME, say) are left alone.
     """
-    if site.wishes.options.https != "redirect":
+    wanted = site.wishes.options.https
+    if wanted == "off" or (wanted == "auto" and certificate is None):
         return ""
     return """\
             if ($host ~ "[^a-z0-9._-]") { return 400; }
@@ -325,12 +380,29 @@ def _https(site: Site) -> str:
 """
 
 
+def _hsts(site: Site) -> str:
+    """The value of the header by which browsers keep to HTTPS: only over HTTPS, as RFC 6797 has it.
+
+    A header with an empty value is not sent.
+    """
+    seconds = site.wishes.options.hsts
+    if not seconds:
+        return ""
+    return f"""\
+        set $gatling_hsts "";
+        if ($gatling_scheme = https) {{ set $gatling_hsts "max-age={seconds}"; }}
+"""
+
+
 def _own_headers(site: Site, indent: int) -> str:
     """The headers that every answer has; a block with others must say them once more."""
-    return "".join(
-        f'{" " * indent}add_header {name} "{_quoted(value)}" always;\n'
+    space = " " * indent
+    own = "".join(
+        f'{space}add_header {name} "{_quoted(value)}" always;\n'
         for name, value in headers.parse(site.wishes.options.headers)
     )
+    hsts = f"{space}add_header {HSTS} $gatling_hsts always;\n"
+    return own + (hsts if site.wishes.options.hsts else "")
 
 
 def _quoted(value: str) -> str:

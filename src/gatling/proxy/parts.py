@@ -59,6 +59,19 @@ FRONT = """
 """[1:]
 """A proxy in front of this one on the same machine names the client's address; no one else can."""
 
+TLS = """
+        ssl_protocols TLSv1.2 TLSv1.3;
+        ssl_ciphers ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:\
+ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:\
+ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305;
+        ssl_ecdh_curve X25519:prime256v1:secp384r1;
+        ssl_prefer_server_ciphers off;
+        ssl_session_timeout 1d;
+        ssl_session_cache shared:gatling_tls:10m;
+        ssl_session_tickets off;
+"""[1:]
+"""How TLS is spoken, in server blocks with a certificate; see nginx.py."""
+
 OPTIONAL = frozenset(
     {
         "server_names_hash_bucket_size", "server_names_hash_max_size",
@@ -70,6 +83,8 @@ OPTIONAL = frozenset(
 
 DEFAULT_SERVER = "default_server"
 """Stands for the block that answers unknown hosts, among the parts that can be left out."""
+TLS_DEFAULT_SERVER = "tls_default_server"
+"""The same for TLS connections."""
 
 
 def conflicts(log: Sequence[str]) -> frozenset[str]:
@@ -79,8 +94,8 @@ def conflicts(log: Sequence[str]) -> frozenset[str]:
     """
     text = "\n".join(log)
     found = set(re.findall(r'"(\w+)" directive is duplicate', text)) & OPTIONAL
-    if "duplicate default server for" in text:
-        found |= {DEFAULT_SERVER}
+    for port in re.findall(r"duplicate default server for \S+:(\d+)", text):
+        found |= {TLS_DEFAULT_SERVER if port == "443" else DEFAULT_SERVER}
     return frozenset(found)
 
 

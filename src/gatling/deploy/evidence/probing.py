@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
+from gatling.deploy.evidence import health
 from gatling.deploy.evidence.prober import Prober
 from gatling.project import proxy
 from gatling.project import settings as project_settings
+from gatling.proxy import certificates
 
 if TYPE_CHECKING:
     from gatling.platform.open import Gatling
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 def prober(gatling: Gatling, app: App, settings: Settings) -> Prober:
     """A prober that asks as a client whom nothing sends elsewhere, and knows the proxy's answers.
 
-    By https where that is asked for, under the domain to which others are redirected.
+    By https where clients are sent there, under the domain to which others are redirected.
     """
     wishes = project_settings.parse(app.effective).proxy
     host = proxy.redirects(app.domains, wishes.redirect_www).get(
@@ -34,6 +37,14 @@ def prober(gatling: Gatling, app: App, settings: Settings) -> Prober:
         gatling.router.probe_address(),
         host,
         settings.health.path,
-        headers={"X-Forwarded-Proto": "https"} if wishes.https == "redirect" else {},
+        headers=health.BY_HTTPS if _by_https(gatling, app, wishes.https, host) else {},
         answered_by=answered_by,
     )
+
+
+def _by_https(gatling: Gatling, app: App, wanted: str, host: str) -> bool:
+    """Whether the proxy sends clients of a domain to HTTPS."""
+    if wanted == "auto":
+        kept = gatling.certificates.of(app.name)
+        return bool(certificates.chosen(kept, [host], time.time()))
+    return wanted == "redirect"

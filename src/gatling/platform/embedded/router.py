@@ -87,7 +87,7 @@ class EmbeddedRouter:
         self._prepare()
         sites = [self._site(app) for app in apps]
         text = nginx.main_configuration(
-            self._home.nginx, self.listen, sites, as_root=os.geteuid() == 0
+            self._home.nginx, nginx.Listen((self.listen,)), sites, as_root=os.geteuid() == 0
         )
         secrets = passwords.write(sites, self._home.nginx / "auth")
         try:
@@ -144,6 +144,9 @@ class EmbeddedRouter:
         """See Router."""
         address, port = parse_listen(self.listen)
         return Address("127.0.0.1" if address in EVERY_ADDRESS else address, port)
+
+    def tls_address(self) -> None:
+        """See Router: an embedded home serves HTTP only."""
 
     def is_public(self) -> bool:
         """See Router."""

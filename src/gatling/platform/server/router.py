@@ -9,7 +9,8 @@ from gatling.errors import InvalidInput, ProxyRefused
 from gatling.platform import ports
 from gatling.platform.base import Address
 from gatling.platform.server.helper import client
-from gatling.proxy import wishes
+from gatling.platform.server.helper.certificates import DIRECTORY
+from gatling.proxy import certificates, wishes
 from gatling.proxy.published import in_maintenance, publish
 from gatling.proxy.route import point_at, pointed
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from gatling.state.apps import App
 
 PORT = 80
+TLS_PORT = 443
 MODE = 0o755
 """Of the directories that nginx reads, which is another user."""
 STARTUP_SECONDS = 10.0
@@ -90,11 +92,17 @@ class SystemRouter:
 
     def url(self, app: App) -> str:
         """See Router."""
-        return f"http://{app.primary_domain}"
+        kept = certificates.stored(DIRECTORY, app.name)
+        served = certificates.chosen(kept, [app.primary_domain], time.time())
+        return f"{'https' if served else 'http'}://{app.primary_domain}"
 
     def probe_address(self) -> Address:
         """See Router."""
         return Address("127.0.0.1", PORT)
+
+    def tls_address(self) -> Address:
+        """See Router."""
+        return Address("127.0.0.1", TLS_PORT)
 
     def is_public(self) -> bool:
         """See Router."""

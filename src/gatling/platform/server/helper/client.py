@@ -18,6 +18,10 @@ READERS = {"logs": f"{RUN}/logs.sock"}
 """Verbs with a socket of their own: any number of readers leave the other one free."""
 
 
+INVALID = "invalid-input"
+"""The helper's code for what a person gave and can correct; its text is for that person."""
+
+
 class Call:
     """A request under way: programs go on until `answer` has their end."""
 
@@ -64,6 +68,8 @@ class Call:
                 f"The helper ended without an answer to {self.verb}.",
                 hint="`journalctl -u 'gatling-helper@*'` says why.",
             ) from None
+        if answer.get("code") == INVALID:
+            raise HelperFailed(answer["refused"], hint=answer.get("hint", ""), reason=INVALID)
         if "refused" in answer:
             raise HelperFailed(
                 f"The helper refuses {self.verb}: {answer['refused']}.",

@@ -11,13 +11,14 @@ import grp
 import os
 import re
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatling import files, names
 from gatling.platform.server.helper.shapes import Refused
 from gatling.project import proxy
-from gatling.proxy import generations, nginx, pages, parts, passwords, takeover
+from gatling.proxy import certificates, generations, nginx, pages, parts, passwords, takeover
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,6 +28,8 @@ INCLUDE = Path("/etc/nginx/conf.d/gatling.conf")
 MAIN = Path("/etc/nginx/nginx.conf")
 UNIT = "nginx.service"
 MAX_DOMAINS = 1000
+HTTP2_DIRECTIVE = (1, 25, 1)
+"""The first version with the directive `http2` (nginx.org, ngx_http_v2_module)."""
 DEFAULT_CONNECTIONS = 512
 """nginx's own `worker_connections`, where its configuration has none."""
 
@@ -37,8 +40,11 @@ It is so for this one process only, in a mount namespace: what is applied stays 
 """
 
 
-def site(item: Any, routes: Path) -> nginx.Site:
-    """An app as the client describes it, every part of it validated; raises Refused."""
+def site(item: Any, routes: Path, kept: Path) -> nginx.Site:
+    """An app as the client describes it, every part of it validated; raises Refused.
+
+    Its certificates are those that root keeps for it in the directory `kept`.
+    """
     if not isinstance(item, dict) or not isinstance(item.get("domains"), list):
         raise Refused("not a site")
     app = names.app_name(str(item.get("app")))
@@ -53,7 +59,10 @@ def site(item: Any, routes: Path) -> nginx.Site:
     ):
         raise Refused(f"the ports of {app}")
     wishes = proxy.checked(item)
-    return nginx.Site(app, tuple(domains), {1: ports[0], 2: ports[1]}, routes / app, wishes)
+    chosen = certificates.chosen(certificates.stored(kept, app), domains, time.time())
+    places = {domain: kept / app / one.id for domain, one in chosen.items()}
+    numbers = {1: ports[0], 2: ports[1]}
+    return nginx.Site(app, tuple(domains), numbers, routes / app, wishes, places)
 
 
 def render(
@@ -62,12 +71,24 @@ def render(
     ipv6: bool,
     without: frozenset[str] = frozenset(),
     connections: int = DEFAULT_CONNECTIONS,
+    http2_directive: bool = False,
     directory: Path = DIRECTORY,
 ) -> str:
-    """The text for nginx's http block, without these optional parts."""
-    listen = ("80", "[::]:80") if ipv6 else ("80",)
+    """The text for nginx's http block, without these optional parts.
+
+    Port 443 is nginx's only when an app has a certificate: another program may have it otherwise.
+    """
+    listen = nginx.Listen(
+        ("80", "[::]:80") if ipv6 else ("80",),
+        ("443", "[::]:443") if ipv6 else ("443",),
+        http2_directive,
+    )
     share = parts.limits(connections)
-    unknown = nginx.default_server(listen, directory / "pages")
+    unknown = ""
+    if parts.DEFAULT_SERVER not in without:
+        unknown += nginx.default_server(listen, directory / "pages")
+    if parts.TLS_DEFAULT_SERVER not in without and any(one.certificates for one in sites):
+        unknown += nginx.tls_default_server(listen)
     blocks = "".join(
         nginx.server_blocks(
             one,
@@ -83,7 +104,7 @@ def render(
         "# Written by Gatling. Your own additions for one app: "
         f"{directory}/APP.d/*.conf, included in its server block.\n"
         "    server_names_hash_bucket_size 512;\n    server_names_hash_max_size 4096;\n"
-        f"{parts.MAPS}{'' if parts.DEFAULT_SERVER in without else unknown}{blocks}"
+        f"{parts.MAPS}{unknown}{blocks}"
     )
     return parts.left_out(text, without)
 
@@ -100,10 +121,17 @@ def write(
     file = directory / "sites.conf"
     file.touch(mode=0o644)  # a candidate can be mounted over a file only
     ipv6, connections = Path("/proc/net/if_inet6").exists(), worker_connections()
+    secured = any(site.certificates for site in sites)
+    http2_directive = secured and version(call) >= HTTP2_DIRECTIVE
 
     def text(without: frozenset[str]) -> str:
         return render(
-            sites, ipv6=ipv6, without=without, connections=connections, directory=directory
+            sites,
+            ipv6=ipv6,
+            without=without,
+            connections=connections,
+            http2_directive=http2_directive,
+            directory=directory,
         )
 
     try:
@@ -119,6 +147,12 @@ def write(
         return {"invalid": True, "log": refused.log}
     secrets.remove_others()
     return {"changed": changed}
+
+
+def version(call: Callable[..., str]) -> tuple[int, ...]:
+    """nginx's version, as numbers: (1, 26, 3). Empty when nginx does not say one."""
+    found = re.search(r"nginx/(\d+)\.(\d+)\.(\d+)", call(["nginx", "-v"]))
+    return tuple(map(int, found.groups())) if found else ()
 
 
 def worker_connections(main: Path = MAIN) -> int:

@@ -20,11 +20,13 @@ another user can write to. Programs are run as an app's user or as gatling, neve
     ports        keep the ports of apps to those who may use them
     proxy        write nginx' configuration of all apps, test it, take it into use
     proxy-check  test nginx' configuration
+    certificate-add     keep a certificate and its key for an app
+    certificate         take it out of use, or remove it
     logs         what the instances of an app have printed
 
 The journal has a line for each request: verb, app, who asked, the outcome, how long it took. `logs`
 is answered on a socket of its own. Only the standard library and the package's own pure renderers
-are loaded.
+are loaded, and the library `cryptography` to read a certificate that is added.
 """
 
 import contextlib
@@ -47,11 +49,12 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parents[4]))
 
 from gatling import files, names
-from gatling.errors import GatlingError
+from gatling.errors import GatlingError, InvalidInput
 from gatling.platform.limits import Limits
 from gatling.platform.server import timers as timer_units
 from gatling.platform.server import units
 from gatling.platform.server.helper import (
+    certificates,
     firewall,
     journal,
     namespaces,
@@ -140,6 +143,7 @@ def forget(request: dict[str, Any]) -> dict[str, Any]:
     _end(timer_units.runs(name))
     _remove_units(name, (1, 2, *others))
     namespaces.remove(UNITS, name, _call)
+    certificates.forget(name)
     gone = SERVER / "apps" / f".{name}.gone"
     shutil.rmtree(gone, ignore_errors=True)  # of a helper that was killed
     with contextlib.suppress(FileNotFoundError):
@@ -252,7 +256,8 @@ def proxy(request: dict[str, Any]) -> dict[str, Any]:
     sites = request.get("sites")
     if not isinstance(sites, list):
         raise Refused("sites is not a list")
-    return nginx.write([nginx.site(item, SERVER / "routes") for item in sites], _call)
+    kept = certificates.DIRECTORY
+    return nginx.write([nginx.site(item, SERVER / "routes", kept) for item in sites], _call)
 
 
 def proxy_check(_: dict[str, Any]) -> dict[str, Any]:
@@ -286,7 +291,9 @@ def logs(request: dict[str, Any], files: list[int], connection: socket.socket) -
 
 PLAIN = {"app": app, "slot": slot_unit, "discard": discard, "forget": forget, "start": start,
          "prepare": prepare, "stop": stop, "end": end, "schedule": schedule, "ports": ports,
-         "proxy": proxy, "proxy-check": proxy_check}  # fmt: skip
+         "proxy": proxy, "proxy-check": proxy_check,
+         "certificate-add": lambda request: certificates.add(request, SERVER / "apps"),
+         "certificate": certificates.change}  # fmt: skip
 ATTENDED = {"run": run, "push": push, "logs": logs}
 VERBS = frozenset({*PLAIN, *ATTENDED})
 READERS = frozenset({"logs"})
@@ -314,6 +321,8 @@ def main(verbs: frozenset[str] = VERBS) -> None:
         answer = {"refused": str(refused), "code": "unknown-verb"}
     except Refused as refused:
         answer = {"refused": str(refused)}
+    except InvalidInput as error:
+        answer = {"refused": error.what, "hint": error.hint, "code": "invalid-input"}
     except GatlingError as error:
         answer = {"refused": error.what}
     except running.NotStarted as error:

@@ -1,0 +1,33 @@
+"""Certificates that have expired, or will soon."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatling.proxy import certificates
+from gatling.times import day
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from gatling.state.apps import App
+
+WARN_DAYS = 14
+DAY = 86400
+
+
+def faults(every: Iterable[App], kept: Path, now: float) -> Iterator[tuple[str, str]]:
+    """What is wrong with a certificate that serves, and what to do; `now` is Unix time."""
+    for app in every:
+        serving = certificates.chosen(certificates.stored(kept, app.name), app.domains, now)
+        by_id = {one.id: one for one in serving.values()}
+        for one in by_id.values():
+            domains = ", ".join(d for d, chosen in serving.items() if chosen.id == one.id)
+            left = one.not_after - now
+            hint = f"Get a new one, then `gatling certificates add {app.name}`."
+            if left < 0:
+                yield f"The certificate of {domains} expired on {day(one.not_after)}.", hint
+            # of one that is short-lived by design, a third of its life
+            elif left < min(WARN_DAYS * DAY, (one.not_after - one.not_before) / 3):
+                yield f"The certificate of {domains} expires on {day(one.not_after)}.", hint

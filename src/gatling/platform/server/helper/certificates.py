@@ -1,0 +1,51 @@
+"""Certificates and keys of apps, which only root can read: kept in /etc/gatling/certificates."""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from gatling import names
+from gatling.platform.server.helper.shapes import Refused, text
+from gatling.proxy import certificates
+
+DIRECTORY = Path("/etc/gatling/certificates")
+
+
+def add(request: dict[str, Any], apps: Path) -> dict[str, Any]:
+    """Keep a certificate and its key for an app: what it is, and whether it is new.
+
+    It serves once nginx' configuration has been written again. Raises InvalidInput for what a
+    browser would not accept, Refused for an app that is not in the directory `apps`.
+    """
+    from gatling.proxy import x509  # takes a while to load
+
+    name, pem = names.app_name(text(request, "app")), request.get("pem")
+    if not isinstance(pem, str):
+        raise Refused("pem is not a text")
+    if not (apps / name).is_dir():
+        raise Refused("there is no such app")
+    pair = x509.read(pem.encode("utf-8", "replace"), time.time())
+    new = certificates.add(DIRECTORY, name, pair.certificate, pair.chain, pair.key)
+    return {"new": new, "certificate": asdict(pair.certificate)}
+
+
+def change(request: dict[str, Any]) -> dict[str, Any]:
+    """Take a certificate out of nginx' next configuration (`retired`), or back into it (`kept`).
+
+    With `removed` all retired ones go, with their keys: no configuration may name them any more.
+    """
+    name, to = names.app_name(text(request, "app")), text(request, "to")
+    if to == "removed":
+        certificates.remove_retired(DIRECTORY, name)
+    elif to in ("retired", "kept"):
+        which = text(request, "certificate")
+        certificates.retire(DIRECTORY, name, which, retired=to == "retired")
+    else:
+        raise Refused("to is not one of its words")
+    return {}
+
+
+def forget(name: str) -> None:
+    """Remove all certificates of an app that is removed."""
+    certificates.remove_all(DIRECTORY, name)

@@ -1,0 +1,178 @@
+"""Certificates that a host keeps for its apps: APP/ID with `chain.pem`, `key.pem` and `about.json`.
+
+A certificate's directory is complete when it appears and never changes. Another certificate is
+another directory, which exists before nginx' configuration names it, so that a command that fails
+leaves the one before in use. Only the owner of the directories can read keys; on a server, that is
+root. What is known of a certificate is readable for all. The module that reads certificates
+themselves (x509.py) is loaded only when one is added.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from gatling import files, names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+CHAIN, KEY, ABOUT = "chain.pem", "key.pem", "about.json"
+RETIRED = "retired"
+"""The mark of a certificate that goes when nginx' configuration no longer names it."""
+_ID = re.compile(r"[0-9a-f]{32}\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """A certificate as people need it. Its key stays with the host."""
+
+    id: str
+    """The first half of its SHA-256 fingerprint, in hexadecimal digits."""
+    names: tuple[str, ...]
+    """Domains (also with `*.`) and IP addresses, as it lists them."""
+    issuer: str
+    not_before: int
+    """Unix time, in seconds."""
+    not_after: int
+    """Unix time, in seconds; the last second of its validity."""
+    key: str
+    """For example `RSA 2048` or `ECDSA P-256`."""
+    self_signed: bool
+    alone: bool
+    """Whether it came without the certificate of its issuer, which clients may not have."""
+    added: float
+    """Unix time: of several certificates for a domain, the one added last is served."""
+
+
+def from_plain(data: dict[str, Any]) -> Certificate:
+    """A certificate from what JSON has of it, as `dataclasses.asdict` makes it."""
+    return Certificate(**(data | {"names": tuple(data["names"])}))
+
+
+def identity(der: bytes) -> str:
+    """The id of a certificate, as DER."""
+    return hashlib.sha256(der).hexdigest()[:32]
+
+
+def covers(certificate_names: Sequence[str], domain: str) -> bool:
+    """Whether a certificate with these names is one for a domain (RFC 9525, section 6.3).
+
+    A `*` stands for exactly one label, the first. A domain with one needs the very same name.
+    """
+    rest = domain.partition(".")[2]
+    return domain in certificate_names or (
+        not domain.startswith("*.") and bool(rest) and f"*.{rest}" in certificate_names
+    )
+
+
+def chosen(
+    stored: Iterable[Certificate], domains: Iterable[str], now: float
+) -> dict[str, Certificate]:
+    """Which certificate serves which domain: of those for it, the one that was added last.
+
+    One that has expired at `now` (Unix time) only when there is no other. It is better than none:
+    browsers that were told to use HTTPS accept nothing else, and a person can decide to go on.
+    """
+    by_rank = sorted(stored, key=lambda one: (one.not_after < now, -one.added, one.id))
+    found = {}
+    for domain in domains:
+        best = next((one for one in by_rank if covers(one.names, domain)), None)
+        if best is not None:
+            found[domain] = best
+    return found
+
+
+def stored(directory: Path, app: str) -> list[Certificate]:
+    """The certificates of an app but the retired ones, the last one first; raises OSError."""
+    found = []
+    try:
+        entries = [entry for entry in (directory / app).iterdir() if _ID.match(entry.name)]
+    except FileNotFoundError:
+        return []
+    for entry in entries:
+        if (entry / RETIRED).exists():
+            continue
+        with contextlib.suppress(FileNotFoundError):  # removed in between
+            found.append(from_plain(json.loads((entry / ABOUT).read_text())))
+    return sorted(found, key=lambda one: (-one.added, one.id))
+
+
+def add(directory: Path, app: str, certificate: Certificate, chain: bytes, key: bytes) -> bool:
+    """Keep a certificate, on the disk when this returns; False if it is there and in use already.
+
+    Raises OSError, leaving nothing.
+    """
+    place = directory / names.app_name(app) / certificate.id
+    if place.is_dir():
+        if not (place / RETIRED).exists():
+            return False
+        _remove(place)
+    for made in (directory, place.parent):
+        made.mkdir(mode=0o755, exist_ok=True)
+        made.chmod(0o755)
+    making = place.with_name(f".{certificate.id}.new")
+    shutil.rmtree(making, ignore_errors=True)  # of somebody who was killed
+    making.mkdir(mode=0o700)
+    try:
+        about = json.dumps(asdict(certificate)).encode()
+        for name, data, mode in ((KEY, key, 0o600), (CHAIN, chain, 0o644), (ABOUT, about, 0o644)):
+            _write(making / name, data, mode)
+        files.sync(making)
+        making.chmod(0o755)
+        making.rename(place)
+    except BaseException:
+        shutil.rmtree(making, ignore_errors=True)
+        raise
+    files.sync(place.parent)
+    return True
+
+
+def retire(directory: Path, app: str, certificate: str, *, retired: bool) -> None:
+    """Let nginx' next configuration not name a certificate, or let it be as before.
+
+    Nothing happens when it is not there. Raises OSError.
+    """
+    place = directory / names.app_name(app) / certificate
+    if _ID.match(certificate) and place.is_dir():
+        if retired:
+            (place / RETIRED).touch(mode=0o644)
+        else:
+            (place / RETIRED).unlink(missing_ok=True)
+
+
+def remove_retired(directory: Path, app: str) -> None:
+    """Remove the retired certificates of an app, which no configuration names; raises OSError."""
+    place = directory / names.app_name(app)
+    for entry in list(place.iterdir()) if place.is_dir() else []:
+        if _ID.match(entry.name) and (entry / RETIRED).exists():
+            _remove(entry)
+
+
+def remove_all(directory: Path, app: str) -> None:
+    """Remove all of an app's; raises OSError."""
+    if (directory / names.app_name(app)).is_dir():
+        shutil.rmtree(directory / app)
+
+
+def _remove(place: Path) -> None:
+    gone = place.with_name(f".{place.name}.gone")
+    shutil.rmtree(gone, ignore_errors=True)
+    place.rename(gone)  # whole, or not at all
+    shutil.rmtree(gone)
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+    with os.fdopen(opened, "wb") as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
