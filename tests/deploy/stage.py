@@ -141,7 +141,7 @@ class Instances:
     def prepare(self, instance: Instance) -> None:
         self._stage.do(f"prepare v{instance.release}")
 
-    def stop(self, app: str, slot: int, timeout: float) -> None:
+    def stop(self, app: str, slot: int, timeout: float, *, unused: bool = False) -> None:
         self._stage.do(f"stop {slot}")
         self._stage.running.pop(slot, None)
 

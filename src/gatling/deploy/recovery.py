@@ -133,7 +133,7 @@ def reconcile(gatling: Gatling, name: str, *, own: int | None = None) -> list[st
             if slot != app.live_slot and shall_run:
                 point(gatling, app)  # before the other instance ends, which may have the traffic
             limit = min(spec.UNUSED_STOP_SECONDS, stop_timeout) if unused else stop_timeout
-            gatling.instances.stop(name, slot, limit)
+            gatling.instances.stop(name, slot, limit, unused=unused)
     point(gatling, app)
     if taken or any(deployment.id != own for deployment in unfinished):
         with contextlib.suppress(GatlingError):  # the next deployment says what is in the way

@@ -209,10 +209,12 @@ class Instances(Reachable, Protocol):
     def started_as(self, app: str, slot: Slot) -> int | None:
         """The release that what runs in a slot was started as; None when nothing runs there."""
 
-    def stop(self, app: str, slot: Slot, timeout: float) -> None:
+    def stop(self, app: str, slot: Slot, timeout: float, *, unused: bool = False) -> None:
         """End the instance in a slot; returns when it is gone, with all that it has started.
 
-        SIGTERM first, SIGKILL after `timeout` seconds. An empty slot is fine.
+        SIGTERM first, SIGKILL after `timeout` seconds. An empty slot is fine. An `unused` one has
+        never served. It may be booting, and a node that boots ignores SIGTERM, so it gets SIGTERM
+        repeatedly until it listens, and once more then.
         """
 
     def process_slots(self, app: str) -> list[str]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-BOOT_SECONDS = 60.0
-"""How long a node may take to boot. Until it has loaded its modules it ignores SIGTERM."""
 TERM_AGAIN_SECONDS = 0.5
-"""Between two SIGTERMs for an instance that may be booting."""
+"""Between two SIGTERMs for a node that boots, which ignores them until it has loaded its code."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gatling.platform.open import Gatling
 
 
-def fail(*_: object) -> None:
+def fail(*_: object, **__: object) -> None:
     raise SupervisorFailed("shop.2 (pid 7) cannot be stopped.")
 
 

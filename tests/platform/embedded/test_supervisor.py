@@ -100,7 +100,7 @@ def test_what_it_has_started_ends_with_it(
     until(lambda: len(marked(home)) <= 5, "the end of the daemons of those before")
 
 
-def test_one_that_was_just_started_and_ignores_sigterm_gets_it_again(
+def test_an_unused_one_that_ignores_sigterm_gets_it_again(
     home: EmbeddedHome, supervisor: EmbeddedInstances
 ) -> None:
     """As a node that boots, which would take the whole time limit."""
@@ -108,6 +108,18 @@ def test_one_that_was_just_started_and_ignores_sigterm_gets_it_again(
     start(supervisor, f"trap 'trap - TERM' TERM; touch {ready}; while :; do sleep 0.05; done")
     until(ready.exists, "the program")
     begun = time.monotonic()
-    supervisor.stop("shop", 1, 60)
+    supervisor.stop("shop", 1, 60, unused=True)
     assert time.monotonic() - begun < 30
     assert supervisor.status("shop", 1).state == State.STOPPED
+
+
+def test_a_handler_of_one_that_may_have_served_runs_once(
+    home: EmbeddedHome, supervisor: EmbeddedInstances
+) -> None:
+    said = home.root / "said"
+    start(
+        supervisor, f"trap 'echo TERM >> {said}' TERM; touch {said}; while :; do sleep 0.05; done"
+    )
+    until(said.exists, "the program")
+    supervisor.stop("shop", 1, 1.5)
+    assert said.read_text() == "TERM\n"

@@ -93,7 +93,8 @@ def give_up(
 
 def stop_unused(gatling: Gatling, app: App, slot: int, settings: Settings) -> None:
     """Stop an instance that serves nobody."""
-    gatling.instances.stop(app.name, slot, min(spec.UNUSED_STOP_SECONDS, settings.instance.stop))
+    limit = min(spec.UNUSED_STOP_SECONDS, settings.instance.stop)
+    gatling.instances.stop(app.name, slot, limit, unused=True)
 
 
 @contextlib.contextmanager

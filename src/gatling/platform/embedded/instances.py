@@ -73,10 +73,10 @@ class EmbeddedInstances(LocalInstances):
         launched = supervisord.launched(self._own.app(app).slot(slot))
         return launched[2] if launched is not None else None
 
-    def stop(self, app: str, slot: Slot, timeout: float) -> None:
+    def stop(self, app: str, slot: Slot, timeout: float, *, unused: bool = False) -> None:
         """See Instances."""
         directory = self._own.app(app).slot(slot)
-        self._programs.stop(program(app, slot), timeout)
+        self._programs.stop(program(app, slot), timeout, unused=unused)
         proc.end_marked(launch.mark(str(directory)))
         restarts.forget(directory / enter.ENDS)
 

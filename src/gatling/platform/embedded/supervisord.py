@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from gatling import files, proc, process
 from gatling.errors import CommandFailed, SupervisorFailed
 from gatling.paths import exclusively
-from gatling.platform import enter, limits, restarts
+from gatling.platform import enter, limits, ports, restarts
 from gatling.platform.base import State, Status, local_status
 from gatling.platform.embedded import configuration, launch, logout
 from gatling.platform.embedded.configuration import SETTLED_SECONDS
@@ -121,8 +121,8 @@ class Supervisord:
             time.sleep(0.02)
         self._call("startProcess", name, False)
 
-    def stop(self, name: str, timeout: float) -> None:
-        """End a program by its name; returns when its OS process is gone."""
+    def stop(self, name: str, timeout: float, *, unused: bool = False) -> None:
+        """End a program by its name; returns when its OS process is gone. As Instances.stop."""
         if not self.running():
             return
         deadline = time.monotonic() + timeout
@@ -136,14 +136,13 @@ class Supervisord:
                         raise
             pid = info["pid"]
             left = max(0.0, deadline - time.monotonic())
-            if pid and info["now"] - info["start"] < limits.BOOT_SECONDS and not killed:
+            if pid and unused and not killed and not ports.listening(pid):
                 left = min(left, limits.TERM_AGAIN_SECONDS)
             if pid and not proc.wait_gone(pid, left):
                 if killed:
                     raise SupervisorFailed(f"{name} (pid {pid}) cannot be stopped.")
                 killed = time.monotonic() >= deadline
                 with contextlib.suppress(ProcessLookupError):
-                    # a node that boots ignores SIGTERM, so it gets it again
                     os.kill(pid, signal.SIGKILL if killed else signal.SIGTERM)
                 if killed:
                     deadline = time.monotonic() + 5

@@ -85,10 +85,10 @@ class UnitInstances(LocalInstances):
             return int(found[1])
         return prepared.release if prepared else None
 
-    def stop(self, app: str, slot: Slot, timeout: float) -> None:
+    def stop(self, app: str, slot: Slot, timeout: float, *, unused: bool = False) -> None:
         """See Instances."""
         if self.status(app, slot).state != State.STOPPED or self.record(app, slot).exists():
-            client.ask("stop", app=app, slot=slot, timeout=timeout)
+            client.ask("stop", app=app, slot=slot, timeout=timeout, unused=unused)
             self.record(app, slot).unlink(missing_ok=True)
         if self.status(app, slot).pid is not None:
             raise SupervisorFailed(f"{units.instance(app, slot)} cannot be stopped.")

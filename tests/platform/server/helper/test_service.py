@@ -81,7 +81,7 @@ VALID: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "forget": {"app": LABELS},
     "start": SLOT | PROGRAM,
     "prepare": SLOT | PROGRAM,
-    "stop": SLOT | {"timeout": st.floats(0, 3600)},
+    "stop": SLOT | {"timeout": st.floats(0, 3600), "unused": st.booleans()},
     "end": {"app": LABELS},
     "run": {
         "app": LABELS,
@@ -189,7 +189,7 @@ def commands(app: str) -> re.Pattern[str]:
         "systemctl daemon-reload",
         f"systemctl (stop|reset-failed) ({instance}|{tasks}|{runs})",
         f"systemctl (stop|(start|restart) --job-mode=ignore-dependencies){timers}",
-        f"systemctl show --property=ExecMainStartTimestampMonotonic --value {instance}",
+        f"systemctl show --property=MainPID --value {instance}",
         f"systemctl kill --signal=TERM --kill-whom=main {instance}",
         f"systemctl kill --signal=KILL {instance}",
         f"systemctl stop {journald}",

@@ -186,7 +186,7 @@ def stop(request: dict[str, Any]) -> dict[str, Any]:
     unit, seconds = units.instance(name, slot(request)), number(request, "timeout", 0, 3600)
     # first, so that no boot starts it again
     (SERVER / "instances" / f"{name}.{slot(request)}.json").unlink(missing_ok=True)
-    stopping.stop(unit, seconds, _call)
+    stopping.stop(unit, seconds, _call, unused=bool(request.get("unused")))
     _call(["systemctl", "reset-failed", unit], check=False)
     return {}
 

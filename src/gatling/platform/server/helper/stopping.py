@@ -5,23 +5,21 @@ import subprocess
 import time
 from collections.abc import Callable
 
-from gatling.platform import limits
+from gatling.platform import limits, ports
 
 Call = Callable[..., str]
 
 
-def stop(unit: str, seconds: float, call: Call) -> None:
-    """SIGTERM, and SIGKILL when the time is up.
-
-    A unit that was started a moment ago gets SIGTERM again and again, since a node that boots
-    ignores it.
-    """
+def stop(unit: str, seconds: float, call: Call, *, unused: bool) -> None:
+    """SIGTERM, and SIGKILL when the time is up; `unused` as for Instances.stop."""
     ends = time.monotonic() + seconds
-    again = limits.TERM_AGAIN_SECONDS if _age(unit, call) < limits.BOOT_SECONDS else seconds
+    pid = _main_process(unit, call) if unused else 0
     while True:
         left = max(0.0, ends - time.monotonic())
+        boots = unused and not ports.listening(pid)
+        patience = min(left, limits.TERM_AGAIN_SECONDS) if boots else left
         try:
-            call(["systemctl", "stop", unit], timeout=min(again, left), check=False)
+            call(["systemctl", "stop", unit], timeout=patience, check=False)
         except subprocess.TimeoutExpired:
             if time.monotonic() < ends:
                 call(["systemctl", "kill", "--signal=TERM", "--kill-whom=main", unit], check=False)
@@ -31,12 +29,8 @@ def stop(unit: str, seconds: float, call: Call) -> None:
         return
 
 
-def _age(unit: str, call: Call) -> float:
-    """Seconds since the main process of a unit was started."""
-    shown = call(
-        ["systemctl", "show", "--property=ExecMainStartTimestampMonotonic", "--value", unit],
-        check=False,
-    )
+def _main_process(unit: str, call: Call) -> int:
+    shown = call(["systemctl", "show", "--property=MainPID", "--value", unit], check=False)
     with contextlib.suppress(ValueError):
-        return time.monotonic() - int(shown) / 1e6
-    return limits.BOOT_SECONDS
+        return int(shown)
+    return 0
