@@ -45,6 +45,7 @@ COMMANDS: Mapping[str, str] = {
     "up": "home",
     "down": "home",
     "whoami": "whoami",
+    "doctor": "doctor",
     "help": "help",
     "version": "help",
     "recover": "home",

@@ -48,6 +48,7 @@ SUMMARIES: Mapping[str, str] = {
     "up": "Start the supervisor, the proxy and all apps that are not stopped.",
     "down": "Stop all apps, the proxy and the supervisor.",
     "whoami": "Show who you are to Gatling: name, role, apps, host.",
+    "doctor": "Check your setup and say how to fix each fault.",
     "help": "List all commands, or show the help of one.",
     "version": "Print the version of Gatling on this machine, and on the server of the project here.",
 }

@@ -1,0 +1,81 @@
+"""What is wrong with an embedded home, and how to fix it. Nothing is changed."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from gatling import files, process
+from gatling.errors import GatlingError
+from gatling.operations import overview
+from gatling.platform import ports
+from gatling.state import apps, deployments
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatling.platform.open import Gatling
+
+PROGRAMS = ("git", "nginx", "mix", "erl")
+"""What an embedded home needs besides Python."""
+SERVING = ("running", "starting", "stopped", "empty")
+"""States of an app that need no repair."""
+
+
+class Finding(Struct, frozen=True):
+    """What one check has found; the hint says how to fix a fault."""
+
+    name: str
+    ok: bool
+    what: str
+    hint: str = ""
+
+
+def programs(names: tuple[str, ...] = PROGRAMS) -> Iterator[Finding]:
+    """Whether these programs are installed."""
+    for name in names:
+        path = shutil.which(name)
+        missing = process.missing(name)
+        yield Finding(name, path is not None, path or missing.what, "" if path else missing.hint)
+
+
+def embedded(gatling: Gatling) -> Iterator[Finding]:
+    """The programs, the disk, the proxy and the apps of an embedded home."""
+    yield from programs()
+    every = apps.every(gatling.db)
+    if not every:
+        yield Finding("home", True, f"{gatling.home.root} has no apps yet")
+        return
+    yield _space(gatling)
+    address = gatling.router.probe_address()
+    up = ports.answers(address.port, address.host)
+    where = f"{address.host}:{address.port}"
+    yield Finding(
+        "proxy", up, f"nginx listens on {where}" if up else f"nothing listens on {where}",
+        "" if up else "`gatling up` starts the proxy and the apps.",
+    )  # fmt: skip
+    for killed in deployments.running(gatling.db):
+        yield Finding(
+            "deployments", True, f"deployment {killed.id} of {killed.app} has no outcome yet"
+        )
+    for each in overview.every(gatling, every):
+        yield _app(each)
+
+
+def _space(gatling: Gatling) -> Finding:
+    try:
+        files.need_space(gatling.home.root, "A deployment")
+    except GatlingError as error:
+        return Finding("disk", False, error.what, error.hint.replace("APP", "NAME"))
+    free = shutil.disk_usage(gatling.home.root).free
+    return Finding("disk", True, f"{free / 1e9:.1f} GB are free for {gatling.home.root}")
+
+
+def _app(found: overview.AppStatus) -> Finding:
+    ok = found.state in SERVING
+    release = f" ({found.release})" if found.release else ""
+    often = f", {found.restarts} restarts in the last hour" if found.restarts else ""
+    hint = f"`gatling logs {found.app} -n 50` shows why. `gatling up` starts what is down."
+    return Finding(found.app, ok, f"{found.state}{release}{often}", "" if ok else hint)
