@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,6 +27,20 @@ def test_help_is_the_help_of_what_is_named(shell: Shell, far: Far) -> None:
     assert "Did you mean 'status'?" in shell.run("help", "satus", status=Exit.USAGE).err
     assert "has no command 'x'" in shell.run("help", "status", "x", status=Exit.USAGE).err
     assert "No such command 'sett'" in shell.run("help", "config", "sett", status=Exit.USAGE).err
+
+
+@pytest.mark.parametrize("words", [["help"], ["help", "version"], ["version"]])
+def test_help_and_version_import_nothing_that_opens_a_home(words: list[str]) -> None:
+    """They stay within twice the time of `import click`."""
+    script = (
+        f"import sys; sys.argv = ['gatling', *{words!r}]\n"
+        "from gatling.__main__ import main; main()\n"
+        "print([m for m in sys.modules if m.startswith(('gatling.platform', 'gatling.state'))])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", script], check=True, capture_output=True, text=True, cwd="/"
+    )
+    assert done.stdout.rstrip().endswith("[]")
 
 
 def test_version_of_both_sides(shell: Shell, far: Far, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from gatling import __version__
-from gatling.cli.common import as_json
 from gatling.ui.output import echo, echo_text, print_json
 
 
@@ -32,7 +31,8 @@ def help_command(context: click.Context, words: tuple[str, ...]) -> None:
 
 
 @click.command("version")
-@as_json
+# not common's option: to import what opens a home takes as long as all the rest of these two
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 def version_command(as_json: bool) -> None:
     """Print the version of Gatling on this machine, and on the server of the project here.
 
