@@ -226,7 +226,7 @@ def test_unload_asks(world: World, other: Project) -> None:
     assert "Nothing was changed: there is no terminal to answer the question." in done.stdout
     assert "--confirm other" in done.stdout
     assert world.status("other")["state"] == "empty"
-    assert "other is gone." in world.run("unload", "other", stdin="other\n")
+    assert "other was removed." in world.run("unload", "other", stdin="other\n")
 
 
 def test_unload_removes_what_is_its_own(world: World, other: Project) -> None:

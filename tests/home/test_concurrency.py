@@ -190,7 +190,7 @@ def test_unload_waits_for_a_push(world: World) -> None:
         assert "waiting for deployment" in says(late)
         gate.touch()
         assert "passing v1 is live (first start)" in output_of(push, None)
-        assert "passing is gone." in output_of(unload)
+        assert "passing was removed." in output_of(unload)
         output_of(late, 1)
     assert not [line for line in world.processes() if "passing" in line]
     assert world.try_run("status", "passing").returncode == Exit.NOT_FOUND
