@@ -26,6 +26,7 @@ SOURCES = (
     "requirements.txt",
     "requirements-build.txt",
     "pyproject.toml",
+    "hatch_build.py",
     "README.md",
     "LICENSE",
 )
