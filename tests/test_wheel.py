@@ -154,10 +154,3 @@ def test_without_a_server_the_client_says_how_to_name_one(laptop: Laptop, words:
         assert done.returncode == Exit.NOT_FOUND
         assert "gatling --host gatling@SERVER" in done.stderr
     assert not (laptop.home / ".gatling").exists()
-
-
-def test_an_embedded_home_names_the_program_that_is_missing(laptop: Laptop) -> None:
-    done = laptop.run("up")
-    assert done.returncode == Exit.HOST
-    assert "is not installed" in done.stderr
-    assert "apt install" in done.stderr

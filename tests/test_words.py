@@ -189,7 +189,7 @@ def texts() -> list[Text]:
     for suffix, mark in (("*.erl", "%"), ("*.ex", "#"), ("*.exs", "#")):
         for file in sorted(SOURCE.rglob(suffix)):
             found += comments(file, mark)
-    for file in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
+    for file in (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))):
         found += page(file)
     return found
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SOURCES = sorted((ROOT / "src/gatling").rglob("*.py"))
 OPERATORS = {"|", "||", "&&", ";", "&", ">", ">>"}
 
@@ -42,11 +42,16 @@ def of_help() -> Iterator[tuple[str, str]]:
 
 
 def of_blocks() -> Iterator[tuple[str, str]]:
-    """Each line of each shell block of the documents, with the page's name."""
+    """Each line of each shell block of the documents, with the page's name.
+
+    In a block of a terminal (`console`), a line of shell begins with a prompt: `$`, `#`, `old#`.
+    """
     for page in PAGES:
         for block in blocks(page, "sh"):
             for line in block.splitlines():
                 yield page.name, line
+        for block in blocks(page, "console"):
+            yield from ((page.name, line) for line in re.findall(r"(?m)^[a-z]*[$#] (.+)$", block))
 
 
 def of_text() -> Iterator[tuple[str, str]]:

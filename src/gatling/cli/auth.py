@@ -17,7 +17,7 @@ domain_argument = click.argument("domain", metavar="DOMAIN|'*'")
 def auth_command() -> None:
     """Protect an app's domains with passwords.
 
-    Health checks do not need one; a push goes on as without.
+    Health checks and deployments do not need a password.
 
     \b
     Example:

@@ -106,7 +106,7 @@ def list_command(as_json: bool) -> None:
 @click.argument("name")
 @click.option("--confirm", "given", metavar="NAME", help="Confirm by repeating the key's name.")
 def remove_command(name: str, given: str | None) -> None:
-    """Remove the key NAME. For the last admin's key, you are asked first.
+    """Revoke the key NAME. Asks for confirmation if it is the last admin key.
 
     \b
     Example:
