@@ -169,7 +169,7 @@ def test_rollback_to_what_cannot_be(world: World) -> None:
     for command in ("rollback", "restart", "start"):
         done = world.try_run(command, "empty")
         assert done.returncode == Exit.INVALID
-        assert "Nothing of empty has been deployed yet" in done.stdout
+        assert "empty has not been deployed yet" in done.stdout
     done = world.try_run("deploy", "empty")
     assert (done.returncode, "Nothing has been pushed" in done.stdout) == (Exit.NOT_FOUND, True)
     world.run("unload", "empty", "--confirm", "empty")

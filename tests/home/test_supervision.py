@@ -185,7 +185,7 @@ def test_commands_while_an_instance_waits_to_be_started_again(shop: Project) -> 
         output = shop.push(ok=False)
         shop.git("reset", "--quiet", "--hard", "HEAD~1")
         assert "no mix.exs" in output
-        assert "cleaning up was not complete" not in output
+        assert "cleanup did not finish" not in output
         assert world.last()["outcome"] == "failed"
         until(lambda: world.status()["state"] == "restarting", "another crash")
         done = world.try_run("start", "shop")

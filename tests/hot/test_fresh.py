@@ -36,7 +36,7 @@ ROLLS = {
     "init": "Counter.Probe.init/1 changed, and the running Counter.Probe was set up by the old",
     "helper": "Counter.Fact.found/0 changed, which Counter.Seeker.init/1 calls",
     "start": "Counter.Application.start/2 calls :persistent_term.put/2 differently",
-    "child_argument": "starts Counter.Held in another way",
+    "child_argument": "starts Counter.Held differently",
     "config": "config of counter, :configured, changes",
     "computed": "config of counter, :computed, changes",
     "on_load": "loads native code (on_load)",

@@ -110,7 +110,7 @@ def test_an_app_that_answers_in_place_of_the_node(shop: Project) -> None:
     mode.write_text("swap")
     evil.title("evil two")
     said = evil.push(ok=False)
-    assert "is not one that Gatling's code gives" in said
+    assert "is not valid" in said
     assert world.last("evil")["outcome"] == "failed"
     assert title(world, "evil") == "evil one"
     others_work(world)

@@ -193,7 +193,7 @@ end
     assert hot.pid() == pid
     hot.world.run("rollback", "shop", before)
     assert hot.strategy() == "rolling"
-    assert "the application extra is gone" in hot.reasons()
+    assert "the application extra is removed" in hot.reasons()
 
 
 def test_dependencies_that_need_each_other_are_added(hot: Hot) -> None:

@@ -93,7 +93,7 @@ def test_without_a_key_the_way_to_one_is_said(private: Private) -> None:
     assert "Permission denied (publickey)" in output
     assert "gatling deploy-key create shop" in output
     shown = private.world.try_run("deploy-key", "show", "shop")
-    assert (shown.returncode, "`gatling deploy-key create shop` makes one" in shown.stdout) == (
+    assert (shown.returncode, "`gatling deploy-key create shop` creates one" in shown.stdout) == (
         Exit.NOT_FOUND, True,
     )  # fmt: skip
 

@@ -172,7 +172,7 @@ def test_init_writes_what_a_push_accepts(shop: Project) -> None:
     done = subprocess.run(
         init, cwd=shop.directory, env=shop.world.env, check=True, capture_output=True, text=True
     )
-    assert "gatling.toml is written" in done.stdout
+    assert "gatling.toml was written" in done.stdout
     again = subprocess.run(
         init, cwd=shop.directory, env=shop.world.env, check=False, capture_output=True, text=True
     )

@@ -156,7 +156,7 @@ def test_old_releases_are_removed_and_still_listed(world: World) -> None:
         ("v4", True), ("v3", True), ("v2", False), ("v1", False),
     ]  # fmt: skip
     assert sorted(p.name for p in (world.home / "apps/shop/releases").iterdir()) == ["v3", "v4"]
-    assert "is no longer kept" in world.run("rollback", "shop", "v1", ok=False)
+    assert "is no longer retained" in world.run("rollback", "shop", "v1", ok=False)
     world.run("rollback", "shop", "v3")
     assert "b" in world.get().text
 

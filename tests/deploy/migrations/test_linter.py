@@ -156,7 +156,7 @@ def test_a_table_of_an_earlier_migration_of_the_same_deployment(tmp_path: Path) 
 
 
 HOSTILE: dict[str, str | bytes] = {
-    "no Elixir": "def change do",
+    "not valid Elixir": "def change do",
     "no text": b"\xff\xfe drop table(:users)",
     "too large": "# " + "x" * 300_000,
     "deep": "(" * 100_000 + ")" * 100_000,
