@@ -50,7 +50,10 @@ def test_one_that_raises_in_the_build_ends_it(shop: Called) -> None:
 def test_one_that_raises_after_the_decision_is_told(shop: Called) -> None:
     shop.upgrade("def after_upgrade_service(_), do: exit(:late)")
     text = shop.push(title="After all")
-    assert "after_upgrade_service of upgrade.exs failed: (exit) :late. The release is already live" in text
+    assert (
+        "after_upgrade_service of upgrade.exs failed: (exit) :late. The release is already live"
+        in text
+    )
     assert shop.steps()["after_upgrade_service"] == "failed"
     assert shop.world.last()["outcome"] == "succeeded"
     assert "After all" in shop.world.get("/").text

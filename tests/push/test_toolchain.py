@@ -16,7 +16,7 @@ def test_an_older_toolchain_than_asked_for_is_refused(shop: Project) -> None:
         shop.commit()
         output = shop.push(ok=False)
         assert re.search(
-            rf"The project asks for {name} \(.tool-versions\), and this host has \d", output
+            rf"The project requires {name} \(.tool-versions\), and this host has \d", output
         )
         assert "mix_deps_get" not in shop.world.steps()
     after = shop.world.status()
@@ -49,5 +49,5 @@ def test_files_of_other_tools_are_read_too(shop: Project) -> None:
         shop.write("Procfile", "web: mix phx.server\n")
         shop.commit()
         output = shop.push(ok=False)
-        assert f"The project asks for {name} ({file}), and this host has" in output
+        assert f"The project requires {name} ({file}), and this host has" in output
         (shop.directory / file).unlink()
