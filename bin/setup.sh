@@ -36,6 +36,7 @@ missing_packages() { # runtime|dev
     command -v "$program" >/dev/null || printf '%s ' "$program"
   done
   command -v nginx >/dev/null || printf '%s ' nginx-light
+  command -v ssh-keygen >/dev/null || printf '%s ' openssh-client
   # Debian splits Erlang: releases of ordinary projects need these, and `elixir` alone may lack them
   if command -v dpkg-query >/dev/null && [ "$(command -v erl)" = /usr/bin/erl ]; then
     for program in erlang-dev erlang-crypto erlang-inets erlang-ssl erlang-tools erlang-parsetools \

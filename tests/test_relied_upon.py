@@ -49,16 +49,18 @@ def test_a_dependency_has_both_bounds(dependency: str) -> None:
 def test_what_root_installs_is_pinned_with_hashes(file: str) -> None:
     text = (ROOT / file).read_text()
     entries = re.findall(
-        r"^([a-z-]+)==(\S+)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)\n", text, re.MULTILINE
+        r"^([a-z-]+)==(\S+)( ; [a-z_A-Z !=']+)?((?: \\\n    --hash=sha256:[0-9a-f]{64})+)\n",
+        text,
+        re.MULTILINE,
     )
     comment, rest = text.split("\n", 1)
     assert comment.startswith("# ")
     # nothing else: no name of an index, and no package without a hash
     assert rest == "".join(
-        f"{package}=={version}{hashes}\n" for package, version, hashes in entries
+        f"{package}=={version}{marker}{hashes}\n" for package, version, marker, hashes in entries
     )
     tested = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split())
-    locked = {name: version for name, version, _ in entries}
+    locked = {name: version for name, version, _, _ in entries}
     assert {name: tested.get(name, version) for name, version in locked.items()} == locked
     wanted = DEPENDENCIES if file == "requirements.txt" else BUILD_REQUIRES
     assert {re.split("[<>=]", one)[0] for one in wanted} <= locked.keys()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,8 +28,10 @@ def said(tmp_path: Path) -> Path:
 @pytest.fixture
 def stage(tmp_path: Path, said: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     """An app whose release 7 is live in slot 1."""
-    with said.open("w", buffering=1) as output:
-        stage = Stage(tmp_path, output)
+    with (
+        said.open("w", buffering=1) as output,
+        contextlib.closing(Stage(tmp_path, output)) as stage,
+    ):
 
         def decide(db: Database, name: str, **target: object) -> None:
             stage.do(f"decide for v{target['release']} in {target['slot']}")

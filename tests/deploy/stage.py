@@ -71,6 +71,9 @@ class Stage:
         )  # fmt: skip
         self.progress = Progress(output)
 
+    def close(self) -> None:
+        self.gatling.db.close()
+
     def do(self, effect: str) -> None:
         """Note an effect, which may fail."""
         self.done.append(effect)

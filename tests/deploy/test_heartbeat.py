@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -31,11 +32,11 @@ def progress(file: Path) -> Iterator[Progress]:
 
 
 @pytest.fixture
-def journal(tmp_path: Path, progress: Progress) -> Journal:
-    db = open_database(tmp_path / "state.db")
-    apps.create(db, "shop", lambda _: True)
-    begun = deployments.begin(db, "shop", cause="push", actor="t", mark="m", commit=None)
-    return Journal(db, begun.id, progress)
+def journal(tmp_path: Path, progress: Progress) -> Iterator[Journal]:
+    with contextlib.closing(open_database(tmp_path / "state.db")) as db:
+        apps.create(db, "shop", lambda _: True)
+        begun = deployments.begin(db, "shop", cause="push", actor="t", mark="m", commit=None)
+        yield Journal(db, begun.id, progress)
 
 
 def test_a_silent_step_says_that_it_goes_on(

@@ -94,8 +94,8 @@ def conflicts(log: Sequence[str]) -> frozenset[str]:
     """
     text = "\n".join(log)
     found = set(re.findall(r'"(\w+)" directive is duplicate', text)) & OPTIONAL
-    for port in re.findall(r"duplicate default server for \S+:(\d+)", text):
-        found |= {TLS_DEFAULT_SERVER if port == "443" else DEFAULT_SERVER}
+    for address in re.findall(r"duplicate default server for (\S+)", text):
+        found |= {TLS_DEFAULT_SERVER if address.endswith(":443") else DEFAULT_SERVER}
     return frozenset(found)
 
 

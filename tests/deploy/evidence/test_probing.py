@@ -10,6 +10,7 @@ import pytest
 
 from gatling.deploy.evidence import probing
 from gatling.project import settings
+from gatling.proxy.certificates import Certificate
 from tests.places import local
 from tests.runtime.test_spec import APP
 
@@ -20,10 +21,12 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Any:
     away: set[str] = set()
     router = SimpleNamespace(probe_address=lambda: local(80), in_maintenance=away.__contains__)
 
-    def make(**changes: Any) -> SimpleNamespace:
+    def make(*kept: Certificate, **changes: Any) -> SimpleNamespace:
         app = dataclasses.replace(APP, **changes)
         chosen = settings.parse({"health.path": "/up"})
-        gatling: Any = SimpleNamespace(router=router)
+        gatling: Any = SimpleNamespace(
+            router=router, certificates=SimpleNamespace(of=lambda _: kept)
+        )
         return probing.prober(gatling, app, chosen)  # type: ignore[return-value]
 
     def noted(address: object, host: str, path: str, **more: Any) -> SimpleNamespace:
@@ -51,6 +54,22 @@ def test_it_asks_under_the_domain_to_which_others_are_redirected(made: Any) -> N
 def test_it_asks_as_by_https_where_http_is_redirected(made: Any) -> None:
     prober = made(settings={"proxy.https": "redirect"})
     assert prober.headers == {"X-Forwarded-Proto": "https"}
+
+
+@pytest.mark.parametrize(
+    ("https", "domain", "asked"),
+    [("auto", "shop.example.com", True), ("auto", "www.example.com", False),
+     ("off", "shop.example.com", False), ("redirect", "www.example.com", True)],
+)  # fmt: skip
+def test_a_certificate_redirects_http_as_well(
+    made: Any, https: str, domain: str, *, asked: bool
+) -> None:
+    kept = Certificate(
+        id="a" * 32, names=(domain,), issuer="CA", not_before=0, not_after=1 << 40, added=0,
+        key="RSA 2048", self_signed=False, alone=False,
+    )  # fmt: skip
+    prober = made(kept, settings={"proxy.https": https})
+    assert bool(prober.headers) is asked
 
 
 @pytest.mark.parametrize(
