@@ -61,7 +61,7 @@ def add_command(server: str, app: str | None, name: str, no_check: bool, as_json
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
         raise InvalidInput(f"{name!r} cannot be a remote's name here.", hint="For example gatling.")
     meant = names.app_name(app) if app is not None else _app_of(project)
-    url = _url(host, meant)
+    url = targets.url(host, meant)
     there = None if no_check else _ask(host, meant)
     is_new = _add(name, url)
     if as_json:
@@ -85,15 +85,6 @@ def _app_of(project: Path) -> str:
     if not names.is_app(text):
         raise InvalidInput("The app's name is not clear.", hint="Name it with --app NAME.")
     return text
-
-
-def _url(host: Host, app: str) -> str:
-    """What git takes as the address of an app."""
-    if host.port or ":" in host.name:
-        user, _, name = host.target.rpartition("@")
-        shown = f"[{name}]" if ":" in name else name
-        return f"ssh://{user}@{shown}{f':{host.port}' if host.port else ''}/{app}"
-    return f"{host.target}:{app}"
 
 
 def _ask(host: Host, app: str) -> dict[str, Any]:

@@ -66,6 +66,15 @@ def from_url(url: str, *, user: str | None = None) -> Host | None:
     return _host(found, found["user"])
 
 
+def url(host: Host, app: str) -> str:
+    """What git takes as the address of an app at a host."""
+    if host.port or ":" in host.name:
+        shown = f"[{host.name}]" if ":" in host.name else host.name
+        user = host.target.rpartition("@")[0] or USER
+        return f"ssh://{user}@{shown}{f':{host.port}' if host.port else ''}/{app}"
+    return f"{host.target}:{app}"
+
+
 def choose(listing: Iterable[str]) -> Host | None:
     """The server of a project, from what `git remote -v` prints.
 
