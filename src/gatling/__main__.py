@@ -31,6 +31,11 @@ def _run(words: list[str]) -> int:
         from gatling.ssh import receive
 
         return receive.main(words[1])
+    if words[:1] == ["complete"]:
+        # What a shell offers when the tab key is pressed: without the command line's own errors.
+        from gatling.cli import completing
+
+        return completing.main(words[1:])
     if words[:1] == ["ssh-command"] and len(words) == 2:
         # The forced command of a key (authorized_keys): all that comes over SSH passes it.
         from gatling.ssh import access

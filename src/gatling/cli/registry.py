@@ -48,6 +48,7 @@ COMMANDS: Mapping[str, str] = {
     "doctor": "doctor",
     "help": "help",
     "version": "help",
+    "completion": "completion",
     "recover": "home",
     "receive": "gatling.ssh.hook",
     "job": "jobs",

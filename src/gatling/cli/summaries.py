@@ -50,6 +50,7 @@ SUMMARIES: Mapping[str, str] = {
     "whoami": "Show who you are to Gatling: name, role, apps, host.",
     "doctor": "Check your setup and say how to fix each fault.",
     "help": "List all commands, or show the help of one.",
+    "completion": "Print the completion script for SHELL: bash, zsh or fish.",
     "version": "Print the version of Gatling on this machine, and on the server of the project here.",
 }
 """Command → what it is for; hidden commands are not among them."""

@@ -1,4 +1,7 @@
-"""A home, opened for a command."""
+"""A home, opened for a command.
+
+What it takes to open one is loaded then: help and completion pass this module, and open none.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,6 @@ import sys
 from typing import TYPE_CHECKING
 
 from gatling.errors import GatlingError
-from gatling.platform.open import open_gatling
-from gatling.state import apps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,6 +26,9 @@ def opened(app: str | None = None) -> Iterator[Gatling]:
     and one that only reads recovers none. The hint of an error that is raised in the block names
     the app as well.
     """
+    from gatling.platform.open import open_gatling
+    from gatling.state import apps
+
     with _about(app), open_gatling(create=False) as gatling:
         if app is not None:
             apps.get(gatling.db, app)
@@ -42,6 +46,8 @@ def created(check: Callable[[Gatling], object]) -> Iterator[Gatling]:
     `check` raises for what the command would refuse. It runs first, on the home as it is, so that
     a refused command leaves no home behind.
     """
+    from gatling.platform.open import open_gatling
+
     with open_gatling(create=False) as gatling:
         check(gatling)
     with open_gatling() as gatling:
@@ -55,6 +61,9 @@ def reading(app: str) -> Iterator[Gatling]:
     Raises NotFound for an app that does not exist.
     Says when a deployment of the app was killed and waits for its recovery.
     """
+    from gatling.platform.open import open_gatling
+    from gatling.state import apps
+
     with _about(app), open_gatling(create=False) as gatling:
         apps.get(gatling.db, app)
         if _unfinished(gatling, app):

@@ -38,6 +38,7 @@ READING = frozenset(
         "whoami",
         "help",
         "version",
+        "completion",
         "releases",
         "diff",
         "deployments",
@@ -90,7 +91,7 @@ DEPLOYING = frozenset(
         PUSH,
     }
 )
-WITHOUT_APP = frozenset({"apps", "whoami", "help", "version"})
+WITHOUT_APP = frozenset({"apps", "whoami", "help", "version", "completion"})
 """What others than admins may use without naming an app; it must look at the grant by itself."""
 
 _BY_ROLE = {"reader": READING, "deployer": READING | DEPLOYING}

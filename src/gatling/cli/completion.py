@@ -1,0 +1,69 @@
+"""`gatling completion`: scripts that let a shell complete commands, apps, releases and more."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from gatling.ui.output import echo_text, print_json
+
+BASH = """\
+_gatling() {
+    local IFS=$'\\n'
+    COMPREPLY=($(gatling complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
+    [[ ${COMPREPLY[0]} == *= ]] && compopt -o nospace
+    return 0
+}
+complete -o nosort -F _gatling gatling
+"""
+ZSH = """\
+#compdef gatling
+_gatling() {
+    local -a found
+    found=("${(@f)$(gatling complete "${(@)words[2,$CURRENT]}" 2>/dev/null)}")
+    [[ -n ${found[1]} ]] || return 1
+    if [[ ${found[1]} == *= ]]; then compadd -S '' -- $found; else compadd -- $found; fi
+}
+if [[ ${funcstack[1]} == _gatling ]]; then _gatling "$@"; else compdef _gatling gatling; fi
+"""
+FISH = """\
+function __gatling_complete
+    set -l words (commandline -opc)
+    gatling complete $words[2..] (commandline -ct) 2>/dev/null
+end
+complete -c gatling -f -a '(__gatling_complete)'
+"""
+SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(tuple(SCRIPTS)), required=False)
+@click.option("--names", is_flag=True, help="Print the names that are completed, as JSON.")
+def completion_command(shell: str | None, names: bool) -> None:
+    """Print the completion script for SHELL: bash, zsh or fish.
+
+    It completes commands, options, apps, releases, domains, jobs, and names of settings and config,
+    also those of a server.
+
+    \b
+    Examples:
+      source <(gatling completion bash)
+      gatling completion zsh > ~/.zfunc/_gatling
+      gatling completion fish > ~/.config/fish/completions/gatling.fish
+    """
+    if names == (shell is not None):
+        raise click.UsageError("Give a shell, or --names.")
+    if shell is not None:
+        echo_text(SCRIPTS[shell])
+        return
+    from gatling import paths
+    from gatling.state import known_names
+
+    print_json(known_names.read(paths.default_root() / "state.db", _is_shown))
+
+
+def _is_shown(app: str) -> bool:
+    """Whether the user may see the app: some keys see only their own (ssh/access)."""
+    shown = os.environ.get("GATLING_APPS", "*").split(",")
+    return "*" in shown or app in shown
