@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatling.cli import completing, completion, targets
+from gatling.cli import completing, targets
 from gatling.cli.registry import COMMANDS
+from gatling.host import completions
 from gatling.state import apps, known_names, releases
 from gatling.state.config import write
 from gatling.state.database import open_database
@@ -159,7 +160,7 @@ def test_bash_completes(home: Path, tmp_path: Path) -> None:
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m gatling "$@"\n')
     program.chmod(0o755)
     text = (
-        f"{completion.BASH}\n"
+        f"{completions.BASH}\n"
         "compopt() { :; }\n"
         'try() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _gatling;'
         ' echo "${COMPREPLY[*]}"; }\n'
@@ -180,11 +181,11 @@ def test_other_shells_take_their_script(tmp_path: Path, name: str) -> None:
     if shell is None:
         pytest.skip(f"{name} is not installed")
     script = tmp_path / "script"
-    script.write_text(completion.SCRIPTS[name])
+    script.write_text(completions.SCRIPTS[name])
     subprocess.run([shell, "-n", script], check=True, capture_output=True)
 
 
 def test_a_script_or_the_names(shell: Shell) -> None:
-    assert shell.run("completion", "fish").out == completion.FISH
+    assert shell.run("completion", "fish").out == completions.FISH
     assert shell.run("completion", "--names").out.strip() == "{}"
     assert "Give a shell, or --names." in shell.run("completion", status=2).err

@@ -1,4 +1,4 @@
-"""The words that a shell offers for an unfinished command line: `gatling complete WORD…`.
+"""The words that a shell offers for an unfinished command line.
 
 The last word is the one under the cursor. Names come from the home on this machine. Those of a
 server come from a file with its last answer, so that a user waits for a server only once.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pwd
 from pathlib import Path
 
-from gatling.host import webserver
+from gatling.host import completions, webserver
 from gatling.host.machine import COMMAND, UNITS, placed
 from gatling.paths import SERVER
 from gatling.platform import enter
@@ -53,6 +53,7 @@ def system_files() -> dict[Path, str]:
         UNITS / "gatling-logs@.service": units.helper_service(helper, "logs"),
         UNITS / timers.SERVICE: timers.service(COMMAND),
         TMPFILES: units.temporary_files(),
+        **completions.FILES,
         SSHD: SSHD_TEXT,
         webserver.DROP_IN: webserver.DROP_IN_TEXT,
         nginx.INCLUDE: (
