@@ -8,9 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import click
-
-from gatling.cli import cli
+from gatling.cli import cli, manpage
 from gatling.errors import Exit, GatlingError
 from gatling.project import settings, template
 
@@ -99,9 +97,9 @@ def commands() -> str:
     """All commands with their help, and the exit statuses."""
     parts = []
     parts.append(f"{NOTE}{FINDING}")
-    context = click.Context(cli, info_name="gatling", **cli.context_settings)
-    for name in cli.list_commands(context):
-        parts += _command(cli.get_command(context, name), context, name)
+    parts += [
+        f"## {each.command_path}\n\n```\n{each.get_help()}\n```\n\n" for each in manpage.shown(cli)
+    ]
     parts.append(f"## Exit statuses\n\n{STATUSES}| status | name | codes |\n|---|---|---|\n")
     by_status: dict[Exit, list[str]] = {}
     for error in kinds(GatlingError):
@@ -140,18 +138,6 @@ def all_settings() -> str:
 def schema() -> str:
     """The JSON Schema of gatling.toml."""
     return json.dumps(template.schema(), indent=2) + "\n"
-
-
-def _command(command: click.Command | None, parent: click.Context, name: str) -> list[str]:
-    if command is None or command.hidden:
-        return []
-    context = click.Context(command, info_name=name, parent=parent)
-    if isinstance(command, click.Group):
-        parts = []
-        for sub in command.list_commands(context):
-            parts += _command(command.get_command(context, sub), context, sub)
-        return parts
-    return [f"## {context.command_path}\n\n```\n{command.get_help(context)}\n```\n\n"]
 
 
 if __name__ == "__main__":

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from gatling.host.changes import Change, needed
+from typing import TYPE_CHECKING
+
+from gatling.host.changes import Change, manual_page, needed
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_what_follows_from_a_change_is_listed_although_nothing_is_made() -> None:
@@ -27,3 +32,15 @@ def test_what_follows_from_a_change_is_listed_although_nothing_is_made() -> None
         change.make()
     assert dry == real == ["write", "load", "reload"]
     assert list(needed(every)) == []
+
+
+def test_the_manual_page_is_written_where_its_text_differs(tmp_path: Path) -> None:
+    file = tmp_path / "man/man1/gatling.1"
+    for text in ("first", "second"):
+        change = manual_page(file, text)
+        assert change.what == f"write {file}"
+        (again,) = needed([change])
+        again.make()
+        assert file.read_text() == text
+        assert file.stat().st_mode & 0o777 == 0o644
+        assert list(needed([change])) == []

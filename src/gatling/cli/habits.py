@@ -153,6 +153,7 @@ _LIMITS = "`gatling settings set {app} limits.memory=512M` limits the memory."
 _AUTH = "`gatling auth add {app} DOMAIN USER` protects a domain with a password."
 _UPDATE = "Update Gatling in its clone on the server: `git pull`, then `bin/install` as root."
 _DOCS = "`gatling help` lists all commands. `gatling help COMMAND` shows one with examples."
+_MANUAL = f"{_DOCS} `gatling help --man | man -l -` shows the manual page."
 
 ANSWERS: Mapping[str, str] = {
     **dict.fromkeys(("destroy", "delete", "rm", "remove", "apps destroy", "apps delete",
@@ -190,7 +191,8 @@ ANSWERS: Mapping[str, str] = {
     **dict.fromkeys(("limits", "resize", "resource limit"), _LIMITS),
     **dict.fromkeys(("http-auth enable", "http-auth", "password", "passwords"), _AUTH),
     **dict.fromkeys(("upgrade", "update", "self-update"), _UPDATE),
-    **dict.fromkeys(("man", "docs", "manual"), _DOCS),
+    **dict.fromkeys(("man", "manual"), _MANUAL),
+    "docs": _DOCS,
     "wait": "`gatling deployments {app} -f` waits for the deployment in progress.",
     "config edit": "`gatling config set {app} NAME=VALUE` sets a variable.",
     "secrets import": "`gatling config set {app} NAME=VALUE …` sets several variables at once.",

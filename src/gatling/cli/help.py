@@ -10,16 +10,25 @@ from gatling.ui.output import echo, echo_text, print_json
 
 @click.command("help")
 @click.argument("words", metavar="[COMMAND]...", nargs=-1)
+@click.option("--man", is_flag=True, help="Print the manual page gatling(1), with all commands.")
 @click.pass_context
-def help_command(context: click.Context, words: tuple[str, ...]) -> None:
+def help_command(context: click.Context, words: tuple[str, ...], man: bool) -> None:
     """List all commands, or show the help of one.
 
     \b
     Examples:
       gatling help
       gatling help config set
+      gatling help --man | man -l -
     """
     shown = context.find_root()
+    if man:
+        from gatling.cli import manpage
+
+        if words:
+            raise click.UsageError("--man prints the page with all commands. Name none.", context)
+        echo_text(manpage.page(shown.command))
+        return
     for position, word in enumerate(words):
         group = shown.command
         if not isinstance(group, click.Group):

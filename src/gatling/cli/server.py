@@ -29,7 +29,8 @@ server_command.add_command(keys_command)
 
 @server_command.command("install")
 @click.option("--dry-run", is_flag=True, help="Print the changes without making them.")
-def install_command(dry_run: bool) -> None:
+@click.pass_context
+def install_command(context: click.Context, dry_run: bool) -> None:
     """Install or update Gatling on this machine (as root).
 
     \b
@@ -37,9 +38,11 @@ def install_command(dry_run: bool) -> None:
       gatling server install --dry-run
       gatling server install
     """
+    from gatling.cli import manpage
     from gatling.host import install, machine
 
-    done = install.install(echo, dry_run=dry_run)
+    manual = manpage.page(context.find_root().command)
+    done = install.install(echo, manual=manual, dry_run=dry_run)
     if dry_run:
         echo(f"{done} changes would be made." if done else "Nothing would be changed.")
         return

@@ -13,7 +13,7 @@ from gatling import files, process
 from gatling.errors import InvalidInput
 from gatling.host import epmd, webserver
 from gatling.host.debian import apt, packages
-from gatling.host.machine import COMMAND, ETC, as_owner, has_user, placed, run
+from gatling.host.machine import COMMAND, ETC, MANUAL, as_owner, has_user, placed, run
 from gatling.host.system_files import SOCKETS, TMPFILES, system_files
 from gatling.paths import SERVER
 from gatling.platform.server import units
@@ -53,8 +53,11 @@ def needed(every: Iterable[Change]) -> Iterator[Change]:
             yield change
 
 
-def changes() -> Iterator[Change]:
-    """All that a host has of Gatling, in an order in which it can be made."""
+def changes(manual: str | None = None) -> Iterator[Change]:
+    """All that a host has of Gatling, in an order in which it can be made.
+
+    `manual` is the text of the manual page, which is not among the changes without it.
+    """
     missing = packages()
     yield Change(
         f"install Debian packages: {' '.join(missing)}", lambda: bool(missing),
@@ -95,6 +98,8 @@ def changes() -> Iterator[Change]:
         )
     other = f", instead of {COMMAND.readlink()}, which stays there" if _is_anothers() else ""
     yield Change(f"link {COMMAND} to this installation{other}", lambda: not _linked(), _link)
+    if manual is not None:
+        yield manual_page(MANUAL, manual)
     for file, text in system_files().items():
         yield Change(
             f"write {file}",
@@ -122,6 +127,16 @@ def changes() -> Iterator[Change]:
         "test and reload nginx and sshd; update all apps for this version",
         lambda: not _same_version(), _finish, follows=True,
     )  # fmt: skip
+
+
+def manual_page(file: Path, text: str) -> Change:
+    """The change that writes the manual page."""
+
+    def make() -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        files.write(file, text, mode=0o644)
+
+    return Change(f"write {file}", lambda: not file.exists() or file.read_text() != text, make)
 
 
 def _make_user() -> None:

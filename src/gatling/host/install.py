@@ -21,14 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def install(say: Callable[[str], None], *, dry_run: bool) -> int:
+def install(say: Callable[[str], None], *, manual: str, dry_run: bool) -> int:
     """Bring about what is missing, or only say it; how many changes that are.
 
-    Raises InvalidInput for a machine or an installation of Gatling that is not fit for it.
+    `manual` is the text of the manual page. Raises InvalidInput for a machine or an
+    installation of Gatling that is not fit for it.
     """
     _fit()
     done = 0
-    for change in needed(changes()):
+    for change in needed(changes(manual)):
         say(f"{'would: ' if dry_run else ''}{change.what}")
         done += 1
         if not dry_run:

@@ -12,6 +12,7 @@ from gatling.paths import SERVER
 from gatling.platform.server import units
 
 COMMAND = Path("/usr/local/bin/gatling")
+MANUAL = Path("/usr/local/share/man/man1/gatling.1")
 ETC = Path("/etc/gatling")
 UNITS = Path("/etc/systemd/system")
 OLDEST_SYSTEMD = 250

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from gatling.host import webserver
-from gatling.host.machine import COMMAND, ETC, UNITS, clean_environment, has_user, run
+from gatling.host.machine import COMMAND, ETC, MANUAL, UNITS, clean_environment, has_user, run
 from gatling.host.system_files import SOCKETS, system_files
 from gatling.paths import SERVER
 from gatling.platform.server import timers, units
@@ -39,7 +39,7 @@ def uninstall(say: Callable[[str], None], *, purge: bool) -> None:
         file.unlink()
     namespaces.remove_all(UNITS, run)
     shutil.rmtree(units.INSTANCES, ignore_errors=True)
-    for file in (*system_files(), firewall.FILE, COMMAND):
+    for file in (*system_files(), firewall.FILE, COMMAND, MANUAL):
         if file.exists() or file.is_symlink():
             say(f"remove {file}")
             _unlink(file)
