@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CREATE = {"up", "load", "server keys add"}
 OF_THE_HOST = {"server install", "server uninstall", "server check", "server backup",
-               "server restore"}  # fmt: skip
+               "server restore", "server update"}  # fmt: skip
 TYPED = {"app": "shop", "assignments": "A=1", "which": "shop.report", "domain": "shop.example.com"}
 """What is typed for the arguments of these names; a word for others."""
 KEY = b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIODUsybq3cZr3fbKy2t/WtzvOvzOHgNhXrgKCg3nfp8n ann\n"

@@ -151,7 +151,7 @@ _SERVER = "A git remote names the server: `gatling remote add gatling@SERVER` ad
 _INSTALL = "Run `gatling server install` on the server, as root."
 _LIMITS = "`gatling settings set {app} limits.memory=512M` limits the memory."
 _AUTH = "`gatling auth add {app} DOMAIN USER` protects a domain with a password."
-_UPDATE = "Update Gatling in its clone on the server: `git pull`, then `bin/install` as root."
+_UPDATE = "Run `sudo gatling server update` on the server. It updates from the clone."
 _DOCS = "`gatling help` lists all commands. `gatling help COMMAND` shows one with examples."
 _MANUAL = f"{_DOCS} `gatling help --man | man -l -` shows the manual page."
 

@@ -51,6 +51,36 @@ def install_command(context: click.Context, dry_run: bool) -> None:
         echo("Add an SSH key: gatling server keys add NAME --role admin < KEY.pub")
 
 
+@server_command.command("update")
+@click.option("--dry-run", is_flag=True, help="Fetch and list what is new, and change nothing.")
+@click.option(
+    "--verify-signatures", is_flag=True,
+    help="Refuse new commits unless the newest is signed with a key that the clone's owner trusts.",
+)  # fmt: skip
+def update_command(dry_run: bool, verify_signatures: bool) -> None:
+    """Update Gatling on this machine from the clone that it was installed from (as root).
+
+    Lists the new commits of the clone's branch with their signatures, fast-forwards the clone to
+    them, and runs its bin/install. No running instance is changed.
+
+    \b
+    Examples:
+      sudo gatling server update --dry-run
+      sudo gatling server update
+    """
+    import os
+
+    from gatling.host import machine, update
+
+    if os.geteuid() != 0:
+        raise InvalidInput("This needs root.", hint="`sudo gatling server update`")
+    clone = update.installed_from()
+    update.update(clone, echo, dry_run=dry_run, verify_signatures=verify_signatures)
+    if not dry_run:
+        # bin/install replaces the version that runs here
+        os.execve(clone.installer, [str(clone.installer)], machine.clean_environment())  # noqa: S606
+
+
 @server_command.command("check")
 @as_json
 @click.pass_context
