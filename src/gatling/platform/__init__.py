@@ -1,1 +1,1 @@
-"""Where apps run: what each kind of home must offer, and the homes that do."""
+"""The places where apps run: the interface of a home, and the kinds of home that implement it."""

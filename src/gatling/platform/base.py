@@ -1,4 +1,4 @@
-"""What Gatling needs of a platform: of whatever keeps the apps of a home running and reachable.
+"""The interface of a platform, which keeps the apps of a home running and reachable.
 
 Each protocol is one need. Nothing here says that instances are processes of this machine, that
 systemd or supervisord starts them, or that the proxy reads files: callers know apps, slots,
@@ -49,7 +49,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What an instance does."""
+    """The status of an instance."""
 
     state: State
     process: str | None = None
@@ -72,7 +72,7 @@ def local_status(state: State, pid: int | None, uptime: float = 0.0) -> Status:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where something takes TCP connections."""
+    """The address on which something accepts TCP connections."""
 
     host: str
     port: int
@@ -83,7 +83,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What the next start of a slot will be."""
+    """The release and the command line that the next start of a slot will run."""
 
     release: int
     argv: tuple[str, ...]
@@ -102,7 +102,7 @@ class Instance:
     nice: int = 0
     """As setpriority(2) has it; for one that is not to serve."""
     limits: Limits = field(default_factory=Limits)
-    """What it may use, where the platform can limit that."""
+    """The resource limits of the instance, on a platform that can enforce them."""
     check: bool = False
     """Whether it never serves, and only shows that a release boots: its log lines say so."""
     ports: tuple[int, ...] = ()
@@ -117,7 +117,7 @@ UTF_8 = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a platform gives to the programs of an app, apart from what the app's release needs."""
+    """The surroundings of an app's programs on a platform, apart from the needs of its release."""
 
     paths: AppPaths
     runtime: Mapping[str, str]
@@ -133,7 +133,7 @@ class Surroundings:
 
 
 class Apps(Protocol):
-    """What an app has on the platform apart from what runs: its user, directories and network."""
+    """The base of an app on the platform: its user, directories and network, but no OS process."""
 
     def make(self, app: App) -> None:
         """Make an app's place, empty, whatever an earlier app of its name has left."""
@@ -160,28 +160,28 @@ class Apps(Protocol):
         """
 
     def surroundings(self, name: str) -> Surroundings:
-        """What the platform gives to the programs of an app."""
+        """Return the surroundings that the platform gives to the programs of an app."""
 
     def push_address(self, name: str) -> str:
-        """What git takes as the address of an app's repository."""
+        """Return the address of an app's repository, in a form that git accepts."""
 
 
 class Reachable(Protocol):
     """The part of `Instances` that a health check needs."""
 
     def status(self, app: str, slot: Slot) -> Status:
-        """What the instance in a slot does."""
+        """Return the status of the instance in a slot."""
 
     def address(self, app: App, slot: int) -> Address:
-        """Where the instance in a slot takes HTTP requests."""
+        """Return the address on which the instance in a slot accepts HTTP requests."""
 
     def is_intruded(self, app: App, slot: int) -> bool:
         """Whether somebody else listens, too, where the instance takes HTTP requests."""
 
     def listening(self, app: App, slot: int) -> list[str]:
-        """Where the instance takes connections, for people; its distribution is left out.
+        """List the addresses on which the instance listens, without its distribution.
 
-        `127.0.0.1:4000`, `[::1]:4000`, the path of a socket; nothing when that is not known.
+        For people: `127.0.0.1:4000`, `[::1]:4000`, the path of a socket. Empty when unknown.
         """
 
 
@@ -192,7 +192,7 @@ class Instances(Reachable, Protocol):
         """Make sure that instances can be started; True when nothing was kept running before."""
 
     def advice(self) -> str | None:
-        """What a user has to do so that instances go on after the user logs out; None: nothing."""
+        """Return what the user must do to keep instances running after logout; None: nothing."""
 
     def start(self, instance: Instance) -> None:
         """Start an instance in its slot, which must be empty; returns at once.
@@ -204,7 +204,7 @@ class Instances(Reachable, Protocol):
         """Let the next start of its slot, after a crash say, be this; what runs is left alone."""
 
     def prepared(self, app: str, slot: Slot) -> Prepared | None:
-        """What was started, or prepared, in a slot last; it may still be known after a stop."""
+        """Return the last start or preparation of a slot; it may still be known after a stop."""
 
     def started_as(self, app: str, slot: Slot) -> int | None:
         """The release that what runs in a slot was started as; None when nothing runs there."""
@@ -224,13 +224,13 @@ class Instances(Reachable, Protocol):
         """Forget the slot of a process, which must be empty."""
 
     def statuses(self, slots: Sequence[tuple[str, Slot]]) -> dict[tuple[str, Slot], Status]:
-        """What the instances in at least these slots do; empty when nothing keeps them running."""
+        """Return the status of at least these slots; empty when nothing keeps instances running."""
 
     def ends(self, app: str, slot: Slot) -> list[End]:
         """The latest ends of the instance in a slot that nobody asked for, the oldest first."""
 
     def node_address(self, app: App, slot: int) -> Address:
-        """Where the Erlang distribution of the instance in a slot listens."""
+        """Return the address on which the Erlang distribution of the instance in a slot listens."""
 
     def ephemeral_ports(self) -> range:
         """The ports of which an instance is given one where it listens without naming a port."""
@@ -268,7 +268,7 @@ class Schedule(Protocol):
 
 
 class Logs(Protocol):
-    """What instances printed."""
+    """The output of instances."""
 
     def read(
         self, app: str, *, lines: int, since: str | None = None, wanted: Wanted = EVERYTHING
@@ -278,7 +278,7 @@ class Logs(Protocol):
     def follow(
         self, app: str, *, lines: int = 0, since: str | None = None, wanted: Wanted = EVERYTHING
     ) -> Iterator[Line]:
-        """What `read` gives, and then lines as they are printed, for ever; none is missing."""
+        """Yield the lines that `read` yields, then new lines as they are printed; never ends."""
 
 
 class Router(Protocol):
@@ -332,10 +332,10 @@ class Router(Protocol):
         """The address at which people reach the app."""
 
     def probe_address(self) -> Address:
-        """Where the proxy answers for Gatling itself."""
+        """Return the address on which the proxy answers Gatling's own requests."""
 
     def tls_address(self) -> Address | None:
-        """Where it answers over TLS for domains with a certificate; None: nowhere."""
+        """Return the TLS address of the domains that have a certificate; None: no TLS."""
 
     def is_public(self) -> bool:
         """Whether the proxy is meant for other machines, too."""
@@ -371,8 +371,8 @@ class Certificates(Protocol):
 
 
 Kind = Literal["build", "release", "run"]
-"""What a program is: a step of a build; code of a release that a deployment runs; a one-off command
-or a job, which is part of no deployment."""
+"""The kinds of program: a step of a build; code of a release that a deployment runs; a one-off
+command or a job, which is part of no deployment."""
 
 
 @dataclass(frozen=True, slots=True)

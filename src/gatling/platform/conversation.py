@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CLOSE_SECONDS = 10.0
-"""What a program gets to end when nobody talks to it any more."""
+"""Time for a program to exit after its conversation has ended, in seconds."""
 
 
 class Pipes:

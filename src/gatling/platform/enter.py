@@ -36,7 +36,7 @@ def starts(file: str, now: float) -> int:
 
 
 def cause(result: str, code: str, status: str, memory: str = "") -> str:
-    """What a program has ended with, in words: of systemd.exec(5), $SERVICE_RESULT and so on."""
+    """Describe how a program ended, by $SERVICE_RESULT and its companions of systemd.exec(5)."""
     limit = f"limit {memory}" if memory else "no memory was left"
     if result == "oom-kill":
         return f"killed for its memory ({limit})"

@@ -1,4 +1,4 @@
-"""What a program of an app may take of the machine."""
+"""The limits on the resources that a program of an app may use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TERM_AGAIN_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a program may take of the machine; empty or 0: as much as there is."""
+    """The resources that a program may use; empty or 0: no limit."""
 
     memory: str = ""
     """Such as 512M or 75% (of the machine's); more than that ends the program."""

@@ -1,4 +1,4 @@
-"""What instances have in common that are processes of this machine."""
+"""The common parts of instances that are OS processes of this machine."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class LocalInstances(abc.ABC):
         return None
 
     def record(self, app: str, slot: Slot) -> Path:
-        """Where it is kept what was started, or prepared, in a slot last."""
+        """Return the file that records the last start or preparation of a slot."""
         return self._home.app(app).slot(slot) / "instance.json"
 
     def prepared(self, app: str, slot: Slot) -> Prepared | None:

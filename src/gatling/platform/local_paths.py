@@ -1,4 +1,4 @@
-"""What a home has besides, where the instances are processes of this machine."""
+"""Further paths of a home whose instances are OS processes of this machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class LocalPaths(AppPaths):
         """The files that the proxy reads: the route, the maintenance page, fingerprinted assets."""
 
     def slot(self, slot: int | str) -> Path:
-        """What an instance in a slot needs and leaves."""
+        """Return the directory of the files that an instance in a slot needs and leaves."""
         return self.root / "slots" / str(slot)
 
     def slots(self) -> list[int | str]:

@@ -36,7 +36,7 @@ def hold(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
 
 
 def hold_app(paths: AppPaths, say: Callable[[str], None]) -> AbstractContextManager[None]:
-    """Hold an app's lock; who has to wait for it is told so."""
+    """Hold an app's lock; report through `say` if it has to wait for the lock."""
     return hold(paths.lock, lambda: say(f"{paths.name}: waiting for the deployment in progress"))
 
 

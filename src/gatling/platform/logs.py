@@ -31,9 +31,9 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 WEB = "web"
-"""What the app's own instances are called, beside its further processes."""
+"""The name of the app's own instances, beside those of its workers."""
 CHECK = "boot-check"
-"""What an instance is called that never serves: of a boot check or a rehearsal."""
+"""The name of an instance that never serves: one of a boot check or a rehearsal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Line:
     release: str
     text: str
     process: str = WEB
-    """Who printed it, such as `worker.1`."""
+    """The name of the instance that printed the line, such as `worker.1`."""
 
     def __str__(self) -> str:
         if self.process == CHECK:
@@ -59,7 +59,7 @@ def label(release: str, process: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which lines are asked for: all, unless something is said."""
+    """A selection of log lines: by default, all of them."""
 
     release: str | None = None
     process: str | None = None
@@ -95,10 +95,10 @@ def read(
 def follow(
     path: Path, *, lines: int = 0, since: str | None = None, wanted: Wanted = EVERYTHING
 ) -> Generator[Line]:
-    """What `read` gives, and then lines as they are written, for ever; none is missing or twice.
+    """Yield the lines that `read` yields, then new lines as they are written; never ends.
 
-    The log may not exist yet. A file that is rotated is read to its end, and so is each file that
-    took its place.
+    No line is missing or repeated. The log may not exist yet. A file that is rotated is read to
+    its end, and so is each file that took its place.
     """
     older = _opened(path)
     reader = older.pop() if older else None
@@ -140,7 +140,7 @@ def end_with_reader(fd: int, end: Callable[[], object] = lambda: os._exit(0)) ->
         # signals are the main thread's, which may wait for a line
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         poller = select.poll()
-        poller.register(fd, 0)  # what is always told: POLLERR, POLLHUP
+        poller.register(fd, 0)  # POLLERR and POLLHUP are always reported
         poller.poll()
         end()
 

@@ -38,7 +38,7 @@ class Gatling:
     router: Router
     certificates: Certificates
     actor: str
-    """Who acts, for the audit."""
+    """The acting user, for the audit log."""
 
     def configure_router(self) -> bool:
         """Make the proxy, and what guards the ports, know all apps as they are recorded now."""
@@ -69,7 +69,7 @@ def open_gatling(*, create: bool = True) -> Iterator[Gatling]:
 
 
 _KEPT = re.compile(r"PATH|TERM|COLUMNS|LINES|LANG|LC_[A-Z]+|TZ|NO_COLOR|(GATLING|GIT)_[A-Z_]+")
-"""What commands heed of root's environment; the rest is nothing for a process of gatling."""
+"""The variables of root's environment that commands use; gatling's processes get no others."""
 
 
 def step_down() -> None:
@@ -146,7 +146,7 @@ def _embedded(home: EmbeddedHome, db: Database, actor: str) -> Gatling:
 
 
 def current_user() -> str:
-    """Who runs this command: the key that came over SSH, else the user of the system."""
+    """Return the name of the user of this command: that of the SSH key, else the system user."""
     actor = os.environ.get("GATLING_ACTOR")
     if actor:
         from gatling.state import keys

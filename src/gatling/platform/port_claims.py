@@ -1,4 +1,4 @@
-"""Which home of this machine has drawn which port, so that no two homes draw the same.
+"""The ports that each home of this machine has drawn, so that no two homes draw the same.
 
 A port of a slot in which nothing runs just now cannot be seen by looking who listens. So each home,
 of any user, leaves a file for each of its ports in a directory that everybody may write to. It is a

@@ -1,4 +1,4 @@
-"""Who listens on which TCP port of this machine."""
+"""The listeners on the TCP ports of this machine."""
 
 from __future__ import annotations
 
@@ -97,9 +97,10 @@ def listeners(port: int) -> set[int]:
 
 
 def listening(pid: int, user: int | None = None) -> list[str]:
-    """Where a process listens, for people: `127.0.0.1:4000`, `[::1]:4000`, the path of a socket.
+    """List the addresses on which an OS process listens, for people.
 
-    The sockets of another user's process are not told: then all TCP ports of `user`.
+    Such as `127.0.0.1:4000`, `[::1]:4000`, the path of a socket. The kernel does not show the
+    sockets of another user's process: then all TCP ports of `user`.
     """
     try:
         inodes = _sockets(pid)
@@ -167,7 +168,7 @@ class Program(NamedTuple):
 
 
 def owner(port: int) -> str:
-    """Who listens on a port, in words: `python3 (pid 123)`, or `another process`."""
+    """Describe the listener on a port: `python3 (pid 123)`, or `another process`."""
     found = program_on(port)
     return "another process" if found is None else f"{found.name} (pid {found.pid})"
 

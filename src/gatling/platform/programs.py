@@ -1,4 +1,4 @@
-"""Where a server has the programs that apps and their builds run: elixir, mix, git, npm."""
+"""The paths of the programs that apps and builds run on a server: elixir, mix, git, npm."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What an instance has ended with, and when: a few lines beside it, which its supervisor adds.
+"""The latest ends of an instance, with cause and time: lines in a file that its supervisor adds.
 
-On a server the app's own user writes them (enter.py), so they are read as anything else that an app
-says: a limited number of bytes, and lines of another form count for nothing.
+On a server the app's own user writes them (enter.py), so they are read like any other output of an
+app: a limited number of bytes, and lines of another form count for nothing.
 """
 
 from __future__ import annotations

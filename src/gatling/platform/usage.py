@@ -1,4 +1,4 @@
-"""What running instances use of the machine, as the kernel counts it: proc(5)."""
+"""The resources that running instances use, as the kernel counts them: proc(5)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Usage(NamedTuple):
-    """What an OS process and all below it use."""
+    """The resources that an OS process and its descendants use."""
 
     memory: int
     """Bytes in memory."""
@@ -26,9 +26,9 @@ class _Process(NamedTuple):
 
 
 def of_trees(roots: Collection[int]) -> dict[int, Usage]:
-    """What each of these processes uses together with those that it has started.
+    """Return the resources that each of these OS processes uses together with its descendants.
 
-    A process that has ended is left out.
+    An OS process that has ended is left out.
     """
     if not roots:
         return {}

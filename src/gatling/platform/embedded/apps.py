@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gatling.state.apps import App
 
 RUNTIME_VARIABLES = ("HOME", "USER", "TZ")
-"""What an instance takes over from the host besides PATH, and nothing else of who deploys."""
+"""The variables of the deploying user that an instance inherits, besides PATH."""
 
 _BUILD_VARIABLES = re.compile(
     "HOME|USER|LOGNAME|SHELL|TMPDIR|TZ|SSH_AUTH_SOCK"

@@ -47,7 +47,7 @@ def is_needed(home: EmbeddedHome) -> bool:
 
 
 class Minutes:
-    """Which minutes are taken: each once, in order, and only the one that it is now."""
+    """The minutes that have been taken: each once, in order, and only the current one."""
 
     def __init__(self, now: float) -> None:
         self._last = int(now // 60)  # the one that has begun already is not taken

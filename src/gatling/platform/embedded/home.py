@@ -1,4 +1,4 @@
-"""Where things lie in an embedded home: one directory, all of it its user's.
+"""The layout of an embedded home: one directory, which belongs to its user.
 
 state.db                    apps, releases, deployments, config, audit
 bin/gatling                 this installation's command line, for the git hooks
@@ -11,7 +11,7 @@ apps/APP/route/             a file named 1, 2 or down: where the proxy sends req
                             maintenance.html, while it is on; static/, fingerprinted assets
 apps/APP/logs/              instances.log, deployment-ID.log, job-NAME.log
 apps/APP/jobs/              locks of jobs that run; schedule.json beside it: when they are due
-nginx/  supervisor/  run/   what the home itself runs
+nginx/  supervisor/  run/   files of the home's own programs
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class EmbeddedPaths(LocalPaths):
 
     @property
     def instance_log(self) -> Path:
-        """What the instances print, with time and release."""
+        """The output of the instances, with time and release."""
         return self.logs / "instances.log"
 
     def temporary(self, slot: int | str) -> str:
@@ -117,7 +117,7 @@ class EmbeddedHome(LocalHome):
 
     @property
     def supervisor_socket(self) -> Path:
-        """Where supervisord listens."""
+        """The socket on which supervisord listens."""
         return self.run / "supervisor.sock"
 
     @property

@@ -152,5 +152,5 @@ def configure(home: EmbeddedHome, programs: Supervisord, app: str) -> None:
 
 
 def configuration_file(home: EmbeddedHome, app: str) -> Path:
-    """Where supervisord finds the programs of an app."""
+    """Return the file in which supervisord finds the programs of an app."""
     return home.supervisor / "apps" / f"{app}.conf"

@@ -23,12 +23,12 @@ MARK = "GATLING_MARK"
 
 
 def mark(directory: str) -> str:
-    """What everything bears that the program of a slot has started, also in other sessions."""
+    """Return the mark on every OS process that a slot's program started, in any session."""
     return f"slot:{directory}"
 
 
 def boot() -> str:
-    """What names this boot of the machine: after the next one pids are those of others."""
+    """Return the ID of this boot of the machine: a later boot gives the same pids to others."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip()
 

@@ -28,7 +28,7 @@ _MANAGER = ("org.freedesktop.login1", "/org/freedesktop/login1", "org.freedeskto
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What logind would do with the processes of one user."""
+    """The settings by which logind treats the OS processes of one user at logout."""
 
     user: str
     lingers: bool
@@ -45,13 +45,13 @@ class Login:
 
 
 def of_this_user() -> Login:
-    """What logind would do with the processes of the user who runs this."""
+    """Return logind's settings for the user who runs this program."""
     user = pwd.getpwuid(os.geteuid()).pw_name
     return Login(user, (LINGER / user).exists(), kills(_settings(), user))
 
 
 def advice(pid: int) -> str | None:
-    """What a user has to know who wants a process to outlive the session; None: nothing."""
+    """Return advice for a user whose OS process should outlive the session; None: no advice."""
     cgroup = _cgroup(pid)
     if not _unit(cgroup):  # most machines where nobody logs in: no program is asked
         return None

@@ -1,4 +1,4 @@
-"""What instances of an embedded home print: the log sink of supervisord keeps it in files."""
+"""The output of instances of an embedded home, which a log sink in supervisord keeps in files."""
 
 from __future__ import annotations
 

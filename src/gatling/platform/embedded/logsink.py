@@ -1,7 +1,7 @@
 """Writes what instances print to their app's log, inside the supervisor's own process.
 
 A plug-in of supervisord (`[rpcinterface:…]`, supervisord.org/configuration.html): it subscribes to
-the output of the programs and writes lines `TIME vN text`, so that `gatling logs` can tell time
+the output of the programs and writes lines `TIME vN text`, so that `gatling logs` knows time
 and release. Loaded by supervisord; an error here must never reach its main loop.
 """
 
@@ -144,7 +144,7 @@ class _NoCalls:
 
 
 def make(_supervisord: Any, apps: str) -> _NoCalls:
-    """What supervisord.conf names as `supervisor.rpcinterface_factory`."""
+    """The factory that supervisord.conf names as `supervisor.rpcinterface_factory`."""
     sink = Sink(Path(apps))
     remember_status(Subprocess)
     events.subscribe(events.ProcessLogEvent, sink.output)

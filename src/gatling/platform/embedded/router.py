@@ -162,7 +162,7 @@ class EmbeddedRouter:
         return False
 
     def _is_settled(self) -> bool:
-        """Whether nginx has been running for a while, as far as its process tells."""
+        """Whether nginx has been running for a while, judged by its OS process."""
         return self._programs.running() and settled(self._home.nginx) is not None
 
     @property
@@ -182,7 +182,7 @@ class EmbeddedRouter:
                 files.write(path, text)
 
     def _complaints(self, conf: Path) -> list[str]:
-        """What nginx says against a configuration; empty when it accepts it."""
+        """Return nginx's complaints about a configuration; empty when it accepts it."""
         try:
             process.run(
                 [*_nginx(), "-t", "-q", "-p", str(self._home.nginx), "-c", str(conf)], timeout=30

@@ -149,12 +149,12 @@ class Supervisord:
             time.sleep(0.005)
 
     def status(self, name: str) -> Status:
-        """What a program does, by its name in supervisord."""
+        """Return the status of a program, by its name in supervisord."""
         info = self._info(name)
         return Status(State.STOPPED) if info is None else self._status(info)
 
     def statuses(self) -> dict[str, Status]:
-        """What all programs do, by name."""
+        """Return the status of all programs, by name."""
         return {info["name"]: self._status(info) for info in self._call("getAllProcessInfo")}
 
     def knows(self, name: str) -> bool:
@@ -268,7 +268,7 @@ def settled(directory: Path) -> Status | None:
 
 
 def _clean_environment() -> dict[str, str]:
-    """What supervisord and the proxy need, and nothing of the command that starts them."""
+    """The environment of supervisord and the proxy, without variables of the starting command."""
     kept = {name: os.environ[name] for name in ("HOME", "USER", "TZ") if name in os.environ}
     path = os.environ.get("PATH", os.defpath)
     return kept | {"PATH": path, "LANG": "C.UTF-8"}

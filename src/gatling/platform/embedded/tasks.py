@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gatling.process import Finished
 
 ENDING_SECONDS = 10.0
-"""What a program gets to end when it has closed its output, or is told to."""
+"""Time for a program to exit after it closes its output or gets a signal, in seconds."""
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""What a push's unit runs at its end: `python3 -I -S after_push.py GATLING APP`.
+"""The last command of a push's unit: `python3 -I -S after_push.py GATLING APP`.
 
 A push that ended by itself, with success or an error, has cleaned up already. One that was killed
 is recovered: systemd.exec(5) has the values of $SERVICE_RESULT. A program of its own, and only the

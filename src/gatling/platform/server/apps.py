@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gatling.state.apps import App
 
 UNLIMITED = {"limits": {}, "stop": 30.0}
-"""What the units of an app are made with until something is started in them."""
+"""The values with which an app's units are created, until something is started in them."""
 
 
 class ServerApps:

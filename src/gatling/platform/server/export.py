@@ -1,7 +1,7 @@
 """Export as a program of its own, which an app's user runs.
 
-`python -m gatling.platform.server.export HOME APP COMMIT DIRECTORY`. What went wrong is told in a
-last line that begins with a NUL.
+`python -m gatling.platform.server.export HOME APP COMMIT DIRECTORY`. It reports an error in
+a last line that begins with a NUL.
 """
 
 from __future__ import annotations

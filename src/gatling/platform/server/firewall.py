@@ -1,4 +1,4 @@
-"""Who may reach the ports of apps on a server, as a table of nftables: pure. nft(8).
+"""The nftables table that limits access to the ports of apps on a server. Pure. nft(8).
 
 An app's HTTP ports and those of its node are for nginx, Gatling, root and the app itself. Each
 connection begins with a SYN, which carries the user of the socket that connects, and a SYN-ACK,
@@ -18,7 +18,7 @@ TABLE = "gatling"
 PORTS = "ports"
 """The set of the ports of all apps."""
 EPMD = 4369
-"""Where a node asks for the ports of other nodes; Gatling's nodes have fixed ports instead."""
+"""The port of Erlang's port mapper; Gatling's nodes have fixed ports instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,10 @@ class Owned:
 
 
 def table(apps: Sequence[Owned], callers: Iterable[int]) -> str:
-    """What `nft -f` reads; it replaces the table in one step. `callers` may reach every app."""
+    """The input of `nft -f`, which replaces the table in one step.
+
+    `callers` may reach every app.
+    """
     allowed = sorted(set(callers))
     owners = [f"{port} . {app.user}" for app in apps for port in app.ports]
     entering = [

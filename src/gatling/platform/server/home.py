@@ -1,12 +1,12 @@
-"""Where things lie on a server: apart, by who may write them (docs/security.md).
+"""The layout of a server: directories apart, by who may write them (docs/security.md).
 
 /var/lib/gatling/home/              gatling's: state.db, bin/, run/, .ssh/
 /var/lib/gatling/apps/APP/          gatling's, for the app's user to pass and read: releases/, git/
 /var/lib/gatling/apps/APP/build/    the app's user's: source/, git/, ssh/, release/, cache/
-/var/lib/gatling/apps/APP/work/     both may write: what nodes and Gatling hand each other
+/var/lib/gatling/apps/APP/work/     both may write: files that nodes and Gatling exchange
 /var/lib/gatling/apps/APP/state/    the app's user's: HOME of its instances
 /var/lib/gatling/routes/APP/        gatling's, for nginx to read
-/var/lib/gatling/instances/         root's: what systemd starts in the slots
+/var/lib/gatling/instances/         root's: the commands that systemd starts in the slots
 """
 
 from __future__ import annotations

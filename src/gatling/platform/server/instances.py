@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PROPERTIES = "Id,ActiveState,SubState,MainPID,ExecMainStartTimestampMonotonic"
 
 RUNTIME = Path(units.INSTANCES)
-"""Where systemd makes the directories in which launchers leave what they know (enter.py)."""
+"""The directory in which systemd creates one per instance, for its launcher's files (enter.py)."""
 HISTORY_SECONDS = 90 * 86400
 """Since which nothing was started in a slot that is gone, for its history to go as well."""
 

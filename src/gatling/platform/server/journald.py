@@ -1,4 +1,4 @@
-"""What instances print, in the system's journal; with the release that it is from.
+"""The output of instances in the system's journal, with the release that printed it.
 
 The journal knows unit and time. Which release ran in a slot at what time stands in a small file
 beside it, to which each start and each upgrade adds a line (`TIME vN`).
@@ -57,7 +57,7 @@ def follow(
     since: str | None,
     wanted: Wanted,
 ) -> Iterator[Line]:
-    """What `read` gives, and then lines as they are printed, from the entry that was read last."""
+    """Yield the lines of `read`, then new lines as they are printed, from the last entry read."""
     known = _Releases(app, histories())
     begun = time.time()
     if lines:
@@ -105,14 +105,14 @@ class _journal:  # noqa: N801 (a context manager of this module)
 
 
 class _Releases:
-    """Which release ran in a unit at what time."""
+    """The releases that ran in a unit, by time."""
 
     def __init__(self, app: str, histories: dict[Slot, Path]) -> None:
         self._known: dict[str, tuple[list[str], list[str]]] = {}
         self._processes: dict[str, str] = {}
         self.slots = list(histories)
         self.newest = ""
-        """Where the first entry that was read is in the journal: of those, the last one printed."""
+        """The journal cursor of the first entry that was read, which is the last one printed."""
         for slot, file in histories.items():
             pairs = [
                 line.split(" ") for line in (file.read_text() if file.exists() else "").splitlines()

@@ -1,4 +1,4 @@
-"""What instances of a server print: it is in the journal."""
+"""The output of instances of a server, which is in the journal."""
 
 from __future__ import annotations
 

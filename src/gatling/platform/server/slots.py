@@ -1,4 +1,4 @@
-"""What is kept about an app's slots on a server, beside what root keeps of their units."""
+"""Files about an app's slots on a server, beside those that root keeps about their units."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HISTORY = ".history"
 
 
 def limits_file(home: LocalHome, app: str, slot: Slot) -> Path:
-    """What the unit of a process's slot was made with, or those of both of the app's own."""
+    """The file of the limits with which a worker's unit, or both web units, were created."""
     directory = home.app(app).slot(slot)
     return (directory if isinstance(slot, str) else directory.parent) / "limits.json"
 
@@ -31,7 +31,7 @@ def make_unit(app: str, slot: Slot, values: dict[str, Any]) -> None:
 
 
 def history(home: LocalHome, app: str, slot: Slot) -> Path:
-    """Which releases ran in a slot, and since when (journald.py)."""
+    """The file of the releases that ran in a slot, each with its start time (journald.py)."""
     return home.app(app).root / "slots" / f"{slot}{HISTORY}"
 
 

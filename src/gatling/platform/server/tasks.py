@@ -205,7 +205,7 @@ def _run(task: Task, timeout: float, on_line: Callable[[str], None] | None) -> t
 
 
 def _ended(task: Task, status: int, result: str, tail: tuple[str, ...]) -> CommandFailed:
-    """What is raised for a program that has ended so, `result` being systemd's word for it."""
+    """Return the error for a program that ended so; `result` is systemd's word for it."""
     error = process.exit_error(task.argv, status, tail)
     if result == "oom-kill" or (status == -9 and result != "success"):
         surely = "" if result == "oom-kill" else " most likely"

@@ -24,14 +24,14 @@ RUN = "/run/gatling"
 """root's: the socket of the helper, and the credentials of programs that are run once."""
 
 INSTANCES = "/run/gatling-instances"
-"""What instances note of their starts and ends. Only Gatling and root can enter it. Each instance
-has its own directory of it mounted."""
+"""The directory of instances' records of their starts and ends. Only Gatling and root can enter it.
+Each instance has its own subdirectory mounted."""
 PLACEHOLDER = "_gatling"
 """The OS user that the units of instances name until a drop-in names the app's; nothing is its."""
 FENCE = "gatling-ports.service"
 """Loads the table that keeps the ports of apps to themselves (firewall.py)."""
 RECORD_END = 'echo "$$SERVICE_RESULT $$EXIT_CODE $$EXIT_STATUS" > "$$RUNTIME_DIRECTORY/end"'
-"""What the shell does when an instance has ended; $$ is $ in a unit."""
+"""The shell command that records the end of an instance; $$ is $ in a unit."""
 APP_PORTS = "20000-29999"
 """The ports that are drawn for apps: no app may bind one of another."""
 
@@ -162,7 +162,7 @@ def drop_in(
     stop_seconds: float,
     ports: Sequence[int] | None = None,
 ) -> str:
-    """What the units of an app's slots have of their own; no limit to ports that are not known."""
+    """The drop-in of an app's units; it restricts no ports when they are not known."""
     lines = [
         *_identity(app),
         f"TimeoutStopSec={stop_seconds:g}",
@@ -175,12 +175,12 @@ def drop_in(
 
 
 def _identity(app: str) -> list[str]:
-    """Whose a unit is, and in whose journal its lines are (namespaces.py)."""
+    """The user of a unit, and the journal that gets its lines (namespaces.py)."""
     return [f"{key}={user(app)}" for key in ("User", "Group", "LogNamespace")]
 
 
 def _said(limits: Limits) -> list[str]:
-    """What the launcher is told of them; % begins a specifier in a unit."""
+    """The launcher's settings for these limits; % begins a specifier in a unit."""
     escaped = limits.memory.replace("%", "%%")
     return [f"Environment=MEMORY_LIMIT={escaped}"] if escaped else []
 

@@ -1,4 +1,4 @@
-"""What the helper notes of each request: standard error, which is the journal of its unit.
+"""The helper's log of its requests: standard error, which is the journal of its unit.
 
 Never arguments beyond verb, app and slot: environments and commands of apps hold secrets.
 """

@@ -173,7 +173,7 @@ def check(call: Callable[..., str]) -> dict[str, Any]:
 
 
 def _said(argv: list[str], call: Callable[..., str]) -> list[str]:
-    """What a test of nginx's configuration complains about; empty when it succeeds."""
+    """Return the complaints of a test of nginx's configuration; empty when it succeeds."""
     try:
         call(argv)
     except subprocess.CalledProcessError as error:

@@ -127,7 +127,7 @@ def _was_started(unit: str) -> bool:
 
 
 def _shown(unit: str, properties: str) -> dict[str, str]:
-    """What systemd says of a unit; of one that is gone, the values of one that never was."""
+    """systemd's properties of a unit; for a removed unit, those of one that never existed."""
     shown = subprocess.run(
         ["systemctl", "show", f"--property={properties}", unit],
         check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL,

@@ -76,7 +76,7 @@ def _slot(value: object) -> int | str:
 
 
 def limits(request: dict[str, Any]) -> Limits:
-    """What a program may take of the machine, as systemd writes it."""
+    """Return the limits of a program, as systemd writes them."""
     given = request.get("limits", {})
     if not isinstance(given, dict) or given.keys() - {"memory", "tasks", "cpu"}:
         raise Refused("limits")

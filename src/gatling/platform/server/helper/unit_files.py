@@ -1,8 +1,8 @@
-"""Files of units that root writes, and that systemd is told of.
+"""Unit files that root writes and that systemd then loads.
 
-A helper may be killed, or systemd refuse, between the two. So a file below /run says that something
-is untold, and the next helper that writes makes up for it. A boot finds no such file, and reads all
-units anyway.
+A helper may be killed, or systemd refuse, between the two. So a file below /run records that
+systemd has not loaded a change, and the next helper that writes makes up for it. A boot finds no
+such file, and reads all units anyway.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ UNTOLD = Path("/run/gatling/units")
 
 
 class UnitFiles:
-    """What is written while `writing` holds its lock."""
+    """The changes of unit files that are written while `writing` holds its lock."""
 
     def __init__(self, untold: IO[str]) -> None:
         self._untold = untold
