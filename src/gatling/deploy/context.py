@@ -1,4 +1,4 @@
-"""What the parts of a deployment share."""
+"""The state that the parts of a deployment share."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 
 @dataclass
 class Result:
-    """What a deployment has come to so far; the only part of its context that changes."""
+    """The result of a deployment so far; the only part of its context that changes."""
 
     proof: Proof | None = None
-    """What the prober saw, from the cut-over on."""
+    """The prober's report, from the cut-over on."""
     warnings: list[str] = field(default_factory=list)
-    """What failed after the decision."""
+    """Descriptions of the failures after the decision."""
     callbacks: Callbacks = field(default_factory=Callbacks)
     """The project's, from the export of a commit on."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What the parts of a deployment share. A later stage knows more: it has a copy of its own."""
+    """The state that a deployment's parts share. A later stage knows more, in a copy of its own."""
 
     app: App
     """As it was when the lock had been taken, with the domains that the deployment adds."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Wish:
-    """What is asked of one deployment beyond the app's settings."""
+    """Options of one deployment that override the app's settings."""
 
     strategy: str | None = None
     rehearse: bool = False

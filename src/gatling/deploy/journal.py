@@ -40,11 +40,11 @@ class Journal:
         """When each of them began."""
         self._idle_since = time.monotonic()
         self._spent: list[tuple[str, float]] = []
-        """What this phase has spent its time on, with the seconds."""
+        """The parts on which this phase has spent its time, with the seconds."""
         self.between = "beginning"
-        """What goes on when no step does, for a person who waits."""
+        """The name of the activity between two steps, for a person who waits."""
         self.at: Callable[[str], None] = lambda _: None
-        """Told `before_STEP` and `after_STEP`: see build.callbacks."""
+        """Called with `before_STEP` and `after_STEP`: see build.callbacks."""
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[None]:

@@ -55,7 +55,7 @@ def outcome_of(deployment: Deployment, app: App, error: BaseException | None = N
 
 
 def remains(deployment: Deployment, app: App) -> str:
-    """What serves after a deployment that was not decided, and what it changed nevertheless."""
+    """Describe the state after an undecided deployment: the live release, and lasting changes."""
     if app.live_release is None:
         serves = "Nothing is live."
     elif app.wanted == "stopped":

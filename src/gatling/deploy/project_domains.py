@@ -1,7 +1,7 @@
 """The domains that a project names itself. They are added with the release that first names them.
 
 Only what is new in the file is added, so that what an operator has removed stays so.
-Beside them, what is told of PHX_HOST when an app's domains change.
+The module also writes the message about PHX_HOST when an app's domains change.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def new(gatling: Gatling, context: Context) -> tuple[str, ...]:
 
 
 def host_told(gatling: Gatling, before: App, after: App) -> str | None:
-    """What a change of domains means for PHX_HOST, and what to do; None: nothing.
+    """Describe what a change of domains means for PHX_HOST, with advice; None: nothing.
 
     It matters because Phoenix takes websockets from pages of that host alone.
     """

@@ -1,4 +1,4 @@
-"""What nginx reads of an app besides the switch: the maintenance page and fingerprinted assets.
+"""The files of an app that nginx reads besides the switch: maintenance page, fingerprinted assets.
 
 Both are made from the records and the retained releases, so that they can be made again at any
 time; the deployment, recovery and the commands all do so here.

@@ -39,7 +39,7 @@ TRY_AGAIN_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What became of an app with a deployment whose process is gone; `error` says why nothing."""
+    """The recovery of an app whose deploying process is gone; `error` is why it failed."""
 
     app: str
     error: GatlingError | None = None
@@ -76,7 +76,7 @@ def recover_killed(gatling: Gatling, app: str) -> list[Recovery]:
 
 
 def isolated(gatling: Gatling, name: str) -> tuple[list[str], GatlingError | None]:
-    """What `reconcile` gives, or the error that it raised, whichever that is.
+    """Return the result of `reconcile`, or the error that it raised, of any kind.
 
     For callers that reconcile more than one app: the fault of one is not that of the others. The
     caller holds the app's lock.

@@ -1,4 +1,4 @@
-"""What follows the decision for a release: nothing of it can take the decision back."""
+"""The steps after the decision for a release: none of them can take the decision back."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def settle(gatling: Gatling, context: Context, release: Release) -> None:
-    """What follows the decision: no failure of it takes the decision back or stops the rest."""
+    """Run the steps after the decision: no failure takes it back or stops the other steps."""
     steps: tuple[Callable[[], None], ...] = (
         lambda: _say_flags(gatling, context, release),
         lambda: published.follow(gatling, context),

@@ -1,7 +1,7 @@
 """Recovery at once when a deploying process is killed.
 
-A process of its own waits at a pipe whose other end the deploying process has. Told that the
-deployment has ended it ends as well; when the pipe closes without that, whatever killed the
+An OS process of its own waits at a pipe whose other end the deploying process has. It exits when it
+reads that the deployment has ended. When the pipe closes without that, whatever killed the
 deploying process, it becomes `gatling recover APP`. While it waits it is a shell that does nothing.
 
 On a server a push runs in a unit, which is killed as a whole: there the unit's ExecStopPost= does

@@ -113,9 +113,9 @@ def last_words_since(
     *,
     only_causes: bool = False,
 ) -> tuple[str, ...]:
-    """What an instance that was booted as a release said since then, chosen for its errors.
+    """Return the output since `since` of an instance booted as `label`, chosen for its errors.
 
-    With `only_causes`, nothing where it named none.
+    With `only_causes`, the result is empty when the output names no cause.
     """
     wanted = Wanted(label, process_)
     said = gatling.logs.read(app.name, lines=LOG_LINES, since=since, wanted=wanted)

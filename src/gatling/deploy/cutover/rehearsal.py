@@ -20,7 +20,7 @@ HEALTH_SECONDS = 5.0
 
 
 class RehearsalFailed(Exception):
-    """What went wrong on the copy, for people; the live instance was not touched."""
+    """The rehearsal failed; the text is for people. The live instance was not touched."""
 
 
 def rehearse(

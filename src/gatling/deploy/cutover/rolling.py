@@ -1,7 +1,7 @@
 """The cut-over, rolling: the new release beside the old one, the switch, the end of the old one.
 
 The order is what makes it safe. Until `switch_proxy` nothing of the live release is touched; the
-decision is one transaction in the state, on the disk before the proxy is told; whatever happens
+decision is one transaction in the state, on the disk before the proxy switches; whatever happens
 after it, recovery finishes what was decided.
 """
 

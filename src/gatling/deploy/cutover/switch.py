@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def switch(gatling: Gatling, app: App, release: Release, slot: int) -> None:
-    """Decide for a release and tell the proxy; taken back when the proxy cannot be told."""
+    """Decide for a release and switch the proxy; undo the decision when the proxy fails."""
     before = config.of_app(gatling.db, app.name)
     # a restart of the live release keeps the config that is stored for the next one
     values = None if release.number == app.live_release else release.config

@@ -1,1 +1,1 @@
-"""What shows that a release serves."""
+"""The evidence that a release serves."""

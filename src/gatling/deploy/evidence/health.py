@@ -21,7 +21,7 @@ ATTEMPT_SECONDS = 5.0
 HEALTHY_BELOW = 500
 REDIRECTS = (301, 302, 303, 307, 308)
 BY_HTTPS = {"X-Forwarded-Proto": "https"}
-"""The headers that tell the app that a request came over HTTPS."""
+"""The headers by which the app knows that a request came over HTTPS."""
 NO_ANSWER = "it closed the connection without an answer"
 TELLING_SECONDS = 0.25
 """A check that has less time than this and gets no answer says nothing of the instance."""
@@ -31,7 +31,7 @@ SLOWEST_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one check saw: an HTTP status, or why there was none."""
+    """The result of one check: an HTTP status, or the reason why there was none."""
 
     status: int | None
     problem: str = ""
@@ -145,7 +145,7 @@ def wait_healthy(
         if answer.healthy:
             return process
         if said is None or answer.status is not None or limit >= TELLING_SECONDS:
-            said = answer  # a last look that had hardly any time tells less than the one before
+            said = answer  # a last check that had hardly any time shows less than the one before
         left = deadline - time.monotonic()
         if left <= 0:
             elsewhere = instances.listening(app, slot) if said.refused else []

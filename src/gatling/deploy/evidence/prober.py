@@ -29,7 +29,7 @@ AFTER_SECONDS = 0.15
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What the prober saw. A request fails by no answer, or by one of 500 and above."""
+    """The prober's report. A request fails by no answer, or by a status of 500 and above."""
 
     requests: int
     failed: int
@@ -97,7 +97,7 @@ class HeldRequest:
         self._socket: socket.socket | None = None
 
     def __enter__(self) -> Self:
-        with contextlib.suppress(OSError):  # `finish` tells
+        with contextlib.suppress(OSError):  # `finish` reports it
             self._socket = socket.create_connection(self._address, REQUEST_SECONDS)
             self._socket.sendall(self._head)
         return self
@@ -176,7 +176,7 @@ class Prober:
                 self._first_failure = self._first_failure or problem
 
     def slow_down(self) -> None:
-        """What had to be seen has been seen: from now on ask now and then."""
+        """Probe at long intervals from now on: the switch has been observed."""
         self._pause = SLOW_PAUSE_SECONDS
 
     def stop(self) -> None:
@@ -187,7 +187,7 @@ class Prober:
 
     @property
     def proof(self) -> Proof:
-        """What has been seen so far."""
+        """The report so far."""
         return Proof(
             self._requests,
             self._failed,

@@ -1,4 +1,4 @@
-"""What a hot upgrade is judged by while it is watched. Pure."""
+"""The criteria by which a hot upgrade is judged while it is watched. Pure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def against(watched: Watched, seconds: float) -> str:
 
 
 def beside(watched: Watched) -> list[str]:
-    """What is worth a note, and does not speak against the upgrade."""
+    """Notes on events that do not speak against the upgrade."""
     notes = [
         f"crashed beside the upgrade: {watched.others.count(where)} × {where}"
         for where in sorted(set(watched.others))

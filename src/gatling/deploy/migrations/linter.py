@@ -1,4 +1,4 @@
-"""What the running release may not live with in migrations that another one brings.
+"""Statements in a new release's migrations that may break the running release.
 
 The files are a stranger's. They are never run here, nor parsed: a release does that in a VM that is
 thrown away (priv/migrations.exs), with the rights of the app, and only where there are new ones.
@@ -56,7 +56,7 @@ def found(
 ) -> list[list[Danger]]:
     """The dangers in each of these files of a release's tree, which are in the order they run in.
 
-    Raises CommandFailed when the release cannot tell.
+    Raises CommandFailed when the release cannot analyse them.
     """
     dangers: list[list[Danger]] = [[] for _ in files]
     named = _named(files)

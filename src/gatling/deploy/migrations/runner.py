@@ -40,7 +40,7 @@ AUTO = "auto"
 SETUP = "setup"
 """The step of that name; once it has succeeded it is never run again."""
 SCRIPT_SOURCE = "rel/overlays/bin/migrate"
-"""Where a project keeps the script that becomes bin/migrate."""
+"""The path of the source of bin/migrate in a project."""
 AGAIN = (
     "Fix the problem and push again. The setup runs with every push until it has succeeded once."
 )
@@ -146,7 +146,7 @@ def _files(tree: Path) -> dict[str, Path]:
 
 
 def command(tree: Path, release: Release, settings: Migrate) -> tuple[str, ...] | None:
-    """What runs the migrations, as words for `gatling run`; None when nothing does."""
+    """Return the words for `gatling run` that run the migrations; None: nothing runs them."""
     if settings.command != AUTO:
         return processes.words(settings.command) or None
     if spec.executable(tree, "migrate") or distillery.migrates(tree, release):
@@ -185,7 +185,7 @@ def _warn(
     target: Release,
     new: Sequence[str],
 ) -> None:
-    """Tell of what the live release may not live with; that it cannot be told fails nothing."""
+    """Warn of migrations that may break the live release; a failed analysis is only a note."""
     note = context.progress.note
     try:
         found = looked_through(

@@ -1,7 +1,7 @@
 """How two releases differ by their files alone: nothing is started, and no node is asked.
 
-For those who may look at an app and not run its code. Whether an upgrade can be hot is more than
-files tell: it depends on the release's config, its supervision trees and what the node holds.
+For users who may see an app but not run its code. Files alone do not show whether an upgrade can be
+hot: that depends on the release's config, its supervision trees and the state of the node.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Module:
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """What differs between two trees."""
+    """The differences between two trees."""
 
     changed: tuple[Module, ...]
     added: tuple[Module, ...]

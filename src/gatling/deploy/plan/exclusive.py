@@ -39,7 +39,7 @@ _OF_OTP = frozenset(
 
 
 def by_setting(settings: Settings) -> tuple[str, ...] | None:
-    """What the app's setting says of a second instance; None: the running node is to be asked."""
+    """Return the setting's reasons against a second instance; None: the running node decides."""
     wanted = settings.deploy.second_instance
     if wanted == "auto":
         return None
@@ -82,7 +82,7 @@ def against(
     private: Sequence[str],
     ephemeral: range,
 ) -> Iterator[str]:
-    """What a node holds that a second one must not, or could not, have as well. Pure.
+    """Yield the node's resources that a second node must not, or could not, have as well. Pure.
 
     `own` are the ports that Gatling gives; files in `private` directories each instance has for
     itself; a port in the range `ephemeral` was most likely not chosen by the app.

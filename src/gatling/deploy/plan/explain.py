@@ -65,9 +65,9 @@ def _whose(gatling: Gatling, name: str) -> str:
 def at_a_glance(
     gatling: Gatling, name: str, release: Release, wish: str | None
 ) -> tuple[Facts, plan.Plan | None, Glance | None]:
-    """The plan as far as files and records tell, with nothing of the app started or asked.
+    """Plan from files and records alone, with nothing of the app started or asked.
 
-    It is None where only the node could tell.
+    The plan is None where it depends on the node.
     """
     known = _known(gatling, name, release, wish)
     live = known.live

@@ -45,7 +45,7 @@ def facts(
     requested: str | None = None,
     domains: tuple[str, ...] = (),
 ) -> Facts:
-    """The facts that records and files tell; nothing is started, and no node is asked."""
+    """The facts from records and files; nothing is started, and no node is asked."""
     paths = gatling.home.app(app.name)
     migrations = runner.pending(paths, live, target) if runner.runs_any(live, target) else []
     return Facts(
@@ -70,7 +70,7 @@ def with_node(
     on_error: Callable[[GatlingError], None] = lambda _: None,
     insists: bool = False,
 ) -> Gathered:
-    """Add what only the running node tells, where the plan depends on it.
+    """Add the facts that only the running node has, where the plan depends on them.
 
     The connection stays open with `open_node`. `listens`: the node notes the errors that it logs
     from now on. `step` surrounds the comparison; `on_error` is given why there is none. `insists`:

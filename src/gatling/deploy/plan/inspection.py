@@ -1,4 +1,4 @@
-"""Throw-away nodes of two releases that answer what their files do not tell."""
+"""Throw-away nodes of two releases that answer questions which their files leave open."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def _run(
 
 
 def _applications(tree: Path) -> list[str]:
-    """The applications of a release, as the names of its lib directories tell."""
+    """The applications of a release, by the names of its lib directories."""
     return sorted(
         ebin.parent.name.rpartition("-")[0] for ebin in (tree / "lib").glob("[!.]*-*/ebin")
     )
@@ -168,7 +168,7 @@ Differences = tuple["Comparison", "Answers | None"]
 def compared(
     gatling: Gatling, app: App, node: Control, live: Release, target: Release
 ) -> Iterator[Differences]:
-    """How two releases differ; with a throw-away node of each where their files do not tell.
+    """Compare two releases, with a throw-away node of each where their files do not suffice.
 
     Raises PlannerFailed.
     """

@@ -1,4 +1,4 @@
-"""What stands in the way of a hot upgrade: each with a reason that a person understands. Pure."""
+"""The obstacles to a hot upgrade, each with a reason that a person understands. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_STATE_BYTES = 512 << 20
 
 
 def recorded(live: Release, target: Release) -> list[str]:
-    """What the records of both releases tell already."""
+    """The obstacles that the records of both releases show already."""
     found = []
     if live.name != target.name:
         found.append(f"a different OTP release: {live.name} → {target.name}")

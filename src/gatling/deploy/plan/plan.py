@@ -34,7 +34,7 @@ class Plan:
     strategy: Strategy
     reasons: tuple[str, ...]
     details: dict[str, Any] = field(default_factory=dict)
-    """What changes, for people who ask and for programs."""
+    """The changes, for people who ask and for programs."""
     alone: tuple[str, ...] = ()
     """Why no second instance of the app may run beside the live one, not even for a boot check."""
     requested: str = "auto"
@@ -162,7 +162,7 @@ def _impossible(reasons: list[str]) -> InvalidInput:
 
 
 def differences(live: Release, target: Release) -> list[str]:
-    """What the records of two releases tell of how they differ."""
+    """Describe how two releases differ by their records."""
     found = []
     if target.version != live.version:
         found.append(f"version {live.version} → {target.version}")
@@ -222,7 +222,7 @@ def _some(names: list[str]) -> str:
 
 
 def describe(comparison: Comparison) -> dict[str, Any]:
-    """What changes, by application and module, as the JSON of `gatling plan`."""
+    """Return the changes by application and module, as the JSON of `gatling plan`."""
     return {
         "changed": [{"app": b.app, "module": name(b.module)} for b in comparison.changed],
         "added": [{"app": b.app, "module": name(b.module)} for b in comparison.added],
