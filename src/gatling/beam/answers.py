@@ -1,4 +1,4 @@
-"""What a node answers, as types.
+"""The answers of a node, as types.
 
 The node's word is an app's, so all of it is decoded here; what does not fit is NodeUnreachable.
 """
@@ -15,7 +15,7 @@ from gatling.beam.etf import Opaque
 from gatling.errors import NodeUnreachable
 
 Label = Annotated[str, Meta(pattern=r"\Av[1-9][0-9]{0,8}\Z")]
-"""A release's, `v7`. Whether there is such a release only the records tell."""
+"""The label of a release, `v7`. Only the records show whether there is such a release."""
 Count = Annotated[int, Meta(ge=0, lt=1 << 53)]
 
 
@@ -46,7 +46,7 @@ class Inspected(Struct, array_like=True, tag="ok"):
 
 
 class Report(Struct):
-    """What a swap did."""
+    """The node's report of a swap."""
 
     processes: Count
     migrated: list[tuple[str, Count]]
@@ -99,7 +99,7 @@ def plain(term: Any) -> Any:
 
 
 def said(what: Any) -> str:
-    """What a failed swap says of itself, for people."""
+    """Return a failed swap's description of its failure, for people."""
     match what:
         case str():
             return elixir(what)

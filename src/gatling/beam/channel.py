@@ -156,7 +156,7 @@ class Node:
             self._connection.sendall(struct.pack(">I", len(data)) + data)
 
     def _answer(self, asker: Opaque, limit: Limit, deadline: float) -> Any:
-        """What is sent to `asker`. All else is dropped."""
+        """Return the message to `asker`; drop all others."""
         dropped = 0
         for _ in range(MAX_STRAYS):
             (size,) = struct.unpack(">I", _read(self._connection, 4, deadline))
@@ -193,7 +193,7 @@ class Node:
 class RemoteError(NodeUnreachable):
     """A function that was called in the node raised; `reason` is its term.
 
-    Only the kind of error is told to users: the term may hold anybody's data.
+    Users see only the kind of the error: the term may hold anybody's data.
     """
 
     def __init__(self, module: str, function: str, reason: Any) -> None:

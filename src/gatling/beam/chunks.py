@@ -1,4 +1,4 @@
-"""What a compiled module says of itself in its file, without a node: a few of its chunks.
+"""A few chunks of a compiled module's file, read without a node.
 
 Source: the Erlang documentation of beam_lib, and the emulator's `beam_file.c`. Since OTP 28 the
 number of atoms is negative and their lengths are compact integers.

@@ -1,4 +1,4 @@
-"""How two releases differ, as the agent in the running node tells it."""
+"""The differences between two releases, as the agent in the running node reports them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Answers:
 
 
 class Beam(Struct):
-    """What can be seen of a compiled module from outside."""
+    """The properties of a compiled module that are visible from outside."""
 
     module: str
     app: str = ""
     file: str = ""
     on_load: bool = False
     struct: str | list[str] = "none"
-    """Its struct's fields; `none`, or `unknown` when only running it tells."""
+    """Its struct's fields; `none`, or `unknown` when only running it shows them."""
     runtime: bool = False
     """Whether it belongs to Elixir or OTP itself."""
     old: Beam | None = None
@@ -61,7 +61,7 @@ class ChildChange(Struct):
 
 
 class Setup(Struct):
-    """What runs, and would be set up otherwise by the target's code, which a swap does not run."""
+    """A running part that the target would set up differently, by code that a swap does not run."""
 
     module: str
     function: str
@@ -74,7 +74,7 @@ class Setup(Struct):
 
 
 class TreeChange(Struct):
-    """What changes below one supervisor; or, with `error`, why that cannot be told."""
+    """The changes below one supervisor; or, with `error`, why they are not known."""
 
     app: str
     path: list[str] = []
@@ -89,14 +89,14 @@ class TreeChange(Struct):
 
 
 class Schema(TypedDict):
-    """What a schema of Ecto's looks like, as hashes."""
+    """An Ecto schema, as hashes."""
 
     known: int
     made: int
 
 
 class Nature(TypedDict, total=False):
-    """What only the planner can tell of a module."""
+    """The properties of a module that only the planner can find out."""
 
     struct: str | list[str]
     code_change: str
@@ -134,7 +134,7 @@ class Comparison(Struct):
     setup: list[Setup] = []
     application_modules: list[tuple[str, str]] = []
     asks_trees: list[str] = []
-    """Applications of which the supervision tree may differ, as the code of both releases tells."""
+    """Applications whose supervision tree may differ, judged by the code of both releases."""
     asks_modules: list[str] = []
     """Changed modules of which the struct or the schema may differ."""
     boot_files: list[str] = []
@@ -162,7 +162,7 @@ class Comparison(Struct):
     env: list[tuple[str, str, str]] = []
     """Application, key, and how the change reaches it: delivered, at_start, boot_only, opaque."""
     modules: tuple[list[tuple[str, Nature]], list[tuple[str, Nature]]] = ([], [])
-    """What the planner found out of some modules, in the old release and in the new one."""
+    """The planner's findings about some modules, in the old release and in the new one."""
     trees: list[TreeChange] = []
 
     @property
@@ -175,9 +175,9 @@ STANDARD_PROVIDERS = {"Elixir.Config.Reader", "Elixir.Distillery.Releases.Config
 
 
 def questions(comparison: Comparison, release_name: str) -> tuple[list[str], list[str]] | None:
-    """The applications whose trees, and the modules whose nature, only a planner can tell.
+    """The applications whose trees, and the modules whose nature, only a planner can find out.
 
-    None when nothing needs one: what changed is code that no supervisor and no config asks for.
+    None when no planner is needed: only code changed that no supervisor and no config refers to.
     """
     callbacks = dict(comparison.application_modules)
     trees = set(comparison.asks_trees)

@@ -1,4 +1,4 @@
-"""What Gatling runs in nodes, compiled by a release itself where no build has done it yet."""
+"""Compiles Gatling's code for nodes with the release itself, where no build has done it yet."""
 
 from __future__ import annotations
 

@@ -35,12 +35,12 @@ _MARK = Atom("gatling_toolbox")
 
 @dataclass(frozen=True, slots=True)
 class Swapped:
-    """What a swap did. Times in milliseconds."""
+    """The result of a swap. Times in milliseconds."""
 
     processes: int
     suspended_ms: float
     failed: tuple[str, ...]
-    """What went wrong after the switch: children that did not start, and their like."""
+    """Failures after the switch, such as children that did not start."""
     watcher: Opaque
 
 
@@ -56,12 +56,12 @@ class Logged:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What went wrong after a swap."""
+    """The failures after a swap."""
 
     crashed: list[str]
     """Converted processes, with their reasons."""
     others: list[str]
-    """Where in changed code others crashed that were there before, and needed no conversion."""
+    """Places in changed code where older processes crashed that needed no conversion."""
     logged: list[Logged]
     """Errors of processes that began since, or that caught them and go on."""
     stopped: frozenset[Opaque] = frozenset()
@@ -140,9 +140,9 @@ class Control:
         return found.comparison
 
     def holds(self, endings: Sequence[str]) -> Holds:
-        """What the node has open that no second node may open.
+        """Return the node's open resources that no second node may open.
 
-        Of files that are opened in no known way, those with one of these endings.
+        Files that are opened in no known way count if they have one of these endings.
         """
         answer = self._node.call("gatling_holds", "all", list(endings), timeout=10, limit=MODERATE)
         held: Holds = typed(answer, Holds, "holds")
@@ -201,7 +201,7 @@ class Control:
         self._node.call("gatling_errors", "deaf")
 
     def watch(self, swapped: Swapped, seconds: float) -> Watched:
-        """What went wrong within so many seconds."""
+        """Watch the node for so many seconds; return its failures."""
         answer = self._node.call(
             "gatling_agent", "await_watch", swapped.watcher, int(seconds * 1000),
             timeout=seconds + 30, limit=LARGE,

@@ -1,4 +1,4 @@
-"""What a node has open that no second node may open, as gatling_holds in the node tells it."""
+"""A node's resources that no second node may open, as gatling_holds in the node reports them."""
 
 from __future__ import annotations
 

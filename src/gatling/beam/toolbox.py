@@ -1,4 +1,4 @@
-"""What Gatling runs inside of nodes, compiled: once for each Elixir and OTP, by a node of its own.
+"""Gatling's code for nodes, compiled by a separate node: once for each Elixir and OTP.
 
 A beam of one OTP may not load on another, so every build makes sure that there are beams of its own
 toolchain (build/priv/build.exs), and releases find those by the versions they were built with.
@@ -41,11 +41,11 @@ MODULES = (
     "gatling_agent",
     "gatling_swap",
 )
-"""What is loaded into a running node, in an order in which it can be loaded."""
+"""The modules that are loaded into a running node, in an order in which they can be loaded."""
 
 
 SOURCES = Path(__file__).parent / "priv"
-"""Where their sources are."""
+"""The directory of their sources."""
 
 
 def digest() -> str:
@@ -63,7 +63,7 @@ def cache(paths: AppPaths) -> Path:
 
 
 def beams(paths: AppPaths, release: Release) -> Path:
-    """Where the beams for nodes of a release are; they may not have been made yet.
+    """Return the directory of the beams for a release's nodes; they may not be compiled yet.
 
     A build has more to compile and a directory of its own, so that it never finds one without.
     """
