@@ -114,7 +114,7 @@ def build(
 
 
 def _failed(app: str, steps: Steps, error: GatlingError, *, full: bool) -> GatlingError:
-    """What a build's failure is reported as."""
+    """Return the error that reports a build's failure."""
     step = text.step(steps.current) or "the build"
     if full:
         what = f"{step} failed: no space is left on the disk."

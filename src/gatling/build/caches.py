@@ -1,4 +1,4 @@
-"""What a build leaves for the next one: mix's compiled files, dependencies, npm's packages."""
+"""The caches of an app's builds: mix's compiled files, dependencies, npm's packages."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ OWN = ("store_release", "migrate", "start_instance", "health_check", "switch_pro
 """Steps of a deployment that can have callbacks, too. Not those of a hot upgrade: it has a
 connection to the node, and processes that wait. `upgrade_service` is around the whole of it."""
 
-# Where the steps of Gatling 1 that are none here are called, in its order.
+# The points of Gatling 1 that have no step of their own here, in its order.
 BEFORE_STORE = ("before_store_release", "before_make_deploy_dir", "after_make_deploy_dir",
                 "before_copy_release_to_deploy", "before_make_upgrade_dir",
                 "after_make_upgrade_dir", "before_copy_release_to_upgrade")  # fmt: skip
@@ -64,7 +64,7 @@ def points(kind: Kind) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What of callbacks a project has."""
+    """The callbacks that a project has."""
 
     kind: Kind
     file: str = ""
@@ -72,11 +72,11 @@ class Found:
     hooks: dict[str, str] = field(default_factory=dict)
     """Executables by the name of the callback that they are."""
     notes: tuple[str, ...] = ()
-    """What looks as if it were meant to be one."""
+    """Notes on files that look like callbacks but are none."""
 
     @property
     def any(self) -> bool:
-        """Whether there is anything to call, as far as names tell."""
+        """Whether there is anything to call, judged by names."""
         return bool(self.file or self.hooks)
 
 
@@ -137,7 +137,7 @@ class Callbacks:
         return self._found.file
 
     def build(self, tasks: Tasks, task: Task, seconds: float, steps: Steps) -> None:
-        """Run the build, which tells what it comes to. Raises CallbackFailed and CommandFailed."""
+        """Run the build, which reports its result. Raises CallbackFailed and CommandFailed."""
         self._steps = steps
         self._deadline = time.monotonic() + seconds
         self._conversation = tasks.talk(task)
@@ -158,7 +158,7 @@ class Callbacks:
                 self._call(name)
 
     def over(self) -> None:
-        """Nothing is called any more: what follows is not what callbacks were told of."""
+        """Call nothing from now on: callbacks are not meant for what follows."""
         self._left = set()
 
     def close(self) -> None:
@@ -212,9 +212,9 @@ class Callbacks:
             self._conversation.say(base64.b64encode(encoded).decode())
 
     def _heard(self, wanted: str) -> str:
-        """What the VM says at the next line of its own that begins so.
+        """Return the rest of the VM's next protocol line that begins with `wanted`.
 
-        Until then the VM is served.
+        Until then the VM's requests are served.
         """
         assert self._steps is not None  # noqa: S101
         assert self._conversation is not None  # noqa: S101

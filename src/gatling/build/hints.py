@@ -1,4 +1,4 @@
-"""What to do about a failed build, judged by what mix, git and npm printed last."""
+"""Advice about a failed build, judged by the last output of mix, git and npm."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from gatling.platform.programs import TOOLCHAINS
 
 _UNREADABLE = ("Permission denied (publickey", "Host key verification failed",
                "Could not read from remote repository")  # fmt: skip
-"""What git and ssh print about a repository that they may not read."""
+"""Messages of git and ssh about a repository that they may not read."""
 
 _NO_HEX = ("Could not install Hex", "Could not install Rebar",
            "Package fetch failed and no cached copy available")  # fmt: skip
-"""What mix and Hex print when hex.pm cannot be reached."""
+"""Messages of mix and Hex when they cannot reach hex.pm."""
 
 
 def hint(app: str, log: tuple[str, ...], missing: str = "") -> str:
-    """What the user can type after a build of `app` failed with this output; empty if unknown.
+    """Return a command for the user whose build of `app` failed with this output; may be empty.
 
     `missing` is the program that the build found missing, if any.
     """

@@ -1,4 +1,4 @@
-"""The steps of a build, as its output tells them."""
+"""The steps of a build, as its output marks them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Protocol
 from gatling import process
 
 _NOISE = re.compile(r"\* skipping \S+\.bat for windows ")
-"""What `mix release` prints of scripts for Windows: nobody misses them on a server."""
+"""Messages of `mix release` about scripts for Windows, which a server does not need."""
 
 
 class Watcher(Protocol):
-    """Told what happens in a build, in order."""
+    """Receives the events of a build, in order."""
 
     def line(self, text: str) -> None:
         """A line of output of the step that is under way."""
@@ -32,7 +32,7 @@ class Steps:
     def __init__(self, marker: str, watcher: Watcher) -> None:
         self.marker = marker
         self.facts: dict[str, str] = {}
-        """What the build says of itself."""
+        """Facts that the build reports about itself, by name."""
         self.current = ""
         """The step that is under way, or has failed."""
         self._watcher = watcher
