@@ -42,7 +42,7 @@ _OBJECT = re.compile(r"[0-9a-f]{2}(/[0-9a-f]{38,62})?"
                      r"|pack(/pack-[0-9a-f]{40,64}\.(pack|idx|rev|mtimes))?")  # fmt: skip
 DIRECTORY, FILE, LINK, HARD = tarfile.DIRTYPE, tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE
 FAULTS = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError)
-"""What reading a member's content can raise."""
+"""The exceptions that reading a member's content can raise."""
 Parts = tuple[str, ...]
 
 
@@ -58,7 +58,7 @@ class Exactly:
 
 
 class _Stream(gzip.GzipFile):
-    """What tarfile reads from: forwards only, and no more at once than it has reason to."""
+    """The input of tarfile: it only reads forwards, and never more than tarfile has reason to."""
 
     def read(self, size: int | None = -1) -> bytes:
         """See GzipFile."""
@@ -69,7 +69,7 @@ class _Stream(gzip.GzipFile):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """See GzipFile."""
         at = super().seek(0, io.SEEK_CUR)
-        if (whence, offset) == (io.SEEK_CUR, 0):  # what `tell` asks
+        if (whence, offset) == (io.SEEK_CUR, 0):  # a call of `tell`
             return at
         if whence != io.SEEK_SET or offset < at:
             raise tarfile.ReadError("overlapping parts")
@@ -86,7 +86,7 @@ class Archive:
         self._above: list[Parts] = []
         """The directories that a member may be in: the last one and those above it."""
         self._files: set[str] = set()
-        """What a hard link may be to."""
+        """The files that a hard link may refer to."""
         self._count = 0
 
     def members(self) -> Iterator[tuple[tarfile.TarInfo, Parts, IO[bytes] | None]]:
@@ -213,7 +213,7 @@ _BELOW = {"logs": _in_logs, "git": _in_git, "releases": _in_releases, "state": _
 
 
 def place(parts: Parts) -> tuple[Any, ...]:
-    """Where in the order a member comes."""
+    """The sort key of a member's place in the archive."""
     place: tuple[Any, ...] = (TOP.index(parts[0]), *parts[1:2])
     if len(parts) > 2:
         below: tuple[Any, ...] = parts[3:]
@@ -256,5 +256,5 @@ def _manifest(content: IO[bytes] | None) -> dict[str, Any]:
 
 
 def damaged(error: Exception) -> InvalidInput:
-    """What to tell of an archive that cannot be read."""
+    """Return the error for an archive that cannot be read."""
     return InvalidInput(f"This is not a backup, or a damaged one: {error!r}")

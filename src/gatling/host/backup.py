@@ -56,7 +56,7 @@ CHECKED = 64 << 20
 
 
 def backup(file: Path, server: Path = SERVER) -> str:
-    """Write all apps into a file that is not there yet; what to tell.
+    """Write all apps into a file that must not exist yet; return a message for the user.
 
     Raises InvalidInput, DiskFull or another GatlingError, and then there is no file.
     """
@@ -128,7 +128,7 @@ class _Writer:
         self._links: dict[tuple[int, int], str] = {}
         self.apps: list[str] = []
         self.left: list[str] = []
-        """What somebody may miss."""
+        """Notes on content that is left out and that somebody may miss."""
 
     def write(self) -> None:
         """All of it; no deployment of an app begins before the app has been copied."""
@@ -306,7 +306,7 @@ def need(server: Path, what: str) -> None:
 
 
 def explained(error: OSError) -> GatlingError:
-    """What to tell of a file that cannot be read or written."""
+    """Return the error for a file that cannot be read or written."""
     if is_full(error):
         return DiskFull("The disk is full; nothing was written.")
     return GatlingError(f"{error.filename or 'Backup'}: {error.strerror}; nothing was changed.")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SHELL = "/bin/sh"
 """sshd runs forced commands with it."""
 ENABLED = (units.FENCE, "gatling-recover.service", "gatling-recovery.timer")
-"""What is started at each boot besides the sockets of root's helper."""
+"""The units that are started at each boot besides the sockets of root's helper."""
 
 
 @dataclass(frozen=True, slots=True)

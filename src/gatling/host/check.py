@@ -1,4 +1,4 @@
-"""What is wrong with this host, and how to fix it: `gatling server check`.
+"""Find the faults of this host, and how to fix them: `gatling server check`.
 
 Each check is a function that yields findings, and none of them changes anything. One that breaks is
 a finding itself; one that this user cannot make is left out, and named at the end. Best as root.
@@ -44,7 +44,7 @@ LEAST_FREE = 10
 LEAST_BYTES = 1 << 30
 """… and bytes: a release, and the one in the making."""
 LEAST_MEMORY = 448 << 20
-"""What Linux has left of 512 MB."""
+"""The memory that Linux leaves of 512 MB, in bytes."""
 TIME_SERVICES = ("systemd-timesyncd", "chrony", "chronyd", "ntp", "ntpd", "ntpsec", "openntpd")
 FORCED = {
     "authenticationmethods": "publickey",
@@ -54,13 +54,13 @@ FORCED = {
     "disableforwarding": "yes",
     "permituserrc": "no",
 }
-"""What sshd must say of the user gatling."""
+"""The required settings of sshd for the user gatling."""
 REINSTALL = "`gatling server install` fixes it."
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check has found."""
+    """The result of a check."""
 
     name: str
     ok: bool
@@ -96,7 +96,7 @@ def check(server: Path = SERVER, checks: Mapping[str, Check] | None = None) -> l
 
 
 def installation() -> Iterator[Finding]:
-    """What `gatling server install` would change: directories, files, units, packages."""
+    """Find what `gatling server install` would change: directories, files, units, packages."""
     missing = [change.what for change in changes.needed(changes.changes())]
     for what in missing:
         yield Finding("installation", False, f"Incomplete: {what}", REINSTALL)
@@ -317,7 +317,7 @@ def clock(says: Callable[..., str] | None = None) -> Iterator[Finding]:
 
 
 def programs() -> Iterator[Finding]:
-    """Which versions there are of the programs that Gatling works with."""
+    """Report the versions of the programs that Gatling works with."""
     env = machine.clean_environment() | {"HOME": "/"}  # other users cannot enter root's
     for name, option in (("elixir", "--version"), ("git", "--version"), ("nginx", "-v")):
         path = shutil.which(name, path=_path())
@@ -376,7 +376,7 @@ def _directories(app: App, server: Path) -> Iterator[tuple[str, str]]:
         except FileNotFoundError:
             yield f"{path} is missing.", "Restore it from a backup, or push the app again."
         except KeyError:
-            pass  # told of above
+            pass  # reported above
 
 
 def _drop_ins(app: App, server: Path) -> Iterator[tuple[str, str]]:

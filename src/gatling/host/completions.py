@@ -41,4 +41,4 @@ FILES = {
     _SHARE / "zsh/site-functions/_gatling": ZSH,
     _SHARE / "fish/vendor_completions.d/gatling.fish": FISH,
 }
-"""Where bash-completion, zsh and fish of Debian look for what was not installed by a package."""
+"""The directories of Debian's bash-completion, zsh and fish for files from outside packages."""

@@ -2,7 +2,7 @@
 
 epmd(1).
 
-It listens on all addresses and tells everybody the names and ports of the nodes that it knows.
+It listens on all addresses and gives everybody the names and ports of the nodes that it knows.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ DAY = 86400
 
 
 def faults(every: Iterable[App], kept: Path, now: float) -> Iterator[tuple[str, str]]:
-    """What is wrong with a certificate that serves, and what to do; `now` is Unix time."""
+    """Yield faults of certificates that serve, each with advice; `now` is Unix time."""
     for app in every:
         serving = certificates.chosen(certificates.stored(kept, app.name), app.domains, now)
         by_id = {one.id: one for one in serving.values()}

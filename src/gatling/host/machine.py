@@ -61,7 +61,7 @@ def exposed(path: Path) -> Path | None:
 
 
 def placed(path: Path) -> Path:
-    """Where a file of this installation will be: bin/install tries one out before it is there."""
+    """The final path of a file of this installation, which bin/install first tries elsewhere."""
     wanted = os.environ.get("GATLING_INSTALLED_AS")
     return Path(wanted) / path.relative_to(sys.prefix) if wanted else path
 

@@ -38,11 +38,11 @@ COOKIES = (
 )
 Place = tuple[str, int]
 Fault = tuple[str, str]
-"""What is wrong, and what to do about it."""
+"""The fault, and advice about it."""
 
 
 def faults(apps: Sequence[App], *, stranger: str = STRANGER) -> Iterator[Fault]:
-    """What a stranger reaches of these apps."""
+    """Yield the ports of these apps that another user of the machine can reach."""
     missing = missing_ports(apps, _guarded_ports())
     if missing:
         named = ", ".join(map(str, missing))

@@ -40,7 +40,7 @@ def restore(
     ask: Callable[..., Any] = client.ask,
     start: Callable[..., None] = machine.as_owner,
 ) -> Iterator[str]:
-    """Bring the apps of a backup to this server, which has none; what to tell, bit by bit.
+    """Bring the apps of a backup to this server, which has none; yield messages for the user.
 
     Raises a GatlingError, and then everything is as it was, unless apps only cannot be started.
     """

@@ -13,7 +13,7 @@ from gatling.platform.server import timers, units
 from gatling.platform.server.helper import firewall, nginx, service
 
 SOCKETS = ("gatling-helper.socket", "gatling-logs.socket")
-"""What Gatling asks root's helper on."""
+"""The sockets on which root's helper takes Gatling's requests."""
 MAX_READERS = 64
 """Logs that are read or followed at the same time: each costs two processes of root's."""
 TMPFILES = Path("/etc/tmpfiles.d/gatling.conf")

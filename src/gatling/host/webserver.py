@@ -203,7 +203,7 @@ def remove() -> None:
 
 
 def findings(env: Mapping[str, str]) -> Iterator[tuple[bool, str, str]]:
-    """Who answers hosts of no app, and how many connections there are to share."""
+    """Report which site answers unknown hosts, and how many connections apps can share."""
     files = dump(env)
     if files is None:
         return
@@ -221,7 +221,7 @@ def unknown_hosts(files: Mapping[str, str]) -> tuple[bool, str, str]:
 
 
 def connections(count: int, files: int) -> Iterator[tuple[bool, str, str]]:
-    """What nginx has for its apps and their clients; `files` is its limit, 0 when unknown."""
+    """Report nginx's connections for apps and clients; `files` is its limit, 0 when unknown."""
     share = parts.limits(count)
     what = (
         f"{count} connections for each worker: up to {share.app} requests and websockets at the"
