@@ -1,1 +1,1 @@
-"""What can be done with apps: each change of state is one function."""
+"""The operations on apps: each change of state is one function."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class AuditEntry(Struct, frozen=True):
-    """Who changed what, and when."""
+    """A change of state, with its time and its author."""
 
     at: str
     actor: str

@@ -19,7 +19,7 @@ MAX_PASSWORD = 128
 
 
 class DomainUser(Struct, frozen=True):
-    """Who may enter, and where."""
+    """A user who may enter a domain."""
 
     domain: str
     """`*` stands for all domains of the app."""
@@ -27,7 +27,7 @@ class DomainUser(Struct, frozen=True):
 
 
 def every(gatling: Gatling, app: str) -> list[DomainUser]:
-    """Who has a password for an app's domains; raises NotFound."""
+    """List the users with a password for an app's domains; raises NotFound."""
     known = apps.get(gatling.db, app).passwords
     return [DomainUser(domain, user) for domain, users in known.items() for user in users]
 

@@ -46,7 +46,7 @@ class Kept(Struct, frozen=True):
 
 
 class Added(Struct, frozen=True):
-    """What `add` has done."""
+    """The result of `add`."""
 
     app: str
     certificate: Kept
@@ -58,7 +58,7 @@ class Added(Struct, frozen=True):
 
 
 class Removed(Struct, frozen=True):
-    """What `remove` has done."""
+    """The result of `remove`."""
 
     app: str
     id: str

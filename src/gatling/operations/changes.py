@@ -51,7 +51,7 @@ def apply(steps: Sequence[Callable[[], object]], take_back: Callable[[], object]
 
 
 def _not_written(error: OSError) -> GatlingError:
-    """What a person is told of a file that could not be written."""
+    """Return the error for a file that could not be written."""
     place = f" {os.fsdecode(error.filename)}" if error.filename else ""
     what = f"The file{place} could not be written: {error.strerror or error}."
     return DiskFull(what) if is_full(error) else GatlingError(what)

@@ -39,7 +39,7 @@ class DeploymentEntry(Struct, frozen=True):
     seconds: float | None
     steps: list[StepEntry]
     probe: dict[str, Any] | None
-    """What the requests during the switch found; docs/operations.md has its fields."""
+    """The result of the requests during the switch; docs/operations.md has its fields."""
     suspended_ms: float | None
     """How long a hot upgrade suspended processes."""
 

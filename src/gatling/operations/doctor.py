@@ -1,4 +1,4 @@
-"""What is wrong with an embedded home, and how to fix it. Nothing is changed."""
+"""The faults of an embedded home, and how to fix them. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from gatling.platform.open import Gatling
 
 PROGRAMS = ("git", "nginx", "mix", "erl")
-"""What an embedded home needs besides Python."""
+"""The programs that an embedded home needs besides Python."""
 SERVING = ("running", "starting", "stopped", "empty")
 """States of an app that need no repair."""
 
 
 class Finding(Struct, frozen=True):
-    """What one check has found; the hint says how to fix a fault."""
+    """The result of a check; the hint says how to fix a fault."""
 
     name: str
     ok: bool

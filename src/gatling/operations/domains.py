@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class DomainChange(Struct, frozen=True):
-    """What adding or removing a domain has changed."""
+    """The result of adding or removing a domain."""
 
     app: str
     domain: str
@@ -25,7 +25,7 @@ class DomainChange(Struct, frozen=True):
     domains: list[str]
     """All domains of the app, afterwards."""
     phx_host: str | None = None
-    """What the change means for PHX_HOST, as a sentence."""
+    """The effect of the change on PHX_HOST, as a sentence."""
 
 
 def add(gatling: Gatling, app: str, domain: str) -> DomainChange:

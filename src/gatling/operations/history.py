@@ -1,4 +1,4 @@
-"""What a release brought, and what two releases have differently."""
+"""The content of a release, and the differences between two releases."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class NameChanges(Struct, frozen=True):
 
 
 class Difference(Struct, frozen=True):
-    """What two releases of an app have differently."""
+    """The differences between two releases of an app."""
 
     app: str
     older: str
@@ -60,7 +60,7 @@ class ReleaseDetails(Struct, frozen=True):
     created_at: str
     removed_at: str | None
     bytes: int
-    """What it takes on the disk besides the files that it shares with other releases."""
+    """Its size on the disk, without the files that it shares with other releases."""
     total_bytes: int | None
     """The size of all its files; None when they have been removed."""
     config: list[str] | None
@@ -106,7 +106,7 @@ def details(gatling: Gatling, name: str, number: int) -> ReleaseDetails:
 
 
 def difference(gatling: Gatling, name: str, older: int, newer: int) -> Difference:
-    """What two releases have differently; raises NotFound."""
+    """Return the differences between two releases; raises NotFound."""
     apps.get(gatling.db, name)
     return _difference(
         gatling, releases.get(gatling.db, name, older), releases.get(gatling.db, name, newer)

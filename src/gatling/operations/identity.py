@@ -1,4 +1,4 @@
-"""Who runs a command, and what this person may do."""
+"""The person who runs a command, and their permissions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 class Identity(Struct, frozen=True):
-    """Who runs a command. Without a key the person is at the machine and may do everything."""
+    """The person who runs a command.
+
+    Without a key they are at the machine and may do everything.
+    """
 
     name: str
     role: str
@@ -27,7 +30,10 @@ class Identity(Struct, frozen=True):
 
 
 def who(gatling: Gatling, *, by_key: bool) -> Identity:
-    """Who runs this command. With `by_key` it came over SSH; raises NotFound for a removed key."""
+    """Identify the caller.
+
+    With `by_key` the command came over SSH; raises NotFound for a removed key.
+    """
     key = keys.get(gatling.db, gatling.actor) if by_key else None
     return Identity(
         name=gatling.actor,

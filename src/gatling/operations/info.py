@@ -1,4 +1,4 @@
-"""What an app is: where it is pushed to and served, how it is built, what is set for it."""
+"""The description of an app: its addresses, its build, its settings."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class AppInfo(Struct, frozen=True):
-    """What is known of an app without asking its node."""
+    """The facts about an app that are known without its node."""
 
     app: str
     created_at: str
     url: str
     domains: list[str]
     repository: str
-    """What git takes as its address."""
+    """The repository's address, in a form that git accepts."""
     branches: list[str]
     """The deploy branches, the preferred one first."""
     release: str | None
@@ -46,7 +46,7 @@ class AppInfo(Struct, frozen=True):
 
 
 def info(gatling: Gatling, name: str) -> AppInfo:
-    """What is known of an app; raises NotFound."""
+    """Describe an app; raises NotFound."""
     app = apps.get(gatling.db, name)
     every = releases.every(gatling.db, name)
     retained = [each for each in every if each.removed_at is None]

@@ -26,7 +26,7 @@ class RunEntry(Struct, frozen=True):
     job: str
     cause: Cause
     actor: str | None
-    """Who ran it by hand."""
+    """The user who started it by hand."""
     release: str
     outcome: Outcome
     error: str | None

@@ -32,7 +32,7 @@ MAX_TEXT = 16 * 1024
 """Characters of a pasted key; the largest RSA key that sshd takes has 2.8 thousand."""
 
 MIN_RSA_BITS = 2048
-"""What is still safe; OpenSSH itself takes 1024."""
+"""The smallest RSA key that is still safe, in bits; OpenSSH itself accepts 1024."""
 
 REFUSED = 255
 """The exit status of ssh-keygen for a text that is no public key."""
@@ -162,7 +162,7 @@ def write(path: Path, text: str) -> None:
 
 
 def authorized_keys_path(home: Home) -> Path:
-    """Where sshd looks for the keys of the user whose home directory the home is."""
+    """Return sshd's file of keys for the user whose home directory the home is."""
     return home.root / ".ssh" / "authorized_keys"
 
 

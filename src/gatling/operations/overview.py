@@ -1,4 +1,4 @@
-"""What apps do now: the typed results behind `gatling apps` and `gatling status`."""
+"""The present state of apps: the typed results behind `gatling apps` and `gatling status`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class LastEnd(Struct, frozen=True):
 
 
 class WorkerStatus(Struct, frozen=True, kw_only=True):
-    """What one instance of a further process does."""
+    """The status of one worker's instance."""
 
     process: str
     """Its slot, such as `worker.1`."""
@@ -44,7 +44,7 @@ class WorkerStatus(Struct, frozen=True, kw_only=True):
     release: str | None
     pid: int | None
     instance: str | UnsetType = UNSET
-    """What the platform calls the process, where it is no OS process of this machine."""
+    """The platform's name of the process, where it is no OS process of this machine."""
     uptime: float | None
     """Seconds, to the millisecond; None when nothing runs."""
     restarts: int
@@ -53,7 +53,7 @@ class WorkerStatus(Struct, frozen=True, kw_only=True):
 
 
 class AppStatus(Struct, frozen=True, kw_only=True):
-    """What an app does. Whatever is not known is None."""
+    """The status of an app. Unknown values are None."""
 
     app: str
     state: str
@@ -61,14 +61,14 @@ class AppStatus(Struct, frozen=True, kw_only=True):
     version: str | None
     commit: str | None
     author: str | None
-    """Who wrote the commit."""
+    """The author of the commit."""
     subject: str | None
     """The first line of its message."""
     slot: int | None
     port: int | None
     pid: int | None
     instance: str | UnsetType = UNSET
-    """What the platform calls the process, where it is no OS process of this machine."""
+    """The platform's name of the process, where it is no OS process of this machine."""
     uptime: float | None
     """Seconds, to the millisecond; None when nothing runs."""
     memory: int | None
@@ -92,7 +92,7 @@ class AppDetails(AppStatus, frozen=True, kw_only=True):
     domains: list[str]
     ports: list[int]
     repository: str
-    """What git takes as its address."""
+    """The repository's address, in a form that git accepts."""
     last_deployment: int | None
     last_outcome: str | None
     chain: list[str]
@@ -103,14 +103,14 @@ class AppDetails(AppStatus, frozen=True, kw_only=True):
 
 
 def every(gatling: Gatling, found: Sequence[App]) -> list[AppStatus]:
-    """What these apps do."""
+    """Return the status of each of these apps."""
     known = _statuses(gatling, found)
     used = usage.of_trees({status.pid for status in known.values() if status.pid})
     return [_status(gatling, app, known, used) for app in found]
 
 
 def details(gatling: Gatling, name: str) -> AppDetails:
-    """What one app does, and where; raises NotFound. Nothing is loaded into its node."""
+    """Return an app's status and addresses; raises NotFound. Nothing is loaded into its node."""
     app = apps.get(gatling.db, name)
     known = _statuses(gatling, [app])
     used = usage.of_trees({status.pid for status in known.values() if status.pid})

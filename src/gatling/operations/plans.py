@@ -1,4 +1,4 @@
-"""What a deployment would do: the typed result behind `gatling plan`."""
+"""The preview of a deployment: the typed result behind `gatling plan`."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class PlanResult(Struct, frozen=True, kw_only=True):
     live: str | None
     target: str
     strategy: str | None
-    """None where only the running node can tell."""
+    """None where it depends on the running node."""
     reasons: list[str]
     second_instance: list[str]
     """Why no second instance may run beside the live one."""
     unknown: list[str]
-    """What was not found out, and why."""
+    """The questions that stayed open, with reasons."""
     changed: Described = UNSET
     """Modules, with their applications; so are the next two."""
     added: Described = UNSET
@@ -48,7 +48,7 @@ class PlanResult(Struct, frozen=True, kw_only=True):
     processes: Described = UNSET
     """How many processes are converted, by module."""
     children: Described = UNSET
-    """What supervisors start and stop."""
+    """The children that supervisors start and stop."""
     config: Described = UNSET
     assets: list[str] | UnsetType = UNSET
     """Applications of which files in priv differ."""
@@ -65,10 +65,10 @@ class Proposal:
     live: Release | None
     target: Release
     decided: Plan | None
-    """None where only the running node could tell."""
+    """None where it depends on the running node."""
     migrations: dict[str, list[linter.Danger]]
     unknown: tuple[str, ...] = ()
-    """What was not found out, and why."""
+    """The questions that stayed open, with reasons."""
     glance: Glance | None = None
 
     @property
@@ -95,7 +95,7 @@ class Proposal:
 def proposed(
     gatling: Gatling, app: str, target: Release, strategy: str | None, *, files_only: bool
 ) -> Proposal:
-    """What a deployment of a retained release would do.
+    """Preview the deployment of a retained release.
 
     With `files_only` nothing of the app is started or asked. Otherwise deployments of the app wait
     for this; raises Busy, NodeInUse or NodeBusy while another command works on the app.
@@ -131,7 +131,7 @@ def _at_a_glance(gatling: Gatling, name: str, target: Release, strategy: str | N
 def _dangers(
     gatling: Gatling, name: str, live: Release | None, target: Release, new: Sequence[str]
 ) -> tuple[dict[str, list[linter.Danger]], str]:
-    """What the migrations endanger, or why that is not known."""
+    """Return the dangers of each migration, and the reason when they are not known."""
     found: dict[str, list[linter.Danger]] = {name: [] for name in new}
     around, app = gatling.apps.surroundings(name), apps.get(gatling.db, name)
     try:

@@ -21,7 +21,7 @@ class ReleaseEntry(Struct, frozen=True):
     """Its label, such as `v7`."""
     commit: str
     author: str | None
-    """Who wrote the commit; None when it is no longer in the repository."""
+    """The author of the commit; None when the commit is no longer in the repository."""
     subject: str | None
     """The first line of its message."""
     version: str

@@ -36,7 +36,7 @@ class EffectiveSettings(Struct, frozen=True):
 
 
 class SettingsChange(Struct, frozen=True):
-    """Which settings were changed, and when they take effect."""
+    """The changed settings, by the time at which they take effect."""
 
     app: str
     applied: list[str]
@@ -116,7 +116,7 @@ def _held(gatling: Gatling, app: str, say: Callable[[str], None]) -> AbstractCon
 
 
 def _steps(gatling: Gatling, app: str, sections: list[str]) -> list[Callable[[], object]]:
-    """What makes the settings of these sections take effect."""
+    """Return the functions that make the settings of these sections take effect."""
     steps: list[Callable[[], object]] = []
     if "proxy" in sections:
         steps += [gatling.configure_router, lambda: published.publish(gatling, app)]
