@@ -32,7 +32,7 @@ def _run(words: list[str]) -> int:
 
         return receive.main(words[1])
     if words[:1] == ["complete"]:
-        # What a shell offers when the tab key is pressed: without the command line's own errors.
+        # Completion when the tab key is pressed: without the command line's own errors.
         from gatling.cli import completing
 
         return completing.main(words[1:])

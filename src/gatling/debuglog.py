@@ -41,9 +41,9 @@ def enabled() -> bool:
 
 
 def explained(error: Exception, doing: str = "this command") -> GatlingError:
-    """What a user is told of any error; one that is not Gatling's own is logged first.
+    """Convert any error into one for the user; log it first unless it is Gatling's own.
 
-    `doing` says what it stopped, such as `the recovery of shop`.
+    `doing` names what the error stopped, such as `the recovery of shop`.
     """
     if isinstance(error, GatlingError):
         if enabled():
@@ -128,7 +128,7 @@ def _where(error: BaseException) -> str:
 
 
 def _place() -> Path | None:
-    """Where to log: in a directory of this user's own that is there already, if any."""
+    """Return the log's directory: an existing one of this user's own, if any."""
     candidates = [paths.default_root()]
     if os.geteuid() == 0:  # root writes nothing where gatling could put a link
         candidates.insert(0, paths.SERVER)

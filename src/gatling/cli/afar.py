@@ -1,4 +1,4 @@
-"""What a server answers to a command, for commands that work with the answer on this machine."""
+"""The answers of a server, for commands that process them on this machine."""
 
 from __future__ import annotations
 

@@ -223,7 +223,7 @@ def _worker(found: WorkerStatus) -> str:
 
 
 def _process(found: AppStatus | WorkerStatus) -> str | None:
-    """What runs, as the platform names it; None when nothing does."""
+    """Return the process as the platform names it; None when nothing runs."""
     return f"pid {found.pid}" if found.pid else found.instance or None
 
 

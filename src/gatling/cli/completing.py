@@ -60,7 +60,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def complete(words: list[str], unfinished: str) -> list[str]:
-    """What `unfinished` can become behind these words, in the order in which it is offered."""
+    """List the completions of `unfinished` after these words, in the order of the offer."""
     given, rest = wording.take_options(words)
     if rest and rest[-1] in ("--host", *wording.APP_OPTIONS) and len(rest) == 1:
         found = list(_names(given)) if rest[-1] in wording.APP_OPTIONS else []
@@ -109,7 +109,7 @@ def _options(command: click.Command) -> list[str]:
 
 
 def _values(place: wording.Found, given: dict[str, str]) -> list[str]:
-    """What can stand for the value of an option, or for the next argument."""
+    """List the possible values of an option, or of the next argument."""
     command, rest = place.command, place.rest
     if rest and rest[-1].startswith("-"):
         option = next((p for p in command.params if rest[-1] in p.opts), None)
@@ -141,7 +141,7 @@ def _argument(
     values: list[str],
     names: dict[str, list[str]],
 ) -> list[str]:
-    """What the argument behind these values can be."""
+    """List the possible values of the argument after `values`."""
     if not arguments:
         return []
     position = min(len(values), len(arguments) - 1)

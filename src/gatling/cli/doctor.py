@@ -73,7 +73,7 @@ def _this_machine() -> Iterator[Finding]:
 
 
 def _laptop(host: Host) -> Iterator[Finding]:
-    """What a client of a server needs."""
+    """Check the needs of a server's client."""
     from gatling.operations import doctor
 
     programs = list(doctor.programs(("git", "ssh")))

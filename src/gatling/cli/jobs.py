@@ -148,7 +148,7 @@ def job_command(which: str) -> None:
 
 
 def _printed() -> Callable[[str], None]:
-    """What prints the job's output for as long as somebody reads it."""
+    """Return a function that prints a job's output for as long as somebody reads it."""
 
     def line(text: str) -> None:
         with contextlib.suppress(BrokenPipeError):  # its end comes by a signal

@@ -1,4 +1,4 @@
-"""Which module defines which command."""
+"""The module that defines each command."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def _app_of(project: Path) -> str:
 
 
 def _ask(host: Host, app: str) -> dict[str, Any]:
-    """Who the person is at the server, and whether the app exists there."""
+    """Fetch the person's identity from the server, and whether the app exists there."""
     from gatling.cli import afar
 
     try:

@@ -28,7 +28,7 @@ _REMOTE = r"(?P<name>\S+)\t(?P<url>.+) \(push\)"
 
 
 class Host(NamedTuple):
-    """Where ssh goes to."""
+    """The target of an ssh connection."""
 
     target: str
     """`user@host`, as ssh takes it."""
@@ -67,7 +67,7 @@ def from_url(url: str, *, user: str | None = None) -> Host | None:
 
 
 def url(host: Host, app: str) -> str:
-    """What git takes as the address of an app at a host."""
+    """Return the address of an app at a host, in a form that git accepts."""
     if host.port or ":" in host.name:
         shown = f"[{host.name}]" if ":" in host.name else host.name
         user = host.target.rpartition("@")[0] or USER
