@@ -1,1 +1,1 @@
-"""Who comes in over SSH: keys' roles, remote commands, pushes."""
+"""Access over SSH: keys' roles, remote commands, pushes."""

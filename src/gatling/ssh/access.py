@@ -39,7 +39,7 @@ MAX_BYTES = 64 * 1024
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 """With what Python makes of bytes that are not UTF-8."""
 
-# What the other side may send is up to sshd_config's AcceptEnv; only this is taken from it, or
+# sshd_config's AcceptEnv limits the client's variables; only these are taken from it, or
 # from the system: a pusher must not choose what git or mix do on this machine.
 _KEPT = re.compile(
     r"(?:PATH|HOME|USER|LOGNAME|SHELL|TERM|COLUMNS|LANG|LC_[A-Z]+|TZ|TMPDIR|XDG_RUNTIME_DIR"
@@ -95,7 +95,7 @@ def split(typed: str) -> list[str]:
 
 
 def git_request(words: Sequence[str]) -> Request | None:
-    """What git on the other side asks for; None when it is not git that asks.
+    """Parse the request of git on the other side; None when the command is not git's.
 
     Its path may be written as `shop`, `shop.git`, `/shop.git`, `~/shop`. Raises NotAllowed for what
     it may ask elsewhere but not here (git-upload-archive, options), InvalidInput for other paths.
@@ -112,7 +112,7 @@ def git_request(words: Sequence[str]) -> Request | None:
 
 
 def _admit(gatling: Gatling, grant: Grant, typed: str, *, terminal: bool) -> Callable[[], int]:
-    """What is to be done, when it may be done; a refusal is put on record and raised."""
+    """Return the permitted action; record and raise a refusal."""
     asked: Request | None = None
     words: Sequence[str] = typed.split()[:1]  # of what is no command line, only the first word
     try:
@@ -171,7 +171,7 @@ def _greet(grant: Grant) -> int:
 
 
 def _service(gatling: Gatling, grant: Grant, asked: Request) -> tuple[str, Path]:
-    """Which service of git serves which repository; a push to a new app makes it first."""
+    """Return git's service and its repository; a push to a new app first creates the app."""
     app = asked.app or ""
     if asked.command != policy.PUSH:
         apps.get(gatling.db, app)

@@ -1,4 +1,4 @@
-"""Who may do what over SSH. Pure: it runs nothing and knows neither home nor state.
+"""The permissions over SSH. Pure: it runs nothing and knows neither home nor state.
 
 A request is understood by the parser of the very command that would run it, so that the app that is
 checked is the app that is used, wherever options stand.
@@ -92,12 +92,12 @@ DEPLOYING = frozenset(
     }
 )
 WITHOUT_APP = frozenset({"apps", "whoami", "help", "version", "completion"})
-"""What others than admins may use without naming an app; it must look at the grant by itself."""
+"""The commands without an app for others than admins; each must check the grant by itself."""
 
 _BY_ROLE = {"reader": READING, "deployer": READING | DEPLOYING}
 _ROLES = {"reader": "a reader", "deployer": "a deployer", "admin": "an admin"}
 LOCAL = (*remote.HERE, "server")
-"""What nobody can reach over SSH, with all below it …"""
+"""The commands that nobody can use over SSH, with all below them …"""
 REMOTE = ("server keys",)
 """… but these."""
 MAX_AUDITED = 40
@@ -106,7 +106,7 @@ MAX_AUDITED = 40
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What the holder of a key may do."""
+    """The permissions of a key's holder."""
 
     name: str
     role: Role
@@ -131,7 +131,7 @@ class Request:
 
 
 def allowed(grant: Grant, words: Sequence[str]) -> Request:
-    """What the words (as typed after `gatling`) ask for, when the grant is enough for it.
+    """Parse the words (as typed after `gatling`) into a request that the grant permits.
 
     Raises NotAllowed; Misused, or InvalidInput for an app's name that cannot be one.
     """
@@ -162,7 +162,7 @@ def reaches(grant: Grant, path: str) -> bool:
 
 
 def understand(words: Sequence[str], visitor: Visitor | None = None) -> Request:
-    """What the words ask for, as their command will read them. Nothing is run, no file opened.
+    """Parse the words into a request, as their command will. Nothing is run, no file opened.
 
     Raises NotAllowed where there is no such command, Misused, or InvalidInput. A guess at what was
     meant is one that the visitor may use.
@@ -241,7 +241,7 @@ def check(grant: Grant, request: Request) -> None:
 
 
 def _parsed(command: click.Command, context: click.Context, path: str, rest: list[str]) -> Request:
-    """What the parser of the command makes of its words, before values are converted.
+    """Parse the words with the command's own parser, before values are converted.
 
     Conversion comes later in click and would open files. An app's name is a text: conversion leaves
     it as it is.

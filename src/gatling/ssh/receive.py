@@ -40,7 +40,7 @@ def choose(
 ) -> Update | None:
     """The update that deploys, if any; raises PushRefused for one that deletes a deploy branch.
 
-    `named` tells which deploy branch the pushed source itself names, if it does; `branches` are
+    `named` is the deploy branch that the pushed source itself names, if any; `branches` are
     those that deploy otherwise, the preferred one first.
     """
     by_branch = {u.ref.removeprefix(HEADS): u for u in updates if u.ref.startswith(HEADS)}
@@ -60,7 +60,7 @@ def choose(
 
 
 def main(app: str) -> int:
-    """What the hook runs; the exit status. git's lines come on standard input."""
+    """Run the hook; return its exit status. git's lines come on standard input."""
 
     def received() -> int:
         if JOB not in os.environ:
