@@ -1,4 +1,4 @@
-"""What a user can meet: few errors, each saying what happened, why, and what to do.
+"""The errors that users see: few kinds, each saying what happened, why, and what to do.
 
 GatlingError
 ├── InvalidInput        a name, value or request that cannot be accepted

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RESERVE_BYTES = 256 << 20
-"""What stays free for records, logs and the apps themselves."""
+"""The bytes that stay free for records, logs and the apps themselves."""
 RESERVE_FILES = 4096
 """Files that can still be made then: an inode each, where a file system counts them."""
 

@@ -1,6 +1,6 @@
-"""Where each thing lies in a home: what every kind of home has. The layouts are the platforms'.
+"""The paths that every kind of home has. The platforms define their layouts.
 
-platform/embedded/home.py and platform/server/home.py have a picture of theirs.
+platform/embedded/home.py and platform/server/home.py show theirs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SERVER = Path("/var/lib/gatling")
 
 @dataclass(frozen=True, slots=True)
 class AppPaths(abc.ABC):
-    """Where the things of one app lie; each kind of home has its own layout."""
+    """The paths of one app; each kind of home has its own layout."""
 
     home: Path
     name: str
@@ -41,7 +41,7 @@ class AppPaths(abc.ABC):
     @property
     @abc.abstractmethod
     def cache(self) -> Path:
-        """What is compiled once for each toolchain."""
+        """The directory of files that are compiled once for each toolchain."""
 
     @property
     @abc.abstractmethod
@@ -51,7 +51,7 @@ class AppPaths(abc.ABC):
     @property
     @abc.abstractmethod
     def work(self) -> Path:
-        """Where nodes of the app and Gatling hand each other files."""
+        """The directory in which nodes of the app and Gatling exchange files."""
 
     @property
     @abc.abstractmethod
@@ -69,7 +69,7 @@ class AppPaths(abc.ABC):
 
     @abc.abstractmethod
     def dumps(self, slot: int | str) -> Path:
-        """Where the instance in a slot leaves its crash dump, as it sees it."""
+        """The directory of a slot's crash dump, by its path inside the instance."""
 
     @abc.abstractmethod
     def private(self, slot: int | str) -> tuple[str, ...]:
@@ -120,7 +120,7 @@ class AppPaths(abc.ABC):
         return self.root / "logs"
 
     def job_log(self, job: str) -> Path:
-        """What the runs of a job print, with time and release."""
+        """The log of a job's runs, with time and release."""
         return self.logs / f"job-{job}.log"
 
     @property
@@ -146,7 +146,7 @@ class Home(abc.ABC):
     @property
     @abc.abstractmethod
     def directories(self) -> tuple[str, ...]:
-        """What there is in every home, to be made with mode 0700."""
+        """The directories of every home, which are created with mode 0700."""
 
     @property
     @abc.abstractmethod

@@ -182,12 +182,12 @@ def spawn_detached(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, lo
 
 
 def exit_error(argv: Sequence[str], status: int, tail: tuple[str, ...]) -> CommandFailed:
-    """What is raised for a program that should not have ended so."""
+    """Return the error for a program that ended with an unexpected status."""
     return CommandFailed(f"{_name(argv)} {describe_status(status)}.", log=tail, status=status)
 
 
 def missing(program: str) -> MissingProgram:
-    """What is raised for a program that is not installed, with the Debian package that has it."""
+    """Return the error for a program that is not installed; it names the Debian package."""
     return MissingProgram(
         f"{program} is not installed, or not on PATH.",
         hint=f"On Debian or Ubuntu: apt install {_PACKAGES.get(program, program)}",
@@ -243,7 +243,7 @@ def _popen(
 
 
 def _not_started(argv: Sequence[str], cwd: Path | None, error: OSError) -> GatlingError:
-    """Why a program could not be started, as far as execve(2) and chdir(2) tell."""
+    """Return the reason why a program did not start, by the error of execve(2) or chdir(2)."""
     name = _name(argv)
     if cwd is not None and error.filename in (cwd, os.fspath(cwd)):  # and not the program
         return CommandFailed(f"{name} cannot be started in {cwd}: {error.strerror}.")
@@ -272,7 +272,7 @@ _REASONS = {
 
 
 def _timed_out(argv: Sequence[str], timeout: float, tail: tuple[str, ...]) -> TimedOut:
-    """What is raised for a program whose time was up."""
+    """Return the error for a program that exceeded its time limit."""
     return TimedOut(
         f"{_name(argv)} did not end within {timeout:g} seconds and was stopped.", log=tail
     )

@@ -69,7 +69,7 @@ class _Stream(gzip.GzipFile):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """See GzipFile."""
         at = super().seek(0, io.SEEK_CUR)
-        if (whence, offset) == (io.SEEK_CUR, 0):  # a call of `tell`
+        if (whence, offset) == (io.SEEK_CUR, 0):  # a query of the position
             return at
         if whence != io.SEEK_SET or offset < at:
             raise tarfile.ReadError("overlapping parts")

@@ -1,1 +1,1 @@
-"""What was pushed, validated: names, settings, the exported source."""
+"""The content of a push, validated: names, settings, the exported source."""

@@ -93,7 +93,7 @@ GITLAB = Service(
 
 
 def steps(service: Service, app: str, host: str, port: str | None) -> list[str]:
-    """What is left to do before the first run, as numbered lines."""
+    """List the steps that remain before the first run, as numbered lines."""
     key, hosts = f"~/ci-{app}", f"~/ci-{app}-hosts"
     scan = f"ssh-keyscan -t ed25519 {f'-p {port} ' if port else ''}{host}"
     return [

@@ -1,9 +1,9 @@
 """An app's own SSH key, by which its builds read private git repositories.
 
 It lies in the build directory, where only the app's builds see it (on a server neither Gatling nor
-the app's instances do). So a program of the app's user makes it, tells its public part and removes
-it: `python -m gatling.project.deploy_key VERB DIRECTORY COMMENT`. The last line is the public key,
-or begins with a NUL and says what went wrong.
+the app's instances do). So a program of the app's user creates it, prints its public part and
+removes it: `python -m gatling.project.deploy_key VERB DIRECTORY COMMENT`. The last line is the
+public key, or begins with a NUL and describes the error.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ KNOWN_HOSTS = "known_hosts"
 
 
 def environment(paths: AppPaths) -> dict[str, str]:
-    """What lets git use the app's key: nothing where it has none. ssh(1), ssh_config(5)."""
+    """The variables that let git use the app's key; empty without a key. ssh(1), ssh_config(5)."""
     key = paths.ssh / KEY
     # not pathlib's: a directory that its owner has closed is no reason to raise
     if not os.path.isfile(key):  # noqa: PTH113

@@ -41,7 +41,7 @@ def kept(
     """The generated files below `work_tree` that the next build may keep.
 
     `before` is the commit of the build before, or empty. When its files cannot be kept, the next
-    build is told to compile everything.
+    build compiles everything.
     """
     notes = project / NOTES
     if not notes.parent.is_dir():

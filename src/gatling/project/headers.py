@@ -29,7 +29,7 @@ _NOT_OURS = frozenset(
         "www-authenticate",
     }
 )  # fmt: skip
-"""What belongs to one answer, not to all of them, or to the protocol."""
+"""Headers that belong to a single answer, or to the protocol."""
 
 
 def parse(text: str) -> tuple[tuple[str, str], ...]:

@@ -1,4 +1,4 @@
-"""What the pushed repository says of commits: author, subject, and what lies between two of them.
+"""The pushed repository's commits: author, subject, and the changes between two of them.
 
 Authors and subjects are the pusher's words. git prints one per line and records end with a NUL, so
 that none of them can pass for another. Control characters are made visible when they are shown.
@@ -44,7 +44,7 @@ class FileChange(Struct, frozen=True):
 
 
 class Span(Struct, frozen=True):
-    """What leads from one commit to another."""
+    """The commits and changes that lead from one commit to another."""
 
     commits: list[Commit]
     """The newer commit has them and the older one does not; the newest first."""
@@ -83,7 +83,7 @@ def commits(repository: Path, idents: Iterable[str]) -> dict[str, Commit]:
 
 
 def span(repository: Path, older: str, newer: str) -> Span | None:
-    """What leads from a commit to another; None when git has removed one of them."""
+    """Return the span from a commit to another; None when git has removed one of them."""
     try:
         changed = _files(repository, older, newer)
         return Span(

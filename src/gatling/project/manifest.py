@@ -62,7 +62,7 @@ def own_file(path: Path, limit: int) -> bytes | None:
 def branch(raw: bytes) -> str:
     """The deploy branch that the text of a gatling.toml names, or nothing.
 
-    Nothing, too, where the text is not valid: a deployment of it tells why.
+    Nothing, too, where the text is not valid: a deployment of it reports the error.
     """
     try:
         return parse(raw).get("deploy.branch", "")

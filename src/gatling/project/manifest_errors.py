@@ -89,7 +89,10 @@ def is_texts(value: object) -> bool:
 
 
 def _taken_apart(error: str, tree: dict[str, Any]) -> tuple[str, list[str]]:
-    """What msgspec says and at which path. A key of the file may look as the end of it does."""
+    """Split msgspec's error into text and path.
+
+    A key of the file may look like the end of an error.
+    """
     found = re.fullmatch(r"(.*) - at (`[^`]*`(?: in `[^`]*`)?)", error, re.DOTALL)
     unknown = re.search(r"unknown field `(.*)`$", error, re.DOTALL)
     if found is None or (unknown and unknown[1] in tree):

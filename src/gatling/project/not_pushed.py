@@ -1,4 +1,4 @@
-"""What a commit refers to and a push does not bring along: submodules' origins, LFS objects."""
+"""Parts of a commit that a push does not bring along: submodules' origins, LFS objects."""
 
 from __future__ import annotations
 

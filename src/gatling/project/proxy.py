@@ -1,6 +1,6 @@
-"""What an app says of its proxy: typed, validated, and nothing that nginx could read otherwise.
+"""An app's proxy options: typed, validated, and nothing that nginx could read otherwise.
 
-The same checks hold for the settings' own values and for what root's helper is told.
+The same checks hold for the settings' own values and for those that root's helper receives.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Options:
     """How the proxy treats one app; see `Proxy` in project/settings.py for the meanings."""
 
     body_limit: str = "100m"
-    """What Phoenix' own upload limits are applied to; nginx' default of 1m surprises everybody."""
+    """Leaves the limit to Phoenix' own upload limits; nginx' default of 1m surprises everybody."""
     read_timeout: int = 120
     send_timeout: int = 60
     buffering: bool = False
@@ -52,7 +52,7 @@ class Options:
     static: bool = True
 
     def __post_init__(self) -> None:
-        """Raise InvalidInput for whatever nginx must not be told."""
+        """Raise InvalidInput for values that nginx must not receive."""
         if not isinstance(self.body_limit, str) or not re.fullmatch(SIZE, self.body_limit):
             raise InvalidInput("body_limit is not a size such as 100m.")
         for name in ("read_timeout", "send_timeout"):
@@ -72,7 +72,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """Options and passwords of one app, as they are told to the proxy."""
+    """Options and passwords of one app, as the proxy receives them."""
 
     options: Options = field(default_factory=Options)
     passwords: Passwords = field(default_factory=dict)
@@ -112,7 +112,7 @@ def user(name: str) -> str:
 
 
 def redirects(domains: Sequence[str], mode: str) -> dict[str, str]:
-    """Which domains send browsers to which others; only where an app has both of a pair."""
+    """Map domains to the ones that they redirect to; only where an app has both of a pair."""
     pairs = [(domain, f"www.{domain}") for domain in domains if f"www.{domain}" in domains]
     if mode == "to-apex":
         return {www: apex for apex, www in pairs}

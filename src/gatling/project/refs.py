@@ -1,4 +1,4 @@
-"""What git would still refuse of a push after its pre-receive hook, found before anything is built.
+"""Finds the refs that git would refuse after its pre-receive hook, before anything is built.
 
 git checks most of what a push asks for only when it writes the refs, after the hook has returned
 (git-receive-pack(1), `update` in its source). A release must not be live whose ref git refuses, so
@@ -57,7 +57,7 @@ class Update:
 
 
 def parse(lines: Iterable[str]) -> list[Update]:
-    """What git wrote to the hook's standard input; raises PushRefused when it is something else."""
+    """Parse git's input to the hook; raises PushRefused when it is something else."""
     updates = []
     for line in lines:
         parts = line.rstrip("\n").split(" ", 2)
@@ -194,7 +194,7 @@ def _setting(repository: Path, name: str) -> str | None:
 
 
 def _git(repository: Path, *arguments: str) -> str | None:
-    """What git prints, with the objects of the push under way; None when it fails."""
+    """Return git's output, with the objects of the push under way; None when it fails."""
     try:
         return process.output(
             ["git", "--git-dir", str(repository), *arguments],

@@ -1,1 +1,1 @@
-"""What nginx reads: configuration, pages, passwords."""
+"""The files that nginx reads: configuration, pages, passwords."""

@@ -76,10 +76,10 @@ def covers(certificate_names: Sequence[str], domain: str) -> bool:
 def chosen(
     stored: Iterable[Certificate], domains: Iterable[str], now: float
 ) -> dict[str, Certificate]:
-    """Which certificate serves which domain: of those for it, the one that was added last.
+    """Choose the certificate of each domain: of those for it, the one that was added last.
 
     One that has expired at `now` (Unix time) only when there is no other. It is better than none:
-    browsers that were told to use HTTPS accept nothing else, and a person can decide to go on.
+    browsers that remember HSTS accept nothing else, and a person can decide to go on.
     """
     by_rank = sorted(stored, key=lambda one: (one.not_after < now, -one.added, one.id))
     found = {}

@@ -43,7 +43,7 @@ TYPES = """\
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What the proxy must know of one app; all of it validated."""
+    """The proxy's view of one app; all of it validated."""
 
     app: str
     domains: tuple[str, ...]
@@ -56,7 +56,7 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Where nginx takes connections; as `listen` of ngx_http_core_module has addresses."""
+    """The addresses on which nginx listens, as `listen` of ngx_http_core_module writes them."""
 
     plain: tuple[str, ...]
     tls: tuple[str, ...] = ()
@@ -176,7 +176,7 @@ def password_files(site: Site) -> dict[str, str]:
 
 
 def _password_text(passwords: Passwords, domain: str) -> str:
-    """Who may enter a domain, as nginx reads it; empty: everybody, without a password."""
+    """The users of a domain, as nginx reads them; empty: everybody, without a password."""
     users = passwords.get(EVERYWHERE, {}) | passwords.get(domain, {})
     return "".join(f"{user}:{hashed}\n" for user, hashed in sorted(users.items()))
 
@@ -329,7 +329,7 @@ def _static(site: Site, to_https: str, *, guarded: bool) -> str:
 
 
 def _proxied(site: Site, *, guarded: bool) -> str:
-    """What passes a request on to the app; where nginx asked for a password, without that.
+    """Return the directives that pass a request on to the app, without nginx's own password.
 
     A connection of its own for each (no upstream keep-alive): the open ones then are the requests
     and sockets under way, which is what a drain has to wait for.

@@ -49,7 +49,7 @@ CONNECTION = """
         client_header_timeout 20s;
         client_body_timeout 20s;
 """[1:]
-"""What every server block says of its clients' connections."""
+"""The limits on clients' connections in every server block."""
 
 FRONT = """
         set_real_ip_from 127.0.0.1;
@@ -116,7 +116,7 @@ class Limits:
 
 
 def limits(worker_connections: int) -> Limits:
-    """What one app and one client may take of an nginx with so many connections for each worker.
+    """Return the limits of one app and one client, for so many connections of each nginx worker.
 
     A request takes two: the client's and the app's. They may all come to the same worker, so the
     limit is a share of one worker: three quarters for one app, and half of that for one client.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What is in a directory of such files, as it should be."""
+    """The expected content of a directory of such files."""
 
     directory: Path
     known: frozenset[str]

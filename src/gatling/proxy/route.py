@@ -1,4 +1,4 @@
-"""The route directory of an app: the name of one file tells nginx where requests go."""
+"""The route directory of an app: nginx sends requests where the name of its one file points."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the proxy is asked to do for an app, from the app's settings and records."""
+"""The proxy's options for an app, from the app's settings and records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trees that Distillery has made: how their script is told what that of `mix release` is told.
+"""Trees that Distillery has made: how to control their script like that of `mix release`.
 
 It knows other commands, and writes its resolved config to a directory, from which it also takes
 what it finds there; so nothing of another run may be in that.
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from gatling.state.releases import Release
 
 FLAGS = "ERL_ZFLAGS"
-"""Where the flags that Gatling gives to a node stand: erl(1)."""
+"""The variable for the flags that Gatling gives to a node: erl(1)."""
 
 _COMMANDS = {"remote": "remote_console"}
-"""What it calls commands of `mix release`."""
+"""Distillery's names of commands of `mix release`."""
 _CHANGING = ("upgrade", "downgrade", "install", "unpack")
 """Commands that would change the tree."""
 

@@ -23,7 +23,7 @@ MAX_ENTRIES = 500_000
 """Files, directories and links of one release; a large Phoenix app has some 10,000."""
 RESERVE_BYTES = 64 << 20
 RESERVE_FILES = 1000
-"""What must stay free on the disk: records and logs are written to it, and other apps are there."""
+"""Disk space that must stay free for records, logs and other apps, in bytes and in files."""
 _LOOK_EVERY = 16 << 20
 MAX_DEPTH = 100
 MAX_FILE = 16 << 20
@@ -173,7 +173,7 @@ def _file(source: int, name: str, target: Path, twin: Path | None, room: _Room) 
 
 
 def _data(opened: int, size: int) -> Iterator[tuple[int, int]]:
-    """Where a file has data, and no hole, as far as its file system can tell: lseek(2)."""
+    """Yield the ranges of a file that hold data, as far as its file system knows: lseek(2)."""
     end = 0
     while end < size:
         try:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DIGESTED = r"-[0-9a-f]{32}(\.[A-Za-z0-9]{1,16})?"
 """How the name of a file ends whose text never changes: `mix phx.digest` puts its MD5 there."""
 _SERVED = re.compile(rf".*{DIGESTED}(\.gz)?\Z", re.DOTALL)
-"""What nginx asks for, and the compressed twin that it looks for by itself (gzip_static)."""
+"""Files that nginx looks up, and the compressed twins that it finds by itself (gzip_static)."""
 _LINK = "static"
 _TREE = "static-"
 

@@ -1,1 +1,1 @@
-"""What runs of an app: instances, workers, jobs."""
+"""The running parts of an app: instances, workers, jobs."""

@@ -1,4 +1,4 @@
-"""What an instance said before it failed, chosen so that the cause is among it. Pure."""
+"""Excerpts of an instance's output before a failure, chosen to contain the cause. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 LINES = 30
 """How many lines are shown where the cause was found; half as many of the last ones otherwise."""
 
-# What Elixir and the BEAM say first when a boot fails: a config provider, an exception, a crash.
+# First lines of Elixir and the BEAM when a boot fails: a config provider, an exception, a crash.
 _CAUSE = re.compile(
     r"ERROR!|\*\* \(|\[error\]|init terminating|could not start|Runtime terminating"
 )

@@ -1,4 +1,4 @@
-"""What to do about a release that does not boot, by what it said last. Pure."""
+"""Advice about a release that does not boot, by its last output. Pure."""
 
 from __future__ import annotations
 
@@ -99,9 +99,9 @@ _KNOWN = tuple((re.compile(pattern), hint) for pattern, hint in _HINTS)
 
 
 def fitting(lines: Sequence[str], app: str) -> str:
-    """What to do about the first known cause among the lines; empty when none is known.
+    """Return advice about the first known cause among the lines; empty when none is known.
 
-    The table's order decides, not the lines': what comes first in it is the more certain cause.
+    The table's order decides, not the lines': an earlier entry is the more certain cause.
     """
     for pattern, hint in _KNOWN:
         for line in lines:

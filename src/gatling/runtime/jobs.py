@@ -48,9 +48,9 @@ if TYPE_CHECKING:
     from gatling.state.runs import Cause, Outcome, Run
 
 ENDING_SECONDS = 40.0
-"""What a run gets to end when it is called off: its program has some seconds of them."""
+"""Time for a cancelled run to end, in seconds: its program has some of them."""
 NAME_VARIABLE = "GATLING_PROCESS"
-"""Tells a program which job it is run for."""
+"""The variable that names the job to the program that is run for it."""
 
 
 def defined(app: App) -> dict[str, Job]:
@@ -123,7 +123,7 @@ def run(
 
 
 def settle(gatling: Gatling, name: str) -> None:
-    """Tell runs whose process was killed as interrupted, and end what is left of them."""
+    """Mark runs whose process was killed as interrupted, and stop their remaining processes."""
     paths = gatling.home.app(name)
     for one in runs.running(gatling.db, name):
         if _holder(_file(paths, one.mark)) is None:
@@ -296,7 +296,7 @@ def _ended(
 
 
 def _log(paths: AppPaths, this: Run) -> Callable[[str], None]:
-    """What writes a line to the job's log, as far as that is possible: a full disk ends no run."""
+    """Return a function that writes lines to the job's log. A full disk ends no run."""
     opened: list[AppLog] = []
 
     def write(text: str) -> None:

@@ -1,8 +1,8 @@
-"""What a project's env.sh and vm.args have made of the flags that its node is started with.
+"""The changes that a project's env.sh and vm.args make to the flags of its node.
 
 `rel/env.sh.eex` runs after Gatling has set its variables, and `rel/vm.args.eex` is read beside
-them. Both can take away what Gatling talks to a node by: its name, its port, its cookie. The
-command line of the node that runs is what counts; the files are only searched for who was it. Pure.
+them. Both can remove the flags by which Gatling reaches a node: its name, its port, its cookie.
+Only the command line of the running node counts; the files only show who changed it. Pure.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Files:
     vm_args: str = ""
 
     def who(self, variable: str, flag: str) -> str:
-        """Which of them sets a variable or a flag, with what, or else that it is not known."""
+        """Name the file that sets a variable or a flag, and the value, or say that neither does."""
         export = re.search(rf"^\s*(?:export\s+)?{variable}=(\S*)", self.env_sh, re.MULTILINE)
         if export:
             return f"{ENV_SH} sets {variable}={_short(export[1])}"

@@ -1,4 +1,4 @@
-"""What an instance is started with, and what one-off commands of a release are."""
+"""The commands and environments of instances and of a release's one-off commands."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def process(around: Surroundings, app: App, release: Release, name: str, number:
 
 
 def flag_faults(gatling: Gatling, app: App, release: Release, slot: int) -> list[str]:
-    """What the project has made of the flags of the node that runs in a slot (node_flags.py)."""
+    """Describe the project's changes to the flags of the node in a slot (node_flags.py)."""
     argv = gatling.instances.command_line(app.name, slot)
     if not argv or not argv[0].endswith("/beam.smp"):
         return []

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gatling.state.apps import App
 
 WATCH_SECONDS = 2.0
-"""What crashes at its start has done so within this time, most likely."""
+"""Time within which a worker that crashes at its start has most likely crashed, in seconds."""
 STOP_SECONDS = 30.0
 """Between SIGTERM and SIGKILL for a process that the settings do not know any more."""
 PARALLEL = 64
@@ -99,7 +99,7 @@ def _start_missing(gatling: Gatling, app: App, own: Mapping[str, Instance]) -> l
 
 
 def statuses(gatling: Gatling, name: str, slots: Iterable[str]) -> dict[str, Status]:
-    """What the processes in these slots do."""
+    """Return the status of the workers in these slots."""
     asked = list(slots)
     found = gatling.instances.statuses([(name, slot) for slot in asked])
     return {slot: found[name, slot] for slot in asked if (name, slot) in found}

@@ -1,1 +1,1 @@
-"""What Gatling knows: apps, releases, deployments, config and who did what, in one SQLite file."""
+"""Gatling's records: apps, releases, deployments, config and the audit, in one SQLite file."""

@@ -45,7 +45,7 @@ class App:
     maintenance: str | None = None
     """None: it is served. Otherwise a page is shown: one with this text, or the project's own."""
     passwords: dict[str, dict[str, str]] = field(default_factory=dict, repr=False)
-    """Who may enter: by domain, or `*` for all, users and hashes of their passwords."""
+    """The users who may enter, with hashes of their passwords, by domain or `*` for all."""
 
     @property
     def effective(self) -> dict[str, str]:

@@ -162,7 +162,7 @@ _SCHEMA = (
     ) STRICT
     """,
 )
-"""One script per schema version; `PRAGMA user_version` tells how many have been run."""
+"""One script per schema version; `PRAGMA user_version` is the number of those that have run."""
 
 
 class Database:

@@ -1,4 +1,4 @@
-"""Who may enter the domains of an app (basic authentication): users and hashes of passwords."""
+"""The users of an app's domains (basic authentication): names and hashes of passwords."""
 
 from __future__ import annotations
 

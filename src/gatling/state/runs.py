@@ -29,7 +29,7 @@ class Run:
     job: str
     cause: Cause
     actor: str | None
-    """Who ran it by hand."""
+    """The user who started it by hand."""
     mark: str
     """Names the file that is locked while it runs."""
     release: int

@@ -1,1 +1,1 @@
-"""What a person sees: progress, tables, JSON."""
+"""Output for people: progress, tables, JSON."""

@@ -1,4 +1,4 @@
-"""What the pusher sees while a deployment goes on, and its log.
+"""The output of a deployment for its pusher, and its log.
 
 Plain lines, since they travel through git's side band; colour only on a terminal. A pusher who is
 gone must not stop a deployment, so a broken pipe silences the output and nothing else.
@@ -109,7 +109,7 @@ class Progress:
         self._say(text, "bold", "green")
 
     def fail(self, error: GatlingError) -> None:
-        """What happened, why, and what to do."""
+        """Print the error: what happened, why, and what to do."""
         if not error.log_shown:
             for text in error.log:
                 self._say(f"     | {text}", "dim")

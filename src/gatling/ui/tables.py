@@ -14,7 +14,7 @@ GAP = 2
 SHORTEST = 12
 """A column that may be cut keeps this width."""
 EMPTY = "–"
-"""What a cell without a value shows."""
+"""The text of a cell without a value."""
 LABEL = 16
 """The width of a field's label."""
 
