@@ -1,9 +1,9 @@
 """Text from elsewhere, made safe to show.
 
-What an app, a build, a pushed file or a visitor's request contains may end on an operator's
-terminal. Control characters in it could rename the window, move the cursor, hide lines or forge
-them, so everything that Gatling prints passes here first. Colours are removed, all other control
-characters are spelled out (`\\x1b`), and tabs stay.
+Text of an app, a build, a pushed file or a visitor's request may end on an operator's terminal.
+Control characters in it could rename the window, move the cursor, hide lines or forge them, so
+everything that Gatling prints passes here first. Colours are removed, all other control characters
+are spelled out (`\\x1b`), and tabs stay.
 """
 
 from __future__ import annotations

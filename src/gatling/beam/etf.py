@@ -2,9 +2,9 @@
 
 Source: the Erlang documentation, "External Term Format" (erl_ext_dist). Atoms become `Atom`,
 binaries bytes, lists lists (a string list of bytes too), tuples tuples, maps dicts. Pids,
-references and ports are kept as they came, to be sent back; what has no use here is refused.
+references and ports are kept as they came, to be sent back; all other terms are refused.
 
-What is decoded comes from an app, so a term costs no more memory than its budget allows: an empty
+The decoded data comes from an app, so a term costs no more memory than its budget allows: an empty
 list is one byte in a message and 64 in Python. Keys of maps are atoms or binaries, whose hashes
 nobody outside of this process can predict.
 """

@@ -1,8 +1,8 @@
 """Gatling's code for nodes, compiled by a separate node: once for each Elixir and OTP.
 
 A beam of one OTP may not load on another, so every build makes sure that there are beams of its own
-toolchain (build/priv/build.exs), and releases find those by the versions they were built with.
-Where there are none, after an update of Gatling, a release makes them itself (beam/compiler.py).
+toolchain (build/priv/build.exs), and releases find those by the versions they were built with. If
+there are none, after an update of Gatling, a release compiles them itself (beam/compiler.py).
 """
 
 from __future__ import annotations

@@ -97,8 +97,8 @@ def with_app(
     """The words with the app as the first argument of a command that takes one.
 
     `-a NAME` behind the command wins, then `named` (the option in front of it), then the app as an
-    argument. Where there is none of them, `implied` is called. Raises InvalidInput for a name that
-    no app can have, Misused for an option of a command that takes no app.
+    argument. If none of them is given, `implied` is called. Raises InvalidInput for a name that no
+    app can have, Misused for an option of a command that takes no app.
     """
     found = find(root, words)
     if isinstance(found.command, click.Group) or asks_for_help(found.rest):

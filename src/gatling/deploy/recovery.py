@@ -64,7 +64,7 @@ def recover_unfinished(gatling: Gatling, app: str | None = None) -> list[Recover
 def recover_killed(gatling: Gatling, app: str) -> list[Recovery]:
     """As `recover_unfinished`, of an app whose deploying process was killed a moment ago.
 
-    What is in the way may pass, such as a port that the killed instance still holds.
+    The cause of a failure may pass, such as a port that the killed instance still holds.
     """
     recovered = recover_unfinished(gatling, app)
     for _ in range(MORE_TRIES):

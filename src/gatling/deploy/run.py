@@ -43,8 +43,8 @@ def attempt(
     Raises Locked for an app that an operator has locked, unless it is the `same_release` that runs
     afterwards.
 
-    What the block raises before the decision is raised here, and what was live is still live. What
-    it raises after the decision is recorded as a warning: the deployment has succeeded.
+    An error of the block before the decision is raised here, and the live release stays live. An
+    error after the decision is recorded as a warning: the deployment has succeeded.
     """
     paths = gatling.home.app(name)
     app = apps.get(gatling.db, name)
@@ -161,9 +161,10 @@ def _succeeded(gatling: Gatling, context: Context) -> None:
 
 
 def _failed(gatling: Gatling, context: Context, error: BaseException) -> None:
-    """Clean up, then record. Both as far as they go: on a full disk the record may not be possible.
+    """Clean up, then record. Both as far as possible: on a full disk the record may fail.
 
-    What is not recorded as ended is found and ended by recovery. `error` stays what is reported.
+    Recovery finds and ends a deployment that is not recorded as ended. The reported error stays
+    `error`.
     """
     name, ident = context.app.name, context.deployment.id
     for line in error.log if isinstance(error, GatlingError) else ():

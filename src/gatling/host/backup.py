@@ -1,7 +1,7 @@
 """All apps of a server in one file (see `archive`), for `restore` on another server. As root.
 
-What others than root may write is read, locked and written in their name, so that no link that
-they put there leads further than they could go themselves.
+Files that other users may write are read, locked and written under these users, so that no link of
+theirs leads further than they could go themselves.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Making a Debian or Ubuntu machine a Gatling host, as root.
 
-What is needed is a list of changes (`gatling.host.changes`). Each of them knows whether it is
+The installation is a list of changes (`gatling.host.changes`). Each of them knows whether it is
 needed, so the list can be printed first and carried out again.
 """
 

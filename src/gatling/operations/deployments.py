@@ -22,7 +22,7 @@ class StepEntry(Struct, frozen=True):
 
 
 class DeploymentEntry(Struct, frozen=True):
-    """One attempt to make a release live. What is not known, or not yet, is None."""
+    """One attempt to make a release live. Values that are not known, or not yet, are None."""
 
     id: int
     release: str | None

@@ -93,8 +93,8 @@ def every(gatling: Gatling) -> list[KeyEntry]:
 def parse(text: str) -> PublicKey:
     """The public key on a line as in a .pub file, without its comment.
 
-    Raises InvalidInput, or MissingProgram without ssh-keygen. What was given is never repeated in
-    an error: it may be a private key, or anything else that was in somebody's clipboard.
+    Raises InvalidInput, or MissingProgram without ssh-keygen. An error never repeats the input: it
+    may be a private key, or anything else that was in somebody's clipboard.
     """
     if len(text) > MAX_TEXT:
         raise InvalidInput(f"A public key has at most {MAX_TEXT} characters.", hint=_NEW_KEY)
@@ -207,7 +207,7 @@ def add(gatling: Gatling, name: str, text: str, role: Role, apps: Iterable[str])
 
 
 def remove(gatling: Gatling, name: str) -> None:
-    """Let a key in no longer; raises NotFound. What it has begun goes on to its end."""
+    """Remove a key; raises NotFound. Its running commands continue to their end."""
     state.get(gatling.db, name)  # first, as there may be no home to lock
     with exclusively(gatling.home, "keys"):
         key = state.get(gatling.db, name)

@@ -1,6 +1,6 @@
 """A home, opened for a command.
 
-What it takes to open one is loaded then: help and completion pass this module, and open none.
+The modules that open a home are loaded then: help and completion pass this module, and open none.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ if TYPE_CHECKING:
 def opened(app: str | None = None) -> Iterator[Gatling]:
     """Gatling with the home in use. A home that does not exist is not created: it has no apps.
 
-    A command that changes an app names it. Raises NotFound for an app that does not exist. What a
-    killed deployment has left of that app is put in order first. No command recovers another app,
-    and one that only reads recovers none. The hint of an error that is raised in the block names
-    the app as well.
+    A command that changes an app names it. Raises NotFound for an app that does not exist. The app
+    is first recovered from a killed deployment. No command recovers another app, and one that only
+    reads recovers none. The hint of an error that is raised in the block names the app as well.
     """
     from gatling.platform.open import open_gatling
     from gatling.state import apps

@@ -4,8 +4,8 @@ Each protocol is one need. Nothing here says that instances are processes of thi
 systemd or supervisord starts them, or that the proxy reads files: callers know apps, slots,
 releases and addresses. tests/contract.py says what every platform has to fulfil.
 
-What a platform may assume of its caller: app names are validated, and a change to an app is made
-while its lock is held (platform/lock.py).
+A platform may assume that its caller keeps two rules: app names are validated, and a change to an
+app is made while its lock is held (platform/lock.py).
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class Apps(Protocol):
     def guard(self, ports: Mapping[str, Sequence[int]]) -> None:
         """Let nobody reach these ports, by app, but the proxy, Gatling and the app itself.
 
-        These apps are all that there are. Where everything is one user's, nothing is done.
+        These apps are all that there are. A platform of a single user does nothing.
         """
 
     def surroundings(self, name: str) -> Surroundings:
@@ -419,10 +419,10 @@ class Tasks(Protocol):
         """
 
     def end_runs(self, paths: AppPaths, token: str = "") -> None:
-        """End what a run that nobody attends to any more has left; without a token all runs.
+        """Stop the remains of a run that nobody attends to any more; without a token, of all runs.
 
-        Those, consoles among them, get SIGTERM and some seconds. Where the platform itself ends
-        what nobody attends to, nothing is left to be done.
+        Those, consoles among them, get SIGTERM and some seconds. A platform that stops unattended
+        runs by itself does nothing.
         """
 
     def discard(self, paths: AppPaths, directory: Path) -> None:

@@ -1,6 +1,7 @@
-"""A program that is talked to: lines to its standard input, lines of its output, until its end.
+"""A conversation with a program: lines to its standard input, lines of its output, until its end.
 
-What differs from home to home comes as functions: LocalTasks and UnitTasks make conversations.
+The parts that differ from home to home come as functions: LocalTasks and UnitTasks make
+conversations.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Becomes a program of an app, in a systemd unit: `python3 -I -S enter.py`.
 
-What to run, with which environment, comes as a credential (systemd.exec(5), LoadCredential=): only
-this unit's user can read it, and nothing of it is in a unit file or a command line. When an
-instance is started again by systemd, this says with what it has ended, and waits, longer each time.
-Only the standard library, and the system's own Python, so that apps start even if Gatling's own
-Python is broken.
+The command line and its environment come as a credential (systemd.exec(5), LoadCredential=): only
+this unit's user can read it, and nothing of it is in a unit file or a command line. When systemd
+restarts an instance, this program reports how it ended, and waits, longer each time. Only the
+standard library, and the system's own Python, so that apps start even if Gatling's own Python is
+broken.
 """
 
 import json

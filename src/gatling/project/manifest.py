@@ -1,7 +1,7 @@
-"""gatling.toml: what a project says of itself, read from the pushed source and validated.
+"""gatling.toml: a project's own settings, read from the pushed source and validated.
 
-It becomes settings as `gatling settings` knows them: dotted keys and texts. What was set on the
-host wins over it.
+It becomes settings as `gatling settings` knows them: dotted keys and texts. Values that were set on
+the host override it.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 git checks most of what a push asks for only when it writes the refs, after the hook has returned
 (git-receive-pack(1), `update` in its source). A release must not be live whose ref git refuses, so
 the same conditions are checked here first, for all refs: a push may be atomic, and the hook cannot
-see whether it is. What remains is a failure of the ref transaction itself, such as a full disk; the
-same push again then finds its commit live and only moves the branch.
+see whether it is. The remaining risk is a failure of the ref transaction itself, such as a full
+disk; the same push again then finds its commit live and only moves the branch.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 A certificate's directory is complete when it appears and never changes. Another certificate is
 another directory, which exists before nginx' configuration names it, so that a command that fails
 leaves the one before in use. Only the owner of the directories can read keys; on a server, that is
-root. What is known of a certificate is readable for all. The module that reads certificates
-themselves (x509.py) is loaded only when one is added.
+root. A certificate's about.json is readable for all. The module that reads certificates themselves
+(x509.py) is loaded only when one is added.
 """
 
 from __future__ import annotations

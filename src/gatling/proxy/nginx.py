@@ -1,10 +1,10 @@
 """nginx's configuration as text: pure, the same input gives the same text.
 
-An app's two slots have fixed ports, so the configuration does not change with a deployment. Which
-slot is live is given by the name of one file in the app's route directory: `1`, `2` or `down`.
-nginx looks for it with each request (`if (-f …)`, a stat of some microseconds), and a rename
-switches all requests at once: without a reload no idle client connection is closed and no worker is
-left behind with old sockets. See docs/architecture.md. Two more things there are for nginx:
+An app's two slots have fixed ports, so the configuration does not change with a deployment. The
+name of one file in the app's route directory gives the live slot: `1`, `2` or `down`. nginx looks
+for it with each request (`if (-f …)`, a stat of some microseconds), and a rename switches all
+requests at once: without a reload no idle client connection is closed and no worker is left behind
+with old sockets. See docs/architecture.md. Two more entries there are for nginx:
 `maintenance.html`, whose presence switches maintenance on and which is the page that is shown then;
 and `static`, the fingerprinted assets of the live and of earlier releases.
 """

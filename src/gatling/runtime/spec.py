@@ -127,8 +127,8 @@ def environment(around: Surroundings, app: App, release: Release, slot: int) -> 
     environment = dict(around.runtime) | suggested | release.config | fixed
     own_way = distillery.made(around.paths.release(release.number), release)
     if around.cookie_in_file:
-        # Given as RELEASE_COOKIE it would be in the command line, which every user can see. Where
-        # there are two of the flag, kernel's auth takes what is in ~/.erlang.cookie (enter.py).
+        # Given as RELEASE_COOKIE it would be in the command line, which every user can see. If the
+        # flag is given twice, kernel's auth takes the cookie of ~/.erlang.cookie (enter.py).
         environment["GATLING_COOKIE"] = environment.get("RELEASE_COOKIE", "")
         environment["RELEASE_COOKIE"] = COOKIE_IN_FILE
         if not own_way:

@@ -1,6 +1,6 @@
 """The forced command of a key: everything that comes over SSH passes here (sshd(8), command=).
 
-What the other side asked for is in SSH_ORIGINAL_COMMAND. It never meets a shell: a push or fetch
+The client's command line is in SSH_ORIGINAL_COMMAND. It never reaches a shell: a push or fetch
 becomes git itself with a path of ours, everything else a command of ours in this process.
 """
 

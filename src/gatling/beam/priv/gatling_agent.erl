@@ -1,4 +1,4 @@
-%% What Gatling asks in the running node: how two releases differ, what a swap would meet here,
+%% Gatling's questions to the running node: how two releases differ, what a swap would meet here,
 %% which releases the node went through. Changes nothing; gatling_swap does that. Loaded into the
 %% node by Gatling.
 %%
@@ -61,7 +61,7 @@ inspected(Request) ->
 -spec calls([{module(), mfa()}]) -> [{module(), binary()}].
 calls(Calls) -> [{Caller, gatling_text:function(Called)} || {Caller, Called} <- Calls].
 
-%% What runs, and would have been set up otherwise by the new release.
+%% The running parts that the new release would have set up differently.
 -spec setup(gatling_release:comparison(), gatling_types:changes(), gatling_setup:started()) ->
           [gatling_setup:difference()].
 setup(#{sources := {Old, New}, application_modules := Applications}, Changes, Started) ->
@@ -106,7 +106,7 @@ clients(Port) ->
                    {ok, [{send_cnt, N}]} <- [inet:getstat(C, [send_cnt])], N > 0,
                    {connected, Owner} <- [erlang:port_info(C, connected)]].
 
-%% What a watch may end with: the states from before the swap are given back, or forgotten.
+%% The two ends of a watch: the states from before the swap are given back, or forgotten.
 -spec restore_crashed(pid()) -> non_neg_integer().
 restore_crashed(Watcher) -> gatling_watch:restore_crashed(Watcher).
 
@@ -155,7 +155,7 @@ changes(#{changed := Changed, added := Added, removed := Removed} = Compared,
                    || {Path, #{start := Start, stop := Stop}} <- tree_changes(Request)],
       from => place(Old, Compared), to => place(New, Compared)}.
 
-%% What the node must know of where a release is: the applications are those that both have.
+%% The node's view of a release's place: the applications are those that both releases have.
 -spec place(gatling_types:path(), gatling_release:comparison()) -> gatling_types:place().
 place(Root, #{apps := Common}) ->
     #{root := Path, version := Version, apps := Apps} = Release = gatling_release:read(Root),
@@ -200,7 +200,7 @@ trees_report(Request) ->
               error => <<"start/2 names the child ", (Text(Id))/binary, ", which does not run">>}
             || {App, {ok, Tree}} <- Old, {Path, Id} <- gatling_children:missing(App, Tree)].
 
-%% What gatling_planner wrote in a node of either release.
+%% The answers that gatling_planner wrote in a node of either release.
 -spec planned(env | modules | trees, gatling_types:request()) -> {list(), list()}.
 planned(Key, #{answers := {OldFile, NewFile}}) -> {answer(Key, OldFile), answer(Key, NewFile)};
 planned(_, #{answers := none}) -> {[], []}.

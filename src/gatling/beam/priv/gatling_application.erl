@@ -12,7 +12,7 @@
 -type apps() :: #{gatling_types:app_name() => gatling_types:app()}.
 -type visited() :: {[gatling_types:app()], Seen :: [gatling_types:app_name()]}.
 
-%% What is read when an application is started, and at no other time.
+%% The keys that are read when an application is started, and at no other time.
 -define(BOOT_KEYS, [start_phases, included_applications]).
 
 %% Dependencies first: mix lists the applications of a release by their names.
@@ -50,7 +50,7 @@ needs(App) ->
         _ -> []
     end.
 
-%% What the file says; `none` where there is none.
+%% The content of the file; `none` where there is none.
 -spec spec(gatling_types:app()) -> resource() | none.
 spec(App) ->
     case file:consult(file(App)) of
@@ -99,7 +99,7 @@ differing(Key, Pairs) ->
 sorted({Key, Values}) when is_list(Values) -> {Key, lists:sort(Values)};
 sorted(Value) -> Value.
 
-%% Where the callback module is another one, or is started with other arguments.
+%% The applications whose callback module, or its start arguments, differ.
 -spec callbacks([pair()]) -> [{gatling_types:app_name(), arguments | module}].
 callbacks(Pairs) ->
     [{A, case {Before, After} of
@@ -111,7 +111,7 @@ callbacks(Pairs) ->
 -spec boot_keys([pair()]) -> [{gatling_types:app_name(), start_phases | included_applications}].
 boot_keys(Pairs) -> [{A, Key} || Key <- ?BOOT_KEYS, A <- differing(Key, Pairs)].
 
-%% Where a release starts an application in another way: permanent, transient, temporary, load,
+%% The applications whose start type differs: permanent, transient, temporary, load,
 %% none.
 -spec types(apps(), apps()) -> [{gatling_types:app_name(), type}].
 types(Old, New) ->

@@ -1,6 +1,6 @@
-%% What of two releases only a node of each can tell, because their files do not: which supervision
-%% trees, and the nature of which modules. Two nodes are started for that, so it is asked for only
-%% where code differs on which the answer depends.
+%% The questions about two releases that need a node of each, because their files do not answer
+%% them: which supervision trees, and the nature of which modules. Two nodes are started for that,
+%% so they are asked only where code differs on which the answer depends.
 -module(gatling_asks).
 
 -export([trees/2, modules/1]).
@@ -10,9 +10,9 @@
 %% Applications of which the supervision tree may differ. `Supervisors` are callback modules of
 %% supervisors that run.
 %%
-%% A tree is made by start/2, by init/1 of supervisors, and by child_spec/1 of what they name. Where
-%% one of the first two calls what cannot be read from the code (a function that it was given, say),
-%% any changed module that may be a child is meant.
+%% A tree is made by start/2, by init/1 of supervisors, and by child_spec/1 of the modules that they
+%% name. If one of the first two calls a function that the code does not show (one that it was
+%% given, say), any changed module that may be a child is meant.
 -spec trees(gatling_release:comparison(), Supervisors :: [module()]) ->
           [gatling_types:app_name()].
 trees(#{changed := Changed, added := Added, removed := Removed, sources := {Old, New},

@@ -4,12 +4,12 @@
 
 -export([of_gone/2, broken/4, await/2, last_look/1, with_whole_stacks/1, stack/1]).
 
-%% As many calls as the emulator can be made to tell.
+%% The largest number of calls in a stack that the emulator can report.
 -define(FRAMES, 64).
 %% This many processes are checked in some 40 ms.
 -define(QUICKLY, 20000).
 
-%% Which of these modules, as their files are, call functions that go: [{Module, {M, F, Arity}}],
+%% The modules whose files call functions that are removed: [{Module, {M, F, Arity}}],
 %% with one such function each.
 -spec of_gone([mfa()], [{module(), gatling_types:path()}]) -> [{module(), mfa()}].
 of_gone([], _) ->
@@ -76,7 +76,7 @@ new_calls(M, File, Old, New) ->
 -spec first(#{Wanted => term()}, [Wanted]) -> {value, Wanted} | false.
 first(Known, Calls) -> lists:search(fun(C) -> is_map_key(C, Known) end, Calls).
 
-%% What a module calls by its full name, and the functions that it hands over by that (&M.f/1).
+%% The functions that a module calls by their full names, and those that it hands over so (&M.f/1).
 -spec calls(gatling_types:path()) -> [mfa()].
 calls(File) ->
     {ok, {_, Chunks}} = beam_lib:chunks(File, [imports, "LitT"], [allow_missing_chunks]),
@@ -164,7 +164,7 @@ existing(Name) ->
     catch error:badarg -> []
     end.
 
-%% The emulator tells the uppermost eight calls of a stack, if it is not told otherwise.
+%% By default, the emulator reports only the uppermost eight calls of a stack.
 -spec with_whole_stacks(fun(() -> Result)) -> Result.
 with_whole_stacks(Fun) ->
     Before = erlang:system_flag(backtrace_depth, ?FRAMES),

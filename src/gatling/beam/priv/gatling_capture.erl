@@ -14,7 +14,7 @@
 
 %% `gen` is what all of gen_server, gen_statem, gen_event and supervisor start through.
 -define(STARTERS, ['Elixir.Supervisor', 'Elixir.Task', supervisor, gen]).
-%% Where the code of stubs says it comes from.
+%% The source position in the code of stubs.
 -define(LINE_ONE, erl_anno:new(1)).
 
 %% The tree that an application starts, with packed child specifications, or why it is not known.
@@ -137,7 +137,7 @@ of_dynamic(Module, Argument) ->
         Class:Reason -> {error, text({Class, Reason})}
     end.
 
-%% What the stubs do instead of starting something, in the process that captures; `original` for
+%% The stubs' action in place of a start, in the process that captures; `original` for
 %% all others.
 -spec captured(module(), [term()]) -> original.
 captured(Starter, Arguments) ->

@@ -1,5 +1,5 @@
 %% Applications' environments: what changes between two releases, how it reaches the application,
-%% and how it is set, told and taken back.
+%% and how it is set, delivered and taken back.
 -module(gatling_config).
 
 -export([changes/1, report/2, set/2, take_back/2, tell/2]).

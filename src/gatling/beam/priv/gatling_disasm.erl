@@ -43,7 +43,7 @@ first([Make | Rest]) ->
     end.
 
 %% Releases are made without the table of types by some versions of Elixir, and beam_disasm looks
-%% everything up there that the compiler has noted a type of. What it finds is left out here
+%% everything up there that the compiler has noted a type of. Its results are left out here
 %% anyway.
 -spec with_types([{string(), binary()}], pos_integer()) -> binary().
 with_types(Chunks, Number) ->
@@ -107,7 +107,7 @@ plain(Term, Of) when is_tuple(Term) ->
     list_to_tuple([plain(E, Of) || E <- tuple_to_list(Term)]);
 plain(Term, _) -> Term.
 
-%% What Logger and other macros note of where they stand.
+%% A term without the source positions that Logger and other macros put into it.
 -spec placeless(term()) -> term().
 placeless([H | T] = List) ->
     case length_or(List) > 0 andalso lists:keyfind(line, 1, List) of

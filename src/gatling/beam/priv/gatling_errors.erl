@@ -124,7 +124,7 @@ without_arguments(Reason, Stack) ->
              || {M, F, A, L} <- lists:sublist(Stack, ?FRAMES)],
     {gatling_why:why({Reason, Short}), [M || {M, _, _, _} <- Short]}.
 
-%% What was logged since then (erlang:monotonic_time/0), and not before: [{Process, What,
+%% Errors that were logged since then (erlang:monotonic_time/0), and not before: [{Process, What,
 %% Modules}].
 -spec since(integer()) -> [{pid(), What :: binary(), [module()]}].
 since(Time) ->

@@ -86,7 +86,7 @@ differing(Old, New, Differing) ->
         ++ [F || F <- NewFiles, lists:member(F, OldFiles),
                  differs(filename:join(Old, F), filename:join(New, F), Differing)].
 
-%% What is not the same inode may have the same content.
+%% Files that are not the same inode may have the same content.
 -spec differs(string(), string(), gatling_types:files()) -> boolean().
 differs(Old, New, Differing) -> is_map_key(New, Differing) andalso not same_file(Old, New).
 

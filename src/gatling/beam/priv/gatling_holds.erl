@@ -1,4 +1,4 @@
-%% What this node has open that no second node may open: data on the disk that belongs to one
+%% This node's open resources that no second node may open: data on the disk that belongs to one
 %% node, and addresses it listens on. Loaded into the running node by Gatling, which asks before
 %% it starts a second instance of the app. It only looks: nothing is started, not even the servers
 %% of dets and disk_log.
@@ -142,7 +142,7 @@ is_set(P, Option) ->
         _ -> false
     end.
 
-%% Those of the module `socket`, which gen_tcp and gen_udp can be told to use.
+%% Those of the module `socket`, which gen_tcp and gen_udp can be set to use.
 -spec sockets() -> [listener() | binary()].
 sockets() ->
     case erlang:function_exported(socket, which_sockets, 0) of
@@ -177,7 +177,7 @@ address(_, _, _) -> [].
 %% ---------------------------------------------------------------- in a throw-away node
 
 %% From now on nothing can be opened through these modules: a second node would damage what the
-%% live one has open. Who tries gets an error that names the function.
+%% live one has open. A caller that tries gets an error that names the function.
 -spec forbid() -> ok.
 forbid() ->
     lists:foreach(fun forbid/1, ?OPENERS).

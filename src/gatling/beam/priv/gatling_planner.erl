@@ -1,4 +1,4 @@
-%% What only a node of a release can tell: its resolved configuration, its supervision trees, its
+%% The facts that only a node of a release knows: its configuration, its supervision trees, its
 %% structs and code_change functions. Runs in a throw-away node (`bin/NAME eval`) in which none of
 %% the release's applications is started.
 -module(gatling_planner).
@@ -30,8 +30,8 @@ env(App) ->
     lists:sort([{K, gatling_pack:pack(V)} || {K, V} <- application:get_all_env(App),
                                              not lists:member({App, K}, ?OF_BOOT)]).
 
-%% What many a start/2 does before it starts its supervisor is to attach handlers to telemetry, a
-%% library without which that fails.
+%% Many a start/2 attaches handlers to telemetry before it starts its supervisor. It fails without
+%% that library.
 -spec tree(gatling_types:app_name()) -> gatling_capture:found().
 tree(App) ->
     _ = application:ensure_all_started(telemetry),
@@ -49,9 +49,9 @@ struct_keys(Module) ->
         false -> none
     end.
 
-%% What queries are made from, of an Ecto schema; and by what Ecto knows a query again that it has
-%% made. The second may stay while the first changes: then queries of the old schema go on being
-%% used.
+%% Hashes of the parts of an Ecto schema from which queries are made, and of those by which Ecto
+%% recognizes a query that it has made. The second may stay while the first changes: then queries of
+%% the old schema go on being used.
 -spec schema(module()) -> #{made := non_neg_integer(), known := non_neg_integer()} | none.
 schema(Module) ->
     case code:ensure_loaded(Module) =:= {module, Module}

@@ -1,5 +1,5 @@
-%% What a function calls in its own application, and the code of it all: to be compared with that of
-%% another release.
+%% The functions that a function calls in its own application, and the code of them all: to be
+%% compared with that of another release.
 -module(gatling_reach).
 
 -export([reaches/3, closure/4, everything/3, functions/3, called/1, handed/1,

@@ -1,4 +1,4 @@
-%% What a release tree holds, and how two of them differ.
+%% The content of a release tree, and how two of them differ.
 %%
 %% Reads files only: nothing of either release is loaded or run, so it can be asked in a node that
 %% serves. Texts are binaries and modules atoms in what it returns; Python makes sentences of
@@ -62,8 +62,8 @@ app(Root, App) ->
            end,
     #{name => Name, version => Version, directory => Directory, type => Type}.
 
-%% Which file each module comes from: #{Module => {App, File}}. The consolidated protocols stand
-%% before the applications' own in the code path of a release.
+%% The file of each module: #{Module => {App, File}}. The consolidated protocols precede
+%% the applications' own in the code path of a release.
 -spec modules(gatling_types:release()) -> gatling_types:sources().
 modules(#{apps := Apps} = Release) ->
     Own = lists:foldl(
@@ -80,8 +80,8 @@ modules(#{apps := Apps} = Release) ->
               Acc#{M => {App, F}}
       end, Own, beams(consolidated(Release))).
 
-%% Where consolidated protocols are; Distillery has them in the application that is named as the
-%% release.
+%% The directory of consolidated protocols; Distillery has them in the application that is named
+%% like the release.
 -spec consolidated(gatling_types:release()) -> string().
 consolidated(#{root := Root, name := Name, version := Version, directory := Directory}) ->
     Distillery = filename:join([Root, "lib", Name ++ "-" ++ Version, "consolidated"]),
@@ -196,7 +196,7 @@ compare_code(Old, New, Differing) ->
                         maps:filter(fun(F, _) -> filename:basename(F) =/= "cache_manifest.json" end,
                                     Differing))]}.
 
-%% Whether two files have the same place in their releases: then `Differing` tells of them.
+%% Whether two files have the same place in their releases, and so are covered by `Differing`.
 -spec corresponds(string(), string(), gatling_types:release(), gatling_types:release()) ->
           boolean().
 corresponds(FO, FN, #{root := RO}, #{root := RN}) ->
@@ -234,8 +234,8 @@ content(#{directory := D}, File) ->
         {error, _} -> <<>>
     end.
 
-%% What is in sys.config, whatever its order: the keys of a map are in another one with each node
-%% that wrote them, and `mix release` lists what to compare with the time of compilation by
+%% The content of sys.config, whatever its order: the keys of a map have another one with each node
+%% that wrote them, and `mix release` lists the values to compare with the time of compilation by
 %% applications as it happened to meet them.
 -spec configured(gatling_types:release(), string()) -> {ok, [term()]} | binary().
 configured(#{directory := D} = Release, File) ->
@@ -251,7 +251,7 @@ sorted({config_provider_init, #{validate_compile_env := Compiled} = Init}) when 
     {config_provider_init, Init#{validate_compile_env := lists:sort(Compiled)}};
 sorted(Other) -> Other.
 
-%% What Distillery's script runs before it starts the node, and may set variables in.
+%% The hooks that Distillery's script runs before it starts the node, and that may set variables.
 -spec hooks(gatling_types:release()) -> [string()].
 hooks(#{directory := D}) ->
     filelib:wildcard("hooks/{pre_configure,post_configure,pre_start}.d/*", D).
@@ -298,7 +298,7 @@ without_exports(#{old := Old} = Beam) ->
 without_exports(Beam) ->
     maps:remove(exports, Beam).
 
-%% What can be seen of a compiled module from outside.
+%% The properties of a compiled module that are visible from outside.
 -spec beam(string()) -> gatling_types:beam().
 beam(File) ->
     {ok, Binary} = file:read_file(File),
@@ -331,8 +331,8 @@ on_load(Module, Binary) ->
         Prepared -> erlang:has_prepared_code_on_load(Prepared)
     end.
 
-%% A module that defines a struct has it among its literals, with all its keys. Where it is
-%% computed (a default that is no literal) the answer is `unknown`.
+%% A module that defines a struct has it among its literals, with all its keys. If the struct is
+%% computed (a default that is no literal), the answer is `unknown`.
 -spec struct_keys(module(), binary()) -> [atom()] | unknown.
 struct_keys(Module, Binary) ->
     case beam_lib:chunks(Binary, ["LitT"], [allow_missing_chunks]) of

@@ -1,4 +1,4 @@
-%% What a script of a release calls when the node boots: the code of the release that its
+%% The calls of a release's script when the node boots: the code of the release that its
 %% configuration depends on.
 -module(gatling_script).
 
@@ -6,7 +6,7 @@
 
 %% Modules of the release's own, not of Elixir's or OTP's, that config/runtime.exs calls, imports
 %% or makes structs of. A name that is only configured (`config :shop, Shop.Repo`) is not called.
-%% Where the script cannot be read this way, all that it might call is meant: `unknown`.
+%% If the script cannot be read this way, all that it might call is meant: `unknown`.
 -spec called(binary(), gatling_types:sources()) -> [module() | unknown].
 called(<<>>, _) ->
     [];

@@ -1,5 +1,5 @@
-%% What a running process or application was set up with, and what the code of another release
-%% would set up otherwise. A swap never runs `start/2` or `init/1` again: a table, a timer or a
+%% The setup of a running process or application, and how the code of another release
+%% would set it up differently. A swap never runs `start/2` or `init/1` again: a table, a timer or a
 %% subscription that they make in the new release, and did not make in the old one, would be
 %% missing from the node.
 %%
@@ -50,7 +50,7 @@
                   send_after, spawn, spawn_link, spawn_monitor, spawn_opt, start_timer,
                   system_flag]).
 
-%% What is set up otherwise, as #{module, function, through, own, effect}: `through` is the
+%% The differences in setup, as #{module, function, through, own, effect}: `through` is the
 %% function that differs or, with `effect`, the one that is called otherwise; `own` says whether
 %% the module itself takes care of its processes, by a code_change that came or went with the
 %% change. `Sources` says of both releases where each module comes from, `touched` which modules
@@ -82,7 +82,8 @@ of_processes(Started) ->
              {M, code, [start_link | [F || gatling_processes:is_looping(P)]]}
      end || {P, Call} <- fixed(Started)].
 
-%% What is registered as the name of a module was started by it: an Ecto repo, a Phoenix endpoint.
+%% A process that is registered as the name of a module was started by it: an Ecto repo, a Phoenix
+%% endpoint.
 -spec of_names([module()]) -> [root()].
 of_names(Modules) ->
     [{M, code, [start_link, '__sockets__', init2]} || M <- Modules, is_pid(whereis(M))].
@@ -109,8 +110,8 @@ of_touched(Old, New, Touched) ->
 supervisors(Started) -> lists:usort([M || {_, {supervisor, M, _}, _} <- Started]).
 
 %% Those that the node would have right after its start: those whose supervisors, all of them, have
-%% fixed children. What a DynamicSupervisor starts (a connection, a LiveView, a game) begins and
-%% ends with what it is for.
+%% fixed children. A DynamicSupervisor's child (a connection, a LiveView, a game) begins and
+%% ends with its purpose.
 -spec fixed(started()) -> [{pid(), Call :: term()}].
 fixed(Started) ->
     Supervisors = lists:usort([S || {_, _, Ancestors} <- Started, S <- Ancestors,
@@ -241,8 +242,8 @@ differs_in_effects(Before, After, Root) ->
 
 %% ---------------------------------------------------------------- effects
 
-%% What is left behind by a function and by those in its reach that may differ. A call to one of
-%% the application's own functions that leave nothing behind (a list of children, say) does not
+%% The effects that a function, and those in its reach that may differ, leave behind. A call to one
+%% of the application's own functions that leave nothing behind (a list of children, say) does not
 %% count.
 -spec left_behind(mfa(), gatling_types:sources(), gatling_reach:touched()) -> [effect()].
 left_behind(Root, Sources, Touched) ->
@@ -271,7 +272,7 @@ harmless(All, Each, Supposed) ->
         false -> harmless(All, Each, Left)
     end.
 
-%% What the calls of a function leave behind: [{Function, Arguments}], with `unknown` for an
+%% The effects of a function's calls: [{Function, Arguments}], with `unknown` for an
 %% argument that is not constant.
 -spec effects(gatling_disasm:code()) -> [effect()].
 effects(Code) -> effects(Code, #{}, []).
@@ -329,7 +330,8 @@ value(Value, _) ->
 -spec lasting(registers()) -> registers().
 lasting(Registers) -> maps:filter(fun({Kind, _}, _) -> Kind =:= y end, Registers).
 
-%% Where ways meet, and after whatever may write to a register, nothing is known of it.
+%% Nothing is known of a register where control flows join, or after an instruction that may write
+%% to it.
 -spec forget(gatling_disasm:instruction(), registers()) -> registers().
 forget({label, _}, _) -> #{};
 forget({trim, _, _}, Registers) -> maps:filter(fun({Kind, _}, _) -> Kind =:= x end, Registers);

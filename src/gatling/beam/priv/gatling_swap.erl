@@ -5,8 +5,8 @@
 %% start added applications · suspend the processes whose callback modules change · keep each
 %% one's state aside, in its own dictionary · see that the asking process is still there · switch
 %% all code at once · code_change, and beside it the code path follows and new children are
-%% started · resume. Whatever fails until then is taken back with the states that were kept. What
-%% follows (children that go or are replaced, config_change, applications that go) is reported,
+%% started · resume. A failure until then is undone with the states that were kept. A failure of the
+%% later steps (children that go or are replaced, config_change, applications that go) is reported,
 %% and undone by a swap back.
 %%
 %% A request is that of gatling_agent:inspect/1 and also has label, from, now_ms, asker (a process
@@ -91,8 +91,7 @@ ready(Request) ->
     Prepared = prepare([{M, New} || {M, _, New} <- Changed]),
     {Changes, Prepared, when_quiet(Changes, Request)}.
 
-%% What the swap did. The code has been switched: what goes wrong from now on is reported, and
-%% fails nothing.
+%% The report of the swap. The code has been switched: an error from now on is only reported.
 -spec report(switched(), gatling_types:changes()) -> report().
 report(#{processes := Processes, suspended_us := Suspended, watcher := Watcher, env := EnvBefore,
          beside := Beside}, Changes) ->
@@ -110,8 +109,8 @@ report(#{processes := Processes, suspended_us := Suspended, watcher := Watcher, 
 
 %% ---------------------------------------------------------------- failures
 
-%% What a raised term says. Of one that no step throws only the kind and the place: it may hold
-%% anything.
+%% The description of a raised term. Of one that no step throws only the kind and the place: it may
+%% hold anything.
 -spec failure(atom(), term(), list()) -> failure().
 failure(throw, {failed, Failure}, _) -> Failure;
 failure(throw, {Stage, What}, _) when is_atom(Stage) -> {restored, Stage, What};
@@ -201,7 +200,7 @@ when_quiet(#{callers := Callers} = Changes, #{insist := Insist} = Request) ->
         throw:{calls, _} when Insist -> Changes#{callers := []}
     end.
 
-%% What began since then, or while others were being suspended, is waited for once more.
+%% Wait once more for critical work that began since then, or during the suspension of others.
 -spec critical_soon(gatling_types:changes(), gatling_types:request(), prepared()) -> switched().
 critical_soon(Changes, #{insist := Insist} = Request, Prepared) ->
     Deadline = deadline(Request),
@@ -299,7 +298,7 @@ finish(Prepared) ->
         {error, Reasons} -> throw({load, gatling_text:term(Reasons)})
     end.
 
-%% Back to the old code, with the states that were kept. Where a process is executing the old
+%% Back to the old code, with the states that were kept. If a process is executing the old
 %% code, that cannot be loaded again: then the states stay converted as far as they are, and the
 %% node has to be replaced.
 -spec restore(gatling_types:suspended(), gatling_types:changes(), gatling_types:env()) -> ok.
@@ -332,8 +331,8 @@ afterwards(#{removed := Removed, children := Children} = Changes, EnvBefore) ->
 %% ---------------------------------------------------------------- children
 
 %% Start what is new, except where something else goes: that may hold a name or a port. At once,
-%% since the new code may ask for it already. In a process of its own, whose end tells what
-%% failed.
+%% since the new code may ask for it already. In a process of its own, whose exit reason lists the
+%% failures.
 -spec start_beside(gatling_types:changes()) -> beside().
 start_beside(#{children := Children, from := From, to := To, touched := Touched}) ->
     spawn_monitor(fun() ->

@@ -138,8 +138,8 @@ convert(Processes, Callbacks, Direction) ->
 version({Old, _}, up) -> Old;
 version({_, New}, down) -> {down, New}.
 
-%% What a function finds in the states of all processes that understand sys(3) for certain, as
-%% [{Process, Found}] where it is not []. It runs in each process: nothing is copied.
+%% The findings of a function in the states of all processes that understand sys(3) for certain, as
+%% [{Process, Found}] where Found is not []. It runs in each process: nothing is copied.
 -spec look_into(fun((State :: term()) -> [Found])) -> [{pid(), [Found]}].
 look_into(Fun) ->
     look_into(Fun, [P || P <- erlang:processes(), P =/= self(), gatling_processes:is_generic(P)]).

@@ -20,7 +20,7 @@ name(P) ->
         _ -> <<(term(P))/binary, (initial_module(P))/binary>>
     end.
 
-%% What it was started as, for one without a name.
+%% The module that a process without a name was started as.
 -spec initial_module(pid()) -> binary().
 initial_module(P) ->
     case process_info(P, dictionary) of

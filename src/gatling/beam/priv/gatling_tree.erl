@@ -45,7 +45,7 @@ diff(Path, #{flags := FO, children := CO}, #{flags := FN, children := CN}) ->
 is_change(#{flags := same, start := [], stop := [], changed := [], reordered := false}) -> false;
 is_change(_) -> true.
 
-%% What of a child's specification differs, in words, and without the values: those may be secret.
+%% The differences of a child's specification, in words, without the values: those may be secret.
 -spec differences(gatling_types:child(), gatling_types:child()) -> [binary()].
 differences(CO, CN) ->
     Other = [atom_to_binary(K) || K <- lists:usort(maps:keys(CO) ++ maps:keys(CN)),

@@ -24,14 +24,14 @@
                      directory := string(),
                      apps := [app()]}.
 
-%% Where each module of a release comes from. A consolidated protocol may belong to no
+%% The application and file of each module of a release. A consolidated protocol may belong to no
 %% application.
 -type sources() :: #{module() => {app_name() | undefined, string()}}.
 
 %% Files of the new release that are not the same inode in the old one.
 -type files() :: #{string() => true}.
 
-%% What a compiled module shows from outside.
+%% The properties of a compiled module that are visible from outside.
 -type beam() :: #{module := module(),
                   file := binary(),
                   exports => [{atom(), arity()}],
@@ -76,7 +76,7 @@
 %% The specification of a child.
 -type child() :: #{id := term(), start := term(), _ => _}.
 
-%% What the steps of a swap need.
+%% The input of the steps of a swap.
 -type changes() :: #{changed := [{module(), Old :: string(), New :: string()}],
                      added := [{module(), string()}],
                      removed := [module()],
@@ -97,5 +97,5 @@
 %% The versions of callback modules in the old and in the new release.
 -type callbacks() :: #{module() => {Old :: term(), New :: term()}}.
 
-%% What went wrong after the code was switched.
+%% Failures after the code was switched.
 -type failed() :: [{What :: binary(), Why :: term()}].

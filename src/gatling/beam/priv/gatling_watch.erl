@@ -117,7 +117,7 @@ by_itself(noproc) -> true;
 by_itself({shutdown, _}) -> true;
 by_itself(_) -> false.
 
-%% Where in changed code a process crashed that was not converted.
+%% The place in changed code at which a process crashed that was not converted.
 -spec in_changed(term(), changed()) -> elsewhere().
 in_changed({_, [_ | _] = Stack} = Reason, Changed) ->
     case [F || {M, _, _, _} = F <- Stack, is_map_key(M, Changed)] of

@@ -1,4 +1,4 @@
-# What a project's assets need, asked of mix when the dependencies are there.
+# The needs of a project's assets, read from mix when the dependencies are there.
 
 defmodule Gatling.Assets do
   @moduledoc false
@@ -6,8 +6,8 @@ defmodule Gatling.Assets do
   @task "assets.deploy"
   @stamp "node_modules/.gatling"
 
-  # What the project itself calls its assets' build, in an umbrella each app that has one, or else
-  # Phoenix' own digest; nil where there is nothing to do.
+  # The project's own task for its assets, in an umbrella each app that has one, or else
+  # Phoenix' own digest; nil when there is nothing to do.
   def digest do
     apps = for {app, path} <- apps(), within(app, path, &own_task/0), do: {app, path}
 
@@ -34,7 +34,7 @@ defmodule Gatling.Assets do
   defp apps, do: Enum.sort(Mix.Project.apps_paths() || %{})
   defp directories, do: ["" | Enum.map(apps(), &elem(&1, 1))]
 
-  # Where package.json asks for packages that are not there as it asks for them.
+  # The directories whose package.json requires packages that are missing or of another version.
   def npm_directories do
     for directory <- directories(),
         assets = Path.join(directory, "assets"),
@@ -81,7 +81,7 @@ defmodule Gatling.Assets do
     File.write!(stamp, wanted)
   end
 
-  # What a program says, line by line, whatever bytes it is; its exit status.
+  # Prints a program's output, line by line, whatever its bytes; returns the exit status.
   defp told(port) do
     receive do
       {^port, {:data, {_, line}}} ->

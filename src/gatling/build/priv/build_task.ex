@@ -1,5 +1,5 @@
 # The whole build as one mix task: each step is a standard task, run as `mix do` would. Lines that
-# begin with the marker tell Gatling which step the output belongs to, and at the end what was built.
+# begin with the marker report which step the output belongs to, and at the end the release.
 
 defmodule Gatling.Shell do
   @moduledoc false

@@ -1,9 +1,8 @@
 # Callbacks of the project: deploy.exs and upgrade.exs, and the executables in .gatling/hooks.
 #
 # They are called in the VM that builds, which then stays until the deployment's end. Gatling leads:
-# a point of the build that has callbacks is told to it, and it answers with what is to be called.
-# What it says is a line for each thing, a term in Base64 (`receive_line/0`); when it is gone, so is
-# this VM.
+# the VM reports each point of the build that has callbacks, and Gatling answers with those to call.
+# Each answer is a line with a term in Base64 (`receive_line/0`). This VM exits when Gatling does.
 
 defmodule Gatling.Env do
   @moduledoc """
@@ -53,8 +52,8 @@ end
 
 defmodule Gatling.Output do
   @moduledoc false
-  # A device that prints whole lines. What comes from a program may be cut off within a character, or
-  # be none, and IO takes neither. Not an implementation of Collectable: once the project is compiled
+  # A device that prints whole lines. A program's output may be cut off within a character, or be no
+  # text, and IO takes neither. Not an implementation of Collectable: once the project is compiled
   # that protocol is consolidated, and knows of none but the project's.
 
   @doc "Call a function with something to collect a program's output into, which prints it."
@@ -95,7 +94,7 @@ defmodule Gatling.Output do
 end
 
 defmodule Gatling.Bash do
-  @moduledoc "What callbacks import: `log/1`, `bash/2` and `bash/3`."
+  @moduledoc "The functions that callbacks import: `log/1`, `bash/2` and `bash/3`."
 
   @doc "Print a message to whoever deploys; gives it back."
   def log(message) do
@@ -129,7 +128,7 @@ defmodule Gatling.Callbacks do
 
   @kept __MODULE__
 
-  @doc "Load the project's file, if it has one, and tell its functions; hear which points to tell."
+  @doc "Load the project's file, if any; report its functions, and read which points to report."
   def start(marker, file) do
     # mix takes from the code path what it does not know
     :ok = :code.ensure_modules_loaded([Gatling.Env, Gatling.Bash, Gatling.Output])

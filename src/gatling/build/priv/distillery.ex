@@ -1,4 +1,4 @@
-# What makes the release where it is not `mix release`: Distillery, or Exrm, which nothing does any more.
+# The makers of releases before `mix release`: Distillery, and Exrm, which is no longer maintained.
 
 defmodule Gatling.Distillery do
   @moduledoc false
@@ -48,7 +48,7 @@ defmodule Gatling.Distillery do
     end
   end
 
-  @doc "What is to be done before a release can be made, nil when it is done."
+  @doc "A function that prepares the project for its first release; nil when that is done."
   def init(prefix) do
     unless File.regular?(@config) do
       fn -> Mix.Task.run(prefix <> "init", ["--no-doc"]) end
@@ -185,7 +185,7 @@ defmodule Gatling.Distillery do
     """
   end
 
-  # Where mix.exs asks for it: deps are a term by now, so this is a search in the text.
+  # The place in mix.exs that lists it: deps are a term by now, so this is a search in the text.
   defp place(dependency) do
     files = ["mix.exs" | for({_, path} <- apps(), do: Path.join(path, "mix.exs"))]
     wanted = Regex.compile!("^[^#]*\\{\\s*:#{dependency}\\b")

@@ -56,8 +56,8 @@ defmodule Gatling.Fresh do
   @reads ~r/(System\.(get_env|fetch_env!?)|os[.:]getenv|os[.:]env)\b\s*(\(\s*\)|\(?\s*[^"'(\s])/
   defp reads_computed_names?(text), do: Regex.match?(@reads, text)
 
-  # What is compiled of the project. runtime.exs is evaluated at boot, and mix.exs and the rest of
-  # config/ with each build, where mix itself compares what is compiled in.
+  # The project's compiled files. runtime.exs is evaluated at boot, and mix.exs and the rest of
+  # config/ with each build, where mix itself compares the values that are compiled in.
   defp files(directories) do
     for directory <- directories,
         below <- ~w(lib src web c_src native),

@@ -37,8 +37,8 @@ def roll(
     """Make `release` the live one in the free slot; returns what the prober saw.
 
     Raises UnhealthyRelease, PortTaken or ProxyRefused with the old release untouched; the caller
-    then brings the free slot into order (see recovery). `before_decision` may still raise. What
-    fails after the decision, `on_live` included, is a warning of the deployment.
+    then brings the free slot into order (see recovery). `before_decision` may still raise. A
+    failure after the decision, also in `on_live`, becomes a warning of the deployment.
     """
     app, settings, journal = context.app, context.settings, context.journal
     slot, since = app.free_slot, now()

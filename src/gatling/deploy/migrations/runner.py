@@ -1,8 +1,8 @@
 """Migrations: the new release's own, run once before anything of the live one is touched.
 
 Ecto keeps them as priv/REPO/migrations/VERSION_name.exs in an application, in directories below as
-well; dot files and files without a version (.formatter.exs, seeds.exs) are not migrations. What
-runs them is the release's: bin/migrate, as `mix phx.gen.release` writes it, or migrate/0 of the
+well; dot files and files without a version (.formatter.exs, seeds.exs) are not migrations. The
+release itself runs them: bin/migrate, as `mix phx.gen.release` writes it, or migrate/0 of the
 application's Release module, or what the setting migrate.command says.
 """
 
@@ -120,9 +120,9 @@ def looked_through(
     new: Sequence[str],
     mark: str = "",
 ) -> dict[str, list[Danger]]:
-    """By migration, what the live release may not live with; raises CommandFailed.
+    """Return the dangers for the live release, by migration; raises CommandFailed.
 
-    Where nothing is live there is nothing to be in danger.
+    The result has no dangers when no release is live.
     """
     if live is None or not new:
         return {name: [] for name in new}

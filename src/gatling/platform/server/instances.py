@@ -1,7 +1,7 @@
 """Instances of a server: units of systemd.
 
-Units are root's (units.py); root's helper starts and ends them and writes what they run. What they
-do anybody may ask systemd.
+Units are root's (units.py); root's helper starts and ends them and writes what they run. Any user
+may ask systemd for their state.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The output of instances in the system's journal, with the release that printed it.
 
-The journal knows unit and time. Which release ran in a slot at what time stands in a small file
+The journal knows unit and time. The releases that ran in a slot, with times, are in a small file
 beside it, to which each start and each upgrade adds a line (`TIME vN`).
 """
 

@@ -144,7 +144,7 @@ class UnitTasks:
 def _apart_from_terminals() -> tuple[tuple[int, int, int], list[threading.Thread]]:
     """Standard input, output and error for an app's program, with pipes in the place of terminals.
 
-    Who has a terminal open could read what is typed there; systemd-run gives one of its own.
+    A program that has a terminal open could read all input there; systemd-run gives one of its own.
     """
     files, pumps = [], []
     for fd in (0, 1, 2):

@@ -52,7 +52,7 @@ def runs(app: str) -> list[str]:
 
 
 def text(app: str, job: str, calendars: Sequence[str]) -> str:
-    """A timer. What was missed while the machine was off is not caught up, as with cron."""
+    """Return the text of a timer. Like cron, it does not catch up on missed runs."""
     times = "".join(f"OnCalendar={calendar}\n" for calendar in calendars)
     return f"""\
 # Written by Gatling.

@@ -1,8 +1,8 @@
 """The units of a server home as text and properties: pure, and root's word only.
 
-systemd.unit(5), systemd.service(5), systemd.exec(5), systemd.resource-control(5). What differs
-from app to app (its user, what it may see and write, its limits) stands in drop-ins; programs and
-environments come as credentials (enter.py).
+systemd.unit(5), systemd.service(5), systemd.exec(5), systemd.resource-control(5). The differences
+between apps (user, visible and writable paths, limits) are in drop-ins; programs and environments
+come as credentials (enter.py).
 """
 
 from __future__ import annotations

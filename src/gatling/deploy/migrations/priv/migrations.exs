@@ -2,7 +2,7 @@
 # never run: evaluated by a release (`bin/NAME eval`), in a VM that is thrown away.
 #
 # GATLING_MIGRATIONS has a marker, and the files in the order in which they are run, each in base 64.
-# What is found is printed after the marker: file, line, kind, table, column, new name.
+# Findings are printed after the marker: file, line, kind, table, column, new name.
 
 defmodule Gatling.Migrations do
   @moduledoc false
@@ -116,7 +116,7 @@ defmodule Gatling.Migrations do
       else: all
   end
 
-  # in Ecto these are not null unless told otherwise
+  # in Ecto these are not null by default
   defp walk({:timestamps, meta, rest}, {_} = table, all) do
     rest = if is_list(rest), do: rest, else: []
 
