@@ -66,14 +66,15 @@ RULES = (
         "say what happens: `is only reported`", strict=True,
     ),
     Rule(
-        "headless clause", r"(?:^|(?<=[.!:] ))What\b(?![^.?!]*\?)",
-        "a sentence begins with a noun: `A process that …`, `The files that …`", strict=True,
+        "headless clause",
+        r"(?:^|(?<=[.!:] ))(?:What|Whom?|Whose|Which)\b(?![^.?!]*\?)",
+        "begin with a noun or an imperative: `The files that …`, `Return the …`; name the person",
     ),
     Rule(
-        "headless clause", r"(?:^|(?<=[.!] ))(?:Who|Whom|Whose)\b(?![^.?!]*\?)",
-        "name the person", strict=True,
+        "headless clause", r"(?:^|(?<=[.!:] ))Where\b(?![^.?!]*\?)",
+        "begin with a noun: `The directory of …`; a condition begins with `If`",
     ),
-    Rule("told", r"(?i)\b(?:tells?|told)\b", "a program prints, reports or sets", strict=True),
+    Rule("told", r"(?i)\b(?:tells?|told|telling)\b", "a program prints, reports or sets"),
     Rule(
         "is ended", r"(?i)\b(?:is|are|was|were|be|been|being|cannot be) ended\b",
         "write `is stopped` or `is killed`", strict=True,
@@ -157,9 +158,9 @@ def python(file: Path) -> Iterator[Text]:
 
 
 def comments(file: Path, mark: str) -> Iterator[Text]:
-    """The comments of an Erlang or Elixir file."""
+    """The comments of an Erlang or Elixir file, and Elixir's documentation on one line."""
     for number, line in enumerate(file.read_text().split("\n"), 1):
-        if found := re.match(rf"\s*{mark}+ (.*)", line):
+        if found := re.match(rf'\s*(?:{mark}+ |@(?:module)?doc "+)(.*)', line):
             yield Text(file, number, found[1], shown=False)
 
 

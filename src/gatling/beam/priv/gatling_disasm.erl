@@ -19,7 +19,7 @@
 %% what stands around them: labels count from the function's own beginning, lines and the numbers
 %% of anonymous functions are left out.
 %%
-%% Where a file cannot be read this way, all of its code is one function, '$unreadable'/0.
+%% If a file cannot be read this way, all of its code is one function, '$unreadable'/0.
 -spec functions(gatling_types:path(), literals()) -> functions().
 functions(File, Literals) ->
     {ok, Binary} = file:read_file(File),

@@ -96,7 +96,7 @@ end
 defmodule Gatling.Bash do
   @moduledoc "The functions that callbacks import: `log/1`, `bash/2` and `bash/3`."
 
-  @doc "Print a message to whoever deploys; gives it back."
+  @doc "Print a message to the user who deploys; returns the message."
   def log(message) do
     Mix.shell().info(message)
     message
