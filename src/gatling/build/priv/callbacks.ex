@@ -6,7 +6,7 @@
 
 defmodule Gatling.Env do
   @moduledoc """
-  What a callback is given: what is known of the deployment at that moment, to be read.
+  The facts about the deployment at the time of a call, which a callback receives to read them.
 
   docs/callbacks.md says what each field means. The last lines have the fields of Gatling 1 for which
   there is nothing here; they are nil.
