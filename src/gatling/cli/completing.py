@@ -60,7 +60,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def complete(words: list[str], unfinished: str) -> list[str]:
-    """List the completions of `unfinished` after these words, in the order of the offer."""
+    """List the completions of `unfinished` after these words, in the order of display."""
     given, rest = wording.take_options(words)
     if rest and rest[-1] in ("--host", *wording.APP_OPTIONS) and len(rest) == 1:
         found = list(_names(given)) if rest[-1] in wording.APP_OPTIONS else []

@@ -42,7 +42,7 @@ Fault = tuple[str, str]
 
 
 def faults(apps: Sequence[App], *, stranger: str = STRANGER) -> Iterator[Fault]:
-    """Yield the ports of these apps that another user of the machine can reach."""
+    """Yield the faults by which another user of the machine can reach these apps."""
     missing = missing_ports(apps, _guarded_ports())
     if missing:
         named = ", ".join(map(str, missing))

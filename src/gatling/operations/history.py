@@ -1,4 +1,4 @@
-"""The content of a release, and the differences between two releases."""
+"""The changes that a release brought, and the differences between two releases."""
 
 from __future__ import annotations
 

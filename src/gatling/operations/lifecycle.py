@@ -123,9 +123,9 @@ def stop(gatling: Gatling, app: App) -> None:
 def start(gatling: Gatling, app: App) -> list[str]:
     """Start an app's live release again and wait until it is healthy. The caller holds the lock.
 
-    Returns messages about workers and jobs that could not be started. Raises InvalidInput when
-    nothing was ever deployed, UnhealthyRelease when it does not come up, and GatlingError when it
-    cannot be started; then it is stopped as before.
+    Returns messages about other parts of the app that could not be started. Raises InvalidInput
+    when nothing was ever deployed, UnhealthyRelease when it does not come up, and GatlingError when
+    it cannot be started; then it is stopped as before.
     """
     if app.live_release is None:
         raise InvalidInput(f"{app.name} has not been deployed yet.")
