@@ -36,17 +36,19 @@ inspected(Request) ->
             Known = [M || {M, _, _} <- Changed],
             Started = started(Compared, Changes),
             Processes = gatling_processes:affected(erlang:processes(), callbacks(Changes)),
+            Trees = gatling_asks:trees(Compared, gatling_setup:supervisors(Started)),
+            Modules = gatling_asks:modules(Compared),
+            Again = asked_again(Request, [Trees, Modules, maps:get(config_files, Compared)]),
             (maps:without([apps, sources], Compared))#{
                       callers => calls(maps:get(callers, Compared)),
                       broken => calls(maps:get(broken, Compared)),
                       setup => setup(Compared, Changes, Started),
-                      asks_trees => gatling_asks:trees(Compared,
-                                                       gatling_setup:supervisors(Started)),
-                      asks_modules => gatling_asks:modules(Compared),
+                      asks_trees => Trees,
+                      asks_modules => Modules,
                       drift => gatling_code:drift(Changed, Added),
                       lingering => gatling_code:lingering(Known ++ [M || {M, _} <- Added]),
                       processes => gatling_processes:count([M || {_, Ms} <- Processes, M <- Ms]),
-                      holding => gatling_code:holding(Known),
+                      holding => [Held || not Again, Held <- gatling_code:holding(Known)],
                       orphans => orphans(Changes),
                       kept => [{M, gatling_text:term(Where)}
                                || {M, Where} <- gatling_code:kept(Known ++ Removed)],
@@ -57,6 +59,12 @@ inspected(Request) ->
         Compared ->
             Compared
     end.
+
+%% Whether this node is certain to be inspected once more, with the answers of throw-away nodes. To
+%% look into the states of processes is left for then: it waits for those that are busy.
+-spec asked_again(gatling_types:request(), [[term()]]) -> boolean().
+asked_again(#{answers := none}, Questions) -> lists:append(Questions) =/= [];
+asked_again(_, _) -> false.
 
 -spec calls([{module(), mfa()}]) -> [{module(), binary()}].
 calls(Calls) -> [{Caller, gatling_text:function(Called)} || {Caller, Called} <- Calls].
