@@ -188,7 +188,8 @@ def test_a_deployment_outlives_what_it_came_by(
             "gatling", ["deployments", "shop", "--follow"], key=ann.key
         )
         assert following.stdout is not None
-        assert "export_source" in following.stdout.readline()
+        assert following.stdout.readline().startswith("-----> Building ")
+        assert following.stdout.readline() == "   --> export_source\n"
         assert server.last()["outcome"] == "running"
     text = ended(following)
     assert following.returncode == 0, text
