@@ -84,7 +84,7 @@ def test_an_installation_is_complete_and_can_be_repeated(new_server: Server) -> 
     assert "gatling server install" in said
     said = new_server.gatling("server", "install")
     assert "write /etc/ssh/sshd_config.d/gatling.conf" in said
-    assert "make /var/lib/gatling/apps (root, 711)" in said
+    assert "create /var/lib/gatling/apps (root, 711)" in said
     new_server.let_in("ann", role="admin")
     new_server.gatling("server", "check")
     assert not new_server.box.exec(["find", "/opt/gatling/", "-name", "hatchling*"]).stdout
