@@ -159,7 +159,7 @@ def test_a_failure_of_npm_fails_the_push_and_is_not_forgotten(assets: Assets) ->
     output = assets.push(ok=False)
     assert "npm ERR! 404 “left-pad”\n       <<255>>" in output
     assert "npm install in assets exited with status 1" in output
-    assert "npm_install failed" in output
+    assert "npm install failed" in output
     (assets.project.directory / "assets/broken").unlink()
     assets.push()
     assert len(assets.calls()) == 2

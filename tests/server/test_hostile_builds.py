@@ -137,7 +137,7 @@ def test_links_that_a_build_leaves_lead_gatling_nowhere(
         text = push(shop, ok=True)
         assert "link gatling_agent.beam" in text
         assert "cannot be read" in text  # it goes on without: by a rolling deployment
-        assert "(rolling)" in text
+        assert "(rolling deployment)" in text
     finally:
         ann.run("settings", "set", "shop", "deploy.strategy=restart")
         server.box.exec(["rm", "-rf", f"/{SHOP}/build/cache"])
@@ -358,7 +358,7 @@ def test_links_in_the_place_of_files(server: Server, shop: Checkout) -> None:
     live = server.status()["release"]
     (shop.directory / "gatling.toml").symlink_to("/etc/passwd")
     shop.commit("link")
-    assert "gatling.toml must be a file of its own" in push(shop, ok=False)
+    assert "gatling.toml must be a regular file" in push(shop, ok=False)
     (shop.directory / "gatling.toml").unlink()
     (shop.directory / "mix.exs").unlink()
     (shop.directory / "mix.exs").symlink_to("/var/lib/gatling/home/bin/gatling")
