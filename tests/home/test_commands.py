@@ -148,7 +148,7 @@ def test_run(world: World) -> None:
 
 def test_run_of_an_app_that_does_not_run(world: World, other: Project) -> None:
     done = world.try_run("run", other.app, "--", "eval", "1")
-    assert (done.returncode, "Nothing of other has been" in done.stdout) == (Exit.INVALID, True)
+    assert (done.returncode, "other has not been deployed yet" in done.stdout) == (Exit.INVALID, True)
     world.run("stop", "shop")
     done = world.try_run("run", "shop", "--", "rpc", "1")
     assert (done.returncode, "gatling start shop" in done.stdout) == (Exit.INVALID, True)

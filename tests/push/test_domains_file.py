@@ -27,7 +27,7 @@ def named(home: World) -> Project:
     home.run("settings", "set", "shop", "instance.drain=0")
     project.write("domains", "a.example\n")
     project.commit()
-    assert "served under a.example as well" in project.push()
+    assert "also served under a.example" in project.push()
     return project
 
 
@@ -70,7 +70,7 @@ def test_a_deployment_that_fails_takes_them_back(named: Project, home: World) ->
     home.run("domains", "add", "shop", "operator.example")
     home.run("domains", "remove", "shop", before[-1])
     text = output_of(push, 1)
-    assert "served under e.example as well" in text
+    assert "also served under e.example" in text
     assert domains(home) == [*before[:-1], "operator.example"]
     assert home.get("/", host="e.example").status != 200
     named.git("rm", "-q", "upgrade.exs")
