@@ -119,7 +119,7 @@ def test_a_change_is_a_release_without_a_failed_request(world: World) -> None:
     assert deployment["probe"]["failed"] == 0
     assert deployment["steps"][0]["name"] == "store_release"
     # again the same: nothing to do
-    assert "Nothing changes" in world.run("config", "set", "shop", "COLOUR=red")
+    assert "Nothing to change" in world.run("config", "set", "shop", "COLOUR=red")
     assert world.last()["id"] == deployment["id"]
 
 

@@ -127,7 +127,7 @@ class EmbeddedRouter:
 
     def check_listen(self, address: str | None) -> None:
         """See Router."""
-        parse_listen(address or self.listen)
+        parse_listen(self.listen if address is None else address)
 
     def listen_on(self, address: str) -> None:
         """See Router."""
