@@ -94,7 +94,8 @@ def picture(server: Server) -> tuple[str, ...]:
         )
     )
     live = server.status()
-    live.pop("uptime")
+    for passing in ("uptime", "cpu", "memory"):
+        live.pop(passing)
     return ("\n".join(sorted(found.stdout.splitlines())), keys, json.dumps(live), *told)
 
 

@@ -70,10 +70,12 @@ def recover_command(app: str | None, unfinished: bool, units: bool) -> None:
     from gatling.operations import lifecycle
     from gatling.paths import default_root, exclusively
     from gatling.platform.homes import is_server
-    from gatling.platform.open import open_gatling
+    from gatling.platform.open import open_gatling, step_down
     from gatling.state import apps
 
-    # the installation of a server calls this first of all
+    # the installation of a server calls this first of all, as root: whose home is meant depends on
+    # the user
+    step_down()
     with open_gatling(create=is_server(default_root())) as gatling:
         if app is not None:
             apps.get(gatling.db, app)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import copy
 import os
 import re
 import shutil
@@ -127,7 +128,8 @@ def valid(draw: st.DrawFn) -> dict[str, Any]:
 @st.composite
 def nearly(draw: st.DrawFn) -> dict[str, Any]:
     """One with something in it that should not be there."""
-    request = draw(valid())
+    # strategies hand out the same objects again and again
+    request = copy.deepcopy(draw(valid()))
     place: Any = request
     for _ in range(draw(st.integers(0, 3))):  # down to a part of it
         if isinstance(place, dict) and place:
