@@ -1,6 +1,6 @@
 """Screens as a person sees them: in terminals of 60 and 120 columns, and through a pipe.
 
-`WRITE_SCREENS=1` writes tests/home/screens anew; what differs from run to run is replaced.
+`WRITE_SCREENS=1` writes tests/home/screens again. Values that differ between runs are replaced.
 """
 
 from __future__ import annotations

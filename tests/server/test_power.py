@@ -28,7 +28,7 @@ pytestmark = pytest.mark.timeout(3000)
 
 HOT_STEPS = ["plan", "hot_swap", "watch", "boot_check"]
 AT_STEPS = scaled(3, 10)
-"""Of how many steps of a strategy each run takes away the power, drawn anew by each run.
+"""Number of steps of a strategy, chosen at random in each run, at which the power is cut.
 
 Gatling alone is killed at every step in tests/push/test_recovery.py.
 """

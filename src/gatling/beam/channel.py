@@ -305,7 +305,7 @@ def _connected(address: Address, node: str, cookie: str) -> Node:
 
 
 def _own_name(node: str, cookie: str) -> Atom:
-    """The name of all of Gatling's connections to a node: a new one each time would be a new atom.
+    """The name under which Gatling connects to a node. A new name each time would be a new atom.
 
     A handshake with this name, even without the cookie, delays or ends Gatling's connection. So
     the name cannot be guessed.

@@ -143,7 +143,7 @@ def helper(ask: Callable[[str], object] = client.ask) -> Iterator[Finding]:
 
 
 def failed_units() -> Iterator[Finding]:
-    """Whether any of Gatling's units has failed, and recovery comes at boot."""
+    """Whether a unit of Gatling has failed, and whether recovery is enabled at boot."""
     for unit in ("gatling-recover.service", "gatling-recovery.timer"):
         enabled = _says("systemctl", "is-enabled", unit)
         yield Finding("recovery", enabled == "enabled", f"{unit} is {enabled}",

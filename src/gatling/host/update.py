@@ -36,7 +36,7 @@ _SIGNATURES = {
 
 @dataclass(frozen=True, slots=True)
 class Clone:
-    """A clone of Gatling's repository, and the user that owns it."""
+    """A clone of the repository of Gatling, and its owner."""
 
     path: Path
     owner: int
