@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shutil
+import socket
+import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +17,11 @@ from unittest import mock
 import click
 
 from gatling.operations import apps as loading
+from gatling.operations import lifecycle
 from gatling.platform.open import open_gatling
 from gatling.ssh import access
 from gatling.state import apps, audit, keys
+from gatling.ui.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,11 +57,19 @@ class Visit:
     environment: dict[str, str] = field(default_factory=dict)
 
 
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
 @dataclass
 class Server:
     """A home with apps and keys, visited in this process; nothing is carried out."""
 
     root: Path
+    port: int = field(default_factory=free_port)
+    """For the proxy of `carry_out`."""
 
     def visit(self, name: str, typed: str, **environment: str) -> Visit:
         seen = Visit()
@@ -84,6 +97,25 @@ class Server:
             except BecameError as became:
                 seen.became = became
         return seen
+
+    def carry_out(self, name: str, typed: str, stdin: bytes = b"") -> int:
+        """A command for the holder of a key, really run; its exit status."""
+        given = {
+            "SSH_ORIGINAL_COMMAND": typed,
+            "GATLING_HOME": str(self.root / "home"),
+            "GATLING_LISTEN": f"127.0.0.1:{self.port}",
+        }
+        with (
+            mock.patch.dict(os.environ, given),
+            io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8") as sent,
+            mock.patch.object(sys, "stdin", sent),
+        ):
+            return access.main(name)
+
+    def down(self) -> None:
+        """Stop what a command has started."""
+        with self.opened() as gatling:
+            lifecycle.down(gatling, Progress())
 
     def apps(self) -> list[str]:
         with self.opened() as gatling:
