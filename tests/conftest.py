@@ -189,7 +189,9 @@ class World:
         self.port = first + 49
         self._beams = f"beam-{toolbox.digest()}"
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "GATLING_"))}
+        # nor the width of the terminal that the tests were started in
+        own = ("GIT_", "GATLING_", "COLUMNS", "LINES", "NO_COLOR")
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(own)}
         identity = {"GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@example.com",
                     "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@example.com",
                     "GIT_CONFIG_GLOBAL": "/dev/null"}  # fmt: skip

@@ -19,6 +19,7 @@ ELSEWHERE = {
     "gatling completion zsh > ~/.zfunc/_gatling": "a shell's start: cli/test_completion.py",
     "gatling completion fish > ~/.config/fish/completions/gatling.fish": "a shell's start",
     "gatling up --listen 0.0.0.0:80": "the port is the machine's",
+    "gatling init --github-actions": "needs the git remote of a server: cli/test_init.py",
     "gatling remote add gatling@web1.example.com": "needs a server: test_remotes.py",
     "gatling remote add web1.example.com:2222 --app shop --no-check": "needs a git repository",
     "gatling console shop": "needs a terminal: test_commands.py",

@@ -26,7 +26,7 @@ def test_apps_outlive_the_session_or_the_user_is_warned(
     def gatling(*words: str) -> str:
         done = box.ssh("joe", f"GATLING_HOME=/home/joe/.gatling gatling {' '.join(words)} 2>&1",
                        key=ssh_key)  # fmt: skip
-        until(lambda: _state(box) not in ("online", "active"), "the end of the session", 60)
+        until(lambda: _state(box) not in ("online", "active"), "the end of the session", 240)
         return done.stdout
 
     # Debian's own settings: nothing of a session is killed
@@ -39,7 +39,7 @@ def test_apps_outlive_the_session_or_the_user_is_warned(
     dropin.write_text("[Login]\nKillUserProcesses=yes\n")
     box.exec(["systemctl", "restart", "systemd-logind"])
     assert ADVICE in gatling("up")
-    until(lambda: not _supervisor(box), "the end of what the session had started", 60)
+    until(lambda: not _supervisor(box), "the end of what the session had started", 240)
 
     box.exec(["loginctl", "enable-linger", "joe"])
     assert ADVICE not in gatling("up")

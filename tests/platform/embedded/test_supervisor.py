@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -85,6 +86,36 @@ def test_one_that_ends_again_and_again_waits_longer_each_time(
     assert supervisor.status("shop", 1).state == State.FAILED
     supervisor.stop("shop", 1, 5)
     assert supervisor.ends("shop", 1) == []
+
+
+def test_a_program_that_runs_is_left_alone_by_a_change_of_its_configuration(
+    home: EmbeddedHome, supervisor: EmbeddedInstances, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an upgrade of Gatling: another Python runs it."""
+    start(supervisor, "exec sleep 600")
+    until(lambda: supervisor.status("shop", 1).pid is not None, "the program")
+    pid = supervisor.status("shop", 1).pid
+    other = home.root / "python"
+    other.symlink_to(sys.executable)
+    monkeypatch.setattr(sys, "executable", str(other))
+    argv, env = ("/bin/sh", "-c", "exec sleep 600"), {"PATH": os.environ["PATH"]}
+    supervisor.start(Instance("shop", 2, 4, argv, env, Path("/")))
+    until(lambda: supervisor.status("shop", 2).pid is not None, "the program of the other slot")
+    assert supervisor.status("shop", 1).pid == pid
+    supervisor.stop("shop", 1, 5)
+    seen = home.root / "seen"
+    monkeypatch.setattr(sys, "executable", _noting(home.root / "third", seen))
+    start(supervisor, "exec sleep 600")
+    until(lambda: supervisor.status("shop", 1).pid is not None, "the program, once more")
+    until(seen.exists, "the Python of its start")
+    supervisor.stop("shop", 2, 5)
+
+
+def _noting(file: Path, seen: Path) -> str:
+    """A Python that leaves a trace of having run."""
+    file.write_text(f'#!/bin/sh\ntouch {seen}\nexec {sys.executable} "$@"\n')
+    file.chmod(0o755)
+    return str(file)
 
 
 def test_what_it_has_started_ends_with_it(

@@ -43,12 +43,10 @@ class EmbeddedInstances(LocalInstances):
     def start(self, instance: Instance) -> None:
         """See Instances."""
         self.prepare(instance)
-        name = program(instance.app, instance.slot)
-        if isinstance(instance.slot, str):
-            configure(self._own, self._programs, instance.app)
-            if not self._programs.knows(name):
-                self._programs.update()  # the command that wrote the configuration was killed
-        self._programs.start(name)
+        configure(self._own, self._programs, instance.app)
+        # also of what was written by a command that was killed, or while the program was running
+        self._programs.update()
+        self._programs.start(program(instance.app, instance.slot))
 
     def prepare(self, instance: Instance) -> None:
         """See Instances."""

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 STARTUP_SECONDS = 15.0
 ORPHAN_SECONDS = 30.0
 
-BAD_NAME, NOT_RUNNING = 10, 70
-"""Of supervisor.xmlrpc.Faults, which is slow to load: no such program, and none to stop."""
+BAD_NAME, NOT_RUNNING, STILL_RUNNING = 10, 70, 91
+"""Of supervisor.xmlrpc.Faults, which is slow to load: no such program, none to stop, and one that
+would have to be stopped first."""
 
 _ENDED = ("STOPPED", "FATAL", "EXITED")
 
@@ -193,13 +194,28 @@ class Supervisord:
         return self._home.supervisor / "supervisord.conf"
 
     def update(self) -> None:
-        """Make supervisord take over added, changed and removed programs."""
+        """Make supervisord take over added, changed and removed programs.
+
+        One that runs stays as it is, and is taken over by the first call after it has ended: the
+        text of all of them changes with the Python that Gatling runs in, for instance.
+        """
         with self._exclusively():
             added, changed, removed = self._call("reloadConfig")[0]
             for name in (*changed, *removed):
-                self._call("removeProcessGroup", name)
-            for name in (*added, *changed):
+                if self._forget(name) and name in changed:
+                    added.append(name)
+            for name in added:
                 self._call("addProcessGroup", name)
+
+    def _forget(self, name: str) -> bool:
+        """Whether supervisord no longer knows a program: not when it runs."""
+        try:
+            self._call("removeProcessGroup", name)
+        except SupervisorFailed as error:
+            if error.fault != STILL_RUNNING:
+                raise
+            return False
+        return True
 
     def _info(self, name: str) -> dict[str, Any] | None:
         try:
