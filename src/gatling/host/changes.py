@@ -86,6 +86,7 @@ def changes(manual: str | None = None) -> Iterator[Change]:
         (SERVER / "home", units.OWNER, 0o750),
         (SERVER / "apps", "root", 0o711),
         (SERVER / "routes", units.OWNER, 0o755),
+        (SERVER / "challenges", units.OWNER, 0o755),
         (SERVER / "instances", "root", 0o700),
         (ETC, "root", 0o755),
         (ETC / "toolchains", "root", 0o755),

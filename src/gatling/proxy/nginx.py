@@ -52,6 +52,8 @@ class Site:
     wishes: Wishes = field(default_factory=Wishes)
     certificates: Mapping[str, Path] = field(default_factory=dict)
     """For each domain that has one, the directory with its certificate; see certificates.py."""
+    challenges: Path | None = None
+    """The directory with the answers to a CA's challenges, by their tokens (RFC 8555, 8.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,7 @@ def server_blocks(
         for (file, certificate), domains in groups.items()
     ]
     blocks += [
-        _redirecting_server(site, listen, domain, target, snippets)
+        _redirecting_server(site, listen, domain, target, snippets, share)
         for domain, target in elsewhere.items()
     ]
     return "".join(blocks)
@@ -217,7 +219,7 @@ def _server(
         limit_conn_status 429;
         root "{pages}";{snippets}{guard}
 {own}
-{_hsts(site)}        set $gatling_app {site.app};
+{_challenge(site, share)}{_hsts(site)}        set $gatling_app {site.app};
         set $gatling_port {site.ports[1]};
         if (-f "{site.route}/2") {{ set $gatling_port {site.ports[2]}; }}
         set $gatling_down "";
@@ -284,7 +286,32 @@ def _listens(listen: Listen, certificate: Path | None) -> str:
 {TLS.rstrip()}"""
 
 
-def _redirecting_server(site: Site, listen: Listen, domain: str, target: str, snippets: str) -> str:
+def _challenge(site: Site, share: Limits) -> str:
+    """Answer a CA that asks for a token whose answer is there, before anything else can answer.
+
+    That is decided for the whole server block, so that neither a redirect nor a password,
+    maintenance, the app's limit of connections, or a location of the operator's own comes first.
+    """
+    if site.challenges is None:
+        return ""
+    return f"""\
+        if (-f "{site.challenges}/$gatling_token") {{ rewrite ^ /.gatling/challenge last; }}
+        location = /.gatling/challenge {{
+            internal;
+            auth_basic off;
+            limit_conn gatling_clients {share.client};
+            root "{site.challenges}";
+            disable_symlinks on from=$document_root;
+            default_type application/octet-stream;
+            add_header Cache-Control no-store always;
+            rewrite ^ /$gatling_token break;
+        }}
+"""
+
+
+def _redirecting_server(
+    site: Site, listen: Listen, domain: str, target: str, snippets: str, share: Limits
+) -> str:
     """The block of a domain whose requests go to another; for an hour, should it be taken back."""
     certificate = site.certificates.get(domain)
     port = listen.plain[0].rpartition(":")[2]
@@ -301,7 +328,7 @@ def _redirecting_server(site: Site, listen: Listen, domain: str, target: str, sn
         {_listens(listen, certificate)}
         server_name {domain};
 {CONNECTION.rstrip()}{snippets}
-{_hsts(site)}        location / {{
+{_challenge(site, share)}{_hsts(site)}        location / {{
             add_header Cache-Control max-age=3600 always;
 {_own_headers(site, 12)}{shown.removeprefix(chr(10)) + chr(10) if shown else ""}\
             return 308 {scheme}://{target}{"$gatling_shown" if shown else ""}$request_uri;
@@ -341,8 +368,10 @@ def _proxied(site: Site, *, guarded: bool) -> str:
     hidden += '            proxy_set_header Authorization "";\n' * guarded
     if wishes.hsts:
         hidden += f"            proxy_hide_header {HSTS};\n"
+    # an app that answered a CA would get certificates for every domain that leads to it
+    refused = "            if ($gatling_challenged) { return 404; }\n" if site.challenges else ""
     return f"""\
-            if ($gatling_down) {{ return 503; }}
+{refused}            if ($gatling_down) {{ return 503; }}
             proxy_pass http://127.0.0.1:$gatling_port;
             proxy_http_version 1.1;
             proxy_set_header Host $host$gatling_named_port;

@@ -35,6 +35,12 @@ MAPS = r"""
     # An upstream that was never connected to is an app that is down; another one failed a request.
     map $upstream_connect_time $gatling_refused { default ""; "-" 1; }
     map $host $gatling_app { default ""; }
+    # A token of ACME is base64url (RFC 8555, section 8.3).
+    map $uri $gatling_token {
+        default "";
+        "~^/\.well-known/acme-challenge/(?<gatling_digest>[A-Za-z0-9_-]{16,128})$" $gatling_digest;
+    }
+    map $uri $gatling_challenged { default ""; "~^/\.well-known/acme-challenge(/|$)" 1; }
     map $remote_addr $gatling_client { default $binary_remote_addr; 127.0.0.1 ""; ::1 ""; }
     map $http_authorization $gatling_guess { default $binary_remote_addr; "" ""; }
     limit_conn_zone $gatling_app zone=gatling_apps:1m;

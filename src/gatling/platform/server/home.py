@@ -6,6 +6,7 @@
 /var/lib/gatling/apps/APP/work/     both may write: files that nodes and Gatling exchange
 /var/lib/gatling/apps/APP/state/    the app's user's: HOME of its instances
 /var/lib/gatling/routes/APP/        gatling's, for nginx to read
+/var/lib/gatling/challenges/        gatling's, for nginx to read: answers to the challenges of a CA
 /var/lib/gatling/instances/         root's: the commands that systemd starts in the slots
 """
 

@@ -547,7 +547,8 @@ def test_nginx_is_told_names_and_ports_alone(helper: Helper, sites: Any) -> None
     if "refused" in answer:
         return
     route = helper.server / "routes" / "APP"
-    shape = proxy_nginx.Site("APP", ("DOMAIN",), {1: 1111, 2: 2222}, route)
+    challenges = helper.server / "challenges"
+    shape = proxy_nginx.Site("APP", ("DOMAIN",), {1: 1111, 2: 2222}, route, challenges=challenges)
     known = set()
     for ipv6 in (True, False):
         text = system_nginx.render(

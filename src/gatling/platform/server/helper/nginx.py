@@ -62,7 +62,8 @@ def site(item: Any, routes: Path, kept: Path) -> nginx.Site:
     chosen = certificates.chosen(certificates.stored(kept, app), domains, time.time())
     places = {domain: kept / app / one.id for domain, one in chosen.items()}
     numbers = {1: ports[0], 2: ports[1]}
-    return nginx.Site(app, tuple(domains), numbers, routes / app, wishes, places)
+    challenges = routes.with_name("challenges")
+    return nginx.Site(app, tuple(domains), numbers, routes / app, wishes, places, challenges)
 
 
 def render(
