@@ -1,4 +1,4 @@
-"""What every platform has to fulfil (platform/base.py), as a program that needs no test framework.
+"""What every platform has to fulfil (platform/interface.py), as a program without pytest.
 
 `python contract.py` checks the platform of the home in use, with an app of its own whose instances
 are a small web server. Tests run it for an embedded home, and inside of a Debian server.

@@ -1,10 +1,25 @@
 """`python -m gatling`: the command line."""
 
+import gc
 import sys
+
+COLLECT_EVERY = 50_000
+"""New objects between two collections of garbage.
+
+Modules that are loaded are no garbage, and Python's own number has them searched a hundred times.
+"""
 
 
 def main() -> None:
     """Run the command line and leave with its exit status."""
+    gc.set_threshold(COLLECT_EVERY, 10, 10)
+    try:
+        _leave()
+    finally:
+        gc.freeze()  # the process ends: its last collection would find nothing to reuse
+
+
+def _leave() -> None:
     try:
         status = _run(sys.argv[1:])
     except KeyboardInterrupt:  # while modules are being loaded
@@ -28,9 +43,9 @@ def _run(words: list[str]) -> int:
         return 0
     if words[:1] == ["receive"] and len(words) == 2 and words[1][:1] != "-":
         # The hook of a push, which somebody waits for: not through click either.
-        from gatling.ssh import receive
+        from gatling.ssh import pre_receive
 
-        return receive.main(words[1])
+        return pre_receive.main(words[1])
     if words[:1] == ["complete"]:
         # Completion when the tab key is pressed: without the command line's own errors.
         from gatling.cli import completing

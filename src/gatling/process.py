@@ -15,9 +15,8 @@ import signal
 import subprocess
 import time
 from collections import deque
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gatling import debuglog, proc
 from gatling.errors import CommandFailed, GatlingError, MissingProgram, TimedOut
@@ -35,8 +34,7 @@ MAX_LINE = 16 * 1024
 """Bytes after which an unfinished line of output is handed on anyway."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """A program that ended: its exit status, its last lines and how long it took, in seconds."""
 
     argv: tuple[str, ...]

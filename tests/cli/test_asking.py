@@ -43,6 +43,29 @@ def test_help_and_version_import_nothing_that_opens_a_home(words: list[str]) -> 
     assert done.stdout.rstrip().endswith("[]")
 
 
+HEAVY = (
+    "gatling.build", "gatling.deploy", "gatling.proxy.nginx", "gatling.project.manifest",
+    "gatling.platform.server", "gatling.platform.interface", "hashlib", "tomllib",
+    "psutil", "tempfile", "supervisor",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "words", [["apps"], ["status", "shop"], ["releases", "shop"], ["config", "list", "shop"]]
+)
+def test_commands_that_read_import_nothing_that_deploys(shop: Shell, words: list[str]) -> None:
+    """Loading it took more time than the command itself."""
+    script = (
+        f"import sys; sys.argv = ['gatling', *{words!r}]\n"
+        "from gatling.__main__ import main; main()\n"
+        f"print([m for m in sys.modules if m.startswith({HEAVY!r})])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", script], check=True, capture_output=True, text=True, cwd="/"
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_version_of_both_sides(shell: Shell, far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
     far.answers("gatling 1.9.0\n")
     said = shell.run("version")

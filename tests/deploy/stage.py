@@ -7,6 +7,7 @@ The records are real. Each effect is a few words in `done`, and one that is name
 from __future__ import annotations
 
 import contextlib
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
 from gatling.beam.control import Swapped, Watched
@@ -65,10 +66,11 @@ class Stage:
         nothing: Any = None
         router: Any = Router(self)
         tasks: Any = Tasks(self)
-        self.gatling = Gatling(
-            home, db, apps=places, instances=instances, schedule=nothing, logs=instances,
-            tasks=tasks, router=router, certificates=NoCertificates(), actor="tester",
+        parts = SimpleNamespace(
+            apps=places, instances=instances, schedule=nothing, logs=instances, tasks=tasks,
+            router=router, certificates=NoCertificates(),
         )  # fmt: skip
+        self.gatling = Gatling(home, db, parts, "tester")
         self.progress = Progress(output)
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from msgspec import structs
 
 from gatling.beam.comparison import Comparison
 from gatling.deploy import go_live, published, settle
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from gatling.deploy.plan.plan import Facts
     from tests.deploy.stage import Stage
 
-TARGET = dataclasses.replace(release(8), config=release(7).config)
+TARGET = structs.replace(release(8), config=release(7).config)
 """The release that goes live; a hot upgrade needs the config of the one before."""
 PROOF = Proof(requests=1, failed=0, longest_ms=1.0)
 

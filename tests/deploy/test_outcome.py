@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec import structs
 
 from gatling.deploy.outcome import outcome_of
 from gatling.errors import Interrupted, MigrationFailed
@@ -24,7 +25,7 @@ LIVE = dataclasses.replace(APP, live_release=8, live_slot=2)
 
 
 def after(*steps: tuple[str, str]) -> Deployment:
-    return dataclasses.replace(
+    return structs.replace(
         DEPLOYMENT, steps=tuple(Step(name, "", None, outcome) for name, outcome in steps)
     )
 
@@ -41,9 +42,9 @@ def test_a_release_that_is_recorded_as_live_has_succeeded(error: Exception | Non
     [
         (DEPLOYMENT, APP),
         # a rolling start of the same release was not decided while its old slot is recorded
-        (dataclasses.replace(DEPLOYMENT, release=7), APP),
+        (structs.replace(DEPLOYMENT, release=7), APP),
         # no target was recorded yet, and nothing was ever live
-        (dataclasses.replace(DEPLOYMENT, release=None, slot=None),
+        (structs.replace(DEPLOYMENT, release=None, slot=None),
          dataclasses.replace(APP, live_release=None, live_slot=None)),
     ],
 )  # fmt: skip

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -125,3 +128,16 @@ def test_a_ref_in_words(ref: str, what: str) -> None:
     assert not Update(ZERO, TWO, ref).deletes
     assert Update(ONE, ZERO, ref).deletes
     assert Update("1" * 64, "0" * 64, ref).deletes
+
+
+def test_the_hook_of_a_server_loads_nothing_that_deploys() -> None:
+    """It hands the push over to a job, for which the same would be loaded a second time."""
+    script = (
+        "import sys; from gatling.ssh import pre_receive, push\n"
+        "print([m for m in sys.modules if m.startswith(('msgspec', 'gatling.operations',"
+        " 'gatling.build', 'gatling.deploy.', 'gatling.project', 'sqlite3'))])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", script], check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "['gatling.deploy.watcher']\n"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec import structs
 
 from gatling.errors import NotFound
 from gatling.state import apps, audit, config, deployments, home_settings, releases
@@ -51,7 +51,7 @@ def live_before(db: Database) -> int | None:
 
 def test_a_release_comes_back_as_it_was_added(db: Database) -> None:
     releases.add(db, RELEASE)
-    derived = dataclasses.replace(RELEASE, number=2, origin="config", base=1, bytes=0, config={})
+    derived = structs.replace(RELEASE, number=2, origin="config", base=1, bytes=0, config={})
     releases.add(db, derived)
     assert releases.get(db, "shop", 1) == releases.kept(db, "shop", 1) == RELEASE
     assert releases.every(db, "shop") == [derived, RELEASE]
@@ -63,11 +63,11 @@ def test_a_release_comes_back_as_it_was_added(db: Database) -> None:
 def test_numbers_are_never_used_twice(db: Database) -> None:
     for number in (1, 2, 3):
         assert releases.next_number(db, "shop") == number
-        releases.add(db, dataclasses.replace(RELEASE, number=number))
+        releases.add(db, structs.replace(RELEASE, number=number))
     for number in (3, 2, 1):
         releases.mark_removed(db, "shop", number)
         assert releases.next_number(db, "shop") == 4
-    releases.add(db, dataclasses.replace(RELEASE, number=7))
+    releases.add(db, structs.replace(RELEASE, number=7))
     assert releases.next_number(db, "shop") == 8
     apps.create(db, "blog", lambda _port: True)
     assert releases.next_number(db, "blog") == 1
@@ -75,7 +75,7 @@ def test_numbers_are_never_used_twice(db: Database) -> None:
 
 def test_a_release_that_is_no_longer_kept_has_no_secrets(db: Database) -> None:
     for number in (1, 2):
-        releases.add(db, dataclasses.replace(RELEASE, number=number, config={"KEY": "hidden"}))
+        releases.add(db, structs.replace(RELEASE, number=number, config={"KEY": "hidden"}))
     releases.mark_removed(db, "shop", 1)
     gone, kept = releases.get(db, "shop", 1), releases.get(db, "shop", 2)
     assert gone.removed_at is not None
@@ -216,7 +216,7 @@ def test_settings_of_the_home(db: Database) -> None:
 def test_variables_that_wait_for_the_next_deployment(db: Database) -> None:
     config.replace(db, "shop", {"A": "1"})
     assert config.pending(db, "shop") == []  # nothing is live
-    releases.add(db, dataclasses.replace(RELEASE, config={"A": "1", "B": "2"}))
+    releases.add(db, structs.replace(RELEASE, config={"A": "1", "B": "2"}))
     apps.make_live(db, "shop", release=1, slot=1, config={"A": "1", "B": "2"})
     assert config.pending(db, "shop") == []
     config.replace(db, "shop", {"A": "other", "C": "3"})

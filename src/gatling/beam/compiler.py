@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from gatling import process
 from gatling.beam import toolbox
@@ -12,7 +13,8 @@ from gatling.errors import CommandFailed, NodeUnreachable
 from gatling.runtime import spec
 
 if TYPE_CHECKING:
-    from gatling.platform.base import Surroundings, Tasks
+    from gatling.platform.base import Surroundings
+    from gatling.platform.interface import Tasks
     from gatling.state.apps import App
     from gatling.state.releases import Release
 
@@ -45,7 +47,7 @@ def ensure(tasks: Tasks, around: Surroundings, app: App, release: Release) -> No
     if not around.private_tmp:
         own["RELEASE_TMP"] = f"{paths.temporary_once}/tools-{os.getpid()}"
     # it writes where builds write
-    task = dataclasses.replace(task, kind="build", env=task.env | own, nice=process.BACKGROUND)
+    task = structs.replace(task, kind="build", env=task.env | own, nice=process.BACKGROUND)
     try:
         tasks.run(task, timeout=TIMEOUT_SECONDS)
     except CommandFailed as error:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from gatling.build.callbacks import Callbacks
     from gatling.build.steps import Watcher
-    from gatling.platform.base import Surroundings, Tasks
+    from gatling.platform.base import Surroundings
+    from gatling.platform.interface import Tasks
     from gatling.project.settings import Build
 
 ALMOST_NOTHING = 1 << 20

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gatling.paths import AppPaths
-    from gatling.platform.base import Tasks
+    from gatling.platform.interface import Tasks
 
 
 def clean(tasks: Tasks, paths: AppPaths, directory: str, *, dependencies: bool) -> None:

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatling.build.steps import Steps
-    from gatling.platform.base import Task, Tasks
+    from gatling.platform.base import Task
     from gatling.platform.conversation import Conversation
+    from gatling.platform.interface import Tasks
 
 Kind = Literal["deploy", "upgrade"]
 """Whether this is an app's first deployment or a later one; the file is named after it."""

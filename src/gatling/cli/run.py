@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from typing import TYPE_CHECKING
 
 import click
+from msgspec import structs
 
 from gatling import names
 from gatling.cli.common import app_argument, opened
@@ -60,4 +60,4 @@ def _become(app: str, arguments: tuple[str, ...], wish: int | None) -> NoReturn:
     with opened(app) as gatling:
         task = one_off.prepare(gatling, app, arguments, wish)
     terminal = {name: os.environ[name] for name in ("TERM", "COLUMNS") if name in os.environ}
-    gatling.tasks.become(dataclasses.replace(task, env=task.env | terminal))
+    gatling.tasks.become(structs.replace(task, env=task.env | terminal))

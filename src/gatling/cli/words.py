@@ -7,8 +7,7 @@ named by an option ends up as the command's first argument before anything else 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -29,8 +28,7 @@ _NO_APP_TO_RUN = ("eval", "rpc", "remote")
 """Frequent first arguments of `gatling run`, which are no apps."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """The command that words name, or the last group on the way to it."""
 
     command: click.Command
@@ -40,18 +38,18 @@ class Found:
     """The words after it."""
 
 
-@dataclass(slots=True)
 class Scanned:
     """The words after a command, sorted as click would read them."""
 
-    app: str | None = None
-    """By `-a` or `--app`."""
-    rest: list[str] = field(default_factory=list)
-    """The words without that option."""
-    values: list[str] = field(default_factory=list)
-    """Those that are neither options nor their values."""
-    behind_dashes: int = 0
-    """How many of them come after `--`."""
+    def __init__(self) -> None:
+        self.app: str | None = None
+        """By `-a` or `--app`."""
+        self.rest: list[str] = []
+        """The words without that option."""
+        self.values: list[str] = []
+        """Those that are neither options nor their values."""
+        self.behind_dashes = 0
+        """How many of them come after `--`."""
 
 
 def find(root: click.Group, words: Sequence[str]) -> Found:

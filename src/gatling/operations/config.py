@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from gatling import names
 from gatling.deploy import new_release
@@ -63,7 +64,7 @@ def change(
         context.journal.phase(f"Storing v{number}: {live.label} with the new config")
         with context.journal.step("store_release"):
             store.copy(paths, live.number, number)
-            release = dataclasses.replace(
+            release = structs.replace(
                 live, number=number, origin="config", base=live.number, config=values, bytes=0,
                 created_at=now(),
             )  # fmt: skip

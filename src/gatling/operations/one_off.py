@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from gatling.errors import InvalidInput
 from gatling.platform.base import run_mark
@@ -44,4 +45,4 @@ def prepare(gatling: Gatling, app: str, arguments: tuple[str, ...], number: int 
     task = spec.task(around, found, release, slot, arguments)
     audit.record(gatling.db, gatling.actor, app, "run", arguments[0])
     mark = run_mark(around.paths, os.urandom(8).hex())
-    return dataclasses.replace(task, kind="run", mark=mark)
+    return structs.replace(task, kind="run", mark=mark)

@@ -1,34 +1,19 @@
-"""The interface of a platform, which keeps the apps of a home running and reachable.
-
-Each protocol is one need. Nothing here says that instances are processes of this machine, that
-systemd or supervisord starts them, or that the proxy reads files: callers know apps, slots,
-releases and addresses. tests/contract.py says what every platform has to fulfil.
-
-A platform may assume that its caller keeps two rules: app names are validated, and a change to an
-app is made while its lock is held (platform/lock.py).
-"""
+"""The values that callers and platforms exchange; see platform/interface.py for the calls."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct, field
 
 from gatling.platform.limits import Limits
-from gatling.platform.logs import EVERYTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
-    from typing import NoReturn
 
     from gatling.paths import AppPaths
-    from gatling.platform.conversation import Conversation
-    from gatling.platform.logs import Line, Wanted
-    from gatling.platform.restarts import End
-    from gatling.process import Finished
-    from gatling.proxy.certificates import Certificate
-    from gatling.state.apps import App
 
 
 Slot = int | str
@@ -47,8 +32,7 @@ class State(StrEnum):
     """The same, after it has crashed soon after each of many starts."""
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(Struct, frozen=True):
     """The status of an instance."""
 
     state: State
@@ -70,8 +54,7 @@ def local_status(state: State, pid: int | None, uptime: float = 0.0) -> Status:
     return Status(state, str(pid) if pid else None, uptime, pid)
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """The address on which something accepts TCP connections."""
 
     host: str
@@ -81,16 +64,14 @@ class Address:
         return f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(Struct, frozen=True):
     """The release and the command line that the next start of a slot will run."""
 
     release: int
     argv: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Instance:
+class Instance(Struct, frozen=True):
     """Everything that is needed to start one; kept with mode 0600, since `env` holds secrets."""
 
     app: str
@@ -115,8 +96,7 @@ UTF_8 = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
 """The BEAM takes the encoding of file names and of its output from these."""
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     """The surroundings of an app's programs on a platform, apart from the needs of its release."""
 
     paths: AppPaths
@@ -132,251 +112,12 @@ class Surroundings:
     """The host part of an instance's node name, an IPv4 address where its distribution listens."""
 
 
-class Apps(Protocol):
-    """The base of an app on the platform: its user, directories and network, but no OS process."""
-
-    def make(self, app: App) -> None:
-        """Make an app's place, empty, whatever an earlier app of its name has left."""
-
-    def prepare(self, app: App) -> None:
-        """Bring the place of an app that was made up to date, after an update of Gatling say."""
-
-    def remove(self, app: App) -> None:
-        """Remove what runs an app, whose slots must be empty, and all that only it could write."""
-
-    def clear(self, name: str) -> None:
-        """Remove the files that are left of an app once no record or proxy knows it."""
-
-    def sync(self) -> None:
-        """Bring what was made to the disk, where that must outlive a power cut."""
-
-    def may_have(self, port: int) -> bool:
-        """Whether an app of this home may be given a port, which no other app of it has."""
-
-    def guard(self, ports: Mapping[str, Sequence[int]]) -> None:
-        """Let nobody reach these ports, by app, but the proxy, Gatling and the app itself.
-
-        These apps are all that there are. A platform of a single user does nothing.
-        """
-
-    def surroundings(self, name: str) -> Surroundings:
-        """Return the surroundings that the platform gives to the programs of an app."""
-
-    def push_address(self, name: str) -> str:
-        """Return the address of an app's repository, in a form that git accepts."""
-
-
-class Reachable(Protocol):
-    """The part of `Instances` that a health check needs."""
-
-    def status(self, app: str, slot: Slot) -> Status:
-        """Return the status of the instance in a slot."""
-
-    def address(self, app: App, slot: int) -> Address:
-        """Return the address on which the instance in a slot accepts HTTP requests."""
-
-    def is_intruded(self, app: App, slot: int) -> bool:
-        """Whether somebody else listens, too, where the instance takes HTTP requests."""
-
-    def listening(self, app: App, slot: int) -> list[str]:
-        """List the addresses on which the instance listens, without its distribution.
-
-        For people: `127.0.0.1:4000`, `[::1]:4000`, the path of a socket. Empty when unknown.
-        """
-
-
-class Instances(Reachable, Protocol):
-    """Starts, stops and watches instances; they outlive the command that started them."""
-
-    def ensure_running(self) -> bool:
-        """Make sure that instances can be started; True when nothing was kept running before."""
-
-    def advice(self) -> str | None:
-        """Return what the user must do to keep instances running after logout; None: nothing."""
-
-    def start(self, instance: Instance) -> None:
-        """Start an instance in its slot, which must be empty; returns at once.
-
-        From then on it is restarted when it crashes, with growing pauses.
-        """
-
-    def prepare(self, instance: Instance) -> None:
-        """Let the next start of its slot, after a crash say, be this; what runs is left alone."""
-
-    def prepared(self, app: str, slot: Slot) -> Prepared | None:
-        """Return the last start or preparation of a slot; it may still be known after a stop."""
-
-    def started_as(self, app: str, slot: Slot) -> int | None:
-        """The release that what runs in a slot was started as; None when nothing runs there."""
-
-    def stop(self, app: str, slot: Slot, timeout: float, *, unused: bool = False) -> None:
-        """End the instance in a slot; returns when it is gone, with all that it has started.
-
-        SIGTERM first, SIGKILL after `timeout` seconds. An empty slot is fine. An `unused` one has
-        never served. It may be booting, and a node that boots ignores SIGTERM, so it gets SIGTERM
-        repeatedly until it listens, and once more then.
-        """
-
-    def process_slots(self, app: str) -> list[str]:
-        """The slots of further processes that there are, such as `worker.1`, beside 1 and 2."""
-
-    def discard(self, app: str, slot: str) -> None:
-        """Forget the slot of a process, which must be empty."""
-
-    def statuses(self, slots: Sequence[tuple[str, Slot]]) -> dict[tuple[str, Slot], Status]:
-        """Return the status of at least these slots; empty when nothing keeps instances running."""
-
-    def ends(self, app: str, slot: Slot) -> list[End]:
-        """The latest ends of the instance in a slot that nobody asked for, the oldest first."""
-
-    def node_address(self, app: App, slot: int) -> Address:
-        """Return the address on which the Erlang distribution of the instance in a slot listens."""
-
-    def ephemeral_ports(self) -> range:
-        """The ports of which an instance is given one where it listens without naming a port."""
-
-    def check_free(self, app: App, slot: int) -> None:
-        """Raise PortTaken when somebody else listens where an instance in the slot must."""
-
-    def connections(self, app: App, slot: int) -> Callable[[], int]:
-        """Counts, each time, the clients of what runs in a slot now; 0 when that is gone."""
-
-    def command_line(self, app: str, slot: Slot) -> list[str]:
-        """The arguments of the OS process that runs in a slot; nothing when they are not known."""
-
-    def begin_down(self) -> bool:
-        """Start no job any more; whether anything is kept running.
-
-        Raises InvalidInput where the system itself keeps apps running.
-        """
-
-    def begin_to_stop(self, slots: Sequence[tuple[str, Slot]]) -> None:
-        """Send all these instances SIGTERM, without waiting; `stop` follows for each."""
-
-    def shut_down(self) -> None:
-        """End the proxy, and what keeps it and the instances running, which have been stopped."""
-
-
-class Schedule(Protocol):
-    """Runs jobs at their times."""
-
-    def set(self, app: str, jobs: Mapping[str, str]) -> None:
-        """Have `gatling job APP.NAME` run at the times of each job, by name; of no others.
-
-        Times are crontab(5)'s, validated, and in the host's time zone.
-        """
-
-
-class Logs(Protocol):
-    """The output of instances."""
-
-    def read(
-        self, app: str, *, lines: int, since: str | None = None, wanted: Wanted = EVERYTHING
-    ) -> list[Line]:
-        """The last `lines` lines that the app's instances printed, not older than `since`."""
-
-    def follow(
-        self, app: str, *, lines: int = 0, since: str | None = None, wanted: Wanted = EVERYTHING
-    ) -> Iterator[Line]:
-        """Yield the lines that `read` yields, then new lines as they are printed; never ends."""
-
-
-class Router(Protocol):
-    """Sends the requests for an app's domains to its live instance."""
-
-    def ensure_running(self) -> None:
-        """Make sure that the proxy takes requests; raises PortTaken or ProxyRefused."""
-
-    def configure(self, apps: Sequence[App]) -> bool:
-        """Make the proxy know these apps and no others; True when something changed.
-
-        The configuration is tested before it takes effect. Raises ProxyRefused, leaving the
-        previous one applied.
-        """
-
-    def check(self) -> None:
-        """Test the current configuration. Raises ProxyRefused."""
-
-    def point(self, app: str, slot: int | None) -> None:
-        """Send an app's requests to the instance in a slot, at once and atomically.
-
-        With None they are answered by the page that says the app is down.
-        """
-
-    def pointed(self, app: str) -> int | None:
-        """The slot to which an app's requests are sent; None: to none."""
-
-    def publish(self, app: str, page: str | None, trees: Sequence[Path]) -> None:
-        """Serve the fingerprinted assets of these releases only, the first's before the others'.
-
-        With `page`, all other requests are answered by that text, and status 503. Raises OSError.
-        """
-
-    def in_maintenance(self, app: str) -> bool:
-        """Whether requests are answered by such a page."""
-
-    def check_listen(self, address: str | None) -> None:
-        """Raise InvalidInput for what is no `[ADDRESS:]PORT`, or is not Gatling's to choose.
-
-        None stands for the address that the proxy takes without being given one. Nothing is
-        changed, and the home need not exist.
-        """
-
-    def listen_on(self, address: str) -> None:
-        """Take requests at `[ADDRESS:]PORT` from the next start of the proxy on.
-
-        Raises InvalidInput as `check_listen` does.
-        """
-
-    def url(self, app: App) -> str:
-        """The address at which people reach the app."""
-
-    def probe_address(self) -> Address:
-        """Return the address on which the proxy answers Gatling's own requests."""
-
-    def tls_address(self) -> Address | None:
-        """Return the TLS address of the domains that have a certificate; None: no TLS."""
-
-    def is_public(self) -> bool:
-        """Whether the proxy is meant for other machines, too."""
-
-    def public_address(self) -> str | None:
-        """The IP address at which other machines reach the proxy; None where it is not known."""
-
-    def offers_https(self) -> bool:
-        """Whether people may reach apps over HTTPS, through this proxy or one in front of it."""
-
-
-class Certificates(Protocol):
-    """Keeps the certificates with which the proxy serves the domains of apps over HTTPS."""
-
-    def of(self, app: str) -> list[Certificate]:
-        """The certificates of an app, the one added last first."""
-
-    def add(self, app: str, pem: str) -> tuple[Certificate, bool]:
-        """Keep a certificate, from a text with chain and key; whether it is new.
-
-        It is served once the proxy has been configured again. Raises InvalidInput for what
-        browsers would not accept, and for a platform without HTTPS of its own.
-        """
-
-    def retire(self, app: str, certificate: str) -> None:
-        """Let the next configuration of the proxy not serve with a certificate."""
-
-    def keep(self, app: str, certificate: str) -> None:
-        """Take that back."""
-
-    def remove_retired(self, app: str) -> None:
-        """Remove the retired ones of an app, with their keys."""
-
-
 Kind = Literal["build", "release", "run"]
 """The kinds of program: a step of a build; code of a release that a deployment runs; a one-off
 command or a job, which is part of no deployment."""
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Struct, frozen=True):
     """A program of an app that is run once and ends."""
 
     paths: AppPaths
@@ -393,48 +134,3 @@ class Task:
 def run_mark(paths: AppPaths, token: str) -> str:
     """The mark of a program of kind `run`; without a token what all of the app's begin with."""
     return f"{paths.home}:run:{paths.name}:{token}"
-
-
-class Tasks(Protocol):
-    """Runs programs of apps, with an app's rights and no more."""
-
-    def run(
-        self, task: Task, *, timeout: float, on_line: Callable[[str], None] | None = None
-    ) -> Finished:
-        """Run one to its end, output line by line to `on_line`; raises CommandFailed.
-
-        Whatever it has started is ended as well.
-        """
-
-    def talk(self, task: Task) -> Conversation:
-        """Start one that is talked to, and ends with what it has started when that is over."""
-
-    def become(self, task: Task) -> NoReturn:
-        """Replace this process by the program, or do as if: terminal, signals, exit status."""
-
-    def end(self, app: str, mark: str) -> None:
-        """End what a deployment has started and left, also after it was killed itself.
-
-        Programs of kind `run` go on.
-        """
-
-    def end_runs(self, paths: AppPaths, token: str = "") -> None:
-        """Stop the remains of a run that nobody attends to any more; without a token, of all runs.
-
-        Those, consoles among them, get SIGTERM and some seconds. A platform that stops unattended
-        runs by itself does nothing.
-        """
-
-    def discard(self, paths: AppPaths, directory: Path) -> None:
-        """Remove a directory that builds have made, as far as that is possible."""
-
-    def staged(self, paths: AppPaths, previous: Path | None) -> Path:
-        """The release that a build has made, where it can be read and nobody changes it.
-
-        `previous` is a tree that may share files with it. Raises BuildFailed.
-        """
-
-    def export(
-        self, paths: AppPaths, commit: str, directory: str, on_line: Callable[[str], None]
-    ) -> None:
-        """Bring the build directory to a commit; as project.source.export, which see."""

@@ -6,12 +6,14 @@ import os
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gatling import files
 from gatling.errors import InvalidInput
-from gatling.paths import SERVER, Home, default_root
-from gatling.platform.embedded.home import EmbeddedHome
-from gatling.platform.server.home import ServerHome
+from gatling.paths import SERVER, default_root
+
+if TYPE_CHECKING:
+    from gatling.paths import Home
 
 SOCKET_PATH_LIMIT = 107 - len(".4194304")
 """Bytes that the path of a unix socket may have: sun_path in unix(7), less its final NUL, and less
@@ -25,7 +27,11 @@ def find_home(root: Path | None = None) -> Home:
     """
     path = Path(os.path.abspath(root or default_root()))  # noqa: PTH100 (links are kept as they are)
     if is_server(path):
+        from gatling.platform.server.home import ServerHome
+
         return ServerHome(path)
+    from gatling.platform.embedded.home import EmbeddedHome
+
     home = EmbeddedHome(path)
     if len(os.fsencode(home.supervisor_socket)) > SOCKET_PATH_LIMIT:
         raise InvalidInput(

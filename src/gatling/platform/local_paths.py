@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatling import names
@@ -13,9 +12,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@dataclass(frozen=True, slots=True)
 class LocalPaths(AppPaths):
     """The places of an app that its instances and the machine's proxy use."""
+
+    __slots__ = ()
 
     @property
     @abc.abstractmethod
@@ -36,9 +36,10 @@ class LocalPaths(AppPaths):
         return sorted(entry.name for entry in entries if names.is_process_slot(entry.name))
 
 
-@dataclass(frozen=True, slots=True)
 class LocalHome(Home):
     """A home whose apps have such places."""
+
+    __slots__ = ()
 
     @abc.abstractmethod
     def app(self, name: str) -> LocalPaths:

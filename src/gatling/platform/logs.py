@@ -11,9 +11,10 @@ import stat
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gatling import times
 from gatling.errors import InvalidInput
@@ -36,8 +37,7 @@ CHECK = "boot-check"
 """The name of an instance that never serves: one of a boot check or a rehearsal."""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """One line of an app's log."""
 
     time: str
@@ -57,8 +57,7 @@ def label(release: str, process: str) -> str:
     return release if process == WEB else f"{release}[{process}]"
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """A selection of log lines: by default, all of them."""
 
     release: str | None = None

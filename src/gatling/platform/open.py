@@ -7,13 +7,10 @@ import getpass
 import os
 import pwd
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from gatling.paths import SERVER, exclusively, server_owner
-from gatling.platform.embedded.home import EmbeddedHome
-from gatling.platform.homes import find_home, is_missing, open_home
-from gatling.platform.server.home import ServerHome
+from gatling.platform.homes import find_home, is_missing, is_server, open_home
 from gatling.state import apps
 from gatling.state.database import Database, empty_database, open_database
 
@@ -21,24 +18,69 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gatling.paths import Home
-    from gatling.platform.base import Apps, Certificates, Instances, Logs, Router, Schedule, Tasks
+    from gatling.platform.embedded.home import EmbeddedHome
+    from gatling.platform.interface import (
+        Apps,
+        Certificates,
+        Instances,
+        Logs,
+        Parts,
+        Router,
+        Schedule,
+        Tasks,
+    )
+    from gatling.platform.server.home import ServerHome
 
 
-@dataclass(frozen=True, slots=True)
 class Gatling:
-    """An open home. Every operation takes it as its first argument."""
+    """An open home. Every operation takes it as its first argument.
 
-    home: Home
-    db: Database
-    apps: Apps
-    instances: Instances
-    schedule: Schedule
-    logs: Logs
-    tasks: Tasks
-    router: Router
-    certificates: Certificates
-    actor: str
-    """The acting user, for the audit log."""
+    A part of the platform is loaded when it is used: most commands use few.
+    """
+
+    __slots__ = ("_parts", "actor", "db", "home")
+
+    def __init__(self, home: Home, db: Database, parts: Parts, actor: str) -> None:
+        self.home = home
+        self.db = db
+        self._parts = parts
+        self.actor = actor
+        """The acting user, for the audit log."""
+
+    @property
+    def apps(self) -> Apps:
+        """The base of each app."""
+        return self._parts.apps
+
+    @property
+    def instances(self) -> Instances:
+        """The releases that run."""
+        return self._parts.instances
+
+    @property
+    def schedule(self) -> Schedule:
+        """The times of jobs."""
+        return self._parts.schedule
+
+    @property
+    def logs(self) -> Logs:
+        """The output of instances."""
+        return self._parts.logs
+
+    @property
+    def tasks(self) -> Tasks:
+        """Programs that end."""
+        return self._parts.tasks
+
+    @property
+    def router(self) -> Router:
+        """The proxy."""
+        return self._parts.router
+
+    @property
+    def certificates(self) -> Certificates:
+        """The certificates of domains."""
+        return self._parts.certificates
 
     def configure_router(self) -> bool:
         """Make the proxy, and what guards the ports, know all apps as they are recorded now."""
@@ -90,59 +132,17 @@ def step_down() -> None:
 
 def opened(home: Home, db: Database, actor: str) -> Gatling:
     """Gatling with the platform of a home; only that one's modules are loaded."""
-    if isinstance(home, ServerHome):
-        return _on_server(home, db, actor)
-    if isinstance(home, EmbeddedHome):
-        return _embedded(home, db, actor)
-    raise TypeError(f"no platform for {home!r}")
+    return Gatling(home, db, _parts(home, db), actor)
 
 
-def _on_server(home: ServerHome, db: Database, actor: str) -> Gatling:
-    from gatling.platform.server.apps import ServerApps
-    from gatling.platform.server.certificates import RootsCertificates
-    from gatling.platform.server.instances import UnitInstances
-    from gatling.platform.server.logs import JournalLogs
-    from gatling.platform.server.router import SystemRouter
-    from gatling.platform.server.schedule import TimerSchedule
-    from gatling.platform.server.tasks import UnitTasks
+def _parts(home: Home, db: Database) -> Parts:
+    if is_server(home.root):
+        from gatling.platform.server.parts import ServerParts
 
-    return Gatling(
-        home,
-        db,
-        apps=ServerApps(home),
-        instances=UnitInstances(home),
-        schedule=TimerSchedule(home),
-        logs=JournalLogs(home),
-        tasks=UnitTasks(),
-        router=SystemRouter(home),
-        certificates=RootsCertificates(),
-        actor=actor,
-    )
+        return ServerParts(cast("ServerHome", home))
+    from gatling.platform.embedded.parts import EmbeddedParts
 
-
-def _embedded(home: EmbeddedHome, db: Database, actor: str) -> Gatling:
-    from gatling.platform.embedded.apps import EmbeddedApps
-    from gatling.platform.embedded.certificates import NoCertificates
-    from gatling.platform.embedded.instances import EmbeddedInstances
-    from gatling.platform.embedded.logs import FileLogs
-    from gatling.platform.embedded.router import EmbeddedRouter
-    from gatling.platform.embedded.schedule import ClockSchedule
-    from gatling.platform.embedded.supervisord import Supervisord
-    from gatling.platform.embedded.tasks import LocalTasks
-
-    programs = Supervisord(home)
-    return Gatling(
-        home,
-        db,
-        apps=EmbeddedApps(home, programs),
-        instances=EmbeddedInstances(home, programs),
-        schedule=ClockSchedule(home, programs),
-        logs=FileLogs(home),
-        tasks=LocalTasks(),
-        router=EmbeddedRouter(home, db, programs),
-        certificates=NoCertificates(),
-        actor=actor,
-    )
+    return EmbeddedParts(cast("EmbeddedHome", home), db)
 
 
 def current_user() -> str:

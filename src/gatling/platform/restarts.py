@@ -11,9 +11,10 @@ import os
 import re
 import stat
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gatling import times
 from gatling.platform import enter
@@ -29,8 +30,7 @@ MAX_BYTES = 64 * 1024
 _LINE = re.compile(r"([0-9]{1,11}(?:\.[0-9]{1,6})?) ([0-9]{1,11}(?:\.[0-9]{1,6})?) ([ -~]{1,200})")
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(Struct, frozen=True):
     """An end that nobody asked for, after which the instance was started again."""
 
     at: float

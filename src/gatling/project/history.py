@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from gatling import process
 from gatling.errors import CommandFailed, NotFound
-from gatling.project.source import own_environment
+from gatling.project.git_environment import own_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gatling import process
 from gatling.errors import CommandFailed
-from gatling.project import source
+from gatling.project.git_environment import own_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,5 +91,5 @@ def try_to_keep_commits(repository: Path, commits: Mapping[int, str]) -> None:
 
 def _git(repository: Path, *arguments: str, stdin: str = "") -> str:
     return process.output(
-        ["git", "--git-dir", str(repository), *arguments], env=source.own_environment(), stdin=stdin
+        ["git", "--git-dir", str(repository), *arguments], env=own_environment(), stdin=stdin
     )

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from gatling import names, process
 from gatling.errors import BuildFailed, CommandFailed, NotFound
 from gatling.project import deploy_key, generated, not_pushed
+from gatling.project.git_environment import own_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -230,20 +231,3 @@ def _quoted(path: Path) -> str:
     """A path for GIT_ALTERNATE_OBJECT_DIRECTORIES, git(1): C-style quotes where it has a colon."""
     text = str(path)
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' if ":" in text else text
-
-
-def own_environment() -> dict[str, str]:
-    """The environment of this process without git's variables for hooks; git asks no password.
-
-    `GIT_QUARANTINE_PATH` and the object directories are put back where the quarantine is wanted.
-    """
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("GIT_") or k in _GIT_KEPT}
-    fixed = {
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_NO_REPLACE_OBJECTS": "1",  # a commit is the tree that its id stands for
-        "LC_ALL": "C.UTF-8",
-    }
-    return kept | fixed
-
-
-_GIT_KEPT = frozenset({"GIT_SSH", "GIT_SSH_COMMAND", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"})

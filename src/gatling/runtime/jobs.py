@@ -9,13 +9,14 @@ run's own, so that a run whose process was killed is known for one.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import fcntl
 import os
 import re
 import signal
 import time
 from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from gatling.errors import (
     GatlingError,
@@ -266,7 +267,7 @@ def _program(
         around = gatling.apps.surroundings(app.name)
         task = spec.task(around, app, release, slot, processes.words(job.command))
         env = task.env | {NAME_VARIABLE: this.job}
-        task = dataclasses.replace(task, kind="run", mark=run_mark(paths, this.mark), env=env)
+        task = structs.replace(task, kind="run", mark=run_mark(paths, this.mark), env=env)
         gatling.tasks.run(task, timeout=job.timeout, on_line=line)
     except TimedOut as error:
         outcome, said = "timed out", error.what
@@ -292,7 +293,7 @@ def _ended(
     took = f" after {duration(seconds)}" if seconds is not None else ""
     log(f"-- run {this.id} {outcome}{took}" + (f": {error}" if error else ""))
     ended = runs.end(gatling.db, this.id, outcome, seconds=seconds, error=error)
-    return ended or dataclasses.replace(this, outcome=outcome, seconds=seconds, error=error)
+    return ended or structs.replace(this, outcome=outcome, seconds=seconds, error=error)
 
 
 def _log(paths: AppPaths, this: Run) -> Callable[[str], None]:

@@ -16,6 +16,6 @@ def receive_command(app: str) -> int:
     Example:
       echo "$old $new refs/heads/main" | gatling receive shop
     """
-    from gatling.ssh import receive
+    from gatling.ssh import pre_receive
 
-    return receive.main(app)
+    return pre_receive.main(app)

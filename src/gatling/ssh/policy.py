@@ -7,8 +7,9 @@ checked is the app that is used, wherever options stand.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from gatling import names, visible
 from gatling.cli import habits, remote, suggestions
@@ -104,8 +105,7 @@ MAX_AUDITED = 40
 """Characters of a refused word that the audit keeps."""
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(Struct, frozen=True):
     """The permissions of a key's holder."""
 
     name: str
@@ -117,8 +117,7 @@ class Grant:
         return self.role == "admin" or EVERY_APP in self.apps or app in self.apps
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """A command line, understood."""
 
     command: str

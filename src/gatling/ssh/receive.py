@@ -1,35 +1,25 @@
-"""The pre-receive hook: what a push asks for, and what becomes of it.
-
-git calls it once per push, with a line `OLD NEW REF` for each ref; a status other than 0 rejects
-the whole push (githooks(5)).
-"""
+"""The refs of a push: which of them is deployed, and what becomes of the others."""
 
 from __future__ import annotations
 
 import functools
 import os
-import sys
 from typing import TYPE_CHECKING
 
 from gatling.deploy.watcher import JOB
-from gatling.errors import Exit, PushRefused
+from gatling.errors import PushRefused
 from gatling.operations import deploys
-from gatling.operations.session import opened
-from gatling.paths import default_root
-from gatling.platform.homes import is_server
 from gatling.project import manifest, refs, source
 from gatling.project import repository as keeping
 from gatling.project import settings as project_settings
 from gatling.project.refs import HEADS, Update, parse
-from gatling.ssh import colours, push
 from gatling.state import apps, releases
-from gatling.ui import failing
-from gatling.ui.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from gatling.platform.open import Gatling
+    from gatling.ui.progress import Progress
 
 
 def choose(
@@ -57,29 +47,6 @@ def choose(
     candidates = [branch for branch, name in own.items() if name and name == branch]
     candidates += [branch for branch in branches if own.get(branch) == ""]
     return next((by_branch[branch] for branch in candidates), None)
-
-
-def main(app: str) -> int:
-    """Run the hook; return its exit status. git's lines come on standard input."""
-
-    def received() -> int:
-        if JOB not in os.environ:
-            colours.decide()
-            _note_options(Progress())
-        if is_server(default_root()) and JOB not in os.environ:
-            return push.hand_over(app)
-        with opened(app) as gatling:
-            receive(gatling, app, sys.stdin, Progress())
-        return int(Exit.OK)
-
-    return failing.status_of(received)
-
-
-def _note_options(progress: Progress) -> None:
-    """Say of each `git push -o OPTION` that it has no effect: githooks(5)."""
-    for option in colours.push_options():
-        if option not in colours.OPTIONS:
-            progress.note(f"the push option {option!r} has no effect here")
 
 
 def receive(gatling: Gatling, name: str, lines: Iterable[str], progress: Progress) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gatling.times import now
 
@@ -11,8 +12,7 @@ if TYPE_CHECKING:
     from gatling.state.database import Database
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One line of the audit."""
 
     at: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import Struct
 
 from gatling.errors import NotFound
 from gatling.times import now
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
 Outcome = Literal["running", "succeeded", "failed", "cancelled", "interrupted"]
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """One step of a deployment; `seconds` is None while it runs."""
 
     name: str
@@ -28,8 +28,7 @@ class Step:
     outcome: str
 
 
-@dataclass(frozen=True, slots=True)
-class Deployment:
+class Deployment(Struct, frozen=True):
     """One attempt to make a release live."""
 
     id: int

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
 
 from gatling.errors import InvalidInput, NotFound
 from gatling.times import now
@@ -25,8 +26,7 @@ EVERY_APP = "*"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Struct, frozen=True):
     """A public key with the name and the rights of who holds it."""
 
     name: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct, field
 
 from gatling.errors import NotFound
 from gatling.times import now
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
 Origin = Literal["build", "config"]
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(Struct, frozen=True):
     """One release: an immutable tree, and the config that it runs with."""
 
     app: str

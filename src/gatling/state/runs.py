@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
 
 from gatling.times import now
 
@@ -20,8 +21,7 @@ KEPT = 100
 """Runs of each job; what is older is forgotten."""
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """One run of a job, or one that was skipped since another had not ended."""
 
     id: int

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 import unicodedata
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -76,6 +75,8 @@ def field(label: str, value: str, room: int | None) -> list[str]:
     """A label and its value; a long value goes on in further lines, below its beginning."""
     if room is None or room < LABEL + SHORTEST:
         return [f"{label:<{LABEL}} {value}"]
+    import textwrap  # compiles patterns, and few tables have a cell to wrap
+
     wrapped = textwrap.wrap(
         value, room - LABEL - 1, break_long_words=False, break_on_hyphens=False
     ) or [""]

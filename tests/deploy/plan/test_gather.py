@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec import structs
 
 from gatling.beam.answers import Announced
 from gatling.beam.channel import NodeInUse
@@ -61,7 +61,7 @@ def gathered(
 ) -> Gathered:  # fmt: skip
     app = apps.get(stage.gatling.db, "shop")
     parsed = settings.parse(chosen or {})
-    target = dataclasses.replace(release(number), config=release(7).config)
+    target = structs.replace(release(number), config=release(7).config)
     known = gather.facts(stage.gatling, app, release(7), target, parsed, requested)
     noted = errors if errors is not None else []
     with contextlib.ExitStack() as open_node:

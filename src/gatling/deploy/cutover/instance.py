@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import time
 from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from gatling import process
 from gatling.deploy.evidence import health
@@ -45,7 +46,7 @@ def start(
     instance = spec.instance(gatling.apps.surroundings(app.name), app, release, slot)
     if check:
         env = instance.env | {CHECK_VARIABLE: "1"}
-        instance = dataclasses.replace(instance, nice=process.BACKGROUND, check=True, env=env)
+        instance = structs.replace(instance, nice=process.BACKGROUND, check=True, env=env)
     gatling.instances.start(instance)
 
 

@@ -13,7 +13,8 @@ from gatling.text import listed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatling.platform.base import Address, Reachable
+    from gatling.platform.base import Address
+    from gatling.platform.interface import Reachable
     from gatling.project.settings import Health
     from gatling.state.apps import App
 

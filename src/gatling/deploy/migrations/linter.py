@@ -12,6 +12,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from gatling import process
 from gatling.errors import CommandFailed
 from gatling.runtime import spec
@@ -19,7 +21,8 @@ from gatling.runtime import spec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatling.platform.base import Surroundings, Tasks
+    from gatling.platform.base import Surroundings
+    from gatling.platform.interface import Tasks
     from gatling.state.apps import App
     from gatling.state.releases import Release
 
@@ -71,7 +74,7 @@ def found(
     slot = app.live_slot or app.free_slot
     task = spec.task(around, app, target, slot, ("eval", SCRIPT.read_text()))
     own = {"GATLING_MIGRATIONS": " ".join([marker, *named])}
-    task = dataclasses.replace(task, env=task.env | own, mark=mark, nice=process.BACKGROUND)
+    task = structs.replace(task, env=task.env | own, mark=mark, nice=process.BACKGROUND)
     try:
         tasks.run(task, timeout=TIMEOUT_SECONDS, on_line=line)
     except (ValueError, LookupError):  # the marker is known to whom is asked

@@ -8,9 +8,10 @@ application's Release module, or what the setting migrate.command says.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from gatling.deploy.migrations import linter
 from gatling.errors import CommandFailed, MigrationFailed, NotFound
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from gatling.deploy.context import Context
     from gatling.deploy.migrations.linter import Danger
     from gatling.paths import AppPaths
-    from gatling.platform.base import Surroundings, Tasks
+    from gatling.platform.base import Surroundings
+    from gatling.platform.interface import Tasks
     from gatling.platform.open import Gatling
     from gatling.project.settings import Migrate
     from gatling.state.apps import App
@@ -212,7 +214,7 @@ def _run(
 ) -> None:
     try:
         task = spec.task(around, context.app, target, context.app.free_slot, words)
-        task = dataclasses.replace(task, mark=context.deployment.mark)
+        task = structs.replace(task, mark=context.deployment.mark)
         tasks.run(task, timeout=context.settings.migrate.timeout, on_line=context.journal.line)
     except (CommandFailed, NotFound) as error:
         raise MigrationFailed(

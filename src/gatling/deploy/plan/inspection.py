@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from gatling import process
 from gatling.beam import comparison as beam_comparison
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from gatling.beam.comparison import Comparison
     from gatling.beam.control import Control
     from gatling.paths import AppPaths
-    from gatling.platform.base import Surroundings, Tasks
+    from gatling.platform.base import Surroundings
+    from gatling.platform.interface import Tasks
     from gatling.platform.open import Gatling
     from gatling.state.apps import App
     from gatling.state.releases import Release
@@ -142,7 +144,7 @@ def _run(
     }
     if not around.private_tmp:
         own["RELEASE_TMP"] = str(temporary(file))
-    task = dataclasses.replace(task, env=task.env | own, nice=process.BACKGROUND, mark=mark)
+    task = structs.replace(task, env=task.env | own, nice=process.BACKGROUND, mark=mark)
     try:
         tasks.run(task, timeout=TIMEOUT_SECONDS)
     except TimedOut as error:

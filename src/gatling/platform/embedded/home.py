@@ -16,7 +16,6 @@ nginx/  supervisor/  run/   files of the home's own programs
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatling.platform.local_paths import LocalHome, LocalPaths
@@ -25,9 +24,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@dataclass(frozen=True, slots=True)
 class EmbeddedPaths(LocalPaths):
     """Implements `AppPaths`; see there."""
+
+    __slots__ = ()
 
     @property
     def repository(self) -> Path:
@@ -92,9 +92,10 @@ class EmbeddedPaths(LocalPaths):
         return "../../bin/gatling"
 
 
-@dataclass(frozen=True, slots=True)
 class EmbeddedHome(LocalHome):
     """Implements `Home`; see there."""
+
+    __slots__ = ()
 
     def app(self, name: str) -> EmbeddedPaths:
         """See Home."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gatling import files, proc
 from gatling.platform import enter, restarts
-from gatling.platform.embedded import configuration, launch, logout, supervisord
+from gatling.platform.embedded import configuration, launch, supervisord
 from gatling.platform.embedded.configuration import CLOCK, PROXY
 from gatling.platform.embedded.supervisord import STARTUP_SECONDS, Supervisord
 from gatling.platform.local import LocalInstances
@@ -38,6 +38,8 @@ class EmbeddedInstances(LocalInstances):
     def advice(self) -> str | None:
         """See Instances."""
         pid = self._programs.pid()
+        from gatling.platform.embedded import logout
+
         return logout.advice(pid) if pid is not None else None
 
     def start(self, instance: Instance) -> None:

@@ -10,9 +10,10 @@ import os
 import pwd
 import re
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gatling import process
 from gatling.errors import GatlingError
@@ -26,8 +27,7 @@ _PROPERTIES = ("KillUserProcesses", "KillOnlyUsers", "KillExcludeUsers")
 _MANAGER = ("org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager")
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
+class Login(Struct, frozen=True):
     """The settings by which logind treats the OS processes of one user at logout."""
 
     user: str

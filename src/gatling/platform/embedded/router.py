@@ -18,7 +18,7 @@ from gatling.platform import ports
 from gatling.platform.base import Address, State
 from gatling.platform.embedded.configuration import PROXY
 from gatling.platform.embedded.supervisord import settled
-from gatling.proxy import generations, nginx, pages, parts, passwords, takeover, wishes
+from gatling.proxy import generations
 from gatling.proxy.published import in_maintenance, publish
 from gatling.proxy.route import point_at, pointed
 from gatling.state import home_settings
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from gatling.platform.embedded.home import EmbeddedHome
     from gatling.platform.embedded.supervisord import Supervisord
+    from gatling.proxy import nginx
     from gatling.state.apps import App
     from gatling.state.database import Database
 
@@ -60,6 +61,8 @@ class EmbeddedRouter:
                 self._start(address, port)
 
     def _start(self, address: str, port: int) -> None:
+        from gatling.proxy import takeover
+
         if not ports.is_free(port, address):
             raise PortTaken(
                 f"The proxy cannot listen on {self.listen}: {ports.owner(port)} does.",
@@ -84,6 +87,9 @@ class EmbeddedRouter:
 
     def configure(self, apps: Sequence[App]) -> bool:
         """See Router."""
+        # most commands configure nothing, and need only the address
+        from gatling.proxy import nginx, parts, passwords, takeover
+
         self._prepare()
         sites = [self._site(app) for app in apps]
         text = nginx.main_configuration(
@@ -170,10 +176,14 @@ class EmbeddedRouter:
         return self._home.nginx / "nginx.conf"
 
     def _site(self, app: App) -> nginx.Site:
+        from gatling.proxy import nginx, wishes
+
         route = self._home.app(app.name).route
         return nginx.Site(app.name, app.domains, app.ports, route, wishes.of_app(app))
 
     def _prepare(self) -> None:
+        from gatling.proxy import pages
+
         for name in ("temporary", "conf.d", "pages"):
             (self._home.nginx / name).mkdir(mode=0o700, exist_ok=True)
         for name, text in pages.PAGES.items():

@@ -20,7 +20,7 @@ from gatling.errors import CommandFailed, SupervisorFailed
 from gatling.paths import exclusively
 from gatling.platform import enter, limits, ports, restarts
 from gatling.platform.base import State, Status, local_status
-from gatling.platform.embedded import configuration, launch, logout
+from gatling.platform.embedded import configuration, launch
 from gatling.platform.embedded.configuration import SETTLED_SECONDS
 
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ class Supervisord:
             text = configuration.main_configuration(self._home, as_root=os.geteuid() == 0)
             files.write(self._conf, text)
             log = self._home.supervisor / "supervisord.log"
+            from gatling.platform.embedded import logout
+
             argv, needed = logout.outliving(
                 [sys.executable, "-I", "-m", "supervisor.supervisord", "-c", str(self._conf)]
             )

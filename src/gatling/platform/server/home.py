@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatling.platform.local_paths import LocalHome, LocalPaths
@@ -24,9 +23,10 @@ PRIVATE = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 (of the unit alone: Pri
 SYSTEM_COMMAND = "/usr/local/bin/gatling"
 
 
-@dataclass(frozen=True, slots=True)
 class ServerPaths(LocalPaths):
     """Implements `AppPaths`; see there. The app has a user of its own, who may write in few."""
+
+    __slots__ = ()
 
     @property
     def repository(self) -> Path:
@@ -91,9 +91,10 @@ class ServerPaths(LocalPaths):
         return SYSTEM_COMMAND
 
 
-@dataclass(frozen=True, slots=True)
 class ServerHome(LocalHome):
     """Implements `Home`; see there."""
+
+    __slots__ = ()
 
     def app(self, name: str) -> ServerPaths:
         """See Home."""

@@ -7,7 +7,6 @@ come as credentials (enter.py).
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 from gatling.platform.server import firewall
@@ -101,6 +100,8 @@ def user(app: str) -> str:
     name = f"gatling-{app}"
     if len(name) <= 32:
         return name
+    import hashlib  # loads OpenSSL, and few names are that long
+
     return f"{name[:23].rstrip('-')}-{hashlib.sha256(app.encode()).hexdigest()[:8]}"
 
 

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -603,3 +604,16 @@ def test_nginx_takes_what_is_not_refused(helper: Helper, sites: Any) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     assert done.returncode == 0, done.stderr + text
     conf.unlink()
+
+
+def test_a_request_loads_only_what_its_verb_needs() -> None:
+    """Each request is a process of its own, and most configure no proxy."""
+    script = (
+        f"import sys; sys.path.append({str(Path(service.__file__).parents[4])!r})\n"
+        "import gatling.platform.server.helper.service\n"
+        "print([m for m in ('msgspec', 'hashlib', 'gatling.proxy', 'click') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", script], check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "[]\n"

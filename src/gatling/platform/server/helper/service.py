@@ -30,6 +30,7 @@ are loaded, and the library `cryptography` to read a certificate that is added.
 """
 
 import contextlib
+import gc
 import json
 import os
 import pwd
@@ -54,11 +55,9 @@ from gatling.platform.limits import Limits
 from gatling.platform.server import timers as timer_units
 from gatling.platform.server import units
 from gatling.platform.server.helper import (
-    certificates,
     firewall,
     journal,
     namespaces,
-    nginx,
     running,
     stopping,
     timers,
@@ -134,6 +133,8 @@ def discard(request: dict[str, Any]) -> dict[str, Any]:
 def forget(request: dict[str, Any]) -> dict[str, Any]:
     """Remove an app's programs, units, directories and user."""
     name = names.app_name(text(request, "app"))
+    from gatling.platform.server.helper import certificates
+
     timers.write(UNITS, name, {}, _call)
     others: list[int | str] = [path.name.split(".", 1)[1].removesuffix(".service.d")
               for path in UNITS.glob(f"gatling@{name}.*.*.service.d")]  # fmt: skip
@@ -253,6 +254,9 @@ def ports(request: dict[str, Any]) -> dict[str, Any]:
 
 def proxy(request: dict[str, Any]) -> dict[str, Any]:
     """Render and take into use the configuration of all apps."""
+    # loaded by the verbs that need them: each request is a process of its own
+    from gatling.platform.server.helper import certificates, nginx
+
     sites = request.get("sites")
     if not isinstance(sites, list):
         raise Refused("sites is not a list")
@@ -262,7 +266,23 @@ def proxy(request: dict[str, Any]) -> dict[str, Any]:
 
 def proxy_check(_: dict[str, Any]) -> dict[str, Any]:
     """Test nginx' configuration as it is."""
+    from gatling.platform.server.helper import nginx
+
     return nginx.check(_call)
+
+
+def certificate_add(request: dict[str, Any]) -> dict[str, Any]:
+    """Keep a certificate and its key for an app."""
+    from gatling.platform.server.helper import certificates
+
+    return certificates.add(request, SERVER / "apps")
+
+
+def certificate(request: dict[str, Any]) -> dict[str, Any]:
+    """Take a certificate out of use, or remove it."""
+    from gatling.platform.server.helper import certificates
+
+    return certificates.change(request)
 
 
 def logs(request: dict[str, Any], files: list[int], connection: socket.socket) -> dict[str, Any]:
@@ -292,8 +312,7 @@ def logs(request: dict[str, Any], files: list[int], connection: socket.socket) -
 PLAIN = {"app": app, "slot": slot_unit, "discard": discard, "forget": forget, "start": start,
          "prepare": prepare, "stop": stop, "end": end, "schedule": schedule, "ports": ports,
          "proxy": proxy, "proxy-check": proxy_check,
-         "certificate-add": lambda request: certificates.add(request, SERVER / "apps"),
-         "certificate": certificates.change}  # fmt: skip
+         "certificate-add": certificate_add, "certificate": certificate}  # fmt: skip
 ATTENDED = {"run": run, "push": push, "logs": logs}
 VERBS = frozenset({*PLAIN, *ATTENDED})
 READERS = frozenset({"logs"})
@@ -303,6 +322,7 @@ READERS = frozenset({"logs"})
 def main(verbs: frozenset[str] = VERBS) -> None:
     """Answer the one request of the connection that is standard input, and log it."""
     began = time.monotonic()
+    gc.freeze()  # the modules are no garbage
     connection = socket.socket(fileno=os.dup(0))
     files: list[int] = []
     request: dict[str, Any] = {}
