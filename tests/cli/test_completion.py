@@ -16,6 +16,8 @@ import pytest
 from gatling.cli import completing, targets
 from gatling.cli.registry import COMMANDS
 from gatling.host import completions
+from gatling.project import settings
+from gatling.project.setting_names import SETTING_NAMES
 from gatling.state import apps, known_names, releases
 from gatling.state.config import write
 from gatling.state.database import open_database
@@ -73,6 +75,29 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_is_offered(home: Path, typed: str, offered: list[str]) -> None:
     *words, unfinished = typed.split(" ")
     assert completing.complete(words, unfinished) == offered
+
+
+def test_the_keys_of_settings_are_all_of_them() -> None:
+    """Completion does not load the models of settings."""
+    assert list(SETTING_NAMES) == [key for key in settings.known() if "NAME" not in key]
+
+
+@pytest.mark.parametrize("typed", ["status ", "rollback shop ", "settings set shop health."])
+def test_completion_loads_only_what_it_needs(home: Path, typed: str) -> None:
+    """It stays within the time of `import click` and some milliseconds."""
+    script = (
+        f"import sys; sys.argv = ['gatling', 'complete', *{typed.split(' ')!r}]\n"
+        "from gatling.__main__ import main; main()\n"
+        "print([m for m in sys.modules if m.partition('.')[0] in ('msgspec', 'subprocess')"
+        " or m.startswith('gatling.platform')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", script], check=True, capture_output=True, text=True,
+        env=os.environ,
+    )  # fmt: skip
+    *offered, loaded = done.stdout.splitlines()
+    assert offered
+    assert loaded == "[]"
 
 
 def test_every_command_can_be_completed(home: Path) -> None:
@@ -152,13 +177,19 @@ def test_what_goes_wrong_prints_nothing(
     assert capfd.readouterr() == ("", "")
 
 
-def test_bash_completes(home: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """The command line, in a directory of its own."""
+    made = tmp_path / "bin" / "gatling"
+    made.parent.mkdir()
+    made.write_text(f'#!/bin/sh\nexec {sys.executable} -m gatling "$@"\n')
+    made.chmod(0o755)
+    return made
+
+
+def test_bash_completes(home: Path, program: Path) -> None:
     bash = shutil.which("bash")
     assert bash
-    program = tmp_path / "bin" / "gatling"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m gatling "$@"\n')
-    program.chmod(0o755)
     text = (
         f"{completions.BASH}\n"
         "compopt() { :; }\n"
@@ -175,14 +206,55 @@ def test_bash_completes(home: Path, tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("name", ["zsh", "fish"])
-def test_other_shells_take_their_script(tmp_path: Path, name: str) -> None:
-    shell = shutil.which(name)
-    if shell is None:
-        pytest.skip(f"{name} is not installed")
-    script = tmp_path / "script"
-    script.write_text(completions.SCRIPTS[name])
-    subprocess.run([shell, "-n", script], check=True, capture_output=True)
+TYPED = ("gatling roll", "gatling rollback shop v1", "gatling config set shop M", "gatling nosuch ")
+OFFERED = [["rollback"], ["v11", "v1"], ["MAIL="], []]
+
+
+def test_zsh_completes(home: Path, program: Path, tmp_path: Path) -> None:
+    """Its function, with stand-ins for what zsh gives to it and takes from it in a terminal."""
+    zsh = shutil.which("zsh")
+    if zsh is None:
+        pytest.skip("zsh is not installed")
+    functions = tmp_path / "functions"
+    functions.mkdir()
+    (functions / "_gatling").write_text(completions.ZSH)
+    text = (
+        f"fpath=({functions} $fpath)\n"
+        "compdef() { :; }\n"
+        'compadd() { while [[ $1 != -- ]]; do shift; done; shift; print -r -- "offered $*"; }\n'
+        "autoload -Uz _gatling\n"
+        'try() { words=("$@"); CURRENT=$#; print -r -- "typed"; _gatling; }\n'
+        + "".join(f"try {words(line)}\n" for line in TYPED)
+    )
+    done = subprocess.run(
+        [zsh, "-f", "-c", text], capture_output=True, text=True, check=False,
+        env=os.environ | {"PATH": f"{program.parent}:{os.environ['PATH']}"},
+    )  # fmt: skip
+    assert done.stderr == ""
+    tries = [part.split() for part in done.stdout.split("typed\n")[1:]]
+    assert [found[1:] for found in tries] == OFFERED
+
+
+def test_fish_completes(home: Path, program: Path, tmp_path: Path) -> None:
+    fish = shutil.which("fish")
+    if fish is None:
+        pytest.skip("fish is not installed")
+    tries = "".join(f"complete -C '{line}'; echo .\n" for line in TYPED)
+    done = subprocess.run(
+        [fish, "--no-config", "-c", f"{completions.FISH}\n{tries}"],
+        capture_output=True, text=True, check=True,
+        env=os.environ | {
+            "PATH": f"{program.parent}:{os.environ['PATH']}", "HOME": str(tmp_path),
+        },
+    )  # fmt: skip
+    assert done.stderr == ""
+    found = [part.split() for part in done.stdout.split(".\n")[:-1]]
+    assert [sorted(words) for words in found] == [sorted(words) for words in OFFERED]
+
+
+def words(line: str) -> str:
+    """The words of a command line, quoted, with the unfinished one."""
+    return " ".join(f"'{word}'" for word in line.split(" "))
 
 
 def test_a_script_or_the_names(shell: Shell) -> None:

@@ -152,9 +152,9 @@ def _argument(
         return [str(one) for one in argument.type.choices]
     metavar = argument.metavar or ""
     if metavar in KEYS:
-        from gatling.project import settings
+        from gatling.project.setting_names import SETTING_NAMES
 
-        found = [key for key in settings.known() if "NAME" not in key]
+        found = list(SETTING_NAMES)
     elif metavar == "[COMMAND]...":
         return _commands(wording.find(cli, values))
     else:
