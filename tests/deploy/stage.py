@@ -68,7 +68,7 @@ class Stage:
         tasks: Any = Tasks(self)
         parts = SimpleNamespace(
             apps=places, instances=instances, schedule=nothing, logs=instances, tasks=tasks,
-            router=router, certificates=NoCertificates(),
+            router=router, certificates=NoCertificates(), toolchains=nothing,
         )  # fmt: skip
         self.gatling = Gatling(home, db, parts, "tester")
         self.progress = Progress(output)

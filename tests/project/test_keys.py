@@ -19,6 +19,9 @@ SHOWN_BY = {
     "build.tasks": "server/test_hostile_builds.py::test_a_fork_bomb",
     "build.cpu": "server/test_hostile_builds.py::test_how_much_of_a_processor_a_build_gets",
     "build.directory": "push/test_manifest.py::test_a_project_in_a_directory_of_its_repository",
+    "build.toolchain": (
+        "push/test_toolchain.py::test_an_installed_toolchain_builds_what_asks_for_it"
+    ),
     "health.path": "push/test_failures.py::test_answers_with_errors_only",
     "health.timeout": "push/test_failures.py::test_never_healthy",
     "health.interval": "deploy/evidence/test_health.py::test_how_often_it_is_asked",

@@ -24,6 +24,7 @@ strategy = "rolling"
 second_instance = "never"
 
 [build]
+toolchain = "1.18/27"
 timeout = 600
 release = "shop"
 memory = "2G"

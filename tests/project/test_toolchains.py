@@ -129,6 +129,8 @@ INSTALLED = [chain("1.17.3", "26.2.5"), chain("1.18.4", "27.3.4"), chain("1.18.4
         # between two: the nearest newer one
         ("1.16", "", "", "1.17.3-otp-26.2.5"),
         ("", "27", "", "1.18.4-otp-27.3.4"),
+        ("", "26", "~> 1.18", "1.18.4-otp-27.3.4"),
+        ("", "25", "~> 1.17", "1.17.3-otp-26.2.5"),
         ("1.19", "", "", ""),
         ("1.14", "29", "", ""),
     ],
@@ -151,7 +153,7 @@ def test_it_says_what_to_install() -> None:
     assert said("1.18.4", "27", "~> 1.1") == (
         "1.18.4/27", "Elixir 1.18.4 (mise.toml) and OTP 27 (mise.toml)"
     )  # fmt: skip
-    assert said("", "27", "~> 1.17")[0] == "1.17/27"
+    assert said("", "27", "~> 1.17") == ("/27", "OTP 27 (mise.toml)")
     assert said("", "27", "")[0] == "/27"
 
 

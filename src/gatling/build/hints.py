@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from gatling.build.environment import COMMIT_VARIABLES
+from gatling.errors import InvalidInput
 from gatling.platform.programs import TOOLCHAINS
+from gatling.project import toolchains
 
 _UNREADABLE = ("Permission denied (publickey", "Host key verification failed",
                "Could not read from remote repository")  # fmt: skip
@@ -12,6 +14,20 @@ _UNREADABLE = ("Permission denied (publickey", "Host key verification failed",
 _NO_HEX = ("Could not install Hex", "Could not install Rebar",
            "Package fetch failed and no cached copy available")  # fmt: skip
 """Messages of mix and Hex when they cannot reach hex.pm."""
+
+
+def _missing(what: str) -> str:
+    """The command that installs what the build has found missing."""
+    if what == "npm":
+        return (
+            "On Debian or Ubuntu: apt install npm. Install another version in"
+            f" {TOOLCHAINS}/default/bin."
+        )
+    try:
+        wanted = toolchains.parse(what.removeprefix("toolchain "))
+    except InvalidInput:
+        return ""
+    return f"An admin of the server can install it: `gatling toolchain install {wanted}`."
 
 
 def hint(app: str, log: tuple[str, ...], missing: str = "") -> str:
@@ -27,11 +43,8 @@ def hint(app: str, log: tuple[str, ...], missing: str = "") -> str:
             "If the repository is private and the app has no deploy key, run `gatling deploy-key"
             f" create {app}`."
         )
-    if missing == "npm":
-        return (
-            "On Debian or Ubuntu: apt install npm. Install another version in"
-            f" {TOOLCHAINS}/default/bin."
-        )
+    if missing:
+        return _missing(missing)
     if "not a git repository" in text:
         return (
             "A build runs outside of any git repository. The variable"

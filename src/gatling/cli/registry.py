@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, str] = {
     "deploy-key": "deploy_key",
     "domains": "domains",
     "certificates": "certificates",
+    "toolchain": "toolchain",
     "auth": "auth",
     "maintenance": "maintenance",
     "lock": "lock",

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from gatling.build import builder, callbacks
+from gatling.build import builder, callbacks, toolchain
 from gatling.build.callbacks import Callbacks
 from gatling.deploy import project_domains, published
-from gatling.project import manifest
+from gatling.errors import BuildFailed, CommandFailed, InvalidInput, NotFound
+from gatling.platform.toolchains import order
+from gatling.project import manifest, toolchain_files
 from gatling.project import settings as project_settings
 from gatling.releases import store
-from gatling.state import apps, config, releases
+from gatling.state import apps, audit, config, home_settings, releases
 from gatling.state.releases import Release
 from gatling.times import now
 
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatling.deploy.context import Context
+    from gatling.platform.base import Surroundings
     from gatling.platform.open import Gatling
+    from gatling.project.toolchains import Toolchain
 
 
 def make(gatling: Gatling, context: Context, commit: str) -> tuple[Context, Release]:
@@ -46,7 +50,7 @@ def make(gatling: Gatling, context: Context, commit: str) -> tuple[Context, Rele
         context.settings.build,
         _tree_to_share(gatling, name),
     )
-    around = gatling.apps.surroundings(name)
+    around = _with_toolchain(gatling, context, paths.source / directory)
     given = context.callbacks if context.callbacks.any else None
     journal.between = "starting mix"
     built = builder.build(gatling.tasks, around, values, wanted, mark, journal, commit, like, given)
@@ -58,6 +62,36 @@ def make(gatling: Gatling, context: Context, commit: str) -> tuple[Context, Rele
         context.callbacks.facts["built_release_path"] = str(paths.release(number))
     context.callbacks.at(*callbacks.AFTER_STORE)
     return context, release
+
+
+def _with_toolchain(gatling: Gatling, context: Context, project: Path) -> Surroundings:
+    """The surroundings of the build, with the toolchain that the project needs.
+
+    A missing one is installed if the operator has allowed that; raises MissingToolchain.
+    """
+    around = gatling.apps.surroundings(context.app.name)
+    asked, wanted = toolchain_files.read(project), context.settings.build.toolchain
+
+    def choose() -> Toolchain | None:
+        installed = [each.plain for each in gatling.toolchains.installed()]
+        return toolchain.choose(around, wanted, asked, installed)
+
+    try:
+        chosen = choose()
+    except toolchain.MissingToolchain as missing:
+        if home_settings.get(gatling.db, order.AUTOMATIC) != "on":
+            raise
+        mirror = home_settings.get(gatling.db, order.MIRROR) or order.DEFAULT
+        with context.journal.step("install_toolchain"):
+            needed = order.Order(missing.wanted, mirror)
+            try:
+                made = gatling.toolchains.install(needed, context.journal.line)
+            except (InvalidInput, NotFound, CommandFailed) as error:
+                what = f"{missing.what} It could not be installed: {error.what}"
+                raise BuildFailed(what, hint=error.hint) from None
+        audit.record(gatling.db, gatling.actor, None, "toolchain install", made.name)
+        chosen = choose()
+    return toolchain.surround(around, gatling.toolchains, chosen)
 
 
 def _callbacks(gatling: Gatling, context: Context, commit: str, project: Path) -> Callbacks:

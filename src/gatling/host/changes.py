@@ -16,6 +16,7 @@ from gatling.host.debian import apt, packages
 from gatling.host.machine import COMMAND, ETC, MANUAL, as_owner, has_user, placed, run
 from gatling.host.system_files import SOCKETS, TMPFILES, system_files
 from gatling.paths import SERVER
+from gatling.platform.programs import INSTALLED_TOOLCHAINS
 from gatling.platform.server import units
 from gatling.platform.server.helper import nginx, service
 
@@ -90,6 +91,7 @@ def changes(manual: str | None = None) -> Iterator[Change]:
         (SERVER / "instances", "root", 0o700),
         (ETC, "root", 0o755),
         (ETC / "toolchains", "root", 0o755),
+        (INSTALLED_TOOLCHAINS, "root", 0o755),
         (nginx.DIRECTORY, "root", 0o755),
     ):
         yield Change(

@@ -12,6 +12,7 @@ from gatling.host import webserver
 from gatling.host.machine import COMMAND, ETC, MANUAL, UNITS, clean_environment, has_user, run
 from gatling.host.system_files import SOCKETS, system_files
 from gatling.paths import SERVER
+from gatling.platform.programs import INSTALLED_TOOLCHAINS
 from gatling.platform.server import timers, units
 from gatling.platform.server.helper import firewall, namespaces, nginx
 
@@ -53,12 +54,14 @@ def uninstall(say: Callable[[str], None], *, purge: bool) -> None:
         if has_user():  # its keys are kept, and let nobody in
             run(["usermod", "--shell", "/usr/sbin/nologin", units.OWNER])
         say(f"kept: {SERVER}, {ETC}, the users {units.OWNER} and {units.OWNER}-*")
+        if any(INSTALLED_TOOLCHAINS.glob("[!.]*")):
+            say(f"kept: {INSTALLED_TOOLCHAINS}")
         say(f"Gatling itself stays in {sys.prefix}: remove that, or install again from there.")
         return
     for user in [u for u in pwd.getpwall() if u.pw_gecos.startswith("Gatling app ")]:
         say(f"remove the user {user.pw_name}")
         run(["userdel", user.pw_name], check=False)
-    for directory in (SERVER, ETC, nginx.DIRECTORY, *namespaces.journals()):
+    for directory in (SERVER, ETC, nginx.DIRECTORY, INSTALLED_TOOLCHAINS, *namespaces.journals()):
         say(f"remove {directory}")
         shutil.rmtree(directory, ignore_errors=True)
     for name in filter(has_user, (units.OWNER, units.PLACEHOLDER)):

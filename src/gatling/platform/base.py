@@ -110,6 +110,8 @@ class Surroundings(Struct, frozen=True):
     """Whether each instance and each one-off command has a temporary directory of its own."""
     node_host: str
     """The host part of an instance's node name, an IPv4 address where its distribution listens."""
+    pinned: bool = False
+    """Whether root has chosen the app's toolchain, by a link of its name."""
 
 
 Kind = Literal["build", "release", "run"]

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from gatling.platform.conversation import Conversation
     from gatling.platform.logs import Line, Wanted
     from gatling.platform.restarts import End
+    from gatling.platform.toolchains.order import Order
+    from gatling.platform.toolchains.store import Installed
     from gatling.process import Finished
     from gatling.proxy.certificates import Certificate
     from gatling.state.apps import App
@@ -314,6 +316,26 @@ class Tasks(Protocol):
         """Bring the build directory to a commit; as project.source.export, which see."""
 
 
+class Toolchains(Protocol):
+    """Elixir and OTP in versions that the host itself does not have, for builds of its apps."""
+
+    def installed(self) -> list[Installed]:
+        """The installed toolchains, the newest first."""
+
+    def programs(self, name: str) -> Path:
+        """The directory of an installed toolchain's programs."""
+
+    def install(self, order: Order, say: Callable[[str], None]) -> Installed:
+        """Install a toolchain, or find that it is installed; waits for another installation.
+
+        `say` gets lines about the progress. Raises InvalidInput for archives that are not what they
+        should be, NotFound, DiskFull, CommandFailed; nothing is installed then.
+        """
+
+    def remove(self, name: str) -> None:
+        """Remove an installed toolchain; raises NotFound."""
+
+
 class Parts(Protocol):
     """All that a platform offers."""
 
@@ -344,3 +366,7 @@ class Parts(Protocol):
     @property
     def certificates(self) -> Certificates:
         """The certificates of domains."""
+
+    @property
+    def toolchains(self) -> Toolchains:
+        """Elixir and OTP for builds."""

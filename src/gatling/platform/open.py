@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Router,
         Schedule,
         Tasks,
+        Toolchains,
     )
     from gatling.platform.server.home import ServerHome
 
@@ -81,6 +82,11 @@ class Gatling:
     def certificates(self) -> Certificates:
         """The certificates of domains."""
         return self._parts.certificates
+
+    @property
+    def toolchains(self) -> Toolchains:
+        """Elixir and OTP for builds."""
+        return self._parts.toolchains
 
     def configure_router(self) -> bool:
         """Make the proxy, and what guards the ports, know all apps as they are recorded now."""

@@ -10,6 +10,7 @@ SETTING_NAMES = (
     "build.tasks",
     "build.cpu",
     "build.directory",
+    "build.toolchain",
     "health.path",
     "health.timeout",
     "health.interval",

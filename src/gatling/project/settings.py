@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gatling.errors import InvalidInput
-from gatling.project import headers, processes, proxy, setting_errors
+from gatling.project import headers, processes, proxy, setting_errors, toolchains
 from gatling.project.processes import MAX_NAMES, Job, Name, Process
 
 Seconds = Annotated[float, Meta(ge=0.01, le=86400)]
@@ -29,6 +29,7 @@ _DIRECTORY = r"^([A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*)?\Z"
 _MEMORY = r"^([1-9][0-9]{0,11}[KMGT]?|[1-9][0-9]?%)?\Z"
 _COMMAND = r"^[^\x00-\x1f\x7f]*\Z"
 _CPU = r"^([1-9][0-9]{0,5}%)?\Z"
+_TOOLCHAIN = rf"^({toolchains.WANTED}|{toolchains.SYSTEM})?\Z"
 _BRANCH = rf"^(?!.*\.lock(?:/|\Z))(?:{_PART}(?:/{_PART})*)?\Z"
 
 EXPECTED = {
@@ -40,6 +41,7 @@ EXPECTED = {
     _MEMORY: "a size such as 512M, 2G or 50%, or nothing",
     _COMMAND: "one line of text",
     _CPU: "a percentage such as 150%, or nothing",
+    _TOOLCHAIN: "a version such as 1.18 or 1.18.4/27, system, or nothing",
     _BRANCH: "the name of a branch, or nothing",
 }
 """The value that each pattern accepts, in words for error messages."""
@@ -71,6 +73,10 @@ class Build(Struct, frozen=True, forbid_unknown_fields=True):
     """CPU limit of a build on a server. 150% is one and a half cores. Empty: no limit."""
     directory: Annotated[str, Meta(pattern=_DIRECTORY, max_length=200)] = ""
     """Directory in the repository that has mix.exs and gatling.toml. Empty: the root."""
+    toolchain: Annotated[str, Meta(pattern=_TOOLCHAIN, max_length=60)] = ""
+    """Installed Elixir and OTP to build with, such as 1.18 or 1.18.4/27. system: those of the host.
+    Empty: the version that .tool-versions, mise.toml, elixir_buildpack.config or mix.exs asks for.
+    """
 
 
 class Migrate(Struct, frozen=True, forbid_unknown_fields=True):

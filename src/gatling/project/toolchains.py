@@ -176,16 +176,17 @@ class Asked:
     @property
     def to_install(self) -> str:
         """The version to install for the project, as `gatling toolchain install` reads it."""
-        elixir = self.elixir or (self.requirement.least if self.requirement else None)
-        if elixir is not None and self.elixir is None:
-            elixir = Version(elixir.numbers[:2])
-        return str(Wanted(elixir, self.otp))
+        if self.requirement is None or self.elixir or self.otp:
+            # for an OTP alone, the newest Elixir that runs on it
+            return str(Wanted(self.elixir, self.otp))
+        least = self.requirement.least
+        return str(Wanted(Version(least.numbers[:2]) if least else None, None))
 
     def __str__(self) -> str:
         said = []
         if self.elixir is not None:
             said.append(f"Elixir {self.elixir} ({self.elixir_file})")
-        elif self.requirement is not None:
+        elif self.requirement is not None and self.otp is None:
             said.append(f"Elixir {self.requirement.text} (mix.exs)")
         if self.otp is not None:
             said.append(f"OTP {self.otp} ({self.otp_file})")
@@ -225,7 +226,7 @@ def choose(
     every = [base, *others] if base else others
     if asked.elixir or asked.otp:
         wanted = Wanted(asked.elixir, asked.otp)
-        exact = _first(every, lambda t: wanted.fits(t.elixir, t.otp))
+        exact = _first(every, lambda t: wanted.fits(t.elixir, t.otp) and _new_enough(asked, t))
         if exact is not None or base is None:
             return exact or _first(reversed(others), lambda t: _new_enough(asked, t))
         return _first([base, *reversed(others)], lambda t: _new_enough(asked, t))
@@ -236,6 +237,8 @@ def choose(
 
 
 def _new_enough(asked: Asked, have: Toolchain) -> bool:
+    if asked.elixir is None and asked.requirement and not asked.requirement.allows(have.elixir):
+        return False
     return (asked.elixir is None or have.elixir.numbers[:2] >= asked.elixir.numbers[:2]) and (
         asked.otp is None or have.otp.numbers[:1] >= asked.otp.numbers[:1]
     )

@@ -48,6 +48,7 @@ READING = frozenset(
         "audit",
         "domains list",
         "certificates list",
+        "toolchain list",
         "auth list",
         "settings list",
         "jobs list",
@@ -81,6 +82,7 @@ DEPLOYING = frozenset(
         "domains remove",
         "certificates add",
         "certificates remove",
+        "toolchain use",
         "auth add",
         "auth remove",
         "maintenance on",
@@ -92,7 +94,7 @@ DEPLOYING = frozenset(
         PUSH,
     }
 )
-WITHOUT_APP = frozenset({"apps", "whoami", "help", "version", "completion"})
+WITHOUT_APP = frozenset({"apps", "toolchain list", "whoami", "help", "version", "completion"})
 """The commands without an app for others than admins; each must check the grant by itself."""
 
 _BY_ROLE = {"reader": READING, "deployer": READING | DEPLOYING}

@@ -22,7 +22,9 @@ defmodule Mix.Tasks.Gatling.Build do
   use Mix.Task
 
   def run([marker, path, release, git_directory | callbacks]) do
-    if Gatling.Toolchain.asked?(), do: step(marker, "toolchain", &Gatling.Toolchain.check/0)
+    if Gatling.Toolchain.asked?() or not Gatling.Toolchain.allowed?() do
+      step(marker, "toolchain", fn -> Gatling.Toolchain.check(marker) end)
+    end
 
     if File.regular?("Procfile") and not File.regular?("gatling.toml") do
       Mix.shell().info("Procfile is not read: `gatling init` writes a gatling.toml for workers")

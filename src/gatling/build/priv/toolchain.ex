@@ -6,8 +6,8 @@ defmodule Gatling.Toolchain do
   @mise ~w(mise.toml .mise.toml mise/config.toml .mise/config.toml .config/mise.toml)
 
   # Raises when the project asks for a newer version than there is: its code may use what an older
-  # one lacks. A newer toolchain is only reported. mix itself checks `elixir:` in mix.exs.
-  def check do
+  # one lacks. A newer toolchain is only reported. The facts name the version to install.
+  def check(marker) do
     for {tool, name, have, depth} <- [
           {"elixir", "Elixir", System.version(), 2},
           {"erlang", "OTP", otp_version(), 1}
@@ -23,15 +23,34 @@ defmodule Gatling.Toolchain do
           Mix.shell().info("#{name} #{have} is newer than the #{asked} of #{file}")
 
         _ ->
-          Mix.raise(
-            "The project requires #{name} #{asked} (#{file}), and this host has #{have}. " <>
-              "Install that version or a newer one."
-          )
+          refuse(marker, "#{name} #{asked} (#{file})", have, wanted, tool)
       end
+    end
+
+    if not allowed?() do
+      wanted = Mix.Project.config()[:elixir]
+      first = Regex.run(~r/\d+\.\d+/, wanted) || [""]
+      refuse(marker, "Elixir #{wanted} (mix.exs)", System.version(), first, "elixir")
     end
   end
 
   def asked?, do: Enum.any?(files(), &File.regular?/1)
+
+  # As mix checks it, but before dependencies are got; mix.exs may compute its `elixir:`.
+  def allowed? do
+    with wanted when is_binary(wanted) <- Mix.Project.config()[:elixir],
+         {:ok, requirement} <- Version.parse_requirement(wanted) do
+      Version.match?(System.version(), requirement)
+    else
+      _ -> true
+    end
+  end
+
+  defp refuse(marker, needs, have, numbers, tool) do
+    prefix = if tool == "erlang", do: "/", else: ""
+    IO.puts("#{marker} fact missing toolchain #{prefix}#{Enum.join(numbers, ".")}")
+    Mix.raise("The project requires #{needs}, and this host has #{have}.")
+  end
 
   # System.otp_release/0 is the major number only.
   def otp_version do

@@ -11,6 +11,7 @@ apps/APP/route/             a file named 1, 2 or down: where the proxy sends req
                             maintenance.html, while it is on; static/, fingerprinted assets
 apps/APP/logs/              instances.log, deployment-ID.log, job-NAME.log
 apps/APP/jobs/              locks of jobs that run; schedule.json beside it: when they are due
+toolchains/                 Elixir and OTP in further versions, when they are installed
 nginx/  supervisor/  run/   files of the home's own programs
 """
 
@@ -110,6 +111,11 @@ class EmbeddedHome(LocalHome):
     def title(self) -> str:
         """See Home."""
         return str(self.root)
+
+    @property
+    def toolchains(self) -> Path:
+        """The toolchains that were installed into this home."""
+        return self.root / "toolchains"
 
     @property
     def supervisor(self) -> Path:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         Router,
         Schedule,
         Tasks,
+        Toolchains,
     )
     from gatling.state.database import Database
 
@@ -82,3 +83,10 @@ class EmbeddedParts:
         from gatling.platform.embedded.certificates import NoCertificates
 
         return NoCertificates()
+
+    @functools.cached_property
+    def toolchains(self) -> Toolchains:
+        """See Parts."""
+        from gatling.platform.embedded.toolchains import OwnToolchains
+
+        return OwnToolchains(self._home)

@@ -87,7 +87,7 @@ class ServerApps:
         both = {"USER": user, "PATH": ":".join([*found[:1], SYSTEM_PATH])}
         return Surroundings(
             paths, {"HOME": str(paths.state)} | both, UTF_8 | {"HOME": str(paths.build)} | both,
-            cookie_in_file=True, private_tmp=True, node_host=LOOPBACK,
+            cookie_in_file=True, private_tmp=True, node_host=LOOPBACK, pinned=own[0].is_dir(),
         )  # fmt: skip
 
     def push_address(self, name: str) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         Router,
         Schedule,
         Tasks,
+        Toolchains,
     )
     from gatling.platform.server.home import ServerHome
 
@@ -72,3 +73,10 @@ class ServerParts:
         from gatling.platform.server.certificates import RootsCertificates
 
         return RootsCertificates()
+
+    @functools.cached_property
+    def toolchains(self) -> Toolchains:
+        """See Parts."""
+        from gatling.platform.server.toolchains import RootsToolchains
+
+        return RootsToolchains()

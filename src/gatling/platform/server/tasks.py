@@ -171,10 +171,19 @@ def _pump(source: int, target: int) -> None:
 
 def _run(task: Task, timeout: float, on_line: Callable[[str], None] | None) -> tuple[Finished, str]:
     """The end of a program, and systemd's word for it."""
+    answer, tail, seconds = attend("run", _request(task, timeout), on_line)
+    status = int(answer["status"])
+    return Finished(tuple(task.argv), status, tail, seconds), str(answer.get("result", ""))
+
+
+def attend(
+    verb: str, arguments: dict[str, Any], on_line: Callable[[str], None] | None
+) -> tuple[dict[str, Any], tuple[str, ...], float]:
+    """Have the helper run a program; its answer, the last lines of output, and seconds."""
     reading, writing = os.pipe()
     with open(os.devnull) as nothing:  # noqa: PTH123
         try:
-            call = client.Call("run", _request(task, timeout), (nothing.fileno(), writing, writing))
+            call = client.Call(verb, arguments, (nothing.fileno(), writing, writing))
         except BaseException:
             os.close(reading)
             raise
@@ -200,8 +209,7 @@ def _run(task: Task, timeout: float, on_line: Callable[[str], None] | None) -> t
         raise
     if error:
         raise error[0]
-    status = int(answer["status"])
-    return Finished(tuple(task.argv), status, tail, seconds), str(answer.get("result", ""))
+    return answer, tail, seconds
 
 
 def _ended(task: Task, status: int, result: str, tail: tuple[str, ...]) -> CommandFailed:

@@ -22,6 +22,8 @@ another user can write to. Programs are run as an app's user or as gatling, neve
     proxy-check  test nginx' configuration
     certificate-add     keep a certificate and its key for an app
     certificate         take it out of use, or remove it
+    toolchain-install   keep an Elixir and OTP, got by a program that owns nothing, in a sandbox
+    toolchain-remove    remove it again
     logs         what the instances of an app have printed
 
 The journal has a line for each request: verb, app, who asked, the outcome, how long it took. `logs`
@@ -309,11 +311,28 @@ def logs(request: dict[str, Any], files: list[int], connection: socket.socket) -
     return running.attend(argv, files, connection, on_gone=running.STOP)
 
 
+def toolchain_install(
+    request: dict[str, Any], files: list[int], connection: socket.socket
+) -> dict[str, Any]:
+    """Install a toolchain for the builds of all apps."""
+    from gatling.platform.server.helper import toolchains
+
+    return toolchains.install(request, files, connection)
+
+
+def toolchain_remove(request: dict[str, Any]) -> dict[str, Any]:
+    """Remove a toolchain."""
+    from gatling.platform.server.helper import toolchains
+
+    return toolchains.remove(request)
+
+
 PLAIN = {"app": app, "slot": slot_unit, "discard": discard, "forget": forget, "start": start,
          "prepare": prepare, "stop": stop, "end": end, "schedule": schedule, "ports": ports,
          "proxy": proxy, "proxy-check": proxy_check,
-         "certificate-add": certificate_add, "certificate": certificate}  # fmt: skip
-ATTENDED = {"run": run, "push": push, "logs": logs}
+         "certificate-add": certificate_add, "certificate": certificate,
+         "toolchain-remove": toolchain_remove}  # fmt: skip
+ATTENDED = {"run": run, "push": push, "logs": logs, "toolchain-install": toolchain_install}
 VERBS = frozenset({*PLAIN, *ATTENDED})
 READERS = frozenset({"logs"})
 """Verbs with a socket of their own: readers of logs keep no deployment waiting."""

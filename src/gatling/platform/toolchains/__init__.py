@@ -1,0 +1,1 @@
+"""Toolchains that Gatling installs: an Elixir and its OTP in one directory, whole or not there."""
