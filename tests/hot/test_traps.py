@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Client, new_world
-from tests.hot.conftest import APPLICATION, STORE, Hot
+from tests.hot.conftest import APPLICATION, STORE, Hot, Stream
 
 CHILD = "      Counter.Store,\n"
 CONFIG_CHANGE = """
@@ -473,6 +473,31 @@ def test_a_new_child_that_changed_code_uses_at_once(hot: Hot) -> None:
     assert client.failures == another.failures == []
     assert hot.world.last()["suspended_ms"] > 300
     assert f"{{{count}}}" in hot.rpc("IO.inspect({Counter.Extra.get()})")
+
+
+def test_no_request_asks_for_a_child_before_it_runs(hot: Hot) -> None:
+    # the start takes its time, and asks a process that waits like all others
+    hot.write(
+        "lib/counter/extra.ex",
+        "defmodule Counter.Extra do\n  use Agent\n  def start_link(_) do\n"
+        "    Process.sleep(150)\n    count = Counter.Store.count()\n"
+        "    Agent.start_link(fn -> count end, name: __MODULE__)\n  end\n"
+        "  def get, do: Agent.get(__MODULE__, & &1)\nend\n",
+    )
+    hot.replace(APPLICATION, CHILD, CHILD + "      Counter.Extra,\n")
+    hot.replace(
+        "lib/counter/router.ex", "defp page do\n", "defp page do\n    Counter.Extra.get()\n"
+    )
+    with Stream(hot.world), Client(hot.world) as client, Client(hot.world) as another:
+        hot.push()
+        with_child = hot.world.status()["release"]
+        assert hot.strategy() == "hot", hot.reasons()
+        hot.restore()
+        hot.push()
+        # down again, to a release that has the child
+        hot.world.run("rollback", "shop", with_child)
+    assert hot.strategy() == "hot", hot.reasons()
+    assert client.failures == another.failures == []
 
 
 def test_a_new_child_goes_again_when_the_conversion_fails(hot: Hot) -> None:

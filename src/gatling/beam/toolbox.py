@@ -39,6 +39,7 @@ MODULES = (
     "gatling_config",
     "gatling_holds",
     "gatling_agent",
+    "gatling_freeze",
     "gatling_swap",
 )
 """The modules that are loaded into a running node, in an order in which they can be loaded."""

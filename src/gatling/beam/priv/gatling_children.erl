@@ -1,7 +1,7 @@
 %% The children of running supervisors: found, started and stopped.
 -module(gatling_children).
 
--export([missing/2, descendants/2, change/1]).
+-export([missing/2, descendants/2, change/1, supervisors/1]).
 
 %% Start and stop children of one supervisor. Gives those that failed, with the reason.
 -spec change({gatling_types:child_path(), [gatling_types:child()], [Id :: term()]}) ->
@@ -51,6 +51,13 @@ find({App, Ids}) ->
             lists:foldl(fun below/2, Top, Ids);
         _ ->
             throw({not_running, App})
+    end.
+
+%% The running supervisors on the way to a path, as far as there are.
+-spec supervisors(gatling_types:child_path()) -> [pid()].
+supervisors({App, Ids}) ->
+    try [find({App, lists:sublist(Ids, N)}) || N <- lists:seq(0, length(Ids))]
+    catch throw:_ -> []
     end.
 
 -spec below(Id :: term(), pid()) -> pid().

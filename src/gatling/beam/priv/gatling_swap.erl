@@ -3,11 +3,11 @@
 %% The order of a swap: announce it (gatling_guard) · check that the node runs what it should ·
 %% wait until no process is executing code that calls what will be gone · load what is added and
 %% start added applications · suspend the processes whose callback modules change · keep each
-%% one's state aside, in its own dictionary · see that the asking process is still there · switch
-%% all code at once · code_change, and beside it the code path follows and new children are
-%% started · resume. A failure until then is undone with the states that were kept. A failure of the
-%% later steps (children that go or are replaced, config_change, applications that go) is reported,
-%% and undone by a swap back.
+%% one's state aside, in its own dictionary · freeze the others, if there are new children · see
+%% that the asking process is still there · switch all code at once · code_change, and beside it
+%% the code path follows and new children are started · resume. A failure until then is undone with
+%% the states that were kept. A failure of the later steps (children that go or are replaced,
+%% config_change, applications that go) is reported, and undone by a swap back.
 %%
 %% A request is that of gatling_agent:inspect/1 and also has label, from, now_ms, asker (a process
 %% of Gatling or of a test), suspend_ms and insist (see when_quiet/2).
@@ -259,32 +259,47 @@ suspended(Known, Callbacks, Timeout) ->
 -spec switch(gatling_types:suspended(), Watcher :: pid(), gatling_types:changes(),
              gatling_types:request(), prepared()) ->
           switched().
-switch(Processes, Watcher, Changes, #{direction := Direction}, Prepared) ->
+switch(Processes, Watcher, Changes, #{direction := Direction} = Request, Prepared) ->
     Callbacks = gatling_agent:callbacks(Changes),
     EnvBefore = application_controller:prep_config_change(),
     gatling_sys:stash(Processes, Watcher),
     Restore = fun() -> restore(Processes, Changes, EnvBefore) end,
-    _ = undone_by(
+    Frozen = undone_by(
       fun() ->
               Direction =:= down andalso gatling_sys:convert(Processes, Callbacks, down),
               gatling_config:set(maps:get(env_set, Changes), maps:get(env_delete, Changes)),
-              none(calls, gatling_calls:last_look(maps:get(callers, Changes))),
-              gatling_guard:commit(),
-              finish(Prepared)
+              frozen(Processes, Watcher, Changes, Request,
+                     fun() ->
+                             none(calls, gatling_calls:last_look(maps:get(callers, Changes))),
+                             gatling_guard:commit(),
+                             finish(Prepared)
+                     end)
       end, Restore),
     %% new code may ask for a new child at once, and a new child for what is suspended
-    Beside = start_beside(Changes),
+    Beside = start_beside(Changes, Frozen),
     Switched = #{watcher => Watcher, env => EnvBefore, beside => Beside},
     try
         Convert = fun() ->
                           Direction =:= up andalso gatling_sys:convert(Processes, Callbacks, up)
                   end,
-        _ = undone_by(Convert, Restore),
+        %% a process that is frozen in the new code cannot leave it
+        _ = undone_by(Convert, fun() -> gatling_freeze:thaw(Frozen), Restore() end),
         Switched
     catch Class:What:Stack ->
             Watcher ! stop,
             Switched#{failed => {{failed, failure(Class, What, Stack)}, Beside}}
     end.
+
+%% `Do` while the other processes of the applications are frozen, if the new code may call children
+%% that do not run yet. They stay so until these have been started, see gatling_freeze.
+-spec frozen(gatling_types:suspended(), Watcher :: pid(), gatling_types:changes(),
+             gatling_types:request(), Do :: fun(() -> ok)) ->
+          gatling_freeze:frozen().
+frozen(Processes, Watcher, #{children := Children}, #{asker := Asker}, Do) ->
+    Spared = [Asker, Watcher | [P || {P, _} <- Processes]],
+    Frozen = gatling_freeze:start([Path || {Path, [_ | _], []} <- Children], Spared),
+    _ = undone_by(Do, fun() -> gatling_freeze:thaw(Frozen) end),
+    Frozen.
 
 %% Modules whose code is another one after the swap, or is there at all, or is not.
 -spec touched(gatling_types:changes()) -> [module()].
@@ -333,11 +348,13 @@ afterwards(#{removed := Removed, children := Children} = Changes, EnvBefore) ->
 %% Start what is new, except where something else goes: that may hold a name or a port. At once,
 %% since the new code may ask for it already. In a process of its own, whose exit reason lists the
 %% failures.
--spec start_beside(gatling_types:changes()) -> beside().
-start_beside(#{children := Children, from := From, to := To, touched := Touched}) ->
+-spec start_beside(gatling_types:changes(), gatling_freeze:frozen()) -> beside().
+start_beside(#{children := Children, from := From, to := To, touched := Touched}, Frozen) ->
     spawn_monitor(fun() ->
+                          gatling_freeze:beside(Frozen, self()),
                           Failed = lists:append([gatling_children:change(C)
                                                  || {_, _, []} = C <- Children]),
+                          gatling_freeze:thaw(Frozen),
                           ok = gatling_code:follow(From, To, Touched),
                           exit({started, Failed})
                   end).
