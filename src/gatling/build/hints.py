@@ -16,6 +16,12 @@ _NO_HEX = ("Could not install Hex", "Could not install Rebar",
 """Messages of mix and Hex when they cannot reach hex.pm."""
 
 
+_NO_DOWNLOAD = ("couldn't fetch http", "Couldn't fetch http", "npm error network",
+                "npm ERR! network", "Could not resolve host", "getaddrinfo EAI_AGAIN",
+                "getaddrinfo ENOTFOUND")  # fmt: skip
+"""Messages of esbuild's and tailwind's packages, npm and git about a download that failed."""
+
+
 def _missing(what: str) -> str:
     """The command that installs what the build has found missing."""
     if what == "npm":
@@ -51,6 +57,11 @@ def hint(app: str, log: tuple[str, ...], missing: str = "") -> str:
             f" {COMMIT_VARIABLES[0]} holds the commit id:"
             f' System.get_env("{COMMIT_VARIABLES[0]}").'
         )
+    return _network(app, text)
+
+
+def _network(app: str, text: str) -> str:
+    """Return advice about a download that failed; empty when none did."""
     # Hex goes on with what it has of its registry, if it has anything
     stale = "Failed to fetch record for" in text and "the package does not exist" not in text
     lost = stale and any(word in text for word in ("in lockfile", "No package with name"))
@@ -58,5 +69,10 @@ def hint(app: str, log: tuple[str, ...], missing: str = "") -> str:
         return (
             "The build must reach hex.pm over HTTPS. To use a proxy or a mirror, run `gatling"
             f" config set {app} HTTPS_PROXY=URL` or `HEX_MIRROR=URL`, then push again."
+        )
+    if any(word in text for word in _NO_DOWNLOAD):
+        return (
+            "A download failed. Push again once the address above can be reached. To use a proxy,"
+            f" run `gatling config set {app} HTTPS_PROXY=URL` first."
         )
     return ""

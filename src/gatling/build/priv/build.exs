@@ -21,12 +21,15 @@ end
   :code.ensure_modules_loaded([
     Gatling.Shell,
     Gatling.Assets,
+    Gatling.Binaries,
     Gatling.Distillery,
     Gatling.BuildPaths,
     Gatling.Fresh,
     Gatling.Toolchain
   ])
 
+# beside the directory of this version of Gatling: what is kept there outlives an update
+Process.put(Gatling.Binaries, Path.join(Path.dirname(cache), "bin"))
 Mix.start()
 Mix.shell(Gatling.Shell)
 Mix.CLI.main(["gatling.build" | arguments])

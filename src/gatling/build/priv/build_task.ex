@@ -55,7 +55,9 @@ defmodule Mix.Tasks.Gatling.Build do
         end
 
         plain_step(marker, "mix_digest", fn ->
+          Gatling.Binaries.restore()
           digest.()
+          Gatling.Binaries.keep()
           Gatling.Assets.link()
         end)
       end

@@ -5,7 +5,8 @@ making = "#{compiled}.#{System.pid()}"
 File.mkdir_p!(making)
 
 files =
-  ~w(assets.ex build_paths.ex callbacks.ex distillery.ex fresh.ex toolchain.ex build_task.ex)
+  ~w(assets.ex binaries.ex build_paths.ex callbacks.ex distillery.ex fresh.ex toolchain.ex) ++
+    ~w(build_task.ex)
 
 for file <- files,
     {module, beam} <- Code.compile_file(Path.join(priv, file)) do
