@@ -121,8 +121,8 @@ def zipped(files: dict[str, str]) -> bytes:
     return made.getvalue()
 
 
-def small_otp(version: str) -> bytes:
-    """The same of OTP, as it is before its script `Install` has run."""
+def small_otp(version: str, padding: int = 0) -> bytes:
+    """The same of OTP, as it is before its script `Install` has run, and a file of some bytes."""
     major = version.partition(".")[0]
     top, erts = f"OTP-{version}", f"erts-{major}.1"
     return tarred(
@@ -136,6 +136,7 @@ def small_otp(version: str) -> bytes:
         (f"{top}/{erts}/bin/erl.src", "#!/bin/sh\nROOTDIR=%FINAL_ROOTDIR%\n", 0o644),
         (f"{top}/releases/{major}/OTP_VERSION", f"{version}\n", 0o644),
         (f"{top}/releases/{major}/start_clean.boot", "boot", 0o644),
+        (f"{top}/padding", "0" * padding, 0o644),
     )
 
 

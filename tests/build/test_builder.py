@@ -325,3 +325,13 @@ def test_a_clean_up_that_fails_hides_no_failure_of_a_build(
     with pytest.raises(BuildFailed, match="mix compile failed") as caught:
         builds.build('echo "$marker begin mix_compile"; exit 1')
     assert caught.value.log[-1] == "The cleanup also failed: The helper is away."
+
+
+@pytest.mark.parametrize(("cores", "partitions"), [(1, None), (2, None), (4, "2"), (9, "4")])
+def test_dependencies_are_compiled_on_half_of_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int, partitions: str | None
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    name = "MIX_OS_DEPS_COMPILE_PARTITION_COUNT"
+    assert environment.build_environment(surroundings(tmp_path), {}).get(name) == partitions
+    assert environment.build_environment(surroundings(tmp_path), {name: "1"})[name] == "1"

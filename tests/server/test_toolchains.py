@@ -9,7 +9,7 @@ import pytest
 from gatling.errors import Exit
 from gatling.platform.toolchains import store
 from tests.conftest import until
-from tests.mirror import Mirror, debian_elixir, debian_otp
+from tests.mirror import Mirror, debian_elixir, debian_otp, small_otp
 
 if TYPE_CHECKING:
     from tests.server.server import Server
@@ -45,6 +45,7 @@ def versions(server: Server) -> tuple[str, str]:
         builds.elixir(elixir, str(major), archive=debian_elixir(server.box.root))
         builds.otp(otp, archive=debian_otp(otp, server.box.root))
         builds.otp(wrong, sha256="ab" * 32)
+        builds.otp(f"{major}.97", archive=small_otp(f"{major}.97", padding=160 << 20))
         builds.write(server.box.root / "srv/mirror")
     (server.box.root / "srv/serve.py").write_text(SERVE)
     server.box.exec(["systemd-run", "--unit=mirror", "python3", "/srv/serve.py"])
@@ -117,3 +118,20 @@ def test_toolchains_of_a_server(server: Server, versions: tuple[str, str]) -> No
     server.box.exec(["mount", "-t", "tmpfs", "-o", "size=50m,mode=755", "none", f"/{STORE}"])
     assert "needs room" in admin.run("toolchain", "install", elixir, status=Exit.INVALID)
     server.box.exec(["umount", f"/{STORE}"])
+
+
+def test_a_disk_that_fills_up_during_an_installation(
+    server: Server, versions: tuple[str, str]
+) -> None:
+    """The archive is small and its parts fit, but not the copy of a toolchain that root makes."""
+    elixir, otp = versions
+    large = f"{elixir}/{otp.partition('.')[0]}.97"
+    server.gatling("toolchain", "source", "--mirror", f"http://127.0.0.1:{PORT}")
+    server.box.exec(["mount", "-t", "tmpfs", "-o", "size=290m,mode=755", "none", f"/{STORE}"])
+    try:
+        said = server.gatling("toolchain", "install", large, status=Exit.INVALID)
+        assert "The toolchain was not installed." in said
+        assert "almost no space is left on the disk" in said
+        assert server.box.exec(["ls", "-A", f"/{STORE}"]).stdout.split() == [".lock"]
+    finally:
+        server.box.exec(["umount", f"/{STORE}"])
