@@ -103,6 +103,31 @@ def test_phx_host_of_an_app_that_was_not_pushed_yet_or_says_it_itself(world: Wor
     world.run("config", "unset", "echo", "PHX_HOST")
 
 
+def test_a_domain_moves_from_one_app_to_another(world: World) -> None:
+    with domains(world, "shop", "moved.test"):
+        assert world.get(host="moved.test").status == 200
+        text = world.run("domains", "add", "echo", "moved.test", "--from", "shop")
+        assert "echo is served under moved.test." in text
+        assert [world.get(host="moved.test").status for _ in range(10)] == [503] * 10
+        again = world.run("domains", "add", "echo", "moved.test", "--from", "shop")
+        assert "echo already has moved.test." in again
+        # the new app lets in nobody whom the old one kept out
+        world.run("auth", "add", "echo", "*", "ann", stdin="secret of ann")
+        done = world.try_run("domains", "add", "shop", "moved.test", "--from", "echo")
+        assert done.returncode == Exit.INVALID
+        assert "echo protects moved.test with passwords, and shop would not." in done.stdout
+        world.run("auth", "remove", "echo", "*", "ann")
+        world.run("domains", "add", "shop", "moved.test", "--from", "echo")
+        assert world.get(host="moved.test").status == 200
+    for wrong, why in (
+        ("shop.localhost", "is the last domain of shop"),
+        ("no.test", "has no domain"),
+    ):
+        done = world.try_run("domains", "add", "echo", wrong, "--from", "shop")
+        assert done.returncode in (Exit.INVALID, Exit.NOT_FOUND)
+        assert why in done.stdout
+
+
 def test_a_domain_has_one_app(world: World) -> None:
     for domain in ("shop.localhost", "Shop.LocalHost."):
         done = world.try_run("domains", "add", "echo", domain)

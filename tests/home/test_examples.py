@@ -27,6 +27,7 @@ ELSEWHERE = {
     "gatling deployments shop --follow": "needs one under way: test_releases.py",
     "gatling logs shop --job report -f": "goes on until it is interrupted",
     "gatling jobs cancel shop report": "needs a run under way: test_jobs.py",
+    "gatling domains add store shop.example.com --from shop": "tests/home/test_rename.py",
     "cat fullchain.pem privkey.pem | gatling certificates add shop": "a server's: tests/server",
     "gatling certificates remove shop 5e2b9d10 --confirm shop": "a server's: tests/server",
     'echo "$old $new refs/heads/main" | gatling receive shop': "git runs it, at every push",

@@ -176,6 +176,29 @@ def test_no_file_of_the_host_is_read(line: str) -> None:
     assert "--stdin" in caught.value.hint
 
 
+def test_the_app_that_a_domain_is_taken_from_is_checked_as_well() -> None:
+    for grant, app, other, fine in (
+        (DEPLOYER, "shop", "new", True), (DEPLOYER, "shop", "blog", False),
+        (DEPLOYER, "blog", "shop", False), (ALL_DEPLOYER, "shop", "blog", True),
+        (ADMIN, "shop", "blog", True),
+    ):  # fmt: skip
+        for line in (f"domains add {app} x.test --from {other}",
+                     f"domains add --from={other} {app} x.test"):  # fmt: skip
+            if fine:
+                found = policy.allowed(grant, line.split())
+                assert (found.app, found.other_app) == (app, other)
+            else:
+                with pytest.raises(NotAllowed, match="has no access to an app blog"):
+                    policy.allowed(grant, line.split())
+
+
+def test_no_option_that_names_another_app_is_forgotten() -> None:
+    for name, command in LEAVES.items():
+        for parameter in command.params:
+            if isinstance(parameter, click.Option) and parameter.metavar == "OTHER":
+                assert parameter.name == "other_app", name
+
+
 def test_no_option_for_files_is_forgotten() -> None:
     @click.command("x")
     @click.argument("app")

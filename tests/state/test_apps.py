@@ -309,3 +309,18 @@ def test_the_order_of_domains_does_not_depend_on_the_clock(
     apps.add_domain(db, "shop", "second.test")
     assert apps.get(db, "shop").domains == ("shop.localhost", "first.test", "second.test")
     assert apps.get(db, "shop").primary_domain == "first.test"
+
+
+def test_a_domain_moves_as_a_whole_and_back(db: Database) -> None:
+    for name in ("shop", "store"):
+        apps.create(db, name, lambda _: True)
+    apps.add_domain(db, "shop", "shop.test")
+    apps.add_domain(db, "shop", "last.test")
+    take_back = apps.move_domain(db, "shop.test", "shop", "store")
+    assert apps.get(db, "shop").domains == ("shop.localhost", "last.test")
+    assert apps.get(db, "store").domains == ("store.localhost", "shop.test")
+    take_back()
+    assert apps.get(db, "shop").domains == ("shop.localhost", "shop.test", "last.test")
+    assert apps.get(db, "store").domains == ("store.localhost",)
+    take_back()  # the second time it finds nothing to do
+    assert apps.get(db, "shop").domains == ("shop.localhost", "shop.test", "last.test")

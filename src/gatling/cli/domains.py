@@ -42,17 +42,25 @@ def list_command(app: str, as_json: bool) -> None:
 @domains_command.command("add")
 @app_argument
 @click.argument("domain")
-def add_command(app: str, domain: str) -> None:
+@click.option(
+    "--from", "other_app", metavar="OTHER",
+    help="Take the domain from the app OTHER. No request in between is lost.",
+)  # fmt: skip
+def add_command(app: str, domain: str, other_app: str | None) -> None:
     """Add DOMAIN to APP immediately. The first added domain becomes its PHX_HOST.
 
     \b
-    Example:
+    Examples:
       gatling domains add shop www.shop.example
+      gatling domains add store shop.example.com --from shop
     """
     from gatling.operations import domains
 
     with opened(app) as gatling:
-        done = domains.add(gatling, app, domain)
+        if other_app is None:
+            done = domains.add(gatling, app, domain)
+        else:
+            done = domains.move(gatling, app, domain, other_app)
     if not done.changed:
         echo(f"{app} already has {done.domain}.")
         return

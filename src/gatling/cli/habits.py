@@ -153,6 +153,11 @@ _LIMITS = "`gatling settings set {app} limits.memory=512M` limits the memory."
 _AUTH = "`gatling auth add {app} DOMAIN USER` protects a domain with a password."
 _UPDATE = "Run `sudo gatling server update` on the server. It updates from the clone."
 _DOCS = "`gatling help` lists all commands. `gatling help COMMAND` shows one with examples."
+_RENAME = (
+    "An app keeps its name. Move its domains to an app with the new name, without losing a request:"
+    " `gatling load NAME`, push to it, `gatling domains add NAME DOMAIN --from {app}`, then"
+    " `gatling unload {app}`. See docs/how-to/rename-an-app.md."
+)
 _MANUAL = f"{_DOCS} `gatling help --man | man -l -` shows the manual page."
 
 ANSWERS: Mapping[str, str] = {
@@ -191,6 +196,7 @@ ANSWERS: Mapping[str, str] = {
     **dict.fromkeys(("limits", "resize", "resource limit"), _LIMITS),
     **dict.fromkeys(("http-auth enable", "http-auth", "password", "passwords"), _AUTH),
     **dict.fromkeys(("upgrade", "update", "self-update"), _UPDATE),
+    **dict.fromkeys(("rename", "apps rename", "app rename", "move", "apps move"), _RENAME),
     **dict.fromkeys(("man", "manual"), _MANUAL),
     "docs": _DOCS,
     "wait": "`gatling deployments {app} -f` waits for the deployment in progress.",

@@ -8,8 +8,10 @@ from msgspec import Struct
 
 from gatling import names
 from gatling.deploy import project_domains
+from gatling.errors import InvalidInput
 from gatling.operations import changes
-from gatling.state import apps
+from gatling.project.proxy import EVERYWHERE
+from gatling.state import apps, audit
 
 if TYPE_CHECKING:
     from gatling.platform.open import Gatling
@@ -43,6 +45,30 @@ def add(gatling: Gatling, app: str, domain: str) -> DomainChange:
         steps=[gatling.configure_router],
         take_back=lambda: apps.take_domains(gatling.db, app, [name]),
     )  # fmt: skip
+    return _result(gatling, before, name)
+
+
+def move(gatling: Gatling, app: str, domain: str, source: str) -> DomainChange:
+    """Serve an app under a domain of another one, from one request to the next.
+
+    Raises NotFound, InvalidInput, ProxyRefused with everything as before.
+    """
+    name = names.domain(domain)
+    before, other = apps.get(gatling.db, app), apps.get(gatling.db, source)
+    if name in before.domains:
+        return DomainChange(app, name, changed=False, domains=list(before.domains))
+    guarded = {name, EVERYWHERE}
+    if guarded & other.passwords.keys() and not guarded & before.passwords.keys():
+        raise InvalidInput(
+            f"{source} protects {name} with passwords, and {app} would not.",
+            hint=f"First `gatling auth add {app} '*' USER`.",
+        )
+    take_back = apps.move_domain(gatling.db, name, source, app)
+    changes.change(
+        gatling, app, "domains add", f"{name} from {source}",
+        steps=[gatling.configure_router], take_back=take_back,
+    )  # fmt: skip
+    audit.record(gatling.db, gatling.actor, source, "domains remove", f"{name} to {app}")
     return _result(gatling, before, name)
 
 

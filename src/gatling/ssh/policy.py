@@ -129,6 +129,8 @@ class Request(Struct, frozen=True):
     """An option or argument in use that would read or write a file of the host."""
     is_help: bool = False
     """Whether it only asks how the command is used."""
+    other_app: str | None = None
+    """A second app, from which something is taken."""
 
 
 def allowed(grant: Grant, words: Sequence[str]) -> Request:
@@ -231,13 +233,13 @@ def check(grant: Grant, request: Request) -> None:
             f"{request.file_option} would read a file of the server.",
             hint="Use --stdin instead, such as: gatling config set shop --stdin NAME < FILE",
         )
-    if request.app is not None:
-        if not grant.covers(request.app):
+    for app in filter(None, (request.app, request.other_app)):
+        if not grant.covers(app):
             raise NotAllowed(
-                f"{grant.name} has no access to an app {request.app}.",
+                f"{grant.name} has no access to an app {app}.",
                 hint="`gatling apps` lists those you may see.",
             )
-    elif grant.role != "admin" and command not in WITHOUT_APP:
+    if request.app is None and grant.role != "admin" and command not in WITHOUT_APP:
         raise NotAllowed(f"{grant.name} may use {_named(command)} only for one app. Name the app.")
 
 
@@ -253,7 +255,7 @@ def _parsed(command: click.Command, context: click.Context, path: str, rest: lis
     help_option = command.get_help_option(context)
     if help_option is not None and given.get(help_option.name) is True:
         return Request(path, is_help=True)  # it is eager: before anything else it is shown
-    app, file_option = None, None
+    app, file_option, other_app = None, None, None
     for parameter in command.get_params(context):
         value = given.get(parameter.name)
         if isinstance(parameter, click.Argument) and parameter.name == "app":
@@ -261,9 +263,11 @@ def _parsed(command: click.Command, context: click.Context, path: str, rest: lis
                 app = names.app_name(value)
             elif parameter.required:
                 raise click.MissingParameter(ctx=context, param=parameter)
+        elif parameter.name == "other_app" and value is not None:
+            other_app = names.app_name(str(value))
         elif _is_given(parameter, value, given) and _uses_files(parameter.type):
             file_option = parameter.opts[0]
-    return Request(path, app, file_option)
+    return Request(path, app, file_option, other_app=other_app)
 
 
 def _is_given(parameter: click.Parameter, value: object, given: dict[str, Any]) -> bool:

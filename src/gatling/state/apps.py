@@ -326,23 +326,55 @@ def check_domain(db: Database, name: str, domain: str) -> bool:
 def remove_domain(db: Database, name: str, domain: str) -> Callable[[], None]:
     """Take a domain from an app; what puts it back. Raises NotFound, InvalidInput for the last."""
     with db.transaction():
-        row = db.row("SELECT app, position FROM domains WHERE domain = ?", domain)
-        if row is None or row["app"] != name:
-            raise NotFound(f"{name} has no domain {domain}.")
-        if db.value("SELECT count(*) FROM domains WHERE app = ?", name) == 1:
-            raise InvalidInput(
-                f"{domain} is the last domain of {name}; without one it cannot be reached.",
-                hint=f"First add another: `gatling domains add {name} DOMAIN`.",
-            )
-        db.execute("DELETE FROM domains WHERE domain = ?", domain)
-    position: int = row["position"]
+        position, deployment = _take_domain(db, name, domain)
 
     def put_back() -> None:
         with db.transaction():
             if not check_domain(db, name, domain):
-                _insert_domain(db, name, domain, position)
+                _insert_domain(db, name, domain, position, deployment)
 
     return put_back
+
+
+def _take_domain(db: Database, name: str, domain: str) -> tuple[int, int | None]:
+    """Take a domain from an app, in a transaction; its position and the deployment that added it.
+
+    Raises NotFound, InvalidInput for the app's last domain.
+    """
+    row = db.row("SELECT app, position, deployment FROM domains WHERE domain = ?", domain)
+    if row is None or row["app"] != name:
+        raise NotFound(f"{name} has no domain {domain}.")
+    if db.value("SELECT count(*) FROM domains WHERE app = ?", name) == 1:
+        raise InvalidInput(
+            f"{domain} is the last domain of {name}; without one it cannot be reached.",
+            hint=f"First add another: `gatling domains add {name} DOMAIN`.",
+        )
+    db.execute("DELETE FROM domains WHERE domain = ?", domain)
+    return row["position"], row["deployment"]
+
+
+def move_domain(db: Database, domain: str, source: str, target: str) -> Callable[[], None]:
+    """Give a domain of one app to another, behind its own; what takes that back.
+
+    No reader sees it with neither. Raises NotFound, InvalidInput for the last domain of `source`.
+    """
+    with db.transaction():
+        position, deployment = _take_domain(db, source, domain)
+        _insert_domain(db, target, domain, _behind(db, target))
+
+    def take_back() -> None:
+        with db.transaction():
+            db.execute("DELETE FROM domains WHERE domain = ? AND app = ?", domain, target)
+            if not check_domain(db, source, domain):
+                _insert_domain(db, source, domain, position, deployment)
+
+    return take_back
+
+
+def _behind(db: Database, name: str) -> int:
+    """The position behind all domains of an app."""
+    found: int = db.value("SELECT max(position) + 1 FROM domains WHERE app = ?", name) or 1
+    return found
 
 
 def _port_range(text: str) -> range:
