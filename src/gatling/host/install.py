@@ -54,5 +54,6 @@ def _fit() -> None:
             raise InvalidInput(
                 f"Root's helper cannot run from this installation: {part} is writable by users"
                 " other than root, or not readable by all.",
-                hint="Run bin/install from a clone: it installs below /opt, for root alone.",
+                hint="Run bin/install from a clone: it installs below /opt, for root alone."
+                " A package needs an environment there: python3 -m venv /opt/gatling-package",
             )

@@ -71,8 +71,9 @@ def recorded(version: Path) -> Path:
     except FileNotFoundError:
         raise InvalidInput(
             f"The installation in {version} records no clone that it comes from.",
-            hint="Run bin/install from a clone once. From a package, install the new one with pip"
-            " there, then run `gatling server install`.",
+            hint=f"It came from a package. Install the newer one, then the server:"
+            f" {version}/bin/python -m pip install --upgrade gatling-NEW.whl &&"
+            f" {version}/bin/gatling server install",
         ) from None
 
 
