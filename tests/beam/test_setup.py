@@ -29,6 +29,10 @@ SERVER = """
   def typed(n) when is_integer(n) and n > 0, do: n + typed(n - 1)
   def typed(_), do: 0
 """
+PROTOCOL = """
+  def __protocol__(_), do: true
+  def impl_for(_), do: __MODULE__
+"""
 AGENT = """
   use Agent
   def start_link(_), do: Agent.start_link(__MODULE__, :made, [])
@@ -85,6 +89,11 @@ CASES = [
          "{:ok, %{a: 1}}", "{:ok, %{a: 2}}", "init/1"),
     Case("neighbour", SERVER.replace("table()", "Case.Helper.table()"),
          "table, do: :helped", "table, do: :changed", "init/1 through Case.Helper.table/0"),
+    # as a consolidated protocol, and a module that merely has a function of such a name
+    Case("protocol", SERVER.replace("table()", "impl_for(1)") + PROTOCOL,
+         "impl_for(_), do: __MODULE__", "impl_for(_), do: :other", ""),
+    Case("no_protocol", SERVER.replace("table()", "impl_for(1)") + PROTOCOL.replace("__p", "p"),
+         "impl_for(_), do: __MODULE__", "impl_for(_), do: :other", "init/1 through impl_for/1"),
     Case("agent", AGENT, "do: 1", "do: 2", "made/0"),
     Case("loop", LOOP, ":timer.sleep(10)", ":timer.sleep(20)", ""),
     Case("dynamic", SERVER, "{:ok, %{a: 1}}", "{:ok, %{a: 2}}", "", "dynamic"),

@@ -182,7 +182,20 @@ changed({M, Kind, Names}, #{old := Old, new := New, touched := Touched}) ->
 
 -spec closure(mfa(), gatling_types:sources(), gatling_reach:touched()) -> gatling_reach:closure().
 closure(Root, Sources, Touched) ->
-    gatling_reach:closure([Root], Sources, Touched, placeless).
+    maps:filter(fun(Function, _) -> not finds_implementation(Function, Sources) end,
+                gatling_reach:closure([Root], Sources, Touched, placeless)).
+
+%% Whether a function only names the implementation of a protocol for a value. It differs whenever
+%% a dependency brings an implementation for a type of its own.
+-spec finds_implementation(mfa(), gatling_types:sources()) -> boolean().
+finds_implementation({M, F, 1}, Sources)
+  when F =:= impl_for; F =:= struct_impl_for; F =:= '__protocol__' ->
+    case Sources of
+        #{M := {_, File}} -> lists:member({'__protocol__', 1}, gatling_release:exports(File));
+        _ -> false
+    end;
+finds_implementation(_, _) ->
+    false.
 
 %% An anonymous function is a part of the one it stands in: -init/1-fun-0-.
 -spec text(mfa()) -> binary().
