@@ -15,6 +15,7 @@ GatlingError
 ├── DiskFull            no space left
 ├── SupervisorFailed    the process supervisor does not do what it was asked
 ├── HelperFailed        root's helper refuses or fails (server)
+├── CertificateFailed   a CA issues no certificate, or cannot be reached
 ├── PlannerFailed       a release cannot be asked how it would run
 ├── SwapUndone          a hot upgrade was taken back
 ├── NodeUnreachable     the running node cannot be talked to
@@ -220,6 +221,24 @@ class HelperFailed(GatlingError):
     ) -> None:
         super().__init__(what, hint=hint, log=log)
         self.reason = reason
+
+
+class CertificateFailed(GatlingError):
+    """No certificate was issued. The certificate of before still serves.
+
+    `retry_at` (Unix time) is the moment before which the CA wants no further request.
+    """
+
+    code = "certificate-failed"
+    exit_status = Exit.HOST
+
+    def __init__(
+        self, what: str, *, hint: str = "", retry_at: float = 0, forgotten: bool = False
+    ) -> None:
+        """`forgotten` is whether the CA does not know the account."""
+        super().__init__(what, hint=hint)
+        self.retry_at = retry_at
+        self.forgotten = forgotten
 
 
 class PlannerFailed(GatlingError):

@@ -114,3 +114,25 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         certificates.add(tmp_path, "shop", pair.certificate, pair.chain, pair.key)
     assert list((tmp_path / "shop").iterdir()) == []
     shutil.rmtree(tmp_path / "shop")
+
+
+def test_the_key_of_a_request_is_kept_closed_and_replaced(tmp_path: Path) -> None:
+    assert certificates.requested(tmp_path, "shop") is None
+    certificates.keep_request(tmp_path, "shop", b"one", ["a.example"])
+    certificates.keep_request(tmp_path, "shop", b"two", ["a.example", "b.example"])
+    assert certificates.requested(tmp_path, "shop") == (b"two", ("a.example", "b.example"))
+    (place,) = (tmp_path / "shop").iterdir()
+    assert place.stat().st_mode & 0o777 == 0o700
+    assert (place / "key.pem").stat().st_mode & 0o777 == 0o600
+    assert certificates.stored(tmp_path, "shop") == []
+    certificates.forget_request(tmp_path, "shop")
+    certificates.forget_request(tmp_path, "shop")
+    assert list((tmp_path / "shop").iterdir()) == []
+
+
+def test_certificates_of_before_gatling_obtained_any_are_read(tmp_path: Path) -> None:
+    pair = x509.read(certificate("shop.example").both.encode(), time.time())
+    certificates.add(tmp_path, "shop", pair.certificate, pair.chain, pair.key)
+    about = tmp_path / "shop" / pair.certificate.id / "about.json"
+    about.write_text(about.read_text().replace(', "obtained": false', ""))
+    assert certificates.stored(tmp_path, "shop") == [pair.certificate]

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CHAIN, KEY, ABOUT = "chain.pem", "key.pem", "about.json"
+REQUESTED = ".requested"
+"""The directory of a key for which a certificate has been requested, beside the certificates."""
 RETIRED = "retired"
 """The mark of a certificate that goes when nginx' configuration no longer names it."""
 _ID = re.compile(r"[0-9a-f]{32}\Z")
@@ -50,6 +52,8 @@ class Certificate:
     """Whether it came without the certificate of its issuer, which clients may not have."""
     added: float
     """Unix time: of several certificates for a domain, the one added last is served."""
+    obtained: bool = False
+    """Whether Gatling obtained it from a CA, and so renews it."""
 
 
 def from_plain(data: dict[str, Any]) -> Certificate:
@@ -78,10 +82,13 @@ def chosen(
 ) -> dict[str, Certificate]:
     """Choose the certificate of each domain: of those for it, the one that was added last.
 
-    One that has expired at `now` (Unix time) only when there is no other. It is better than none:
-    browsers that remember HSTS accept nothing else, and a person can decide to go on.
+    One that somebody gave comes before those that Gatling obtained. One that has expired at `now`
+    (Unix time) comes last, and is better than none: browsers that remember HSTS accept nothing
+    else, and a person can decide to go on.
     """
-    by_rank = sorted(stored, key=lambda one: (one.not_after < now, -one.added, one.id))
+    by_rank = sorted(
+        stored, key=lambda one: (one.not_after < now, one.obtained, -one.added, one.id)
+    )
     found = {}
     for domain in domains:
         best = next((one for one in by_rank if covers(one.names, domain)), None)
@@ -156,6 +163,46 @@ def remove_retired(directory: Path, app: str) -> None:
             _remove(entry)
 
 
+def keep_request(directory: Path, app: str, key: bytes, domains: Sequence[str]) -> None:
+    """Keep the key of a certificate that is being requested, in the place of an earlier one.
+
+    It is on the disk when this returns. Raises OSError.
+    """
+    place = directory / names.app_name(app)
+    for made in (directory, place):
+        made.mkdir(mode=0o755, exist_ok=True)
+        made.chmod(0o755)
+    forget_request(directory, app)
+    making = place / f"{REQUESTED}.new"
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir(mode=0o700)
+    try:
+        _write(making / KEY, key, 0o600)
+        _write(making / ABOUT, json.dumps(list(domains)).encode(), 0o600)
+        files.sync(making)
+        making.rename(place / REQUESTED)
+    except BaseException:
+        shutil.rmtree(making, ignore_errors=True)
+        raise
+    files.sync(place)
+
+
+def requested(directory: Path, app: str) -> tuple[bytes, tuple[str, ...]] | None:
+    """The key of the certificate that is being requested, and its domains; raises OSError."""
+    place = directory / names.app_name(app) / REQUESTED
+    try:
+        return (place / KEY).read_bytes(), tuple(json.loads((place / ABOUT).read_text()))
+    except FileNotFoundError:
+        return None
+
+
+def forget_request(directory: Path, app: str) -> None:
+    """Remove the key of a request; raises OSError."""
+    place = directory / names.app_name(app) / REQUESTED
+    if place.is_dir():
+        _remove(place)
+
+
 def remove_all(directory: Path, app: str) -> None:
     """Remove all of an app's; raises OSError."""
     if (directory / names.app_name(app)).is_dir():
@@ -163,7 +210,7 @@ def remove_all(directory: Path, app: str) -> None:
 
 
 def _remove(place: Path) -> None:
-    gone = place.with_name(f".{place.name}.gone")
+    gone = place.with_name(f".{place.name.removeprefix('.')}.gone")
     shutil.rmtree(gone, ignore_errors=True)
     place.rename(gone)  # whole, or not at all
     shutil.rmtree(gone)

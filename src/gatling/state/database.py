@@ -161,6 +161,20 @@ _SCHEMA = (
         at TEXT NOT NULL
     ) STRICT
     """,
+    """
+    CREATE TABLE issuance (
+        app TEXT PRIMARY KEY REFERENCES apps ON DELETE CASCADE,
+        certificate TEXT NOT NULL,
+        renew_at REAL NOT NULL,
+        ask_at REAL NOT NULL,
+        failures INTEGER NOT NULL,
+        error TEXT NOT NULL,
+        hint TEXT NOT NULL,
+        domains TEXT NOT NULL,
+        retry_at REAL NOT NULL,
+        blocked_until REAL NOT NULL
+    ) STRICT
+    """,
 )
 """One script per schema version; `PRAGMA user_version` is the number of those that have run."""
 

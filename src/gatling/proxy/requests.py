@@ -1,0 +1,58 @@
+"""Keys and requests for certificates (PKCS #10), and the answers of a CA to them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from gatling.errors import InvalidInput
+from gatling.proxy import x509 as pairs
+from gatling.proxy.certificates import covers
+from gatling.text import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MAX_NAMES = 100
+"""Names in one certificate: the limit of Let's Encrypt."""
+
+
+def new(domains: Sequence[str]) -> tuple[bytes, bytes]:
+    """A new key (ECDSA P-256) and a request for these domains, both as PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    request = (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(x509.Name([]))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName(one) for one in domains]), critical=True
+        )
+        .sign(key, hashes.SHA256())
+    )
+    plain = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return plain, request.public_bytes(serialization.Encoding.PEM)
+
+
+def answered(chain: bytes, key: bytes, domains: Sequence[str], now: float) -> pairs.Pair:
+    """The certificate that a CA issued for a key; raises InvalidInput for one that cannot serve.
+
+    It must be for that key and for all domains, valid at `now` (Unix time), and signed by a CA
+    whose certificate came along.
+    """
+    if b"PRIVATE KEY-----" in chain:
+        raise InvalidInput("The CA answered with a private key.")
+    pair = pairs.read(chain + b"\n" + key, now)
+    certificate = pair.certificate
+    missing = [one for one in domains if not covers(certificate.names, one)]
+    if missing:
+        raise InvalidInput(f"The CA's certificate is not for {listed(missing)}.")
+    if certificate.self_signed or certificate.alone:
+        raise InvalidInput("The CA's certificate came without the certificate of its issuer.")
+    return dataclasses.replace(pair, certificate=dataclasses.replace(certificate, obtained=True))

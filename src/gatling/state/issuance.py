@@ -1,0 +1,82 @@
+"""The account with a CA, and for each app how its certificates were last obtained."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gatling.state import home_settings
+
+if TYPE_CHECKING:
+    from gatling.state.database import Database
+
+ACCOUNT = "acme-account"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """An account with a CA that speaks ACME. It is a secret."""
+
+    email: str
+    directory: str
+    """The URL of the CA's directory (RFC 8555, section 7.1.1)."""
+    key: str
+    """PEM. Its owner can use the account, and the verifications of domains that it holds."""
+    uri: str
+    """The URL by which the CA knows the account."""
+    trusted: str = ""
+    """The certificates (PEM) with which the CA's server is checked; empty: those of the system."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issuance:
+    """The state of an app's certificates; times are Unix times, 0 for none."""
+
+    app: str
+    certificate: str = ""
+    """The id of the certificate that `renew_at` is about."""
+    renew_at: float = 0
+    """The time that the CA proposed for its renewal (RFC 9773)."""
+    ask_at: float = 0
+    """The time before which the CA is not asked for that again."""
+    failures: int = 0
+    """Attempts for `domains` that failed, since one succeeded."""
+    error: str = ""
+    hint: str = ""
+    domains: str = ""
+    """The domains of the attempt that failed, separated by blanks."""
+    retry_at: float = 0
+    """The time of the next attempt after a failure."""
+    blocked_until: float = 0
+    """The time before which the CA wants no request at all (Retry-After)."""
+
+
+def account(db: Database) -> Account | None:
+    """The account of this home, if there is one."""
+    stored = home_settings.get(db, ACCOUNT)
+    return msgspec.json.decode(stored, type=Account) if stored else None
+
+
+def put_account(db: Database, given: Account) -> None:
+    """Use an account from now on."""
+    home_settings.put(db, ACCOUNT, msgspec.json.encode(given).decode())
+
+
+def of_app(db: Database, app: str) -> Issuance:
+    """The state of an app's certificates."""
+    row = db.row("SELECT * FROM issuance WHERE app = ?", app)
+    return Issuance(**dict(row)) if row else Issuance(app=app)
+
+
+def put(db: Database, state: Issuance) -> None:
+    """Record a state, unless its app has been removed."""
+    values = asdict(state)
+    with db.transaction(durable=True):
+        if db.row("SELECT 1 FROM apps WHERE name = ?", state.app):
+            db.execute(
+                f"INSERT OR REPLACE INTO issuance ({', '.join(values)})"  # noqa: S608
+                f" VALUES ({', '.join('?' * len(values))})",
+                *values.values(),
+            )

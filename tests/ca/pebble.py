@@ -1,0 +1,159 @@
+"""Debian's pebble, a CA for tests, with the DNS server that it asks.
+
+That of forky knows ARI, profiles and the rest of today's ACME, and runs on Debian 12 as well. It is
+fetched once, by apt in a directory of its own, and unpacked there: nothing is installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import ssl
+import subprocess
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.conftest import until
+from tests.proxy.authority import ROOT, certificate
+from tests.proxy.bench import free_port
+from tests.server.host import locked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SUITE = "forky"
+BLOCKED = "blocked.example"
+
+
+def programs() -> Path:
+    """The directory of `pebble` and `pebble-challtestsrv`; skips the test without Debian's apt."""
+    if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
+        pytest.skip("pebble is fetched with Debian's apt")
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gatling" / "pebble"
+    found = root / "tree/usr/bin"
+    with locked(root / "lock"):
+        if not (found / "pebble").exists():
+            _fetch(root)
+    return found
+
+
+def _fetch(root: Path) -> None:
+    uris = subprocess.run(
+        ["apt-get", "--print-uris", "update"], capture_output=True, text=True, check=False
+    ).stdout
+    mirror = re.search(r"'(\S+/debian)/*/dists/", uris)
+    (root / "sources.list").write_text(
+        f"deb {mirror[1] if mirror else 'http://deb.debian.org/debian'} {SUITE} main\n"
+    )
+    for directory in ("state/lists/partial", "cache/archives/partial", "new"):
+        (root / directory).mkdir(parents=True, exist_ok=True)
+    apt = ["apt-get", "-qq", "-o", f"Dir::Etc::sourcelist={root}/sources.list",
+           "-o", "Dir::Etc::sourceparts=/dev/null", "-o", f"Dir::State={root}/state",
+           "-o", f"Dir::Cache={root}/cache", "-o", "Acquire::Languages=none",
+           "-o", "APT::Sandbox::User=root"]  # fmt: skip
+    subprocess.run([*apt, "update"], check=True, timeout=300)
+    subprocess.run([*apt, "download", "pebble"], check=True, timeout=300, cwd=root)
+    (package,) = root.glob("pebble_*.deb")
+    subprocess.run(["dpkg-deb", "-x", package, root / "new"], check=True, timeout=60)
+    (root / "new").rename(root / "tree")
+    for left in (root / "state", root / "cache"):
+        shutil.rmtree(left)
+    package.unlink()
+
+
+@dataclass
+class Pebble:
+    """A CA that runs."""
+
+    directory: str
+    management: str
+
+    def root(self) -> str:
+        """The certificate that its own are signed with in the end, as PEM."""
+        return self._ask("roots/0")
+
+    def renew_now(self, certificate: str) -> None:
+        """Propose to renew a certificate (PEM) immediately."""
+        window = {"start": "2020-01-01T00:00:00Z", "end": "2020-01-02T00:00:00Z"}
+        self._ask("set-renewal-info/", {
+            "certificate": certificate, "ariResponse": json.dumps({"suggestedWindow": window}),
+        })  # fmt: skip
+
+    def _ask(self, path: str, body: dict[str, Any] | None = None) -> str:
+        context = ssl.create_default_context(cadata=ROOT.pem)
+        data = json.dumps(body).encode() if body else None
+        asked = urllib.request.Request(f"{self.management}/{path}", data)
+        with urllib.request.urlopen(asked, timeout=10, context=context) as answer:
+            text: str = answer.read().decode()
+            return text
+
+
+def configuration(place: Path, *, listen: str, management: str, http: int) -> dict[str, Any]:
+    """What pebble reads; the certificate that it shows is written beside it."""
+    shown = certificate("127.0.0.1", "ca.example", by=ROOT, days=(-1, 3650))
+    (place / "pebble.pem").write_text(shown.pem)
+    (place / "pebble.key").write_text(shown.key_pem)
+    return {
+        "pebble": {
+            "listenAddress": listen,
+            "managementListenAddress": management,
+            "certificate": str(place / "pebble.pem"),
+            "privateKey": str(place / "pebble.key"),
+            "httpPort": http,
+            "tlsPort": 5001,
+            "ocspResponderURL": "",
+            "externalAccountBindingRequired": False,
+            "domainBlocklist": [BLOCKED],
+            "retryAfter": {"authz": 1, "order": 1},
+            "profiles": {"default": {"description": "90 days", "validityPeriod": 7776000}},
+        }
+    }
+
+
+@contextlib.contextmanager
+def running(place: Path, http: int, *, refused_nonces: int = 0) -> Iterator[Pebble]:
+    """A CA that asks for challenges at this port of 127.0.0.1, for whatever domain."""
+    found = programs()
+    listen, management = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+    dns, control = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+    config = place / "pebble.json"
+    config.write_text(
+        json.dumps(configuration(place, listen=listen, management=management, http=http))
+    )
+    environment = os.environ | {
+        "PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": str(refused_nonces),
+    }  # fmt: skip
+    log = (place / "pebble.log").open("ab")
+    servers = [
+        [str(found / "pebble-challtestsrv"), "-dnsserver", dns, "-management", control,
+         "-defaultIPv6", "", "-doh", "", "-http01", "", "-https01", "", "-tlsalpn01", ""],
+        [str(found / "pebble"), "-config", str(config), "-dnsserver", dns, "-strict"],
+    ]  # fmt: skip
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(log)
+        started = []
+        for argv in servers:
+            process = stack.enter_context(
+                subprocess.Popen(argv, env=environment, stdout=log, stderr=log)
+            )
+            stack.callback(process.terminate)
+            started.append(process)
+        made = Pebble(f"https://{listen}/dir", f"https://{management}")
+
+        def ready() -> bool:
+            assert [one.poll() for one in started] == [None, None], (
+                place / "pebble.log"
+            ).read_text()
+            with contextlib.suppress(OSError):
+                return bool(made.root())
+            return False
+
+        until(ready, "pebble")
+        yield made
