@@ -15,6 +15,11 @@ def stamp(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def stamp_of(seconds: float) -> str:
+    """A Unix time, as `stamp` writes it."""
+    return stamp(datetime.fromtimestamp(seconds, UTC))
+
+
 def day(seconds: float) -> str:
     """The date, in UTC, of a Unix time: 2027-02-01."""
     return datetime.fromtimestamp(seconds, UTC).date().isoformat()

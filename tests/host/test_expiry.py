@@ -10,6 +10,7 @@ from gatling.host import expiry
 from gatling.proxy import certificates
 from gatling.proxy.certificates import Certificate
 from gatling.state.apps import App
+from gatling.state.issuance import Issuance
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,3 +53,12 @@ def test_one_that_serves_nothing_is_nobodys_worry(tmp_path: Path) -> None:
     )  # fmt: skip
     certificates.add(tmp_path, "shop", old, b"", b"")
     assert list(expiry.faults([app("shop", "b.example")], tmp_path, 2 * DAY)) == []
+
+
+def test_an_attempt_that_failed_is_named_with_the_next_one() -> None:
+    failed = Issuance(app="shop", failures=2, error="shop.example does not resolve.",
+                      hint="Add an A record.", retry_at=DAY)  # fmt: skip
+    assert list(expiry.failures([Issuance(app="blog"), failed])) == [
+        ("shop has no new certificate: shop.example does not resolve.",
+         "Add an A record. The next attempt is at 1970-01-02T00:00:00.000Z.")
+    ]  # fmt: skip

@@ -80,6 +80,10 @@ maintenance_page = "priv/maintenance.html"
 static = false
 static_keep = 5
 
+[certificates]
+obtain = false
+check = false
+
 [processes]
 mailer = "start"
 

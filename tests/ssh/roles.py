@@ -49,6 +49,7 @@ COMMANDS = {
     "domains list": Typed("reader", "{app}", said="shop.localhost"),
     "certificates list": Typed("reader", "{app}"),
     "toolchain list": Typed("reader", ""),
+    "certificates show": Typed("reader", "{app}", said="no certificate"),
     "auth list": Typed("reader", "{app}"),
     "settings list": Typed("reader", "{app}"),
     "jobs list": Typed("reader", "{app}"),
@@ -81,6 +82,8 @@ COMMANDS = {
     "domains remove": Typed(
         "deployer", "{app} shop.example.com", first="domains add shop shop.example.com"
     ),
+    "certificates issue": Typed("deployer", "{app}", Exit.INVALID, "no account"),
+    "certificates renew": Typed("deployer", "{app}"),
     "certificates add": Typed("deployer", "{app}", Exit.INVALID, stdin=b"no certificate"),
     "certificates remove": Typed("deployer", "{app} shop.example.com", Exit.NOT_FOUND),
     "toolchain use": Typed("deployer", "{app} system", said="built with system"),
@@ -94,6 +97,7 @@ COMMANDS = {
     "jobs cancel": Typed("deployer", "{app} report", Exit.NOT_FOUND),
     # -- the server and its keys
     "unload": Typed("admin", "{app} --confirm {app}"),
+    "certificates account": Typed("admin", "", Exit.NOT_FOUND, "no account"),
     "doctor": Typed("admin", "", Exit.HOST, "`gatling up` starts the proxy"),
     "toolchain install": Typed("admin", "newest", Exit.INVALID, "1.18.4-otp-27"),
     "toolchain remove": Typed("admin", "9.9", Exit.NOT_FOUND),

@@ -9,10 +9,12 @@ import click
 
 from gatling.cli.common import app_argument, as_json, confirm, confirm_option, opened
 from gatling.cli.groups import Group
-from gatling.errors import InvalidInput
+from gatling.errors import Exit, InvalidInput
 from gatling.ui.output import echo, print_json, table
 
 if TYPE_CHECKING:
+    from typing import TextIO
+
     from gatling.operations.certificates import Kept
 
 MAX_READ = 1 << 20
@@ -23,9 +25,143 @@ def certificates_command() -> None:
     """Manage the certificates with which an app's domains are served over HTTPS.
 
     \b
-    Example:
+    Examples:
+      gatling certificates show shop
       cat fullchain.pem privkey.pem | gatling certificates add shop
     """
+
+
+@certificates_command.command("account")
+@click.option(
+    "--email", metavar="ADDRESS", help="Create or change the account, and accept the CA's terms."
+)
+@click.option("--directory", metavar="URL", default="", help="The CA. Default: Let's Encrypt.")
+@click.option(
+    "--ca-file", type=click.File("r"), help="Certificates (PEM) that the CA's server is checked by."
+)
+@as_json
+def account_command(
+    email: str | None, directory: str, ca_file: TextIO | None, as_json: bool
+) -> None:
+    """Show the account of this server with a certificate authority (CA), or create it.
+
+    With an account Gatling obtains and renews certificates for the domains of all apps. By giving
+    the address you accept the terms of the CA. Without --directory that is Let's Encrypt, or the CA
+    of the present account.
+
+    \b
+    Examples:
+      gatling certificates account --email ops@example.com
+      gatling certificates account
+    """
+    from gatling.operations import issuing
+
+    if email is None and (directory or ca_file):
+        raise InvalidInput("To change the account, give its address as well: --email ADDRESS.")
+    with opened() as gatling:
+        if email is None:
+            one = issuing.account(gatling)
+        else:
+            one = issuing.use_account(gatling, email, directory, ca_file.read() if ca_file else "")
+            issuing.renew_later(gatling)
+    if as_json:
+        print_json(one)
+        return
+    echo(f"{one.email}: account with {one.directory}")
+    if email is not None:
+        echo("Certificates for the domains of all apps are being obtained.")
+
+
+@certificates_command.command("show")
+@app_argument
+@as_json
+def show_command(app: str, as_json: bool) -> None:
+    """Show how APP is served over HTTPS: its certificates, the next renewal, the last error.
+
+    \b
+    Example:
+      gatling certificates show shop
+    """
+    from gatling.operations import issuing
+
+    with opened() as gatling:
+        found = issuing.shown(gatling, app)
+    if as_json:
+        print_json(found)
+        return
+    for one in found.certificates:
+        serves = ", ".join(one.domains) or "not in use"
+        echo(f"{one.id[:8]}  {serves}: until {_until(one)}, from {one.issuer}, {one.key}")
+    if not found.certificates:
+        echo(f"{app} has no certificate: its domains are served over HTTP.")
+    elif found.without:
+        echo(f"Served over HTTP: {', '.join(found.without)}.")
+    if found.unverifiable:
+        echo(
+            f"Gatling cannot obtain a certificate for {', '.join(found.unverifiable)}:"
+            f" give one with `gatling certificates add {app}`."
+        )
+    if found.renew_at:
+        echo(f"Renewal: {found.renew_at[:16].replace('T', ' ')} UTC, or soon after.")
+    if found.error:
+        echo(f"The last attempt failed. {found.error}")
+        echo(*filter(None, [found.hint]))
+        if found.retry_at:
+            echo(f"Next attempt: {found.retry_at[:16].replace('T', ' ')} UTC.")
+
+
+@certificates_command.command("issue")
+@app_argument
+@as_json
+def issue_command(app: str, as_json: bool) -> None:
+    """Obtain a certificate for the domains of APP now, even if none is needed.
+
+    The certificate that serves is replaced when the new one serves. Domains with a certificate of
+    your own are left out. CAs limit how many certificates they issue in a week.
+
+    \b
+    Example:
+      gatling certificates issue shop
+    """
+    from gatling.operations import issuing
+
+    with opened(app) as gatling:
+        done = issuing.issue(gatling, app)
+    if as_json:
+        print_json(done)
+        return
+    echo(f"{', '.join(done.domains)}: served over HTTPS.")
+    if done.error:
+        echo(*filter(None, [done.error, done.hint]))
+
+
+@certificates_command.command("renew")
+@click.argument("app", metavar="[APP]", required=False)
+@as_json
+@click.pass_context
+def renew_command(context: click.Context, app: str | None, as_json: bool) -> None:
+    """Obtain the certificates that APP, or any app, lacks or that are due.
+
+    A systemd timer runs this twice a day. An app whose last attempt failed waits for its next one.
+
+    \b
+    Examples:
+      gatling certificates renew
+      gatling certificates renew shop
+    """
+    from gatling.operations import issuing
+
+    with opened() as gatling:
+        done = issuing.renew(gatling, app)
+    if as_json:
+        print_json(done)
+    for one in done if not as_json else ():
+        if one.domains:
+            echo(f"{one.app}: {', '.join(one.domains)} served over HTTPS.")
+        if one.error:
+            echo(f"{one.app}: {one.error}", *filter(None, [one.hint]), err=True)
+    if any(one.error for one in done):
+        context.exit(int(Exit.HOST))
 
 
 @certificates_command.command("list")

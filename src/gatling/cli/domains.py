@@ -65,6 +65,11 @@ def add_command(app: str, domain: str, other_app: str | None) -> None:
         echo(f"{app} already has {done.domain}.")
         return
     echo(f"{app} is served under {done.domain}.")
+    if done.obtaining:
+        echo(
+            "A certificate for HTTPS is being obtained."
+            f" `gatling certificates show {app}` shows the result."
+        )
     if done.phx_host:
         echo(done.phx_host)
 

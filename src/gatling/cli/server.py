@@ -29,14 +29,18 @@ server_command.add_command(keys_command)
 
 @server_command.command("install")
 @click.option("--dry-run", is_flag=True, help="Print the changes without making them.")
+@click.option(
+    "--email", metavar="ADDRESS",
+    help="Obtain certificates from Let's Encrypt, whose terms you accept, with this address.",
+)  # fmt: skip
 @click.pass_context
-def install_command(context: click.Context, dry_run: bool) -> None:
+def install_command(context: click.Context, dry_run: bool, email: str | None) -> None:
     """Install or update Gatling on this machine (as root).
 
     \b
     Examples:
       gatling server install --dry-run
-      gatling server install
+      gatling server install --email ops@example.com
     """
     from gatling.cli import manpage
     from gatling.host import install, machine
@@ -47,6 +51,9 @@ def install_command(context: click.Context, dry_run: bool) -> None:
         echo(f"{done} changes would be made." if done else "Nothing would be changed.")
         return
     echo("This machine is a Gatling host." if done else "Everything was already in place.")
+    if email:
+        machine.as_owner("certificates", "account", "--email", email)
+        echo("Certificates for the domains of apps are obtained from Let's Encrypt.")
     if not machine.has_keys():
         echo("Add an SSH key: gatling server keys add NAME --role admin < KEY.pub")
 

@@ -17,7 +17,7 @@ from gatling.host.machine import COMMAND, ETC, MANUAL, as_owner, has_user, place
 from gatling.host.system_files import SOCKETS, TMPFILES, system_files
 from gatling.paths import SERVER
 from gatling.platform.programs import INSTALLED_TOOLCHAINS
-from gatling.platform.server import units
+from gatling.platform.server import obtaining, units
 from gatling.platform.server.helper import nginx, service
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 SHELL = "/bin/sh"
 """sshd runs forced commands with it."""
-ENABLED = (units.FENCE, "gatling-recover.service", "gatling-recovery.timer")
+TIMERS = ("gatling-recovery.timer", obtaining.TIMER)
+ENABLED = (units.FENCE, "gatling-recover.service", *TIMERS)
 """The units that are started at each boot besides the sockets of root's helper."""
 
 
@@ -214,7 +215,7 @@ def _use_units() -> None:
     run(["systemctl", "daemon-reload"])
     run(["systemctl", "enable", "--quiet", *SOCKETS, *ENABLED])
     run(["systemctl", "restart", *SOCKETS])
-    run(["systemctl", "start", "gatling-recovery.timer"])
+    run(["systemctl", "start", *TIMERS])
     run(["systemctl", "enable", "--quiet", "--now", "nginx.service"])
 
 

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from gatling import process
 from gatling.errors import GatlingError, HelperFailed
@@ -30,7 +30,7 @@ from gatling.platform.server import timers, units
 from gatling.platform.server.helper import certificates, client, service
 from gatling.platform.server.home import ServerHome
 from gatling.runtime import jobs
-from gatling.state import apps
+from gatling.state import apps, issuance
 from gatling.state.database import Database
 from gatling.text import counted
 
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from gatling.state.apps import App
+    from gatling.state.issuance import Issuance
+
+Result = TypeVar("Result")
 
 LEAST_FREE = 10
 """Percent of the disk's space and of its inodes …"""
@@ -144,7 +147,7 @@ def helper(ask: Callable[[str], object] = client.ask) -> Iterator[Finding]:
 
 def failed_units() -> Iterator[Finding]:
     """Whether a unit of Gatling has failed, and whether recovery is enabled at boot."""
-    for unit in ("gatling-recover.service", "gatling-recovery.timer"):
+    for unit in ("gatling-recover.service", *changes.TIMERS):
         enabled = _says("systemctl", "is-enabled", unit)
         yield Finding("recovery", enabled == "enabled", f"{unit} is {enabled}",
                       f"`systemctl enable --now {unit}`")  # fmt: skip
@@ -232,7 +235,9 @@ def nginx() -> Iterator[Finding]:
 
 def certificates_of_apps(server: Path = SERVER) -> Iterator[Finding]:
     """Whether a certificate that serves has expired, or will soon."""
-    found = list(expiry.faults(records(server), certificates.DIRECTORY, time.time()))
+    every = records(server)
+    found = [*expiry.faults(every, certificates.DIRECTORY, time.time()),
+             *expiry.failures(_issuances(server, every))]  # fmt: skip
     for what, hint in found:
         yield Finding("certificates", False, what, hint)
     if not found:
@@ -336,6 +341,14 @@ def programs() -> Iterator[Finding]:
 
 def records(server: Path = SERVER) -> list[App]:
     """All apps, read as gatling and without a change."""
+    return _read(server, apps.every)
+
+
+def _issuances(server: Path, every: list[App]) -> list[Issuance]:
+    return _read(server, lambda db: [issuance.of_app(db, app.name) for app in every])
+
+
+def _read(server: Path, query: Callable[[Database], Result]) -> Result:
     home = server / "home"
     if os.geteuid() not in (0, home.stat().st_uid):
         raise PermissionError
@@ -343,7 +356,7 @@ def records(server: Path = SERVER) -> list[App]:
         url = f"{(home / 'state.db').as_uri()}?mode=ro"
         with contextlib.closing(sqlite3.connect(url, uri=True, timeout=10)) as connection:
             connection.row_factory = sqlite3.Row
-            return apps.every(Database(connection))
+            return query(Database(connection))
 
 
 CHECKS: dict[str, Check] = {

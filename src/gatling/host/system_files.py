@@ -9,7 +9,7 @@ from gatling.host import completions, webserver
 from gatling.host.machine import COMMAND, UNITS, placed
 from gatling.paths import SERVER
 from gatling.platform import enter
-from gatling.platform.server import timers, units
+from gatling.platform.server import obtaining, timers, units
 from gatling.platform.server.helper import firewall, nginx, service
 
 SOCKETS = ("gatling-helper.socket", "gatling-logs.socket")
@@ -47,6 +47,8 @@ def system_files() -> dict[Path, str]:
         UNITS / "gatling-recover.service": units.recover_service(COMMAND),
         UNITS / "gatling-recovery.service": units.recovery_service(COMMAND),
         UNITS / "gatling-recovery.timer": units.recovery_timer(),
+        UNITS / obtaining.SERVICE: obtaining.service(COMMAND),
+        UNITS / obtaining.TIMER: obtaining.timer(),
         UNITS / "gatling-helper.socket": units.helper_socket(),
         UNITS / "gatling-helper@.service": units.helper_service(helper),
         UNITS / "gatling-logs.socket": units.helper_socket("logs", MAX_READERS),

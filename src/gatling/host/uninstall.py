@@ -9,11 +9,12 @@ import sys
 from typing import TYPE_CHECKING
 
 from gatling.host import webserver
+from gatling.host.changes import TIMERS
 from gatling.host.machine import COMMAND, ETC, MANUAL, UNITS, clean_environment, has_user, run
 from gatling.host.system_files import SOCKETS, system_files
 from gatling.paths import SERVER
 from gatling.platform.programs import INSTALLED_TOOLCHAINS
-from gatling.platform.server import timers, units
+from gatling.platform.server import obtaining, timers, units
 from gatling.platform.server.helper import firewall, namespaces, nginx
 
 if TYPE_CHECKING:
@@ -27,9 +28,8 @@ def uninstall(say: Callable[[str], None], *, purge: bool) -> None:
     Raises InvalidInput, with nothing changed, when nginx would not start without Gatling.
     """
     webserver.check_removal(clean_environment())
-    recovering = ["gatling-recovery.timer", "gatling-recover.service"]
-    run(["systemctl", "disable", "--now", *recovering], check=False)
-    run(["systemctl", "stop", timers.TIMERS], check=False)
+    run(["systemctl", "disable", "--now", *TIMERS, "gatling-recover.service"], check=False)
+    run(["systemctl", "stop", timers.TIMERS, obtaining.LATER], check=False)
     run(["systemctl", "stop", "gatling@*.service", "gatling-*.service"], check=False)
     run(["systemctl", "disable", "--now", *SOCKETS, units.FENCE], check=False)
     for entry in (*UNITS.glob("gatling@*.service.d"), *UNITS.glob("gatling-*.service.d")):

@@ -43,6 +43,8 @@ class Kept(Struct, frozen=True):
     """Whole days; below 0 once it has expired."""
     key: str
     self_signed: bool
+    obtained: bool
+    """Whether Gatling obtained it from a CA, and renews it."""
 
 
 class Added(Struct, frozen=True):
@@ -85,7 +87,7 @@ def add(gatling: Gatling, app: str, pem: str) -> Added:
     certificate, new = gatling.certificates.add(app, pem)
     if new:
         if not _domains(certificate, found):
-            _withdraw(gatling, app, certificate.id)
+            withdraw(gatling, app, certificate.id)
             raise InvalidInput(
                 f"The certificate is for none of {app}'s domains, but for"
                 f" {', '.join(certificate.names)}.",
@@ -93,7 +95,7 @@ def add(gatling: Gatling, app: str, pem: str) -> Added:
             )
         changes.change(
             gatling, app, "certificates add", certificate.id,
-            steps=[gatling.configure_router, lambda: _prove(gatling, app)],
+            steps=[gatling.configure_router, lambda: prove(gatling, app)],
             take_back=lambda: gatling.certificates.retire(app, certificate.id),
         )  # fmt: skip
     kept = gatling.certificates.of(app)
@@ -101,7 +103,7 @@ def add(gatling: Gatling, app: str, pem: str) -> Added:
         app,
         _shown(certificate, found, kept),
         changed=new,
-        without=_without(found, kept),
+        without=without(found, kept),
         alone=certificate.alone,
     )
 
@@ -124,7 +126,7 @@ def remove(gatling: Gatling, app: str, certificate: str) -> Removed:
     Raises NotFound, and ProxyRefused with everything as before.
     """
     one = find(gatling, app, certificate)
-    before = _without(apps.get(gatling.db, app), gatling.certificates.of(app))
+    before = without(apps.get(gatling.db, app), gatling.certificates.of(app))
     gatling.certificates.retire(app, one.id)
     changes.change(
         gatling, app, "certificates remove", one.id,
@@ -132,11 +134,12 @@ def remove(gatling: Gatling, app: str, certificate: str) -> Removed:
         take_back=lambda: gatling.certificates.keep(app, one.id),
     )  # fmt: skip
     gatling.certificates.remove_retired(app)
-    after = _without(apps.get(gatling.db, app), gatling.certificates.of(app))
+    after = without(apps.get(gatling.db, app), gatling.certificates.of(app))
     return Removed(app, one.id, without=[domain for domain in after if domain not in before])
 
 
-def _withdraw(gatling: Gatling, app: str, certificate: str) -> None:
+def withdraw(gatling: Gatling, app: str, certificate: str) -> None:
+    """Remove a certificate that has never served."""
     gatling.certificates.retire(app, certificate)
     gatling.certificates.remove_retired(app)
 
@@ -153,6 +156,7 @@ def _shown(one: Certificate, app: App, kept: list[Certificate]) -> Kept:
         days_left=int((one.not_after - time.time()) // DAY),
         key=one.key,
         self_signed=one.self_signed,
+        obtained=one.obtained,
     )
 
 
@@ -160,14 +164,14 @@ def _domains(certificate: Certificate, app: App) -> list[str]:
     return [domain for domain in app.domains if certificates.covers(certificate.names, domain)]
 
 
-def _without(app: App, kept: list[Certificate]) -> list[str]:
+def without(app: App, kept: list[Certificate]) -> list[str]:
     """The domains of an app without HTTPS, but for the one that every app has on its host."""
     serving = certificates.chosen(kept, app.domains, time.time())
     given = f"{app.name}.localhost"
     return [domain for domain in app.domains if domain not in serving and domain != given]
 
 
-def _prove(gatling: Gatling, app: str) -> None:
+def prove(gatling: Gatling, app: str) -> None:
     """Shake hands for each domain: what is shown must be what was chosen. Raises ProxyRefused."""
     address = gatling.router.tls_address()
     if address is None:

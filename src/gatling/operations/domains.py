@@ -9,8 +9,9 @@ from msgspec import Struct
 from gatling import names
 from gatling.deploy import project_domains
 from gatling.errors import InvalidInput
-from gatling.operations import changes
+from gatling.operations import changes, issuing
 from gatling.project.proxy import EVERYWHERE
+from gatling.runtime import obtaining
 from gatling.state import apps, audit
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class DomainChange(Struct, frozen=True):
     """All domains of the app, afterwards."""
     phx_host: str | None = None
     """The effect of the change on PHX_HOST, as a sentence."""
+    obtaining: bool = False
+    """Whether a certificate is being obtained in the background."""
 
 
 def add(gatling: Gatling, app: str, domain: str) -> DomainChange:
@@ -69,6 +72,8 @@ def move(gatling: Gatling, app: str, domain: str, source: str) -> DomainChange:
         steps=[gatling.configure_router], take_back=take_back,
     )  # fmt: skip
     audit.record(gatling.db, gatling.actor, source, "domains remove", f"{name} to {app}")
+    issuing.tidy(gatling, source)
+    obtaining.later(gatling, source)
     return _result(gatling, before, name)
 
 
@@ -85,10 +90,19 @@ def remove(gatling: Gatling, app: str, domain: str) -> DomainChange:
         steps=[gatling.configure_router],
         take_back=put_back,
     )  # fmt: skip
+    issuing.tidy(gatling, app)
     return _result(gatling, before, name)
 
 
 def _result(gatling: Gatling, before: App, name: str) -> DomainChange:
     after = apps.get(gatling.db, before.name)
     note = project_domains.host_told(gatling, before, after)
-    return DomainChange(after.name, name, changed=True, domains=list(after.domains), phx_host=note)
+    certified = obtaining.later(gatling, after.name) and obtaining.obtainable(name)
+    return DomainChange(
+        after.name,
+        name,
+        changed=True,
+        domains=list(after.domains),
+        phx_host=note,
+        obtaining=certified and name in after.domains,
+    )

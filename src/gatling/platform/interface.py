@@ -261,6 +261,24 @@ class Certificates(Protocol):
         browsers would not accept, and for a platform without HTTPS of its own.
         """
 
+    def chain(self, app: str, certificate: str) -> str:
+        """A certificate with its chain, as PEM; raises OSError."""
+
+    def challenges(self) -> Path | None:
+        """The directory of the answers to a CA's challenges; None where no CA can ask for them."""
+
+    def request(self, app: str, domains: Sequence[str]) -> str:
+        """Make a key for a certificate, and keep it: the request for a CA, as PEM."""
+
+    def install(self, app: str, chain: str) -> tuple[Certificate, bool]:
+        """Keep the certificate that a CA issued for the last request; whether it is new.
+
+        Like `add`. The key of the request is removed when the chain is refused.
+        """
+
+    def obtain_later(self, app: str, seconds: float = 0) -> None:
+        """Obtain the certificates that an app lacks in the background, after so many seconds."""
+
     def retire(self, app: str, certificate: str) -> None:
         """Let the next configuration of the proxy not serve with a certificate."""
 

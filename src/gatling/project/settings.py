@@ -195,6 +195,16 @@ class Proxy(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"headers: {error.what} {error.hint}".rstrip(" .")) from None
 
 
+class Certificates(Struct, frozen=True, forbid_unknown_fields=True):
+    """Certificates from a CA, on a server with an account (`gatling certificates account`)."""
+
+    obtain: bool = True
+    """Obtain and renew certificates for the app's domains. Domains with a certificate of your own
+    are left alone."""
+    check: bool = True
+    """Check that a domain leads to this server before the CA is asked for a certificate."""
+
+
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """All settings of an app."""
 
@@ -207,6 +217,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     hot: Hot = Hot()
     releases: Releases = Releases()
     proxy: Proxy = Proxy()
+    certificates: Certificates = Certificates()
     processes: Annotated[dict[Name, Process], Meta(max_length=MAX_NAMES)] = {}
     """Workers, by name."""
     schedule: Annotated[dict[Name, Job], Meta(max_length=MAX_NAMES)] = {}

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from gatling.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gatling.proxy.certificates import Certificate
 
 
@@ -19,10 +21,25 @@ class NoCertificates:
 
     def add(self, app: str, pem: str) -> tuple[Certificate, bool]:  # noqa: ARG002
         """See Certificates."""
-        raise InvalidInput(
-            "The proxy of an embedded home serves HTTP only, so it needs no certificate.",
-            hint="A server serves HTTPS: `gatling server install` (docs/operations.md).",
-        )
+        raise _plain()
+
+    def chain(self, app: str, certificate: str) -> str:  # noqa: ARG002
+        """See Certificates."""
+        raise FileNotFoundError(certificate)
+
+    def challenges(self) -> None:
+        """See Certificates."""
+
+    def request(self, app: str, domains: Sequence[str]) -> str:  # noqa: ARG002
+        """See Certificates."""
+        raise _plain()
+
+    def install(self, app: str, chain: str) -> tuple[Certificate, bool]:  # noqa: ARG002
+        """See Certificates."""
+        raise _plain()
+
+    def obtain_later(self, app: str, seconds: float = 0) -> None:
+        """See Certificates."""
 
     def retire(self, app: str, certificate: str) -> None:
         """See Certificates."""
@@ -32,3 +49,10 @@ class NoCertificates:
 
     def remove_retired(self, app: str) -> None:
         """See Certificates."""
+
+
+def _plain() -> InvalidInput:
+    return InvalidInput(
+        "The proxy of an embedded home serves HTTP only, so it needs no certificate.",
+        hint="A server serves HTTPS: `gatling server install` (docs/operations.md).",
+    )

@@ -5,12 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gatling.errors import HelperFailed, InvalidInput
+from gatling.paths import SERVER
 from gatling.platform.server.helper import client
 from gatling.platform.server.helper.certificates import DIRECTORY
 from gatling.proxy import certificates
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+    from typing import Any
+
     from gatling.proxy.certificates import Certificate
+
+CHALLENGES = SERVER / "challenges"
 
 
 class RootsCertificates:
@@ -22,13 +29,28 @@ class RootsCertificates:
 
     def add(self, app: str, pem: str) -> tuple[Certificate, bool]:
         """See Certificates: root's helper reads it, and keeps it."""
-        try:
-            answer = client.ask("certificate-add", app=app, pem=pem)
-        except HelperFailed as error:
-            if error.reason != client.INVALID:
-                raise
-            raise InvalidInput(error.what, hint=error.hint) from None
-        return certificates.from_plain(answer["certificate"]), bool(answer["new"])
+        return _kept("certificate-add", app=app, pem=pem)
+
+    def chain(self, app: str, certificate: str) -> str:
+        """See Certificates."""
+        return (DIRECTORY / app / certificate / certificates.CHAIN).read_text()
+
+    def challenges(self) -> Path:
+        """See Certificates."""
+        return CHALLENGES
+
+    def request(self, app: str, domains: Sequence[str]) -> str:
+        """See Certificates: root's helper makes the key, and never gives it away."""
+        answer = client.ask("certificate-request", app=app, domains=list(domains))
+        return str(answer["request"])
+
+    def install(self, app: str, chain: str) -> tuple[Certificate, bool]:
+        """See Certificates."""
+        return _kept("certificate-install", app=app, chain=chain)
+
+    def obtain_later(self, app: str, seconds: float = 0) -> None:
+        """See Certificates: in a unit of its own."""
+        client.ask("certificate-obtain", app=app, after=seconds)
 
     def retire(self, app: str, certificate: str) -> None:
         """See Certificates."""
@@ -41,3 +63,13 @@ class RootsCertificates:
     def remove_retired(self, app: str) -> None:
         """See Certificates."""
         client.ask("certificate", app=app, to="removed")
+
+
+def _kept(verb: str, **arguments: Any) -> tuple[Certificate, bool]:
+    try:
+        answer = client.ask(verb, **arguments)
+    except HelperFailed as error:
+        if error.reason != client.INVALID:
+            raise
+        raise InvalidInput(error.what, hint=error.hint) from None
+    return certificates.from_plain(answer["certificate"]), bool(answer["new"])

@@ -271,7 +271,7 @@ WantedBy=multi-user.target nftables.service
 """
 
 
-_RECOVERING = """\
+RECOVERING = """\
 NoNewPrivileges=yes
 ProtectSystem=strict
 ReadWritePaths=/var/lib/gatling
@@ -303,7 +303,7 @@ Group={OWNER}
 Environment=LANG=C.UTF-8
 ExecStart={command} recover
 TimeoutStartSec=300
-{_RECOVERING}
+{RECOVERING}
 
 [Install]
 WantedBy=multi-user.target
@@ -381,7 +381,7 @@ Group={OWNER}
 Environment=LANG=C.UTF-8
 ExecStart={command} recover --unfinished
 TimeoutStartSec=300
-{_RECOVERING}
+{RECOVERING}
 """
 
 

@@ -102,6 +102,7 @@ VALID: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "env": st.dictionaries(st.sampled_from(HANDED_ON), TEXTS),
     },
     "schedule": {"app": LABELS, "jobs": JOBS},
+    "certificate-obtain": {"app": LABELS, "after": st.just(0) | st.floats(1, 86400)},
     "ports": {
         "apps": st.dictionaries(LABELS, st.just([]), max_size=3)
         | st.just({"shop": [20001, 20002], "taken": [20003]})
@@ -186,12 +187,20 @@ def commands(app: str) -> re.Pattern[str]:
     asked = rf"({since})? --lines=[0-9]{{1,8}} --reverse{places}"
     start = rf"({since}| --after-cursor=[a-z]=[0-9a-f]+(;[a-z]=[0-9a-f]+){{0,9}})"
     follow = rf"{start} --follow --no-tail _UID={os.getuid()}"
+    obtain = (
+        rf"--collect --quiet --unit=gatling-obtain-{app}\.([0-9a-f]{{16}}|later) --uid=gatling"
+        r" --gid=gatling --setenv=LANG=C\.UTF-8( --property=[A-Za-z]+=[^\0]*){1,}"
+    )
+    renew = "/usr/local/bin/gatling certificates renew"
     known = [
         f"{useradd} --home-dir (SERVER){app}/state --comment Gatling_app_{app} {user}",
         f"userdel {user}",
         "systemctl daemon-reload",
         f"systemctl (stop|reset-failed) ({instance}|{tasks}|{runs})",
         f"systemctl (stop|(start|restart) --job-mode=ignore-dependencies){timers}",
+        rf"systemctl (stop|reset-failed) gatling-obtain-{app}\.\*",
+        rf"systemctl stop gatling-obtain-{app}\.later\.timer",
+        rf"systemd-run (--no-block|--on-active=[0-9]{{1,5}}) {obtain} -- {renew} {app}",
         f"systemctl show --property=MainPID --value {instance}",
         f"systemctl kill --signal=TERM --kill-whom=main {instance}",
         f"systemctl kill --signal=KILL {instance}",
@@ -346,7 +355,8 @@ def ask(helper: Helper, request: Any, files: int = 3) -> Any:
 @given(request_=valid())
 def test_what_gatling_asks_is_done(helper: Helper, request_: dict[str, Any]) -> None:
     verb, app = request_["verb"], request_.get("app", "")
-    absent = verb in ("slot", "schedule") and not (helper.server / "apps" / app).exists()
+    of_apps = ("slot", "schedule", "certificate-obtain")
+    absent = verb in of_apps and not (helper.server / "apps" / app).exists()
     if verb in ("start", "prepare"):
         absent = not made(helper, app, request_["slot"])
     if verb == "logs" and request_["follow"]:
@@ -383,8 +393,9 @@ def test_an_app_that_is_none(helper: Helper, verb: str, app: str) -> None:
                "argv": ["/bin/true"], "env": {}, "jobs": [],
                "cwd": f"{helper.server}/apps/{app}", "lines": 1,
                "sites": [{"app": app, "domains": ["a.example"], "ports": [2000, 2001]}],
-               "app": app, "apps": {app: [2000]}}  # fmt: skip
-    if verb in ("slot", "schedule", "start", "prepare") and re.fullmatch(NAME, app, re.ASCII):
+               "app": app, "apps": {app: [2000]}, "after": 0}  # fmt: skip
+    made_first = ("slot", "schedule", "start", "prepare", "certificate-obtain")
+    if verb in made_first and re.fullmatch(NAME, app, re.ASCII):
         ask(helper, {"verb": "app", "app": app, "limits": {}, "stop": 30})
     answer = ask(helper, request)
     ours = re.fullmatch(NAME, app, re.ASCII) or verb == "proxy-check"

@@ -30,6 +30,48 @@ def add(request: dict[str, Any], apps: Path) -> dict[str, Any]:
     return {"new": new, "certificate": asdict(pair.certificate)}
 
 
+def request(given: dict[str, Any], apps: Path) -> dict[str, Any]:
+    """Make a key for a certificate of an app, and keep it: the request for the CA, as PEM.
+
+    Raises Refused for an app that is not in the directory `apps`, and for other names.
+    """
+    from gatling.proxy import requests  # takes a while to load
+
+    name, wanted = names.app_name(text(given, "app")), given.get("domains")
+    if not isinstance(wanted, list) or not 0 < len(wanted) <= requests.MAX_NAMES:
+        raise Refused("domains is not a short list")
+    domains = [names.domain(str(one)) for one in wanted]
+    if domains != wanted or len(set(domains)) != len(domains):
+        raise Refused("a domain is not written as it should be")
+    if not (apps / name).is_dir():
+        raise Refused("there is no such app")
+    key, asked = requests.new(domains)
+    certificates.keep_request(DIRECTORY, name, key, domains)
+    return {"request": asked.decode()}
+
+
+def install(given: dict[str, Any], apps: Path) -> dict[str, Any]:
+    """Keep the certificate that a CA issued for the last request of an app, with its key.
+
+    It serves once nginx' configuration has been written again. Raises InvalidInput for a chain
+    that cannot serve; then the key of the request is removed.
+    """
+    from gatling.proxy import requests  # takes a while to load
+
+    name, chain = names.app_name(text(given, "app")), given.get("chain")
+    if not isinstance(chain, str):
+        raise Refused("chain is not a text")
+    asked = certificates.requested(DIRECTORY, name)
+    if asked is None or not (apps / name).is_dir():
+        raise Refused("nothing has been requested")
+    try:
+        pair = requests.answered(chain.encode("utf-8", "replace"), *asked, time.time())
+        new = certificates.add(DIRECTORY, name, pair.certificate, pair.chain, pair.key)
+    finally:
+        certificates.forget_request(DIRECTORY, name)
+    return {"new": new, "certificate": asdict(pair.certificate)}
+
+
 def change(request: dict[str, Any]) -> dict[str, Any]:
     """Take a certificate out of nginx' next configuration (`retired`), or back into it (`kept`).
 

@@ -21,6 +21,9 @@ another user can write to. Programs are run as an app's user or as gatling, neve
     proxy        write nginx' configuration of all apps, test it, take it into use
     proxy-check  test nginx' configuration
     certificate-add     keep a certificate and its key for an app
+    certificate-request make a key for an app's domains, and the request for a CA
+    certificate-install keep the certificate that a CA issued for that key
+    certificate-obtain  obtain what an app lacks, as gatling, in a unit of its own
     certificate         take it out of use, or remove it
     toolchain-install   keep an Elixir and OTP, got by a program that owns nothing, in a sandbox
     toolchain-remove    remove it again
@@ -54,8 +57,8 @@ sys.path.append(str(Path(__file__).resolve().parents[4]))
 from gatling import files, names
 from gatling.errors import GatlingError, InvalidInput
 from gatling.platform.limits import Limits
+from gatling.platform.server import obtaining, units
 from gatling.platform.server import timers as timer_units
-from gatling.platform.server import units
 from gatling.platform.server.helper import (
     firewall,
     journal,
@@ -138,6 +141,7 @@ def forget(request: dict[str, Any]) -> dict[str, Any]:
     from gatling.platform.server.helper import certificates
 
     timers.write(UNITS, name, {}, _call)
+    _end([f"{obtaining.prefix(name)}*"])
     others: list[int | str] = [path.name.split(".", 1)[1].removesuffix(".service.d")
               for path in UNITS.glob(f"gatling@{name}.*.*.service.d")]  # fmt: skip
     for place in (1, 2, *others):
@@ -248,6 +252,25 @@ def push(request: dict[str, Any], files: list[int], connection: socket.socket) -
     return running.run(unit, properties, described, files, connection, on_gone=running.HANG_UP)
 
 
+def certificate_obtain(request: dict[str, Any]) -> dict[str, Any]:
+    """Obtain the certificates that an app lacks, as gatling, in a unit that is not waited for.
+
+    With `after` it begins so many seconds from now, instead of at an earlier time of that kind.
+    """
+    name, after = names.app_name(text(request, "app")), number(request, "after", 0, 86400)
+    if not (SERVER / "apps" / name).is_dir():
+        raise Refused("there is no such app")
+    unit, when = f"{obtaining.prefix(name)}{os.urandom(8).hex()}", ["--no-block"]
+    if after:
+        unit, when = f"{obtaining.prefix(name)}later", [f"--on-active={after:.0f}"]
+        _call(["systemctl", "stop", f"{unit}.timer"], check=False)
+    properties = [f"--property={line}" for line in obtaining.PROPERTIES]
+    _call(["systemd-run", *when, "--collect", "--quiet", f"--unit={unit}", f"--uid={units.OWNER}",
+           f"--gid={units.OWNER}", "--setenv=LANG=C.UTF-8", *properties,
+           "--", str(COMMAND), "certificates", "renew", name])  # fmt: skip
+    return {}
+
+
 def ports(request: dict[str, Any]) -> dict[str, Any]:
     """Let only those reach the ports of apps who may; these apps are all that there are."""
     firewall.write(owned_ports(request), _call)
@@ -278,6 +301,20 @@ def certificate_add(request: dict[str, Any]) -> dict[str, Any]:
     from gatling.platform.server.helper import certificates
 
     return certificates.add(request, SERVER / "apps")
+
+
+def certificate_request(request: dict[str, Any]) -> dict[str, Any]:
+    """Make a key for an app's domains, and the request for a CA."""
+    from gatling.platform.server.helper import certificates
+
+    return certificates.request(request, SERVER / "apps")
+
+
+def certificate_install(request: dict[str, Any]) -> dict[str, Any]:
+    """Keep the certificate that a CA issued for that key."""
+    from gatling.platform.server.helper import certificates
+
+    return certificates.install(request, SERVER / "apps")
 
 
 def certificate(request: dict[str, Any]) -> dict[str, Any]:
@@ -331,6 +368,8 @@ PLAIN = {"app": app, "slot": slot_unit, "discard": discard, "forget": forget, "s
          "prepare": prepare, "stop": stop, "end": end, "schedule": schedule, "ports": ports,
          "proxy": proxy, "proxy-check": proxy_check,
          "certificate-add": certificate_add, "certificate": certificate,
+         "certificate-request": certificate_request, "certificate-install": certificate_install,
+         "certificate-obtain": certificate_obtain,
          "toolchain-remove": toolchain_remove}  # fmt: skip
 ATTENDED = {"run": run, "push": push, "logs": logs, "toolchain-install": toolchain_install}
 VERBS = frozenset({*PLAIN, *ATTENDED})
