@@ -74,6 +74,13 @@ def test_a_push_makes_an_app_deploys_it_and_is_its_keys(world: World) -> None:
     answered = over_ssh(world, "bob", "run shop -- rpc 'IO.puts(6 * 7)'")
     assert answered.stdout.strip() == "42"
 
+    # git does not pass on what terminal the client has, so colours are asked for
+    travel_as(project, "bob")
+    project.write("gatling.toml", "[nonsense]\n")
+    project.commit()
+    assert "\x1b[" not in project.push(ok=False)
+    assert "\x1b[" in project.push(ok=False, options=("--push-option=color",))
+
 
 def test_a_deployer_sees_his_apps_only(world: World) -> None:
     let_in(world, "bob", "deployer", "shop")
