@@ -175,7 +175,8 @@ def test_it_can_be_taken_away(new_server: Server) -> None:
     box.exec(["/opt/gatling/bin/gatling", "server", "install"])
     until(lambda: new_server.serves(""), "the app", 60)
     box.exec(["/opt/gatling/bin/gatling", "server", "uninstall", "--purge", "--confirm", box.name])
-    places = "/var/lib/gatling /etc/gatling /run/gatling-instances /var/log/journal/*gatling*"
+    places = "/var/lib/gatling /etc/gatling /opt/gatling-toolchains /run/gatling-instances"
+    places += " /var/log/journal/*gatling*"
     left = box.exec(["sh", "-c", f"ls -d {places}; grep gatling /etc/passwd"], check=False)
     assert left.stdout == ""
 
