@@ -252,6 +252,14 @@ class Box:
                 return User(int(uid), int(gid), home)
         raise KeyError(name)
 
+    def put(self, source: Path, target: str) -> None:
+        """Copy a file or a directory into a directory of the box."""
+        place = self.root / target.lstrip("/") / source.name
+        if source.is_dir():
+            shutil.copytree(source, place, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, place)
+
     def authorize(self, user: str, public_key: str) -> None:
         """Let a user log in by ssh with a key, besides those that may already."""
         entry = self.user(user)

@@ -49,21 +49,16 @@ def source_key() -> str:
 
 def clone(box: Box) -> None:
     """What `git clone` leaves on a server."""
-    target = box.root / CLONE
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
-    ignore = shutil.ignore_patterns("__pycache__")
+    box.exec(["rm", "-rf", f"/{CLONE}"])
+    box.exec(["mkdir", "-p", f"/{CLONE}"])
     for name in SOURCES:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, target / name, ignore=ignore)
-        else:
-            shutil.copy(ROOT / name, target / name)
+        box.put(ROOT / name, f"/{CLONE}")
 
 
 def install(box: Box) -> str:
     """Install as the README says; what was printed."""
     clone(box)
-    return box.online([f"/{CLONE}/bin/install"], timeout=900).stdout
+    return box.online([f"/{CLONE}/bin/install"], timeout=3600).stdout
 
 
 class Checkout(Project):

@@ -1,0 +1,238 @@
+"""A machine: a real kernel with cgroups of version 2, and Debian's systemd, in User-Mode Linux.
+
+It has what `tests.server.box.Box` has of what the helpers in `tests.server` use, so that the same
+`Server`, `Person` and `Checkout` work with it. All goes through ssh: its disk is its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.machines import disk
+from tests.server.host import ROOT, BedError, run
+from tests.server.web import Client, LanConnection
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.conftest import Answer
+    from tests.machines.lan import MachineLan
+
+MEMORY = "2048M"
+CONNECT = ROOT / "tests/server/connect.py"
+# a mount namespace of its own: nothing is left mounted, however it ends
+BOOT = """\
+set -eu
+mount --bind "$2" "$1/vm"
+mount --rbind /dev "$1/dev"
+mount -t proc proc "$1/proc"
+tree=$1; shift 2
+exec chroot "$tree" "$@"
+"""
+
+
+class Machine:
+    """A server with a kernel of its own. `directory` keeps its disk and its console."""
+
+    def __init__(self, lan: MachineLan, number: int, image: Path, directory: Path) -> None:
+        self.lan, self.number, self.image, self.directory = lan, number, image, directory
+        self.key = disk.key()
+        self.name = f"{image.stem.partition('-')[0]}{number}"
+        self.ip = disk.address(number)
+        self.ssh_config = directory / "ssh_config"
+        directory.mkdir(parents=True, exist_ok=True)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._write_ssh_config()
+
+    def _write_ssh_config(self) -> None:
+        proxy = shlex.join([
+            "nsenter", f"--net={self.lan.path}", sys.executable, "-I", "-S", str(CONNECT),
+        ])  # fmt: skip
+        self.ssh_config.write_text(
+            f"Host {self.name}\n  HostName {self.ip}\n"
+            "Host *\n"
+            "  IdentitiesOnly yes\n  BatchMode yes\n  ControlMaster no\n"
+            "  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n"
+            "  ConnectTimeout 120\n  ServerAliveInterval 15\n  ServerAliveCountMax 20\n"
+            f"  ProxyUseFdpass yes\n  ProxyCommand {proxy.replace('%', '%%')} %h %p\n"
+        )
+
+    # ------------------------------------------------------------------ its life
+
+    @property
+    def is_on(self) -> bool:
+        """Whether its kernel runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self, seconds: float | None = 600) -> None:
+        """Boot, with the disk as it is, and wait until it is usable (with None, do not)."""
+        if self.is_on:
+            raise BedError(f"{self.name} is on")
+        tree, bound = disk.kernel(), disk.directory()
+        inside, mac = Path("/vm"), disk.hardware(self.number)
+        own = inside / self.directory.relative_to(bound)
+        with (self.directory / "console.log").open("ab") as console:
+            self._process = subprocess.Popen(
+                [
+                    "nsenter", f"--net={self.lan.path}", "unshare", "--mount",
+                    "sh", "-c", BOOT, "boot", str(tree), str(bound),
+                    f"/{disk.KERNEL}", f"mem={MEMORY}", f"umid={self.lan.name}-{self.number}",
+                    f"uml_dir={own}/", f"ubd0={own / 'disk.cow'},{inside / self.image.name}",
+                    "root=/dev/ubda", "rw", "con=null", "con0=null,fd:1", "seccomp=off",
+                    f"vec0:transport=tap,ifname=t{self.number},mac={mac},depth=128",
+                ],
+                stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True,
+            )  # fmt: skip
+        if seconds is not None:
+            self.wait_ready(seconds)
+
+    def wait_ready(self, seconds: float = 600) -> None:
+        """Wait until it is booted and ssh answers."""
+        deadline, state = time.monotonic() + seconds, "not begun"
+        while True:
+            if not self.is_on:
+                raise BedError(f"{self.name} ended while booting ({state})\n{self.logs()}")
+            if time.monotonic() > deadline:
+                raise BedError(f"{self.name}: {state} after {seconds} s\n{self.logs()}")
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                self.lan.connect(self.ip, 22, 5).close()
+                asked = ["systemctl", "is-system-running"]
+                state = self.exec(asked, check=False, timeout=60).stdout.strip()
+                # degraded: a unit failed, which is for the tests to judge
+                if state in ("running", "degraded"):
+                    return
+            time.sleep(0.5)
+
+    def reboot(self, seconds: float = 600) -> None:
+        """A clean shutdown, and a boot: User-Mode Linux that boots again itself has no network."""
+        self.exec(["systemctl", "--no-block", "poweroff"], check=False)
+        if self._process is not None:
+            self._process.wait(seconds)
+        self.start(seconds)
+
+    def crash(self) -> None:
+        """A power cut: the kernel is gone at once, and all that it had not written to the disk."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def destroy(self) -> None:
+        """Remove it, running or not."""
+        self.crash()
+        run("rm", "-rf", "--one-file-system", self.directory, seconds=300)
+
+    # ------------------------------------------------------------------ inside
+
+    def exec(
+        self,
+        argv: Sequence[str],
+        *,
+        user: str | None = None,
+        env: dict[str, str] | None = None,
+        stdin: str | None = None,
+        check: bool = True,
+        timeout: float = 300,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program inside, as root or another user."""
+        words = ["env", *(f"{name}={value}" for name, value in (env or {}).items()), *argv]
+        if user:
+            words = ["runuser", "-u", user, "--", *words]
+        return self.ssh("root", words, key=self.key, stdin=stdin, check=check, timeout=timeout)
+
+    def online(
+        self, argv: Sequence[str], *, timeout: float = 3600
+    ) -> subprocess.CompletedProcess[str]:
+        """The same: a machine has a way out."""
+        return self.exec(argv, timeout=timeout)
+
+    def put(self, source: Path, target: str) -> None:
+        """Copy a file or a directory into it."""
+        pack = ["tar", "-c", "--exclude=__pycache__", "-C", str(source.parent), source.name]
+        unpack = ["tar", "-x", "--no-same-owner", "-C", target]
+        with subprocess.Popen(pack, stdout=subprocess.PIPE) as packed:
+            done = subprocess.run(
+                self._ssh("root", unpack, self.key), stdin=packed.stdout, check=False,
+                timeout=600, capture_output=True, text=True,
+            )  # fmt: skip
+        if packed.returncode or done.returncode:
+            raise BedError(f"{source} was not copied: {done.stderr}")
+
+    def console(self) -> str:
+        """What it printed on its console, over all boots."""
+        return (self.directory / "console.log").read_text(errors="replace")
+
+    def journal(self, *arguments: str, lines: int = 60) -> str:
+        """`journalctl`, while it is on."""
+        if not self.is_on:
+            return ""
+        words = ["journalctl", "--quiet", "--no-pager", f"--lines={lines}", *arguments]
+        return self.exec(words, check=False, timeout=120).stdout
+
+    def logs(self) -> str:
+        """What a person wants to see when something went wrong."""
+        shown = f"--- console of {self.name}\n{self.console()[-3000:]}\n"
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            shown += f"--- journal of {self.name}\n{self.journal()}"
+        return shown
+
+    # ------------------------------------------------------------------ over the network
+
+    def ssh_command(self, key: Path, *options: str) -> list[str]:
+        """`ssh …` up to the destination, which is `USER@NAME`."""
+        return ["ssh", "-F", str(self.ssh_config), "-i", str(key), *options]
+
+    def git_env(self, key: Path) -> dict[str, str]:
+        """What git must be told for `ssh://USER@NAME/…`."""
+        return {"GIT_SSH_COMMAND": shlex.join(self.ssh_command(key)), "GIT_SSH_VARIANT": "ssh"}
+
+    def ssh(
+        self, user: str, argv: Sequence[str] | str, *, key: Path, tty: bool = False,
+        stdin: str | None = None, check: bool = True, timeout: float = 300,
+    ) -> subprocess.CompletedProcess[str]:  # fmt: skip
+        """Run a command by ssh: words, or a text for the shell there."""
+        command = self._ssh(user, argv, key, tty=tty)
+        return run(*command, stdin=stdin, check=check, seconds=timeout)
+
+    def start_ssh(
+        self, user: str, argv: Sequence[str] | str, *, key: Path, tty: bool = False
+    ) -> subprocess.Popen[str]:
+        """The same, going on while the test does, with pipes; output and errors are one."""
+        return subprocess.Popen(
+            self._ssh(user, argv, key, tty=tty), text=True, errors="replace",
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+
+    def _ssh(
+        self, user: str, argv: Sequence[str] | str, key: Path, *, tty: bool = False
+    ) -> list[str]:
+        words = argv if isinstance(argv, str) else shlex.join(argv)
+        command = self.ssh_command(key, "-tt" if tty else "-T")
+        return [*command, f"{user}@{self.name}", *([words] if words else [])]
+
+    def get(
+        self, path: str = "/", *, host: str = "localhost", port: int = 80, method: str = "GET",
+        headers: dict[str, str] | None = None, body: str | None = None, timeout: float = 60,
+    ) -> Answer:  # fmt: skip
+        """Ask by HTTP, on a connection of its own."""
+        with contextlib.closing(LanConnection(self.lan, self.ip, port, timeout)) as connection:
+            return connection.ask(path, host=host, method=method, headers=headers, body=body)
+
+    def client(
+        self, *, host: str = "localhost", path: str = "/", port: int = 80, threads: int = 1,
+        kept: bool = False, pause: float = 0.05, timeout: float = 60,
+    ) -> Client:  # fmt: skip
+        """A load, as a context: `with machine.client(host=…) as client: …; client.failures`."""
+        return Client(
+            self.lan, self.ip, host=host, path=path, port=port, threads=threads, kept=kept,
+            pause=pause, timeout=timeout,
+        )  # fmt: skip
