@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from tests.machines import disk
-from tests.machines.lan import MachineLan
+from tests.machines.lan import MachineLan, sweep
 from tests.machines.machine import Machine
 from tests.server.host import why_not
 from tests.server.server import Server, install
@@ -53,6 +53,7 @@ def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     if reason := why_not():
         pytest.skip(reason)
     disk.ensure_host_packages()
+    sweep()
     lan = MachineLan(f"gtm{os.getpid()}")
     image = disk.image(SUITE)
     made = Machine(lan, 0, image, disk.directory() / "run" / lan.name)

@@ -82,6 +82,7 @@ class Machine:
         with (self.directory / "console.log").open("ab") as console:
             self._process = subprocess.Popen(
                 [
+                    "setpriv", "--pdeathsig", "KILL",
                     "nsenter", f"--net={self.lan.path}", "unshare", "--mount",
                     "sh", "-c", BOOT, "boot", str(tree), str(bound),
                     f"/{disk.KERNEL}", f"mem={MEMORY}", f"umid={self.lan.name}-{self.number}",
