@@ -186,6 +186,9 @@ def an_instance_that_runs(it: Bench) -> None:
     known = it.instances.statuses([(APP, 1), (APP, 2)])
     assert known[APP, 1].up
     assert (APP, 2) not in known or not known[APP, 2].up
+    used = it.instances.usages(known)
+    assert used.keys() == {(APP, 1)}
+    assert used[APP, 1].memory > 1 << 20
     assert it.instances.ends(APP, 1) == []
     assert not it.instances.is_intruded(it.app, 1)
     around = it.gatling.apps.surroundings(APP)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET, Struct, UnsetType, structs
 
 from gatling.errors import NodeUnreachable
-from gatling.platform import ports, restarts, usage
+from gatling.platform import ports, restarts
 from gatling.project import history
 from gatling.project import settings as project_settings
 from gatling.state import apps, config, deployments, releases
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gatling.state.apps import App
 
     Known = Mapping[tuple[str, Slot], Status]
+    Used = Mapping[tuple[str, Slot], Usage]
 
 CHAIN_PATIENCE_SECONDS = 0.5
 """How long another command that talks to the node is waited for."""
@@ -105,7 +106,7 @@ class AppDetails(AppStatus, frozen=True, kw_only=True):
 def every(gatling: Gatling, found: Sequence[App]) -> list[AppStatus]:
     """Return the status of each of these apps."""
     known = _statuses(gatling, found)
-    used = usage.of_trees({status.pid for status in known.values() if status.pid})
+    used = gatling.instances.usages(known)
     return [_status(gatling, app, known, used) for app in found]
 
 
@@ -113,7 +114,7 @@ def details(gatling: Gatling, name: str) -> AppDetails:
     """Return an app's status and addresses; raises NotFound. Nothing is loaded into its node."""
     app = apps.get(gatling.db, name)
     known = _statuses(gatling, [app])
-    used = usage.of_trees({status.pid for status in known.values() if status.pid})
+    used = gatling.instances.usages(known)
     last = next(iter(deployments.of_app(gatling.db, name, limit=1)), None)
     live = known.get((name, app.live_slot)) if app.live_slot else None
     chain, unknown = _chain(gatling, app) if live and live.process else ([], None)
@@ -130,14 +131,14 @@ def details(gatling: Gatling, name: str) -> AppDetails:
     )
 
 
-def _status(gatling: Gatling, app: App, known: Known, used: Mapping[int, Usage]) -> AppStatus:
-    status = known.get((app.name, app.live_slot)) if app.live_slot else None
+def _status(gatling: Gatling, app: App, known: Known, used: Used) -> AppStatus:
+    place: tuple[str, Slot] | None = (app.name, app.live_slot) if app.live_slot else None
+    status, took = (known.get(place), used.get(place)) if place else (None, None)
     live = app.live_release
     release = releases.get(gatling.db, app.name, live) if live is not None else None
     count, last = _ends(gatling, app.name, app.live_slot)
     repository = gatling.home.app(app.name).repository
     written = history.commit(repository, release.commit) if release else None
-    took = used.get(status.pid) if status and status.pid else None
     uptime = _uptime(status)
     return AppStatus(
         app=app.name,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gatling.platform.restarts import End
     from gatling.platform.toolchains.order import Order
     from gatling.platform.toolchains.store import Installed
+    from gatling.platform.usage import Usage
     from gatling.process import Finished
     from gatling.proxy.certificates import Certificate
     from gatling.state.apps import App
@@ -126,6 +127,12 @@ class Instances(Reachable, Protocol):
 
     def statuses(self, slots: Sequence[tuple[str, Slot]]) -> dict[tuple[str, Slot], Status]:
         """Return the status of at least these slots; empty when nothing keeps instances running."""
+
+    def usages(self, statuses: Mapping[tuple[str, Slot], Status]) -> dict[tuple[str, Slot], Usage]:
+        """Return the resources that running instances use; one that cannot be measured is left out.
+
+        `statuses` are those of the instances.
+        """
 
     def ends(self, app: str, slot: Slot) -> list[End]:
         """The latest ends of the instance in a slot that nobody asked for, the oldest first."""

@@ -14,11 +14,12 @@ from gatling.platform import port_claims, ports
 from gatling.platform.base import Address, Prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from gatling.paths import Home
     from gatling.platform.base import Slot, Status
     from gatling.platform.local_paths import LocalHome
+    from gatling.platform.usage import Usage
     from gatling.state.apps import App
 
 LOOPBACK = "127.0.0.1"
@@ -111,6 +112,14 @@ class LocalInstances(abc.ABC):
         pid = self.status(app.name, slot).pid
         found = ports.listening(pid, self.user(app.name)) if pid is not None else []
         return [where for where in found if not where.endswith(f":{app.node_ports[slot]}")]
+
+    def usages(self, statuses: Mapping[tuple[str, Slot], Status]) -> dict[tuple[str, Slot], Usage]:
+        """See Instances."""
+        from gatling.platform import usage
+
+        pids = {slot: status.pid for slot, status in statuses.items() if status.pid is not None}
+        used = usage.of_trees(set(pids.values()))
+        return {slot: used[pid] for slot, pid in pids.items() if pid in used}
 
     def command_line(self, app: str, slot: Slot) -> list[str]:
         """See Instances."""
