@@ -13,7 +13,7 @@ from tests.server.host import cache, locked, run
 KERNEL_SUITE = "forky"
 """Of the package user-mode-linux: it is run in a tree of its own, with that suite's libc."""
 KERNEL = "usr/bin/linux.uml"
-MORE_PACKAGES = ("e2fsprogs", "kmod")
+MORE_PACKAGES = ("e2fsprogs", "kmod", "systemd-timesyncd")
 SIZE = "10G"
 HOST_PACKAGES = {"mmdebstrap": "mmdebstrap", "slirp4netns": "slirp4netns", "mke2fs": "e2fsprogs"}
 ADDRESSES = "10.0.2."

@@ -15,9 +15,16 @@ SECONDS = 600
 """All is about ten times as slow as on the machine itself."""
 
 
-def test_the_check_finds_nothing(server: Server) -> None:
-    said = server.gatling("server", "check")
-    assert "FAIL" not in said
+def check(server: Server) -> None:
+    """`server check` finds nothing but what User-Mode Linux lacks: the module nft_reject_inet."""
+    said = server.box.exec(["gatling", "server", "check"], check=False).stdout
+    failed = [line for line in said.splitlines() if line.startswith("FAIL")]
+    assert failed in ([], ["FAIL  units: gatling-ports.service has failed."]), said
+
+
+def test_the_check_finds_nothing(server: Server, ann: Person) -> None:
+    check(server)
+    ann.run("whoami")
     assert server.box.exec(["stat", "-f", "-c", "%T", "/sys/fs/cgroup"]).stdout == "cgroup2fs\n"
 
 
@@ -68,7 +75,7 @@ def test_a_reboot(server: Server, shop: Checkout) -> None:
     recovered(server)
     after = server.status()
     assert (after["release"], after["state"]) == (before["release"], "running")
-    assert "FAIL" not in server.gatling("server", "check")
+    check(server)
 
 
 def test_a_power_cut_during_a_hot_upgrade(server: Server, shop: Checkout) -> None:
