@@ -30,6 +30,15 @@ ELSEWHERE = {
     "gatling domains add store shop.example.com --from shop": "tests/home/test_rename.py",
     "cat fullchain.pem privkey.pem | gatling certificates add shop": "a server's: tests/server",
     "gatling certificates remove shop 5e2b9d10 --confirm shop": "a server's: tests/server",
+    "gatling certificates account --email ops@example.com": "a server's: server/test_acme.py",
+    "gatling certificates account": "a server's: server/test_acme.py",
+    "gatling certificates issue shop": "a server's: server/test_acme.py",
+    "gatling certificates renew": "a server's: server/test_acme.py",
+    "gatling certificates renew shop": "a server's: server/test_acme.py",
+    "gatling toolchain install 1.18/27": "needs a mirror: push/test_toolchain.py",
+    "gatling toolchain install 1.18 --from /opt/beam/27": "platform/test_toolchains.py",
+    "gatling toolchain remove 1.17.3-otp-26": "needs an installed one: push/test_toolchain.py",
+    "gatling toolchain use shop 1.18/27": "needs an installed one: push/test_toolchain.py",
     'echo "$old $new refs/heads/main" | gatling receive shop': "git runs it, at every push",
 }
 """What is only parsed here, and why; so are the commands of a server (tests/server)."""
