@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TextIO
 
 from gatling.errors import DiskFull, cleaning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 RESERVE_BYTES = 256 << 20
@@ -52,14 +52,37 @@ def sync(directory: Path) -> None:
         os.close(opened)
 
 
+def open_lock(path: Path) -> TextIO:
+    """Open the file of a lock, which is made if necessary; raises OSError.
+
+    Whoever can read a file can lock it, and keep its owner waiting: only the owner can read it. A
+    file that others can read, which an older Gatling made, becomes the owner's alone.
+    """
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    fd = os.open(path, flags, 0o600)
+    try:
+        found = os.fstat(fd)
+        if found.st_mode & 0o077 and found.st_uid == os.geteuid():
+            os.fchmod(fd, 0o600)
+        return os.fdopen(fd, "a")
+    except BaseException:
+        os.close(fd)
+        raise
+
+
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
     """Hold the lock of a file, and wait for it as long as necessary.
 
-    The lock is the kernel's (flock(2)): it ends with the process that holds it.
+    The lock is the kernel's (flock(2)): it ends with the process that holds it. `waiting` is called
+    again and again while somebody else has it. It pauses, or raises to give up.
     """
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with open_lock(path) as file:
+        if waiting is None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        else:
+            while not try_lock(file):
+                waiting()
         yield
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import pwd
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -15,8 +17,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gatling import files
 from gatling.errors import CommandFailed, DiskFull, GatlingError, InvalidInput, NotFound
 from gatling.platform.embedded.toolchains import OwnToolchains
+from gatling.platform.server.helper import toolchains as helper
 from gatling.platform.toolchains import mirror, store, unpack
 from gatling.platform.toolchains.order import Order, order
 from gatling.project.toolchains import parse
@@ -424,3 +428,62 @@ def test_the_hosts_own_elixir_and_otp_from_a_mirror_run_where_they_are_put(
     parts = programs.parent
     assert said.split() == [f"{parts}/erlang", f"{parts}/elixir/lib/elixir", str(HOST.elixir)]
     assert subprocess.check_output(["mix", "--version"], env=environment)
+
+
+def test_others_that_take_too_long_are_not_waited_for(
+    builds: Mirror, chains: OwnToolchains, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = install(chains, "1.17", builds)
+    monkeypatch.setattr(store, "WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(store, "REMOVE_SECONDS", 0.2)
+    directory = tmp_path / "home/toolchains"
+    assert (directory / ".lock").stat().st_mode & 0o777 == 0o600
+    with files.locked(directory / ".lock"):
+        with pytest.raises(InvalidInput, match="Another toolchain is being installed or removed"):
+            install(chains, "1.18/27", builds)
+        with pytest.raises(InvalidInput, match="nothing was changed"):
+            chains.remove(made.name)
+    assert chains.installed() == [made]
+
+
+def test_the_helper_waits_no_longer_than_its_client(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(helper, "INSTALLED_TOOLCHAINS", tmp_path)
+    monkeypatch.setattr(helper.pwd, "getpwnam", lambda _: None)
+    here, there = socket.socketpair()
+    said: list[str] = []
+
+    def ask() -> None:
+        try:
+            helper.install({"order": Order("1.18").json()}, [], there)
+        except InvalidInput as error:
+            said.append(error.what)
+
+    with files.locked(tmp_path / ".lock"):
+        waiting = threading.Thread(target=ask)
+        waiting.start()
+        here.close()
+        waiting.join(10)
+    there.close()
+    assert said == ["The installation was called off; nothing was installed."]
+
+
+def test_what_a_killed_helper_left_running_is_stopped_before_its_files_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And systemd forgets how it ended, or it would start no unit of that name."""
+    left = tmp_path / ".new-left"
+    left.mkdir()
+    called: list[tuple[str, bool]] = []
+    monkeypatch.setattr(
+        helper.subprocess, "run", lambda argv, **_: called.append((argv[1], left.exists()))
+    )
+    monkeypatch.setattr(helper, "INSTALLED_TOOLCHAINS", tmp_path)
+    monkeypatch.setattr(helper.pwd, "getpwnam", lambda _: pwd.getpwuid(os.getuid()))
+    monkeypatch.setattr(helper.running, "run", lambda *_, **__: {"status": 1})
+    here, there = socket.socketpair()
+    with here, there:
+        assert helper.install({"order": Order("1.18").json()}, [], there) == {"status": 1}
+    assert called == [("stop", True), ("reset-failed", True)]
+    assert not left.exists()

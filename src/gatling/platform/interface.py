@@ -351,8 +351,9 @@ class Toolchains(Protocol):
         """The directory of an installed toolchain's programs."""
 
     def install(self, order: Order, say: Callable[[str], None]) -> Installed:
-        """Install a toolchain, or find that it is installed; waits for another installation.
+        """Install a toolchain, or find that it is installed.
 
+        It waits a while for another installation.
         `say` gets lines about the progress. Raises InvalidInput for archives that are not what they
         should be, NotFound, DiskFull, CommandFailed; nothing is installed then.
         """

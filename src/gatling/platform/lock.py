@@ -25,7 +25,7 @@ POLL_SECONDS = 0.05
 @contextlib.contextmanager
 def hold(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Hold the lock; `waiting` is called once when somebody else has it at first."""
-    with path.open("a") as file:
+    with files.open_lock(path) as file:
         told = False
         while not files.try_lock(file):
             if not told:
@@ -44,7 +44,7 @@ def hold_app(paths: AppPaths, say: Callable[[str], None]) -> AbstractContextMana
 def try_hold(path: Path) -> Iterator[bool]:
     """Hold the lock if nobody else does; yields whether it is held."""
     try:
-        file = path.open("a")
+        file = files.open_lock(path)
     except FileNotFoundError:
         yield False
         return

@@ -28,6 +28,7 @@ from gatling.errors import (
     finally_,
     text_of,
 )
+from gatling.files import open_lock
 from gatling.interrupt import interruptible
 from gatling.platform.applog import AppLog
 from gatling.platform.base import run_mark
@@ -196,7 +197,7 @@ def _job(gatling: Gatling, name: str, job: str, cause: Cause) -> tuple[App, Job]
 @contextlib.contextmanager
 def _turn(paths: AppPaths, job: str, overlap: str, waiting: Callable[[], None]) -> Iterator[bool]:
     """Hold the turn of a job as its policy says; yields False when it is to be skipped."""
-    with _opened(paths.jobs / f"{job}.lock") as file:
+    with open_lock(paths.jobs / f"{job}.lock") as file:
         if overlap == "allow":
             _taken(file, fcntl.LOCK_SH)  # seen by the next one if the policy is another then
             yield True
@@ -205,7 +206,7 @@ def _turn(paths: AppPaths, job: str, overlap: str, waiting: Callable[[], None]) 
         elif overlap == "skip":
             yield False
         else:
-            with _opened(paths.jobs / f"{job}.next") as queue:
+            with open_lock(paths.jobs / f"{job}.next") as queue:
                 first = _taken(queue, fcntl.LOCK_EX, seconds=0.2)
                 if first:
                     _hold(queue)
@@ -219,7 +220,7 @@ def _recorded(gatling: Gatling, app: App, job: str, cause: Cause) -> Iterator[Ru
     """The record of a run, whose file is locked for as long as this process attends to it."""
     paths, token = gatling.home.app(app.name), os.urandom(8).hex()
     with (
-        _opened(_file(paths, token)) as held,
+        open_lock(_file(paths, token)) as held,
         finally_(lambda: _file(paths, token).unlink(missing_ok=True)),
     ):
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -334,10 +335,6 @@ def _tell(path: Path, number: signal.Signals) -> None:
 
 def _file(paths: AppPaths, mark: str) -> Path:
     return paths.jobs / f"{mark}.run"
-
-
-def _opened(path: Path) -> TextIO:
-    return path.open("a")
 
 
 def _taken(file: TextIO, how: int, seconds: float = 0) -> bool:

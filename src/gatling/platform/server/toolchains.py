@@ -35,9 +35,7 @@ class RootsToolchains:
         try:
             answer, tail, _ = attend("toolchain-install", {"order": order.json()}, report.line)
         except HelperFailed as error:
-            if error.reason != client.INVALID:
-                raise
-            raise InvalidInput(error.what, hint=error.hint) from None
+            raise _for_people(error) from None
         name = report.name
         if answer.get("result") == "timeout":
             raise CommandFailed("The toolchain was not installed in time.", log=tail)
@@ -49,4 +47,12 @@ class RootsToolchains:
         """See Toolchains."""
         if name not in {each.name for each in self.installed()}:
             raise NotFound(f"The toolchain {name} is not installed.")
-        client.ask("toolchain-remove", toolchain=name)
+        try:
+            client.ask("toolchain-remove", toolchain=name)
+        except HelperFailed as error:
+            raise _for_people(error) from None
+
+
+def _for_people(error: HelperFailed) -> HelperFailed | InvalidInput:
+    """What the person who asked can correct is an InvalidInput."""
+    return InvalidInput(error.what, hint=error.hint) if error.reason == client.INVALID else error

@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +34,9 @@ FACTS = "toolchain.json"
 LEFT = (".new-", ".gone-")
 """Beginnings of the names of directories that nobody uses."""
 INSTALL_SECONDS = 3600.0
+WAIT_SECONDS, REMOVE_SECONDS = 900.0, 10.0
+"""Limits of the time that an installation, and a removal, waits for others."""
+POLL_SECONDS = 0.1
 _ERRORS: dict[str, type[GatlingError]] = {
     kind.code: kind for kind in (InvalidInput, NotFound, DiskFull, CommandFailed)
 }
@@ -102,12 +106,20 @@ def on_path(path: str, name: str = toolchains.SYSTEM) -> Toolchain | None:
 
 
 @contextlib.contextmanager
-def workshop(directory: Path) -> Iterator[Path]:
+def workshop(
+    directory: Path,
+    called_off: Callable[[float], bool] | None = None,
+    before: Callable[[], None] | None = None,
+) -> Iterator[Path]:
     """A new, empty directory for one installation, which waits for others.
 
-    It is removed at the end. Leftovers of installations that were killed are removed first.
+    It is removed at the end. Leftovers of installations that were killed are removed first, after
+    `before` has stopped what may still write there. `called_off` waits for some seconds for the
+    client to give up; without it, this only waits. Raises InvalidInput when others take too long.
     """
-    with files.locked(directory / ".lock"):
+    with files.locked(directory / ".lock", _Patience(WAIT_SECONDS, called_off)):
+        if before is not None:
+            before()
         for left in directory.iterdir():
             if left.name.startswith(LEFT):
                 shutil.rmtree(left, ignore_errors=True)
@@ -148,11 +160,33 @@ def adopt(tree: Path, directory: Path, order: Order) -> Installed:
 def remove(directory: Path, name: str) -> None:
     """Remove a toolchain; raises NotFound."""
     one(directory, name)
-    with files.locked(directory / ".lock"):
+    with files.locked(directory / ".lock", _Patience(REMOVE_SECONDS)):
         aside = directory / f"{LEFT[1]}{os.urandom(4).hex()}"
         with contextlib.suppress(FileNotFoundError):
             (directory / name).rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
+
+
+class _Patience:
+    """Waits for other installations, a moment at a time, and gives up after so many seconds."""
+
+    def __init__(self, seconds: float, called_off: Callable[[float], bool] | None = None) -> None:
+        self._until = time.monotonic() + seconds
+        self._called_off = called_off or _pause
+
+    def __call__(self) -> None:
+        if self._called_off(POLL_SECONDS):
+            raise InvalidInput("The installation was called off; nothing was installed.")
+        if time.monotonic() > self._until:
+            raise InvalidInput(
+                "Another toolchain is being installed or removed, and nothing was changed.",
+                hint="Try again when that has ended.",
+            )
+
+
+def _pause(seconds: float) -> bool:
+    time.sleep(seconds)
+    return False
 
 
 def _size(directory: Path) -> int:

@@ -7,6 +7,7 @@ without their owners and modes. Nothing of them is run by root.
 
 import os
 import pwd
+import select
 import socket
 import stat
 import subprocess
@@ -62,9 +63,11 @@ def install(request: dict[str, Any], files: list[int], connection: socket.socket
 
 def _install(order: orders.Order, files: list[int], connection: socket.socket) -> dict[str, Any]:
     user = pwd.getpwnam(units.PLACEHOLDER)
-    with store.workshop(INSTALLED_TOOLCHAINS) as work:
-        # of a helper that was killed: it would be the same user's
-        subprocess.run(["systemctl", "stop", UNIT], check=False, capture_output=True)
+
+    def gave_up(seconds: float) -> bool:
+        return bool(select.select([connection], [], [], seconds)[0])  # a byte, or the end
+
+    with store.workshop(INSTALLED_TOOLCHAINS, gave_up, _stop) as work:
         work.chmod(0o711)
         made = work / "made"
         made.mkdir(mode=0o700)
@@ -81,6 +84,16 @@ def _install(order: orders.Order, files: list[int], connection: socket.socket) -
             safe_copy.copy(made / "tree", work / "copy", None)
             answer["name"] = store.adopt(work / "copy", INSTALLED_TOOLCHAINS, order).name
     return answer
+
+
+def _stop() -> None:
+    """End the program of a helper that was killed: it would write into what is removed now.
+
+    systemd starts no other one while it remembers that the last one failed.
+    """
+    for verb in ("stop", "reset-failed"):
+        subprocess.run(["systemctl", verb, UNIT], check=False, capture_output=True,
+                       stdin=subprocess.DEVNULL)  # fmt: skip
 
 
 def _is_directory(path: Path) -> bool:

@@ -65,7 +65,7 @@ def writing(call: Callable[..., object]) -> Iterator[UnitFiles]:
     Raises what `call`, which runs a program, raises.
     """
     UNTOLD.parent.mkdir(mode=0o755, exist_ok=True)
-    with UNTOLD.open("a") as untold:
+    with files.open_lock(UNTOLD) as untold:
         fcntl.flock(untold, fcntl.LOCK_EX)
         yield UnitFiles(untold)
         if UNTOLD.stat().st_size:
