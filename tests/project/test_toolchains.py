@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+import time
+import tomllib
+import tracemalloc
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -21,9 +24,6 @@ from gatling.project.toolchains import (
     requirement,
     version,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def of(text: str) -> Version:
@@ -206,3 +206,57 @@ def test_hostile_files_ask_for_nothing(tmp_path: Path) -> None:
     (project / "mix.exs").write_text('elixir: "' + "9" * 100_000 + '"')
     (project / "elixir_buildpack.config").mkdir()
     assert not toolchain_files.read(project).anything
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("mise.toml", ".".join(["a"] * 32_000) + " = 1\n"),
+        ("mise.toml", "[" + ".".join(["a"] * 8_000) + "]\n"),
+        ("mise.toml", '[tools]\nelixir = "' + "1" * 60_000 + '"\n'),
+        ("mise.toml", "x = " + "[" * 16_000),
+        ("elixir_buildpack.config", "\n" * 65_000),
+        ("elixir_buildpack.config", "elixir_version=" * 4_000),
+        (".tool-versions", "elixir " + "1." * 32_000),
+        (".tool-versions", "elixir " + "-otp-" * 13_000),
+        ("mix.exs", "\n" * 65_000),
+        ("mix.exs", "elixir:" + " " * 65_000),
+        ("mix.exs", "elixir: " * 8_000),
+    ],
+)
+def test_no_file_takes_long_to_read(tmp_path: Path, file: str, text: str) -> None:
+    (tmp_path / file).write_text(text)
+    tracemalloc.start()
+    try:
+        began = time.process_time()
+        assert not toolchain_files.read(tmp_path).anything
+        assert time.process_time() - began < 2
+        assert tracemalloc.get_traced_memory()[1] < 50 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_file_for_which_the_memory_is_too_small_asks_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_text: str) -> None:
+        raise MemoryError
+
+    (tmp_path / "mise.toml").write_text('[tools]\nelixir = "1.18"\n')
+    monkeypatch.setattr(tomllib, "loads", fail)
+    assert not toolchain_files.read(tmp_path).anything
+
+
+def test_each_file_is_parsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(tomllib, "loads", lambda text: read.append(text) or {})
+    (tmp_path / "mise.toml").write_text("[tools]\n")
+    toolchain_files.read(tmp_path)
+    assert len(read) == 1
+
+
+def test_no_pattern_looks_for_the_beginning_of_a_line_over_several_lines() -> None:
+    r"""`^\s*` takes a time that grows with the square of the number of empty lines."""
+    source = Path(toolchain_files.__file__).parents[1]
+    found = [str(path) for path in source.rglob("*.py") if r"^\s*" in path.read_text()]
+    assert found == []

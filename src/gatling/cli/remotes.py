@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from gatling.cli.targets import Host
 
-_MIX_APP = re.compile(r"^\s*app:\s*:([a-z][a-z0-9_]*)", re.MULTILINE)
+_MIX_APP = re.compile(r"^[ \t]*app:[ \t]*:([a-z][a-z0-9_]*)", re.MULTILINE)
 """The name in a `mix.exs` as mix generates it. The file is read and never run."""
 
 

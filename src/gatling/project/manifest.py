@@ -114,12 +114,10 @@ def _decoded(raw: bytes) -> str:
 
 
 def _tree(text: str) -> dict[str, Any]:
-    deep = _DEEP.search(text)
-    if deep:
-        line = text.count("\n", 0, deep.start()) + 1
-        raise InvalidManifest(f"{NAME}, line {line}: nested too deeply.")
     try:
-        return tomllib.loads(text)
+        return toml(text)
+    except TooDeep as error:
+        raise InvalidManifest(f"{NAME}, line {error.line}: nested too deeply.") from None
     except tomllib.TOMLDecodeError as error:
         raise InvalidManifest(
             f"{NAME}: not TOML: {manifest_errors.shortened(str(error))}."
@@ -129,6 +127,27 @@ def _tree(text: str) -> dict[str, Any]:
     except ValueError:  # of int(): such a number takes long to read
         line = manifest_errors.line_of_digits(text)
         raise InvalidManifest(f"{NAME}, line {line}: a number with too many digits.") from None
+
+
+class TooDeep(ValueError):
+    """A key of a TOML text has too many parts."""
+
+    def __init__(self, line: int) -> None:
+        super().__init__(f"line {line}: nested too deeply")
+        self.line = line
+
+
+def toml(text: str) -> dict[str, Any]:
+    """The content of a pushed TOML file, read in a short time and little memory.
+
+    Raises ValueError for other texts and for what the parser would need long for; RecursionError.
+    """
+    if len(text) > MAX_BYTES:
+        raise ValueError("too large")
+    deep = _DEEP.search(text)
+    if deep:
+        raise TooDeep(text.count("\n", 0, deep.start()) + 1)
+    return tomllib.loads(text)
 
 
 def _settings(tree: dict[str, Any]) -> Settings:

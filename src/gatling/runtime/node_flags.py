@@ -26,10 +26,10 @@ class Files:
 
     def who(self, variable: str, flag: str) -> str:
         """Name the file that sets a variable or a flag, and the value, or say that neither does."""
-        export = re.search(rf"^\s*(?:export\s+)?{variable}=(\S*)", self.env_sh, re.MULTILINE)
+        export = re.search(rf"^[ \t]*(?:export[ \t]+)?{variable}=(\S*)", self.env_sh, re.MULTILINE)
         if export:
             return f"{ENV_SH} sets {variable}={_short(export[1])}"
-        option = re.search(rf"^\s*({flag})\b(.*)", self.vm_args, re.MULTILINE)
+        option = re.search(rf"^[ \t]*({flag})\b(.*)", self.vm_args, re.MULTILINE)
         if option:
             return f"{VM_ARGS} has {option[1]} {_short(option[2].strip())}".rstrip()
         return f"neither {ENV_SH} nor {VM_ARGS} explains it"

@@ -14,7 +14,7 @@ FILE = Path("/etc/gatling/ports.nft")
 NGINX = Path("/etc/nginx/nginx.conf")
 PROXIES = ("www-data", "nginx")
 """The users of nginx in Debian's packages and in nginx's own."""
-USER = re.compile(r"^\s*user\s+([a-z_][a-z0-9_-]*)", re.MULTILINE)
+USER = re.compile(r"^[ \t]*user[ \t]+([a-z_][a-z0-9_-]*)", re.MULTILINE)
 
 
 def write(apps: Mapping[str, Sequence[int]], call: Callable[..., object]) -> None:
