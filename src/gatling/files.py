@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 RESERVE_BYTES = 256 << 20
 """The bytes that stay free for records, logs and the apps themselves."""
+LOOK_EVERY = 16 << 20
+"""The bytes after which a long writer looks at the free space again."""
 RESERVE_FILES = 4096
 """Files that can still be made then: an inode each, where a file system counts them."""
 
@@ -113,3 +115,17 @@ def need_space(path: Path, what: str) -> None:
             f" and {RESERVE_FILES} stay reserved.",
             hint="`df -i` shows it. Remove directories with many small files.",
         )
+
+
+class Space:
+    """Looks at the free space while something large is written, which stops before the reserve."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        self._path, self._what, self._unseen = path, what, 0
+
+    def written(self, size: int) -> None:
+        """So many more bytes; raises DiskFull."""
+        self._unseen += size
+        if self._unseen >= LOOK_EVERY:
+            self._unseen = 0
+            need_space(self._path, self._what)

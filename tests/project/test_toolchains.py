@@ -249,7 +249,12 @@ def test_a_file_for_which_the_memory_is_too_small_asks_for_nothing(
 
 def test_each_file_is_parsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    monkeypatch.setattr(tomllib, "loads", lambda text: read.append(text) or {})
+
+    def loads(text: str) -> dict[str, object]:
+        read.append(text)
+        return {}
+
+    monkeypatch.setattr(tomllib, "loads", loads)
     (tmp_path / "mise.toml").write_text("[tools]\n")
     toolchain_files.read(tmp_path)
     assert len(read) == 1

@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING
 
 from gatling.errors import InvalidInput
 from gatling.project.toolchains import Version, version
+from gatling.releases.safe_copy import leads_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ELIXIR_APP = Path("lib/elixir/ebin/elixir.app")
+MAX_TEXT = 65536
+"""Bytes of a file that are read for a version; the true ones have a tenth of that."""
 _ELIXIR = ("elixir", "elixirc", "iex", "mix")
 _OTP = ("erl", "erlc", "escript", "dialyzer", "typer", "ct_run", "erl_call", "epmd", "run_erl",
         "to_erl")  # fmt: skip
@@ -39,11 +42,16 @@ exec "$BINDIR/erlexec" "$@"
 def elixir_version(root: Path) -> Version | None:
     """The version of the Elixir in a directory; None when there is none."""
     try:
-        text = (root / ELIXIR_APP).read_text(errors="replace")
+        text = _beginning(root / ELIXIR_APP)
     except OSError:
         return None
     match = re.search(r'\{\s*vsn\s*,\s*"([^"]{1,40})"', text)
     return version(match[1].partition("+")[0]) if match else None
+
+
+def _beginning(file: Path) -> str:
+    with file.open("rb") as opened:
+        return opened.read(MAX_TEXT).decode("utf-8", "replace")
 
 
 def otp_version(root: Path) -> Version | None:
@@ -52,7 +60,7 @@ def otp_version(root: Path) -> Version | None:
     for file in root.glob("releases/*/OTP_VERSION"):
         try:
             # `27.3.4**` is one with patches of the distribution
-            found.append(version(file.read_text(errors="replace").strip().rstrip("*")))
+            found.append(version(_beginning(file).strip().rstrip("*")))
         except OSError:
             continue
     known = sorted(filter(None, found), key=lambda each: each.order)
@@ -86,8 +94,10 @@ def find(directories: Sequence[Path]) -> tuple[Path, Path]:
 def finish(tree: Path) -> tuple[Version, Version]:
     """Make the toolchain of tree/elixir and tree/erlang ready to use; its versions.
 
-    Raises InvalidInput for parts that are not whole.
+    Raises InvalidInput for parts that are not whole, and for a link that leads out of the tree.
+    Those of an archive stayed within it, but its parts are elsewhere now.
     """
+    _stay_within(tree)
     elixir, otp = elixir_version(tree / "elixir"), otp_version(tree / "erlang")
     erts = _erts(tree / "erlang")
     if elixir is None or otp is None or erts is None:
@@ -99,7 +109,7 @@ def finish(tree: Path) -> tuple[Version, Version]:
         for name in names:
             program = tree / part / "bin" / name
             if program.is_file():
-                program.resolve().chmod(0o755)
+                _let_run(program)
                 (programs / name).symlink_to(f"../{part}/bin/{name}")
     for needed in ("elixir", "mix", "erl"):
         if not (programs / needed).exists():
@@ -117,7 +127,7 @@ def _finish_otp(root: Path, erts: str) -> None:
     (root / "bin").mkdir(exist_ok=True)
     for program in (root / erts / "bin").iterdir():
         if program.is_file() and program.suffix != ".src":
-            program.resolve().chmod(0o755)
+            _let_run(program)
     for file, place in ((root / "bin/erl", "bin/erl"),
                         (root / erts / "bin/erl", f"{erts}/bin/erl")):  # fmt: skip
         file.unlink(missing_ok=True)
@@ -131,9 +141,32 @@ def _finish_otp(root: Path, erts: str) -> None:
     for boot in sorted(root.glob("releases/*/*.boot")):
         target = root / "bin" / boot.name
         if not target.exists():
-            shutil.copyfile(boot, target)
+            _copy(boot, target)
     start = root / "bin/start.boot"
     if not start.exists():
-        shutil.copyfile(root / "bin/start_clean.boot", start)
+        _copy(root / "bin/start_clean.boot", start)
     if not os.access(root / erts / "bin/erlexec", os.X_OK):
         raise InvalidInput("OTP's erlexec cannot be run.")
+
+
+def _stay_within(tree: Path) -> None:
+    """Raise InvalidInput if a link leads out of a tree: then nothing that follows links does."""
+    for at, directories, names in os.walk(tree):
+        where = Path(at).relative_to(tree).parts
+        for path in (Path(at, name) for name in (*directories, *names)):
+            if path.is_symlink() and leads_out(str(path.readlink()), where):
+                raise InvalidInput(
+                    f"The toolchain has a link that leads out of it: {path.relative_to(tree)}.",
+                    hint="Nothing was installed.",
+                )
+
+
+def _let_run(program: Path) -> None:
+    """Make a file executable; what a link leads to is a file with a mode of its own."""
+    if not program.is_symlink():
+        program.chmod(0o755)
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.unlink(missing_ok=True)  # a link to nothing, through which the copy would be written
+    shutil.copyfile(source, target)

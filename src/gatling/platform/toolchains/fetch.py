@@ -68,6 +68,8 @@ def _given(path: Path, part: Path, sha256: str) -> Path:
     """A directory, or an archive that is unpacked."""
     kind = _kind(path)
     if kind == stat.S_IFDIR:
+        if sha256:
+            raise InvalidInput(f"A checksum is for an archive, and {path} is a directory.")
         return path
     if kind != stat.S_IFREG:
         raise InvalidInput(
@@ -75,10 +77,16 @@ def _given(path: Path, part: Path, sha256: str) -> Path:
             hint="On a server other users than root must be able to read it. /root and /home are"
             " not visible to the program that reads it.",
         )
-    if sha256:
-        mirror.check(path, sha256)
     _say(f"Unpacking {path}")
-    unpack.unpack(path, part)
+    if sha256:
+        copies = part.with_name(f"{part.name}.copy")
+        copies.mkdir()
+        copy = copies / path.name
+        mirror.take(path, copy, sha256)
+        unpack.unpack(copy, part)
+        copy.unlink()
+    else:
+        unpack.unpack(path, part)
     return part
 
 

@@ -17,14 +17,16 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from gatling.errors import CommandFailed, InvalidInput, NotFound
+from gatling.files import Space
 from gatling.project.toolchains import Version, version
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
+    from urllib.request import Request
 
     from gatling.project.toolchains import Wanted
 
@@ -33,6 +35,7 @@ SILENCE_SECONDS = 30.0
 LIST_SECONDS = 60.0
 ARCHIVE_SECONDS = 1200.0
 MAX_LIST = 8 << 20
+MAX_LINES = 20_000
 MAX_ARCHIVE = 1 << 30
 _ELIXIR = re.compile(r"v([0-9][0-9a-z.-]*?)-otp-([0-9]+)")
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -92,7 +95,7 @@ def otps(text: str, platform: str) -> list[Build]:
 
 
 def _lines(text: str) -> list[tuple[str, str]]:
-    every = [line.split() for line in text.splitlines()]
+    every = [line.split() for line in text.splitlines()[:MAX_LINES]]
     checksum = re.compile(r"[0-9a-f]{64}")
     return [
         (words[0], words[3] if len(words) > 3 and checksum.fullmatch(words[3]) else "")
@@ -108,16 +111,16 @@ def newest(
 
     None when there is no pair. A pre-release is only taken when it is named in full.
     """
+    best: dict[int, Build] = {}
+    for each in otp:
+        meant = each.version.pre == "" if wanted.otp is None else wanted.otp.begins(each.version)
+        before = best.get(each.for_otp)
+        if meant and (before is None or before.version.order < each.version.order):
+            best[each.for_otp] = each
     for one in sorted(elixir, key=lambda each: (each.version.order, each.for_otp), reverse=True):
-        if wanted.elixir is None and one.version.pre:
-            continue
-        fitting = [
-            each for each in otp
-            if each.for_otp == one.for_otp and wanted.fits(one.version, each.version)
-            and (wanted.otp is not None or not each.version.pre)
-        ]  # fmt: skip
-        if fitting:
-            return one, max(fitting, key=lambda each: each.version.order)
+        meant = not one.version.pre if wanted.elixir is None else wanted.elixir.begins(one.version)
+        if meant and one.for_otp in best:
+            return one, best[one.for_otp]
     return None
 
 
@@ -154,24 +157,31 @@ def download(url: str, build: Build, target: Path) -> None:
             f"{url} lists no checksum for {build.what}, so it was not downloaded.",
             hint="Download it yourself, then `gatling toolchain install VERSION --from FILE`.",
         )
-    digest = hashlib.sha256()
-    with target.open("wb") as file:
-        for chunk in _read(url, build.path, MAX_ARCHIVE, ARCHIVE_SECONDS):
-            digest.update(chunk)
-            file.write(chunk)
-    if digest.hexdigest() != build.sha256:
-        raise mismatch(f"{url}/{build.path}", build.sha256, digest.hexdigest())
+    chunks = _read(url, build.path, MAX_ARCHIVE, ARCHIVE_SECONDS)
+    _keep(chunks, target, build.sha256, f"{url}/{build.path}")
 
 
-def check(archive: Path, sha256: str) -> None:
-    """Compare the checksum of a file; raises InvalidInput, OSError."""
+def take(archive: Path, target: Path, sha256: str) -> None:
+    """Copy an archive of this host and compare the copy's checksum; raises InvalidInput, OSError.
+
+    The archive may be in a place where others write, and be another one a moment later.
+    """
     with archive.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256.lower():
-        raise mismatch(str(archive), sha256, found)
+        _keep(iter(lambda: file.read(1 << 20), b""), target, sha256.lower(), str(archive))
 
 
-def mismatch(what: str, wanted: str, found: str) -> InvalidInput:
+def _keep(chunks: Iterable[bytes], target: Path, sha256: str, what: str) -> None:
+    digest, space = hashlib.sha256(), Space(target.parent, "A toolchain")
+    with target.open("wb") as file:
+        for chunk in chunks:
+            digest.update(chunk)
+            space.written(len(chunk))
+            file.write(chunk)
+    if digest.hexdigest() != sha256:
+        raise _mismatch(what, sha256, digest.hexdigest())
+
+
+def _mismatch(what: str, wanted: str, found: str) -> InvalidInput:
     """Return the error for an archive that is not the one that was meant."""
     return InvalidInput(
         f"{what} is not the file that was published: its SHA-256 is {found}, not {wanted}.",
@@ -183,13 +193,13 @@ def _text(url: str, path: str) -> str:
     return b"".join(_read(url, path, MAX_LIST, LIST_SECONDS)).decode("utf-8", "replace")
 
 
-def _read(url: str, path: str, limit: int, seconds: float) -> Any:
+def _read(url: str, path: str, limit: int, seconds: float) -> Iterator[bytes]:
     """Yield a file of the mirror in pieces; raises NotFound, CommandFailed."""
     where, deadline, count = f"{url}/{path}", time.monotonic() + seconds, 0
     request = urllib.request.Request(where, headers={"User-Agent": "gatling"})  # noqa: S310 (URL)
     try:
-        with urllib.request.urlopen(request, timeout=SILENCE_SECONDS) as answer:  # noqa: S310
-            length = answer.headers.get("Content-Length")
+        with _opener().open(request, timeout=SILENCE_SECONDS) as answer:
+            length = _length(answer.headers.get("Content-Length"))
             while chunk := answer.read1(1 << 18):
                 count += len(chunk)
                 if count > limit:
@@ -197,7 +207,7 @@ def _read(url: str, path: str, limit: int, seconds: float) -> Any:
                 if time.monotonic() > deadline:
                     raise TimeoutError
                 yield chunk
-            if length is not None and count < int(length):
+            if length is not None and count < length:
                 raise CommandFailed(f"{where} broke off after {count} of {length} bytes.")
     except urllib.error.HTTPError as error:
         if error.code in (404, 410):
@@ -208,10 +218,42 @@ def _read(url: str, path: str, limit: int, seconds: float) -> Any:
     except urllib.error.URLError as error:
         reason = error.reason if isinstance(error.reason, str) else _reason(error.reason)
         raise _unreached(f"{url} cannot be reached: {reason}") from None
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        # a ValueError is of what a mirror sends in its headers
         if isinstance(error, OSError) and error.filename is not None:
             raise
         raise _unreached(f"{where} broke off: {error}") from None
+
+
+def _length(said: str | None) -> int | None:
+    if said is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,15}", said):
+        raise ValueError("it gave no valid length")
+    return int(said)
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows a mirror to another place, but never from HTTPS to a place without it."""
+
+    def redirect_request(
+        self,
+        req: Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> Request | None:
+        """See HTTPRedirectHandler."""
+        kind = newurl.partition(":")[0].lower()
+        if kind not in ("http", "https") or (req.type == "https" and kind != "https"):
+            raise urllib.error.URLError(f"it redirects to {newurl[:200]}, which is not followed")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    return urllib.request.build_opener(_Redirects)
 
 
 def _reason(error: BaseException) -> str:

@@ -16,6 +16,7 @@ import zlib
 from typing import IO, TYPE_CHECKING
 
 from gatling.errors import InvalidInput
+from gatling.files import Space
 from gatling.releases.safe_copy import leads_out
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ MAX_ENTRIES = 100_000
 MAX_BYTES = 3 << 30
 """Bytes of all files together; OTP with all its documentation has some 500 MB."""
 _CHUNK = 1 << 20
+_BLOCK = 4096
+"""Bytes that a file or directory takes at least."""
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, ValueError,
            lzma.LZMAError, NotImplementedError, RuntimeError)  # fmt: skip
 """The exceptions that damaged archives cause, besides OSError without a number."""
@@ -57,11 +60,13 @@ class _Target:
         self._root = root
         self.entries = 0
         self._bytes = 0
+        self._space = Space(root, "A toolchain")
 
     def place(self, name: str) -> Path | None:
         """The path of a member, below real directories; None for the root itself."""
         parts = [part for part in name.split("/") if part not in ("", ".")]
         self.entries += 1
+        self._space.written(_BLOCK)
         if self.entries > MAX_ENTRIES:
             raise InvalidInput(f"The archive has more than {MAX_ENTRIES:,} files.")
         if name.startswith("/") or ".." in parts or "\0" in name:
@@ -96,6 +101,7 @@ class _Target:
                 self._bytes += len(chunk)
                 if self._bytes > MAX_BYTES:
                     raise InvalidInput(f"The archive has more than {MAX_BYTES >> 30} GB of files.")
+                self._space.written(len(chunk))
                 target.write(chunk)
 
     def link(self, name: str, to: str) -> None:
