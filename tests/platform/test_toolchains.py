@@ -27,6 +27,7 @@ from gatling.platform.embedded.toolchains import OwnToolchains
 from gatling.platform.server.helper import running
 from gatling.platform.server.helper import toolchains as helper
 from gatling.platform.toolchains import assemble, fetch, mirror, store, unpack
+from gatling.platform.toolchains import order as order_module
 from gatling.platform.toolchains.order import Order, order
 from gatling.project.toolchains import parse
 from tests.conftest import until
@@ -672,3 +673,12 @@ def test_lists_and_files_of_any_length_are_read_in_a_short_time(tmp_path: Path) 
     with app.open("wb") as file:
         file.truncate(50 << 30)
     assert assemble.elixir_version(tmp_path) is None
+
+
+def test_a_mirror_that_others_can_change() -> None:
+    for url in ("http://m.example", "http://127.0.0.1.m.example/", "http://localhost.m.example:80",
+                "http://10.0.0.1:8080/hex", "http://[fd00::1]/"):  # fmt: skip
+        assert order_module.is_open(url), url
+    for url in ("https://m.example", "http://127.0.0.1:80/x", "http://localhost", "http://[::1]:8",
+                "http://127.0.0.1"):  # fmt: skip
+        assert not order_module.is_open(url), url

@@ -164,6 +164,11 @@ def source_command(mirror: str | None, automatic: str | None, as_json: bool) -> 
         print_json(found)
         return
     echo(f"Toolchains are downloaded from {found.mirror}.")
+    if found.open:
+        echo(
+            "This mirror is not encrypted. Others on the network can replace the toolchains, and"
+            " their checksums, that every build then runs."
+        )
     if found.automatic:
         echo("A push installs the toolchain that it needs.")
     else:

@@ -42,6 +42,8 @@ class Source(Struct, frozen=True):
 
     mirror: str
     automatic: bool
+    open: bool
+    """Whether others on the network can change what comes from the mirror."""
 
 
 class Installation(Struct, frozen=True):
@@ -82,10 +84,9 @@ def every(gatling: Gatling) -> list[Shown]:
 
 def source(gatling: Gatling) -> Source:
     """The source of toolchains."""
-    return Source(
-        home_settings.get(gatling.db, MIRROR) or orders.DEFAULT,
-        home_settings.get(gatling.db, AUTOMATIC) == "on",
-    )
+    mirror = home_settings.get(gatling.db, MIRROR) or orders.DEFAULT
+    automatic = home_settings.get(gatling.db, AUTOMATIC) == "on"
+    return Source(mirror, automatic, orders.is_open(mirror))
 
 
 def check_mirror(mirror: str | None) -> None:

@@ -25,6 +25,7 @@ from gatling.project.toolchains import Version, version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from http.client import HTTPMessage
     from pathlib import Path
     from urllib.request import Request
 
@@ -242,7 +243,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         fp: IO[bytes],
         code: int,
         msg: str,
-        headers: http.client.HTTPMessage,
+        headers: HTTPMessage,
         newurl: str,
     ) -> Request | None:
         """See HTTPRedirectHandler."""
@@ -263,7 +264,9 @@ def _reason(error: BaseException) -> str:
 
 
 def _unreached(what: str) -> CommandFailed:
-    hint = "To use another mirror, run `gatling toolchain source --mirror URL`. A toolchain can"
     return CommandFailed(
-        f"{what}.", hint=f"{hint} also come from a file or directory: `--from PATH`."
+        f"{what}.",
+        hint="To use another mirror, run `gatling toolchain source --mirror URL`. A toolchain can"
+        " also come from a file or directory: `--from PATH`. A server downloads without a proxy,"
+        " and an embedded home with the one that HTTPS_PROXY names.",
     )

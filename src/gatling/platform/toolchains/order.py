@@ -51,3 +51,10 @@ def order(text: str) -> Order:
     if found.wanted or not found.paths:
         toolchains.parse(found.wanted)
     return found
+
+
+def is_open(mirror: str) -> bool:
+    """Whether others on the way can change what comes from a mirror: HTTP, but from this host."""
+    host = re.sub(r":[0-9]*\Z", "", mirror.removeprefix("http://").partition("/")[0])
+    own = host in ("localhost", "[::1]") or re.fullmatch(r"127(\.[0-9]{1,3}){3}", host)
+    return mirror.startswith("http://") and not own
