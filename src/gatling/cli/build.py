@@ -21,7 +21,11 @@ def build_command() -> None:
 
 @build_command.command("clean")
 @app_argument
-@click.option("--dependencies", is_flag=True, help="Also remove deps and node_modules.")
+@click.option(
+    "--dependencies",
+    is_flag=True,
+    help="Also remove deps, node_modules, and the programs of esbuild and tailwind.",
+)
 def clean(app: str, dependencies: bool) -> None:
     """Remove compiled files of earlier builds, so that the next push compiles everything.
 
