@@ -18,7 +18,9 @@ SCRIPT = """
 Mix.start()
 defmodule Shop.MixProject do
   use Mix.Project
-  def project, do: [app: :shop, version: "1.0.0", build_path: hd(tl(tl(System.argv()))) <> "/_build"]
+  def project do
+    [app: :shop, version: "1.0.0", build_path: Enum.at(System.argv(), 2) <> "/_build"]
+  end
 end
 defmodule Esbuild do
   def configured_version, do: Enum.at(System.argv(), 3)
@@ -45,8 +47,8 @@ class Builds:
 
     def run(self, version: str, *calls: str) -> None:
         source = Path(build.__file__).parent / "priv/binaries.ex"
-        argv = ["elixir", "-e", SCRIPT, source, self.kept, self._root, version, *calls]
-        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        argv = ["elixir", "-e", SCRIPT, str(source), str(self.kept), str(self._root), version]
+        done = subprocess.run([*argv, *calls], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def downloaded(self, version: str) -> None:

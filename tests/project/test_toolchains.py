@@ -155,6 +155,17 @@ def test_it_says_what_to_install() -> None:
     )  # fmt: skip
     assert said("", "27", "~> 1.17") == ("/27", "OTP 27 (mise.toml)")
     assert said("", "27", "")[0] == "/27"
+    # an Elixir that the newest one for this OTP would not do for
+    assert said("", "26", "~> 1.14.0")[0] == "1.14/26"
+    assert said("", "26", ">= 1.14.2 and < 1.16.0")[0] == "1.14/26"
+    assert said("", "26", "< 1.16.0")[0] == ""
+    assert said("", "26", "!= 1.16.0")[0] == "/26"
+    # only what the requirement allows
+    assert said("", "", "< 1.15.0")[0] == ""
+    assert said("", "", "< 1.15.0 or ~> 1.17")[0] == "1.17"
+    assert said("", "", "!= 1.16.0 and >= 1.15.0")[0] == "1.15"
+    assert said("", "", "> 1.15.0 and <= 1.17.1")[0] == "1.17.1"
+    assert said("", "", "1.17.2")[0] == "1.17.2"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from gatling import process
+from gatling.errors import BuildFailed
 from gatling.project import deploy_key
 
 if TYPE_CHECKING:
@@ -52,8 +53,18 @@ def _partitions() -> dict[str, str]:
 
 
 def program_in(around: Surroundings, argv: Sequence[str]) -> list[str]:
-    """A command line with its program looked up on the PATH of builds; raises MissingProgram."""
-    found = shutil.which(argv[0], path=around.build["PATH"])
+    """A command line with its program looked up on the PATH of builds; raises MissingProgram.
+
+    With an installed toolchain it is that one's, or BuildFailed is raised: the PATH goes on to the
+    host's own, which may be another version.
+    """
+    found = shutil.which(argv[0], path=around.toolchain or around.build["PATH"])
+    if found is None and around.toolchain:
+        raise BuildFailed(
+            f"The toolchain in {os.path.dirname(around.toolchain)} has no {argv[0]}.",  # noqa: PTH120
+            hint="It may have been removed just now. `gatling toolchain list` shows those that are"
+            " installed.",
+        )
     if found is None:
         raise process.missing(argv[0])
     return [found, *argv[1:]]

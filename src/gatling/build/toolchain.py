@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -28,7 +29,8 @@ class MissingToolchain(BuildFailed):
         host = f"Elixir {have.elixir} and OTP {have.otp}" if have else "no toolchain for it"
         super().__init__(
             f"{needs}, and this host has {host}.",
-            hint=f"An admin of the server can install it: `gatling toolchain install {wanted}`."
+            hint="An admin of the server can install"
+            f" {'it' if wanted else 'one'}: `gatling toolchain install {wanted or 'VERSION'}`."
             " Then push again.",
         )
         self.wanted = wanted
@@ -56,17 +58,19 @@ def choose(
             )
         return chosen if chosen is not base else None
     chosen = toolchains.choose(asked, base, installed)
-    if chosen is None and base is not None:
+    # a version manager's wrapper may be there, and the build itself checks versions then
+    none = shutil.which("elixir", path=around.build["PATH"]) is None
+    if chosen is None and (base is not None or none):
         raise MissingToolchain(asked.to_install, f"The project requires {asked}", base)
-    # without one, a version manager's wrapper may be there, and the build itself checks versions
     return chosen if chosen is not base else None
 
 
 def surround(
     around: Surroundings, toolchains: Toolchains, chosen: Toolchain | None
 ) -> Surroundings:
-    """Put the programs of the toolchain first in the PATH of a build."""
+    """Put the programs of the toolchain first in the PATH of a build, which takes no other ones."""
     if chosen is None:
         return around
-    path = f"{toolchains.programs(chosen.name)}:{around.build['PATH']}"
-    return replace(around, build={**around.build, "PATH": path})
+    programs = toolchains.programs(chosen.name)
+    path = f"{programs}:{around.build['PATH']}"
+    return replace(around, build={**around.build, "PATH": path}, toolchain=str(programs))

@@ -79,18 +79,27 @@ def _with_toolchain(gatling: Gatling, context: Context, project: Path) -> Surrou
     try:
         chosen = choose()
     except toolchain.MissingToolchain as missing:
-        if home_settings.get(gatling.db, order.AUTOMATIC) != "on":
+        if home_settings.get(gatling.db, order.AUTOMATIC) != "on" or not missing.wanted:
             raise
         mirror = home_settings.get(gatling.db, order.MIRROR) or order.DEFAULT
+        before = tuple(each.name for each in gatling.toolchains.installed())
         with context.journal.step("install_toolchain"):
-            needed = order.Order(missing.wanted, mirror)
+            needed = order.Order(missing.wanted, mirror, present=before)
             try:
                 made = gatling.toolchains.install(needed, context.journal.line)
             except (InvalidInput, NotFound, CommandFailed) as error:
                 what = f"{missing.what} It could not be installed: {error.what}"
                 raise BuildFailed(what, hint=error.hint) from None
-        audit.record(gatling.db, gatling.actor, None, "toolchain install", made.name)
-        chosen = choose()
+        if made.name not in before:
+            audit.record(gatling.db, gatling.actor, None, "toolchain install", made.name)
+        try:
+            chosen = choose()
+        except toolchain.MissingToolchain as still:
+            raise BuildFailed(
+                f"{missing.what} {made.name} is installed for it, but does not fit.",
+                hint=f"Name a version in .tool-versions, or install one: `gatling toolchain install"
+                f" VERSION`, then `gatling toolchain use {context.app.name} VERSION`.",
+            ) from still
     return toolchain.surround(around, gatling.toolchains, chosen)
 
 

@@ -9,11 +9,12 @@ from msgspec import Struct
 from gatling.build import toolchain as chooser
 from gatling.errors import GatlingError, InvalidInput, NotFound
 from gatling.operations import settings as app_settings
+from gatling.platform import lock
 from gatling.platform.toolchains import order as orders
 from gatling.platform.toolchains import store
 from gatling.platform.toolchains.order import AUTOMATIC, MIRROR, Order
 from gatling.project import settings, toolchain_files, toolchains
-from gatling.state import apps, audit, home_settings
+from gatling.state import apps, audit, deployments, home_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from gatling.platform.open import Gatling
     from gatling.platform.toolchains.store import Installed
     from gatling.state.apps import App
+    from gatling.state.deployments import Deployment
 
 
 class Shown(Struct, frozen=True):
@@ -159,7 +161,7 @@ def remove(gatling: Gatling, wanted: str) -> str:
     """Remove an installed toolchain that no app's next build uses; its name.
 
     Releases contain their own Erlang, so none of them is affected. Raises NotFound, and
-    InvalidInput for one in use or a version that stands for several.
+    InvalidInput for one in use, a version that stands for several, and while an app is built.
     """
     parsed = toolchains.parse(wanted)
     fitting = [each for each in gatling.toolchains.installed()
@@ -179,9 +181,24 @@ def remove(gatling: Gatling, wanted: str) -> str:
             hint=f"`gatling toolchain use {using[0]} {toolchains.SYSTEM}`, or another version,"
             " comes first.",
         )
+    building = [each for each in deployments.running(gatling.db) if _builds(gatling, each)]
+    if building:
+        raise InvalidInput(
+            f"{building[0].app} is being built, perhaps with {one.name}.",
+            hint="Remove the toolchain once the deployment has ended.",
+        )
     gatling.toolchains.remove(one.name)
     audit.record(gatling.db, gatling.actor, None, "toolchain remove", one.name)
     return one.name
+
+
+def _builds(gatling: Gatling, deployment: Deployment) -> bool:
+    """Whether a deployment has a build, which may use a toolchain until the deployment ends.
+
+    One without an outcome that holds no lock was killed.
+    """
+    with lock.try_hold(gatling.home.app(deployment.app).lock) as free:
+        return not free and any(step.name == "export_source" for step in deployment.steps)
 
 
 def _find(gatling: Gatling, wanted: str) -> Installed:

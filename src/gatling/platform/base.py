@@ -112,6 +112,8 @@ class Surroundings(Struct, frozen=True):
     """The host part of an instance's node name, an IPv4 address where its distribution listens."""
     pinned: bool = False
     """Whether root has chosen the app's toolchain, by a link of its name."""
+    toolchain: str = ""
+    """The directory of the programs of an installed toolchain, if the build uses one."""
 
 
 Kind = Literal["build", "release", "run"]

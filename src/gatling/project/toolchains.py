@@ -105,7 +105,7 @@ class Requirement:
 
     text: str
     least: Version | None
-    """The version that the first term names, for a command that installs it."""
+    """The first version that a term names and that it allows, for a command that installs it."""
     _any_of: tuple[tuple[tuple[str, tuple[int, ...], int], ...], ...]
 
     def allows(self, elixir: Version) -> bool:
@@ -114,6 +114,12 @@ class Requirement:
         if elixir.pre:  # just below the release
             have = (*have[:2], have[2] - 0.5) if have[2] else (have[0], have[1] - 0.5, 0)
         return any(all(_holds(term, have) for term in terms) for terms in self._any_of)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it holds for the newest versions too, up to the next major one."""
+        major = self.least.numbers[0] if self.least else 1
+        return self.allows(Version((major, 999_999)))
 
 
 def requirement(text: str) -> Requirement | None:
@@ -128,8 +134,12 @@ def requirement(text: str) -> Requirement | None:
             numbers = tuple(int(number) for number in match[2].split(".") if len(number) < 7)
             if len(numbers) != match[2].count(".") + 1:
                 return None
-            terms.append((match[1] or "==", numbers, len(numbers)))
-            least = least or Version(numbers)
+            sign = match[1] or "=="
+            terms.append((sign, numbers, len(numbers)))
+            if sign in ("==", "<="):  # that one: a newer patch level is another
+                least = least or Version(numbers)
+            elif sign in ("~>", ">="):
+                least = least or Version(numbers[:2])
         any_of.append(tuple(terms))
     return Requirement(text, least, tuple(any_of))
 
@@ -175,12 +185,17 @@ class Asked:
 
     @property
     def to_install(self) -> str:
-        """The version to install for the project, as `gatling toolchain install` reads it."""
-        if self.requirement is None or self.elixir or self.otp:
-            # for an OTP alone, the newest Elixir that runs on it
+        """The version to install for the project, as `gatling toolchain install` reads it.
+
+        Empty where the project only says what it does not need.
+        """
+        if self.requirement is None or self.elixir:
             return str(Wanted(self.elixir, self.otp))
         least = self.requirement.least
-        return str(Wanted(Version(least.numbers[:2]) if least else None, None))
+        if self.otp and self.requirement.is_open:
+            # the newest Elixir that runs on this OTP: the least one may be too old for it
+            return str(Wanted(None, self.otp))
+        return str(Wanted(least, self.otp)) if least else ""
 
     def __str__(self) -> str:
         said = []
