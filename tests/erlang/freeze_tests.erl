@@ -34,7 +34,7 @@ loop() ->
 frozen_test_() ->
     Tests = [fun everything_else_goes_on/0, fun those_that_start_processes_are_frozen/0,
              fun the_time_is_limited/0, fun they_run_when_the_swap_is_killed/0,
-             fun what_a_child_calls_is_resumed/0, fun a_start_may_wait_in_another_way/0,
+             fun what_a_child_calls_is_resumed/0, fun what_a_code_change_calls_is_resumed/0, fun a_start_may_wait_in_another_way/0,
              fun one_in_native_code_is_not_waited_for/0],
     {setup, fun started/0, fun stopped/1,
      {inorder, [{timeout, 20, Test} || Test <- Tests]}}.
@@ -56,8 +56,10 @@ late() -> receive answer -> ok after 5000 -> error(late) end.
 
 frozen(Spared) -> frozen(Spared, 20000).
 
-frozen(Spared, Limit) ->
-    Frozen = gatling_freeze:start([{shop, []}], Spared, Limit),
+frozen(Spared, Limit) -> frozen(Spared, [], Limit).
+
+frozen(Spared, Converted, Limit) ->
+    Frozen = gatling_freeze:start([{shop, []}], Spared, Converted, Limit),
     ?assert(is_pid(Frozen)),
     Frozen.
 
@@ -71,7 +73,7 @@ everything_else_goes_on() ->
     gatling_freeze:thaw(Frozen),
     late(),
     ?assert(runs(one)),
-    ?assertEqual(none, gatling_freeze:start([], [])).
+    ?assertEqual(none, gatling_freeze:start([], [], [])).
 
 %% With the processes that were started while the others were being frozen.
 those_that_start_processes_are_frozen() ->
@@ -118,6 +120,27 @@ what_a_child_calls_is_resumed() ->
     ?assertNot(runs(three)),
     gatling_freeze:thaw(Frozen),
     late().
+
+%% The process whose state is converted has monitored `two` for long, which is no call.
+what_a_code_change_calls_is_resumed() ->
+    Test = self(),
+    Change = fun() ->
+                     _ = monitor(process, two),
+                     Test ! ready,
+                     receive convert -> Test ! gen:call(one, '$gen_call', ask) end,
+                     receive stop -> ok end
+             end,
+    Converted = spawn(Change),
+    receive ready -> ok end,
+    Frozen = frozen([], [Converted], 20000),
+    Converted ! convert,
+    receive {ok, answer} -> ok after 5000 -> error(late) end,
+    ?assertNot(runs(two)),
+    ?assertNot(runs(three)),
+    gatling_freeze:thaw(Frozen),
+    late(),
+    late(),
+    Converted ! stop.
 
 a_start_may_wait_in_another_way() ->
     _ = child(fun() -> one ! {ask, self()}, late() end, 1000),

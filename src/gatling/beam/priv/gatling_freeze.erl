@@ -7,8 +7,8 @@
 %% up.
 -module(gatling_freeze).
 
--export([start/2, beside/2, thaw/1]).
--export([freezer/4]).
+-export([start/3, beside/2, thaw/1]).
+-export([freezer/5]).
 -export_type([frozen/0]).
 
 %% To freeze them may take this long, and then they may stay frozen this long: the start of a child
@@ -21,20 +21,22 @@
 
 -type frozen() :: pid() | none.
 -type pids() :: #{pid() => true}.
-%% The processes on which the start of the children depends, with the monitors that each had when
-%% it began to count.
+%% The processes on which the start of the children depends, or whose states are converted, with
+%% the monitors that each had when it began to count.
 -type awake() :: #{pid() => [pid()]}.
 
 %% Freeze all processes of the applications, but for those that are spared, for the sake of children
-%% at these paths. Gives none when there are no such children, or when it is not done in time.
--spec start([gatling_types:child_path()], Spared :: [pid()]) -> frozen().
-start(Paths, Spared) -> start(Paths, Spared, ?LIMIT_MS).
+%% at these paths. Those whose states are converted are spared as well, and their code_change may
+%% call a frozen one. Gives none when there are no such children, or when it is not done in time.
+-spec start([gatling_types:child_path()], Spared :: [pid()], Converted :: [pid()]) -> frozen().
+start(Paths, Spared, Converted) -> start(Paths, Spared, Converted, ?LIMIT_MS).
 
--spec start([gatling_types:child_path()], Spared :: [pid()], Limit :: pos_integer()) -> frozen().
-start([], _, _) ->
+-spec start([gatling_types:child_path()], Spared :: [pid()], Converted :: [pid()],
+            Limit :: pos_integer()) -> frozen().
+start([], _, _, _) ->
     none;
-start(Paths, Spared, Limit) ->
-    {Freezer, Ref} = spawn_monitor(?MODULE, freezer, [self(), Paths, Spared, Limit]),
+start(Paths, Spared, Converted, Limit) ->
+    {Freezer, Ref} = spawn_monitor(?MODULE, freezer, [self(), Paths, Spared, Converted, Limit]),
     receive
         {Freezer, frozen} ->
             true = demonitor(Ref, [flush]),
@@ -65,16 +67,17 @@ thaw(Freezer) ->
 %% ---------------------------------------------------------------- the freezer
 
 -spec freezer(Swapper :: pid(), [gatling_types:child_path()], Spared :: [pid()],
-              Limit :: pos_integer()) -> ok.
-freezer(Swapper, Paths, Spared, Limit) ->
+              Converted :: [pid()], Limit :: pos_integer()) -> ok.
+freezer(Swapper, Paths, Spared, Converted, Limit) ->
     _ = monitor(process, Swapper),
     %% those that are to be frozen want to run as well
     _ = process_flag(priority, high),
     Supervisors = lists:usort(lists:append([gatling_children:supervisors(P) || P <- Paths])),
     Masters = masters(),
-    Exempt = maps:merge(maps:from_keys([self(), Swapper | Spared ++ Supervisors], true), Masters),
+    Others = Spared ++ Converted ++ Supervisors,
+    Exempt = maps:merge(maps:from_keys([self(), Swapper | Others], true), Masters),
     {Known, Frozen} = frozen(Masters, Exempt, #{}, ?ROUNDS),
-    Awake = maps:from_list([{S, monitored(S)} || S <- Supervisors]),
+    Awake = maps:from_list([{P, monitored(P)} || P <- Supervisors ++ Converted]),
     Swapper ! {self(), frozen},
     hold(now_ms() + Limit, Known, Frozen, Awake).
 

@@ -296,8 +296,9 @@ switch(Processes, Watcher, Changes, #{direction := Direction} = Request, Prepare
              gatling_types:request(), Do :: fun(() -> ok)) ->
           gatling_freeze:frozen().
 frozen(Processes, Watcher, #{children := Children}, #{asker := Asker}, Do) ->
-    Spared = [Asker, Watcher | [P || {P, _} <- Processes]],
-    Frozen = gatling_freeze:start([Path || {Path, [_ | _], []} <- Children], Spared),
+    Converted = [P || {P, _} <- Processes],
+    Paths = [Path || {Path, [_ | _], []} <- Children],
+    Frozen = gatling_freeze:start(Paths, [Asker, Watcher], Converted),
     _ = undone_by(Do, fun() -> gatling_freeze:thaw(Frozen) end),
     Frozen.
 
