@@ -57,8 +57,8 @@ def sync(directory: Path) -> None:
 def open_lock(path: Path) -> TextIO:
     """Open the file of a lock, which is made if necessary; raises OSError.
 
-    Whoever can read a file can lock it, and keep its owner waiting: only the owner can read it. A
-    file that others can read, which an older Gatling made, becomes the owner's alone.
+    A user who can read a file can lock it, and keep its owner waiting. So only the owner can read
+    it. A file that others can read, which an older Gatling made, becomes the owner's alone.
     """
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     fd = os.open(path, flags, 0o600)

@@ -82,7 +82,7 @@ def _first(named: Sequence[str]) -> Version | None:
 
 
 def _named(text: str, file: str) -> dict[str, list[str]]:
-    """What a file names for each tool."""
+    """The versions that a file names for each tool."""
     if file == ".tool-versions":
         lines = (line.partition("#")[0].split()[:2] for line in text.splitlines())
         return _by_tool(words for words in lines if len(words) == 2)

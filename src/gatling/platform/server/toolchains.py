@@ -54,5 +54,5 @@ class RootsToolchains:
 
 
 def _for_people(error: HelperFailed) -> HelperFailed | InvalidInput:
-    """What the person who asked can correct is an InvalidInput."""
+    """An error that the user can correct becomes an InvalidInput."""
     return InvalidInput(error.what, hint=error.hint) if error.reason == client.INVALID else error
