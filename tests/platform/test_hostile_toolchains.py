@@ -14,14 +14,16 @@ import time
 import urllib.error
 import urllib.request
 from http.client import HTTPMessage
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gatling import files
-from gatling.errors import CommandFailed, DiskFull, InvalidInput
-from gatling.platform.server.helper import running
+from gatling.errors import CommandFailed, DiskFull, HelperFailed, InvalidInput
+from gatling.platform.server.helper import client, running
 from gatling.platform.server.helper import toolchains as helper
+from gatling.platform.server.toolchains import RootsToolchains
 from gatling.platform.toolchains import assemble, fetch, mirror, store, unpack
 from gatling.platform.toolchains import order as order_module
 from gatling.platform.toolchains.order import Order
@@ -282,3 +284,17 @@ def test_a_mirror_that_others_can_change() -> None:
     for url in ("https://m.example", "http://127.0.0.1:80/x", "http://localhost", "http://[::1]:8",
                 "http://127.0.0.1"):  # fmt: skip
         assert not order_module.is_open(url), url
+
+
+def test_a_removal_that_the_helper_gives_up_is_an_error_for_the_user(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_verb: str, **_: object) -> None:
+        raise HelperFailed("Another toolchain is being installed.", reason=client.INVALID)
+
+    chains = RootsToolchains()
+    made = SimpleNamespace(name="1.18.4-otp-27.3.4")
+    monkeypatch.setattr(RootsToolchains, "installed", lambda _: [made])
+    monkeypatch.setattr(client, "ask", refuse)
+    with pytest.raises(InvalidInput, match="Another toolchain is being installed"):
+        chains.remove(made.name)

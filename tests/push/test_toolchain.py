@@ -72,7 +72,10 @@ def test_an_installed_toolchain_builds_what_asks_for_it(shop: Project) -> None:
     with Mirror() as builds:
         builds.elixir(str(HOST.elixir), str(major), archive=debian_elixir())
         builds.otp(other, archive=debian_otp(other))
-        world.run("toolchain", "source", "--mirror", builds.url)
+        shown = world.run("toolchain", "source", "--mirror", "http://mirror.example")
+        assert "Others on the network can replace the toolchains" in shown
+        shown = world.run("toolchain", "source", "--mirror", builds.url)
+        assert "Others on the network" not in shown
 
         said = world.try_run("toolchain", "use", "shop", version)
         assert said.returncode == Exit.NOT_FOUND
