@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import string
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -218,3 +219,12 @@ def test_full_object_ids_only() -> None:
     assert names.is_commit(sha256)
     for text in (sha1[1:], sha1 + "0", sha1.upper(), sha1 + "\n", sha256 + "0", "HEAD"):
         assert not names.is_commit(text)
+
+
+@pytest.mark.parametrize("text", ["a" * 120_000, "a-" * 60_000, "a://" * 30_000, "-" * 120_000])
+def test_a_long_text_is_refused_as_fast_as_it_is_read(text: str) -> None:
+    began = time.process_time()
+    with pytest.raises(InvalidInput) as caught:
+        names.domain(text)
+    assert time.process_time() - began < 0.5
+    assert "host name alone" not in caught.value.hint

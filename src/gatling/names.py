@@ -20,6 +20,8 @@ _RELEASE = re.compile(r"v?([1-9][0-9]{0,8})\Z")
 _OTP_NAME = re.compile(r"[a-z][a-zA-Z0-9_]{0,127}\Z")
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_-]{0,127}\Z")
 
+MAX_DOMAIN = 253
+"""Characters of a host name (RFC 1035, section 2.3.4, without the final dot)."""
 MAX_VALUE = 120 * 1024
 """Bytes of one variable: Linux takes 128 KiB for `NAME=value`, execve(2)."""
 
@@ -52,7 +54,9 @@ def domain(text: str) -> str:
     """A valid host name (a leading `*.` allowed), in lower case, without the final dot."""
     name = text.strip().lower().removesuffix(".")
     if not _is_domain(name):
-        host = _URL.sub(r"\1", name)
+        # not of a text that is longer than any domain: it may be a stranger's
+        url = _URL.match(name) if len(name) <= MAX_DOMAIN else None
+        host = url[1] if url else name
         hint = (
             "Use a host name such as shop.example.com. Write international names in punycode"
             " (xn--…)."
@@ -64,7 +68,7 @@ def domain(text: str) -> str:
 
 
 def _is_domain(name: str) -> bool:
-    return len(name) <= 253 and _DOMAIN.match(name) is not None
+    return len(name) <= MAX_DOMAIN and _DOMAIN.match(name) is not None
 
 
 def variable(text: str) -> str:

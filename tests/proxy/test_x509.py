@@ -118,3 +118,10 @@ def test_an_authoritys_key_is_none_of_a_server() -> None:
     lone = certificate("a.example", by=INTERMEDIATE, key=new_key())
     with pytest.raises(InvalidInput, match="does not belong"):
         read(lone.pem + INTERMEDIATE.key_pem)
+
+
+def test_a_name_longer_than_a_domain_is_passed_over_at_once() -> None:
+    hostile = certificate("a" * 120_000, "shop.example")
+    began = time.process_time()
+    assert read(hostile.both).certificate.names == ("shop.example",)
+    assert time.process_time() - began < 1

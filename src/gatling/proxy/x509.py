@@ -225,6 +225,8 @@ def _names(leaf: x509.Certificate) -> tuple[str, ...]:
         raise InvalidInput("The certificate cannot be read: its extensions are damaged.") from None
     found = []
     for name in listed.get_values_for_type(x509.DNSName):
+        if len(name) > names.MAX_DOMAIN:
+            continue
         try:
             found.append(names.domain(name))
         except InvalidInput:

@@ -335,8 +335,14 @@ WantedBy=sockets.target
 """
 
 
+HELPER_CPU_SECONDS = 900
+"""Processor time of a request to root's helper. Requests may last for days, but they wait then."""
+
+
 def helper_service(helper: Path, only: str = "") -> str:
     """gatling-helper@.service: one request, for as long as it takes; `only` such, if it says so."""
+    # those of `only` follow logs, which costs processor time for as long as somebody reads
+    limit = "" if only else f"LimitCPU={HELPER_CPU_SECONDS}\n"
     return f"""\
 # Written by Gatling.
 [Unit]
@@ -353,7 +359,7 @@ ProtectHome=yes
 PrivateTmp=yes
 ProtectKernelModules=yes
 NoNewPrivileges=yes
-TimeoutStopSec=10
+{limit}TimeoutStopSec=10
 """
 
 

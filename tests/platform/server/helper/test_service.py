@@ -628,3 +628,8 @@ def test_a_request_loads_only_what_its_verb_needs() -> None:
         [sys.executable, "-I", "-S", "-c", script], check=True, capture_output=True, text=True
     )
     assert done.stdout == "[]\n"
+
+
+def test_a_request_has_a_limit_of_processor_time_but_readers_of_logs_have_none() -> None:
+    assert "\nLimitCPU=900\n" in units.helper_service(Path("/x"))
+    assert "LimitCPU" not in units.helper_service(Path("/x"), "logs")
