@@ -262,11 +262,7 @@ def _reachable(
     """The domains under which a CA will find this server, and why not under the others."""
     challenge = _challenge(gatling)
     public = gatling.router.public_address()
-    faults: dict[str, CertificateFailed] = {}
-    for domain in domains if check else ():
-        found = reachability.fault(domain, challenge, public)
-        if found is not None:
-            faults[domain] = found
+    faults = reachability.faults(domains, challenge, public) if check else {}
     return [one for one in domains if one not in faults], list(faults.values())
 
 

@@ -9,42 +9,84 @@ import errno
 import http.client
 import secrets
 import socket
-import ssl
-import urllib.request
+import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
 from gatling.errors import CertificateFailed
+from gatling.operations import hops
 from gatling.proxy.challenges import PATH
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gatling.proxy.challenges import Challenge
 
-SECONDS = 8.0
-PORT = 80
+SECONDS = 15.0
+"""Time limit for a domain."""
+ALL_SECONDS = 120.0
+"""Time limit for all domains of an app."""
+AT_ONCE = 8
+"""Domains that are checked at the same time."""
 MAX_ADDRESSES = 4
-REDIRECTS = (301, 302, 303, 307, 308)
 NO_ROUTE = (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 """Errors of a machine that has no IPv6 itself, which says nothing of the address."""
 SKIP = "If this server only cannot reach its own address: `gatling settings set APP certificates.check=false`."  # noqa: E501
 
 
-def fault(domain: str, challenge: Challenge, public: str | None) -> CertificateFailed | None:
+def faults(
+    domains: Sequence[str], challenge: Challenge, public: str | None
+) -> dict[str, CertificateFailed]:
+    """Return why a CA would not find this server, for those of these domains where it would not.
+
+    Raises OSError when no token can be written.
+    """
+    deadline = time.monotonic() + ALL_SECONDS
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
+        asked = {pool.submit(fault, one, challenge, public, deadline): one for one in domains}
+        done, _ = wait(asked, max(0, deadline - time.monotonic()))
+    finally:  # a look-up in the DNS cannot be called off, and is not waited for
+        pool.shutdown(wait=False, cancel_futures=True)
+    results = {domain: one.result() if one in done else _late(domain)
+               for one, domain in asked.items()}  # fmt: skip
+    return {domain: found for domain, found in results.items() if found is not None}
+
+
+def _late(domain: str) -> CertificateFailed:
+    return CertificateFailed(
+        f"{domain} was not checked: the domains before it took {ALL_SECONDS:.0f} s.",
+        hint="Remove domains that do not lead here. Gatling tries again by itself.",
+    )
+
+
+def fault(
+    domain: str, challenge: Challenge, public: str | None, until: float
+) -> CertificateFailed | None:
     """Return why a CA would not find this server under a domain; None when it would.
 
-    `public` is this server's address on the internet, where that is known.
+    `public` is this server's address on the internet, where that is known, and `until` the time
+    of `time.monotonic` at which it is too late to begin.
     """
+    now = time.monotonic()
+    if now >= until:
+        return _late(domain)
+    deadline = min(until, now + SECONDS)
     token = secrets.token_urlsafe(32)
     answer = f"{token}.{secrets.token_urlsafe(16)}"
     challenge.present(domain, token, answer)
     try:
-        return _fault(domain, f"{PATH}{token}", answer, f" to {public}" if public else " here")
+        return _fault(domain, f"{PATH}{token}", answer, f" to {public}" if public else " here",
+                      deadline)  # fmt: skip
     finally:
         challenge.withdraw(domain, token)
 
 
-def _fault(domain: str, path: str, answer: str, here: str) -> CertificateFailed | None:
+def _fault(
+    domain: str, path: str, answer: str, here: str, deadline: float
+) -> CertificateFailed | None:
     try:
-        found = socket.getaddrinfo(domain, PORT, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(domain, hops.PORT, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         said = getattr(error, "strerror", None) or "no valid name"
         return CertificateFailed(
@@ -55,20 +97,17 @@ def _fault(domain: str, path: str, answer: str, here: str) -> CertificateFailed 
     reached = False
     for address in addresses:
         try:
-            status, text = _answer(domain, address, path)
-        except (OSError, http.client.HTTPException) as error:
-            if getattr(error, "errno", None) in NO_ROUTE and len(addresses) > 1:
+            wrong = _fault_at(address, domain, path, answer, here, deadline)
+        except OSError as error:
+            if error.errno in NO_ROUTE and len(addresses) > 1:
                 continue
-            said = getattr(error, "strerror", None) or "no answer in time"
+            said = error.strerror or "no answer in time"
             return CertificateFailed(
-                f"{domain} ({address}) cannot be reached on port {PORT}: {said}.",
-                hint=f"Open port {PORT} to the internet, or correct the DNS record. {SKIP}",
+                f"{domain} ({address}) cannot be reached on port {hops.PORT}: {said}.",
+                hint=f"Open port {hops.PORT} to the internet, or correct the DNS record. {SKIP}",
             )
-        if text != answer:
-            return CertificateFailed(
-                f"{domain} leads to another server: {address} answered with status {status}.",
-                hint=f"Let all A and AAAA records of {domain} point{here}.",
-            )
+        if wrong is not None:
+            return wrong
         reached = True
     if reached:
         return None
@@ -77,22 +116,24 @@ def _fault(domain: str, path: str, answer: str, here: str) -> CertificateFailed 
     )
 
 
-def _answer(domain: str, address: str, path: str) -> tuple[int, str]:
-    """The status and the text of an answer from one address; redirects are followed, as CAs do."""
-    connection = http.client.HTTPConnection(address, PORT, timeout=SECONDS)
+def _fault_at(
+    address: str, domain: str, path: str, answer: str, here: str, deadline: float
+) -> CertificateFailed | None:
+    """Return why a CA would not find this server at one address; raises OSError."""
+    all_here = f"Let all A and AAAA records of {domain} point{here}."
+    if not hops.is_allowed(address) and not hops.is_loopback(address):
+        return CertificateFailed(
+            f"{domain} leads to {address}, which no CA can reach.", hint=f"{all_here} {SKIP}"
+        )
     try:
-        connection.request("GET", path, headers={"Host": domain, "Connection": "close"})
-        got = connection.getresponse()
-        if got.status not in REDIRECTS:
-            return got.status, got.read(1024).decode("latin-1")
-    finally:
-        connection.close()
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # a CA does not check it either (RFC 8555, section 8.3)
-    opener = urllib.request.build_opener(
-        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
-    )
-    with opener.open(f"http://{domain}{path}", timeout=SECONDS) as answer:
-        text: str = answer.read(1024).decode("latin-1")
-        return answer.status, text
+        status, text = hops.fetched(domain, address, path, deadline)
+    except hops.Refused as refused:
+        what = f"{domain} cannot be verified: the server at {address} {refused}."
+        return CertificateFailed(what, hint=all_here)
+    except (http.client.HTTPException, ValueError):
+        what = f"{domain} leads to another server: the answer of {address} is not valid HTTP."
+        return CertificateFailed(what, hint=all_here)
+    if text == answer:
+        return None
+    what = f"{domain} leads to another server: {address} answered with status {status}."
+    return CertificateFailed(what, hint=all_here)
