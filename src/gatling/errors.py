@@ -226,18 +226,26 @@ class HelperFailed(GatlingError):
 class CertificateFailed(GatlingError):
     """No certificate was issued. The certificate of before still serves.
 
-    `retry_at` (Unix time) is the moment before which the CA wants no further request.
+    `retry_at` (Unix time) is the moment before which the CA wants no further request. `domains`
+    are those that the CA refused, where it says so.
     """
 
     code = "certificate-failed"
     exit_status = Exit.HOST
 
     def __init__(
-        self, what: str, *, hint: str = "", retry_at: float = 0, forgotten: bool = False
+        self,
+        what: str,
+        *,
+        hint: str = "",
+        retry_at: float = 0,
+        forgotten: bool = False,
+        domains: Sequence[str] = (),
     ) -> None:
         """`forgotten` is whether the CA does not know the account."""
         super().__init__(what, hint=hint)
         self.retry_at = retry_at
+        self.domains = tuple(domains)
         self.forgotten = forgotten
 
 

@@ -112,6 +112,16 @@ def test_a_name_that_the_ca_refuses(account: Account, challenge: HttpChallenge) 
     with pytest.raises(CertificateFailed, match=r"CA 127\.0\.0\.1 refused: .*blocked") as caught:
         Authority(account).certificate(request.decode(), challenge)
     assert "use another domain" in caught.value.hint
+    assert caught.value.domains == (pebble.BLOCKED,)
+
+
+def test_the_names_that_the_ca_refuses_are_known_among_others(
+    account: Account, challenge: HttpChallenge
+) -> None:
+    _, request = requests.new([NAMES[0], pebble.BLOCKED])
+    with pytest.raises(CertificateFailed, match="blocked") as caught:
+        Authority(account).certificate(request.decode(), challenge)
+    assert caught.value.domains == (pebble.BLOCKED,)
 
 
 def test_a_challenge_that_nobody_answers(account: Account, bench: Bench) -> None:
@@ -120,8 +130,11 @@ def test_a_challenge_that_nobody_answers(account: Account, bench: Bench) -> None
             super().present(domain, token, f"{answer}x")
 
     _, request = requests.new(["www.shop.example", "fresh.shop.example"])
-    with pytest.raises(CertificateFailed, match=r"could not verify .*fresh\.shop\.example: "):
+    with pytest.raises(
+        CertificateFailed, match=r"could not verify .*fresh\.shop\.example: "
+    ) as caught:
         Authority(account).certificate(request.decode(), Nobody(bench.root / "challenges"))
+    assert "fresh.shop.example" in caught.value.domains
     assert list((bench.root / "challenges").iterdir()) == []
 
 
@@ -233,7 +246,14 @@ LIMITED = '{"type": "urn:ietf:params:acme:error:rateLimited", "detail": "too man
 
 @pytest.mark.parametrize(
     ("headers", "seconds"),
-    [({"Retry-After": "7200"}, 7200), ({}, 6 * 3600), ({"Retry-After": "soon"}, 6 * 3600)],
+    [
+        ({"Retry-After": "7200"}, 7200),
+        ({}, 6 * 3600),
+        ({"Retry-After": "soon"}, 6 * 3600),
+        ({"Retry-After": "9" * 9}, 7 * 86400),
+        ({"Retry-After": "9" * 99}, 7 * 86400),
+        ({"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"}, 7 * 86400),
+    ],
 )
 def test_a_rate_limit_is_heeded(
     ca: Pebble, account: Account, challenge: HttpChallenge, tmp_path: Path,
@@ -260,6 +280,13 @@ def test_a_rate_limit_is_heeded(
         {"/order-plz": (500, {}, "\x1b[31mno")},
         {"/authZ/": (200, {"Content-Type": "application/json"}, '{"identifier": 7}')},
         {"/certZ/": (200, {"Content-Type": "application/json"}, "no certificate")},
+        {
+            "/my-order/": (
+                200,
+                {"Content-Type": "application/json", "Retry-After": "9" * 12},
+                '{"status": "processing"}',
+            )
+        },
     ],
 )
 def test_an_answer_that_is_none_names_the_ca(
@@ -310,3 +337,37 @@ def test_a_directory_is_read_over_https_only(url: str) -> None:
     with pytest.raises(InvalidInput):
         checked_directory(url)
     assert checked_directory("https://ca.example/dir") == "https://ca.example/dir"
+
+
+SUBPROBLEMS = """{"type": "urn:ietf:params:acme:error:rejectedIdentifier", "detail": "two problems",
+"subproblems": [
+ {"type": "urn:ietf:params:acme:error:rejectedIdentifier", "detail": "forbidden by policy",
+  "identifier": {"type": "dns", "value": "www.shop.example"}},
+ {"type": "urn:ietf:params:acme:error:caa", "detail": "CAA record for shop.example",
+  "identifier": {"type": "dns", "value": "other.example"}}]}"""
+IN_WORDS = """{"type": "urn:ietf:params:acme:error:caa",
+"detail": "Cannot issue for \\"www.shop.example\\": xshop.example. Not shop.example.org."}"""
+
+
+@pytest.mark.parametrize("problem", [SUBPROBLEMS, IN_WORDS])
+def test_names_are_taken_from_an_error_as_a_whole(
+    ca: Pebble, account: Account, challenge: HttpChallenge, tmp_path: Path, problem: str
+) -> None:
+    with lying(ca, tmp_path, {"/order-plz": (403, PROBLEM, problem)}) as directory:
+        authority = Authority(dataclasses.replace(account, directory=directory, uri=""))
+        authority.register("ops@shop.example")
+        _, request = requests.new(NAMES)
+        with pytest.raises(CertificateFailed) as caught:
+            authority.certificate(request.decode(), challenge)
+    assert caught.value.domains == ("www.shop.example",)
+
+
+def test_a_certificate_without_its_authoritys_key_id_has_no_renewal_info(
+    account: Account, challenge: HttpChallenge
+) -> None:
+    _, request = requests.new(NAMES)
+    odd = certificate(NAMES[0])
+    with pytest.raises(CertificateFailed, match="CA 127"):
+        Authority(account).renewal(odd.pem)
+    with pytest.raises(CertificateFailed, match="CA 127"):
+        Authority(account).certificate(request.decode(), challenge, replaces=odd.pem)

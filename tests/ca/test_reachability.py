@@ -239,7 +239,8 @@ def test_many_dead_domains_take_no_longer_than_the_limit_of_all(
 def test_addresses_that_are_no_place_for_a_check() -> None:
     allowed = ["8.8.8.8", "2606:4700::1111"]
     others = ["127.0.0.1", "::1", "::ffff:127.0.0.1", "10.255.255.254", "169.254.169.254",
-              "0.0.0.1", "224.0.0.1", "ff02::1", "fe80::1%eth0", "100.64.0.1", "x", "::"]  # fmt: skip
+              "0.0.0.1", "224.0.0.1", "ff02::1", "fe80::1%eth0", "100.64.0.1", "x",
+              "::"]  # fmt: skip
     assert [one for one in (*allowed, *others) if hops.is_allowed(one)] == allowed
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import datetime as dt
+import re
 import ssl
 import tempfile
 import time
@@ -42,8 +43,12 @@ MAX_DETAIL = 500
 """Characters of a CA's own words that are shown."""
 NONCES = 5
 """How often a request is signed again because its nonce was refused, at most."""
+MAX_RETRY_SECONDS = 7 * 86400.0
+"""How long a CA is left alone at most, whatever it says."""
 RETRY_SECONDS = 6 * 3600.0
 """How long a CA is left alone that says `rateLimited` and not until when."""
+ABOUT_DOMAINS = ("rejectedIdentifier", "caa", "dns")
+"""Errors about domains that are in the order."""
 HINTS = {
     "rateLimited": "Gatling tries again when the CA allows it.",
     "dns": "Check the DNS records of the domain (A, AAAA, CAA) with `dig`.",
@@ -123,6 +128,7 @@ class Authority:
         )
         self._trusted = account.trusted
         self._client: client.ClientV2 | None = None
+        self._ordered: list[str] = []
         if account.uri:
             self._network.account = messages.RegistrationResource(
                 body=messages.Registration(), uri=account.uri
@@ -179,9 +185,9 @@ class Authority:
     def _order(self, acme: client.ClientV2, request: str, replaces: str) -> messages.OrderResource:
         csr = x509.load_pem_x509_csr(request.encode())
         names = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        self._ordered = names.get_values_for_type(x509.DNSName)
         identifiers = [
-            messages.Identifier(typ=messages.IDENTIFIER_FQDN, value=name)
-            for name in names.get_values_for_type(x509.DNSName)
+            messages.Identifier(typ=messages.IDENTIFIER_FQDN, value=name) for name in self._ordered
         ]
         order = _NewOrder(identifiers=identifiers)
         if replaces and "renewalInfo" in acme.directory.to_partial_json():
@@ -255,7 +261,8 @@ class Authority:
             raise self._explained(error.__cause__ or error) from error
         except (
             acme_errors.Error, jose_errors.Error, requests.RequestException,
-            ValueError, KeyError, AttributeError, TypeError,
+            ValueError, KeyError, AttributeError, TypeError, ArithmeticError,
+            x509.ExtensionNotFound,
         ) as error:  # fmt: skip
             raise self._explained(error) from error
 
@@ -299,7 +306,18 @@ class Authority:
             hint=HINTS.get(code, ""),
             retry_at=retry_at,
             forgotten=code == "accountDoesNotExist",
+            domains=self._refused_domains(error),
         )
+
+    def _refused_domains(self, error: messages.Error) -> list[str]:
+        """The domains of the order that an error is about."""
+        parts = [error, *(error.subproblems or ())]
+        found = {str(one.identifier.value) for one in parts if one.identifier}
+        if not found and error.code in ABOUT_DOMAINS:
+            # of a single one, CAs name it in their words only
+            said = set(re.findall(r"[a-z0-9*][a-z0-9._-]*[a-z0-9]", str(error.detail).lower()))
+            found = said & set(self._ordered)
+        return [one for one in self._ordered if one in found]
 
     def _not_verified(self, error: acme_errors.ValidationError) -> CertificateFailed:
         said, hints = [], []
@@ -312,6 +330,7 @@ class Authority:
         return CertificateFailed(
             f"The CA {self._name} could not verify {'; '.join(said)}.",
             hint=next(filter(None, hints), ""),
+            domains=[str(one.body.identifier.value) for one in error.failed_authzrs],
         )
 
 
@@ -338,12 +357,13 @@ def _retry_at(header: str | None) -> float:
     """The Unix time of a Retry-After header (RFC 9110, section 10.2.3); 0 for none."""
     if not header:
         return 0
-    if header.isdecimal() and len(header) < 10:
-        return time.time() + int(header)
+    latest = time.time() + MAX_RETRY_SECONDS
+    if header.isdecimal() and header.isascii():
+        return latest if len(header) > 9 else min(time.time() + int(header), latest)
     with contextlib.suppress(ValueError, TypeError, OverflowError):
         from email.utils import parsedate_to_datetime
 
-        return parsedate_to_datetime(header).timestamp()
+        return min(parsedate_to_datetime(header).timestamp(), latest)
     return 0
 
 
