@@ -21,7 +21,7 @@ from gatling.errors import (
 )
 from gatling.host import restore
 from gatling.platform.server.helper.service import LAYOUT
-from gatling.state import apps, audit, config, keys
+from gatling.state import apps, audit, config, issuance, keys
 from tests.host.archives import BLOB, ODD, Server, git, listening, refused
 
 
@@ -29,7 +29,7 @@ def test_everything_comes_back(old: Server, new: Server, made: Path) -> None:
     said = new.restore(made)
     assert "2 apps" in said
     assert "idle: not running, as before" in said
-    assert new.asked == [("app", "idle"), ("app", "shop")]
+    assert new.asked == [("app", "idle"), ("app", "shop"), ("certificate-obtain", "")]
     assert new.started == ["recover --units"]
     shop = new.app("shop")
     for entry in ("releases/v1/bin/shop", "logs/deployment-1.log", "logs/job-night_ly-2.log",
@@ -55,6 +55,7 @@ def test_everything_comes_back(old: Server, new: Server, made: Path) -> None:
     db = new.database()
     assert apps.get(db, "shop").live_release == 2
     assert config.of_app(db, "shop") == {"SECRET": "s3cret"}
+    assert issuance.of_app(db, "shop") == issuance.Issuance(app="shop"), "it has no certificate"
     assert db.value("PRAGMA journal_mode") == "wal"
     assert db.value("SELECT action FROM audit ORDER BY id DESC") == "server restore"
     db.close()
@@ -134,7 +135,8 @@ def test_what_a_killed_restore_has_left_goes_first(new: Server, made: Path) -> N
     (new.root / "apps/.restoring/made/idle").touch()
     (new.root / "apps/.restoring/apps").mkdir()
     new.restore(made)
-    assert new.asked[1:] == [("forget", "idle"), ("app", "idle"), ("app", "shop")]
+    asked = [("forget", "idle"), ("app", "idle"), ("app", "shop"), ("certificate-obtain", "")]
+    assert new.asked[1:] == asked
 
 
 def test_only_on_a_host_of_gatlings(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from typing import TYPE_CHECKING
@@ -136,3 +137,32 @@ def test_certificates_of_before_gatling_obtained_any_are_read(tmp_path: Path) ->
     about = tmp_path / "shop" / pair.certificate.id / "about.json"
     about.write_text(about.read_text().replace(', "obtained": false', ""))
     assert certificates.stored(tmp_path, "shop") == [pair.certificate]
+
+
+def test_remains_of_killed_commands_go_with_the_retired(tmp_path: Path) -> None:
+    pair = x509.read(certificate("shop.example").both.encode(), time.time())
+    certificates.add(tmp_path, "shop", pair.certificate, pair.chain, pair.key)
+    place = tmp_path / "shop"
+    for name, age in ((".0f.gone", 0), (".0f.new", 7200), (".0e.new", 60), (".requested.new", 7200),
+                      (".requested", 7200), ("else", 7200)):  # fmt: skip
+        (place / name).mkdir()
+        (place / name / "key.pem").touch()
+        os.utime(place / name, (time.time() - age,) * 2)
+    certificates.remove_retired(tmp_path, "shop")
+    left = sorted(entry.name for entry in place.iterdir())
+    assert left == sorted([".0e.new", ".requested", "else", pair.certificate.id])
+
+
+def test_one_is_copied_to_another_app(tmp_path: Path) -> None:
+    pair = x509.read(certificate("shop.example").both.encode(), time.time())
+    certificates.add(tmp_path, "shop", pair.certificate, pair.chain, pair.key)
+    assert certificates.copy(tmp_path, "shop", "blog", pair.certificate.id)
+    assert not certificates.copy(tmp_path, "shop", "blog", pair.certificate.id)
+    certificates.remove_all(tmp_path, "shop")
+    assert certificates.stored(tmp_path, "blog") == [pair.certificate]
+    key = tmp_path / "blog" / pair.certificate.id / "key.pem"
+    assert key.read_bytes() == pair.key
+    assert key.stat().st_mode & 0o777 == 0o600
+    for other in ("0f" * 16, "../../etc", ""):
+        with pytest.raises(FileNotFoundError):
+            certificates.copy(tmp_path, "blog", "shop", other)

@@ -6,6 +6,7 @@ import pytest
 
 from gatling.proxy.certificates import Certificate, chosen
 from gatling.runtime import obtaining
+from gatling.runtime.obtaining import Stage
 from gatling.state.issuance import Issuance
 
 DAY = 86400
@@ -25,11 +26,37 @@ def known(
     [
         ("shop.example", True), ("a.b.shop.example", True), ("*.shop.example", False),
         ("shop.localhost", False), ("localhost", False), ("intranet", False),
-        ("shop.invalid", False), ("xyz.onion", False),
+        ("shop.invalid", False), ("xyz.onion", False), ("192.0.2.7", False),
+        ("my_shop.example.org", False), ("shop.arpa.example", True),
     ],
 )  # fmt: skip
 def test_which_domains_a_ca_can_verify(domain: str, *, can: bool) -> None:
     assert obtaining.obtainable(domain) is can
+    assert obtaining.obtainable(domain, own_ca=True) is can
+
+
+@pytest.mark.parametrize("domain", ["a.local", "a.internal", "a.test", "shop.home.arpa"])
+def test_private_domains_are_for_a_ca_of_ones_own(domain: str) -> None:
+    assert not obtaining.obtainable(domain)
+    assert obtaining.obtainable(domain, own_ca=True)
+    assert obtaining.wanted([domain], [], 0) == []
+    assert obtaining.wanted([domain], [], 0, own_ca=True) == [domain]
+
+
+def test_a_certificate_has_a_hundred_names_those_that_have_https_first() -> None:
+    every = [f"d{n}.example" for n in range(102)]
+    assert obtaining.within(every, None) == (every[:100], every[100:])
+    served = known(*every[50:])
+    inside, others = obtaining.within(every, served)
+    assert (inside, others) == ([*every[:48], *every[50:]], every[48:50])
+    assert obtaining.within(every[:100], served) == (every[:100], [])
+
+
+def test_times_further_ahead_than_any_is_set_do_not_count() -> None:
+    near = Issuance(app="shop", ask_at=DAY, retry_at=DAY, blocked_until=7 * DAY)
+    assert obtaining.trusted(near, 0) == near
+    far = Issuance(app="shop", ask_at=DAY + 1, retry_at=DAY + 1, blocked_until=7 * DAY + 1)
+    assert obtaining.trusted(far, 0) == Issuance(app="shop")
 
 
 def test_one_of_somebody_s_own_comes_first_while_it_is_valid() -> None:
@@ -75,10 +102,14 @@ def test_a_change_of_domains_needs_another_one() -> None:
 
 
 def test_pauses_grow_and_stay_within_a_ca_s_limits() -> None:
-    here = [obtaining.pause(n, at_the_ca=False) for n in range(1, 13)]
-    there = [obtaining.pause(n, at_the_ca=True) for n in range(1, 13)]
+    here = [obtaining.pause(n, Stage.HERE) for n in range(1, 13)]
+    there = [obtaining.pause(n, Stage.AT_THE_CA) for n in range(1, 13)]
     assert here[:3] == [60, 120, 240]
     assert here[-1] == 6 * 3600
     assert there[:2] == [900, 1800]
     assert there[-1] == DAY
     assert sum(1 for n in range(12) if sum(there[:n]) < 3600) <= 5
+
+
+def test_a_certificate_that_was_issued_in_vain_is_not_ordered_again_for_a_day() -> None:
+    assert [obtaining.pause(n, Stage.ISSUED) for n in (1, 2, 3)] == [900, DAY, DAY]

@@ -24,7 +24,7 @@ from gatling.platform.server import units
 from gatling.platform.server.helper import client, service
 from gatling.platform.server.home import ServerHome, ServerPaths
 from gatling.project import settings as project_settings
-from gatling.state import apps, audit, database
+from gatling.state import apps, audit, database, issuance
 from gatling.state import keys as state_keys
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ def restore(
         hint = "`gatling server check`, then `systemctl restart gatling-recover.service`."
         what = f"Everything was restored but could not be started: {error.what}"
         raise type(error)(what, hint=hint, log=error.log) from error
+    with contextlib.suppress(GatlingError):  # a timer does it as well
+        ask("certificate-obtain", every=True)
     for app in every:
         yield f"{app.name}: {_state(app)}"
 
@@ -165,6 +167,7 @@ def _put_in_place(server: Path, staging: Path, every: list[App], ask: Callable[.
             replaced = True
             _replace(home, records)
             with contextlib.closing(database.open_database(home.database)) as db:
+                issuance.forget_times(db)  # of certificates, which no backup has
                 audit.record(db, "root", None, "server restore", " ".join(made))
     except BaseException as error:
         if replaced:

@@ -49,6 +49,7 @@ def system_files() -> dict[Path, str]:
         UNITS / "gatling-recovery.timer": units.recovery_timer(),
         UNITS / obtaining.SERVICE: obtaining.service(COMMAND),
         UNITS / obtaining.TIMER: obtaining.timer(),
+        UNITS / obtaining.SLICE: obtaining.all_together(),
         UNITS / "gatling-helper.socket": units.helper_socket(),
         UNITS / "gatling-helper@.service": units.helper_service(helper),
         UNITS / "gatling-logs.socket": units.helper_socket("logs", MAX_READERS),

@@ -283,8 +283,14 @@ class Certificates(Protocol):
         Like `add`. The key of the request is removed when the chain is refused.
         """
 
-    def obtain_later(self, app: str, seconds: float = 0) -> None:
-        """Obtain the certificates that an app lacks in the background, after so many seconds."""
+    def copy(self, app: str, certificate: str, source: str) -> bool:
+        """Keep a certificate of the app `source` for another app as well; whether it is new."""
+
+    def obtain_later(self, app: str | None, seconds: float = 0) -> None:
+        """Obtain the certificates that an app lacks in the background, after so many seconds.
+
+        None stands for all apps, immediately.
+        """
 
     def retire(self, app: str, certificate: str) -> None:
         """Let the next configuration of the proxy not serve with a certificate."""

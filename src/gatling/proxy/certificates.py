@@ -15,6 +15,7 @@ import json
 import os
 import re
 import shutil
+import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,10 @@ REQUESTED = ".requested"
 """The directory of a key for which a certificate has been requested, beside the certificates."""
 RETIRED = "retired"
 """The mark of a certificate that goes when nginx' configuration no longer names it."""
+STALE_SECONDS = 3600
+"""Age from which what a command has begun to write is that of one that was killed."""
+MAX_NAMES = 100
+"""Names in one certificate of a CA: the limit of Let's Encrypt."""
 _ID = re.compile(r"[0-9a-f]{32}\Z")
 
 
@@ -156,11 +161,41 @@ def retire(directory: Path, app: str, certificate: str, *, retired: bool) -> Non
 
 
 def remove_retired(directory: Path, app: str) -> None:
-    """Remove the retired certificates of an app, which no configuration names; raises OSError."""
+    """Remove the retired certificates of an app, which no configuration names; raises OSError.
+
+    So are the remains of commands that were killed, which have keys in them.
+    """
     place = directory / names.app_name(app)
     for entry in list(place.iterdir()) if place.is_dir() else []:
         if _ID.match(entry.name) and (entry / RETIRED).exists():
             _remove(entry)
+        elif _is_left(entry):
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def _is_left(entry: Path) -> bool:
+    """Whether nobody finishes what is here: one that is being removed, or was made long ago."""
+    if not entry.name.startswith("."):
+        return False
+    if entry.suffix == ".gone":
+        return True
+    try:
+        return entry.suffix == ".new" and entry.lstat().st_mtime < time.time() - STALE_SECONDS
+    except OSError:
+        return False
+
+
+def copy(directory: Path, source: str, target: str, certificate: str) -> bool:
+    """Keep a certificate of one app for another one as well; False if it has it already.
+
+    Raises FileNotFoundError for one that is not there, and OSError, leaving nothing.
+    """
+    place = directory / names.app_name(source) / certificate
+    if not _ID.match(certificate):
+        raise FileNotFoundError(certificate)
+    known = from_plain(json.loads((place / ABOUT).read_text()))
+    chain, key = (place / CHAIN).read_bytes(), (place / KEY).read_bytes()
+    return add(directory, target, known, chain, key)
 
 
 def keep_request(directory: Path, app: str, key: bytes, domains: Sequence[str]) -> None:
@@ -213,7 +248,8 @@ def _remove(place: Path) -> None:
     gone = place.with_name(f".{place.name.removeprefix('.')}.gone")
     shutil.rmtree(gone, ignore_errors=True)
     place.rename(gone)  # whole, or not at all
-    shutil.rmtree(gone)
+    with contextlib.suppress(FileNotFoundError):  # another command removes it as well
+        shutil.rmtree(gone)
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:

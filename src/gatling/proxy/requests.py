@@ -17,9 +17,6 @@ from gatling.text import listed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MAX_NAMES = 100
-"""Names in one certificate: the limit of Let's Encrypt."""
-
 
 def new(domains: Sequence[str]) -> tuple[bytes, bytes]:
     """A new key (ECDSA P-256) and a request for these domains, both as PEM."""

@@ -80,3 +80,15 @@ def put(db: Database, state: Issuance) -> None:
                 f" VALUES ({', '.join('?' * len(values))})",
                 *values.values(),
             )
+
+
+def wait_no_longer(db: Database) -> None:
+    """Let the next attempt of each app be made as soon as its CA allows it."""
+    with db.transaction(durable=True):
+        db.execute("UPDATE issuance SET retry_at = 0")
+
+
+def forget_times(db: Database) -> None:
+    """Forget what was found out on another machine, or for certificates that are not there."""
+    with db.transaction(durable=True):
+        db.execute("DELETE FROM issuance")

@@ -38,7 +38,11 @@ class NoCertificates:
         """See Certificates."""
         raise _plain()
 
-    def obtain_later(self, app: str, seconds: float = 0) -> None:
+    def copy(self, app: str, certificate: str, source: str) -> bool:  # noqa: ARG002
+        """See Certificates."""
+        raise _plain()
+
+    def obtain_later(self, app: str | None, seconds: float = 0) -> None:
         """See Certificates."""
 
     def retire(self, app: str, certificate: str) -> None:

@@ -48,8 +48,16 @@ class RootsCertificates:
         """See Certificates."""
         return _kept("certificate-install", app=app, chain=chain)
 
-    def obtain_later(self, app: str, seconds: float = 0) -> None:
+    def copy(self, app: str, certificate: str, source: str) -> bool:
+        """See Certificates."""
+        answer = client.ask("certificate-copy", app=app, certificate=certificate, source=source)
+        return bool(answer["new"])
+
+    def obtain_later(self, app: str | None, seconds: float = 0) -> None:
         """See Certificates: in a unit of its own."""
+        if app is None:
+            client.ask("certificate-obtain", every=True)
+            return
         client.ask("certificate-obtain", app=app, after=seconds)
 
     def retire(self, app: str, certificate: str) -> None:

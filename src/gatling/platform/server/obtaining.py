@@ -15,9 +15,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SERVICE, TIMER = "gatling-certificates.service", "gatling-certificates.timer"
+SLICE = "gatling-certificates.slice"
+
+APP_SECONDS, ALL_SECONDS = 1800, 6 * 3600
+"""Time limits for one app, which may wait for another attempt, and for all apps in turn."""
 
 PROPERTIES = (
-    "Type=oneshot", "TimeoutStartSec=1800", "Nice=10", "MemoryMax=256M", "TasksMax=32",
+    "Type=oneshot", f"Slice={SLICE}", "Nice=10", "MemoryMax=256M", "TasksMax=32",
     "StandardOutput=journal", "StandardError=journal", *units.RECOVERING.splitlines(),
 )  # fmt: skip
 """Properties of the units in which certificates are obtained and renewed."""
@@ -27,8 +31,29 @@ LATER = "gatling-obtain-*.timer"
 
 
 def prefix(app: str) -> str:
-    """The beginning of the names of the units that obtain certificates for an app."""
+    """The beginning of the names of the units that obtain certificates for an app.
+
+    Names of apps have no dots, so it is the beginning of no other app's units.
+    """
     return f"gatling-obtain-{app}."
+
+
+def later(app: str) -> str:
+    """The beginning of the names of the units that try again for an app, and for no other."""
+    return f"{prefix(app)}later"
+
+
+def all_together() -> str:
+    """gatling-certificates.slice: the units that obtain certificates, however many there are."""
+    return """\
+# Written by Gatling.
+[Unit]
+Description=Gatling: units that obtain certificates
+
+[Slice]
+MemoryMax=512M
+TasksMax=128
+"""
 
 
 def service(command: Path) -> str:
@@ -46,7 +71,8 @@ Requires=gatling-helper.socket
 User={units.OWNER}
 Group={units.OWNER}
 Environment=LANG=C.UTF-8
-ExecStart={command} certificates renew
+ExecStart={command} certificates renew --scheduled
+TimeoutStartSec={ALL_SECONDS}
 SuccessExitStatus={int(Exit.HOST)}
 {lines}
 """

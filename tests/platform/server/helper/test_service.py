@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import copy
+import fnmatch
 import os
 import re
 import shutil
@@ -16,9 +17,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gatling.platform.server import units
+from gatling.platform.server import obtaining, units
+from gatling.platform.server.helper import certificates, service
 from gatling.platform.server.helper import nginx as system_nginx
-from gatling.platform.server.helper import service
 from gatling.platform.server.helper.service import AFTER_PUSH, ATTENDED, COMMAND, PLAIN
 from gatling.proxy import nginx as proxy_nginx
 from gatling.ssh.push import HANDED_ON
@@ -102,7 +103,11 @@ VALID: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "env": st.dictionaries(st.sampled_from(HANDED_ON), TEXTS),
     },
     "schedule": {"app": LABELS, "jobs": JOBS},
-    "certificate-obtain": {"app": LABELS, "after": st.just(0) | st.floats(1, 86400)},
+    "certificate-obtain": {
+        "app": LABELS,
+        "after": st.just(0) | st.floats(1, 86400),
+        "every": st.just(False),
+    },
     "ports": {
         "apps": st.dictionaries(LABELS, st.just([]), max_size=3)
         | st.just({"shop": [20001, 20002], "taken": [20003]})
@@ -188,7 +193,7 @@ def commands(app: str) -> re.Pattern[str]:
     start = rf"({since}| --after-cursor=[a-z]=[0-9a-f]+(;[a-z]=[0-9a-f]+){{0,9}})"
     follow = rf"{start} --follow --no-tail _UID={os.getuid()}"
     obtain = (
-        rf"--collect --quiet --unit=gatling-obtain-{app}\.([0-9a-f]{{16}}|later) --uid=gatling"
+        rf"--collect --quiet --unit=gatling-obtain-{app}\.(later-)?[0-9a-f]{{16}} --uid=gatling"
         r" --gid=gatling --setenv=LANG=C\.UTF-8( --property=[A-Za-z]+=[^\0]*){1,}"
     )
     renew = "/usr/local/bin/gatling certificates renew"
@@ -199,7 +204,8 @@ def commands(app: str) -> re.Pattern[str]:
         f"systemctl (stop|reset-failed) ({instance}|{tasks}|{runs})",
         f"systemctl (stop|(start|restart) --job-mode=ignore-dependencies){timers}",
         rf"systemctl (stop|reset-failed) gatling-obtain-{app}\.\*",
-        rf"systemctl stop gatling-obtain-{app}\.later\.timer",
+        rf"systemctl stop gatling-obtain-{app}\.later\*\.timer",
+        r"systemctl start --no-block gatling-certificates\.service",
         rf"systemd-run (--no-block|--on-active=[0-9]{{1,5}}) {obtain} -- {renew} {app}",
         f"systemctl show --property=MainPID --value {instance}",
         f"systemctl kill --signal=TERM --kill-whom=main {instance}",
@@ -633,3 +639,43 @@ def test_a_request_loads_only_what_its_verb_needs() -> None:
 def test_a_request_has_a_limit_of_processor_time_but_readers_of_logs_have_none() -> None:
     assert "\nLimitCPU=900\n" in units.helper_service(Path("/x"))
     assert "LimitCPU" not in units.helper_service(Path("/x"), "logs")
+
+
+def test_each_later_attempt_has_a_timer_of_its_own(helper: Helper) -> None:
+    for app in ("shop", "shop-2"):
+        ask(helper, {"verb": "app", "app": app, "limits": {}, "stop": 30})
+    calls: list[list[str]] = []
+    for _ in range(3):  # systemd refuses a timer whose service is running: that of who asks
+        helper.forget()
+        assert ask(helper, {"verb": "certificate-obtain", "app": "shop", "after": 60}) == {}
+        calls += helper.calls
+    stops, runs = calls[::2], calls[1::2]
+    assert stops == [["systemctl", "stop", "gatling-obtain-shop.later*.timer"]] * 3
+    names = {next(word for word in argv if word.startswith("--unit=")) for argv in runs}
+    assert len(names) == 3
+    pattern = re.compile(fnmatch.translate(stops[0][2]))
+    assert all(pattern.match(name.removeprefix("--unit=") + ".timer") for name in names)
+    assert not pattern.match("gatling-obtain-shop-2.later-00.timer")
+    assert all("--property=Slice=gatling-certificates.slice" in argv for argv in runs)
+
+
+def test_all_apps_are_one_unit(helper: Helper) -> None:
+    assert ask(helper, {"verb": "certificate-obtain", "every": True}) == {}
+    start = ["systemctl", "start", "--no-block", "gatling-certificates.service"]
+    assert helper.calls == [start]
+    unit = obtaining.service(COMMAND)
+    assert "Slice=gatling-certificates.slice\n" in unit
+    assert "TimeoutStartSec=21600\n" in unit
+    assert unit.count("TimeoutStartSec") == 1
+    assert "MemoryMax" in obtaining.all_together()
+
+
+def test_certificates_go_after_the_directory_of_their_app(
+    helper: Helper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(helper, {"verb": "app", "app": "shop", "limits": {}, "stop": 30})
+    there: list[bool] = []
+    seen = lambda name: there.append((helper.server / "apps" / name).exists())  # noqa: E731
+    monkeypatch.setattr(certificates, "forget", seen)
+    assert ask(helper, {"verb": "forget", "app": "shop"}) == {}
+    assert there == [False], "a request would have made another one"

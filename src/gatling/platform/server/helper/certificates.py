@@ -1,15 +1,19 @@
 """Certificates and keys of apps, which only root can read: kept in /etc/gatling/certificates."""
 
+import shutil
 import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from gatling import names
+from gatling.errors import DiskFull
 from gatling.platform.server.helper.shapes import Refused, text
 from gatling.proxy import certificates
 
 DIRECTORY = Path("/etc/gatling/certificates")
+LEAST_BYTES = 4 << 20
+"""Room without which no certificate is requested, because it could not be kept."""
 
 
 def add(request: dict[str, Any], apps: Path) -> dict[str, Any]:
@@ -38,13 +42,17 @@ def request(given: dict[str, Any], apps: Path) -> dict[str, Any]:
     from gatling.proxy import requests  # takes a while to load
 
     name, wanted = names.app_name(text(given, "app")), given.get("domains")
-    if not isinstance(wanted, list) or not 0 < len(wanted) <= requests.MAX_NAMES:
+    if not isinstance(wanted, list) or not 0 < len(wanted) <= certificates.MAX_NAMES:
         raise Refused("domains is not a short list")
     domains = [names.domain(str(one)) for one in wanted]
     if domains != wanted or len(set(domains)) != len(domains):
         raise Refused("a domain is not written as it should be")
     if not (apps / name).is_dir():
         raise Refused("there is no such app")
+    DIRECTORY.mkdir(mode=0o755, exist_ok=True)
+    free = shutil.disk_usage(DIRECTORY).free
+    if free < LEAST_BYTES:
+        raise DiskFull(f"A certificate needs room: {free >> 20} MB are free for {DIRECTORY}.")
     key, asked = requests.new(domains)
     certificates.keep_request(DIRECTORY, name, key, domains)
     return {"request": asked.decode()}
@@ -86,6 +94,14 @@ def change(request: dict[str, Any]) -> dict[str, Any]:
     else:
         raise Refused("to is not one of its words")
     return {}
+
+
+def copy(request: dict[str, Any], apps: Path) -> dict[str, Any]:
+    """Keep a certificate of the app `source` for another app as well; whether that is new."""
+    name, source = names.app_name(text(request, "app")), names.app_name(text(request, "source"))
+    if not (apps / name).is_dir():
+        raise Refused("there is no such app")
+    return {"new": certificates.copy(DIRECTORY, source, name, text(request, "certificate"))}
 
 
 def forget(name: str) -> None:

@@ -24,6 +24,7 @@ another user can write to. Programs are run as an app's user or as gatling, neve
     certificate-request make a key for an app's domains, and the request for a CA
     certificate-install keep the certificate that a CA issued for that key
     certificate-obtain  obtain what an app lacks, as gatling, in a unit of its own
+    certificate-copy    keep a certificate of one app for another one as well
     certificate         take it out of use, or remove it
     toolchain-install   keep an Elixir and OTP, got by a program that owns nothing, in a sandbox
     toolchain-remove    remove it again
@@ -150,11 +151,11 @@ def forget(request: dict[str, Any]) -> dict[str, Any]:
     _end(timer_units.runs(name))
     _remove_units(name, (1, 2, *others))
     namespaces.remove(UNITS, name, _call)
-    certificates.forget(name)
     gone = SERVER / "apps" / f".{name}.gone"
     shutil.rmtree(gone, ignore_errors=True)  # of a helper that was killed
     with contextlib.suppress(FileNotFoundError):
         (SERVER / "apps" / name).rename(gone)  # root's directory: nobody can put a link there
+    certificates.forget(name)  # now that no request can add one any more
     # follows no links (shutil.rmtree.avoids_symlink_attacks)
     shutil.rmtree(gone, ignore_errors=True)
     with contextlib.suppress(KeyError):
@@ -255,16 +256,23 @@ def push(request: dict[str, Any], files: list[int], connection: socket.socket) -
 def certificate_obtain(request: dict[str, Any]) -> dict[str, Any]:
     """Obtain the certificates that an app lacks, as gatling, in a unit that is not waited for.
 
-    With `after` it begins so many seconds from now, instead of at an earlier time of that kind.
+    With `after` it begins so many seconds from now, in the place of an earlier time of that kind.
+    With `every` it is the unit of all apps.
     """
+    if request.get("every") is True:
+        _call(["systemctl", "start", "--no-block", obtaining.SERVICE])
+        return {}
     name, after = names.app_name(text(request, "app")), number(request, "after", 0, 86400)
     if not (SERVER / "apps" / name).is_dir():
         raise Refused("there is no such app")
     unit, when = f"{obtaining.prefix(name)}{os.urandom(8).hex()}", ["--no-block"]
     if after:
-        unit, when = f"{obtaining.prefix(name)}later", [f"--on-active={after:.0f}"]
-        _call(["systemctl", "stop", f"{unit}.timer"], check=False)
-    properties = [f"--property={line}" for line in obtaining.PROPERTIES]
+        # with a name of its own: who asks may be the service of the timer before
+        later, when = obtaining.later(name), [f"--on-active={after:.0f}"]
+        _call(["systemctl", "stop", f"{later}*.timer"], check=False)
+        unit = f"{later}-{os.urandom(8).hex()}"
+    limit = f"TimeoutStartSec={obtaining.APP_SECONDS}"
+    properties = [f"--property={line}" for line in (limit, *obtaining.PROPERTIES)]
     _call(["systemd-run", *when, "--collect", "--quiet", f"--unit={unit}", f"--uid={units.OWNER}",
            f"--gid={units.OWNER}", "--setenv=LANG=C.UTF-8", *properties,
            "--", str(COMMAND), "certificates", "renew", name])  # fmt: skip
@@ -315,6 +323,13 @@ def certificate_install(request: dict[str, Any]) -> dict[str, Any]:
     from gatling.platform.server.helper import certificates
 
     return certificates.install(request, SERVER / "apps")
+
+
+def certificate_copy(request: dict[str, Any]) -> dict[str, Any]:
+    """Keep a certificate of one app for another one as well."""
+    from gatling.platform.server.helper import certificates
+
+    return certificates.copy(request, SERVER / "apps")
 
 
 def certificate(request: dict[str, Any]) -> dict[str, Any]:
@@ -369,7 +384,7 @@ PLAIN = {"app": app, "slot": slot_unit, "discard": discard, "forget": forget, "s
          "proxy": proxy, "proxy-check": proxy_check,
          "certificate-add": certificate_add, "certificate": certificate,
          "certificate-request": certificate_request, "certificate-install": certificate_install,
-         "certificate-obtain": certificate_obtain,
+         "certificate-obtain": certificate_obtain, "certificate-copy": certificate_copy,
          "toolchain-remove": toolchain_remove}  # fmt: skip
 ATTENDED = {"run": run, "push": push, "logs": logs, "toolchain-install": toolchain_install}
 VERBS = frozenset({*PLAIN, *ATTENDED})
