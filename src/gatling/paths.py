@@ -190,3 +190,10 @@ def exclusively(home: Home, what: str) -> Iterator[None]:
     """One process at a time for `what`; the lock (flock(2)) dies with the process that has it."""
     with files.locked(home.run / f"{what}.lock"):
         yield
+
+
+@contextlib.contextmanager
+def exclusively_or_not(home: Home, what: str) -> Iterator[bool]:
+    """The same without waiting: whether this is the process for `what`."""
+    with (home.run / f"{what}.lock").open("w") as file:
+        yield files.try_lock(file)

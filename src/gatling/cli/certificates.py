@@ -55,6 +55,7 @@ def account_command(
       gatling certificates account
     """
     from gatling.operations import issuing
+    from gatling.runtime import obtaining
 
     if email is None and (directory or ca_file):
         raise InvalidInput("To change the account, give its address as well: --email ADDRESS.")
@@ -63,7 +64,7 @@ def account_command(
             one = issuing.account(gatling)
         else:
             one = issuing.use_account(gatling, email, directory, ca_file.read() if ca_file else "")
-            issuing.renew_later(gatling)
+            obtaining.later(gatling, None)
     if as_json:
         print_json(one)
         return
@@ -137,9 +138,10 @@ def issue_command(app: str, as_json: bool) -> None:
 
 @certificates_command.command("renew")
 @click.argument("app", metavar="[APP]", required=False)
+@click.option("--scheduled", is_flag=True, hidden=True, help="Do nothing without an account.")
 @as_json
 @click.pass_context
-def renew_command(context: click.Context, app: str | None, as_json: bool) -> None:
+def renew_command(context: click.Context, app: str | None, scheduled: bool, as_json: bool) -> None:
     """Obtain the certificates that APP, or any app, lacks or that are due.
 
     A systemd timer runs this twice a day. An app whose last attempt failed waits for its next one.
@@ -152,7 +154,7 @@ def renew_command(context: click.Context, app: str | None, as_json: bool) -> Non
     from gatling.operations import issuing
 
     with opened() as gatling:
-        done = issuing.renew(gatling, app)
+        done = issuing.renew(gatling, app, scheduled=scheduled)
     if as_json:
         print_json(done)
     for one in done if not as_json else ():

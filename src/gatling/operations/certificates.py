@@ -17,6 +17,8 @@ from gatling.state import apps
 from gatling.times import day
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from gatling.platform.base import Address
     from gatling.platform.open import Gatling
     from gatling.proxy.certificates import Certificate
@@ -181,7 +183,8 @@ def prove(gatling: Gatling, app: str) -> None:
         gatling.certificates.of(app), found.domains, time.time()
     ).items():
         name = domain.replace("*", "gatling-check")
-        shown = _shake_hands(address, name)
+        der = _shake_hands(address, name)
+        shown = certificates.identity(der) if der else ""
         if shown != one.id:
             raise ProxyRefused(
                 f"nginx does not serve {name} with the certificate, but"
@@ -191,8 +194,22 @@ def prove(gatling: Gatling, app: str) -> None:
             )
 
 
-def _shake_hands(address: Address, name: str) -> str:
-    """The id of the certificate that is shown for a name; empty when there is no handshake."""
+def foreign(gatling: Gatling, domain: str, known: Container[str]) -> bool:
+    """Whether the proxy serves a domain with a certificate for it that is not a known one, by id.
+
+    A site that the operator has written for the domain does so.
+    """
+    address = gatling.router.tls_address()
+    der = _shake_hands(address, domain) if address else b""
+    if not der or certificates.identity(der) in known:
+        return False
+    from gatling.proxy import x509  # takes a while to load
+
+    return certificates.covers(x509.names_of(der), domain)
+
+
+def _shake_hands(address: Address, name: str) -> bytes:
+    """The certificate (DER) that is shown for a name; empty when there is no handshake."""
     # what is wanted is the certificate itself: whether this machine trusts it says nothing
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -202,6 +219,5 @@ def _shake_hands(address: Address, name: str) -> str:
         socket.create_connection((address.host, address.port), HANDSHAKE_SECONDS) as connection,
         context.wrap_socket(connection, server_hostname=name) as secured,
     ):
-        der = secured.getpeercert(binary_form=True)
-        return certificates.identity(der) if der else ""
-    return ""
+        return secured.getpeercert(binary_form=True) or b""
+    return b""

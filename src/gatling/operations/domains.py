@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from gatling import names
 from gatling.deploy import project_domains
-from gatling.errors import InvalidInput
+from gatling.errors import HelperFailed, InvalidInput
 from gatling.operations import changes, issuing
 from gatling.project.proxy import EVERYWHERE
+from gatling.proxy import certificates
 from gatling.runtime import obtaining
-from gatling.state import apps, audit
+from gatling.state import apps, audit, issuance
 
 if TYPE_CHECKING:
     from gatling.platform.open import Gatling
@@ -54,7 +57,8 @@ def add(gatling: Gatling, app: str, domain: str) -> DomainChange:
 def move(gatling: Gatling, app: str, domain: str, source: str) -> DomainChange:
     """Serve an app under a domain of another one, from one request to the next.
 
-    Raises NotFound, InvalidInput, ProxyRefused with everything as before.
+    The certificate that serves the domain serves on. Raises NotFound, InvalidInput, ProxyRefused
+    with everything as before.
     """
     name = names.domain(domain)
     before, other = apps.get(gatling.db, app), apps.get(gatling.db, source)
@@ -66,10 +70,25 @@ def move(gatling: Gatling, app: str, domain: str, source: str) -> DomainChange:
             f"{source} protects {name} with passwords, and {app} would not.",
             hint=f"First `gatling auth add {app} '*' USER`.",
         )
+    covering = certificates.chosen(gatling.certificates.of(source), [name], time.time())
     take_back = apps.move_domain(gatling.db, name, source, app)
+
+    new = False
+
+    def bring() -> None:
+        """Let HTTPS go with the domain: it is served as before until the app has its own."""
+        nonlocal new
+        if name not in covering:
+            return
+        if name in apps.get(gatling.db, app).domains:
+            with contextlib.suppress(HelperFailed):  # without it, the domain is served over HTTP
+                new = gatling.certificates.copy(app, covering[name].id, source)
+        elif new:
+            gatling.certificates.retire(app, covering[name].id)
+
     changes.change(
         gatling, app, "domains add", f"{name} from {source}",
-        steps=[gatling.configure_router], take_back=take_back,
+        steps=[bring, gatling.configure_router], take_back=take_back,
     )  # fmt: skip
     audit.record(gatling.db, gatling.actor, source, "domains remove", f"{name} to {app}")
     issuing.tidy(gatling, source)
@@ -97,7 +116,8 @@ def remove(gatling: Gatling, app: str, domain: str) -> DomainChange:
 def _result(gatling: Gatling, before: App, name: str) -> DomainChange:
     after = apps.get(gatling.db, before.name)
     note = project_domains.host_told(gatling, before, after)
-    certified = obtaining.later(gatling, after.name) and obtaining.obtainable(name)
+    own_ca = obtaining.is_own(issuance.account(gatling.db))
+    certified = obtaining.later(gatling, after.name) and obtaining.obtainable(name, own_ca=own_ca)
     return DomainChange(
         after.name,
         name,

@@ -1,7 +1,7 @@
 """Fetching a path of a domain as a CA does, over HTTP and through redirects.
 
-Whoever answers is a stranger. So there is one deadline for all of it, little is read of an answer,
-and nothing of a redirect's body. A redirect leads to ports 80 and 443 of public addresses only:
+The server that answers may be a stranger's. So there is one deadline for all redirects, little is
+read of an answer, and nothing of a redirect's body. A redirect leads to ports 80 and 443 of public addresses only:
 Gatling itself may reach ports that others may not.
 """
 
@@ -39,7 +39,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Hop:
-    """What is asked next."""
+    """One request: the first, or one after a redirect."""
 
     host: str
     address: str
@@ -159,19 +159,19 @@ class _Source:
         self._raw = _Raw(connection, deadline)
 
     def makefile(self, *_: Any) -> io.BufferedReader:
-        """What is read from it."""
+        """The file from which the answer is read."""
         return io.BufferedReader(self._raw)
 
 
 class _Raw(io.RawIOBase):
-    """What a connection gives until a deadline, up to a size."""
+    """The bytes of a connection until a deadline, up to a size."""
 
     def __init__(self, connection: socket.socket, deadline: float) -> None:
         super().__init__()
         self._connection, self._deadline, self._left = connection, deadline, MAX_READ
 
     def readable(self) -> bool:
-        """It is."""
+        """See RawIOBase."""
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:

@@ -8,23 +8,29 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shutil
 import time
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from gatling.errors import CertificateFailed, GatlingError, InvalidInput, NotFound
+from gatling import debuglog
+from gatling.errors import CertificateFailed, DiskFull, GatlingError, InvalidInput, NotFound
 from gatling.operations import certificates, changes, reachability
-from gatling.paths import exclusively
+from gatling.paths import exclusively, exclusively_or_not
 from gatling.project import settings
-from gatling.proxy.certificates import chosen
+from gatling.proxy.certificates import MAX_NAMES, chosen
 from gatling.proxy.challenges import HttpChallenge
 from gatling.runtime import obtaining
+from gatling.runtime.obtaining import DAY, Stage
 from gatling.state import apps, audit, issuance
 from gatling.state.issuance import Account
+from gatling.text import listed
 from gatling.times import stamp_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from gatling.platform.open import Gatling
     from gatling.proxy.authority import Authority
     from gatling.proxy.certificates import Certificate
@@ -33,6 +39,8 @@ if TYPE_CHECKING:
 
 ARI_SECONDS = 6 * 3600.0
 """How long a CA that did not answer is not asked again when to renew."""
+LEAST_BYTES = 16 << 20
+"""Room on the disk without which no certificate is ordered that could not be kept then."""
 
 
 class AccountShown(Struct, frozen=True):
@@ -84,8 +92,8 @@ def account(gatling: Gatling) -> AccountShown:
 def use_account(gatling: Gatling, email: str, directory: str, trusted: str) -> AccountShown:
     """Create an account with the CA of a directory, whose terms are accepted, and use it.
 
-    With the same CA the account stays, with another address. Raises InvalidInput,
-    CertificateFailed.
+    With the same CA the account stays, with another address. With another one, all certificates
+    become due. Raises InvalidInput, CertificateFailed.
     """
     if gatling.certificates.challenges() is None:
         raise InvalidInput(
@@ -108,6 +116,10 @@ def use_account(gatling: Gatling, email: str, directory: str, trusted: str) -> A
     )
     uri = authority.Authority(wanted).register(wanted.email)
     issuance.put_account(gatling.db, dataclasses.replace(wanted, uri=uri))
+    if same:
+        issuance.wait_no_longer(gatling.db)
+    elif before:
+        _replace_all(gatling)
     audit.record(gatling.db, gatling.actor, None, "certificates account", f"{email} {url}")
     return account(gatling)
 
@@ -118,11 +130,10 @@ def issue(gatling: Gatling, app: str) -> Obtained:
     Raises NotFound; InvalidInput without an account or a domain that a CA could verify;
     CertificateFailed with everything as before.
     """
-    if issuance.account(gatling.db) is None:
-        raise InvalidInput("This server has no account with a CA.", hint=_HOW)
+    account = _account(gatling)
     with exclusively(gatling.home, f"certificates-{app}"):
-        found = apps.get(gatling.db, app)
-        if not obtaining.wanted(found.domains, gatling.certificates.of(app), time.time()):
+        found, kept = apps.get(gatling.db, app), gatling.certificates.of(app)
+        if not obtaining.wanted(found.domains, kept, time.time(), own_ca=obtaining.is_own(account)):
             raise InvalidInput(
                 f"{app} has no domain for which a certificate can be obtained.",
                 hint=f"`gatling domains add {app} DOMAIN` comes first.",
@@ -130,55 +141,83 @@ def issue(gatling: Gatling, app: str) -> Obtained:
         return _attempt(gatling, found, forced=True)
 
 
-def renew(gatling: Gatling, app: str | None = None) -> list[Obtained]:
+def renew(gatling: Gatling, app: str | None = None, *, scheduled: bool = False) -> list[Obtained]:
     """Obtain what is missing or due, for one app or all. Errors are in the results.
 
-    An app whose last attempt failed waits for the time of its next one.
+    An app whose last attempt failed waits for the time of its next one. Of all apps, one for which
+    another command does it at this moment is left out. Raises NotFound, and InvalidInput without
+    an account, unless it was `scheduled`.
     """
-    if issuance.account(gatling.db) is None:
+    if scheduled and issuance.account(gatling.db) is None:
         return []
+    _account(gatling)
+    if app is not None:
+        apps.get(gatling.db, app)
+        with exclusively(gatling.home, f"certificates-{app}"):
+            return _renewed(gatling, app)
     done = []
-    for name in [app] if app else [one.name for one in apps.every(gatling.db)]:
-        with exclusively(gatling.home, f"certificates-{name}"):
-            try:
-                done.append(_attempt(gatling, apps.get(gatling.db, name), forced=False))
-            except NotFound:  # the app has been removed
-                continue
-            except GatlingError as error:
-                error.about(name)
-                done.append(Obtained(name, [], error.what, error.hint))
+    for name in _by_failures(gatling):
+        with exclusively_or_not(gatling.home, f"certificates-{name}") as is_free:
+            done += _renewed(gatling, name) if is_free else []
     return done
 
 
-def renew_later(gatling: Gatling) -> None:
-    """Obtain what any app lacks, in the background."""
-    for app in apps.every(gatling.db):
-        if any(obtaining.obtainable(domain) for domain in app.domains):
-            obtaining.later(gatling, app.name)
+def _by_failures(gatling: Gatling) -> list[str]:
+    """All apps; those that have failed most often are the last to be waited for."""
+    every = [one.name for one in apps.every(gatling.db)]
+    return sorted(every, key=lambda name: issuance.of_app(gatling.db, name).failures)
+
+
+def _renewed(gatling: Gatling, app: str) -> list[Obtained]:
+    """Obtain what is missing or due for an app. Whatever fails, the other apps have their turn."""
+    try:
+        return [_attempt(gatling, apps.get(gatling.db, app), forced=False)]
+    except NotFound:
+        return []
+    except Exception as error:  # noqa: BLE001
+        found = debuglog.explained(error, f"the renewal of the certificate of {app}")
+        found.about(app)
+        return [Obtained(app, [], found.what, found.hint)]
 
 
 def shown(gatling: Gatling, app: str) -> Https:
     """How HTTPS is with an app; raises NotFound."""
     found, now = apps.get(gatling.db, app), time.time()
-    kept, state = gatling.certificates.of(app), issuance.of_app(gatling.db, app)
+    kept = gatling.certificates.of(app)
+    state = obtaining.trusted(issuance.of_app(gatling.db, app), now)
     current = obtaining.newest(kept)
-    automatic = issuance.account(gatling.db) is not None and _options(found).obtain
+    account = issuance.account(gatling.db)
+    automatic, own_ca = account is not None and _options(found).obtain, obtaining.is_own(account)
     own = [one.names for one in kept if not one.obtained and one.not_after >= now]
     return Https(
         app,
         certificates.of(gatling, app),
         certificates.without(found, kept),
-        [one for one in certificates.without(found, kept) if not obtaining.obtainable(one)],
-        automatic=automatic and not (own and not obtaining.wanted(found.domains, kept, now)),
+        [
+            one
+            for one in certificates.without(found, kept)
+            if not obtaining.obtainable(one, own_ca=own_ca)
+        ],
+        automatic=automatic
+        and not (own and not obtaining.wanted(found.domains, kept, now, own_ca=own_ca)),
         renew_at=stamp_of(obtaining.renew_at(current, state)) if current and automatic else None,
         error=state.error,
         hint=state.hint,
-        retry_at=stamp_of(state.retry_at) if state.error else None,
+        retry_at=stamp_of(max(state.retry_at, state.blocked_until)) if state.error else None,
     )
 
 
 def tidy(gatling: Gatling, app: str) -> None:
-    """Remove the obtained certificates of an app that serve no domain any more, with their keys."""
+    """Remove the obtained certificates of an app that serve no domain any more, with their keys.
+
+    While another command obtains certificates for the app, it is left to the one after that.
+    """
+    with exclusively_or_not(gatling.home, f"certificates-{app}") as is_free:
+        if is_free:
+            _tidy(gatling, app)
+
+
+def _tidy(gatling: Gatling, app: str) -> None:
     found, kept = apps.get(gatling.db, app), gatling.certificates.of(app)
     serving = {one.id for one in chosen(kept, found.domains, time.time()).values()}
     useless = [one for one in kept if one.obtained and one.id not in serving]
@@ -187,6 +226,17 @@ def tidy(gatling: Gatling, app: str) -> None:
     if useless:
         gatling.configure_router()  # names none of them; asked so that none is read any more
         gatling.certificates.remove_retired(app)
+
+
+def _replace_all(gatling: Gatling) -> None:
+    """Let all certificates be due, and forget what another CA has said."""
+    soon = time.time() + DAY
+    for app in apps.every(gatling.db):
+        current = obtaining.newest(gatling.certificates.of(app.name))
+        state = issuance.Issuance(app=app.name)
+        if current is not None:  # the CA of now has nothing to say of it
+            state = dataclasses.replace(state, certificate=current.id, renew_at=1, ask_at=soon)
+        issuance.put(gatling.db, state)
 
 
 _HOW = "`gatling certificates account --email ADDRESS` creates one with Let's Encrypt."
@@ -205,81 +255,168 @@ def _options(app: App) -> settings.Certificates:
     return settings.parse(app.effective).certificates
 
 
+def _account(gatling: Gatling) -> Account:
+    found = issuance.account(gatling.db)
+    if found is None:
+        raise InvalidInput("This server has no account with a CA.", hint=_HOW)
+    return found
+
+
 def _attempt(gatling: Gatling, app: App, *, forced: bool) -> Obtained:
     """Obtain a certificate, if one is needed and it is time; an error is recorded as well."""
-    now, options = time.time(), _options(app)
-    state = issuance.of_app(gatling.db, app.name)
+    now, options, own_ca = (
+        time.time(),
+        _options(app),
+        obtaining.is_own(issuance.account(gatling.db)),
+    )
+    _tidy(gatling, app.name)
+    state = obtaining.trusted(issuance.of_app(gatling.db, app.name), now)
     kept = gatling.certificates.of(app.name)
-    wanted, current = obtaining.wanted(app.domains, kept, now), obtaining.newest(kept)
-    if state.domains != " ".join(wanted):  # those that failed are others
-        state = dataclasses.replace(state, domains=" ".join(wanted), failures=0, retry_at=0)
+    every, current = obtaining.wanted(app.domains, kept, now, own_ca=own_ca), obtaining.newest(kept)
+    if state.domains != " ".join(every):  # those that failed are others
+        state = dataclasses.replace(state, domains=" ".join(every), failures=0, retry_at=0)
     if not forced and not options.obtain:
-        return Obtained(app.name, [])
-    if not forced and wanted and now < max(state.retry_at, state.blocked_until):
+        return _nothing_to_do(gatling, state)
+    if not forced and every and now < max(state.retry_at, state.blocked_until):
         return Obtained(app.name, [], state.error, state.hint)
     if now < state.blocked_until:
         raise CertificateFailed(
             f"The CA accepts no request for {app.name} before {stamp_of(state.blocked_until)}.",
             hint=state.error,
         )
+    wanted, others = obtaining.within(every, current)
     state = _with_ari(gatling, app.name, current, state)
     if not forced and not obtaining.is_needed(wanted, current, state, now):
-        if state.error:
-            issuance.put(gatling.db, dataclasses.replace(state, error="", hint="", failures=0))
-        return Obtained(app.name, [])
-    try:
-        reachable, faults = _reachable(gatling, wanted, check=options.check)
-    except GatlingError as error:
-        _record_failure(gatling, state, error, at_the_ca=False)
-        raise
+        if others:
+            return Obtained(app.name, [], state.error, state.hint)
+        return _nothing_to_do(gatling, state)
     is_due = current is not None and now >= obtaining.renew_at(current, state)
-    if not reachable or (faults and not forced and not is_due
-                         and not obtaining.lacking(reachable, current)):  # fmt: skip
-        _record_failure(gatling, state, faults[0], at_the_ca=False)
-        raise faults[0]
-    try:
-        certificate = _obtained(gatling, app.name, reachable, current)
-    except (GatlingError, OSError) as error:
-        _record_failure(gatling, state, error, at_the_ca=True)
-        raise
+
+    def is_worth_it(domains: list[str]) -> bool:
+        """Whether a certificate that is for these domains only is better than none."""
+        return bool(domains) and (forced or is_due or bool(obtaining.lacking(domains, current)))
+
+    with _recording(gatling, state, Stage.HERE):
+        _must_be_ready(gatling)
+        reachable, faults = _reachable(gatling, app.name, wanted, check=options.check)
+        if not reachable or (faults and not is_worth_it(reachable)):
+            raise faults[0]
+    with _recording(gatling, state, Stage.AT_THE_CA):
+        domains, chain, refused = _issued(gatling, app.name, reachable, current, is_worth_it)
+    with _recording(gatling, state, Stage.ISSUED):
+        certificate = _taken(gatling, app.name, chain, domains)
+    faults = [*refused, *faults, *_too_many(app.name, others)]
     state = dataclasses.replace(
         issuance.Issuance(app=app.name, domains=state.domains),
         failures=state.failures if faults else 0,
     )
     issuance.put(gatling.db, state)
     with contextlib.suppress(CertificateFailed):
-        _with_ari(gatling, app.name, certificate, state)
+        state = _with_ari(gatling, app.name, certificate, state)
     if faults:
-        state = issuance.of_app(gatling.db, app.name)
-        _record_failure(gatling, state, faults[0], at_the_ca=False)
+        stage = Stage.AT_THE_CA if refused else Stage.HERE
+        _record_failure(gatling, state, faults[0], stage)
         return Obtained(app.name, list(certificate.names), faults[0].what, faults[0].hint)
     return Obtained(app.name, list(certificate.names))
 
 
+def _nothing_to_do(gatling: Gatling, state: Issuance) -> Obtained:
+    if state.error:
+        issuance.put(gatling.db, dataclasses.replace(state, error="", hint="", failures=0))
+    return Obtained(state.app, [])
+
+
+@contextlib.contextmanager
+def _recording(gatling: Gatling, state: Issuance, stage: Stage) -> Iterator[None]:
+    """Keep whatever ends the block as the app's last error, in words for people."""
+    try:
+        yield
+    except Exception as error:
+        found = debuglog.explained(error, f"obtaining a certificate for {state.app}")
+        _record_failure(gatling, state, found, stage)
+        if found is error:
+            raise
+        raise found from error
+
+
+def _must_be_ready(gatling: Gatling) -> None:
+    """Raise for what would keep a certificate from serving, which the CA counts nevertheless."""
+    gatling.router.check()
+    free = shutil.disk_usage(gatling.home.root).free
+    if free < LEAST_BYTES:
+        raise DiskFull(
+            f"A certificate needs room: {free >> 20} MB are free on the disk of"
+            f" {gatling.home.root}, and {LEAST_BYTES >> 20} MB are required."
+        )
+
+
 def _reachable(
-    gatling: Gatling, domains: list[str], *, check: bool
+    gatling: Gatling, app: str, domains: list[str], *, check: bool
 ) -> tuple[list[str], list[CertificateFailed]]:
     """The domains under which a CA will find this server, and why not under the others."""
     challenge = _challenge(gatling)
     public = gatling.router.public_address()
     faults = reachability.faults(domains, challenge, public) if check else {}
+    known = {
+        kept.id for one in apps.every(gatling.db) for kept in gatling.certificates.of(one.name)
+    }
+    for domain in domains:
+        if domain not in faults and certificates.foreign(gatling, domain, known):
+            faults[domain] = CertificateFailed(
+                f"A site of your own serves {domain} over HTTPS, with a certificate of its own.",
+                hint="Remove the site, or let it obtain the certificate:"
+                f" `gatling settings set {app} certificates.obtain=false`.",
+            )
     return [one for one in domains if one not in faults], list(faults.values())
 
 
-def _obtained(
-    gatling: Gatling, app: str, domains: list[str], current: Certificate | None
-) -> Certificate:
-    """A certificate from the CA that serves; everything as before when this raises."""
+def _too_many(app: str, others: list[str]) -> list[CertificateFailed]:
+    """The fault of an app with more domains than a certificate can have."""
+    if not others:
+        return []
+    return [
+        CertificateFailed(
+            f"{listed(others)}: a certificate has at most {MAX_NAMES} domains.",
+            hint=f"Give one for these domains: `gatling certificates add {app}`.",
+        )
+    ]
+
+
+def _issued(
+    gatling: Gatling,
+    app: str,
+    domains: list[str],
+    current: Certificate | None,
+    is_worth_it: Callable[[list[str]], bool],
+) -> tuple[list[str], str, list[CertificateFailed]]:
+    """A certificate (PEM) from the CA, its domains, and why it is not for the others.
+
+    An order fails as a whole, so it is made once more without the domains that the CA refused.
+    """
+    try:
+        return domains, _chain(gatling, app, domains, current), []
+    except CertificateFailed as error:
+        rest = [one for one in domains if one not in error.domains]
+        if error.retry_at or len(rest) == len(domains) or not is_worth_it(rest):
+            raise
+        return rest, _chain(gatling, app, rest, current), [error]
+
+
+def _chain(gatling: Gatling, app: str, domains: list[str], current: Certificate | None) -> str:
     request = gatling.certificates.request(app, domains)
     replaces = gatling.certificates.chain(app, current.id) if current else ""
-    chain = _from_ca(gatling, request, replaces)
+    return _from_ca(gatling, request, replaces)
+
+
+def _taken(gatling: Gatling, app: str, chain: str, domains: list[str]) -> Certificate:
+    """The certificate that was issued, which serves; everything as before when this raises."""
     certificate, _ = gatling.certificates.install(app, chain)
     changes.change(
         gatling, app, "certificates issue", f"{certificate.id} {' '.join(domains)}",
         steps=[gatling.configure_router, lambda: certificates.prove(gatling, app)],
         take_back=lambda: gatling.certificates.retire(app, certificate.id),
     )  # fmt: skip
-    tidy(gatling, app)
+    _tidy(gatling, app)
     return certificate
 
 
@@ -309,7 +446,10 @@ def _with_ari(gatling: Gatling, app: str, current: Certificate | None, state: Is
     except (CertificateFailed, OSError):
         at, again = known.renew_at or None, now + ARI_SECONDS
     state = dataclasses.replace(
-        known, certificate=current.id, renew_at=at or 0, ask_at=max(again, now + 60)
+        known,
+        certificate=current.id,
+        renew_at=at or 0,
+        ask_at=min(max(again, now + 60), now + DAY),
     )
     issuance.put(gatling.db, state)
     return state
@@ -318,9 +458,7 @@ def _with_ari(gatling: Gatling, app: str, current: Certificate | None, state: Is
 def _authority(gatling: Gatling) -> tuple[Account, Authority]:
     from gatling.proxy import authority
 
-    used = issuance.account(gatling.db)
-    if used is None:
-        raise InvalidInput("This server has no account with a CA.", hint=_HOW)
+    used = _account(gatling)
     return used, authority.Authority(used)
 
 
@@ -331,24 +469,18 @@ def _challenge(gatling: Gatling) -> HttpChallenge:
     return HttpChallenge(directory)
 
 
-def _record_failure(
-    gatling: Gatling, state: Issuance, error: BaseException, *, at_the_ca: bool
-) -> None:
+def _record_failure(gatling: Gatling, state: Issuance, error: GatlingError, stage: Stage) -> None:
     """Keep an error, and try again after a pause that grows."""
     now, failures = time.time(), state.failures + 1
-    what = error.what if isinstance(error, GatlingError) else f"{error}"
-    hint = ""
-    if isinstance(error, GatlingError):
-        error.about(state.app)
-        hint = error.hint
+    error.about(state.app)
     blocked = error.retry_at if isinstance(error, CertificateFailed) else 0
-    seconds = max(obtaining.pause(failures, at_the_ca=at_the_ca), blocked - now)
+    seconds = min(max(obtaining.pause(failures, stage), blocked - now), DAY)
     issuance.put(
         gatling.db,
         dataclasses.replace(
-            state, failures=failures, error=what, hint=hint, retry_at=now + seconds,
-            blocked_until=blocked,
+            state, failures=failures, error=error.what, hint=error.hint, retry_at=now + seconds,
+            blocked_until=min(blocked, now + obtaining.WEEK),
         ),
     )  # fmt: skip
     with contextlib.suppress(GatlingError):  # the timer tries again as well
-        gatling.certificates.obtain_later(state.app, min(seconds + 1, obtaining.DAY))
+        gatling.certificates.obtain_later(state.app, min(seconds + 1, DAY))

@@ -76,6 +76,14 @@ def read(pem: bytes, now: float) -> Pair:
     )
 
 
+def names_of(der: bytes) -> tuple[str, ...]:
+    """The domains and IP addresses that a certificate lists; none for one that is damaged."""
+    try:
+        return _names(x509.load_der_x509_certificate(der))
+    except (InvalidInput, ValueError):
+        return ()
+
+
 def _key(pem: bytes) -> PrivateKeyTypes:
     blocks = [block for block in _blocks(pem) if block.startswith(b"-----BEGIN ") and b"PRIVATE KEY"
               in block.partition(b"\n")[0]]  # fmt: skip
