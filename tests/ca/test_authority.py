@@ -97,6 +97,11 @@ def test_an_account_is_found_again_by_its_key(account: Account) -> None:
     assert Authority(dataclasses.replace(account, uri="")).register("ops@shop.example") == (
         account.uri
     )
+    again = Authority(dataclasses.replace(account, uri=""))
+    assert again.register("new@shop.example") == account.uri
+    known = again._network.account
+    assert known is not None
+    assert known.body.contact == ("mailto:new@shop.example",)
 
 
 def test_a_forgotten_account_is_known_as_such(account: Account, challenge: HttpChallenge) -> None:

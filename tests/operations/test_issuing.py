@@ -353,6 +353,11 @@ def test_another_ca_replaces_all_certificates(
     issuing.use_account(fake.gatling, "b@shop.example", directory, "")
     if directory == ACCOUNT.directory:
         assert fake.state() == replace(blocked, retry_at=0)
+        for new_key in (False, True):
+            issuing.use_account(fake.gatling, "b@shop.example", directory, "", new_key=new_key)
+            account = issuance.account(fake.db)
+            assert account is not None
+            assert (account.key != ACCOUNT.key) is new_key
         return
     assert fake.renew()["shop"].domains == ["shop.example"]
     assert fake.renew()["shop"].domains == [], "once is enough"

@@ -39,9 +39,10 @@ def certificates_command() -> None:
 @click.option(
     "--ca-file", type=click.File("r"), help="Certificates (PEM) that the CA's server is checked by."
 )
+@click.option("--new-key", is_flag=True, help="Open another account, with a new key.")
 @as_json
 def account_command(
-    email: str | None, directory: str, ca_file: TextIO | None, as_json: bool
+    email: str | None, directory: str, ca_file: TextIO | None, new_key: bool, as_json: bool
 ) -> None:
     """Show the account of this server with a certificate authority (CA), or create it.
 
@@ -57,13 +58,14 @@ def account_command(
     from gatling.operations import issuing
     from gatling.runtime import obtaining
 
-    if email is None and (directory or ca_file):
+    if email is None and (directory or ca_file or new_key):
         raise InvalidInput("To change the account, give its address as well: --email ADDRESS.")
     with opened() as gatling:
         if email is None:
             one = issuing.account(gatling)
         else:
-            one = issuing.use_account(gatling, email, directory, ca_file.read() if ca_file else "")
+            pem = ca_file.read() if ca_file else ""
+            one = issuing.use_account(gatling, email, directory, pem, new_key=new_key)
             obtaining.later(gatling, None)
     if as_json:
         print_json(one)

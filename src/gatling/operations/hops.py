@@ -1,8 +1,8 @@
 """Fetching a path of a domain as a CA does, over HTTP and through redirects.
 
 The server that answers may be a stranger's. So there is one deadline for all redirects, little is
-read of an answer, and nothing of a redirect's body. A redirect leads to ports 80 and 443 of public addresses only:
-Gatling itself may reach ports that others may not.
+read of an answer, and nothing of a redirect's body. A redirect leads to ports 80 and 443 of public
+addresses only: Gatling itself may reach ports that others may not.
 """
 
 from __future__ import annotations

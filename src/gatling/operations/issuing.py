@@ -89,11 +89,13 @@ def account(gatling: Gatling) -> AccountShown:
     return AccountShown(found.email, found.directory, found.uri, bool(found.trusted))
 
 
-def use_account(gatling: Gatling, email: str, directory: str, trusted: str) -> AccountShown:
+def use_account(
+    gatling: Gatling, email: str, directory: str, trusted: str, *, new_key: bool = False
+) -> AccountShown:
     """Create an account with the CA of a directory, whose terms are accepted, and use it.
 
-    With the same CA the account stays, with another address. With another one, all certificates
-    become due. Raises InvalidInput, CertificateFailed.
+    With the same CA the account stays, with another address, unless it has a `new_key`. With
+    another one, all certificates become due. Raises InvalidInput, CertificateFailed.
     """
     if gatling.certificates.challenges() is None:
         raise InvalidInput(
@@ -110,7 +112,7 @@ def use_account(gatling: Gatling, email: str, directory: str, trusted: str) -> A
     wanted = Account(
         email=_email(email),
         directory=url,
-        key=before.key if before and same else authority.new_key(),
+        key=before.key if before and same and not new_key else authority.new_key(),
         uri="",
         trusted=trusted or (before.trusted if before and same else ""),
     )
@@ -212,6 +214,8 @@ def tidy(gatling: Gatling, app: str) -> None:
 
     While another command obtains certificates for the app, it is left to the one after that.
     """
+    if not gatling.certificates.of(app):
+        return
     with exclusively_or_not(gatling.home, f"certificates-{app}") as is_free:
         if is_free:
             _tidy(gatling, app)

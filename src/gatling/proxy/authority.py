@@ -135,7 +135,10 @@ class Authority:
             )
 
     def register(self, email: str) -> str:
-        """Create the account, and accept the CA's terms; its URL. An existing one is used again."""
+        """Create the account, or change the address of an existing one; its URL.
+
+        The CA's terms are accepted.
+        """
         with self._asking() as acme:
             self._network.account = None
             if acme.external_account_required():
@@ -151,6 +154,8 @@ class Authority:
                 made = messages.RegistrationResource(
                     body=messages.Registration(), uri=known.location
                 )
+                self._network.account = made
+                made = acme.update_registration(made, messages.Registration(**dict(wanted)))
             self._network.account = made
             return str(made.uri)
 
