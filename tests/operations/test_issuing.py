@@ -419,11 +419,21 @@ def test_nothing_is_tidied_while_another_command_obtains(fake: Fake) -> None:
 
 
 @contextlib.contextmanager
-def tls(shown: Issued, directory: Path) -> Iterator[Address]:
-    """A server on this machine that shows a certificate."""
+def tls(shown: Issued, directory: Path, other: Issued | None = None) -> Iterator[Address]:
+    """A server on this machine that shows a certificate, and another one for unknown names."""
     (directory / "shown.pem").write_text(shown.both)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(directory / "shown.pem")
+    if other:
+        (directory / "other.pem").write_text(other.both)
+        others = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        others.load_cert_chain(directory / "other.pem")
+
+        def choose(connection: ssl.SSLObject, name: str, _: ssl.SSLContext) -> None:
+            if name == certificates.NOBODYS:
+                connection.context = others
+
+        context.sni_callback = choose
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def serve() -> None:
@@ -444,8 +454,11 @@ def test_a_site_of_the_operators_own_is_noticed(tmp_path: Path) -> None:
         router = SimpleNamespace(tls_address=lambda: address)
         gatling = cast("Gatling", SimpleNamespace(router=router))
         assert certificates.foreign(gatling, "shop.example", {"0f"})
-        assert certificates.foreign(gatling, "www.shop.example", {"0f"})
+        assert not certificates.foreign(gatling, "www.shop.example", {"0f"}), "it answers for all"
         assert not certificates.foreign(gatling, "shop.example", {own}), "it is Gatling's"
         assert not certificates.foreign(gatling, "blog.example", {"0f"}), "a site of another name"
+    with tls(shown, tmp_path, certificate("other.example")) as address:
+        router.tls_address = lambda: address
+        assert certificates.foreign(gatling, "www.shop.example", {"0f"})
     router.tls_address = lambda: Address("127.0.0.1", free_port())
     assert not certificates.foreign(gatling, "shop.example", {"0f"}), "nobody listens"

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 HANDSHAKE_SECONDS = 5.0
 DAY = 86400
+NOBODYS = "gatling-check.invalid"
+"""A name that no site has (RFC 6761, section 6.4)."""
 
 
 class Kept(Struct, frozen=True):
@@ -197,15 +199,19 @@ def prove(gatling: Gatling, app: str) -> None:
 def foreign(gatling: Gatling, domain: str, known: Container[str]) -> bool:
     """Whether the proxy serves a domain with a certificate for it that is not a known one, by id.
 
-    A site that the operator has written for the domain does so.
+    A site that the operator has written for the domain does so. The certificate of a site that
+    answers for all unknown names may cover the domain by a `*`, and is none for it.
     """
     address = gatling.router.tls_address()
     der = _shake_hands(address, domain) if address else b""
-    if not der or certificates.identity(der) in known:
+    if not address or not der or certificates.identity(der) in known:
         return False
     from gatling.proxy import x509  # takes a while to load
 
-    return certificates.covers(x509.names_of(der), domain)
+    listed = x509.names_of(der)
+    if domain in listed:
+        return True
+    return certificates.covers(listed, domain) and _shake_hands(address, NOBODYS) != der
 
 
 def _shake_hands(address: Address, name: str) -> bytes:
