@@ -83,7 +83,7 @@ COMMANDS = {
         "deployer", "{app} shop.example.com", first="domains add shop shop.example.com"
     ),
     "certificates issue": Typed("deployer", "{app}", Exit.INVALID, "no account"),
-    "certificates renew": Typed("deployer", "{app}"),
+    "certificates renew": Typed("deployer", "{app}", Exit.INVALID, "no account"),
     "certificates add": Typed("deployer", "{app}", Exit.INVALID, stdin=b"no certificate"),
     "certificates remove": Typed("deployer", "{app} shop.example.com", Exit.NOT_FOUND),
     "toolchain use": Typed("deployer", "{app} system", said="built with system"),

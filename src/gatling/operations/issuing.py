@@ -268,11 +268,8 @@ def _account(gatling: Gatling) -> Account:
 
 def _attempt(gatling: Gatling, app: App, *, forced: bool) -> Obtained:
     """Obtain a certificate, if one is needed and it is time; an error is recorded as well."""
-    now, options, own_ca = (
-        time.time(),
-        _options(app),
-        obtaining.is_own(issuance.account(gatling.db)),
-    )
+    now, options = time.time(), _options(app)
+    own_ca = obtaining.is_own(issuance.account(gatling.db))
     _tidy(gatling, app.name)
     state = obtaining.trusted(issuance.of_app(gatling.db, app.name), now)
     kept = gatling.certificates.of(app.name)
