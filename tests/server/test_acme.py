@@ -353,6 +353,26 @@ def test_one_of_your_own_comes_first(server: Server, ann: Person, shop: Checkout
     assert only(ann)["domains"] == [FIRST, SECOND]
 
 
+def test_https_goes_along_with_a_domain(
+    server: Server, ann: Person, shop: Checkout, ca: Ca
+) -> None:
+    def spare() -> list[list[str]]:
+        listed = json.loads(server.gatling("certificates", "list", "spare", "--json"))
+        return [one["names"] for one in listed]
+
+    server.gatling("load", "spare")
+    server.gatling("domains", "add", "spare", SECOND, "--from", "shop")
+    connected(server, ca, SECOND).close()
+    until(lambda: spare() == [[SECOND]] and names(ann) == [[FIRST]], "one for each", 60)
+    connected(server, ca, SECOND).close()
+    server.gatling("domains", "add", "shop", SECOND, "--from", "spare")
+    connected(server, ca, SECOND).close()
+    until(lambda: names(ann) == [[FIRST, SECOND]] and spare() == [], "one for both", 60)
+    assert serves(server, ca, SECOND)
+    server.gatling("unload", "spare", "--confirm", "spare")
+    assert not (server.box.root / KEPT).with_name("spare").exists()
+
+
 def test_it_goes_with_its_domains(server: Server, ann: Person, shop: Checkout, ca: Ca) -> None:
     ann.run("domains", "remove", "shop", SECOND)
     until(lambda: names(ann) == [[FIRST]], "a certificate without it", 60)
