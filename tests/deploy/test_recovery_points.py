@@ -16,6 +16,7 @@ HOT = "hot/test_recovery.py::test_killed"
 KILLED_BY = {
     **{point.split()[1]: PUSH for point in PUSH_POINTS if " " in point},
     **{point.split()[1]: HOT for point in HOT_POINTS if " " in point},
+    "install_toolchain": "push/test_toolchain.py::test_killed_while_one_is_downloaded",
     "migrate": "push/test_migrations.py::test_killed_while_they_run",
     "setup": "push/test_migrations.py::test_setup_is_run_once_after_the_first_migrations",
     "rehearsal": "hot/test_rehearsal.py::test_killed_while_rehearsing",

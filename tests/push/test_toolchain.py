@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import signal
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -128,6 +132,29 @@ def test_an_installed_toolchain_builds_what_asks_for_it(shop: Project) -> None:
     actions = [(each["action"], each["detail"]) for each in world.json("audit")]
     assert ("toolchain install", name) in actions
     assert ("toolchain remove", name) in actions
+
+
+def test_killed_while_one_is_downloaded(shop: Project) -> None:
+    world = shop.world
+    before = world.status()
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as mirror:  # never answers
+        url = f"http://127.0.0.1:{mirror.getsockname()[1]}"
+        world.run("toolchain", "source", "--mirror", url, "--automatic", "on")
+        shop.write(".tool-versions", "elixir 9.1.2-otp-99\n")
+        shop.commit()
+        push = shop.start_push()
+        world.at_step("install_toolchain")
+        os.kill(world.hook(), signal.SIGKILL)
+        push.communicate(timeout=60)
+    world.settled()
+    assert world.last()["outcome"] == "interrupted"
+    assert "killed during install toolchain." in world.last()["error"]
+    after = world.status()
+    assert (after["release"], after["pid"]) == (before["release"], before["pid"])
+    world.run("toolchain", "source", "--automatic", "off")
+    shop.write(".tool-versions", "")
+    shop.commit()
+    shop.push()
 
 
 def test_a_newer_one_is_told(shop: Project) -> None:

@@ -40,5 +40,7 @@ SETTING_NAMES = (
     "proxy.maintenance_page",
     "proxy.static",
     "proxy.static_keep",
+    "certificates.obtain",
+    "certificates.check",
 )
 """Those of `settings.known()` that name no job or process of a project."""
