@@ -195,5 +195,5 @@ def exclusively(home: Home, what: str) -> Iterator[None]:
 @contextlib.contextmanager
 def exclusively_or_not(home: Home, what: str) -> Iterator[bool]:
     """The same without waiting: whether this is the process for `what`."""
-    with (home.run / f"{what}.lock").open("w") as file:
+    with files.open_lock(home.run / f"{what}.lock") as file:
         yield files.try_lock(file)
