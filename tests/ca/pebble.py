@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shutil
 import ssl
 import subprocess
@@ -23,6 +22,7 @@ import pytest
 from tests.conftest import until
 from tests.proxy.authority import ROOT, certificate
 from tests.proxy.bench import free_port
+from tests.server import debian
 from tests.server.host import locked
 
 if TYPE_CHECKING:
@@ -40,18 +40,15 @@ def programs() -> Path:
     found = root / "tree/usr/bin"
     with locked(root / "lock"):
         if not (found / "pebble").exists():
-            _fetch(root)
+            mirror = debian.mirror()
+            if mirror is None:
+                pytest.skip("pebble is fetched from Debian's mirror, and apt knows none")
+            _fetch(root, mirror)
     return found
 
 
-def _fetch(root: Path) -> None:
-    uris = subprocess.run(
-        ["apt-get", "--print-uris", "update"], capture_output=True, text=True, check=False
-    ).stdout
-    mirror = re.search(r"'(\S+/debian)/*/dists/", uris)
-    (root / "sources.list").write_text(
-        f"deb {mirror[1] if mirror else 'http://deb.debian.org/debian'} {SUITE} main\n"
-    )
+def _fetch(root: Path, mirror: str) -> None:
+    (root / "sources.list").write_text(f"deb {mirror} {SUITE} main\n")
     for directory in ("state/lists/partial", "cache/archives/partial", "new"):
         (root / directory).mkdir(parents=True, exist_ok=True)
     apt = ["apt-get", "-qq", "-o", f"Dir::Etc::sourcelist={root}/sources.list",

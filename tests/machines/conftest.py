@@ -11,7 +11,7 @@ import pytest
 from tests.machines import disk
 from tests.machines.lan import MachineLan, sweep
 from tests.machines.machine import Machine
-from tests.server.host import why_not
+from tests.server.host import ensure_host_packages, why_not
 from tests.server.server import Server, install
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     assert SUITE is not None
     if reason := why_not():
         pytest.skip(reason)
-    disk.ensure_host_packages()
+    ensure_host_packages(disk.HOST_PACKAGES)
     sweep()
     lan = MachineLan(f"gtm{os.getpid()}")
     image = disk.image(SUITE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from pathlib import Path
 
@@ -42,22 +41,6 @@ def address(number: int) -> str:
 def hardware(number: int) -> str:
     """The hardware address of a machine."""
     return f"02:00:00:00:00:{16 + number:02x}"
-
-
-def ensure_host_packages() -> None:
-    """Install what machines are made with, if it is not there."""
-    missing = [package for program, package in HOST_PACKAGES.items() if not _found(program)]
-    if missing:
-        env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        run("apt-get", "update", "-qq", env=env, seconds=300)
-        run(
-            "apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing,
-            env=env, seconds=600,
-        )  # fmt: skip
-
-
-def _found(program: str) -> bool:
-    return shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is not None
 
 
 def kernel() -> Path:

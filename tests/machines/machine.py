@@ -18,12 +18,11 @@ from typing import TYPE_CHECKING
 
 from tests.machines import disk
 from tests.server.host import ROOT, BedError, run
-from tests.server.web import Client, LanConnection
+from tests.server.reached import Reached
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.conftest import Answer
     from tests.machines.lan import MachineLan
 
 MEMORY = "2048M"
@@ -39,8 +38,10 @@ exec chroot "$tree" "$@"
 """
 
 
-class Machine:
+class Machine(Reached):
     """A server with a kernel of its own. `directory` keeps its disk and its console."""
+
+    patience = 60.0
 
     def __init__(self, lan: MachineLan, number: int, image: Path, directory: Path) -> None:
         self.lan, self.number, self.image, self.directory = lan, number, image, directory
@@ -161,7 +162,7 @@ class Machine:
         unpack = ["tar", "-x", "--no-same-owner", "-C", target]
         with subprocess.Popen(pack, stdout=subprocess.PIPE) as packed:
             done = subprocess.run(
-                self._ssh("root", unpack, self.key), stdin=packed.stdout, check=False,
+                self._ssh("root", unpack, self.key, tty=False), stdin=packed.stdout, check=False,
                 timeout=600, capture_output=True, text=True,
             )  # fmt: skip
         if packed.returncode or done.returncode:
@@ -184,56 +185,3 @@ class Machine:
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             shown += f"--- journal of {self.name}\n{self.journal()}"
         return shown
-
-    # ------------------------------------------------------------------ over the network
-
-    def ssh_command(self, key: Path, *options: str) -> list[str]:
-        """`ssh …` up to the destination, which is `USER@NAME`."""
-        return ["ssh", "-F", str(self.ssh_config), "-i", str(key), *options]
-
-    def git_env(self, key: Path) -> dict[str, str]:
-        """What git must be told for `ssh://USER@NAME/…`."""
-        return {"GIT_SSH_COMMAND": shlex.join(self.ssh_command(key)), "GIT_SSH_VARIANT": "ssh"}
-
-    def ssh(
-        self, user: str, argv: Sequence[str] | str, *, key: Path, tty: bool = False,
-        stdin: str | None = None, check: bool = True, timeout: float = 300,
-    ) -> subprocess.CompletedProcess[str]:  # fmt: skip
-        """Run a command by ssh: words, or a text for the shell there."""
-        command = self._ssh(user, argv, key, tty=tty)
-        return run(*command, stdin=stdin, check=check, seconds=timeout)
-
-    def start_ssh(
-        self, user: str, argv: Sequence[str] | str, *, key: Path, tty: bool = False
-    ) -> subprocess.Popen[str]:
-        """The same, going on while the test does, with pipes; output and errors are one."""
-        return subprocess.Popen(
-            self._ssh(user, argv, key, tty=tty), text=True, errors="replace",
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )  # fmt: skip
-
-    def _ssh(
-        self, user: str, argv: Sequence[str] | str, key: Path, *, tty: bool = False
-    ) -> list[str]:
-        words = argv if isinstance(argv, str) else shlex.join(argv)
-        command = self.ssh_command(key, "-tt" if tty else "-T")
-        return [*command, f"{user}@{self.name}", *([words] if words else [])]
-
-    def get(
-        self, path: str = "/", *, host: str = "localhost", port: int = 80, method: str = "GET",
-        headers: dict[str, str] | None = None, body: str | None = None, timeout: float = 60,
-    ) -> Answer:  # fmt: skip
-        """Ask by HTTP, on a connection of its own."""
-        with contextlib.closing(LanConnection(self.lan, self.ip, port, timeout)) as connection:
-            return connection.ask(path, host=host, method=method, headers=headers, body=body)
-
-    def client(
-        self, *, host: str = "localhost", path: str = "/", port: int = 80, threads: int = 1,
-        kept: bool = False, pause: float = 0.05, timeout: float = 60,
-    ) -> Client:  # fmt: skip
-        """A load, as a context: `with machine.client(host=…) as client: …; client.failures`."""
-        return Client(
-            self.lan, self.ip, host=host, path=path, port=port, threads=threads, kept=kept,
-            pause=pause, timeout=timeout,
-        )  # fmt: skip

@@ -30,7 +30,7 @@ def test_the_check_finds_nothing(server: Server, ann: Person) -> None:
 
 def test_a_push_and_a_hot_upgrade(server: Server, shop: Checkout) -> None:
     before = server.status()
-    with server.client() as client:
+    with server.client(pause=0.05) as client:
         shop.title("Second")
         assert " is live (hot upgrade) in " in shop.push()
         until(lambda: "Second" in client.texts[-1], "the new page", SECONDS)
@@ -40,7 +40,7 @@ def test_a_push_and_a_hot_upgrade(server: Server, shop: Checkout) -> None:
 
 def test_a_rollback(server: Server, ann: Person, shop: Checkout) -> None:
     before = server.status()
-    with server.client() as client:
+    with server.client(pause=0.05) as client:
         ann.run("rollback", "shop")
         until(lambda: "Second" not in client.texts[-1], "the page before", SECONDS)
     assert client.failures == []

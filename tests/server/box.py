@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import shutil
 import signal
 import subprocess
@@ -14,12 +13,12 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.conftest import Answer, until
+from tests.conftest import until
 from tests.server import cgroups, network, remains
 from tests.server.host import ROOT, BedError, is_mounted, run
 from tests.server.image import seal
 from tests.server.processes import nspawn_of, pid1_of
-from tests.server.web import Client, LanConnection
+from tests.server.reached import Reached
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,11 +54,12 @@ class Memory:
     peak: int
 
 
-class Box:
+class Box(Reached):
     """A server. `Bed.box` makes one."""
 
     def __init__(self, bed: Bed, name: str, number: int, image: Image) -> None:
         self.bed, self.name, self.number, self.image = bed, name, number, image
+        self.lan, self.ssh_config = bed.lan, bed.ssh_config
         self.ip = network.address(number)
         self.directory = bed.directory / name
         self.root = self.directory / "root"
@@ -305,73 +305,6 @@ class Box:
         )
 
     # ------------------------------------------------------------------ over the network
-
-    def ssh_command(self, key: Path, *options: str) -> list[str]:
-        """`ssh …` up to the destination, which is `USER@NAME`."""
-        return ["ssh", "-F", str(self.bed.ssh_config), "-i", str(key), *options]
-
-    def git_env(self, key: Path) -> dict[str, str]:
-        """What git must be told for `ssh://USER@NAME/…`, with any name of a box of this bed."""
-        return {"GIT_SSH_COMMAND": shlex.join(self.ssh_command(key)), "GIT_SSH_VARIANT": "ssh"}
-
-    def ssh(
-        self,
-        user: str,
-        argv: Sequence[str] | str,
-        *,
-        key: Path,
-        tty: bool = False,
-        stdin: str | None = None,
-        check: bool = True,
-        timeout: float = 120,
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a command by ssh: words, or a text for the shell there."""
-        command = self._ssh(user, argv, key, tty=tty)
-        return run(*command, stdin=stdin, check=check, seconds=timeout)
-
-    def start_ssh(
-        self, user: str, argv: Sequence[str] | str, *, key: Path, tty: bool = False
-    ) -> subprocess.Popen[str]:
-        """The same, going on while the test does, with pipes; output and errors are one."""
-        return subprocess.Popen(
-            self._ssh(user, argv, key, tty=tty), text=True, errors="replace",
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )  # fmt: skip
-
-    def _ssh(self, user: str, argv: Sequence[str] | str, key: Path, *, tty: bool) -> list[str]:
-        words = argv if isinstance(argv, str) else shlex.join(argv)
-        command = self.ssh_command(key, "-tt" if tty else "-T")
-        return [*command, f"{user}@{self.name}", *([words] if words else [])]
-
-    def connect(self, *, port: int = 80, timeout: float = 10) -> LanConnection:
-        """An HTTP connection, to be closed by the caller."""
-        return LanConnection(self.bed.lan, self.ip, port, timeout)
-
-    def get(
-        self,
-        path: str = "/",
-        *,
-        host: str = "localhost",
-        port: int = 80,
-        method: str = "GET",
-        headers: dict[str, str] | None = None,
-        body: str | None = None,
-        timeout: float = 10,
-    ) -> Answer:
-        """Ask by HTTP, on a connection of its own."""
-        with contextlib.closing(self.connect(port=port, timeout=timeout)) as connection:
-            return connection.ask(path, host=host, method=method, headers=headers, body=body)
-
-    def client(
-        self, *, host: str = "localhost", path: str = "/", port: int = 80, threads: int = 1,
-        kept: bool = False, pause: float = 0.005, timeout: float = 10,
-    ) -> Client:  # fmt: skip
-        """A load, as a context: `with box.client(host=…) as client: …; client.failures`."""
-        return Client(
-            self.bed.lan, self.ip, host=host, path=path, port=port, threads=threads, kept=kept,
-            pause=pause, timeout=timeout,
-        )  # fmt: skip
 
     def unplug(self) -> None:
         """Cut its network cable."""

@@ -39,11 +39,11 @@ def apt_settings() -> str:
 
 
 def mirror() -> str | None:
-    """The mirror of Debian that this machine uses; None for mmdebstrap's own choice."""
+    """The mirror of Debian that this machine uses; None when apt knows none."""
     for line in run("apt-get", "--print-uris", "update", check=False).stdout.splitlines():
         uri, found, _ = line.lstrip("'").partition("/dists/")
-        if found and uri.endswith("/debian"):
-            return uri
+        if found and uri.rstrip("/").endswith("/debian"):
+            return uri.rstrip("/")
     return None
 
 

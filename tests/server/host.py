@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = {  # a program of each Debian package
@@ -52,12 +52,12 @@ def _may_administrate() -> bool:
     return bool(int(effective, 16) >> 21 & 1)  # root of a container may not have it
 
 
-def ensure_host_packages() -> None:
-    """Install what boxes are made with, if it is not there."""
-    if not _missing():
+def ensure_host_packages(packages: Mapping[str, str] = PACKAGES) -> None:
+    """Install packages, each named by a program of it, if they are not there: those of boxes."""
+    if not _missing(packages):
         return
     with locked(cache() / "packages.lock"):
-        if not (missing := _missing()):
+        if not (missing := _missing(packages)):
             return
         # the trigger of man-db took minutes on a machine with many packages; this file asks for it
         Path("/var/lib/man-db/auto-update").unlink(missing_ok=True)
@@ -69,8 +69,11 @@ def ensure_host_packages() -> None:
         )  # fmt: skip
 
 
-def _missing() -> list[str]:
-    return [package for program, package in PACKAGES.items() if shutil.which(program) is None]
+def _missing(packages: Mapping[str, str] = PACKAGES) -> list[str]:
+    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    return [
+        package for program, package in packages.items() if not shutil.which(program, path=path)
+    ]
 
 
 def run(
