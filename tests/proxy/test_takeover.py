@@ -162,7 +162,8 @@ class System:
     def write(self, *domains: str, hashed: str = HASH) -> dict[str, Any]:
         wishes = Wishes(passwords={"*": {"ann": hashed}})
         site = Site("shop", domains, {1: 20000, 2: 20001}, self.directory / "route", wishes)
-        return system_nginx.write([site], self.call, self.directory)
+        log = self.directory / "gatling-requests"
+        return system_nginx.write([site], self.call, self.directory, log)
 
     def text(self) -> str:
         return (self.directory / "sites.conf").read_text()

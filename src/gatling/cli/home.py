@@ -89,6 +89,7 @@ def recover_command(app: str | None, unfinished: bool, units: bool) -> None:
             return
         if unfinished:
             recovery.report(recovery.recover_unfinished(gatling))
+            gatling.router.tidy_log()
             return
         if units and is_server(gatling.home.root):
             from gatling.operations import keys

@@ -58,6 +58,9 @@ def uninstall(say: Callable[[str], None], *, purge: bool) -> None:
             say(f"kept: {INSTALLED_TOOLCHAINS}")
         say(f"Gatling itself stays in {sys.prefix}: remove that, or install again from there.")
         return
+    for file in nginx.LOG.parent.glob(f"{nginx.LOG.name}*"):
+        say(f"remove {file}")
+        file.unlink()
     for user in [u for u in pwd.getpwall() if u.pw_gecos.startswith("Gatling app ")]:
         say(f"remove the user {user.pw_name}")
         run(["userdel", user.pw_name], check=False)

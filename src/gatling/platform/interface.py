@@ -251,6 +251,12 @@ class Router(Protocol):
     def public_address(self) -> str | None:
         """The IP address at which other machines reach the proxy; None where it is not known."""
 
+    def request_log(self) -> Path | None:
+        """The log of requests, for proxy/request_log.py; None where the proxy keeps none."""
+
+    def tidy_log(self) -> None:
+        """Rotate that log if it has reached its size, where nothing else does."""
+
     def offers_https(self) -> bool:
         """Whether people may reach apps over HTTPS, through this proxy or one in front of it."""
 

@@ -18,13 +18,24 @@ from typing import TYPE_CHECKING
 from gatling.project import headers
 from gatling.project.proxy import EVERYWHERE, Passwords, Wishes, redirects
 from gatling.proxy.certificates import CHAIN, KEY
-from gatling.proxy.parts import CONNECTION, CONNECTIONS, FRONT, MAPS, TLS, Limits, limits
+from gatling.proxy.parts import (
+    CONNECTION,
+    CONNECTIONS,
+    FRONT,
+    MAPS,
+    TLS,
+    Limits,
+    limits,
+    request_log,
+)
 from gatling.releases.static import DIGESTED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+LOG = "requests.log"
+"""The name of the log of requests in an embedded home's nginx directory."""
 RETRY_SECONDS = 10
 MAINTENANCE_RETRY_SECONDS = 60
 HSTS = "Strict-Transport-Security"
@@ -84,7 +95,6 @@ events {{ worker_connections {CONNECTIONS}; }}
 http {{
     default_type application/octet-stream;
     server_tokens off;
-    access_log off;
     client_body_temp_path "{root}/temporary/body";
     proxy_temp_path "{root}/temporary/proxy";
     fastcgi_temp_path "{root}/temporary/fastcgi";
@@ -93,7 +103,7 @@ http {{
     server_names_hash_bucket_size 512;
     server_names_hash_max_size 4096;
     keepalive_timeout 75s;
-{MAPS}    include "{root}/conf.d/*.conf";
+{MAPS}{request_log(root / LOG)}    include "{root}/conf.d/*.conf";
 {default_server(listen, root / "pages")}{tls_default_server(listen)}{blocks}}}
 """
 

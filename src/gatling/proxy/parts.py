@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
+PROBER = "gatling-probe"
+"""The User-Agent of the prober (deploy/evidence/prober.py)."""
 CONNECTIONS = 8192
 """`worker_connections` of an embedded home's nginx."""
 
@@ -49,6 +52,28 @@ MAPS = r"""
     # the path as a file's, where a file may be the answer
     map $request_method $gatling_file { default /.gatling/none; GET $uri; HEAD $uri; }
 """[1:]
+
+LINE = "$msec $gatling_app $gatling_port $status $request_time $upstream_header_time"
+"""A line in the log of requests, as nginx's `log_format` takes it; figures.py reads it."""
+
+
+def request_log(log: Path) -> str:
+    """Directives of the http block by which nginx writes a line for each request to an app.
+
+    A log of the operator's own at the same level is written as well. Gatling's prober, which asks
+    from this machine, is not counted.
+    """
+    return rf"""
+    map $host $gatling_port {{ default ""; }}
+    map "$gatling_app $realip_remote_addr $http_user_agent" $gatling_counted {{
+        default 1;
+        "~^ " "";
+        "~^\S+ (127\.0\.0\.1|::1) {PROBER}$" "";
+    }}
+    log_format gatling_requests "{LINE}";
+    access_log "{log}" gatling_requests buffer=64k flush=1s if=$gatling_counted;
+"""[1:]
+
 
 CONNECTION = """
         large_client_header_buffers 4 32k;

@@ -31,6 +31,7 @@ def test_everything_lies_in_the_home(root: Path, as_root: bool) -> None:
     assert conf.saneget("unix_http_server", "file") == str(EmbeddedHome(root).supervisor_socket)
     assert conf.saneget("unix_http_server", "chmod") == "0600"
     assert conf.saneget("rpcinterface:gatling", "apps") == f"{root}/apps"
+    assert conf.saneget("rpcinterface:gatling", "requests") == f"{root}/nginx/requests.log"
     assert conf.saneget("supervisord", "user", None) == ("root" if as_root else None)
 
 

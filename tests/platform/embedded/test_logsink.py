@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 import time
 from types import SimpleNamespace
@@ -18,9 +19,11 @@ from supervisor.events import (
 )
 from supervisor.states import ProcessStates
 
+from gatling import proc
 from gatling.platform import applog, restarts
 from gatling.platform.applog import AppLog
-from gatling.platform.embedded.logsink import Sink, remember_status
+from gatling.platform.embedded.logsink import Requests, Sink, remember_status
+from gatling.proxy import log_rotation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -248,3 +251,25 @@ def test_several_processes_may_write_and_rotate(
     written = [line for file in path.parent.iterdir() for line in texts(file)]
     assert sorted(written) == sorted(f"line {number}" for number in range(300))
     assert max(generations(path).values()) < 2100
+
+
+def test_the_log_of_requests_is_rotated_each_minute_if_it_is_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, reopened = tmp_path / "requests.log", []
+    monkeypatch.setattr(log_rotation, "ROTATE_BYTES", 100)
+    monkeypatch.setattr(os, "kill", lambda pid, number: reopened.append((pid, number)))
+    tick = Requests(log).tick
+    tick(None)  # nothing has been requested yet
+    log.write_bytes(b"x" * 100)
+    own = os.getpid()
+    (tmp_path / "pid").write_text(f"{own} {(proc.start_time(own) or 0) + 1} 0 boot")
+    tick(None)  # the process of that number is another one now
+    log.write_bytes(b"y" * 100)
+    (tmp_path / "pid").write_text(f"{own} {proc.start_time(own)} 0 boot")
+    tick(None)
+    assert reopened == [(own, signal.SIGUSR1)]
+    assert [log_rotation.numbered(log, n).read_bytes()[:1] for n in (1, 2)] == [b"y", b"x"]
+    (tmp_path / "pid").unlink()
+    log.write_bytes(b"z" * 100)
+    tick(None)  # an error does not reach supervisord

@@ -49,6 +49,7 @@ def main_configuration(home: EmbeddedHome, *, as_root: bool) -> str:
         "[rpcinterface:gatling]\n"
         "supervisor.rpcinterface_factory=gatling.platform.embedded.logsink:make\n"
         f"apps={root}/apps\n"
+        f"requests={root}/nginx/requests.log\n"
         f"[program:{PROXY}]\n{_options(home.nginx)}"
         f"stdout_logfile={root}/nginx/nginx.out.log\n"
         "stdout_logfile_maxbytes=1MB\nstdout_logfile_backups=1\n"

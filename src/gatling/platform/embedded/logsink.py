@@ -19,8 +19,10 @@ from supervisor import events
 from supervisor.process import Subprocess
 from supervisor.states import ProcessStates
 
+from gatling import proc
 from gatling.platform import enter, logs, restarts
 from gatling.platform.applog import AppLog
+from gatling.proxy import log_rotation
 
 MAX_LINE = 16 * 1024
 
@@ -139,13 +141,31 @@ def remember_status(kind: Any) -> None:
     kind.finish = finish_and_keep
 
 
+class Requests:
+    """Rotates the log in which the home's nginx writes a line for each request."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+
+    def tick(self, _: Any) -> None:
+        """A minute has passed."""
+        with contextlib.suppress(Exception):
+            if log_rotation.is_due(self._log):
+                log_rotation.rotate(self._log, lambda: log_rotation.create(self._log, 0o600))
+                pid, started = (self._log.parent / "pid").read_text().split()[:2]
+                if proc.alive(int(pid), int(started)):
+                    os.kill(int(pid), signal.SIGUSR1)
+
+
 class _NoCalls:
     """supervisord wants an object with methods to call; there are none."""
 
 
-def make(_supervisord: Any, apps: str) -> _NoCalls:
+def make(_supervisord: Any, apps: str, requests: str = "") -> _NoCalls:
     """The factory that supervisord.conf names as `supervisor.rpcinterface_factory`."""
     sink = Sink(Path(apps))
+    if requests:
+        events.subscribe(events.Tick60Event, Requests(Path(requests)).tick)
     remember_status(Subprocess)
     events.subscribe(events.ProcessLogEvent, sink.output)
     events.subscribe(events.ProcessStateEvent, sink.state)

@@ -163,6 +163,15 @@ class EmbeddedRouter:
         """See Router."""
         return ports.public_address()
 
+    def request_log(self) -> Path:
+        """See Router."""
+        from gatling.proxy import nginx
+
+        return self._home.nginx / nginx.LOG
+
+    def tidy_log(self) -> None:
+        """See Router: the supervisor does it (logsink.py)."""
+
     def offers_https(self) -> bool:
         """See Router: nothing is known of a proxy in front of this one."""
         return False

@@ -10,7 +10,7 @@ from gatling.platform import ports
 from gatling.platform.base import Address
 from gatling.platform.server.helper import client
 from gatling.platform.server.helper.certificates import DIRECTORY
-from gatling.proxy import certificates, wishes
+from gatling.proxy import certificates, log_rotation, wishes
 from gatling.proxy.published import in_maintenance, publish
 from gatling.proxy.route import point_at, pointed
 
@@ -111,6 +111,17 @@ class SystemRouter:
     def public_address(self) -> str | None:
         """See Router."""
         return ports.public_address()
+
+    def request_log(self) -> Path:
+        """See Router."""
+        from gatling.platform.server.helper import nginx
+
+        return nginx.LOG
+
+    def tidy_log(self) -> None:
+        """See Router."""
+        if log_rotation.is_due(self.request_log()):
+            client.ask("proxy-rotate")
 
     def offers_https(self) -> bool:
         """See Router: a proxy in front of the server may."""

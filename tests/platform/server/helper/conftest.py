@@ -166,8 +166,10 @@ def helper(
     monkeypatch.setattr(service, "_call", made.call)
     monkeypatch.setattr(firewall, "pwd", made.users)
     monkeypatch.setattr(firewall, "FILE", tmp_path / "ports.nft")
-    write = functools.partial(nginx.write, directory=tmp_path / "nginx")
+    log = tmp_path / "nginx" / "gatling-requests"
+    write = functools.partial(nginx.write, directory=tmp_path / "nginx", log=log)
     monkeypatch.setattr(nginx, "write", write)
+    monkeypatch.setattr(nginx, "rotate", functools.partial(nginx.rotate, log=log))
     received = service._received
 
     def _received(connection: socket.socket, files: list[int]) -> dict[str, Any]:

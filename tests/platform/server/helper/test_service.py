@@ -114,6 +114,7 @@ VALID: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     },
     "proxy": {"sites": SITES},
     "proxy-check": {},
+    "proxy-rotate": {},
     "logs": {
         "app": LABELS,
         "slots": st.lists(st.sampled_from([1, 2]) | PROCESSES, min_size=1, max_size=4),
@@ -217,6 +218,7 @@ def commands(app: str) -> re.Pattern[str]:
         "nginx -t -q",
         rf"unshare --mount sh -c {TESTED} sh {NGINX}\.candidate {NGINX}",
         r"systemctl show --property=MainPID --value nginx\.service",
+        r"systemctl kill --signal=USR1 --kill-whom=main nginx\.service",
         r"nft -f /[^\0]+/ports\.nft",
         f"{logs} {fields}({asked}|{follow})",
     ]
@@ -267,7 +269,7 @@ FILES = re.compile(
     r"|ports\.nft"
     rf"|journald(/journald@gatling-{NAME}\.conf)?"
     rf"|units/systemd-journald(-varlink)?@gatling-{NAME}\.(socket|service)\.d(/gatling\.conf)?"
-    r"|nginx/sites\.conf|nginx/pages/[a-z-]+\.html"
+    r"|nginx/sites\.conf|nginx/gatling-requests|nginx/pages/[a-z-]+\.html"
     rf"|nginx/auth(/{NAME}(/[0-9a-f]{{32}})?)?"
 )
 KEYS = {"User", "Group", "LogNamespace", "TimeoutStopSec", "TemporaryFileSystem", "BindPaths",
@@ -284,7 +286,7 @@ def assert_only_what_may_be(helper: Helper, request: Any, answer: Any) -> None:
         return
     assert "failed" not in answer
     assert request["verb"] in {*PLAIN, *ATTENDED}
-    of_all = request["verb"] in ("ports", "proxy", "proxy-check")
+    of_all = request["verb"] in ("ports", "proxy", "proxy-check", "proxy-rotate")
     app = request.get("app", "") if not of_all else ""
     assert app == "" or re.fullmatch(NAME, app, re.ASCII)
     may_run, may_be = commands(app), lines(app)
@@ -404,7 +406,7 @@ def test_an_app_that_is_none(helper: Helper, verb: str, app: str) -> None:
     if verb in made_first and re.fullmatch(NAME, app, re.ASCII):
         ask(helper, {"verb": "app", "app": app, "limits": {}, "stop": 30})
     answer = ask(helper, request)
-    ours = re.fullmatch(NAME, app, re.ASCII) or verb == "proxy-check"
+    ours = re.fullmatch(NAME, app, re.ASCII) or verb in ("proxy-check", "proxy-rotate")
     assert ("refused" in answer) == (not ours), (verb, app, answer)
 
 
@@ -574,6 +576,7 @@ def test_nginx_is_told_names_and_ports_alone(helper: Helper, sites: Any) -> None
             ipv6=ipv6,
             connections=system_nginx.worker_connections(),
             directory=helper.root / "nginx",
+            log=helper.root / "nginx" / "gatling-requests",
         )
         known |= {line.strip() for line in text.splitlines()}
     domain = rf"(?:\*\.)?{NAME}(?:\.{NAME})*"

@@ -18,12 +18,26 @@ from typing import TYPE_CHECKING, Any
 from gatling import files, names
 from gatling.platform.server.helper.shapes import Refused
 from gatling.project import proxy
-from gatling.proxy import certificates, generations, nginx, pages, parts, passwords, takeover
+from gatling.proxy import (
+    certificates,
+    generations,
+    log_rotation,
+    nginx,
+    pages,
+    parts,
+    passwords,
+    takeover,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 DIRECTORY = Path("/etc/nginx/gatling")
+LOG = Path("/var/log/nginx/gatling-requests")
+"""The log of requests. Debian's logrotate takes files named *.log there, and would take away
+Gatling's right to read it."""
+READER = "gatling"
+"""The group that may read it: Gatling's own."""
 INCLUDE = Path("/etc/nginx/conf.d/gatling.conf")
 MAIN = Path("/etc/nginx/nginx.conf")
 UNIT = "nginx.service"
@@ -74,6 +88,7 @@ def render(
     connections: int = DEFAULT_CONNECTIONS,
     http2_directive: bool = False,
     directory: Path = DIRECTORY,
+    log: Path = LOG,
 ) -> str:
     """The text for nginx's http block, without these optional parts.
 
@@ -105,13 +120,16 @@ def render(
         "# Written by Gatling. Your own additions for one app: "
         f"{directory}/APP.d/*.conf, included in its server block.\n"
         "    server_names_hash_bucket_size 512;\n    server_names_hash_max_size 4096;\n"
-        f"{parts.MAPS}{unknown}{blocks}"
+        f"{parts.MAPS}{parts.request_log(log)}{unknown}{blocks}"
     )
     return parts.left_out(text, without)
 
 
 def write(
-    sites: Sequence[nginx.Site], call: Callable[..., str], directory: Path = DIRECTORY
+    sites: Sequence[nginx.Site],
+    call: Callable[..., str],
+    directory: Path = DIRECTORY,
+    log: Path = LOG,
 ) -> dict[str, Any]:
     """Apply the configuration of these sites; see takeover.py. `changed` is whether it was new."""
     own = directory / "pages"
@@ -119,6 +137,7 @@ def write(
     for name, content in pages.PAGES.items():
         _replace(own / name, content)
     secrets = passwords.write(sites, directory / "auth", group=_worker_group())
+    _create(log)
     file = directory / "sites.conf"
     file.touch(mode=0o644)  # a candidate can be mounted over a file only
     ipv6, connections = Path("/proc/net/if_inet6").exists(), worker_connections()
@@ -133,6 +152,7 @@ def write(
             connections=connections,
             http2_directive=http2_directive,
             directory=directory,
+            log=log,
         )
 
     try:
@@ -148,6 +168,22 @@ def write(
         return {"invalid": True, "log": refused.log}
     secrets.remove_others()
     return {"changed": changed}
+
+
+def rotate(call: Callable[..., str], log: Path = LOG) -> dict[str, Any]:
+    """Rotate the log of requests if it has reached its size."""
+    if log_rotation.is_due(log):
+        log_rotation.rotate(log, lambda: _create(log))
+        call(["systemctl", "kill", "--signal=USR1", "--kill-whom=main", UNIT])
+    return {}
+
+
+def _create(log: Path) -> None:
+    try:
+        group = grp.getgrnam(READER).gr_gid if os.geteuid() == 0 else None
+    except KeyError:
+        group = None
+    log_rotation.create(log, 0o640, group)
 
 
 def version(call: Callable[..., str]) -> tuple[int, ...]:

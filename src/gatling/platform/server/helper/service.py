@@ -20,6 +20,7 @@ another user can write to. Programs are run as an app's user or as gatling, neve
     ports        keep the ports of apps to those who may use them
     proxy        write nginx' configuration of all apps, test it, take it into use
     proxy-check  test nginx' configuration
+    proxy-rotate rotate nginx' log of requests, if it is large
     certificate-add     keep a certificate and its key for an app
     certificate-request make a key for an app's domains, and the request for a CA
     certificate-install keep the certificate that a CA issued for that key
@@ -304,6 +305,13 @@ def proxy_check(_: dict[str, Any]) -> dict[str, Any]:
     return nginx.check(_call)
 
 
+def proxy_rotate(_: dict[str, Any]) -> dict[str, Any]:
+    """Rotate the log of requests, if it has reached its size."""
+    from gatling.platform.server.helper import nginx
+
+    return nginx.rotate(_call)
+
+
 def certificate_add(request: dict[str, Any]) -> dict[str, Any]:
     """Keep a certificate and its key for an app."""
     from gatling.platform.server.helper import certificates
@@ -381,7 +389,7 @@ def toolchain_remove(request: dict[str, Any]) -> dict[str, Any]:
 
 PLAIN = {"app": app, "slot": slot_unit, "discard": discard, "forget": forget, "start": start,
          "prepare": prepare, "stop": stop, "end": end, "schedule": schedule, "ports": ports,
-         "proxy": proxy, "proxy-check": proxy_check,
+         "proxy": proxy, "proxy-check": proxy_check, "proxy-rotate": proxy_rotate,
          "certificate-add": certificate_add, "certificate": certificate,
          "certificate-request": certificate_request, "certificate-install": certificate_install,
          "certificate-obtain": certificate_obtain, "certificate-copy": certificate_copy,
