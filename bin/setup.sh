@@ -49,7 +49,7 @@ missing_packages() { # runtime|dev
   fi
   find_python >/dev/null || printf '%s ' python3 python3-venv
   if [ "$1" = dev ]; then
-    for program in shellcheck tmux zsh fish; do
+    for program in shellcheck tmux zsh fish skopeo; do
       command -v "$program" >/dev/null || printf '%s ' "$program"
     done
   fi

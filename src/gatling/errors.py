@@ -16,6 +16,7 @@ GatlingError
 ├── SupervisorFailed    the process supervisor does not do what it was asked
 ├── HelperFailed        root's helper refuses or fails (server)
 ├── CertificateFailed   a CA issues no certificate, or cannot be reached
+├── RegistryFailed      a registry takes or gives no image, or cannot be reached
 ├── PlannerFailed       a release cannot be asked how it would run
 ├── SwapUndone          a hot upgrade was taken back
 ├── NodeUnreachable     the running node cannot be talked to
@@ -247,6 +248,21 @@ class CertificateFailed(GatlingError):
         self.retry_at = retry_at
         self.domains = tuple(domains)
         self.forgotten = forgotten
+
+
+class RegistryFailed(GatlingError):
+    """A registry did not take or give an image. The images of before are still there.
+
+    `reason` names the kind of failure for programs: `unreachable`, `untrusted`, `login`, `denied`,
+    `missing`, `unsupported`, `busy`, `full`, `refused` or `malformed`.
+    """
+
+    code = "registry-failed"
+    exit_status = Exit.HOST
+
+    def __init__(self, what: str, *, hint: str = "", reason: str) -> None:
+        super().__init__(what, hint=hint)
+        self.reason = reason
 
 
 class PlannerFailed(GatlingError):

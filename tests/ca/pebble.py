@@ -1,7 +1,6 @@
 """Debian's pebble, a CA for tests, with the DNS server that it asks.
 
-That of forky knows ARI, profiles and the rest of today's ACME, and runs on Debian 12 as well. It is
-fetched once, by apt in a directory of its own, and unpacked there: nothing is installed.
+That of forky knows ARI, profiles and the rest of today's ACME, and runs on Debian 12 as well.
 """
 
 from __future__ import annotations
@@ -9,24 +8,20 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import ssl
 import subprocess
 import urllib.request
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from tests.conftest import until
+from tests.fetched import unpacked
 from tests.proxy.authority import ROOT, certificate
 from tests.proxy.bench import free_port
-from tests.server import debian
-from tests.server.host import locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 SUITE = "forky"
 BLOCKED = "blocked.example"
@@ -34,35 +29,7 @@ BLOCKED = "blocked.example"
 
 def programs() -> Path:
     """The directory of `pebble` and `pebble-challtestsrv`; skips the test without Debian's apt."""
-    if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
-        pytest.skip("pebble is fetched with Debian's apt")
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gatling" / "pebble"
-    found = root / "tree/usr/bin"
-    with locked(root / "lock"):
-        if not (found / "pebble").exists():
-            mirror = debian.mirror()
-            if mirror is None:
-                pytest.skip("pebble is fetched from Debian's mirror, and apt knows none")
-            _fetch(root, mirror)
-    return found
-
-
-def _fetch(root: Path, mirror: str) -> None:
-    (root / "sources.list").write_text(f"deb {mirror} {SUITE} main\n")
-    for directory in ("state/lists/partial", "cache/archives/partial", "new"):
-        (root / directory).mkdir(parents=True, exist_ok=True)
-    apt = ["apt-get", "-qq", "-o", f"Dir::Etc::sourcelist={root}/sources.list",
-           "-o", "Dir::Etc::sourceparts=/dev/null", "-o", f"Dir::State={root}/state",
-           "-o", f"Dir::Cache={root}/cache", "-o", "Acquire::Languages=none",
-           "-o", "APT::Sandbox::User=root"]  # fmt: skip
-    subprocess.run([*apt, "update"], check=True, timeout=300)
-    subprocess.run([*apt, "download", "pebble"], check=True, timeout=300, cwd=root)
-    (package,) = root.glob("pebble_*.deb")
-    subprocess.run(["dpkg-deb", "-x", package, root / "new"], check=True, timeout=60)
-    (root / "new").rename(root / "tree")
-    for left in (root / "state", root / "cache"):
-        shutil.rmtree(left)
-    package.unlink()
+    return unpacked("pebble", SUITE) / "usr/bin"
 
 
 @dataclass
