@@ -35,6 +35,8 @@ ELSEWHERE = {
     "gatling certificates issue shop": "a server's: server/test_acme.py",
     "gatling certificates renew": "a server's: server/test_acme.py",
     "gatling certificates renew shop": "a server's: server/test_acme.py",
+    "gatling notify add team - < slack-url": "needs a token: operations/test_notices.py",
+    "gatling notify test ops": "needs a mail server: operations/test_notices.py",
     "gatling toolchain install 1.18/27": "needs a mirror: push/test_toolchain.py",
     "gatling toolchain install 1.18 --from /opt/beam/27": "platform/test_toolchains.py",
     "gatling toolchain remove 1.17.3-otp-26": "needs an installed one: push/test_toolchain.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 from pathlib import Path
@@ -15,7 +16,7 @@ from gatling.host import check as subject
 from gatling.host.check import Finding
 from gatling.platform.server import units
 from gatling.platform.server.helper.service import LAYOUT
-from gatling.state import apps
+from gatling.state import apps, notices
 from gatling.state.database import open_database
 from tests.host.archives import create, listening
 
@@ -161,6 +162,16 @@ def test_strangers_on_ports(server: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 SHOWN = "\n".join(f"{name} {value}" for name, value in subject.FORCED.items())
+
+
+def test_a_channel_that_fails(server: Path) -> None:
+    assert [one.ok for one in subject.notifications(server)] == [True]
+    with contextlib.closing(open_database(server / "home" / "state.db")) as db:
+        notices.put(db, notices.Channel("ops", "mail", "mailto:a@b", "", ("*",), ("*",), "now"))
+        for _ in range(subject.MANY_FAILURES):
+            notices.refused(db, "ops", error="No mail server.", retry_at=0)
+    (found,) = subject.notifications(server)
+    assert (found.ok, found.what) == (False, "channel ops: No mail server.")
 
 
 def test_what_sshd_forces() -> None:

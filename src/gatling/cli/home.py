@@ -71,6 +71,7 @@ def recover_command(app: str | None, unfinished: bool, units: bool) -> None:
     from gatling.paths import default_root, exclusively
     from gatling.platform.homes import is_server
     from gatling.platform.open import open_gatling, step_down
+    from gatling.runtime import notifying
     from gatling.state import apps
 
     # the installation of a server calls this first of all, as root: whose home is meant depends on
@@ -90,6 +91,8 @@ def recover_command(app: str | None, unfinished: bool, units: bool) -> None:
         if unfinished:
             recovery.report(recovery.recover_unfinished(gatling))
             gatling.router.tidy_log()
+            notifying.look(gatling)
+            notifying.soon(gatling)
             return
         if units and is_server(gatling.home.root):
             from gatling.operations import keys

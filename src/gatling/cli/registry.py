@@ -38,6 +38,7 @@ COMMANDS: Mapping[str, str] = {
     "lock": "lock",
     "unlock": "lock",
     "logs": "logs",
+    "notify": "notify",
     "run": "run",
     "console": "run",
     "jobs": "jobs",

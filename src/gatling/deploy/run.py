@@ -17,6 +17,7 @@ from gatling.errors import DiskFull, GatlingError, Interrupted, Locked, is_full,
 from gatling.interrupt import interruptible
 from gatling.platform import lock
 from gatling.project import settings as project_settings
+from gatling.runtime import notifying
 from gatling.state import apps, audit, deployments, locks
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def attempt(
             _close_callbacks(context)
             progress.close()
             watcher.end(recovered=_has_ended(gatling, deployment.id))
+            notifying.soon(gatling)
 
 
 def _refuse_if_locked(gatling: Gatling, app: App, cause: str) -> None:

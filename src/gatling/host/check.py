@@ -30,7 +30,7 @@ from gatling.platform.server import timers, units
 from gatling.platform.server.helper import certificates, client, service
 from gatling.platform.server.home import ServerHome
 from gatling.runtime import jobs
-from gatling.state import apps, issuance
+from gatling.state import apps, issuance, notices
 from gatling.state.database import Database
 from gatling.text import counted
 
@@ -48,6 +48,8 @@ LEAST_BYTES = 1 << 30
 """… and bytes: a release, and the one in the making."""
 LEAST_MEMORY = 448 << 20
 """The memory that Linux leaves of 512 MB, in bytes."""
+MANY_FAILURES = 3
+"""Attempts in a row from which on a channel fails, rather than stumbles."""
 TIME_SERVICES = ("systemd-timesyncd", "chrony", "chronyd", "ntp", "ntpd", "ntpsec", "openntpd")
 FORCED = {
     "authenticationmethods": "publickey",
@@ -244,6 +246,17 @@ def certificates_of_apps(server: Path = SERVER) -> Iterator[Finding]:
         yield Finding("certificates", True, "none expires soon")
 
 
+def notifications(server: Path = SERVER) -> Iterator[Finding]:
+    """Whether the channels accept notifications."""
+    every = _read(server, notices.every)
+    failing = [one for one in every if one.failures >= MANY_FAILURES]
+    for one in failing:
+        yield Finding("notifications", False, f"channel {one.name}: {one.error}",
+                      f"gatling notify test {one.name}")  # fmt: skip
+    if not failing:
+        yield Finding("notifications", True, f"{counted(len(every), 'channel')}, none fails")
+
+
 def sshd(shown: str | None = None) -> Iterator[Finding]:
     """Whether sshd applies the required options to connections of the user gatling."""
     if shown is None:
@@ -362,7 +375,8 @@ def _read(server: Path, query: Callable[[Database], Result]) -> Result:
 CHECKS: dict[str, Check] = {
     "installation": installation, "location": location, "systemd": systemd, "helper": helper,
     "units": failed_units, "apps": every_app, "ports": app_ports, "network": reachable,
-    "nginx": nginx, "certificates": certificates_of_apps, "sshd": sshd, "keys": keys,
+    "nginx": nginx, "certificates": certificates_of_apps,
+    "notifications": notifications, "sshd": sshd, "keys": keys,
     "disk": disk, "memory": memory, "clock": clock, "programs": programs,
 }  # fmt: skip
 

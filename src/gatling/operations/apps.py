@@ -12,7 +12,7 @@ from gatling.paths import exclusively
 from gatling.platform import lock
 from gatling.project import repository as repository_settings
 from gatling.project import settings as project_settings
-from gatling.runtime import jobs, workers
+from gatling.runtime import jobs, notifying, workers
 from gatling.state import apps, audit, config
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ def unload(gatling: Gatling, name: str, progress: Progress) -> None:
         workers.stop(gatling, name)
         gatling.apps.remove(app)
         apps.delete(gatling.db, name)
+        notifying.forget(gatling, name)
         gatling.configure_router()
         gatling.apps.clear(name)
     audit.record(gatling.db, gatling.actor, name, "unload")

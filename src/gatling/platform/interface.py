@@ -166,13 +166,19 @@ class Instances(Reachable, Protocol):
 
 
 class Schedule(Protocol):
-    """Runs jobs at their times."""
+    """Runs jobs at their times, and sends notifications."""
 
     def set(self, app: str, jobs: Mapping[str, str]) -> None:
         """Have `gatling job APP.NAME` run at the times of each job, by name; of no others.
 
         Times are crontab(5)'s, validated, and in the host's time zone.
         """
+
+    def notify(self, *, wanted: bool) -> None:
+        """Have `gatling notify deliver` run now and then, while notifications are wanted."""
+
+    def deliver_soon(self) -> None:
+        """Run it now, in the background. Raises HelperFailed or OSError."""
 
 
 class Logs(Protocol):

@@ -34,7 +34,7 @@ from gatling.platform.applog import AppLog
 from gatling.platform.base import run_mark
 from gatling.project import processes
 from gatling.project import settings as project_settings
-from gatling.runtime import spec
+from gatling.runtime import notifying, spec
 from gatling.state import apps, releases, runs
 from gatling.ui.output import duration
 
@@ -294,6 +294,7 @@ def _ended(
     took = f" after {duration(seconds)}" if seconds is not None else ""
     log(f"-- run {this.id} {outcome}{took}" + (f": {error}" if error else ""))
     ended = runs.end(gatling.db, this.id, outcome, seconds=seconds, error=error)
+    notifying.soon(gatling)
     return ended or structs.replace(this, outcome=outcome, seconds=seconds, error=error)
 
 

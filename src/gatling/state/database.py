@@ -175,6 +175,41 @@ _SCHEMA = (
         blocked_until REAL NOT NULL
     ) STRICT
     """,
+    """
+    CREATE TABLE channels (
+        name TEXT PRIMARY KEY,
+        kind TEXT NOT NULL CHECK (kind IN ('webhook', 'mail', 'chat')),
+        target TEXT NOT NULL,
+        secret TEXT NOT NULL,
+        apps TEXT NOT NULL,
+        events TEXT NOT NULL,
+        created_at TEXT NOT NULL,
+        failures INTEGER NOT NULL DEFAULT 0,
+        retry_at REAL NOT NULL DEFAULT 0,
+        error TEXT NOT NULL DEFAULT '',
+        sent_at TEXT,
+        dropped INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+    CREATE TABLE outbox (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        mark TEXT NOT NULL,
+        at TEXT NOT NULL,
+        event TEXT NOT NULL,
+        app TEXT,
+        title TEXT NOT NULL,
+        body TEXT NOT NULL,
+        data TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE deliveries (
+        notice INTEGER NOT NULL REFERENCES outbox ON DELETE CASCADE,
+        channel TEXT NOT NULL REFERENCES channels ON DELETE CASCADE,
+        PRIMARY KEY (channel, notice)
+    ) STRICT;
+    CREATE TABLE conditions (
+        name TEXT PRIMARY KEY,
+        value TEXT NOT NULL
+    ) STRICT
+    """,
 )
 """One script per schema version; `PRAGMA user_version` is the number of those that have run."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec import Struct
 
 from gatling.errors import NotFound
+from gatling.state import notices
 from gatling.times import now
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def end(
 ) -> None:
     """Record how a deployment ended; steps still open end with it."""
     with db.transaction(durable=True):
+        was = db.value("SELECT outcome FROM deployments WHERE id = ?", ident)
         db.execute(
             "UPDATE steps SET outcome = ? WHERE deployment = ? AND outcome = 'running'",
             "failed" if outcome == "succeeded" else outcome,
@@ -120,6 +122,22 @@ def end(
             suspended_ms,
             ident,
         )
+        if was == "running" and outcome != "cancelled":
+            _notify(db, get(db, ident))
+
+
+def _notify(db: Database, ended: Deployment) -> None:
+    """Report the end of a deployment."""
+    what = ended.cause if ended.release is None else f"{ended.cause} of v{ended.release}"
+    data = {
+        "deployment": ended.id, "cause": ended.cause, "actor": ended.actor,
+        "commit": ended.commit, "release": ended.release, "previous": ended.previous,
+        "strategy": ended.strategy, "seconds": ended.seconds,
+    }  # fmt: skip
+    title = f"{ended.app}: deployment {ended.id} {ended.outcome} ({what} by {ended.actor})"
+    notices.add(
+        db, f"deployment.{ended.outcome}", title, ended.error or "", app=ended.app, data=data
+    )
 
 
 def begin_step(db: Database, ident: int, position: int, name: str) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
+from gatling.state import notices
 from gatling.times import now
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ Cause = Literal["schedule", "by hand"]
 Outcome = Literal[
     "running", "succeeded", "failed", "timed out", "skipped", "cancelled", "interrupted"
 ]
+FAILED = ("failed", "timed out", "interrupted")
+"""The outcomes that are reported."""
 KEPT = 100
 """Runs of each job; what is older is forgotten."""
 
@@ -77,7 +80,7 @@ def end(
 ) -> Run | None:
     """Record how a run ended, unless that is known; None when its app has been removed."""
     with db.transaction():
-        db.execute(
+        ended = db.execute(
             "UPDATE runs SET outcome = ?, seconds = ?, error = ?"
             " WHERE id = ? AND outcome = 'running'",
             outcome,
@@ -85,8 +88,13 @@ def end(
             error,
             ident,
         )
-    row = db.row("SELECT * FROM runs WHERE id = ?", ident)
-    return None if row is None else _run(row)
+        row = db.row("SELECT * FROM runs WHERE id = ?", ident)
+        run = None if row is None else _run(row)
+        if ended and run and outcome in FAILED:
+            data = {"run": run.id, "job": run.job, "release": run.release, "outcome": outcome}
+            title = f"{run.app}: the job {run.job} {outcome}"
+            notices.add(db, "job.failed", title, error or "", app=run.app, data=data)
+    return run
 
 
 def forget(db: Database, app: str, job: str) -> None:

@@ -1,8 +1,9 @@
 """The embedded home's clock: `python -I -m gatling.platform.embedded.clock HOME`.
 
-A program under supervisord that runs while any app has jobs. Each minute it reads what is scheduled
-and starts `gatling job APP.NAME` for what is due, in sessions of their own, which go on without it.
-As with cron, minutes in which the machine sleeps or nothing runs are not caught up.
+A program under supervisord that runs while any app has jobs, or notifications are sent. Each minute
+it reads what is scheduled and starts `gatling job APP.NAME` for what is due, and `gatling notify
+deliver`, in sessions of their own, which go on without it. As with cron, minutes in which the
+machine sleeps or nothing runs are not caught up.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ BACK_MINUTES = 180
 """A clock that is put back by less than this does nothing until it has caught up, as cron."""
 MAX_LOG = 1 << 20
 _FILE = "schedule.json"
+_NOTIFY = "notify"
+"""The file of the home that exists while there are channels for notifications."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -41,9 +44,23 @@ def write(home: EmbeddedHome, app: str, jobs: Mapping[str, str]) -> None:
         file.unlink(missing_ok=True)
 
 
+def set_notify(home: EmbeddedHome, *, wanted: bool) -> None:
+    """Record whether notifications are to be sent, for the clock to see."""
+    file = home.root / _NOTIFY
+    if wanted:
+        file.touch()
+    else:
+        file.unlink(missing_ok=True)
+
+
 def is_needed(home: EmbeddedHome) -> bool:
-    """Whether any app has jobs."""
-    return any(_files(home.root))
+    """Whether any app has jobs, or notifications are sent."""
+    return any(_files(home.root)) or (home.root / _NOTIFY).exists()
+
+
+def deliver_soon(root: Path) -> None:
+    """Start to send what waits, and do not wait for it. Raises OSError."""
+    _start(root, "notify", "deliver")
 
 
 class Minutes:
@@ -91,17 +108,20 @@ def main(root: Path) -> None:
             minute = minutes.take(time.time())
             for name in due(root, minute) if minute is not None else ():
                 with contextlib.suppress(OSError):  # no process more is possible: cron's way
-                    running.append(_start(root, name))
+                    running.append(_start(root, "job", name))
+            if minute is not None and (root / _NOTIFY).exists():
+                with contextlib.suppress(OSError):
+                    running.append(_start(root, "notify", "deliver"))
 
 
-def _start(root: Path, name: str) -> subprocess.Popen[bytes]:
+def _start(root: Path, *words: str) -> subprocess.Popen[bytes]:
     log = root / "supervisor" / "jobs.log"  # what goes wrong around jobs; they have their own
     with contextlib.suppress(FileNotFoundError):
         if log.stat().st_size > MAX_LOG:
             os.truncate(log, 0)
     with log.open("ab") as said, open(os.devnull) as nothing:  # noqa: PTH123
         return process.start(
-            [sys.executable, "-I", "-m", "gatling", "job", name],
+            [sys.executable, "-I", "-m", "gatling", *words],
             env=os.environ | {"GATLING_HOME": str(root)}, cwd=root,
             stdin=nothing.fileno(), output=said.fileno(),
         )  # fmt: skip

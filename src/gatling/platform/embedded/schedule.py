@@ -1,4 +1,4 @@
-"""When jobs of an embedded home are due: by the clock, a program that there is while jobs are."""
+"""When jobs of an embedded home are due: by the clock, a program that runs while it is needed."""
 
 from __future__ import annotations
 
@@ -28,20 +28,34 @@ class ClockSchedule:
         """See Schedule."""
         with exclusively(self._home, "clock"):
             clock.write(self._home, app, jobs)
-            conf = self._home.supervisor / "apps" / "_clock.conf"
-            text = configuration.clock(self._home) if clock.is_needed(self._home) else None
-            if text == (conf.read_text() if conf.exists() else None):
-                if text is not None and self._programs.running():
-                    self._ensure_clock()
-                return
-            # what runs is not changed or removed by supervisord; what it has started goes on
-            self._programs.stop(CLOCK, STARTUP_SECONDS)
-            if text is None:
-                conf.unlink()
-            else:
-                files.write(conf, text)
-            if self._programs.running():
-                self._programs.update()
+            self._follow()
+
+    def notify(self, *, wanted: bool) -> None:
+        """See Schedule."""
+        with exclusively(self._home, "clock"):
+            clock.set_notify(self._home, wanted=wanted)
+            self._follow()
+
+    def deliver_soon(self) -> None:
+        """See Schedule."""
+        clock.deliver_soon(self._home.root)
+
+    def _follow(self) -> None:
+        """Have a clock while one is needed."""
+        conf = self._home.supervisor / "apps" / "_clock.conf"
+        text = configuration.clock(self._home) if clock.is_needed(self._home) else None
+        if text == (conf.read_text() if conf.exists() else None):
+            if text is not None and self._programs.running():
+                self._ensure_clock()
+            return
+        # what runs is not changed or removed by supervisord; what it has started goes on
+        self._programs.stop(CLOCK, STARTUP_SECONDS)
+        if text is None:
+            conf.unlink()
+        else:
+            files.write(conf, text)
+        if self._programs.running():
+            self._programs.update()
 
     def _ensure_clock(self) -> None:
         """Start a clock that was ended, or that supervisord was not made to read."""

@@ -32,3 +32,10 @@ class TimerSchedule:
         client.ask("schedule", app=app, jobs=wanted)
         if not jobs:
             known.unlink()
+
+    def notify(self, *, wanted: bool) -> None:
+        """See Schedule: the timer of recovery, which always runs, looks for it."""
+
+    def deliver_soon(self) -> None:
+        """See Schedule: in a unit of its own."""
+        client.ask("notify")

@@ -115,6 +115,7 @@ VALID: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "proxy": {"sites": SITES},
     "proxy-check": {},
     "proxy-rotate": {},
+    "notify": {},
     "logs": {
         "app": LABELS,
         "slots": st.lists(st.sampled_from([1, 2]) | PROCESSES, min_size=1, max_size=4),
@@ -406,7 +407,7 @@ def test_an_app_that_is_none(helper: Helper, verb: str, app: str) -> None:
     if verb in made_first and re.fullmatch(NAME, app, re.ASCII):
         ask(helper, {"verb": "app", "app": app, "limits": {}, "stop": 30})
     answer = ask(helper, request)
-    ours = re.fullmatch(NAME, app, re.ASCII) or verb in ("proxy-check", "proxy-rotate")
+    ours = re.fullmatch(NAME, app, re.ASCII) or verb in ("proxy-check", "proxy-rotate", "notify")
     assert ("refused" in answer) == (not ours), (verb, app, answer)
 
 

@@ -29,6 +29,7 @@ another user can write to. Programs are run as an app's user or as gatling, neve
     certificate         take it out of use, or remove it
     toolchain-install   keep an Elixir and OTP, got by a program that owns nothing, in a sandbox
     toolchain-remove    remove it again
+    notify              send the notifications that wait, as gatling, in a unit of its own
     logs         what the instances of an app have printed
 
 The journal has a line for each request: verb, app, who asked, the outcome, how long it took. `logs`
@@ -59,7 +60,7 @@ sys.path.append(str(Path(__file__).resolve().parents[4]))
 from gatling import files, names
 from gatling.errors import GatlingError, InvalidInput
 from gatling.platform.limits import Limits
-from gatling.platform.server import obtaining, units
+from gatling.platform.server import notifying, obtaining, units
 from gatling.platform.server import timers as timer_units
 from gatling.platform.server.helper import (
     firewall,
@@ -280,6 +281,12 @@ def certificate_obtain(request: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
+def notify(request: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001
+    """Send the notifications that wait, as gatling, in a unit that is not waited for."""
+    _call(["systemctl", "start", "--no-block", notifying.SERVICE])
+    return {}
+
+
 def ports(request: dict[str, Any]) -> dict[str, Any]:
     """Let only those reach the ports of apps who may; these apps are all that there are."""
     firewall.write(owned_ports(request), _call)
@@ -393,7 +400,7 @@ PLAIN = {"app": app, "slot": slot_unit, "discard": discard, "forget": forget, "s
          "certificate-add": certificate_add, "certificate": certificate,
          "certificate-request": certificate_request, "certificate-install": certificate_install,
          "certificate-obtain": certificate_obtain, "certificate-copy": certificate_copy,
-         "toolchain-remove": toolchain_remove}  # fmt: skip
+         "notify": notify, "toolchain-remove": toolchain_remove}  # fmt: skip
 ATTENDED = {"run": run, "push": push, "logs": logs, "toolchain-install": toolchain_install}
 VERBS = frozenset({*PLAIN, *ATTENDED})
 READERS = frozenset({"logs"})
