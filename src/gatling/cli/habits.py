@@ -140,7 +140,8 @@ _UNSET = "It is called `config unset` here: `gatling config unset {app} NAME`."
 _KEYS = "SSH keys are the logins. `gatling server keys list` shows them, `gatling whoami` yours."
 _REVOKE = "It is called `server keys remove` here: `gatling server keys remove NAME`."
 _HEALTH = "`gatling settings set {app} health.path=/health` sets what the health check requests."
-_NO_NOTICE = "Gatling sends no notifications. `gatling deployments {app}` and `audit` have events."
+_NOTICE = "`gatling notify add NAME TARGET` sends notifications to a webhook, by mail or to a chat."
+_NO_DRAIN = "Gatling has no log drains. `gatling logs {app} -f` follows the log."
 _CLEAN = "`gatling build clean {app}` removes the files that builds keep for the next build."
 _STATE = "An app keeps files in its state directory, which is its HOME. See docs/operations.md."
 _BUILD = "Gatling builds releases with mix, without images or build packs."
@@ -181,8 +182,8 @@ ANSWERS: Mapping[str, str] = {
                      "auth token", "orgs", "teams", "access add", "collaborators"), _KEYS),
     **dict.fromkeys(("keys remove", "ssh-keys remove", "access remove"), _REVOKE),
     **dict.fromkeys(("checks", "check", "health", "healthcheck"), _HEALTH),
-    **dict.fromkeys(("webhooks", "webhook", "notify", "notifications", "alerts", "drains",
-                     "log-drain", "log-drains"), _NO_NOTICE),
+    **dict.fromkeys(("webhooks", "webhook", "notifications", "alerts"), _NOTICE),
+    **dict.fromkeys(("drains", "log-drain", "log-drains"), _NO_DRAIN),
     **dict.fromkeys(("cache", "clean", "prune", "purge", "gc", "repo gc", "builds clear"), _CLEAN),
     **dict.fromkeys(("volumes", "volume", "storage", "disk", "mount", "mounts"), _STATE),
     **dict.fromkeys(("buildpacks", "buildpack", "stack", "docker", "dockerfile", "image", "images",

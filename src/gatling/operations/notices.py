@@ -120,7 +120,7 @@ def checked(name: str, target: str, apps: Sequence[str], events: Sequence[str]) 
 
 def remove(gatling: Gatling, name: str) -> None:
     """Remove a channel and what waits for it; raises NotFound."""
-    if not notices.remove(gatling.db, name):
+    if notices.get(gatling.db, name) is None or not notices.remove(gatling.db, name):
         raise _unknown(gatling, name)
     gatling.schedule.notify(wanted=bool(notices.every(gatling.db)))
     audit.record(gatling.db, gatling.actor, None, "notify remove", name)
@@ -146,6 +146,8 @@ def deliver(gatling: Gatling) -> Delivered:
 
     A channel gets its notifications in their order. Nothing is done while another delivery runs.
     """
+    if not notices.every(gatling.db):
+        return Delivered(0, 0)
     with files.open_lock(gatling.home.root / "notify.lock") as lock:
         if not files.try_lock(lock):
             return Delivered(0, 0)
@@ -175,7 +177,7 @@ def _start(gatling: Gatling, attempts: _Attempts, name: str) -> None:
 
 def _record(gatling: Gatling, ended: _End) -> None:
     channel, fault = notices.get(gatling.db, ended.channel), ended.fault
-    if channel is None:  # it was removed meanwhile
+    if channel is None:  # it has been removed
         return
     if fault is None:
         notices.accepted(gatling.db, channel.name, ended.notice.id)

@@ -1,7 +1,7 @@
 """Facts that nobody records when they happen: instances that ended, a full disk, certificates.
 
-They are looked at from time to time. What was seen last is remembered, so that each is reported
-once, and once more when it is over.
+They are looked at from time to time. The last look is remembered, so that each is reported once,
+and once more when it is over.
 """
 
 from __future__ import annotations

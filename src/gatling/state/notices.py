@@ -8,7 +8,7 @@ each notification is sent at least once.
 from __future__ import annotations
 
 import json
-import secrets
+import os
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -99,7 +99,7 @@ def add(
     ident = db.insert(
         "INSERT INTO outbox (mark, at, event, app, title, body, data)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        f"msg_{secrets.token_hex(12)}", now(), event, app, title, body[:MAX_TEXT],
+        f"msg_{os.urandom(12).hex()}", now(), event, app, title, body[:MAX_TEXT],
         json.dumps(dict(data or {})),
     )  # fmt: skip
     for one in wanting:

@@ -207,7 +207,7 @@ def commands(app: str) -> re.Pattern[str]:
         f"systemctl (stop|(start|restart) --job-mode=ignore-dependencies){timers}",
         rf"systemctl (stop|reset-failed) gatling-obtain-{app}\.\*",
         rf"systemctl stop gatling-obtain-{app}\.later\*\.timer",
-        r"systemctl start --no-block gatling-certificates\.service",
+        r"systemctl start --no-block gatling-(certificates|notify)\.service",
         rf"systemd-run (--no-block|--on-active=[0-9]{{1,5}}) {obtain} -- {renew} {app}",
         f"systemctl show --property=MainPID --value {instance}",
         f"systemctl kill --signal=TERM --kill-whom=main {instance}",
@@ -287,7 +287,7 @@ def assert_only_what_may_be(helper: Helper, request: Any, answer: Any) -> None:
         return
     assert "failed" not in answer
     assert request["verb"] in {*PLAIN, *ATTENDED}
-    of_all = request["verb"] in ("ports", "proxy", "proxy-check", "proxy-rotate")
+    of_all = request["verb"] in ("ports", "proxy", "proxy-check", "proxy-rotate", "notify")
     app = request.get("app", "") if not of_all else ""
     assert app == "" or re.fullmatch(NAME, app, re.ASCII)
     may_run, may_be = commands(app), lines(app)
