@@ -127,12 +127,13 @@ def test_lines_that_a_worker_held_back_are_found(log: Path) -> None:
 
 def test_a_window_that_begins_before_the_log_says_so(log: Path) -> None:
     window = request_log.read(log, BEGIN - 500, BEGIN + 10)
-    assert (window.since, window.apps["shop"].requests) == (BEGIN, 1000)
+    assert (window.since, window.apps["shop"].requests, window.cut) == (BEGIN, 1000, False)
 
 
 def test_no_more_is_read_than_the_limit_and_the_window_says_so(log: Path) -> None:
     limit = 45_000 * len(line(0))
     window = request_log.read(log, BEGIN, BEGIN + 1000, limit=limit)
+    assert window.cut
     assert window.since == pytest.approx(BEGIN + 550, abs=0.1)
     assert window.apps["shop"].requests == pytest.approx(45_000, abs=10)
 
@@ -145,9 +146,9 @@ def test_a_small_window_of_a_large_log_costs_little(log: Path) -> None:
 
 
 def test_without_a_log_there_are_no_requests(tmp_path: Path) -> None:
-    assert request_log.read(tmp_path / "none", 1, 2) == (1, 2, {})
+    assert request_log.read(tmp_path / "none", 1, 2) == (1, 2, {}, False)
     (tmp_path / "empty").touch()
-    assert request_log.read(tmp_path / "empty", 1, 2) == (1, 2, {})
+    assert request_log.read(tmp_path / "empty", 1, 2) == (1, 2, {}, False)
 
 
 def test_a_log_is_rotated_at_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

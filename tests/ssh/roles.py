@@ -34,6 +34,8 @@ COMMANDS = {
     # -- reading
     "apps": Typed("reader", "", said="shop"),
     "status": Typed("reader", "{app}", said="shop"),
+    "stats": Typed("reader", "{app}", said="requests"),
+    "metrics": Typed("reader", "", said="gatling_app_up"),
     "info": Typed("reader", "{app}", said="shop.localhost"),
     "open": Typed("reader", "{app}", said="shop.localhost"),
     "whoami": Typed("reader", "", said="reader"),

@@ -215,6 +215,7 @@ def connect(
     cookie: str,
     patience: float = PATIENCE_SECONDS,
     gate: Path | None = None,
+    within: float = CONNECT_SECONDS,
 ) -> Iterator[Node]:
     """A connection to the node that listens there and is called `node`.
 
@@ -225,7 +226,7 @@ def connect(
     """
     waited_until = time.monotonic() + patience
     with _passed(gate, waited_until):
-        connected = _waited_for(address, node, cookie, waited_until)
+        connected = _waited_for(address, node, cookie, waited_until, within)
         try:
             yield connected
         finally:
@@ -249,11 +250,13 @@ def _passed(gate: Path | None, waited_until: float) -> Iterator[None]:
         yield
 
 
-def _waited_for(address: Address, node: str, cookie: str, waited_until: float) -> Node:
+def _waited_for(
+    address: Address, node: str, cookie: str, waited_until: float, within: float
+) -> Node:
     dropped = 0
     while True:
         try:
-            return _connected(address, node, cookie)
+            return _connected(address, node, cookie, within)
         except _InUse:
             if time.monotonic() > waited_until:
                 raise NodeInUse from None
@@ -286,11 +289,11 @@ class _InUse(Exception):
     """The node has a connection from a node of this name, or has not noticed its end yet."""
 
 
-def _connected(address: Address, node: str, cookie: str) -> Node:
-    deadline = time.monotonic() + CONNECT_SECONDS
+def _connected(address: Address, node: str, cookie: str, within: float) -> Node:
+    deadline = time.monotonic() + within
     own, creation = _own_name(node, cookie), secrets.randbelow((1 << 32) - 4) + 4
     with _lost():
-        connection = socket.create_connection((address.host, address.port), CONNECT_SECONDS)
+        connection = socket.create_connection((address.host, address.port), within)
     try:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with _lost():

@@ -268,7 +268,7 @@ def control(
     `patience` is how many seconds another command's connection is waited for; `booted` is the
     release that the node was started as, which knows its name and cookie. Raises NodeUnreachable.
     """
-    with _connection(paths, app, booted, address, patience) as node:
+    with connection(paths, app, booted, address, patience) as node:
         _load(node, toolbox.beams(paths, booted), paths.cache_anchor)
         yield Control(node, paths)
 
@@ -281,7 +281,7 @@ def seen_chain(
     Empty for one that was never swapped: then Gatling's modules may not be there. Raises
     NodeUnreachable.
     """
-    with _connection(paths, app, booted, address, patience) as node:
+    with connection(paths, app, booted, address, patience) as node:
         there = node.call(
             "erlang", "function_exported", Atom("gatling_agent"), Atom("chain"), 0,
             timeout=ASK_SECONDS,
@@ -290,32 +290,50 @@ def seen_chain(
 
 
 @contextlib.contextmanager
-def _connection(
-    paths: AppPaths, app: App, booted: Release, address: Address, patience: float
+def connection(
+    paths: AppPaths,
+    app: App,
+    booted: Release,
+    address: Address,
+    patience: float,
+    within: float = channel.CONNECT_SECONDS,
 ) -> Iterator[channel.Node]:
+    """A connection to the app's running node, with nothing loaded; raises NodeUnreachable.
+
+    It has to come about `within` so many seconds, once no other command is connected.
+    """
     name = f"{booted.name}@{address.host}"
     cookie = booted.config.get("RELEASE_COOKIE", "")
     gate = paths.root / f"node-{app.live_slot}.lock"
-    with channel.connect(address, name, cookie, patience, gate) as node:
+    with channel.connect(address, name, cookie, patience, gate, within) as node:
         yield node
 
 
 def _load(node: channel.Node, beams: Path, base: Path) -> None:
-    """Bring Gatling's modules into the node, unless it has this version of them.
-
-    On a server they lie where the app's user can write. The node belongs to the same user, so it
-    matters only that they are not links to files that the user cannot read.
-    """
+    """Bring the modules of deployments into the node, unless it has this version of them."""
     digest = toolbox.digest()
-    if (
-        node.call("persistent_term", "get", _MARK, Atom("none"), timeout=ASK_SECONDS)
-        == digest.encode()
-    ):
+    if has_version(node, _MARK, digest):
         return
     # a swap of another version of these modules would lose its code
     if isinstance(node.call("erlang", "whereis", Atom("gatling_swap")), Opaque):
         raise NodeBusy(Announced("?", "?", "unknown"))
-    for module in toolbox.MODULES:
+    load(node, toolbox.MODULES, beams, base)
+    node.call("persistent_term", "put", _MARK, digest)
+
+
+def has_version(node: channel.Node, mark: Atom, digest: str) -> bool:
+    """Whether a node has modules of that digest, by the mark that their load has left there."""
+    answer = node.call("persistent_term", "get", mark, Atom("none"), timeout=ASK_SECONDS)
+    return bool(answer == digest.encode())
+
+
+def load(node: channel.Node, modules: Sequence[str], beams: Path, base: Path) -> None:
+    """Load modules of Gatling's into the node.
+
+    On a server they lie where the app's user can write. The node belongs to the same user, so it
+    matters only that they are not links to files that the user cannot read.
+    """
+    for module in modules:
         file = beams / f"{module}.beam"
         try:
             binary = safe_copy.read(file, base)
@@ -323,7 +341,6 @@ def _load(node: channel.Node, beams: Path, base: Path) -> None:
             raise NodeUnreachable(f"{file} cannot be read: {error.strerror}.") from None
         node.call("code", "purge", Atom(module))
         node.call("code", "load_binary", Atom(module), charlist(file), binary)
-    node.call("persistent_term", "put", _MARK, digest)
 
 
 def differing(old: Path, new: Path) -> list[str]:

@@ -42,8 +42,10 @@ MODULES = (
     "gatling_freeze",
     "gatling_swap",
 )
-"""The modules that are loaded into a running node, in an order in which they can be loaded."""
+"""The modules that deployments load into a node, in an order in which they can be loaded."""
 
+SIGHT = ("gatling_numbers",)
+"""Those that `gatling stats` and its like load. They call none of the others."""
 
 SOURCES = Path(__file__).parent / "priv"
 """The directory of their sources."""

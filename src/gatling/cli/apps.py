@@ -102,23 +102,25 @@ def apps_command(as_json: bool) -> None:
     from gatling.state import apps
 
     with opened() as gatling:
-        shown = [app for app in apps.every(gatling.db) if _is_shown(app)]
+        shown = [app for app in apps.every(gatling.db) if is_shown(app)]
         found = overview.every(gatling, shown)
     if as_json:
         print_json(found)
     elif not found:
         echo("No apps yet. `gatling load NAME` creates one.")
     else:
-        header = ("app", "state", "release", "memory", "cpu", "waiting", "commit", "by", "url")
+        header = ("app", "state", "release", "memory", "cpu", "req/s", "p95", "waiting", "commit",
+                  "by", "url")  # fmt: skip
         rows = [
             (
                 each.app, _state(each), each.release, _memory(each), _cpu(each),
+                _rate(each), _p95(each),
                 f"config {', '.join(each.waiting)}" if each.waiting else "", each.subject,
                 each.author, each.url,
             )
             for each in found
         ]  # fmt: skip
-        drop = ("by", "cpu", "commit", "waiting", "memory", "url")
+        drop = ("by", "cpu", "commit", "waiting", "p95", "req/s", "memory", "url")
         table(header, rows, cut=("state", "waiting", "commit", "by"), drop=drop)
 
 
@@ -155,6 +157,7 @@ def status_command(app: str, as_json: bool) -> None:
             ("instance", (process := _process(found)) and f"{process}, slot {found.slot},"
                 f" port {found.port}, up {duration(found.uptime or 0)}"),
             ("uses", _uses(found)),
+            ("requests", _requests(found)),
             ("restarts", _restarts(found)),
             *([("waiting", _waiting(found))] if found.waiting else []),
             ("node's releases", found.chain_unknown or through),
@@ -194,6 +197,26 @@ def _cpu(found: AppStatus) -> str | None:
     return f"{found.cpu:.0f}%" if found.cpu is not None else None
 
 
+def _rate(found: AppStatus) -> str | None:
+    return f"{found.requests.per_second:.3g}" if found.requests else None
+
+
+def _p95(found: AppStatus) -> str | None:
+    took = found.requests.p95_ms if found.requests else None
+    return f"{took} ms" if took is not None else None
+
+
+def _requests(found: AppStatus) -> str | None:
+    """The requests of the last minute, in words."""
+    seen = found.requests
+    if seen is None:
+        return None
+    if not seen.per_second:
+        return "none in the last minute"
+    rate = f"{seen.per_second:.3g} per second, p95 {seen.p95_ms} ms"
+    return f"{rate}, {seen.failed} failed (last minute)"
+
+
 def _uses(found: AppStatus) -> str | None:
     """Memory and processor time, in words."""
     if found.memory is None:
@@ -227,7 +250,7 @@ def _process(found: AppStatus | WorkerStatus) -> str | None:
     return f"pid {found.pid}" if found.pid else found.instance or None
 
 
-def _is_shown(app: App) -> bool:
+def is_shown(app: App) -> bool:
     """Whether the caller may see the app: over SSH some keys see only their own (ssh/access)."""
     shown = os.environ.get("GATLING_APPS", "*").split(",")
     return "*" in shown or app.name in shown

@@ -14,6 +14,8 @@ COMMANDS: Mapping[str, str] = {
     "unload": "apps",
     "apps": "apps",
     "status": "apps",
+    "stats": "stats",
+    "metrics": "stats",
     "info": "info",
     "open": "info",
     "plan": "plan",

@@ -17,6 +17,8 @@ SUMMARIES: Mapping[str, str] = {
     "unload": "Stop APP and delete its repository, releases, config and logs.",
     "apps": "List the apps.",
     "status": "Show the state of APP: release, instance, domains, workers.",
+    "stats": "Show the numbers of APP: requests, latencies, memory, processes, run queues, ETS tables.",
+    "metrics": "Print the numbers of all apps in the text format of Prometheus.",
     "info": "Show what is set for APP: addresses, branches, toolchain, config names, settings.",
     "open": "Open APP in your browser, or print its URL where there is no browser.",
     "plan": "Show how a release would replace the live one (hot, rolling or restart), and why.",

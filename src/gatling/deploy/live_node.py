@@ -16,6 +16,7 @@ from gatling.state import releases
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gatling.beam.sight import Sight
     from gatling.platform.base import Address
     from gatling.platform.open import Gatling
     from gatling.state.apps import App
@@ -44,6 +45,21 @@ def connected(gatling: Gatling, app: App, patience: float = PATIENCE_SECONDS) ->
                 raise
             raise NodeUnreachable(f"{'; '.join(faults)}.") from None
         yield opened
+
+
+@contextlib.contextmanager
+def observed(gatling: Gatling, app: App) -> Iterator[Sight]:
+    """A connection to the app's running node that measures it; raises NodeUnreachable."""
+    from gatling.beam import sight
+
+    booted = gatling.instances.started_as(app.name, app.live_slot or 0)
+    if booted is None:
+        raise NodeUnreachable(f"{app.name} is not running.")
+    release = releases.kept(gatling.db, app.name, booted)
+    address = _address(gatling, app)
+    compiler.ensure(gatling.tasks, gatling.apps.surroundings(app.name), app, release)
+    with sight.connected(gatling.home.app(app.name), app, release, address) as node:
+        yield node
 
 
 def seen(gatling: Gatling, app: App, patience: float) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET, Struct, UnsetType, structs
@@ -10,6 +11,8 @@ from gatling.errors import NodeUnreachable
 from gatling.platform import ports, restarts
 from gatling.project import history
 from gatling.project import settings as project_settings
+from gatling.proxy import request_log
+from gatling.proxy.figures import Figures
 from gatling.state import apps, config, deployments, releases
 
 if TYPE_CHECKING:
@@ -18,11 +21,15 @@ if TYPE_CHECKING:
     from gatling.platform.base import Slot, Status
     from gatling.platform.open import Gatling
     from gatling.platform.usage import Usage
+    from gatling.proxy.request_log import Window
     from gatling.state.apps import App
 
     Known = Mapping[tuple[str, Slot], Status]
     Used = Mapping[tuple[str, Slot], Usage]
 
+LATELY_SECONDS = 60.0
+LATELY_BYTES = 4 << 20
+"""The part of the log of requests that is read for them: 100,000 requests, 0.2 s."""
 CHAIN_PATIENCE_SECONDS = 0.5
 """How long another command that talks to the node is waited for."""
 
@@ -34,6 +41,15 @@ class LastEnd(Struct, frozen=True):
     after: float
     """Seconds since the start."""
     cause: str
+
+
+class Lately(Struct, frozen=True):
+    """The requests of the last minute."""
+
+    per_second: float
+    failed: int
+    """Responses of status 500 and above."""
+    p95_ms: int | None
 
 
 class WorkerStatus(Struct, frozen=True, kw_only=True):
@@ -78,6 +94,8 @@ class AppStatus(Struct, frozen=True, kw_only=True):
     """The setting `limits.memory`."""
     cpu: float | None
     """Percent of one processor, on average since the start of the instance."""
+    requests: Lately | None
+    """None where the proxy does not count them."""
     url: str
     maintenance: bool
     waiting: list[str]
@@ -107,7 +125,8 @@ def every(gatling: Gatling, found: Sequence[App]) -> list[AppStatus]:
     """Return the status of each of these apps."""
     known = _statuses(gatling, found)
     used = gatling.instances.usages(known)
-    return [_status(gatling, app, known, used) for app in found]
+    seen = lately(gatling)
+    return [_status(gatling, app, known, used, seen) for app in found]
 
 
 def details(gatling: Gatling, name: str) -> AppDetails:
@@ -119,7 +138,7 @@ def details(gatling: Gatling, name: str) -> AppDetails:
     live = known.get((name, app.live_slot)) if app.live_slot else None
     chain, unknown = _chain(gatling, app) if live and live.process else ([], None)
     return AppDetails(
-        **structs.asdict(_status(gatling, app, known, used)),
+        **structs.asdict(_status(gatling, app, known, used, lately(gatling))),
         domains=list(app.domains),
         ports=[app.ports[slot] for slot in sorted(app.ports)],
         repository=gatling.apps.push_address(name),
@@ -131,7 +150,31 @@ def details(gatling: Gatling, name: str) -> AppDetails:
     )
 
 
-def _status(gatling: Gatling, app: App, known: Known, used: Used) -> AppStatus:
+def lately(gatling: Gatling) -> Window | None:
+    """The requests of the last minute to all apps; None where they are not known.
+
+    The end is a moment ago, because nginx may hold lines back.
+    """
+    log = gatling.router.request_log()
+    if log is None:
+        return None
+    until = time.time() - request_log.HELD_BACK_SECONDS
+    try:
+        return request_log.read(log, until - LATELY_SECONDS, until, limit=LATELY_BYTES)
+    except OSError:
+        return None
+
+
+def _lately(seen: Window | None, app: str) -> Lately | None:
+    if seen is None:
+        return None
+    found = seen.apps.get(app, Figures())
+    # less than a minute where so much is logged that only its end was read
+    seconds = max(1.0, seen.until - seen.since) if seen.cut else LATELY_SECONDS
+    return Lately(round(found.requests / seconds, 2), found.failed, found.quantile(0.95))
+
+
+def _status(gatling: Gatling, app: App, known: Known, used: Used, seen: Window | None) -> AppStatus:
     place: tuple[str, Slot] | None = (app.name, app.live_slot) if app.live_slot else None
     status, took = (known.get(place), used.get(place)) if place else (None, None)
     live = app.live_release
@@ -156,6 +199,7 @@ def _status(gatling: Gatling, app: App, known: Known, used: Used) -> AppStatus:
         memory=took.memory if took else None,
         memory_limit=project_settings.parse(app.effective).limits.memory,
         cpu=round(100 * took.cpu / uptime, 1) if took and uptime else None,
+        requests=_lately(seen, app.name),
         url=gatling.router.url(app),
         maintenance=app.maintenance is not None,
         waiting=config.pending(gatling.db, app.name),

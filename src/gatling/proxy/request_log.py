@@ -35,6 +35,8 @@ class Window(NamedTuple):
     """The Unix time from which on the log is complete: not before that which was asked for."""
     until: float
     apps: dict[str, figures.Figures]
+    cut: bool = False
+    """Whether it begins later because only so much of the log is read."""
 
 
 def read(
@@ -55,7 +57,7 @@ def read(
         apps = figures.count(reader.pieces(), since, until, app=app, port=port)
     finally:
         reader.close()
-    return Window(max(since, reader.begins), until, apps)
+    return Window(max(since, reader.begins), until, apps, reader.cut)
 
 
 class _Reader:
@@ -63,9 +65,9 @@ class _Reader:
 
     def __init__(self, log: Path, since: float, limit: int) -> None:
         self._parts: list[tuple[BinaryIO, int, int]] = []
-        self.begins = since
+        self.begins, self.cut = since, False
         start = since - HELD_BACK_SECONDS
-        for file in _opened(log):
+        for file in opened(log):
             if limit <= 0:  # the files before are not read at all
                 file.close()
                 break
@@ -76,7 +78,7 @@ class _Reader:
             self._parts.insert(0, (file, at, size))
             limit -= size - at
             if at > found:
-                self.begins = _time_after(file, at, size) or since
+                self.begins, self.cut = _time_after(file, at, size) or since, True
                 break
             if first is not None:
                 if first < start:  # what came before is not of the window
@@ -85,25 +87,16 @@ class _Reader:
                 self.begins = max(since, first)
 
     def pieces(self) -> Iterator[bytes]:
-        """Whole lines, about a megabyte of them at a time, in the order in which they came."""
+        """The lines of the window and some around it, in the order in which they came."""
         for file, at, size in self._parts:
-            file.seek(at)
-            rest, left = b"", size - at
-            while left > 0:
-                data = file.read(min(_PIECE, left))
-                if not data:
-                    break
-                left -= len(data)
-                head, newline, tail = (rest + data).rpartition(b"\n")
-                yield head + newline
-                rest = tail
+            yield from lines(file, at, size)
 
     def close(self) -> None:
         for file, _, _ in self._parts:
             file.close()
 
 
-def _opened(log: Path) -> Iterator[BinaryIO]:
+def opened(log: Path) -> Iterator[BinaryIO]:
     """The log and those before it, the latest first, each file once even during a rotation."""
     seen: set[int] = set()
     for name in (log.name, *(f"{log.name}.{n}" for n in range(1, BACKUPS + 1))):
@@ -118,6 +111,20 @@ def _opened(log: Path) -> Iterator[BinaryIO]:
             continue
         seen.add(inode)
         yield file
+
+
+def lines(file: BinaryIO, start: int, end: int) -> Iterator[bytes]:
+    """The whole lines between two places of a file, about a megabyte of them at a time."""
+    file.seek(start)
+    rest, left = b"", end - start
+    while left > 0:
+        data = file.read(min(_PIECE, left))
+        if not data:
+            break
+        left -= len(data)
+        head, newline, tail = (rest + data).rpartition(b"\n")
+        yield head + newline
+        rest = tail
 
 
 def _found(file: BinaryIO, size: int, since: float) -> int:

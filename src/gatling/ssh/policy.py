@@ -34,6 +34,8 @@ READING = frozenset(
     {
         "apps",
         "status",
+        "stats",
+        "metrics",
         "info",
         "open",
         "whoami",
@@ -97,7 +99,9 @@ DEPLOYING = frozenset(
         PUSH,
     }
 )
-WITHOUT_APP = frozenset({"apps", "toolchain list", "whoami", "help", "version", "completion"})
+WITHOUT_APP = frozenset(
+    {"apps", "metrics", "toolchain list", "whoami", "help", "version", "completion"}
+)
 """The commands without an app for others than admins; each must check the grant by itself."""
 
 _BY_ROLE = {"reader": READING, "deployer": READING | DEPLOYING}

@@ -1,0 +1,173 @@
+"""The numbers of a running node, as gatling_numbers measures them there.
+
+They are an app's word like all that comes from a node: typed, limited, and shown as text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from gatling.beam import channel, control, toolbox
+from gatling.beam.answers import Count, typed
+from gatling.beam.etf import Atom
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatling.paths import AppPaths
+    from gatling.platform.base import Address
+    from gatling.state.apps import App
+    from gatling.state.releases import Release
+
+SECONDS = 3.0
+"""How long a node may take to answer; it measures for less than one."""
+CONNECT_SECONDS = 1.0
+PATIENCE_SECONDS = 0.5
+"""How long another command that talks to the node is waited for."""
+MEASURED_MS = 200
+"""How long the utilisation of schedulers is measured."""
+MOST_ROWS = 50
+_MARK = Atom("gatling_sight")
+
+Name = Annotated[str, Meta(max_length=1000)]
+Thousandths = Annotated[int, Meta(ge=-1, le=1000)]
+Key = Literal["memory", "reductions", "message_queue_len"]
+
+
+class Memory(Struct, frozen=True):
+    """Bytes that the emulator has allocated: erlang:memory/0."""
+
+    total: Count
+    processes: Count
+    processes_used: Count
+    system: Count
+    atom: Count
+    atom_used: Count
+    binary: Count
+    code: Count
+    ets: Count
+
+
+class Counted(Struct, frozen=True, array_like=True):
+    """A number of things of which a node can have only so many."""
+
+    count: Count
+    limit: Count
+
+
+class Counts(Struct, frozen=True):
+    """The things whose number is limited."""
+
+    process: Counted
+    port: Counted
+    atom: Counted
+    ets: Counted
+
+
+class Numbers(Struct, frozen=True):
+    """The numbers of a node."""
+
+    otp: Annotated[str, Meta(max_length=20)]
+    uptime_ms: Count
+    memory: Memory
+    wordsize: Annotated[int, Meta(ge=4, le=16)]
+    limits: Counts
+    run_queues: Count
+    """Processes that are ready to run."""
+    run_queues_all: Count
+    """The same, with those that wait for a dirty scheduler."""
+    schedulers: Count
+    utilisation: Thousandths
+    """The share of time in which the processor was used, in thousandths; -1: not measured."""
+    io_utilisation: Thousandths
+    """The same of dirty IO schedulers."""
+    reductions: Count
+    context_switches: Count
+    runtime_ms: Count
+    gcs: Count
+    reclaimed_words: Count
+    bytes_in: Count
+    bytes_out: Count
+    logger_queue: Count
+    """Messages that wait for the logger."""
+
+
+class Process(Struct, frozen=True):
+    """A process of a node."""
+
+    pid: Annotated[str, Meta(max_length=100)]
+    name: Name
+    """Its label or name, or the function that it was started with."""
+    memory: Count
+    reductions: Count
+    queue: Count
+    """Messages in its queue."""
+    current: Name
+    """The function that it runs."""
+
+
+class Table(Struct, frozen=True):
+    """An ETS table of a node."""
+
+    name: Name
+    memory: Count
+    size: Count
+    """Its objects."""
+
+
+class Sight:
+    """A connection to the running node of an app. All methods raise NodeUnreachable."""
+
+    def __init__(self, node: channel.Node) -> None:
+        self._node = node
+
+    def numbers(self, measured_ms: int = MEASURED_MS) -> Numbers:
+        """All numbers. The utilisation takes `measured_ms`; with 0 it is not measured."""
+        found: Numbers = self._ask("all", Numbers, measured_ms)
+        return found
+
+    def processes(self, key: Key = "memory", most: int = 10) -> tuple[list[Process], int]:
+        """The processes with the most of something, and how many were looked at."""
+        rows: list[Process]
+        rows, seen = self._ask("processes", tuple[list[Process], Count], Atom(key), most)
+        return rows[:MOST_ROWS], seen
+
+    def tables(self, most: int = 10) -> tuple[list[Table], int]:
+        """The largest ETS tables, and how many were looked at."""
+        rows: list[Table]
+        rows, seen = self._ask("tables", tuple[list[Table], Count], most)
+        return rows[:MOST_ROWS], seen
+
+    def sockets(self) -> int:
+        """How many sockets are open."""
+        found: int = self._ask("sockets", Count)
+        return found
+
+    def _ask(self, function: str, wanted: Any, *arguments: Any) -> Any:
+        answer = self._node.call("gatling_numbers", function, *arguments, timeout=SECONDS)
+        return typed(answer, wanted, function)
+
+
+@contextlib.contextmanager
+def connected(paths: AppPaths, app: App, booted: Release, address: Address) -> Iterator[Sight]:
+    """A connection to the app's running node, with the modules that measure.
+
+    `booted` is the release that the node was started as. Raises NodeUnreachable.
+    """
+    with control.connection(paths, app, booted, address, PATIENCE_SECONDS, CONNECT_SECONDS) as node:
+        digest = toolbox.digest()
+        if not control.has_version(node, _MARK, digest):
+            beams = toolbox.beams(paths, booted)
+            control.load(node, toolbox.SIGHT, beams, paths.cache_anchor)
+            node.call("persistent_term", "put", _MARK, digest)
+        yield Sight(node)
+
+
+def plain(numbers: Numbers) -> dict[str, Any]:
+    """The numbers for JSON."""
+    found: dict[str, Any] = msgspec.to_builtins(numbers)
+    return found

@@ -1,0 +1,235 @@
+"""The numbers of all apps as Prometheus reads them: its text format, version 0.0.4.
+
+The metrics of a node have the names of the library prometheus.erl (its version 4 and its version 6,
+where those differ), so that existing boards for the BEAM show them. Those of requests and instances
+are Gatling's own.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+from gatling.proxy import figures, request_totals
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from gatling.beam.sight import Numbers
+    from gatling.operations.overview import AppStatus
+    from gatling.platform.open import Gatling
+    from gatling.proxy.request_totals import Totals
+    from gatling.state.apps import App
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+Labels = tuple[tuple[str, str], ...]
+
+
+class Point(NamedTuple):
+    """A value of a metric."""
+
+    suffix: str
+    """The end of the name, such as `_bucket` in a histogram."""
+    labels: Labels
+    value: float
+
+
+class Metric(NamedTuple):
+    """A metric with all its values."""
+
+    name: str
+    kind: str
+    help: str
+    points: list[Point]
+
+
+class Sample(NamedTuple):
+    """The state of an app at a moment."""
+
+    status: AppStatus
+    node: Numbers | None
+
+
+def of_apps(gatling: Gatling, shown: Sequence[App]) -> str:
+    """Measure these apps, and return their metrics as text."""
+    from gatling.operations import overview
+
+    statuses = {each.app: each for each in overview.every(gatling, shown)}
+    samples = [Sample(statuses[app.name], _node(gatling, app)) for app in shown]
+    return text(samples, _totals(gatling, [app.name for app in shown]))
+
+
+def _node(gatling: Gatling, app: App) -> Numbers | None:
+    from gatling.deploy import live_node
+    from gatling.errors import NodeUnreachable
+
+    if app.live_slot is None or app.wanted != "running":
+        return None
+    try:
+        with live_node.observed(gatling, app) as node:
+            return node.numbers()
+    except NodeUnreachable:
+        return None
+
+
+def _totals(gatling: Gatling, shown: Sequence[str]) -> dict[str, Totals]:
+    log = gatling.router.request_log()
+    if log is None:
+        return {}
+    try:
+        found = request_totals.update(log, gatling.home.run / "request-totals.json")
+    except OSError:
+        return {}
+    return {app: found.get(app, request_totals.Totals()) for app in shown}
+
+
+# ---------------------------------------------------------------- pure
+
+
+def text(samples: Sequence[Sample], totals: Mapping[str, Totals]) -> str:
+    """The metrics as text."""
+    metrics = [*_of_instances(samples), *_of_requests(totals), *_of_nodes(samples)]
+    return "".join(line for metric in metrics if metric.points for line in _lines(metric))
+
+
+def _lines(metric: Metric) -> Iterator[str]:
+    yield f"# HELP {metric.name} {metric.help}\n# TYPE {metric.name} {metric.kind}\n"
+    for suffix, labels, value in metric.points:
+        written = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels)
+        yield f"{metric.name}{suffix}{{{written}}} {_number(value)}\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
+def _number(value: float) -> str:
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
+
+
+def _simple(
+    name: str, kind: str, said: str, values: Iterable[tuple[Labels, float | None]]
+) -> Metric:
+    points = [Point("", labels, value) for labels, value in values if value is not None]
+    return Metric(name, kind, said, points)
+
+
+def _of_instances(samples: Sequence[Sample]) -> list[Metric]:
+    def metric(name: str, kind: str, said: str, values: list[float | None]) -> Metric:
+        apps = [(("app", each.status.app),) for each in samples]
+        return _simple(f"gatling_{name}", kind, said, zip(apps, values, strict=True))
+
+    every = [each.status for each in samples]
+    seconds = [
+        one.cpu / 100 * one.uptime if one.cpu is not None and one.uptime is not None else None
+        for one in every
+    ]
+    releases = _simple(
+        "gatling_app_info", "gauge", "The live release of an app.",
+        (((("app", one.app), ("release", one.release), ("version", one.version or "")), 1)
+         for one in every if one.release),
+    )  # fmt: skip
+    return [
+        metric("app_up", "gauge", "1 if an instance of the app runs, otherwise 0.",
+               [float(one.state == "running") for one in every]),
+        releases,
+        metric("app_node_reachable", "gauge", "1 if the node answered, otherwise 0.",
+               [float(each.node is not None) for each in samples]),
+        metric("instance_uptime_seconds", "gauge", "Time since the start of the live instance.",
+               [one.uptime for one in every]),
+        metric("instance_memory_bytes", "gauge", "Memory of the live instance.",
+               [one.memory for one in every]),
+        metric("instance_cpu_seconds_total", "counter", "Processor time of the live instance.",
+               seconds),
+        metric("instance_restarts_last_hour", "gauge", "Restarts that nobody asked for.",
+               [float(one.restarts) for one in every]),
+    ]  # fmt: skip
+
+
+def _of_requests(totals: Mapping[str, Totals]) -> list[Metric]:
+    responses = _simple(
+        "gatling_http_requests_total", "counter", "Requests to the app, by status of the response.",
+        (
+            ((("app", app), ("status", str(status))), float(count))
+            for app, total in totals.items()
+            for status, count in sorted(total.statuses.items())
+        ),
+    )  # fmt: skip
+    points: list[Point] = []
+    bounds = [*(str(bound / 1000) for bound in figures.BOUNDS), "+Inf"]
+    for app, total in totals.items():
+        own = ("app", app)
+        for bound, count in zip(bounds, total.histogram, strict=True):
+            points.append(Point("_bucket", (own, ("le", bound)), count))
+        points.append(Point("_sum", (own,), total.milliseconds / 1000))
+        points.append(Point("_count", (own,), total.histogram[-1]))
+    said = "Time until the app began its response, as seen by the proxy."
+    durations = Metric("gatling_http_request_duration_seconds", "histogram", said, points)
+    return [responses, durations]
+
+
+def _of_nodes(samples: Sequence[Sample]) -> list[Metric]:
+    nodes = [(("app", each.status.app), each.node) for each in samples if each.node is not None]
+    found: dict[str, Metric] = {}
+    for own, node in nodes:
+        for name, kind, said, labels, value in _values(node):
+            metric = found.setdefault(name, Metric(f"erlang_vm_{name}", kind, said, []))
+            metric.points.append(Point("", (own, *labels), value))
+    return list(found.values())
+
+
+def _values(node: Numbers) -> Iterator[tuple[str, str, str, Labels, float]]:
+    """The values of one node: name, type, help, labels and number."""
+    memory = node.memory
+    for kind, count in (("system", memory.system), ("processes", memory.processes)):
+        yield "memory_bytes_total", "gauge", "Memory in use.", (("kind", kind),), count
+    for name, used, total in (
+        ("atom", memory.atom_used, memory.atom),
+        ("processes", memory.processes_used, memory.processes),
+    ):
+        said = f"Memory of {name}."
+        yield f"memory_{name}_bytes_total", "gauge", said, (("usage", "used"),), used
+        yield f"memory_{name}_bytes_total", "gauge", said, (("usage", "free"),), total - used
+    other = memory.system - memory.atom - memory.binary - memory.code - memory.ets
+    for usage, count in (
+        ("atom", memory.atom), ("binary", memory.binary), ("code", memory.code),
+        ("ets", memory.ets), ("other", other),
+    ):  # fmt: skip
+        said = "Memory that belongs to no process."
+        yield "memory_system_bytes_total", "gauge", said, (("usage", usage),), count
+    limits = node.limits
+    for one, many, has in (
+        ("process", "processes", limits.process), ("port", "ports", limits.port),
+        ("atom", "atoms", limits.atom), ("ets", "ets_tables", limits.ets),
+    ):  # fmt: skip
+        said = f"Number of {many.replace('_', ' ')}."
+        yield f"{one}_count", "gauge", said, (), has.count
+        yield many, "gauge", said, (), has.count
+        yield f"{one}_limit", "gauge", f"Limit of that number ({one}).", (), has.limit
+    queue = "Processes and ports that are ready to run."
+    yield "statistics_run_queues_length_total", "gauge", queue, (), node.run_queues
+    yield "statistics_run_queues_length", "gauge", queue, (), node.run_queues
+    yield "schedulers_online", "gauge", "Schedulers that run.", (), node.schedulers
+    if node.utilisation >= 0:
+        said = "Share of time in which schedulers for the processor ran something."
+        yield "scheduler_utilization", "gauge", said, (), node.utilisation / 1000
+    reclaimed = node.reclaimed_words
+    for name, said, value in (
+        ("reductions_total", "Reductions.", node.reductions),
+        ("context_switches", "Context switches.", node.context_switches),
+        ("bytes_output_total", "Bytes that ports have sent.", node.bytes_out),
+        ("bytes_received_total", "Bytes that ports have received.", node.bytes_in),
+        ("garbage_collection_number_of_gcs", "Garbage collections.", node.gcs),
+        ("garbage_collection_words_reclaimed", "Words that those reclaimed.", reclaimed),
+        (
+            "garbage_collection_bytes_reclaimed",
+            "Bytes that those reclaimed.",
+            reclaimed * node.wordsize,
+        ),
+        ("runtime_milliseconds", "Processor time of the node.", node.runtime_ms),
+        ("wallclock_time_milliseconds", "Time since the start of the node.", node.uptime_ms),
+    ):
+        yield f"statistics_{name}", "counter", said, (), value

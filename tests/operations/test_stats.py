@@ -1,0 +1,191 @@
+"""The numbers of a running app, as the commands print them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.parse
+import urllib.request
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import until
+from tests.fetched import unpacked
+from tests.operations.test_metrics import parsed
+from tests.proxy.bench import free_port
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Project, World
+
+
+@pytest.fixture(scope="module")
+def world(shop: Project) -> World:
+    shop.push()
+    return shop.world
+
+
+def requested(world: World, number: int) -> None:
+    """Ask for the page so often, and wait until the proxy has counted that."""
+    before = world.json("stats", "shop")["requests"]["requests"]
+    for _ in range(number):
+        assert world.get("/").status == 200
+    until(lambda: world.json("stats", "shop")["requests"]["requests"] == before + number, "lines")
+
+
+def test_stats_counts_requests_and_measures_the_node(world: World) -> None:
+    requested(world, 20)
+    assert world.get("/nothing-here").status == 404
+    until(lambda: "4xx" in world.json("stats", "shop")["requests"]["statuses"], "the line")
+    found = world.json("stats", "shop")
+    assert found["requests"]["statuses"] == {"2xx": found["requests"]["requests"] - 1, "4xx": 1}
+    assert found["requests"]["failed"] == 0
+    assert 0 <= found["requests"]["p50_ms"] <= found["requests"]["p95_ms"]
+    assert found["node_unknown"] is None
+    numbers = found["node"]["numbers"]
+    # the operating system counts shared pages, and pages that the emulator keeps for later
+    assert numbers["memory"]["total"] < 2 * found["memory"]
+    assert numbers["limits"]["process"][0] > 40
+    assert found["restarts"] == []
+    said = world.run("stats", "shop", "--since", "1h")
+    for label in ("requests", "statuses", "latency", "memory", "schedulers", "atoms"):
+        assert f"\n{label} " in f"\n{said}", said
+    assert "Processes with the most memory" in said
+
+
+def test_the_probe_of_a_deployment_is_no_request(world: World) -> None:
+    before = world.json("stats", "shop", "--since", "1h")["requests"]["requests"]
+    world.run("restart", "shop")
+    assert world.last()["probe"]["requests"] > 3
+    time.sleep(1.5)  # as long as nginx may hold lines back
+    assert world.json("stats", "shop", "--since", "1h")["requests"]["requests"] == before
+
+
+def test_metrics_are_those_of_every_app(world: World) -> None:
+    first = parsed(world.run("metrics"))
+    requested(world, 7)
+    second = parsed(world.run("metrics"))
+    asked = ("gatling_http_requests_total", 'app="shop",status="200"')
+    assert second[asked] == first[asked] + 7
+    durations = ("gatling_http_request_duration_seconds_count", 'app="shop"')
+    assert second[durations] == first[durations] + 7
+    for name in ("gatling_app_up", "gatling_app_node_reachable", "erlang_vm_process_count"):
+        assert second[name, 'app="shop"'] >= 1
+    assert world.json("status", "shop")["memory"] > 0
+
+
+def test_a_real_prometheus_scrapes_them(world: World, tmp_path: Path) -> None:
+    """As with a systemd socket: each connection is the command's standard input and output."""
+    program = unpacked("prometheus", "bookworm") / "usr/bin"
+    checked = subprocess.run([program / "promtool", "check", "metrics"], text=True, check=False,
+                             input=world.run("metrics"), timeout=60)  # fmt: skip
+    assert checked.returncode in (0, 3)  # 3: prometheus.erl names gauges as counters
+    port = free_port()
+    config = tmp_path / "prometheus.yml"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener, world), daemon=True).start()
+        target = f"127.0.0.1:{listener.getsockname()[1]}"
+        config.write_text(
+            "scrape_configs: [{job_name: gatling, scrape_interval: 2s, scrape_timeout: 2s,"
+            f' static_configs: [{{targets: ["{target}"]}}]}}]\n'
+        )
+        with subprocess.Popen(
+            [program / "prometheus", f"--config.file={config}",
+             f"--storage.tsdb.path={tmp_path}/db", f"--web.listen-address=127.0.0.1:{port}",
+             "--log.level=error"],
+        ) as prometheus:  # fmt: skip
+            try:
+                until(lambda: asked(port, "up") == ["1"], "a scrape")
+                assert int(asked(port, "erlang_vm_process_count")[0]) > 40
+                assert int(asked(port, "sum(gatling_http_requests_total)")[0]) >= 7
+                share = "histogram_quantile(0.95, gatling_http_request_duration_seconds_bucket)"
+                assert 0 < float(asked(port, share)[0]) < 10
+            finally:
+                prometheus.terminate()
+
+
+def serve(listener: socket.socket, world: World) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            connection, _ = listener.accept()
+            with connection:
+                subprocess.run(
+                    [sys.executable, "-I", "-m", "gatling", "metrics", "--http"], env=world.env,
+                    stdin=connection.fileno(), stdout=connection.fileno(), check=True,
+                )  # fmt: skip
+
+
+def asked(port: int, query: str) -> list[str]:
+    """The values that Prometheus answers a query with."""
+    url = f"http://127.0.0.1:{port}/api/v1/query?query={urllib.parse.quote(query)}"
+    try:
+        with urllib.request.urlopen(url, timeout=10) as response:
+            found = json.load(response)["data"]["result"]
+    except OSError:  # it does not listen yet
+        return []
+    return [each["value"][1] for each in found]
+
+
+@pytest.mark.parametrize(
+    ("request_text", "status"),
+    [
+        ("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", "200 OK"),
+        ("GET /metrics?x=1 HTTP/1.0\r\n\r\n", "200 OK"),
+        ("GET / HTTP/1.1\r\n\r\n", "404 Not Found"),
+        ("POST /metrics HTTP/1.1\r\n\r\n", "400 Bad Request"),
+        ("GET /metrics\r\n\r\n", "400 Bad Request"),
+        ("x" * 20_000, "400 Bad Request"),
+        ("", "400 Bad Request"),
+    ],
+)
+def test_only_a_request_for_metrics_is_answered_with_them(
+    world: World, request_text: str, status: str
+) -> None:
+    head, _, body = world.run("metrics", "--http", stdin=request_text).partition("\n\n")
+    assert head.startswith(f"HTTP/1.1 {status}")
+    assert bool(body) == (status == "200 OK")
+
+
+def test_a_crash_is_shown_with_its_cause(world: World) -> None:
+    os.kill(world.status()["pid"], signal.SIGKILL)
+    until(lambda: world.json("stats", "shop")["restarts"], "the restart")
+    until(lambda: world.get("/").status == 200, "the app")
+    (end,) = world.json("stats", "shop")["restarts"]
+    assert end["cause"] == "killed by SIGKILL"
+    # the new node has none of the modules yet
+    until(lambda: world.json("stats", "shop")["node"] is not None, "the node")
+
+
+def test_a_node_that_hangs_is_reported_as_such(world: World) -> None:
+    pid = world.status()["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        found = world.json("stats", "shop")
+        metrics = parsed(world.run("metrics"))
+        took = time.monotonic() - began
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert found["node"] is None
+    assert found["node_unknown"] == "The node did not answer in time."
+    assert found["requests"] is not None
+    assert metrics["gatling_app_node_reachable", 'app="shop"'] == 0
+    assert took < 15
+
+
+def test_an_app_that_is_stopped_has_no_node(world: World) -> None:
+    world.run("stop", "shop")
+    found = world.json("stats", "shop")
+    assert (found["state"], found["node"]) == ("stopped", None)
+    assert "node" in world.run("stats", "shop")
+    assert parsed(world.run("metrics"))["gatling_app_up", 'app="shop"'] == 0
+    world.run("start", "shop")
