@@ -49,7 +49,7 @@ def test_a_dependency_has_both_bounds(dependency: str) -> None:
 def test_what_root_installs_is_pinned_with_hashes(file: str) -> None:
     text = (ROOT / file).read_text()
     entries = re.findall(
-        r"^([a-z0-9-]+)==(\S+)( ; [\w !=<.']+)?((?: \\\n    --hash=sha256:[0-9a-f]{64})+)\n",
+        r"^([a-z0-9-]+)==(\S+)( ; [\w !=<>.'()]+)?((?: \\\n    --hash=sha256:[0-9a-f]{64})+)\n",
         text,
         re.MULTILINE,
     )

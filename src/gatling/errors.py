@@ -17,6 +17,7 @@ GatlingError
 ├── HelperFailed        root's helper refuses or fails (server)
 ├── CertificateFailed   a CA issues no certificate, or cannot be reached
 ├── RegistryFailed      a registry takes or gives no image, or cannot be reached
+├── ClusterFailed       a Kubernetes cluster refuses a request, or cannot be reached
 ├── PlannerFailed       a release cannot be asked how it would run
 ├── SwapUndone          a hot upgrade was taken back
 ├── NodeUnreachable     the running node cannot be talked to
@@ -258,6 +259,21 @@ class RegistryFailed(GatlingError):
     """
 
     code = "registry-failed"
+    exit_status = Exit.HOST
+
+    def __init__(self, what: str, *, hint: str = "", reason: str) -> None:
+        super().__init__(what, hint=hint)
+        self.reason = reason
+
+
+class ClusterFailed(GatlingError):
+    """A Kubernetes cluster refused a request, or was not reached. The apps there go on serving.
+
+    `reason` names the kind of failure for programs: `unreachable`, `untrusted`, `login`, `denied`,
+    `missing`, `quota`, `refused` or `malformed`.
+    """
+
+    code = "cluster-failed"
     exit_status = Exit.HOST
 
     def __init__(self, what: str, *, hint: str = "", reason: str) -> None:

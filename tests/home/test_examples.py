@@ -41,6 +41,18 @@ ELSEWHERE = {
     "gatling toolchain install 1.18 --from /opt/beam/27": "platform/test_toolchains.py",
     "gatling toolchain remove 1.17.3-otp-26": "needs an installed one: push/test_toolchain.py",
     "gatling toolchain use shop 1.18/27": "needs an installed one: push/test_toolchain.py",
+    **dict.fromkeys(
+        (
+            (
+                "gatling platform add prod --kubeconfig shop.kubeconfig --registry"
+                " registry.example.com/team"
+            ),
+            "gatling platform add prod --namespace shop < shop.kubeconfig",
+            "gatling platform check prod",
+            "gatling platform remove prod",
+        ),
+        "needs a cluster: tests/cluster",
+    ),
     'echo "$old $new refs/heads/main" | gatling receive shop': "git runs it, at every push",
 }
 """What is only parsed here, and why; so are the commands of a server (tests/server)."""

@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, str] = {
     "domains": "domains",
     "certificates": "certificates",
     "toolchain": "toolchain",
+    "platform": "platform",
     "auth": "auth",
     "maintenance": "maintenance",
     "lock": "lock",

@@ -38,6 +38,7 @@ SUMMARIES: Mapping[str, str] = {
     "domains": "Manage the domains of an app.",
     "certificates": "Manage the certificates with which an app's domains are served over HTTPS.",
     "toolchain": "Manage the versions of Elixir and Erlang/OTP that builds can use.",
+    "platform": "Manage the Kubernetes clusters that this home knows, and check them.",
     "auth": "Protect an app's domains with passwords.",
     "maintenance": "Show a maintenance page (status 503) instead of an app, which keeps running.",
     "lock": "Refuse deployments of APP until `gatling unlock`, for example during a release freeze.",

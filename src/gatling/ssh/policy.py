@@ -110,6 +110,11 @@ LOCAL = (*remote.HERE, "server")
 """The commands that nobody can use over SSH, with all below them …"""
 REMOTE = ("server keys",)
 """… but these."""
+_INSTEAD = {
+    "platform add": "Give the kubeconfig on standard input: gatling platform add prod < FILE. A"
+    " registry with a password is named on the server itself."
+}
+"""The way to give the content of a file over SSH."""
 MAX_AUDITED = 40
 """Characters of a refused word that the audit keeps."""
 
@@ -238,7 +243,10 @@ def check(grant: Grant, request: Request) -> None:
     if request.file_option is not None:
         raise NotAllowed(
             f"{request.file_option} would read a file of the server.",
-            hint="Use --stdin instead, such as: gatling config set shop --stdin NAME < FILE",
+            hint=_INSTEAD.get(
+                command,
+                "Use --stdin instead, such as: gatling config set shop --stdin NAME < FILE",
+            ),
         )
     for app in filter(None, (request.app, request.other_app)):
         if not grant.covers(app):

@@ -210,6 +210,14 @@ _SCHEMA = (
         value TEXT NOT NULL
     ) STRICT
     """,
+    """
+    CREATE TABLE platforms (
+        name TEXT PRIMARY KEY,
+        cluster TEXT NOT NULL,
+        registry TEXT NOT NULL,
+        added_at TEXT NOT NULL
+    ) STRICT
+    """,
 )
 """One script per schema version; `PRAGMA user_version` is the number of those that have run."""
 

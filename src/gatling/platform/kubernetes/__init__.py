@@ -1,0 +1,1 @@
+"""Kubernetes clusters: how they are reached, and whether they fit."""

@@ -1,0 +1,168 @@
+"""The connection to a cluster, with what goes wrong in Gatling's words.
+
+lightkube is the client. Its errors, and those of httpx below it, do not leave this module.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import ssl
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import lightkube
+import msgspec
+from lightkube.config import client_adapter
+from lightkube.config.kubeconfig import SingleConfig
+from lightkube.config.models import Cluster, Context, User
+from lightkube.core.exceptions import ConfigError
+
+from gatling.errors import ClusterFailed, InvalidInput
+from gatling.visible import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatling.state.platforms import Connection
+
+MANAGER = "gatling"
+"""The owner of the fields of objects that Gatling applies."""
+CONNECT_SECONDS = 10.0
+ANSWER_SECONDS = 30.0
+MAX_DETAIL = 400
+_ACCESS = "docs/kubernetes.md has the Role with the rights that Gatling needs."
+_QUOTA = "exceeded quota"
+
+
+class Client:
+    """A cluster, as the user of its connection. All calls raise ClusterFailed."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.server = connection.server
+        self.namespace = connection.namespace
+        config = _config(connection)
+        timeout = httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
+        try:
+            self.api = lightkube.Client(
+                config=config, namespace=connection.namespace, timeout=timeout,
+                field_manager=MANAGER,
+            )  # fmt: skip
+            self.dry = lightkube.Client(
+                config=config, namespace=connection.namespace, timeout=timeout,
+                field_manager=MANAGER, dry_run=True,
+            )  # fmt: skip
+            self._plain = client_adapter.Client(
+                config, client_adapter.ConnectionParams(timeout=timeout)
+            )
+        except (ssl.SSLError, ConfigError, ValueError, OSError) as error:
+            raise InvalidInput(
+                "The certificates or the key of the kubeconfig cannot be used:"
+                f" {one_line(str(error))[:MAX_DETAIL]}."
+            ) from error
+
+    def __enter__(self) -> Client:  # noqa: PYI034
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.api.close()
+        self.dry.close()
+        self._plain.close()
+
+    def version(self) -> str:
+        """The version of the API server: `v1.33.1`."""
+        with self.talking("its version"):
+            answer = self._plain.get("/version")
+            answer.raise_for_status()
+            found = answer.json()["gitVersion"]
+            if not isinstance(found, str):
+                raise TypeError(found)
+            return one_line(found)[:40]
+
+    @contextlib.contextmanager
+    def talking(self, about: str) -> Iterator[lightkube.Client]:
+        """The client; what is raised in the block becomes a ClusterFailed that names `about`."""
+        try:
+            yield self.api
+        except httpx2.HTTPStatusError as error:
+            raise self._refused(error, about) from error
+        except httpx2.TransportError as error:
+            raise self._unreached(error) from error
+        except (
+            httpx2.HTTPError, ValueError, KeyError, TypeError, AttributeError, RecursionError,
+            msgspec.MsgspecError,
+        ) as error:  # fmt: skip
+            raise ClusterFailed(
+                f"The server {self.server} gave an answer that is not that of Kubernetes.",
+                hint="Check the address in the kubeconfig.", reason="malformed",
+            ) from error  # fmt: skip
+
+    def _unreached(self, error: httpx2.TransportError) -> ClusterFailed:
+        causes = list(_causes(error))
+        if any(isinstance(one, ssl.SSLCertVerificationError) for one in causes):
+            return ClusterFailed(
+                f"The cluster {self.server} shows a certificate that its kubeconfig does not"
+                " trust.",
+                hint="Get a new kubeconfig, with certificate-authority-data.", reason="untrusted",
+            )  # fmt: skip
+        why = next(
+            (one.strerror for one in causes if isinstance(one, OSError) and one.strerror), ""
+        )
+        if isinstance(error, httpx2.TimeoutException):
+            why = "no answer in time"
+        return ClusterFailed(
+            f"The cluster {self.server} cannot be reached: {why or 'the connection failed'}.",
+            hint="Check that the cluster runs, and that this machine may connect to it.",
+            reason="unreachable",
+        )
+
+    def _refused(self, error: httpx2.HTTPStatusError, about: str) -> ClusterFailed:
+        status = error.response.status_code if error.response is not None else 0
+        said = one_line(" ".join(_message(error).split()))[:MAX_DETAIL].rstrip(".")
+        reason, hint = {
+            401: ("login", "The token or certificate may have expired. Get a new kubeconfig."),
+            403: ("denied", _ACCESS),
+            404: ("missing", ""),
+        }.get(status, ("refused", ""))
+        if _QUOTA in said:
+            reason = "quota"
+            hint = "Raise the ResourceQuota of the namespace, or lower the limits of the app."
+        detail = f": {said}" if said else ""
+        return ClusterFailed(
+            f"The cluster {self.server} refused {about} with status {status}{detail}.",
+            hint=hint, reason=reason,
+        )  # fmt: skip
+
+
+def _config(connection: Connection) -> SingleConfig:
+    def data(pem: str) -> str | None:
+        return base64.b64encode(pem.encode()).decode() if pem else None
+
+    return SingleConfig(
+        "gatling",
+        Context(cluster="cluster", user="user", namespace=connection.namespace),
+        Cluster(server=connection.server, certificate_auth_data=data(connection.authority)),
+        User(
+            token=connection.token or None,
+            client_cert_data=data(connection.certificate),
+            client_key_data=data(connection.key),
+        ),
+    )
+
+
+def _message(error: httpx2.HTTPStatusError) -> str:
+    """The words of the API server; a proxy in front of it has none."""
+    status: Any = getattr(error, "status", None)
+    message = getattr(status, "message", None)
+    return message if isinstance(message, str) else ""
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    queue: list[BaseException] = [error]
+    while queue:
+        one = queue.pop()
+        if id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            queue += [inner for inner in (one.__cause__, one.__context__) if inner is not None]
