@@ -1,0 +1,245 @@
+"""The objects of an app in a cluster, as data: only those of APIs that are generally available.
+
+All are applied on the server's side, so each names only the fields that are Gatling's.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from typing import TYPE_CHECKING
+
+from gatling.platform.kubernetes.pods import (
+    HTTP,
+    NODE,
+    PULL_SECRET,
+    Health,
+    Object,
+    Pods,
+    arguments,
+    checked_app,
+    labels,
+    metadata,
+    part_name,
+    secret_name,
+    template,
+    variables,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+WEB = "web"
+"""The component of the instances that serve requests."""
+KEPT_SECONDS = 24 * 3600
+"""A Job that has ended stays so long, for its logs."""
+
+
+def config(pods: Pods, env: Mapping[str, str]) -> Object:
+    """The Secret with the environment of a release, which never changes."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": metadata(pods, secret_name(pods.app, pods.release), "config"),
+        "type": "Opaque",
+        "immutable": True,
+        "data": {name: _encoded(value) for name, value in variables(env).items()},
+    }
+
+
+def registry_login(namespace: str, host: str, user: str, password: str) -> Object:
+    """The Secret with which nodes pull images."""
+    auth = _encoded(f"{user}:{password}")
+    login = {"auths": {host: {"username": user, "password": password, "auth": auth}}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": PULL_SECRET, "namespace": namespace,
+            "labels": {"app.kubernetes.io/managed-by": "gatling"},
+        },
+        "type": "kubernetes.io/dockerconfigjson",
+        "data": {".dockerconfigjson": _encoded(json.dumps(login))},
+    }  # fmt: skip
+
+
+def instances(pods: Pods, health: Health, replicas: int) -> Object:
+    """The StatefulSet of the instances.
+
+    A change of its template replaces no pod by itself: a hot upgrade changes the pods first, and
+    then the template, from which a rescheduled pod comes; a rolling deployment deletes them.
+    """
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": metadata(pods, checked_app(pods.app), WEB),
+        "spec": {
+            "replicas": replicas,
+            "serviceName": nodes_name(pods.app),
+            "podManagementPolicy": "Parallel",
+            "updateStrategy": {"type": "OnDelete"},
+            "revisionHistoryLimit": 2,
+            "selector": {"matchLabels": labels(pods.app, WEB)},
+            "template": template(pods, WEB, health=health),
+        },
+    }
+
+
+def worker(pods: Pods, process: str, replicas: int) -> Object:
+    """The Deployment of a further process type."""
+    component = f"worker-{process}"
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": metadata(pods, part_name(pods.app, process), component),
+        "spec": {
+            "replicas": replicas,
+            # as on a server: two releases of a worker never run side by side
+            "strategy": {"type": "Recreate"},
+            "revisionHistoryLimit": 2,
+            "selector": {"matchLabels": labels(pods.app, component)},
+            "template": template(_literal(pods), component),
+        },
+    }
+
+
+def service_name(app: str) -> str:
+    """The name of the Service; the app's own name might be that of another app's second Service."""
+    return f"web-{checked_app(app)}"
+
+
+def service(pods: Pods) -> Object:
+    """The address at which the ready instances serve requests."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(pods, service_name(pods.app), WEB),
+        "spec": {
+            "type": "ClusterIP",
+            "selector": labels(pods.app, WEB),
+            "ports": [{"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}],
+        },
+    }
+
+
+def nodes_name(app: str) -> str:
+    """The name of the headless Service, at which `dns_cluster` finds the other nodes."""
+    return f"nodes-{checked_app(app)}"
+
+
+def nodes(pods: Pods) -> Object:
+    """The headless Service: nodes find each other before they are ready."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(pods, nodes_name(pods.app), WEB),
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,
+            "selector": labels(pods.app, WEB),
+            "ports": [{"name": "node", "port": NODE, "targetPort": "node", "protocol": "TCP"}],
+        },
+    }
+
+
+def budget(pods: Pods) -> Object:
+    """The disruption budget: a drain of nodes takes one instance at a time."""
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": metadata(pods, checked_app(pods.app), WEB),
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": labels(pods.app, WEB)}},
+    }
+
+
+def network(pods: Pods) -> Object:
+    """Requests come from anywhere, Erlang distribution from instances of the app alone.
+
+    It gives the right to run any code in a node.
+    """
+    own = {"podSelector": {"matchLabels": labels(pods.app, WEB)}}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": metadata(pods, checked_app(pods.app), WEB),
+        "spec": {
+            **own,
+            "policyTypes": ["Ingress"],
+            "ingress": [
+                {"ports": [{"port": HTTP, "protocol": "TCP"}]},
+                {"from": [own], "ports": [{"port": NODE, "protocol": "TCP"}]},
+            ],
+        },
+    }
+
+
+def ingress(pods: Pods, domains: Sequence[str], tls_secret: str = "") -> Object:
+    """The domains of the app, with the certificate of a Secret if one is named."""
+    backend = {"service": {"name": service_name(pods.app), "port": {"name": "http"}}}
+    path = {"path": "/", "pathType": "Prefix", "backend": backend}
+    spec: Object = {"rules": [{"host": one, "http": {"paths": [path]}} for one in domains]}
+    if tls_secret:
+        spec["tls"] = [{"hosts": list(domains), "secretName": tls_secret}]
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": metadata(pods, checked_app(pods.app), WEB),
+        "spec": spec,
+    }
+
+
+def job(pods: Pods, name: str, timeout: float) -> Object:
+    """A Job that runs the command of `pods` once, such as migrations."""
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": metadata(pods, part_name(pods.app, name), "job"),
+        "spec": _once(pods, timeout),
+    }
+
+
+def scheduled(pods: Pods, name: str, cron: str, timeout: float, zone: str = "") -> Object:
+    """A CronJob of the app; it skips a time at which its last run still goes on.
+
+    `zone` is a time zone such as Europe/Berlin, which Kubernetes 1.27 and newer understand.
+    """
+    spec: Object = {
+        "schedule": cron,
+        "concurrencyPolicy": "Forbid",
+        "startingDeadlineSeconds": 300,
+        "successfulJobsHistoryLimit": 3,
+        "failedJobsHistoryLimit": 3,
+        "jobTemplate": {
+            "metadata": {"labels": labels(pods.app, "job")}, "spec": _once(pods, timeout),
+        },
+    }  # fmt: skip
+    if zone:
+        spec["timeZone"] = zone
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": metadata(pods, part_name(pods.app, name), "job"),
+        "spec": spec,
+    }
+
+
+def _once(pods: Pods, timeout: float) -> Object:
+    return {
+        "backoffLimit": 0,
+        "activeDeadlineSeconds": max(1, math.ceil(timeout)),
+        "ttlSecondsAfterFinished": KEPT_SECONDS,
+        "template": template(_literal(pods), "job", restarts=False),
+    }
+
+
+def _literal(pods: Pods) -> Pods:
+    """The same with the words of its command as the project has them."""
+    import msgspec
+
+    return msgspec.structs.replace(pods, command=tuple(arguments(pods.command)))
+
+
+def _encoded(value: str) -> str:
+    return base64.b64encode(value.encode()).decode()
