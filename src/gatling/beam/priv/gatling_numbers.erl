@@ -147,14 +147,17 @@ first([Way | Ways]) ->
 %% OTP 27 and later.
 -spec label(pid()) -> binary().
 label(P) ->
-    case erlang:function_exported(proc_lib, get_label, 1) of
-        true ->
-            case apply(proc_lib, get_label, [P]) of
-                undefined -> <<>>;
-                Label -> text(Label)
-            end;
-        false ->
-            <<>>
+    case optional(proc_lib, get_label, [P], undefined) of
+        undefined -> <<>>;
+        Label -> text(Label)
+    end.
+
+%% The value of a function that older versions of OTP do not have.
+-spec optional(module(), atom(), [term()], Otherwise :: term()) -> term().
+optional(Module, Function, Arguments, Otherwise) ->
+    case erlang:function_exported(Module, Function, length(Arguments)) of
+        true -> apply(Module, Function, Arguments);
+        false -> Otherwise
     end.
 
 -spec registered(pid()) -> binary().
@@ -198,11 +201,9 @@ sockets() ->
     Names = [erlang:port_info(P, name) || P <- erlang:ports()],
     Ports = length([Name || {name, Name} <- Names,
                             lists:member(Name, ["tcp_inet", "udp_inet", "sctp_inet"])]),
-    Others = case erlang:function_exported(socket, number_of, 0) of
-                 true -> apply(socket, number_of, []);
-                 false -> 0
-             end,
-    Ports + Others.
+    case optional(socket, number_of, [], 0) of
+        Others when is_integer(Others), Others >= 0 -> Ports + Others
+    end.
 
 %% ---------------------------------------------------------------- lists within a time limit
 
