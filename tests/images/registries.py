@@ -53,14 +53,19 @@ class Running:
 
 @contextlib.contextmanager
 def running(
-    place: Path, *, auth: dict[str, Any] | None = None, tls: bool = False, removes: bool = True
+    place: Path,
+    *,
+    auth: dict[str, Any] | None = None,
+    tls: bool = False,
+    removes: bool = True,
+    host: str = "",
 ) -> Iterator[Running]:
-    """A registry on a port of its own, whose blobs are in a directory of `place`."""
+    """A registry, on a port of its own unless one is named; its blobs are in `place`."""
     program = unpacked("docker-registry", "bookworm") / "usr/bin/docker-registry"
     place.mkdir(exist_ok=True)
     storage = place / "storage"
     storage.mkdir(exist_ok=True)
-    host = f"127.0.0.1:{free_port()}"
+    host = host or f"127.0.0.1:{free_port()}"
     http_part: dict[str, Any] = {"addr": host}
     trusted = None
     if tls:

@@ -145,8 +145,19 @@ class Connection:
             except Passing as failed:
                 if number == ATTEMPTS:
                     raise failed.error from failed
-                self._wait(min(max(failed.pause, 2 ** (number - 2)), MAX_PAUSE))
+                self.pause(number, failed)
         raise AssertionError
+
+    def pause(self, number: int, failed: Passing) -> None:
+        """Wait after a failed attempt, as long as the registry asks for, within a limit."""
+        self._wait(min(max(failed.pause, 2 ** (number - 2)), MAX_PAUSE))
+
+    def joined(self, base: str, location: str) -> str:
+        """A URL that the registry names, relative to another one."""
+        try:
+            return urljoin(base, location)
+        except ValueError:
+            self.fail("names a URL that is none", "malformed")
 
     def once(
         self,
@@ -192,7 +203,7 @@ class Connection:
         headers: Mapping[str, str] | None,
     ) -> Iterator[tuple[requests.Response, str]]:
         """The answer, after logging in if that is necessary."""
-        at = self._checked(urljoin(self.url, url))
+        at = self._checked(self.joined(self.url, url))
         asked = False
         for _ in range(MAX_REDIRECTIONS):
             response = self._send(method, at, body, headers)
@@ -201,7 +212,7 @@ class Connection:
                     yield response, at
                     return
                 if response.status_code in {301, 302, 303, 307, 308} and body is None:
-                    at = self._checked(urljoin(at, response.headers.get("Location", "")))
+                    at = self._checked(self.joined(at, response.headers.get("Location", "")))
                 elif response.status_code == 401 and not asked and self._is_own(at):
                     asked = True
                     self._log_in(response.headers.get("WWW-Authenticate", ""))
@@ -245,8 +256,12 @@ class Connection:
 
     def _checked(self, url: str) -> str:
         """A URL of the registry's; only a registry without TLS leads to others without."""
-        parts = urlsplit(url)
-        if not parts.hostname or parts.scheme not in {"https", "http"} or parts.username:
+        try:
+            parts = urlsplit(url)
+            good = bool(parts.hostname) and parts.scheme in {"https", "http"} and parts.port != 0
+        except ValueError:
+            good = False
+        if not good or parts.username:
             self.fail("names a URL that is none", "malformed")
         if parts.scheme == "http" and not self._plain:
             self.fail("leads from HTTPS to HTTP", "malformed")

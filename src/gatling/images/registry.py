@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import re
 from typing import IO, TYPE_CHECKING, Self
-from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from msgspec import Struct
 
@@ -112,6 +112,7 @@ class Registry:
                 except Passing as failed:
                     if number == ATTEMPTS:
                         raise failed.error from failed
+                    self._http.pause(number, failed)
                     continue
             return sent
         raise AssertionError
@@ -161,7 +162,7 @@ class Registry:
             except (ValueError, KeyError, TypeError):
                 self._http.fail("sent no list of tags", "malformed")
             following = _NEXT.search(answer.headers.get("Link", ""))
-            at = urljoin(answer.url, following[1]) if following else ""
+            at = self._http.joined(answer.url, following[1]) if following else ""
         return found
 
     def remove(self, version: str) -> None:
@@ -209,10 +210,11 @@ class Registry:
                     "PATCH", session, fine=(202, 204), body=part, headers=headers
                 )
                 start += len(part)
-            except Passing:
+            except Passing as failed:
                 failures += 1
                 if failures == ATTEMPTS:
                     raise
+                self._http.pause(failures, failed)
                 answer = self._http.once("GET", session, fine=(204,))
                 taken = _RANGE.fullmatch(answer.headers.get("Range", ""))
                 start = min(int(taken[1]) + 1, blob.size) if taken and taken[1] != "0" else 0
@@ -226,7 +228,7 @@ class Registry:
         location = answer.headers.get("Location", "")
         if not location:
             self._http.fail("names no place for an upload", "malformed")
-        return urljoin(answer.url, location)
+        return self._http.joined(answer.url, location)
 
 
 def _with_digest(url: str, blob: Descriptor) -> str:
