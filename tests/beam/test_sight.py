@@ -88,6 +88,16 @@ def test_a_node_is_measured(
         assert seen.sockets() >= 1
 
 
+def test_a_node_without_telemetry_has_no_events(
+    node: tuple[int, int], beams: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, _ = node
+    with connected(port, beams, monkeypatch) as seen:
+        assert seen.attach() is False
+        assert seen.telemetry() is None
+        seen.detach()
+
+
 def test_a_busy_node_shows_it(
     node: tuple[int, int], beams: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,19 +177,42 @@ def seen(answer: Any) -> sight.Sight:
 @given(TERMS)
 def test_whatever_is_answered_is_of_the_type_or_refused(answer: Any) -> None:
     asked = seen(answer)
-    for ask in (asked.numbers, asked.processes, asked.tables, asked.sockets):
+    for ask in (asked.numbers, asked.processes, asked.tables, asked.sockets, asked.telemetry,
+                asked.attach):  # fmt: skip
         try:
             found = ask()
         except NodeUnreachable as error:
             assert "is not valid" in error.what  # noqa: PT017
         else:
-            assert isinstance(found, (int, tuple, sight.Numbers))
+            assert isinstance(found, (int, tuple, sight.Numbers, sight.Telemetry))
 
 
 def row(**changed: Any) -> dict[Atom, Any]:
     found = {"pid": b"<0.1.0>", "name": b"x", "memory": 1, "reductions": 1, "queue": 0,
              "current": b"y"}  # fmt: skip
     return {Atom(key): value for key, value in (found | changed).items()}
+
+
+def event(**changed: Any) -> dict[Atom, Any]:
+    found = {"kind": Atom("route"), "name": [b"GET", b"/"], "count": 1, "failed": 0, "us": 1,
+             "queue_us": 0, "ranges": [1, *[0] * 11]}  # fmt: skip
+    return {Atom(key): value for key, value in (found | changed).items()}
+
+
+def test_no_more_events_are_taken_than_there_are_slots() -> None:
+    found = seen((7, [event()] * 1000)).telemetry()
+    assert found is not None
+    assert (found.since, len(found.events)) == (7, sight.MOST_EVENTS)
+    assert seen(Atom("none")).telemetry() is None
+
+
+@pytest.mark.parametrize(
+    "changed", [{"ranges": [1]}, {"kind": Atom("x")}, {"name": [b"x" * 1001]}, {"count": -1},
+                {"name": [b"x"] * 5}],
+)  # fmt: skip
+def test_events_have_limits(changed: dict[str, Any]) -> None:
+    with pytest.raises(NodeUnreachable):
+        seen((7, [event(**changed)])).telemetry()
 
 
 def test_no_more_rows_are_taken_than_were_asked_for() -> None:

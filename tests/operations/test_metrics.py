@@ -35,7 +35,7 @@ SAMPLE = re.compile(
 
 def status(app: str, **changed: Any) -> Any:
     known = {"app": app, "state": "running", "release": "v7", "version": "1.0", "uptime": 10.0,
-             "memory": 1000, "cpu": 50.0, "restarts": 2}  # fmt: skip
+             "memory": 1000, "cpu_seconds": 5.0, "restarts": 2}  # fmt: skip
     return cast("Any", SimpleNamespace(**known | changed))
 
 
@@ -77,6 +77,20 @@ def test_every_metric_is_declared_once_for_all_apps() -> None:
     assert found["erlang_vm_atom_limit", 'app="shop"'] == 300
     assert found["erlang_vm_scheduler_utilization", 'app="shop"'] == 0.25
     assert found["erlang_vm_statistics_garbage_collection_bytes_reclaimed", 'app="shop"'] == 88
+
+
+def test_events_are_histograms_by_name() -> None:
+    event = sight.Reported("route", ["GET", "/posts/:id"], 6, 1, 90_000, 0, [1, 2, 3, *[0] * 9])
+    wait = sight.Reported("query", ["Shop.Repo", 'a"b'], 1, 0, 1000, 500_000, [1, *[0] * 11])
+    found = parsed(metrics.text([Sample(status("shop"), NODE, [event, wait])], {}))
+    own = 'app="shop",kind="route",name="GET /posts/:id"'
+    assert found["gatling_event_failures_total", own] == 1
+    buckets = [found["gatling_event_duration_seconds_bucket", f'{own},le="{bound}"']
+               for bound in ("0.005", "0.01", "0.025", "+Inf")]  # fmt: skip
+    assert buckets == [1, 3, 6, 6]
+    assert found["gatling_event_duration_seconds_sum", own] == 0.09
+    waited = ("gatling_event_wait_seconds_total", 'app="shop",kind="query",name="Shop.Repo a\\"b"')
+    assert found[waited] == 0.5
 
 
 def test_texts_of_a_project_stay_within_their_label() -> None:

@@ -95,7 +95,7 @@ def test_a_real_prometheus_scrapes_them(world: World, tmp_path: Path) -> None:
         threading.Thread(target=serve, args=(listener, world), daemon=True).start()
         target = f"127.0.0.1:{listener.getsockname()[1]}"
         config.write_text(
-            "scrape_configs: [{job_name: gatling, scrape_interval: 2s, scrape_timeout: 2s,"
+            "scrape_configs: [{job_name: gatling, scrape_interval: 9s, scrape_timeout: 9s,"
             f' static_configs: [{{targets: ["{target}"]}}]}}]\n'
         )
         with subprocess.Popen(
@@ -189,3 +189,96 @@ def test_an_app_that_is_stopped_has_no_node(world: World) -> None:
     assert "node" in world.run("stats", "shop")
     assert parsed(world.run("metrics"))["gatling_app_up", 'app="shop"'] == 0
     world.run("start", "shop")
+
+
+# ---------------------------------------------------------------- what libraries report
+
+TELEMETRY = """
+defmodule :telemetry do
+  # as the library of that name: handlers by event, and a process of this name
+  def start_link(_), do: Agent.start_link(fn -> %{} end, name: :telemetry_handler_table)
+
+  def child_spec(_), do: %{id: :telemetry, start: {__MODULE__, :start_link, [nil]}}
+
+  def attach(id, event, function, config) do
+    Agent.update(:telemetry_handler_table, &Map.put(&1, id, {event, function, config}))
+  end
+
+  def detach(id), do: Agent.update(:telemetry_handler_table, &Map.delete(&1, id))
+
+  def list_handlers([]) do
+    Agent.get(:telemetry_handler_table, & &1)
+    |> Enum.map(fn {id, {event, function, config}} ->
+      %{id: id, event_name: event, function: function, config: config}
+    end)
+  end
+
+  def execute(event, measurements, metadata) do
+    for %{event_name: ^event, function: function, config: config} <- list_handlers([]) do
+      function.(event, measurements, metadata, config)
+    end
+  end
+end
+"""
+REPORTING = """
+  defp answer("/count") do
+    :telemetry.execute(
+      [:phoenix, :router_dispatch, :stop],
+      %{duration: System.convert_time_unit(30, :millisecond, :native)},
+      %{route: "/count", conn: %{method: "GET", status: 200}}
+    )
+
+    text(200, Integer.to_string(Counter.Store.count()))
+  end
+
+"""
+
+
+@pytest.fixture(scope="module")
+def reporting(world: World, shop: Project) -> World:
+    """The app, which now reports requests as Phoenix does."""
+    shop.write("lib/counter/telemetry.ex", TELEMETRY)
+    answer = '  defp answer("/count"), do: text(200, Integer.to_string(Counter.Store.count()))\n'
+    shop.replace("lib/counter/router.ex", answer, REPORTING)
+    shop.replace("lib/counter/application.ex", "      Counter.Store,\n",
+                 "      :telemetry,\n      Counter.Store,\n")  # fmt: skip
+    shop.commit()
+    shop.push()
+    return world
+
+
+def routes(world: World) -> list[tuple[str, int]]:
+    events = world.json("stats", "shop")["events"]
+    return [(each["name"], each["count"]) for each in events["routes"]]
+
+
+def test_requests_are_counted_by_route_from_the_deployment_on(reporting: World) -> None:
+    for _ in range(4):
+        assert reporting.get("/count").status == 200
+    assert routes(reporting) == [("GET /count", 4)]
+    said = reporting.run("stats", "shop")
+    assert "Requests by route" in said
+    assert "GET /count" in said
+    found = parsed(reporting.run("metrics"))
+    own = 'app="shop",kind="route",name="GET /count"'
+    assert found["gatling_event_duration_seconds_count", own] == 4
+    assert found["gatling_event_duration_seconds_bucket", f'{own},le="0.05"'] == 4
+
+
+def test_a_hot_upgrade_keeps_the_counts(reporting: World, shop: Project) -> None:
+    reporting.run("settings", "set", "shop", "deploy.strategy=auto")
+    shop.title("counted")
+    shop.push()
+    assert reporting.last()["strategy"] == "hot"
+    before = dict(routes(reporting))["GET /count"]
+    assert before >= 4
+    assert reporting.get("/count").status == 200
+    assert routes(reporting) == [("GET /count", before + 1)]
+
+
+def test_the_counts_can_be_turned_off(reporting: World) -> None:
+    reporting.run("settings", "set", "shop", "stats.telemetry=false")
+    reporting.run("restart", "shop")
+    assert reporting.json("stats", "shop")["events"] is None
+    left = reporting.run("run", "shop", "--", "rpc", "IO.inspect(:telemetry.list_handlers([]))")
+    assert left.strip().endswith("[]")

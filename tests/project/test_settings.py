@@ -94,6 +94,7 @@ def test_without_settings_all_are_at_their_defaults() -> None:
             "releases.keep": 10,
             "deploy.strategy": "auto",
             "hot.boot_check": "after",
+            "stats.telemetry": True,
             "hot.rehearse": False,
             "hot.structs": False,
         }.items()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
+import itertools
 import os
 import signal
 import time
@@ -82,6 +84,19 @@ def test_a_quantile_is_a_latency_that_so_many_did_not_exceed(took: list[int], sh
     assert sum(ms < value for ms in took) < share * len(took) + 1e-9
     counts = [sum(ms <= bound for ms in took) for bound in figures.BOUNDS]
     assert found.histogram() == [*counts, len(took)]
+
+
+@given(st.lists(st.integers(0, 9999), min_size=1), st.floats(0.01, 1))
+def test_an_estimate_lies_in_the_range_of_the_quantile(took: list[int], share: float) -> None:
+    bounds = [0, *figures.BOUNDS]
+    ranges = [sum(low <= ms < high for ms in took) for low, high in itertools.pairwise(bounds)]
+    estimate = figures.estimated([*ranges, 0], share)
+    exact = figures.Figures(latencies={ms: took.count(ms) for ms in took}).quantile(share)
+    assert exact is not None
+    at = bisect.bisect_right(bounds, exact) - 1
+    assert bounds[at] - 0.1 <= estimate <= bounds[at + 1] + 0.1
+    assert figures.estimated([*[0] * 11, 3], share) == figures.BOUNDS[-1]
+    assert figures.estimated([0] * 12, share) == 0
 
 
 def test_nothing_has_no_quantile_and_no_error_rate() -> None:

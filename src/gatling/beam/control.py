@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 SWAP_SECONDS = 180.0
 ASK_SECONDS = 10.0
 """For what a node answers without work."""
+LOAD_SECONDS = 30.0
 MODERATE = channel.Limit(1 << 20, 50_000)
 _MARK = Atom("gatling_toolbox")
 
@@ -321,14 +322,20 @@ def _load(node: channel.Node, beams: Path, base: Path) -> None:
     node.call("persistent_term", "put", _MARK, digest)
 
 
-def has_version(node: channel.Node, mark: Atom, digest: str) -> bool:
+def has_version(node: channel.Node, mark: Atom, digest: str, timeout: float = ASK_SECONDS) -> bool:
     """Whether a node has modules of that digest, by the mark that their load has left there."""
-    answer = node.call("persistent_term", "get", mark, Atom("none"), timeout=ASK_SECONDS)
+    answer = node.call("persistent_term", "get", mark, Atom("none"), timeout=timeout)
     return bool(answer == digest.encode())
 
 
-def load(node: channel.Node, modules: Sequence[str], beams: Path, base: Path) -> None:
-    """Load modules of Gatling's into the node.
+def load(
+    node: channel.Node,
+    modules: Sequence[str],
+    beams: Path,
+    base: Path,
+    timeout: float = LOAD_SECONDS,
+) -> None:
+    """Load Gatling's modules into the node; each of two steps of a module may take `timeout`.
 
     On a server they lie where the app's user can write. The node belongs to the same user, so it
     matters only that they are not links to files that the user cannot read.
@@ -339,8 +346,9 @@ def load(node: channel.Node, modules: Sequence[str], beams: Path, base: Path) ->
             binary = safe_copy.read(file, base)
         except OSError as error:
             raise NodeUnreachable(f"{file} cannot be read: {error.strerror}.") from None
-        node.call("code", "purge", Atom(module))
-        node.call("code", "load_binary", Atom(module), charlist(file), binary)
+        node.call("code", "purge", Atom(module), timeout=timeout)
+        loaded = (Atom(module), charlist(file), binary)
+        node.call("code", "load_binary", *loaded, timeout=timeout)
 
 
 def differing(old: Path, new: Path) -> list[str]:

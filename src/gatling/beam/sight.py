@@ -31,6 +31,10 @@ PATIENCE_SECONDS = 0.5
 MEASURED_MS = 200
 """How long the utilisation of schedulers is measured."""
 MOST_ROWS = 50
+MOST_EVENTS = 256
+"""Slots of the array in gatling_telemetry."""
+RANGES = 12
+MOST_CHARACTERS = 1000
 _MARK = Atom("gatling_sight")
 
 Name = Annotated[str, Meta(max_length=1000)]
@@ -119,6 +123,30 @@ class Table(Struct, frozen=True):
     """Its objects."""
 
 
+class Reported(Struct, frozen=True):
+    """Events of one name that the app's libraries reported over :telemetry."""
+
+    kind: Literal["route", "live", "query", "job"]
+    name: Annotated[list[Annotated[str, Meta(max_length=MOST_CHARACTERS)]], Meta(max_length=4)]
+    """Method and route, view and callback, repository and table, or worker and queue."""
+    count: Count
+    failed: Count
+    us: Count
+    """Their durations together, in microseconds."""
+    queue_us: Count
+    """How long all of them together waited for a connection or their turn."""
+    ranges: Annotated[list[Count], Meta(min_length=RANGES, max_length=RANGES)]
+    """How many took up to each of proxy.figures.BOUNDS, and longer than the bound before it;
+    those that took longer come last."""
+
+
+class Telemetry(Struct, frozen=True):
+    """The events that an app's libraries reported since a Unix time."""
+
+    since: Count
+    events: list[Reported]
+
+
 class Sight:
     """A connection to the running node of an app. All methods raise NodeUnreachable."""
 
@@ -147,6 +175,23 @@ class Sight:
         found: int = self._ask("sockets", Count)
         return found
 
+    def attach(self) -> bool:
+        """Count what the app's libraries report, from now on if nobody did; whether they do."""
+        answer = self._node.call("gatling_telemetry", "attach", timeout=SECONDS)
+        return bool(typed(answer, Literal["attached", "absent"], "attach") == "attached")
+
+    def detach(self) -> None:
+        """Count them no more, and forget all counts."""
+        self._node.call("gatling_telemetry", "detach", timeout=SECONDS)
+
+    def telemetry(self) -> Telemetry | None:
+        """The counts; None without any handler."""
+        answer = self._node.call(
+            "gatling_telemetry", "read", timeout=SECONDS, limit=control.MODERATE
+        )
+        found = typed(answer, tuple[Count, list[Reported]] | Literal["none"], "read")
+        return None if found == "none" else Telemetry(found[0], found[1][:MOST_EVENTS])
+
     def _ask(self, function: str, wanted: Any, *arguments: Any) -> Any:
         answer = self._node.call("gatling_numbers", function, *arguments, timeout=SECONDS)
         return typed(answer, wanted, function)
@@ -160,10 +205,10 @@ def connected(paths: AppPaths, app: App, booted: Release, address: Address) -> I
     """
     with control.connection(paths, app, booted, address, PATIENCE_SECONDS, CONNECT_SECONDS) as node:
         digest = toolbox.digest()
-        if not control.has_version(node, _MARK, digest):
+        if not control.has_version(node, _MARK, digest, SECONDS):
             beams = toolbox.beams(paths, booted)
-            control.load(node, toolbox.SIGHT, beams, paths.cache_anchor)
-            node.call("persistent_term", "put", _MARK, digest)
+            control.load(node, toolbox.SIGHT, beams, paths.cache_anchor, SECONDS)
+            node.call("persistent_term", "put", _MARK, digest, timeout=SECONDS)
         yield Sight(node)
 
 

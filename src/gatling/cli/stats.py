@@ -15,10 +15,11 @@ from gatling.ui.output import ago, duration, echo, echo_exactly, fields, print_j
 
 if TYPE_CHECKING:
     from gatling.beam.sight import Counted, Numbers
-    from gatling.operations.stats import AppStats, NodeStats, Requests
+    from gatling.operations.stats import AppStats, Events, NodeStats, Requests
 
 MAX_LINE, MAX_HEADERS = 8192, 100
 """Of a request for metrics."""
+SHOWN_EVENTS = 20
 
 
 @click.command("stats")
@@ -51,6 +52,8 @@ def stats_command(app: str, since: str, as_json: bool) -> None:
     fields([*_instance(found), *_requests(found), *_node(found)])
     if found.node is not None:
         _lists(found.node)
+    if found.events is not None:
+        _events(found.events)
 
 
 def _instance(found: AppStats) -> list[tuple[str, object]]:
@@ -152,6 +155,18 @@ def _lists(node: NodeStats) -> None:
     echo("", "Largest ETS tables", style="bold")
     tables = [(t.name, size(t.memory), t.size) for t in node.tables]
     table(("name", "memory", "objects"), tables, cut=("name",))
+
+
+def _events(found: Events) -> None:
+    for title, kind, what in (
+        ("Requests by route", found.routes, "route"), ("LiveView", found.live, "callback"),
+        ("Queries", found.queries, "table"), ("Jobs of Oban", found.jobs, "worker"),
+    ):  # fmt: skip
+        if kind:
+            echo("", f"{title}, since {ago(found.since)}", style="bold")
+            rows = [(e.name, e.count, e.failed, f"{e.mean_ms:g} ms", f"{e.p95_ms:g} ms",
+                     f"{e.queue_ms:g} ms") for e in kind[:SHOWN_EVENTS]]  # fmt: skip
+            table((what, "count", "failed", "mean", "p95", "waited"), rows, cut=(what,))
 
 
 @click.command("metrics")

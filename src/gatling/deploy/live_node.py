@@ -10,6 +10,7 @@ from gatling.beam import compiler
 from gatling.beam.channel import PATIENCE_SECONDS
 from gatling.beam.control import Control, control, seen_chain
 from gatling.errors import GatlingError, NodeUnreachable
+from gatling.project import settings as project_settings
 from gatling.runtime import spec
 from gatling.state import releases
 
@@ -60,6 +61,16 @@ def observed(gatling: Gatling, app: App) -> Iterator[Sight]:
     compiler.ensure(gatling.tasks, gatling.apps.surroundings(app.name), app, release)
     with sight.connected(gatling.home.app(app.name), app, release, address) as node:
         yield node
+
+
+def count_events(gatling: Gatling, app: App) -> None:
+    """Have the running node count what its libraries report; raises NodeUnreachable.
+
+    Nothing is done for an app that does not want it.
+    """
+    if project_settings.parse(app.effective).stats.telemetry and app.live_slot is not None:
+        with observed(gatling, app) as node:
+            node.attach()
 
 
 def seen(gatling: Gatling, app: App, patience: float) -> list[str]:

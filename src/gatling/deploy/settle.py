@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ def settle(gatling: Gatling, context: Context, release: Release) -> None:
         lambda: published.warn_of_written(gatling, context, release),
         lambda: _replace_workers(gatling, context),
         lambda: context.progress.notes(jobs.follow(gatling, context.app.name)),
+        lambda: _count_events(gatling, context),
         lambda: context.callbacks.at(*callbacks.LIVE),
         lambda: _summary(gatling, context, release),
         lambda: _retire(gatling, context, release),
@@ -65,6 +67,15 @@ def _replace_workers(gatling: Gatling, context: Context) -> None:
         problems = [f"the processes of {name}: {text_of(error)}"]
     for problem in problems:
         context.progress.note(problem)
+
+
+def _count_events(gatling: Gatling, context: Context) -> None:
+    """Have a new node count its requests by route and the like, before anybody asks for numbers."""
+    from gatling.deploy import live_node
+
+    app = apps.get(gatling.db, context.app.name)
+    with contextlib.suppress(GatlingError):  # `gatling stats` tries again, and gives the reason
+        live_node.count_events(gatling, app)
 
 
 def _summary(gatling: Gatling, context: Context, release: Release) -> None:

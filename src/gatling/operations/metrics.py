@@ -15,7 +15,7 @@ from gatling.proxy import figures, request_totals
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from gatling.beam.sight import Numbers
+    from gatling.beam.sight import Numbers, Reported
     from gatling.operations.overview import AppStatus
     from gatling.platform.open import Gatling
     from gatling.proxy.request_totals import Totals
@@ -49,6 +49,7 @@ class Sample(NamedTuple):
 
     status: AppStatus
     node: Numbers | None
+    events: Sequence[Reported] = ()
 
 
 def of_apps(gatling: Gatling, shown: Sequence[App]) -> str:
@@ -56,21 +57,24 @@ def of_apps(gatling: Gatling, shown: Sequence[App]) -> str:
     from gatling.operations import overview
 
     statuses = {each.app: each for each in overview.every(gatling, shown)}
-    samples = [Sample(statuses[app.name], _node(gatling, app)) for app in shown]
+    samples = [Sample(statuses[app.name], *_node(gatling, app)) for app in shown]
     return text(samples, _totals(gatling, [app.name for app in shown]))
 
 
-def _node(gatling: Gatling, app: App) -> Numbers | None:
+def _node(gatling: Gatling, app: App) -> tuple[Numbers | None, Sequence[Reported]]:
+    """The numbers of an app's node, and what its libraries reported."""
     from gatling.deploy import live_node
     from gatling.errors import NodeUnreachable
+    from gatling.operations import stats
 
     if app.live_slot is None or app.wanted != "running":
-        return None
+        return None, ()
     try:
         with live_node.observed(gatling, app) as node:
-            return node.numbers()
+            found = stats.reported(node, app)
+            return node.numbers(), found.events if found else ()
     except NodeUnreachable:
-        return None
+        return None, ()
 
 
 def _totals(gatling: Gatling, shown: Sequence[str]) -> dict[str, Totals]:
@@ -89,7 +93,12 @@ def _totals(gatling: Gatling, shown: Sequence[str]) -> dict[str, Totals]:
 
 def text(samples: Sequence[Sample], totals: Mapping[str, Totals]) -> str:
     """The metrics as text."""
-    metrics = [*_of_instances(samples), *_of_requests(totals), *_of_nodes(samples)]
+    metrics = [
+        *_of_instances(samples),
+        *_of_requests(totals),
+        *_of_nodes(samples),
+        *_of_events(samples),
+    ]
     return "".join(line for metric in metrics if metric.points for line in _lines(metric))
 
 
@@ -123,10 +132,6 @@ def _of_instances(samples: Sequence[Sample]) -> list[Metric]:
         return _simple(f"gatling_{name}", kind, said, zip(apps, values, strict=True))
 
     every = [each.status for each in samples]
-    seconds = [
-        one.cpu / 100 * one.uptime if one.cpu is not None and one.uptime is not None else None
-        for one in every
-    ]
     releases = _simple(
         "gatling_app_info", "gauge", "The live release of an app.",
         (((("app", one.app), ("release", one.release), ("version", one.version or "")), 1)
@@ -143,7 +148,7 @@ def _of_instances(samples: Sequence[Sample]) -> list[Metric]:
         metric("instance_memory_bytes", "gauge", "Memory of the live instance.",
                [one.memory for one in every]),
         metric("instance_cpu_seconds_total", "counter", "Processor time of the live instance.",
-               seconds),
+               [one.cpu_seconds for one in every]),
         metric("instance_restarts_last_hour", "gauge", "Restarts that nobody asked for.",
                [float(one.restarts) for one in every]),
     ]  # fmt: skip
@@ -169,6 +174,30 @@ def _of_requests(totals: Mapping[str, Totals]) -> list[Metric]:
     said = "Time until the app began its response, as seen by the proxy."
     durations = Metric("gatling_http_request_duration_seconds", "histogram", said, points)
     return [responses, durations]
+
+
+def _of_events(samples: Sequence[Sample]) -> list[Metric]:
+    failed: list[Point] = []
+    waited: list[Point] = []
+    took: list[Point] = []
+    bounds = [*(str(bound / 1000) for bound in figures.BOUNDS), "+Inf"]
+    for app, each in ((one.status.app, each) for one in samples for each in one.events):
+        own: Labels = (("app", app), ("kind", each.kind), ("name", " ".join(each.name)))
+        failed.append(Point("", own, each.failed))
+        waited.append(Point("", own, each.queue_us / 1e6))
+        seen = 0
+        for bound, number in zip(bounds, each.ranges, strict=True):
+            seen += number
+            took.append(Point("_bucket", (*own, ("le", bound)), seen))
+        took += [Point("_sum", own, each.us / 1e6), Point("_count", own, seen)]
+    return [
+        Metric("gatling_event_failures_total", "counter",
+               "Failed requests by route, LiveView callbacks, queries and jobs.", failed),
+        Metric("gatling_event_wait_seconds_total", "counter",
+               "Time in which queries waited for a connection, and jobs for their turn.", waited),
+        Metric("gatling_event_duration_seconds", "histogram",
+               "Durations of requests by route, LiveView callbacks, queries and jobs.", took),
+    ]  # fmt: skip
 
 
 def _of_nodes(samples: Sequence[Sample]) -> list[Metric]:

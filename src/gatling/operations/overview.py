@@ -94,6 +94,8 @@ class AppStatus(Struct, frozen=True, kw_only=True):
     """The setting `limits.memory`."""
     cpu: float | None
     """Percent of one processor, on average since the start of the instance."""
+    cpu_seconds: float | None
+    """Processor time since the start of the instance."""
     requests: Lately | None
     """None where the proxy does not count them."""
     url: str
@@ -199,6 +201,7 @@ def _status(gatling: Gatling, app: App, known: Known, used: Used, seen: Window |
         memory=took.memory if took else None,
         memory_limit=project_settings.parse(app.effective).limits.memory,
         cpu=round(100 * took.cpu / uptime, 1) if took and uptime else None,
+        cpu_seconds=round(took.cpu, 2) if took else None,
         requests=_lately(seen, app.name),
         url=gatling.router.url(app),
         maintenance=app.maintenance is not None,

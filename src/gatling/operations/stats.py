@@ -13,11 +13,13 @@ from gatling.errors import NodeUnreachable
 from gatling.operations import overview
 from gatling.operations.overview import LastEnd
 from gatling.platform import restarts
-from gatling.proxy import request_log
+from gatling.project import settings as project_settings
+from gatling.proxy import figures, request_log
 from gatling.proxy.figures import Figures
 from gatling.state import apps
 
 if TYPE_CHECKING:
+    from gatling.beam.sight import Reported, Sight, Telemetry
     from gatling.platform.open import Gatling
     from gatling.state.apps import App
 
@@ -58,9 +60,38 @@ class NodeStats(Struct, frozen=True, kw_only=True):
     """How many were looked at; fewer than there are where the time was up."""
     queues: list[Process]
     """Those with the most messages in their queues; empty queues are left out."""
+    busy: list[Process]
+    """Those that have worked most since their start."""
     tables: list[Table]
     """The largest ETS tables."""
     tables_seen: int
+
+
+class Event(Struct, frozen=True, kw_only=True):
+    """The events that an app's libraries reported under one name."""
+
+    name: str
+    """Method and route, view and callback, repository and table, or worker and queue."""
+    count: int
+    failed: int
+    mean_ms: float
+    p95_ms: float
+    """Estimated from ranges."""
+    queue_ms: float
+    """How long each waited for a database connection or for its turn, on average."""
+
+
+class Events(Struct, frozen=True, kw_only=True):
+    """The events that an app's libraries reported over :telemetry, the longest in all first."""
+
+    since: str
+    """The start of the counts: the deployment, or the first question after a start of the node."""
+    routes: list[Event]
+    live: list[Event]
+    """LiveView callbacks and events."""
+    queries: list[Event]
+    jobs: list[Event]
+    """Oban's."""
 
 
 class AppStats(Struct, frozen=True, kw_only=True):
@@ -77,6 +108,8 @@ class AppStats(Struct, frozen=True, kw_only=True):
     """The setting `limits.memory`."""
     cpu: float | None
     """Percent of one processor, on average since the start of the instance."""
+    cpu_seconds: float | None
+    """Processor time since the start of the instance."""
     restarts: list[LastEnd]
     """The ends within the last hour that nobody asked for, the oldest first."""
     requests: Requests | None
@@ -85,17 +118,24 @@ class AppStats(Struct, frozen=True, kw_only=True):
     node: NodeStats | None
     node_unknown: str | None
     """Why these are not known."""
+    events: Events | None
+    """None for an app without telemetry, and with stats.telemetry = false."""
 
 
-def of_app(gatling: Gatling, name: str, since: float | None = None) -> AppStats:
-    """Measure an app; raises NotFound. Requests are those since a Unix time, or of five minutes."""
+def of_app(
+    gatling: Gatling, name: str, since: float | None = None, *, rows: int = ROWS
+) -> AppStats:
+    """Measure an app; raises NotFound. Requests are those since a Unix time, or of five minutes.
+
+    `rows` is the length of lists of processes and tables.
+    """
     app = apps.get(gatling.db, name)
     now = time.time()
     status = overview.every(gatling, [app])[0]
     requests, no_requests = requested(
         gatling, name, now - WINDOW_SECONDS if since is None else since, now
     )
-    node, no_node = measured(gatling, app)
+    node, events, no_node = measured(gatling, app, rows)
     return AppStats(
         app=name,
         state=status.state,
@@ -104,11 +144,13 @@ def of_app(gatling: Gatling, name: str, since: float | None = None) -> AppStats:
         memory=status.memory,
         memory_limit=status.memory_limit,
         cpu=status.cpu,
+        cpu_seconds=status.cpu_seconds,
         restarts=ended(gatling, app),
         requests=requests,
         requests_unknown=no_requests,
         node=node,
         node_unknown=no_node,
+        events=events,
     )
 
 
@@ -145,28 +187,74 @@ def summary(found: Figures, since: float, until: float) -> Requests:
     )
 
 
-def measured(gatling: Gatling, app: App) -> tuple[NodeStats | None, str | None]:
-    """The numbers of an app's node, or why they are not known."""
+def measured(
+    gatling: Gatling, app: App, rows: int
+) -> tuple[NodeStats | None, Events | None, str | None]:
+    """The numbers of an app's node and what its libraries reported, or why they are not known."""
     from gatling.deploy import live_node  # loads what talks to nodes
 
     if app.live_slot is None or app.wanted != "running":
-        return None, "the app does not run"
+        return None, None, "the app does not run"
     try:
         with live_node.observed(gatling, app) as node:
-            processes, processes_seen = node.processes("memory", ROWS)
-            queues, _ = node.processes("message_queue_len", ROWS)
-            tables, tables_seen = node.tables(ROWS)
-            return NodeStats(
-                numbers=node.numbers(),
-                sockets=node.sockets(),
-                processes=processes,
-                processes_seen=processes_seen,
-                queues=[each for each in queues if each.queue],
-                tables=tables,
-                tables_seen=tables_seen,
-            ), None
+            found = _of_node(node, rows)
+            return found, _events(reported(node, app)), None
     except NodeUnreachable as error:
-        return None, error.what
+        return None, None, error.what
+
+
+def _of_node(node: Sight, rows: int) -> NodeStats:
+    processes, processes_seen = node.processes("memory", rows)
+    queues, _ = node.processes("message_queue_len", rows)
+    busy, _ = node.processes("reductions", rows)
+    tables, tables_seen = node.tables(rows)
+    return NodeStats(
+        numbers=node.numbers(),
+        sockets=node.sockets(),
+        processes=processes,
+        processes_seen=processes_seen,
+        queues=[each for each in queues if each.queue],
+        busy=busy,
+        tables=tables,
+        tables_seen=tables_seen,
+    )
+
+
+def reported(node: Sight, app: App) -> Telemetry | None:
+    """The events that an app's libraries reported, which are counted from now on, or no more."""
+    if not project_settings.parse(app.effective).stats.telemetry:
+        node.detach()
+        return None
+    return node.telemetry() if node.attach() else None
+
+
+def _events(found: Telemetry | None) -> Events | None:
+    if found is None:
+        return None
+    slowest = sorted(found.events, key=lambda each: each.us, reverse=True)
+    kinds = {
+        kind: [_event(each) for each in slowest if each.kind == kind]
+        for kind in ("route", "live", "query", "job")
+    }
+    return Events(
+        since=times.stamp_of(found.since),
+        routes=kinds["route"],
+        live=kinds["live"],
+        queries=kinds["query"],
+        jobs=kinds["job"],
+    )
+
+
+def _event(each: Reported) -> Event:
+    number = max(1, each.count)
+    return Event(
+        name=" ".join(each.name),
+        count=each.count,
+        failed=each.failed,
+        mean_ms=round(each.us / number / 1000, 3),
+        p95_ms=figures.estimated(each.ranges, 0.95),
+        queue_ms=round(each.queue_us / number / 1000, 3),
+    )
 
 
 def ended(gatling: Gatling, app: App) -> list[LastEnd]:

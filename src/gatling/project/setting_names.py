@@ -28,6 +28,7 @@ SETTING_NAMES = (
     "hot.rehearse",
     "hot.structs",
     "hot.deny",
+    "stats.telemetry",
     "releases.keep",
     "proxy.body_limit",
     "proxy.read_timeout",

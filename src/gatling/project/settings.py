@@ -205,6 +205,14 @@ class Certificates(Struct, frozen=True, forbid_unknown_fields=True):
     """Check that a domain leads to this server before the CA is asked for a certificate."""
 
 
+class Stats(Struct, frozen=True, forbid_unknown_fields=True):
+    """The numbers that `gatling stats` and `gatling metrics` show."""
+
+    telemetry: bool = True
+    """Count requests by route, LiveView events, queries and Oban jobs in the node, from what the
+    app's libraries report over :telemetry."""
+
+
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """All settings of an app."""
 
@@ -215,6 +223,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     instance: Instance = Instance()
     limits: Limits = Limits()
     hot: Hot = Hot()
+    stats: Stats = Stats()
     releases: Releases = Releases()
     proxy: Proxy = Proxy()
     certificates: Certificates = Certificates()

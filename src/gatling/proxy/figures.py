@@ -20,7 +20,7 @@ from msgspec import Struct, field
 from gatling import names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 BOUNDS = (5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)
 """The upper bounds of the histogram in ms, which clients of Prometheus use by default."""
@@ -93,6 +93,20 @@ class Figures(Struct):
         ):
             for key, count in theirs.items():
                 mine[key] = mine.get(key, 0) + count
+
+
+def estimated(ranges: Sequence[int], share: float) -> float:
+    """A quantile in ms of numbers of events that took up to each of BOUNDS, and longer.
+
+    Within a range they are taken to be spread evenly. The last range has no end.
+    """
+    wanted, seen = share * sum(ranges), 0
+    for at, number in enumerate(ranges[: len(BOUNDS)]):
+        if number and seen + number >= wanted:
+            low, high = (BOUNDS[at - 1] if at else 0), BOUNDS[at]
+            return round(low + (high - low) * (wanted - seen) / number, 1)
+        seen += number
+    return float(BOUNDS[-1]) if sum(ranges) else 0.0
 
 
 def count(

@@ -1,0 +1,132 @@
+%% EUnit tests of gatling_telemetry: what each kind of event is counted as.
+-module(telemetry_tests).
+
+-include_lib("eunit/include/eunit.hrl").
+
+-define(MS, erlang:convert_time_unit(1, millisecond, native)).
+
+counted_test_() ->
+    Tests = [fun a_request_counts_by_its_route/0, fun a_failed_request_fails/0,
+             fun a_callback_of_a_live_view_counts/0, fun a_query_counts_by_its_table/0,
+             fun a_job_counts_by_its_worker/0, fun nonsense_is_no_error_and_counts_nowhere/0,
+             fun names_are_limited_and_the_rest_is_counted_together/0,
+             fun a_long_name_is_not_kept/0, fun nothing_of_a_large_binary_is_kept/0,
+             fun many_processes_count_together/0, fun a_term_of_another_version_is_replaced/0,
+             fun without_handlers_nothing_counts/0],
+    {foreach, fun() -> _ = gatling_telemetry:state(), ok end,
+     fun(_) -> ok = gatling_telemetry:detach() end, Tests}.
+
+handle(Event, Measured, Metadata, Kind) ->
+    ok = gatling_telemetry:handle(Event, Measured, Metadata, Kind).
+
+request(Method, Route, Status, Ms) ->
+    handle([phoenix, router_dispatch, stop], #{duration => Ms * ?MS},
+           #{route => Route, conn => #{method => Method, status => Status}}, route).
+
+rows() ->
+    {Since, Rows} = gatling_telemetry:read(),
+    true = Since =< erlang:system_time(second),
+    lists:sort([{Name, Count, Failed} || #{name := Name, count := Count, failed := Failed} <- Rows]).
+
+a_request_counts_by_its_route() ->
+    [request(<<"GET">>, <<"/posts/:id">>, 200, Ms) || Ms <- [1, 7, 30, 20000]],
+    request(<<"POST">>, <<"/posts">>, 302, 3),
+    request(<<"BREW">>, <<"/posts">>, 404, 3),
+    [{[<<"GET">>, <<"/posts/:id">>], 4, 0}, {[<<"POST">>, <<"/posts">>], 1, 0},
+     {[<<"other">>, <<"/posts">>], 1, 0}] = rows(),
+    {_, Rows} = gatling_telemetry:read(),
+    [#{us := 20038000, queue_us := 0, kind := route, ranges := Ranges}] =
+        [Row || #{count := 4} = Row <- Rows],
+    [1, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1] = Ranges.
+
+a_failed_request_fails() ->
+    request(<<"GET">>, <<"/">>, 500, 1),
+    request(<<"GET">>, <<"/">>, 499, 1),
+    handle([phoenix, router_dispatch, exception], #{duration => ?MS},
+           #{route => <<"/">>, conn => #{method => <<"GET">>, status => nil}, kind => error,
+             reason => badarg}, route),
+    [{[<<"GET">>, <<"/">>], 3, 2}] = rows().
+
+a_callback_of_a_live_view_counts() ->
+    Socket = #{socket => #{view => 'Elixir.ShopWeb.Cart'}},
+    Event = [phoenix, live_view, handle_event],
+    handle(Event ++ [stop], #{duration => ?MS}, Socket#{event => <<"save">>}, live),
+    handle(Event ++ [exception], #{duration => ?MS}, Socket#{event => <<"hostile">>}, live),
+    handle([phoenix, live_view, mount, stop], #{duration => ?MS}, Socket, live),
+    [{[<<"ShopWeb.Cart">>, <<"handle_event">>, <<"exception">>], 1, 1},
+     {[<<"ShopWeb.Cart">>, <<"handle_event">>, <<"save">>], 1, 0},
+     {[<<"ShopWeb.Cart">>, <<"mount">>], 1, 0}] = rows().
+
+a_query_counts_by_its_table() ->
+    Repo = #{repo => 'Elixir.Shop.Repo'},
+    Times = #{total_time => 9 * ?MS, query_time => 2 * ?MS, queue_time => 5 * ?MS},
+    handle([shop, repo, query], Times, Repo#{source => <<"items">>, result => {ok, x}}, query),
+    handle([shop, repo, query], Times, Repo#{source => nil, result => {error, x}}, query),
+    [{[<<"Shop.Repo">>, <<"(no table)">>], 1, 1}, {[<<"Shop.Repo">>, <<"items">>], 1, 0}] = rows(),
+    {_, [#{us := 2000, queue_us := 5000} | _]} = gatling_telemetry:read().
+
+a_job_counts_by_its_worker() ->
+    Times = #{duration => 100 * ?MS, queue_time => ?MS},
+    Job = #{worker => <<"Shop.Mailer">>, queue => <<"mail">>},
+    handle([oban, job, stop], Times, Job, job),
+    handle([oban, job, exception], Times, #{job => Job}, job),
+    [{[<<"Shop.Mailer">>, <<"mail">>], 2, 1}] = rows().
+
+nonsense_is_no_error_and_counts_nowhere() ->
+    [handle(Event, Measured, Metadata, Kind)
+     || Event <- [[], [x], not_a_list, [phoenix, router_dispatch, stop]],
+        Measured <- [#{}, #{duration => x}, none], Metadata <- [#{}, none, #{route => 1, conn => 2}],
+        Kind <- [route, live, query, job, unknown]],
+    [] = rows(),
+    handle([phoenix, router_dispatch, stop], #{duration => -5},
+           #{route => <<"/">>, conn => #{method => 7, status => x}}, route),
+    [{[<<"other">>, <<"/">>], 1, 0}] = rows().
+
+names_are_limited_and_the_rest_is_counted_together() ->
+    Before = erlang:system_info(atom_count),
+    [request(<<"GET">>, <<"/", (integer_to_binary(N))/binary>>, 500, 1) || N <- lists:seq(1, 1000)],
+    64 = length(rows()),
+    [{937, 937}] = [{Count, Failed} || {[<<"other">>], Count, Failed} <- rows()],
+    Before = erlang:system_info(atom_count),
+    %% of another kind there is still room
+    handle([oban, job, stop], #{duration => 1}, #{worker => <<"W">>, queue => <<"q">>}, job),
+    true = lists:member({[<<"W">>, <<"q">>], 1, 0}, rows()).
+
+a_long_name_is_not_kept() ->
+    request(<<"GET">>, binary:copy(<<"x">>, 100000), 200, 1),
+    [{[<<"other">>], 1, 0}] = rows().
+
+nothing_of_a_large_binary_is_kept() ->
+    <<Route:3/binary, _/binary>> = binary:copy(<<"/ab">>, 1000000),
+    request(<<"GET">>, Route, 200, 1),
+    [3] = [binary:referenced_byte_size(R)
+           || {{gatling_telemetry, route, [_, R]}, _} <- persistent_term:get()].
+
+many_processes_count_together() ->
+    Run = fun() -> [request(<<"GET">>, <<"/">>, 200, 1) || _ <- lists:seq(1, 1000)] end,
+    [receive {'DOWN', Ref, process, _, normal} -> ok end
+     || {_, Ref} <- [spawn_monitor(Run) || _ <- lists:seq(1, 20)]],
+    %% those that met a new name at the same moment may have used up a slot each
+    20000 = lists:sum([Count || {_, Count, _} <- all_slots()]).
+
+%% Also of slots whose name another process took.
+all_slots() ->
+    #{counts := Counts} = persistent_term:get({gatling_telemetry, state}),
+    [{Slot, counters:get(Counts, Slot * 16 + 1), 0} || Slot <- lists:seq(0, 255)].
+
+a_term_of_another_version_is_replaced() ->
+    request(<<"GET">>, <<"/">>, 200, 1),
+    persistent_term:put({gatling_telemetry, state}, #{version => 0}),
+    none = gatling_telemetry:read(),
+    request(<<"GET">>, <<"/">>, 200, 1),
+    _ = gatling_telemetry:state(),
+    [] = rows().
+
+without_handlers_nothing_counts() ->
+    request(<<"GET">>, <<"/">>, 200, 1),
+    ok = gatling_telemetry:detach(),
+    request(<<"GET">>, <<"/">>, 200, 1),
+    none = gatling_telemetry:read(),
+    [] = [Key || {Key, _} <- persistent_term:get(), is_tuple(Key),
+                 element(1, Key) =:= gatling_telemetry],
+    absent = gatling_telemetry:attach().
