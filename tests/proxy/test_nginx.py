@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from gatling import names
 from gatling.errors import InvalidInput
 from gatling.platform.embedded.router import parse_listen
+from gatling.project.proxy import Options, Wishes
 from gatling.proxy.nginx import Listen, Site, main_configuration
 from gatling.proxy.pages import PAGES
 
@@ -145,3 +148,64 @@ def test_where_nobody_can_listen(text: str) -> None:
         parse_listen(text)
     assert repr(text) in caught.value.what
     assert "127.0.0.1:8080" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("plain", "tls", "expected"),
+    [
+        ("80", "443", "return 308 https://$host$request_uri;"),
+        ("127.0.0.1:8080", "127.0.0.1:8443", "return 308 https://$host:8443$request_uri;"),
+        ("*:8080", "*:443", "return 308 https://$host$request_uri;"),
+    ],
+)
+def test_a_redirect_to_https_names_the_port(plain: str, tls: str, expected: str) -> None:
+    root = Path("/srv/gatling")
+    one = dataclasses.replace(
+        site(root, "shop", ("a.example",), 20000), certificates={"a.example": root / "one"}
+    )
+    text = main_configuration(root / "nginx", Listen((plain,), (tls,)), [one], as_root=False)
+    assert expected in text
+    other = dataclasses.replace(
+        one, certificates={}, wishes=Wishes(Options(https="redirect"))
+    )  # another proxy ends TLS
+    text = main_configuration(root / "nginx", Listen((plain,), (tls,)), [other], as_root=False)
+    assert "return 308 https://$host$request_uri;" in text
+
+
+@pytest.mark.parametrize(
+    ("secured", "https", "expected"),
+    [
+        (True, "auto", ["return 308 https://a.example:8443$request_uri;"]),
+        (True, "off", ["set $gatling_shown :8080;", "{ set $gatling_shown :8443; }"]),
+        (False, "auto", ["set $gatling_shown :8080;", '{ set $gatling_shown ""; }']),
+    ],
+)
+def test_a_redirect_to_the_apex_names_the_port_of_the_scheme(
+    secured: bool, https: Literal["auto", "off"], expected: list[str]
+) -> None:
+    root = Path("/srv/gatling")
+    names = ("a.example", "www.a.example")
+    wishes = Wishes(Options(redirect_www="to-apex", https=https))
+    kept = dict.fromkeys(names, root / "one") if secured else {}
+    one = dataclasses.replace(site(root, "shop", names, 20000), certificates=kept, wishes=wishes)
+    listen = Listen(("127.0.0.1:8080",), ("127.0.0.1:8443",))
+    text = main_configuration(root / "nginx", listen, [one], as_root=False)
+    for line in expected:
+        assert line in text
+
+
+@pytest.mark.parametrize(
+    ("directive", "module", "expected"),
+    [(False, True, "listen 443 ssl http2;"), (True, True, "http2 on;"), (False, False, "")],
+)
+def test_http_2_as_the_version_and_the_modules_of_nginx_have_it(
+    directive: bool, module: bool, expected: str
+) -> None:
+    root = Path("/srv/gatling")
+    one = dataclasses.replace(
+        site(root, "shop", ("a.example",), 20000), certificates={"a.example": root / "one"}
+    )
+    listen = Listen(("80",), ("443",), http2_directive=directive, http2=module)
+    text = main_configuration(root / "nginx", listen, [one], as_root=False)
+    assert expected in text
+    assert ("http2" in text) == bool(expected)

@@ -76,6 +76,14 @@ class Listen:
     """Only domains with a certificate are served there."""
     http2_directive: bool = False
     """nginx 1.25.1 and later have `http2 on;` in place of a parameter of `listen`."""
+    http2: bool = True
+    """Not for an nginx that was built without its module."""
+
+    @property
+    def tls_suffix(self) -> str:
+        """The port of an https address as it is written after the domain: nothing for 443."""
+        port = self.tls[0].rpartition(":")[2] if self.tls else "443"
+        return "" if port == "443" else f":{port}"
 
 
 def main_configuration(root: Path, listen: Listen, sites: Sequence[Site], *, as_root: bool) -> str:
@@ -210,7 +218,7 @@ def _server(
     """The block of domains that serve."""
     wishes = site.wishes.options
     own = _own_headers(site, 8)
-    to_https = _to_https(site, certificate)
+    to_https = _to_https(site, listen, certificate)
     guard = ""
     if passwords:
         guard = (
@@ -287,9 +295,9 @@ def _listens(listen: Listen, certificate: Path | None) -> str:
     plain = " ".join(f"listen {address};" for address in listen.plain)
     if certificate is None:
         return plain
-    how = "ssl" if listen.http2_directive else "ssl http2"
+    how = "ssl http2" if listen.http2 and not listen.http2_directive else "ssl"
     tls = " ".join(f"listen {address} {how};" for address in listen.tls)
-    http2 = "\n        http2 on;" if listen.http2_directive else ""
+    http2 = "\n        http2 on;" if listen.http2 and listen.http2_directive else ""
     return f"""{plain} {tls}{http2}
         ssl_certificate "{certificate}/{CHAIN}";
         ssl_certificate_key "{certificate}/{KEY}";
@@ -324,14 +332,18 @@ def _redirecting_server(
 ) -> str:
     """The block of a domain whose requests go to another; for an hour, should it be taken back."""
     certificate = site.certificates.get(domain)
+    goal = site.certificates.get(target)
     port = listen.plain[0].rpartition(":")[2]
-    scheme, shown = "$gatling_scheme", ""
-    if _to_https(site, site.certificates.get(target)):
-        scheme = "https"
-    elif port != "80":
+    secured = listen.tls_suffix if goal else ""
+    scheme, shown, suffix = "$gatling_scheme", "", ""
+    if _to_https(site, listen, goal):
+        scheme, suffix = "https", secured
+    elif port != "80" or secured:
+        suffix = "$gatling_shown"
+        plain, secured = f":{port}" if port != "80" else '""', secured or '""'
         shown = (
-            f"\n            set $gatling_shown :{port};"
-            '\n            if ($gatling_scheme = https) { set $gatling_shown ""; }'
+            f"\n            set $gatling_shown {plain};"
+            f"\n            if ($gatling_scheme = https) {{ set $gatling_shown {secured}; }}"
         )
     return f"""
     server {{
@@ -341,7 +353,7 @@ def _redirecting_server(
 {_challenge(site, share)}{_hsts(site)}        location / {{
             add_header Cache-Control max-age=3600 always;
 {_own_headers(site, 12)}{shown.removeprefix(chr(10)) + chr(10) if shown else ""}\
-            return 308 {scheme}://{target}{"$gatling_shown" if shown else ""}$request_uri;
+            return 308 {scheme}://{target}{suffix}$request_uri;
         }}
     }}
 """
@@ -405,7 +417,7 @@ def _proxied(site: Site, *, guarded: bool) -> str:
 {hidden}"""
 
 
-def _to_https(site: Site, certificate: Path | None) -> str:
+def _to_https(site: Site, listen: Listen, certificate: Path | None) -> str:
     """Send browsers to https. The name is the client's where a domain has a `*`: so it is checked.
 
     In locations, so that those of the operator's own (for ACME, say) are left alone.
@@ -413,9 +425,11 @@ def _to_https(site: Site, certificate: Path | None) -> str:
     wanted = site.wishes.options.https
     if wanted == "off" or (wanted == "auto" and certificate is None):
         return ""
-    return """\
-            if ($host ~ "[^a-z0-9._-]") { return 400; }
-            if ($gatling_scheme = http) { return 308 https://$host$request_uri; }
+    # without a certificate here, another proxy in front takes the requests, on the usual port
+    suffix = listen.tls_suffix if certificate else ""
+    return f"""\
+            if ($host ~ "[^a-z0-9._-]") {{ return 400; }}
+            if ($gatling_scheme = http) {{ return 308 https://$host{suffix}$request_uri; }}
 """
 
 
