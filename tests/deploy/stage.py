@@ -18,7 +18,7 @@ from gatling.deploy.evidence.prober import Proof
 from gatling.deploy.journal import Journal
 from gatling.interrupt import Interruption
 from gatling.platform.base import Address, State, Status, Surroundings, local_status
-from gatling.platform.embedded.certificates import NoCertificates
+from gatling.platform.embedded.certificates import OwnCertificates
 from gatling.platform.open import Gatling
 from gatling.project import settings
 from gatling.state import apps, deployments, releases
@@ -68,7 +68,7 @@ class Stage:
         tasks: Any = Tasks(self)
         parts = SimpleNamespace(
             apps=places, instances=instances, schedule=nothing, logs=instances, tasks=tasks,
-            router=router, certificates=NoCertificates(), toolchains=nothing,
+            router=router, certificates=OwnCertificates(home, db), toolchains=nothing,
         )  # fmt: skip
         self.gatling = Gatling(home, db, parts, "tester")
         self.progress = Progress(output)

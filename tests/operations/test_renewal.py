@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatling.platform.open import Gatling
+    from gatling.state.apps import App
     from gatling.state.database import Database
     from tests.proxy.authority import Issued
 
@@ -88,6 +89,13 @@ class Store:
 
     def obtain_later(self, app: str | None, seconds: float = 0) -> None:
         self.later.append((app, seconds))
+
+    def authority(self) -> None:
+        """None: a CA makes them."""
+
+    def problems(self, app: App) -> list[str]:
+        assert app
+        return []
 
 
 @dataclass

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gatling import names
 from gatling.errors import InvalidInput
-from gatling.platform.embedded.router import parse_listen
+from gatling.platform.embedded.listening import parse_listen
 from gatling.project.proxy import Options, Wishes
 from gatling.proxy.nginx import Listen, Site, main_configuration
 from gatling.proxy.pages import PAGES

@@ -84,8 +84,8 @@ COMMANDS = {
     "domains remove": Typed(
         "deployer", "{app} shop.example.com", first="domains add shop shop.example.com"
     ),
-    "certificates issue": Typed("deployer", "{app}", Exit.INVALID, "no account"),
-    "certificates renew": Typed("deployer", "{app}", Exit.INVALID, "no account"),
+    "certificates issue": Typed("deployer", "{app}", Exit.INVALID, "local authority"),
+    "certificates renew": Typed("deployer", "{app}", Exit.INVALID, "local authority"),
     "certificates add": Typed("deployer", "{app}", Exit.INVALID, stdin=b"no certificate"),
     "certificates remove": Typed("deployer", "{app} shop.example.com", Exit.NOT_FOUND),
     "toolchain use": Typed("deployer", "{app} system", said="built with system"),
@@ -100,6 +100,7 @@ COMMANDS = {
     # -- the server and its keys
     "unload": Typed("admin", "{app} --confirm {app}"),
     "certificates account": Typed("admin", "", Exit.NOT_FOUND, "no account"),
+    "certificates authority": Typed("admin", "", Exit.NOT_FOUND, "no local authority"),
     "doctor": Typed("admin", "", Exit.HOST, "`gatling up` starts the proxy"),
     "toolchain install": Typed("admin", "newest", Exit.INVALID, "1.18.4-otp-27"),
     "toolchain remove": Typed("admin", "9.9", Exit.NOT_FOUND),

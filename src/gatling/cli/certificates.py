@@ -75,6 +75,48 @@ def account_command(
         echo("Certificates for the domains of all apps are being obtained.")
 
 
+@certificates_command.command("authority")
+@click.option("--new", is_flag=True, help="Replace it. Everybody has to trust the new one again.")
+@click.option("--pem", is_flag=True, help="Print only its certificate, as PEM.")
+@as_json
+def authority_command(new: bool, pem: bool, as_json: bool) -> None:
+    """Show the local authority of an embedded home, and how browsers trust it.
+
+    `gatling up --tls` creates the authority. Gatling never changes what your system trusts: run the
+    commands that this prints. The authority can vouch for the domains that its certificate names,
+    and for no others. --new creates one for the domains that all apps have now.
+
+    \b
+    Examples:
+      gatling certificates authority
+      gatling certificates authority --pem > gatling.crt
+      gatling certificates authority --new
+    """
+    from gatling.operations import authority
+
+    with opened() as gatling:
+        one = authority.replace(gatling) if new else authority.shown(gatling)
+    if as_json:
+        print_json(one)
+        return
+    if pem:
+        for line in one.pem.splitlines():
+            echo(line)
+        return
+    echo(f"{one.name}, valid until {one.not_after}")
+    echo(f"Certificate: {one.file}")
+    echo(f"SHA-256:     {one.fingerprint}")
+    echo(f"Vouches for: {', '.join(one.domains)} and their subdomains")
+    echo("")
+    echo("To trust it, run the command for your system or browser. Restart the browser then.")
+    for what, command in authority.trusting(one):
+        echo("")
+        echo(f"{what}:")
+        echo(f"  {command}")
+    echo("")
+    echo("certutil is in the package libnss3-tools (macOS: nss).")
+
+
 @certificates_command.command("show")
 @app_argument
 @as_json

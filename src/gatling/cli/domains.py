@@ -70,6 +70,8 @@ def add_command(app: str, domain: str, other_app: str | None) -> None:
             "A certificate for HTTPS is being obtained."
             f" `gatling certificates show {app}` shows the result."
         )
+    for problem in done.problems:
+        echo(problem)
     if done.phx_host:
         echo(done.phx_host)
 

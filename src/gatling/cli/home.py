@@ -14,19 +14,33 @@ from gatling.ui.output import echo, print_json, table
     "--listen", metavar="[ADDRESS:]PORT",
     help="Address that the proxy listens on (default 127.0.0.1:8080). Not on a server.",
 )  # fmt: skip
+@click.option(
+    "--tls", metavar="[[ADDRESS:]PORT]", is_flag=False, flag_value="auto",
+    help="Serve HTTPS as well, at this address (default 127.0.0.1:8443). Not on a server.",
+)  # fmt: skip
+@click.option("--no-tls", is_flag=True, help="Serve HTTP only again.")
 @click.pass_context
-def up_command(context: click.Context, listen: str | None) -> None:
+def up_command(context: click.Context, listen: str | None, tls: str | None, no_tls: bool) -> None:
     """Start the supervisor, the proxy and all apps that are not stopped.
+
+    The proxy keeps its addresses until you change them. With --tls, Gatling creates a local
+    authority and makes certificates with it: see `gatling certificates authority`.
 
     \b
     Examples:
       gatling up
       gatling up --listen 0.0.0.0:80
+      gatling up --tls
+      gatling up --tls 127.0.0.1:4443
     """
     from gatling.operations import lifecycle
 
-    with created(lambda gatling: gatling.router.check_listen(listen)) as gatling:
-        if not lifecycle.up(gatling, progress(), listen=listen):
+    if no_tls and tls is not None:
+        raise click.UsageError("Give --tls or --no-tls.")
+    if no_tls:
+        tls = "off"
+    with created(lambda gatling: gatling.router.check_listen(listen, tls)) as gatling:
+        if not lifecycle.up(gatling, progress(), listen=listen, tls=tls):
             context.exit(int(Exit.UNHEALTHY))
 
 

@@ -103,8 +103,9 @@ def _say_of_https(gatling: Gatling, context: Context, app: App) -> None:
     address = gatling.instances.address(app, app.live_slot or 1)
     if health.sends_to_https(address, context.settings.health.path, app.primary_domain):
         context.progress.note(
-            "the app redirects browsers to HTTPS, which this proxy does not serve: in Phoenix,"
-            f" exclude the host {app.primary_domain} from force_ssl (config/prod.exs)"
+            "the app redirects browsers to HTTPS, which this proxy does not serve: run"
+            f" `gatling up --tls`, or exclude {app.primary_domain} from force_ssl in"
+            " config/prod.exs"
         )
 
 

@@ -11,9 +11,9 @@ from msgspec import Struct
 from gatling import names
 from gatling.deploy import project_domains
 from gatling.errors import HelperFailed, InvalidInput
-from gatling.operations import changes, issuing
+from gatling.operations import certificates, changes, issuing
 from gatling.project.proxy import EVERYWHERE
-from gatling.proxy import certificates
+from gatling.proxy.certificates import chosen
 from gatling.runtime import obtaining
 from gatling.state import apps, audit, issuance
 
@@ -34,6 +34,8 @@ class DomainChange(Struct, frozen=True):
     """The effect of the change on PHX_HOST, as a sentence."""
     obtaining: bool = False
     """Whether a certificate is being obtained in the background."""
+    problems: tuple[str, ...] = ()
+    """Why the domain is served over HTTP only, on a home with an authority of its own."""
 
 
 def add(gatling: Gatling, app: str, domain: str) -> DomainChange:
@@ -70,7 +72,7 @@ def move(gatling: Gatling, app: str, domain: str, source: str) -> DomainChange:
             f"{source} protects {name} with passwords, and {app} would not.",
             hint=f"First `gatling auth add {app} '*' USER`.",
         )
-    covering = certificates.chosen(gatling.certificates.of(source), [name], time.time())
+    covering = chosen(gatling.certificates.of(source), [name], time.time())
     take_back = apps.move_domain(gatling.db, name, source, app)
 
     new = False
@@ -81,7 +83,7 @@ def move(gatling: Gatling, app: str, domain: str, source: str) -> DomainChange:
         if name not in covering:
             return
         if name in apps.get(gatling.db, app).domains:
-            with contextlib.suppress(HelperFailed):  # without it, the domain is served over HTTP
+            with contextlib.suppress(HelperFailed, OSError):  # without it, the domain is served over HTTP
                 new = gatling.certificates.copy(app, covering[name].id, source)
         elif new:
             gatling.certificates.retire(app, covering[name].id)
@@ -116,6 +118,7 @@ def remove(gatling: Gatling, app: str, domain: str) -> DomainChange:
 def _result(gatling: Gatling, before: App, name: str) -> DomainChange:
     after = apps.get(gatling.db, before.name)
     note = project_domains.host_told(gatling, before, after)
+    lacking = certificates.without(after, gatling.certificates.of(after.name))
     own_ca = obtaining.is_own(issuance.account(gatling.db))
     certified = obtaining.later(gatling, after.name) and obtaining.obtainable(name, own_ca=own_ca)
     return DomainChange(
@@ -125,4 +128,5 @@ def _result(gatling: Gatling, before: App, name: str) -> DomainChange:
         domains=list(after.domains),
         phx_host=note,
         obtaining=certified and name in after.domains,
+        problems=tuple(gatling.certificates.problems(after)) if name in lacking else (),
     )

@@ -97,11 +97,7 @@ def use_account(
     With the same CA the account stays, with another address, unless it has a `new_key`. With
     another one, all certificates become due. Raises InvalidInput, CertificateFailed.
     """
-    if gatling.certificates.challenges() is None:
-        raise InvalidInput(
-            "The proxy of an embedded home serves HTTP only, so it needs no certificate.",
-            hint="A server serves HTTPS: `gatling server install` (docs/operations.md).",
-        )
+    _challenge(gatling)
     from gatling.proxy import authority
 
     before = issuance.account(gatling.db)
@@ -147,9 +143,13 @@ def renew(gatling: Gatling, app: str | None = None, *, scheduled: bool = False) 
     """Obtain what is missing or due, for one app or all. Errors are in the results.
 
     An app whose last attempt failed waits for the time of its next one. Of all apps, one for which
-    another command does it at this moment is left out. Raises NotFound, and InvalidInput without
-    an account, unless it was `scheduled`.
+    another command does it at this moment is left out. A home with an authority of its own makes
+    certificates whenever its proxy is configured. Raises NotFound, and InvalidInput without an
+    account, unless it was `scheduled`.
     """
+    if gatling.certificates.authority() is not None:
+        gatling.configure_router()
+        return []
     if scheduled and issuance.account(gatling.db) is None:
         return []
     _account(gatling)
@@ -260,6 +260,7 @@ def _options(app: App) -> settings.Certificates:
 
 
 def _account(gatling: Gatling) -> Account:
+    _challenge(gatling)
     found = issuance.account(gatling.db)
     if found is None:
         raise InvalidInput("This server has no account with a CA.", hint=_HOW)
@@ -466,7 +467,11 @@ def _authority(gatling: Gatling) -> tuple[Account, Authority]:
 def _challenge(gatling: Gatling) -> HttpChallenge:
     directory = gatling.certificates.challenges()
     if directory is None:
-        raise InvalidInput("This home serves HTTP only.")
+        raise InvalidInput(
+            "No CA reaches an embedded home: its local authority makes the certificates.",
+            hint="`gatling up --tls` serves HTTPS with them. `gatling certificates authority` shows"
+            " how to trust them.",
+        )
     return HttpChallenge(directory)
 
 

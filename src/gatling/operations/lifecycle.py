@@ -10,6 +10,7 @@ from gatling.deploy import recovery
 from gatling.errors import InvalidInput
 from gatling.operations import changes
 from gatling.platform import lock
+from gatling.platform.base import OFF
 from gatling.platform.homes import is_missing
 from gatling.project import repository
 from gatling.project import settings as project_settings
@@ -40,14 +41,17 @@ def ensure_up(gatling: Gatling, progress: Progress) -> None:
                     _reconcile(gatling, app, progress)
 
 
-def up(gatling: Gatling, progress: Progress, *, listen: str | None = None) -> bool:
+def up(
+    gatling: Gatling, progress: Progress, *, listen: str | None = None, tls: str | None = None
+) -> bool:
     """Start the supervisor, the proxy and all apps that should run. True if all became healthy.
 
-    `listen` is the address that the proxy listens on. Raises InvalidInput for what it cannot
-    be, and then nothing has been changed.
+    `listen` and `tls` are the addresses that the proxy listens on, as `Router.listen_on` takes
+    them. Raises InvalidInput for what they cannot be, and PortTaken, and then nothing has been
+    changed.
     """
-    if listen is not None:
-        gatling.router.listen_on(listen)
+    if listen is not None or tls is not None:
+        gatling.router.listen_on(listen, tls)
     gatling.instances.ensure_running()
     every = apps.every(gatling.db)
     for app in every:
@@ -55,6 +59,10 @@ def up(gatling: Gatling, progress: Progress, *, listen: str | None = None) -> bo
     gatling.configure_router()
     gatling.router.ensure_running()
     _advise(gatling, progress)
+    if tls not in (None, OFF):
+        progress.say("HTTPS: `gatling certificates authority` shows how browsers trust this home.")
+    for problem in {text: None for app in every for text in gatling.certificates.problems(app)}:
+        progress.say(problem)
     for app in every:
         with lock.hold_app(gatling.home.app(app.name), progress.say):
             _reconcile(gatling, app, progress)

@@ -54,6 +54,10 @@ def local_status(state: State, pid: int | None, uptime: float = 0.0) -> Status:
     return Status(state, str(pid) if pid else None, uptime, pid)
 
 
+AUTO, OFF = "auto", "off"
+"""For `Router.listen_on`: HTTPS at the usual address, and no HTTPS."""
+
+
 class Address(Struct, frozen=True):
     """The address on which something accepts TCP connections."""
 

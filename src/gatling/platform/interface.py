@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gatling.platform.usage import Usage
     from gatling.process import Finished
     from gatling.proxy.certificates import Certificate
+    from gatling.proxy.local_authority import Authority
     from gatling.state.apps import App
 
 
@@ -229,17 +230,18 @@ class Router(Protocol):
     def in_maintenance(self, app: str) -> bool:
         """Whether requests are answered by such a page."""
 
-    def check_listen(self, address: str | None) -> None:
+    def check_listen(self, address: str | None, tls: str | None = None) -> None:
         """Raise InvalidInput for what is no `[ADDRESS:]PORT`, or is not Gatling's to choose.
 
         None stands for the address that the proxy takes without being given one. Nothing is
         changed, and the home need not exist.
         """
 
-    def listen_on(self, address: str) -> None:
-        """Take requests at `[ADDRESS:]PORT` from the next start of the proxy on.
+    def listen_on(self, address: str | None, tls: str | None = None) -> None:
+        """Take requests at `[ADDRESS:]PORT` from the next configuration of the proxy on.
 
-        Raises InvalidInput as `check_listen` does.
+        `tls` is the same for HTTPS, or AUTO or OFF of base.py. None changes nothing. Raises
+        InvalidInput as `check_listen` does, and for a proxy without HTTPS; PortTaken.
         """
 
     def url(self, app: App) -> str:
@@ -312,6 +314,19 @@ class Certificates(Protocol):
 
     def remove_retired(self, app: str) -> None:
         """Remove the retired ones of an app, with their keys."""
+
+    def authority(self) -> tuple[Authority, Path] | None:
+        """The authority of the home itself, with the file of its certificate; None: it has none."""
+
+    def replace_authority(self, apps: Sequence[App]) -> None:
+        """Create another authority, which may vouch for the domains of these apps as well.
+
+        Its certificates serve once the proxy has been configured again. Raises InvalidInput where
+        only CAs make certificates.
+        """
+
+    def problems(self, app: App) -> list[str]:
+        """Why the home's own authority makes no certificate for domains of an app, in words."""
 
 
 class Tasks(Protocol):

@@ -62,3 +62,21 @@ def test_it_is_needed_while_there_are_jobs(home: EmbeddedHome) -> None:
     clock.write(home, "shop", {})
     clock.write(home, "blog", {})
     assert not clock.is_needed(home)
+
+
+def test_renewals_are_started_when_they_are_due_and_once_an_hour(home: EmbeddedHome) -> None:
+    renewals = clock.Renewals(home.renewal)
+    assert not renewals.due(T)
+    assert not clock.is_needed(home)
+    clock.renew_at(home, None)  # no app has a certificate
+    assert clock.is_needed(home)
+    assert not renewals.due(T)
+    clock.renew_at(home, T + 60)
+    assert not renewals.due(T + 59)
+    assert renewals.due(T + 61)
+    assert not renewals.due(T + 121)  # it may still run, or has failed
+    assert renewals.due(T + 3662)
+    clock.renew_at(home, T + 86400)
+    assert not renewals.due(T + 7300)
+    assert renewals.due(T + 900_000)  # the machine has slept
+    assert renewals.due(T + 90_000)  # the clock was put back

@@ -69,7 +69,7 @@ class EmbeddedApps:
     def clear(self, name: str) -> None:
         """See Apps."""
         paths = self._home.app(name)
-        for directory in (paths.repository, paths.root):
+        for directory in (paths.repository, paths.root, self._home.certificates / name):
             remove_tree(directory)
 
     def sync(self) -> None:

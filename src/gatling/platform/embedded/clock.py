@@ -1,9 +1,10 @@
 """The embedded home's clock: `python -I -m gatling.platform.embedded.clock HOME`.
 
-A program under supervisord that runs while any app has jobs, or notifications are sent. Each minute
-it reads what is scheduled and starts `gatling job APP.NAME` for what is due, and `gatling notify
-deliver`, in sessions of their own, which go on without it. As with cron, minutes in which the
-machine sleeps or nothing runs are not caught up.
+A program under supervisord that runs while any app has jobs, notifications are sent, or the proxy
+serves HTTPS. Each minute it reads what is scheduled and starts `gatling job APP.NAME` for what is
+due, and `gatling notify deliver`, in sessions of their own, which go on without it. As with cron,
+minutes in which the machine sleeps or nothing runs are not caught up. When a certificate expires
+soon, it starts `gatling certificates renew`, each hour until that has succeeded.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 BACK_MINUTES = 180
 """A clock that is put back by less than this does nothing until it has caught up, as cron."""
+RENEWAL_SECONDS = 3600
 MAX_LOG = 1 << 20
 _FILE = "schedule.json"
 _NOTIFY = "notify"
@@ -53,14 +55,39 @@ def set_notify(home: EmbeddedHome, *, wanted: bool) -> None:
         file.unlink(missing_ok=True)
 
 
+def renew_at(home: EmbeddedHome, moment: float | None) -> None:
+    """Record the Unix time of the next renewal of certificates for the clock; None: never."""
+    home.certificates.mkdir(mode=0o755, exist_ok=True)
+    files.write(home.renewal, "" if moment is None else str(int(moment)))
+
+
 def is_needed(home: EmbeddedHome) -> bool:
-    """Whether any app has jobs, or notifications are sent."""
-    return any(_files(home.root)) or (home.root / _NOTIFY).exists()
+    """Whether any app has jobs, notifications are sent, or there are certificates to renew."""
+    return any(_files(home.root)) or (home.root / _NOTIFY).exists() or home.renewal.exists()
 
 
 def deliver_soon(root: Path) -> None:
     """Start to send what waits, and do not wait for it. Raises OSError."""
     _start(root, "notify", "deliver")
+
+
+class Renewals:
+    """When to renew certificates: as soon as it is time, and then once an hour."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._last = 0.0
+
+    def due(self, now: float) -> bool:
+        """Whether a renewal has to be started now; the caller does so."""
+        try:
+            moment = float(self._file.read_text())
+        except (OSError, ValueError):  # there is nothing to renew
+            return False
+        if now < moment or 0 <= now - self._last < RENEWAL_SECONDS:
+            return False
+        self._last = now
+        return True
 
 
 class Minutes:
@@ -101,27 +128,30 @@ def main(root: Path) -> None:
     _end_with_parent(root / "run" / "supervisord.pid")
     with files.locked(root / "run" / "clock"):  # that of a killed supervisord may still run
         minutes = Minutes(time.time())
+        renewals = Renewals(root / "certificates" / "due")
         running: list[subprocess.Popen[bytes]] = []
         while True:
             time.sleep(60.001 - time.time() % 60)
             running = [child for child in running if child.poll() is None]
             minute = minutes.take(time.time())
-            for name in due(root, minute) if minute is not None else ():
-                with contextlib.suppress(OSError):  # no process more is possible: cron's way
-                    running.append(_start(root, "job", name))
+            commands = [["job", name] for name in due(root, minute)] if minute is not None else []
             if minute is not None and (root / _NOTIFY).exists():
-                with contextlib.suppress(OSError):
-                    running.append(_start(root, "notify", "deliver"))
+                commands.append(["notify", "deliver"])
+            if renewals.due(time.time()):
+                commands.append(["certificates", "renew"])
+            for command in commands:
+                with contextlib.suppress(OSError):  # no process more is possible: cron's way
+                    running.append(_start(root, *command))
 
 
-def _start(root: Path, *words: str) -> subprocess.Popen[bytes]:
+def _start(root: Path, *command: str) -> subprocess.Popen[bytes]:
     log = root / "supervisor" / "jobs.log"  # what goes wrong around jobs; they have their own
     with contextlib.suppress(FileNotFoundError):
         if log.stat().st_size > MAX_LOG:
             os.truncate(log, 0)
     with log.open("ab") as said, open(os.devnull) as nothing:  # noqa: PTH123
         return process.start(
-            [sys.executable, "-I", "-m", "gatling", *words],
+            [sys.executable, "-I", "-m", "gatling", *command],
             env=os.environ | {"GATLING_HOME": str(root)}, cwd=root,
             stdin=nothing.fileno(), output=said.fileno(),
         )  # fmt: skip

@@ -21,7 +21,7 @@ PROXY = "proxy"
 """The program that is nginx."""
 
 CLOCK = "clock"
-"""The program that starts jobs when they are due."""
+"""The program that starts jobs and renewals when they are due."""
 
 SETTLED_SECONDS = 5
 """An exit within this time of the start counts as a failed start."""
@@ -66,7 +66,7 @@ def program(name: str, directory: Path) -> str:
 
 
 def clock(home: EmbeddedHome) -> str:
-    """The clock: supervisord starts it by itself, for it is configured while there are jobs."""
+    """The clock: supervisord starts it by itself, for it is configured while it is needed."""
     command = _command(
         sys.executable, "-I", "-m", "gatling.platform.embedded.clock", str(home.root)
     )

@@ -11,6 +11,7 @@ apps/APP/route/             a file named 1, 2 or down: where the proxy sends req
                             maintenance.html, while it is on; static/, fingerprinted assets
 apps/APP/logs/              instances.log, deployment-ID.log, job-NAME.log
 apps/APP/jobs/              locks of jobs that run; schedule.json beside it: when they are due
+authority/  certificates/   of HTTPS: see certificates.py
 toolchains/                 Elixir and OTP in further versions, when they are installed
 nginx/  supervisor/  run/   files of the home's own programs
 """
@@ -116,6 +117,21 @@ class EmbeddedHome(LocalHome):
     def toolchains(self) -> Path:
         """The toolchains that were installed into this home."""
         return self.root / "toolchains"
+
+    @property
+    def authority(self) -> Path:
+        """The certificate authority of this home; there is none before `gatling up --tls`."""
+        return self.root / "authority"
+
+    @property
+    def certificates(self) -> Path:
+        """The certificates of apps, with their keys."""
+        return self.root / "certificates"
+
+    @property
+    def renewal(self) -> Path:
+        """The file with the Unix time at which the next certificate is renewed."""
+        return self.certificates / "due"
 
     @property
     def supervisor(self) -> Path:

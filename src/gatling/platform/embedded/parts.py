@@ -80,9 +80,9 @@ class EmbeddedParts:
     @functools.cached_property
     def certificates(self) -> Certificates:
         """See Parts."""
-        from gatling.platform.embedded.certificates import NoCertificates
+        from gatling.platform.embedded.certificates import OwnCertificates
 
-        return NoCertificates()
+        return OwnCertificates(self._home, self._db)
 
     @functools.cached_property
     def toolchains(self) -> Toolchains:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
-import re
-import shutil
 import signal
 import time
 from typing import TYPE_CHECKING
 
 from gatling import files, process
-from gatling.errors import CommandFailed, InvalidInput, PortTaken, ProxyRefused
+from gatling.errors import CommandFailed, PortTaken, ProxyRefused
 from gatling.paths import exclusively
 from gatling.platform import ports
 from gatling.platform.base import Address, State
+from gatling.platform.embedded import listening
 from gatling.platform.embedded.configuration import PROXY
+from gatling.platform.embedded.listening import LISTEN_TLS, parse_listen
 from gatling.platform.embedded.supervisord import settled
 from gatling.proxy import generations
 from gatling.proxy.published import in_maintenance, publish
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from gatling.platform.embedded.certificates import OwnCertificates
     from gatling.platform.embedded.home import EmbeddedHome
     from gatling.platform.embedded.supervisord import Supervisord
     from gatling.proxy import nginx
@@ -37,6 +39,7 @@ MODE = 0o700
 """Of the directories that nginx reads, which is run by the same user."""
 EVERY_ADDRESS = ("0.0.0.0", "*")  # noqa: S104
 DEFAULT_LISTEN = "127.0.0.1:8080"
+ANOTHER_TLS = "`gatling up --tls 127.0.0.1:8444`"
 STARTUP_SECONDS = 10.0
 
 
@@ -50,30 +53,37 @@ class EmbeddedRouter:
         self.listen = (
             home_settings.get(db, "listen") or os.environ.get("GATLING_LISTEN") or DEFAULT_LISTEN
         )
+        self.tls = home_settings.get(db, LISTEN_TLS) or ""
+        """The address for HTTPS; empty: HTTP only."""
+
+    @functools.cached_property
+    def _certificates(self) -> OwnCertificates:
+        # loaded only while the proxy serves HTTPS
+        from gatling.platform.embedded.certificates import OwnCertificates
+
+        return OwnCertificates(self._home, self._db)
 
     def ensure_running(self) -> None:
         """Start nginx when it does not run; raises PortTaken or ProxyRefused."""
-        address, port = parse_listen(self.listen)
-        if self._is_settled() and ports.answers(port, self.probe_address().host):
+        probed = self.probe_address()
+        if self._is_settled() and ports.answers(probed.port, probed.host):
             return
         with exclusively(self._home, "router"):
             if not self._programs.status(PROXY).up:
-                self._start(address, port)
+                self._start()
 
-    def _start(self, address: str, port: int) -> None:
+    def _start(self) -> None:
         from gatling.proxy import takeover
 
-        if not ports.is_free(port, address):
-            raise PortTaken(
-                f"The proxy cannot listen on {self.listen}: {ports.owner(port)} does.",
-                hint="Choose another port: `gatling up --listen 127.0.0.1:8081`.",
-            )
+        _need_free(self.listen, "`gatling up --listen 127.0.0.1:8081`")
+        if self.tls:
+            _need_free(self.tls, ANOTHER_TLS)
         self.check()
         # remembered: the next command may run in another environment
         home_settings.put(self._db, "listen", self.listen)
         files.write(
             self._home.nginx / "instance.json",
-            _instance(_nginx(), self._home.nginx),
+            _instance(listening.nginx(), self._home.nginx),
         )
         takeover.read(self._conf)  # what starts now reads it
         self._programs.start(PROXY)
@@ -91,9 +101,12 @@ class EmbeddedRouter:
         from gatling.proxy import nginx, parts, passwords, takeover
 
         self._prepare()
-        sites = [self._site(app) for app in apps]
+        now = time.time()
+        if self.tls:
+            self._certificates.follow(apps, now)
+        sites = [self._site(app, now) for app in apps]
         text = nginx.main_configuration(
-            self._home.nginx, nginx.Listen((self.listen,)), sites, as_root=os.geteuid() == 0
+            self._home.nginx, self._listen(), sites, as_root=os.geteuid() == 0
         )
         secrets = passwords.write(sites, self._home.nginx / "auth")
         try:
@@ -107,6 +120,9 @@ class EmbeddedRouter:
         except takeover.Refused as refused:
             raise self._refused(refused.log) from None
         secrets.remove_others()
+        if self.tls:
+            self._certificates.tidy(apps, now)
+        self._schedule_renewal()
         return changed
 
     def check(self) -> None:
@@ -131,33 +147,42 @@ class EmbeddedRouter:
         """See Router."""
         return in_maintenance(self._home.app(app).route)
 
-    def check_listen(self, address: str | None) -> None:
+    def check_listen(self, address: str | None, tls: str | None = None) -> None:
         """See Router."""
-        parse_listen(self.listen if address is None else address)
+        listening.tls_address(self.listen if address is None else address, self.tls, tls)
 
-    def listen_on(self, address: str) -> None:
+    def listen_on(self, address: str | None, tls: str | None = None) -> None:
         """See Router."""
-        self.check_listen(address)
-        home_settings.put(self._db, "listen", address)
-        self.listen = address
+        plain = self.listen if address is None else address
+        secured = listening.tls_address(plain, self.tls, tls)
+        if secured and secured != self.tls:
+            listening.need_tls()
+            _need_free(secured, ANOTHER_TLS)
+        if address is not None:
+            home_settings.put(self._db, "listen", address)
+        if secured != self.tls:
+            home_settings.put(self._db, LISTEN_TLS, secured)
+        self.listen, self.tls = plain, secured
 
     def url(self, app: App) -> str:
         """See Router."""
-        _, port = parse_listen(self.listen)
-        return f"http://{app.primary_domain}" + ("" if port == 80 else f":{port}")
+        domain = app.primary_domain
+        if self.tls and domain in self._certificates.places(app, time.time()):
+            return listening.url("https", domain, self.tls)
+        return listening.url("http", domain, self.listen)
 
     def probe_address(self) -> Address:
         """See Router."""
-        address, port = parse_listen(self.listen)
-        return Address("127.0.0.1" if address in EVERY_ADDRESS else address, port)
+        return _reached(self.listen)
 
-    def tls_address(self) -> None:
-        """See Router: an embedded home serves HTTP only."""
+    def tls_address(self) -> Address | None:
+        """See Router."""
+        return _reached(self.tls) if self.tls else None
 
     def is_public(self) -> bool:
         """See Router."""
-        address, _ = parse_listen(self.listen)
-        return not address.startswith("127.")
+        addresses = [parse_listen(one)[0] for one in (self.listen, self.tls) if one]
+        return any(not address.startswith("127.") for address in addresses)
 
     def public_address(self) -> str | None:
         """See Router."""
@@ -174,7 +199,7 @@ class EmbeddedRouter:
 
     def offers_https(self) -> bool:
         """See Router: nothing is known of a proxy in front of this one."""
-        return False
+        return bool(self.tls)
 
     def _is_settled(self) -> bool:
         """Whether nginx has been running for a while, judged by its OS process."""
@@ -184,11 +209,32 @@ class EmbeddedRouter:
     def _conf(self) -> Path:
         return self._home.nginx / "nginx.conf"
 
-    def _site(self, app: App) -> nginx.Site:
+    def _site(self, app: App, now: float) -> nginx.Site:
         from gatling.proxy import nginx, wishes
 
         route = self._home.app(app.name).route
-        return nginx.Site(app.name, app.domains, app.ports, route, wishes.of_app(app))
+        places = self._certificates.places(app, now) if self.tls else {}
+        return nginx.Site(app.name, app.domains, app.ports, route, wishes.of_app(app), places)
+
+    def _listen(self) -> nginx.Listen:
+        from gatling.proxy import nginx
+
+        if not self.tls:
+            return nginx.Listen((self.listen,))
+        build = listening.built()
+        return nginx.Listen(
+            (self.listen,), (self.tls,),
+            http2_directive=build.http2_directive, http2=build.http2,
+        )  # fmt: skip
+
+    def _schedule_renewal(self) -> None:
+        """Let the clock renew the certificates before they expire, and no longer than needed."""
+        if self.tls or self._home.renewal.exists():
+            from gatling.platform.embedded.schedule import ClockSchedule
+
+            if not self.tls:
+                self._home.renewal.unlink(missing_ok=True)
+            ClockSchedule(self._home, self._programs).follow()
 
     def _prepare(self) -> None:
         from gatling.proxy import pages
@@ -204,7 +250,8 @@ class EmbeddedRouter:
         """Return nginx's complaints about a configuration; empty when it accepts it."""
         try:
             process.run(
-                [*_nginx(), "-t", "-q", "-p", str(self._home.nginx), "-c", str(conf)], timeout=30
+                [*listening.nginx(), "-t", "-q", "-p", str(self._home.nginx), "-c", str(conf)],
+                timeout=30,
             )
         except CommandFailed as error:
             return list(error.log) or [error.what]
@@ -233,20 +280,23 @@ class EmbeddedRouter:
         return []
 
 
-def parse_listen(text: str) -> tuple[str, int]:
-    """Address and port of `ADDRESS:PORT` or `PORT`; raises InvalidInput."""
-    match = re.fullmatch(r"(?:([0-9]{1,3}(?:\.[0-9]{1,3}){3}|\*):)?([0-9]{1,5})", text)
-    octets = match[1].split(".") if match and match[1] and match[1] != "*" else []
-    if not match or not 0 < int(match[2]) < 65536 or any(int(octet) > 255 for octet in octets):
-        raise InvalidInput(
-            f"{text!r} is not an address to listen on.", hint="For example 127.0.0.1:8080."
+def _reached(listen: str) -> Address:
+    """The address at which this machine reaches the proxy."""
+    address, port = parse_listen(listen)
+    return Address("127.0.0.1" if address in EVERY_ADDRESS else address, port)
+
+
+def _need_free(listen: str, another: str) -> None:
+    """Raise PortTaken when something else listens there; InvalidInput for a port of root's.
+
+    `another` is the command that chooses another port.
+    """
+    address, port = parse_listen(listen)
+    if not ports.is_free(port, address):
+        raise PortTaken(
+            f"The proxy cannot listen on {listen}: {ports.owner(port)} does.",
+            hint=f"Choose another port: {another}.",
         )
-    return match[1] or "*", int(match[2])
-
-
-def _nginx() -> list[str]:
-    # Debian puts it where users' PATH does not look
-    return [shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/sbin") or "nginx"]
 
 
 def _instance(program: list[str], directory: Path) -> str:

@@ -40,8 +40,12 @@ class ClockSchedule:
         """See Schedule."""
         clock.deliver_soon(self._home.root)
 
+    def follow(self) -> None:
+        """Let the clock run if it is needed, for certificates too, and not run otherwise."""
+        with exclusively(self._home, "clock"):
+            self._follow()
+
     def _follow(self) -> None:
-        """Have a clock while one is needed."""
         conf = self._home.supervisor / "apps" / "_clock.conf"
         text = configuration.clock(self._home) if clock.is_needed(self._home) else None
         if text == (conf.read_text() if conf.exists() else None):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from gatling.proxy.certificates import Certificate
+    from gatling.state.apps import App
 
 CHALLENGES = SERVER / "challenges"
 
@@ -71,6 +72,20 @@ class RootsCertificates:
     def remove_retired(self, app: str) -> None:
         """See Certificates."""
         client.ask("certificate", app=app, to="removed")
+
+    def authority(self) -> None:
+        """See Certificates: CAs that browsers trust make a server's certificates."""
+
+    def replace_authority(self, apps: Sequence[App]) -> None:  # noqa: ARG002
+        """See Certificates."""
+        raise InvalidInput(
+            "A server has no local authority: a CA that browsers trust makes its certificates.",
+            hint="`gatling certificates account` shows the account with the CA.",
+        )
+
+    def problems(self, app: App) -> list[str]:  # noqa: ARG002
+        """See Certificates."""
+        return []
 
 
 def _kept(verb: str, **arguments: Any) -> tuple[Certificate, bool]:

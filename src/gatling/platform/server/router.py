@@ -78,17 +78,22 @@ class SystemRouter:
         """See Router."""
         return in_maintenance(self._home.app(app).route)
 
-    def check_listen(self, address: str | None) -> None:
+    def check_listen(self, address: str | None, tls: str | None = None) -> None:
         """See Router: it is the operator's."""
+        if tls is not None:
+            raise InvalidInput(
+                f"On a server the proxy serves HTTPS on port {TLS_PORT} by itself.",
+                hint="`gatling certificates account --email ADDRESS` obtains certificates.",
+            )
         if address is not None:
             raise InvalidInput(
                 f"On a server the proxy is the system's nginx, which listens on port {PORT}.",
                 hint="A file of your own in /etc/nginx/conf.d can add other addresses.",
             )
 
-    def listen_on(self, address: str) -> None:
+    def listen_on(self, address: str | None, tls: str | None = None) -> None:
         """See Router."""
-        self.check_listen(address)
+        self.check_listen(address, tls)
 
     def url(self, app: App) -> str:
         """See Router."""

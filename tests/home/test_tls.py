@@ -1,0 +1,194 @@
+"""HTTPS on an embedded home: `gatling up --tls`, by a real nginx and clients that trust it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import socket
+import ssl
+import stat
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509
+
+from gatling.errors import Exit
+from tests.conftest import new_world
+from tests.proxy.authority import INTERMEDIATE, ROOT, certificate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.conftest import World
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    """A home with the apps `shop` and `blog`, to which nothing was pushed, and HTTPS."""
+    with new_world() as made:
+        for app in ("shop", "blog"):
+            made.run("load", app)
+        said = made.run("up", "--tls", f"127.0.0.1:{tls_port(made)}")
+        assert "`gatling certificates authority` shows how browsers trust this home" in said
+        yield made
+
+
+def tls_port(world: World) -> int:
+    """The last one of those that the apps of this home may have."""
+    return world.port - 1
+
+
+def authority(world: World) -> Path:
+    return world.home / "authority/certificate.pem"
+
+
+def connect(
+    world: World, host: str, trusted: str | None = None, port: int | None = None
+) -> ssl.SSLSocket:
+    """A connection of a client that trusts this authority alone; the home's by the strict rules."""
+    context = ssl.create_default_context(cadata=trusted or authority(world).read_text())
+    if trusted is None:
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+    raw = socket.create_connection(("127.0.0.1", port or tls_port(world)), timeout=10)
+    return context.wrap_socket(raw, server_hostname=host)
+
+
+def shown(world: World, host: str) -> list[str]:
+    """The names of the certificate that is shown for a host."""
+    with connect(world, host) as secured:
+        der = secured.getpeercert(binary_form=True)
+        assert der
+    found = x509.load_der_x509_certificate(der).extensions
+    names = found.get_extension_for_class(x509.SubjectAlternativeName).value
+    return names.get_values_for_type(x509.DNSName)
+
+
+def test_each_app_shows_its_certificate_and_none_for_other_names(world: World) -> None:
+    assert shown(world, "shop.localhost") == ["shop.localhost"]
+    assert shown(world, "blog.localhost") == ["blog.localhost"]
+    for unknown in ("other.localhost", "example.com"):
+        with pytest.raises(ssl.SSLError, match="UNRECOGNIZED_NAME"):
+            connect(world, unknown)
+    with pytest.raises(ssl.SSLCertVerificationError):
+        connect(world, "shop.localhost", ROOT.pem)
+
+
+def test_curl_and_http_2(world: World) -> None:
+    done = subprocess.run(
+        ["curl", "--silent", "--show-error", "--cacert", str(authority(world)), "--write-out",
+         "%{json}", "--output", "/dev/null", "--resolve",
+         f"shop.localhost:{tls_port(world)}:127.0.0.1", f"https://shop.localhost:{tls_port(world)}/"],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    said = json.loads(done.stdout)
+    assert (said["http_version"], said["http_code"]) == ("2", 503)  # nothing was pushed
+
+
+def test_http_is_sent_to_https_at_its_port(world: World) -> None:
+    answer = world.get("/a?b=c")
+    assert answer.status == 308
+    assert answer.headers["Location"] == f"https://shop.localhost:{tls_port(world)}/a?b=c"
+    world.run("settings", "set", "shop", "proxy.https=off")
+    assert world.get().status == 503
+    world.run("settings", "unset", "shop", "proxy.https")
+
+
+def test_commands_show_the_address_and_the_certificate(world: World) -> None:
+    url = f"https://shop.localhost:{tls_port(world)}"
+    assert world.status()["url"] == url
+    assert url.replace("shop", "third") in world.run("load", "third")
+    world.run("unload", "third", "--confirm", "third")
+    assert not (world.home / "certificates/third").exists()
+    (one,) = world.json("certificates", "list", "shop")
+    about = world.json("certificates", "authority")
+    assert one["issuer"] == about["name"]
+    assert (one["domains"], one["days_left"]) == (["shop.localhost"], 89)
+    assert about["domains"] == ["localhost", "test"]
+    assert world.run("certificates", "authority", "--pem") == authority(world).read_text()
+    said = world.run("certificates", "authority")
+    for text in (str(authority(world)), about["fingerprint"], "sudo update-ca-certificates",
+                 "security add-trusted-cert", "certutil -d"):  # fmt: skip
+        assert text in said
+
+
+def test_only_the_owner_reads_keys(world: World) -> None:
+    keys = [*world.home.glob("authority/key.pem"), *world.home.glob("certificates/*/*/key.pem")]
+    assert len(keys) == 3
+    assert {stat.S_IMODE(key.stat().st_mode) for key in keys} == {0o600}
+
+
+def test_a_new_domain_is_covered_or_the_command_says_why_not(world: World) -> None:
+    said = world.run("domains", "add", "shop", "shop.test")
+    assert "HTTP only" not in said
+    assert shown(world, "shop.test") == ["shop.localhost", "shop.test"]
+    said = world.run("domains", "add", "shop", "shop.example.com")
+    assert "shop.example.com: served over HTTP only" in said
+    assert "HTTP only" not in world.run("domains", "add", "shop", "a.test")
+    with pytest.raises(ssl.SSLError, match="UNRECOGNIZED_NAME"):
+        connect(world, "shop.example.com")
+    assert "shop.example.com: served over HTTP only" in world.run("up")
+    before = authority(world).read_text()
+    assert "shop.example.com" in world.run("certificates", "authority", "--new")
+    assert "shop.example.com" in shown(world, "shop.example.com")
+    with pytest.raises(ssl.SSLCertVerificationError):
+        connect(world, "shop.localhost", before)
+    for domain in ("shop.test", "shop.example.com", "a.test"):
+        world.run("domains", "remove", "shop", domain)
+    assert shown(world, "shop.localhost") == ["shop.localhost"]
+
+
+def test_a_certificate_of_ones_own(world: World) -> None:
+    issued = certificate("shop.localhost", by=INTERMEDIATE)
+    pem = issued.both + INTERMEDIATE.pem
+    world.run("certificates", "add", "shop", stdin=pem)
+    with connect(world, "shop.localhost", ROOT.pem) as secured:
+        assert secured.getpeercert(binary_form=True) == issued.der
+    (one,) = (each for each in world.json("certificates", "list", "shop") if not each["obtained"])
+    world.run("certificates", "remove", "shop", one["id"], "--confirm", "shop")
+    assert shown(world, "shop.localhost") == ["shop.localhost"]
+
+
+def test_renewal_by_command_replaces_no_certificate_that_is_good(world: World) -> None:
+    before = world.json("certificates", "list", "shop")
+    assert world.json("certificates", "renew") == []
+    assert world.json("certificates", "list", "shop") == before
+    assert "No CA reaches" in world.run("certificates", "issue", "shop", ok=False)
+
+
+def test_a_port_that_another_program_has_changes_nothing(world: World) -> None:
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        done = world.try_run("up", "--tls", f"127.0.0.1:{port}")
+    assert done.returncode == Exit.HOST
+    assert f"The proxy cannot listen on 127.0.0.1:{port}" in done.stdout
+    assert "`gatling up --tls 127.0.0.1:8444`" in done.stdout
+    assert world.run("up", "--tls", str(world.port), ok=False).count("cannot share port") == 1
+    assert world.try_run("up", "--tls", "--no-tls").returncode == Exit.USAGE
+    assert shown(world, "shop.localhost") == ["shop.localhost"]
+
+
+def test_down_and_up_keep_it_and_no_tls_ends_it(world: World) -> None:
+    before = world.json("certificates", "list", "shop")
+    world.run("down")
+    world.run("up")
+    assert world.json("certificates", "list", "shop") == before
+    assert shown(world, "shop.localhost") == ["shop.localhost"]
+    clock = world.home / "supervisor/apps/_clock.conf"
+    assert clock.exists(), "it renews the certificates"
+    world.run("up", "--no-tls")
+    assert world.get().status == 503
+    with pytest.raises(ConnectionRefusedError):
+        connect(world, "shop.localhost")
+    assert world.status()["url"] == f"http://shop.localhost:{world.port}"
+    assert world.json("certificates", "list", "shop") == []
+    assert not clock.exists()
+    world.run("up", "--tls", f"127.0.0.1:{tls_port(world)}")
+    assert world.json("certificates", "list", "shop") == before
+    connection = http.client.HTTPConnection("127.0.0.1", tls_port(world), timeout=10)
+    connection.sock = connect(world, "shop.localhost")
+    with contextlib.closing(connection):
+        connection.request("GET", "/", headers={"Host": "shop.localhost"})
+        assert connection.getresponse().status == 503
