@@ -14,7 +14,7 @@ import pytest
 
 from gatling.errors import Exit
 from tests.conftest import Answer, new_world, until
-from tests.home import echo
+from tests.home import echo, secure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -357,6 +357,36 @@ def health(world: World, **values: object) -> Iterator[None]:
         world.run("settings", "unset", "echo", *(f"health.{key}" for key in values))
 
 
+def test_https_with_the_authority_of_the_home(world: World) -> None:
+    port = secure.tls_port(world)
+    world.run("up", "--tls", f"127.0.0.1:{port}")
+    try:
+        with secure.connect(world, HOST) as client:
+            request = f"GET / HTTP/1.1\r\nHost: {HOST}:{port}\r\nConnection: close\r\n\r\n"
+            client.sendall(request.encode())
+            answer = b"".join(iter(lambda: client.recv(65536), b"")).decode()
+        for name, value in (("Proto", "https"), ("Port", port), ("Host", f"{HOST}:{port}")):
+            assert f"x-forwarded-{name}: {value}\r\n".lower() in answer.lower(), answer
+        assert f"\r\nhost: {HOST}:{port}\r\n" in answer.lower()
+        with secure.connect(world, HOST) as client:
+            origin = f"Host: {HOST}:{port}\r\nOrigin: https://{HOST}:{port}\r\n"
+            upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+            client.sendall(f"GET /socket HTTP/1.1\r\n{origin}{upgrade}".encode())
+            answer = ""
+            while not answer.endswith("hello"):
+                answer += client.recv(65536).decode()
+            assert answer.startswith("HTTP/1.1 101")
+            client.sendall(b"and back")
+            assert client.recv(65536) == b"and back"
+        with health(world, path="/https/200"):
+            said = world.run("restart", "echo")
+        assert f"https://{HOST}:{port}" in said
+        assert "force_ssl" not in said
+    finally:
+        world.run("up", "--no-tls")
+    assert ask(world).status == 200
+
+
 def test_an_app_that_sends_to_https_is_looked_at_behind_that(project: Project) -> None:
     world = project.world
     with health(world, path="/https/200"):
@@ -366,7 +396,7 @@ def test_an_app_that_sends_to_https_is_looked_at_behind_that(project: Project) -
         probe = world.last("echo")["probe"]
         assert (probe["failed"], probe["https"]) == (0, True)
         assert "sent as if over HTTPS" in said
-        assert f"in Phoenix, exclude the host {HOST}" in said
+        assert f"run `gatling up --tls`, or exclude {HOST} from force_ssl" in said
 
     # time enough to boot on a busy machine: what answers with an error is asked to the end of it
     with health(world, path="/https/500", timeout=20):

@@ -16,11 +16,11 @@ from cryptography import x509
 
 from gatling.errors import Exit
 from tests.conftest import new_world
+from tests.home.secure import authority, connect, tls_port
 from tests.proxy.authority import INTERMEDIATE, ROOT, certificate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.conftest import World
 
@@ -34,26 +34,6 @@ def world() -> Iterator[World]:
         said = made.run("up", "--tls", f"127.0.0.1:{tls_port(made)}")
         assert "`gatling certificates authority` shows how browsers trust this home" in said
         yield made
-
-
-def tls_port(world: World) -> int:
-    """The last one of those that the apps of this home may have."""
-    return world.port - 1
-
-
-def authority(world: World) -> Path:
-    return world.home / "authority/certificate.pem"
-
-
-def connect(
-    world: World, host: str, trusted: str | None = None, port: int | None = None
-) -> ssl.SSLSocket:
-    """A connection of a client that trusts this authority alone; the home's by the strict rules."""
-    context = ssl.create_default_context(cadata=trusted or authority(world).read_text())
-    if trusted is None:
-        context.verify_flags |= ssl.VERIFY_X509_STRICT
-    raw = socket.create_connection(("127.0.0.1", port or tls_port(world)), timeout=10)
-    return context.wrap_socket(raw, server_hostname=host)
 
 
 def shown(world: World, host: str) -> list[str]:
@@ -106,6 +86,7 @@ def test_commands_show_the_address_and_the_certificate(world: World) -> None:
     about = world.json("certificates", "authority")
     assert one["issuer"] == about["name"]
     assert (one["domains"], one["days_left"]) == (["shop.localhost"], 89)
+    assert "\nRenewal: 20" in world.run("certificates", "show", "shop")
     assert about["domains"] == ["localhost", "test"]
     assert world.run("certificates", "authority", "--pem") == authority(world).read_text()
     said = world.run("certificates", "authority")
@@ -129,7 +110,9 @@ def test_a_new_domain_is_covered_or_the_command_says_why_not(world: World) -> No
     assert "HTTP only" not in world.run("domains", "add", "shop", "a.test")
     with pytest.raises(ssl.SSLError, match="UNRECOGNIZED_NAME"):
         connect(world, "shop.example.com")
-    assert "shop.example.com: served over HTTP only" in world.run("up")
+    for command in ("up", "certificates show shop"):
+        assert "shop.example.com: served over HTTP only" in world.run(*command.split())
+    assert "shop.example.com: served over HTTP only" in world.run("doctor", ok=False)
     before = authority(world).read_text()
     assert "shop.example.com" in world.run("certificates", "authority", "--new")
     assert "shop.example.com" in shown(world, "shop.example.com")
@@ -149,6 +132,12 @@ def test_a_certificate_of_ones_own(world: World) -> None:
     (one,) = (each for each in world.json("certificates", "list", "shop") if not each["obtained"])
     world.run("certificates", "remove", "shop", one["id"], "--confirm", "shop")
     assert shown(world, "shop.localhost") == ["shop.localhost"]
+
+
+def test_the_doctor_looks_at_it(world: World) -> None:
+    findings = {one["name"]: one for one in json.loads(world.try_run("doctor", "--json").stdout)}
+    assert findings["https"]["ok"]
+    assert findings["https"]["what"] == f"nginx listens on 127.0.0.1:{tls_port(world)}"
 
 
 def test_renewal_by_command_replaces_no_certificate_that_is_good(world: World) -> None:

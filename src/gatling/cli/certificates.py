@@ -141,6 +141,8 @@ def show_command(app: str, as_json: bool) -> None:
         echo(f"{app} has no certificate: its domains are served over HTTP.")
     elif found.without:
         echo(f"Served over HTTP: {', '.join(found.without)}.")
+    for problem in found.problems:
+        echo(problem)
     if found.unverifiable:
         echo(
             f"Gatling cannot obtain a certificate for {', '.join(found.unverifiable)}:"

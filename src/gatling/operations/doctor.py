@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gatling.platform.open import Gatling
+    from gatling.state.apps import App
 
 PROGRAMS = ("git", "nginx", "mix", "erl")
 """The programs that an embedded home needs besides Python."""
@@ -56,12 +57,26 @@ def embedded(gatling: Gatling) -> Iterator[Finding]:
         "proxy", up, f"nginx listens on {where}" if up else f"nothing listens on {where}",
         "" if up else "`gatling up` starts the proxy and the apps.",
     )  # fmt: skip
+    yield from _https(gatling, every)
     for killed in deployments.running(gatling.db):
         yield Finding(
             "deployments", True, f"deployment {killed.id} of {killed.app} has no outcome yet"
         )
     for each in overview.every(gatling, every):
         yield _app(each)
+
+
+def _https(gatling: Gatling, every: list[App]) -> Iterator[Finding]:
+    address = gatling.router.tls_address()
+    if address is None:
+        return
+    up = ports.answers(address.port, address.host)
+    yield Finding(
+        "https", up, f"nginx listens on {address}" if up else f"nothing listens on {address}",
+        "" if up else "`gatling up` starts the proxy and the apps.",
+    )  # fmt: skip
+    for problem in {text: None for app in every for text in gatling.certificates.problems(app)}:
+        yield Finding("https", False, problem)
 
 
 def _space(gatling: Gatling) -> Finding:

@@ -83,7 +83,8 @@ def move(gatling: Gatling, app: str, domain: str, source: str) -> DomainChange:
         if name not in covering:
             return
         if name in apps.get(gatling.db, app).domains:
-            with contextlib.suppress(HelperFailed, OSError):  # without it, the domain is served over HTTP
+            # without it, the domain is served over HTTP
+            with contextlib.suppress(HelperFailed, OSError):
                 new = gatling.certificates.copy(app, covering[name].id, source)
         elif new:
             gatling.certificates.retire(app, covering[name].id)

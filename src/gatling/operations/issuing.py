@@ -79,6 +79,8 @@ class Https(Struct, frozen=True):
     """The error of the last attempt; empty when it succeeded."""
     hint: str
     retry_at: str | None
+    problems: list[str] = []
+    """Why a home's own authority makes no certificate for some domains."""
 
 
 def account(gatling: Gatling) -> AccountShown:
@@ -189,7 +191,10 @@ def shown(gatling: Gatling, app: str) -> Https:
     state = obtaining.trusted(issuance.of_app(gatling.db, app), now)
     current = obtaining.newest(kept)
     account = issuance.account(gatling.db)
-    automatic, own_ca = account is not None and _options(found).obtain, obtaining.is_own(account)
+    own_ca = obtaining.is_own(account)
+    automatic = gatling.certificates.authority() is not None or (
+        account is not None and _options(found).obtain
+    )
     own = [one.names for one in kept if not one.obtained and one.not_after >= now]
     return Https(
         app,
@@ -206,6 +211,7 @@ def shown(gatling: Gatling, app: str) -> Https:
         error=state.error,
         hint=state.hint,
         retry_at=stamp_of(max(state.retry_at, state.blocked_until)) if state.error else None,
+        problems=gatling.certificates.problems(found),
     )
 
 

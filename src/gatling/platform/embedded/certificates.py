@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import getpass
+import os
 import socket
 import time
 from typing import TYPE_CHECKING
 
 from gatling.errors import InvalidInput
+from gatling.paths import exclusively
 from gatling.platform.embedded import clock
 from gatling.platform.embedded.listening import LISTEN_TLS
 from gatling.proxy import certificates, local_authority
@@ -99,7 +101,8 @@ class OwnCertificates:
 
     def replace_authority(self, apps: Sequence[App]) -> None:
         """See Certificates."""
-        self._create_authority(apps, time.time())
+        with exclusively(self._home, "router"):  # certificates are made under this lock
+            self._create_authority(apps, time.time())
 
     def problems(self, app: App) -> list[str]:
         """See Certificates."""
@@ -171,11 +174,18 @@ class OwnCertificates:
         from gatling.proxy import local_issuing  # takes a while to load
 
         domains = local_authority.limits(domain for app in apps for domain in app.domains)
-        owner = f"{getpass.getuser()}@{socket.gethostname()}"
+        owner = f"{_user()}@{socket.gethostname()}"
         return local_issuing.create(self._home.authority, owner, domains, now)
 
     def _is_on(self) -> bool:
         return bool(home_settings.get(self._db, LISTEN_TLS))
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may have no name for its user
+        return str(os.getuid())
 
 
 def _no_ca() -> InvalidInput:
