@@ -9,13 +9,14 @@ import socket
 import ssl
 import stat
 import subprocess
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509
 
 from gatling.errors import Exit
-from tests.conftest import new_world
+from tests.conftest import new_world, until
 from tests.home.secure import authority, connect, tls_port
 from tests.proxy.authority import INTERMEDIATE, ROOT, certificate
 
@@ -145,6 +146,35 @@ def test_renewal_by_command_replaces_no_certificate_that_is_good(world: World) -
     assert world.json("certificates", "renew") == []
     assert world.json("certificates", "list", "shop") == before
     assert "No CA reaches" in world.run("certificates", "issue", "shop", ok=False)
+
+
+def test_no_request_fails_while_certificates_change(world: World) -> None:
+    anyone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
+    seen: set[bytes | None] = set()
+    failures: list[str] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            raw = socket.create_connection(("127.0.0.1", tls_port(world)), timeout=10)
+            try:
+                with anyone.wrap_socket(raw, server_hostname="shop.localhost") as secured:
+                    seen.add(secured.getpeercert(binary_form=True))
+                    secured.sendall(b"GET / HTTP/1.1\r\nHost: shop.localhost\r\n\r\n")
+                    if not secured.recv(4096).startswith(b"HTTP/1.1 503"):
+                        failures.append("another answer")
+            except OSError as error:
+                failures.append(repr(error))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    until(lambda: seen, "a request")
+    world.run("certificates", "authority", "--new")
+    until(lambda: len(seen) == 2, "another certificate")
+    stop.set()
+    asking.join()
+    assert failures == []
 
 
 def test_a_port_that_another_program_has_changes_nothing(world: World) -> None:

@@ -8,15 +8,13 @@ import os
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
+from gatling.errors import InvalidInput
 from gatling.platform import ports
 from tests.conftest import until
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def families() -> list[tuple[socket.AddressFamily, str]]:
@@ -183,3 +181,28 @@ def test_the_system_chooses_ports_from_the_ephemeral_range(
     assert ports.ephemeral() == range(40000, 50001)
     monkeypatch.setattr(ports, "_EPHEMERAL", tmp_path / "missing")
     assert ports.ephemeral() == range(32768, 61000)
+
+
+def test_a_port_of_root_s_is_refused_with_the_reason() -> None:
+    """Another user asks: the tests may run as root, who may have any port."""
+    if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 443:
+        pytest.skip("everybody may listen on port 443 here")
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        said = "it may listen there"
+        try:
+            if os.geteuid() == 0:
+                os.setuid(65534)
+            ports.is_free(443, "127.0.0.1")
+        except InvalidInput as error:
+            said = f"{error.what} {error.hint}"
+        finally:
+            os.write(writing, said.encode())
+            os._exit(0)
+    os.close(writing)
+    os.waitpid(child, 0)
+    with os.fdopen(reading) as answer:
+        said = answer.read()
+    assert said.startswith("Port 443 is reserved for root: Permission denied.")
+    assert "net.ipv4.ip_unprivileged_port_start" in said
