@@ -29,11 +29,13 @@ class Owned:
     ports: tuple[int, ...]
 
 
-def table(apps: Sequence[Owned], callers: Iterable[int]) -> str:
+def table(apps: Sequence[Owned], callers: Iterable[int], *, can_reject: bool = True) -> str:
     """The input of `nft -f`, which replaces the table in one step.
 
-    `callers` may reach every app.
+    `callers` may reach every app. Some kernels are built without `reject`. There, a connection that
+    is not allowed gets no answer instead of a refusal.
     """
+    refuse = "reject with tcp reset" if can_reject else "drop"
     allowed = sorted(set(callers))
     owners = [f"{port} . {app.user}" for app in apps for port in app.ports]
     entering = [
@@ -53,7 +55,7 @@ table inet {TABLE} {{
   {_set("owners", "inet_service . uid", owners)}
   chain input {{
     type filter hook input priority filter; policy accept;
-    iif != "lo" tcp dport @ports reject with tcp reset
+    iif != "lo" tcp dport @ports {refuse}
   }}
   chain output {{
     type filter hook output priority filter; policy accept;
@@ -63,7 +65,7 @@ table inet {TABLE} {{
   }}
   chain calls {{
     tcp dport . meta skuid @callers accept
-    reject with tcp reset
+    {refuse}
   }}
   chain answers {{
     # a SYN-ACK that carries no user is nobody's either
