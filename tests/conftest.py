@@ -126,6 +126,9 @@ class Answer:
 class Project:
     """A git repository with an app, and a remote `gatling`."""
 
+    patience = 240.0
+    """Seconds for a push."""
+
     def __init__(self, world: World, app: str, directory: Path) -> None:
         self.world, self.app, self.directory = world, app, directory
         self.env = world.env
@@ -174,7 +177,7 @@ class Project:
     def push(self, *refs: str, ok: bool = True, options: tuple[str, ...] = ()) -> str:
         """`git push`; what was printed, as a person reads it."""
         push = self.start_push(*refs, options=options)
-        text = output_of(push, None)
+        text = output_of(push, None, self.patience)
         assert (push.returncode == 0) == ok, text
         return text
 
@@ -380,9 +383,9 @@ def shop() -> Iterator[Project]:
         yield project
 
 
-def output_of(process: subprocess.Popen[str], status: int | None = 0) -> str:
+def output_of(process: subprocess.Popen[str], status: int | None = 0, seconds: float = 240) -> str:
     """What a process printed until its end, as a person reads it; checks its exit status."""
-    output, _ = process.communicate(timeout=240)
+    output, _ = process.communicate(timeout=seconds)
     text = "\n".join(line.removeprefix("remote: ").rstrip() for line in output.splitlines())
     assert status in (None, process.returncode), text
     return text

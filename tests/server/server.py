@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.conftest import Answer, Project, output_of, until
+from tests.conftest import NEWEST_STEP, Answer, Project, output_of
 from tests.server.host import ROOT, run
 
 if TYPE_CHECKING:
@@ -61,12 +61,29 @@ def install(box: Box) -> str:
     return box.online([f"/{CLONE}/bin/install"], timeout=3600).stdout
 
 
+STATE = "/var/lib/gatling/state.db"
+# not by the command line, which takes longer than a short step
+AT_STEP = """
+import contextlib, sqlite3, sys, time
+path, query, app, step, seconds = sys.argv[1:]
+deadline, found = time.monotonic() + float(seconds), None
+while found != ("running", step):
+    if time.monotonic() > deadline:
+        sys.exit(f"no step {step}, but {found}")
+    time.sleep(0.01)
+    with contextlib.suppress(sqlite3.OperationalError):  # nobody has opened it to write
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as state:
+            found = state.execute(query, (app,)).fetchone()
+"""
+
+
 class Checkout(Project):
     """A project whose remote is an app of a server."""
 
     def __init__(self, person: Person, app: str, directory: Path) -> None:
         self.person, self.app, self.directory = person, app, directory
         self.env = person.env
+        self.patience = 24 * person.server.box.patience
 
 
 class Person:
@@ -86,8 +103,9 @@ class Person:
     ) -> subprocess.CompletedProcess[str]:
         """`ssh gatling@host WORDS`."""
         return self.server.box.ssh(
-            "gatling", list(words), key=self.key, tty=tty, stdin=stdin, check=False, timeout=300
-        )
+            "gatling", list(words), key=self.key, tty=tty, stdin=stdin, check=False,
+            timeout=30 * self.server.box.patience,
+        )  # fmt: skip
 
     def run(self, *words: str, stdin: str | None = None, status: int = 0) -> str:
         """The same, with the exit status that it must have; all that was printed."""
@@ -132,14 +150,16 @@ class Server:
 
     def gatling(self, *words: str, stdin: str | None = None, status: int = 0) -> str:
         """`gatling WORDS` as root on the server itself."""
-        done = self.box.exec(["gatling", *words], stdin=stdin, check=False, timeout=300)
+        seconds = 30 * self.box.patience
+        done = self.box.exec(["gatling", *words], stdin=stdin, check=False, timeout=seconds)
         text = done.stdout + done.stderr
         assert done.returncode == status, text
         assert "Traceback" not in text
         return text
 
     def json(self, *words: str) -> Any:
-        return json.loads(self.box.exec(["gatling", *words, "--json"], timeout=120).stdout)
+        seconds = 12 * self.box.patience
+        return json.loads(self.box.exec(["gatling", *words, "--json"], timeout=seconds).stdout)
 
     def let_in(self, name: str, *apps: str, role: str = "deployer") -> Person:
         """A new person with a key of his own."""
@@ -190,13 +210,9 @@ class Server:
 
     def at_step(self, step: str, app: str = "shop") -> None:
         """Wait until the newest deployment is at this step."""
-
-        def there() -> bool:
-            newest = self.json("deployments", app)[:1]
-            steps = newest[0]["steps"] if newest and newest[0]["outcome"] == "running" else []
-            return bool(steps) and steps[-1]["name"] == step
-
-        until(there, f"step {step}", 120)
+        seconds = 12 * self.box.patience
+        words = ["python3", "-c", AT_STEP, STATE, NEWEST_STEP, app, step, str(seconds)]
+        self.box.exec(words, timeout=2 * seconds)
 
 
 def push_all(projects: Sequence[Project]) -> list[str]:

@@ -111,7 +111,7 @@ def recovered(server: Server) -> None:
         shown = server.show("gatling-recover.service", "ActiveState", "Result")
         return "" if shown["ActiveState"] in ("inactive", "activating") else shown["Result"]
 
-    assert until(state, "the end of gatling-recover.service", 120) == "success"
+    assert until(state, "the end of gatling-recover.service", 12 * server.box.patience) == "success"
 
 
 def check_whole(server: Server, project: Checkout, *, old: str, new: str | None) -> Seen:
@@ -120,11 +120,13 @@ def check_whole(server: Server, project: Checkout, *, old: str, new: str | None)
     What the newest deployment is said to have come to fits to that.
     """
     app = project.app
-    served = until(lambda: shown(server, app), f"a page of {app}", 300)
+    served = until(lambda: shown(server, app), f"a page of {app}", 30 * server.box.patience)
     seen = look(server, app)
     # a unit is there for a moment longer than the program in it
     if seen.tasks:
-        until(lambda: not look(server, app).tasks, f"the end of {seen.tasks}", 60)
+        until(
+            lambda: not look(server, app).tasks, f"the end of {seen.tasks}", 6 * server.box.patience
+        )
         seen = look(server, app)
     live = seen.status
     assert live["commit"] in {old, new}, live
