@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import textwrap
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -147,35 +148,69 @@ def script(text: str) -> str:
     return "\n".join(line.removeprefix("    - ") for line in lines if "apk add" not in line)
 
 
-@pytest.mark.parametrize("job", [ci.github, ci.gitlab])
-def test_a_job_pushes_with_its_key_and_the_pinned_host(
-    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: Any
-) -> None:
-    home = tmp_path / "ci"
-    (home / "bin").mkdir(parents=True)
-    (home / "bin/ssh").write_text(SSH)
-    (home / "bin/ssh").chmod(0o755)
-    git("init", "--quiet", "--bare", str(home / "server/shop"))
-    given = {"GATLING_KEY": "a key", "GATLING_KNOWN_HOSTS": "a host"}
-    key, hosts = home / ".ssh/gatling", home / ".ssh/known_hosts"
-    if job is ci.gitlab:
-        key, hosts = home / "key", home / "hosts"
-        key.write_text("a key\n")
-        hosts.write_text("a host\n")
-        given = {"GATLING_KEY": str(key), "GATLING_KNOWN_HOSTS": str(hosts)}
-    path = f"{home / 'bin'}:{os.environ['PATH']}"
-    subprocess.run(
-        ["sh", "-euc", script(job(URL, "main"))], check=True, capture_output=True,
-        env=os.environ | given | {"HOME": str(home), "PATH": path},
-    )  # fmt: skip
-    assert (key.read_text(), hosts.read_text()) == ("a key\n", "a host\n")
-    assert key.stat().st_mode & 0o777 == 0o600
-    argv = (home / "argv").read_text().splitlines()
-    assert argv[argv.index("-i") + 1] == str(key)
+@dataclass
+class Runner:
+    """A machine of a CI service, and the server that its jobs push to by a script for `ssh`."""
+
+    home: Path
+    job: Any
+
+    def __post_init__(self) -> None:
+        (self.home / "bin").mkdir(parents=True)
+        (self.home / "bin/ssh").write_text(SSH)
+        (self.home / "bin/ssh").chmod(0o755)
+        git("init", "--quiet", "--bare", str(self.home / "server/shop"))
+        self.key, self.hosts = self.home / ".ssh/gatling", self.home / ".ssh/known_hosts"
+        self.given = {"GATLING_KEY": "a key", "GATLING_KNOWN_HOSTS": "a host"}
+        if self.job is ci.gitlab:
+            self.key, self.hosts = self.home / "key", self.home / "hosts"
+            self.key.write_text("a key\n")
+            self.hosts.write_text("a host\n")
+            self.given = {"GATLING_KEY": str(self.key), "GATLING_KNOWN_HOSTS": str(self.hosts)}
+
+    def run(self, project: Path, commands: str) -> subprocess.CompletedProcess[str]:
+        path = f"{self.home / 'bin'}:{os.environ['PATH']}"
+        return subprocess.run(
+            ["sh", "-euc", commands], check=False, cwd=project, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env=os.environ | self.given | {"HOME": str(self.home), "PATH": path},
+        )  # fmt: skip
+
+    def live(self) -> str:
+        return git("-C", str(self.home / "server/shop"), "rev-parse", "refs/heads/main")
+
+
+@pytest.fixture(params=[ci.github, ci.gitlab])
+def runner(request: pytest.FixtureRequest, tmp_path: Path) -> Runner:
+    return Runner(tmp_path / "ci", request.param)
+
+
+def test_a_job_pushes_with_its_key_and_the_pinned_host(project: Path, runner: Runner) -> None:
+    done = runner.run(project, script(runner.job(URL, "main")))
+    assert done.returncode == 0, done.stdout
+    assert (runner.key.read_text(), runner.hosts.read_text()) == ("a key\n", "a host\n")
+    assert runner.key.stat().st_mode & 0o777 == 0o600
+    argv = (runner.home / "argv").read_text().splitlines()
+    assert argv[argv.index("-i") + 1] == str(runner.key)
     assert "IdentitiesOnly=yes" in argv
-    assert (f"UserKnownHostsFile={hosts}" in argv) is (job is ci.gitlab)
-    head = git("rev-parse", "HEAD")
-    assert git("-C", str(home / "server/shop"), "rev-parse", "refs/heads/main") == head
+    assert (f"UserKnownHostsFile={runner.hosts}" in argv) is (runner.job is ci.gitlab)
+    assert runner.live() == git("rev-parse", "HEAD")
+
+
+def test_a_job_in_a_shallow_clone_fetches_the_rest(project: Path, runner: Runner) -> None:
+    """Its checkout may be older than the job, or made by another one; a server takes none."""
+    git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "second", "--allow-empty")
+    clone = runner.home / "clone"
+    git("clone", "--quiet", "--depth=1", f"file://{project}", str(clone))
+    assert (clone / ".git/shallow").exists()
+    commands = script(runner.job(URL, "main"))
+    plain = "\n".join(line for line in commands.splitlines() if "--unshallow" not in line)
+    refused = runner.run(clone, plain)
+    assert (refused.returncode != 0, "shallow" in refused.stdout) == (True, True), refused.stdout
+    done = runner.run(clone, commands)
+    assert done.returncode == 0, done.stdout
+    assert runner.live() == git("rev-parse", "HEAD")
+    assert git("-C", str(runner.home / "server/shop"), "rev-list", "--count", "main") == "2"
 
 
 LOADED = "import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout, default=str)"

@@ -47,6 +47,7 @@ jobs:
           GATLING_KEY: ${{{{ secrets.GATLING_KEY }}}}
           GATLING_KNOWN_HOSTS: ${{{{ secrets.GATLING_KNOWN_HOSTS }}}}
         run: |
+          if [ "$(git rev-parse --is-shallow-repository)" = true ]; then git fetch --unshallow; fi
           install -d -m 700 ~/.ssh
           (umask 077 && printf '%s\\n' "$GATLING_KEY" > ~/.ssh/gatling)
           printf '%s\\n' "$GATLING_KNOWN_HOSTS" >> ~/.ssh/known_hosts
@@ -68,6 +69,7 @@ deploy:
     - if: $CI_COMMIT_BRANCH == "{branch}"
   script:
     - apk add --no-cache git openssh-client
+    - if [ "$(git rev-parse --is-shallow-repository)" = true ]; then git fetch --unshallow; fi
     - chmod 600 "$GATLING_KEY"
     - export GIT_SSH_COMMAND="ssh -i $GATLING_KEY -o IdentitiesOnly=yes -o UserKnownHostsFile=$GATLING_KNOWN_HOSTS"
     - git push {shlex.quote(url)} HEAD:refs/heads/{branch}
