@@ -135,6 +135,19 @@ def test_a_certificate_of_ones_own(world: World) -> None:
     assert shown(world, "shop.localhost") == ["shop.localhost"]
 
 
+def test_a_certificate_of_ones_own_goes_along_with_a_domain(world: World) -> None:
+    issued = certificate("moved.test", by=INTERMEDIATE)
+    world.run("domains", "add", "shop", "moved.test")
+    world.run("certificates", "add", "shop", stdin=issued.both + INTERMEDIATE.pem)
+    world.run("domains", "add", "blog", "moved.test", "--from", "shop")
+    with connect(world, "moved.test", ROOT.pem) as secured:
+        assert secured.getpeercert(binary_form=True) == issued.der
+    assert shown(world, "blog.localhost") == ["blog.localhost"]
+    world.run("domains", "remove", "blog", "moved.test")
+    with pytest.raises(ssl.SSLError, match="UNRECOGNIZED_NAME"):
+        connect(world, "moved.test")
+
+
 def test_the_doctor_looks_at_it(world: World) -> None:
     findings = {one["name"]: one for one in json.loads(world.try_run("doctor", "--json").stdout)}
     assert findings["https"]["ok"]
