@@ -71,7 +71,7 @@ class Client:
 
     def version(self) -> str:
         """The version of the API server: `v1.33.1`."""
-        with self.talking("its version"):
+        with self.talking("a request for its version"):
             answer = self._plain.get("/version")
             answer.raise_for_status()
             found = answer.json()["gitVersion"]
