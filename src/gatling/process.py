@@ -13,16 +13,19 @@ import os
 import selectors
 import signal
 import subprocess
+import tempfile
 import time
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from gatling import debuglog, proc
 from gatling.errors import CommandFailed, GatlingError, MissingProgram, TimedOut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+Taken = TypeVar("Taken")
 
 TAIL_LINES = 30
 """How many of a program's last lines are kept for an error."""
@@ -162,6 +165,32 @@ def output(
         said = err.decode("utf-8", "replace").splitlines()[-TAIL_LINES:]
         raise exit_error(argv, process.returncode, tuple(said))
     return out.decode("utf-8", "surrogateescape").replace("\r\n", "\n")
+
+
+def take_output(
+    argv: Sequence[str], take: Callable[[IO[bytes]], Taken], *, env: Mapping[str, str]
+) -> Taken:
+    """Run a program whose standard output, however long, is read by `take`; errors as `run`."""
+    with tempfile.TemporaryFile() as errors:
+        process = _popen(
+            argv,
+            None,
+            env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors.fileno(),
+        )
+        with process:
+            try:
+                taken = take(cast("IO[bytes]", process.stdout))
+            except BaseException:
+                proc.end_group(process.pid)
+                raise
+        if process.returncode != 0:
+            errors.seek(0)
+            said = text(errors.read()).splitlines()[-TAIL_LINES:]
+            raise exit_error(argv, process.returncode, tuple(said))
+    return taken
 
 
 def spawn_detached(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path) -> None:

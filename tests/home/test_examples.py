@@ -58,6 +58,16 @@ ELSEWHERE = {
         ),
         "needs a cluster: tests/cluster",
     ),
+    "gatling db create shop": "needs PostgreSQL, and is not for root: test_databases.py",
+    "gatling db create shop --version 17 --no-restart": "needs PostgreSQL 17",
+    "gatling db create shop --name shop-events --as EVENTS_URL": "test_databases.py",
+    "gatling db info shop": "needs a database: test_databases.py",
+    "gatling db psql shop": "needs a terminal",
+    "gatling db psql shop -- -c 'SELECT count(*) FROM orders'": "test_databases.py",
+    "gatling db attach reports shop --read-only": "needs a database: test_databases.py",
+    "gatling db attach admin shop --as SHOP_URL": "needs a database: test_databases.py",
+    "gatling db detach reports --name shop": "needs a database: test_databases.py",
+    "gatling db destroy shop --confirm shop": "needs a database: test_databases.py",
     'echo "$old $new refs/heads/main" | gatling receive shop': "git runs it, at every push",
 }
 """What is only parsed here, and why; so are the commands of a server (tests/server)."""

@@ -12,7 +12,7 @@ from gatling.runtime import crash_hints
     [
         (
             "** (RuntimeError) environment variable DATABASE_URL is missing.",
-            "gatling config set shop DATABASE_URL=",
+            "`gatling db create shop`",
         ),
         (
             '** (System.EnvError) could not fetch environment variable "API_KEY" because it is',

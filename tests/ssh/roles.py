@@ -51,6 +51,8 @@ COMMANDS = {
     "domains list": Typed("reader", "{app}", said="shop.localhost"),
     "certificates list": Typed("reader", "{app}"),
     "toolchain list": Typed("reader", ""),
+    "db list": Typed("reader", ""),
+    "db info": Typed("reader", "{app}", Exit.NOT_FOUND, "has no database"),
     "certificates show": Typed("reader", "{app}", said="no certificate"),
     "auth list": Typed("reader", "{app}"),
     "settings list": Typed("reader", "{app}"),
@@ -88,6 +90,11 @@ COMMANDS = {
     "certificates renew": Typed("deployer", "{app}", Exit.INVALID, "local authority"),
     "certificates add": Typed("deployer", "{app}", Exit.INVALID, stdin=b"no certificate"),
     "certificates remove": Typed("deployer", "{app} shop.example.com", Exit.NOT_FOUND),
+    # in an embedded home of root's, as that of these tests may be, none can be created
+    "db create": Typed("deployer", "{app} --name Shop", Exit.INVALID),
+    "db psql": Typed("deployer", "{app}", Exit.NOT_FOUND, "has no database"),
+    "db attach": Typed("deployer", "{app} {app}", Exit.NOT_FOUND, "has no database"),
+    "db detach": Typed("deployer", "{app}", Exit.NOT_FOUND, "has no database"),
     "toolchain use": Typed("deployer", "{app} system", said="built with system"),
     "auth add": Typed("deployer", "{app} shop.localhost ann", stdin=b"correct horse\n"),
     "auth remove": Typed("deployer", "{app} shop.localhost ann", Exit.NOT_FOUND),
@@ -99,6 +106,7 @@ COMMANDS = {
     "jobs cancel": Typed("deployer", "{app} report", Exit.NOT_FOUND),
     # -- the server and its keys
     "unload": Typed("admin", "{app} --confirm {app}"),
+    "db destroy": Typed("admin", "{app}", Exit.NOT_FOUND, "has no database"),
     "certificates account": Typed("admin", "", Exit.NOT_FOUND, "no account"),
     "certificates authority": Typed("admin", "", Exit.NOT_FOUND, "no local authority"),
     "doctor": Typed("admin", "", Exit.HOST, "`gatling up` starts the proxy"),

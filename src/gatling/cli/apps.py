@@ -71,22 +71,29 @@ def _advise_domain(app: str, address: str | None) -> None:
 def unload_command(app: str, given: str | None) -> None:
     """Stop APP and delete its repository, releases, config and logs.
 
+    Its databases stay. `gatling db destroy` removes them.
+
     \b
     Example:
       gatling unload shop --confirm shop
     """
     from gatling.operations import apps as loading
+    from gatling.operations import databases
     from gatling.state import apps
 
     with opened(app) as gatling:
         apps.get(gatling.db, app)
+        names = databases.of_app(gatling, app)
+        stays = f" The database {', '.join(names)} stays." if names else ""
         confirm(
             app,
             given,
-            f"Stop {app} and delete its repository, releases, config and logs?",
+            f"Stop {app} and delete its repository, releases, config and logs?{stays}",
         )
-        loading.unload(gatling, app, progress())
+        kept = loading.unload(gatling, app, progress())
         echo(f"{app} was removed.")
+        for name in kept:
+            echo(f"Its database {name} stays. Nobody can connect to it until an app is attached.")
 
 
 @click.command("apps")

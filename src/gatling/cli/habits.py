@@ -121,13 +121,14 @@ ALIASES: Mapping[str, str] = {
 """Typed → the command that runs. A colon may stand for the space: `ps:restart`."""
 
 _SHOWN = "`gatling status {app}` shows what runs and its restarts, `gatling apps` all apps."
-_DATABASE = (
-    "Gatling runs no database. Give the app the address of yours:"
-    " `gatling config set {app} --stdin DATABASE_URL`."
+_DATABASE = "It is called `db` here: `gatling db create {app}` creates a PostgreSQL database."
+_ELSEWHERE = (
+    "Gatling runs PostgreSQL only (`gatling db create {app}`). Give the app the address of another"
+    " database: `gatling config set {app} --stdin NAME`."
 )
 _BACKUP = (
     "Run `gatling server backup FILE` on the server: it writes all apps to one file. Databases of"
-    " other programs are not in it."
+    " apps are not in it. A job can run `pg_dump`."
 )
 _ONE_MACHINE = "Gatling runs all apps on the machine where it is installed."
 _TLS = "It is called `certificates` here: `gatling certificates list {app}`."
@@ -171,8 +172,10 @@ ANSWERS: Mapping[str, str] = {
                      "config clear"), _UNSET),
     **dict.fromkeys(("top", "stats", "metrics", "monitor", "monitoring", "dashboard", "usage",
                      "memory", "cpu", "resource"), _SHOWN),
-    **dict.fromkeys(("postgres", "pg", "db", "psql", "mysql", "redis", "mongo", "addons", "addon",
-                     "database", "plugin", "accessory"), _DATABASE),
+    **dict.fromkeys(("postgres", "pg", "database", "postgres attach", "pg attach", "psql"),
+                    _DATABASE),
+    **dict.fromkeys(("mysql", "redis", "mongo", "addons", "addon", "plugin", "accessory"),
+                    _ELSEWHERE),
     **dict.fromkeys(("backup", "backups", "pg backups", "db backup", "snapshot", "snapshots"),
                     _BACKUP),
     **dict.fromkeys(("certs", "cert", "ssl", "tls", "letsencrypt", "https"), _TLS),

@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, str] = {
     "deploy-key": "deploy_key",
     "domains": "domains",
     "certificates": "certificates",
+    "db": "db",
     "toolchain": "toolchain",
     "platform": "platform",
     "auth": "auth",

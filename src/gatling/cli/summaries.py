@@ -37,6 +37,7 @@ SUMMARIES: Mapping[str, str] = {
     "deploy-key": "Manage the SSH key with which builds read private git dependencies and submodules.",
     "domains": "Manage the domains of an app.",
     "certificates": "Manage the certificates with which an app's domains are served over HTTPS.",
+    "db": "Manage PostgreSQL databases of apps on this host.",
     "toolchain": "Manage the versions of Elixir and Erlang/OTP that builds can use.",
     "platform": "Manage the Kubernetes clusters that this home knows, and check them.",
     "auth": "Protect an app's domains with passwords.",

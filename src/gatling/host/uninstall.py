@@ -14,7 +14,7 @@ from gatling.host.machine import COMMAND, ETC, MANUAL, UNITS, clean_environment,
 from gatling.host.system_files import SOCKETS, system_files
 from gatling.paths import SERVER
 from gatling.platform.programs import INSTALLED_TOOLCHAINS
-from gatling.platform.server import obtaining, timers, units
+from gatling.platform.server import cluster_units, obtaining, timers, units
 from gatling.platform.server.helper import firewall, namespaces, nginx
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 def uninstall(say: Callable[[str], None], *, purge: bool) -> None:
     """Stop all apps and remove what Gatling wrote; with `purge` also apps, users and data.
 
+    Databases stay, and go on as clusters of postgresql-common, also with `purge`.
     Raises InvalidInput, with nothing changed, when nginx would not start without Gatling.
     """
     webserver.check_removal(clean_environment())
@@ -50,6 +51,7 @@ def uninstall(say: Callable[[str], None], *, purge: bool) -> None:
     run(["systemctl", "reset-failed", "gatling@*.service", "gatling-*.service"], check=False)
     run(["systemctl", "reload", "nginx.service"], check=False)
     run(["systemctl", "reload", "ssh.service"], check=False)
+    _report_databases(say)
     if not purge:
         if has_user():  # its keys are kept, and let nobody in
             run(["usermod", "--shell", "/usr/sbin/nologin", units.OWNER])
@@ -64,13 +66,33 @@ def uninstall(say: Callable[[str], None], *, purge: bool) -> None:
     for user in [u for u in pwd.getpwall() if u.pw_gecos.startswith("Gatling app ")]:
         say(f"remove the user {user.pw_name}")
         run(["userdel", user.pw_name], check=False)
-    for directory in (SERVER, ETC, nginx.DIRECTORY, INSTALLED_TOOLCHAINS, *namespaces.journals()):
+    for directory in (
+        *_home(),
+        ETC,
+        nginx.DIRECTORY,
+        INSTALLED_TOOLCHAINS,
+        *namespaces.journals(),
+    ):
         say(f"remove {directory}")
         shutil.rmtree(directory, ignore_errors=True)
     for name in filter(has_user, (units.OWNER, units.PLACEHOLDER)):
         say(f"remove the user {name}")
         run(["loginctl", "terminate-user", name], check=False)  # who is there over SSH
         run(["userdel", "--force", name], check=False)
+
+
+def _report_databases(say: Callable[[str], None]) -> None:
+    for cluster in sorted(cluster_units.CLUSTERS.glob("*/gatling.*")):
+        say(f"kept: {cluster} (pg_lsclusters lists it; pg_dropcluster removes it with its data)")
+    if any(cluster_units.DATABASES.glob("*.dump")):
+        say(f"kept: {cluster_units.DATABASES} (last copies of databases)")
+
+
+def _home() -> list[Path]:
+    """The directories that a removal of all data removes: not the last copies of databases."""
+    if any(cluster_units.DATABASES.glob("*.dump")):
+        return [entry for entry in SERVER.iterdir() if entry != cluster_units.DATABASES]
+    return [SERVER]
 
 
 def _unlink(file: Path) -> None:

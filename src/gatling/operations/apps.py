@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gatling import names, process
 from gatling.errors import cleaning
+from gatling.operations import databases
 from gatling.paths import exclusively
 from gatling.platform import lock
 from gatling.project import repository as repository_settings
@@ -100,8 +101,11 @@ def _load(gatling: Gatling, name: str, own: dict[str, str]) -> App:
     return app
 
 
-def unload(gatling: Gatling, name: str, progress: Progress) -> None:
-    """Stop an app and remove everything of it: instances, repository, releases, logs, records."""
+def unload(gatling: Gatling, name: str, progress: Progress) -> list[str]:
+    """Stop an app and remove everything of it: instances, repository, releases, logs, records.
+
+    Its databases stay, closed to everybody; their names.
+    """
     app = apps.get(gatling.db, name)
     paths = gatling.home.app(name)
     with contextlib.ExitStack() as held:
@@ -114,12 +118,14 @@ def unload(gatling: Gatling, name: str, progress: Progress) -> None:
         for slot in apps.SLOTS:
             gatling.instances.stop(name, slot, timeout)
         workers.stop(gatling, name)
+        kept = databases.leave(gatling, name)
         gatling.apps.remove(app)
         apps.delete(gatling.db, name)
         notifying.forget(gatling, name)
         gatling.configure_router()
         gatling.apps.clear(name)
     audit.record(gatling.db, gatling.actor, name, "unload")
+    return kept
 
 
 def make_repository(paths: AppPaths) -> None:

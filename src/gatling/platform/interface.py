@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gatling.platform.base import Address, Instance, Prepared, Slot, Status, Surroundings, Task
     from gatling.platform.conversation import Conversation
     from gatling.platform.logs import Line, Wanted
+    from gatling.platform.postgres.clusters import Cluster, Facts, Kept
     from gatling.platform.restarts import End
     from gatling.platform.toolchains.order import Order
     from gatling.platform.toolchains.store import Installed
@@ -395,6 +396,59 @@ class Toolchains(Protocol):
         """Remove an installed toolchain; raises NotFound."""
 
 
+class Databases(Protocol):
+    """PostgreSQL clusters of apps, one for each database.
+
+    Apps connect over a socket whose path, like the URL, is that of the database, not of the cluster
+    that it stands for. `apps` says who may use a database, `write` or `read`, and is complete.
+    """
+
+    def versions(self) -> list[int]:
+        """The installed major versions of PostgreSQL, the newest first."""
+
+    def offered(self) -> int | None:
+        """The version that the distribution offers and that is not installed; None: unknown."""
+
+    def install(self, version: int | None, say: Callable[[str], None]) -> None:
+        """Install PostgreSQL, in the distribution's version unless one is given.
+
+        Raises MissingProgram, with the command, where only somebody else can.
+        """
+
+    def check(self, database: str) -> None:
+        """Raise InvalidInput where no database of this name can be created."""
+
+    def exists(self, cluster: Cluster) -> bool:
+        """Whether a cluster is there, running or not."""
+
+    def create(self, cluster: Cluster, apps: Mapping[str, str]) -> None:
+        """Create and start a cluster with its database, or complete a creation that was killed.
+
+        Raises InvalidInput without that version, DiskFull or InvalidInput on a full disk.
+        """
+
+    def allow(self, cluster: Cluster, apps: Mapping[str, str]) -> None:
+        """Let these apps use the database. Sessions of those that may do less are ended."""
+
+    def url(self, app: str, database: str) -> str:
+        """The value of DATABASE_URL with which an app reaches a database."""
+
+    def facts(self, cluster: Cluster) -> Facts:
+        """The state of a cluster, which must be running."""
+
+    def shell(self, app: str, cluster: Cluster, words: Sequence[str]) -> Task:
+        """psql in the database, with the rights of an app that may use it."""
+
+    def keep(self, cluster: Cluster, stamp: str) -> Kept:
+        """Write a last copy, and compare it with the database, which no app may use any more.
+
+        Raises InvalidInput for a disk without room and for a copy that is not complete.
+        """
+
+    def remove(self, cluster: Cluster, kept: str) -> None:
+        """Remove a cluster of which that copy was kept, or what is left of it."""
+
+
 class Parts(Protocol):
     """All that a platform offers."""
 
@@ -429,3 +483,7 @@ class Parts(Protocol):
     @property
     def toolchains(self) -> Toolchains:
         """Elixir and OTP for builds."""
+
+    @property
+    def databases(self) -> Databases:
+        """PostgreSQL for apps."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gatling.platform.interface import (
         Apps,
         Certificates,
+        Databases,
         Instances,
         Logs,
         Parts,
@@ -87,6 +88,11 @@ class Gatling:
     def toolchains(self) -> Toolchains:
         """Elixir and OTP for builds."""
         return self._parts.toolchains
+
+    @property
+    def databases(self) -> Databases:
+        """PostgreSQL for apps."""
+        return self._parts.databases
 
     def configure_router(self) -> bool:
         """Make the proxy, and what guards the ports, know all apps as they are recorded now."""

@@ -11,6 +11,18 @@ if TYPE_CHECKING:
 _HINTS = (
     (
         (
+            r"environment variable \"?DATABASE_URL\"? is missing"
+            r"|could not fetch environment variable \"DATABASE_URL\""
+            r"|\(System\.EnvError\).*?\"DATABASE_URL\""
+            r"|System\.EnvError'.*?env=><<\"DATABASE_URL\">>"
+        ),
+        (
+            "`gatling db create {app}` creates a database and sets the variable. For a database"
+            " elsewhere: `gatling config set {app} DATABASE_URL=ecto://…`."
+        ),
+    ),
+    (
+        (
             r"environment variable \"?(?P<one>\w+)\"? is missing"
             r"|could not fetch environment variable \"(?P<two>\w+)\""
             r"|\(System\.EnvError\).*?\"(?P<three>\w+)\""

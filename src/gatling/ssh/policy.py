@@ -50,6 +50,8 @@ READING = frozenset(
         "audit",
         "domains list",
         "certificates list",
+        "db list",
+        "db info",
         "toolchain list",
         "certificates show",
         "auth list",
@@ -87,6 +89,10 @@ DEPLOYING = frozenset(
         "certificates issue",
         "certificates renew",
         "certificates remove",
+        "db create",
+        "db psql",
+        "db attach",
+        "db detach",
         "toolchain use",
         "auth add",
         "auth remove",
@@ -100,7 +106,7 @@ DEPLOYING = frozenset(
     }
 )
 WITHOUT_APP = frozenset(
-    {"apps", "metrics", "toolchain list", "whoami", "help", "version", "completion"}
+    {"apps", "db list", "metrics", "toolchain list", "whoami", "help", "version", "completion"}
 )
 """The commands without an app for others than admins; each must check the grant by itself."""
 

@@ -218,6 +218,25 @@ _SCHEMA = (
         added_at TEXT NOT NULL
     ) STRICT
     """,
+    """
+    CREATE TABLE databases (
+        name TEXT PRIMARY KEY,
+        app TEXT REFERENCES apps ON DELETE SET NULL,
+        version INTEGER NOT NULL,
+        generation INTEGER NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('creating', 'ready', 'removing')),
+        kept TEXT NOT NULL DEFAULT '',
+        created_at TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE attachments (
+        database TEXT NOT NULL REFERENCES databases ON DELETE CASCADE,
+        app TEXT NOT NULL REFERENCES apps ON DELETE CASCADE,
+        variable TEXT NOT NULL,
+        access TEXT NOT NULL CHECK (access IN ('write', 'read')),
+        PRIMARY KEY (database, app),
+        UNIQUE (app, variable)
+    ) STRICT
+    """,
 )
 """One script per schema version; `PRAGMA user_version` is the number of those that have run."""
 

@@ -10,7 +10,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING
 
-from gatling.platform.embedded import launch
+from gatling.platform.embedded import launch, postmaster
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,6 +79,22 @@ def clock(home: EmbeddedHome) -> str:
         "redirect_stderr=true\n"
         f"stdout_logfile={_escaped(home.supervisor)}/clock.log\n"
         "stdout_logfile_maxbytes=1MB\nstdout_logfile_backups=0\n"
+    )
+
+
+def database(name: str, data: Path, postgres: str, log: Path) -> str:
+    """A PostgreSQL cluster, which runs for as long as supervisord does."""
+    command = _command(sys.executable, "-I", "-S", str(postmaster.__file__), str(data), postgres)
+    return (
+        f"[program:{name}]\ncommand={command}\n"
+        f"directory={_escaped(data)}\n"
+        "autostart=true\nautorestart=true\n"
+        f"startsecs=1\nstartretries={RETRIES}\n"
+        # INT: a fast shutdown, which ends sessions and keeps all that was committed
+        "stopsignal=INT\nstopwaitsecs=60\n"
+        "redirect_stderr=true\n"
+        f"stdout_logfile={_escaped(log)}\n"
+        "stdout_logfile_maxbytes=5MB\nstdout_logfile_backups=2\n"
     )
 
 

@@ -13,6 +13,7 @@ apps/APP/logs/              instances.log, deployment-ID.log, job-NAME.log
 apps/APP/jobs/              locks of jobs that run; schedule.json beside it: when they are due
 authority/  certificates/   of HTTPS: see certificates.py
 toolchains/                 Elixir and OTP in further versions, when they are installed
+databases/                  PostgreSQL clusters, when there are any (databases.py)
 nginx/  supervisor/  run/   files of the home's own programs
 """
 
@@ -132,6 +133,11 @@ class EmbeddedHome(LocalHome):
     def renewal(self) -> Path:
         """The file with the Unix time at which the next certificate is renewed."""
         return self.certificates / "due"
+
+    @property
+    def databases(self) -> Path:
+        """The PostgreSQL clusters of this home."""
+        return self.root / "databases"
 
     @property
     def supervisor(self) -> Path:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from gatling.platform.interface import (
         Apps,
         Certificates,
+        Databases,
         Instances,
         Logs,
         Router,
@@ -90,3 +91,10 @@ class EmbeddedParts:
         from gatling.platform.embedded.toolchains import OwnToolchains
 
         return OwnToolchains(self._home)
+
+    @functools.cached_property
+    def databases(self) -> Databases:
+        """See Parts."""
+        from gatling.platform.embedded.databases import OwnDatabases
+
+        return OwnDatabases(self._home, self._programs)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from gatling.platform.interface import (
         Apps,
         Certificates,
+        Databases,
         Instances,
         Logs,
         Router,
@@ -80,3 +81,10 @@ class ServerParts:
         from gatling.platform.server.toolchains import RootsToolchains
 
         return RootsToolchains()
+
+    @functools.cached_property
+    def databases(self) -> Databases:
+        """See Parts."""
+        from gatling.platform.server.databases import UnitDatabases
+
+        return UnitDatabases(self._home)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gatling.platform import users
 from gatling.platform.server import firewall
 
 if TYPE_CHECKING:
@@ -96,13 +97,8 @@ def limit_properties(limits: Limits) -> list[str]:
 
 
 def user(app: str) -> str:
-    """The OS user of an app: `gatling-APP`, cut and made unique if that is over 32 characters."""
-    name = f"gatling-{app}"
-    if len(name) <= 32:
-        return name
-    import hashlib  # loads OpenSSL, and few names are that long
-
-    return f"{name[:23].rstrip('-')}-{hashlib.sha256(app.encode()).hexdigest()[:8]}"
+    """The OS user of an app."""
+    return users.of_app(app)
 
 
 def instance(app: str, slot: int | str) -> str:

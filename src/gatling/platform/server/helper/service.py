@@ -29,6 +29,12 @@ another user can write to. Programs are run as an app's user or as gatling, neve
     certificate         take it out of use, or remove it
     toolchain-install   keep an Elixir and OTP, got by a program that owns nothing, in a sandbox
     toolchain-remove    remove it again
+    database-install    install PostgreSQL from the distribution
+    database-create     create a PostgreSQL cluster with one database, for an app
+    database-access     let other apps use it, or fewer
+    database-facts      its state, as its statistics show it
+    database-keep       write a last copy of it, compared with it
+    database-remove     remove a cluster of which there is such a copy
     notify              send the notifications that wait, as gatling, in a unit of its own
     logs         what the instances of an app have printed
 
@@ -394,14 +400,62 @@ def toolchain_remove(request: dict[str, Any]) -> dict[str, Any]:
     return toolchains.remove(request)
 
 
+def database_install(
+    request: dict[str, Any], files: list[int], connection: socket.socket
+) -> dict[str, Any]:
+    """Install PostgreSQL."""
+    from gatling.platform.server.helper import databases
+
+    return databases.install(request, files, connection)
+
+
+def database_create(request: dict[str, Any]) -> dict[str, Any]:
+    """Create a cluster with a database."""
+    from gatling.platform.server.helper import databases
+
+    return databases.create(request, SERVER / "apps", _call)
+
+
+def database_access(request: dict[str, Any]) -> dict[str, Any]:
+    """Let these apps use a database."""
+    from gatling.platform.server.helper import databases
+
+    return databases.access(request, SERVER / "apps", _call)
+
+
+def database_facts(request: dict[str, Any]) -> dict[str, Any]:
+    """The state of a cluster."""
+    from gatling.platform.server.helper import databases
+
+    return databases.facts(request)
+
+
+def database_keep(request: dict[str, Any]) -> dict[str, Any]:
+    """Write a last copy of a database."""
+    from gatling.platform.server.helper import databases
+
+    return databases.keep(request)
+
+
+def database_remove(request: dict[str, Any]) -> dict[str, Any]:
+    """Remove a cluster."""
+    from gatling.platform.server.helper import databases
+
+    return databases.remove(request, _call)
+
+
 PLAIN = {"app": app, "slot": slot_unit, "discard": discard, "forget": forget, "start": start,
          "prepare": prepare, "stop": stop, "end": end, "schedule": schedule, "ports": ports,
          "proxy": proxy, "proxy-check": proxy_check, "proxy-rotate": proxy_rotate,
          "certificate-add": certificate_add, "certificate": certificate,
          "certificate-request": certificate_request, "certificate-install": certificate_install,
          "certificate-obtain": certificate_obtain, "certificate-copy": certificate_copy,
-         "notify": notify, "toolchain-remove": toolchain_remove}  # fmt: skip
-ATTENDED = {"run": run, "push": push, "logs": logs, "toolchain-install": toolchain_install}
+         "notify": notify, "toolchain-remove": toolchain_remove,
+         "database-create": database_create, "database-access": database_access,
+         "database-facts": database_facts, "database-keep": database_keep,
+         "database-remove": database_remove}  # fmt: skip
+ATTENDED = {"run": run, "push": push, "logs": logs, "toolchain-install": toolchain_install,
+            "database-install": database_install}  # fmt: skip
 VERBS = frozenset({*PLAIN, *ATTENDED})
 READERS = frozenset({"logs"})
 """Verbs with a socket of their own: readers of logs keep no deployment waiting."""

@@ -1,0 +1,92 @@
+"""The unit, the sockets and the files of a server's PostgreSQL clusters, as text: pure.
+
+postgresql-common makes the clusters and has their unit, postgresql@VERSION-CLUSTER.service. Gatling
+adds a drop-in to it: limits, and what a server that runs an app's SQL does not need.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gatling.paths import SERVER
+from gatling.platform.server import units
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gatling.platform.postgres.clusters import Cluster
+
+SOCKETS = Path("/run/gatling-databases")
+"""A directory for the sockets of each cluster, and by a database's name a link to the one in use.
+An app's unit can see them: access is by the directories' rights."""
+DATABASES = SERVER / "databases"
+"""root's: which clusters are being made, and the last copies of removed databases."""
+CLUSTERS = Path("/var/lib/postgresql")
+CONFIGURATIONS = Path("/etc/postgresql")
+PROGRAMS = Path("/usr/lib/postgresql")
+OWNER = "postgres"
+"""The OS user that Debian's packages run clusters as."""
+UNITS = "postgresql@*-gatling.*.service"
+
+
+def unit(cluster: Cluster) -> str:
+    """The unit of a cluster."""
+    return f"postgresql@{cluster.version}-{cluster.name}.service"
+
+
+def data(cluster: Cluster) -> Path:
+    """The directory of a cluster's data."""
+    return CLUSTERS / str(cluster.version) / cluster.name
+
+
+def configuration(cluster: Cluster) -> Path:
+    """The directory of a cluster's configuration."""
+    return CONFIGURATIONS / str(cluster.version) / cluster.name
+
+
+def sockets(cluster: Cluster) -> Path:
+    """The directory of a cluster's socket."""
+    return SOCKETS / cluster.label
+
+
+def pid_file(cluster: Cluster) -> str:
+    """The file by which systemd knows a cluster's main process: postgresql@.service names it."""
+    return f"/run/postgresql/{cluster.version}-{cluster.name}.pid"
+
+
+def drop_in() -> str:
+    """The drop-in of a cluster's unit."""
+    lines = (
+        "MemoryMax=50%",
+        "TasksMax=1024",
+        # one session that takes too much memory is ended, and not the cluster
+        "OOMPolicy=continue",
+        "NoNewPrivileges=yes",
+        "PrivateTmp=yes",
+        "PrivateDevices=yes",
+        "ProtectHome=yes",
+        "ProtectKernelModules=yes",
+        "ProtectKernelTunables=yes",
+        "ProtectControlGroups=yes",
+        "RestrictSUIDSGID=yes",
+        f"InaccessiblePaths=-{SERVER} -{units.RUN} -{units.INSTANCES}",
+    )
+    return "# Written by Gatling.\n[Service]\n" + "\n".join(lines) + "\n"
+
+
+def temporary_files(cluster: Cluster, users: Iterable[str]) -> str:
+    """tmpfiles.d(5): the directory of a cluster's socket, which these users can pass, and its link.
+
+    At boot it is made before any unit starts.
+    """
+    directory = sockets(cluster)
+    allowed = ",".join(("user::rwx", "group::---", "other::---", "mask::--x",
+                        *(f"user:{user}:--x" for user in sorted(users))))  # fmt: skip
+    return (
+        "# Written by Gatling.\n"
+        f"d {SOCKETS} 0755 root root -\n"
+        f"d {directory} 0710 {OWNER} {OWNER} -\n"
+        f"a {directory} - - - - {allowed}\n"
+        f"L+ {SOCKETS / cluster.database} - - - - {cluster.label}\n"
+    )

@@ -1,0 +1,111 @@
+"""Databases of a server: clusters of postgresql-common, made by root's helper."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from gatling import process
+from gatling.errors import CommandFailed, HelperFailed, InvalidInput
+from gatling.platform.base import Task
+from gatling.platform.limits import Limits
+from gatling.platform.postgres import clusters
+from gatling.platform.postgres.clusters import OLDEST, Facts, Kept
+from gatling.platform.server import cluster_units as places
+from gatling.platform.server import units
+from gatling.platform.server.helper import client
+from gatling.platform.server.tasks import attend
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from gatling.platform.postgres.clusters import Cluster
+    from gatling.platform.server.home import ServerHome
+
+SHELL_LIMITS = Limits(memory="25%", tasks=64)
+
+
+class UnitDatabases:
+    """Implements `Databases`; see there for the calls."""
+
+    def __init__(self, home: ServerHome) -> None:
+        self._home = home
+
+    def versions(self) -> list[int]:
+        """See Databases."""
+        found = [program.parents[1].name for program in places.PROGRAMS.glob("*/bin/postgres")]
+        return sorted((int(name) for name in found if name.isdecimal() and int(name) >= OLDEST),
+                      reverse=True)  # fmt: skip
+
+    def offered(self) -> int | None:
+        """See Databases."""
+        shown = process.run(["apt-cache", "show", "--no-all-versions", "postgresql"], timeout=60,
+                            check=False)  # fmt: skip
+        found = re.search(r"^Depends: .*?\bpostgresql-(\d+)\b", shown.text, re.MULTILINE)
+        return int(found[1]) if found else None
+
+    def install(self, version: int | None, say: Callable[[str], None]) -> None:
+        """See Databases: by root's helper."""
+        arguments = {"version": str(version) if version else ""}
+        answer, tail, _ = _asked(lambda: attend("database-install", arguments, say))
+        if answer.get("status") != 0:
+            raise CommandFailed("PostgreSQL was not installed.", log=tail)
+
+    def check(self, database: str) -> None:
+        """See Databases."""
+
+    def exists(self, cluster: Cluster) -> bool:
+        """See Databases."""
+        return places.configuration(cluster).is_dir()
+
+    def create(self, cluster: Cluster, apps: Mapping[str, str]) -> None:
+        """See Databases."""
+        _ask("database-create", cluster, apps=dict(apps))
+
+    def allow(self, cluster: Cluster, apps: Mapping[str, str]) -> None:
+        """See Databases."""
+        _ask("database-access", cluster, apps=dict(apps))
+
+    def url(self, app: str, database: str) -> str:
+        """See Databases."""
+        return clusters.url(units.user(app), database, str(places.SOCKETS / database))
+
+    def facts(self, cluster: Cluster) -> Facts:
+        """See Databases."""
+        return Facts(**_ask("database-facts", cluster))
+
+    def shell(self, app: str, cluster: Cluster, words: Sequence[str]) -> Task:
+        """See Databases: as the app's user, in its sandbox."""
+        paths = self._home.app(app)
+        program = places.PROGRAMS / str(cluster.version) / "bin" / "psql"
+        connected = ["--host", str(places.SOCKETS / cluster.database),
+                     "--username", units.user(app), "--dbname", cluster.database]  # fmt: skip
+        env = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": str(paths.state)}
+        return Task(paths, "run", [str(program), *connected, *words], env, paths.state,
+                    limits=SHELL_LIMITS)  # fmt: skip
+
+    def keep(self, cluster: Cluster, stamp: str) -> Kept:
+        """See Databases."""
+        return Kept(**_ask("database-keep", cluster, stamp=stamp))
+
+    def remove(self, cluster: Cluster, kept: str) -> None:
+        """See Databases."""
+        _ask("database-remove", cluster, kept=kept)
+
+
+def _ask(verb: str, cluster: Cluster, **arguments: Any) -> dict[str, Any]:
+    answer: dict[str, Any] = _asked(
+        lambda: client.ask(verb, database=cluster.database, version=cluster.version,
+                           generation=cluster.generation, **arguments)
+    )  # fmt: skip
+    return answer
+
+
+def _asked(request: Callable[[], Any]) -> Any:
+    """The answer to a request; an error that the user can correct becomes an InvalidInput."""
+    try:
+        return request()
+    except HelperFailed as error:
+        if error.reason == client.INVALID:
+            raise InvalidInput(error.what, hint=error.hint) from None
+        raise

@@ -1,0 +1,319 @@
+"""PostgreSQL clusters of apps: postgresql-common makes them, and the user postgres runs them.
+
+Programs of PostgreSQL run as postgres. A cluster is only ever removed as a whole when it is still
+being made (a file says so), or when its database is removed and a copy was kept and read.
+"""
+
+import contextlib
+import json
+import os
+import pwd
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any, cast
+
+from gatling import files, names
+from gatling.errors import InvalidInput
+from gatling.platform.postgres import dump, settings, sql
+from gatling.platform.postgres.clusters import (
+    ACCESS,
+    PORT,
+    SUPERUSER,
+    Cluster,
+    Facts,
+    Kept,
+    version,
+)
+from gatling.platform.server import cluster_units as places
+from gatling.platform.server import units
+from gatling.platform.server.helper import running, unit_files
+from gatling.platform.server.helper.shapes import Refused, text
+
+UNITS = Path("/etc/systemd/system")
+TMPFILES = Path("/etc/tmpfiles.d")
+NO_MAIN = Path("/etc/postgresql-common/createcluster.d/gatling.conf")
+"""Keeps Debian's packages, while they are installed, from making a cluster of their own."""
+INSTALLING = "gatling-database-install.service"
+INSTALL_SECONDS = 1800
+INSTALL = (
+    "dpkg --configure -a && (apt-get update -qq || true) && apt-get install -y -qq"
+    " --no-install-recommends -o DPkg::Lock::Timeout=300 postgresql-common"
+)
+"""systemd expands `$`, and takes `;` for the end of a command."""
+START_SECONDS = 60.0
+MAX_APPS = 64
+Call = Callable[..., object]
+
+
+def install(request: dict[str, Any], given: list[int], connection: socket.socket) -> dict[str, Any]:
+    """Install PostgreSQL from the distribution; how apt-get ended.
+
+    It runs in a unit of its own, so that nothing that happens to the client stops it half-way.
+    """
+    said = text(request, "version")
+    package = f"postgresql-{version(said)}" if said else "postgresql"  # nothing for a shell in it
+    deadline = time.monotonic() + INSTALL_SECONDS
+    while _is_active(INSTALLING):  # somebody else's
+        if time.monotonic() > deadline:
+            raise Refused("another installation does not end")
+        time.sleep(0.5)
+    if not any(places.PROGRAMS.glob("*/bin/postgres")):
+        NO_MAIN.parent.mkdir(parents=True, exist_ok=True)
+        files.write(NO_MAIN, "create_main_cluster = false\n", mode=0o644)
+    argv = ["systemd-run", "--quiet", "--wait", "--pipe", "--collect", f"--unit={INSTALLING}",
+            "--setenv=DEBIAN_FRONTEND=noninteractive", "--setenv=LC_ALL=C",
+            "--setenv=PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+            "/bin/sh", "-c", f"{INSTALL} {package}"]  # fmt: skip
+    try:
+        return running.attend(argv, given, connection, on_gone=running.STOP)
+    finally:
+        if not _is_active(INSTALLING):
+            NO_MAIN.unlink(missing_ok=True)
+
+
+def create(request: dict[str, Any], apps: Path, call: Call) -> dict[str, Any]:
+    """Create a cluster with its database, or complete what was begun."""
+    cluster, allowed = _cluster(request), _allowed(request, apps)
+    program = places.PROGRAMS / str(cluster.version) / "bin" / "postgres"
+    if not program.exists() or not shutil.which("pg_createcluster"):
+        raise InvalidInput(f"PostgreSQL {cluster.version} is not installed on this server.")
+    if not _is_active(INSTALLING):  # the helper that waited for it may have been killed
+        NO_MAIN.unlink(missing_ok=True)
+    with _alone(cluster.database) as directory:
+        making = directory / f"making-{cluster.version}-{cluster.label}"
+        if making.exists():  # nobody has had access to it
+            _drop(cluster, call)
+        if not places.configuration(cluster).is_dir():
+            _need_room(places.CLUSTERS, settings.LEAST_BYTES, "A database")
+            files.write(making, "")
+            _drop(cluster, call)
+            call(["pg_createcluster", str(cluster.version), cluster.name, "--port", str(PORT),
+                  "--socketdir", str(places.sockets(cluster)), "--start-conf", "auto",
+                  *settings.LOCALE, "--", "--data-checksums"], timeout=300)  # fmt: skip
+            os.sync()
+            making.unlink()
+            files.sync(directory)
+        _configure(cluster, list(allowed), call)
+        call(["systemctl", "start", places.unit(cluster)], timeout=300)
+        _wait(cluster)
+        query(cluster, sql.setup(cluster.database) + sql.access(cluster.database, allowed))
+    return {}
+
+
+def access(request: dict[str, Any], apps: Path, call: Call) -> dict[str, Any]:
+    """Let these apps use a database, and no others."""
+    cluster, allowed = _cluster(request), _allowed(request, apps)
+    with _alone(cluster.database):
+        _there(cluster)
+        _configure(cluster, list(allowed), call)
+        call(["systemctl", "start", places.unit(cluster)], timeout=300)
+        _wait(cluster)
+        query(cluster, sql.access(cluster.database, allowed))
+    return {}
+
+
+def facts(request: dict[str, Any]) -> dict[str, Any]:
+    """The state of a cluster."""
+    cluster = _cluster(request)
+    _there(cluster)
+    return asdict(Facts(**json.loads(query(cluster, sql.facts(cluster.database)))))
+
+
+def keep(request: dict[str, Any]) -> dict[str, Any]:
+    """Write a last copy of a database, and compare it with the database. No app may have access."""
+    cluster, stamp = _cluster(request), text(request, "stamp")
+    if not re.fullmatch(r"[0-9]{8}T[0-9]{6}Z", stamp):
+        raise Refused("stamp is not a time")
+    _there(cluster)
+    with _alone(cluster.database) as directory:
+        found = Facts(**json.loads(query(cluster, sql.facts(cluster.database))))
+        _need_room(directory, found.bytes, "The last copy of the database")
+        final = directory / f"{cluster.database}-{stamp}.dump"
+        new = directory / f".{cluster.database}.new"
+        bound = ["--host", str(places.sockets(cluster)), "--port", str(PORT)]
+        with new.open("wb") as file:
+            os.fchmod(file.fileno(), 0o600)
+            _run(cluster, "pg_dump", "--format=custom", *bound, "--username", SUPERUSER,
+                 cluster.database, stdout=file)  # fmt: skip
+            os.fsync(file.fileno())
+        tables = json.loads(query(cluster, sql.TABLES, cluster.database))
+        numbers = query(cluster, sql.counts(tables), cluster.database).split()
+        expected = dict(zip(tables, map(int, numbers), strict=True))
+        if wrong := dump.difference(expected, _rows(cluster, new)):
+            new.unlink()
+            raise InvalidInput(f"The copy of {cluster.database} is not complete: {wrong}.")
+        new.rename(final)
+        files.sync(directory)
+        kept = Kept(str(final), final.stat().st_size, len(tables), sum(expected.values()))
+    return asdict(kept)
+
+
+def remove(request: dict[str, Any], call: Call) -> dict[str, Any]:
+    """Remove a cluster, of which a last copy was kept, or what is left of it."""
+    cluster, copy = _cluster(request), text(request, "kept")
+    with _alone(cluster.database) as directory:
+        if places.data(cluster).is_dir():
+            name = Path(copy).name
+            if not name.startswith(f"{cluster.database}-") or not (directory / name).is_file():
+                raise Refused("no last copy of it was kept")
+        call(["systemctl", "stop", places.unit(cluster)], timeout=300, check=False)
+        files.write(directory / f"making-{cluster.version}-{cluster.label}", "")
+        _drop(cluster, call)
+        (TMPFILES / f"gatling-database-{cluster.database}.conf").unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            (places.SOCKETS / cluster.database).unlink()
+        shutil.rmtree(places.sockets(cluster), ignore_errors=True)
+        with unit_files.writing(call) as written:
+            written.remove(UNITS / f"{places.unit(cluster)}.d")
+        (directory / f"making-{cluster.version}-{cluster.label}").unlink(missing_ok=True)
+    return {}
+
+
+def query(cluster: Cluster, script: str, database: str = SUPERUSER) -> str:
+    """Run a script of SQL as the superuser; its output."""
+    argv = ["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1",
+            "--host", str(places.sockets(cluster)), "--port", str(PORT),
+            "--username", SUPERUSER, "--dbname", database]  # fmt: skip
+    return _run(cluster, "psql", *argv, stdin=f"SET search_path = '';\n{script}").decode()
+
+
+def _run(
+    cluster: Cluster, program: str, *words: str, stdin: str = "", stdout: IO[bytes] | None = None
+) -> bytes:
+    """Run one of PostgreSQL's programs as postgres; its output, unless it goes to a file."""
+    done = subprocess.run(
+        [str(places.PROGRAMS / str(cluster.version) / "bin" / program), *words],
+        input=stdin.encode(), stdout=stdout or subprocess.PIPE, stderr=subprocess.PIPE, check=True,
+        **_as_postgres(),
+    )  # fmt: skip
+    return done.stdout or b""
+
+
+def _as_postgres() -> dict[str, Any]:
+    user = pwd.getpwnam(places.OWNER)
+    env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "PGCONNECT_TIMEOUT": "10"}
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": [], "cwd": "/", "env": env}
+
+
+def _rows(cluster: Cluster, copy: Path) -> dict[str, int]:
+    program = places.PROGRAMS / str(cluster.version) / "bin" / "pg_restore"
+    with copy.open("rb") as file:
+        reading = subprocess.Popen(
+            [str(program), "--data-only", "--file=-"], stdin=file, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, **_as_postgres(),
+        )  # fmt: skip
+        with reading:
+            found = dump.rows(cast("IO[bytes]", reading.stdout))
+    if reading.returncode != 0:
+        raise InvalidInput(f"The copy of {cluster.database} cannot be read.")
+    return found
+
+
+def _configure(cluster: Cluster, users: list[str], call: Call) -> None:
+    """Write the settings, the drop-in and the sockets' directory of a cluster."""
+    directory, owner = places.configuration(cluster), pwd.getpwnam(places.OWNER)
+    conf = settings.configuration(
+        str(places.sockets(cluster)), settings.machine_memory(), places.pid_file(cluster)
+    )
+    own = {
+        directory / "conf.d" / "gatling.conf": (conf, 0o644),
+        directory / "pg_hba.conf": (settings.authentication(cluster.database), 0o640),
+    }
+    for file, (wanted, mode) in own.items():
+        if not file.exists() or file.read_text() != wanted:
+            _write_as(owner, file, wanted, mode)
+    temporary = TMPFILES / f"gatling-database-{cluster.database}.conf"
+    files.write(temporary, places.temporary_files(cluster, users), mode=0o644)
+    call(["systemd-tmpfiles", "--create", str(temporary)])
+    with unit_files.writing(call) as written:
+        written.write(UNITS / f"{places.unit(cluster)}.d" / "gatling.conf", places.drop_in())
+
+
+def _write_as(owner: pwd.struct_passwd, file: Path, wanted: str, mode: int) -> None:
+    """Write a file in a directory of postgres, with no more rights than postgres has."""
+    subprocess.run(
+        ["/bin/sh", "-c", 'umask 077; cat > "$1.new" && chmod "$2" "$1.new" && mv "$1.new" "$1"',
+         "sh", str(file), f"{mode:o}"],
+        input=wanted.encode(), check=True, capture_output=True,
+        user=owner.pw_uid, group=owner.pw_gid, extra_groups=[], cwd="/",
+    )  # fmt: skip
+
+
+def _drop(cluster: Cluster, call: Call) -> None:
+    """Remove all files of a cluster, which a file marks as being made or removed."""
+    call(["systemctl", "stop", places.unit(cluster)], timeout=300, check=False)
+    call(["systemctl", "reset-failed", places.unit(cluster)], check=False)
+    if places.configuration(cluster).is_dir():
+        call(["pg_dropcluster", "--stop", str(cluster.version), cluster.name], timeout=300,
+             check=False)  # fmt: skip
+    # of one that was killed
+    for left in (places.data(cluster), places.configuration(cluster)):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _wait(cluster: Cluster) -> None:
+    """Wait until a cluster that was started takes queries."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            query(cluster, "SELECT 1;")
+        except subprocess.CalledProcessError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
+
+
+def _cluster(request: dict[str, Any]) -> Cluster:
+    numbers = [request.get("version"), request.get("generation")]
+    if not all(type(number) is int for number in numbers):
+        raise Refused("version and generation are not numbers")
+    return Cluster(names.app_name(text(request, "database")), *numbers)  # type: ignore[arg-type]
+
+
+def _allowed(request: dict[str, Any], apps: Path) -> dict[str, str]:
+    """The OS users of the apps that may use a database, with what they may do."""
+    given = request.get("apps")
+    if not isinstance(given, dict) or len(given) > MAX_APPS:
+        raise Refused("apps is not a short list")
+    for app, kind in given.items():
+        if kind not in ACCESS or not (apps / names.app_name(str(app))).is_dir():
+            raise Refused("apps: an app that is there, and write or read")
+    return {units.user(app): kind for app, kind in given.items()}
+
+
+def _there(cluster: Cluster) -> None:
+    if not places.configuration(cluster).is_dir():
+        raise InvalidInput(f"The database {cluster.database} is not on this server.")
+
+
+def _need_room(directory: Path, least: int, what: str) -> None:
+    free = shutil.disk_usage(directory).free
+    wanted = least + files.RESERVE_BYTES
+    if free < wanted:
+        raise InvalidInput(
+            f"{what} needs {wanted >> 20} MB: {free >> 20} MB are free on the disk of {directory}.",
+            hint="Free some space.",
+        )
+
+
+@contextlib.contextmanager
+def _alone(database: str) -> Iterator[Path]:
+    """One request at a time for a database; the directory of root's notes."""
+    owner = pwd.getpwnam(units.OWNER)
+    places.DATABASES.mkdir(mode=0o750, exist_ok=True)
+    os.chown(places.DATABASES, 0, owner.pw_gid)
+    with files.locked(places.DATABASES / f".{database}.lock"):
+        yield places.DATABASES
+
+
+def _is_active(unit: str) -> bool:
+    done = subprocess.run(["systemctl", "is-active", "--quiet", unit], check=False)
+    return done.returncode == 0

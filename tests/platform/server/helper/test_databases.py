@@ -1,0 +1,94 @@
+"""Requests for databases that are not Gatling's: root's helper refuses them and runs nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gatling.platform.server import cluster_units
+from gatling.platform.server.helper import databases
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.platform.server.helper.conftest import Helper
+
+GOOD: dict[str, Any] = {"database": "shop", "version": 15, "generation": 1}
+BAD = [
+    {"database": "../shop"}, {"database": "shop;id"}, {"database": "a\nb"}, {"database": 5},
+    {"database": "Shop"}, {"version": "15"}, {"version": True}, {"version": 14}, {"version": 100},
+    {"version": 15.5}, {"generation": 0}, {"generation": -1}, {"generation": 10**9},
+]  # fmt: skip
+
+
+@pytest.fixture
+def places(helper: Helper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("DATABASES", "CLUSTERS", "CONFIGURATIONS", "PROGRAMS", "SOCKETS"):
+        monkeypatch.setattr(cluster_units, name, tmp_path / name.lower())
+    for name in ("TMPFILES", "NO_MAIN"):
+        monkeypatch.setattr(databases, name, tmp_path / name.lower())
+    monkeypatch.setattr(databases, "pwd", helper.users)
+    (helper.server / "apps" / "shop").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize("verb", ["create", "access", "facts", "keep", "remove"])
+@pytest.mark.parametrize("wrong", BAD)
+def test_a_cluster_that_cannot_be(
+    helper: Helper, places: Path, verb: str, wrong: dict[str, Any]
+) -> None:
+    before = helper.files()
+    rest = {"apps": {"shop": "write"}, "stamp": "20260101T000000Z", "kept": "shop-2026.dump"}
+    assert "refused" in helper.ask(GOOD | rest | {"verb": f"database-{verb}"} | wrong)
+    assert helper.calls == []
+    assert helper.files() == before
+
+
+@pytest.mark.parametrize("verb", ["create", "access"])
+@pytest.mark.parametrize("apps", [
+    None, [], {"blog": "write"}, {"shop": "superuser"}, {"shop": ["write"]}, {"../shop": "write"},
+    {"shop": "write", "": "read"}, {f"a{number}": "read" for number in range(100)},
+])  # fmt: skip
+def test_an_app_that_cannot_be(helper: Helper, places: Path, verb: str, apps: object) -> None:
+    before = helper.files()
+    assert "refused" in helper.ask(GOOD | {"verb": f"database-{verb}", "apps": apps})
+    assert helper.calls == []
+    assert helper.files() == before
+
+
+@pytest.mark.parametrize("version", ["17; id", "9", "../15", "15 evil", "-o=x", "99999"])
+def test_a_package_that_cannot_be(helper: Helper, places: Path, version: str) -> None:
+    before = helper.files()
+    assert "refused" in helper.ask({"verb": "database-install", "version": version})
+    assert helper.attended == []
+    assert helper.files() == before
+
+
+def test_a_version_that_is_not_installed(helper: Helper, places: Path) -> None:
+    answer = helper.ask(GOOD | {"verb": "database-create", "apps": {"shop": "write"}})
+    assert answer["refused"] == "PostgreSQL 15 is not installed on this server."
+    assert helper.calls == []
+
+
+@pytest.mark.parametrize(
+    "kept", ["", "shop-.dump", "../../etc/passwd", "blog-20260101T000000Z.dump"]
+)
+def test_data_without_a_last_copy_stays(helper: Helper, places: Path, kept: str) -> None:
+    data = places / "clusters/15/gatling.shop.1"
+    data.mkdir(parents=True)
+    (places / "databases").mkdir()
+    (places / "databases/blog-20260101T000000Z.dump").touch()
+    answer = helper.ask(GOOD | {"verb": "database-remove", "kept": kept})
+    assert answer["refused"] == "no last copy of it was kept"
+    assert helper.calls == []
+    assert data.is_dir()
+
+
+def test_an_operator_s_cluster_is_not_touched(helper: Helper, places: Path) -> None:
+    """Clusters of apps have names that nobody else's have, and `making` says which may go."""
+    (places / "clusters/15/main").mkdir(parents=True)
+    (places / "databases").mkdir()
+    answer = helper.ask(GOOD | {"database": "main", "verb": "database-remove", "kept": ""})
+    assert answer == {}
+    assert (places / "clusters/15/main").is_dir()

@@ -1,0 +1,178 @@
+"""Databases on a server: clusters of Debian's PostgreSQL, one for each, closed to other apps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gatling.errors import Exit
+from gatling.platform.postgres.clusters import Cluster
+from gatling.platform.server import cluster_units as places
+from tests.conftest import until
+
+if TYPE_CHECKING:
+    from tests.server.server import Person, Server
+
+SOCKETS = "/run/gatling-databases"
+
+
+@pytest.fixture(scope="module")
+def dora(server: Server) -> Person:
+    """A deployer of two apps."""
+    return server.let_in("dora", "shop", "blog")
+
+
+@pytest.fixture(scope="module")
+def amy(server: Server) -> Person:
+    """An admin."""
+    return server.admin("amy")
+
+
+@pytest.fixture(scope="module")
+def packages(server: Server) -> None:
+    """apt's own cache has PostgreSQL: the network of services is the box's own."""
+    server.box.online(["apt-get", "update", "-qq"])
+    server.box.online(
+        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "--download-only",
+         "postgresql"]
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cluster(server: Server, packages: None, dora: Person, amy: Person) -> Cluster:
+    """The database of an app, on a server that had no PostgreSQL."""
+    dora.run("load", "shop")
+    dora.run("load", "blog")
+    # a deployer gets a database, but installs nothing
+    assert "only an admin may install it" in dora.run("db", "create", "shop", status=Exit.REFUSED)
+    said = amy.run("db", "create", "shop")
+    assert "Installing PostgreSQL" in said
+    assert "shop has its URL as DATABASE_URL." in said
+    version = int(server.json("db", "info", "shop")["version"])
+    return Cluster("shop", version)
+
+
+def sql(person: Person, app: str, statement: str, *, status: int = 0) -> str:
+    """What psql prints, as the app."""
+    return person.run("db", "psql", app, "--", "-XqAt", "-c", statement, status=status)
+
+
+def as_user(server: Server, user: str, database: str, role: str) -> str:
+    """What a program of a user gets who tries to use a database."""
+    argv = ["psql", "-XqAt", "-h", f"{SOCKETS}/{database}", "-U", role, "-d", database,
+            "-c", "SELECT 1"]  # fmt: skip
+    done = server.box.exec(argv, user=user, check=False)
+    return done.stdout + done.stderr
+
+
+def test_a_database_of_an_app(server: Server, cluster: Cluster, dora: Person) -> None:
+    # only the clusters of apps, and nothing listens on the network
+    listed = server.box.exec(["pg_lsclusters", "--no-header"]).stdout.split("\n")
+    assert [line.split()[:2] for line in listed if line] == [[str(cluster.version), cluster.name]]
+    listening = server.box.exec(["ss", "-Hltnp"]).stdout
+    assert "postgres" not in listening
+
+    sql(dora, "shop", "CREATE TABLE orders AS SELECT i AS id FROM generate_series(1, 20) i")
+    assert sql(dora, "shop", "SELECT session_user, current_user, count(*) FROM orders").strip() == (
+        "gatling-shop|gatling_owner|20"
+    )
+    shown = server.show(places.unit(cluster), "OOMPolicy", "NoNewPrivileges", "TasksMax")
+    assert shown == {"OOMPolicy": "continue", "NoNewPrivileges": "yes", "TasksMax": "1024"}
+    assert "already exists" in dora.run("db", "create", "shop")
+
+
+def test_other_users_have_no_access(server: Server, cluster: Cluster, dora: Person) -> None:
+    for role in ("gatling-shop", "gatling-blog", "postgres", "gatling_owner"):
+        assert "Permission denied" in as_user(server, "gatling-blog", "shop", role)
+    # the app itself is nobody else in its database
+    for role in ("postgres", "gatling_owner", "gatling-blog"):
+        refused = as_user(server, "gatling-shop", "shop", role)
+        assert "Peer authentication failed" in refused
+    assert as_user(server, "gatling-shop", "shop", "gatling-shop").strip() == "1"
+    # data, configuration and copies are not readable
+    hba = places.configuration(cluster) / "pg_hba.conf"
+    for argv in (["ls", places.data(cluster)], ["cat", hba], ["ls", places.DATABASES]):
+        done = server.box.exec([str(word) for word in argv], user="gatling-blog", check=False)
+        assert "Permission denied" in done.stderr, argv
+    # nor can the cluster read what is Gatling's
+    denied = sql(dora, "shop", "COPY orders FROM '/etc/passwd'", status=1)
+    assert "must be superuser" in denied
+
+
+def test_sharing(server: Server, cluster: Cluster, dora: Person) -> None:
+    rob = server.let_in("rob", "blog")
+    rob.run("db", "attach", "blog", "shop", status=Exit.REFUSED)
+    dora.run("db", "attach", "blog", "shop", "--read-only")
+    assert sql(rob, "blog", "SELECT count(*) FROM orders").strip() == "20"
+    denied = sql(rob, "blog", "SET default_transaction_read_only = off; DELETE FROM orders",
+                 status=1)  # fmt: skip
+    assert "read-only" in denied or "permission denied" in denied
+    dora.run("db", "detach", "blog")
+    assert "Permission denied" in as_user(server, "gatling-blog", "shop", "gatling-blog")
+
+
+def test_a_power_cut_and_a_boot(server: Server, cluster: Cluster) -> None:
+    server.box.crash()
+    server.box.start()
+    until(lambda: as_user(server, "gatling-shop", "shop", "gatling-shop").strip() == "1",
+          "the database")  # fmt: skip
+    assert "Permission denied" in as_user(server, "gatling-blog", "shop", "gatling-blog")
+
+
+def test_killed_helpers(server: Server, cluster: Cluster, dora: Person, amy: Person) -> None:
+    """The helper, and what it runs, is killed at many moments; the same command completes it."""
+    root, version = server.box.root, str(cluster.version)
+    conf = root / "etc/postgresql" / version / "gatling.blog.1"
+    moments = (
+        root / f"var/lib/gatling/databases/making-{version}-blog.1",
+        root / "var/lib/postgresql" / version / "gatling.blog.1/base",
+        conf / "conf.d",
+        conf / "conf.d/gatling.conf",
+    )
+    for moment in moments:
+        with dora.session("db", "create", "blog") as session:
+            until(lambda: moment.exists() or session.poll() is not None, "the moment")  # noqa: B023
+            server.box.exec(["systemctl", "kill", "--signal=KILL", "gatling-helper@*"], check=False)
+        dora.run("db", "create", "blog")
+        assert sql(dora, "blog", "SELECT 1").strip() == "1"
+        amy.run("db", "destroy", "blog", "--confirm", "blog")
+        assert not conf.exists()
+
+
+def test_a_full_disk(server: Server, cluster: Cluster, dora: Person) -> None:
+    server.box.exec(["mount", "-t", "tmpfs", "-o", "size=300m,mode=755", "none",
+                     "/var/lib/postgresql"])  # fmt: skip
+    try:
+        assert "A database needs" in dora.run("db", "create", "blog", status=Exit.INVALID)
+        assert "blog" not in dora.run("db", "list")
+    finally:
+        server.box.exec(["umount", "/var/lib/postgresql"])
+
+
+def test_an_app_and_gatling_are_removed_and_data_stays(
+    server: Server, cluster: Cluster, amy: Person
+) -> None:
+    assert "Its database shop stays." in amy.run("unload", "shop", "--confirm", "shop")
+    amy.run("load", "shop")  # with the same user name
+    assert "Permission denied" in as_user(server, "gatling-shop", "shop", "gatling-shop")
+    amy.run("db", "attach", "shop", "shop")
+    assert sql(amy, "shop", "SELECT count(*) FROM orders").strip() == "20"
+
+    said = amy.run("db", "destroy", "shop", "--confirm", "shop")
+    assert "1 table with 20 rows, and all of them are in the copy" in said
+    copies = server.box.exec(["find", str(places.DATABASES), "-name", "shop-*.dump", "-perm", "600",
+                              "-user", "root"]).stdout.split()  # fmt: skip
+    assert len(copies) == 1
+    assert "orders" in server.box.exec(["pg_restore", "--list", copies[0]]).stdout
+    assert not (server.box.root / "etc/tmpfiles.d/gatling-database-shop.conf").exists()
+
+    amy.run("db", "create", "shop")
+    sql(amy, "shop", "CREATE TABLE orders AS SELECT 1 AS id")
+    said = server.box.exec(
+        ["gatling", "server", "uninstall", "--purge", "--confirm", server.box.name], timeout=300
+    ).stdout
+    assert f"kept: {places.data(cluster)}" in said
+    count = ["runuser", "-u", "postgres", "--", "psql", "-XqAt", "-h", f"{SOCKETS}/shop",
+             "-d", "shop", "-c", "SELECT count(*) FROM orders"]  # fmt: skip
+    assert server.box.exec(count).stdout.strip() == "1"
