@@ -68,6 +68,7 @@ COMMANDS = {
     "scale": Typed("deployer", "{app} web=1", Exit.INVALID),
     "build clean": Typed("deployer", "{app}"),
     "run": Typed("deployer", "{app} -- eval 1", Exit.INVALID),
+    "top": Typed("deployer", "{app}", Exit.INVALID, "needs a terminal"),
     "console": Typed("deployer", "{app}", Exit.INVALID),
     "config list": Typed("deployer", "{app}", said="SECRET_KEY_BASE"),
     "config get": Typed("deployer", "{app} SECRET_KEY_BASE"),

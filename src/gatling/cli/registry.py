@@ -15,6 +15,7 @@ COMMANDS: Mapping[str, str] = {
     "apps": "apps",
     "status": "apps",
     "stats": "stats",
+    "top": "top",
     "metrics": "stats",
     "info": "info",
     "open": "info",

@@ -18,6 +18,7 @@ SUMMARIES: Mapping[str, str] = {
     "apps": "List the apps.",
     "status": "Show the state of APP: release, instance, domains, workers.",
     "stats": "Show the numbers of APP: requests, latencies, memory, processes, run queues, ETS tables.",
+    "top": "Watch APP in a terminal: processes, memory, run queues, requests, ETS tables, queries.",
     "metrics": "Print the numbers of all apps in the text format of Prometheus.",
     "info": "Show what is set for APP: addresses, branches, toolchain, config names, settings.",
     "open": "Open APP in your browser, or print its URL where there is no browser.",

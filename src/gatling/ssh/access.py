@@ -48,7 +48,7 @@ _KEPT = re.compile(
 _GIT_PROTOCOL = re.compile(r"version=[0-9]\Z")
 _PATH_START = re.compile(r"\A(?:/?~/|/)")
 _BY_STDIN = "`gatling config set APP --stdin NAME` takes values of any length and text."
-_WITH_TERMINAL = ("console", "run")
+_WITH_TERMINAL = ("console", "run", "top")
 
 _RIGHTS = {"admin": "has full access", "deployer": "can deploy", "reader": "can read"}
 _GREETING = """\
@@ -123,7 +123,7 @@ def _admit(gatling: Gatling, grant: Grant, typed: str, *, terminal: bool) -> Cal
         asked = by_git or policy.understand(words, policy.visitor(grant, _address()))
         if terminal and asked.command not in _WITH_TERMINAL:
             raise InvalidInput(
-                "Only `gatling console` and `gatling run` take a terminal.",
+                "Only `gatling console`, `gatling run` and `gatling top` take a terminal.",
                 hint="Leave out ssh's option -t.",
             )
         policy.check(grant, asked)

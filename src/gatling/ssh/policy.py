@@ -73,6 +73,8 @@ DEPLOYING = frozenset(
         "build clean",
         "run",
         "console",
+        # keys of readers get no terminal
+        "top",
         # the values are secrets: also to read them is not for readers
         "config list",
         "config get",
