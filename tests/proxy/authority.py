@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from cryptography.x509.oid import ObjectIdentifier
 
 NOW = dt.datetime.now(dt.UTC)
+_SIGNS = x509.KeyUsage(
+    key_cert_sign=True, crl_sign=True, digital_signature=True, content_commitment=False,
+    key_encipherment=False, data_encipherment=False, key_agreement=False, encipher_only=False,
+    decipher_only=False,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,14 @@ def certificate(
         builder = builder.add_extension(x509.SubjectAlternativeName(listed), critical=False)
     if usage and not authority:
         builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+    # what clients require that are as strict as Python 3.13's (RFC 5280, section 4.2.1)
+    own = x509.SubjectKeyIdentifier.from_public_key(mine.public_key())  # type: ignore[arg-type]
+    builder = builder.add_extension(own, critical=False)
+    if by:
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(by.key.public_key())  # type: ignore[arg-type]
+        builder = builder.add_extension(issuer, critical=False)
+    if authority:
+        builder = builder.add_extension(_SIGNS, critical=True)
     signer: CertificateIssuerPrivateKeyTypes = by.key if by else mine  # type: ignore[assignment]
     return Issued(builder.sign(signer, hashes.SHA256()), mine)
 

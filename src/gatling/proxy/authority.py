@@ -274,7 +274,7 @@ class Authority:
     def _explained(self, error: BaseException) -> CertificateFailed:
         if isinstance(error, requests.exceptions.SSLError):
             return CertificateFailed(
-                f"{self._name} shows a certificate that this machine does not trust.",
+                f"{self._name} shows a certificate that this machine does not trust{_why(error)}.",
                 hint="For a CA of your own: `gatling certificates account --ca-file FILE …`.",
             )
         if isinstance(error, (requests.ConnectionError, requests.Timeout)):
@@ -395,3 +395,12 @@ def _cause(error: BaseException) -> str:
         inner = (one.__cause__, one.__context__, getattr(one, "reason", None), *one.args)
         queue += [entry for entry in inner if isinstance(entry, BaseException)]
     return "no answer in time" if isinstance(error, requests.Timeout) else "the connection failed"
+
+
+def _why(error: BaseException | None) -> str:
+    """The reason of OpenSSL, such as a missing extension, which Python 3.13 requires of any CA."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return f" (OpenSSL: {error.verify_message})"
+        error = error.__cause__ or error.__context__
+    return ""
