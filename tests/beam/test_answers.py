@@ -29,6 +29,7 @@ REPORT = {
     Atom("processes"): 1,
     Atom("migrated"): [(Atom("Elixir.Shop"), 1)],
     Atom("suspended_us"): 1500,
+    Atom("held_us"): 7500,
     Atom("total_us"): 2500,
     Atom("failed"): [],
     Atom("watcher"): PID,
@@ -112,7 +113,7 @@ def test_what_is_an_answer(tmp_path: Path) -> None:
         ("v2", 5),
     ]
     swapped = control((Atom("ok"), REPORT), tmp_path).swap(OLD, NEW, None, suspend=1)
-    assert (swapped.suspended_ms, swapped.watcher) == (1.5, PID)
+    assert (swapped.suspended_ms, swapped.paused_ms, swapped.watcher) == (1.5, 7.5, PID)
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ class Report(Struct):
     processes: Count
     migrated: list[tuple[str, Count]]
     suspended_us: Count
+    held_us: Count
     total_us: Count
     failed: list[tuple[str, str]]
     watcher: Opaque

@@ -43,6 +43,8 @@ class Swapped:
     failed: tuple[str, ...]
     """Failures after the switch, such as children that did not start."""
     watcher: Opaque
+    paused_ms: float = 0
+    """How long new requests were held, so that none was in code that calls what is removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +187,7 @@ class Control:
             suspended_ms=report.suspended_us / 1000,
             failed=tuple(f"{what}: {why}" for what, why in report.failed),
             watcher=report.watcher,
+            paused_ms=report.held_us / 1000,
         )
 
     def clients(self, port: int) -> dict[Opaque, Opaque]:

@@ -19,6 +19,7 @@ MODULES = (
     "gatling_text",
     "gatling_guard",
     "gatling_calls",
+    "gatling_doors",
     "gatling_application",
     "gatling_files",
     "gatling_script",

@@ -2,16 +2,21 @@
 %% is replaced. Its fully qualified calls go to the new code, which may lack the function.
 -module(gatling_calls).
 
--export([of_gone/2, broken/4, await/2, last_look/1, with_whole_stacks/1, stack/1]).
+-export([of_gone/2, broken/4, await/2, empty/2, last_look/1, is_inside/2, with_whole_stacks/1,
+         stack/1]).
+-export_type([callers/0]).
+
+-type callers() :: [{module(), mfa()}].
+-type inside() :: #{pid() => module()}.
 
 %% The largest number of calls in a stack that the emulator can report.
 -define(FRAMES, 64).
-%% This many processes are checked in some 40 ms.
--define(QUICKLY, 20000).
+%% The largest number that it reports unless it is set to report more.
+-define(DEFAULT_FRAMES, 8).
 
 %% The modules whose files call functions that are removed: [{Module, {M, F, Arity}}],
 %% with one such function each.
--spec of_gone([mfa()], [{module(), gatling_types:path()}]) -> [{module(), mfa()}].
+-spec of_gone([mfa()], [{module(), gatling_types:path()}]) -> callers().
 of_gone([], _) ->
     [];
 of_gone(Gone, Files) ->
@@ -102,47 +107,88 @@ named(Term, Found) when is_function(Term) ->
     end;
 named(_, Found) -> Found.
 
-%% Wait until no process executes such a module; throws {calls, Texts} when the time is up. The
-%% command that asked may have been killed, and others may have inspected the node: then this throws
-%% {gone, Text}.
--spec await([{module(), mfa()}], Deadline :: integer()) -> ok.
-await(Callers, Deadline) ->
+%% Wait until each process that executes such a module has been seen outside of it; throws
+%% {calls, Texts} when the time is up. Under load there may be no moment at which nobody is inside.
+%% The command that asked may have been killed, and others may have inspected the node: then this
+%% throws {gone, Text}.
+-spec await(callers(), Deadline :: integer()) -> ok.
+await(Callers, Deadline) -> await(Callers, Deadline, inside(Callers)).
+
+-spec await(callers(), Deadline :: integer(), inside()) -> ok.
+await(Callers, Deadline, Before) ->
     gatling_guard:asked(),
-    case inside(Callers) of
-        [] ->
+    case inside(Callers, maps:keys(Before)) of
+        Still when map_size(Still) =:= 0 ->
             ok;
-        Busy ->
-            erlang:monotonic_time(millisecond) < Deadline orelse throw({calls, Busy}),
+        Still ->
+            erlang:monotonic_time(millisecond) < Deadline
+                orelse throw({calls, described(Still, Callers)}),
             timer:sleep(10),
-            await(Callers, Deadline)
+            await(Callers, Deadline, Still)
     end.
 
-%% A look while processes are suspended: they wait for it.
--spec last_look([{module(), mfa()}]) -> [binary()].
-last_look(Callers) ->
-    case erlang:system_info(process_count) =< ?QUICKLY of
-        true -> inside(Callers);
-        false -> []
+%% Wait until no process executes such a module, while no new request can begin. Whether that was
+%% so in the end is seen by the last look.
+-spec empty(callers(), Until :: integer()) -> ok.
+empty(Callers, Until) -> empty(Callers, Until, #{}).
+
+%% To look at all processes takes some time of the requests that are to end.
+-spec empty(callers(), Until :: integer(), inside()) -> ok.
+empty(Callers, Until, Before) ->
+    case left(Callers, maps:keys(Before)) of
+        Still when map_size(Still) =:= 0 ->
+            ok;
+        Still ->
+            erlang:monotonic_time(millisecond) >= Until
+                orelse begin timer:sleep(1), empty(Callers, Until, Still) end,
+            ok
     end.
 
-%% The first three processes that execute such a module, in words.
--spec inside([{module(), mfa()}]) -> [binary()].
-inside([]) ->
-    [];
-inside(Callers) ->
+%% Those that are inside still; when all of these have left, those that have entered it since.
+-spec left(callers(), [pid()]) -> inside().
+left(Callers, Before) ->
+    case inside(Callers, Before) of
+        Still when map_size(Still) =:= 0 -> inside(Callers);
+        Still -> Still
+    end.
+
+%% The processes that execute such a module, in words.
+-spec last_look(callers()) -> [binary()].
+last_look(Callers) -> described(inside(Callers), Callers).
+
+-spec inside(callers()) -> inside().
+inside([]) -> #{};
+inside(Callers) -> inside(Callers, erlang:processes()).
+
+-spec inside(callers(), [pid()]) -> inside().
+inside(_, []) ->
+    #{};
+inside(Callers, Pids) ->
     Modules = maps:from_list(Callers),
-    Found = with_whole_stacks(
-              fun() -> [{P, M} || P <- erlang:processes(), P =/= self(),
-                                  {value, M} <- [first(Modules, stack(P))]] end),
+    maps:from_list(with_whole_stacks(
+                     fun() -> [{P, M} || P <- Pids, P =/= self(),
+                                         {value, M} <- [first(Modules, stack(P))]] end)).
+
+%% Whether one process does. Another process may be in with_whole_stacks/1 at the same time.
+-spec is_inside(pid(), callers()) -> boolean().
+is_inside(P, Callers) -> first(maps:from_list(Callers), stack(P, ?DEFAULT_FRAMES)) =/= false.
+
+%% The first three.
+-spec described(inside(), callers()) -> [binary()].
+described(Inside, Callers) ->
     [iolist_to_binary([gatling_text:name(P), " is in ", gatling_text:term(M), ", which calls ",
-                       gatling_text:function(maps:get(M, Modules)), ", which is removed"])
-     || {P, M} <- lists:sublist(Found, 3)].
+                       gatling_text:function(Called), ", which is removed"])
+     || {P, M} <- lists:sublist(lists:sort(maps:to_list(Inside)), 3),
+        {_, Called} <- [lists:keyfind(M, 1, Callers)]].
 
 %% The modules whose functions a process executes.
 -spec stack(pid()) -> [module()].
-stack(P) ->
+stack(P) -> stack(P, ?FRAMES).
+
+-spec stack(pid(), Frames :: pos_integer()) -> [module()].
+stack(P, Frames) ->
     case process_info(P, current_stacktrace) of
-        {current_stacktrace, Stack} when length(Stack) < ?FRAMES -> [M || {M, _, _, _} <- Stack];
+        {current_stacktrace, Stack} when length(Stack) < Frames -> [M || {M, _, _, _} <- Stack];
         {current_stacktrace, _} -> deep(process_info(P, backtrace));
         undefined -> []
     end.
@@ -167,7 +213,10 @@ existing(Name) ->
 %% By default, the emulator reports only the uppermost eight calls of a stack.
 -spec with_whole_stacks(fun(() -> Result)) -> Result.
 with_whole_stacks(Fun) ->
-    Before = erlang:system_flag(backtrace_depth, ?FRAMES),
+    Before = case erlang:system_flag(backtrace_depth, ?FRAMES) of
+                 ?FRAMES -> ?DEFAULT_FRAMES;
+                 Set -> Set
+             end,
     try Fun()
-    after erlang:system_flag(backtrace_depth, case Before of ?FRAMES -> 8; _ -> Before end)
+    after erlang:system_flag(backtrace_depth, Before)
     end.

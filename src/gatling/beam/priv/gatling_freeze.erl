@@ -1,13 +1,18 @@
-%% Holds the processes of the applications still for a moment: while code is switched that calls
-%% children which do not run yet. Without that, a request between the switch and their start would
-%% exit with noproc.
+%% Holds processes of the applications still for a moment.
+%%
+%% All of them, while code is switched that calls children which do not run yet: a request between
+%% the switch and their start would exit with noproc. And while code is switched that loses
+%% functions which live code calls: a request that enters that code between the last look at it and
+%% the switch would fail later.
+%%
+%% Before the latter, those alone that would begin new requests, so that those under way can leave.
 %%
 %% A process of its own suspends them, so that the emulator resumes them when it ends, however
 %% that comes about: because the children run, because the swap has ended, or because the time is
 %% up.
 -module(gatling_freeze).
 
--export([start/3, beside/2, thaw/1]).
+-export([start/3, doors/3, beside/2, thaw/1]).
 -export([freezer/5]).
 -export_type([frozen/0]).
 
@@ -21,22 +26,25 @@
 
 -type frozen() :: pid() | none.
 -type pids() :: #{pid() => true}.
+%% All processes, for the sake of children at these paths, or the doors of requests.
+-type scope() :: {all, [gatling_types:child_path()]} | {doors, gatling_calls:callers()}.
 %% The processes on which the start of the children depends, or whose states are converted, with
 %% the monitors that each had when it began to count.
 -type awake() :: #{pid() => [pid()]}.
 
-%% Freeze all processes of the applications, but for those that are spared, for the sake of children
-%% at these paths. Those whose states are converted are spared as well, and their code_change may
-%% call a frozen one. Gives none when there are no such children, or when it is not done in time.
+%% Freeze all processes of the applications, but for those that are spared, and those that start
+%% children at these paths. Those whose states are converted are spared as well, and their
+%% code_change may call a frozen one. Gives none when it is not done in time.
 -spec start([gatling_types:child_path()], Spared :: [pid()], Converted :: [pid()]) -> frozen().
-start(Paths, Spared, Converted) -> start(Paths, Spared, Converted, ?LIMIT_MS).
+start(Paths, Spared, Converted) -> start({all, Paths}, Spared, Converted, ?LIMIT_MS).
 
--spec start([gatling_types:child_path()], Spared :: [pid()], Converted :: [pid()],
-            Limit :: pos_integer()) -> frozen().
-start([], _, _, _) ->
-    none;
-start(Paths, Spared, Converted, Limit) ->
-    {Freezer, Ref} = spawn_monitor(?MODULE, freezer, [self(), Paths, Spared, Converted, Limit]),
+%% Freeze what begins new requests; those under way in such code go on.
+-spec doors(gatling_calls:callers(), Spared :: [pid()], Converted :: [pid()]) -> frozen().
+doors(Callers, Spared, Converted) -> start({doors, Callers}, Spared, Converted, ?LIMIT_MS).
+
+-spec start(scope(), Spared :: [pid()], Converted :: [pid()], Limit :: pos_integer()) -> frozen().
+start(Scope, Spared, Converted, Limit) ->
+    {Freezer, Ref} = spawn_monitor(?MODULE, freezer, [self(), Scope, Spared, Converted, Limit]),
     receive
         {Freezer, frozen} ->
             true = demonitor(Ref, [flush]),
@@ -66,20 +74,58 @@ thaw(Freezer) ->
 
 %% ---------------------------------------------------------------- the freezer
 
--spec freezer(Swapper :: pid(), [gatling_types:child_path()], Spared :: [pid()],
-              Converted :: [pid()], Limit :: pos_integer()) -> ok.
-freezer(Swapper, Paths, Spared, Converted, Limit) ->
+-spec freezer(Swapper :: pid(), scope(), Spared :: [pid()], Converted :: [pid()],
+              Limit :: pos_integer()) -> ok.
+freezer(Swapper, Scope, Spared, Converted, Limit) ->
     _ = monitor(process, Swapper),
     %% those that are to be frozen want to run as well
     _ = process_flag(priority, high),
-    Supervisors = lists:usort(lists:append([gatling_children:supervisors(P) || P <- Paths])),
     Masters = masters(),
-    Others = Spared ++ Converted ++ Supervisors,
-    Exempt = maps:merge(maps:from_keys([self(), Swapper | Others], true), Masters),
-    {Known, Frozen} = frozen(Masters, Exempt, #{}, ?ROUNDS),
+    Exempt = maps:merge(maps:from_keys([self(), Swapper | Spared] ++ Converted, true), Masters),
+    case Scope of
+        {all, Paths} -> freeze_all(Swapper, Paths, Masters, Exempt, Converted, Limit);
+        {doors, Callers} -> freeze_doors(Swapper, Callers, Masters, Exempt, Limit)
+    end.
+
+-spec freeze_all(Swapper :: pid(), [gatling_types:child_path()], Masters :: pids(),
+                 Exempt :: pids(), Converted :: [pid()], Limit :: pos_integer()) -> ok.
+freeze_all(Swapper, Paths, Masters, Exempt, Converted, Limit) ->
+    Supervisors = lists:usort(lists:append([gatling_children:supervisors(P) || P <- Paths])),
+    Spared = maps:merge(Exempt, maps:from_keys(Supervisors, true)),
+    {Known, Frozen} = frozen(Masters, Spared, #{}, ?ROUNDS),
     Awake = maps:from_list([{P, monitored(P)} || P <- Supervisors ++ Converted]),
     Swapper ! {self(), frozen},
     hold(now_ms() + Limit, Known, Frozen, Awake).
+
+-spec freeze_doors(Swapper :: pid(), gatling_calls:callers(), Masters :: pids(),
+                   Exempt :: pids(), Limit :: pos_integer()) -> ok.
+freeze_doors(Swapper, Callers, Masters, Exempt, Limit) ->
+    Round = fun(Before) -> doors(Callers, Masters, Exempt, Before) end,
+    Frozen = Round(#{}),
+    Swapper ! {self(), frozen},
+    hold_doors(now_ms() + Limit, Round, Frozen).
+
+%% A connection whose request has ended must not begin another one.
+-spec hold_doors(Until :: integer(), fun((pids()) -> pids()), Frozen :: pids()) -> ok.
+hold_doors(Until, Round, Frozen) ->
+    Begun = now_ms(),
+    Now = Round(Frozen),
+    %% most of the time is left to the requests under way
+    Pause = max(2, 4 * (now_ms() - Begun)),
+    receive
+        {'DOWN', _, process, _, _} -> ok
+    after min(Pause, max(0, Until - now_ms())) ->
+            now_ms() >= Until orelse hold_doors(Until, Round, Now),
+            ok
+    end.
+
+%% The doors that wait are frozen, too.
+-spec doors(gatling_calls:callers(), Leaders :: pids(), Exempt :: pids(), pids()) -> pids().
+doors(Callers, Leaders, Exempt, Frozen) ->
+    Found = [{P, waiting} || {P, waiting} <- candidates(gatling_doors:closable(Callers), Leaders,
+                                                        maps:merge(Exempt, Frozen))],
+    freeze(Found),
+    maps:merge(Frozen, maps:from_keys([P || {P, _} <- Found], true)).
 
 %% The group leaders of the processes of the applications that are not Erlang's or Elixir's own:
 %% those must go on, since loading code and starting children depend on them.
@@ -95,16 +141,19 @@ masters() ->
           {Known :: pids(), Frozen :: pids()}.
 frozen(Leaders, Exempt, Frozen, Rounds) ->
     All = erlang:processes(),
-    Found = [{P, Status} || P <- All, not is_map_key(P, Frozen), not is_map_key(P, Exempt),
-                            {L, Status} <- [leader_and_status(P)], is_map_key(L, Leaders)],
-    case Found of
-        _ when Found =:= []; Rounds =:= 0 ->
+    case candidates(All, Leaders, maps:merge(Exempt, Frozen)) of
+        Found when Found =:= []; Rounds =:= 0 ->
             {maps:from_keys(All, true), Frozen};
-        _ ->
+        Found ->
             freeze(Found),
             Now = maps:from_keys([P || {P, _} <- Found], true),
             frozen(Leaders, Exempt, maps:merge(Frozen, Now), Rounds - 1)
     end.
+
+-spec candidates([pid()], Leaders :: pids(), Exempt :: pids()) -> [{pid(), Status :: atom()}].
+candidates(Pids, Leaders, Exempt) ->
+    [{P, Status} || P <- Pids, not is_map_key(P, Exempt),
+                    {L, Status} <- [leader_and_status(P)], is_map_key(L, Leaders)].
 
 %% The master of an application asks a process of its own for the top supervisor.
 -spec leader_and_status(pid()) -> {pid(), atom()} | none.

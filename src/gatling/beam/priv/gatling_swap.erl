@@ -1,13 +1,15 @@
 %% Changes the code of the running node, all or nothing. Loaded into the node by Gatling.
 %%
 %% The order of a swap: announce it (gatling_guard) · check that the node runs what it should ·
-%% wait until no process is executing code that calls what will be gone · load what is added and
-%% start added applications · suspend the processes whose callback modules change · keep each
-%% one's state aside, in its own dictionary · freeze the others, if there are new children · see
-%% that the asking process is still there · switch all code at once · code_change, and beside it
-%% the code path follows and new children are started · resume. A failure until then is undone with
-%% the states that were kept. A failure of the later steps (children that go or are replaced,
-%% config_change, applications that go) is reported, and undone by a swap back.
+%% wait until the processes have left that execute code which calls what will be gone · load what
+%% is added and start added applications · hold new requests until nobody executes such code ·
+%% suspend the processes whose callback modules change · keep each one's state aside, in its own
+%% dictionary · freeze the others, if there is such code or if there are new children, and look
+%% whether one executes such code · see that the asking process is still there · switch all code at
+%% once · code_change, and beside it the code path follows and new children are started · resume. A
+%% failure until then is undone with the states that were kept. A failure of the later steps
+%% (children that go or are replaced, config_change, applications that go) is reported, and undone
+%% by a swap back.
 %%
 %% A request is that of gatling_agent:inspect/1 and also has label, from, now_ms, asker (a process
 %% of Gatling or of a test), suspend_ms and insist (see when_quiet/2).
@@ -18,9 +20,13 @@
 
 -export([swap/1]).
 
+%% Requests under way get this long to leave code that calls what will be gone, while new ones wait.
+-define(EMPTY_MS, 800).
+
 -type report() :: #{processes := non_neg_integer(),
                     migrated := [{module(), pos_integer()}],
                     suspended_us := non_neg_integer(),
+                    held_us := non_neg_integer(),
                     watcher := pid(),
                     failed := gatling_types:failed(),
                     total_us => non_neg_integer()}.
@@ -30,8 +36,11 @@
                       env := gatling_types:env(),
                       beside := beside(),
                       failed => {{failed, failure()}, beside()},
+                      held_us := non_neg_integer(),
                       processes => gatling_types:suspended(),
                       suspended_us => non_neg_integer()}.
+%% Requests that cannot begin, since when (in microseconds).
+-type held() :: {gatling_freeze:frozen(), Since :: integer()}.
 
 -type state() :: untouched | restored | broken.
 %% untouched: nothing was changed · restored: all of it was taken back · broken: the node has to
@@ -93,8 +102,8 @@ ready(Request) ->
 
 %% The report of the swap. The code has been switched: an error from now on is only reported.
 -spec report(switched(), gatling_types:changes()) -> report().
-report(#{processes := Processes, suspended_us := Suspended, watcher := Watcher, env := EnvBefore,
-         beside := Beside}, Changes) ->
+report(#{processes := Processes, suspended_us := Suspended, held_us := Held, watcher := Watcher,
+         env := EnvBefore, beside := Beside}, Changes) ->
     Failed = started(Beside),
     Later = try afterwards(Changes, EnvBefore)
             catch Class:What:Stack ->
@@ -104,6 +113,7 @@ report(#{processes := Processes, suspended_us := Suspended, watcher := Watcher, 
     #{processes => length(Processes),
       migrated => gatling_processes:count([M || {_, Ms} <- Processes, M <- Ms]),
       suspended_us => case Processes of [] -> 0; _ -> Suspended end,
+      held_us => Held,
       watcher => Watcher,
       failed => Failed ++ Later}.
 
@@ -189,8 +199,9 @@ start_applications(#{apps_added := Apps, env_set := Env}) ->
 
 %% ---------------------------------------------------------------- the critical section
 
-%% When no process is executing code that calls what will be gone. `insist`: go on when the time
-%% is up, since there is worse than a failed request; nobody is looked for any more then.
+%% When the processes have left that execute code which calls what will be gone. `insist`: go on
+%% when the time is up, since there is worse than a failed request; nobody is looked for any more
+%% then.
 -spec when_quiet(gatling_types:changes(), gatling_types:request()) -> gatling_types:changes().
 when_quiet(#{callers := Callers} = Changes, #{insist := Insist} = Request) ->
     try
@@ -208,22 +219,53 @@ critical_soon(Changes, #{insist := Insist} = Request, Prepared) ->
     catch throw:{calls, _} when Insist -> critical(Changes#{callers := []}, Request, Prepared)
     end.
 
+%% New requests are held only when those that are under way may be expected to end soon.
 -spec critical_until(Deadline :: integer(), gatling_types:changes(), gatling_types:request(),
                      prepared()) ->
           switched().
 critical_until(Deadline, #{callers := Callers} = Changes, Request, Prepared) ->
     gatling_calls:await(Callers, Deadline),
-    try critical(Changes, Request, Prepared)
-    catch throw:{calls, Busy} ->
-            erlang:monotonic_time(millisecond) < Deadline orelse throw({calls, Busy}),
-            critical_until(Deadline, Changes, Request, Prepared)
+    Held = held(Changes, Request),
+    Tried = try
+                gatling_calls:empty(Callers, erlang:monotonic_time(millisecond) + ?EMPTY_MS),
+                critical(Changes, Request, Prepared, Held)
+            catch throw:{calls, Busy} -> {busy, Busy}
+            after
+                released(Held)
+            end,
+    case Tried of
+        {busy, Still} ->
+            erlang:monotonic_time(millisecond) < Deadline orelse throw({calls, Still}),
+            critical_until(Deadline, Changes, Request, Prepared);
+        Switched ->
+            Switched
     end.
+
+-spec held(gatling_types:changes(), gatling_types:request()) -> held().
+held(#{callers := []}, _) ->
+    {none, 0};
+held(#{callers := Callers} = Changes, #{asker := Asker}) ->
+    Converted = gatling_processes:affected(erlang:processes(), gatling_agent:callbacks(Changes)),
+    Since = erlang:monotonic_time(microsecond),
+    {gatling_freeze:doors(Callers, [Asker], [P || {P, _} <- Converted]), Since}.
+
+%% The microseconds for which they were held.
+-spec released(held()) -> non_neg_integer().
+released({none, _}) ->
+    0;
+released({Frozen, Since}) ->
+    gatling_freeze:thaw(Frozen),
+    erlang:monotonic_time(microsecond) - Since.
 
 -spec deadline(gatling_types:request()) -> integer().
 deadline(#{suspend_ms := Timeout}) -> erlang:monotonic_time(millisecond) + Timeout.
 
 -spec critical(gatling_types:changes(), gatling_types:request(), prepared()) -> switched().
-critical(Changes, Request, Prepared) ->
+critical(Changes, Request, Prepared) -> critical(Changes, Request, Prepared, {none, 0}).
+
+-spec critical(gatling_types:changes(), gatling_types:request(), prepared(), held()) ->
+          switched().
+critical(Changes, Request, Prepared, Held) ->
     Known = erlang:processes(),
     Begun = erlang:monotonic_time(microsecond),
     Processes = suspended(Known, gatling_agent:callbacks(Changes), maps:get(suspend_ms, Request)),
@@ -232,7 +274,8 @@ critical(Changes, Request, Prepared) ->
                  fun() ->
                          Watcher = gatling_watch:start(Processes, Known, touched(Changes)),
                          Switch = fun() ->
-                                          switch(Processes, Watcher, Changes, Request, Prepared)
+                                          switch(Processes, Watcher, Changes, Request, Prepared,
+                                                 Held)
                                   end,
                          undone_by(Switch, fun() -> Watcher ! stop end)
                  end, Resume),
@@ -257,9 +300,9 @@ suspended(Known, Callbacks, Timeout) ->
 
 %% Everything that happens while they are suspended.
 -spec switch(gatling_types:suspended(), Watcher :: pid(), gatling_types:changes(),
-             gatling_types:request(), prepared()) ->
+             gatling_types:request(), prepared(), held()) ->
           switched().
-switch(Processes, Watcher, Changes, #{direction := Direction} = Request, Prepared) ->
+switch(Processes, Watcher, Changes, #{direction := Direction} = Request, Prepared, Held) ->
     Callbacks = gatling_agent:callbacks(Changes),
     EnvBefore = application_controller:prep_config_change(),
     gatling_sys:stash(Processes, Watcher),
@@ -277,7 +320,8 @@ switch(Processes, Watcher, Changes, #{direction := Direction} = Request, Prepare
       end, Restore),
     %% new code may ask for a new child at once, and a new child for what is suspended
     Beside = start_beside(Changes, Frozen),
-    Switched = #{watcher => Watcher, env => EnvBefore, beside => Beside},
+    Switched = #{watcher => Watcher, env => EnvBefore, beside => Beside,
+                 held_us => released(Held)},
     try
         Convert = fun() ->
                           Direction =:= up andalso gatling_sys:convert(Processes, Callbacks, up)
@@ -290,17 +334,23 @@ switch(Processes, Watcher, Changes, #{direction := Direction} = Request, Prepare
             Switched#{failed => {{failed, failure(Class, What, Stack)}, Beside}}
     end.
 
-%% `Do` while the other processes of the applications are frozen, if the new code may call children
-%% that do not run yet. They stay so until these have been started, see gatling_freeze.
+%% `Do` while the other processes of the applications are frozen. If the new code may call children
+%% that do not run yet, they stay so until these have been started, see gatling_freeze.
 -spec frozen(gatling_types:suspended(), Watcher :: pid(), gatling_types:changes(),
              gatling_types:request(), Do :: fun(() -> ok)) ->
           gatling_freeze:frozen().
-frozen(Processes, Watcher, #{children := Children}, #{asker := Asker}, Do) ->
-    Converted = [P || {P, _} <- Processes],
+frozen(Processes, Watcher, #{children := Children, callers := Callers}, #{asker := Asker}, Do) ->
     Paths = [Path || {Path, [_ | _], []} <- Children],
-    Frozen = gatling_freeze:start(Paths, [Asker, Watcher], Converted),
-    _ = undone_by(Do, fun() -> gatling_freeze:thaw(Frozen) end),
-    Frozen.
+    Frozen = case {Paths, Callers} of
+                 {[], []} -> none;
+                 _ -> gatling_freeze:start(Paths, [Asker, Watcher], [P || {P, _} <- Processes])
+             end,
+    Thaw = fun() -> gatling_freeze:thaw(Frozen) end,
+    _ = undone_by(Do, Thaw),
+    case Paths of
+        [] -> Thaw(), none;
+        _ -> Frozen
+    end.
 
 %% Modules whose code is another one after the swap, or is there at all, or is not.
 -spec touched(gatling_types:changes()) -> [module()].

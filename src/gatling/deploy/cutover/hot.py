@@ -109,6 +109,7 @@ def upgrade(
         prober.proof,
         processes=swapped.processes,
         suspended_ms=round(swapped.suspended_ms, 2),
+        paused_ms=round(swapped.paused_ms, 2) or None,
         connections=len(clients),
         kept=len(clients.keys() & still_open.keys()),
         lost=sum(owner in watched.stopped for owner in clients.values()),

@@ -40,6 +40,8 @@ class Proof:
     processes: int | None = None
     """Processes converted by a hot upgrade, and how long they were suspended, in milliseconds."""
     suspended_ms: float | None = None
+    paused_ms: float | None = None
+    """How long new requests waited until none was in code that calls a removed function."""
     connections: int = 0
     """Lasting connections before a hot upgrade, how many of them went on, and how many were cut.
 
@@ -74,6 +76,8 @@ class Proof:
         if self.processes:
             took = f" in {self.suspended_ms:.1f} ms" if self.suspended_ms is not None else ""
             said.append(f"{counted(self.processes, 'process')} converted{took}")
+        if self.paused_ms:
+            said.append(f"new requests paused for {self.paused_ms:.0f} ms")
         if self.kept:
             said.append(f"{counted(self.kept, 'connection')} kept")
         if self.lost:
