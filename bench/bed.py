@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
+import resource
 import shutil
 import socket
 import statistics
@@ -120,7 +122,7 @@ class KeepAliveClient:
     def __init__(self, port: int, host: str) -> None:
         self._port, self._host = port, host
         self.requests = self.failed = self.closed_idle = 0
-        self.longest = 0.0
+        self.waits: list[float] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -154,12 +156,75 @@ class KeepAliveClient:
                 continue
             self.requests += 1
             self.failed += response.status != 200
-            self.longest = max(self.longest, time.monotonic() - started)
+            self.waits.append(time.monotonic() - started)
             answered = True
         connection.close()
 
     def _connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
+
+
+class Load:
+    """Requests at a fixed rate, whether or not those before have been answered."""
+
+    def __init__(self, port: int, host: str, path: str, rate: float, clients: int = 30) -> None:
+        self._port, self._host, self._path = port, host, path
+        self._due, self._apart, self._turn = time.monotonic(), 1 / rate, threading.Lock()
+        self.requests = self.failed = 0
+        self.waits: list[float] = []
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            with self._turn:
+                due = self._due = self._due + self._apart
+            time.sleep(max(0.0, due - time.monotonic()))
+            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
+            started = time.monotonic()
+            try:
+                connection.request("GET", self._path, headers={"Host": self._host})
+                failed = connection.getresponse().status != 200
+            except (OSError, http.client.HTTPException):
+                failed = True
+            connection.close()
+            self.requests += 1
+            self.failed += failed
+            self.waits.append(time.monotonic() - started)
+
+
+def waits(seconds: list[float]) -> str:
+    """`waits p50 2 ms, p95 5 ms, longest 58 ms`."""
+    ordered = sorted(seconds)
+    half, most = (1000 * ordered[int(len(ordered) * part)] for part in (0.5, 0.95))
+    return f"waits p50 {half:.0f} ms, p95 {most:.0f} ms, longest {1000 * ordered[-1]:.0f} ms"
+
+
+def cpu() -> float:
+    """CPU seconds of all programs that this process has started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def phases(home: Bed, app: str, strategy: str, deployments: int) -> str:
+    """Medians of the steps of an app's last deployments of a strategy: `mix_compile 0.20 s, …`."""
+    found = json.loads(home.gatling("deployments", app, "--json"))
+    taken: dict[str, list[float]] = {}
+    for deployment in [d for d in found if d["strategy"] == strategy][:deployments]:
+        for step in deployment["steps"]:
+            taken.setdefault(step["name"], []).append(step["seconds"] or 0.0)
+    medians = {name: statistics.median(seconds) for name, seconds in taken.items()}
+    return ", ".join(f"{name} {seconds:.2f} s" for name, seconds in medians.items())
 
 
 def spread(values: list[float]) -> str:

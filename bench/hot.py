@@ -1,10 +1,11 @@
 """Hot upgrades: from `git push` to new code answering, and what clients see meanwhile.
 
-    python bench/hot.py [--rounds 7] [--modules 0 300]
+    python bench/hot.py [--rounds 7] [--modules 0 300] [--swaps 20]
 
 In turn on one app each: a push that is upgraded hot, a push that rolls, and the floor, a warm
 `mix do compile + release` in one VM, with nothing started. Then ten clients with kept connections,
-through nginx and direct, while nothing happens and while hot upgrades go up and down.
+through nginx and direct, while nothing happens and while hot upgrades go up and down. Last, 200
+requests a second through nginx for a page whose code loses a function with each upgrade.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from bed import Bed, KeepAliveClient, bed, spread
+from bed import Bed, KeepAliveClient, Load, bed, cpu, phases, spread, waits
 from generate_app import generate, touch_one_line
 from push import BETWEEN_SECONDS, push
 
@@ -50,19 +51,28 @@ def compare(home: Bed, modules: int, rounds: int) -> None:
         home.repository(projects[strategy], projects[strategy].name, strategy)
         push(home, projects[strategy], projects[strategy].name, 0)
     floors: list[float] = []
+    used: dict[str, list[float]] = {strategy: [] for strategy in ("floor", *projects)}
     answers: dict[str, list[float]] = {strategy: [] for strategy in projects}
     for number in range(1, rounds + 1):
         time.sleep(BETWEEN_SECONDS)
+        before = cpu()
         floors.append(build(bare, home.env, number))
+        used["floor"].append(cpu() - before)
         for strategy, project in projects.items():
             time.sleep(BETWEEN_SECONDS)
+            before = cpu()
             answers[strategy].append(push(home, project, project.name, number)[0])
+            used[strategy].append(cpu() - before)
     floor = statistics.median(floors)
     print(f"{8 + modules} modules, one line changed, {rounds} rounds:")
     print(f"  floor: warm compile + release     {spread(floors)}")
+    print(f"  floor: its CPU time               {spread(used['floor'])}")
     for strategy, word in (("auto", "hot"), ("rolling", "rolling")):
         ratio = statistics.median(answers[strategy]) / floor
         print(f"  {word:<8} push → new code answers  {spread(answers[strategy])}   {ratio:.2f} ×")
+        print(f"  {word:<8} CPU time of the push     {spread(used[strategy])}")
+        name = "hot" if strategy == "auto" else strategy
+        print(f"  {word:<8} {phases(home, projects[strategy].name, name, rounds)}")
     for project in projects.values():
         home.gatling("stop", project.name)
     suspended(home, projects["auto"].name)
@@ -106,21 +116,68 @@ def load(home: Bed) -> None:
                 f"  {word}, {what}: {sum(c.requests for c in clients)} requests,"
                 f" {sum(c.failed for c in clients)} failed,"
                 f" {sum(c.closed_idle for c in clients)} closed while idle,"
-                f" longest wait {max(c.longest for c in clients) * 1000:.0f} ms"
+                f" {waits([wait for c in clients for wait in c.waits])}"
             )
     suspended(home, "load")
+
+
+PRICE = """
+defmodule Counter.Price do
+  def {name}(n), do: "{name} #{{n}}"
+end
+
+defmodule Counter.Offer do
+  def text do
+    Process.sleep(:rand.uniform(16))
+    Counter.Price.{name}(Counter.Store.count())
+  end
+end
+"""
+
+
+def losing(home: Bed, swaps: int) -> None:
+    """Requests for a page while upgrades go up and down that each remove a function it calls."""
+    project = home.root / "offer"
+    generate(project, 0)
+    home.repository(project, "offer", "auto")
+    router = project / "lib/counter/router.ex"
+    text = router.read_text().replace('"/count" =>', '"/offer" => ["GET"],\n    "/count" =>', 1)
+    call = '  defp answer("/offer"), do: text(200, Counter.Offer.text())\n'
+    router.write_text(text.replace('  defp answer("/events")', f'{call}  defp answer("/events")'))
+    for number, name in enumerate(("net", "gross")):
+        (project / "lib/counter/price.ex").write_text(PRICE.format(name=name))
+        push(home, project, "offer", number)
+    home.gatling("settings", "set", "offer", "hot.watch=0.3", "hot.boot_check=off")
+    with Load(home.port, "offer.localhost", "/offer", rate=200) as quiet:
+        time.sleep(10)
+    with Load(home.port, "offer.localhost", "/offer", rate=200) as client:
+        for number in range(swaps):
+            home.gatling("rollback", "offer", f"v{1 + number % 2}")
+    found = json.loads(home.gatling("deployments", "offer", "--json"))[:swaps]
+    hot = [d["probe"]["paused_ms"] for d in found if d["strategy"] == "hot"]
+    print(f"200 requests a second for a page that loses a function, {swaps} upgrades:")
+    print(
+        f"  nothing happens: {quiet.requests} requests, {quiet.failed} failed, {waits(quiet.waits)}"
+    )
+    print(
+        f"  up and down, {len(hot)} hot: {client.requests} requests, {client.failed} failed,"
+        f" {waits(client.waits)}, new requests paused for"
+        f" {statistics.median(hot):.0f} ms ({max(hot):.0f} ms at most)"
+    )
 
 
 def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description="Measure hot upgrades against their floor.")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--modules", type=int, nargs="+", default=[0, 300])
+    parser.add_argument("--modules", type=int, nargs="*", default=[0, 300])
+    parser.add_argument("--swaps", type=int, default=20)
     arguments = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at start")
     with bed() as home:
         for modules in arguments.modules:
             compare(home, modules, arguments.rounds)
+        losing(home, arguments.swaps)
         print("10 clients with kept connections:")
         load(home)
 

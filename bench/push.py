@@ -20,7 +20,18 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from bed import PYTHON, Bed, KeepAliveClient, bed, free_port, spread, wait_for_text
+from bed import (
+    PYTHON,
+    Bed,
+    KeepAliveClient,
+    bed,
+    cpu,
+    free_port,
+    phases,
+    spread,
+    wait_for_text,
+    waits,
+)
 from generate_app import generate, touch_one_line
 
 BETWEEN_SECONDS = 1.2
@@ -79,16 +90,22 @@ def compare(home: Bed, modules: int, rounds: int) -> None:
     floors: list[float] = []
     answers: dict[str, list[float]] = {strategy: [] for strategy in apps}
     ends: dict[str, list[float]] = {strategy: [] for strategy in apps}
+    used: dict[str, list[float]] = {strategy: [] for strategy in ("floor", *apps)}
     for number in range(1, rounds + 1):
         time.sleep(BETWEEN_SECONDS)
+        before = cpu()
         floors.append(floor(bare, home.env, number))
+        used["floor"].append(cpu() - before)
         for strategy, project in apps.items():
             time.sleep(BETWEEN_SECONDS)
+            before = cpu()
             answered, ended = push(home, project, project.name, number)
+            used[strategy].append(cpu() - before)
             answers[strategy].append(answered)
             ends[strategy].append(ended)
     print(f"{8 + modules} modules, one line changed, {rounds} rounds:")
     print(f"  floor: compile + release + boot      {spread(floors)}")
+    print(f"  floor: its CPU time                  {spread(used['floor'])}")
     for strategy, word in (("rolling", "rolling"), ("auto", "hot    ")):
         ratio = statistics.median(answers[strategy]) / statistics.median(floors)
         print(
@@ -96,6 +113,9 @@ def compare(home: Bed, modules: int, rounds: int) -> None:
             f"   {ratio:.2f} × the floor"
         )
         print(f"  {word} git push → its end         {spread(ends[strategy])}")
+        print(f"  {word} its CPU time               {spread(used[strategy])}")
+        name = "hot" if strategy == "auto" else strategy
+        print(f"  {word} {phases(home, apps[strategy].name, name, rounds)}")
     print(f"  first push, nothing compiled         {cold:.2f} s")
 
 
@@ -112,7 +132,7 @@ def keep_alive(home: Bed, app: str, project: Path, number: int) -> None:
         f"  {sum(c.requests for c in clients)} requests,"
         f" {sum(c.failed for c in clients)} failed,"
         f" {sum(c.closed_idle for c in clients)} connections closed while idle,"
-        f" longest wait {max(c.longest for c in clients) * 1000:.0f} ms"
+        f" {waits([wait for c in clients for wait in c.waits])}"
     )
 
 
