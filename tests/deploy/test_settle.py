@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tests.deploy.stage import Stage
 
-STEPS = ["flags", "publish", "written", "workers", "jobs", "summary", "retire"]
+STEPS = ["flags", "publish", "written", "workers", "jobs", "events", "summary", "retire"]
 
 
 @pytest.fixture
@@ -38,6 +38,7 @@ def _noted(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(published, "warn_of_written", noted("written"))
     monkeypatch.setattr(settle, "_replace_workers", noted("workers"))
     monkeypatch.setattr(jobs, "follow", noted("jobs"))
+    monkeypatch.setattr(settle, "_count_events", noted("events"))
     monkeypatch.setattr(settle, "_summary", noted("summary"))
     monkeypatch.setattr(settle, "_retire", noted("retire"))
 

@@ -74,7 +74,9 @@ def _count_events(gatling: Gatling, context: Context) -> None:
     from gatling.deploy import live_node
 
     app = apps.get(gatling.db, context.app.name)
-    with contextlib.suppress(GatlingError):  # `gatling stats` tries again, and gives the reason
+    with contextlib.suppress(
+        GatlingError, OSError
+    ):  # `gatling stats` tries again, and gives the reason
         live_node.count_events(gatling, app)
 
 
