@@ -53,16 +53,6 @@ def test_who_reaches_an_app() -> None:
     assert found == ["answered"] * len(allowed) + ["refused"] * len(refused)
 
 
-def test_a_kernel_without_reject_gives_no_answer_instead_of_a_refusal() -> None:
-    owned = [Owned(SHOP, (PORT, 20003)), Owned(BLOG, (OTHERS,))]
-    table = firewall.table(owned, callers=[0, NGINX], can_reject=False)
-    assert "reject" not in table
-    found = in_a_network_of_its_own(
-        table, [attempt(SHOP, NGINX), attempt(SHOP, SHOP), attempt(SHOP, STRANGER)]
-    )
-    assert found == ["answered", "answered", "unanswered"]
-
-
 def test_a_neighbour_on_an_apps_port_is_given_nobody() -> None:
     """Also one that has the kernel answer with cookies, by a queue that is full."""
     found = in_a_network_of_its_own(

@@ -29,13 +29,11 @@ class Owned:
     ports: tuple[int, ...]
 
 
-def table(apps: Sequence[Owned], callers: Iterable[int], *, can_reject: bool = True) -> str:
+def table(apps: Sequence[Owned], callers: Iterable[int]) -> str:
     """The input of `nft -f`, which replaces the table in one step.
 
-    `callers` may reach every app. Some kernels are built without `reject`. There, a connection that
-    is not allowed gets no answer instead of a refusal.
+    `callers` may reach every app.
     """
-    refuse = "reject with tcp reset" if can_reject else "drop"
     allowed = sorted(set(callers))
     owners = [f"{port} . {app.user}" for app in apps for port in app.ports]
     entering = [
@@ -55,7 +53,7 @@ table inet {TABLE} {{
   {_set("owners", "inet_service . uid", owners)}
   chain input {{
     type filter hook input priority filter; policy accept;
-    iif != "lo" tcp dport @ports {refuse}
+    iif != "lo" tcp dport @ports reject with tcp reset
   }}
   chain output {{
     type filter hook output priority filter; policy accept;
@@ -65,7 +63,7 @@ table inet {TABLE} {{
   }}
   chain calls {{
     tcp dport . meta skuid @callers accept
-    {refuse}
+    reject with tcp reset
   }}
   chain answers {{
     # a SYN-ACK that carries no user is nobody's either

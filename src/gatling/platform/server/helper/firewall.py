@@ -3,7 +3,6 @@
 import contextlib
 import pwd
 import re
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -21,25 +20,13 @@ USER = re.compile(r"^[ \t]*user[ \t]+([a-z_][a-z0-9_-]*)", re.MULTILINE)
 def write(apps: Mapping[str, Sequence[int]], call: Callable[..., object]) -> None:
     """Take the table for these apps into use; raises what `call`, which runs a program, raises.
 
-    An app whose user is not there has no processes, so nobody may use its ports. Whether the kernel
-    has `reject` is found by loading the table, because no file says how it was built.
+    An app whose user is not there has no processes, so nobody may use its ports.
     """
     owned = []
     for name, ports in sorted(apps.items()):
         with contextlib.suppress(KeyError):
             owned.append(firewall.Owned(pwd.getpwnam(units.user(name)).pw_uid, tuple(ports)))
-    reaching = callers()
-    try:
-        _load(firewall.table(owned, reaching), call)
-    except subprocess.CalledProcessError as refused:
-        try:
-            _load(firewall.table(owned, reaching, can_reject=False), call)
-        except subprocess.CalledProcessError:  # `reject` was not the reason
-            raise refused from None
-
-
-def _load(table: str, call: Callable[..., object]) -> None:
-    files.write(FILE, table, mode=0o644)
+    files.write(FILE, firewall.table(owned, callers()), mode=0o644)
     call(["nft", "-f", str(FILE)])
 
 
