@@ -49,6 +49,8 @@ missing_packages() { # runtime|dev
   fi
   find_python >/dev/null || printf '%s ' python3 python3-venv
   if [ "$1" = dev ]; then
+    # its programs are not on PATH
+    compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || printf 'postgresql '
     for program in shellcheck tmux zsh fish skopeo; do
       command -v "$program" >/dev/null || printf '%s ' "$program"
     done

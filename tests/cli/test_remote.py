@@ -202,7 +202,8 @@ def test_a_terminal_is_asked_for_where_it_is_of_use(laptop: Laptop) -> None:
     assert laptop.sent("--host", "box", *words) == ["gatling@box", "--", shlex.join(words)]
     controller, terminal = pty.openpty()
     try:
-        for command, flags in ((words, ["-t"]), (["apps"], [])):
+        psql = ["db", "psql", "shop"]
+        for command, flags in ((words, ["-t"]), (psql, ["-t"]), (["apps"], [])):
             (laptop.root / "log").unlink(missing_ok=True)
             subprocess.run(
                 [sys.executable, "-I", "-m", "gatling", "--host", "box", *command],

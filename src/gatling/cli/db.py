@@ -157,7 +157,7 @@ def info_command(app: str, name: str | None, as_json: bool) -> None:
     fields(rows)
 
 
-@db_command.command("psql", context_settings={"ignore_unknown_options": True})
+@db_command.command("psql")
 @app_argument
 @name_option
 @click.argument("arguments", metavar="[-- ARGS...]", nargs=-1, type=click.UNPROCESSED)

@@ -77,7 +77,7 @@ def is_remote(words: Sequence[str]) -> bool:
 def go(host: Host, words: Sequence[str]) -> NoReturn:
     """Become ssh, so that terminal, signals and exit status are its own."""
     terminal = words[0] in ("console", "top") or (
-        words[0] == "run" and os.isatty(0) and os.isatty(1)
+        (words[0] == "run" or words[:2] == ["db", "psql"]) and os.isatty(0) and os.isatty(1)
     )
     flags = ["-t"] if terminal else []
     argv = ["ssh", *flags, *host.options, host.target, "--", shlex.join(words)]
