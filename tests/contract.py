@@ -22,7 +22,7 @@ from gatling.operations import lifecycle
 from gatling.platform.base import Instance, Prepared, State, Status, Task
 from gatling.platform.local_paths import LocalPaths
 from gatling.platform.open import Gatling, open_gatling
-from gatling.state import apps
+from gatling.state import apps, watches
 from gatling.ui.progress import Progress
 
 if TYPE_CHECKING:
@@ -349,6 +349,15 @@ def tasks(it: Bench) -> None:
     until(lambda: not _running("3601"), "the end of what it started")
 
 
+def a_watch(it: Bench) -> None:
+    """It runs in the background: here it finds that its release is not the live one."""
+    db = it.gatling.db
+    with db.transaction():
+        watches.put(db, watches.Watch(APP, 1, 999, 998, 0.0, time.time() + 600, (0, 0, 0, 0, 0)))
+    it.gatling.schedule.watch(APP)
+    until(lambda: watches.of_app(db, APP) is None, "the watching process")
+
+
 def the_schedule(it: Bench) -> None:
     """Can be set, set again, and emptied."""
     for jobs in ({"tick": "0 0 29 2 *"}, {"tick": "0 0 29 2 *", "tock": "* * 29 2 *"}, {}, {}):
@@ -377,6 +386,7 @@ CHECKS: tuple[Callable[[Bench], None], ...] = (
     the_proxy,
     what_the_proxy_serves_itself,
     tasks,
+    a_watch,
     the_schedule,
 )
 

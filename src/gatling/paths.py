@@ -86,6 +86,11 @@ class AppPaths(abc.ABC):
         return self.root / "lock"
 
     @property
+    def watch_lock(self) -> Path:
+        """Held by the process that watches a release after its deployment."""
+        return self.root / "watch.lock"
+
+    @property
     def build(self) -> Path:
         """Build directory, kept between builds."""
         return self.root / "build"

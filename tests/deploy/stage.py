@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from gatling.platform.base import Instance
     from gatling.platform.logs import Line
+    from gatling.platform.restarts import End
     from gatling.state.apps import App
 
 PLAIN = {"instance.drain": "0", "hot.boot_check": "off"}
@@ -50,7 +51,10 @@ class Stage:
         """The release that runs in a slot."""
         self.pointed: int | None = 1
         self.clients = 0
+        self.uptime = 3600.0
         self.node: Node | None = None
+        self.requests = root / "requests.log"
+        """The proxy's log."""
         home = embedded_home(root / "home")
         db = open_database(home.database)
         apps.create(db, "shop", lambda _: True)
@@ -63,11 +67,14 @@ class Stage:
         make_live(db, "shop", release=7, slot=1, config={"A": "7"})
         places: Any = Places(home.root)
         instances: Any = Instances(self)
+        self.ends: list[End] = []
+        """The ends of the live instance that nobody asked for."""
+        schedule: Any = Schedule(self)
         nothing: Any = None
         router: Any = Router(self)
         tasks: Any = Tasks(self)
         parts = SimpleNamespace(
-            apps=places, instances=instances, schedule=nothing, logs=instances, tasks=tasks,
+            apps=places, instances=instances, schedule=schedule, logs=instances, tasks=tasks,
             router=router, certificates=OwnCertificates(home, db), toolchains=nothing,
         )  # fmt: skip
         self.gatling = Gatling(home, db, parts, "tester")
@@ -152,13 +159,20 @@ class Instances:
 
     def status(self, app: str, slot: int) -> Status:
         runs = slot in self._stage.running
-        return local_status(State.RUNNING, 1000 + slot) if runs else Status(State.STOPPED)
+        return (
+            local_status(State.RUNNING, 1000 + slot, self._stage.uptime)
+            if runs
+            else Status(State.STOPPED)
+        )
 
     def started_as(self, app: str, slot: int) -> int | None:
         return self._stage.running.get(slot)
 
     def read(self, app: str, **_: object) -> list[Line]:
         return []
+
+    def ends(self, app: str, slot: int) -> list[End]:
+        return self._stage.ends
 
     def address(self, app: App, slot: int) -> Address:
         return Address("127.0.0.1", app.ports[slot])
@@ -195,6 +209,12 @@ class Router:
     def pointed(self, app: str) -> int | None:
         return self._stage.pointed
 
+    def request_log(self) -> Path:
+        return self._stage.requests
+
+    def in_maintenance(self, app: str) -> bool:
+        return False
+
     def url(self, app: object) -> str:
         return "http://shop.localhost"
 
@@ -203,6 +223,16 @@ class Router:
 
     def publish(self, *_: object) -> None:
         self._stage.done.append("publish")
+
+
+class Schedule:
+    """Notes what is to run in the background."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+
+    def watch(self, app: str) -> None:
+        self._stage.do("watch in the background")
 
 
 class Tasks:

@@ -13,6 +13,9 @@ SHOWN_BY = {
     "deploy.branch": "push/test_manifest.py::test_it_names_the_branch_that_deploys",
     "deploy.strategy": "push/test_manifest.py::test_it_says_how_releases_replace_each_other",
     "deploy.second_instance": "hot/test_second.py::test_the_project_can_say_whether_two_may_run",
+    "deploy.figures": (
+        "deploy/cutover/test_hot.py::test_figures_are_only_reported_where_a_setting_says_so"
+    ),
     "build.timeout": "server/test_hostile_builds.py::test_what_a_build_leaves_behind_has_ended",
     "build.release": "push/test_projects.py::test_a_path_dependency_outside_of_the_apps_directory",
     "build.memory": "server/test_hostile_builds.py::test_a_build_that_takes_too_much_memory",

@@ -39,6 +39,18 @@ def count(*lines: bytes, since: float = 0, until: float = 100, **only: object) -
     return found.get("shop", figures.Figures())
 
 
+def test_responses_that_nginx_gave_itself_can_be_left_out() -> None:
+    lines = b"".join(
+        b"1000000000.000 shop 20001 %d 0.001 %s\n" % line
+        for line in [(200, b"0.001"), (200, b"-"), (404, b"-"), (429, b"-"), (499, b"-"),
+                     (502, b"-"), (500, b"0.010")]
+    )  # fmt: skip
+    everything = figures.count([lines], 0, 2e9)["shop"]
+    assert everything.requests == 7
+    of_app = figures.count([lines], 0, 2e9, own=False)["shop"]
+    assert of_app.statuses == {200: 1, 499: 1, 502: 1, 500: 1}
+
+
 def test_requests_are_counted_by_status_and_latency() -> None:
     found = count(
         line(1), line(2, upstream="0.003"), line(3, status=404), line(4, status=502, upstream="-"),

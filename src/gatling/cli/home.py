@@ -70,7 +70,8 @@ def down_command() -> None:
     is_flag=True,
     help="Bring the apps' users and units, and authorized_keys, up to date as well.",
 )
-def recover_command(app: str | None, unfinished: bool, units: bool) -> None:
+@click.option("--watch", is_flag=True, help="Watch the release of APP until its time is over.")
+def recover_command(app: str | None, unfinished: bool, units: bool, watch: bool) -> None:
     """Finish or undo the deployment of APP whose process was killed. Gatling runs this by itself.
 
     Without APP: bring what runs of all apps into line with the records, as at boot.
@@ -81,6 +82,7 @@ def recover_command(app: str | None, unfinished: bool, units: bool) -> None:
       gatling recover shop
     """
     from gatling.deploy import recovery
+    from gatling.deploy import watch as background
     from gatling.operations import lifecycle
     from gatling.paths import default_root, exclusively
     from gatling.platform.homes import is_server
@@ -92,6 +94,11 @@ def recover_command(app: str | None, unfinished: bool, units: bool) -> None:
     # the user
     step_down()
     with open_gatling(create=is_server(default_root())) as gatling:
+        if app is not None and watch:
+            from gatling.operations import watching
+
+            watching.attend(gatling, app, progress())
+            return
         if app is not None:
             apps.get(gatling.db, app)
             recovered = recovery.recover_killed(gatling, app)
@@ -107,6 +114,7 @@ def recover_command(app: str | None, unfinished: bool, units: bool) -> None:
             gatling.router.tidy_log()
             notifying.look(gatling)
             notifying.soon(gatling)
+            background.resume(gatling)
             return
         if units and is_server(gatling.home.root):
             from gatling.operations import keys

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gatling.build import callbacks
-from gatling.deploy import deployment_log, published
+from gatling.deploy import deployment_log, published, watch
 from gatling.deploy.plan import plan
 from gatling.errors import GatlingError, text_of
 from gatling.project import repository
@@ -35,6 +35,7 @@ def settle(gatling: Gatling, context: Context, release: Release) -> None:
         lambda: context.progress.notes(jobs.follow(gatling, context.app.name)),
         lambda: _count_events(gatling, context),
         lambda: context.callbacks.at(*callbacks.LIVE),
+        lambda: watch.begin(gatling, context),
         lambda: _summary(gatling, context, release),
         lambda: _retire(gatling, context, release),
     )

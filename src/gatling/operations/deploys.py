@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gatling import files
 from gatling.deploy import new_release, project_domains
+from gatling.deploy import watch as background
 from gatling.deploy.go_live import NO_WISH, Wish, go_live
 from gatling.deploy.run import attempt
 from gatling.errors import (
@@ -16,13 +17,14 @@ from gatling.errors import (
 )
 from gatling.operations import lifecycle
 from gatling.project import refs
-from gatling.state import apps, config, deployments, releases
+from gatling.state import apps, config, deployments, releases, watches
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatling.platform.open import Gatling
     from gatling.project.refs import Update
+    from gatling.state.watches import Watch
     from gatling.ui.progress import Progress
 
 
@@ -82,6 +84,21 @@ def deploy_release(
                 f"{release.label} has its own config: changes that were stored for the next"
                 f" deployment are dropped ({', '.join(dropped)})"
             )
+
+
+def undo(gatling: Gatling, watch: Watch, problem: str, *, progress: Progress) -> None:
+    """Return from a release that is watched to the one before, while the watch lasts.
+
+    Raises InvalidInput if another deployment came first, with nothing changed.
+    """
+    with attempt(
+        gatling, watch.app, cause=background.CAUSE, commit=None, progress=progress
+    ) as context:
+        if watches.of_app(gatling.db, watch.app) != watch:
+            raise InvalidInput(f"v{watch.release} of {watch.app} is not watched any more.")
+        context.progress.note(problem)
+        release = releases.kept(gatling.db, watch.app, watch.previous)
+        go_live(gatling, context, release)
 
 
 def restart(gatling: Gatling, name: str, *, progress: Progress) -> None:

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gatling import debuglog
-from gatling.deploy import recovery
+from gatling.deploy import recovery, watch
 from gatling.errors import InvalidInput
 from gatling.operations import changes
 from gatling.platform import lock
@@ -34,6 +34,7 @@ def ensure_up(gatling: Gatling, progress: Progress) -> None:
     gatling.configure_router()
     gatling.router.ensure_running()
     if started:
+        watch.resume(gatling)
         _advise(gatling, progress)
         for app in apps.every(gatling.db):
             with lock.try_hold(gatling.home.app(app.name).lock) as held:
@@ -67,6 +68,7 @@ def up(
         with lock.hold_app(gatling.home.app(app.name), progress.say):
             _reconcile(gatling, app, progress)
     audit.record(gatling.db, gatling.actor, None, "up")
+    watch.resume(gatling)
     healthy = [_report(gatling, app, progress) for app in every]
     return all(healthy)
 

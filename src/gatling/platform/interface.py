@@ -182,6 +182,9 @@ class Schedule(Protocol):
     def deliver_soon(self) -> None:
         """Run it now, in the background. Raises HelperFailed or OSError."""
 
+    def watch(self, app: str) -> None:
+        """Have `gatling recover APP --watch` run in the background; returns at once."""
+
 
 class Logs(Protocol):
     """The output of instances."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gatling.errors import InvalidManifest
-from gatling.project import manifest_errors
+from gatling.project import durations, manifest_errors
 from gatling.project.processes import missing
 from gatling.project.settings import HOST_ONLY, Settings, describe, flat
 
@@ -172,7 +172,7 @@ def _in_full(tree: dict[str, Any]) -> dict[str, Any]:
             return between.join(value)
         if section == "processes" and isinstance(value, str):
             return {"command": value}
-        return value
+        return durations.seconds(f"{section}.{name}", value)
 
     return {
         section: {name: value_of(section, name, value) for name, value in fields.items()}

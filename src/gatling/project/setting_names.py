@@ -4,6 +4,7 @@ SETTING_NAMES = (
     "deploy.branch",
     "deploy.strategy",
     "deploy.second_instance",
+    "deploy.figures",
     "build.timeout",
     "build.release",
     "build.memory",

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gatling.errors import InvalidInput
-from gatling.project import headers, processes, proxy, setting_errors, toolchains
+from gatling.project import durations, headers, processes, proxy, setting_errors, toolchains
 from gatling.project.processes import MAX_NAMES, Job, Name, Process
 
 Seconds = Annotated[float, Meta(ge=0.01, le=86400)]
@@ -123,8 +123,8 @@ class Hot(Struct, frozen=True, forbid_unknown_fields=True):
     """Hot upgrades of the running node."""
 
     watch: Seconds = 1.0
-    """Time after the switch in which a crash of a converted process undoes the upgrade, in seconds.
-    """
+    """Time after the switch in which a release that crashes, or that serves worse than the one
+    before, is undone, in seconds or such as 90s, 5m or 1h. A push waits for 5 s of it at most."""
     suspend: Seconds = 5.0
     """Time limit for suspending a process, and for waiting until no process runs code that calls
     removed functions, in seconds."""
@@ -157,6 +157,9 @@ class Deploy(Struct, frozen=True, forbid_unknown_fields=True):
     """Let a second instance run beside the live one, for a rolling deployment, a boot check or a
     rehearsal. auto: yes, unless the live instance has data or a port open that two instances cannot
     share."""
+    figures: Literal["undo", "note", "off"] = "undo"
+    """How the watch uses error rate and response times through the proxy. undo: undo a release that
+    serves clearly worse than the one before. note: only report it. off: do not compare."""
 
 
 class Proxy(Struct, frozen=True, forbid_unknown_fields=True):
@@ -263,7 +266,7 @@ def _tree(values: dict[str, str]) -> dict[str, Any]:
             at = at.setdefault(section, {})
             if not isinstance(at, dict):
                 raise ValueError(key)
-        at[name] = text
+        at[name] = durations.seconds(key, text)
     return tree
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from gatling.project import durations
 from gatling.project.settings import HOST_ONLY, NAMED, Settings, choices, describe
 
 HEAD = """\
@@ -101,6 +102,11 @@ def schema() -> dict[str, Any]:
         part = {key: value for key, value in text.items() if key in ("type", "pattern")}
         texts = {"type": "array", "items": part}
         properties[name] = {"description": text.pop("description"), "anyOf": [text, texts]}
+    for key in durations.SETTINGS:
+        section, _, name = key.partition(".")
+        properties = made["$defs"][section.capitalize()]["properties"]
+        number, unit = properties[name], {"type": "string", "pattern": durations.PATTERN}
+        properties[name] = {"description": number.pop("description"), "anyOf": [number, unit]}
     _to_ecma(made)
     return made
 

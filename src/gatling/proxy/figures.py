@@ -116,10 +116,12 @@ def count(
     *,
     app: str | None = None,
     port: int | None = None,
+    own: bool = True,
 ) -> dict[str, Figures]:
     """The requests that ended between two Unix times, by app: of all apps, or of one of them.
 
-    `port` restricts them to those that the proxy sent to one slot. `pieces` are whole lines of
+    `port` restricts them to those that the proxy sent to one slot. Without `own`, responses that
+    the proxy gave itself, such as fingerprinted assets, are left out. `pieces` are whole lines of
     the log. A line of another form is skipped.
     """
     begin, end = b"%.3f" % since, b"%.3f" % until
@@ -127,10 +129,15 @@ def count(
     pattern = _pattern(app, port)
     for piece in pieces:
         for at, name, status, took, upstream in pattern.findall(piece):
-            if begin <= at < end:
+            if begin <= at < end and (own or _concerns_app(status, upstream)):
                 key = (name, status, took, upstream)
                 seen[key] = seen.get(key, 0) + 1
     return _summed(seen)
+
+
+def _concerns_app(status: bytes, upstream: bytes) -> bool:
+    """Whether the app answered a request, failed to, or was given up on by the client."""
+    return upstream != b"-" or status == b"499" or status[:1] == b"5"
 
 
 def _pattern(app: str | None, port: int | None) -> re.Pattern[bytes]:

@@ -71,7 +71,7 @@ def request_log(log: Path) -> str:
         "~^\S+ (127\.0\.0\.1|::1) {PROBER}$" "";
     }}
     log_format gatling_requests "{LINE}";
-    access_log "{log}" gatling_requests buffer=64k flush=1s if=$gatling_counted;
+    access_log "{log}" gatling_requests buffer=64k flush=100ms if=$gatling_counted;
 """[1:]
 
 

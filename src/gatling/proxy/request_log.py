@@ -46,6 +46,7 @@ def read(
     *,
     app: str | None = None,
     port: int | None = None,
+    own: bool = True,
     limit: int = READ_BYTES,
 ) -> Window:
     """The requests that ended between two Unix times, as `figures.count`.
@@ -54,7 +55,7 @@ def read(
     """
     reader = _Reader(log, since, limit)
     try:
-        apps = figures.count(reader.pieces(), since, until, app=app, port=port)
+        apps = figures.count(reader.pieces(), since, until, app=app, port=port, own=own)
     finally:
         reader.close()
     return Window(max(since, reader.begins), until, apps, reader.cut)

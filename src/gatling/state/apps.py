@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from gatling.errors import InvalidInput, NotFound
-from gatling.state import passwords
+from gatling.state import passwords, watches
 from gatling.state.config import write as write_config
 from gatling.times import now
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from gatling.state.database import Database
+    from gatling.state.watches import Watch
 
 Wanted = Literal["running", "stopped"]
 SLOTS = (1, 2)
@@ -192,10 +193,12 @@ def make_live(
     slot: int | None,
     config: Mapping[str, str] | None,
     wanted: Wanted = "running",
+    watch: Watch | None = None,
 ) -> None:
     """Decide: from now on this release runs, in this slot, with this config. On the disk at once.
 
-    Config None: it stays what it is. An app that was stopped runs from now on.
+    Config None: it stays what it is. An app that was stopped runs from now on. `watch` takes the
+    place of the watch of the release before, whose time is over.
 
     Recovery brings the world into line with what stands here, so this is a deployment's point of
     no return; called with all that was recorded before, it takes that decision back.
@@ -210,6 +213,9 @@ def make_live(
         )
         if config is not None:
             write_config(db, name, config)
+        db.execute("DELETE FROM watches WHERE app = ?", name)
+        if watch is not None:
+            watches.put(db, watch)
 
 
 def want(db: Database, name: str, wanted: Wanted) -> None:

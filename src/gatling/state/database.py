@@ -237,6 +237,17 @@ _SCHEMA = (
         UNIQUE (app, variable)
     ) STRICT
     """,
+    """
+    CREATE TABLE watches (
+        app TEXT PRIMARY KEY REFERENCES apps ON DELETE CASCADE,
+        deployment INTEGER NOT NULL,
+        release INTEGER NOT NULL,
+        previous INTEGER NOT NULL,
+        switched REAL NOT NULL,
+        until REAL NOT NULL,
+        before TEXT NOT NULL
+    ) STRICT
+    """,
 )
 """One script per schema version; `PRAGMA user_version` is the number of those that have run."""
 

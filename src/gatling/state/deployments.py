@@ -140,6 +140,16 @@ def _notify(db: Database, ended: Deployment) -> None:
     )
 
 
+def undone(db: Database, ident: int, text: str) -> None:
+    """Record that a deployment's release was undone after it had succeeded."""
+    with db.transaction(durable=True):
+        db.execute("UPDATE deployments SET error = ? WHERE id = ?", text, ident)
+        one = get(db, ident)
+        data = {"deployment": one.id, "release": one.release, "commit": one.commit}
+        title = f"{one.app}: v{one.release} was undone (deployment {one.id} by {one.actor})"
+        notices.add(db, "deployment.failed", title, text, app=one.app, data=data)
+
+
 def begin_step(db: Database, ident: int, position: int, name: str) -> None:
     """Record that a step begins."""
     with db.transaction():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -12,9 +13,12 @@ from gatling.beam.comparison import AddedApp, Answers, Comparison
 from gatling.beam.control import Control, Logged, NodeBusy, SwapFailed, Watched
 from gatling.deploy.cutover import hot
 from gatling.errors import Interrupted, NodeUnreachable, SupervisorFailed, SwapUndone
+from gatling.state import watches
 from tests.deploy.stage import Node, release
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gatling.deploy.context import Context
     from gatling.deploy.evidence.prober import Proof
     from tests.deploy.stage import Stage
@@ -98,6 +102,63 @@ def test_a_boot_check_that_fails_before_it_touches_nothing(stage: Stage, node: N
     assert not [each for each in stage.done if each.startswith("swap")]
     assert untouched(stage)
     assert context.interruption.armed
+
+
+def requests(stage: Stage, node: Node, errors: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let clients have 999 good answers before the switch, and 100 answers after it."""
+    port = stage.context().app.ports[1]
+
+    def write(since: float, statuses: Sequence[int]) -> None:
+        with stage.requests.open("a") as log:
+            for status in statuses:
+                log.write(f"{since:.3f} shop {port} {status} 0.010 0.010\n")
+
+    def watch(_: object, seconds: float) -> Watched:
+        write(time.time(), [500] * errors + [200] * (100 - errors))
+        time.sleep(0.002)
+        return node.watched
+
+    write(time.time() - 60, [200] * 999)
+    monkeypatch.setattr(node, "watch", watch)
+
+
+def test_a_release_that_fails_one_request_in_twenty_is_taken_back(
+    stage: Stage, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests(stage, node, 5, monkeypatch)
+    with pytest.raises(SwapUndone, match=r"5 of 100 requests failed .*, 0 of 999"):
+        upgrade(stage, stage.context(), node)
+    assert stage.done[-len(UNDO) :] == UNDO
+    assert untouched(stage)
+
+
+@pytest.mark.parametrize("wanted", ["note", "off"])
+def test_figures_are_only_reported_where_a_setting_says_so(
+    stage: Stage, node: Node, wanted: str, said: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests(stage, node, 5, monkeypatch)
+    upgrade(stage, stage.context({"deploy.figures": wanted}), node)
+    assert stage.live() == (8, 1)
+    assert ("5 of 100 requests failed" in said.read_text()) == (wanted == "note")
+
+
+def test_a_long_watch_goes_on_after_the_upgrade(
+    stage: Stage, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+
+    def watch_(_: object, seconds: float) -> Watched:
+        waited.append(seconds)
+        return node.watched
+
+    monkeypatch.setattr(node, "watch", watch_)
+    context, begun = stage.context({"hot.watch": "5m"}), time.time()
+    upgrade(stage, context, node)
+    assert waited == [5.0]
+    watch = watches.of_app(stage.gatling.db, "shop")
+    assert watch is not None
+    assert (watch.deployment, watch.release, watch.previous) == (context.deployment.id, 8, 7)
+    assert begun + 300 <= watch.until <= time.time() + 300
 
 
 def test_a_boot_check_that_fails_after_it_takes_it_back(stage: Stage, node: Node) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 from typing import TYPE_CHECKING, NoReturn
 
 from gatling.beam.comparison import Answers
 from gatling.beam.control import Control, NodeBusy, SwapFailed, Swapped
-from gatling.deploy import live_node
+from gatling.deploy import live_node, watch
 from gatling.deploy.cutover import instance, rehearsal, restart, rolling
-from gatling.deploy.evidence import health, probing, verdict
+from gatling.deploy.evidence import health, judgement, probing, traffic, verdict
 from gatling.deploy.evidence.prober import HeldRequest
 from gatling.deploy.plan import exclusive, inspection
 from gatling.errors import GatlingError, NodeUnreachable, SwapUndone
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from gatling.platform.open import Gatling
     from gatling.state.apps import App
     from gatling.state.releases import Release
+    from gatling.state.watches import Watch
 
 STAYS_SECONDS = 0.5
 """How long an instance with new children must stay up before they are started in the live node."""
@@ -86,11 +88,14 @@ def upgrade(
             journal.phase(f"Upgrading {live.label} to {release.label} in memory")
             with journal.step("hot_swap"):
                 swapped = _swap(gatling, context, node, live, release, answers)
+            switched = time.time()
             on_live()
             try:
                 if held is not None:
                     prober.saw(held.finish())
-                watched = _prove(gatling, context, node, release, swapped, prober, booted=booted)
+                watched = _prove(
+                    gatling, context, node, release, swapped, prober, switched, booted=booted
+                )
                 still_open = _clients(node, address.port)
             except GatlingError as error:
                 if not error.log:
@@ -100,7 +105,10 @@ def upgrade(
             context.result.proof = prober.proof
             context.progress.note(str(context.result.proof))
             raise
-        decide(gatling, app, release)
+        seconds = settings.hot.watch
+        decide(
+            gatling, app, release, watch.after(gatling, context, release.number, switched, seconds)
+        )
         with context.tolerated():
             live_node.prepare(gatling, app, release)
         with context.tolerated(), contextlib.suppress(NodeUnreachable):  # the states expire anyway
@@ -145,10 +153,17 @@ def _try_elsewhere(
     return early
 
 
-def decide(gatling: Gatling, app: App, release: Release) -> None:
-    """Record the release that the node runs as the live one."""
+def decide(gatling: Gatling, app: App, release: Release, watched: Watch | None = None) -> None:
+    """Record the release that the node runs as the live one, and whether it is still watched."""
     slot = app.live_slot or 1
-    apps.make_live(gatling.db, app.name, release=release.number, slot=slot, config=release.config)
+    apps.make_live(
+        gatling.db,
+        app.name,
+        release=release.number,
+        slot=slot,
+        config=release.config,
+        watch=watched,
+    )
 
 
 def _clients(node: Control, port: int) -> dict[Opaque, Opaque]:
@@ -204,26 +219,29 @@ def _prove(
     release: Release,
     swapped: Swapped,
     prober: Prober,
+    switched: float,
     *,
     booted: bool,
 ) -> Watched:
     """Raise what speaks against the release that the node runs now; what was seen in the watch."""
     settings = context.settings
+    seconds = min(settings.hot.watch, watch.WAITED_SECONDS)
     if swapped.failed:
         raise SwapUndone(f"After the switch: {'; '.join(swapped.failed)}.")
     context.journal.phase(f"Watching {release.label}")
     unhealthy = _unhealthy(gatling, context, release)  # at once: users meet it already
     with context.journal.step("watch"):
         # asked in any case: processes that crashed get their states back from what watched them
-        watched = node.watch(swapped, 0.05 if unhealthy else settings.hot.watch)
-        problem = verdict.against(watched, settings.hot.watch) or unhealthy
+        watched = node.watch(swapped, 0.05 if unhealthy else seconds)
+        problem = verdict.against(watched, seconds) or unhealthy
         if problem:
             raise SwapUndone(problem, hint=CRASHED_HINT if watched.crashed else "")
         for note in verdict.beside(watched):
             context.progress.note(note)
         unhealthy = _unhealthy(gatling, context, release)
-        if unhealthy:
-            raise SwapUndone(unhealthy)
+        problem = unhealthy or _worse(gatling, context, switched)
+        if problem:
+            raise SwapUndone(problem)
     prober.slow_down()  # each request is a line in the app's log, and nothing changes any more
     why = context.alone or ("hot.boot_check=off",)
     if context.alone or settings.hot.boot_check == "off":
@@ -241,6 +259,23 @@ def _unhealthy(gatling: Gatling, context: Context, release: Release) -> str:
     if answer.healthy:
         return ""
     return f"{release.label} failed its health check after the switch: GET {path}: {answer}."
+
+
+def _worse(gatling: Gatling, context: Context, switched: float) -> str:
+    """Why clients are served worse than before the switch, as a sentence; empty if they are not."""
+    app, wanted = context.app, context.settings.deploy.figures
+    if wanted == "off":
+        return ""
+    before = traffic.before(gatling, app, switched)
+    after = traffic.since(gatling, app, app.live_slot or 1, switched)
+    seconds = time.time() - switched
+    problem = judgement.against(before, after, seconds)
+    if problem and wanted == "undo":
+        return problem
+    said = problem or judgement.in_words(before, after, seconds)
+    if said:
+        context.progress.note(said)
+    return ""
 
 
 def _check_boot(gatling: Gatling, context: Context, release: Release, stays: float = 0) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING
 
-from gatling import files
+from gatling import files, process
 from gatling.paths import exclusively
 from gatling.platform.embedded import clock, configuration
 from gatling.platform.embedded.configuration import CLOCK
@@ -44,6 +46,17 @@ class ClockSchedule:
         """Let the clock run if it is needed, for certificates too, and not run otherwise."""
         with exclusively(self._home, "clock"):
             self._follow()
+
+    def watch(self, app: str) -> None:
+        """See Schedule: a session of its own, which ends with the machine."""
+        environment = {name: value for name, value in os.environ.items()
+                       if not name.startswith("GIT_") and name != "GATLING_ACTOR"}  # fmt: skip
+        with open(os.devnull, "r+b") as nothing:  # noqa: PTH123 (git waits for who holds its files)
+            process.start(
+                [sys.executable, "-I", "-m", "gatling", "recover", app, "--watch"],
+                env=environment | {"GATLING_HOME": str(self._home.root)}, cwd=self._home.root,
+                stdin=nothing.fileno(), output=nothing.fileno(),
+            )  # fmt: skip
 
     def _follow(self) -> None:
         conf = self._home.supervisor / "apps" / "_clock.conf"

@@ -39,3 +39,7 @@ class TimerSchedule:
     def deliver_soon(self) -> None:
         """See Schedule: in a unit of its own."""
         client.ask("notify")
+
+    def watch(self, app: str) -> None:
+        """See Schedule: a unit of its own."""
+        client.ask("watch", app=app)

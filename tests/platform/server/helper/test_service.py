@@ -103,6 +103,7 @@ VALID: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "env": st.dictionaries(st.sampled_from(HANDED_ON), TEXTS),
     },
     "schedule": {"app": LABELS, "jobs": JOBS},
+    "watch": {"app": LABELS},
     "certificate-obtain": {
         "app": LABELS,
         "after": st.just(0) | st.floats(1, 86400),
@@ -198,6 +199,11 @@ def commands(app: str) -> re.Pattern[str]:
         rf"--collect --quiet --unit=gatling-obtain-{app}\.(later-)?[0-9a-f]{{16}} --uid=gatling"
         r" --gid=gatling --setenv=LANG=C\.UTF-8( --property=[A-Za-z]+=[^\0]*){1,}"
     )
+    watch = (
+        rf"--no-block --collect --quiet --unit=gatling-watch-{app}\.[0-9a-f]{{16}}\.service"
+        r" --uid=gatling --gid=gatling --setenv=LANG=C\.UTF-8 --setenv=HOME=/home"
+        r" --setenv=GATLING_JOB=1( --property=[A-Za-z]+=[^\0]*){1,}"
+    )
     renew = "/usr/local/bin/gatling certificates renew"
     known = [
         f"{useradd} --home-dir (SERVER){app}/state --comment Gatling_app_{app} {user}",
@@ -209,6 +215,8 @@ def commands(app: str) -> re.Pattern[str]:
         rf"systemctl stop gatling-obtain-{app}\.later\*\.timer",
         r"systemctl start --no-block gatling-(certificates|notify)\.service",
         rf"systemd-run (--no-block|--on-active=[0-9]{{1,5}}) {obtain} -- {renew} {app}",
+        rf"systemctl (stop|reset-failed) gatling-watch-{app}\.\*\.service",
+        f"systemd-run {watch} -- /usr/local/bin/gatling recover {app} --watch",
         f"systemctl show --property=MainPID --value {instance}",
         f"systemctl kill --signal=TERM --kill-whom=main {instance}",
         f"systemctl kill --signal=KILL {instance}",
@@ -364,7 +372,7 @@ def ask(helper: Helper, request: Any, files: int = 3) -> Any:
 @given(request_=valid())
 def test_what_gatling_asks_is_done(helper: Helper, request_: dict[str, Any]) -> None:
     verb, app = request_["verb"], request_.get("app", "")
-    of_apps = ("slot", "schedule", "certificate-obtain")
+    of_apps = ("slot", "schedule", "watch", "certificate-obtain")
     absent = verb in of_apps and not (helper.server / "apps" / app).exists()
     if verb in ("start", "prepare"):
         absent = not made(helper, app, request_["slot"])
@@ -403,7 +411,7 @@ def test_an_app_that_is_none(helper: Helper, verb: str, app: str) -> None:
                "cwd": f"{helper.server}/apps/{app}", "lines": 1,
                "sites": [{"app": app, "domains": ["a.example"], "ports": [2000, 2001]}],
                "app": app, "apps": {app: [2000]}, "after": 0}  # fmt: skip
-    made_first = ("slot", "schedule", "start", "prepare", "certificate-obtain")
+    made_first = ("slot", "schedule", "watch", "start", "prepare", "certificate-obtain")
     if verb in made_first and re.fullmatch(NAME, app, re.ASCII):
         ask(helper, {"verb": "app", "app": app, "limits": {}, "stop": 30})
     answer = ask(helper, request)

@@ -16,6 +16,7 @@ another user can write to. Programs are run as an app's user or as gatling, neve
     run          run a program once, as the app's user, in a sandbox (build, release, run)
     end          end all such programs of an app that are part of a deployment
     schedule     have timers for an app's jobs
+    watch        watch a release after its deployment, as gatling, in a unit of its own
     push         deploy a push that is under way, as gatling, in a unit of its own
     ports        keep the ports of apps to those who may use them
     proxy        write nginx' configuration of all apps, test it, take it into use
@@ -156,6 +157,7 @@ def forget(request: dict[str, Any]) -> dict[str, Any]:
     for place in (1, 2, *others):
         stop({"app": name, "slot": place, "timeout": 10})
     end({"app": name})
+    _end([units.task(name, "watch", "*")])
     _end(timer_units.runs(name))
     _remove_units(name, (1, 2, *others))
     namespaces.remove(UNITS, name, _call)
@@ -259,6 +261,21 @@ def push(request: dict[str, Any], files: list[int], connection: socket.socket) -
                   *units.recover_after(AFTER_PUSH, COMMAND, name)]  # fmt: skip
     unit = units.task(name, "push", _identifier(request))
     return running.run(unit, properties, described, files, connection, on_gone=running.HANG_UP)
+
+
+def watch(request: dict[str, Any]) -> dict[str, Any]:
+    """Watch the live release of an app, as gatling, in a unit that is not waited for."""
+    name, owner = names.app_name(text(request, "app")), pwd.getpwnam(units.OWNER)
+    if not (SERVER / "apps" / name).is_dir():
+        raise Refused("there is no such app")
+    properties = [f"--property={line}" for line in
+                  (*units.ATTENDING, *units.recover_after(AFTER_PUSH, COMMAND, name))]  # fmt: skip
+    _call(["systemd-run", "--no-block", "--collect", "--quiet",
+           f"--unit={units.task(name, 'watch', os.urandom(8).hex())}", f"--uid={units.OWNER}",
+           f"--gid={units.OWNER}", "--setenv=LANG=C.UTF-8", f"--setenv=HOME={owner.pw_dir}",
+           "--setenv=GATLING_JOB=1", *properties,
+           "--", str(COMMAND), "recover", name, "--watch"])  # fmt: skip
+    return {}
 
 
 def certificate_obtain(request: dict[str, Any]) -> dict[str, Any]:
@@ -446,7 +463,8 @@ def database_remove(request: dict[str, Any]) -> dict[str, Any]:
 
 PLAIN = {"app": app, "slot": slot_unit, "discard": discard, "forget": forget, "start": start,
          "prepare": prepare, "stop": stop, "end": end, "schedule": schedule, "ports": ports,
-         "proxy": proxy, "proxy-check": proxy_check, "proxy-rotate": proxy_rotate,
+         "watch": watch, "proxy": proxy, "proxy-check": proxy_check,
+         "proxy-rotate": proxy_rotate,
          "certificate-add": certificate_add, "certificate": certificate,
          "certificate-request": certificate_request, "certificate-install": certificate_install,
          "certificate-obtain": certificate_obtain, "certificate-copy": certificate_copy,

@@ -1,0 +1,67 @@
+"""Releases that are watched after their deployment has ended: one for each app at most."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from gatling.state.database import Database
+
+
+class Watch(Struct, frozen=True):
+    """A release that is undone if it serves worse than the one before."""
+
+    app: str
+    deployment: int
+    """The deployment that made it live."""
+    release: int
+    previous: int
+    """The release to return to."""
+    switched: float
+    """When requests reached it, as Unix time."""
+    until: float
+    before: tuple[float, int, int, int, int]
+    """The figures of the release before: `deploy.evidence.judgement.Served`."""
+
+
+def put(db: Database, watch: Watch) -> None:
+    """Record a watch in the place of an earlier one. The caller has a transaction."""
+    db.execute(
+        "INSERT OR REPLACE INTO watches (app, deployment, release, previous, switched, until,"
+        " before) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        watch.app, watch.deployment, watch.release, watch.previous, watch.switched, watch.until,
+        json.dumps(watch.before),
+    )  # fmt: skip
+
+
+def of_app(db: Database, app: str) -> Watch | None:
+    """The watch of an app, if its release is watched."""
+    return next(iter(_watches(db, "WHERE app = ?", app)), None)
+
+
+def every(db: Database) -> list[Watch]:
+    """All watches, by app."""
+    return _watches(db, "ORDER BY app")
+
+
+def end(db: Database, watch: Watch) -> bool:
+    """Forget a watch, unless another one has taken its place; whether it was there."""
+    with db.transaction():
+        return bool(
+            db.execute(
+                "DELETE FROM watches WHERE app = ? AND deployment = ?", watch.app, watch.deployment
+            )
+        )
+
+
+def _watches(db: Database, where: str, *values: object) -> list[Watch]:
+    return [
+        Watch(
+            row["app"], row["deployment"], row["release"], row["previous"], row["switched"],
+            row["until"], tuple(json.loads(row["before"])),
+        )
+        for row in db.rows(f"SELECT * FROM watches {where}", *values)  # noqa: S608 (no input)
+    ]  # fmt: skip
