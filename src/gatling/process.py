@@ -13,7 +13,6 @@ import os
 import selectors
 import signal
 import subprocess
-import tempfile
 import time
 from collections import deque
 from pathlib import Path
@@ -171,6 +170,8 @@ def take_output(
     argv: Sequence[str], take: Callable[[IO[bytes]], Taken], *, env: Mapping[str, str]
 ) -> Taken:
     """Run a program whose standard output, however long, is read by `take`; errors as `run`."""
+    import tempfile  # takes a while to load, and few commands need it
+
     with tempfile.TemporaryFile() as errors:
         process = _popen(
             argv,
