@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatling.errors import CommandFailed, HelperFailed
-from gatling.host import changes, machine
+from gatling.host import changes, clusters, machine
 from gatling.host import check as subject
 from gatling.host.check import Finding
 from gatling.platform.server import units
 from gatling.platform.server.helper.service import LAYOUT
-from gatling.state import apps, notices
+from gatling.state import apps, databases, notices
 from gatling.state.database import open_database
 from tests.host.archives import create, listening
 
@@ -162,6 +162,26 @@ def test_strangers_on_ports(server: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 SHOWN = "\n".join(f"{name} {value}" for name, value in subject.FORCED.items())
+
+
+def test_databases(server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    states = {"postgresql@15-gatling.shop.1.service": "active"}
+    monkeypatch.setattr(clusters, "_state", lambda unit: states.get(unit, "failed"))
+    assert [one.what for one in subject.databases_of_apps(server)] == ["0 databases, none fails"]
+    with contextlib.closing(open_database(server / "home" / "state.db")) as db:
+        for number, name in enumerate(("shop", "events", "half", "gone")):
+            databases.add(db, name, "shop", 15, f"URL_{number}")
+        for name in ("shop", "events"):
+            databases.mark(db, name, "ready")
+        databases.mark(db, "gone", "removing", "/a/copy.dump")
+    assert [(one.what, one.hint) for one in subject.databases_of_apps(server)] == [
+        ("The database events does not run: postgresql@15-gatling.events.1.service is failed.",
+         "`systemctl status postgresql@15-gatling.events.1.service` says why."),
+        ("The removal of the database gone was not completed.",
+         "`gatling db destroy shop --name gone` completes it."),
+        ("The database half was not completed.",
+         "`gatling db create shop --name half` completes it."),
+    ]  # fmt: skip
 
 
 def test_a_channel_that_fails(server: Path) -> None:

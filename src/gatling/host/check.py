@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gatling import process
 from gatling.errors import GatlingError, HelperFailed
-from gatling.host import changes, debian, expiry, machine, reach, system_files, webserver
+from gatling.host import changes, clusters, debian, expiry, machine, reach, system_files, webserver
 from gatling.host.backup import acting_as
 from gatling.paths import SERVER
 from gatling.platform import ports
@@ -30,7 +30,7 @@ from gatling.platform.server import timers, units
 from gatling.platform.server.helper import certificates, client, service
 from gatling.platform.server.home import ServerHome
 from gatling.runtime import jobs
-from gatling.state import apps, issuance, notices
+from gatling.state import apps, databases, issuance, notices
 from gatling.state.database import Database
 from gatling.text import counted
 
@@ -246,6 +246,16 @@ def certificates_of_apps(server: Path = SERVER) -> Iterator[Finding]:
         yield Finding("certificates", True, "none expires soon")
 
 
+def databases_of_apps(server: Path = SERVER) -> Iterator[Finding]:
+    """Whether the databases of apps are complete, and run."""
+    every = _read(server, databases.every)
+    found = list(clusters.faults(every))
+    for what, hint in found:
+        yield Finding("databases", False, what, hint)
+    if not found:
+        yield Finding("databases", True, f"{counted(len(every), 'database')}, none fails")
+
+
 def notifications(server: Path = SERVER) -> Iterator[Finding]:
     """Whether the channels accept notifications."""
     every = _read(server, notices.every)
@@ -376,7 +386,7 @@ CHECKS: dict[str, Check] = {
     "installation": installation, "location": location, "systemd": systemd, "helper": helper,
     "units": failed_units, "apps": every_app, "ports": app_ports, "network": reachable,
     "nginx": nginx, "certificates": certificates_of_apps,
-    "notifications": notifications, "sshd": sshd, "keys": keys,
+    "databases": databases_of_apps, "notifications": notifications, "sshd": sshd, "keys": keys,
     "disk": disk, "memory": memory, "clock": clock, "programs": programs,
 }  # fmt: skip
 
