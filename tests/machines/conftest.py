@@ -75,7 +75,9 @@ def ann(server: Server) -> Person:
 
 @pytest.fixture(scope="session")
 def shop(ann: Person) -> Checkout:
-    """An app, pushed once."""
+    """An app, pushed once. Its instances have the time that they need to boot there."""
+    ann.run("load", "shop")
+    ann.run("settings", "set", "shop", "health.timeout=600")
     project = ann.project("shop")
     project.push()
     return project
