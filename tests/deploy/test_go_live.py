@@ -15,6 +15,7 @@ from gatling.deploy.evidence.prober import Proof
 from gatling.deploy.migrations import runner
 from gatling.deploy.plan import gather
 from gatling.deploy.plan.gather import Gathered
+from gatling.deploy.wish import Wish
 from gatling.errors import InvalidInput, MigrationFailed, NodeUnreachable, PushRefused
 from gatling.project import refs
 from gatling.state import deployments
@@ -73,7 +74,7 @@ def found(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def go(stage: Stage, strategy: str | None = None) -> Context:
     context = stage.context()
     go_live.go_live(
-        stage.gatling, context, TARGET, wish=go_live.Wish(strategy=strategy)
+        stage.gatling, context, TARGET, wish=Wish(strategy=strategy)
     )  # fmt: skip
     return context
 

@@ -42,7 +42,7 @@ def deploy_command(
       gatling deploy shop 3f2a91c --strategy rolling
       gatling deploy shop v7 --rehearse
     """
-    from gatling.deploy.go_live import Wish
+    from gatling.deploy.wish import Wish
     from gatling.operations import deploys
     from gatling.project import settings, source
     from gatling.state import apps
@@ -90,7 +90,7 @@ def rollback_command(
       gatling rollback shop v4 --confirm shop
     """
     from gatling import names
-    from gatling.deploy.go_live import Wish
+    from gatling.deploy.wish import Wish
     from gatling.errors import InvalidInput
     from gatling.operations import deploys
     from gatling.state import apps

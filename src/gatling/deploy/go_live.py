@@ -13,6 +13,7 @@ from gatling.deploy import live_node, published, settle
 from gatling.deploy.migrations import runner
 from gatling.deploy.plan import gather, plan
 from gatling.deploy.run import is_decided
+from gatling.deploy.wish import NO_WISH, Wish
 from gatling.errors import GatlingError, NodeUnreachable
 from gatling.project import refs
 from gatling.project import settings as project_settings
@@ -27,17 +28,6 @@ if TYPE_CHECKING:
     from gatling.platform.open import Gatling
     from gatling.project.refs import Update
     from gatling.state.releases import Release
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Wish:
-    """Options of one deployment that override the app's settings."""
-
-    strategy: str | None = None
-    rehearse: bool = False
-
-
-NO_WISH = Wish()
 
 
 def go_live(

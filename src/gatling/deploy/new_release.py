@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gatling.build import builder, callbacks, toolchain
 from gatling.build.callbacks import Callbacks
-from gatling.deploy import project_domains, published
+from gatling.deploy import preload, project_domains, published
 from gatling.errors import BuildFailed, CommandFailed, InvalidInput, NotFound
 from gatling.platform.toolchains import order
 from gatling.project import manifest, toolchain_files
@@ -53,6 +53,7 @@ def make(gatling: Gatling, context: Context, commit: str) -> tuple[Context, Rele
     around = _with_toolchain(gatling, context, paths.source / directory)
     given = context.callbacks if context.callbacks.any else None
     journal.between = "starting mix"
+    preload.start()
     built = builder.build(gatling.tasks, around, values, wanted, mark, journal, commit, like, given)
     with journal.step("store_release"):
         number, newest = next_number(gatling, name)

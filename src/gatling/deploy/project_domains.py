@@ -14,7 +14,6 @@ from gatling.deploy.run import is_decided
 from gatling.errors import cleaning
 from gatling.project import domains as project_domains
 from gatling.project import source
-from gatling.runtime import obtaining
 from gatling.state import apps, audit, config, releases
 
 if TYPE_CHECKING:
@@ -95,6 +94,8 @@ def in_force(gatling: Gatling, context: Context) -> Iterator[Context]:
             _take_back(gatling, context, error)
         raise
     audit.record(db, gatling.actor, before.name, "domains add", " ".join(added))
+    from gatling.runtime import obtaining
+
     obtaining.later(gatling, before.name)
     after = apps.get(db, before.name)
     # the same instance goes on, with the PHX_HOST that it was started with

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gatling import text
-from gatling.deploy import heartbeat, outcome, recovery
+from gatling.deploy import heartbeat, outcome
 from gatling.deploy.context import Context
 from gatling.deploy.journal import Journal
 from gatling.deploy.watcher import Watcher
@@ -54,6 +54,8 @@ def attempt(
         lock.hold(paths.lock, lambda: _say_for_whom(gatling, name, progress)),
     ):
         if deployments.running(gatling.db, name):
+            from gatling.deploy import recovery
+
             recovery.reconcile(gatling, name)
         app = apps.get(gatling.db, name)
         if not same_release:
@@ -145,6 +147,8 @@ def _succeeded(gatling: Gatling, context: Context) -> None:
     name, ident = context.app.name, context.deployment.id
     if context.result.warnings:
         with context.tolerated():
+            from gatling.deploy import recovery
+
             recovery.reconcile(gatling, name, own=ident)
     with context.tolerated():
         said = "; ".join(dict.fromkeys(context.result.warnings))
@@ -172,6 +176,8 @@ def _failed(gatling: Gatling, context: Context, error: BaseException) -> None:
     for line in error.log if isinstance(error, GatlingError) else ():
         context.progress.record(line)
     try:
+        from gatling.deploy import recovery
+
         recovery.reconcile(gatling, name, own=ident)
         deployment = deployments.get(gatling.db, ident)
         ended = outcome.outcome_of(deployment, apps.get(gatling.db, name), error)

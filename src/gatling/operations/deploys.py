@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
 from typing import TYPE_CHECKING
 
 from gatling import files
 from gatling.deploy import new_release, project_domains
-from gatling.deploy import watch as background
-from gatling.deploy.go_live import NO_WISH, Wish, go_live
 from gatling.deploy.run import attempt
+from gatling.deploy.wish import NO_WISH, Wish
 from gatling.errors import (
     InvalidInput,
     NotFound,
@@ -47,8 +44,6 @@ def deploy_commit(
     for directory in (gatling.home.root, gatling.home.app(name).root):
         files.need_space(directory, f"A build of {name}")
     lifecycle.ensure_up(gatling, progress)
-    # The cut-over's libraries load while mix works, instead of after it.
-    threading.Thread(target=_load_cutover, daemon=True).start()
     with attempt(
         gatling,
         name,
@@ -59,6 +54,8 @@ def deploy_commit(
     ) as context:
         refs.check_still(gatling.home.app(name).repository, updates)
         built, release = new_release.make(gatling, context, commit)
+        from gatling.deploy.go_live import go_live  # loaded while mix worked
+
         with project_domains.in_force(gatling, built) as served:
             go_live(gatling, served, release, updates, wish)
 
@@ -73,6 +70,8 @@ def deploy_release(
     wish: Wish = NO_WISH,
 ) -> None:
     """Make a retained release live again, with the config it had."""
+    from gatling.deploy.go_live import go_live
+
     releases.kept(gatling.db, name, number)
     lifecycle.ensure_up(gatling, progress)
     with attempt(gatling, name, cause=cause, commit=None, progress=progress) as context:
@@ -91,6 +90,9 @@ def undo(gatling: Gatling, watch: Watch, problem: str, *, progress: Progress) ->
 
     Raises InvalidInput if another deployment came first, with nothing changed.
     """
+    from gatling.deploy import watch as background
+    from gatling.deploy.go_live import go_live
+
     with attempt(
         gatling, watch.app, cause=background.CAUSE, commit=None, progress=progress
     ) as context:
@@ -103,6 +105,8 @@ def undo(gatling: Gatling, watch: Watch, problem: str, *, progress: Progress) ->
 
 def restart(gatling: Gatling, name: str, *, progress: Progress) -> None:
     """Start a new instance of the live release, switch to it, and stop the old instance."""
+    from gatling.deploy.go_live import go_live
+
     app = apps.get(gatling.db, name)
     if app.live_release is None:
         raise InvalidInput(f"{name} has not been deployed yet.")
@@ -130,9 +134,3 @@ def rollback_target(gatling: Gatling, name: str, wish: int | None) -> int:
     if target is None:
         raise NotFound(f"No release of {name} was live before v{live}.")
     return releases.kept(gatling.db, name, target).number
-
-
-def _load_cutover() -> None:
-    with contextlib.suppress(ImportError):
-        from gatling.deploy.cutover import hot  # noqa: F401
-        from gatling.platform.embedded import rpc  # noqa: F401

@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING
 
 from gatling import debuglog
-from gatling.deploy import recovery, watch
 from gatling.errors import InvalidInput
 from gatling.operations import changes
 from gatling.platform import lock
@@ -14,7 +13,6 @@ from gatling.platform.base import OFF
 from gatling.platform.homes import is_missing
 from gatling.project import repository
 from gatling.project import settings as project_settings
-from gatling.runtime import jobs, workers
 from gatling.state import apps, audit
 
 if TYPE_CHECKING:
@@ -34,6 +32,8 @@ def ensure_up(gatling: Gatling, progress: Progress) -> None:
     gatling.configure_router()
     gatling.router.ensure_running()
     if started:
+        from gatling.deploy import watch
+
         watch.resume(gatling)
         _advise(gatling, progress)
         for app in apps.every(gatling.db):
@@ -51,6 +51,8 @@ def up(
     them. Raises InvalidInput for what they cannot be, and PortTaken, and then nothing has been
     changed.
     """
+    from gatling.deploy import watch
+
     if listen is not None or tls is not None:
         gatling.router.listen_on(listen, tls)
     gatling.instances.ensure_running()
@@ -100,6 +102,8 @@ def recover(gatling: Gatling, progress: Progress, *, units: bool = False) -> Non
 
 def down(gatling: Gatling, progress: Progress) -> None:
     """Stop all instances, the proxy and the supervisor; `up` brings back what was running."""
+    from gatling.runtime import jobs, workers
+
     if is_missing(gatling.home):
         return
     every = apps.every(gatling.db)
@@ -146,6 +150,8 @@ def start(gatling: Gatling, app: App) -> list[str]:
 
 def _want(gatling: Gatling, app: App, wanted: Wanted, action: str) -> list[str]:
     """Record what an app is to do and have it do so; what could not be done beside it, in words."""
+    from gatling.deploy import recovery
+
     problems: list[str] = []
     apps.want(gatling.db, app.name, wanted)
     changes.change(
@@ -166,6 +172,8 @@ def _prepare(gatling: Gatling, app: App, progress: Progress) -> None:
 
 
 def _reconcile(gatling: Gatling, app: App, progress: Progress) -> None:
+    from gatling.deploy import recovery
+
     problems, error = recovery.isolated(gatling, app.name)
     for problem in problems:
         progress.say(f"{app.name}: {problem}")

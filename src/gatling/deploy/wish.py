@@ -1,0 +1,16 @@
+"""The options of one deployment that override the app's settings."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wish:
+    """A requested strategy, and whether to rehearse a hot upgrade."""
+
+    strategy: str | None = None
+    rehearse: bool = False
+
+
+NO_WISH = Wish()
