@@ -96,13 +96,9 @@ def list_command(as_json: bool) -> None:
     """
     from gatling.operations import databases
 
-    shown = os.environ.get("GATLING_APPS", "*").split(",")  # a key may be for some apps only
-
-    def visible(one: Shown) -> bool:
-        return "*" in shown or any(app in shown for app in (one.app, *(u.app for u in one.used_by)))
-
     with opened() as gatling:
-        found = [one for one in databases.every(gatling) if visible(one)]
+        every = [_visible(one) for one in databases.every(gatling)]
+    found = [one for one in every if one.app or one.used_by or _sees("")]
     if as_json:
         print_json(found)
         return
@@ -111,7 +107,7 @@ def list_command(as_json: bool) -> None:
         return
     table(
         ("database", "app", "postgresql", "used by", "state", "created"),
-        [(one.name, one.app or "(removed)", str(one.version),
+        [(one.name, one.app or "–", str(one.version),
           ", ".join(use.app if use.access == "write" else f"{use.app} (read-only)"
                     for use in one.used_by),
           one.state, ago(one.created_at)) for one in found],
@@ -133,14 +129,14 @@ def info_command(app: str, name: str | None, as_json: bool) -> None:
     from gatling.operations import databases
 
     with opened() as gatling:
-        found = databases.info(gatling, app, name)
+        found = _visible(databases.info(gatling, app, name))
     if as_json:
         print_json(found)
         return
     rows: list[tuple[str, object]] = [
         ("database", found.name),
         ("state", found.state),
-        ("created for", found.app or "an app that was removed"),
+        ("created for", found.app),
         ("created", ago(found.created_at)),
     ]
     if (facts := found.facts) is not None:
@@ -259,3 +255,15 @@ def destroy_command(app: str, name: str | None, given: str | None) -> None:
     echo(f"{done.database} was removed.")
     if done.kept:
         echo(f"Its last copy is {done.kept} (a dump for pg_restore).")
+
+
+def _visible(one: Shown) -> Shown:
+    """A database without the apps that the caller may not see."""
+    app = one.app if one.app and _sees(one.app) else None
+    return structs.replace(one, app=app, used_by=[use for use in one.used_by if _sees(use.app)])
+
+
+def _sees(app: str) -> bool:
+    """Whether the caller may see an app: over SSH some keys see only their own (ssh/access)."""
+    shown = os.environ.get("GATLING_APPS", "*").split(",")
+    return "*" in shown or app in shown
