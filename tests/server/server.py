@@ -61,7 +61,7 @@ def install(box: Box) -> str:
     return box.online([f"/{CLONE}/bin/install"], timeout=3600).stdout
 
 
-STATE = "/var/lib/gatling/state.db"
+STATE = "/var/lib/gatling/home/state.db"
 # not by the command line, which takes longer than a short step
 AT_STEP = """
 import contextlib, sqlite3, sys, time
@@ -71,6 +71,7 @@ while found != ("running", step):
     if time.monotonic() > deadline:
         sys.exit(f"no step {step}, but {found}")
     time.sleep(0.01)
+    open(path).close()
     with contextlib.suppress(sqlite3.OperationalError):  # nobody has opened it to write
         with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as state:
             found = state.execute(query, (app,)).fetchone()
