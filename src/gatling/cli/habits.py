@@ -142,7 +142,7 @@ _KEYS = "SSH keys are the logins. `gatling server keys list` shows them, `gatlin
 _REVOKE = "It is called `server keys remove` here: `gatling server keys remove NAME`."
 _HEALTH = "`gatling settings set {app} health.path=/health` sets what the health check requests."
 _NOTICE = "`gatling notify add NAME TARGET` sends notifications to a webhook, by mail or to a chat."
-_NO_DRAIN = "Gatling has no log drains. `gatling logs {app} -f` follows the log."
+_DRAIN = "`gatling drains add {app} URL` sends the log to a log server."
 _CLEAN = "`gatling build clean {app}` removes the files that builds keep for the next build."
 _STATE = "An app keeps files in its state directory, which is its HOME. See docs/operations.md."
 _BUILD = "Gatling builds releases with mix, without images or build packs."
@@ -186,7 +186,7 @@ ANSWERS: Mapping[str, str] = {
     **dict.fromkeys(("keys remove", "ssh-keys remove", "access remove"), _REVOKE),
     **dict.fromkeys(("checks", "check", "health", "healthcheck"), _HEALTH),
     **dict.fromkeys(("webhooks", "webhook", "notifications", "alerts"), _NOTICE),
-    **dict.fromkeys(("drains", "log-drain", "log-drains"), _NO_DRAIN),
+    **dict.fromkeys(("log-drain", "log-drains", "drain"), _DRAIN),
     **dict.fromkeys(("cache", "clean", "prune", "purge", "gc", "repo gc", "builds clear"), _CLEAN),
     **dict.fromkeys(("volumes", "volume", "storage", "disk", "mount", "mounts"), _STATE),
     **dict.fromkeys(("buildpacks", "buildpack", "stack", "docker", "dockerfile", "image", "images",

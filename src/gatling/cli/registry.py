@@ -43,6 +43,7 @@ COMMANDS: Mapping[str, str] = {
     "lock": "lock",
     "unlock": "lock",
     "logs": "logs",
+    "drains": "drains",
     "notify": "notify",
     "run": "run",
     "console": "run",

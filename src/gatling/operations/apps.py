@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gatling import names, process
 from gatling.errors import cleaning
-from gatling.operations import databases
+from gatling.operations import databases, drains
 from gatling.paths import exclusively
 from gatling.platform import lock
 from gatling.project import repository as repository_settings
@@ -114,6 +114,7 @@ def unload(gatling: Gatling, name: str, progress: Progress) -> list[str]:
         timeout = project_settings.parse(app.effective).instance.stop
         gatling.router.point(name, None)
         gatling.schedule.set(name, {})
+        drains.end(gatling, name)
         jobs.end(gatling, name)
         for slot in apps.SLOTS:
             gatling.instances.stop(name, slot, timeout)

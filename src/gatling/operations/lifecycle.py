@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gatling import debuglog
 from gatling.errors import InvalidInput
-from gatling.operations import changes
+from gatling.operations import changes, drains
 from gatling.platform import lock
 from gatling.platform.base import OFF
 from gatling.platform.homes import is_missing
@@ -98,6 +98,10 @@ def recover(gatling: Gatling, progress: Progress, *, units: bool = False) -> Non
         with lock.try_hold(gatling.home.app(app.name).lock) as held:
             if held:
                 _reconcile(gatling, app, progress)
+    try:
+        drains.follow(gatling)
+    except Exception as error:  # noqa: BLE001 (apps run without)
+        progress.fail(debuglog.explained(error, "the log drains"))
 
 
 def down(gatling: Gatling, progress: Progress) -> None:

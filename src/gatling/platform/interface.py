@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gatling.paths import AppPaths
     from gatling.platform.base import Address, Instance, Prepared, Slot, Status, Surroundings, Task
     from gatling.platform.conversation import Conversation
-    from gatling.platform.logs import Line, Wanted
+    from gatling.platform.logs import Entry, Line, Wanted
     from gatling.platform.postgres.clusters import Cluster, Facts, Kept
     from gatling.platform.restarts import End
     from gatling.platform.toolchains.order import Order
@@ -198,6 +198,15 @@ class Logs(Protocol):
         self, app: str, *, lines: int = 0, since: str | None = None, wanted: Wanted = EVERYTHING
     ) -> Iterator[Line]:
         """Yield the lines that `read` yields, then new lines as they are printed; never ends."""
+
+    def entries(self, app: str, after: str) -> Iterator[Entry]:
+        """Yield the lines after a position, each with its own, then new ones; never ends.
+
+        No line is missing, as long as the log keeps it. Without a position, new lines only.
+        """
+
+    def forward(self, app: str, ident: int, *, wanted: bool) -> None:
+        """Have `gatling drains run APP.IDENT` run while it is wanted; restarted when it ends."""
 
 
 class Router(Protocol):

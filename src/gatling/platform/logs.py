@@ -28,6 +28,8 @@ FOLLOW_SECONDS = 0.2
 _ROTATIONS = 3
 """How many may happen while the files of a log are opened."""
 _SPAN = re.compile(r"(\d+)\s*([smhd])\Z")
+_POSITION = re.compile(r"([0-9]{1,20})-([0-9]{1,20})-([0-9]{1,20})")
+"""Device, inode, and offset in bytes."""
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -55,6 +57,13 @@ class Line(Struct, frozen=True):
 def label(release: str, process: str) -> str:
     """Release and process as one word, which is how they are stored: `v3`, `v3[worker.1]`."""
     return release if process == WEB else f"{release}[{process}]"
+
+
+class Entry(Struct, frozen=True):
+    """A line with its position in the log, from which the log can be read on."""
+
+    position: str
+    line: Line
 
 
 class Wanted(Struct, frozen=True):
@@ -128,6 +137,32 @@ def follow(
             reader.close()
 
 
+def entries(path: Path, after: str = "") -> Generator[Entry]:
+    """Yield the lines behind a position, each with its own, then new ones; never ends.
+
+    No line is missing, as long as the files keep it. Without a position, it begins with new lines.
+    """
+    reader, offset = _placed(path, after)
+    newer: _Reader | None = None
+    try:
+        while True:
+            # looked for before the read: a line may be written between the read and the rotation
+            newer = _newer(path, reader)
+            if reader is not None:
+                for offset, line in reader.numbered(offset):  # noqa: B020 (the next begins there)
+                    yield Entry(f"{reader.identity[0]}-{reader.identity[1]}-{offset}", line)
+            if newer is None:
+                time.sleep(FOLLOW_SECONDS)
+                continue
+            if reader is not None:
+                reader.close()
+            reader, offset, newer = newer, 0, None
+    finally:
+        for each in (reader, newer):
+            if each is not None:
+                each.close()
+
+
 def end_with_reader(fd: int, end: Callable[[], object] = lambda: os._exit(0)) -> None:
     """End this process as soon as nobody reads `fd` any more: also while there is nothing to write.
 
@@ -194,6 +229,19 @@ class _Reader:
         """All lines of a file that no line is added to, also a last one without its end."""
         yield from _parse(self._file)
 
+    def numbered(self, offset: int) -> Iterator[tuple[int, Line]]:
+        """The whole lines from an offset in bytes on, each with the offset behind it."""
+        raw = self._file.buffer
+        raw.seek(offset)
+        while (piece := raw.readline()).endswith(b"\n"):
+            offset += len(piece)
+            for line in _parse([piece.decode("utf-8", "replace")]):
+                yield offset, line
+
+    def size(self) -> int:
+        """The number of bytes that the file has now."""
+        return os.fstat(self._file.fileno()).st_size
+
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()
@@ -217,6 +265,23 @@ def _opened(path: Path) -> list[_Reader]:
         if reader is not None and found.setdefault(reader.identity, reader) is not reader:
             reader.close()
     return [*found.values()][::-1]
+
+
+def _placed(path: Path, after: str) -> tuple[_Reader | None, int]:
+    """The file and offset of a position; the oldest file where its file is gone."""
+    readers = _opened(path)
+    if not readers:
+        return None, 0
+    chosen, offset = readers[-1], readers[-1].size()
+    place = _POSITION.fullmatch(after)
+    if place:
+        wanted = int(place[1]), int(place[2])
+        known = [reader for reader in readers if reader.identity == wanted]
+        chosen, offset = (known[0], int(place[3])) if known else (readers[0], 0)
+    for reader in readers:
+        if reader is not chosen:
+            reader.close()
+    return chosen, min(offset, chosen.size())
 
 
 def _newer(path: Path, than: _Reader | None) -> _Reader | None:

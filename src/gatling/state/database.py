@@ -248,6 +248,19 @@ _SCHEMA = (
         before TEXT NOT NULL
     ) STRICT
     """,
+    """
+    CREATE TABLE drains (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        app TEXT NOT NULL REFERENCES apps ON DELETE CASCADE,
+        url TEXT NOT NULL,
+        created_at TEXT NOT NULL,
+        position TEXT NOT NULL DEFAULT '',
+        failures INTEGER NOT NULL DEFAULT 0,
+        error TEXT NOT NULL DEFAULT '',
+        sent_at TEXT,
+        lines INTEGER NOT NULL DEFAULT 0
+    ) STRICT
+    """,
 )
 """One script per schema version; `PRAGMA user_version` is the number of those that have run."""
 

@@ -98,6 +98,24 @@ def database(name: str, data: Path, postgres: str, log: Path) -> str:
     )
 
 
+def drain(home: EmbeddedHome, name: str, which: str) -> str:
+    """A log drain, `APP.NUMBER`: supervisord starts it by itself, for as long as there is one."""
+    command = _command(
+        "/usr/bin/env", f"GATLING_HOME={home.root}",
+        sys.executable, "-I", "-m", "gatling", "drains", "run", which,
+    )  # fmt: skip
+    return (
+        f"[program:{name}]\ncommand={command}\n"
+        f"directory={_escaped(home.root)}\n"
+        "autostart=true\nautorestart=true\n"
+        f"startsecs=1\nstartretries={RETRIES}\n"
+        "stopsignal=TERM\nstopwaitsecs=5\n"
+        "redirect_stderr=true\n"
+        f"stdout_logfile={_escaped(home.supervisor)}/drains.log\n"
+        "stdout_logfile_maxbytes=1MB\nstdout_logfile_backups=0\n"
+    )
+
+
 def _command(*words: str) -> str:
     return " ".join(shlex.quote(word).replace("%", "%%") for word in words)
 

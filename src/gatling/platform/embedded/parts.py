@@ -62,7 +62,7 @@ class EmbeddedParts:
         """See Parts."""
         from gatling.platform.embedded.logs import FileLogs
 
-        return FileLogs(self._home)
+        return FileLogs(self._home, self._programs)
 
     @functools.cached_property
     def tasks(self) -> Tasks:

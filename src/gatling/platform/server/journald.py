@@ -69,6 +69,19 @@ def follow(
         call.answer()  # it has no end, unless something is wrong
 
 
+def entries(
+    app: str, histories: Callable[[], dict[Slot, Path]], after: str
+) -> Iterator[logs.Entry]:
+    """Yield the lines after a journal cursor, each with its own; without one, only new lines."""
+    place: dict[str, Any] = {"after": after} if after else {"since": time.time()}
+    with _journal(app, {"follow": True, **place}) as (stream, call):
+        for raw in stream:
+            position = json.loads(raw).get("__CURSOR", "")
+            for line in _Releases(app, histories()).lines([raw], EVERYTHING):
+                yield logs.Entry(position, line)
+        call.answer()  # it has no end, unless something is wrong
+
+
 def _read(app: str, known: _Releases, lines: int, since: str | None, wanted: Wanted) -> list[Line]:
     asked: dict[str, Any] = {"lines": lines if wanted == EVERYTHING else FILTERED}
     if since is not None:

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from gatling.platform.logs import EVERYTHING
 from gatling.platform.server import journald, slots
+from gatling.platform.server.helper import client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gatling.platform.logs import Line, Wanted
+    from gatling.platform.logs import Entry, Line, Wanted
     from gatling.platform.server.home import ServerHome
 
 
@@ -38,3 +39,11 @@ class JournalLogs:
             since=since,
             wanted=wanted,
         )
+
+    def entries(self, app: str, after: str) -> Iterator[Entry]:
+        """See Logs."""
+        return journald.entries(app, lambda: slots.histories(self._home, app), after)
+
+    def forward(self, app: str, ident: int, *, wanted: bool) -> None:
+        """See Logs: in a unit of its own."""
+        client.ask("drain", app=app, drain=ident, to="on" if wanted else "off")

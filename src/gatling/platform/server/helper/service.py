@@ -36,6 +36,7 @@ another user can write to. Programs are run as an app's user or as gatling, neve
     database-facts      its state, as its statistics show it
     database-keep       write a last copy of it, compared with it
     database-remove     remove a cluster of which there is such a copy
+    drain               send the log of an app to a drain, as gatling, in a unit of its own, or stop
     notify              send the notifications that wait, as gatling, in a unit of its own
     logs         what the instances of an app have printed
 
@@ -67,7 +68,7 @@ sys.path.append(str(Path(__file__).resolve().parents[4]))
 from gatling import files, names
 from gatling.errors import GatlingError, InvalidInput
 from gatling.platform.limits import Limits
-from gatling.platform.server import notifying, obtaining, units
+from gatling.platform.server import draining, notifying, obtaining, units
 from gatling.platform.server import timers as timer_units
 from gatling.platform.server.helper import (
     firewall,
@@ -151,7 +152,7 @@ def forget(request: dict[str, Any]) -> dict[str, Any]:
     from gatling.platform.server.helper import certificates
 
     timers.write(UNITS, name, {}, _call)
-    _end([f"{obtaining.prefix(name)}*"])
+    _end([f"{obtaining.prefix(name)}*", draining.units_of(name)])
     others: list[int | str] = [path.name.split(".", 1)[1].removesuffix(".service.d")
               for path in UNITS.glob(f"gatling@{name}.*.*.service.d")]  # fmt: skip
     for place in (1, 2, *others):
@@ -310,6 +311,21 @@ def notify(request: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001
     return {}
 
 
+def drain(request: dict[str, Any]) -> dict[str, Any]:
+    """Begin or stop to send the log of an app to a drain, as gatling, in a unit of its own."""
+    name, to = names.app_name(text(request, "app")), text(request, "to")
+    unit = draining.unit(name, int(number(request, "drain", 1, 10**9)))
+    if to not in ("on", "off"):
+        raise Refused("a drain is on or off")
+    if to == "on":
+        if not (SERVER / "apps" / name).is_dir():
+            raise Refused("there is no such app")
+        _call(["systemctl", "start", "--no-block", unit])
+    else:
+        _call(["systemctl", "stop", unit])
+    return {}
+
+
 def ports(request: dict[str, Any]) -> dict[str, Any]:
     """Let only those reach the ports of apps who may; these apps are all that there are."""
     firewall.write(owned_ports(request), _call)
@@ -464,7 +480,7 @@ def database_remove(request: dict[str, Any]) -> dict[str, Any]:
 PLAIN = {"app": app, "slot": slot_unit, "discard": discard, "forget": forget, "start": start,
          "prepare": prepare, "stop": stop, "end": end, "schedule": schedule, "ports": ports,
          "watch": watch, "proxy": proxy, "proxy-check": proxy_check,
-         "proxy-rotate": proxy_rotate,
+         "proxy-rotate": proxy_rotate, "drain": drain,
          "certificate-add": certificate_add, "certificate": certificate,
          "certificate-request": certificate_request, "certificate-install": certificate_install,
          "certificate-obtain": certificate_obtain, "certificate-copy": certificate_copy,
