@@ -16,7 +16,7 @@ from gatling.host import check as subject
 from gatling.host.check import Finding
 from gatling.platform.server import units
 from gatling.platform.server.helper.service import LAYOUT
-from gatling.state import apps, databases, notices
+from gatling.state import apps, databases, drains, notices
 from gatling.state.database import open_database
 from tests.host.archives import create, listening
 
@@ -192,6 +192,17 @@ def test_a_channel_that_fails(server: Path) -> None:
             notices.refused(db, "ops", error="No mail server.", retry_at=0)
     (found,) = subject.notifications(server)
     assert (found.ok, found.what) == (False, "channel ops: No mail server.")
+
+
+def test_a_drain_that_fails(server: Path) -> None:
+    assert [one.ok for one in subject.log_drains(server)] == [True]
+    with contextlib.closing(open_database(server / "home" / "state.db")) as db:
+        app = apps.every(db)[0].name
+        ident = drains.add(db, app, "https://logs.example.com/").id
+        for _ in range(subject.MANY_FAILURES):
+            drains.refused(db, ident, "No answer.")
+    (found,) = subject.log_drains(server)
+    assert (found.ok, found.what) == (False, f"drain {ident} of {app}: No answer.")
 
 
 def test_what_sshd_forces() -> None:

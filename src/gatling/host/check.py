@@ -30,7 +30,7 @@ from gatling.platform.server import timers, units
 from gatling.platform.server.helper import certificates, client, service
 from gatling.platform.server.home import ServerHome
 from gatling.runtime import jobs
-from gatling.state import apps, databases, issuance, notices
+from gatling.state import apps, databases, drains, issuance, notices
 from gatling.state.database import Database
 from gatling.text import counted
 
@@ -267,6 +267,17 @@ def notifications(server: Path = SERVER) -> Iterator[Finding]:
         yield Finding("notifications", True, f"{counted(len(every), 'channel')}, none fails")
 
 
+def log_drains(server: Path = SERVER) -> Iterator[Finding]:
+    """Whether the receivers of logs accept them."""
+    every = _read(server, drains.every)
+    failing = [one for one in every if one.failures >= MANY_FAILURES]
+    for one in failing:
+        yield Finding("drains", False, f"drain {one.id} of {one.app}: {one.error}",
+                      f"gatling drains list {one.app}")  # fmt: skip
+    if not failing:
+        yield Finding("drains", True, f"{counted(len(every), 'drain')}, none fails")
+
+
 def sshd(shown: str | None = None) -> Iterator[Finding]:
     """Whether sshd applies the required options to connections of the user gatling."""
     if shown is None:
@@ -386,7 +397,8 @@ CHECKS: dict[str, Check] = {
     "installation": installation, "location": location, "systemd": systemd, "helper": helper,
     "units": failed_units, "apps": every_app, "ports": app_ports, "network": reachable,
     "nginx": nginx, "certificates": certificates_of_apps,
-    "databases": databases_of_apps, "notifications": notifications, "sshd": sshd, "keys": keys,
+    "databases": databases_of_apps, "notifications": notifications, "drains": log_drains,
+    "sshd": sshd, "keys": keys,
     "disk": disk, "memory": memory, "clock": clock, "programs": programs,
 }  # fmt: skip
 

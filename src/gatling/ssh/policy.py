@@ -49,6 +49,7 @@ READING = frozenset(
         "plan",
         "audit",
         "domains list",
+        "drains list",
         "certificates list",
         "db list",
         "db info",

@@ -117,6 +117,11 @@ VALID: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "proxy-check": {},
     "proxy-rotate": {},
     "notify": {},
+    "drain": {
+        "app": LABELS,
+        "drain": st.integers(1, 10**9),
+        "to": st.sampled_from(["on", "off"]),
+    },
     "logs": {
         "app": LABELS,
         "slots": st.lists(st.sampled_from([1, 2]) | PROCESSES, min_size=1, max_size=4),
@@ -213,6 +218,8 @@ def commands(app: str) -> re.Pattern[str]:
         f"systemctl (stop|(start|restart) --job-mode=ignore-dependencies){timers}",
         rf"systemctl (stop|reset-failed) gatling-obtain-{app}\.\*",
         rf"systemctl stop gatling-obtain-{app}\.later\*\.timer",
+        rf"systemctl (start --no-block|stop) gatling-drain@{app}\.[1-9][0-9]{{0,9}}\.service",
+        rf"systemctl (stop|reset-failed) gatling-drain@{app}\.\*\.service",
         r"systemctl start --no-block gatling-(certificates|notify)\.service",
         rf"systemd-run (--no-block|--on-active=[0-9]{{1,5}}) {obtain} -- {renew} {app}",
         rf"systemctl (stop|reset-failed) gatling-watch-{app}\.\*\.service",
@@ -372,7 +379,9 @@ def ask(helper: Helper, request: Any, files: int = 3) -> Any:
 @given(request_=valid())
 def test_what_gatling_asks_is_done(helper: Helper, request_: dict[str, Any]) -> None:
     verb, app = request_["verb"], request_.get("app", "")
-    of_apps = ("slot", "schedule", "watch", "certificate-obtain")
+    of_apps: tuple[str, ...] = ("slot", "schedule", "watch", "certificate-obtain")
+    if verb == "drain" and request_["to"] == "on":
+        of_apps = (*of_apps, "drain")
     absent = verb in of_apps and not (helper.server / "apps" / app).exists()
     if verb in ("start", "prepare"):
         absent = not made(helper, app, request_["slot"])
@@ -410,7 +419,8 @@ def test_an_app_that_is_none(helper: Helper, verb: str, app: str) -> None:
                "argv": ["/bin/true"], "env": {}, "jobs": [],
                "cwd": f"{helper.server}/apps/{app}", "lines": 1,
                "sites": [{"app": app, "domains": ["a.example"], "ports": [2000, 2001]}],
-               "app": app, "apps": {app: [2000]}, "after": 0}  # fmt: skip
+               "app": app, "apps": {app: [2000]}, "after": 0,
+               "drain": 1, "to": "off"}  # fmt: skip
     made_first = ("slot", "schedule", "watch", "start", "prepare", "certificate-obtain")
     if verb in made_first and re.fullmatch(NAME, app, re.ASCII):
         ask(helper, {"verb": "app", "app": app, "limits": {}, "stop": 30})

@@ -152,7 +152,8 @@ def forget(request: dict[str, Any]) -> dict[str, Any]:
     from gatling.platform.server.helper import certificates
 
     timers.write(UNITS, name, {}, _call)
-    _end([f"{obtaining.prefix(name)}*", draining.units_of(name)])
+    _end([f"{obtaining.prefix(name)}*"])
+    _end([draining.units_of(name)])
     others: list[int | str] = [path.name.split(".", 1)[1].removesuffix(".service.d")
               for path in UNITS.glob(f"gatling@{name}.*.*.service.d")]  # fmt: skip
     for place in (1, 2, *others):
