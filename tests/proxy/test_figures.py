@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatling.proxy import figures, log_rotation, request_log
-from gatling.proxy.nginx import LOG, Site
+from gatling.proxy.log_rotation import LOG
+from gatling.proxy.nginx import Site
 from gatling.proxy.route import point_at
 from tests.conftest import until
 from tests.proxy.bench import App, Bench

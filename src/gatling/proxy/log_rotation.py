@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+LOG = "requests.log"
+"""The name of the log of requests in an embedded home's nginx directory."""
 BACKUPS = 3
 """Rotated logs that are kept, `NAME.1` being the latest."""
 ROTATE_BYTES = 32 << 20

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from gatling.project import headers
 from gatling.project.proxy import EVERYWHERE, Passwords, Wishes, redirects
 from gatling.proxy.certificates import CHAIN, KEY
+from gatling.proxy.log_rotation import LOG
 from gatling.proxy.parts import (
     CONNECTION,
     CONNECTIONS,
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-LOG = "requests.log"
-"""The name of the log of requests in an embedded home's nginx directory."""
 RETRY_SECONDS = 10
 MAINTENANCE_RETRY_SECONDS = 60
 HSTS = "Strict-Transport-Security"

@@ -20,6 +20,7 @@ from gatling.platform.embedded.configuration import PROXY
 from gatling.platform.embedded.listening import LISTEN_TLS, parse_listen
 from gatling.platform.embedded.supervisord import settled
 from gatling.proxy import generations
+from gatling.proxy.log_rotation import LOG
 from gatling.proxy.published import in_maintenance, publish
 from gatling.proxy.route import point_at, pointed
 from gatling.state import home_settings
@@ -190,9 +191,7 @@ class EmbeddedRouter:
 
     def request_log(self) -> Path:
         """See Router."""
-        from gatling.proxy import nginx
-
-        return self._home.nginx / nginx.LOG
+        return self._home.nginx / LOG
 
     def tidy_log(self) -> None:
         """See Router: the supervisor does it (logsink.py)."""
