@@ -49,6 +49,7 @@ def test_what_is_ours_stays_as_it_is() -> None:
             "config",
             "settings",
             "domains",
+            "drains",
             "certificates",
             "auth",
             "jobs",
