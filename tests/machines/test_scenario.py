@@ -18,6 +18,7 @@ SECONDS = 600
 LACKING = (
     "FAIL  units: gatling-ports.service has failed.",
     "FAIL  network: The kernel's table of guarded ports lacks ",
+    "FAIL  network: The user nobody reaches ",
 )
 """Findings about nftables, of which Debian's User-Mode Linux has no family of tables."""
 
