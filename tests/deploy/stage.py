@@ -10,6 +10,7 @@ import contextlib
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
+from gatling.beam.answers import Pages
 from gatling.beam.control import Swapped, Watched
 from gatling.beam.etf import Opaque
 from gatling.deploy.context import Context
@@ -313,6 +314,10 @@ class Node:
 
     def keep(self, swapped: Swapped) -> None:
         self._stage.do("keep")
+
+    def render_pages(self, assets: list[str]) -> Pages:
+        self._stage.do("render pages")
+        return Pages(open=2, rendered=1, crashed=1, left=0, busy=0, unreached=0)
 
     def listen(self) -> None:
         self._stage.do("listen")

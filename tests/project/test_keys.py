@@ -40,6 +40,7 @@ SHOWN_BY = {
     "hot.suspend": "hot/test_rolling.py::test_a_process_that_cannot_be_suspended",
     "hot.boot_check": "hot/test_undone.py::test_the_boot_can_be_checked_before",
     "hot.rehearse": "hot/test_rehearsal.py::test_a_good_upgrade_is_rehearsed_and_made",
+    "hot.rerender": "hot/test_pages.py::test_pages_are_left_alone_if_so_set",
     "hot.structs": "hot/test_rolling.py::test_a_struct_may_change_where_the_project_says_so",
     "hot.deny": "hot/test_rolling.py::test_hot_can_be_forbidden_and_demanded",
     "stats.telemetry": "operations/test_stats.py::test_the_counts_can_be_turned_off",

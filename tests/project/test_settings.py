@@ -96,6 +96,7 @@ def test_without_settings_all_are_at_their_defaults() -> None:
             "hot.boot_check": "after",
             "stats.telemetry": True,
             "hot.rehearse": False,
+            "hot.rerender": True,
             "hot.structs": False,
         }.items()
     )

@@ -57,6 +57,21 @@ class Report(Struct):
     watcher: Opaque
 
 
+class Pages(Struct, frozen=True):
+    """The open LiveViews, and what became of each in a new rendering."""
+
+    open: Count
+    rendered: Count
+    crashed: Count
+    """While they were rendered: their browsers mount them again."""
+    left: Count
+    """Not of a known form, with LiveComponents, or with temporary assigns."""
+    busy: Count
+    """Did not answer in time, and render later."""
+    unreached: Count
+    """Their turn did not come."""
+
+
 class Done(Struct, array_like=True, tag="ok"):
     """The answer of a swap that took place."""
 

@@ -159,11 +159,18 @@ class Comparison(Struct):
     """Modules that are gone and of which processes run, and which processes."""
     processes: list[tuple[str, int]] = []
     memory: int = 0
+    pages: int = 0
+    """Open LiveViews that understand the message to render again."""
     env: list[tuple[str, str, str]] = []
     """Application, key, and how the change reaches it: delivered, at_start, boot_only, opaque."""
     modules: tuple[list[tuple[str, Nature]], list[tuple[str, Nature]]] = ([], [])
     """The planner's findings about some modules, in the old release and in the new one."""
     trees: list[TreeChange] = []
+
+    @property
+    def code_or_assets(self) -> bool:
+        """Whether an open page may show something else now."""
+        return bool(self.changed or self.added or self.removed or self.assets)
 
     @property
     def starts_something(self) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gatling.beam import answers, channel, toolbox
-from gatling.beam.answers import Announced, Busy, Count, Crash, elixir, said, typed
+from gatling.beam.answers import Announced, Busy, Count, Crash, Pages, elixir, said, typed
 from gatling.beam.channel import LARGE
 from gatling.beam.etf import Atom, Opaque
 from gatling.beam.holds import Holds
@@ -30,6 +30,8 @@ SWAP_SECONDS = 180.0
 ASK_SECONDS = 10.0
 """For what a node answers without work."""
 LOAD_SECONDS = 30.0
+PAGES_SECONDS = 30.0
+"""For the rendering of all open pages."""
 MODERATE = channel.Limit(1 << 20, 50_000)
 _MARK = Atom("gatling_toolbox")
 
@@ -238,6 +240,21 @@ class Control:
     def keep(self, swapped: Swapped) -> None:
         """The swap stays: the states from before it are forgotten."""
         self._node.call("gatling_agent", "keep", swapped.watcher)
+
+    def render_pages(self, assets: Sequence[str]) -> Pages:
+        """Let the open LiveViews render with the code that runs now.
+
+        `assets` are the fingerprinted scripts and style sheets of the release before.
+        """
+        request = {
+            Atom("statics"): [asset.encode() for asset in assets],
+            Atom("limit_ms"): int(PAGES_SECONDS * 1000),
+        }
+        answer = self._node.call(
+            "gatling_pages", "render", request, timeout=PAGES_SECONDS + ASK_SECONDS
+        )
+        rendered: Pages = typed(answer, Pages, "render")
+        return rendered
 
     def _request(self, live: Release, target: Release, answered: Answers | None) -> dict[Any, Any]:
         old, new = (self._paths.release(r.number) for r in (live, target))

@@ -27,6 +27,7 @@ SETTING_NAMES = (
     "hot.suspend",
     "hot.boot_check",
     "hot.rehearse",
+    "hot.rerender",
     "hot.structs",
     "hot.deny",
     "stats.telemetry",

@@ -132,6 +132,8 @@ class Hot(Struct, frozen=True, forbid_unknown_fields=True):
     """When to start the new release beside the running one, without traffic, to check its boot."""
     rehearse: bool = False
     """Try each upgrade on a throw-away instance of the live release first."""
+    rerender: bool = True
+    """Render the open LiveViews again after an upgrade, so that they show the new version."""
     structs: bool = False
     """Allow the fields of a struct to change in a hot upgrade. This is safe if no process keeps
     such a struct for long, as with Ecto schemas."""

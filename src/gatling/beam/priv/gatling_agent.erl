@@ -53,6 +53,7 @@ inspected(Request) ->
                       kept => [{M, gatling_text:term(Where)}
                                || {M, Where} <- gatling_code:kept(Known ++ Removed)],
                       memory => lists:sum([gatling_processes:memory(P) || {P, _} <- Processes]),
+                      pages => gatling_pages:open(),
                       env => gatling_config:report(Changes, planned(env, Request)),
                       modules => planned(modules, Request),
                       trees => trees_report(Request)};

@@ -61,6 +61,7 @@ is_generic(P) ->
             case lists:keyfind('$initial_call', 1, Dictionary) of
                 {_, {supervisor, _, _}} -> true;
                 {_, {_, join, 3}} -> true;
+                {_, {_, mount, 3}} -> true; % a LiveView, which may hibernate
                 {_, {M, init, 1}} -> erlang:module_loaded(M) andalso is_generic_module(M);
                 _ -> is_looping(P)
             end;

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 from gatling.beam.comparison import Answers
 from gatling.beam.control import Control, NodeBusy, SwapFailed, Swapped
 from gatling.deploy import live_node, watch
-from gatling.deploy.cutover import instance, rehearsal, restart, rolling
+from gatling.deploy.cutover import instance, pages, rehearsal, restart, rolling
 from gatling.deploy.evidence import health, judgement, probing, traffic, verdict
 from gatling.deploy.evidence.prober import HeldRequest
 from gatling.deploy.plan import exclusive, inspection
@@ -113,8 +113,14 @@ def upgrade(
             live_node.prepare(gatling, app, release)
         with context.tolerated(), contextlib.suppress(NodeUnreachable):  # the states expire anyway
             node.keep(swapped)
+    shown = None
+    with context.tolerated():
+        shown = pages.render_again(gatling, context, node, live, differences)
     return dataclasses.replace(
         prober.proof,
+        pages=shown.open if shown else 0,
+        pages_rendered=shown.rendered if shown else 0,
+        pages_crashed=shown.crashed if shown else 0,
         processes=swapped.processes,
         suspended_ms=round(swapped.suspended_ms, 2),
         paused_ms=round(swapped.paused_ms, 2) or None,

@@ -51,6 +51,11 @@ class Proof:
     lost: int = 0
     others_crashed: int = 0
     """Processes that needed no conversion and crashed in changed code while it was watched."""
+    pages: int = 0
+    """Open LiveViews after a hot upgrade, and how many of them rendered with the new code."""
+    pages_rendered: int = 0
+    pages_crashed: int = 0
+    """Open LiveViews that crashed in that; their browsers mount them again."""
     held: int = 0
     """Requests that the proxy answered by itself as it should: they did not reach the app."""
     held_by: str = ""
@@ -84,6 +89,10 @@ class Proof:
             said.append(f"{counted(self.lost, 'connection')} cut")
         if self.others_crashed:
             said.append(f"{counted(self.others_crashed, 'other process')} crashed in the new code")
+        if self.pages:
+            said.append(
+                f"{self.pages_rendered} of {counted(self.pages, 'open LiveView')} rendered again"
+            )
         return ", ".join(said)
 
 

@@ -131,7 +131,7 @@ def decide(comparison: Comparison, wish: str, settings: Hot) -> Plan:
     if in_the_way or (cautions and wish != "hot"):
         return refuse_or_roll([*in_the_way, *cautions], wish, details)
     accepted = [f"as requested, although {caution}" for caution in cautions]
-    return Plan("hot", (*summary(comparison), *accepted), details)
+    return Plan("hot", (*summary(comparison, settings), *accepted), details)
 
 
 def beside(decided: Plan, alone: tuple[str, ...]) -> Plan:
@@ -174,8 +174,8 @@ def differences(live: Release, target: Release) -> list[str]:
     return found or [f"{live.label} → {target.label}"]
 
 
-def summary(comparison: Comparison) -> list[str]:
-    """A hot plan in a few words: modules by application, processes, children, config."""
+def summary(comparison: Comparison, settings: Hot) -> list[str]:
+    """A hot plan in a few words: modules by application, processes, children, config, pages."""
     parts = _modules(comparison)
     processes = sum(number for _, number in comparison.processes)
     if processes:
@@ -195,6 +195,8 @@ def summary(comparison: Comparison) -> list[str]:
     if any(how == "delivered" and key.startswith(":") for _, key, how in comparison.env):
         parts.append("a process that read config at its start keeps the old values")
     parts += [f"files in priv of {app}" for app in comparison.assets]
+    if settings.rerender and comparison.pages and comparison.code_or_assets:
+        parts.append(f"renders {counted(comparison.pages, 'open LiveView')} again")
     return parts or ["no code changes"]
 
 
@@ -245,6 +247,7 @@ def describe(comparison: Comparison) -> dict[str, Any]:
         ],
         "config": [{"app": app, "key": key, "effect": how} for app, key, how in comparison.env],
         "assets": comparison.assets,
+        "open_pages": comparison.pages,
     }
 
 

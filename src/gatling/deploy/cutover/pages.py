@@ -1,0 +1,86 @@
+"""Open LiveViews after a hot upgrade: they render with the new code, as gatling_pages has it."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
+
+from gatling.errors import NodeUnreachable
+from gatling.releases import safe_copy
+from gatling.text import counted
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gatling.beam.answers import Pages
+    from gatling.beam.control import Control
+    from gatling.deploy.context import Context
+    from gatling.deploy.plan.inspection import Differences
+    from gatling.platform.open import Gatling
+    from gatling.state.releases import Release
+
+MANIFEST = "lib/*/priv/static/cache_manifest.json"
+TRACKED = (".css", ".js")
+"""Files that a layout marks with `phx-track-static`."""
+MOST = 20
+"""Each rendering that asks whether they have changed compares them one by one."""
+
+
+class _Manifest(Struct):
+    """The part of the file of `mix phx.digest` that names the fingerprinted file of each asset."""
+
+    latest: dict[str, str] = {}
+
+
+def render_again(
+    gatling: Gatling, context: Context, node: Control, live: Release, differences: Differences
+) -> Pages | None:
+    """Let the open LiveViews of an upgraded node render; None when there is no reason to.
+
+    `live` is the release before. A failure is only a note: the new release has been decided for.
+    """
+    comparison, _ = differences
+    if not (context.settings.hot.rerender and comparison.code_or_assets):
+        return None
+    try:
+        pages = node.render_pages(assets(gatling.home.app(live.app).release(live.number)))
+    except NodeUnreachable as error:
+        context.progress.note(f"whether open LiveViews rendered again is not known: {error.what}")
+        return None
+    for note in notes(pages):
+        context.progress.note(note)
+    return pages
+
+
+def assets(tree: Path) -> list[str]:
+    """The fingerprinted scripts and style sheets of a release, the least nested first.
+
+    Empty when several applications have a manifest: it is not known whose pages are open.
+    """
+    manifests = list(tree.glob(MANIFEST))
+    if len(manifests) != 1:
+        return []
+    try:
+        manifest = msgspec.json.decode(safe_copy.read(manifests[0], tree), type=_Manifest)
+    except (OSError, ValueError):  # DecodeError and ValidationError are ValueErrors
+        return []
+    files = [file for name, file in manifest.latest.items() if name.endswith(TRACKED)]
+    return sorted(files, key=lambda file: (len(PurePosixPath(file).parts), file))[:MOST]
+
+
+def notes(pages: Pages) -> list[str]:
+    """Sentences about the LiveViews that do not show the new version yet."""
+    later = "kept the old page until its next event"
+    return [
+        f"{counted(number, 'open LiveView')} {what}"
+        for number, what in (
+            (pages.crashed, "crashed in the new code, and mounted again with a fresh state"),
+            (pages.left, f"{later}: a new rendering could lose what it shows"),
+            (pages.busy, "did not answer within 2 s, and will render after that"),
+            (pages.unreached, f"{later}: the rendering ended before"),
+        )
+        if number
+    ]
