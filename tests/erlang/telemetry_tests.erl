@@ -7,6 +7,7 @@
 
 counted_test_() ->
     Tests = [fun a_request_counts_by_its_route/0, fun a_failed_request_fails/0,
+             fun an_exception_fails_if_plug_answers_it_with_500/0,
              fun a_callback_of_a_live_view_counts/0, fun a_query_counts_by_its_table/0,
              fun a_job_counts_by_its_worker/0, fun nonsense_is_no_error_and_counts_nowhere/0,
              fun names_are_limited_and_the_rest_is_counted_together/0,
@@ -46,6 +47,24 @@ a_failed_request_fails() ->
            #{route => <<"/">>, conn => #{method => <<"GET">>, status => nil}, kind => error,
              reason => badarg}, route),
     [{[<<"GET">>, <<"/">>], 3, 2}] = rows().
+
+%% As Plug's protocol says: Ecto.NoResultsError, for example, is a 404.
+an_exception_fails_if_plug_answers_it_with_500() ->
+    Clause = {clause, 1, [{var, 1, 'E'}], [],
+              [{call, 1, {remote, 1, {atom, 1, maps}, {atom, 1, get}},
+                [{atom, 1, plug_status}, {var, 1, 'E'}]}]},
+    {ok, Module, Binary} = compile:forms(
+        [{attribute, 1, module, 'Elixir.Plug.Exception'}, {attribute, 1, export, [{status, 1}]},
+         {function, 1, status, 1, [Clause]}]),
+    {module, Module} = code:load_binary(Module, "plug", Binary),
+    Event = [phoenix, router_dispatch, exception],
+    Request = #{route => <<"/">>, conn => #{method => <<"GET">>}, kind => error},
+    Wrapped = fun(E) -> #{'__struct__' => 'Elixir.Plug.Conn.WrapperError', reason => E} end,
+    [handle(Event, #{duration => 1}, Request#{reason => Reason}, route)
+     || Reason <- [#{plug_status => 404}, Wrapped(#{plug_status => 404}),
+                   Wrapped(#{plug_status => 503}), Wrapped(badarg)]],
+    true = code:delete(Module),
+    [{[<<"GET">>, <<"/">>], 4, 2}] = rows().
 
 a_callback_of_a_live_view_counts() ->
     Socket = #{socket => #{view => 'Elixir.ShopWeb.Cart'}},

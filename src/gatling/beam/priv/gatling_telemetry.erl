@@ -222,8 +222,10 @@ method(Method) ->
         false -> <<"other">>
     end.
 
-%% The status with which Plug answers an exception.
+%% The status with which Plug answers an exception. Controllers and pipelines wrap it.
 -spec status(term()) -> integer().
+status(#{'__struct__' := 'Elixir.Plug.Conn.WrapperError', reason := Reason}) ->
+    status(Reason);
 status(Reason) ->
     try apply('Elixir.Plug.Exception', status, [Reason]) of
         Status when is_integer(Status) -> Status;

@@ -21,6 +21,7 @@ from gatling.platform.server import obtaining, units
 from gatling.platform.server.helper import certificates, service
 from gatling.platform.server.helper import nginx as system_nginx
 from gatling.platform.server.helper.service import AFTER_PUSH, ATTENDED, COMMAND, PLAIN
+from gatling.proxy import log_rotation
 from gatling.proxy import nginx as proxy_nginx
 from gatling.ssh.push import HANDED_ON
 from tests.platform.server.helper.test_shapes import ANY, HOSTILE, JSON
@@ -285,7 +286,7 @@ FILES = re.compile(
     r"|ports\.nft"
     rf"|journald(/journald@gatling-{NAME}\.conf)?"
     rf"|units/systemd-journald(-varlink)?@gatling-{NAME}\.(socket|service)\.d(/gatling\.conf)?"
-    r"|nginx/sites\.conf|nginx/gatling-requests|nginx/pages/[a-z-]+\.html"
+    r"|nginx/sites\.conf|nginx/gatling-requests(\.[1-3])?|nginx/pages/[a-z-]+\.html"
     rf"|nginx/auth(/{NAME}(/[0-9a-f]{{32}})?)?"
 )
 KEYS = {"User", "Group", "LogNamespace", "TimeoutStopSec", "TemporaryFileSystem", "BindPaths",
@@ -643,6 +644,28 @@ def test_nginx_takes_what_is_not_refused(helper: Helper, sites: Any) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     assert done.returncode == 0, done.stderr + text
     conf.unlink()
+
+
+def test_the_log_of_requests_is_rotated_when_it_is_large(
+    helper: Helper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_rotation, "ROTATE_BYTES", 100)
+    ask(helper, {"verb": "proxy", "sites": [
+        {"app": "shop", "domains": ["a.example"], "ports": [2000, 2001]}
+    ]})  # fmt: skip
+    log = helper.root / "nginx" / "gatling-requests"
+    assert log.stat().st_mode & 0o777 == 0o640
+    log.write_bytes(b"x" * 99)
+    helper.calls.clear()
+    assert ask(helper, {"verb": "proxy-rotate"}) == {}
+    assert helper.calls == []
+    log.write_bytes(b"x" * 100)
+    assert ask(helper, {"verb": "proxy-rotate"}) == {}
+    assert helper.calls == [
+        ["systemctl", "kill", "--signal=USR1", "--kill-whom=main", "nginx.service"]
+    ]
+    assert (log.stat().st_size, log.stat().st_mode & 0o777) == (0, 0o640)
+    assert log_rotation.numbered(log, 1).stat().st_size == 100
 
 
 def test_a_request_loads_only_what_its_verb_needs() -> None:
