@@ -12,6 +12,7 @@ import argparse
 import random
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,12 +42,12 @@ def main() -> None:
             ("the last five minutes, one app", end - 300, "shop"),
             ("the last minute, all apps", end - 60, None),
         ):
-            measured(name, lambda s=since, a=app: request_log.read(log, s, end, app=a, limit=whole))
+            measured(name, partial(request_log.read, log, since, end, app=app, limit=whole))
         kept = Path(directory) / "totals.json"
         request_totals.update(log, kept, limit=1)
         with log.open("a") as file:
             file.writelines(line(end + n / PER_SECOND, "shop") for n in range(15 * PER_SECOND))
-        measured("a scrape after 15 s", lambda: request_totals.update(log, kept))
+        measured("a scrape after 15 s", partial(request_totals.update, log, kept))
 
 
 def measured(name: str, run: Callable[[], object]) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import re
 import threading
+import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from gatling.beam import sight
+from gatling.deploy import live_node
+from gatling.errors import NodeUnreachable
 from gatling.operations import metrics
 from gatling.operations.metrics import Sample
 from gatling.proxy import log_rotation, request_totals
@@ -17,6 +22,7 @@ from gatling.proxy.request_totals import Totals
 from tests.proxy.test_figures import line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 NODE = sight.Numbers(
@@ -101,6 +107,32 @@ def test_texts_of_a_project_stay_within_their_label() -> None:
 
 def test_without_apps_there_is_no_text() -> None:
     assert metrics.text([], {}) == ""
+
+
+def test_nodes_are_measured_at_the_same_time_and_their_faults_are_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of forty apps one has a damaged release, one refuses, and all others take their time."""
+    apps = [cast("Any", SimpleNamespace(name=f"app{n}", live_slot=1, wanted="running",
+                                        effective={})) for n in range(40)]  # fmt: skip
+
+    @contextlib.contextmanager
+    def connect(app: Any) -> Iterator[Any]:
+        if app.name == "app7":
+            raise NodeUnreachable("The node refused.")
+        time.sleep(0.3)
+        yield SimpleNamespace(attach=lambda: False, numbers=lambda: NODE)
+
+    def observer(_: object, app: Any) -> Any:
+        if app.name == "app3":
+            raise FileNotFoundError
+        return functools.partial(connect, app)
+
+    monkeypatch.setattr(live_node, "observer", observer)
+    began = time.monotonic()
+    found = metrics._nodes(cast("Any", None), apps)
+    assert time.monotonic() - began < 6  # one after the other they would take 12 s
+    assert found.keys() == {app.name for app in apps} - {"app3", "app7"}
 
 
 # ---------------------------------------------------------------- the counters

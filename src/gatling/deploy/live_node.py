@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from typing import TYPE_CHECKING
 
 from gatling import names
@@ -15,7 +16,8 @@ from gatling.runtime import spec
 from gatling.state import releases
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from gatling.beam.sight import Sight
     from gatling.platform.base import Address
@@ -51,6 +53,15 @@ def connected(gatling: Gatling, app: App, patience: float = PATIENCE_SECONDS) ->
 @contextlib.contextmanager
 def observed(gatling: Gatling, app: App) -> Iterator[Sight]:
     """A connection to the app's running node that measures it; raises NodeUnreachable."""
+    with observer(gatling, app)() as node:
+        yield node
+
+
+def observer(gatling: Gatling, app: App) -> Callable[[], AbstractContextManager[Sight]]:
+    """The function that connects to the app's running node; another thread may call it.
+
+    All that needs the records, which belong to this thread, is done before. Raises NodeUnreachable.
+    """
     from gatling.beam import sight
 
     booted = gatling.instances.started_as(app.name, app.live_slot or 0)
@@ -59,8 +70,7 @@ def observed(gatling: Gatling, app: App) -> Iterator[Sight]:
     release = releases.kept(gatling.db, app.name, booted)
     address = _address(gatling, app)
     compiler.ensure(gatling.tasks, gatling.apps.surroundings(app.name), app, release)
-    with sight.connected(gatling.home.app(app.name), app, release, address) as node:
-        yield node
+    return functools.partial(sight.connected, gatling.home.app(app.name), app, release, address)
 
 
 def count_events(gatling: Gatling, app: App) -> None:

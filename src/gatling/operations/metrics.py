@@ -7,21 +7,30 @@ are Gatling's own.
 
 from __future__ import annotations
 
+import contextlib
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
+from gatling.errors import GatlingError
 from gatling.proxy import figures, request_totals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
-    from gatling.beam.sight import Numbers, Reported
+    from gatling.beam.sight import Numbers, Reported, Sight
     from gatling.operations.overview import AppStatus
     from gatling.platform.open import Gatling
     from gatling.proxy.request_totals import Totals
     from gatling.state.apps import App
 
+    _Node = tuple[Numbers, Sequence[Reported]]
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+AT_ONCE = 16
+"""Nodes that are measured at the same time."""
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -56,25 +65,39 @@ def of_apps(gatling: Gatling, shown: Sequence[App]) -> str:
     """Measure these apps, and return their metrics as text."""
     from gatling.operations import overview
 
-    statuses = {each.app: each for each in overview.every(gatling, shown)}
-    samples = [Sample(statuses[app.name], *_node(gatling, app)) for app in shown]
+    nodes = _nodes(gatling, shown)
+    samples = [
+        Sample(each, *nodes.get(each.app, (None, ()))) for each in overview.every(gatling, shown)
+    ]
     return text(samples, _totals(gatling, [app.name for app in shown]))
 
 
-def _node(gatling: Gatling, app: App) -> tuple[Numbers | None, Sequence[Reported]]:
-    """The numbers of an app's node, and what its libraries reported."""
+def _nodes(gatling: Gatling, shown: Sequence[App]) -> dict[str, _Node]:
+    """The numbers of the nodes that answer, and what their libraries reported.
+
+    Several are measured at the same time, so that those that hang cost no more than one.
+    """
     from gatling.deploy import live_node
-    from gatling.errors import NodeUnreachable
+
+    ready: list[tuple[App, Callable[[], AbstractContextManager[Sight]]]] = []
+    for app in shown:
+        if app.live_slot is not None and app.wanted == "running":
+            with contextlib.suppress(GatlingError, OSError):
+                ready.append((app, live_node.observer(gatling, app)))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        found = pool.map(lambda one: _measured(*one), ready)
+        return {app.name: node for (app, _), node in zip(ready, found, strict=True) if node}
+
+
+def _measured(app: App, connect: Callable[[], AbstractContextManager[Sight]]) -> _Node | None:
     from gatling.operations import stats
 
-    if app.live_slot is None or app.wanted != "running":
-        return None, ()
     try:
-        with live_node.observed(gatling, app) as node:
+        with connect() as node:
             found = stats.reported(node, app)
             return node.numbers(), found.events if found else ()
-    except NodeUnreachable:
-        return None, ()
+    except (GatlingError, OSError):
+        return None
 
 
 def _totals(gatling: Gatling, shown: Sequence[str]) -> dict[str, Totals]:

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from gatling import times
 from gatling.beam.sight import Numbers, Process, Table  # noqa: TC001 (msgspec reads them)
-from gatling.errors import NodeUnreachable
+from gatling.errors import GatlingError, text_of
 from gatling.operations import overview
 from gatling.operations.overview import LastEnd
 from gatling.platform import restarts
@@ -199,8 +199,8 @@ def measured(
         with live_node.observed(gatling, app) as node:
             found = _of_node(node, rows)
             return found, _events(reported(node, app)), None
-    except NodeUnreachable as error:
-        return None, None, error.what
+    except (GatlingError, OSError) as error:
+        return None, None, error.what if isinstance(error, GatlingError) else text_of(error)
 
 
 def _of_node(node: Sight, rows: int) -> NodeStats:
