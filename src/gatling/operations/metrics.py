@@ -104,6 +104,7 @@ def _totals(gatling: Gatling, shown: Sequence[str]) -> dict[str, Totals]:
     log = gatling.router.request_log()
     if log is None:
         return {}
+    gatling.router.tidy_log()
     try:
         found = request_totals.update(log, gatling.home.run / "request-totals.json")
     except OSError:

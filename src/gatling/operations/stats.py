@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from gatling import times
 from gatling.beam.sight import Numbers, Process, Table  # noqa: TC001 (msgspec reads them)
-from gatling.errors import GatlingError, text_of
+from gatling.errors import GatlingError
 from gatling.operations import overview
 from gatling.operations.overview import LastEnd
 from gatling.platform import restarts
@@ -161,6 +161,7 @@ def requested(
     log = gatling.router.request_log()
     if log is None:
         return None, "the proxy keeps no log of requests"
+    gatling.router.tidy_log()
     try:
         window = request_log.read(log, since, until, app=app)
     except OSError as error:
@@ -199,8 +200,10 @@ def measured(
         with live_node.observed(gatling, app) as node:
             found = _of_node(node, rows)
             return found, _events(reported(node, app)), None
-    except (GatlingError, OSError) as error:
-        return None, None, error.what if isinstance(error, GatlingError) else text_of(error)
+    except GatlingError as error:
+        return None, None, error.what
+    except OSError as error:
+        return None, None, f"a file of the release cannot be read: {error.strerror}"
 
 
 def _of_node(node: Sight, rows: int) -> NodeStats:

@@ -276,7 +276,7 @@ class Router(Protocol):
         """The log of requests, for proxy/request_log.py; None where the proxy keeps none."""
 
     def tidy_log(self) -> None:
-        """Rotate that log if it has reached its size, where nothing else does."""
+        """Rotate that log if it has reached its size."""
 
     def offers_https(self) -> bool:
         """Whether people may reach apps over HTTPS, through this proxy or one in front of it."""

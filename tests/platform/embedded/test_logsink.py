@@ -19,7 +19,7 @@ from supervisor.events import (
 )
 from supervisor.states import ProcessStates
 
-from gatling import proc
+from gatling import files, proc
 from gatling.platform import applog, restarts
 from gatling.platform.applog import AppLog
 from gatling.platform.embedded.logsink import Requests, Sink, remember_status
@@ -273,3 +273,7 @@ def test_the_log_of_requests_is_rotated_each_minute_if_it_is_large(
     (tmp_path / "pid").unlink()
     log.write_bytes(b"z" * 100)
     tick(None)  # an error does not reach supervisord
+    log.write_bytes(b"w" * 100)
+    with files.locked(tmp_path / "requests.log.lock"):  # a command does the same
+        tick(None)
+    assert log.read_bytes()[:1] == b"w"

@@ -19,10 +19,9 @@ from supervisor import events
 from supervisor.process import Subprocess
 from supervisor.states import ProcessStates
 
-from gatling import proc
 from gatling.platform import enter, logs, restarts
 from gatling.platform.applog import AppLog
-from gatling.proxy import log_rotation
+from gatling.platform.embedded import request_log
 
 MAX_LINE = 16 * 1024
 
@@ -150,11 +149,7 @@ class Requests:
     def tick(self, _: Any) -> None:
         """A minute has passed."""
         with contextlib.suppress(Exception):
-            if log_rotation.is_due(self._log):
-                log_rotation.rotate(self._log, lambda: log_rotation.create(self._log, 0o600))
-                pid, started = (self._log.parent / "pid").read_text().split()[:2]
-                if proc.alive(int(pid), int(started)):
-                    os.kill(int(pid), signal.SIGUSR1)
+            request_log.tidy(self._log)
 
 
 class _NoCalls:

@@ -194,7 +194,11 @@ class EmbeddedRouter:
         return self._home.nginx / LOG
 
     def tidy_log(self) -> None:
-        """See Router: the supervisor does it (logsink.py)."""
+        """See Router."""
+        from gatling.platform.embedded import request_log
+
+        with contextlib.suppress(OSError, ValueError):  # nginx does not run, or the disk is full
+            request_log.tidy(self.request_log())
 
     def offers_https(self) -> bool:
         """See Router: nothing is known of a proxy in front of this one."""

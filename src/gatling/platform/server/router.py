@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
-from gatling.errors import InvalidInput, ProxyRefused
+from gatling.errors import GatlingError, InvalidInput, ProxyRefused
 from gatling.platform import ports
 from gatling.platform.base import Address
 from gatling.platform.server.helper import client
@@ -126,7 +127,8 @@ class SystemRouter:
     def tidy_log(self) -> None:
         """See Router."""
         if log_rotation.is_due(self.request_log()):
-            client.ask("proxy-rotate")
+            with contextlib.suppress(GatlingError):  # the timer of recovery tries again
+                client.ask("proxy-rotate")
 
     def offers_https(self) -> bool:
         """See Router: a proxy in front of the server may."""
