@@ -111,7 +111,9 @@ class LocalInstances(abc.ABC):
         """See Instances."""
         pid = self.status(app.name, slot).pid
         found = ports.listening(pid, self.user(app.name)) if pid is not None else []
-        return [where for where in found if not where.endswith(f":{app.node_ports[slot]}")]
+        # the other instance of an app has the same user, by whom its listeners are found here
+        reserved = {*app.ports.values(), *app.node_ports.values()} - {app.ports[slot]}
+        return [where for where in found if not where.endswith(tuple(f":{p}" for p in reserved))]
 
     def usages(self, statuses: Mapping[tuple[str, Slot], Status]) -> dict[tuple[str, Slot], Usage]:
         """See Instances."""

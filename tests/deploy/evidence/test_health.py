@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import socket
 import threading
@@ -173,6 +174,21 @@ def test_it_listens_elsewhere(
     assert f"nothing listens on port {closed_port}, the app listens on {where}" in caught.value.what
     assert str(node_port) not in caught.value.what
     assert ("127.0.0.1" if family != socket.AF_UNIX else "PORT") in caught.value.hint
+
+
+def test_the_ports_of_the_other_instance_are_not_shown(closed_port: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as web, socket.create_server(("127.0.0.1", 0)) as n:
+        other, node = web.getsockname()[1], n.getsockname()[1]
+        both = dataclasses.replace(
+            app(closed_port), ports={1: closed_port, 2: other}, node_ports={1: 0, 2: node}
+        )
+        with pytest.raises(UnhealthyRelease) as caught:
+            health.wait_healthy(
+                One(lambda: local_status(State.RUNNING, os.getpid())),
+                both, 1, Health(timeout=0.3),
+            )  # fmt: skip
+    assert caught.value.what.endswith(f"nothing listens on port {closed_port}.")
+    assert "health.timeout" in caught.value.hint
 
 
 def test_a_server_that_begins_to_listen_late(closed_port: int) -> None:

@@ -165,5 +165,8 @@ def _hint(answer: Answer, port: int, elsewhere: Sequence[str]) -> str:
     if any(where.endswith(f":{port}") for where in elsewhere):
         return "nginx connects to 127.0.0.1: in Phoenix, `http: [ip: {0, 0, 0, 0}, …]`."
     if answer.refused:
-        return "The app must listen on the TCP port that the variable PORT names."
+        return (
+            "The app must listen on the TCP port that the variable PORT names. If it boots slowly,"
+            " raise health.timeout."
+        )
     return "The path and the time limit are the settings health.path and health.timeout."
