@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -11,7 +12,7 @@ import pytest
 from gatling.beam.answers import Announced
 from gatling.beam.comparison import AddedApp, Answers, Comparison
 from gatling.beam.control import Control, Logged, NodeBusy, SwapFailed, Watched
-from gatling.deploy.cutover import hot
+from gatling.deploy.cutover import hot, rehearsal
 from gatling.errors import Interrupted, NodeUnreachable, SupervisorFailed, SwapUndone
 from gatling.state import watches
 from tests.deploy.stage import Node, release
@@ -159,6 +160,22 @@ def test_a_long_watch_goes_on_after_the_upgrade(
     assert watch is not None
     assert (watch.deployment, watch.release, watch.previous) == (context.deployment.id, 8, 7)
     assert begun + 300 <= watch.until <= time.time() + 300
+
+
+def test_a_rehearsal_does_not_last_as_long_as_a_long_watch(
+    stage: Stage, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+
+    def watch_(_: object, seconds: float) -> Watched:
+        waited.append(seconds)
+        return node.watched
+
+    monkeypatch.setattr(node, "watch", watch_)
+    monkeypatch.setattr(rehearsal, "control", lambda *_: contextlib.nullcontext(node))
+    context = stage.context({"hot.watch": "5m", "hot.rehearse": "true"})
+    upgrade(stage, context, node)
+    assert waited == [5.0, 5.0]
 
 
 def test_a_boot_check_that_fails_after_it_takes_it_back(stage: Stage, node: Node) -> None:

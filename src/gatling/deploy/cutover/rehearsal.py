@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from gatling.beam.control import SwapFailed, control
+from gatling.deploy import watch
 from gatling.deploy.cutover import instance
 from gatling.deploy.evidence import health
 from gatling.errors import GatlingError
@@ -40,7 +41,8 @@ def rehearse(
                 gatling.home.app(app.name), copy, live, gatling.instances.node_address(app, slot)
             ) as node:
                 swapped = node.swap(live, release, answers, suspend=settings.hot.suspend)
-                problems = [*swapped.failed, *node.watch(swapped, settings.hot.watch).crashed]
+                seconds = min(settings.hot.watch, watch.WAITED_SECONDS)
+                problems = [*swapped.failed, *node.watch(swapped, seconds).crashed]
                 node.keep(swapped)
             if problems:
                 raise RehearsalFailed(f"rehearsal: {'; '.join(problems[:3])}")
