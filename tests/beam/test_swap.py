@@ -258,12 +258,19 @@ def test_what_cannot_be_taken_back_stays_announced(demo: Demo) -> None:
     assert demo.swap()[0] == "busy"
 
 
+def is_committed(node: channel.Node) -> bool:
+    """Whether a swap has switched the code."""
+    state, announced = node.call("gatling_agent", "chain")
+    return bool(state == "busy" and announced["phase"] == "committed")
+
+
 def test_a_second_swap_does_not_begin(demo: Demo) -> None:
     demo.fault("code_change", 3000)
     with demo.connect() as node:
         request = demo.request(node.pid, 1, 2)
         with pytest.raises(NodeUnreachable):
             node.call("gatling_swap", "swap", request, timeout=0.5)
+        until(lambda: is_committed(node), "the switch", 20)
         busy, announced = node.call("gatling_agent", "chain")
         assert (busy, announced["from"], announced["phase"]) == ("busy", b"v1", "committed")
         assert node.call("gatling_swap", "swap", request)[0] == "busy"
@@ -283,9 +290,11 @@ def test_a_swap_whose_asker_is_gone_before_the_switch_gives_up(demo: Demo, point
 
 
 def test_a_swap_whose_asker_is_gone_after_the_switch_ends(demo: Demo) -> None:
-    demo.fault("code_change", 1500)
-    with demo.connect() as node, pytest.raises(NodeUnreachable):
-        node.call("gatling_swap", "swap", demo.request(node.pid, 1, 2), timeout=0.7)
+    demo.fault("code_change", 3000)
+    with demo.connect() as node:
+        with pytest.raises(NodeUnreachable):
+            node.call("gatling_swap", "swap", demo.request(node.pid, 1, 2), timeout=0.5)
+        until(lambda: is_committed(node), "the switch", 20)
     until(lambda: demo.chain()[0] == "ok", "the end of the swap", 20)
     assert demo.state() == AFTER
     assert [label for label, _ in demo.chain()[1]] == [b"v1", b"v2"]

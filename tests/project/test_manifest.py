@@ -22,6 +22,7 @@ EVERY_KEY = """\
 branch = "production"
 strategy = "rolling"
 second_instance = "never"
+figures = "note"
 
 [build]
 toolchain = "1.18/27"
@@ -52,6 +53,7 @@ stop = 10
 
 [hot]
 watch = 2
+rerender = false
 suspend = 3
 boot_check = "before"
 rehearse = true
@@ -83,6 +85,9 @@ static_keep = 5
 [certificates]
 obtain = false
 check = false
+
+[stats]
+telemetry = false
 
 [processes]
 mailer = "start"

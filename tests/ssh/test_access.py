@@ -215,9 +215,9 @@ def test_help_of_a_group_has_what_the_key_may_do() -> None:
 @pytest.mark.parametrize(
     ("name", "typed", "said"),
     [
-        ("bob", "statsu shop", "There is no command 'statsu'. Did you mean 'status'?"),
+        ("bob", "statuss shop", "There is no command 'statuss'. Did you mean 'status'?"),
         ("bob", "restrat shop", "There is no command 'restrat'. Did you mean 'restart'?"),
-        ("rita", "restrat shop", "There is no command 'restrat'.\n"),
+        ("rita", "rollbakc shop", "There is no command 'rollbakc'.\n"),
         ("ann", "destroy shop", "'destroy'. It is called `unload` here: `gatling unload shop`."),
         ("bob", "destroy shop", "There is no command 'destroy'.\n"),
         ("rita", "shop restart", "There is no command 'shop'.\n"),
