@@ -52,6 +52,8 @@ class PlanResult(Struct, frozen=True, kw_only=True):
     config: Described = UNSET
     assets: list[str] | UnsetType = UNSET
     """Applications of which files in priv differ."""
+    open_pages: int | UnsetType = UNSET
+    """Open LiveViews, which are rendered again after a hot upgrade."""
     erts: bool | UnsetType = UNSET
     """Whether the BEAM itself differs."""
     migrations: list[dict[str, Any]]

@@ -16,6 +16,8 @@ from gatling.beam.comparison import (
     TreeChange,
 )
 from gatling.deploy.plan.obstacles import MAX_STATE_BYTES, cautions, found
+from gatling.deploy.plan.plan import describe
+from gatling.operations.plans import PlanResult
 from gatling.project.settings import Hot
 
 DEFAULT = Hot()
@@ -247,3 +249,7 @@ def test_a_supervisor_that_changes(facts: dict[str, Any], reason: str) -> None:
 
 def test_children_that_come_and_go_below_a_supervisor_that_does_not_mind() -> None:
     assert found(tree(start=["a"], stop=["b"], reordered=True), DEFAULT) == []
+
+
+def test_every_detail_of_a_plan_is_part_of_its_result() -> None:
+    assert describe(comparison()).keys() <= set(PlanResult.__struct_fields__)
