@@ -153,7 +153,9 @@ def test_sharing(home: Home) -> None:
 
     home.run("db", "attach", "blog", "shop")
     home.sql("blog", "CREATE TABLE posts (id int)", "DROP TABLE later")
-    home.sql("shop", "ALTER TABLE posts ADD title text")  # one owner, whoever created it
+    home.sql(
+        "shop", "ALTER TABLE posts ADD title text"
+    )  # all tables have one owner, the database role
 
     assert "blog uses the database shop, too" in home.run(
         "db", "destroy", "shop", "--confirm", "shop", ok=False

@@ -258,24 +258,25 @@ def databases_of_apps(server: Path = SERVER) -> Iterator[Finding]:
 
 def notifications(server: Path = SERVER) -> Iterator[Finding]:
     """Whether the channels accept notifications."""
-    every = _read(server, notices.every)
-    failing = [one for one in every if one.failures >= MANY_FAILURES]
-    for one in failing:
-        yield Finding("notifications", False, f"channel {one.name}: {one.error}",
-                      f"gatling notify test {one.name}")  # fmt: skip
-    if not failing:
-        yield Finding("notifications", True, f"{counted(len(every), 'channel')}, none fails")
+    every = [(one.failures, f"channel {one.name}: {one.error}", f"gatling notify test {one.name}")
+             for one in _read(server, notices.every)]  # fmt: skip
+    return _refusals("notifications", "channel", every)
 
 
 def log_drains(server: Path = SERVER) -> Iterator[Finding]:
     """Whether the receivers of logs accept them."""
-    every = _read(server, drains.every)
-    failing = [one for one in every if one.failures >= MANY_FAILURES]
-    for one in failing:
-        yield Finding("drains", False, f"drain {one.id} of {one.app}: {one.error}",
-                      f"gatling drains list {one.app}")  # fmt: skip
+    every = [(one.failures, f"drain {one.id} of {one.app}: {one.error}",
+              f"gatling drains list {one.app}") for one in _read(server, drains.every)]  # fmt: skip
+    return _refusals("drains", "drain", every)
+
+
+def _refusals(name: str, kind: str, every: list[tuple[int, str, str]]) -> Iterator[Finding]:
+    """Report the receivers that have refused often in a row: failures, a description, a hint."""
+    failing = [(what, hint) for failures, what, hint in every if failures >= MANY_FAILURES]
+    for what, hint in failing:
+        yield Finding(name, False, what, hint)
     if not failing:
-        yield Finding("drains", True, f"{counted(len(every), 'drain')}, none fails")
+        yield Finding(name, True, f"{counted(len(every), kind)}, none fails")
 
 
 def sshd(shown: str | None = None) -> Iterator[Finding]:
