@@ -153,9 +153,8 @@ def test_sharing(home: Home) -> None:
 
     home.run("db", "attach", "blog", "shop")
     home.sql("blog", "CREATE TABLE posts (id int)", "DROP TABLE later")
-    home.sql(
-        "shop", "ALTER TABLE posts ADD title text"
-    )  # all tables have one owner, the database role
+    # gatling_owner owns every table, so that each app may change it
+    home.sql("shop", "ALTER TABLE posts ADD title text")
 
     assert "blog uses the database shop, too" in home.run(
         "db", "destroy", "shop", "--confirm", "shop", ok=False
