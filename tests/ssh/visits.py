@@ -123,7 +123,7 @@ class Server:
 
     def audit(self) -> list[Entry]:
         with self.opened() as gatling:
-            return audit.latest(gatling.db)
+            return audit.latest(gatling.db, limit=10_000)
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Any]:
