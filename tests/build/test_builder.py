@@ -289,6 +289,7 @@ def test_what_a_build_sees(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> N
     assert "hidden" not in seen.values()
     wanted = {
         "MIX_ENV": "prod", "GREETING": "two\nlines", "ERL_FLAGS": "+S 1", "CI": "true",
+        "ERL_AFLAGS": "+sbwt none +sbwtdcpu none +sbwtdio none",
         "GIT_TERMINAL_PROMPT": "0", "HEX_MIRROR": "kept", proc.MARK: builds.mark,
     }  # fmt: skip
     assert {name: seen.get(name) for name in wanted} == wanted
