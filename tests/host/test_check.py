@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatling.errors import CommandFailed, HelperFailed
-from gatling.host import changes, clusters, machine
+from gatling.host import changes, check_apps, check_machine, clusters, findings, machine
 from gatling.host import check as subject
-from gatling.host.check import Finding
+from gatling.host.findings import Finding
 from gatling.platform.server import units
 from gatling.platform.server.helper.service import LAYOUT
 from gatling.state import apps, databases, drains, notices
@@ -39,7 +39,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(units, "OWNER", ME)
     monkeypatch.setattr(units, "user", lambda _: ME)
     monkeypatch.setattr(machine, "UNITS", tmp_path / "units")
-    monkeypatch.setattr(subject, "_user", lambda _: iter(()))
+    monkeypatch.setattr(check_apps, "_user", lambda _: iter(()))
     (tmp_path / "home").mkdir()
     db = open_database(tmp_path / "home" / "state.db")
     create(db, "shop")
@@ -90,16 +90,16 @@ def test_every_check_ends_on_any_machine(server: Path) -> None:
 def test_what_install_would_change(monkeypatch: pytest.MonkeyPatch) -> None:
     made = [changes.Change("write x", lambda: True, print), changes.Change("y", bool, print)]
     monkeypatch.setattr(changes, "changes", lambda: iter(made))
-    assert faults(subject.installation()) == ["Incomplete: write x"]
+    assert faults(check_machine.installation()) == ["Incomplete: write x"]
     del made[0]
-    assert faults(subject.installation()) == []
+    assert faults(check_machine.installation()) == []
 
 
 def test_code_that_others_can_write(tmp_path: Path) -> None:
-    assert faults(subject.location([Path("/usr/bin")])) == []
+    assert faults(check_machine.location([Path("/usr/bin")])) == []
     (tmp_path / "code").mkdir(mode=0o777)
     (tmp_path / "code").chmod(0o777)
-    assert len(faults(subject.location([tmp_path / "code"]))) == 1
+    assert len(faults(check_machine.location([tmp_path / "code"]))) == 1
 
 
 @pytest.mark.parametrize(
@@ -111,17 +111,17 @@ def test_the_helper(reason: str | None, ok: bool, monkeypatch: pytest.MonkeyPatc
             raise HelperFailed("The helper does not do it.", reason=reason)
 
     monkeypatch.setattr(units, "OWNER", ME)
-    assert (faults(subject.helper(ask)) == []) == ok
+    assert (faults(check_machine.helper(ask)) == []) == ok
 
 
 def test_the_home_that_is_asked_about_is_the_one_that_is_checked(server: Path) -> None:
     (server / "apps/shop/slots/worker.1").mkdir(parents=True)
-    (one,) = faults(subject.every_app(server))
+    (one,) = faults(check_apps.every_app(server))
     assert one.endswith("gatling@shop.worker.1.service.d/app.conf is missing.")
 
 
 def test_an_app_with_all_that_is_its(server: Path) -> None:
-    (one,) = subject.every_app(server)
+    (one,) = check_apps.every_app(server)
     assert one == Finding("app shop", True, "stopped")
 
 
@@ -135,7 +135,7 @@ def test_an_app_that_lacks_much(server: Path) -> None:
     db = open_database(server / "home" / "state.db")
     apps.make_live(db, "shop", release=1, slot=2, config=None)
     db.close()
-    told = "\n".join(faults(subject.every_app(server)))
+    told = "\n".join(faults(check_apps.every_app(server)))
     for what in ("/state is not", "/git is missing", "/logs is not", "shop.2.service.d/app.conf",
                  "gatling@shop.2.service is"):  # fmt: skip
         assert what in told
@@ -145,36 +145,36 @@ def test_an_app_that_lacks_much(server: Path) -> None:
 def test_records_are_read_without_a_change(server: Path) -> None:
     database = server / "home" / "state.db"
     before = database.read_bytes()
-    assert [app.name for app in subject.records(server)] == ["shop"]
+    assert [app.name for app in findings.records(server)] == ["shop"]
     assert database.read_bytes() == before
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="others do not see whose a port is")
 def test_strangers_on_ports(server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert faults(subject.app_ports(server)) == []
-    port = subject.records(server)[0].node_ports[2]
+    assert faults(check_apps.app_ports(server)) == []
+    port = findings.records(server)[0].node_ports[2]
     with listening(port):
-        assert faults(subject.app_ports(server)) == []  # the app's own user
+        assert faults(check_apps.app_ports(server)) == []  # the app's own user
         monkeypatch.setattr(units, "user", lambda _: "nobody")
-        (what,) = faults(subject.app_ports(server))
+        (what,) = faults(check_apps.app_ports(server))
         assert f"pid {os.getpid()}" in what
         assert str(port) in what
 
 
-SHOWN = "\n".join(f"{name} {value}" for name, value in subject.FORCED.items())
+SHOWN = "\n".join(f"{name} {value}" for name, value in check_machine.FORCED.items())
 
 
 def test_databases(server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     states = {"postgresql@15-gatling.shop.1.service": "active"}
     monkeypatch.setattr(clusters, "_state", lambda unit: states.get(unit, "failed"))
-    assert [one.what for one in subject.databases_of_apps(server)] == ["0 databases, none fails"]
+    assert [one.what for one in check_apps.databases_of_apps(server)] == ["0 databases, none fails"]
     with contextlib.closing(open_database(server / "home" / "state.db")) as db:
         for number, name in enumerate(("shop", "events", "half", "gone")):
             databases.add(db, name, "shop", 15, f"URL_{number}")
         for name in ("shop", "events"):
             databases.mark(db, name, "ready")
         databases.mark(db, "gone", "removing", "/a/copy.dump")
-    assert [(one.what, one.hint) for one in subject.databases_of_apps(server)] == [
+    assert [(one.what, one.hint) for one in check_apps.databases_of_apps(server)] == [
         ("The database events does not run: postgresql@15-gatling.events.1.service is failed.",
          "`systemctl status postgresql@15-gatling.events.1.service` says why."),
         ("The removal of the database gone was not completed.",
@@ -185,48 +185,52 @@ def test_databases(server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_channel_that_fails(server: Path) -> None:
-    assert [one.ok for one in subject.notifications(server)] == [True]
+    assert [one.ok for one in check_apps.notifications(server)] == [True]
     with contextlib.closing(open_database(server / "home" / "state.db")) as db:
         notices.put(db, notices.Channel("ops", "mail", "mailto:a@b", "", ("*",), ("*",), "now"))
-        for _ in range(subject.MANY_FAILURES):
+        for _ in range(check_apps.MANY_FAILURES):
             notices.refused(db, "ops", error="No mail server.", retry_at=0)
-    (found,) = subject.notifications(server)
+    (found,) = check_apps.notifications(server)
     assert (found.ok, found.what) == (False, "channel ops: No mail server.")
 
 
 def test_a_drain_that_fails(server: Path) -> None:
-    assert [one.ok for one in subject.log_drains(server)] == [True]
+    assert [one.ok for one in check_apps.log_drains(server)] == [True]
     with contextlib.closing(open_database(server / "home" / "state.db")) as db:
         app = apps.every(db)[0].name
         ident = drains.add(db, app, "https://logs.example.com/").id
-        for _ in range(subject.MANY_FAILURES):
+        for _ in range(check_apps.MANY_FAILURES):
             drains.refused(db, ident, "No answer.")
-    (found,) = subject.log_drains(server)
+    (found,) = check_apps.log_drains(server)
     assert (found.ok, found.what) == (False, f"drain {ident} of {app}: No answer.")
 
 
 def test_what_sshd_forces() -> None:
-    assert faults(subject.sshd(f"port 22\n{SHOWN}")) == []
-    (what,) = faults(subject.sshd(SHOWN.replace("passwordauthentication no", "p yes")))
+    assert faults(check_machine.sshd(f"port 22\n{SHOWN}")) == []
+    (what,) = faults(check_machine.sshd(SHOWN.replace("passwordauthentication no", "p yes")))
     assert "passwordauthentication ?" in what
     assert (
-        len(faults(subject.sshd(SHOWN.replace("disableforwarding yes", "disableforwarding no"))))
+        len(
+            faults(
+                check_machine.sshd(SHOWN.replace("disableforwarding yes", "disableforwarding no"))
+            )
+        )
         == 1
     )
-    assert len(faults(subject.sshd(""))) == len(subject.FORCED)
+    assert len(faults(check_machine.sshd(""))) == len(check_machine.FORCED)
 
 
 def test_keys(server: Path) -> None:
-    assert faults(subject.keys(server)) == ["No key is authorized."]
+    assert faults(check_machine.keys(server)) == ["No key is authorized."]
     file = server / "home" / ".ssh" / "authorized_keys"
     file.parent.mkdir()
     file.write_text("# nobody\n\n")
     file.chmod(0o600)
-    assert faults(subject.keys(server)) == ["No key is authorized."]
+    assert faults(check_machine.keys(server)) == ["No key is authorized."]
     file.write_text("restrict ssh-ed25519 A ann\n")
-    assert faults(subject.keys(server)) == []
+    assert faults(check_machine.keys(server)) == []
     file.chmod(0o640)
-    assert len(faults(subject.keys(server))) == 1
+    assert len(faults(check_machine.keys(server))) == 1
 
 
 @pytest.mark.parametrize(
@@ -241,15 +245,15 @@ def test_the_disk(
 ) -> None:  # fmt: skip
     values = (4096, 4096, blocks, free, free, inodes, left, left, 0, 255)
     monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result(values))
-    assert len(faults(subject.disk(tmp_path))) == count
+    assert len(faults(check_machine.disk(tmp_path))) == count
 
 
 def test_memory(tmp_path: Path) -> None:
     file = tmp_path / "meminfo"
     file.write_text("MemTotal:  480000 kB\nMemFree: 1 kB\n")
-    assert faults(subject.memory(file)) == []
+    assert faults(check_machine.memory(file)) == []
     file.write_text("MemTotal:  250000 kB\n")
-    assert faults(subject.memory(file)) == ["244 MiB"]
+    assert faults(check_machine.memory(file)) == ["244 MiB"]
 
 
 @pytest.mark.parametrize(
@@ -263,11 +267,11 @@ def test_the_clock(synchronised: str, service: str, container: str, ok: bool) ->
             return "active" if argv[2] == service else "inactive"
         return synchronised if argv[0] == "timedatectl" else container
 
-    assert (faults(subject.clock(says)) == []) == ok
+    assert (faults(check_machine.clock(says)) == []) == ok
 
 
 def test_programs_that_are_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(subject, "_path", lambda: str(tmp_path))
-    assert faults(subject.programs()) == [
+    monkeypatch.setattr(check_machine, "search_path", lambda: str(tmp_path))
+    assert faults(check_machine.programs()) == [
         f"{p} is not installed." for p in ("elixir", "git", "nginx")
     ]
