@@ -13,7 +13,7 @@ from gatling.errors import GatlingError
 from gatling.operations import deploys, watching
 from gatling.platform import lock
 from gatling.platform.restarts import End
-from gatling.state import apps, audit, deployments, watches
+from gatling.state import apps, audit, deployments, notices, watches
 from tests.deploy.stage import make_live
 
 if TYPE_CHECKING:
@@ -157,6 +157,19 @@ def test_a_release_that_fails_its_requests_is_undone(stage: Stage, undone: list[
     ((action, detail),) = audited(stage)
     assert action == "undo"
     assert undone[0] in detail
+
+
+def test_an_undone_release_is_a_notification(stage: Stage) -> None:
+    db, watch = stage.gatling.db, watched(stage, 60)
+    channel = notices.Channel(
+        "ops", "webhook", "https://hooks.example", "key", (notices.ALL,), (notices.ALL,), ""
+    )
+    notices.put(db, channel)
+    deployments.undone(db, watch.deployment, "v8 was undone. It is slow.")
+    notice = notices.next_of(db, "ops")
+    assert notice is not None
+    assert (notice.event, notice.app) == ("deployment.failed", "shop")
+    assert notice.body == "v8 was undone. It is slow."
 
 
 def test_figures_that_only_chance_explains_undo_nothing(stage: Stage, undone: list[str]) -> None:
