@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
+import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import Client
+from tests.conftest import Client, until
 from tests.hot.conftest import STORE, Stream
 from tests.push.test_recovery import arm, check_whole
 
@@ -19,11 +23,11 @@ if TYPE_CHECKING:
 LAST_LINES = "    {:noreply, %{state | subscribers: Map.delete(state.subscribers, ref)}}\n  end\n"
 
 
-def demand(hot: Hot) -> str:
-    """A hot upgrade that must fail, also where a changed init/1 speaks for a rolling deployment."""
+def demand(hot: Hot, *, ok: bool = False) -> str:
+    """A hot upgrade that must fail (or not), even if a changed init/1 speaks for rolling."""
     commit = hot.project.commit()
     hot.project.push("--force", "HEAD:refs/heads/demanded")
-    return hot.world.run("deploy", "shop", commit, "--strategy", "hot", ok=False)
+    return hot.world.run("deploy", "shop", commit, "--strategy", "hot", ok=ok)
 
 
 @contextlib.contextmanager
@@ -183,3 +187,68 @@ def test_requests_that_fail_after_it(hot: Hot, rescue: str, said: str) -> None:
     assert said in output
     assert "gatling logs shop --release" in output, "where the app's own words are"
     assert hot.count() == count + 1  # taken_back adds one
+
+
+def test_a_release_that_fails_one_request_in_ten(hot: Hot) -> None:
+    """Nothing crashes, the app logs nothing, and the health check passes: clients see it alone."""
+    hot.replace(
+        "lib/counter/router.ex",
+        '  defp answer("/count"), do: text(200, Integer.to_string(Counter.Store.count()))\n',
+        '  defp answer("/count") do\n'
+        "    status = if :rand.uniform(10) == 1, do: 501, else: 200\n"
+        "    text(status, Integer.to_string(Counter.Store.count()))\n  end\n",
+    )
+    hot.world.run("settings", "set", "shop", "hot.watch=4")
+    with contextlib.ExitStack() as clients:
+        for _ in range(2):
+            clients.enter_context(Client(hot.world, path="/count"))
+        with taken_back(hot):
+            output = demand(hot)
+    hot.world.run("settings", "set", "shop", "hot.watch=0.3")
+    share = r"of [0-9]+ requests failed \(([0-9.]+) %\)"
+    found = re.search(rf"after the switch [0-9]+ {share}, .*{share} before it", output)
+    assert found, output  # the minutes before hold what other tests of this app have broken
+    assert float(found[1]) > 2 * float(found[2])
+
+
+def test_a_watch_goes_on_after_the_push(hot: Hot) -> None:
+    """Without clients nothing speaks against a release; they come after the push has returned."""
+    status = hot.world.status()
+    hot.replace(
+        "lib/counter/router.ex",
+        '  defp answer("/count"), do: text(200, Integer.to_string(Counter.Store.count()))\n',
+        '  defp answer("/count") do\n'
+        "    status = if :rand.uniform(2) == 1, do: 501, else: 200\n"
+        "    text(status, Integer.to_string(Counter.Store.count()))\n  end\n",
+    )
+    hot.world.run("settings", "set", "shop", "hot.watch=10m")
+    try:
+        output = demand(hot, ok=True)
+        pid = next(iter(until(lambda: watching(hot), "the watching process")))
+        os.kill(pid, signal.SIGKILL)
+        hot.world.run("up")  # begins it again
+        until(lambda: watching(hot) - {pid}, "another one")
+        count = hot.world.status()["pid"]
+        with Client(hot.world, path="/count"):
+            until(lambda: hot.world.status()["release"] == status["release"], "the release before")
+    finally:
+        hot.world.run("settings", "set", "shop", "hot.watch=0.3")
+    assert "is watched for 9m" in output
+    until(lambda: not watching(hot), "the end of the watch")
+    undone, watched = hot.world.json("deployments", "shop")[:2]
+    assert (undone["cause"], undone["outcome"], undone["strategy"]) == ("watch", "succeeded", "hot")
+    assert "was undone. Within " in watched["error"]
+    assert (hot.world.status()["pid"], count) == (status["pid"], status["pid"])
+    assert any(entry["action"] == "undo" for entry in hot.world.json("audit", "shop"))
+
+
+def watching(hot: Hot) -> set[int]:
+    """The processes that watch a release of this home."""
+    found, home = set(), os.fsencode(hot.world.home)
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if b"--watch" in (process / "cmdline").read_bytes().split(b"\0") and (
+                b"GATLING_HOME=" + home + b"\0" in (process / "environ").read_bytes()
+            ):
+                found.add(int(process.name))
+    return found
