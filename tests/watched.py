@@ -1,7 +1,8 @@
 """A watch in a real home, as a program without pytest: the release is a small web server.
 
 `python watched.py` deploys v1 and v2, lets clients ask, and waits until v2, which fails every
-second request but the health check, is undone by the process in the background.
+second request but the health check, is undone by the process in the background: by a switch to the
+instance of v1, which is kept ready.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import http.client
 import re
 import time
 
-from gatling.deploy.evidence import traffic
 from gatling.operations import apps as operations
 from gatling.operations import deploys, lifecycle
 from gatling.platform.open import Gatling, open_gatling
@@ -69,21 +69,19 @@ def main() -> None:
         operations.load(gatling, APP)
         # so that nothing depends on a node, which there is none of
         wanted = {"deploy.strategy": "rolling", "deploy.second_instance": "allow",
-                  "instance.drain": "0"}  # fmt: skip
+                  "instance.drain": "0", "rolling.watch": "10m"}  # fmt: skip
         apps.change_settings(gatling.db, APP, lambda _: wanted)
         for number in (1, 2):
             release(gatling, number)
         deploys.deploy_release(gatling, APP, 1, cause="deploy", progress=Progress())
         ask(gatling, 150)
         time.sleep(0.3)  # what nginx holds back
-        switched = time.time()
-        before = traffic.before(gatling, apps.get(gatling.db, APP), switched)
-        assert before[1:3] == (150, 0), before
+        ready = gatling.instances.status(APP, 1).pid
         deploys.deploy_release(gatling, APP, 2, cause="deploy", progress=Progress())
-        app, deployed = apps.get(gatling.db, APP), deployments.of_app(gatling.db, APP)[0]
-        watch = watches.Watch(APP, deployed.id, 2, 1, switched, switched + 600, before)
-        apps.make_live(gatling.db, APP, release=2, slot=app.live_slot, config=None, watch=watch)
-        gatling.schedule.watch(APP)
+        (watch,) = watches.every(gatling.db)
+        assert (watch.release, watch.previous, watch.previous_slot) == (2, 1, 1), watch
+        assert watch.before[1:3] == (150, 0), watch
+        assert gatling.instances.status(APP, 1).pid == ready, "it is kept ready"
         deadline = time.monotonic() + SECONDS
         while apps.get(gatling.db, APP).live_release != 1:
             assert time.monotonic() < deadline, audit.latest(gatling.db, APP)
@@ -99,6 +97,8 @@ def main() -> None:
         share = re.search(r"requests failed \(([0-9.]+)", bad.error)
         assert share, bad
         assert abs(float(share[1]) - 50) < 20, bad
+        assert gatling.instances.status(APP, 1).pid == ready, "it was switched to"
+        assert undone.reasons == ("v1 is still running",), undone
         print(bad.error)
 
 

@@ -44,6 +44,9 @@ SHOWN_BY = {
     "hot.structs": "hot/test_rolling.py::test_a_struct_may_change_where_the_project_says_so",
     "hot.deny": "hot/test_rolling.py::test_hot_can_be_forbidden_and_demanded",
     "stats.telemetry": "operations/test_stats.py::test_the_counts_can_be_turned_off",
+    "rolling.watch": (
+        "deploy/cutover/test_previous.py::test_the_previous_instance_is_kept_while_it_is_watched"
+    ),
     "releases.keep": "push/test_manifest.py::test_what_it_asks_for_is_done",
     "proxy.body_limit": "home/test_proxy.py::test_how_large_a_body_may_be",
     "proxy.read_timeout": "home/test_proxy.py::test_how_long_the_app_may_keep_silent",

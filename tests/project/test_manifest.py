@@ -51,6 +51,9 @@ cpu = "150%"
 drain = 0
 stop = 10
 
+[rolling]
+watch = "5m"
+
 [hot]
 watch = 2
 rerender = false

@@ -23,7 +23,7 @@ from gatling.platform.base import State
 from gatling.project import settings as project_settings
 from gatling.releases import distillery, store
 from gatling.runtime import jobs, spec, workers
-from gatling.state import apps, deployments, releases
+from gatling.state import apps, deployments, releases, watches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -127,8 +127,9 @@ def reconcile(gatling: Gatling, name: str, *, own: int | None = None) -> list[st
     paths = gatling.home.app(name)
     stop_timeout = project_settings.parse(app.effective).instance.stop
     shall_run = app.live_release is not None and app.wanted == "running"
+    kept = watches.kept_slot(gatling.db, name, app.live_release) if shall_run else None
     for slot in SLOTS:
-        if slot != app.live_slot or not shall_run:
+        if (slot not in (app.live_slot, kept)) or not shall_run:
             unused = never_served(gatling, app, slot, unfinished)
             if slot != app.live_slot and shall_run:
                 point(gatling, app)  # before the other instance ends, which may have the traffic

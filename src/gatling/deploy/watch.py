@@ -11,6 +11,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from gatling.deploy.evidence import health, judgement, traffic
 from gatling.platform import lock
 from gatling.platform.base import State
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from gatling.deploy.evidence.judgement import Served
     from gatling.platform.open import Gatling
     from gatling.state.apps import App
+    from gatling.state.releases import Release
 
 CAUSE = "watch"
 """The cause of deployments that return to a release. They are not watched."""
@@ -37,15 +40,32 @@ HEALTH_SECONDS = 5.0
 def after(
     gatling: Gatling, context: Context, release: int, switched: float, seconds: float
 ) -> Watch | None:
-    """The watch of a release that goes on after its deployment; None when there is nothing left."""
+    """The watch of an upgraded node that goes on after its deployment; None: nothing is left."""
+    if seconds <= WAITED_SECONDS:
+        return None
+    return _watch(gatling, context, release, switched, seconds)
+
+
+def beside(gatling: Gatling, context: Context, release: int, switched: float) -> Watch | None:
+    """The watch of a release in the free slot, beside the previous instance; None: not wanted."""
+    app, seconds = context.app, context.settings.rolling.watch
+    if not seconds or app.live_slot is None or not runs(gatling, app):
+        return None
+    watch = _watch(gatling, context, release, switched, seconds)
+    return watch and structs.replace(watch, previous_slot=app.live_slot)
+
+
+def _watch(
+    gatling: Gatling, context: Context, release: int, switched: float, seconds: float
+) -> Watch | None:
     app = context.app
-    if seconds <= WAITED_SECONDS or app.live_release is None or context.deployment.cause == CAUSE:
+    if app.live_release in (None, release) or context.deployment.cause == CAUSE:
         return None
     return Watch(
         app.name,
         context.deployment.id,
         release,
-        app.live_release,
+        app.live_release or 0,
         switched,
         until=switched + seconds,
         before=traffic.before(gatling, app, switched),
@@ -59,8 +79,10 @@ def begin(gatling: Gatling, context: Context) -> None:
         return
     gatling.schedule.watch(watch.app)
     left = duration(max(0.0, watch.until - time.time()))
+    kept = ", and is kept ready until then" if watch.previous_slot is not None else ""
     context.progress.note(
-        f"v{watch.release} is watched for {left} more; v{watch.previous} returns if it serves worse"
+        f"v{watch.release} is watched for {left} more;"
+        f" v{watch.previous} returns if it serves worse{kept}"
     )
 
 
@@ -76,6 +98,18 @@ def resume(gatling: Gatling) -> None:
 def before(watch: Watch) -> Served:
     """The figures of the release before the one that is watched."""
     return judgement.Served(*watch.before)
+
+
+def is_ready(gatling: Gatling, app: App, release: Release) -> bool:
+    """Whether an instance of a release is kept ready in the free slot."""
+    slot, watch = app.free_slot, watches.of_app(gatling.db, app.name)
+    return (
+        watch is not None
+        and (watch.release, watch.previous) == (app.live_release, release.number)
+        and watch.previous_slot == slot
+        and gatling.instances.status(app.name, slot).up
+        and gatling.instances.started_as(app.name, slot) == release.number
+    )
 
 
 def concerns(watch: Watch, app: App) -> bool:

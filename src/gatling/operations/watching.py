@@ -7,12 +7,14 @@ import time
 from typing import TYPE_CHECKING
 
 from gatling.deploy import watch as background
+from gatling.deploy.cutover import previous
 from gatling.deploy.evidence import judgement, traffic
 from gatling.errors import GatlingError, NotFound
 from gatling.operations import deploys
 from gatling.platform import lock
 from gatling.runtime import notifying
 from gatling.state import apps, audit, deployments, watches
+from gatling.text import counted
 from gatling.ui.output import duration
 
 if TYPE_CHECKING:
@@ -100,13 +102,13 @@ def _end_well(gatling: Gatling, watch: Watch) -> None:
     """Record that a release has served well until the end of its watch."""
     app = apps.get(gatling.db, watch.app)
     seen = traffic.since(gatling, app, app.live_slot or 1, watch.switched)
+    cut = previous.let_go(gatling, watch)
+    if cut is None:
+        return  # a deployment is under way, which another look will find done
     seconds = time.time() - watch.switched
     said = judgement.in_words(background.before(watch), seen, seconds)
+    said = said or "too few requests to compare"
+    if cut:
+        said = f"{said}; {counted(cut, 'connection')} to v{watch.previous} closed"
     if watches.end(gatling.db, watch):
-        audit.record(
-            gatling.db,
-            gatling.actor,
-            watch.app,
-            "watched",
-            f"v{watch.release}: {said or 'too few requests to compare'}",
-        )
+        audit.record(gatling.db, gatling.actor, watch.app, "watched", f"v{watch.release}: {said}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-SETTINGS = frozenset({"hot.watch"})
+SETTINGS = frozenset({"hot.watch", "rolling.watch"})
 """The settings that may have a unit."""
 PATTERN = r"^[0-9]{1,6}(\.[0-9]{1,3})?[smh]\Z"
 _UNITS = {"s": 1, "m": 60, "h": 3600}

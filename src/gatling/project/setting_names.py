@@ -31,6 +31,7 @@ SETTING_NAMES = (
     "hot.structs",
     "hot.deny",
     "stats.telemetry",
+    "rolling.watch",
     "releases.keep",
     "proxy.body_limit",
     "proxy.read_timeout",

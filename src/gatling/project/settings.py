@@ -141,6 +141,16 @@ class Hot(Struct, frozen=True, forbid_unknown_fields=True):
     """Applications and modules, separated by commas, that a hot upgrade must not change."""
 
 
+class Rolling(Struct, frozen=True, forbid_unknown_fields=True):
+    """Rolling deployments."""
+
+    watch: Annotated[float, Meta(ge=0, le=86400)] = 0.0
+    """Time after the switch in which the previous instance keeps running, so that a rollback only
+    switches the proxy, and in which a release that crashes or serves worse is undone, in seconds or
+    such as 90s, 5m or 1h. Both instances need memory. 0: the previous instance stops after its
+    drain."""
+
+
 class Releases(Struct, frozen=True, forbid_unknown_fields=True):
     """Retention of releases."""
 
@@ -228,6 +238,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     instance: Instance = Instance()
     limits: Limits = Limits()
     hot: Hot = Hot()
+    rolling: Rolling = Rolling()
     stats: Stats = Stats()
     releases: Releases = Releases()
     proxy: Proxy = Proxy()

@@ -261,6 +261,7 @@ _SCHEMA = (
         lines INTEGER NOT NULL DEFAULT 0
     ) STRICT
     """,
+    "ALTER TABLE watches ADD COLUMN previous_slot INTEGER CHECK (previous_slot IN (1, 2))",
 )
 """One script per schema version; `PRAGMA user_version` is the number of those that have run."""
 

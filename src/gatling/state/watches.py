@@ -25,15 +25,17 @@ class Watch(Struct, frozen=True):
     until: float
     before: tuple[float, int, int, int, int]
     """The figures of the release before: `deploy.evidence.judgement.Served`."""
+    previous_slot: int | None = None
+    """The slot in which an instance of the release before is kept running, if it is."""
 
 
 def put(db: Database, watch: Watch) -> None:
     """Record a watch in the place of an earlier one. The caller has a transaction."""
     db.execute(
         "INSERT OR REPLACE INTO watches (app, deployment, release, previous, switched, until,"
-        " before) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        " before, previous_slot) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         watch.app, watch.deployment, watch.release, watch.previous, watch.switched, watch.until,
-        json.dumps(watch.before),
+        json.dumps(watch.before), watch.previous_slot,
     )  # fmt: skip
 
 
@@ -45,6 +47,18 @@ def of_app(db: Database, app: str) -> Watch | None:
 def every(db: Database) -> list[Watch]:
     """All watches, by app."""
     return _watches(db, "ORDER BY app")
+
+
+def kept_slot(db: Database, app: str, live: int | None) -> int | None:
+    """The slot in which the release before the live one is kept running; None: in none."""
+    watch = of_app(db, app)
+    return watch.previous_slot if watch is not None and watch.release == live else None
+
+
+def release_slot(db: Database, app: str) -> None:
+    """Record that the release before is kept running no longer."""
+    with db.transaction():
+        db.execute("UPDATE watches SET previous_slot = NULL WHERE app = ?", app)
 
 
 def end(db: Database, watch: Watch) -> bool:
@@ -61,7 +75,7 @@ def _watches(db: Database, where: str, *values: object) -> list[Watch]:
     return [
         Watch(
             row["app"], row["deployment"], row["release"], row["previous"], row["switched"],
-            row["until"], tuple(json.loads(row["before"])),
+            row["until"], tuple(json.loads(row["before"])), row["previous_slot"],
         )
         for row in db.rows(f"SELECT * FROM watches {where}", *values)  # noqa: S608 (no input)
     ]  # fmt: skip

@@ -249,3 +249,18 @@ def test_the_plan_that_follows_a_refusal() -> None:
     asked = plan(facts(comparison=SAME, requested="hot"))
     with pytest.raises(InvalidInput, match="a process is busy"):
         asked.instead("rolling", "a process is busy")
+
+
+@pytest.mark.parametrize("wish", ["auto", "rolling"])
+def test_a_release_that_still_runs_is_switched_to(wish: str) -> None:
+    decided = plan(facts(ready=True, requested=wish, comparison=Comparison("same")))
+    assert (decided.strategy, decided.reasons) == (
+        "rolling",
+        (f"{facts().target.label} is still running",),
+    )
+
+
+@pytest.mark.parametrize("wish", ["hot", "restart"])
+def test_another_strategy_may_be_asked_for_all_the_same(wish: str) -> None:
+    decided = plan(facts(ready=True, requested=wish, comparison=Comparison("same")))
+    assert decided.strategy == wish

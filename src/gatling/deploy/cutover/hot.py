@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, NoReturn
 from gatling.beam.comparison import Answers
 from gatling.beam.control import Control, NodeBusy, SwapFailed, Swapped
 from gatling.deploy import live_node, watch
-from gatling.deploy.cutover import instance, pages, rehearsal, restart, rolling
+from gatling.deploy.cutover import instance, pages, previous, rehearsal, restart, rolling
 from gatling.deploy.evidence import health, judgement, probing, traffic, verdict
 from gatling.deploy.evidence.prober import HeldRequest
 from gatling.deploy.plan import exclusive, inspection
 from gatling.errors import GatlingError, NodeUnreachable, SwapUndone
-from gatling.state import apps
+from gatling.state import apps, watches
 from gatling.times import now
 
 if TYPE_CHECKING:
@@ -106,9 +106,12 @@ def upgrade(
             context.progress.note(str(context.result.proof))
             raise
         seconds = settings.hot.watch
+        kept = watches.kept_slot(gatling.db, app.name, app.live_release)
         decide(
             gatling, app, release, watch.after(gatling, context, release.number, switched, seconds)
         )
+        with context.tolerated():
+            previous.give_up(gatling, context, kept)
         with context.tolerated():
             live_node.prepare(gatling, app, release)
         with context.tolerated(), contextlib.suppress(NodeUnreachable):  # the states expire anyway
@@ -288,6 +291,7 @@ def _check_boot(gatling: Gatling, context: Context, release: Release, stays: flo
     """Start the release in the free slot, without traffic, until it is healthy; end it again."""
     app, settings = context.app, context.settings
     slot = app.free_slot
+    previous.make_room(gatling, context)
     with (
         exclusive.told(context, "boot check", release),
         instance.throw_away(gatling, app, slot, settings),

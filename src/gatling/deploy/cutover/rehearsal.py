@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gatling.beam.control import SwapFailed, control
 from gatling.deploy import watch
-from gatling.deploy.cutover import instance
+from gatling.deploy.cutover import instance, previous
 from gatling.deploy.evidence import health
 from gatling.errors import GatlingError
 
@@ -33,6 +33,7 @@ def rehearse(
     Raises RehearsalFailed.
     """
     app, settings, slot = context.app, context.settings, context.app.free_slot
+    previous.make_room(gatling, context)
     try:
         with instance.throw_away(gatling, app, slot, settings):
             instance.boot(gatling, app, live, slot, settings)

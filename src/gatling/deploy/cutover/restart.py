@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from gatling.deploy.cutover import previous
 from gatling.deploy.cutover.drain import drain
 from gatling.deploy.cutover.instance import give_up, start
 from gatling.deploy.cutover.switch import switch
@@ -38,6 +39,7 @@ def restart(
     """
     app, settings, journal = context.app, context.settings, context.journal
     slot, since = app.free_slot, now()
+    previous.make_room(gatling, context)
     gatling.router.check()
     before_decision()
     context.interruption.shield()

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 from typing import TYPE_CHECKING
 
+from gatling.deploy import watch
+from gatling.deploy.cutover import previous
 from gatling.deploy.cutover.drain import drain
 from gatling.deploy.cutover.instance import give_up, start
 from gatling.deploy.cutover.switch import switch
@@ -39,14 +42,22 @@ def roll(
     Raises UnhealthyRelease, PortTaken or ProxyRefused with the old release untouched; the caller
     then brings the free slot into order (see recovery). `before_decision` may still raise. A
     failure after the decision, also in `on_live`, becomes a warning of the deployment.
+
+    A release that is kept ready in the free slot is not started. With `rolling.watch` the previous
+    instance is kept ready itself (see previous.py).
     """
     app, settings, journal = context.app, context.settings, context.journal
     slot, since = app.free_slot, now()
     try:
-        journal.phase(f"Starting {release.label}")
-        with journal.step("start_instance"):
-            start(gatling, app, release, slot, settings)
-            gatling.router.check()  # takes as long as the instance needs to boot anyway
+        if watch.is_ready(gatling, app, release):
+            journal.phase(f"Returning to {release.label}")
+            gatling.router.check()
+        else:
+            journal.phase(f"Starting {release.label}")
+            previous.make_room(gatling, context)
+            with journal.step("start_instance"):
+                start(gatling, app, release, slot, settings)
+                gatling.router.check()  # takes as long as the instance needs to boot anyway
         with journal.step("health_check"):
             health.wait_healthy(gatling.instances, app, slot, settings.health)
         before_decision()
@@ -60,14 +71,15 @@ def roll(
         if serves:
             asking.enter_context(prober.asking())
         journal.phase(f"Switching to {release.label}")
+        watched = watch.beside(gatling, context, release.number, time.time()) if serves else None
         with journal.step("switch_proxy"):
-            switch(gatling, app, release, slot)
+            switch(gatling, app, release, slot, watched)
         with context.tolerated():
             on_live()
             if not serves:
                 asking.enter_context(prober.asking())
         cut = 0
-        if app.live_slot is not None:
+        if app.live_slot is not None and watched is None:
             with context.tolerated(), journal.step("drain"):
                 cut = drain(gatling, context, settings.instance.drain, prober)
             with context.tolerated(), journal.step("stop_previous"):

@@ -11,14 +11,19 @@ if TYPE_CHECKING:
     from gatling.platform.open import Gatling
     from gatling.state.apps import App
     from gatling.state.releases import Release
+    from gatling.state.watches import Watch
 
 
-def switch(gatling: Gatling, app: App, release: Release, slot: int) -> None:
+def switch(
+    gatling: Gatling, app: App, release: Release, slot: int, watched: Watch | None = None
+) -> None:
     """Decide for a release and switch the proxy; undo the decision when the proxy fails."""
     before = config.of_app(gatling.db, app.name)
     # a restart of the live release keeps the config that is stored for the next one
     values = None if release.number == app.live_release else release.config
-    apps.make_live(gatling.db, app.name, release=release.number, slot=slot, config=values)
+    apps.make_live(
+        gatling.db, app.name, release=release.number, slot=slot, config=values, watch=watched
+    )
     try:
         gatling.router.point(app.name, slot)
     except BaseException as error:

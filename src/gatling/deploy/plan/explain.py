@@ -71,7 +71,7 @@ def at_a_glance(
     """
     known = _known(gatling, name, release, wish)
     live = known.live
-    decided = plan.simple(live, release, known.requested)
+    decided = plan.at_once(known)
     if live is None or live.number == release.number:
         return known, decided, None
     paths = gatling.home.app(name)

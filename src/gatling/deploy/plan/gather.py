@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gatling.beam.channel import PATIENCE_SECONDS, NodeInUse
 from gatling.beam.control import NodeBusy
-from gatling.deploy import live_node
+from gatling.deploy import live_node, watch
 from gatling.deploy.migrations import runner
 from gatling.deploy.plan import exclusive, inspection, plan
 from gatling.deploy.plan.plan import Facts
@@ -55,6 +55,7 @@ def facts(
         requested=requested or settings.deploy.strategy,
         migrations=tuple(migrations),
         domains=domains,
+        ready=watch.is_ready(gatling, app, target),
     )
 
 
@@ -77,7 +78,7 @@ def with_node(
     raise NodeInUse or NodeBusy while another command works with the node.
     """
     live, by_setting = known.live, exclusive.by_setting(known.settings)
-    if live is None or known.requested == "restart":
+    if live is None or known.requested == "restart" or known.returns:
         return Gathered(known)
     compares = plan.simple(live, known.target, known.requested) is None
     if by_setting is not None and not compares:

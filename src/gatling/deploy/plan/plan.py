@@ -72,6 +72,13 @@ class Facts:
     """Why no second instance may run beside the live one."""
     migrations: tuple[str, ...] = ()
     domains: tuple[str, ...] = ()
+    ready: bool = False
+    """Whether an instance of the target is kept ready beside the live one."""
+
+    @property
+    def returns(self) -> bool:
+        """Whether the proxy is only switched to the instance of the target that still runs."""
+        return self.ready and self.requested in ("auto", "rolling")
 
 
 def plan(facts: Facts) -> Plan:
@@ -79,7 +86,7 @@ def plan(facts: Facts) -> Plan:
 
     Raises InvalidInput for a strategy that is not possible.
     """
-    decided = simple(facts.live, facts.target, facts.requested)
+    decided = at_once(facts)
     if decided is None and facts.comparison is not None:
         decided = decide(facts.comparison, facts.requested, facts.settings.hot)
     elif decided is None:
@@ -91,6 +98,16 @@ def plan(facts: Facts) -> Plan:
         domains=facts.domains,
         assets=facts.settings.proxy.static,
     )
+
+
+def at_once(facts: Facts) -> Plan | None:
+    """The plan where records decide; None when the running node must be asked.
+
+    Raises InvalidInput for a strategy that is not possible.
+    """
+    if facts.returns:
+        return Plan("rolling", (f"{facts.target.label} is still running",))
+    return simple(facts.live, facts.target, facts.requested)
 
 
 def simple(live: Release | None, target: Release, wish: str = "auto") -> Plan | None:

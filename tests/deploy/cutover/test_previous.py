@@ -1,0 +1,147 @@
+"""The previous instance, kept ready while a release is watched: to return to it is a switch."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from gatling.beam.comparison import Comparison
+from gatling.deploy import recovery
+from gatling.deploy import watch as background
+from gatling.deploy.cutover import hot, previous, rolling
+from gatling.errors import UnhealthyRelease
+from gatling.operations import watching
+from gatling.platform import lock
+from gatling.runtime import jobs, workers
+from gatling.state import apps, audit, watches
+from tests.deploy.stage import Node, release
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gatling.beam.control import Control
+    from gatling.deploy.context import Context
+    from tests.deploy.stage import Stage
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "LOOK_SECONDS", 0.01)
+
+
+def roll(stage: Stage, number: int = 8, context: Context | None = None) -> list[str]:
+    """Carry out a rolling deployment; what was done."""
+    stage.done.clear()
+    rolling.roll(
+        stage.gatling, context or stage.context({"rolling.watch": "5m"}), release(number),
+        before_decision=lambda: None, on_live=lambda: None,
+    )  # fmt: skip
+    return stage.done
+
+
+def test_the_previous_instance_is_kept_while_it_is_watched(stage: Stage) -> None:
+    done = roll(stage)
+    assert not [each for each in done if each in ("stop 1", "[drain]")]
+    assert (stage.live(), stage.pointed, stage.running) == ((8, 2), 2, {1: 7, 2: 8})
+    watch = watches.of_app(stage.gatling.db, "shop")
+    assert watch is not None
+    assert (watch.release, watch.previous, watch.previous_slot) == (8, 7, 1)
+    assert 290 < watch.until - time.time() <= 300
+    assert background.is_ready(stage.gatling, apps.get(stage.gatling.db, "shop"), release(7))
+    assert not background.is_ready(stage.gatling, apps.get(stage.gatling.db, "shop"), release(8))
+
+
+def test_without_the_setting_it_is_stopped(stage: Stage) -> None:
+    assert "stop 1" in roll(stage, context=stage.context())
+    assert watches.every(stage.gatling.db) == []
+
+
+def test_to_return_is_a_switch(stage: Stage) -> None:
+    roll(stage)
+    done = roll(stage, 7, stage.context())
+    assert done == [
+        "check the proxy", "[health_check]", "wait until it is healthy", "probe",
+        "[switch_proxy]", "decide for v7 in 1", "point to 1",
+        "[drain]", "[stop_previous]", "stop 2", "probed",
+    ]  # fmt: skip
+    assert (stage.live(), stage.pointed, stage.running) == ((7, 1), 1, {1: 7})
+
+
+def test_one_that_has_crashed_is_started(stage: Stage) -> None:
+    roll(stage)
+    del stage.running[1]
+    assert "start v7 in 1" in roll(stage, 7, stage.context())
+
+
+def test_another_release_takes_its_slot_and_says_so(stage: Stage, said: Path) -> None:
+    roll(stage)
+    stage.clients = 3
+    stage.faults["wait until it is healthy"] = UnhealthyRelease("never")
+    with pytest.raises(UnhealthyRelease):
+        roll(stage, 8, stage.context())
+    assert stage.done[:3] == ["[start_instance]", "stop 1", "start v8 in 1"]
+    assert (
+        "v7 is no longer kept ready: its slot is needed, which closes 3 connections"
+        in said.read_text()
+    )
+    watch = watches.of_app(stage.gatling.db, "shop")
+    assert watch is not None, "v8 is still live, and watched"
+    assert watch.previous_slot is None
+
+
+def test_a_hot_upgrade_ends_it(stage: Stage) -> None:
+    roll(stage)
+    stage.done.clear()
+    hot.upgrade(
+        stage.gatling, stage.context(), cast("Control", Node(stage)), release(8), release(7),
+        (Comparison("same"), None), before_decision=lambda: None, on_live=lambda: None,
+    )  # fmt: skip
+    at = stage.done.index("decide for v7 in 2")
+    assert stage.done[at + 1] == "stop 1"
+    assert stage.running == {2: 8}
+
+
+def test_recovery_leaves_it_alone(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "follow", lambda *_: [])
+    monkeypatch.setattr(jobs, "follow", lambda *_: [])
+    monkeypatch.setattr(recovery, "start_live", lambda *_, **__: False)
+    roll(stage)
+    recovery.reconcile(stage.gatling, "shop")
+    assert stage.running == {1: 7, 2: 8}
+    watches.release_slot(stage.gatling.db, "shop")
+    recovery.reconcile(stage.gatling, "shop")
+    assert stage.running == {2: 8}
+
+
+def test_a_stopped_app_keeps_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "follow", lambda *_: [])
+    monkeypatch.setattr(workers, "stop", lambda *_: None)
+    monkeypatch.setattr(jobs, "follow", lambda *_: [])
+    roll(stage)
+    apps.want(stage.gatling.db, "shop", "stopped")
+    recovery.reconcile(stage.gatling, "shop")
+    assert stage.running == {}
+
+
+def test_it_ends_with_the_watch(stage: Stage) -> None:
+    roll(stage, context=stage.context({"rolling.watch": "0.2"}))
+    stage.clients = 2
+    watching.attend(stage.gatling, "shop", stage.progress)
+    assert (stage.running, watches.every(stage.gatling.db)) == ({2: 8}, [])
+    (entry,) = audit.latest(stage.gatling.db, "shop")
+    assert entry.detail == "v8: too few requests to compare; 2 connections to v7 closed"
+
+
+def test_while_a_deployment_is_under_way_it_is_not_stopped(stage: Stage) -> None:
+    roll(stage)
+    watch = watches.of_app(stage.gatling.db, "shop")
+    assert watch is not None
+    with lock.try_hold(stage.gatling.home.app("shop").lock) as held:
+        assert held
+        assert previous.let_go(stage.gatling, watch) is None
+    assert stage.running == {1: 7, 2: 8}
+    assert previous.let_go(stage.gatling, watch) == 0
+    assert previous.let_go(stage.gatling, watch) is None, "another process has done it"
+    assert stage.running == {2: 8}
