@@ -32,6 +32,13 @@ TAIL_LINES = 30
 BACKGROUND = 10
 """The niceness of builds, plans and checks: they must not take the processor from what serves."""
 
+QUIET_VM = "+sbwt none +sbwtdcpu none +sbwtdio none"
+"""Flags for a BEAM that serves nobody: its schedulers do not busy-wait. See erl(1).
+
+A build waits for files and programs most of the time, beside instances that serve. A build of few
+modules needs a quarter less time of the processor so.
+"""
+
 MAX_LINE = 16 * 1024
 """Bytes after which an unfinished line of output is handed on anyway."""
 

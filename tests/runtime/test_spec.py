@@ -98,6 +98,15 @@ def test_a_one_off_command_keeps_out_of_the_instances_way(paths: EmbeddedPaths) 
     assert env["A"] == "1"
 
 
+def test_only_the_vm_of_what_serves_waits_busily(paths: EmbeddedPaths) -> None:
+    serving = release(manifest={"processes.mail.command": "eval 'Shop.mail()'"})
+    once = spec.one_off(around(paths), APP, serving, 1, ("eval", "1"))[1]
+    assert once["ERL_AFLAGS"] == "+sbwt none +sbwtdcpu none +sbwtdio none"
+    assert spec.quiet(paths.release(7), serving)["ERL_AFLAGS"] == once["ERL_AFLAGS"]
+    assert "ERL_AFLAGS" not in spec.instance(around(paths), APP, serving, 1).env
+    assert "ERL_AFLAGS" not in spec.process(around(paths), APP, serving, "mail", 1).env
+
+
 def test_a_tree_without_its_script(paths: EmbeddedPaths) -> None:
     with pytest.raises(NotFound, match="v7 has no bin/other"):
         spec.one_off(around(paths), APP, release(name="other"), 1, ("eval", "1"))

@@ -15,13 +15,6 @@ if TYPE_CHECKING:
 
     from gatling.platform.base import Surroundings
 
-BEAM_FLAGS = "+sbwt none +sbwtdcpu none +sbwtdio none"
-"""Schedulers without work sleep at once, and do not first wait while they compute: erl(1).
-
-mix waits for files and programs most of the time, beside instances that serve. A build of few
-modules needs a quarter less time of the processor.
-"""
-
 COMMIT_VARIABLES = ("GATLING_COMMIT", "SOURCE_VERSION")
 """Both hold the full commit id while a build runs. The second name is Heroku's."""
 
@@ -36,7 +29,7 @@ def build_environment(
     """
     own = (
         deploy_key.environment(around.paths)
-        | {"MIX_ENV": "prod", "ERL_AFLAGS": BEAM_FLAGS}
+        | {"MIX_ENV": "prod", "ERL_AFLAGS": process.QUIET_VM}
         | dict.fromkeys(COMMIT_VARIABLES, commit)
         | _partitions()
     )

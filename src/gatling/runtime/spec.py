@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from gatling import process as programs
 from gatling.errors import NotFound
 from gatling.platform.base import Instance, Task
 from gatling.platform.limits import Limits
@@ -68,6 +69,7 @@ def process(around: Surroundings, app: App, release: Release, name: str, number:
     argv, env = one_off(around, app, release, app.live_slot or 1, words)
     env |= {"GATLING_PROCESS": slot}
     env |= {"RELEASE_TMP": around.paths.temporary(slot)}
+    env.pop("ERL_AFLAGS", None)
     if "ERL_CRASH_DUMP" not in release.config:
         env |= {"ERL_CRASH_DUMP": str(around.paths.dumps(slot) / CRASH_DUMP)}
     if "RELEASE_MUTABLE_DIR" in env:  # Distillery's
@@ -173,9 +175,19 @@ def one_off(
     env = environment(around, app, release, slot)
     # It talks to the instance's node, and must not listen where that one does.
     env[FLAGS] += " -dist_listen false"
+    env |= quiet(tree, release)
     env["RELEASE_TMP"] = around.paths.temporary_once
     env.pop("PHX_SERVER", None)
     return argv, env
+
+
+def quiet(tree: Path, release: Release) -> dict[str, str]:
+    """The variables of a VM of a release that serves nobody.
+
+    The project's own flags come after these. Distillery's releases get none: an old OTP does not
+    know them.
+    """
+    return {} if distillery.made(tree, release) else {"ERL_AFLAGS": programs.QUIET_VM}
 
 
 def task(

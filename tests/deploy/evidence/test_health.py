@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import socket
+import subprocess
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -254,6 +255,30 @@ def test_an_instance_that_was_restarted_meanwhile_has_exited_too(closed_port: in
     answers = iter([RUNNING, local_status(State.STARTING, 8)])
     with pytest.raises(UnhealthyRelease, match="exited at boot"):
         wait(closed_port, timeout=60, status=lambda: next(answers))
+
+
+def test_the_status_is_not_asked_for_with_each_check(closed_port: int) -> None:
+    looks: list[float] = []
+
+    def status() -> Status:
+        looks.append(time.monotonic())
+        return local_status(State.STARTING, os.getpid())
+
+    with pytest.raises(UnhealthyRelease):
+        wait(closed_port, timeout=0.4, status=status, interval=0.002)
+    seldom = 1 + (looks[-1] - looks[0]) / health.STATUS_SECONDS
+    assert len(looks) <= seldom + 1  # the last one is for the ports on which it listens instead
+
+
+def test_the_end_of_its_process_is_noticed_at_once(closed_port: int) -> None:
+    with subprocess.Popen(["sleep", "0.3"]) as ends:
+
+        def status() -> Status:
+            gone = ends.poll() is not None
+            return Status(State.FAILED) if gone else local_status(State.STARTING, ends.pid)
+
+        with pytest.raises(UnhealthyRelease, match="exited at boot"):
+            wait(closed_port, timeout=60, status=status, interval=50)
 
 
 def test_it_must_be_the_process_that_was_seen_before(server: Server) -> None:

@@ -45,7 +45,7 @@ def start(
     gatling.instances.check_free(app, slot)
     instance = spec.instance(gatling.apps.surroundings(app.name), app, release, slot)
     if check:
-        env = instance.env | {CHECK_VARIABLE: "1"}
+        env = instance.env | {CHECK_VARIABLE: "1"} | spec.quiet(instance.cwd, release)
         instance = structs.replace(instance, nice=process.BACKGROUND, check=True, env=env)
     gatling.instances.start(instance)
 

@@ -7,13 +7,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gatling import proc
 from gatling.errors import UnhealthyRelease
 from gatling.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatling.platform.base import Address
+    from gatling.platform.base import Address, Status
     from gatling.platform.interface import Reachable
     from gatling.project.settings import Health
     from gatling.state.apps import App
@@ -28,6 +29,13 @@ TELLING_SECONDS = 0.25
 """A check that has less time than this and gets no answer says nothing of the instance."""
 SLOWEST_SECONDS = 0.5
 """Longest pause between two checks of an instance that answers, though with an error."""
+STATUS_SECONDS = 0.5
+"""Longest time between two looks at the status of an instance whose process is there.
+
+To ask for a status costs more than a check of a port where nothing listens yet.
+"""
+ENDING_SECONDS = 0.02
+"""Until the status of an instance whose process has just ended is asked for again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +94,7 @@ def sends_to_https(address: Address, path: str, host: str) -> bool:
 def _ask(address: Address, path: str, host: str, timeout: float, more: dict[str, str]) -> Answer:
     connection = http.client.HTTPConnection(address.host, address.port, timeout=timeout)
     try:
+        connection.connect()  # first: no request is made up while nothing listens
         headers = {"Host": host, "User-Agent": "gatling-health-check", "Connection": "close"}
         connection.request("GET", path, headers=headers | more)
         response = connection.getresponse()
@@ -128,8 +137,9 @@ def wait_healthy(
     port = instances.address(app, slot).port
     said: Answer | None = None
     pause = settings.interval
+    looked = _Look(instances, app.name, slot)
     while True:
-        now = instances.status(app.name, slot)
+        now = looked.status()
         process = process or now.process
         if not now.up or now.process != process:
             raise UnhealthyRelease(
@@ -156,9 +166,35 @@ def wait_healthy(
                 f" GET {settings.path}: {said}{but}.",
                 hint=_hint(said, port, elsewhere),
             )
-        time.sleep(min(pause, left))
+        looked.sleep(min(pause, left))
         if answer.status is not None:  # it logs each of these
             pause = min(max(settings.interval, SLOWEST_SECONDS), pause * 1.5)
+
+
+class _Look:
+    """The status of an instance, asked for again when its process ends, and now and then."""
+
+    def __init__(self, instances: Reachable, app: str, slot: int) -> None:
+        self._instances, self._app, self._slot = instances, app, slot
+        self._known: Status | None = None
+        self._until = 0.0
+
+    def status(self) -> Status:
+        """Return the status as of now."""
+        if self._known is None or time.monotonic() >= self._until:
+            self._known = self._instances.status(self._app, self._slot)
+            self._until = time.monotonic() + STATUS_SECONDS
+        return self._known
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep for so long, or until the process has ended."""
+        pid = self._known.pid if self._known is not None else None
+        if pid is None:
+            self._known = None
+            time.sleep(seconds)
+        elif proc.wait_gone(pid, seconds):
+            self._known = None
+            time.sleep(min(seconds, ENDING_SECONDS))
 
 
 def _hint(answer: Answer, port: int, elsewhere: Sequence[str]) -> str:
