@@ -4,10 +4,8 @@
 -include_lib("eunit/include/eunit.hrl").
 
 -define(CHANNEL, 'Elixir.Phoenix.LiveView.Channel').
--define(FRESH, {nil, #{}}).
 
-%% A channel with the shape of LiveView's: it renders at the message of the live reloader, and hands
-%% what it does not know to the app.
+%% A channel with the shape of LiveView's, which hands what it does not know to the app.
 source() ->
     "-module('Elixir.Phoenix.LiveView.Channel').\n"
     "-behaviour(gen_server).\n"
@@ -17,12 +15,26 @@ source() ->
     "    {ok, State}.\n"
     "'__live__'() -> #{}.\n"
     "handle_call(get, _, S) -> {reply, S, S}.\n"
-    "handle_cast({busy, Ms}, S) -> timer:sleep(Ms), {noreply, S}.\n"
-    "handle_info({phoenix_live_reload, _, _}, #{on := crash}) -> error(undefined_assign);\n"
-    "handle_info({phoenix_live_reload, _, _}, #{on := {close, P}} = S) ->\n"
-    "    P ! closed, {stop, {shutdown, closed}, S};\n"
-    "handle_info({phoenix_live_reload, _, _}, #{on := P} = S) -> P ! {rendered, S}, {noreply, S};\n"
+    "handle_cast({busy, Ms}, S) -> timer:sleep(Ms), {noreply, S};\n"
+    "handle_cast(close, S) -> timer:sleep(100), {stop, {shutdown, closed}, S}.\n"
+    "handle_info({phoenix_live_reload, _, _}, S) -> {noreply, S};\n"
     "handle_info(_, _) -> error(left_to_the_app).\n".
+
+%% The functions with which LiveView renders and sends: the test is the browser.
+others() ->
+    ["-module('Elixir.Phoenix.LiveView.Diff').\n-export([render/3, render_private/2]).\n"
+     "render(#{view := P, assigns := #{fail := true}}, P, _) -> error(undefined_assign);\n"
+     "render(S, _, Components) -> {S, #{}, Components}.\n"
+     "render_private(_, Diff) -> Diff.\n",
+     "-module('Elixir.Phoenix.LiveView.Renderer').\n-export([to_rendered/2]).\n"
+     "to_rendered(_, View) -> View.\n",
+     "-module('Elixir.Phoenix.LiveView.Lifecycle').\n-export([after_render/1]).\n"
+     "after_render(S) -> S.\n",
+     "-module('Elixir.Phoenix.LiveView.Utils').\n-export([clear_changed/1, clear_temp/1]).\n"
+     "clear_changed(S) -> S.\nclear_temp(S) -> S.\n",
+     "-module('Elixir.Phoenix.Socket.Message').\n-export(['__struct__'/1]).\n"
+     "'__struct__'(Fields) -> Fields.\n",
+     "-module(pages_serializer).\n-export(['encode!'/1]).\n'encode!'(M) -> {sent, M}.\n"].
 
 old_source() ->
     string:replace(source(), "phoenix_live_reload", "other", all).
@@ -59,17 +71,25 @@ unloaded(Directory) ->
     code:del_path(Directory),
     file:del_dir_r(Directory).
 
+in_memory(Source) ->
+    {Module, Binary} = compiled(Source),
+    {module, Module} = code:load_binary(Module, "nofile", Binary),
+    Module.
+
 pages_test_() ->
-    Tests = [fun nothing_is_open/0, fun all_render/0, fun as_if_nothing_had_been_sent/0,
-             fun as_of_1_1/0, fun what_is_there_stays/0, fun a_child_knows_no_assets/0,
-             fun temporary_assigns_and_components_are_left_alone/0, fun unknown_forms_stay/0,
-             fun crashes_end_it/0, fun one_that_closes_is_none/0, fun a_busy_one_renders_later/0,
+    Tests = [fun nothing_is_open/0, fun all_render/0, fun their_states_are_handed_on/0,
+             fun others_are_left_alone/0, fun those_that_fail_stop_nothing/0,
+             fun one_that_closes_is_none/0, fun a_busy_one_renders_later/0,
              fun the_time_is_limited/0, fun others_are_not_asked/0,
              fun those_that_hibernate_are_looked_into/0],
-    {setup, fun() -> loaded(source()) end, fun unloaded/1,
+    {setup, fun() -> {loaded(source()), [in_memory(S) || S <- others()]} end,
+     fun({Directory, Modules}) ->
+             unloaded(Directory),
+             [code:purge(M) || M <- Modules, code:delete(M)]
+     end,
      {inorder, [{timeout, 30, Test} || Test <- Tests]}}.
 
-%% Before 0.18.4 the message would reach handle_info/2 of the app.
+%% Before 0.18.4 it is not known how pages render.
 old_one_test_() ->
     {setup, fun() -> loaded(old_source()) end, fun unloaded/1,
      [fun() ->
@@ -81,12 +101,15 @@ old_one_test_() ->
 
 socket(More) ->
     maps:merge(#{'__struct__' => 'Elixir.Phoenix.LiveView.Socket', parent_pid => nil,
+                 view => self(), transport_pid => self(),
                  assigns => #{'__changed__' => #{}, name => <<"typed">>},
                  private => #{live_temp => #{}}, fingerprints => {1, #{0 => {2, #{}}}}}, More).
 
 state(More) ->
-    maps:merge(#{socket => socket(#{}), topic => <<"lv:1">>, on => self(),
-                 components => {#{}, #{}, 1}}, More).
+    maps:merge(#{socket => socket(#{}), topic => <<"lv:1">>, join_ref => <<"4">>,
+                 serializer => pages_serializer, components => {#{}, #{}, 1}}, More).
+
+failing() -> #{socket => socket(#{assigns => #{'__changed__' => #{}, fail => true}})}.
 
 page(More) ->
     {ok, P} = gen_server:start(?CHANNEL, state(More), []),
@@ -99,15 +122,11 @@ render() -> render(10000).
 render(Limit) ->
     gatling_pages:render(#{statics => [<<"assets/app-1.css">>], limit_ms => Limit}).
 
-%% The state in which the only page rendered.
-seen(More) ->
-    Page = page(More),
-    ?assertMatch(#{open := 1, rendered := 1, left := 0}, render()),
-    stop([Page]),
-    receive {rendered, State} -> State after 0 -> error(not_rendered) end.
+%% How many messages the browsers got.
+received() -> receive {sent, _} -> 1 + received() after 0 -> 0 end.
 
 nothing_is_open() ->
-    ?assertEqual(#{open => 0, rendered => 0, crashed => 0, left => 0, busy => 0, unreached => 0},
+    ?assertEqual(#{open => 0, rendered => 0, failed => 0, left => 0, busy => 0, unreached => 0},
                  render()),
     ?assertEqual(0, gatling_pages:open()).
 
@@ -115,78 +134,48 @@ all_render() ->
     Pages = [page(#{}) || _ <- lists:seq(1, 300)],
     ?assertEqual(300, gatling_pages:open()),
     ?assertMatch(#{open := 300, rendered := 300, unreached := 0}, render()),
-    [receive {rendered, _} -> ok after 0 -> error(none) end || _ <- Pages],
+    ?assertEqual(300, received()),
     stop(Pages).
 
-as_if_nothing_had_been_sent() ->
-    #{socket := Socket} = seen(#{}),
-    #{fingerprints := ?FRESH, assigns := Assigns, private := Private} = Socket,
-    ?assertMatch(#{'__changed__' := #{name := true}, name := <<"typed">>}, Assigns),
-    ?assertMatch(#{phoenix_reloader := {erlang, is_atom, []}, live_temp := #{},
-                   connect_params := #{<<"_track_static">> := [<<"assets/app-1.css">>]}}, Private).
+their_states_are_handed_on() ->
+    Page = page(#{}),
+    ?assertMatch(#{rendered := 1}, render()),
+    ?assertMatch(#{socket := #{assigns := #{name := <<"typed">>},
+                               private := #{connect_params := _}}}, sys:get_state(Page)),
+    ?assertEqual(1, received()),
+    stop([Page]).
 
-as_of_1_1() ->
-    Socket = maps:remove(fingerprints, socket(#{})),
-    State = seen(#{socket => Socket, fingerprints => {1, #{}}}),
-    ?assertMatch(#{fingerprints := ?FRESH}, State),
-    ?assertNot(is_map_key(fingerprints, maps:get(socket, State))).
-
-%% The assets of the first release whose page it is, and a code reloader of the app's own.
-what_is_there_stays() ->
-    Private = #{connect_params => #{<<"_track_static">> => [<<"older">>]},
-                phoenix_reloader => {erlang, is_list, []}},
-    #{socket := #{private := Seen}} = seen(#{socket => socket(#{private => Private})}),
-    ?assertEqual(Private, Seen).
-
-%% Only of a page itself is it asked.
-a_child_knows_no_assets() ->
-    #{socket := #{private := Seen}} = seen(#{socket => socket(#{parent_pid => self()})}),
-    ?assertNot(is_map_key(connect_params, Seen)).
-
-temporary_assigns_and_components_are_left_alone() ->
+%% Whatever the state is, the process goes on with it.
+others_are_left_alone() ->
     Private = #{temporary_assigns => #{body => nil}},
-    Component = {'Elixir.C', <<"c">>, #{'__changed__' => #{}, n => 3}, #{}, {7, #{}}},
-    Pages = [page(#{socket => socket(#{private => Private})}),
-             page(#{components => {#{1 => Component}, #{'Elixir.C' => #{<<"c">> => 1}}, 2}})],
-    States = [sys:get_state(P) || P <- Pages],
-    ?assertMatch(#{open := 2, rendered := 0, left := 2}, render()),
-    ?assertEqual(States, [sys:get_state(P) || P <- Pages]),
-    stop(Pages).
-
-unknown_forms_stay() ->
-    Forms = [#{socket => #{}}, #{socket => none}, #{components => none},
-             #{components => {#{1 => {a, b}}, #{}, 2}}, #{components => {none, #{}, 2}},
-             #{socket => socket(#{assigns => #{}})}, #{socket => socket(#{assigns => none})},
-             #{socket => socket(#{private => none})},
-             #{socket => socket(#{fingerprints => none})},
-             #{socket => maps:remove(fingerprints, socket(#{}))}],
     {ok, Unmounted} = gen_server:start(?CHANNEL, make_ref(), []),
-    Pages = [Unmounted | [page(F) || F <- Forms]],
-    ?assertMatch(#{open := 11, rendered := 0, crashed := 0, left := 11}, render()),
-    ?assert(lists:all(fun is_process_alive/1, Pages)),
+    Pages = [Unmounted, page(#{socket => socket(#{private => Private})}), page(#{socket => none})],
+    States = [sys:get_state(P) || P <- Pages],
+    ?assertMatch(#{open := 3, rendered := 0, left := 3}, render()),
+    ?assertEqual(States, [sys:get_state(P) || P <- Pages]),
+    ?assertEqual(0, received()),
     stop(Pages).
 
-%% Those that are there at the third crash had their turn already.
-crashes_end_it() ->
-    error_logger:tty(false),
-    Pages = [page(#{on => crash}) || _ <- lists:seq(1, 100)],
-    #{open := 100, rendered := 0, crashed := Crashed, unreached := Left} = render(),
-    ?assert(Crashed >= 3),
-    ?assert(Crashed < 3 + erlang:system_info(schedulers_online)),
-    ?assertEqual(100, Crashed + Left),
-    error_logger:tty(true),
+%% They are as they were, and are still there.
+those_that_fail_stop_nothing() ->
+    Pages = [page(failing()) || _ <- lists:seq(1, 20)] ++ [page(#{})],
+    States = [sys:get_state(P) || P <- lists:droplast(Pages)],
+    ?assertMatch(#{open := 21, rendered := 1, failed := 20, unreached := 0}, render()),
+    ?assertEqual(States, [sys:get_state(P) || P <- lists:droplast(Pages)]),
+    ?assertEqual(1, received()),
     stop(Pages).
 
 one_that_closes_is_none() ->
-    _ = page(#{on => {close, self()}}),
-    ?assertMatch(#{open := 1, rendered := 0, crashed := 0}, render()),
-    receive closed -> ok after 0 -> error(open) end.
+    Page = page(#{}),
+    gen_server:cast(Page, close),
+    ?assertEqual(#{open => 1, rendered => 0, failed => 0, left => 0, busy => 0, unreached => 0},
+                 render()).
 
 a_busy_one_renders_later() ->
     Page = page(#{}),
     gen_server:cast(Page, {busy, 3000}),
     ?assertMatch(#{open := 1, rendered := 0, busy := 1}, render()),
-    receive {rendered, _} -> ok after 5000 -> error(never) end,
+    receive {sent, _} -> ok after 5000 -> error(never) end,
     stop([Page]).
 
 the_time_is_limited() ->

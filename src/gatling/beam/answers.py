@@ -62,10 +62,10 @@ class Pages(Struct, frozen=True):
 
     open: Count
     rendered: Count
-    crashed: Count
-    """While they were rendered: their browsers mount them again."""
+    failed: Count
+    """The new code raised, and they are as they were."""
     left: Count
-    """Not of a known form, with LiveComponents, or with temporary assigns."""
+    """Not of a known form, or with temporary assigns."""
     busy: Count
     """Did not answer in time, and render later."""
     unreached: Count

@@ -39,6 +39,7 @@ MODULES = (
     "gatling_code",
     "gatling_config",
     "gatling_holds",
+    "gatling_rendering",
     "gatling_pages",
     "gatling_agent",
     "gatling_freeze",

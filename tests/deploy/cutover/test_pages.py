@@ -35,7 +35,7 @@ def upgrade(stage: Stage, found: Comparison, more: dict[str, str] | None = None)
 def test_they_render_after_the_decision_and_are_counted(stage: Stage) -> None:
     proof = upgrade(stage, CHANGED)
     assert stage.done.index("render pages") > stage.done.index("decide for v8 in 1")
-    assert (proof.pages, proof.pages_rendered, proof.pages_crashed) == (2, 1, 1)
+    assert (proof.pages, proof.pages_rendered, proof.pages_failed) == (2, 1, 1)
     assert str(proof).endswith("1 of 2 open LiveViews rendered again")
 
 
@@ -90,7 +90,8 @@ def manifest(tree: Path, text: str, directory: str = STATIC) -> None:
 
 
 def test_the_notes_name_what_shows_the_old_version() -> None:
-    assert pages.notes(Pages(open=9, rendered=9, crashed=0, left=0, busy=0, unreached=0)) == []
-    notes = pages.notes(Pages(open=9, rendered=1, crashed=1, left=2, busy=3, unreached=2))
+    assert pages.notes(Pages(open=9, rendered=9, failed=0, left=0, busy=0, unreached=0)) == []
+    notes = pages.notes(Pages(open=9, rendered=1, failed=1, left=2, busy=3, unreached=2))
     assert [note.split()[0] for note in notes] == ["1", "2", "3", "2"]
-    assert "open LiveViews kept the old page" in notes[1]
+    assert "open LiveView kept the old page until its next event" in notes[0]
+    assert "open LiveViews kept the old page until its next event" in notes[1]

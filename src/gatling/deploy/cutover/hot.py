@@ -123,7 +123,7 @@ def upgrade(
         prober.proof,
         pages=shown.open if shown else 0,
         pages_rendered=shown.rendered if shown else 0,
-        pages_crashed=shown.crashed if shown else 0,
+        pages_failed=shown.failed if shown else 0,
         processes=swapped.processes,
         suspended_ms=round(swapped.suspended_ms, 2),
         paused_ms=round(swapped.paused_ms, 2) or None,

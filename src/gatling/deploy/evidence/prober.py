@@ -54,8 +54,8 @@ class Proof:
     pages: int = 0
     """Open LiveViews after a hot upgrade, and how many of them rendered with the new code."""
     pages_rendered: int = 0
-    pages_crashed: int = 0
-    """Open LiveViews that crashed in that; their browsers mount them again."""
+    pages_failed: int = 0
+    """Open LiveViews that the new code could not render; they keep the old page."""
     held: int = 0
     """Requests that the proxy answered by itself as it should: they did not reach the app."""
     held_by: str = ""
