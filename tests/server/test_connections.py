@@ -31,6 +31,19 @@ if TYPE_CHECKING:
 
 LOSSES = scaled(4, 10)
 PATIENCE_SECONDS = 900
+LISTENERS = """
+  @impl true
+  def prep_stop(state) do
+    if map_size(:sys.get_state(Counter.Store).subscribers) == 0 do
+      state
+    else
+      Process.sleep(100)
+      prep_stop(state)
+    end
+  end
+end
+"""
+"""An app that does not end before its visitors have gone."""
 DECIDED = {"rolling": "switch_proxy", "auto": "hot_swap"}
 """The step with which the cut-over begins."""
 
@@ -41,8 +54,8 @@ def bob(server: Server) -> Person:
 
 
 def change(project: Checkout, title: str, strategy: str = "rolling") -> str:
-    """A commit that asks for a strategy, and for all the time that a drain may need."""
-    settings = f'[deploy]\nstrategy = "{strategy}"\n[instance]\ndrain = 300\n'
+    """A commit that asks for a strategy, and for all the time that the app needs to end."""
+    settings = f'[deploy]\nstrategy = "{strategy}"\n[instance]\ndrain = 0\nstop = 300\n'
     project.write("gatling.toml", settings)
     return project.title(title)
 
@@ -83,7 +96,7 @@ def settled(server: Server) -> Seen:
 
 @contextlib.contextmanager
 def visitor(server: Server) -> Iterator[None]:
-    """Somebody whose connection to the app lasts, so that a drain goes on as long as he stays."""
+    """A connection to the app that lasts, for which a patient instance waits before it ends."""
     with contextlib.closing(server.box.connect(timeout=60)) as connection:
         connection.request("GET", "/events", headers={"Host": "shop.localhost"})
         assert connection.getresponse().status == 200
@@ -171,15 +184,26 @@ def sessions(server: Server) -> None:
     server.box.exec(["systemctl", "kill", "--signal=KILL", "--kill-whom=all", "session-*.scope"])
 
 
+@pytest.fixture(scope="module")
+def patient(shop: Checkout) -> Checkout:
+    """The app, whose instances wait for their visitors before they end."""
+    path = "lib/counter/application.ex"
+    shop.write(path, (shop.directory / path).read_text().rstrip().removesuffix("end") + LISTENERS)
+    change(shop, "patient")
+    shop.push()
+    return shop
+
+
 @pytest.mark.parametrize("killed", [sshd, sessions])
 def test_a_deployment_outlives_what_it_came_by(
-    server: Server, ann: Person, shop: Checkout, killed: Callable[[Server], None]
+    server: Server, ann: Person, patient: Checkout, killed: Callable[[Server], None]
 ) -> None:
+    shop = patient
     before, _ = newest_log(server)
     new = change(shop, f"without {killed.__name__}")
     with visitor(server):
         push = shop.start_push()
-        at_step(server, before, "drain", push)
+        at_step(server, before, "stop_previous", push)
         killed(server)
         server.box.wait_ready()
         assert server.last()["outcome"] == "running"

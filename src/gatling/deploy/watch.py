@@ -78,6 +78,8 @@ def begin(gatling: Gatling, context: Context) -> None:
     if watch is None or watch.deployment != context.deployment.id:
         return
     gatling.schedule.watch(watch.app)
+    if not watch.judges:
+        return
     left = duration(max(0.0, watch.until - time.time()))
     kept = ", and is kept ready until then" if watch.previous_slot is not None else ""
     context.progress.note(
@@ -107,6 +109,7 @@ def is_ready(gatling: Gatling, app: App, release: Release) -> bool:
         watch is not None
         and (watch.release, watch.previous) == (app.live_release, release.number)
         and watch.previous_slot == slot
+        and time.time() < watch.until
         and gatling.instances.status(app.name, slot).up
         and gatling.instances.started_as(app.name, slot) == release.number
     )

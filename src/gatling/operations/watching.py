@@ -45,7 +45,7 @@ def attend(gatling: Gatling, name: str, progress: Progress) -> None:
                 continue
             if not background.runs(gatling, app):
                 return
-            problem = _lasting(gatling, watch)
+            problem = _lasting(gatling, watch) if watch.judges else ""
             if problem:
                 _undo(gatling, watch, problem, progress)
             elif time.time() >= watch.until:
@@ -104,7 +104,13 @@ def _end_well(gatling: Gatling, watch: Watch) -> None:
     seen = traffic.since(gatling, app, app.live_slot or 1, watch.switched)
     cut = previous.let_go(gatling, watch)
     if cut is None:
+        time.sleep(LOOK_SECONDS)
         return  # a deployment is under way, which another look will find done
+    if cut:
+        deployments.closed(gatling.db, watch.deployment, cut)
+    if not watch.judges:
+        watches.end(gatling.db, watch)
+        return
     seconds = time.time() - watch.switched
     said = judgement.in_words(background.before(watch), seen, seconds)
     said = said or "too few requests to compare"

@@ -140,6 +140,17 @@ def _notify(db: Database, ended: Deployment) -> None:
     )
 
 
+def closed(db: Database, ident: int, connections: int) -> None:
+    """Complete a deployment's report with the connections that were closed after its drain."""
+    with db.transaction():
+        probe = get(db, ident).probe or {}
+        db.execute(
+            "UPDATE deployments SET probe = ? WHERE id = ?",
+            json.dumps(probe | {"cut": connections}),
+            ident,
+        )
+
+
 def undone(db: Database, ident: int, text: str) -> None:
     """Record that a deployment's release was undone after it had succeeded."""
     with db.transaction(durable=True):

@@ -28,6 +28,11 @@ class Watch(Struct, frozen=True):
     previous_slot: int | None = None
     """The slot in which an instance of the release before is kept running, if it is."""
 
+    @property
+    def judges(self) -> bool:
+        """Whether the release may be undone; otherwise only the instance before is to end."""
+        return self.until > self.switched
+
 
 def put(db: Database, watch: Watch) -> None:
     """Record a watch in the place of an earlier one. The caller has a transaction."""

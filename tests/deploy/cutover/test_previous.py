@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, cast
 
 import pytest
+from msgspec import structs
 
 from gatling.beam.comparison import Comparison
 from gatling.deploy import recovery
@@ -15,7 +16,7 @@ from gatling.errors import UnhealthyRelease
 from gatling.operations import watching
 from gatling.platform import lock
 from gatling.runtime import jobs, workers
-from gatling.state import apps, audit, watches
+from gatling.state import apps, audit, deployments, watches
 from tests.deploy.stage import Node, release
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from gatling.beam.control import Control
     from gatling.deploy.context import Context
+    from gatling.state.watches import Watch
     from tests.deploy.stage import Stage
 
 
@@ -144,4 +146,64 @@ def test_while_a_deployment_is_under_way_it_is_not_stopped(stage: Stage) -> None
     assert stage.running == {1: 7, 2: 8}
     assert previous.let_go(stage.gatling, watch) == 0
     assert previous.let_go(stage.gatling, watch) is None, "another process has done it"
+    assert stage.running == {2: 8}
+
+
+@pytest.fixture
+def draining(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Watch:
+    """v8 was deployed while three sockets were open, which do not end by themselves."""
+    monkeypatch.setattr(rolling, "HELD_SECONDS", 0.01)
+    stage.clients = 3
+    context = stage.context({"instance.drain": "0.3"})
+    roll(stage, context=context)
+    deployments.end(stage.gatling.db, context.deployment.id, "succeeded", probe={"requests": 9})
+    watch = watches.of_app(stage.gatling.db, "shop")
+    assert watch is not None
+    return watch
+
+
+def test_a_drain_does_not_hold_up_the_deployment(stage: Stage, draining: Watch, said: Path) -> None:
+    assert "[drain]" in stage.done
+    assert "stop 1" not in stage.done
+    assert (stage.live(), stage.running) == ((8, 2), {1: 7, 2: 8})
+    assert not draining.judges
+    assert "3 connections remain at the previous instance, which ends in the background" in (
+        said.read_text()
+    )
+
+
+def test_its_end_completes_the_record(stage: Stage, draining: Watch) -> None:
+    apps.change_settings(stage.gatling.db, "shop", lambda _: {"instance.drain": "0.3"})
+    stage.faults["ask"] = UnhealthyRelease("nothing is judged")
+    watching.attend(stage.gatling, "shop", stage.progress)
+    assert time.time() >= draining.until + 0.3
+    assert (stage.running, watches.every(stage.gatling.db)) == ({2: 8}, [])
+    done = deployments.get(stage.gatling.db, draining.deployment)
+    assert done.probe == {"requests": 9, "cut": 3}
+    assert audit.latest(stage.gatling.db, "shop") == []
+
+
+def test_it_ends_early_when_the_last_connection_does(stage: Stage, draining: Watch) -> None:
+    apps.change_settings(stage.gatling.db, "shop", lambda _: {"instance.drain": "3600"})
+    stage.clients = 0
+    watching.attend(stage.gatling, "shop", stage.progress)
+    assert stage.running == {2: 8}
+    assert deployments.get(stage.gatling.db, draining.deployment).probe == {"requests": 9}
+
+
+@pytest.mark.usefixtures("draining")
+def test_no_release_returns_to_an_instance_that_drains(stage: Stage) -> None:
+    assert not background.is_ready(stage.gatling, apps.get(stage.gatling.db, "shop"), release(7))
+    assert "start v7 in 1" in roll(stage, 7, stage.context())
+
+
+def test_a_long_drain_that_was_forgotten_is_short(stage: Stage, draining: Watch) -> None:
+    """After a reboot, say: its time is over."""
+    long_ago = structs.replace(
+        draining, switched=draining.switched - 9e6, until=draining.until - 9e6
+    )
+    with stage.gatling.db.transaction():
+        watches.put(stage.gatling.db, long_ago)
+    apps.change_settings(stage.gatling.db, "shop", lambda _: {"instance.drain": "3600"})
+    watching.attend(stage.gatling, "shop", stage.progress)
     assert stage.running == {2: 8}

@@ -13,12 +13,13 @@ from gatling.deploy.cutover.drain import DRAIN_CHECKS, DRAIN_POLL_SECONDS
 from gatling.platform import lock
 from gatling.project import settings as project_settings
 from gatling.state import apps, watches
+from gatling.state.watches import Watch
 from gatling.text import counted
 
 if TYPE_CHECKING:
     from gatling.deploy.context import Context
     from gatling.platform.open import Gatling
-    from gatling.state.watches import Watch
+    from gatling.state.releases import Release
 
 
 def make_room(gatling: Gatling, context: Context) -> None:
@@ -35,6 +36,30 @@ def make_room(gatling: Gatling, context: Context) -> None:
     watches.release_slot(gatling.db, app.name)
 
 
+def leave(gatling: Gatling, context: Context, release: Release, left: int) -> None:
+    """Have the previous instance drain and end in the background, as connections are left."""
+    app, drain = context.app, context.settings.instance.drain
+    moment = time.time()
+    with gatling.db.transaction(durable=True):
+        watches.put(
+            gatling.db,
+            Watch(
+                app.name,
+                context.deployment.id,
+                release.number,
+                app.live_release or 0,
+                moment,
+                until=moment,
+                before=(0, 0, 0, 0, 0),
+                previous_slot=app.live_slot,
+            ),
+        )
+    what = "1 connection remains" if left == 1 else f"{left} connections remain"
+    context.progress.note(
+        f"{what} at the previous instance, which ends in the background: in {drain:g} s at most"
+    )
+
+
 def let_go(gatling: Gatling, watch: Watch) -> int | None:
     """Drain and stop the instance that a watch has kept; the connections that were cut.
 
@@ -44,7 +69,9 @@ def let_go(gatling: Gatling, watch: Watch) -> int | None:
     if slot is None:
         return 0
     settings = project_settings.parse(app.effective).instance
-    count, deadline = gatling.instances.connections(app, slot), time.monotonic() + settings.drain
+    count = gatling.instances.connections(app, slot)
+    left = min(settings.drain, watch.until + settings.drain - time.time())
+    deadline = time.monotonic() + left
     idle = 0
     while idle < DRAIN_CHECKS and time.monotonic() < deadline:
         idle = 0 if count() else idle + 1

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from gatling.state.releases import Release
 
 
+HELD_SECONDS = 1.0
+"""The part of a drain for which a deployment waits."""
+
+
 def roll(
     gatling: Gatling,
     context: Context,
@@ -80,8 +84,14 @@ def roll(
                 asking.enter_context(prober.asking())
         cut = 0
         if app.live_slot is not None and watched is None:
+            left = 0
             with context.tolerated(), journal.step("drain"):
-                cut = drain(gatling, context, settings.instance.drain, prober)
-            with context.tolerated(), journal.step("stop_previous"):
-                gatling.instances.stop(app.name, app.live_slot, settings.instance.stop)
+                left = drain(gatling, context, min(HELD_SECONDS, settings.instance.drain), prober)
+            if left and settings.instance.drain > HELD_SECONDS:
+                with context.tolerated():
+                    previous.leave(gatling, context, release, left)
+            else:
+                cut = left
+                with context.tolerated(), journal.step("stop_previous"):
+                    gatling.instances.stop(app.name, app.live_slot, settings.instance.stop)
     return dataclasses.replace(prober.proof, cut=cut)
