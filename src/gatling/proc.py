@@ -43,8 +43,12 @@ def end_marked(mark: str, *, grace: float = 0.0, variable: str = MARK) -> int:
     def carries(entry: bytes) -> bool:
         return entry.startswith(wanted) if mark.endswith(":") else entry == wanted
 
+    def is_marked(pid: int) -> bool:
+        text = _environ(pid)
+        return wanted in text and any(map(carries, text.split(b"\0")))
+
     def marked() -> list[int]:
-        return [pid for pid in _own_pids() if any(map(carries, _environ(pid)))]
+        return list(filter(is_marked, _own_pids()))
 
     ended = 0
     if grace:
@@ -117,8 +121,9 @@ def _own_pids() -> list[int]:
     return pids
 
 
-def _environ(pid: int) -> list[bytes]:
+def _environ(pid: int) -> bytes:
     try:
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:  # noqa: PTH123 (for each pid)
+            return file.readall()
     except OSError:
-        return []
+        return b""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatling.project import repository
+from gatling.project import refs, repository
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -218,3 +218,14 @@ def test_what_git_accepts_is_accepted(repositories: Repositories) -> None:
     ):  # fmt: skip
         accepted, said = repositories.push(*push)
         assert accepted, said
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["main", "a/b-c_d/1", "-x", "a.lock", "a..b", "a.", "a//b", "@", "a@{b", "a/.b", "ä", "a b"],
+)
+def test_a_name_that_git_is_not_asked_about_is_one_that_it_allows(name: str) -> None:
+    ref = f"refs/heads/{name}"
+    asked = subprocess.run(["git", "check-ref-format", ref], check=False).returncode == 0
+    assert bool(refs._PLAIN.fullmatch(ref)) <= asked
+    assert bool(refs._PLAIN.fullmatch(ref)) == (name in ("main", "a/b-c_d/1"))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gatling import process
 from gatling.errors import NotFound
 from gatling.project import repository, source
 from tests.project.test_refs import Repositories, repositories, run, template
@@ -37,6 +38,29 @@ def test_a_commit_outlives_its_branch_as_long_as_its_release(repositories: Repos
     collect(bare)
     with pytest.raises(NotFound):
         source.resolve(bare, first[:9])
+
+
+def test_refs_that_are_known_are_not_listed_again(
+    repositories: Repositories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare, first = repositories.bare, run(repositories.clone, "rev-parse", "main")
+    known = {"refs/heads/main": first}
+    asked: list[str] = []
+    output = process.output
+
+    def listen(argv: list[str], **more: Any) -> str:
+        asked.append(argv[3])
+        return output(argv, **more)
+
+    monkeypatch.setattr(process, "output", listen)
+    repository.keep_commits(bare, {1: first}, known | {f"{repository.RELEASES}v9": first})
+    assert asked == ["update-ref"]  # what a ref points at has arrived
+    assert run(bare, "for-each-ref", "--format=%(refname)", repository.RELEASES).split() == [
+        f"{repository.RELEASES}v1"
+    ]
+    repository.keep_commits(bare, {1: first}, known | {f"{repository.RELEASES}v1": first})
+    repository.keep_commits(bare, {1: first, 2: "1" * 40}, known)
+    assert asked[1:] == ["config", "cat-file", "update-ref"]
 
 
 def test_an_older_repository_gets_the_settings_and_keeps_an_operators_own(

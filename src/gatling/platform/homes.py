@@ -81,7 +81,9 @@ def _write_command(home: Home) -> None:
     text = (
         "#!/bin/sh\n"
         "# Runs the Gatling installation that this home belongs to. Written by it.\n"
-        'GATLING_HOME=$(CDPATH="" cd "$(dirname "$0")/.." && pwd) || exit 1\n'
+        # without dirname(1): this runs for each push and each job
+        'here=${0%/*}; [ "$here" != "$0" ] || here=.\n'
+        'GATLING_HOME=$(CDPATH="" cd "$here/.." && pwd) || exit 1\n'
         "export GATLING_HOME\n"
         # -I: neither the directory nor the pusher's PYTHON* variables may add code
         f'exec {shlex.quote(sys.executable)} -I -m gatling "$@"\n'

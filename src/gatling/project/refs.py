@@ -9,6 +9,7 @@ disk; the same push again then finds its commit live and only moves the branch.
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,6 +28,10 @@ GIT_SECONDS = 600.0
 """A first push may bring a million commits, each of which is looked at."""
 LOCK_SECONDS = 3.0
 """How long a ref's lock is waited for that another git process holds."""
+
+
+_PLAIN = re.compile(r"refs/(heads|tags)(/[A-Za-z0-9_][A-Za-z0-9_-]*)+")
+"""Names that need no look by git: some of those that git-check-ref-format(1) allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +72,11 @@ def parse(lines: Iterable[str]) -> list[Update]:
     return updates
 
 
-def check(repository: Path, updates: Iterable[Update]) -> None:
-    """Raise PushRefused for what git would refuse, and for refs that an app has no use for."""
+def check(repository: Path, updates: Iterable[Update]) -> dict[str, str]:
+    """Raise PushRefused for what git would refuse, and for refs that an app has no use for.
+
+    Returns the objects of all refs of the repository, by name.
+    """
     every = list(updates)
     there = _refs(repository)
     for update in every:
@@ -81,6 +89,7 @@ def check(repository: Path, updates: Iterable[Update]) -> None:
         else:
             _check_object(repository, update)
     _check_complete(repository, [update.new for update in every if not update.deletes])
+    return there
 
 
 def check_still(repository: Path, updates: Iterable[Update]) -> None:
@@ -109,6 +118,8 @@ def _check_kind(update: Update) -> None:
             f"{update.ref} is neither a branch nor a tag, and is not accepted.",
             hint="Push branches and tags only: `git push REMOTE --all`, `git push REMOTE --tags`.",
         )
+    if _PLAIN.fullmatch(update.ref):
+        return
     try:
         process.output(["git", "check-ref-format", update.ref])
     except CommandFailed:

@@ -54,23 +54,27 @@ def configure(repository: Path) -> None:
             _git(repository, "config", key, value)
 
 
-def keep_commits(repository: Path, commits: Mapping[int, str]) -> None:
+def keep_commits(
+    repository: Path, commits: Mapping[int, str], refs: Mapping[str, str] | None = None
+) -> None:
     """Let git keep the commits of these releases, and no longer those of others.
+
+    `refs` are the objects of all refs, if they are known.
 
     A commit that has not arrived, since its push was rejected, has no ref. While a push is under
     way its own commit is not there yet either: it is kept by its branch until another push comes,
     which begins here. Raises CommandFailed.
     """
-    listed = _git(repository, "for-each-ref", "--format=%(refname) %(objectname)", RELEASES)
-    there = dict(line.split(" ", 1) for line in listed.splitlines())
+    if refs is None:
+        listed = _git(repository, "for-each-ref", "--format=%(refname) %(objectname)")
+        refs = dict(line.split(" ", 1) for line in listed.splitlines())
+    there = {ref: commit for ref, commit in refs.items() if ref.startswith(RELEASES)}
     wanted = {f"{RELEASES}v{number}": commit for number, commit in commits.items()}
     if there == wanted:
         return
     if not there:
         configure(repository)  # one that was made before there were such refs
-    asked = "".join(f"{commit}\n" for commit in wanted.values())
-    found = _git(repository, "cat-file", "--batch-check=%(objectname)", stdin=asked).splitlines()
-    arrived = {line for line in found if " " not in line}
+    arrived = _arrived(repository, set(wanted.values()), set(refs.values()))
     lines = [f"delete {ref}\n" for ref in there if ref not in wanted]
     lines += [
         f"update {ref} {commit}\n"
@@ -81,10 +85,22 @@ def keep_commits(repository: Path, commits: Mapping[int, str]) -> None:
         _git(repository, "update-ref", "--stdin", stdin="".join(lines))
 
 
-def try_to_keep_commits(repository: Path, commits: Mapping[int, str]) -> None:
+def _arrived(repository: Path, commits: set[str], known: set[str]) -> set[str]:
+    """Those of the commits that are in the repository, as the `known` ones are."""
+    unknown = commits - known
+    if not unknown:
+        return commits
+    asked = "".join(f"{commit}\n" for commit in unknown)
+    found = _git(repository, "cat-file", "--batch-check=%(objectname)", stdin=asked).splitlines()
+    return (commits & known) | {line for line in found if " " not in line}
+
+
+def try_to_keep_commits(
+    repository: Path, commits: Mapping[int, str], refs: Mapping[str, str] | None = None
+) -> None:
     """As `keep_commits`; another git process may be writing the same refs, and does it then."""
     try:
-        keep_commits(repository, commits)
+        keep_commits(repository, commits, refs)
     except CommandFailed:
         return
 

@@ -9,6 +9,7 @@ caches (deps, _build, node_modules) stay; every other file that is not tracked i
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -16,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatling import names, process
-from gatling.errors import BuildFailed, CommandFailed, NotFound
+from gatling.errors import BuildFailed, CommandFailed, InvalidManifest, NotFound
 from gatling.project import deploy_key, generated, not_pushed
 from gatling.project.git_environment import own_environment
+from gatling.project.manifest import own_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from gatling.paths import AppPaths
 
 FETCH_SECONDS = 600.0
+MAX_HEAD = 200
 
 KEPT = ("/deps", "/_build", "node_modules")
 """Never cleaned away between builds, whether or not the project ignores them."""
@@ -206,6 +209,11 @@ def environment_of_push(repository: Path) -> dict[str, str]:
 
 def _head(git: list[str], environment: dict[str, str]) -> str:
     """The commit that the build directory is at; empty before the first build."""
+    head = Path(git[1].partition("=")[2]) / "HEAD"
+    with contextlib.suppress(OSError, InvalidManifest):
+        text = (own_file(head, MAX_HEAD) or b"").decode("ascii", "replace").removesuffix("\n")
+        if names.is_commit(text):  # always so, after a checkout that is detached
+            return text
     try:
         found = process.output([*git, "rev-parse", "--verify", "--quiet", "HEAD"], env=environment)
     except CommandFailed:

@@ -67,9 +67,9 @@ def receive(gatling: Gatling, name: str, lines: Iterable[str], progress: Progres
         return manifest.branch(raw) if raw is not None else ""
 
     chosen = choose(updates, branches, named, protected=settings.branches)
-    refs.check(repository, updates)
+    there = refs.check(repository, updates)
     # before a branch moves away from them
-    keeping.try_to_keep_commits(repository, releases.kept_commits(gatling.db, name))
+    keeping.try_to_keep_commits(repository, releases.kept_commits(gatling.db, name), there)
     for update in updates:
         if update is not chosen:
             done = "deleted" if update.deletes else "stored"
