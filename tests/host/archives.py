@@ -18,7 +18,7 @@ import pytest
 
 from gatling.errors import GatlingError, HelperFailed, InvalidInput
 from gatling.host import restore
-from gatling.platform.server.helper.service import LAYOUT
+from gatling.platform.server.helper.apps import LAYOUT
 from gatling.state import apps, config, issuance, keys, releases
 from gatling.state.database import open_database
 

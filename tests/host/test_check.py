@@ -15,7 +15,7 @@ from gatling.host import changes, check_apps, check_machine, clusters, findings,
 from gatling.host import check as subject
 from gatling.host.findings import Finding
 from gatling.platform.server import units
-from gatling.platform.server.helper.service import LAYOUT
+from gatling.platform.server.helper.apps import LAYOUT
 from gatling.state import apps, databases, drains, notices
 from gatling.state.database import open_database
 from tests.host.archives import create, listening

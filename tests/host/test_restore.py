@@ -20,7 +20,7 @@ from gatling.errors import (
     PortTaken,
 )
 from gatling.host import restore
-from gatling.platform.server.helper.service import LAYOUT
+from gatling.platform.server.helper.apps import LAYOUT
 from gatling.state import apps, audit, config, issuance, keys
 from tests.host.archives import BLOB, ODD, Server, git, listening, refused
 

@@ -5,7 +5,7 @@ reads that the deployment has ended. When the pipe closes without that, whatever
 deploying process, it becomes `gatling recover APP`. While it waits it is a shell that does nothing.
 
 On a server a push runs in a unit, which is killed as a whole: there the unit's ExecStopPost= does
-the same (platform/server/helper/service.py), and a timer looks for what both have missed.
+the same (platform/server/helper/programs.py), and a timer looks for what both have missed.
 """
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ from gatling.host.findings import Finding, read, records, says
 from gatling.paths import SERVER
 from gatling.platform import ports
 from gatling.platform.server import timers, units
-from gatling.platform.server.helper import certificates, service
+from gatling.platform.server.helper import certificates
+from gatling.platform.server.helper.apps import LAYOUT
 from gatling.platform.server.home import ServerHome
 from gatling.runtime import jobs
 from gatling.state import databases, drains, issuance, notices
@@ -137,7 +138,7 @@ def _user(app: App) -> Iterator[tuple[str, str]]:
 
 
 def _directories(app: App, server: Path) -> Iterator[tuple[str, str]]:
-    for entry, whose, mode in service.LAYOUT:
+    for entry, whose, mode in LAYOUT:
         path = server / "apps" / app.name / entry
         user = units.user(app.name) if whose == "app" else units.OWNER
         try:

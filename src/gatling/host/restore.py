@@ -21,7 +21,8 @@ from gatling.operations import keys
 from gatling.paths import SERVER
 from gatling.platform import ports
 from gatling.platform.server import units
-from gatling.platform.server.helper import client, service
+from gatling.platform.server.helper import client
+from gatling.platform.server.helper.apps import LAYOUT
 from gatling.platform.server.home import ServerHome, ServerPaths
 from gatling.project import settings as project_settings
 from gatling.state import apps, audit, database, issuance
@@ -181,7 +182,7 @@ def _put_in_place(server: Path, staging: Path, every: list[App], ask: Callable[.
 
 def _move(source: Path, target: Path, owner: os.stat_result) -> None:
     """Bring an app's directories to those that the helper has made; in `source` is root alone."""
-    modes = {name: mode for name, _, mode in service.LAYOUT}
+    modes = {name: mode for name, _, mode in LAYOUT}
     (source / "lock").touch()
     user = (target / "state").lstat()
     for entry in source.iterdir():

@@ -17,6 +17,7 @@ import pytest
 
 from gatling.platform.server.helper import (
     firewall,
+    machine,
     namespaces,
     nginx,
     running,
@@ -156,14 +157,14 @@ def helper(
     made = Helper(tmp_path)
     for path in (made.server / "apps", made.server / "instances", made.units):
         path.mkdir(parents=True)
-    monkeypatch.setattr(service, "SERVER", made.server)
-    monkeypatch.setattr(service, "UNITS", made.units)
+    monkeypatch.setattr(machine, "SERVER", made.server)
+    monkeypatch.setattr(machine, "UNITS", made.units)
     (tmp_path / "journald").mkdir()
     monkeypatch.setattr(namespaces, "CONFIGURATIONS", tmp_path / "journald")
     monkeypatch.setattr(namespaces, "JOURNALS", (tmp_path / "journals",))
     monkeypatch.setattr(unit_files, "UNTOLD", tmp_path_factory.mktemp("run") / "units")
-    monkeypatch.setattr(service, "pwd", made.users)
-    monkeypatch.setattr(service, "_call", made.call)
+    monkeypatch.setattr(machine, "pwd", made.users)
+    monkeypatch.setattr(machine, "call", made.call)
     monkeypatch.setattr(firewall, "pwd", made.users)
     monkeypatch.setattr(firewall, "FILE", tmp_path / "ports.nft")
     log = tmp_path / "nginx" / "gatling-requests"

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gatling.platform.server.helper import running, service
+from gatling.platform.server.helper import machine, running, service
 from gatling.platform.server.helper.shapes import Refused
 from tests.scale import scaled
 
@@ -35,7 +35,7 @@ def gatling_is_me(monkeypatch: pytest.MonkeyPatch) -> None:
 def gatling_is(monkeypatch: pytest.MonkeyPatch, uid: int) -> None:
     own = pwd.struct_passwd(("gatling", "x", uid, uid, "", "/", "/bin/sh"))
     users = SimpleNamespace(getpwnam={"gatling": own}.__getitem__)
-    monkeypatch.setattr(service, "pwd", users)
+    monkeypatch.setattr(machine, "pwd", users)
 
 
 @pytest.fixture

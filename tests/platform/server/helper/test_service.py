@@ -18,9 +18,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gatling.platform.server import obtaining, units
-from gatling.platform.server.helper import certificates, service
+from gatling.platform.server.helper import certificates, machine, service
 from gatling.platform.server.helper import nginx as system_nginx
-from gatling.platform.server.helper.service import AFTER_PUSH, ATTENDED, COMMAND, PLAIN
+from gatling.platform.server.helper.machine import COMMAND
+from gatling.platform.server.helper.programs import AFTER_PUSH
+from gatling.platform.server.helper.service import ATTENDED, PLAIN
 from gatling.proxy import log_rotation
 from gatling.proxy import nginx as proxy_nginx
 from gatling.ssh.push import HANDED_ON
@@ -494,7 +496,7 @@ def test_systemd_is_told_by_the_next_what_it_would_not_hear(
         return helper.call(argv, check=check, timeout=timeout)
 
     with monkeypatch.context() as patched:
-        patched.setattr(service, "_call", refused)
+        patched.setattr(machine, "call", refused)
         assert helper.ask(request_) == {
             "failed": "systemctl exited with status 1", "log": "Refusing to reload"
         }  # fmt: skip
