@@ -27,6 +27,14 @@ HOSTILE = [
 ]  # fmt: skip
 """What no name of any kind may be."""
 
+
+def test_which_domain_is_an_address() -> None:
+    for text in ("1.1.1.1", "192.0.2.7", "255.255.255.255", "127.0.0.1"):
+        assert names.is_address(names.domain(text))
+    for text in ("256.0.0.1", "1.2.3", "1.2.3.4.5", "01.2.3.4", "1.2.3.a", "1.2.3.4\n", "", "::1"):
+        assert not names.is_address(text)
+
+
 NASTY = st.one_of(
     st.text(max_size=70),
     st.text(alphabet="abz019-._\n\0 /*\\AZ\u0661é", max_size=70),

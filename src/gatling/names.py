@@ -12,6 +12,8 @@ _APP = re.compile(rf"{_LABEL}\Z")
 # with underscores in it: DNS, browsers and nginx take them, and Gatling 1's own example has one
 _HOST = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"(?:\*\.)?{_HOST}(?:\.{_HOST})*\Z")
+_BYTE = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_ADDRESS = re.compile(rf"{_BYTE}(?:\.{_BYTE}){{3}}\Z")
 _URL = re.compile(r"(?:[a-z]+://)?([^/:]*)[/:].*\Z", re.DOTALL)
 _PROCESS_SLOT = re.compile(r"[a-z][a-z0-9_-]{0,30}\.[1-9][0-9]?\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
@@ -69,6 +71,16 @@ def domain(text: str) -> str:
 
 def _is_domain(name: str) -> bool:
     return len(name) <= MAX_DOMAIN and _DOMAIN.match(name) is not None
+
+
+def is_address(name: str) -> bool:
+    """Whether a domain is an IPv4 address, under which an app can be reached without DNS."""
+    return _ADDRESS.match(name) is not None
+
+
+def is_wildcard(name: str) -> bool:
+    """Whether a domain stands for all with one more label, which a CA verifies by DNS alone."""
+    return name.startswith("*.")
 
 
 def variable(text: str) -> str:

@@ -81,16 +81,31 @@ def configuration(place: Path, *, listen: str, management: str, http: int) -> di
     }
 
 
+CUSTOMERS = {"customer-1": "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"}
+"""The keys, by their names, with which accounts are opened where `customers` is set."""
+SHORT = {"shortlived": {"description": "6 days", "validityPeriod": 518400}}
+"""Another profile. Without a wish pebble takes any of its profiles."""
+
+
 @contextlib.contextmanager
-def running(place: Path, http: int, *, refused_nonces: int = 0) -> Iterator[Pebble]:
-    """A CA that asks for challenges at this port of 127.0.0.1, for whatever domain."""
+def running(
+    place: Path, http: int, *, refused_nonces: int = 0, names: str = "", customers: bool = False
+) -> Iterator[Pebble]:
+    """A CA that asks for challenges at this port of 127.0.0.1, for whatever domain.
+
+    `names` is the DNS server that it asks; without one, every name has that address.
+    """
     found = programs()
     listen, management = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
-    dns, control = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+    dns, control = names or f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
     config = place / "pebble.json"
-    config.write_text(
-        json.dumps(configuration(place, listen=listen, management=management, http=http))
-    )
+    given = configuration(place, listen=listen, management=management, http=http)
+    given["pebble"]["profiles"] |= SHORT
+    if customers:
+        given["pebble"] |= {
+            "externalAccountBindingRequired": True, "externalAccountMACKeys": CUSTOMERS,
+        }  # fmt: skip
+    config.write_text(json.dumps(given))
     environment = os.environ | {
         "PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": str(refused_nonces),
     }  # fmt: skip
@@ -100,6 +115,8 @@ def running(place: Path, http: int, *, refused_nonces: int = 0) -> Iterator[Pebb
          "-defaultIPv6", "", "-doh", "", "-http01", "", "-https01", "", "-tlsalpn01", ""],
         [str(found / "pebble"), "-config", str(config), "-dnsserver", dns, "-strict"],
     ]  # fmt: skip
+    if names:
+        del servers[0]
     with contextlib.ExitStack() as stack:
         stack.enter_context(log)
         started = []
@@ -112,7 +129,7 @@ def running(place: Path, http: int, *, refused_nonces: int = 0) -> Iterator[Pebb
         made = Pebble(f"https://{listen}/dir", f"https://{management}")
 
         def ready() -> bool:
-            assert [one.poll() for one in started] == [None, None], (
+            assert not any(one.poll() is not None for one in started), (
                 place / "pebble.log"
             ).read_text()
             with contextlib.suppress(OSError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import http.server
+import json
 import ssl
 import threading
 import time
@@ -15,8 +16,8 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 
 from gatling.errors import CertificateFailed, InvalidInput
-from gatling.proxy import requests
-from gatling.proxy.authority import Authority, checked_directory, new_key
+from gatling.proxy import authority, requests
+from gatling.proxy.authority import Authority, Binding, checked_directory, new_key
 from gatling.proxy.challenges import HttpChallenge
 from gatling.proxy.nginx import Site
 from gatling.proxy.route import point_at
@@ -29,9 +30,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from gatling.proxy.x509 import Pair
     from tests.ca.pebble import Pebble
 
 NAMES = ("shop.example", "www.shop.example")
+ADDRESS = "127.0.0.1"
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +44,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     bench, app = Bench(root), App()
     point_at(root / "shop", 1, mode=0o755)
     ports = {1: app.port, 2: app.port}
-    names = (*NAMES, pebble.BLOCKED)
+    names = (*NAMES, pebble.BLOCKED, ADDRESS)
     bench.configure([Site("shop", names, ports, root / "shop", challenges=root / "challenges")])
     with bench.running():
         yield bench
@@ -57,7 +60,7 @@ def ca(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pebbl
 @pytest.fixture(scope="module")
 def account(ca: Pebble) -> Account:
     made = Account(email="ops@shop.example", directory=ca.directory, key=new_key(), uri="",
-                   trusted=ROOT.pem)  # fmt: skip
+                   profile="default", trusted=ROOT.pem)  # fmt: skip
     return dataclasses.replace(made, uri=Authority(made).register(made.email))
 
 
@@ -71,7 +74,7 @@ def test_a_certificate_for_two_names_and_its_renewal(
 ) -> None:
     began = time.monotonic()
     key, request = requests.new(NAMES)
-    chain = Authority(account).certificate(request.decode(), challenge)
+    chain = Authority(account).certificate(request.decode(), lambda _: challenge)
     seconds = time.monotonic() - began
     pair = requests.answered(chain.encode(), key, NAMES, time.time())
     assert (pair.certificate.names, pair.certificate.key) == (NAMES, "ECDSA P-256")
@@ -89,8 +92,63 @@ def test_a_certificate_for_two_names_and_its_renewal(
     assert at < time.time()
     for _ in range(2):  # the second one replaces what has been replaced
         key, request = requests.new(NAMES)
-        renewed = Authority(account).certificate(request.decode(), challenge, replaces=chain)
+        renewed = Authority(account).certificate(
+            request.decode(), lambda _: challenge, replaces=chain
+        )
         requests.answered(renewed.encode(), key, NAMES, time.time())
+
+
+def test_a_ca_that_has_customers_only(
+    bench: Bench, challenge: HttpChallenge, tmp_path: Path
+) -> None:
+    ((kid, key),) = pebble.CUSTOMERS.items()
+    with pebble.running(tmp_path, bench.port, customers=True) as ca:
+        made = Account(email="ops@shop.example", directory=ca.directory, key=new_key(), uri="",
+                       trusted=ROOT.pem)  # fmt: skip
+        with pytest.raises(CertificateFailed, match="only for its own customers") as caught:
+            Authority(made).register(made.email)
+        assert "--eab-kid KID --eab-key-file FILE" in caught.value.hint
+        for binding in (Binding("nobody", key), Binding(kid, "A" * 64)):
+            with pytest.raises(CertificateFailed, match="refused") as caught:
+                Authority(made).register(made.email, binding)
+            assert "Are --eab-kid and the key those" in caught.value.hint
+            assert key not in f"{caught.value.what}{caught.value.hint}"
+        uri = Authority(made).register(made.email, Binding(kid, key))
+        again = Authority(made).register("other@shop.example", Binding(kid, key))
+        assert again == uri, "the account of before, with another address"
+        _, request = requests.new(NAMES)
+        known = Authority(dataclasses.replace(made, uri=uri))
+        assert "CERTIFICATE" in known.certificate(request.decode(), lambda _: challenge)
+
+
+def test_a_profile_of_six_days_and_one_that_the_ca_lacks(
+    account: Account, challenge: HttpChallenge
+) -> None:
+    short = Authority(dataclasses.replace(account, profile="shortlived"))
+    short.check_profile()
+    key, request = requests.new(NAMES)
+    chain = short.certificate(request.decode(), lambda _: challenge)
+    assert days(requests.answered(chain.encode(), key, NAMES, time.time())) == 6
+    other = Authority(dataclasses.replace(account, profile="tlsclient"))
+    with pytest.raises(InvalidInput, match="no profile 'tlsclient'") as caught:
+        other.check_profile()
+    assert caught.value.hint == "Its profiles: default, shortlived."
+    # a profile that the CA has dropped since then: whatever it issues by itself
+    chain = other.certificate(request.decode(), lambda _: challenge)
+    requests.answered(chain.encode(), key, NAMES, time.time())
+
+
+def test_a_certificate_for_an_address(account: Account, challenge: HttpChallenge) -> None:
+    names = (NAMES[0], ADDRESS)
+    key, request = requests.new(names)
+    chain = Authority(account).certificate(request.decode(), lambda _: challenge)
+    pair = requests.answered(chain.encode(), key, names, time.time())
+    assert set(pair.certificate.names) == set(names)
+    assert days(pair) == 6, "the profile for addresses, where the CA has it"
+
+
+def days(pair: Pair) -> int:
+    return round((pair.certificate.not_after - pair.certificate.not_before) / 86400)
 
 
 def test_an_account_is_found_again_by_its_key(account: Account) -> None:
@@ -108,14 +166,14 @@ def test_a_forgotten_account_is_known_as_such(account: Account, challenge: HttpC
     forgotten = dataclasses.replace(account, uri=account.uri.replace("my-account/", "my-account/9"))
     _, request = requests.new(NAMES)
     with pytest.raises(CertificateFailed) as caught:
-        Authority(forgotten).certificate(request.decode(), challenge)
+        Authority(forgotten).certificate(request.decode(), lambda _: challenge)
     assert caught.value.forgotten
 
 
 def test_a_name_that_the_ca_refuses(account: Account, challenge: HttpChallenge) -> None:
     _, request = requests.new([pebble.BLOCKED])
     with pytest.raises(CertificateFailed, match=r"CA 127\.0\.0\.1 refused: .*blocked") as caught:
-        Authority(account).certificate(request.decode(), challenge)
+        Authority(account).certificate(request.decode(), lambda _: challenge)
     assert "use another domain" in caught.value.hint
     assert caught.value.domains == (pebble.BLOCKED,)
 
@@ -125,8 +183,18 @@ def test_the_names_that_the_ca_refuses_are_known_among_others(
 ) -> None:
     _, request = requests.new([NAMES[0], pebble.BLOCKED])
     with pytest.raises(CertificateFailed, match="blocked") as caught:
-        Authority(account).certificate(request.decode(), challenge)
+        Authority(account).certificate(request.decode(), lambda _: challenge)
     assert caught.value.domains == (pebble.BLOCKED,)
+
+
+def test_answers_that_take_too_long_to_write(
+    account: Account, challenge: HttpChallenge, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authority, "PRESENT_SECONDS", -1.0)
+    _, request = requests.new(["slow.shop.example"])
+    with pytest.raises(CertificateFailed, match="took more than 600 s to write"):
+        Authority(account).certificate(request.decode(), lambda _: challenge)
+    assert list((bench.root / "challenges").iterdir()) == []
 
 
 def test_a_challenge_that_nobody_answers(account: Account, bench: Bench) -> None:
@@ -138,7 +206,9 @@ def test_a_challenge_that_nobody_answers(account: Account, bench: Bench) -> None
     with pytest.raises(
         CertificateFailed, match=r"could not verify .*fresh\.shop\.example: "
     ) as caught:
-        Authority(account).certificate(request.decode(), Nobody(bench.root / "challenges"))
+        Authority(account).certificate(
+            request.decode(), lambda _: Nobody(bench.root / "challenges")
+        )
     assert "fresh.shop.example" in caught.value.domains
     assert list((bench.root / "challenges").iterdir()) == []
 
@@ -165,7 +235,7 @@ def test_a_ca_that_refuses_many_nonces(
         authority = Authority(account)
         authority.register(account.email)
         key, request = requests.new(NAMES)
-        chain = authority.certificate(request.decode(), challenge)
+        chain = authority.certificate(request.decode(), lambda _: challenge)
         requests.answered(chain.encode(), key, NAMES, time.time())
 
 
@@ -270,8 +340,24 @@ def test_a_rate_limit_is_heeded(
         authority.register("ops@shop.example")
         _, request = requests.new(NAMES)
         with pytest.raises(CertificateFailed, match="too many certificates") as caught:
-            authority.certificate(request.decode(), challenge)
+            authority.certificate(request.decode(), lambda _: challenge)
     assert abs(caught.value.retry_at - time.time() - seconds) < 30
+
+
+def test_a_ca_can_verify_only_what_was_asked_for(
+    ca: Pebble, account: Account, challenge: HttpChallenge, bench: Bench, tmp_path: Path
+) -> None:
+    body = {"identifier": {"type": "dns", "value": "other.example"}, "status": "pending",
+            "challenges": []}  # fmt: skip
+    headers = {"Content-Type": "application/json", "Replay-Nonce": "bm9uY2U"}
+    other = (200, headers, json.dumps(body))
+    with lying(ca, tmp_path, {"/authZ/": other}) as directory:
+        authority = Authority(dataclasses.replace(account, directory=directory, uri=""))
+        authority.register("ops@shop.example")
+        _, request = requests.new(["fresh2.shop.example"])
+        with pytest.raises(CertificateFailed, match=r"other\.example, which was not asked for"):
+            authority.certificate(request.decode(), lambda _: challenge)
+    assert list((bench.root / "challenges").iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -302,7 +388,7 @@ def test_an_answer_that_is_none_names_the_ca(
         authority = Authority(dataclasses.replace(account, directory=directory, uri=""))
         authority.register("ops@shop.example")
         key, request = requests.new(NAMES)
-        chain = authority.certificate(request.decode(), challenge)
+        chain = authority.certificate(request.decode(), lambda _: challenge)
         requests.answered(chain.encode(), key, NAMES, time.time())
 
     with (
@@ -363,7 +449,7 @@ def test_names_are_taken_from_an_error_as_a_whole(
         authority.register("ops@shop.example")
         _, request = requests.new(NAMES)
         with pytest.raises(CertificateFailed) as caught:
-            authority.certificate(request.decode(), challenge)
+            authority.certificate(request.decode(), lambda _: challenge)
     assert caught.value.domains == ("www.shop.example",)
 
 
@@ -375,4 +461,4 @@ def test_a_certificate_without_its_authoritys_key_id_has_no_renewal_info(
     with pytest.raises(CertificateFailed, match="CA 127"):
         Authority(account).renewal(odd.pem)
     with pytest.raises(CertificateFailed, match="CA 127"):
-        Authority(account).certificate(request.decode(), challenge, replaces=odd.pem)
+        Authority(account).certificate(request.decode(), lambda _: challenge, replaces=odd.pem)

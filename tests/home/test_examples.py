@@ -36,7 +36,14 @@ ELSEWHERE = {
     "cat fullchain.pem privkey.pem | gatling certificates add shop": "a server's: tests/server",
     "gatling certificates remove shop 5e2b9d10 --confirm shop": "a server's: tests/server",
     "gatling certificates account --email ops@example.com": "a server's: server/test_acme.py",
+    "gatling certificates account --email ops@example.com --profile shortlived": "a server's:"
+    " ca/test_authority.py",
+    "gatling certificates account --email ops@example.com --eab-kid k1 --eab-key-file key": "a"
+    " server's: ca/test_authority.py",
     "gatling certificates account": "a server's: server/test_acme.py",
+    "gatling certificates dns --server ns1.example.com --key-file tsig.key": "ca/test_dns.py",
+    "gatling certificates dns --program /etc/gatling/dns-records": "server/test_acme.py",
+    "gatling certificates dns": "a server's: server/test_acme.py",
     "gatling certificates issue shop": "a server's: server/test_acme.py",
     "gatling certificates renew": "a server's: server/test_acme.py",
     "gatling certificates renew shop": "a server's: server/test_acme.py",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,9 +12,12 @@ from click.testing import CliRunner
 
 from gatling.cli import apps as commands
 from gatling.platform.base import Address, State, Status
+from gatling.platform.embedded.certificates import OwnCertificates
 from gatling.platform.embedded.instances import EmbeddedInstances
 from gatling.platform.open import open_gatling
-from gatling.state import apps, releases
+from gatling.proxy.certificates import Certificate
+from gatling.state import apps, issuance, releases
+from gatling.times import day
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +53,42 @@ def test_status_names_what_the_platform_names() -> None:
     found = json.loads(CliRunner().invoke(commands.status_command, ["shop", "--json"]).output)
     assert (found["pid"], found["instance"], found["port"]) == (None, POD, 4000)
     assert [(one["pid"], one["instance"]) for one in found["processes"]] == [(None, POD)]
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_certificates_and_why_there_is_no_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def said() -> tuple[str, str]:
+        status = CliRunner().invoke(commands.status_command, ["shop"]).output
+        return status, CliRunner().invoke(commands.apps_command, []).output
+
+    status, every = said()
+    assert "https" not in status
+    assert "certificate" not in every
+
+    def kept(_: object, __: str) -> list[Certificate]:
+        return [Certificate(id="a" * 32, names=("shop.localhost",), issuer="CA", not_before=0,
+                            not_after=until, key="RSA 2048", self_signed=False, alone=False,
+                            added=0)]  # fmt: skip
+
+    monkeypatch.setattr(OwnCertificates, "of", kept)
+    until = int(time.time()) + 86400
+    status, every = said()
+    assert re.search(rf"^https +certificate until {day(until)}$", status, re.MULTILINE)
+    assert "certificate" not in every
+    with open_gatling() as gatling:
+        error = "shop.example.com does not resolve: Name or service not known."
+        issuance.put(gatling.db, issuance.Issuance(app="shop", error=error))
+    status, every = said()
+    assert (f"certificate until {day(until)}, no new certificate: {error.rstrip('.')}"
+            " (`gatling certificates show shop`)") in status  # fmt: skip
+    assert "running, no new certificate" in every
+    until = 86400
+    status, every = said()
+    assert "certificate expired on 1970-01-02, no new certificate" in status
+    assert "running, certificate expired" in every
+    found = json.loads(CliRunner().invoke(commands.status_command, ["shop", "--json"]).output)
+    assert found["https_until"] == "1970-01-02T00:00:00.000Z"
+    assert found["https_error"] == error
 
 
 @pytest.mark.usefixtures("elsewhere")

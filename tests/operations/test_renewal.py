@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from gatling.errors import CertificateFailed, HelperFailed, InvalidInput, NotFound, ProxyRefused
-from gatling.operations import certificates, domains, issuing, reachability
+from gatling.operations import ca_account, certificates, domains, issuing, reachability
 from gatling.paths import exclusively
 from gatling.platform.base import Address
 from gatling.proxy.certificates import Certificate, chosen, identity
@@ -86,6 +86,9 @@ class Store:
 
     def remove_retired(self, app: str) -> None:
         self.kept[app] = self.of(app)
+
+    def has_leftovers(self, app: str) -> bool:
+        return any(name == app for name, _ in self.retired)
 
     def obtain_later(self, app: str | None, seconds: float = 0) -> None:
         self.later.append((app, seconds))
@@ -358,11 +361,12 @@ def test_another_ca_replaces_all_certificates(
     issuance.put(fake.db, blocked)
     monkeypatch.setattr(authority.Authority, "__init__", lambda *_: None)
     monkeypatch.setattr(authority.Authority, "register", lambda *_: "uri")
-    issuing.use_account(fake.gatling, "b@shop.example", directory, "")
+    monkeypatch.setattr(authority.Authority, "check_profile", lambda *_: None)
+    ca_account.use(fake.gatling, "b@shop.example", directory, "")
     if directory == ACCOUNT.directory:
         assert fake.state() == replace(blocked, retry_at=0)
         for new_key in (False, True):
-            issuing.use_account(fake.gatling, "b@shop.example", directory, "", new_key=new_key)
+            ca_account.use(fake.gatling, "b@shop.example", directory, "", new_key=new_key)
             account = issuance.account(fake.db)
             assert account is not None
             assert (account.key != ACCOUNT.key) is new_key
@@ -370,6 +374,41 @@ def test_another_ca_replaces_all_certificates(
     assert fake.renew()["shop"].domains == ["shop.example"]
     assert fake.renew()["shop"].domains == [], "once is enough"
     assert len(fake.ca.orders) == 1
+
+
+@pytest.mark.parametrize(
+    ("kid", "key", "said"),
+    [("", "A" * 32, "name of a key"), ("a\nb", "A" * 32, "name of a key"),
+     ("k", "secret!" * 9, "not in base64url"), ("k", "short", "not in base64url"),
+     ("k", "A" * 33, "not in base64url"), ("k", "A" * 2000, "not in base64url")],
+)  # fmt: skip
+def test_a_customers_key_is_checked_and_never_shown(
+    fake: Fake, kid: str, key: str, said: str
+) -> None:
+    with pytest.raises(InvalidInput, match=said) as caught:
+        ca_account.use(fake.gatling, "b@shop.example", "", "", binding=(kid, key))
+    assert key not in f"{caught.value.what}{caught.value.hint}"
+
+
+def test_a_customers_key_is_given_to_the_ca_and_not_kept(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gatling.proxy import authority
+
+    given = []
+
+    def register(_: object, email: str, binding: object) -> str:
+        given.append((email, binding))
+        return "uri"
+
+    monkeypatch.setattr(authority.Authority, "__init__", lambda *_: None)
+    monkeypatch.setattr(authority.Authority, "register", register)
+    monkeypatch.setattr(authority.Authority, "check_profile", lambda *_: None)
+    ca_account.use(fake.gatling, "b@shop.example", "", "", binding=("k1", f"  {'+/' * 11}==\n"))
+    assert given == [("b@shop.example", ("k1", "-_" * 11))]
+    kept = b"".join(file.read_bytes() for file in fake.home.root.glob("state.db*"))
+    assert b"k1" not in kept
+    assert b"-_-_" not in kept
 
 
 def test_https_goes_along_with_a_domain(fake: Fake) -> None:

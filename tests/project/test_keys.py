@@ -64,6 +64,7 @@ SHOWN_BY = {
         "home/test_proxy.py::test_a_page_loaded_before_a_deployment_finds_its_files"
     ),
     "certificates.obtain": "server/test_acme.py::test_an_app_may_be_left_out",
+    "certificates.challenge": "operations/test_issuing.py::test_which_way_each_domain_is_verified",
     "certificates.check": "server/test_acme.py::test_the_check_may_be_left_out",
     "processes.NAME.command": (
         "home/test_processes.py::test_each_deployment_replaces_them_when_it_is_live"

@@ -88,6 +88,7 @@ static_keep = 5
 [certificates]
 obtain = false
 check = false
+challenge = "dns"
 
 [stats]
 telemetry = false

@@ -104,6 +104,25 @@ def test_what_a_killed_command_left_is_in_nobodys_way(tmp_path: Path) -> None:
     assert not left.exists()
 
 
+def test_keys_that_killed_commands_left_are_removed_after_a_while(tmp_path: Path) -> None:
+    certificates.keep_request(tmp_path, "shop", b"key", ["shop.example"])
+    place = tmp_path / "shop"
+    for name in (f".{'a' * 32}.new", ".requested.new", "operators-own"):
+        (place / name).mkdir()
+        (place / name / "key.pem").write_bytes(b"key")
+    before = sorted(place.iterdir())
+    assert not certificates.has_leftovers(tmp_path, "shop"), "somebody may work on them"
+    certificates.remove_retired(tmp_path, "shop")
+    assert sorted(place.iterdir()) == before
+    for one in before:
+        os.utime(one, (time.time() - 4000,) * 2)
+    assert certificates.has_leftovers(tmp_path, "shop")
+    certificates.remove_retired(tmp_path, "shop")
+    assert [one.name for one in place.iterdir()] == ["operators-own"]
+    assert not certificates.has_leftovers(tmp_path, "shop")
+    assert not certificates.has_leftovers(tmp_path, "other")
+
+
 def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pair = x509.read(certificate("shop.example").both.encode(), time.time())
 
@@ -144,7 +163,7 @@ def test_remains_of_killed_commands_go_with_the_retired(tmp_path: Path) -> None:
     certificates.add(tmp_path, "shop", pair.certificate, pair.chain, pair.key)
     place = tmp_path / "shop"
     for name, age in ((".0f.gone", 0), (".0f.new", 7200), (".0e.new", 60), (".requested.new", 7200),
-                      (".requested", 7200), ("else", 7200)):  # fmt: skip
+                      (".requested", 60), ("else", 7200)):  # fmt: skip
         (place / name).mkdir()
         (place / name / "key.pem").touch()
         os.utime(place / name, (time.time() - age,) * 2)

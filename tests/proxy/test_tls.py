@@ -17,6 +17,7 @@ from gatling.project.proxy import Options, Wishes
 from gatling.proxy import certificates, x509
 from gatling.proxy.nginx import Site
 from gatling.proxy.route import point_at
+from tests.proxy import scan
 from tests.proxy.authority import INTERMEDIATE, ROOT, certificate
 from tests.proxy.bench import App, Bench
 
@@ -158,3 +159,26 @@ def test_old_versions_and_ciphers_are_refused(bench: Bench) -> None:
     one.set_ciphers("ALL:@SECLEVEL=0")
     with pytest.raises(ssl.SSLError):
         connect(bench, "shop.example", one)
+
+
+@pytest.mark.parametrize("host", ["shop.example", "blog.example"])
+def test_a_scan_finds_mozillas_intermediate_profile(bench: Bench, host: str) -> None:
+    found = scan.scanned("127.0.0.1", bench.tls_port, host)
+    assert scan.deviations(found) == []
+    assert len(list(found.iter("cipher"))) >= 6
+
+
+def test_deviations_from_the_profile_are_found() -> None:
+    found = scan.parsed(
+        """<document><ssltest>
+        <protocol type="tls" version="1.1" enabled="1"/>
+        <protocol type="tls" version="1.3" enabled="1"/>
+        <renegotiation supported="1"/><compression supported="0"/>
+        <cipher cipher="ECDHE-ECDSA-AES128-SHA"/><cipher cipher="TLS_AES_128_GCM_SHA256"/>
+        <group name="x25519"/><group name="secp521r1 (NIST P-521)"/>
+        </ssltest></document>"""
+    )
+    assert scan.deviations(found) == [
+        "protocol TLSv1.1", "protocol TLSv1.2", "cipher ECDHE-ECDSA-AES128-SHA",
+        "group secp521r1 (NIST P-521)", "renegotiation",
+    ]  # fmt: skip

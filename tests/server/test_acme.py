@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gatling.errors import Exit
-from tests.ca import pebble
+from tests.ca import pebble, unpacked
 from tests.conftest import Answer, until
+from tests.proxy import scan
 from tests.proxy.authority import ROOT, certificate
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ def account(server: Server, ca: Ca) -> str:
 def connected(server: Server, ca: Ca, host: str) -> ssl.SSLSocket:
     raw = server.box.bed.lan.connect(server.box.ip, 443, 10)
     try:
+        raw.getpeername()  # of one that has been reset, wrap_socket leaves a socket open
         return ssl.create_default_context(cadata=ca.root()).wrap_socket(raw, server_hostname=host)
     except BaseException:
         raw.close()
@@ -171,6 +173,8 @@ def test_a_domain_gets_https_by_itself(
     assert "certificate for HTTPS is being obtained" in ann.run("domains", "add", "shop", FIRST)
     until(lambda: serves(server, ca), "HTTPS", 60)
     print(f"seconds from `domains add` to HTTPS: {time.monotonic() - began:.1f}")
+    # workers of the configuration before may answer for a moment
+    until(lambda: server.get("/a?b", host=FIRST).status == 308, "the redirect")
     answer = server.get("/a?b", host=FIRST)
     assert (answer.status, answer.headers["Location"]) == (308, f"https://{FIRST}/a?b")
     until(lambda: len(ann.json("certificates", "list", "shop")) == 1, "one certificate")
@@ -182,6 +186,13 @@ def test_a_domain_gets_https_by_itself(
     state = shown(ann)
     assert (state["error"], state["automatic"], bool(state["renew_at"])) == ("", True, True)
     assert json.loads(ann.run("apps", "--json"))[0]["url"] == f"https://{FIRST}"
+
+
+def test_a_scan_finds_mozillas_intermediate_profile(server: Server, shop: Checkout) -> None:
+    program, _ = unpacked.program("sslscan", scan.PROGRAM)
+    shutil.copy(program, server.box.root / "usr/local/bin/sslscan")
+    said = server.box.exec(scan.arguments("/usr/local/bin/sslscan", "127.0.0.1", 443, FIRST)).stdout
+    assert scan.deviations(scan.parsed(said)) == []
 
 
 def test_another_domain_joins(server: Server, ann: Person, shop: Checkout, ca: Ca) -> None:
@@ -320,6 +331,32 @@ def test_a_kill_leaves_what_serves(server: Server, ann: Person, shop: Checkout, 
     assert not requested.exists()
 
 
+def test_a_wildcard_names_the_ways_to_a_certificate(
+    server: Server, ann: Person, shop: Checkout, ca: Ca
+) -> None:
+    before = only(ann)["id"]
+    assert "help certificates dns" in ann.run("domains", "add", "shop", f"*.{FIRST}")
+    assert shown(ann)["unverifiable"] == [f"*.{FIRST}"]
+    assert "help certificates dns" in ann.run("certificates", "show", "shop")
+    program = server.box.root / "etc/gatling/records"
+    program.write_text("#!/bin/sh\nexit 3\n")
+    program.chmod(0o777)
+    said = server.gatling(
+        "certificates", "dns", "--program", "/etc/gatling/records", status=Exit.INVALID
+    )
+    assert "can be written by users other than root" in said
+    program.chmod(0o755)
+    server.gatling("certificates", "dns", "--program", "/etc/gatling/records")
+    ann.run("certificates", "dns", status=Exit.REFUSED)
+    # the box has no name servers to ask for the zone, so that the program may not be run at all
+    until(lambda: f"_acme-challenge.{FIRST}" in shown(ann)["error"], "an error", 60)
+    assert only(ann)["id"] == before, "the CA was not asked"
+    assert serves(server, ca)
+    server.gatling("certificates", "dns", "--off")
+    ann.run("domains", "remove", "shop", f"*.{FIRST}")
+    until(lambda: not shown(ann)["error"], "no error", 60)
+
+
 def test_an_app_may_be_left_out(server: Server, ann: Person, shop: Checkout, ca: Ca) -> None:
     before = only(ann)["id"]
     ann.run("settings", "set", "shop", "certificates.obtain=false")
@@ -371,6 +408,18 @@ def test_https_goes_along_with_a_domain(
     assert serves(server, ca, SECOND)
     server.gatling("unload", "spare", "--confirm", "spare")
     assert not (server.box.root / KEPT).with_name("spare").exists()
+
+
+def test_an_address_gets_https_as_well(server: Server, ann: Person, shop: Checkout, ca: Ca) -> None:
+    """The network of the boxes is none of the internet's, but the CA is the operator's own."""
+    address = server.box.ip
+    assert "is being obtained" in ann.run("domains", "add", "shop", address)
+    until(lambda: serves(server, ca, address), "HTTPS of the address", 60)
+    assert serves(server, ca, SECOND)
+    ann.run("domains", "remove", "shop", address)
+    until(lambda: names(ann) == [[FIRST, SECOND]], "a certificate without it", 60)
+    with pytest.raises(OSError, match="unrecognized name"):
+        connected(server, ca, address)
 
 
 def test_it_goes_with_its_domains(server: Server, ann: Person, shop: Checkout, ca: Ca) -> None:

@@ -110,6 +110,7 @@ COMMANDS = {
     "db destroy": Typed("admin", "{app}", Exit.NOT_FOUND, "has no database"),
     "certificates account": Typed("admin", "", Exit.NOT_FOUND, "no account"),
     "certificates authority": Typed("admin", "", Exit.NOT_FOUND, "no local authority"),
+    "certificates dns": Typed("admin", "", Exit.NOT_FOUND, "cannot write records"),
     "doctor": Typed("admin", "", Exit.HOST, "`gatling up` starts the proxy"),
     "toolchain install": Typed("admin", "newest", Exit.INVALID, "1.18.4-otp-27"),
     "toolchain remove": Typed("admin", "9.9", Exit.NOT_FOUND),

@@ -18,6 +18,7 @@ from gatling.cli.common import (
     reading,
 )
 from gatling.text import counted
+from gatling.times import now
 from gatling.ui.output import ago, duration, echo, fields, print_json, size, table
 
 if TYPE_CHECKING:
@@ -170,6 +171,7 @@ def status_command(app: str, as_json: bool) -> None:
             ("node's releases", found.chain_unknown or through),
             *[(each.process, _worker(each)) for each in found.processes],
             ("last deployment", last and f"{last.id}: {last.outcome}, {ago(last.started_at)}"),
+            *([("https", _https(found))] if found.https_until or found.https_error else []),
             ("push to", found.repository),
         ]
     )  # fmt: skip
@@ -185,7 +187,12 @@ def _state(found: AppStatus) -> str:
     if found.last_end is not None:
         parts.append(found.last_end.cause)
     said = f" ({': '.join(parts)})" if parts else ""
-    return f"{found.state}{said}{', in maintenance' if found.maintenance else ''}"
+    flags = ", in maintenance" if found.maintenance else ""
+    if found.https_until and found.https_until < now():
+        flags += ", certificate expired"
+    elif found.https_error:
+        flags += ", no new certificate"
+    return f"{found.state}{said}{flags}"
 
 
 def _release(found: AppStatus) -> str | None:
@@ -244,6 +251,17 @@ def _restarts(found: AppStatus) -> str | None:
         return None
     return (f"{found.restarts} in the last hour; last {ago(last.at)}:"
             f" {last.cause} after {duration(last.after)}")  # fmt: skip
+
+
+def _https(found: AppStatus) -> str:
+    """Until when the certificates are valid, and why there is no new one."""
+    parts, until = [], found.https_until
+    if until:
+        parts.append(f"certificate {'expired on' if until < now() else 'until'} {until[:10]}")
+    if found.https_error:
+        parts.append(f"no new certificate: {found.https_error.rstrip('.')}"
+                     f" (`gatling certificates show {found.app}`)")  # fmt: skip
+    return ", ".join(parts)
 
 
 def _worker(found: WorkerStatus) -> str:

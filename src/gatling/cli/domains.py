@@ -70,6 +70,11 @@ def add_command(app: str, domain: str, other_app: str | None) -> None:
             "A certificate for HTTPS is being obtained."
             f" `gatling certificates show {app}` shows the result."
         )
+    if done.needs_dns:
+        echo(
+            f"A CA verifies {done.domain} by records in the DNS alone. Let Gatling write them:"
+            " `gatling help certificates dns`."
+        )
     for problem in done.problems:
         echo(problem)
     if done.phx_host:

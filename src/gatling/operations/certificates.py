@@ -184,7 +184,7 @@ def prove(gatling: Gatling, app: str) -> None:
     for domain, one in certificates.chosen(
         gatling.certificates.of(app), found.domains, time.time()
     ).items():
-        name = domain.replace("*", "gatling-check")
+        name = _one_of(domain)
         der = _shake_hands(address, name)
         shown = certificates.identity(der) if der else ""
         if shown != one.id:
@@ -202,16 +202,21 @@ def foreign(gatling: Gatling, domain: str, known: Container[str]) -> bool:
     A site that the operator has written for the domain does so. The certificate of a site that
     answers for all unknown names may cover the domain by a `*`, and is none for it.
     """
-    address = gatling.router.tls_address()
-    der = _shake_hands(address, domain) if address else b""
+    address, name = gatling.router.tls_address(), _one_of(domain)
+    der = _shake_hands(address, name) if address else b""
     if not address or not der or certificates.identity(der) in known:
         return False
     from gatling.proxy import x509  # takes a while to load
 
     listed = x509.names_of(der)
-    if domain in listed:
+    if name in listed:
         return True
-    return certificates.covers(listed, domain) and _shake_hands(address, NOBODYS) != der
+    return certificates.covers(listed, name) and _shake_hands(address, NOBODYS) != der
+
+
+def _one_of(domain: str) -> str:
+    """A name under a domain with a `*`; another domain itself."""
+    return domain.replace("*", "gatling-check")
 
 
 def _shake_hands(address: Address, name: str) -> bytes:

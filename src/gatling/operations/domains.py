@@ -15,7 +15,7 @@ from gatling.operations import certificates, changes, issuing
 from gatling.project.proxy import EVERYWHERE
 from gatling.proxy.certificates import chosen
 from gatling.runtime import obtaining
-from gatling.state import apps, audit, issuance
+from gatling.state import apps, audit
 
 if TYPE_CHECKING:
     from gatling.platform.open import Gatling
@@ -36,6 +36,8 @@ class DomainChange(Struct, frozen=True):
     """Whether a certificate is being obtained in the background."""
     problems: tuple[str, ...] = ()
     """Why the domain is served over HTTP only, on a home with an authority of its own."""
+    needs_dns: bool = False
+    """Whether a certificate could be obtained if this server could write records in the DNS."""
 
 
 def add(gatling: Gatling, app: str, domain: str) -> DomainChange:
@@ -120,14 +122,17 @@ def _result(gatling: Gatling, before: App, name: str) -> DomainChange:
     after = apps.get(gatling.db, before.name)
     note = project_domains.host_told(gatling, before, after)
     lacking = certificates.without(after, gatling.certificates.of(after.name))
-    own_ca = obtaining.is_own(issuance.account(gatling.db))
-    certified = obtaining.later(gatling, after.name) and obtaining.obtainable(name, own_ca=own_ca)
+    means = obtaining.means(gatling.db)
+    obtains = obtaining.later(gatling, after.name) and name in after.domains
+    certified = obtaining.obtainable(name, **means)
+    possible = obtaining.obtainable(name, own_ca=means["own_ca"], by_dns=True)
     return DomainChange(
         after.name,
         name,
         changed=True,
         domains=list(after.domains),
         phx_host=note,
-        obtaining=certified and name in after.domains,
+        obtaining=obtains and certified,
+        needs_dns=obtains and not certified and possible,
         problems=tuple(gatling.certificates.problems(after)) if name in lacking else (),
     )

@@ -11,9 +11,10 @@ from gatling.errors import NodeUnreachable
 from gatling.platform import ports, restarts
 from gatling.project import history
 from gatling.project import settings as project_settings
-from gatling.proxy import request_log
+from gatling.proxy import certificates, request_log
 from gatling.proxy.figures import Figures
-from gatling.state import apps, config, deployments, releases
+from gatling.state import apps, config, deployments, issuance, releases
+from gatling.times import stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -105,6 +106,10 @@ class AppStatus(Struct, frozen=True, kw_only=True):
     restarts: int
     """Within the last hour."""
     last_end: LastEnd | None
+    https_until: str | None
+    """The time until which every certificate in use is valid; None without HTTPS."""
+    https_error: str | None
+    """Why no certificate could be obtained at the last attempt."""
 
 
 class AppDetails(AppStatus, frozen=True, kw_only=True):
@@ -208,7 +213,15 @@ def _status(gatling: Gatling, app: App, known: Known, used: Used, seen: Window |
         waiting=config.pending(gatling.db, app.name),
         restarts=count,
         last_end=last,
+        https_until=_https_until(gatling, app),
+        https_error=issuance.of_app(gatling.db, app.name).error or None,
     )
+
+
+def _https_until(gatling: Gatling, app: App) -> str | None:
+    kept = gatling.certificates.of(app.name)
+    serving = certificates.chosen(kept, app.domains, time.time()).values()
+    return stamp_of(min(one.not_after for one in serving)) if serving else None
 
 
 def _workers(gatling: Gatling, name: str) -> list[WorkerStatus]:

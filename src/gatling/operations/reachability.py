@@ -1,10 +1,13 @@
 """Whether a CA will find this server under a domain: a token of one's own is fetched through it.
 
+The same for records in the DNS: a record of one's own is written.
+
 So a domain that does not lead here is noticed before the CA counts a failure (its rate limits).
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import http.client
 import secrets
@@ -13,19 +16,22 @@ import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
-from gatling.errors import CertificateFailed
+from gatling.errors import CertificateFailed, GatlingError
 from gatling.operations import hops
 from gatling.proxy.challenges import PATH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gatling.proxy.authority import Challenges
     from gatling.proxy.challenges import Challenge
 
 SECONDS = 15.0
 """Time limit for a domain."""
 ALL_SECONDS = 120.0
 """Time limit for all domains of an app."""
+RECORDS_SECONDS = 600.0
+"""Time limit for the records of all domains of an app, until which the last one is begun."""
 AT_ONCE = 8
 """Domains that are checked at the same time."""
 MAX_ADDRESSES = 4
@@ -53,9 +59,9 @@ def faults(
     return {domain: found for domain, found in results.items() if found is not None}
 
 
-def _late(domain: str) -> CertificateFailed:
+def _late(domain: str, seconds: float = ALL_SECONDS) -> CertificateFailed:
     return CertificateFailed(
-        f"{domain} was not checked: the domains before it took {ALL_SECONDS:.0f} s.",
+        f"{domain} was not checked: the domains before it took {seconds:.0f} s.",
         hint="Remove domains that do not lead here. Gatling tries again by itself.",
     )
 
@@ -80,6 +86,35 @@ def fault(
                       deadline)  # fmt: skip
     finally:
         challenge.withdraw(domain, token)
+
+
+def faults_of_records(
+    domains: Sequence[str], challenges: Challenges
+) -> dict[str, CertificateFailed]:
+    """Return why no record can be written, for those of these domains where none can be."""
+    deadline = time.monotonic() + RECORDS_SECONDS
+    results = {
+        domain: _fault_of_records(domain, challenges(domain))
+        if time.monotonic() < deadline
+        else _late(domain, RECORDS_SECONDS)
+        for domain in domains
+    }
+    return {domain: found for domain, found in results.items() if found is not None}
+
+
+def _fault_of_records(domain: str, challenge: Challenge) -> CertificateFailed | None:
+    """Write a record of no meaning, and remove it again."""
+    name, token = domain.removeprefix("*."), secrets.token_urlsafe(32)
+    try:
+        challenge.present(name, token, secrets.token_urlsafe(16))
+    except CertificateFailed as error:
+        return error
+    except GatlingError as error:
+        return CertificateFailed(error.what, hint=error.hint)
+    finally:
+        with contextlib.suppress(GatlingError):
+            challenge.withdraw(name, token)
+    return None
 
 
 def _fault(

@@ -326,7 +326,10 @@ class Certificates(Protocol):
         """Take that back."""
 
     def remove_retired(self, app: str) -> None:
-        """Remove the retired ones of an app, with their keys."""
+        """Remove the retired ones of an app, with their keys, and what killed commands left."""
+
+    def has_leftovers(self, app: str) -> bool:
+        """Whether there is something that `remove_retired` would remove."""
 
     def authority(self) -> tuple[Authority, Path] | None:
         """The authority of the home itself, with the file of its certificate; None: it has none."""

@@ -46,5 +46,6 @@ SETTING_NAMES = (
     "proxy.static_keep",
     "certificates.obtain",
     "certificates.check",
+    "certificates.challenge",
 )
 """Those of `settings.known()` that name no job or process of a project."""

@@ -217,7 +217,11 @@ class Certificates(Struct, frozen=True, forbid_unknown_fields=True):
     """Obtain and renew certificates for the app's domains. Domains with a certificate of your own
     are left alone."""
     check: bool = True
-    """Check that a domain leads to this server before the CA is asked for a certificate."""
+    """Check that a domain leads to this server, or that its record in the DNS can be written,
+    before the CA is asked for a certificate."""
+    challenge: Literal["http", "dns"] = "http"
+    """How the CA verifies a domain. http: over port 80. dns: by records that Gatling writes
+    (`gatling certificates dns`). Domains with a `*` are always verified by DNS."""
 
 
 class Stats(Struct, frozen=True, forbid_unknown_fields=True):

@@ -13,11 +13,13 @@ import re
 import ssl
 import tempfile
 import time
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 import requests
-from acme import challenges, client, messages
+from acme import challenges as acme_challenges
+from acme import client, messages
 from acme import errors as acme_errors
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -28,46 +30,64 @@ from josepy.jwa import ES256
 from josepy.jwk import JWKEC
 
 from gatling import __version__
-from gatling.errors import CertificateFailed, InvalidInput
+from gatling.errors import CertificateFailed, GatlingError, InvalidInput
+from gatling.names import is_address
+from gatling.proxy.ca_words import HINTS, cause, retry_at_of, short, why_untrusted
+from gatling.proxy.requests import names_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from gatling.proxy.challenges import Challenge
     from gatling.state.issuance import Account
 
+    Challenges = Callable[[str], Challenge]
+
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 REQUEST_SECONDS = 30
 ORDER_SECONDS = 120.0
-MAX_DETAIL = 500
-"""Characters of a CA's own words that are shown."""
+PRESENT_SECONDS = 600.0
+"""How long answers to challenges may take to be written, until the last one is begun."""
+TOO_SLOW = f"The answers to the CA's challenges took more than {PRESENT_SECONDS:.0f} s to write."
+TOO_SLOW_HINT = "Give each app fewer domains, or let the DNS server or your program be faster."
 NONCES = 5
 """How often a request is signed again because its nonce was refused, at most."""
-MAX_RETRY_SECONDS = 7 * 86400.0
-"""How long a CA is left alone at most, whatever it says."""
 RETRY_SECONDS = 6 * 3600.0
 """How long a CA is left alone that says `rateLimited` and not until when."""
+ABOUT_BINDINGS = ("unauthorized", "malformed", "externalAccountRequired")
+"""Errors about the key of a customer."""
+WRONG_BINDING = (
+    "Are --eab-kid and the key those that the CA shows now? Some CAs accept a key only once."
+)
 ABOUT_DOMAINS = ("rejectedIdentifier", "caa", "dns")
 """Errors about domains that are in the order."""
-HINTS = {
-    "rateLimited": "Gatling tries again when the CA allows it.",
-    "dns": "Check the DNS records of the domain (A, AAAA, CAA) with `dig`.",
-    "connection": "Open port 80 to the internet, in a firewall of the provider as well.",
-    "unauthorized": "Another server answers for the domain: check its A and its AAAA record.",
-    "caa": "Allow this CA in the domain's CAA record, or remove that record.",
-    "rejectedIdentifier": "This CA issues no certificate for this name: use another domain.",
-    "externalAccountRequired": "Use a CA that is open to all, such as Let's Encrypt.",
-    "invalidContact": "Give another address: `gatling certificates account --email ADDRESS`.",
-    "unsupportedContact": "Give another address: `gatling certificates account --email ADDRESS`.",
-    "userActionRequired": "The CA has new terms. To accept them, give your address again:"
-    " `gatling certificates account --email ADDRESS`.",
-}
+SHORT_LIVED = "shortlived"
+"""The profile in which Let's Encrypt issues certificates for addresses: six days."""
+
+
+class Binding(NamedTuple):
+    """The key that a CA has given to a customer, to open accounts with. It is a secret."""
+
+    kid: str
+    """The name of the key."""
+    key: str
+    """The key in base64url, without padding."""
 
 
 class _NewOrder(messages.NewOrder):
     """A new order that says which certificate it replaces (RFC 9773, section 5)."""
 
     replaces: str | None = field("replaces", omitempty=True)
+
+
+class _Presented(NamedTuple):
+    """An answer to a challenge that the CA may look for."""
+
+    challenge: Challenge
+    domain: str
+    token: str
+    offered: messages.ChallengeBody
+    response: acme_challenges.KeyAuthorizationChallengeResponse
 
 
 class _BadNonce(Exception):
@@ -126,7 +146,7 @@ class Authority:
         self._network = _Network(
             self._key, alg=ES256, user_agent=f"gatling/{__version__}", timeout=REQUEST_SECONDS
         )
-        self._trusted = account.trusted
+        self._trusted, self._profile = account.trusted, account.profile
         self._client: client.ClientV2 | None = None
         self._ordered: list[str] = []
         if account.uri:
@@ -134,48 +154,86 @@ class Authority:
                 body=messages.Registration(), uri=account.uri
             )
 
-    def register(self, email: str) -> str:
+    def register(self, email: str, binding: Binding | None = None) -> str:
         """Create the account, or change the address of an existing one; its URL.
 
-        The CA's terms are accepted.
+        The CA's terms are accepted. `binding` is for CAs that open accounts for their own customers
+        only. Raises CertificateFailed.
         """
         with self._asking() as acme:
             self._network.account = None
-            if acme.external_account_required():
+            if acme.external_account_required() and binding is None:
                 raise CertificateFailed(
-                    f"{self._name} opens accounts only for its own customers (external account"
-                    " binding), which Gatling does not support.",
+                    f"{self._name} opens accounts only for its own customers.",
                     hint=HINTS["externalAccountRequired"],
                 )
             wanted = messages.NewRegistration.from_data(email=email, terms_of_service_agreed=True)
             try:
-                made = acme.new_account(wanted)
+                made = acme.new_account(self._bound(acme, wanted, binding))
             except acme_errors.ConflictError as known:
                 made = messages.RegistrationResource(
                     body=messages.Registration(), uri=known.location
                 )
                 self._network.account = made
                 made = acme.update_registration(made, messages.Registration(**dict(wanted)))
+            except messages.Error as error:
+                if binding is None or error.code not in ABOUT_BINDINGS:
+                    raise
+                refused = self._refused(error)
+                raise CertificateFailed(refused.what, hint=WRONG_BINDING) from error
             self._network.account = made
             return str(made.uri)
 
-    def certificate(self, request: str, challenge: Challenge, *, replaces: str = "") -> str:
+    def _bound(
+        self, acme: client.ClientV2, wanted: messages.NewRegistration, binding: Binding | None
+    ) -> messages.NewRegistration:
+        """A request for an account that names the customer (RFC 8555, section 7.3.4)."""
+        if binding is None:
+            return wanted
+        signed = messages.ExternalAccountBinding.from_data(
+            self._key.public_key(), binding.kid, binding.key, acme.directory
+        )
+        bound: messages.NewRegistration = wanted.update(external_account_binding=signed)
+        return bound
+
+    def check_profile(self) -> None:
+        """Raise InvalidInput if the CA does not offer the account's profile."""
+        with self._asking() as acme:
+            offered = _profiles(acme)
+        if self._profile and self._profile not in offered:
+            known = ", ".join(map(short, sorted(offered))) or "none at all"
+            raise InvalidInput(
+                f"{self._name} has no profile {self._profile!r}.", hint=f"Its profiles: {known}."
+            )
+
+    def certificate(self, request: str, challenges: Challenges, *, replaces: str = "") -> str:
         """The certificate for a request (PEM), with its chain.
 
-        `replaces` is the certificate (PEM) that it takes over from.
+        `challenges` gives the way to verify a domain, which may begin with `*.`; `replaces` is the
+        certificate (PEM) that it takes over from.
         """
-        deadline = dt.datetime.now() + dt.timedelta(seconds=ORDER_SECONDS)  # noqa: DTZ005
         with self._asking() as acme:
             order = self._order(acme, request, replaces)
-            presented: list[tuple[str, str]] = []
+            pending = [one for one in order.authorizations
+                       if one.body.status != messages.STATUS_VALID]  # fmt: skip
+            presented: list[_Presented] = []
             try:
-                for authorization in order.authorizations:
-                    if authorization.body.status != messages.STATUS_VALID:
-                        self._answer(acme, authorization, challenge, presented)
+                latest = time.monotonic() + PRESENT_SECONDS
+                for authorization in pending:
+                    if time.monotonic() > latest:
+                        raise CertificateFailed(TOO_SLOW, hint=TOO_SLOW_HINT)
+                    self._present(authorization, challenges, presented)
+                for challenge in {id(one.challenge): one.challenge for one in presented}.values():
+                    challenge.settle()
+                for one in presented:
+                    acme.answer_challenge(one.offered, one.response)
+                deadline = dt.datetime.now() + dt.timedelta(seconds=ORDER_SECONDS)  # noqa: DTZ005
                 order = acme.poll_authorizations(order, deadline)
             finally:
-                for domain, token in presented:
-                    challenge.withdraw(domain, token)
+                for one in presented:
+                    # what is left there harms nobody, and the order may be complete
+                    with contextlib.suppress(GatlingError, OSError):
+                        one.challenge.withdraw(one.domain, one.token)
             return str(acme.finalize_order(order, deadline).fullchain_pem)
 
     def renewal(self, certificate: str) -> tuple[float | None, float]:
@@ -188,13 +246,17 @@ class Authority:
             return (at.timestamp() if at else None), again.timestamp()
 
     def _order(self, acme: client.ClientV2, request: str, replaces: str) -> messages.OrderResource:
-        csr = x509.load_pem_x509_csr(request.encode())
-        names = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        self._ordered = names.get_values_for_type(x509.DNSName)
+        self._ordered = names_of(x509.load_pem_x509_csr(request.encode()))
         identifiers = [
-            messages.Identifier(typ=messages.IDENTIFIER_FQDN, value=name) for name in self._ordered
-        ]
-        order = _NewOrder(identifiers=identifiers)
+            messages.Identifier(typ=messages.IDENTIFIER_IP if is_address(name)
+                                else messages.IDENTIFIER_FQDN, value=name)
+            for name in self._ordered
+        ]  # fmt: skip
+        # a CA may issue certificates for addresses with one profile only, and may drop profiles
+        short = any(map(is_address, self._ordered))
+        offered = _profiles(acme)
+        profile = SHORT_LIVED if short and SHORT_LIVED in offered else self._profile
+        order = _NewOrder(identifiers=identifiers, profile=profile if profile in offered else None)
         if replaces and "renewalInfo" in acme.directory.to_partial_json():
             try:
                 response = self._post(acme, acme.directory["newOrder"],
@@ -220,27 +282,31 @@ class Authority:
             csr_pem=request.encode(),
         )
 
-    def _answer(
+    def _present(
         self,
-        acme: client.ClientV2,
         authorization: messages.AuthorizationResource,
-        challenge: Challenge,
-        presented: list[tuple[str, str]],
+        challenges: Challenges,
+        presented: list[_Presented],
     ) -> None:
-        domain = str(authorization.body.identifier.value)
+        domain, name = str(authorization.body.identifier.value), _name_of(authorization)
+        if name not in self._ordered:
+            raise CertificateFailed(
+                f"{self._name} wants to verify {short(name)}, which was not asked for."
+            )
+        challenge = challenges(name)
         for offered in authorization.body.challenges:
             if offered.chall.typ == challenge.kind:
                 break
         else:
             raise CertificateFailed(
-                f"{self._name} does not offer the challenge {challenge.kind} for {domain}."
+                f"{self._name} does not offer the challenge {challenge.kind} for {name}."
             )
-        chall = cast("challenges.KeyAuthorizationChallenge", offered.chall)
+        chall = cast("acme_challenges.KeyAuthorizationChallenge", offered.chall)
         token = str(chall.encode("token"))
         response = chall.response(self._key)
+        # what fails half-way is withdrawn as well
+        presented.append(_Presented(challenge, domain, token, offered, response))
         challenge.present(domain, token, response.key_authorization)
-        presented.append((domain, token))
-        acme.answer_challenge(offered, response)
 
     def _post(self, acme: client.ClientV2, url: str, body: Any) -> requests.Response:
         return self._network.post(url, body, new_nonce_url=acme.directory["newNonce"])
@@ -274,12 +340,13 @@ class Authority:
     def _explained(self, error: BaseException) -> CertificateFailed:
         if isinstance(error, requests.exceptions.SSLError):
             return CertificateFailed(
-                f"{self._name} shows a certificate that this machine does not trust{_why(error)}.",
+                f"{self._name} shows a certificate that this machine does not trust"
+                f"{why_untrusted(error)}.",
                 hint="For a CA of your own: `gatling certificates account --ca-file FILE …`.",
             )
         if isinstance(error, (requests.ConnectionError, requests.Timeout)):
             return CertificateFailed(
-                f"The CA {self._name} cannot be reached: {_cause(error)}.",
+                f"The CA {self._name} cannot be reached: {cause(error)}.",
                 hint="Gatling tries again by itself.",
             )
         if isinstance(error, acme_errors.TimeoutError):
@@ -295,15 +362,15 @@ class Authority:
             return self._refused(error)
         return CertificateFailed(
             f"The CA {self._name} gave an answer that is not ACME's"
-            f" ({type(error).__name__}: {_short(error)}).",
+            f" ({type(error).__name__}: {short(error)}).",
             hint="Is the directory's URL that of a CA? `gatling certificates account` shows it.",
         )
 
     def _refused(self, error: messages.Error) -> CertificateFailed:
         code = error.code or ""
         parts = [error, *(error.subproblems or ())]
-        said = "; ".join(_short(one.detail) for one in parts if one.detail) or code or error.typ
-        retry_at = _retry_at(self._network.retry_after)
+        said = "; ".join(short(one.detail) for one in parts if one.detail) or code or error.typ
+        retry_at = retry_at_of(self._network.retry_after)
         if code == "rateLimited":
             retry_at = retry_at or time.time() + RETRY_SECONDS
         return CertificateFailed(
@@ -322,20 +389,21 @@ class Authority:
             # of a single one, CAs name it in their words only
             said = set(re.findall(r"[a-z0-9*][a-z0-9._-]*[a-z0-9]", str(error.detail).lower()))
             found = said & set(self._ordered)
-        return [one for one in self._ordered if one in found]
+        # once it has been verified, CAs name a wildcard by its domain
+        return [one for one in self._ordered if one in found or one.removeprefix("*.") in found]
 
     def _not_verified(self, error: acme_errors.ValidationError) -> CertificateFailed:
         said, hints = [], []
         for one in error.failed_authzrs:
             for challenge in one.body.challenges:
                 if challenge.error is not None:
-                    domain, why = one.body.identifier.value, challenge.error
-                    said.append(f"{domain}: {_short(why.detail or why.typ).rstrip('.')}")
+                    domain, why = _name_of(one), challenge.error
+                    said.append(f"{domain}: {short(why.detail or why.typ).rstrip('.')}")
                     hints.append(HINTS.get(why.code or "", ""))
         return CertificateFailed(
             f"The CA {self._name} could not verify {'; '.join(said)}.",
             hint=next(filter(None, hints), ""),
-            domains=[str(one.body.identifier.value) for one in error.failed_authzrs],
+            domains=[_name_of(one) for one in error.failed_authzrs],
         )
 
 
@@ -349,6 +417,20 @@ def checked_directory(url: str) -> str:
     return url
 
 
+def _profiles(acme: client.ClientV2) -> dict[str, str]:
+    """The profiles that a CA offers, with what they are."""
+    if "meta" not in acme.directory.to_partial_json():
+        return {}
+    profiles = acme.directory["meta"].profiles
+    return dict(profiles) if isinstance(profiles, Mapping) else {}
+
+
+def _name_of(authorization: messages.AuthorizationResource) -> str:
+    """The domain that is to be verified, with its `*.`."""
+    domain = str(authorization.body.identifier.value)
+    return f"*.{domain}" if authorization.body.wildcard else domain
+
+
 def _renewal_id(certificate: str) -> str:
     """The name of a certificate in ARI (RFC 9773, section 4.1)."""
     leaf = x509.load_pem_x509_certificate(certificate.encode())
@@ -356,51 +438,3 @@ def _renewal_id(certificate: str) -> str:
     serial = leaf.serial_number.to_bytes(leaf.serial_number.bit_length() // 8 + 1, "big")
     parts = (issuer.key_identifier or b"", serial)
     return ".".join(base64.urlsafe_b64encode(one).decode().rstrip("=") for one in parts)
-
-
-def _retry_at(header: str | None) -> float:
-    """The Unix time of a Retry-After header (RFC 9110, section 10.2.3); 0 for none."""
-    if not header:
-        return 0
-    latest = time.time() + MAX_RETRY_SECONDS
-    if header.isdecimal() and header.isascii():
-        return latest if len(header) > 9 else min(time.time() + int(header), latest)
-    with contextlib.suppress(ValueError, TypeError, OverflowError):
-        from email.utils import parsedate_to_datetime
-
-        return min(parsedate_to_datetime(header).timestamp(), latest)
-    return 0
-
-
-def _short(text: object) -> str:
-    said = " ".join(str(text).split())
-    return said if len(said) <= MAX_DETAIL else f"{said[:MAX_DETAIL]}…"
-
-
-def _cause(error: BaseException) -> str:
-    """The reason of a failed connection, which lies below several of other libraries'."""
-    seen: set[int] = set()
-    queue: list[BaseException] = [error]
-    while queue:
-        one = queue.pop()
-        if id(one) in seen:
-            continue
-        seen.add(id(one))
-        if (
-            isinstance(one, OSError)
-            and one.strerror
-            and not isinstance(one, requests.RequestException)
-        ):
-            return one.strerror
-        inner = (one.__cause__, one.__context__, getattr(one, "reason", None), *one.args)
-        queue += [entry for entry in inner if isinstance(entry, BaseException)]
-    return "no answer in time" if isinstance(error, requests.Timeout) else "the connection failed"
-
-
-def _why(error: BaseException | None) -> str:
-    """The reason of OpenSSL, such as a missing extension, which Python 3.13 requires of any CA."""
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return f" (OpenSSL: {error.verify_message})"
-        error = error.__cause__ or error.__context__
-    return ""

@@ -10,7 +10,6 @@ root. A certificate's about.json is readable for all. The module that reads cert
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -68,6 +67,8 @@ def from_plain(data: dict[str, Any]) -> Certificate:
 
 def identity(der: bytes) -> str:
     """The id of a certificate, as DER."""
+    import hashlib  # commands that read certificates do not need it
+
     return hashlib.sha256(der).hexdigest()[:32]
 
 
@@ -167,10 +168,21 @@ def remove_retired(directory: Path, app: str) -> None:
     """
     place = directory / names.app_name(app)
     for entry in list(place.iterdir()) if place.is_dir() else []:
-        if _ID.match(entry.name) and (entry / RETIRED).exists():
+        if _is_retired(entry):
             _remove(entry)
         elif _is_left(entry):
             shutil.rmtree(entry, ignore_errors=True)
+
+
+def has_leftovers(directory: Path, app: str) -> bool:
+    """Whether `remove_retired` would remove something of an app; raises OSError."""
+    place = directory / names.app_name(app)
+    entries = list(place.iterdir()) if place.is_dir() else []
+    return any(_is_retired(entry) or _is_left(entry) for entry in entries)
+
+
+def _is_retired(entry: Path) -> bool:
+    return bool(_ID.match(entry.name)) and (entry / RETIRED).exists()
 
 
 def _is_left(entry: Path) -> bool:
@@ -179,8 +191,10 @@ def _is_left(entry: Path) -> bool:
         return False
     if entry.suffix == ".gone":
         return True
+    if entry.suffix != ".new" and entry.name != REQUESTED:
+        return False
     try:
-        return entry.suffix == ".new" and entry.lstat().st_mtime < time.time() - STALE_SECONDS
+        return entry.lstat().st_mtime < time.time() - STALE_SECONDS
     except OSError:
         return False
 

@@ -1,4 +1,7 @@
-"""How a CA is shown that a domain leads to this server: by HTTP-01 (RFC 8555, section 8.3)."""
+"""How a CA is shown that a domain leads to this server: by HTTP-01 (RFC 8555, section 8.3).
+
+dns.py has the way by DNS-01.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +26,13 @@ class Challenge(Protocol):
     """A way to show it."""
 
     kind: str
-    """As ACME names it: `http-01`."""
+    """As ACME names it: `http-01` or `dns-01`."""
 
     def present(self, domain: str, token: str, answer: str) -> None:
         """Have the answer to a token found. Raises CertificateFailed for no valid token."""
+
+    def settle(self) -> None:
+        """Wait until a CA finds all that was presented. Raises CertificateFailed."""
 
     def withdraw(self, domain: str, token: str) -> None:
         """Take it back."""
@@ -45,6 +51,9 @@ class HttpChallenge:
         file = self._file(domain, token)
         self._remove_stale()
         files.write(file, answer, mode=0o644)
+
+    def settle(self) -> None:
+        """See Challenge: nginx has a file immediately."""
 
     def withdraw(self, domain: str, token: str) -> None:
         """See Challenge."""

@@ -15,6 +15,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from gatling.names import is_address
 from gatling.project import headers
 from gatling.project.proxy import EVERYWHERE, Passwords, Wishes, redirects
 from gatling.proxy.certificates import CHAIN, KEY
@@ -111,7 +112,7 @@ http {{
     server_names_hash_max_size 4096;
     keepalive_timeout 75s;
 {MAPS}{request_log(root / LOG)}    include "{root}/conf.d/*.conf";
-{default_server(listen, root / "pages")}{tls_default_server(listen)}{blocks}}}
+{default_server(listen, root / "pages")}{tls_default_server(listen, sites)}{blocks}}}
 """
 
 
@@ -130,20 +131,30 @@ def default_server(listen: Listen, pages: Path) -> str:
 """
 
 
-def tls_default_server(listen: Listen) -> str:
+def tls_default_server(listen: Listen, sites: Sequence[Site]) -> str:
     """The block that ends TLS connections for hosts without a certificate, if there are others.
 
     Without it nginx would show them the certificate of another app. The versions of TLS at an
-    address are those of its default server, whichever server a client asks for.
+    address are those of its default server, whichever server a client asks for. A client that
+    connects to an IP address names no host (RFC 6066, section 3), so that nginx can show only the
+    certificate of this block. An unknown host is shown it as well, and gets no answer.
     """
     if not listen.tls:
         return ""
+    address = next((place for site in sites for domain, place in site.certificates.items()
+                    if is_address(domain)), None)  # fmt: skip
+    how = "        ssl_reject_handshake on;"
+    if address is not None:
+        how = f"""\
+        ssl_certificate "{address}/{CHAIN}";
+        ssl_certificate_key "{address}/{KEY}";
+        return 444;"""
     listens = " ".join(f"listen {address} ssl default_server;" for address in listen.tls)
     return f"""
     server {{
         {listens}
         server_name _;
-        ssl_reject_handshake on;
+{how}
 {TLS}    }}
 """
 

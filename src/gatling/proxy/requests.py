@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from gatling import names
 from gatling.errors import InvalidInput
 from gatling.proxy import x509 as pairs
 from gatling.proxy.certificates import covers
-from gatling.text import listed
+from gatling.text import listed as joined
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,9 +26,7 @@ def new(domains: Sequence[str]) -> tuple[bytes, bytes]:
     request = (
         x509.CertificateSigningRequestBuilder()
         .subject_name(x509.Name([]))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.DNSName(one) for one in domains]), critical=True
-        )
+        .add_extension(x509.SubjectAlternativeName([_name(one) for one in domains]), critical=True)
         .sign(key, hashes.SHA256())
     )
     plain = key.private_bytes(
@@ -35,6 +35,19 @@ def new(domains: Sequence[str]) -> tuple[bytes, bytes]:
         serialization.NoEncryption(),
     )
     return plain, request.public_bytes(serialization.Encoding.PEM)
+
+
+def _name(domain: str) -> x509.GeneralName:
+    if names.is_address(domain):
+        return x509.IPAddress(ipaddress.ip_address(domain))
+    return x509.DNSName(domain)
+
+
+def names_of(request: x509.CertificateSigningRequest) -> list[str]:
+    """The names that a request is for, as a CA is asked for them."""
+    listed = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    addresses = [str(one) for one in listed.get_values_for_type(x509.IPAddress)]
+    return listed.get_values_for_type(x509.DNSName) + addresses
 
 
 def answered(chain: bytes, key: bytes, domains: Sequence[str], now: float) -> pairs.Pair:
@@ -49,7 +62,7 @@ def answered(chain: bytes, key: bytes, domains: Sequence[str], now: float) -> pa
     certificate = pair.certificate
     missing = [one for one in domains if not covers(certificate.names, one)]
     if missing:
-        raise InvalidInput(f"The CA's certificate is not for {listed(missing)}.")
+        raise InvalidInput(f"The CA's certificate is not for {joined(missing)}.")
     if certificate.self_signed or certificate.alone:
         raise InvalidInput("The CA's certificate came without the certificate of its issuer.")
     return dataclasses.replace(pair, certificate=dataclasses.replace(certificate, obtained=True))

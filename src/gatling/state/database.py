@@ -262,6 +262,7 @@ _SCHEMA = (
     ) STRICT
     """,
     "ALTER TABLE watches ADD COLUMN previous_slot INTEGER CHECK (previous_slot IN (1, 2))",
+    "ALTER TABLE issuance ADD COLUMN early_at REAL NOT NULL DEFAULT 0",
 )
 """One script per schema version; `PRAGMA user_version` is the number of those that have run."""
 

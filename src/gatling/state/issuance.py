@@ -12,7 +12,7 @@ from gatling.state import home_settings
 if TYPE_CHECKING:
     from gatling.state.database import Database
 
-ACCOUNT = "acme-account"
+ACCOUNT, DNS = "acme-account", "acme-dns"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +26,26 @@ class Account:
     """PEM. Its owner can use the account, and the verifications of domains that it holds."""
     uri: str
     """The URL by which the CA knows the account."""
+    profile: str = ""
+    """The profile of certificates that the CA is asked for, by its name; empty: its default."""
     trusted: str = ""
     """The certificates (PEM) with which the CA's server is checked; empty: those of the system."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dns:
+    """How records get into the DNS: by updates or by a program. It is a secret."""
+
+    server: str = ""
+    """The primary server of the zones: a name or an address."""
+    port: int = 53
+    key: str = ""
+    """The name of the key (TSIG) that signs updates."""
+    algorithm: str = ""
+    secret: str = ""
+    """The key itself, in base64."""
+    program: str = ""
+    """The path of the program; empty: updates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +69,8 @@ class Issuance:
     """The time of the next attempt after a failure."""
     blocked_until: float = 0
     """The time before which the CA wants no request at all (Retry-After)."""
+    early_at: float = 0
+    """The last time when a certificate was replaced soon after it had been issued."""
 
 
 def account(db: Database) -> Account | None:
@@ -62,6 +82,17 @@ def account(db: Database) -> Account | None:
 def put_account(db: Database, given: Account) -> None:
     """Use an account from now on."""
     home_settings.put(db, ACCOUNT, msgspec.json.encode(given).decode())
+
+
+def dns(db: Database) -> Dns | None:
+    """How this home writes records of challenges, if it can."""
+    stored = home_settings.get(db, DNS)
+    return msgspec.json.decode(stored, type=Dns) if stored else None
+
+
+def put_dns(db: Database, given: Dns | None) -> None:
+    """Write records in this way from now on; None: not at all."""
+    home_settings.put(db, DNS, msgspec.json.encode(given).decode() if given else "")
 
 
 def of_app(db: Database, app: str) -> Issuance:

@@ -67,6 +67,10 @@ class OwnCertificates:
     def challenges(self) -> None:
         """See Certificates: CAs on the internet do not reach an embedded home."""
 
+    def has_leftovers(self, app: str) -> bool:
+        """See Certificates."""
+        return certificates.has_leftovers(self._directory, app)
+
     def request(self, app: str, domains: Sequence[str]) -> str:  # noqa: ARG002
         """See Certificates."""
         raise _no_ca()

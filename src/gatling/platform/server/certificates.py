@@ -73,6 +73,10 @@ class RootsCertificates:
         """See Certificates."""
         client.ask("certificate", app=app, to="removed")
 
+    def has_leftovers(self, app: str) -> bool:
+        """See Certificates."""
+        return certificates.has_leftovers(DIRECTORY, app)
+
     def authority(self) -> None:
         """See Certificates: CAs that browsers trust make a server's certificates."""
 

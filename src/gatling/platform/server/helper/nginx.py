@@ -104,7 +104,7 @@ def render(
     if parts.DEFAULT_SERVER not in without:
         unknown += nginx.default_server(listen, directory / "pages")
     if parts.TLS_DEFAULT_SERVER not in without and any(one.certificates for one in sites):
-        unknown += nginx.tls_default_server(listen)
+        unknown += nginx.tls_default_server(listen, sites)
     blocks = "".join(
         nginx.server_blocks(
             one,
