@@ -15,6 +15,7 @@ LATER = (
     "gatling.deploy.recovery",
     "gatling.deploy.cutover.hot",
     "gatling.platform.embedded.rpc",
+    "gatling.runtime.notifying",
 )
 
 

@@ -6,7 +6,6 @@ time; the deployment, recovery and the commands all do so here.
 
 from __future__ import annotations
 
-import html
 from typing import TYPE_CHECKING
 
 from gatling.errors import GatlingError, InvalidManifest
@@ -103,7 +102,11 @@ def _page(gatling: Gatling, app: App, settings: Settings) -> str:
         own = _page_of(gatling, app.name, commit, settings)
         if own is not None:
             return own
-    return pages.page(TITLE, html.escape(app.maintenance or TEXT))
+    if not app.maintenance:
+        return pages.page(TITLE, TEXT)
+    import html  # loads all entities, and few apps are in maintenance
+
+    return pages.page(TITLE, html.escape(app.maintenance))
 
 
 def _page_of(gatling: Gatling, app: str, commit: str, settings: Settings) -> str | None:

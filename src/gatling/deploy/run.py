@@ -17,7 +17,6 @@ from gatling.errors import DiskFull, GatlingError, Interrupted, Locked, is_full,
 from gatling.interrupt import interruptible
 from gatling.platform import lock
 from gatling.project import settings as project_settings
-from gatling.runtime import notifying
 from gatling.state import apps, audit, deployments, locks
 
 if TYPE_CHECKING:
@@ -99,6 +98,8 @@ def attempt(
             _close_callbacks(context)
             progress.close()
             watcher.end(recovered=_has_ended(gatling, deployment.id))
+            from gatling.runtime import notifying
+
             notifying.soon(gatling)
 
 

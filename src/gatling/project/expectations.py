@@ -5,7 +5,6 @@ msgspec validates both; its messages name Python's types and patterns.
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import TYPE_CHECKING
 
@@ -59,6 +58,8 @@ def nearest(key: str, candidates: Sequence[str], cutoff: float) -> str:
 
     A key without its section, such as `timeout`, means the first key of that name.
     """
+    import difflib  # takes a while to load, and few keys are misspelt
+
     key = key[: 3 * SHOWN]
     near = difflib.get_close_matches(key, candidates, n=1, cutoff=cutoff)
     near = near or difflib.get_close_matches(key.lower(), candidates, n=1, cutoff=cutoff)
