@@ -222,6 +222,9 @@ class Router:
     def offers_https(self) -> bool:
         return False
 
+    def need_http3(self) -> None:
+        pass
+
     def publish(self, *_: object) -> None:
         self._stage.done.append("publish")
 

@@ -121,6 +121,8 @@ def test_settings(world: World) -> None:
         assert "Traceback" not in done.stdout
     done = world.try_run("settings", "set", "shop", "health.timout=1")
     assert "health.timeout" in done.stdout, "the settings that there are"
+    done = world.try_run("settings", "set", "shop", "proxy.http3=true")
+    assert "HTTP/3 is served on servers only." in done.stdout
     assert world.json("settings", "list", "shop") == changed
     assert world.try_run("settings", "unset", "shop", "health.path").returncode == Exit.NOT_FOUND
     world.run("settings", "unset", "shop", "health.timeout", "releases.keep")

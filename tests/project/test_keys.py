@@ -56,6 +56,7 @@ SHOWN_BY = {
     ),
     "proxy.redirect_www": "home/test_proxy.py::test_www_is_sent_to_the_apex_and_back",
     "proxy.hsts": "proxy/test_tls.py::test_hsts_is_said_over_https_only_and_where_it_is_asked_for",
+    "proxy.http3": "proxy/test_http3.py::test_a_client_finds_it_by_the_header_of_an_answer",
     "proxy.https": "home/test_proxy.py::test_http_is_sent_to_https",
     "proxy.headers": "home/test_proxy.py::test_headers_of_all_answers",
     "proxy.maintenance_page": "home/test_proxy.py::test_maintenance_and_a_push_behind_it",

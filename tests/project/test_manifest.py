@@ -77,6 +77,7 @@ buffering = true
 redirect_www = "to-apex"
 https = "redirect"
 hsts = 31536000
+http3 = true
 headers = [
   "X-Frame-Options: DENY",
   "Content-Security-Policy: default-src 'self'; img-src *, data:",

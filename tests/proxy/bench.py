@@ -111,6 +111,7 @@ class Bench:
         self.root = root
         self.tls_port = free_port()
         self.tls = (f"127.0.0.1:{self.tls_port}",) if tls else ()
+        self.http3 = False
         self.port = free_port()
         for name in ("temporary", "conf.d", "pages"):
             (root / name).mkdir()
@@ -121,7 +122,7 @@ class Bench:
         self, sites: Sequence[nginx.Site], change: Callable[[str], str] = lambda text: text
     ) -> None:
         """Write nginx.conf and the files of passwords."""
-        listen = nginx.Listen((f"127.0.0.1:{self.port}",), self.tls)
+        listen = nginx.Listen((f"127.0.0.1:{self.port}",), self.tls, http3=self.http3)
         text = nginx.main_configuration(self.root, listen, sites, as_root=os.geteuid() == 0)
         (self.root / "nginx.conf").write_text(change(text))
         passwords.write(sites, self.root / "auth").remove_others()

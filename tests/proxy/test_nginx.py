@@ -209,3 +209,27 @@ def test_http_2_as_the_version_and_the_modules_of_nginx_have_it(
     text = main_configuration(root / "nginx", listen, [one], as_root=False)
     assert expected in text
     assert ("http2" in text) == bool(expected)
+
+
+def test_http_3_is_served_for_apps_that_have_it_where_nginx_has_it() -> None:
+    root = Path("/srv/gatling")
+    apps = [
+        dataclasses.replace(
+            site(root, name, (f"{name}.example", f"www.{name}.example"), port),
+            certificates={f"{name}.example": root / name},
+            wishes=Wishes(Options(http3=name == "shop", redirect_www="to-apex")),
+        )
+        for name, port in (("shop", 20000), ("blog", 20010))
+    ]
+    listen = Listen(("80",), ("443", "[::]:443"), http3=True)
+    text = main_configuration(root / "nginx", listen, apps, as_root=False)
+    for address in listen.tls:
+        assert text.count(f"listen {address} quic reuseport default_server;") == 1
+        assert text.count(f"listen {address} quic;") == 1, "with its certificate, and for it alone"
+    assert text.count("""if ($https) { set $gatling_alternative 'h3=":443"; ma=3600'; }""") == 1
+    without = main_configuration(
+        root / "nginx", dataclasses.replace(listen, http3=False), apps, as_root=False
+    )
+    assert "quic" not in without
+    assert "h3=" not in without
+    assert "quic" not in main_configuration(root / "nginx", listen, apps[1:], as_root=False)

@@ -123,6 +123,14 @@ def test_what_nginx_refuses_is_never_applied(proxy: Proxy) -> None:
     assert not takeover.unread(proxy.file)
 
 
+def test_http_3_gives_way_to_a_site_of_the_operator_s_own() -> None:
+    """Messages of nginx 1.26.3 and 1.30.6."""
+    said = "[emerg] 7#7: duplicate listen options for {} in /etc/nginx/sites-enabled/own:2"
+    for address in ("0.0.0.0:443", "[::]:443"):
+        assert parts.conflicts([said.format(address)]) == {parts.HTTP3}
+    assert parts.conflicts([said.format("0.0.0.0:80")]) == frozenset()
+
+
 def test_what_the_operator_has_set_already_is_left_out_each_time(proxy: Proxy) -> None:
     proxy.refused = ("server_names_hash_max_size", "client_body_timeout")
     text = "server_names_hash_max_size 1;\n  client_body_timeout 1s;\nrest;\n"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 IMMEDIATE = ("proxy.", "schedule.")
 """Settings that take effect when they are changed; others with the next deployment."""
+HTTP3 = "proxy.http3"
 
 
 class EffectiveSettings(Struct, frozen=True):
@@ -78,6 +79,8 @@ def change(
     """
     keys = sorted({*values, *unset})
     applied = [key for key in keys if key.startswith(IMMEDIATE)]
+    if project_settings.parse({k: v for k, v in values.items() if k == HTTP3}).proxy.http3:
+        gatling.router.need_http3()
     result = SettingsChange(app, applied, [key for key in keys if key not in applied])
     held = _held(gatling, app, say) if "schedule" in result.sections else nullcontext()
     with held:

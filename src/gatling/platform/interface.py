@@ -281,6 +281,9 @@ class Router(Protocol):
     def offers_https(self) -> bool:
         """Whether people may reach apps over HTTPS, through this proxy or one in front of it."""
 
+    def need_http3(self) -> None:
+        """Raise InvalidInput for a proxy that does not serve HTTP/3."""
+
 
 class Certificates(Protocol):
     """Keeps the certificates with which the proxy serves the domains of apps over HTTPS."""

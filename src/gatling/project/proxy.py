@@ -48,6 +48,7 @@ class Options:
     redirect_www: str = "off"
     https: str = "auto"
     hsts: int = 0
+    http3: bool = False
     headers: str = ""
     static: bool = True
 
@@ -61,8 +62,8 @@ class Options:
                 raise InvalidInput(f"{name} is not a number of seconds from 1 to {MAX_SECONDS}.")
         if type(self.hsts) is not int or not 0 <= self.hsts <= MAX_HSTS:
             raise InvalidInput(f"hsts is not a number of seconds from 0 to {MAX_HSTS}.")
-        if type(self.buffering) is not bool or type(self.static) is not bool:
-            raise InvalidInput("buffering and static are true or false.")
+        if not all(type(one) is bool for one in (self.buffering, self.static, self.http3)):
+            raise InvalidInput("buffering, static and http3 are true or false.")
         if self.redirect_www not in WWW or self.https not in HTTPS:
             raise InvalidInput("redirect_www or https is not one of its words.")
         if not isinstance(self.headers, str):

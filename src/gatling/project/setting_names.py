@@ -40,6 +40,7 @@ SETTING_NAMES = (
     "proxy.redirect_www",
     "proxy.https",
     "proxy.hsts",
+    "proxy.http3",
     "proxy.headers",
     "proxy.maintenance_page",
     "proxy.static",

@@ -193,6 +193,9 @@ class Proxy(Struct, frozen=True, forbid_unknown_fields=True):
     a TLS proxy in front of Gatling serves HTTPS."""
     hsts: Annotated[int, Meta(ge=0, le=proxy.MAX_HSTS)] = 0
     """How long browsers use only HTTPS after an HTTPS response, in seconds. 0: as the app says."""
+    http3: bool = False
+    """Serve HTTP/3 as well, on a server whose nginx has it. Requests over HTTP/3 that are under way
+    fail when nginx reloads its configuration, as with each change of a domain or certificate."""
     headers: Annotated[str, Meta(max_length=headers.MAX_LENGTH)] = ""
     """Response headers that replace those of the app: Name: value | Name: value."""
     maintenance_page: Annotated[str, Meta(pattern=_DIRECTORY, max_length=200)] = ""

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 RETRY_SECONDS = 10
 MAINTENANCE_RETRY_SECONDS = 60
 HSTS = "Strict-Transport-Security"
+ALTERNATIVE = "Alt-Svc"
+ALTERNATIVE_SECONDS = 3600
+"""How long browsers try HTTP/3 after the last answer that named it."""
 
 TYPES = """\
             types {
@@ -78,6 +81,8 @@ class Listen:
     """nginx 1.25.1 and later have `http2 on;` in place of a parameter of `listen`."""
     http2: bool = True
     """Not for an nginx that was built without its module."""
+    http3: bool = False
+    """For apps with `http3`, at the same addresses over UDP. nginx has it as a module as well."""
 
     @property
     def tls_suffix(self) -> str:
@@ -149,7 +154,13 @@ def tls_default_server(listen: Listen, sites: Sequence[Site]) -> str:
         ssl_certificate "{address}/{CHAIN}";
         ssl_certificate_key "{address}/{KEY}";
         return 444;"""
-    listens = " ".join(f"listen {address} ssl default_server;" for address in listen.tls)
+    kinds = ["ssl"]
+    if any(_has_http3(site, listen) and site.certificates for site in sites):
+        # each worker has a queue of its own: the packets of a connection come to the same one
+        kinds.append("quic reuseport")
+    listens = " ".join(
+        f"listen {address} {what} default_server;" for what in kinds for address in listen.tls
+    )
     return f"""
     server {{
         {listens}
@@ -228,6 +239,7 @@ def _server(
     """The block of domains that serve."""
     wishes = site.wishes.options
     own = _own_headers(site, 8)
+    values = _hsts(site) + _alternative(site, listen, certificate)
     to_https = _to_https(site, listen, certificate)
     guard = ""
     if passwords:
@@ -239,7 +251,7 @@ def _server(
         )
     return rf"""
     server {{
-        {_listens(listen, certificate)}
+        {_listens(site, listen, certificate)}
         server_name {names};
         client_max_body_size {wishes.body_limit};
 {CONNECTION}{FRONT}        limit_conn gatling_apps {share.app};
@@ -247,7 +259,7 @@ def _server(
         limit_conn_status 429;
         root "{pages}";{snippets}{guard}
 {own}
-{_challenge(site, share)}{_hsts(site)}        set $gatling_app {site.app};
+{_challenge(site, share)}{values}        set $gatling_app {site.app};
         set $gatling_port {site.ports[1]};
         if (-f "{site.route}/2") {{ set $gatling_port {site.ports[2]}; }}
         set $gatling_down "";
@@ -296,7 +308,11 @@ def _server(
 """
 
 
-def _listens(listen: Listen, certificate: Path | None) -> str:
+def _has_http3(site: Site, listen: Listen) -> bool:
+    return listen.http3 and site.wishes.options.http3
+
+
+def _listens(site: Site, listen: Listen, certificate: Path | None) -> str:
     """The addresses of a server block, and how TLS is spoken at those for it.
 
     Versions and ciphers are the intermediate profile of Mozilla's guidelines, 5.7
@@ -306,7 +322,8 @@ def _listens(listen: Listen, certificate: Path | None) -> str:
     if certificate is None:
         return plain
     how = "ssl http2" if listen.http2 and not listen.http2_directive else "ssl"
-    tls = " ".join(f"listen {address} {how};" for address in listen.tls)
+    kinds = [how, "quic"] if _has_http3(site, listen) else [how]
+    tls = " ".join(f"listen {address} {kind};" for kind in kinds for address in listen.tls)
     http2 = "\n        http2 on;" if listen.http2 and listen.http2_directive else ""
     return f"""{plain} {tls}{http2}
         ssl_certificate "{certificate}/{CHAIN}";
@@ -342,6 +359,7 @@ def _redirecting_server(
 ) -> str:
     """The block of a domain whose requests go to another; for an hour, should it be taken back."""
     certificate = site.certificates.get(domain)
+    values = _hsts(site) + _alternative(site, listen, certificate)
     goal = site.certificates.get(target)
     port = listen.plain[0].rpartition(":")[2]
     secured = listen.tls_suffix if goal else ""
@@ -357,10 +375,10 @@ def _redirecting_server(
         )
     return f"""
     server {{
-        {_listens(listen, certificate)}
+        {_listens(site, listen, certificate)}
         server_name {domain};
 {CONNECTION.rstrip()}{snippets}
-{_challenge(site, share)}{_hsts(site)}        location / {{
+{_challenge(site, share)}{values}        location / {{
             add_header Cache-Control max-age=3600 always;
 {_own_headers(site, 12)}{shown.removeprefix(chr(10)) + chr(10) if shown else ""}\
             return 308 {scheme}://{target}{suffix}$request_uri;
@@ -457,6 +475,19 @@ def _hsts(site: Site) -> str:
 """
 
 
+def _alternative(site: Site, listen: Listen, certificate: Path | None) -> str:
+    """The value of the header by which browsers find HTTP/3 (RFC 7838), for an hour."""
+    if not site.wishes.options.http3:
+        return ""
+    text = '        set $gatling_alternative "";\n'
+    if certificate is not None and _has_http3(site, listen):
+        port = listen.tls[0].rpartition(":")[2]
+        value = f"'h3=\":{port}\"; ma={ALTERNATIVE_SECONDS}'"
+        # not for a TLS proxy in front of this one, whose clients do not reach this port
+        text += f"        if ($https) {{ set $gatling_alternative {value}; }}\n"
+    return text
+
+
 def _own_headers(site: Site, indent: int) -> str:
     """The headers that every answer has; a block with others must say them once more."""
     space = " " * indent
@@ -465,7 +496,9 @@ def _own_headers(site: Site, indent: int) -> str:
         for name, value in headers.parse(site.wishes.options.headers)
     )
     hsts = f"{space}add_header {HSTS} $gatling_hsts always;\n"
-    return own + (hsts if site.wishes.options.hsts else "")
+    alternative = f"{space}add_header {ALTERNATIVE} $gatling_alternative always;\n"
+    options = site.wishes.options
+    return own + (hsts if options.hsts else "") + (alternative if options.http3 else "")
 
 
 def _quoted(value: str) -> str:

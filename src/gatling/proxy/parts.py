@@ -116,6 +116,8 @@ DEFAULT_SERVER = "default_server"
 """Stands for the block that answers unknown hosts, among the parts that can be left out."""
 TLS_DEFAULT_SERVER = "tls_default_server"
 """The same for TLS connections."""
+HTTP3 = "http3"
+"""Stands for HTTP/3, which nothing but one `listen` may set up at an address."""
 
 
 def conflicts(log: Sequence[str]) -> frozenset[str]:
@@ -127,6 +129,8 @@ def conflicts(log: Sequence[str]) -> frozenset[str]:
     found = set(re.findall(r'"(\w+)" directive is duplicate', text)) & OPTIONAL
     for address in re.findall(r"duplicate default server for (\S+)", text):
         found |= {TLS_DEFAULT_SERVER if address.endswith(":443") else DEFAULT_SERVER}
+    if re.search(r"duplicate listen options for \S+:443\b", text):
+        found |= {HTTP3}
     return frozenset(found)
 
 

@@ -13,7 +13,7 @@ from gatling.platform.embedded import listening
 from gatling.platform.embedded.certificates import OwnCertificates
 from gatling.platform.embedded.router import EmbeddedRouter
 from gatling.platform.embedded.supervisord import Supervisord
-from gatling.proxy import local_authority
+from gatling.proxy import features, local_authority
 from gatling.state import apps, home_settings
 from gatling.state.database import open_database
 from tests.places import embedded_home
@@ -223,7 +223,7 @@ def test_the_addresses_of_the_router(world: World, monkeypatch: pytest.MonkeyPat
 def test_an_address_that_https_cannot_have_is_not_recorded(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listening, "built", lambda: listening.Build(False, False, False))
+    monkeypatch.setattr(listening, "built", lambda: features.Features(*[False] * 4))
     proxy = EmbeddedRouter(world.home, world.db, Supervisord(world.home))
     for tls, said in (
         ("127.0.0.1:8444", "without its module for HTTPS"),

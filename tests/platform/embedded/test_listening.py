@@ -7,6 +7,7 @@ import pytest
 from gatling.errors import InvalidInput
 from gatling.platform.base import AUTO, OFF
 from gatling.platform.embedded import listening
+from gatling.proxy import features
 
 
 @pytest.mark.parametrize(
@@ -52,20 +53,25 @@ def test_urls() -> None:
 @pytest.mark.parametrize(
     ("version", "modules", "built"),
     [
-        ("1.22.1", "--with-http_ssl_module --with-http_v2_module", (True, True, False)),
-        ("1.26.3 (Debian)", "--with-http_ssl_module --with-http_v2_module", (True, True, True)),
-        ("1.25.1", "--with-http_ssl_module", (True, False, True)),
-        ("1.22.1", "--with-mail_ssl_module --with-stream_ssl_module", (False, False, False)),
+        ("1.22.1", "--with-http_ssl_module --with-http_v2_module", (True, True, False, False)),
+        (
+            "1.26.3 (Debian)",
+            "--with-http_ssl_module --with-http_v2_module --with-http_v3_module",
+            (True, True, True, True),
+        ),
+        ("1.25.1", "--with-http_ssl_module", (True, False, True, False)),
+        ("1.23.4", "--with-http_ssl_module --with-http_v3_module", (True, False, False, False)),
+        ("1.22.1", "--with-mail_ssl_module --with-stream_ssl_module", (False,) * 4),
     ],
 )
 def test_what_an_nginx_can_do(version: str, modules: str, built: tuple[bool, ...]) -> None:
     text = f"nginx version: nginx/{version}\nconfigure arguments: --prefix=/usr {modules}"
-    assert listening.read_build(text) == built
+    assert features.read(text) == built
 
 
 def test_an_nginx_without_https_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert listening.built().tls
     listening.need_tls()
-    monkeypatch.setattr(listening, "built", lambda: listening.Build(False, False, False))
+    monkeypatch.setattr(listening, "built", lambda: features.Features(*[False] * 4))
     with pytest.raises(InvalidInput, match="without its module for HTTPS"):
         listening.need_tls()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gatling.errors import InvalidInput
+from gatling.platform.server import router as subject
 from gatling.platform.server.certificates import RootsCertificates
 from gatling.platform.server.home import ServerHome
 from gatling.platform.server.router import SystemRouter
@@ -31,6 +33,19 @@ def test_the_addresses_are_the_operator_s(
     for refuse in (router.check_listen, router.listen_on):
         with pytest.raises(InvalidInput, match=said):
             refuse(listen, tls)
+
+
+def test_http_3_is_refused_where_nginx_lacks_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nginx = tmp_path / "nginx"
+    monkeypatch.setattr(subject, "NGINX", str(nginx))
+    needing = SystemRouter(ServerHome(tmp_path)).need_http3
+    for version, fits in (("1.22.1", False), ("1.26.3", True)):
+        nginx.write_text(f"#!/bin/sh\necho nginx/{version} --with-http_v3_module >&2\n")
+        nginx.chmod(0o755)
+        with nullcontext() if fits else pytest.raises(InvalidInput, match="without HTTP/3"):
+            needing()
 
 
 def test_no_authority_of_its_own() -> None:

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import re
 import shutil
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from gatling import process
 from gatling.errors import InvalidInput
 from gatling.platform.base import AUTO, OFF
+from gatling.proxy import features
+
+if TYPE_CHECKING:
+    from gatling.proxy.features import Features
 
 LISTEN_TLS = "listen_tls"
 """The setting of the home with the address for HTTPS; empty or missing: HTTP only."""
 HTTP, HTTPS = 80, 443
-HTTP2_DIRECTIVE = (1, 25, 1)
-"""The first version with the directive `http2` (nginx.org, ngx_http_v2_module)."""
-
-
-class Build(NamedTuple):
-    """The features of an nginx."""
-
-    tls: bool
-    http2: bool
-    http2_directive: bool
 
 
 def parse_listen(text: str) -> tuple[str, int]:
@@ -72,20 +66,9 @@ def nginx() -> list[str]:
     return [shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/sbin") or "nginx"]
 
 
-def built() -> Build:
+def built() -> Features:
     """The features of the installed nginx; raises MissingProgram."""
-    return read_build(process.run([*nginx(), "-V"], timeout=30).text)
-
-
-def read_build(text: str) -> Build:
-    """The features of an nginx, from its answer to `nginx -V`."""
-    found = re.search(r"nginx/(\d+)\.(\d+)\.(\d+)", text)
-    version = tuple(map(int, found.groups())) if found else ()
-    return Build(
-        tls="--with-http_ssl_module" in text,
-        http2="--with-http_v2_module" in text,
-        http2_directive=version >= HTTP2_DIRECTIVE,
-    )
+    return features.read(process.run([*nginx(), "-V"], timeout=30).text)
 
 
 def need_tls() -> None:

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gatling import files, process
-from gatling.errors import CommandFailed, PortTaken, ProxyRefused
+from gatling.errors import CommandFailed, InvalidInput, PortTaken, ProxyRefused
 from gatling.paths import exclusively
 from gatling.platform import ports
 from gatling.platform.base import Address, State
@@ -203,6 +203,10 @@ class EmbeddedRouter:
     def offers_https(self) -> bool:
         """See Router: nothing is known of a proxy in front of this one."""
         return bool(self.tls)
+
+    def need_http3(self) -> None:
+        """See Router: browsers do not trust a local authority over HTTP/3."""
+        raise InvalidInput("HTTP/3 is served on servers only.")
 
     def _is_settled(self) -> bool:
         """Whether nginx has been running for a while, judged by its OS process."""

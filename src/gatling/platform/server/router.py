@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gatling.platform.server.home import ServerHome
     from gatling.state.apps import App
 
+NGINX = "/usr/sbin/nginx"
 PORT = 80
 TLS_PORT = 443
 MODE = 0o755
@@ -133,6 +134,17 @@ class SystemRouter:
     def offers_https(self) -> bool:
         """See Router: a proxy in front of the server may."""
         return True
+
+    def need_http3(self) -> None:
+        """See Router."""
+        from gatling import process
+        from gatling.proxy import features
+
+        if not features.read(process.run([NGINX, "-V"], timeout=30).text).http3:
+            raise InvalidInput(
+                "This server's nginx was built without HTTP/3.",
+                hint="Debian has it since version 13. `nginx -V` lists the modules.",
+            )
 
 
 def _accepted(answer: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from gatling.platform.server.helper.shapes import Refused
 from gatling.project import proxy
 from gatling.proxy import (
     certificates,
+    features,
     generations,
     log_rotation,
     nginx,
@@ -42,8 +43,6 @@ INCLUDE = Path("/etc/nginx/conf.d/gatling.conf")
 MAIN = Path("/etc/nginx/nginx.conf")
 UNIT = "nginx.service"
 MAX_DOMAINS = 1000
-HTTP2_DIRECTIVE = (1, 25, 1)
-"""The first version with the directive `http2` (nginx.org, ngx_http_v2_module)."""
 DEFAULT_CONNECTIONS = 512
 """nginx's own `worker_connections`, where its configuration has none."""
 
@@ -87,17 +86,20 @@ def render(
     without: frozenset[str] = frozenset(),
     connections: int = DEFAULT_CONNECTIONS,
     http2_directive: bool = False,
+    http3: bool = False,
     directory: Path = DIRECTORY,
     log: Path = LOG,
 ) -> str:
     """The text for nginx's http block, without these optional parts.
 
     Port 443 is nginx's only when an app has a certificate: another program may have it otherwise.
+    HTTP/3 needs Gatling's default server, which shares its socket among nginx's workers.
     """
     listen = nginx.Listen(
         ("80", "[::]:80") if ipv6 else ("80",),
         ("443", "[::]:443") if ipv6 else ("443",),
         http2_directive,
+        http3=http3 and not without & {parts.TLS_DEFAULT_SERVER, parts.HTTP3},
     )
     share = parts.limits(connections)
     unknown = ""
@@ -142,7 +144,7 @@ def write(
     file.touch(mode=0o644)  # a candidate can be mounted over a file only
     ipv6, connections = Path("/proc/net/if_inet6").exists(), worker_connections()
     secured = any(site.certificates for site in sites)
-    http2_directive = secured and version(call) >= HTTP2_DIRECTIVE
+    has = features.read(call(["nginx", "-V"]) if secured else "")
 
     def text(without: frozenset[str]) -> str:
         return render(
@@ -150,7 +152,8 @@ def write(
             ipv6=ipv6,
             without=without,
             connections=connections,
-            http2_directive=http2_directive,
+            http2_directive=has.http2_directive,
+            http3=has.http3,
             directory=directory,
             log=log,
         )
@@ -184,12 +187,6 @@ def _create(log: Path) -> None:
     except KeyError:
         group = None
     log_rotation.create(log, 0o640, group)
-
-
-def version(call: Callable[..., str]) -> tuple[int, ...]:
-    """nginx's version, as numbers: (1, 26, 3). Empty when nginx does not say one."""
-    found = re.search(r"nginx/(\d+)\.(\d+)\.(\d+)", call(["nginx", "-v"]))
-    return tuple(map(int, found.groups())) if found else ()
 
 
 def worker_connections(main: Path = MAIN) -> int:
