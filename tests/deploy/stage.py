@@ -320,7 +320,7 @@ class Node:
 
     def render_pages(self, assets: list[str]) -> Pages:
         self._stage.do("render pages")
-        return Pages(open=2, rendered=1, failed=1, left=0, busy=0, unreached=0)
+        return Pages(open=2, rendered=1, failed=1, left=0, busy=0, unreached=0, why="undef")
 
     def listen(self) -> None:
         self._stage.do("listen")

@@ -64,6 +64,8 @@ class Pages(Struct, frozen=True):
     rendered: Count
     failed: Count
     """The new code raised, and they are as they were."""
+    why: str
+    """Of the first that failed, in the node's words."""
     left: Count
     """Not of a known form, or with temporary assigns."""
     busy: Count

@@ -90,8 +90,13 @@ def manifest(tree: Path, text: str, directory: str = STATIC) -> None:
 
 
 def test_the_notes_name_what_shows_the_old_version() -> None:
-    assert pages.notes(Pages(open=9, rendered=9, failed=0, left=0, busy=0, unreached=0)) == []
-    notes = pages.notes(Pages(open=9, rendered=1, failed=1, left=2, busy=3, unreached=2))
+    assert (
+        pages.notes(Pages(open=9, rendered=9, failed=0, left=0, busy=0, unreached=0, why="")) == []
+    )
+    notes = pages.notes(
+        Pages(open=9, rendered=1, failed=1, left=2, busy=3, unreached=2, why="undef")
+    )
     assert [note.split()[0] for note in notes] == ["1", "2", "3", "2"]
     assert "open LiveView kept the old page until its next event" in notes[0]
+    assert notes[0].endswith("the new code failed to render (undef)")
     assert "open LiveViews kept the old page until its next event" in notes[1]

@@ -14,13 +14,15 @@
 
 %% `open`: those that were found · `rendered`: with the new code · `failed`: the new code raised,
 %% and the page is as it was · `left`: not of a known form, or with temporary assigns · `busy`: did
-%% not answer, and render later · `unreached`: their turn did not come. The others have closed.
+%% not answer, and render later · `unreached`: their turn did not come · `why`: of the first that
+%% failed. The others have closed.
 -type rendered() :: #{open := non_neg_integer(),
                       rendered := non_neg_integer(),
                       failed := non_neg_integer(),
                       left := non_neg_integer(),
                       busy := non_neg_integer(),
-                      unreached := non_neg_integer()}.
+                      unreached := non_neg_integer(),
+                      why := binary()}.
 -type request() :: #{statics := [binary()], limit_ms := pos_integer()}.
 %% The result for one page. `gone`: it was closed.
 -type outcome() :: gatling_rendering:outcome() | busy | gone.
@@ -117,8 +119,7 @@ turns(Pages, Active, Outcomes, Start, Deadline, Open) ->
 -spec next(active(), Deadline :: reference()) -> {reference(), outcome()} | over.
 next(Active, Deadline) ->
     receive
-        {Ref, Outcome} when is_map_key(Ref, Active), is_atom(Outcome) ->
-            ended(Ref, Outcome, Active);
+        {Ref, Outcome} when is_map_key(Ref, Active) -> ended(Ref, Outcome, Active);
         {timeout, _, {busy, Ref}} when is_map_key(Ref, Active) -> ended(Ref, busy, Active);
         {timeout, Deadline, deadline} -> over;
         {'DOWN', Ref, process, _, _} when is_map_key(Ref, Active) -> ended(Ref, gone, Active)
@@ -134,10 +135,12 @@ ended(Ref, Outcome, Active) ->
 -spec result(Open :: non_neg_integer(), [outcome()], Unreached :: non_neg_integer()) ->
           rendered().
 result(Open, Outcomes, Unreached) ->
-    maps:from_list([{open, Open}, {unreached, Unreached}
-                    | [{O, number(O, Outcomes)} || O <- [rendered, failed, left, busy]]]).
+    Reasons = [Why || {failed, Why} <- Outcomes],
+    Numbers = maps:from_list([{O, number(O, Outcomes)} || O <- [rendered, left, busy]]),
+    Numbers#{open => Open, unreached => Unreached, failed => length(Reasons),
+             why => lists:last([<<>> | Reasons])}.
 
--spec number(outcome(), [outcome()]) -> non_neg_integer().
+-spec number(rendered | left | busy, [outcome()]) -> non_neg_integer().
 number(Outcome, Outcomes) -> length([O || O <- Outcomes, O =:= Outcome]).
 
 %% The page renders in its own process. The answer to the system message would be a copy of the

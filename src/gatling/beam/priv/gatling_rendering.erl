@@ -18,8 +18,8 @@
 %% Each component is rendered on its own, and a page with so many takes a while.
 -define(COMPONENTS, 1000).
 
-%% `failed`: the new code raises · `left`: not of a known form, or with temporary assigns.
--type outcome() :: rendered | failed | left.
+%% `failed`: the new code raises, and why · `left`: not of a known form, or with temporary assigns.
+-type outcome() :: rendered | {failed, binary()} | left.
 -type cid() :: integer().
 %% The module, the id, the assigns, the private part of the socket, and what has been sent.
 -type component() :: {module(), Id :: term(), map(), map(), Prints :: tuple()}.
@@ -36,7 +36,7 @@ render(State, Statics) ->
     case is_known(State) of
         true ->
             try {rendered, sent(rendered(prepared(State, Statics)))}
-            catch _:_ -> {failed, State}
+            catch _:Reason:Stack -> {{failed, gatling_why:why({Reason, Stack})}, State}
             end;
         false ->
             {left, State}

@@ -77,7 +77,7 @@ def notes(pages: Pages) -> list[str]:
     return [
         f"{counted(number, 'open LiveView')} {what}"
         for number, what in (
-            (pages.failed, f"{later}: the new code failed to render with the present assigns"),
+            (pages.failed, f"{later}: the new code failed to render ({pages.why})"),
             (pages.left, f"{later}: a new rendering could lose what it shows"),
             (pages.busy, "did not answer within 2 s, and will render after that"),
             (pages.unreached, f"{later}: the rendering ended before"),
