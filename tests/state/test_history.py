@@ -31,9 +31,9 @@ def begin(db: Database, cause: str = "push", commit: str | None = None) -> Deplo
     return deployments.begin(db, "shop", cause=cause, actor="me", mark="mark", commit=commit)
 
 
-def deploy(db: Database, release: int, outcome: Outcome = "succeeded") -> None:
+def deploy(db: Database, release: int, outcome: Outcome = "succeeded", cause: str = "push") -> None:
     """A deployment of a release, which is live afterwards if it succeeded."""
-    deployment = begin(db)
+    deployment = begin(db, cause)
     slot = apps.get(db, "shop").free_slot
     deployments.set_target(
         db, deployment.id, release=release, slot=slot, strategy="rolling", reasons=[]
@@ -177,6 +177,20 @@ def test_what_was_live_before_after_several_rollbacks(db: Database) -> None:
     assert live_before(db) == 1
     deploy(db, 1, "cancelled")  # a rollback that did not come about
     assert live_before(db) == 1
+
+
+def test_a_release_that_was_undone_is_not_rolled_back_to(db: Database) -> None:
+    deploy(db, 1)
+    deploy(db, 2)
+    deploy(db, 1, cause=deployments.WATCH)
+    assert live_before(db) is None, "v2 served worse, and v1 is the first"
+    deploy(db, 3)
+    assert live_before(db) == 1
+    deploy(db, 4)
+    deploy(db, 3, cause=deployments.WATCH)
+    assert live_before(db) == 1
+    deploy(db, 4)  # somebody wants it all the same, by name
+    assert live_before(db) == 3
 
 
 def test_the_audit_tells_the_newest_first(db: Database) -> None:

@@ -94,7 +94,7 @@ def _summary(gatling: Gatling, context: Context, release: Release) -> None:
         progress.say(f"       {context.result.proof}")
     progress.say(f"       {gatling.router.url(app)}")
     before = context.app.live_release
-    if before == release.number:  # a restart
+    if before == release.number or context.deployment.cause == deployments.WATCH:
         before = deployments.live_before(gatling.db, app.name, release.number)
     undo = f"   Undo: gatling rollback {app.name}" if before is not None else ""
     progress.note(f"Logs: gatling logs {app.name} --follow{undo}")

@@ -17,7 +17,7 @@ from gatling.deploy.evidence import health, judgement, traffic
 from gatling.platform import lock
 from gatling.platform.base import State
 from gatling.project import settings as project_settings
-from gatling.state import watches
+from gatling.state import deployments, watches
 from gatling.state.watches import Watch
 from gatling.ui.output import duration
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gatling.state.apps import App
     from gatling.state.releases import Release
 
-CAUSE = "watch"
+CAUSE = deployments.WATCH
 """The cause of deployments that return to a release. They are not watched."""
 WAITED_SECONDS = 5.0
 """The part of a watch for which a deployment waits."""

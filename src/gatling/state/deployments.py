@@ -29,6 +29,10 @@ class Step(Struct, frozen=True):
     outcome: str
 
 
+WATCH = "watch"
+"""The cause of deployments that return from a release that served worse."""
+
+
 class Deployment(Struct, frozen=True):
     """One attempt to make a release live."""
 
@@ -252,13 +256,17 @@ def first_of(db: Database, app: str, release: int) -> Deployment | None:
 
 
 def live_before(db: Database, app: str, live: int) -> int | None:
-    """The release that was live before `live` was made so, as far as it succeeded."""
+    """The release that was live before `live` was made so, as far as it succeeded.
+
+    The return from a release that a watch has undone does not count: that release served worse.
+    """
     value: int | None = db.value(
         "SELECT previous FROM deployments WHERE app = ? AND release = ? AND outcome = 'succeeded'"
-        " AND previous IS NOT NULL AND previous != ? ORDER BY id DESC LIMIT 1",
+        " AND previous IS NOT NULL AND previous != ? AND cause != ? ORDER BY id DESC LIMIT 1",
         app,
         live,
         live,
+        WATCH,
     )
     return value
 
