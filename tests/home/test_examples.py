@@ -51,6 +51,7 @@ ELSEWHERE = {
     "gatling notify add ops https://hooks.example.com/gatling": "of the same name as another",
     "gatling drains add shop - < url": "needs an address: operations/test_drains.py",
     "gatling drains run shop.1": "goes on until it is removed: operations/test_drains.py",
+    "gatling watch run": "goes on until it is ended: operations/test_stats.py",
     "gatling top shop": "needs a terminal: cli/test_top.py",
     "gatling top shop --interval 5": "needs a terminal: cli/test_top.py",
     "gatling notify test ops": "needs a mail server: operations/test_notices.py",

@@ -15,6 +15,7 @@ import urllib.parse
 import urllib.request
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from tests.conftest import until
@@ -68,6 +69,50 @@ def test_the_probe_of_a_deployment_is_no_request(world: World) -> None:
     assert world.last()["probe"]["requests"] > 3
     time.sleep(1.5)  # as long as nginx may hold lines back
     assert world.json("stats", "shop", "--since", "1h")["requests"]["requests"] == before
+
+
+def samplers(world: World) -> list[psutil.Process]:
+    """The processes of a home that sample its apps."""
+    found = []
+    for child in psutil.Process(world.supervisord()).children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if child.cmdline()[-2:] == ["watch", "run"]:
+                found.append(child)
+    return found
+
+
+def test_numbers_over_time(world: World) -> None:
+    assert "The watch is off" in world.run("watch", "status")
+    assert "No numbers of shop" in world.run("watch", "show", "shop")
+    assert "every ten seconds" in world.run("watch", "on")
+    (first,) = until(lambda: samplers(world), "the sampler")
+    until(lambda: world.json("watch", "status")["working"], "a sample")
+    before = world.json("watch", "show", "shop")["points"]
+    requested(world, 9)
+    first.kill()
+    (second,) = until(lambda: [one for one in samplers(world) if one != first], "another sampler")
+
+    def newest() -> dict[str, object] | None:
+        points = world.json("watch", "show", "shop")["points"]
+        return points[-1] if len(points) > len(before) + 1 else None
+
+    point = until(newest, "samples of both processes")
+    assert point["memory"] > 20_000_000
+    assert point["node_memory"] > 10_000_000
+    assert point["processes"] > 40
+    assert point["up"] == point["seconds"]
+    requested(world, 5)
+    until(
+        lambda: sum(p["requests"] for p in world.json("watch", "show", "shop")["points"]) >= 5,
+        "the requests in a sample",
+    )
+    shown = world.run("watch", "show", "shop")
+    assert "req/s" in shown
+    assert "deployment" in shown
+    assert second.memory_info().rss < 60e6
+    assert "no more" in world.run("watch", "off")
+    until(lambda: not samplers(world), "its end")
+    assert world.json("watch", "show", "shop")["points"]
 
 
 def test_metrics_are_those_of_every_app(world: World) -> None:

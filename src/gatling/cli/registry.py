@@ -45,6 +45,7 @@ COMMANDS: Mapping[str, str] = {
     "logs": "logs",
     "drains": "drains",
     "notify": "notify",
+    "watch": "watch",
     "run": "run",
     "console": "run",
     "jobs": "jobs",

@@ -46,6 +46,7 @@ SUMMARIES: Mapping[str, str] = {
     "lock": "Refuse deployments of APP until `gatling unlock`, for example during a release freeze.",
     "unlock": "Allow deployments of APP again.",
     "drains": "Send the log of an app to a log server, as it is printed.",
+    "watch": "Keep the numbers of all apps over time, and notify of those out of range.",
     "notify": "Send notifications of failures to webhooks, mail addresses and chat services.",
     "logs": "Show the output of APP's instances and workers, with time and release.",
     "run": "Run a one-off command with the code and config of the live or another release.",

@@ -9,7 +9,7 @@ from gatling.host import completions, webserver
 from gatling.host.machine import COMMAND, UNITS, placed
 from gatling.paths import SERVER
 from gatling.platform import enter
-from gatling.platform.server import draining, notifying, obtaining, timers, units
+from gatling.platform.server import draining, notifying, obtaining, sampling, timers, units
 from gatling.platform.server.helper import firewall, nginx, service
 
 SOCKETS = ("gatling-helper.socket", "gatling-logs.socket")
@@ -51,6 +51,7 @@ def system_files() -> dict[Path, str]:
         UNITS / obtaining.TIMER: obtaining.timer(),
         UNITS / obtaining.SLICE: obtaining.all_together(),
         UNITS / draining.SERVICE: draining.service(COMMAND),
+        UNITS / sampling.SERVICE: sampling.service(COMMAND),
         UNITS / notifying.SERVICE: notifying.service(COMMAND),
         UNITS / "gatling-helper.socket": units.helper_socket(),
         UNITS / "gatling-helper@.service": units.helper_service(helper),

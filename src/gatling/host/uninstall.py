@@ -14,7 +14,7 @@ from gatling.host.machine import COMMAND, ETC, MANUAL, UNITS, clean_environment,
 from gatling.host.system_files import SOCKETS, system_files
 from gatling.paths import SERVER
 from gatling.platform.programs import INSTALLED_TOOLCHAINS
-from gatling.platform.server import cluster_units, obtaining, timers, units
+from gatling.platform.server import cluster_units, obtaining, sampling, timers, units
 from gatling.platform.server.helper import firewall, namespaces, nginx
 
 if TYPE_CHECKING:
@@ -29,7 +29,10 @@ def uninstall(say: Callable[[str], None], *, purge: bool) -> None:
     Raises InvalidInput, with nothing changed, when nginx would not start without Gatling.
     """
     webserver.check_removal(clean_environment())
-    run(["systemctl", "disable", "--now", *TIMERS, "gatling-recover.service"], check=False)
+    run(
+        ["systemctl", "disable", "--now", *TIMERS, "gatling-recover.service", sampling.SERVICE],
+        check=False,
+    )
     run(["systemctl", "stop", timers.TIMERS, obtaining.LATER], check=False)
     run(["systemctl", "stop", "gatling@*.service", "gatling-*.service"], check=False)
     run(["systemctl", "disable", "--now", *SOCKETS, units.FENCE], check=False)

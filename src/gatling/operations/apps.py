@@ -14,7 +14,7 @@ from gatling.platform import lock
 from gatling.project import repository as repository_settings
 from gatling.project import settings as project_settings
 from gatling.runtime import jobs, notifying, workers
-from gatling.state import apps, audit, config
+from gatling.state import apps, audit, config, samples
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -123,6 +123,7 @@ def unload(gatling: Gatling, name: str, progress: Progress) -> list[str]:
         gatling.apps.remove(app)
         apps.delete(gatling.db, name)
         notifying.forget(gatling, name)
+        samples.forget(gatling.home.root, name)
         gatling.configure_router()
         gatling.apps.clear(name)
     audit.record(gatling.db, gatling.actor, name, "unload")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gatling import debuglog
 from gatling.errors import InvalidInput
-from gatling.operations import changes, drains
+from gatling.operations import changes, drains, timeline
 from gatling.platform import lock
 from gatling.platform.base import OFF
 from gatling.platform.homes import is_missing
@@ -102,6 +102,10 @@ def recover(gatling: Gatling, progress: Progress, *, units: bool = False) -> Non
         drains.follow(gatling)
     except Exception as error:  # noqa: BLE001 (apps run without)
         progress.fail(debuglog.explained(error, "the log drains"))
+    try:
+        timeline.follow(gatling)
+    except Exception as error:  # noqa: BLE001 (apps run without)
+        progress.fail(debuglog.explained(error, "the watch"))
 
 
 def down(gatling: Gatling, progress: Progress) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from gatling.errors import GatlingError
 from gatling.proxy import figures, request_totals
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     _Node = tuple[Numbers, Sequence[Reported]]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+Result = TypeVar("Result")
 
 AT_ONCE = 16
 """Nodes that are measured at the same time."""
@@ -65,15 +67,17 @@ def of_apps(gatling: Gatling, shown: Sequence[App]) -> str:
     """Measure these apps, and return their metrics as text."""
     from gatling.operations import overview
 
-    nodes = _nodes(gatling, shown)
+    nodes = measured(gatling, shown, _numbers)
     samples = [
         Sample(each, *nodes.get(each.app, (None, ()))) for each in overview.every(gatling, shown)
     ]
-    return text(samples, _totals(gatling, [app.name for app in shown]))
+    return text(samples, totals(gatling, [app.name for app in shown]))
 
 
-def _nodes(gatling: Gatling, shown: Sequence[App]) -> dict[str, _Node]:
-    """The numbers of the nodes that answer, and what their libraries reported.
+def measured(
+    gatling: Gatling, shown: Sequence[App], measure: Callable[[Sight, App], Result]
+) -> dict[str, Result]:
+    """Measure the nodes of these apps; those that do not answer are left out.
 
     Several are measured at the same time, so that those that hang cost no more than one.
     """
@@ -85,22 +89,33 @@ def _nodes(gatling: Gatling, shown: Sequence[App]) -> dict[str, _Node]:
             with contextlib.suppress(GatlingError, OSError):
                 ready.append((app, live_node.observer(gatling, app)))
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = pool.map(lambda one: _measured(*one), ready)
-        return {app.name: node for (app, _), node in zip(ready, found, strict=True) if node}
+        found = pool.map(lambda one: _measured(one[0], one[1], measure), ready)
+        return {
+            app.name: node for (app, _), node in zip(ready, found, strict=True) if node is not None
+        }
 
 
-def _measured(app: App, connect: Callable[[], AbstractContextManager[Sight]]) -> _Node | None:
-    from gatling.operations import stats
-
+def _measured(
+    app: App,
+    connect: Callable[[], AbstractContextManager[Sight]],
+    measure: Callable[[Sight, App], Result],
+) -> Result | None:
     try:
         with connect() as node:
-            found = stats.reported(node, app)
-            return node.numbers(), found.events if found else ()
+            return measure(node, app)
     except (GatlingError, OSError):
         return None
 
 
-def _totals(gatling: Gatling, shown: Sequence[str]) -> dict[str, Totals]:
+def _numbers(node: Sight, app: App) -> _Node:
+    from gatling.operations import stats
+
+    found = stats.reported(node, app)
+    return node.numbers(), found.events if found else ()
+
+
+def totals(gatling: Gatling, shown: Sequence[str]) -> dict[str, Totals]:
+    """The requests to each app since they were counted first, which only grow."""
     log = gatling.router.request_log()
     if log is None:
         return {}

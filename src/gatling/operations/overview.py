@@ -130,7 +130,7 @@ class AppDetails(AppStatus, frozen=True, kw_only=True):
 
 def every(gatling: Gatling, found: Sequence[App]) -> list[AppStatus]:
     """Return the status of each of these apps."""
-    known = _statuses(gatling, found)
+    known = statuses(gatling, found)
     used = gatling.instances.usages(known)
     seen = lately(gatling)
     return [_status(gatling, app, known, used, seen) for app in found]
@@ -139,7 +139,7 @@ def every(gatling: Gatling, found: Sequence[App]) -> list[AppStatus]:
 def details(gatling: Gatling, name: str) -> AppDetails:
     """Return an app's status and addresses; raises NotFound. Nothing is loaded into its node."""
     app = apps.get(gatling.db, name)
-    known = _statuses(gatling, [app])
+    known = statuses(gatling, [app])
     used = gatling.instances.usages(known)
     last = next(iter(deployments.of_app(gatling.db, name, limit=1)), None)
     live = known.get((name, app.live_slot)) if app.live_slot else None
@@ -276,7 +276,8 @@ def _chain(gatling: Gatling, app: App) -> tuple[list[str], str | None]:
         return [], f"unknown: {error.what}"
 
 
-def _statuses(gatling: Gatling, found: Sequence[App]) -> Known:
+def statuses(gatling: Gatling, found: Sequence[App]) -> Known:
+    """The status of the live instance of each of these apps that is to run."""
     live: list[tuple[str, Slot]] = [
         (app.name, app.live_slot) for app in found if app.live_slot and app.wanted == "running"
     ]

@@ -182,6 +182,9 @@ class Schedule(Protocol):
     def deliver_soon(self) -> None:
         """Run it now, in the background. Raises HelperFailed or OSError."""
 
+    def sample(self, *, wanted: bool) -> None:
+        """Have `gatling watch run` run while it is wanted; restarted when it ends."""
+
     def watch(self, app: str) -> None:
         """Have `gatling recover APP --watch` run in the background; returns at once."""
 

@@ -50,6 +50,8 @@ READING = frozenset(
         "audit",
         "domains list",
         "drains list",
+        "watch show",
+        "watch status",
         "certificates list",
         "db list",
         "db info",
@@ -109,13 +111,23 @@ DEPLOYING = frozenset(
     }
 )
 WITHOUT_APP = frozenset(
-    {"apps", "db list", "metrics", "toolchain list", "whoami", "help", "version", "completion"}
+    {
+        "apps",
+        "db list",
+        "metrics",
+        "toolchain list",
+        "watch status",
+        "whoami",
+        "help",
+        "version",
+        "completion",
+    }
 )
 """The commands without an app for others than admins; each must check the grant by itself."""
 
 _BY_ROLE = {"reader": READING, "deployer": READING | DEPLOYING}
 _ROLES = {"reader": "a reader", "deployer": "a deployer", "admin": "an admin"}
-LOCAL = (*remote.HERE, "server")
+LOCAL = (*remote.HERE, "server", "watch run")
 """The commands that nobody can use over SSH, with all below them …"""
 REMOTE = ("server keys",)
 """… but these."""

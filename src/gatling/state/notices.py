@@ -33,6 +33,8 @@ EVENTS: Mapping[str, str] = MappingProxyType(
         "job.failed": "A run of a job failed, or took too long.",
         "certificate.failed": "A certificate could not be obtained or renewed.",
         "certificate.obtained": "A certificate that could not be obtained before was.",
+        "alert.started": "A number of an app is out of its range (`gatling watch`).",
+        "alert.ended": "It is within its range again.",
         "disk.low": "The disk of the host is nearly full.",
         "disk.ok": "The disk of the host has room again.",
     }
@@ -196,6 +198,20 @@ def condition(db: Database, name: str) -> str | None:
 def set_condition(db: Database, name: str, value: str) -> None:
     """Remember what was seen. Call it within the transaction that records its events."""
     db.execute("INSERT OR REPLACE INTO conditions (name, value) VALUES (?, ?)", name, value)
+
+
+def conditions(db: Database, beginning: str) -> dict[str, str]:
+    """What was seen of all things whose names begin so."""
+    rows = db.rows(
+        "SELECT name, value FROM conditions WHERE substr(name, 1, ?) = ? ORDER BY name",
+        len(beginning), beginning,
+    )  # fmt: skip
+    return {row["name"]: row["value"] for row in rows}
+
+
+def forget_condition(db: Database, name: str) -> None:
+    """Forget what was seen. Call it within the transaction that records its events."""
+    db.execute("DELETE FROM conditions WHERE name = ?", name)
 
 
 def forget_conditions(db: Database, beginning: str) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 PROXY = "proxy"
 """The program that is nginx."""
 
+SAMPLER = "sampler"
 CLOCK = "clock"
 """The program that starts jobs and renewals when they are due."""
 
@@ -100,9 +101,18 @@ def database(name: str, data: Path, postgres: str, log: Path) -> str:
 
 def drain(home: EmbeddedHome, name: str, which: str) -> str:
     """A log drain, `APP.NUMBER`: supervisord starts it by itself, for as long as there is one."""
+    return _own_program(home, name, ("drains", "run", which), "drains.log")
+
+
+def sampler(home: EmbeddedHome) -> str:
+    """The program behind `gatling watch`, which runs while samples are wanted."""
+    return _own_program(home, SAMPLER, ("watch", "run"), "watch.log")
+
+
+def _own_program(home: EmbeddedHome, name: str, arguments: tuple[str, ...], log: str) -> str:
     command = _command(
         "/usr/bin/env", f"GATLING_HOME={home.root}",
-        sys.executable, "-I", "-m", "gatling", "drains", "run", which,
+        sys.executable, "-I", "-m", "gatling", *arguments,
     )  # fmt: skip
     return (
         f"[program:{name}]\ncommand={command}\n"
@@ -111,7 +121,7 @@ def drain(home: EmbeddedHome, name: str, which: str) -> str:
         f"startsecs=1\nstartretries={RETRIES}\n"
         "stopsignal=TERM\nstopwaitsecs=5\n"
         "redirect_stderr=true\n"
-        f"stdout_logfile={_escaped(home.supervisor)}/drains.log\n"
+        f"stdout_logfile={_escaped(home.supervisor)}/{log}\n"
         "stdout_logfile_maxbytes=1MB\nstdout_logfile_backups=0\n"
     )
 

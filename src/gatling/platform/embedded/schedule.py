@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gatling import files, process
 from gatling.paths import exclusively
 from gatling.platform.embedded import clock, configuration
-from gatling.platform.embedded.configuration import CLOCK
+from gatling.platform.embedded.configuration import CLOCK, SAMPLER
 from gatling.platform.embedded.supervisord import STARTUP_SECONDS
 
 if TYPE_CHECKING:
@@ -41,6 +41,18 @@ class ClockSchedule:
     def deliver_soon(self) -> None:
         """See Schedule."""
         clock.deliver_soon(self._home.root)
+
+    def sample(self, *, wanted: bool) -> None:
+        """See Schedule: as a program of supervisord."""
+        conf = self._home.supervisor / "apps" / f"_{SAMPLER}.conf"
+        with exclusively(self._home, "sampler"):
+            if wanted:
+                files.write(conf, configuration.sampler(self._home))
+            else:
+                self._programs.stop(SAMPLER, STARTUP_SECONDS)
+                conf.unlink(missing_ok=True)
+            if self._programs.running():
+                self._programs.update()
 
     def follow(self) -> None:
         """Let the clock run if it is needed, for certificates too, and not run otherwise."""

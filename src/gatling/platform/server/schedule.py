@@ -40,6 +40,10 @@ class TimerSchedule:
         """See Schedule: in a unit of its own."""
         client.ask("notify")
 
+    def sample(self, *, wanted: bool) -> None:
+        """See Schedule: a unit of its own, which is enabled and started."""
+        client.ask("sample", to="on" if wanted else "off")
+
     def watch(self, app: str) -> None:
         """See Schedule: a unit of its own."""
         client.ask("watch", app=app)

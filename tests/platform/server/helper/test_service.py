@@ -120,6 +120,7 @@ VALID: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "proxy-check": {},
     "proxy-rotate": {},
     "notify": {},
+    "sample": {"to": st.sampled_from(["on", "off"])},
     "drain": {
         "app": LABELS,
         "drain": st.integers(1, 10**9),
@@ -224,6 +225,7 @@ def commands(app: str) -> re.Pattern[str]:
         rf"systemctl (start --no-block|stop) gatling-drain@{app}\.[1-9][0-9]{{0,9}}\.service",
         rf"systemctl (stop|reset-failed) gatling-drain@{app}\.\*\.service",
         r"systemctl start --no-block gatling-(certificates|notify)\.service",
+        r"systemctl (enable|disable) --now gatling-sampler\.service",
         rf"systemd-run (--no-block|--on-active=[0-9]{{1,5}}) {obtain} -- {renew} {app}",
         rf"systemctl (stop|reset-failed) gatling-watch-{app}\.\*\.service",
         f"systemd-run {watch} -- /usr/local/bin/gatling recover {app} --watch",
@@ -277,6 +279,8 @@ JOURNALD = {
     ("systemd-journald-varlink", "socket"): JOURNALD_HEAD,
     ("systemd-journald", "service"): f"{JOURNALD_HEAD}[Service]\nGroup={{}}\n",
 }
+OF_ALL = ("proxy-check", "proxy-rotate", "notify", "sample")
+"""Verbs without an app."""
 PUSH_LINES = {"User=gatling", "Group=gatling", *units.ATTENDING}
 FILES = re.compile(
     rf"server(/apps|/instances)?|units(/multi-user\.target\.wants)?|nginx(/pages)?"
@@ -305,7 +309,7 @@ def assert_only_what_may_be(helper: Helper, request: Any, answer: Any) -> None:
         return
     assert "failed" not in answer
     assert request["verb"] in {*PLAIN, *ATTENDED}
-    of_all = request["verb"] in ("ports", "proxy", "proxy-check", "proxy-rotate", "notify")
+    of_all = request["verb"] in ("ports", "proxy", *OF_ALL)
     app = request.get("app", "") if not of_all else ""
     assert app == "" or re.fullmatch(NAME, app, re.ASCII)
     may_run, may_be = commands(app), lines(app)
@@ -428,7 +432,7 @@ def test_an_app_that_is_none(helper: Helper, verb: str, app: str) -> None:
     if verb in made_first and re.fullmatch(NAME, app, re.ASCII):
         ask(helper, {"verb": "app", "app": app, "limits": {}, "stop": 30})
     answer = ask(helper, request)
-    ours = re.fullmatch(NAME, app, re.ASCII) or verb in ("proxy-check", "proxy-rotate", "notify")
+    ours = re.fullmatch(NAME, app, re.ASCII) or verb in OF_ALL
     assert ("refused" in answer) == (not ours), (verb, app, answer)
 
 

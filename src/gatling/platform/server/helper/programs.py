@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatling import files as disk
 from gatling import names
-from gatling.platform.server import draining, notifying, obtaining, units
+from gatling.platform.server import draining, notifying, obtaining, sampling, units
 from gatling.platform.server.helper import machine, namespaces, running, stopping, timers
 from gatling.platform.server.helper.shapes import (
     Refused,
@@ -165,6 +165,15 @@ def certificate_obtain(request: dict[str, Any]) -> dict[str, Any]:
 def notify(request: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001
     """Send the notifications that wait, as gatling, in a unit that is not waited for."""
     machine.call(["systemctl", "start", "--no-block", notifying.SERVICE])
+    return {}
+
+
+def sample(request: dict[str, Any]) -> dict[str, Any]:
+    """Begin or stop to sample the numbers of all apps, as gatling, also after a boot."""
+    to = text(request, "to")
+    if to not in ("on", "off"):
+        raise Refused("sampling is on or off")
+    machine.call(["systemctl", "enable" if to == "on" else "disable", "--now", sampling.SERVICE])
     return {}
 
 

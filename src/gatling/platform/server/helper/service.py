@@ -37,6 +37,7 @@ another user can write to. Programs are run as an app's user or as gatling, neve
     database-keep       write a last copy of it, compared with it
     database-remove     remove a cluster of which there is such a copy
     drain               send the log of an app to a drain, as gatling, in a unit of its own, or stop
+    sample              sample the numbers of all apps, as gatling, in a unit of its own, or stop
     notify              send the notifications that wait, as gatling, in a unit of its own
     logs         what the instances of an app have printed
 
@@ -211,6 +212,7 @@ PLAIN = {
     "ports": ports,
     "watch": programs.watch,
     "drain": programs.drain,
+    "sample": programs.sample,
     "proxy": proxy,
     "proxy-check": proxy_check,
     "proxy-rotate": proxy_rotate,
