@@ -87,13 +87,13 @@ def test_numbers_over_time(world: World) -> None:
     assert "every ten seconds" in world.run("watch", "on")
     (first,) = until(lambda: samplers(world), "the sampler")
     until(lambda: world.json("watch", "status")["working"], "a sample")
-    before = world.json("watch", "show", "shop")["points"]
+    before = world.json("watch", "show", "shop", "--since", "3m")["points"]
     requested(world, 9)
     first.kill()
     (second,) = until(lambda: [one for one in samplers(world) if one != first], "another sampler")
 
     def newest() -> dict[str, object] | None:
-        points = world.json("watch", "show", "shop")["points"]
+        points = world.json("watch", "show", "shop", "--since", "3m")["points"]
         return points[-1] if len(points) > len(before) + 1 else None
 
     point = until(newest, "samples of both processes")
@@ -103,7 +103,13 @@ def test_numbers_over_time(world: World) -> None:
     assert point["up"] == point["seconds"]
     requested(world, 5)
     until(
-        lambda: sum(p["requests"] for p in world.json("watch", "show", "shop")["points"]) >= 5,
+        lambda: (
+            sum(
+                p["requests"]
+                for p in world.json("watch", "show", "shop", "--since", "3m")["points"]
+            )
+            >= 5
+        ),
         "the requests in a sample",
     )
     shown = world.run("watch", "show", "shop")
@@ -112,7 +118,7 @@ def test_numbers_over_time(world: World) -> None:
     assert second.memory_info().rss < 60e6
     assert "no more" in world.run("watch", "off")
     until(lambda: not samplers(world), "its end")
-    assert world.json("watch", "show", "shop")["points"]
+    assert world.json("watch", "show", "shop", "--since", "3m")["points"]
 
 
 def test_metrics_are_those_of_every_app(world: World) -> None:
