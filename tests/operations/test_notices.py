@@ -89,6 +89,41 @@ def titles(db: Database, channel: str) -> list[str]:
     return [row["title"] for row in rows]
 
 
+def channel(quiet: str) -> state.Channel:
+    return state.Channel("ops", "webhook", "", "", ("*",), ("*",), "", quiet=quiet)
+
+
+@pytest.mark.parametrize(
+    ("quiet", "clock", "is_quiet"),
+    [("", "23:00", False), ("22:00-07:00", "22:00", True), ("22:00-07:00", "06:59", True),
+     ("22:00-07:00", "07:00", False), ("22:00-07:00", "12:00", False),
+     ("12:00-13:30", "13:29", True), ("12:00-13:30", "11:59", False)],
+)  # fmt: skip
+def test_quiet_hours(quiet: str, clock: str, is_quiet: bool) -> None:
+    at = time.mktime(time.strptime(f"2026-02-03 {clock}", "%Y-%m-%d %H:%M"))
+    assert channel(quiet).is_quiet(at) == is_quiet
+
+
+@pytest.mark.parametrize("quiet", ["22:00", "22-07", "24:00-07:00", "22:00-22:00", "22:00-07:60"])
+def test_hours_that_are_none(quiet: str) -> None:
+    with pytest.raises(InvalidInput, match="no hours"):
+        notices.checked("ops", "mailto:ann@example.com", (), (), quiet)
+
+
+def test_alerts_alone_wait_in_quiet_hours(gatling: Gatling, sink: Sink) -> None:
+    now = time.localtime()
+    hours = f"{time.strftime('%H:%M', now)}-{(now.tm_hour + 2) % 24:02d}:{now.tm_min:02d}"
+    notices.add(gatling, "ops", sink.url, (), (), hours)
+    with gatling.db.transaction():
+        state.add(gatling.db, "alert.started", "shop: slow", app="shop")
+    failed_deployment(gatling.db)
+    assert notices.deliver(gatling).accepted == 1
+    assert titles(gatling.db, "ops") == ["shop: slow"]
+    gatling.db.execute("UPDATE channels SET quiet = ''")
+    assert notices.deliver(gatling).accepted == 1
+    assert titles(gatling.db, "ops") == []
+
+
 # ---------------------------------------------------------------- what is recorded
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
@@ -58,7 +59,7 @@ def test_a_share_of_the_memory_of_the_machine() -> None:
 def test_steps_in_which_the_machine_slept_are_not_measured(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sampling.time, "time", lambda: float(NOON))
+    monkeypatch.setattr(time, "time", lambda: float(NOON))
     clock = [NOON + 4.0, NOON + 14.0, NOON + 24.0, NOON + 44.0, NOON + 9000.0]
     assert list(sampling.moments(clock)) == [
         (NOON + 4, 4), (NOON + 14, 10), (NOON + 24, 10), (NOON + 44, 10), (NOON + 9000, 10),
@@ -129,7 +130,7 @@ def test_the_numbers_of_a_time_in_as_many_points_as_are_wanted(
     gatling: Gatling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     minutes(gatling, NOON, [0, 0, 10, 0])
-    monkeypatch.setattr(timeline.time, "time", lambda: NOON + 240.0)
+    monkeypatch.setattr(time, "time", lambda: NOON + 240.0)
     found = timeline.of_app(gatling, "shop", NOON, points=4)
     assert (found.step, [each.failed for each in found.points]) == (60, [0, 0, 60, 0])
     assert [each.requests for each in found.points] == [600] * 4

@@ -84,7 +84,7 @@ def test_a_damaged_file_is_begun_anew_by_who_writes(file: Path) -> None:
     with pytest.raises(GatlingError, match="cannot be used") as caught, opened(file):
         pass
     assert samples.FILE in caught.value.hint
-    with opened(file, anew=True) as store:
+    with opened(file, replace=True) as store:
         store.add(NOON, {"shop": sample()})
     with opened(file) as store:
         assert len(store.of_app("shop", 10, 0, 1e12)) == 1

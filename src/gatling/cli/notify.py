@@ -32,9 +32,16 @@ def notify_command() -> None:
               help="Only about this app. Default: all apps, and the host.")  # fmt: skip
 @click.option("--event", "events", metavar="EVENT", multiple=True,
               help="Only this event. Default: all but deployment.succeeded.")  # fmt: skip
+@click.option("--quiet", metavar="HH:MM-HH:MM", default="",
+              help="Alerts of `gatling watch` wait in these hours of the host's time.")  # fmt: skip
 @as_json
 def add_command(
-    name: str, target: str, apps: tuple[str, ...], events: tuple[str, ...], as_json: bool
+    name: str,
+    target: str,
+    apps: tuple[str, ...],
+    events: tuple[str, ...],
+    quiet: str,
+    as_json: bool,
 ) -> None:
     """Add the channel NAME, which sends notifications to TARGET.
 
@@ -47,6 +54,7 @@ def add_command(
       gatling notify add ops https://hooks.example.com/gatling
       gatling notify add team - < slack-url
       gatling notify add shop mailto:ann@example.com --app shop --event deployment.failed
+      gatling notify add ann mailto:ann@example.com --quiet 22:00-07:00
     """
     from gatling.operations import notices
 
@@ -57,8 +65,8 @@ def add_command(
                 hint=f"gatling notify add {name} - < FILE",
             )
         target = sys.stdin.read(MAX_READ).strip()
-    with created(lambda _: notices.checked(name, target, apps, events)) as gatling:
-        added = notices.add(gatling, name, target, apps, events)
+    with created(lambda _: notices.checked(name, target, apps, events, quiet)) as gatling:
+        added = notices.add(gatling, name, target, apps, events, quiet)
     if as_json:
         print_json(added)
         return
@@ -94,6 +102,8 @@ def list_command(as_json: bool) -> None:
             ],
         )  # fmt: skip
         for one in every:
+            if one.quiet:
+                echo(f"{one.name}: alerts wait from {one.quiet.replace('-', ' to ')}.")
             if one.error:
                 echo(f"{one.name}: {one.error}")
             if one.dropped:

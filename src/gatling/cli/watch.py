@@ -156,7 +156,7 @@ def status_command(as_json: bool) -> None:
 
 @watch_command.command("run", hidden=True)
 def run_command() -> None:
-    """Sample all apps until this is ended. Gatling runs this by itself.
+    """Sample all apps until it is stopped. Gatling runs this by itself.
 
     \b
     Example:

@@ -33,6 +33,7 @@ PAUSES = (30, 60, 300, 900, 3600, 3 * 3600)
 """Seconds before the next attempt, after each failure in a row."""
 GIVE_UP_SECONDS = 3 * 86400
 """The age at which a notification that was not accepted is given up."""
+_HOURS = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]", re.ASCII)
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,30}", re.ASCII)
 
 
@@ -55,6 +56,8 @@ class ChannelEntry(Struct, frozen=True):
     sent_at: str | None
     dropped: int
     """Notifications that were given up."""
+    quiet: str
+    """The hours in which alerts wait, in the host's time."""
 
 
 class Added(Struct, frozen=True):
@@ -77,10 +80,15 @@ def every(gatling: Gatling) -> list[ChannelEntry]:
 
 
 def add(
-    gatling: Gatling, name: str, target: str, apps: Sequence[str], events: Sequence[str]
+    gatling: Gatling,
+    name: str,
+    target: str,
+    apps: Sequence[str],
+    events: Sequence[str],
+    quiet: str = "",
 ) -> Added:
-    """Add a channel. Raises InvalidInput for a target, an app or an event that cannot be."""
-    channel = checked(name, target, apps, events)
+    """Add a channel. Raises InvalidInput for a target, an app, an event or hours that cannot be."""
+    channel = checked(name, target, apps, events, quiet)
     if not notices.put(gatling.db, channel):
         raise InvalidInput(
             f"There is a channel {name} already.",
@@ -91,7 +99,9 @@ def add(
     return Added(channel=_entry(gatling, channel), secret=channel.secret)
 
 
-def checked(name: str, target: str, apps: Sequence[str], events: Sequence[str]) -> Channel:
+def checked(
+    name: str, target: str, apps: Sequence[str], events: Sequence[str], quiet: str = ""
+) -> Channel:
     """The channel that these make; raises InvalidInput."""
     if not _NAME.fullmatch(name):
         raise InvalidInput(
@@ -107,6 +117,10 @@ def checked(name: str, target: str, apps: Sequence[str], events: Sequence[str]) 
     for app in apps:
         if app != notices.ALL:
             names.app_name(app)
+    if quiet and not _hours(quiet):
+        raise InvalidInput(
+            f"{quiet!r} are no hours.", hint="Give two different times of day, such as 22:00-07:00."
+        )
     return notices.Channel(
         name=name,
         kind=kind,
@@ -115,7 +129,13 @@ def checked(name: str, target: str, apps: Sequence[str], events: Sequence[str]) 
         apps=tuple(apps) or (notices.ALL,),
         events=tuple(events) or (notices.ALL,),
         created_at=times.now(),
+        quiet=quiet,
     )
+
+
+def _hours(text: str) -> bool:
+    """Whether this names two different times of day."""
+    return _HOURS.fullmatch(text) is not None and text[:5] != text[6:]
 
 
 def remove(gatling: Gatling, name: str) -> None:
@@ -170,8 +190,8 @@ def _deliver(gatling: Gatling) -> Delivered:
 
 
 def _start(gatling: Gatling, attempts: _Attempts, name: str) -> None:
-    channel, notice = notices.get(gatling.db, name), notices.next_of(gatling.db, name)
-    if channel and notice:
+    channel = notices.get(gatling.db, name)
+    if channel and (notice := notices.next_of(gatling.db, channel, time.time())):
         attempts.start(channel, notice)
 
 
@@ -260,6 +280,7 @@ def _entry(gatling: Gatling, channel: Channel) -> ChannelEntry:
         retry_at=times.stamp(datetime.fromtimestamp(later, UTC)) if later else None,
         sent_at=channel.sent_at,
         dropped=channel.dropped,
+        quiet=channel.quiet,
     )
 
 

@@ -99,14 +99,14 @@ class Sampler:
         return round(used.cpu - before if used.cpu >= before else used.cpu, 2)
 
     def _requests(self, names: Sequence[str]) -> dict[str, Sample]:
-        """What the log of requests has gained; nothing the first time."""
+        """The requests since the last sample; none the first time."""
         totals = metrics.totals(self._gatling, names)
         before, self._totals = self._totals, totals
         return {} if before is None else gained(before, totals)
 
 
 def gained(before: dict[str, Totals], totals: dict[str, Totals]) -> dict[str, Sample]:
-    """The requests by which counters have grown; of those that began anew, all. Pure."""
+    """The requests by which counters have grown; all of a counter that began again. Pure."""
     found = {}
     for app, total in totals.items():
         old = before.get(app)
@@ -129,12 +129,14 @@ def gained(before: dict[str, Totals], totals: dict[str, Totals]) -> dict[str, Sa
 
 
 def run(gatling: Gatling) -> None:
-    """Sample until this is ended. Returns at once where another process does."""
+    """Sample until it is stopped. Returns at once without a home, or where another process does."""
+    if is_missing(gatling.home):
+        return
     with files.open_lock(gatling.home.root / "watch.lock") as lock:
         if not files.try_lock(lock):
             return
         os.nice(5)
-        with samples.opened(file_of(gatling), anew=True) as store:
+        with samples.opened(file_of(gatling), replace=True) as store:
             sampler = Sampler(gatling)
             for at, seconds in moments():
                 step(gatling, store, sampler, at, seconds)

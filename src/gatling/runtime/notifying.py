@@ -42,7 +42,7 @@ def due(gatling: Gatling, now: float) -> list[str]:
     """The channels for which something waits that may be sent now."""
     return [
         one.name for one in notices.every(gatling.db)
-        if one.retry_at <= now and notices.next_of(gatling.db, one.name)
+        if one.retry_at <= now and notices.next_of(gatling.db, one, now)
     ]  # fmt: skip
 
 

@@ -263,6 +263,7 @@ _SCHEMA = (
     """,
     "ALTER TABLE watches ADD COLUMN previous_slot INTEGER CHECK (previous_slot IN (1, 2))",
     "ALTER TABLE issuance ADD COLUMN early_at REAL NOT NULL DEFAULT 0",
+    "ALTER TABLE channels ADD COLUMN quiet TEXT NOT NULL DEFAULT ''",
 )
 """One script per schema version; `PRAGMA user_version` is the number of those that have run."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -69,6 +70,16 @@ class Channel(Struct, frozen=True):
     sent_at: str | None = None
     dropped: int = 0
     """Notifications that were given up."""
+    quiet: str = ""
+    """The hours in which alerts wait, such as `22:00-07:00`, in the host's time; empty: none."""
+
+    def is_quiet(self, at: float) -> bool:
+        """Whether alerts wait at a Unix time."""
+        if not self.quiet:
+            return False
+        begin, end = self.quiet.split("-")
+        clock = time.strftime("%H:%M", time.localtime(at))
+        return begin <= clock < end if begin < end else clock >= begin or clock < end
 
 
 class Notice(Struct, frozen=True):
@@ -119,10 +130,11 @@ def put(db: Database, channel: Channel) -> bool:
     """Add a channel; False when there is one of that name."""
     with db.transaction(durable=True):
         added = db.execute(
-            "INSERT OR IGNORE INTO channels (name, kind, target, secret, apps, events, created_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO channels"
+            " (name, kind, target, secret, apps, events, created_at, quiet)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             channel.name, channel.kind, channel.target, channel.secret,
-            json.dumps(channel.apps), json.dumps(channel.events), channel.created_at,
+            json.dumps(channel.apps), json.dumps(channel.events), channel.created_at, channel.quiet,
         )  # fmt: skip
     return bool(added)
 
@@ -151,13 +163,17 @@ def waiting(db: Database, channel: str) -> int:
     return int(db.value("SELECT count(*) FROM deliveries WHERE channel = ?", channel))
 
 
-def next_of(db: Database, channel: str) -> Notice | None:
-    """The notification that a channel gets next: the oldest that waits."""
+def next_of(db: Database, channel: Channel, at: float) -> Notice | None:
+    """The notification that a channel gets next at a Unix time: the oldest that waits.
+
+    In quiet hours that is the oldest that is no alert.
+    """
     row = db.row(
         "SELECT outbox.* FROM deliveries JOIN outbox ON outbox.id = deliveries.notice"
-        " WHERE channel = ? ORDER BY notice LIMIT 1",
-        channel,
-    )
+        " WHERE channel = ? AND NOT (? AND substr(event, 1, 6) = 'alert.')"
+        " ORDER BY notice LIMIT 1",
+        channel.name, channel.is_quiet(at),
+    )  # fmt: skip
     return None if row is None else _notice(row)
 
 
@@ -201,7 +217,7 @@ def set_condition(db: Database, name: str, value: str) -> None:
 
 
 def conditions(db: Database, beginning: str) -> dict[str, str]:
-    """What was seen of all things whose names begin so."""
+    """The things whose names begin so, with what was seen of each."""
     rows = db.rows(
         "SELECT name, value FROM conditions WHERE substr(name, 1, ?) = ? ORDER BY name",
         len(beginning), beginning,

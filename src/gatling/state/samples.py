@@ -3,7 +3,7 @@
 Each sample is added to three series at once, from fine to coarse: steps of ten seconds for two
 hours, of a minute for two days, of ten minutes for 30 days. So nothing has to be condensed later,
 whatever is killed. Nothing but `gatling watch` depends on the file: one that is
-damaged is begun anew.
+damaged is replaced by an empty one.
 """
 
 from __future__ import annotations
@@ -160,15 +160,15 @@ class Samples:
 
 
 @contextlib.contextmanager
-def opened(file: Path, *, anew: bool = False) -> Iterator[Samples]:
-    """Open the file, made with mode 0600. With `anew` one that is damaged is removed first.
+def opened(file: Path, *, replace: bool = False) -> Iterator[Samples]:
+    """Open the file, made with mode 0600. With `replace` one that is damaged is removed first.
 
     Raises GatlingError for one that cannot be used.
     """
     try:
         samples = _open(file)
     except sqlite3.DatabaseError as error:
-        if not anew or not _is_damaged(error):
+        if not replace or not _is_damaged(error):
             raise _told(error) from error
         for name in (file.name, f"{file.name}-wal", f"{file.name}-shm"):
             file.with_name(name).unlink(missing_ok=True)
