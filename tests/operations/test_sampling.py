@@ -74,7 +74,7 @@ def gatling(tmp_path: Path) -> Iterator[Gatling]:
     made = SimpleNamespace(
         db=db,
         actor="ann",
-        home=SimpleNamespace(root=tmp_path),
+        home=SimpleNamespace(root=tmp_path, database=tmp_path / "state.db"),
         schedule=SimpleNamespace(sample=lambda **_: None),
         instances=SimpleNamespace(process_slots=lambda _: [], ends=lambda *_: []),
     )

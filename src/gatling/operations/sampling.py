@@ -12,6 +12,7 @@ from gatling import files, visible
 from gatling.errors import GatlingError
 from gatling.operations import alerts, metrics, overview
 from gatling.operations.alerts import WINDOW_SECONDS
+from gatling.platform.homes import is_missing
 from gatling.project import settings as project_settings
 from gatling.runtime import notifying
 from gatling.state import apps, audit, notices, samples

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gatling import times
+from gatling.errors import NotFound
 from gatling.operations import alerts, sampling
+from gatling.platform.homes import is_missing
 from gatling.state import apps, audit, deployments, notices, releases, runs, samples
 from gatling.state.samples import Sample
 
