@@ -16,6 +16,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from gatling import files
 from gatling.errors import CommandFailed, GatlingError, PortTaken, TimedOut
 from gatling.operations import apps as operations
 from gatling.operations import lifecycle
@@ -358,6 +359,19 @@ def a_watch(it: Bench) -> None:
     until(lambda: watches.of_app(db, APP) is None, "the watching process")
 
 
+def a_sampler(it: Bench) -> None:
+    """It runs while it is wanted, which its lock shows."""
+
+    def runs() -> bool:
+        with files.open_lock(it.gatling.home.root / "watch.lock") as lock:
+            return not files.try_lock(lock)
+
+    it.gatling.schedule.sample(wanted=True)
+    until(runs, "the sampler")
+    it.gatling.schedule.sample(wanted=False)
+    until(lambda: not runs(), "its end")
+
+
 def the_schedule(it: Bench) -> None:
     """Can be set, set again, and emptied."""
     for jobs in ({"tick": "0 0 29 2 *"}, {"tick": "0 0 29 2 *", "tock": "* * 29 2 *"}, {}, {}):
@@ -387,6 +401,7 @@ CHECKS: tuple[Callable[[Bench], None], ...] = (
     what_the_proxy_serves_itself,
     tasks,
     a_watch,
+    a_sampler,
     the_schedule,
 )
 

@@ -115,7 +115,7 @@ def test_numbers_over_time(world: World) -> None:
     shown = world.run("watch", "show", "shop")
     assert "req/s" in shown
     assert "deployment" in shown
-    assert second.memory_info().rss < 60e6
+    assert second.memory_info().rss < 40e6
     assert "no more" in world.run("watch", "off")
     until(lambda: not samplers(world), "its end")
     assert world.json("watch", "show", "shop", "--since", "3m")["points"]
