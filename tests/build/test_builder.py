@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatling import proc, process
-from gatling.build import builder, environment
+from gatling.build import builder, environment, vm
 from gatling.errors import BuildFailed, DiskFull, Exit, HelperFailed, MissingProgram
 from gatling.platform.embedded.home import EmbeddedPaths
 from gatling.platform.embedded.tasks import LocalTasks
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ARGUMENTS = """
-while case "$1" in @gatling-*) false;; esac; do shift; done
-marker="$1"; tree="$2"; release="$3"
+IFS= read -r line; echo "$line" | base64 -d | tr '\\0' '\\n' > "$0.said"
+{ read -r directory; read -r marker; read -r tree; read -r release; } < "$0.said"
 """
 RELEASE = """
 mkdir -p "$tree/bin" "$tree/releases/0.1.0"
@@ -273,6 +273,42 @@ def test_without_elixir(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> None
     around = surroundings(builds.paths.home)
     with pytest.raises(MissingProgram, match="elixir is not installed"):
         builder.build(LocalTasks(), around, {}, Build(), builds.mark, builds.watcher)
+
+
+@pytest.mark.parametrize(
+    ("config", "settings", "starts"),
+    [({}, Build(timeout=60), 1), ({"A": "1"}, Build(timeout=60), 2), ({}, Build(memory="1g"), 2)],
+    ids=["the same", "other config", "other limits"],
+)
+def test_the_vm_that_was_started_early_is_the_builds_if_it_fits(
+    builds: Builds, config: dict[str, str], settings: Build, starts: int
+) -> None:
+    pids = builds.paths.home / "pids"
+    waits = f'#!/bin/sh\necho $$ >> {shlex.quote(str(pids))}\n{ARGUMENTS}[ -n "$tree" ] || exit 3\n'
+    builds.program.write_text(f"{waits}{RELEASE}")
+    builds.program.chmod(0o755)
+    around = surroundings(builds.paths.home)
+    tasks, commit = LocalTasks(), "a" * 40
+    early = vm.start(tasks, vm.task(around, {}, Build(timeout=30), builds.mark, commit))
+    until(pids.exists, "its start")
+    builder.build(tasks, around, config, settings, builds.mark, builds.watcher, commit, early=early)
+    assert len(pids.read_text().split()) == starts
+    assert all(proc.start_time(int(pid)) is None for pid in pids.read_text().split())
+
+
+def test_an_interrupted_build_is_ended_at_once(builds: Builds) -> None:
+    builds.program.write_text("#!/bin/sh\nread -r line; echo $$; trap '' TERM; sleep 60\n")
+    builds.program.chmod(0o755)
+    wanted = vm.task(surroundings(builds.paths.home), {}, Build(), builds.mark, "")
+    lines: list[str] = []
+
+    def interrupt(line: str) -> None:
+        lines.append(line)
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        vm.start(LocalTasks(), wanted).attend(60, interrupt)
+    assert proc.start_time(int(lines[0])) is None
 
 
 def test_what_a_build_sees(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> None:

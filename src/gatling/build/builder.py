@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatling import names, process, text
-from gatling.beam import toolbox
-from gatling.build import environment, hints
+from gatling import names, text
+from gatling.build import hints, vm
 from gatling.build.steps import Steps
 from gatling.errors import (
     BuildFailed,
@@ -19,15 +17,15 @@ from gatling.errors import (
     InvalidInput,
     cleaning,
 )
-from gatling.platform.base import Task
-from gatling.platform.limits import Limits
 from gatling.project import source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from gatling.build.callbacks import Callbacks
     from gatling.build.steps import Watcher
+    from gatling.build.vm import Vm
     from gatling.platform.base import Surroundings
     from gatling.platform.interface import Tasks
     from gatling.project.settings import Build
@@ -57,44 +55,34 @@ def build(
     commit: str = "",
     previous: Path | None = None,
     callbacks: Callbacks | None = None,
+    early: Vm | None = None,
 ) -> Built:
     """Build the exported source. Incremental; the release is assembled in an empty directory.
 
     `commit` is its id, for the build to read. `previous` is a release's tree that may share files
-    with this. With `callbacks` the VM goes on
-    as theirs. Raises BuildFailed or DiskFull; nothing of a failed build is left but mix's own
-    caches.
+    with this. With `callbacks` the VM goes on as theirs. `early` was started before the source was
+    there; it is used if it is what would be started now. Raises BuildFailed or DiskFull; nothing of
+    a failed build is left but mix's own caches.
     """
     paths = around.paths
-    tasks.discard(paths, paths.staging)
-    marker = f"@gatling-{os.urandom(8).hex()}"
-    steps = Steps(marker, watcher)
+    steps = Steps(f"@gatling-{os.urandom(8).hex()}", watcher)
+    arguments = [
+        str(paths.source / settings.directory),
+        steps.marker,
+        str(paths.staging),
+        settings.release,
+        str(source.git_directory(paths)),
+    ]
+    if callbacks is not None:
+        arguments.append(callbacks.file)
     try:
-        made = [str(toolbox.cache(paths)), str(toolbox.SOURCES)]
-        arguments = [
-            *made,
-            marker,
-            str(paths.staging),
-            settings.release,
-            str(source.git_directory(paths)),
-        ]
+        started = vm.fitting(tasks, early, lambda: vm.task(around, config, settings, mark, commit))
+        tasks.discard(paths, paths.staging)
+        started.say(arguments)
         if callbacks is not None:
-            arguments.append(callbacks.file)
-        argv = ["elixir", str(Path(__file__).parent / "priv" / "build.exs"), *arguments]
-        task = Task(
-            paths,
-            "build",
-            environment.program_in(around, argv),
-            environment.build_environment(around, config, commit),
-            paths.source / settings.directory,
-            mark=mark,
-            nice=process.BACKGROUND,
-            limits=Limits(settings.memory, settings.tasks, settings.cpu),
-        )
-        if callbacks is not None:
-            callbacks.build(tasks, task, settings.timeout, steps)
+            callbacks.build(started.conversation, settings.timeout, steps)
         else:
-            tasks.run(task, timeout=settings.timeout, on_line=steps.line)
+            started.attend(settings.timeout, steps.line)
         return _inspect(tasks.staged(paths, previous), steps.facts)
     except BuildFailed as error:
         with cleaning(error):

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatling.build.steps import Steps
-    from gatling.platform.base import Task
     from gatling.platform.conversation import Conversation
-    from gatling.platform.interface import Tasks
 
 Kind = Literal["deploy", "upgrade"]
 """Whether this is an app's first deployment or a later one; the file is named after it."""
@@ -137,11 +135,14 @@ class Callbacks:
         """The name of the project's file with callbacks; empty when it has none."""
         return self._found.file
 
-    def build(self, tasks: Tasks, task: Task, seconds: float, steps: Steps) -> None:
-        """Run the build, which reports its result. Raises CallbackFailed and CommandFailed."""
+    def build(self, conversation: Conversation, seconds: float, steps: Steps) -> None:
+        """Attend to the build, which reports its result. Raises CallbackFailed and CommandFailed.
+
+        `close` ends the conversation.
+        """
         self._steps = steps
         self._deadline = time.monotonic() + seconds
-        self._conversation = tasks.talk(task)
+        self._conversation = conversation
         self._functions = frozenset(self._heard("callbacks").split())
         self._tell_unknown()
         known = {*self._functions, *self._found.hooks}

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import TYPE_CHECKING
 
-from gatling.build import builder, callbacks, toolchain
+from gatling.build import builder, callbacks, toolchain, vm
 from gatling.build.callbacks import Callbacks
 from gatling.deploy import preload, project_domains, published
-from gatling.errors import BuildFailed, CommandFailed, InvalidInput, NotFound
+from gatling.errors import (
+    BuildFailed,
+    CommandFailed,
+    GatlingError,
+    Interrupted,
+    InvalidInput,
+    NotFound,
+)
 from gatling.platform.toolchains import order
 from gatling.project import manifest, toolchain_files
 from gatling.project import settings as project_settings
@@ -21,10 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from gatling.build.vm import Vm
     from gatling.deploy.context import Context
     from gatling.platform.base import Surroundings
     from gatling.platform.open import Gatling
-    from gatling.project.toolchains import Toolchain
+    from gatling.project.toolchains import Asked, Toolchain
 
 
 def make(gatling: Gatling, context: Context, commit: str) -> tuple[Context, Release]:
@@ -35,26 +44,33 @@ def make(gatling: Gatling, context: Context, commit: str) -> tuple[Context, Rele
     name, paths, journal = context.app.name, gatling.home.app(context.app.name), context.journal
     directory = context.settings.build.directory
     journal.phase(f"Building {commit[:9]}")
-    with journal.step("export_source"):
-        gatling.tasks.export(paths, commit, directory, journal.line)
-        own = manifest.read(paths.source / directory)
-        settings = project_settings.parse(own | context.app.settings)
-        context = dataclasses.replace(context, settings=settings)
-        published.check_page(gatling, name, commit, context.settings)
-        context = dataclasses.replace(context, domains=project_domains.new(gatling, context))
-        context.result.callbacks = _callbacks(gatling, context, commit, paths.source / directory)
-        context.journal.at = context.callbacks.at
-    values = config.of_app(gatling.db, name)
-    mark, wanted, like = (
-        context.deployment.mark,
-        context.settings.build,
-        _tree_to_share(gatling, name),
-    )
-    around = _with_toolchain(gatling, context, paths.source / directory)
-    given = context.callbacks if context.callbacks.any else None
+    with contextlib.ExitStack() as waiting:
+        early = _early(gatling, context, commit)
+        if early is not None:
+            waiting.callback(early.close)
+        with journal.step("export_source"):
+            gatling.tasks.export(paths, commit, directory, journal.line)
+            own = manifest.read(paths.source / directory)
+            settings = project_settings.parse(own | context.app.settings)
+            context = dataclasses.replace(context, settings=settings)
+            published.check_page(gatling, name, commit, context.settings)
+            context = dataclasses.replace(context, domains=project_domains.new(gatling, context))
+            found = _callbacks(gatling, context, commit, paths.source / directory)
+            context.result.callbacks, context.journal.at = found, found.at
+        values = config.of_app(gatling.db, name)
+        mark, wanted, like = (
+            context.deployment.mark,
+            context.settings.build,
+            _tree_to_share(gatling, name),
+        )
+        around = _with_toolchain(gatling, context, paths.source / directory)
+        waiting.pop_all()  # it is the build's from here
+    given = found if found.any else None
     journal.between = "starting mix"
     preload.start()
-    built = builder.build(gatling.tasks, around, values, wanted, mark, journal, commit, like, given)
+    built = builder.build(
+        gatling.tasks, around, values, wanted, mark, journal, commit, like, given, early
+    )
     with journal.step("store_release"):
         number, newest = next_number(gatling, name)
         size = store.store(paths, built.tree, number, _to_share(gatling, name), also=newest)
@@ -63,6 +79,34 @@ def make(gatling: Gatling, context: Context, commit: str) -> tuple[Context, Rele
         context.callbacks.facts["built_release_path"] = str(paths.release(number))
     context.callbacks.at(*callbacks.AFTER_STORE)
     return context, release
+
+
+def _early(gatling: Gatling, context: Context, commit: str) -> Vm | None:
+    """The VM of the build, started as the commit that was built before would have it.
+
+    None when there is none to go by, or when it cannot be started: the build then says why.
+    """
+    name = context.app.name
+    project = gatling.home.app(name).source / context.settings.build.directory
+    if not (project / "mix.exs").is_file():
+        return None
+    try:
+        around, asked = gatling.apps.surroundings(name), toolchain_files.read(project)
+        chosen = _choose(gatling, around, context.settings.build.toolchain, asked)
+        around = toolchain.surround(around, gatling.toolchains, chosen)
+        values, build = config.of_app(gatling.db, name), context.settings.build
+        return vm.start(
+            gatling.tasks, vm.task(around, values, build, context.deployment.mark, commit)
+        )
+    except Interrupted:
+        raise
+    except GatlingError:
+        return None
+
+
+def _choose(gatling: Gatling, around: Surroundings, wanted: str, asked: Asked) -> Toolchain | None:
+    installed = [each.plain for each in gatling.toolchains.installed()]
+    return toolchain.choose(around, wanted, asked, installed)
 
 
 def _with_toolchain(gatling: Gatling, context: Context, project: Path) -> Surroundings:
@@ -74,8 +118,7 @@ def _with_toolchain(gatling: Gatling, context: Context, project: Path) -> Surrou
     asked, wanted = toolchain_files.read(project), context.settings.build.toolchain
 
     def choose() -> Toolchain | None:
-        installed = [each.plain for each in gatling.toolchains.installed()]
-        return toolchain.choose(around, wanted, asked, installed)
+        return _choose(gatling, around, wanted, asked)
 
     try:
         chosen = choose()

@@ -72,7 +72,31 @@ class Conversation:
             while data:
                 data = data[os.write(self._writing, data) :]
 
-    def line(self, deadline: float, limit: float) -> str:
+    def hang_up(self) -> None:
+        """Say no more: the program finds the end of its standard input."""
+        if self._writing >= 0:
+            os.close(self._writing)
+            self._writing = -1
+
+    def attend(
+        self, deadline: float, limit: float, on_line: Callable[[str], None], *, name: str
+    ) -> None:
+        """Hand on its lines until it has ended well; CommandFailed otherwise, as `line`.
+
+        An error in `on_line`, or an interruption, ends the program first. `name` is that of the
+        program, for the error of one that took too long.
+        """
+        try:
+            while True:
+                on_line(self.line(deadline, limit, name))
+        except CommandFailed as error:
+            if self._open or error.status != 0:
+                raise
+        finally:
+            if self._open:
+                self._end(stop=True)
+
+    def line(self, deadline: float, limit: float, name: str = "It") -> str:
         """The next line it prints; CommandFailed when it ends before.
 
         Also when there is none by `deadline`, of time.monotonic(), which `limit` seconds led to.
@@ -83,7 +107,7 @@ class Conversation:
             ready = self._wait(deadline)
             if not ready:
                 self._end(stop=True)
-                what = f"It did not end within {limit:g} seconds and was stopped."
+                what = f"{name} did not end within {limit:g} seconds and was stopped."
                 raise CommandFailed(what, log=tuple(self._tail))
             if not (self._reading in ready and self._read()) and not self._lines:
                 tail = (*self._tail, process.text(self._rest)) if self._rest else tuple(self._tail)
@@ -97,8 +121,7 @@ class Conversation:
         """End it by saying no more; by force when that does not do."""
         if not self._open:
             return
-        os.close(self._writing)
-        self._writing = -1
+        self.hang_up()
         deadline = time.monotonic() + CLOSE_SECONDS
         while True:
             ready = self._wait(deadline)

@@ -1,11 +1,12 @@
-# The whole build in one VM: `elixir build.exs CACHE TOOLS MARKER STAGING RELEASE GIT [FILE]`, in the
-# project's directory, with MIX_ENV set. GIT is the git directory of the source. FILE, which
-# may be empty, is there when there are callbacks.
+# The whole build in one VM: `elixir build.exs CACHE TOOLS`, in the project's directory, with MIX_ENV
+# set. The VM then waits for a line on its standard input, since the source may not be there yet: in
+# Base64, separated by zeros, DIRECTORY MARKER STAGING RELEASE GIT [FILE]. GIT is the git directory
+# of the source. FILE, which may be empty, is there when there are callbacks.
 #
 # This script is evaluated, not compiled, so it is short. The task itself (build_task.ex), and what
 # Gatling runs in nodes of releases, are compiled once for each Elixir and OTP (compile.exs).
 
-[cache, tools | arguments] = System.argv()
+[cache, tools] = System.argv()
 erts = List.to_string(:erlang.system_info(:version))
 compiled = cache <> "/" <> System.version() <> "-" <> System.otp_release() <> "-" <> erts
 
@@ -20,6 +21,7 @@ end
 :ok =
   :code.ensure_modules_loaded([
     Gatling.Shell,
+    Gatling.Waiting,
     Gatling.Assets,
     Gatling.Binaries,
     Gatling.Distillery,
@@ -32,4 +34,18 @@ end
 Process.put(Gatling.Binaries, Path.join(Path.dirname(cache), "bin"))
 Mix.start()
 Mix.shell(Gatling.Shell)
-Mix.CLI.main(["gatling.build" | arguments])
+Gatling.Waiting.load()
+
+case IO.read(:stdio, :line) do
+  line when is_binary(line) ->
+    [directory | arguments] =
+      line |> String.trim() |> Base.decode64!() |> String.split(<<0>>)
+
+    # again: the checkout may have replaced it
+    File.cd!(directory)
+    Mix.CLI.main(["gatling.build" | arguments])
+
+  # nobody is there any more
+  _ ->
+    System.halt(0)
+end

@@ -17,6 +17,54 @@ defmodule Gatling.Shell do
   def yes?(message, _options \\ []), do: IO.iodata_to_binary(message) =~ "mix local."
 end
 
+defmodule Gatling.Waiting do
+  @moduledoc false
+  # Modules that each build needs, loaded while the VM waits for its source. Those that this Elixir
+  # or OTP does not have are not loaded. All are of mix, Elixir or the compiler, which are on the code
+  # path of each project: what is loaded is also what a project may call without a warning.
+  @needed [
+    :beam_asm,
+    :beam_lib,
+    :cerl,
+    :compile,
+    :core_lint,
+    :elixir_compiler,
+    :elixir_erl,
+    :elixir_expand,
+    :elixir_module,
+    :erl_lint,
+    :filelib,
+    :v3_core,
+    :v3_kernel,
+    Code,
+    Config,
+    Config.Reader,
+    Kernel.LexicalTracker,
+    Kernel.ParallelCompiler,
+    Mix.CLI,
+    Mix.Compilers.Elixir,
+    Mix.Compilers.Erlang,
+    Mix.Dep,
+    Mix.Dep.Converger,
+    Mix.Dep.Loader,
+    Mix.Project,
+    Mix.Release,
+    Mix.SCM,
+    Mix.SCM.Path,
+    Mix.Tasks.Compile,
+    Mix.Tasks.Compile.All,
+    Mix.Tasks.Compile.App,
+    Mix.Tasks.Compile.Elixir,
+    Mix.Tasks.Compile.Protocols,
+    Mix.Tasks.Deps.Loadpaths,
+    Mix.Tasks.Loadconfig,
+    Mix.Tasks.Loadpaths,
+    Mix.Tasks.Release
+  ]
+
+  def load, do: Enum.each(@needed, &:code.ensure_loaded/1)
+end
+
 defmodule Mix.Tasks.Gatling.Build do
   @moduledoc false
   use Mix.Task
