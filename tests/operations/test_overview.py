@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
-from gatling.cli import apps as commands
+from gatling.cli import cli
 from gatling.platform.base import Address, State, Status
 from gatling.platform.embedded.certificates import OwnCertificates
 from gatling.platform.embedded.instances import EmbeddedInstances
@@ -47,10 +47,11 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("elsewhere")
 def test_status_names_what_the_platform_names() -> None:
-    said = CliRunner().invoke(commands.status_command, ["shop"])
+    # by way of the root command: click keeps the help option of the first call of a command
+    said = CliRunner().invoke(cli, ["status", "shop"])
     assert f" {POD}, slot 1, port 4000, up 12" in said.output
     assert f" running, None, {POD}, up 12" in said.output
-    found = json.loads(CliRunner().invoke(commands.status_command, ["shop", "--json"]).output)
+    found = json.loads(CliRunner().invoke(cli, ["status", "shop", "--json"]).output)
     assert (found["pid"], found["instance"], found["port"]) == (None, POD, 4000)
     assert [(one["pid"], one["instance"]) for one in found["processes"]] == [(None, POD)]
 
@@ -58,8 +59,8 @@ def test_status_names_what_the_platform_names() -> None:
 @pytest.mark.usefixtures("elsewhere")
 def test_certificates_and_why_there_is_no_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
     def said() -> tuple[str, str]:
-        status = CliRunner().invoke(commands.status_command, ["shop"]).output
-        return status, CliRunner().invoke(commands.apps_command, []).output
+        status = CliRunner().invoke(cli, ["status", "shop"]).output
+        return status, CliRunner().invoke(cli, ["apps"]).output
 
     status, every = said()
     assert "https" not in status
@@ -86,7 +87,7 @@ def test_certificates_and_why_there_is_no_new_one(monkeypatch: pytest.MonkeyPatc
     status, every = said()
     assert "certificate expired on 1970-01-02, no new certificate" in status
     assert "running, certificate expired" in every
-    found = json.loads(CliRunner().invoke(commands.status_command, ["shop", "--json"]).output)
+    found = json.loads(CliRunner().invoke(cli, ["status", "shop", "--json"]).output)
     assert found["https_until"] == "1970-01-02T00:00:00.000Z"
     assert found["https_error"] == error
 
@@ -97,8 +98,8 @@ def test_a_process_of_this_machine_has_its_id_alone(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(
         EmbeddedInstances, "statuses", lambda _, slots: dict.fromkeys(slots, status)
     )
-    said = CliRunner().invoke(commands.status_command, ["shop"])
+    said = CliRunner().invoke(cli, ["status", "shop"])
     assert " pid 123, slot 1, port 4000" in said.output
-    found = json.loads(CliRunner().invoke(commands.status_command, ["shop", "--json"]).output)
+    found = json.loads(CliRunner().invoke(cli, ["status", "shop", "--json"]).output)
     assert found["pid"] == 123
     assert "instance" not in found
