@@ -300,6 +300,12 @@ class World:
         """The BEAMs of this home's instances, by pid."""
         return [int(line.split()[0]) for line in self.processes() if "/bin/beam" in line]
 
+    def watching(self) -> set[int]:
+        """The processes that watch a release, or end an instance, in the background."""
+        own = f"GATLING_HOME={self.home}".encode()
+        pids = [int(line.split()[0]) for line in _command_lines() if " --watch " in f"{line} "]
+        return {pid for pid in pids if own in _environment(pid)}
+
     def supervisord(self) -> int:
         """The process that keeps everything running."""
         return int((self.home / "run/supervisord.pid").read_text())

@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import signal
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -224,31 +223,19 @@ def test_a_watch_goes_on_after_the_push(hot: Hot) -> None:
     hot.world.run("settings", "set", "shop", "hot.watch=10m")
     try:
         output = demand(hot, ok=True)
-        pid = next(iter(until(lambda: watching(hot), "the watching process")))
+        pid = next(iter(until(hot.world.watching, "the watching process")))
         os.kill(pid, signal.SIGKILL)
         hot.world.run("up")  # begins it again
-        until(lambda: watching(hot) - {pid}, "another one")
+        until(lambda: hot.world.watching() - {pid}, "another one")
         count = hot.world.status()["pid"]
         with Client(hot.world, path="/count"):
             until(lambda: hot.world.status()["release"] == status["release"], "the release before")
     finally:
         hot.world.run("settings", "set", "shop", "hot.watch=0.3")
     assert "is watched for 9m" in output
-    until(lambda: not watching(hot), "the end of the watch")
+    until(lambda: not hot.world.watching(), "the end of the watch")
     undone, watched = hot.world.json("deployments", "shop")[:2]
     assert (undone["cause"], undone["outcome"], undone["strategy"]) == ("watch", "succeeded", "hot")
     assert "was undone. Within " in watched["error"]
     assert (hot.world.status()["pid"], count) == (status["pid"], status["pid"])
     assert any(entry["action"] == "undo" for entry in hot.world.json("audit", "shop"))
-
-
-def watching(hot: Hot) -> set[int]:
-    """The processes that watch a release of this home."""
-    found, home = set(), os.fsencode(hot.world.home)
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if b"--watch" in (process / "cmdline").read_bytes().split(b"\0") and (
-                b"GATLING_HOME=" + home + b"\0" in (process / "environ").read_bytes()
-            ):
-                found.add(int(process.name))
-    return found

@@ -32,6 +32,7 @@ SHOWN_BY = {
     "migrate.setup": "push/test_migrations.py::test_setup_is_run_once_after_the_first_migrations",
     "migrate.timeout": "push/test_migrations.py::test_one_that_takes_too_long_is_ended",
     "instance.drain": "home/test_router.py::test_what_is_under_way_ends_at_the_instance_it_reached",
+    "instance.drain_rate": "home/test_sockets.py::test_sockets_reconnect_at_a_pace",
     "instance.stop": "home/test_router.py::test_one_that_does_not_heed_its_end_is_killed_in_time",
     "limits.memory": "server/test_server.py::test_limits_are_systemds",
     "limits.tasks": "server/test_server.py::test_limits_are_systemds",

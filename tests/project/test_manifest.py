@@ -49,6 +49,7 @@ cpu = "150%"
 
 [instance]
 drain = 0
+drain_rate = 40
 stop = 10
 
 [rolling]

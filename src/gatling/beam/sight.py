@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from gatling.state.releases import Release
 
 SECONDS = 3.0
+RECONNECT_SECONDS = 10.0
+"""For a node that is busy with the sockets that leave it."""
 """How long a node may take to answer; it measures for less than one."""
 CONNECT_SECONDS = 1.0
 PATIENCE_SECONDS = 0.5
@@ -174,6 +176,15 @@ class Sight:
         """How many sockets are open."""
         found: int = self._ask("sockets", Count)
         return found
+
+    def reconnect(self, most: int) -> tuple[int, int] | None:
+        """Ask so many sockets of Phoenix to reconnect; how many were open, and how many were asked.
+
+        None if the app has no Phoenix, or one that does not know how.
+        """
+        answer = self._node.call("gatling_drain", "ask", most, timeout=RECONNECT_SECONDS)
+        found = typed(answer, tuple[Count, Count] | Literal["unknown"], "ask")
+        return None if found == "unknown" else (found[0], found[1])
 
     def attach(self) -> bool:
         """Count what the app's libraries report, from now on if nobody did; whether they do."""

@@ -47,7 +47,7 @@ MODULES = (
 )
 """The modules that deployments load into a node, in an order in which they can be loaded."""
 
-SIGHT = ("gatling_numbers", "gatling_telemetry")
+SIGHT = ("gatling_numbers", "gatling_telemetry", "gatling_drain")
 """Those that `gatling stats` and its like load. They call none of the others."""
 
 SOURCES = Path(__file__).parent / "priv"

@@ -106,8 +106,6 @@ def _end_well(gatling: Gatling, watch: Watch) -> None:
     if cut is None:
         time.sleep(LOOK_SECONDS)
         return  # a deployment is under way, which another look will find done
-    if cut:
-        deployments.closed(gatling.db, watch.deployment, cut)
     if not watch.judges:
         watches.end(gatling.db, watch)
         return

@@ -19,6 +19,7 @@ SETTING_NAMES = (
     "migrate.setup",
     "migrate.timeout",
     "instance.drain",
+    "instance.drain_rate",
     "instance.stop",
     "limits.memory",
     "limits.tasks",

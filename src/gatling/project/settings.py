@@ -103,6 +103,9 @@ class Instance(Struct, frozen=True, forbid_unknown_fields=True):
 
     drain: Annotated[float, Meta(ge=0, le=86400)] = 10.0
     """Time for requests and sockets of the previous instance to finish, in seconds."""
+    drain_rate: Annotated[int, Meta(ge=0, le=100000)] = 0
+    """Phoenix sockets of the previous instance that are asked to reconnect each second. The drain
+    takes as long as that needs. 0: all of them reconnect when the instance stops."""
     stop: Annotated[float, Meta(ge=1, le=3600)] = 30.0
     """Time between SIGTERM and SIGKILL, in seconds."""
 

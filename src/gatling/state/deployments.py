@@ -144,15 +144,16 @@ def _notify(db: Database, ended: Deployment) -> None:
     )
 
 
-def closed(db: Database, ident: int, connections: int) -> None:
-    """Complete a deployment's report with the connections that were closed after its drain."""
+def closed(db: Database, ident: int, connections: int, reconnected: int) -> None:
+    """Complete a deployment's report with the end of its drain, which was in the background.
+
+    The connections that were closed, and the sockets that were asked to reconnect before.
+    """
     with db.transaction():
-        probe = get(db, ident).probe or {}
-        db.execute(
-            "UPDATE deployments SET probe = ? WHERE id = ?",
-            json.dumps(probe | {"cut": connections}),
-            ident,
-        )
+        probe = (get(db, ident).probe or {}) | {"cut": connections}
+        if reconnected:
+            probe["reconnected"] = reconnected
+        db.execute("UPDATE deployments SET probe = ? WHERE id = ?", json.dumps(probe), ident)
 
 
 def undone(db: Database, ident: int, text: str) -> None:

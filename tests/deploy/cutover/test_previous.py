@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, cast
 
@@ -9,10 +10,10 @@ import pytest
 from msgspec import structs
 
 from gatling.beam.comparison import Comparison
-from gatling.deploy import recovery
+from gatling.deploy import live_node, recovery
 from gatling.deploy import watch as background
-from gatling.deploy.cutover import hot, previous, rolling
-from gatling.errors import UnhealthyRelease
+from gatling.deploy.cutover import hot, pace, previous, rolling
+from gatling.errors import NodeUnreachable, UnhealthyRelease
 from gatling.operations import watching
 from gatling.platform import lock
 from gatling.runtime import jobs, workers
@@ -207,3 +208,101 @@ def test_a_long_drain_that_was_forgotten_is_short(stage: Stage, draining: Watch)
     apps.change_settings(stage.gatling.db, "shop", lambda _: {"instance.drain": "3600"})
     watching.attend(stage.gatling, "shop", stage.progress)
     assert stage.running == {2: 8}
+
+
+class Phoenix:
+    """A node with sockets that reconnect when they are asked to."""
+
+    def __init__(self, stage: Stage, sockets: int) -> None:
+        self._stage = stage
+        stage.clients = sockets
+        self.batches: list[int] = []
+        self.gone = False
+
+    def reconnect(self, most: int) -> tuple[int, int] | None:
+        if self.gone:
+            raise NodeUnreachable("It has ended.")
+        there = self._stage.clients
+        self._stage.clients -= min(most, there)
+        self.batches.append(most)
+        return there, min(most, there)
+
+
+@pytest.fixture
+def phoenix(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Phoenix:
+    """The previous instance is one of Phoenix, with ten sockets."""
+    node = Phoenix(stage, 10)
+    monkeypatch.setattr(rolling, "HELD_SECONDS", 0.01)
+    monkeypatch.setattr(pace, "BATCH_SECONDS", 0.01)
+    monkeypatch.setattr(previous, "POLL_SECONDS", 0.005)
+    monkeypatch.setattr(previous, "LEAVING_SECONDS", 0.1)
+    monkeypatch.setattr(live_node, "observed", lambda *_: contextlib.nullcontext(node))
+    return node
+
+
+def left(stage: Stage, **settings: str) -> Watch:
+    """Deploy v8 with settings of the drain; what is left to do."""
+    given = {f"instance.{name}": value for name, value in settings.items()}
+    apps.change_settings(stage.gatling.db, "shop", lambda _: given)
+    context = stage.context(given)
+    roll(stage, context=context)
+    deployments.end(stage.gatling.db, context.deployment.id, "succeeded", probe={"requests": 9})
+    watch = watches.of_app(stage.gatling.db, "shop")
+    assert watch is not None
+    return watch
+
+
+def test_sockets_are_asked_at_a_pace(stage: Stage, phoenix: Phoenix, said: Path) -> None:
+    watch = left(stage, drain="0", drain_rate="100")
+    assert phoenix.batches == [0], "the push only counts them"
+    assert "v7 will reconnect 10 sockets over 100 ms, and then ends in the background" in (
+        said.read_text()
+    )
+    begun = time.monotonic()
+    watching.attend(stage.gatling, "shop", stage.progress)
+    assert time.monotonic() - begun > 0.08
+    assert set(phoenix.batches) == {0, 1}
+    assert stage.running == {2: 8}
+    report = deployments.get(stage.gatling.db, watch.deployment).probe
+    assert report == {"requests": 9, "cut": 0, "reconnected": 10}
+
+
+def test_sockets_that_stay_are_closed_when_their_time_is_over(
+    stage: Stage, phoenix: Phoenix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(phoenix, "reconnect", lambda most: (10, most))
+    watch = left(stage, drain="0", drain_rate="100")
+    watching.attend(stage.gatling, "shop", stage.progress)
+    assert stage.running == {2: 8}
+    report = deployments.get(stage.gatling.db, watch.deployment).probe
+    assert report is not None
+    assert report["cut"] == 10
+
+
+def test_without_phoenix_the_drain_is_as_long_as_set(
+    stage: Stage, phoenix: Phoenix, monkeypatch: pytest.MonkeyPatch, said: Path
+) -> None:
+    monkeypatch.setattr(phoenix, "reconnect", lambda _: None)
+    left(stage, drain="0.2", drain_rate="100")
+    assert "10 connections remain at the previous instance" in said.read_text()
+    begun = time.monotonic()
+    watching.attend(stage.gatling, "shop", stage.progress)
+    assert time.monotonic() - begun < 5
+    assert stage.running == {2: 8}
+
+
+def test_a_node_that_does_not_answer_ends_with_its_drain(stage: Stage, phoenix: Phoenix) -> None:
+    left(stage, drain="0.2", drain_rate="100")
+    phoenix.gone = True
+    watching.attend(stage.gatling, "shop", stage.progress)
+    assert stage.running == {2: 8}
+    assert stage.clients == 10
+
+
+@pytest.mark.usefixtures("draining")
+def test_a_deployment_that_needs_the_slot_ends_the_drain(stage: Stage, said: Path) -> None:
+    first = watches.of_app(stage.gatling.db, "shop")
+    assert first is not None
+    roll(stage, 8, stage.context({"instance.drain": "0"}))
+    assert "v7 drains no longer: its slot is needed, which closes 3 connections" in said.read_text()
+    assert deployments.get(stage.gatling.db, first.deployment).probe == {"requests": 9, "cut": 3}

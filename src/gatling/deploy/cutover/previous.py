@@ -9,17 +9,27 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from gatling.deploy.cutover.drain import DRAIN_CHECKS, DRAIN_POLL_SECONDS
+from gatling.deploy.cutover.drain import DRAIN_CHECKS
+from gatling.deploy.cutover.pace import paced
 from gatling.platform import lock
 from gatling.project import settings as project_settings
-from gatling.state import apps, watches
+from gatling.state import apps, deployments, watches
 from gatling.state.watches import Watch
 from gatling.text import counted
+from gatling.ui.output import duration
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gatling.deploy.context import Context
+    from gatling.deploy.cutover.pace import Pace
     from gatling.platform.open import Gatling
     from gatling.state.releases import Release
+
+POLL_SECONDS = 0.2
+"""Between two looks at the connections: to count thousands of them takes some time."""
+LEAVING_SECONDS = 5.0
+"""How long the last sockets that were asked to reconnect have to do so."""
 
 
 def make_room(gatling: Gatling, context: Context) -> None:
@@ -32,13 +42,17 @@ def make_room(gatling: Gatling, context: Context) -> None:
     connections = gatling.instances.connections(app, slot)()
     cut = f", which closes {counted(connections, 'connection')}" if connections else ""
     number = watch.previous if watch else app.live_release
-    context.progress.note(f"v{number} is no longer kept ready: its slot is needed{cut}")
+    if watch is None or watch.judges:
+        context.progress.note(f"v{number} is no longer kept ready: its slot is needed{cut}")
+    else:
+        context.progress.note(f"v{number} drains no longer: its slot is needed{cut}")
+        deployments.closed(gatling.db, watch.deployment, connections, 0)
     watches.release_slot(gatling.db, app.name)
 
 
 def leave(gatling: Gatling, context: Context, release: Release, left: int) -> None:
     """Have the previous instance drain and end in the background, as connections are left."""
-    app, drain = context.app, context.settings.instance.drain
+    app, settings = context.app, context.settings.instance
     moment = time.time()
     with gatling.db.transaction(durable=True):
         watches.put(
@@ -54,9 +68,18 @@ def leave(gatling: Gatling, context: Context, release: Release, left: int) -> No
                 previous_slot=app.live_slot,
             ),
         )
+    with paced(gatling, app, app.live_slot or 1, settings.drain_rate) as pace:
+        sockets, seconds = pace.open, pace.seconds
+    if sockets:
+        context.progress.note(
+            f"v{app.live_release} will reconnect {counted(sockets, 'socket')} over"
+            f" {duration(seconds)}, and then ends in the background"
+        )
+        return
     what = "1 connection remains" if left == 1 else f"{left} connections remain"
     context.progress.note(
-        f"{what} at the previous instance, which ends in the background: in {drain:g} s at most"
+        f"{what} at the previous instance, which ends in the background:"
+        f" in {settings.drain:g} s at most"
     )
 
 
@@ -71,18 +94,28 @@ def let_go(gatling: Gatling, watch: Watch) -> int | None:
     settings = project_settings.parse(app.effective).instance
     count = gatling.instances.connections(app, slot)
     left = min(settings.drain, watch.until + settings.drain - time.time())
-    deadline = time.monotonic() + left
-    idle = 0
-    while idle < DRAIN_CHECKS and time.monotonic() < deadline:
-        idle = 0 if count() else idle + 1
-        time.sleep(DRAIN_POLL_SECONDS)
+    with paced(gatling, app, slot, settings.drain_rate) as pace:
+        if pace.open:
+            left = max(left, pace.seconds + LEAVING_SECONDS)
+        _drain(count, left, pace)
     with lock.try_hold(gatling.home.app(watch.app).lock) as held:
         if not held or watches.of_app(gatling.db, watch.app) != watch:
             return None
         cut = count()
         gatling.instances.stop(watch.app, slot, settings.stop)
         watches.release_slot(gatling.db, watch.app)
+    if cut or pace.asked:
+        deployments.closed(gatling.db, watch.deployment, cut, pace.asked)
     return cut
+
+
+def _drain(count: Callable[[], int], seconds: float, pace: Pace) -> None:
+    """Wait until no connection is left, for so many seconds at most."""
+    deadline, idle = time.monotonic() + seconds, 0
+    while idle < DRAIN_CHECKS and time.monotonic() < deadline:
+        pace.step()
+        idle = 0 if count() else idle + 1
+        time.sleep(POLL_SECONDS)
 
 
 def give_up(gatling: Gatling, context: Context, kept: int | None) -> None:

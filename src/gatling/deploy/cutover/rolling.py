@@ -84,10 +84,12 @@ def roll(
                 asking.enter_context(prober.asking())
         cut = 0
         if app.live_slot is not None and watched is None:
-            left = 0
+            left, instance = 0, settings.instance
+            lasts = instance.drain > HELD_SECONDS or instance.drain_rate > 0
+            held = HELD_SECONDS if lasts else instance.drain
             with context.tolerated(), journal.step("drain"):
-                left = drain(gatling, context, min(HELD_SECONDS, settings.instance.drain), prober)
-            if left and settings.instance.drain > HELD_SECONDS:
+                left = drain(gatling, context, held, prober)
+            if left and lasts:
                 with context.tolerated():
                     previous.leave(gatling, context, release, left)
             else:

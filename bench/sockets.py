@@ -1,0 +1,138 @@
+"""The storm when an instance with many open sockets ends: everything reconnects.
+
+    python bench/sockets.py [--sockets 5000] [--mount-us 2000] [--rates 0 250 500]
+
+For each rate one rolling restart (0: all sockets reconnect when the instance stops), of an app with
+websockets and channels that stand in for Phoenix' (tests/home/sockets.py). Each mount takes some
+time of a processor. Reported are how long each page was without a socket, and how requests of other
+clients, 20 a second, were answered from the restart until all pages had a socket again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import os
+import statistics
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.home.sockets import APP, MIX, Browsers  # noqa: E402 (the root is on the path now)
+
+from bed import PYTHON, Bed, bed  # noqa: E402 (it lies beside this file)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+WIDE = (
+    "import gatling.proxy.parts as p; p.CONNECTIONS = 40000;"
+    " from gatling.__main__ import main; main()"
+)
+"""Gatling with an nginx of more connections than an embedded home has."""
+BETWEEN_SECONDS = 0.05
+
+
+class Visitor:
+    """Sends a request every 50 ms, and notes how long each answer took."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.times: list[float] = []
+        self.failed = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(BETWEEN_SECONDS):
+            begun = time.monotonic()
+            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+            try:
+                connection.request("GET", "/", headers={"Host": "sockets.localhost"})
+                self.failed += connection.getresponse().status >= 500
+            except OSError:
+                self.failed += 1
+            finally:
+                connection.close()
+            self.times.append(time.monotonic() - begun)
+
+
+def gatling(home: Bed, *words: str) -> str:
+    """`gatling …` with a wide nginx; what it printed."""
+    return home.output([PYTHON, "-I", "-c", WIDE, *words])
+
+
+def spread(seconds: Sequence[float]) -> str:
+    """Median, 95th percentile and maximum."""
+    ordered = sorted(seconds)
+    p95 = ordered[min(len(ordered) - 1, len(ordered) * 95 // 100)]
+    return (
+        f"p50 {statistics.median(ordered) * 1000:.0f} ms, p95 {p95 * 1000:.0f} ms,"
+        f" max {ordered[-1] * 1000:.0f} ms"
+    )
+
+
+def await_open(browsers: Browsers, count: int, reconnected: int) -> None:
+    """Wait until so many sockets are open, and so many have been opened again."""
+    while browsers.open < count or len(browsers.reconnected) < reconnected:
+        time.sleep(0.05)
+
+
+def storm(home: Bed, sockets: int, rate: int) -> None:
+    """One restart."""
+    gatling(home, "settings", "set", "sockets", "instance.drain=5", f"instance.drain_rate={rate}")
+    with Browsers(home.port, sockets) as browsers:
+        await_open(browsers, sockets, 0)
+        time.sleep(2)
+        failed = browsers.failed
+        with Visitor(home.port) as visitor:
+            begun = time.monotonic()
+            output = gatling(home, "restart", "sockets")
+            returned = time.monotonic() - begun
+            await_open(browsers, sockets, sockets)
+        over = max(at for at, _ in browsers.closed) - min(at for at, _ in browsers.closed)
+        asked = sum(restart for _, restart in browsers.closed)
+    said = [line.strip() for line in output.splitlines() if "background" in line]
+    print(f"rate {rate}, load {os.getloadavg()[0]:.1f}: {' '.join(said)}")
+    print(f"  the command returned after {returned:.1f} s")
+    print(f"  {len(browsers.closed)} sockets closed over {over:.1f} s, {asked} of them with 1012")
+    print(f"  without a socket: {spread(browsers.reconnected)}; {browsers.failed - failed} refused")
+    print(f"  {len(visitor.times)} requests: {spread(visitor.times)}; {visitor.failed} failed")
+
+
+def main() -> None:
+    """Push the app, and restart it once for each rate."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sockets", type=int, default=5000)
+    parser.add_argument("--mount-us", type=int, default=2000)
+    parser.add_argument("--rates", type=int, nargs="+", default=[0, 250, 500])
+    given = parser.parse_args()
+    with bed() as home:
+        project = home.root / "sockets"
+        (project / "lib").mkdir(parents=True)
+        (project / "mix.exs").write_text(MIX)
+        (project / "lib" / "sockets.ex").write_text(APP)
+        home.repository(project, "sockets")
+        gatling(home, "config", "set", "sockets", f"MOUNT_US={given.mount_us}")
+        home.output(["git", "push", "--quiet", "gatling", "main"], project)
+        gatling(home, "restart", "sockets")
+        for rate in given.rates:
+            storm(home, given.sockets, rate)
+            time.sleep(10)  # the drain of the one before is over
+
+
+if __name__ == "__main__":
+    main()
