@@ -19,6 +19,7 @@ GatlingError
 ├── RegistryFailed      a registry takes or gives no image, or cannot be reached
 ├── ClusterFailed       a Kubernetes cluster refuses a request, or cannot be reached
 ├── PlannerFailed       a release cannot be asked how it would run
+├── BackupUnproved      a backup was made, and is not proved
 ├── SwapUndone          a hot upgrade was taken back
 ├── NodeUnreachable     the running node cannot be talked to
 ├── MissingProgram      git, nginx, elixir … is not installed
@@ -285,6 +286,13 @@ class PlannerFailed(GatlingError):
     """A throw-away node of a release, started to plan a deployment, did not answer."""
 
     code = "planner-failed"
+    exit_status = Exit.UNHEALTHY
+
+
+class BackupUnproved(GatlingError):
+    """A backup of a database was made, and its proof failed or could not be completed."""
+
+    code = "backup-unproved"
     exit_status = Exit.UNHEALTHY
 
 

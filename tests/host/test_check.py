@@ -16,7 +16,7 @@ from gatling.host import check as subject
 from gatling.host.findings import Finding
 from gatling.platform.server import units
 from gatling.platform.server.helper.apps import LAYOUT
-from gatling.state import apps, databases, drains, notices
+from gatling.state import apps, backups, databases, drains, notices
 from gatling.state.database import open_database
 from tests.host.archives import create, listening
 
@@ -181,7 +181,21 @@ def test_databases(server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
          "`gatling db destroy shop --name gone` completes it."),
         ("The database half was not completed.",
          "`gatling db create shop --name half` completes it."),
+        ("no proved backup: events, shop", ""),
     ]  # fmt: skip
+
+
+def test_backups(server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters, "_state", lambda _: "active")
+    with contextlib.closing(open_database(server / "home" / "state.db")) as db:
+        databases.add(db, "events", "shop", 15, "DATABASE_URL")
+        databases.mark(db, "events", "ready")
+        backups.record(db, "events", "")
+        assert [one.ok for one in check_apps.databases_of_apps(server)] == [True]
+        backups.record(db, "events", "the rows of orders differ")
+    (found,) = check_apps.databases_of_apps(server)
+    assert "The last backup of events failed: the rows of orders differ. The last" in found.what
+    assert found.hint == "`gatling db backup shop --name events` makes another one."
 
 
 def test_a_channel_that_fails(server: Path) -> None:

@@ -47,16 +47,23 @@ def test_the_url_that_ecto_reads() -> None:
     (512, "64MB", "50"), (1024, "128MB", "50"), (8192, "1024MB", "100"), (262144, "4096MB", "100"),
 ])  # fmt: skip
 def test_settings_fit_the_machine(memory: int, buffers: str, connections: str) -> None:
-    text = settings.configuration("/run/it's", memory)
+    text = settings.configuration("/run/it's", memory, "/own/it's 100%/archive")
     assert f"\nshared_buffers = {buffers}\n" in text
     assert f"\nmax_connections = {connections}\n" in text
     assert "\nlisten_addresses = ''\n" in text
+    # quoted for the shell, then for PostgreSQL, which replaces %
+    quoted = """'/own/it''"''"''s 100%%/archive'"""
+    assert f"\narchive_command = 'test ! -e '{quoted}' || /bin/sh" in text
     assert "\nunix_socket_directories = '/run/it''s'\n" in text
 
 
 def test_only_users_of_the_machine_may_connect() -> None:
     text = settings.authentication("my-shop")
-    assert text.splitlines()[1:] == ["local all postgres peer", 'local "my-shop" all peer']
+    assert text.splitlines()[1:] == [
+        "local all postgres peer",
+        'local "my-shop" gatling_reader peer map=gatling_reader',
+        'local "my-shop" all peer',
+    ]
     mapped = settings.identities("gatling", "ann", ["postgres", "gatling-shop"])
     assert mapped.splitlines()[1:] == [
         'gatling "ann" "gatling-shop"', 'gatling "ann" "postgres"'

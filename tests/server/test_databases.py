@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -35,7 +36,7 @@ def packages(server: Server) -> None:
     server.box.online(["apt-get", "update", "-qq"])
     server.box.online(
         ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "--download-only",
-         "postgresql"]
+         "postgresql", "pgbackrest"]
     )  # fmt: skip
 
 
@@ -110,6 +111,33 @@ def test_sharing(server: Server, cluster: Cluster, dora: Person) -> None:
     assert "read-only" in denied or "permission denied" in denied
     dora.run("db", "detach", "blog")
     assert "Permission denied" in as_user(server, "gatling-blog", "shop", "gatling-blog")
+
+
+def test_backups(server: Server, cluster: Cluster, dora: Person, amy: Person) -> None:
+    assert "only an admin may install it" in dora.run("db", "backup", "shop", status=Exit.REFUSED)
+    said = amy.run("db", "backup", "shop")
+    assert "Installing pgBackRest" in said
+    assert "is proved: 1 table with 20 rows are as in the database." in said
+    (one,) = json.loads(dora.run("db", "backups", "shop", "--json"))
+    assert (one["kind"], one["state"], one["rows"]) == ("full", "proved", 20)
+    # neither Gatling nor apps can read them
+    for user in ("gatling", "gatling-shop"):
+        done = server.box.exec(["ls", str(places.BACKUPS)], user=user, check=False)
+        assert "Permission denied" in done.stderr
+    # a unit that is killed while it proves leaves nothing that runs, and no success
+    proof = server.box.root / str(places.PROOFS / "shop.1/data/postmaster.pid").lstrip("/")
+    with dora.session("db", "backup", "shop") as session:
+        until(lambda: proof.exists() or session.poll() is not None, "the proof")
+        shown = server.box.exec(["systemctl", "list-units", "--plain", "--no-legend",
+                                 "gatling-backup-shop.1-*"]).stdout  # fmt: skip
+        unit = shown.split()[0]
+        assert server.show(unit, "User", "NoNewPrivileges") == {
+            "User": "postgres", "NoNewPrivileges": "yes"
+        }  # fmt: skip
+        server.box.exec(["systemctl", "kill", "--signal=KILL", unit])
+        assert session.wait(60) != 0
+    last = json.loads(dora.run("db", "backups", "shop", "--json"))[-1]
+    assert last["state"] == "unproved"
 
 
 def test_a_power_cut_and_a_boot(server: Server, cluster: Cluster) -> None:

@@ -127,8 +127,8 @@ _ELSEWHERE = (
     " database: `gatling config set {app} --stdin NAME`."
 )
 _BACKUP = (
-    "Run `gatling server backup FILE` on the server: it writes all apps to one file. Databases of"
-    " apps are not in it. A job can run `pg_dump`."
+    "`gatling db backup {app}` backs a database up. `gatling server backup FILE` on the server"
+    " writes all apps to one file, without their databases."
 )
 _ONE_MACHINE = "Gatling runs all apps on the machine where it is installed."
 _TLS = "It is called `certificates` here: `gatling certificates list {app}`."
@@ -176,7 +176,7 @@ ANSWERS: Mapping[str, str] = {
                     _DATABASE),
     **dict.fromkeys(("mysql", "redis", "mongo", "addons", "addon", "plugin", "accessory"),
                     _ELSEWHERE),
-    **dict.fromkeys(("backup", "backups", "pg backups", "db backup", "snapshot", "snapshots"),
+    **dict.fromkeys(("backup", "backups", "pg backups", "snapshot", "snapshots"),
                     _BACKUP),
     **dict.fromkeys(("certs", "cert", "ssl", "tls", "letsencrypt", "https"), _TLS),
     **dict.fromkeys(("machines", "machine", "regions", "region", "vm", "nodes", "cluster"),

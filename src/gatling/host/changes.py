@@ -17,7 +17,7 @@ from gatling.host.machine import COMMAND, ETC, MANUAL, as_owner, has_user, place
 from gatling.host.system_files import SOCKETS, TMPFILES, system_files
 from gatling.paths import SERVER
 from gatling.platform.programs import INSTALLED_TOOLCHAINS
-from gatling.platform.server import obtaining, units
+from gatling.platform.server import backing_up, obtaining, units
 from gatling.platform.server.helper import nginx, service
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SHELL = "/bin/sh"
 """sshd runs forced commands with it."""
-TIMERS = ("gatling-recovery.timer", obtaining.TIMER)
+TIMERS = ("gatling-recovery.timer", obtaining.TIMER, backing_up.TIMER)
 ENABLED = (units.FENCE, "gatling-recover.service", *TIMERS)
 """The units that are started at each boot besides the sockets of root's helper."""
 

@@ -18,7 +18,7 @@ from gatling.platform.server.helper import certificates
 from gatling.platform.server.helper.apps import LAYOUT
 from gatling.platform.server.home import ServerHome
 from gatling.runtime import jobs
-from gatling.state import databases, drains, issuance, notices
+from gatling.state import backups, databases, drains, issuance, notices
 from gatling.text import counted
 
 if TYPE_CHECKING:
@@ -93,12 +93,15 @@ def certificates_of_apps(server: Path = SERVER) -> Iterator[Finding]:
 
 def databases_of_apps(server: Path = SERVER) -> Iterator[Finding]:
     """Whether the databases of apps are complete, and run."""
-    every = read(server, databases.every)
-    found = list(clusters.faults(every))
+    every, attempts = read(server, databases.every), read(server, backups.every)
+    late = clusters.late(every, attempts, read(server, backups.plans), time.time())
+    found = [*clusters.faults(every), *clusters.unproved(every, attempts), *late]
     for what, hint in found:
         yield Finding("databases", False, what, hint)
     if not found:
         yield Finding("databases", True, f"{counted(len(every), 'database')}, none fails")
+    if bare := clusters.without(every, attempts):
+        yield Finding("databases", True, f"no proved backup: {', '.join(bare)}")
 
 
 def notifications(server: Path = SERVER) -> Iterator[Finding]:

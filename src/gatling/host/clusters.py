@@ -2,23 +2,63 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from gatling import process
 from gatling.platform.postgres.clusters import Cluster
-from gatling.platform.server import cluster_units
+from gatling.platform.server import backing_up, cluster_units
+
+LATE_DAYS = 2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from gatling.state.backups import Attempts, Plan
     from gatling.state.databases import Record
+
+
+def unproved(
+    every: Sequence[Record], attempts: Mapping[str, Attempts]
+) -> Iterator[tuple[str, str]]:
+    """The databases whose last backup failed, or is not proved, each with its remedy."""
+    for one in every:
+        last = attempts.get(one.name)
+        if last is not None and last.fault:
+            proved = f" The last proved backup is of {last.proved_at}." if last.proved_at else ""
+            yield (f"The last backup of {one.name} failed: {last.fault.rstrip('.')}.{proved}",
+                   f"`gatling db backup {_name(one)}` makes another one.")  # fmt: skip
+
+
+def late(
+    every: Sequence[Record], attempts: Mapping[str, Attempts], plans: Mapping[str, Plan], now: float
+) -> Iterator[tuple[str, str]]:
+    """The databases that have a schedule and no backup of the last two days, with the remedy."""
+    for one in every:
+        plan, last = plans.get(one.name), attempts.get(one.name)
+        if plan is None or not plan.at or (last is not None and last.fault):
+            continue
+        proved = last.proved_at if last is not None and last.proved_at else plan.changed_at
+        days = (now - datetime.fromisoformat(proved).timestamp()) / 86400
+        if days > LATE_DAYS:
+            yield (f"{one.name} has a schedule for backups, and none for {days:.0f} days.",
+                   f"`systemctl status {backing_up.TIMER}` says why.")  # fmt: skip
+
+
+def without(every: Sequence[Record], attempts: Mapping[str, Attempts]) -> list[str]:
+    """The databases that have no proved backup."""
+    proved = {name for name, last in attempts.items() if last.proved_at}
+    return [one.name for one in every if one.state == "ready" and one.name not in proved]
 
 
 def faults(every: Sequence[Record]) -> Iterator[tuple[str, str]]:
     """The faults of databases, each with its remedy."""
     for one in every:
-        name = f"{one.app or one.name}{'' if one.app == one.name else f' --name {one.name}'}"
-        if one.state == "creating":
+        name = _name(one)
+        if one.is_restoring:
+            yield (f"The restore of the database {one.name} was not completed.",
+                   "The same `gatling db restore` completes it.")  # fmt: skip
+        elif one.state == "creating":
             yield (f"The database {one.name} was not completed.",
                    f"`gatling db create {name}` completes it.")  # fmt: skip
         elif one.state == "removing":
@@ -30,6 +70,10 @@ def faults(every: Sequence[Record]) -> Iterator[tuple[str, str]]:
             if state != "active":
                 yield (f"The database {one.name} does not run: {unit} is {state}.",
                        f"`systemctl status {unit}` says why.")  # fmt: skip
+
+
+def _name(one: Record) -> str:
+    return f"{one.app or one.name}{'' if one.app == one.name else f' --name {one.name}'}"
 
 
 def _state(unit: str) -> str:

@@ -9,7 +9,15 @@ from gatling.host import completions, webserver
 from gatling.host.machine import COMMAND, UNITS, placed
 from gatling.paths import SERVER
 from gatling.platform import enter
-from gatling.platform.server import draining, notifying, obtaining, sampling, timers, units
+from gatling.platform.server import (
+    backing_up,
+    draining,
+    notifying,
+    obtaining,
+    sampling,
+    timers,
+    units,
+)
 from gatling.platform.server.helper import firewall, nginx, service
 
 SOCKETS = ("gatling-helper.socket", "gatling-logs.socket")
@@ -50,6 +58,8 @@ def system_files() -> dict[Path, str]:
         UNITS / obtaining.SERVICE: obtaining.service(COMMAND),
         UNITS / obtaining.TIMER: obtaining.timer(),
         UNITS / obtaining.SLICE: obtaining.all_together(),
+        UNITS / backing_up.SERVICE: backing_up.service(COMMAND),
+        UNITS / backing_up.TIMER: backing_up.timer(),
         UNITS / draining.SERVICE: draining.service(COMMAND),
         UNITS / sampling.SERVICE: sampling.service(COMMAND),
         UNITS / notifying.SERVICE: notifying.service(COMMAND),

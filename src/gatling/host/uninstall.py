@@ -89,6 +89,8 @@ def _report_databases(say: Callable[[str], None]) -> None:
         say(f"kept: {cluster} (pg_lsclusters lists it; pg_dropcluster removes it with its data)")
     if any(cluster_units.DATABASES.glob("*.dump")):
         say(f"kept: {cluster_units.DATABASES} (last copies of databases)")
+    if cluster_units.BACKUPS.is_dir():
+        say(f"kept: {cluster_units.BACKUPS} (backups of databases, of pgBackRest)")
 
 
 def _home() -> list[Path]:

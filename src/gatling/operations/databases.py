@@ -106,7 +106,7 @@ def create(
         record = databases.find(gatling.db, want.name)
         if record is not None:
             _check_same(record, want, version)
-        _check_variable(gatling, want)
+        check_variable(gatling, want)
         if record is None:
             chosen = _installed(gatling, version, progress, may_install=may_install)
             progress.phase(f"Creating the database {want.name} (PostgreSQL {chosen})")
@@ -131,13 +131,13 @@ def attach(gatling: Gatling, want: Wanted, access: Access, progress: Progress) -
     apps.get(gatling.db, want.app)
     with exclusively(gatling.home, "databases"):
         record = _ready(gatling, want.name)
-        _check_variable(gatling, want)
+        check_variable(gatling, want)
         before = databases.attachments(gatling.db, database=want.name)
         use = Attachment(want.name, want.app, want.variable, access)
         databases.attach(gatling.db, use)
         if record.app is None:
             databases.give(gatling.db, want.name, want.app)
-        gatling.databases.allow(cluster(record), _access(gatling, want.name))
+        gatling.databases.allow(cluster(record), allowed(gatling, want.name))
         if use not in before:
             audit.record(gatling.db, gatling.actor, want.app, "db attach", f"{want.name} {access}")
     changed = _set(gatling, want, progress) or use not in before
@@ -252,6 +252,20 @@ def destroy(gatling: Gatling, app: str, name: str | None, progress: Progress) ->
     return Destroyed(database, kept)
 
 
+def ready(gatling: Gatling, app: str, name: str | None) -> Record:
+    """A database that an app uses, or that was created for it, and that is complete.
+
+    Raises NotFound and InvalidInput.
+    """
+    return _ready(gatling, _of(gatling, app, name).name)
+
+
+def allowed(gatling: Gatling, database: str) -> dict[str, str]:
+    """The apps that use a database, with what they may do."""
+    found = databases.attachments(gatling.db, database=database)
+    return {use.app: use.access for use in found}
+
+
 def cluster(record: Record) -> Cluster:
     """The cluster that a database stands for."""
     return Cluster(record.name, record.version, record.generation)
@@ -268,7 +282,7 @@ def _keep(gatling: Gatling, record: Record, progress: Progress) -> str:
         found = gatling.databases.keep(cluster(record), stamp)
     except BaseException as error:
         with cleaning(error):
-            gatling.databases.allow(cluster(record), _access(gatling, record.name))
+            gatling.databases.allow(cluster(record), allowed(gatling, record.name))
         raise
     tables, rows = counted(found.tables, "table"), counted(found.rows, "row")
     progress.say(f"{tables} with {rows}, and all of them are in the copy")
@@ -278,7 +292,7 @@ def _keep(gatling: Gatling, record: Record, progress: Progress) -> str:
 def _make(gatling: Gatling, record: Record) -> None:
     """Create a cluster; the record of one that could not be begun is removed."""
     try:
-        gatling.databases.create(cluster(record), _access(gatling, record.name))
+        gatling.databases.create(cluster(record), allowed(gatling, record.name))
     except (InvalidInput, DiskFull) as error:
         with cleaning(error):
             if record.state == "creating" and not gatling.databases.exists(cluster(record)):
@@ -318,6 +332,11 @@ def _check_same(record: Record, want: Wanted, version: int | None) -> None:
             f"The name {want.name} is taken by another database.",
             hint=f"Choose a name: `gatling db create {want.app} --name NAME`.",
         )
+    if record.is_restoring:
+        raise InvalidInput(
+            f"{want.name} is being restored from a backup.",
+            hint="The same `gatling db restore` completes it.",
+        )
     if record.state == "removing":
         raise InvalidInput(
             f"{want.name} is being removed.", hint=f"`gatling db destroy {want.app}` completes it."
@@ -326,7 +345,7 @@ def _check_same(record: Record, want: Wanted, version: int | None) -> None:
         raise InvalidInput(f"{want.name} exists, with PostgreSQL {record.version}.")
 
 
-def _check_variable(gatling: Gatling, want: Wanted) -> None:
+def check_variable(gatling: Gatling, want: Wanted) -> None:
     """Raise InvalidInput for a variable that has another value, unless that is to be replaced."""
     value = config.of_app(gatling.db, want.app).get(want.variable)
     if value in (None, gatling.databases.url(want.app, want.name)) or want.replace:
@@ -346,15 +365,10 @@ def _set(gatling: Gatling, want: Wanted, progress: Progress) -> bool:
 
 def _leave(gatling: Gatling, use: Attachment) -> None:
     record = databases.get(gatling.db, use.database)
-    left = {app: kind for app, kind in _access(gatling, use.database).items() if app != use.app}
+    left = {app: kind for app, kind in allowed(gatling, use.database).items() if app != use.app}
     if record.state != "removing" and gatling.databases.exists(cluster(record)):
         gatling.databases.allow(cluster(record), left)
     databases.detach(gatling.db, use.database, use.app)
-
-
-def _access(gatling: Gatling, database: str) -> dict[str, str]:
-    found = databases.attachments(gatling.db, database=database)
-    return {use.app: use.access for use in found}
 
 
 def _ready(gatling: Gatling, name: str) -> Record:
@@ -370,13 +384,13 @@ def _ready(gatling: Gatling, name: str) -> Record:
 
 
 def _use(gatling: Gatling, app: str, name: str | None) -> Attachment:
-    """The use of a database by an app: the named one, the one of the app's name, or the only one.
+    """The use of a database by an app: the named one, that of DATABASE_URL, or the only one.
 
     Raises NotFound, and InvalidInput where there are several.
     """
     apps.get(gatling.db, app)
     found = {use.database: use for use in databases.attachments(gatling.db, app=app)}
-    return found[_choose(app, name, list(found))]
+    return found[_choose(gatling, app, name, list(found))]
 
 
 def _of(gatling: Gatling, app: str, name: str | None) -> Record:
@@ -384,11 +398,11 @@ def _of(gatling: Gatling, app: str, name: str | None) -> Record:
     apps.get(gatling.db, app)
     used = [use.database for use in databases.attachments(gatling.db, app=app)]
     return databases.get(
-        gatling.db, _choose(app, name, list(dict.fromkeys([*used, *of_app(gatling, app)])))
+        gatling.db, _choose(gatling, app, name, list(dict.fromkeys([*used, *of_app(gatling, app)])))
     )
 
 
-def _choose(app: str, name: str | None, found: list[str]) -> str:
+def _choose(gatling: Gatling, app: str, name: str | None, found: list[str]) -> str:
     if name is not None and name in found:
         return name
     if name is not None or not found:
@@ -396,8 +410,11 @@ def _choose(app: str, name: str | None, found: list[str]) -> str:
             f"{app} has no database{f' {name}' if name else ''}.",
             hint=f"`gatling db create {app}` creates one.",
         )
-    if app in found or len(found) == 1:
-        return app if app in found else found[0]
+    used = databases.attachments(gatling.db, app=app)
+    main = [use.database for use in used if use.variable == VARIABLE]
+    usual = [one for one in (*main, app) if one in found]
+    if usual or len(found) == 1:
+        return (usual or found)[0]
     raise InvalidInput(
         f"{app} uses {len(found)} databases.", hint=f"Name one of them: {', '.join(found)}."
     )

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from gatling.platform.base import Address, Instance, Prepared, Slot, Status, Surroundings, Task
     from gatling.platform.conversation import Conversation
     from gatling.platform.logs import Entry, Line, Wanted
-    from gatling.platform.postgres.clusters import Cluster, Facts, Kept
+    from gatling.platform.postgres.clusters import Cluster, Facts, Kept, Policy
+    from gatling.platform.postgres.pgbackrest import Backup
+    from gatling.platform.postgres.sites import Chosen, Made, Restored
     from gatling.platform.restarts import End
     from gatling.platform.toolchains.order import Order
     from gatling.platform.toolchains.store import Installed
@@ -169,6 +171,9 @@ class Instances(Reachable, Protocol):
 
 class Schedule(Protocol):
     """Runs jobs at their times, and sends notifications."""
+
+    def back_up_at(self, moment: float | None) -> None:
+        """Have `gatling db scheduled` run from this Unix time on, until another is given."""
 
     def set(self, app: str, jobs: Mapping[str, str]) -> None:
         """Have `gatling job APP.NAME` run at the times of each job, by name; of no others.
@@ -465,6 +470,33 @@ class Databases(Protocol):
 
         Raises InvalidInput for a disk without room and for a copy that is not complete.
         """
+
+    def backup(
+        self, cluster: Cluster, apps: Mapping[str, str], policy: Policy, say: Callable[[str], None]
+    ) -> Made:
+        """Make a backup, and prove it by a restore that is compared with the database.
+
+        Raises InvalidInput, DiskFull and MissingProgram before anything was written, and
+        CommandFailed for a backup that was not made. One that was made may be unproved.
+        """
+
+    def restore(
+        self, cluster: Cluster, source: Cluster, chosen: Chosen, say: Callable[[str], None]
+    ) -> Restored:
+        """Restore a backup into a cluster that is not there, or that a killed restore has left.
+
+        `create` starts it. Raises InvalidInput and DiskFull before anything is written, and
+        CommandFailed.
+        """
+
+    def can_back_up(self) -> bool:
+        """Whether the program that makes backups is installed."""
+
+    def install_backups(self, say: Callable[[str], None]) -> None:
+        """Install that program; raises MissingProgram where only somebody else can."""
+
+    def backups(self, database: str) -> list[Backup]:
+        """All backups of a database, the oldest first; also those of its earlier clusters."""
 
     def remove(self, cluster: Cluster, kept: str) -> None:
         """Remove a cluster of which that copy was kept, or what is left of it."""

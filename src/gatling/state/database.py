@@ -264,6 +264,23 @@ _SCHEMA = (
     "ALTER TABLE watches ADD COLUMN previous_slot INTEGER CHECK (previous_slot IN (1, 2))",
     "ALTER TABLE issuance ADD COLUMN early_at REAL NOT NULL DEFAULT 0",
     "ALTER TABLE channels ADD COLUMN quiet TEXT NOT NULL DEFAULT ''",
+    """
+    CREATE TABLE backups (
+        database TEXT PRIMARY KEY REFERENCES databases ON DELETE CASCADE,
+        tried_at TEXT NOT NULL,
+        proved_at TEXT,
+        fault TEXT NOT NULL DEFAULT ''
+    ) STRICT
+    """,
+    """
+    CREATE TABLE backup_plans (
+        database TEXT PRIMARY KEY REFERENCES databases ON DELETE CASCADE,
+        at TEXT NOT NULL,
+        count INTEGER NOT NULL,
+        days INTEGER NOT NULL,
+        changed_at TEXT NOT NULL
+    ) STRICT
+    """,
 )
 """One script per schema version; `PRAGMA user_version` is the number of those that have run."""
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gatling.state.database import Database
 
 State = Literal["creating", "ready", "removing"]
+RESTORING = "restoring"
 Access = Literal["write", "read"]
 
 
@@ -30,8 +31,13 @@ class Record(Struct, frozen=True):
     generation: int
     state: State
     kept: str
-    """The last copy, once the database is being removed."""
+    """The last copy, once the database is being removed; RESTORING while it is being restored."""
     created_at: str
+
+    @property
+    def is_restoring(self) -> bool:
+        """Whether a restore has begun, and is not complete."""
+        return self.state == "creating" and self.kept == RESTORING
 
 
 class Attachment(Struct, frozen=True):
@@ -70,12 +76,12 @@ def get(db: Database, name: str) -> Record:
     return found
 
 
-def add(db: Database, name: str, app: str, version: int, variable: str) -> None:
+def add(db: Database, name: str, app: str, version: int, variable: str, *, kept: str = "") -> None:
     """Record a database that is being created, and its use by the app that it is for."""
     with db.transaction(durable=True):
         db.execute(
-            "INSERT INTO databases VALUES (?, ?, ?, 1, 'creating', '', ?)",
-            name, app, version, now(),
+            "INSERT INTO databases VALUES (?, ?, ?, 1, 'creating', ?, ?)",
+            name, app, version, kept, now(),
         )  # fmt: skip
         db.execute("INSERT INTO attachments VALUES (?, ?, ?, 'write')", name, app, variable)
 
@@ -116,6 +122,16 @@ def attach(db: Database, use: Attachment) -> None:
             " DO UPDATE SET variable = excluded.variable, access = excluded.access",
             use.database, use.app, use.variable, use.access,
         )  # fmt: skip
+
+
+def exchange(db: Database, use: Attachment, other: Attachment) -> None:
+    """Record that an app has the URLs of two databases in each other's variable."""
+    with db.transaction(durable=True):
+        for one, variable in ((use, ""), (other, use.variable), (use, other.variable)):
+            db.execute(
+                "UPDATE attachments SET variable = ? WHERE database = ? AND app = ?",
+                variable, one.database, one.app,
+            )  # fmt: skip
 
 
 def detach(db: Database, database: str, app: str) -> None:

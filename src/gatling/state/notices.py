@@ -36,6 +36,8 @@ EVENTS: Mapping[str, str] = MappingProxyType(
         "certificate.obtained": "A certificate that could not be obtained before was.",
         "alert.started": "A number of an app is out of its range (`gatling watch`).",
         "alert.ended": "It is within its range again.",
+        "backup.failed": "A database was not backed up, or its backup is not proved.",
+        "backup.proved": "A backup of a database that failed before was made and proved.",
         "disk.low": "The disk of the host is nearly full.",
         "disk.ok": "The disk of the host has room again.",
     }

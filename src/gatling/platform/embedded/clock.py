@@ -1,10 +1,11 @@
 """The embedded home's clock: `python -I -m gatling.platform.embedded.clock HOME`.
 
-A program under supervisord that runs while any app has jobs, notifications are sent, or the proxy
-serves HTTPS. Each minute it reads what is scheduled and starts `gatling job APP.NAME` for what is
-due, and `gatling notify deliver`, in sessions of their own, which go on without it. As with cron,
-minutes in which the machine sleeps or nothing runs are not caught up. When a certificate expires
-soon, it starts `gatling certificates renew`, each hour until that has succeeded.
+A program under supervisord that runs while any app has jobs, notifications are sent, databases are
+backed up on a schedule, or the proxy serves HTTPS. Each minute it reads what is scheduled and
+starts `gatling job APP.NAME` for what is due, and `gatling notify deliver`, in sessions of their
+own, which go on without it. As with cron, minutes in which the machine sleeps or nothing runs are
+not caught up. When a certificate expires soon, it starts `gatling certificates renew`, each hour
+until that has succeeded, and in the same way `gatling db scheduled` for backups.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ BACK_MINUTES = 180
 RENEWAL_SECONDS = 3600
 MAX_LOG = 1 << 20
 _FILE = "schedule.json"
+BACKUPS = "backups-due"
+"""The file of the home that has the time of the next backup."""
 _NOTIFY = "notify"
 """The file of the home that exists while there are channels for notifications."""
 _PR_SET_PDEATHSIG = 1
@@ -61,9 +64,19 @@ def renew_at(home: EmbeddedHome, moment: float | None) -> None:
     files.write(home.renewal, "" if moment is None else str(int(moment)))
 
 
+def back_up_at(home: EmbeddedHome, moment: float | None) -> None:
+    """Record the Unix time of the next backup of a database for the clock; None: never."""
+    file = home.root / BACKUPS
+    if moment is None:
+        file.unlink(missing_ok=True)
+    else:
+        files.write(file, str(int(moment)))
+
+
 def is_needed(home: EmbeddedHome) -> bool:
-    """Whether any app has jobs, notifications are sent, or there are certificates to renew."""
-    return any(_files(home.root)) or (home.root / _NOTIFY).exists() or home.renewal.exists()
+    """Whether there is anything to start: jobs, notifications, renewals or backups."""
+    kept = (home.root / _NOTIFY, home.root / BACKUPS, home.renewal)
+    return any(_files(home.root)) or any(file.exists() for file in kept)
 
 
 def deliver_soon(root: Path) -> None:
@@ -72,14 +85,14 @@ def deliver_soon(root: Path) -> None:
 
 
 class Renewals:
-    """When to renew certificates: as soon as it is time, and then once an hour."""
+    """When to renew certificates, or to back up: as soon as it is time, and then once an hour."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._last = 0.0
 
     def due(self, now: float) -> bool:
-        """Whether a renewal has to be started now; the caller does so."""
+        """Whether a command has to be started now; the caller does so."""
         try:
             moment = float(self._file.read_text())
         except (OSError, ValueError):  # there is nothing to renew
@@ -129,6 +142,7 @@ def main(root: Path) -> None:
     with files.locked(root / "run" / "clock"):  # that of a killed supervisord may still run
         minutes = Minutes(time.time())
         renewals = Renewals(root / "certificates" / "due")
+        backups = Renewals(root / BACKUPS)
         running: list[subprocess.Popen[bytes]] = []
         while True:
             time.sleep(60.001 - time.time() % 60)
@@ -139,6 +153,8 @@ def main(root: Path) -> None:
                 commands.append(["notify", "deliver"])
             if renewals.due(time.time()):
                 commands.append(["certificates", "renew"])
+            if backups.due(time.time()):
+                commands.append(["db", "scheduled"])
             for command in commands:
                 with contextlib.suppress(OSError):  # no process more is possible: cron's way
                     running.append(_start(root, *command))

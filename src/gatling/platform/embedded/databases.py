@@ -4,6 +4,8 @@ databases/NAME/1/data       the cluster; 2 is that of a restore, and so on
 databases/NAME/1/socket     the directory of its socket
 databases/NAME/current      a link to the cluster that the database stands for
 databases/kept/             last copies of databases that were removed
+databases/.backups/         the repository of pgBackRest
+databases/.proof/           throw-away clusters, into which backups are restored
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ import os
 import pwd
 import re
 import shutil
+import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,21 +27,38 @@ from gatling.paths import exclusively
 from gatling.platform import users
 from gatling.platform.base import Task
 from gatling.platform.embedded import configuration
-from gatling.platform.postgres import clusters, dump, settings, sql
-from gatling.platform.postgres.clusters import OLDEST, PORT, SOCKET_BYTES, SUPERUSER, Facts, Kept
+from gatling.platform.postgres import answers, clusters, dump, settings, sql, worker
+from gatling.platform.postgres.clusters import (
+    OLDEST,
+    PORT,
+    READER,
+    SOCKET_BYTES,
+    SUPERUSER,
+    Facts,
+    Kept,
+)
+from gatling.platform.postgres.pgbackrest import Backup
+from gatling.platform.postgres.sites import Made, Restored, Site, archive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from typing import Any
 
     from gatling.platform.embedded.home import EmbeddedHome
     from gatling.platform.embedded.supervisord import Supervisord
-    from gatling.platform.postgres.clusters import Cluster
+    from gatling.platform.postgres.clusters import Cluster, Policy
+    from gatling.platform.postgres.sites import Chosen
 
 START_SECONDS = 60.0
 INIT_SECONDS = 300.0
 QUERY_SECONDS = 3600.0
+BACKUP_SECONDS = 2 * 86400.0
+"""More than all steps of a backup and its proof may take together."""
 RELOAD = "SELECT pg_reload_conf();\n"
+_WORKER = (sys.executable, "-I", "-S", str(worker.__file__))
+KEPT = "kept"
+"""The directory of last copies, among those of the databases."""
 MAP = "gatling"
 """The map of pg_ident.conf: the home's user takes the roles of its apps."""
 MOST_SHARED_MB = 4096
@@ -74,6 +95,8 @@ class OwnDatabases:
                 "PostgreSQL does not run as root, and this home is root's.",
                 hint="Use Gatling as another user, or `gatling server install` for a server.",
             )
+        if database == KEPT:
+            raise InvalidInput(f"The name {KEPT} is taken.", hint="Use `--name` for another name.")
         if len(os.fsencode(self._link(database) / "socket")) > SOCKET_BYTES:
             raise InvalidInput(
                 f"The path of the home is too long for the socket of a database: {self._home.root}",
@@ -126,7 +149,7 @@ class OwnDatabases:
         """See Databases."""
         found = self.facts(cluster)
         self._need_room(found.bytes, "The last copy of the database")
-        directory = self._home.databases / "kept"
+        directory = self._home.databases / KEPT
         directory.mkdir(mode=0o700, exist_ok=True)
         final = directory / f"{cluster.database}-{stamp}.dump"
         new = directory / f".{cluster.database}.new"
@@ -147,6 +170,74 @@ class OwnDatabases:
         new.rename(final)
         files.sync(directory)
         return Kept(str(final), final.stat().st_size, len(tables), sum(expected.values()))
+
+    def backup(
+        self, cluster: Cluster, apps: Mapping[str, str], policy: Policy, say: Callable[[str], None]
+    ) -> Made:
+        """See Databases."""
+        self._there(cluster)
+        with self._alone(cluster):
+            self._configure(cluster, apps)
+            self._start(cluster)
+            self._query(cluster, RELOAD)
+            if self._query(cluster, "SHOW archive_mode;").strip() != "on":
+                say("Restarting the database once, so that it can archive its log")
+                self._programs.stop(_name(cluster.database), START_SECONDS)
+                self._start(cluster)
+        request = {"verb": "backup", "site": asdict(self._site(cluster)), **asdict(policy)}
+        return Made(**self._work(request, say))
+
+    def backups(self, database: str) -> list[Backup]:
+        """See Databases."""
+        repository = self._home.databases / ".backups"
+        if not (repository / "backup").is_dir():
+            return []
+        request = {"verb": "list", "database": database, "repository": str(repository)}
+        said = process.output([*_WORKER, json.dumps(request)], env=_environment())
+        return [Backup(**one) for one in answers.last(said)["backups"]]
+
+    def restore(
+        self, cluster: Cluster, source: Cluster, chosen: Chosen, say: Callable[[str], None]
+    ) -> Restored:
+        """See Databases."""
+        self.check(cluster.database)
+        with self._alone(cluster):
+            directory = self._directory(cluster)
+            if directory.exists():  # of a restore that was killed: nobody has had access to it
+                shutil.rmtree(directory)
+            directory.mkdir(mode=0o700, parents=True)
+        request = {"verb": "restore", "site": asdict(self._site(cluster)),
+                   "source": asdict(self._site(source)), "chosen": asdict(chosen)}  # fmt: skip
+        return Restored(**self._work(request, say))
+
+    def can_back_up(self) -> bool:
+        """See Databases."""
+        return shutil.which("pgbackrest") is not None
+
+    def install_backups(self, say: Callable[[str], None]) -> None:  # noqa: ARG002
+        """See Databases: only root can."""
+        raise MissingProgram(
+            "pgBackRest, which makes backups, is not installed.",
+            hint="On Debian and Ubuntu: `sudo apt install pgbackrest`.",
+        )
+
+    def _site(self, cluster: Cluster) -> Site:
+        databases = self._home.databases
+        return Site(
+            cluster.database, cluster.label, str(_program(cluster.version, "postgres").parent),
+            str(self._data(cluster)), str(self._sockets(cluster)), str(self._own(cluster)),
+            str(databases / ".backups"), str(databases / ".proof" / cluster.label),
+        )  # fmt: skip
+
+    def _work(self, request: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
+        answer = answers.Answer(say)
+        argv = [*_WORKER, json.dumps(request)]
+        done = process.run(argv, timeout=BACKUP_SECONDS, env=_environment(), on_line=answer.take,
+                           check=False, nice=process.BACKGROUND)  # fmt: skip
+        return answer.result(done.tail)
+
+    def _own(self, cluster: Cluster) -> Path:
+        return self._directory(cluster) / "backup"
 
     def remove(self, cluster: Cluster, kept: str) -> None:
         """See Databases."""
@@ -184,9 +275,10 @@ class OwnDatabases:
         data, sockets = self._data(cluster), self._sockets(cluster)
         sockets.mkdir(mode=0o700, exist_ok=True)
         memory = min(settings.machine_memory() // 4, MOST_SHARED_MB)
-        roles = {SUPERUSER, *_roles(apps)}
+        roles = {SUPERUSER, READER, *_roles(apps)}
+        script = archive(str(self._own(cluster)))
         for name, text in (
-            ("postgresql.conf", settings.configuration(str(sockets), memory)),
+            ("postgresql.conf", settings.configuration(str(sockets), memory, str(script))),
             ("pg_hba.conf", settings.authentication(cluster.database, MAP)),
             ("pg_ident.conf", settings.identities(MAP, pwd.getpwuid(os.geteuid()).pw_name, roles)),
         ):

@@ -32,6 +32,12 @@ class ClockSchedule:
             clock.write(self._home, app, jobs)
             self._follow()
 
+    def back_up_at(self, moment: float | None) -> None:
+        """See Schedule."""
+        with exclusively(self._home, "clock"):
+            clock.back_up_at(self._home, moment)
+            self._follow()
+
     def notify(self, *, wanted: bool) -> None:
         """See Schedule."""
         with exclusively(self._home, "clock"):

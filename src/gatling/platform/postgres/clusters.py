@@ -21,6 +21,8 @@ PORT = 5432
 OWNER = "gatling_owner"
 """The role that owns a database and all that apps create in it; nobody can log in as this role."""
 SUPERUSER = "postgres"
+READER = "gatling_reader"
+"""The role that compares a backup with its database: it reads everything and changes nothing."""
 ROLE = re.compile(r"gatling-[a-z0-9-]{1,63}")
 SOCKET_BYTES = 107 - len(f"/.s.PGSQL.{PORT}")
 """Bytes that the path of a socket's directory may have: unix(7)."""
@@ -67,6 +69,18 @@ class Facts:
     longest_query: float
     """Seconds since the oldest running statement began."""
     checksums: bool
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How a backup is made, and which older ones stay."""
+
+    full: bool = False
+    """Whether it is a full one in any case."""
+    count: int = 2
+    """Full backups that stay, with those that build on them."""
+    days: int = 14
+    """The age up to which all full backups stay."""
 
 
 @dataclass(frozen=True)

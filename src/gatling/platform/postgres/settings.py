@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 from typing import TYPE_CHECKING
 
-from gatling.platform.postgres.clusters import PORT, SUPERUSER
+from gatling.platform.postgres.clusters import PORT, READER, SUPERUSER
 from gatling.platform.postgres.sql import identifier, literal
 
 if TYPE_CHECKING:
@@ -23,9 +24,15 @@ def machine_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
 
 
-def configuration(sockets: str, memory: int, pid_file: str = "") -> str:
-    """The settings of a cluster on a machine with so many MB of memory, which others share."""
+def configuration(sockets: str, memory: int, archive: str, pid_file: str = "") -> str:
+    """The settings of a cluster on a machine with so many MB of memory, which others share.
+
+    `archive` is the script that archives a segment of the log. Until there is one, no log is kept.
+    """
+    script = shlex.quote(archive).replace("%", "%%")
     values = {
+        "archive_mode": "on",
+        "archive_command": literal(f"test ! -e {script} || /bin/sh {script} %p"),
         "listen_addresses": "''",
         "port": str(PORT),
         "unix_socket_directories": literal(sockets),
@@ -60,6 +67,7 @@ def authentication(database: str, mapped: str = "") -> str:
     return (
         "# Written by Gatling.\n"
         f"local all {SUPERUSER} {peer}\n"
+        f"local {identifier(database)} {READER} peer map={mapped or READER}\n"
         f"local {identifier(database)} all {peer}\n"
     )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatling.paths import SERVER
+from gatling.platform.postgres.sites import Site
 from gatling.platform.server import units
 
 if TYPE_CHECKING:
@@ -24,6 +25,10 @@ DATABASES = SERVER / "databases"
 """root's: which clusters are being made, and the last copies of removed databases."""
 CLUSTERS = Path("/var/lib/postgresql")
 CONFIGURATIONS = Path("/etc/postgresql")
+BACKUPS = Path("/var/lib/gatling-backups")
+"""The repository of all backups, which is postgres' own: a disk of its own can be mounted there."""
+PROOFS = CLUSTERS / ".gatling-proof"
+"""Throw-away clusters, into which backups are restored."""
 PROGRAMS = Path("/usr/lib/postgresql")
 OWNER = "postgres"
 """The OS user that Debian's packages run clusters as."""
@@ -53,6 +58,33 @@ def sockets(cluster: Cluster) -> Path:
 def pid_file(cluster: Cluster) -> str:
     """The file by which systemd knows a cluster's main process: postgresql@.service names it."""
     return f"/run/postgresql/{cluster.version}-{cluster.name}.pid"
+
+
+def own(cluster: Cluster) -> Path:
+    """The directory of the files that make a cluster archive its log."""
+    return configuration(cluster) / "backup"
+
+
+def site(cluster: Cluster) -> Site:
+    """A cluster, and the places of its backups."""
+    return Site(
+        cluster.database, cluster.label, str(PROGRAMS / str(cluster.version) / "bin"),
+        str(data(cluster)), str(sockets(cluster)), str(own(cluster)), str(BACKUPS),
+        str(PROOFS / cluster.label),
+    )  # fmt: skip
+
+
+def backup_properties(cluster: Cluster) -> list[str]:
+    """The properties of a unit that makes and proves a backup; the throw-away cluster is in it."""
+    writable = f"{BACKUPS} {CLUSTERS} {configuration(cluster)}"
+    return [
+        f"User={OWNER}", f"Group={OWNER}", "Nice=10", "CPUWeight=20", "IOWeight=20",
+        "MemoryMax=25%", "TasksMax=256", "RuntimeMaxSec=2d", "NoNewPrivileges=yes",
+        "PrivateTmp=yes", "PrivateDevices=yes", "PrivateNetwork=yes", "ProtectHome=yes",
+        "ProtectSystem=strict", f"ReadWritePaths={writable}", "ProtectKernelModules=yes",
+        "ProtectKernelTunables=yes", "ProtectControlGroups=yes", "RestrictSUIDSGID=yes",
+        f"InaccessiblePaths=-{SERVER} -{units.RUN} -{units.INSTANCES}",
+    ]  # fmt: skip
 
 
 def drop_in() -> str:

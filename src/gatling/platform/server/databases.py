@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatling import process
@@ -10,7 +12,10 @@ from gatling.errors import CommandFailed, HelperFailed, InvalidInput
 from gatling.platform.base import Task
 from gatling.platform.limits import Limits
 from gatling.platform.postgres import clusters
-from gatling.platform.postgres.clusters import OLDEST, Facts, Kept
+from gatling.platform.postgres.answers import Answer
+from gatling.platform.postgres.clusters import OLDEST, Cluster, Facts, Kept
+from gatling.platform.postgres.pgbackrest import Backup
+from gatling.platform.postgres.sites import Made, Restored
 from gatling.platform.server import cluster_units as places
 from gatling.platform.server import units
 from gatling.platform.server.helper import client
@@ -19,7 +24,8 @@ from gatling.platform.server.tasks import attend
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from gatling.platform.postgres.clusters import Cluster
+    from gatling.platform.postgres.clusters import Policy
+    from gatling.platform.postgres.sites import Chosen
     from gatling.platform.server.home import ServerHome
 
 SHELL_LIMITS = Limits(memory="25%", tasks=64)
@@ -88,17 +94,56 @@ class UnitDatabases:
         """See Databases."""
         return Kept(**_ask("database-keep", cluster, stamp=stamp))
 
+    def backup(
+        self, cluster: Cluster, apps: Mapping[str, str], policy: Policy, say: Callable[[str], None]
+    ) -> Made:
+        """See Databases: in a unit of its own."""
+        answer = Answer(say)
+        arguments = _named(cluster) | {"apps": dict(apps), **asdict(policy)}
+        _, tail, _ = _asked(lambda: attend("database-backup", arguments, answer.take))
+        return Made(**answer.result(tail))
+
+    def backups(self, database: str) -> list[Backup]:
+        """See Databases."""
+        found = _ask("database-backups", Cluster(database, OLDEST))["backups"]
+        return [Backup(**one) for one in found]
+
+    def restore(
+        self,
+        cluster: Cluster,  # noqa: ARG002
+        source: Cluster,  # noqa: ARG002
+        chosen: Chosen,  # noqa: ARG002
+        say: Callable[[str], None],  # noqa: ARG002
+    ) -> Restored:
+        """See Databases."""
+        raise InvalidInput(
+            "Gatling cannot restore a backup on a server yet. Nothing was changed.",
+            hint="pgBackRest itself can, as the user postgres: docs/how-to/database.md.",
+        )
+
+    def can_back_up(self) -> bool:
+        """See Databases."""
+        return Path("/usr/bin/pgbackrest").exists()
+
+    def install_backups(self, say: Callable[[str], None]) -> None:
+        """See Databases: by root's helper."""
+        answer, tail, _ = _asked(lambda: attend("database-backup-install", {}, say))
+        if answer.get("status") != 0:
+            raise CommandFailed("pgBackRest was not installed.", log=tail)
+
     def remove(self, cluster: Cluster, kept: str) -> None:
         """See Databases."""
         _ask("database-remove", cluster, kept=kept)
 
 
 def _ask(verb: str, cluster: Cluster, **arguments: Any) -> dict[str, Any]:
-    answer: dict[str, Any] = _asked(
-        lambda: client.ask(verb, database=cluster.database, version=cluster.version,
-                           generation=cluster.generation, **arguments)
-    )  # fmt: skip
+    answer: dict[str, Any] = _asked(lambda: client.ask(verb, **_named(cluster), **arguments))
     return answer
+
+
+def _named(cluster: Cluster) -> dict[str, Any]:
+    return {"database": cluster.database, "version": cluster.version,
+            "generation": cluster.generation}  # fmt: skip
 
 
 def _asked(request: Callable[[], Any]) -> Any:

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from gatling import files
+from gatling.platform.server import backing_up
 from gatling.platform.server.helper import client
 
 if TYPE_CHECKING:
@@ -32,6 +33,14 @@ class TimerSchedule:
         client.ask("schedule", app=app, jobs=wanted)
         if not jobs:
             known.unlink()
+
+    def back_up_at(self, moment: float | None) -> None:
+        """See Schedule: a timer looks for the file every few minutes."""
+        file = self._home.root / backing_up.DUE
+        if moment is None:
+            file.unlink(missing_ok=True)
+        else:
+            files.write(file, str(int(moment)))
 
     def notify(self, *, wanted: bool) -> None:
         """See Schedule: the timer of recovery, which always runs, looks for it."""

@@ -24,12 +24,14 @@ from gatling.platform.postgres import dump, settings, sql
 from gatling.platform.postgres.clusters import (
     ACCESS,
     PORT,
+    READER,
     SUPERUSER,
     Cluster,
     Facts,
     Kept,
     version,
 )
+from gatling.platform.postgres.sites import archive
 from gatling.platform.server import cluster_units as places
 from gatling.platform.server import units
 from gatling.platform.server.helper import running, unit_files
@@ -58,6 +60,11 @@ def install(request: dict[str, Any], given: list[int], connection: socket.socket
     """
     said = text(request, "version")
     package = f"postgresql-{version(said)}" if said else "postgresql"  # nothing for a shell in it
+    return install_package(package, given, connection)
+
+
+def install_package(package: str, given: list[int], connection: socket.socket) -> dict[str, Any]:
+    """Install a package by one of the names that Gatling has; how apt-get ended."""
     deadline = time.monotonic() + INSTALL_SECONDS
     while _is_active(INSTALLING):  # somebody else's
         if time.monotonic() > deadline:
@@ -79,13 +86,13 @@ def install(request: dict[str, Any], given: list[int], connection: socket.socket
 
 def create(request: dict[str, Any], apps: Path, call: Call) -> dict[str, Any]:
     """Create a cluster with its database, or complete what was begun."""
-    cluster, allowed = _cluster(request), _allowed(request, apps)
+    cluster, allowed = requested(request), allowed_users(request, apps)
     program = places.PROGRAMS / str(cluster.version) / "bin" / "postgres"
     if not program.exists() or not shutil.which("pg_createcluster"):
         raise InvalidInput(f"PostgreSQL {cluster.version} is not installed on this server.")
     if not _is_active(INSTALLING):  # the helper that waited for it may have been killed
         NO_MAIN.unlink(missing_ok=True)
-    with _alone(cluster.database) as directory:
+    with alone(cluster.database) as directory:
         making = directory / f"making-{cluster.version}-{cluster.label}"
         if making.exists():  # nobody has had access to it
             _drop(cluster, call)
@@ -99,39 +106,39 @@ def create(request: dict[str, Any], apps: Path, call: Call) -> dict[str, Any]:
             os.sync()
             making.unlink()
             files.sync(directory)
-        _configure(cluster, list(allowed), call)
+        configure(cluster, list(allowed), call)
         call(["systemctl", "start", places.unit(cluster)], timeout=300)
-        _wait(cluster)
+        wait(cluster)
         query(cluster, sql.setup(cluster.database) + sql.access(cluster.database, allowed))
     return {}
 
 
 def access(request: dict[str, Any], apps: Path, call: Call) -> dict[str, Any]:
     """Let these apps use a database, and no others."""
-    cluster, allowed = _cluster(request), _allowed(request, apps)
-    with _alone(cluster.database):
-        _there(cluster)
-        _configure(cluster, list(allowed), call)
+    cluster, allowed = requested(request), allowed_users(request, apps)
+    with alone(cluster.database):
+        must_exist(cluster)
+        configure(cluster, list(allowed), call)
         call(["systemctl", "start", places.unit(cluster)], timeout=300)
-        _wait(cluster)
+        wait(cluster)
         query(cluster, sql.access(cluster.database, allowed))
     return {}
 
 
 def facts(request: dict[str, Any]) -> dict[str, Any]:
     """The state of a cluster."""
-    cluster = _cluster(request)
-    _there(cluster)
+    cluster = requested(request)
+    must_exist(cluster)
     return asdict(Facts(**json.loads(query(cluster, sql.facts(cluster.database)))))
 
 
 def keep(request: dict[str, Any]) -> dict[str, Any]:
     """Write a last copy of a database, and compare it with the database. No app may have access."""
-    cluster, stamp = _cluster(request), text(request, "stamp")
+    cluster, stamp = requested(request), text(request, "stamp")
     if not re.fullmatch(r"[0-9]{8}T[0-9]{6}Z", stamp):
         raise Refused("stamp is not a time")
-    _there(cluster)
-    with _alone(cluster.database) as directory:
+    must_exist(cluster)
+    with alone(cluster.database) as directory:
         found = Facts(**json.loads(query(cluster, sql.facts(cluster.database))))
         _need_room(directory, found.bytes, "The last copy of the database")
         final = directory / f"{cluster.database}-{stamp}.dump"
@@ -156,8 +163,8 @@ def keep(request: dict[str, Any]) -> dict[str, Any]:
 
 def remove(request: dict[str, Any], call: Call) -> dict[str, Any]:
     """Remove a cluster, of which a last copy was kept, or what is left of it."""
-    cluster, copy = _cluster(request), text(request, "kept")
-    with _alone(cluster.database) as directory:
+    cluster, copy = requested(request), text(request, "kept")
+    with alone(cluster.database) as directory:
         if places.data(cluster).is_dir():
             name = Path(copy).name
             if not name.startswith(f"{cluster.database}-") or not (directory / name).is_file():
@@ -190,12 +197,13 @@ def _run(
     done = subprocess.run(
         [str(places.PROGRAMS / str(cluster.version) / "bin" / program), *words],
         input=stdin.encode(), stdout=stdout or subprocess.PIPE, stderr=subprocess.PIPE, check=True,
-        **_as_postgres(),
+        **as_postgres(),
     )  # fmt: skip
     return done.stdout or b""
 
 
-def _as_postgres() -> dict[str, Any]:
+def as_postgres() -> dict[str, Any]:
+    """The arguments of subprocess with which a program runs as postgres."""
     user = pwd.getpwnam(places.OWNER)
     env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "PGCONNECT_TIMEOUT": "10"}
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": [], "cwd": "/", "env": env}
@@ -206,7 +214,7 @@ def _rows(cluster: Cluster, copy: Path) -> dict[str, int]:
     with copy.open("rb") as file:
         reading = subprocess.Popen(
             [str(program), "--data-only", "--file=-"], stdin=file, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, **_as_postgres(),
+            stderr=subprocess.DEVNULL, **as_postgres(),
         )  # fmt: skip
         with reading:
             found = dump.rows(cast("IO[bytes]", reading.stdout))
@@ -215,15 +223,17 @@ def _rows(cluster: Cluster, copy: Path) -> dict[str, int]:
     return found
 
 
-def _configure(cluster: Cluster, users: list[str], call: Call) -> None:
+def configure(cluster: Cluster, users: list[str], call: Call) -> None:
     """Write the settings, the drop-in and the sockets' directory of a cluster."""
     directory, owner = places.configuration(cluster), pwd.getpwnam(places.OWNER)
     conf = settings.configuration(
-        str(places.sockets(cluster)), settings.machine_memory(), places.pid_file(cluster)
-    )
+        str(places.sockets(cluster)), settings.machine_memory(),
+        str(archive(str(places.own(cluster)))), places.pid_file(cluster),
+    )  # fmt: skip
     own = {
         directory / "conf.d" / "gatling.conf": (conf, 0o644),
         directory / "pg_hba.conf": (settings.authentication(cluster.database), 0o640),
+        directory / "pg_ident.conf": (settings.identities(READER, places.OWNER, [READER]), 0o640),
     }
     for file, (wanted, mode) in own.items():
         if not file.exists() or file.read_text() != wanted:
@@ -257,7 +267,7 @@ def _drop(cluster: Cluster, call: Call) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
-def _wait(cluster: Cluster) -> None:
+def wait(cluster: Cluster) -> None:
     """Wait until a cluster that was started takes queries."""
     deadline = time.monotonic() + START_SECONDS
     while True:
@@ -271,14 +281,15 @@ def _wait(cluster: Cluster) -> None:
             return
 
 
-def _cluster(request: dict[str, Any]) -> Cluster:
+def requested(request: dict[str, Any]) -> Cluster:
+    """The cluster that a request names; raises Refused and InvalidInput."""
     numbers = [request.get("version"), request.get("generation")]
     if not all(type(number) is int for number in numbers):
         raise Refused("version and generation are not numbers")
     return Cluster(names.app_name(text(request, "database")), *numbers)  # type: ignore[arg-type]
 
 
-def _allowed(request: dict[str, Any], apps: Path) -> dict[str, str]:
+def allowed_users(request: dict[str, Any], apps: Path) -> dict[str, str]:
     """The OS users of the apps that may use a database, with what they may do."""
     given = request.get("apps")
     if not isinstance(given, dict) or len(given) > MAX_APPS:
@@ -289,7 +300,8 @@ def _allowed(request: dict[str, Any], apps: Path) -> dict[str, str]:
     return {units.user(app): kind for app, kind in given.items()}
 
 
-def _there(cluster: Cluster) -> None:
+def must_exist(cluster: Cluster) -> None:
+    """Raise InvalidInput for a cluster that is not there."""
     if not places.configuration(cluster).is_dir():
         raise InvalidInput(f"The database {cluster.database} is not on this server.")
 
@@ -305,7 +317,7 @@ def _need_room(directory: Path, least: int, what: str) -> None:
 
 
 @contextlib.contextmanager
-def _alone(database: str) -> Iterator[Path]:
+def alone(database: str) -> Iterator[Path]:
     """One request at a time for a database; the directory of root's notes."""
     owner = pwd.getpwnam(units.OWNER)
     places.DATABASES.mkdir(mode=0o750, exist_ok=True)

@@ -36,6 +36,9 @@ another user can write to. Programs are run as an app's user or as gatling, neve
     database-facts      its state, as its statistics show it
     database-keep       write a last copy of it, compared with it
     database-remove     remove a cluster of which there is such a copy
+    database-backup     back it up and prove the backup, as postgres, in a unit with limits
+    database-backups    the backups of a database
+    database-backup-install   install pgBackRest from the distribution
     drain               send the log of an app to a drain, as gatling, in a unit of its own, or stop
     sample              sample the numbers of all apps, as gatling, in a unit of its own, or stop
     notify              send the notifications that wait, as gatling, in a unit of its own
@@ -199,6 +202,33 @@ def database_remove(request: dict[str, Any]) -> dict[str, Any]:
     return databases.remove(request, machine.call)
 
 
+def database_backup(
+    request: dict[str, Any], files: list[int], connection: socket.socket
+) -> dict[str, Any]:
+    """Back a cluster up."""
+    from gatling.platform.server.helper import backups
+
+    return backups.make(request, machine.SERVER / "apps", machine.call, files, connection)
+
+
+def database_backups(request: dict[str, Any]) -> dict[str, Any]:
+    """List the backups of a database."""
+    from gatling.platform.server.helper import backups
+
+    return backups.listed(request)
+
+
+def database_backup_install(
+    request: dict[str, Any],  # noqa: ARG001
+    files: list[int],
+    connection: socket.socket,
+) -> dict[str, Any]:
+    """Install pgBackRest."""
+    from gatling.platform.server.helper import backups
+
+    return backups.install(files, connection)
+
+
 PLAIN = {
     "app": apps.app,
     "slot": apps.slot_unit,
@@ -229,6 +259,7 @@ PLAIN = {
     "database-facts": database_facts,
     "database-keep": database_keep,
     "database-remove": database_remove,
+    "database-backups": database_backups,
 }
 ATTENDED = {
     "run": programs.run,
@@ -236,6 +267,8 @@ ATTENDED = {
     "logs": programs.logs,
     "toolchain-install": toolchain_install,
     "database-install": database_install,
+    "database-backup": database_backup,
+    "database-backup-install": database_backup_install,
 }
 VERBS = frozenset({*PLAIN, *ATTENDED})
 READERS = frozenset({"logs"})

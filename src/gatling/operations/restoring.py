@@ -1,0 +1,187 @@
+"""Restoring a backup of a database into a new one, and using that in its place."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from gatling import names
+from gatling.errors import GatlingError, InvalidInput, NotFound, cleaning
+from gatling.operations import backups, databases
+from gatling.operations import config as variables
+from gatling.paths import exclusively
+from gatling.platform.postgres.clusters import Cluster
+from gatling.platform.postgres.sites import Chosen
+from gatling.project.schedule import here
+from gatling.state import audit
+from gatling.state import databases as records
+from gatling.times import stamp_of
+
+if TYPE_CHECKING:
+    from gatling.platform.open import Gatling
+    from gatling.platform.postgres.pgbackrest import Backup
+    from gatling.platform.postgres.sites import Restored
+    from gatling.state.databases import Attachment, Record
+    from gatling.ui.progress import Progress
+
+
+class Done(Struct, frozen=True):
+    """A database that was restored from a backup of another one."""
+
+    database: str
+    source: str
+    app: str
+    variable: str
+    """The config variable with its URL."""
+    backup: str
+    proved: bool
+    """Whether that backup is proved."""
+    tables: int
+    rows: int
+    last: str
+    """The time of its last transaction; empty when that is not known."""
+
+
+class Promoted(Struct, frozen=True):
+    """A database that an app uses in the place of another one."""
+
+    database: str
+    variable: str
+    before: str
+    """The database that the variable was for; it stays."""
+    before_variable: str
+
+
+def moment(text: str) -> datetime:
+    """A time in the past, in the host's time zone unless it names one; raises InvalidInput."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidInput(
+            f"{text!r} is not a time.", hint='Use a form such as "2026-01-31 14:05:00".'
+        ) from None
+    found = (found if found.tzinfo else found.replace(tzinfo=here())).astimezone(UTC)
+    if found > datetime.now(UTC):
+        raise InvalidInput(f"{text} is in the future.")
+    return found
+
+
+def restore(
+    gatling: Gatling,
+    app: str,
+    name: str | None,
+    to: datetime | None,
+    new: str | None,
+    progress: Progress,
+) -> Done:
+    """Restore a database of an app, as it was at a time or is in its backups, as a new one.
+
+    Raises NotFound without a backup from before that time, InvalidInput for a name that is taken,
+    and as the platform does. A restore that was killed is done again by the same call.
+    """
+    source = databases.ready(gatling, app, name)
+    want = databases.wanted(app, new or f"{source.name}-restored", None)
+    gatling.databases.check(want.name)
+    backup = _backup(gatling.databases.backups(source.name), source, to)
+    chosen = Chosen(backup.stanza, backup.label, source.name, backup.bytes,
+                    "" if to is None else to.strftime("%Y-%m-%d %H:%M:%S.%f+00"))  # fmt: skip
+    _begin(gatling, want, source)
+    progress.phase(f"Restoring {source.name} as the database {want.name}")
+    cluster = Cluster(want.name, source.version)
+    try:
+        found = gatling.databases.restore(cluster, databases.cluster(source), chosen, progress.say)
+    except GatlingError as error:
+        with cleaning(error):
+            records.forget(gatling.db, want.name)
+        raise
+    with exclusively(gatling.home, "databases"):
+        gatling.databases.create(cluster, databases.allowed(gatling, want.name))
+        records.mark(gatling.db, want.name, "ready")
+    audit.record(gatling.db, gatling.actor, app, "db restore",
+                 f"{want.name} from {backup.label} to {chosen.target or 'the end'}")  # fmt: skip
+    url = gatling.databases.url(app, want.name)
+    variables.change(gatling, app, {want.variable: url}, progress=progress, restart=False)
+    return _done(want, source, backup, found)
+
+
+def promote(
+    gatling: Gatling, app: str, name: str | None, progress: Progress, *, restart: bool = True
+) -> Promoted:
+    """Use a restored database in the place of the main one, whose variable gets the other's URL.
+
+    The other database stays. The same call with its name goes back. Raises NotFound and
+    InvalidInput, and as a deployment does.
+    """
+    with exclusively(gatling.home, "databases"):
+        record = databases.ready(gatling, app, name or f"{_main(gatling, app).database}-restored")
+        use, main = _use(gatling, app, record.name), _main(gatling, app)
+        if use.database == main.database:
+            raise InvalidInput(f"{app} uses {use.database} as {main.variable} already.")
+        for one in (use, main):
+            if one.access != "write":
+                raise InvalidInput(f"{app} may only read {one.database}.")
+        records.exchange(gatling.db, use, main)
+        backups.follow(gatling, main.database, use.database)
+        audit.record(gatling.db, gatling.actor, app, "db promote",
+                     f"{use.database} as {main.variable}, before {main.database}")  # fmt: skip
+    values: dict[str, str | None] = {
+        main.variable: gatling.databases.url(app, use.database),
+        use.variable: gatling.databases.url(app, main.database),
+    }
+    variables.change(gatling, app, values, progress=progress, restart=restart)
+    return Promoted(use.database, main.variable, main.database, use.variable)
+
+
+def _main(gatling: Gatling, app: str) -> Attachment:
+    """The use of a database whose URL is in DATABASE_URL."""
+    for use in records.attachments(gatling.db, app=app):
+        if use.variable == databases.VARIABLE:
+            return use
+    raise NotFound(f"{app} has no database of Gatling as {databases.VARIABLE}.")
+
+
+def _use(gatling: Gatling, app: str, database: str) -> Attachment:
+    for use in records.attachments(gatling.db, app=app, database=database):
+        return use
+    raise NotFound(f"{app} does not use the database {database}.")
+
+
+def _begin(gatling: Gatling, want: databases.Wanted, source: Record) -> None:
+    """Record a restore, so that nothing takes the database for another one while it lasts."""
+    with exclusively(gatling.home, "databases"):
+        record = records.find(gatling.db, want.name)
+        if record is None:
+            databases.check_variable(gatling, want)
+            records.add(gatling.db, want.name, want.app, source.version, want.variable,
+                        kept=records.RESTORING)  # fmt: skip
+        elif not record.is_restoring or record.app != want.app:
+            raise InvalidInput(
+                f"The name {want.name} is taken by another database. Nothing was changed.",
+                hint="Choose another name with `--as`.",
+            )
+
+
+def _backup(every: list[Backup], source: Record, to: datetime | None) -> Backup:
+    """The newest backup from before a time: a proved one, if there is one; raises NotFound."""
+    fitting = [
+        one for one in every
+        if one.state != "refuted" and one.generation == source.generation
+        and (to is None or one.stopped <= to.timestamp())
+    ]  # fmt: skip
+    proved = [one for one in fitting if one.state == "proved"]
+    if fitting:
+        return (proved or fitting)[-1]
+    usable = [one for one in every if one.state != "refuted"]
+    raise NotFound(
+        f"There is no backup of {source.name}" + (" from before that time." if usable else "."),
+        hint=f"The first one is of {stamp_of(usable[0].stopped)}." if usable else "",
+    )
+
+
+def _done(want: databases.Wanted, source: Record, backup: Backup, found: Restored) -> Done:
+    return Done(
+        names.app_name(want.name), source.name, want.app, want.variable, backup.label,
+        backup.state == "proved", found.tables, found.rows, found.last,
+    )  # fmt: skip

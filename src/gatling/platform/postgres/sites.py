@@ -1,0 +1,74 @@
+"""The places of a cluster's backups, and a backup that was made: pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Site:
+    """A cluster, and the places of its backups."""
+
+    database: str
+    label: str
+    programs: str
+    """The directory of PostgreSQL's programs."""
+    data: str
+    sockets: str
+    own: str
+    """The directory of the files that make the cluster archive its log."""
+    repository: str
+    scratch: str
+    """The directory of the throw-away cluster, which is removed."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A backup that is to be restored, and up to when its log is replayed."""
+
+    stanza: str
+    label: str
+    database: str
+    """The name of the database in the backup."""
+    bytes: int
+    target: str
+    """A time, as PostgreSQL reads it; empty for everything that the repository has."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A database that was restored."""
+
+    tables: int
+    rows: int
+    last: str
+    """The time of the last transaction that it has, as PostgreSQL prints it; empty: unknown."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A backup that was made, with the result of its proof."""
+
+    stanza: str
+    label: str
+    kind: str
+    bytes: int
+    stored: int
+    state: str
+    reason: str
+    tables: int
+    rows: int
+    written: int
+    migrations: str
+    backup_seconds: float
+    proof_seconds: float
+    full_kept: int
+
+
+def archive(own: str) -> Path:
+    """The script that archives a segment; without it, a cluster keeps no log.
+
+    pgBackRest wants its name in the archive_command.
+    """
+    return Path(own) / "pgbackrest-archive"

@@ -1,0 +1,61 @@
+"""Makes and lists backups, as the OS user of a cluster: `python3 -I -S worker.py REQUEST`.
+
+The request is JSON. Its answer is a line that begins with a NUL; all other lines are progress. Only
+the standard library and Gatling's own code are loaded, so root's helper can start it in a unit.
+"""
+
+import contextlib
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+# last, so that no package that is installed beside Gatling takes the place of a standard module
+sys.path.append(str(Path(__file__).resolve().parents[3]))
+
+from gatling.errors import CommandFailed, GatlingError
+from gatling.platform.postgres import backups, restoring
+from gatling.platform.postgres.sites import Chosen, Site
+
+
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """Do what a request asks for."""
+    if request["verb"] == "list":
+        found = backups.report(request["repository"])
+        return {"backups": [asdict(one) for one in found
+                            if one.stanza.split(".")[0] == request["database"]]}  # fmt: skip
+    site = Site(**request["site"])
+    if request["verb"] == "restore":
+        chosen = Chosen(**request["chosen"])
+        source = backups.Backups(Site(**request["source"]), _say)
+        try:
+            return asdict(restoring.Restore(site, _say).run(chosen, source))
+        except CommandFailed as error:
+            raise restoring.explained(error, chosen.target) from None
+    made = backups.Backups(site, _say).make(
+        full=request["full"], count=request["count"], days=request["days"]
+    )
+    return asdict(made)
+
+
+def main() -> None:
+    """Answer one request."""
+    os.umask(0o077)
+    try:
+        result = answer(json.loads(sys.argv[1]))
+    except GatlingError as error:
+        result = {"what": error.what, "hint": error.hint, "log": list(error.log),
+                  "kind": type(error).__name__}  # fmt: skip
+    _say(f"\0{json.dumps(result)}")
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):  # nobody listens any more, and a backup is completed
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

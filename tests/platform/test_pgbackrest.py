@@ -1,0 +1,92 @@
+"""pgBackRest's report, as version 2.45 prints it, and what follows from it: pure."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gatling.errors import GatlingError, NotFound
+from gatling.platform.postgres import pgbackrest
+
+if TYPE_CHECKING:
+    from gatling.platform.postgres.pgbackrest import Backup
+
+
+def entry(label: str, stop: str, **other: Any) -> dict[str, Any]:
+    return {
+        "annotation": {"proved": "2026-01-01T00:00:00Z"}, "error": False, "label": label,
+        "info": {"delta": 109058244, "size": 109058244,
+                 "repository": {"delta": 14561837, "size": 14561837}},
+        "lsn": {"start": "0/6000028", "stop": stop}, "prior": None, "reference": None,
+        "timestamp": {"start": 1795902998, "stop": 1795903001}, "type": "full",
+    } | other  # fmt: skip
+
+
+def report(*entries: dict[str, Any], code: int = 0) -> str:
+    return json.dumps([{"name": "shop.1.7", "backup": list(entries), "cipher": "none",
+                        "status": {"code": code, "message": "other"}}])  # fmt: skip
+
+
+def test_states() -> None:
+    proved, bare, bad, wrong = pgbackrest.backups(
+        report(
+            entry("a", "0/6000100"),
+            entry("b", "0/7000100", annotation=None),
+            entry("c", "0/8000100", error=True),
+            entry("d", "0/9000100", annotation={"proved": "x", "refuted": "orders has 3 rows"}),
+        )
+    )
+    states = [one.state for one in (proved, bare, bad, wrong)]
+    assert states == ["proved", "unproved", "refuted", "refuted"]
+    assert (proved.kind, proved.stop_lsn, proved.stored) == ("full", 0x6000100, 14561837)
+
+
+def test_a_repository_without_backups_and_one_that_is_unusable() -> None:
+    assert pgbackrest.backups("[]") == []
+    assert pgbackrest.backups(report(code=2)) == []
+    with pytest.raises(GatlingError, match="cannot be used"):
+        pgbackrest.backups(report(code=99))
+
+
+def test_the_backups_of_a_database() -> None:
+    every = json.loads(report(entry("a", "0/6000100")))
+    other = [{**every[0], "name": name} for name in ("blog.2.8", "shop.2.9", "operator's", "shop")]
+    both = json.dumps(every + other)
+    assert [one.stanza for one in pgbackrest.backups(both, "shop")] == ["shop.1.7", "shop.2.9"]
+    assert [one.generation for one in pgbackrest.backups(both, "blog")] == [2]
+    with pytest.raises(ValueError, match="shop"):
+        pgbackrest.stanza("shop.1", "7 --x")
+
+
+def test_the_backup_for_a_moment() -> None:
+    every = pgbackrest.backups(
+        report(
+            entry("a", "0/6000100"),
+            entry("b", "0/8000100", error=True),
+            entry("c", "1/0000100"),
+        )
+    )
+
+    def label(place: str) -> str:
+        found: Backup = pgbackrest.at_or_before(every, pgbackrest.lsn(place))
+        return found.label
+
+    assert label("0/6000100") == "a"
+    assert label("0/9000000") == "a"  # the one between is damaged
+    assert label("1/0000200") == "c"
+    with pytest.raises(NotFound):
+        label("0/6000000")
+
+
+@pytest.mark.parametrize("text", ["", "6000028", "0/", "0/G", "0/6000028 ", "0/123456789"])
+def test_no_place_in_the_log(text: str) -> None:
+    with pytest.raises(ValueError, match="not a place"):
+        pgbackrest.lsn(text)
+
+
+def test_notes_are_one_printable_line() -> None:
+    assert pgbackrest.note("a\nb\x1b[31m ä") == "a b [31m"
+    assert len(pgbackrest.note("x" * 999)) == pgbackrest.MAX_NOTE
+    assert pgbackrest.note("\n") == "unknown"
