@@ -138,6 +138,28 @@ def test_backups(server: Server, cluster: Cluster, dora: Person, amy: Person) ->
         assert session.wait(60) != 0
     last = json.loads(dora.run("db", "backups", "shop", "--json"))[-1]
     assert last["state"] == "unproved"
+    checked = server.box.exec(["gatling", "server", "check"], check=False)
+    assert "The last backup of shop failed" in checked.stdout + checked.stderr
+    said = dora.run("db", "backup", "shop")
+    assert "is proved" in said
+    assert not proof.parent.exists()
+    running = server.box.exec(["ps", "-eo", "args"]).stdout
+    assert ".gatling-proof" not in running
+
+    # the timer's unit makes a backup that is due
+    dora.run("db", "schedule", "shop", "--at", "03:15", "--keep", "1", "--days", "0")
+    assert server.show("gatling-backups.timer", "ActiveState")["ActiveState"] == "active"
+    long_ago = (
+        "import sqlite3; db = sqlite3.connect('/var/lib/gatling/home/state.db');"
+        "db.execute(\"UPDATE backup_plans SET changed_at = '2026-01-01T00:00:00.000Z'\");"
+        "db.execute(\"UPDATE backups SET tried_at = '2026-01-01T00:00:00.000Z'\"); db.commit()"
+    )
+    server.box.exec(["python3", "-c", long_ago], user="gatling")
+    before = len(json.loads(dora.run("db", "backups", "shop", "--json")))
+    server.box.exec(["systemctl", "start", "gatling-backups.service"], timeout=300)
+    after = json.loads(dora.run("db", "backups", "shop", "--json"))
+    assert len(after) == before + 1
+    assert after[-1]["state"] == "proved"
 
 
 def test_a_power_cut_and_a_boot(server: Server, cluster: Cluster) -> None:
