@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatling.beam.control import Control
+    from gatling.beam.sight import Sight
     from gatling.deploy.context import Context
     from gatling.state.watches import Watch
     from tests.deploy.stage import Stage
@@ -306,3 +308,14 @@ def test_a_deployment_that_needs_the_slot_ends_the_drain(stage: Stage, said: Pat
     roll(stage, 8, stage.context({"instance.drain": "0"}))
     assert "v7 drains no longer: its slot is needed, which closes 3 connections" in said.read_text()
     assert deployments.get(stage.gatling.db, first.deployment).probe == {"requests": 9, "cut": 3}
+
+
+def test_a_slow_look_is_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    node = Phoenix(cast("Stage", SimpleNamespace()), 1000)
+    asking = pace.Pace(cast("Sight", node), 100)
+    for moment in (0.05, 0.375, 0.75, 60, 60.25):
+        now[0] = moment
+        asking.step()
+    assert node.batches == [0, 37, 38, 200, 25]

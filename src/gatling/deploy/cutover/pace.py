@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from gatling.platform.open import Gatling
     from gatling.state.apps import App
 
-BATCH_SECONDS = 0.25
-"""The pause between two batches, for a pace of several sockets in that time."""
+BATCH_SECONDS = 0.1
+"""The shortest pause between two batches."""
+MISSED_SECONDS = 2.0
+"""So many seconds' worth of sockets are asked together at most."""
 
 
 class Pace:
@@ -33,10 +35,9 @@ class Pace:
         self._node, self._rate = node, rate
         self.open, self.asked = 0, 0
         """Sockets at the beginning, and how many have been asked since."""
-        self._next = time.monotonic()
         if rate:
-            self._interval = max(BATCH_SECONDS, 1 / rate)
             self.open = self._ask(0)
+        self._last = time.monotonic()
 
     @property
     def seconds(self) -> float:
@@ -45,11 +46,13 @@ class Pace:
 
     def step(self) -> None:
         """Ask the next batch of sockets, if it is time for it."""
-        if self._node is None or not self._rate or time.monotonic() < self._next:
+        passed = time.monotonic() - self._last
+        # what a slow look has missed is made up for, up to a limit
+        most = int(self._rate * min(passed, MISSED_SECONDS))
+        if self._node is None or passed < BATCH_SECONDS or most < 1:
             return
-        # never two batches at once, however long the node took for one
-        self._next = time.monotonic() + self._interval
-        self._ask(round(self._rate * self._interval))
+        self._last += most / self._rate if passed < MISSED_SECONDS else passed
+        self._ask(most)
 
     def _ask(self, most: int) -> int:
         found = None
