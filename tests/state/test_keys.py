@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatling.errors import GatlingError, InvalidInput, NotFound
-from gatling.state import database, keys
+from gatling.state import database, keys, schema
 from gatling.state.database import open_database
 
 if TYPE_CHECKING:
@@ -79,12 +79,12 @@ def test_there_are_three_roles(db: Database) -> None:
 
 
 def test_a_state_from_before_there_were_keys(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    newest = database._SCHEMA
-    monkeypatch.setattr(database, "_SCHEMA", newest[:2])
+    newest = schema.SCHEMA
+    monkeypatch.setattr(database, "SCHEMA", newest[:2])
     with contextlib.closing(open_database(file)) as old:
         old.execute("INSERT INTO home VALUES ('kept', '1')")
         assert old.row("SELECT 1 FROM sqlite_master WHERE name = 'keys'") is None
-    monkeypatch.setattr(database, "_SCHEMA", newest)
+    monkeypatch.setattr(database, "SCHEMA", newest)
     with contextlib.closing(open_database(file)) as db:
         assert keys.every(db) == []
         add(db, "ann")
