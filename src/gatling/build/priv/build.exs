@@ -38,8 +38,7 @@ Gatling.Waiting.load()
 
 case IO.read(:stdio, :line) do
   line when is_binary(line) ->
-    [directory | arguments] =
-      line |> String.trim() |> Base.decode64!() |> String.split(<<0>>)
+    [directory | arguments] = line |> String.trim() |> Base.decode64!() |> String.split(<<0>>)
 
     # again: the checkout may have replaced it
     File.cd!(directory)
