@@ -30,8 +30,8 @@ from tests.proxy.authority import INTERMEDIATE, certificate
 from tests.proxy.bench import NGINX, Bench, free_port
 
 from gatling.proxy import certificates, x509
-from gatling.proxy.nginx import Site
 from gatling.proxy.route import point_at
+from gatling.proxy.site import Site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,8 +19,8 @@ from gatling.errors import CertificateFailed, InvalidInput
 from gatling.proxy import authority, requests
 from gatling.proxy.authority import Authority, Binding, checked_directory, new_key
 from gatling.proxy.challenges import HttpChallenge
-from gatling.proxy.nginx import Site
 from gatling.proxy.route import point_at
+from gatling.proxy.site import Site
 from gatling.state.issuance import Account
 from tests.ca import pebble
 from tests.proxy.authority import INTERMEDIATE, ROOT, certificate

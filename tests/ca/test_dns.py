@@ -16,8 +16,8 @@ from gatling.operations.dns import _place
 from gatling.proxy import dns, requests
 from gatling.proxy.authority import Authority, new_key
 from gatling.proxy.challenges import HttpChallenge
-from gatling.proxy.nginx import Site
 from gatling.proxy.route import point_at
+from gatling.proxy.site import Site
 from gatling.state.issuance import Account, Dns
 from tests.ca import knot, pebble
 from tests.proxy.authority import ROOT

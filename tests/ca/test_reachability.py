@@ -12,8 +12,8 @@ import pytest
 
 from gatling.operations import hops, reachability
 from gatling.proxy.challenges import HttpChallenge
-from gatling.proxy.nginx import Site
 from gatling.proxy.route import point_at
+from gatling.proxy.site import Site
 from tests.proxy.bench import App, Bench, free_port
 
 if TYPE_CHECKING:

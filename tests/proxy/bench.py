@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from gatling.proxy import nginx, passwords
 from gatling.proxy.pages import PAGES
+from gatling.proxy.site import Listen, Site
 from tests.conftest import until
 
 if TYPE_CHECKING:
@@ -119,10 +120,10 @@ class Bench:
             (root / "pages" / name).write_text(text)
 
     def configure(
-        self, sites: Sequence[nginx.Site], change: Callable[[str], str] = lambda text: text
+        self, sites: Sequence[Site], change: Callable[[str], str] = lambda text: text
     ) -> None:
         """Write nginx.conf and the files of passwords."""
-        listen = nginx.Listen((f"127.0.0.1:{self.port}",), self.tls, http3=self.http3)
+        listen = Listen((f"127.0.0.1:{self.port}",), self.tls, http3=self.http3)
         text = nginx.main_configuration(self.root, listen, sites, as_root=os.geteuid() == 0)
         (self.root / "nginx.conf").write_text(change(text))
         passwords.write(sites, self.root / "auth").remove_others()

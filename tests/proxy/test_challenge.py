@@ -11,9 +11,9 @@ import pytest
 
 from gatling.project.proxy import Options, Wishes
 from gatling.proxy import certificates, parts, x509
-from gatling.proxy.nginx import Site
 from gatling.proxy.published import publish
 from gatling.proxy.route import point_at
+from gatling.proxy.site import Site
 from tests.proxy.authority import INTERMEDIATE, certificate
 from tests.proxy.bench import App, Bench
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from gatling.proxy import figures, log_rotation, request_log
 from gatling.proxy.log_rotation import LOG
-from gatling.proxy.nginx import Site
 from gatling.proxy.route import point_at
+from gatling.proxy.site import Site
 from tests.conftest import until
 from tests.proxy.bench import App, Bench
 

@@ -17,8 +17,9 @@ from gatling import names
 from gatling.errors import InvalidInput
 from gatling.platform.embedded.listening import parse_listen
 from gatling.project.proxy import Options, Wishes
-from gatling.proxy.nginx import Listen, Site, main_configuration
+from gatling.proxy.nginx import main_configuration
 from gatling.proxy.pages import PAGES
+from gatling.proxy.site import Listen, Site
 
 GOLDEN = Path(__file__).parent / "golden" / "nginx.conf"
 LABEL = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", fullmatch=True)

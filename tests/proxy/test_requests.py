@@ -14,7 +14,7 @@ import pytest
 
 from gatling.project.proxy import Options, Wishes
 from gatling.proxy import parts
-from gatling.proxy.nginx import Site
+from gatling.proxy.site import Site
 from tests.conftest import until
 from tests.proxy.bench import App, Bench, free_port
 

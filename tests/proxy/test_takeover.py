@@ -14,7 +14,7 @@ from gatling.platform.embedded.router import EmbeddedRouter
 from gatling.platform.server.helper import nginx as system_nginx
 from gatling.project.proxy import Wishes
 from gatling.proxy import generations, parts, takeover
-from gatling.proxy.nginx import Site
+from gatling.proxy.site import Site
 from gatling.state import apps, home_settings, passwords
 from gatling.state.database import open_database
 from tests.conftest import until

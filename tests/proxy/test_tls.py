@@ -15,8 +15,8 @@ import pytest
 
 from gatling.project.proxy import Options, Wishes
 from gatling.proxy import certificates, x509
-from gatling.proxy.nginx import Site
 from gatling.proxy.route import point_at
+from gatling.proxy.site import Site
 from tests.proxy import scan
 from tests.proxy.authority import INTERMEDIATE, ROOT, certificate
 from tests.proxy.bench import App, Bench

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatling.proxy import certificates, x509
-from gatling.proxy.nginx import Site
 from gatling.proxy.route import point_at
+from gatling.proxy.site import Site
 from tests.proxy.authority import INTERMEDIATE, ROOT, certificate
 from tests.proxy.bench import App, Bench
 

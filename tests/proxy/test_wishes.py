@@ -18,8 +18,9 @@ from gatling.project import headers, proxy
 from gatling.project.proxy import Options, Wishes
 from gatling.project.settings import Proxy, parse
 from gatling.proxy import passwords
-from gatling.proxy.nginx import Listen, Site, main_configuration, password_files, server_blocks
+from gatling.proxy.nginx import main_configuration, password_files, server_blocks
 from gatling.proxy.parts import limits
+from gatling.proxy.site import Listen, Site
 from tests.proxy.test_nginx import GOLDEN, accept
 from tests.scale import scaled
 

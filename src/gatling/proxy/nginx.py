@@ -12,20 +12,17 @@ and `static`, the fingerprinted assets of the live and of earlier releases.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gatling.names import is_address
 from gatling.project import headers
-from gatling.project.proxy import EVERYWHERE, Passwords, Wishes, redirects
-from gatling.proxy.certificates import CHAIN, KEY
+from gatling.project.proxy import EVERYWHERE, Passwords, redirects
+from gatling.proxy import tls
 from gatling.proxy.log_rotation import LOG
 from gatling.proxy.parts import (
     CONNECTION,
     CONNECTIONS,
     FRONT,
     MAPS,
-    TLS,
     Limits,
     limits,
     request_log,
@@ -33,16 +30,13 @@ from gatling.proxy.parts import (
 from gatling.releases.static import DIGESTED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from gatling.proxy.site import Listen, Site
 
 RETRY_SECONDS = 10
 MAINTENANCE_RETRY_SECONDS = 60
-HSTS = "Strict-Transport-Security"
-ALTERNATIVE = "Alt-Svc"
-ALTERNATIVE_SECONDS = 3600
-"""How long browsers try HTTP/3 after the last answer that named it."""
-
 TYPES = """\
             types {
                 text/css css; text/javascript js mjs; application/json json map webmanifest;
@@ -53,42 +47,6 @@ TYPES = """\
                 video/mp4 mp4; video/webm webm; audio/mpeg mp3; audio/ogg ogg;
             }
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """The proxy's view of one app; all of it validated."""
-
-    app: str
-    domains: tuple[str, ...]
-    ports: dict[int, int]
-    route: Path
-    wishes: Wishes = field(default_factory=Wishes)
-    certificates: Mapping[str, Path] = field(default_factory=dict)
-    """For each domain that has one, the directory with its certificate; see certificates.py."""
-    challenges: Path | None = None
-    """The directory with the answers to a CA's challenges, by their tokens (RFC 8555, 8.3)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listen:
-    """The addresses on which nginx listens, as `listen` of ngx_http_core_module writes them."""
-
-    plain: tuple[str, ...]
-    tls: tuple[str, ...] = ()
-    """Only domains with a certificate are served there."""
-    http2_directive: bool = False
-    """nginx 1.25.1 and later have `http2 on;` in place of a parameter of `listen`."""
-    http2: bool = True
-    """Not for an nginx that was built without its module."""
-    http3: bool = False
-    """For apps with `http3`, at the same addresses over UDP. nginx has it as a module as well."""
-
-    @property
-    def tls_suffix(self) -> str:
-        """The port of an https address as it is written after the domain: nothing for 443."""
-        port = self.tls[0].rpartition(":")[2] if self.tls else "443"
-        return "" if port == "443" else f":{port}"
 
 
 def main_configuration(root: Path, listen: Listen, sites: Sequence[Site], *, as_root: bool) -> str:
@@ -117,7 +75,7 @@ http {{
     server_names_hash_max_size 4096;
     keepalive_timeout 75s;
 {MAPS}{request_log(root / LOG)}    include "{root}/conf.d/*.conf";
-{default_server(listen, root / "pages")}{tls_default_server(listen, sites)}{blocks}}}
+{default_server(listen, root / "pages")}{tls.default_server(listen, sites)}{blocks}}}
 """
 
 
@@ -133,40 +91,6 @@ def default_server(listen: Listen, pages: Path) -> str:
         location = /unknown-host.html {{ internal; default_type text/html; }}
         location / {{ return 404; }}
     }}
-"""
-
-
-def tls_default_server(listen: Listen, sites: Sequence[Site]) -> str:
-    """The block that ends TLS connections for hosts without a certificate, if there are others.
-
-    Without it nginx would show them the certificate of another app. The versions of TLS at an
-    address are those of its default server, whichever server a client asks for. A client that
-    connects to an IP address names no host (RFC 6066, section 3), so that nginx can show only the
-    certificate of this block. An unknown host is shown it as well, and gets no answer.
-    """
-    if not listen.tls:
-        return ""
-    address = next((place for site in sites for domain, place in site.certificates.items()
-                    if is_address(domain)), None)  # fmt: skip
-    how = "        ssl_reject_handshake on;"
-    if address is not None:
-        how = f"""\
-        ssl_certificate "{address}/{CHAIN}";
-        ssl_certificate_key "{address}/{KEY}";
-        return 444;"""
-    kinds = ["ssl"]
-    if any(_has_http3(site, listen) and site.certificates for site in sites):
-        # each worker has a queue of its own: the packets of a connection come to the same one
-        kinds.append("quic reuseport")
-    listens = " ".join(
-        f"listen {address} {what} default_server;" for what in kinds for address in listen.tls
-    )
-    return f"""
-    server {{
-        {listens}
-        server_name _;
-{how}
-{TLS}    }}
 """
 
 
@@ -239,8 +163,8 @@ def _server(
     """The block of domains that serve."""
     wishes = site.wishes.options
     own = _own_headers(site, 8)
-    values = _hsts(site) + _alternative(site, listen, certificate)
-    to_https = _to_https(site, listen, certificate)
+    values = tls.hsts(site) + tls.alternative(site, listen, certificate)
+    to_https = tls.to_https(site, listen, certificate)
     guard = ""
     if passwords:
         guard = (
@@ -251,7 +175,7 @@ def _server(
         )
     return rf"""
     server {{
-        {_listens(site, listen, certificate)}
+        {tls.listens(site, listen, certificate)}
         server_name {names};
         client_max_body_size {wishes.body_limit};
 {CONNECTION}{FRONT}        limit_conn gatling_apps {share.app};
@@ -259,7 +183,7 @@ def _server(
         limit_conn_status 429;
         root "{pages}";{snippets}{guard}
 {own}
-{_challenge(site, share)}{values}        set $gatling_app {site.app};
+{tls.challenge(site, share)}{values}        set $gatling_app {site.app};
         set $gatling_port {site.ports[1]};
         if (-f "{site.route}/2") {{ set $gatling_port {site.ports[2]}; }}
         set $gatling_down "";
@@ -308,63 +232,17 @@ def _server(
 """
 
 
-def _has_http3(site: Site, listen: Listen) -> bool:
-    return listen.http3 and site.wishes.options.http3
-
-
-def _listens(site: Site, listen: Listen, certificate: Path | None) -> str:
-    """The addresses of a server block, and how TLS is spoken at those for it.
-
-    Versions and ciphers are the intermediate profile of Mozilla's guidelines, 5.7
-    (wiki.mozilla.org/Security/Server_Side_TLS), for clients of the last ten years.
-    """
-    plain = " ".join(f"listen {address};" for address in listen.plain)
-    if certificate is None:
-        return plain
-    how = "ssl http2" if listen.http2 and not listen.http2_directive else "ssl"
-    kinds = [how, "quic"] if _has_http3(site, listen) else [how]
-    tls = " ".join(f"listen {address} {kind};" for kind in kinds for address in listen.tls)
-    http2 = "\n        http2 on;" if listen.http2 and listen.http2_directive else ""
-    return f"""{plain} {tls}{http2}
-        ssl_certificate "{certificate}/{CHAIN}";
-        ssl_certificate_key "{certificate}/{KEY}";
-{TLS.rstrip()}"""
-
-
-def _challenge(site: Site, share: Limits) -> str:
-    """Answer a CA that asks for a token whose answer is there, before anything else can answer.
-
-    That is decided for the whole server block, so that neither a redirect nor a password,
-    maintenance, the app's limit of connections, or a location of the operator's own comes first.
-    """
-    if site.challenges is None:
-        return ""
-    return f"""\
-        if (-f "{site.challenges}/$gatling_token") {{ rewrite ^ /.gatling/challenge last; }}
-        location = /.gatling/challenge {{
-            internal;
-            auth_basic off;
-            limit_conn gatling_clients {share.client};
-            root "{site.challenges}";
-            disable_symlinks on from=$document_root;
-            default_type application/octet-stream;
-            add_header Cache-Control no-store always;
-            rewrite ^ /$gatling_token break;
-        }}
-"""
-
-
 def _redirecting_server(
     site: Site, listen: Listen, domain: str, target: str, snippets: str, share: Limits
 ) -> str:
     """The block of a domain whose requests go to another; for an hour, should it be taken back."""
     certificate = site.certificates.get(domain)
-    values = _hsts(site) + _alternative(site, listen, certificate)
+    values = tls.hsts(site) + tls.alternative(site, listen, certificate)
     goal = site.certificates.get(target)
     port = listen.plain[0].rpartition(":")[2]
     secured = listen.tls_suffix if goal else ""
     scheme, shown, suffix = "$gatling_scheme", "", ""
-    if _to_https(site, listen, goal):
+    if tls.to_https(site, listen, goal):
         scheme, suffix = "https", secured
     elif port != "80" or secured:
         suffix = "$gatling_shown"
@@ -375,10 +253,10 @@ def _redirecting_server(
         )
     return f"""
     server {{
-        {_listens(site, listen, certificate)}
+        {tls.listens(site, listen, certificate)}
         server_name {domain};
 {CONNECTION.rstrip()}{snippets}
-{_challenge(site, share)}{values}        location / {{
+{tls.challenge(site, share)}{values}        location / {{
             add_header Cache-Control max-age=3600 always;
 {_own_headers(site, 12)}{shown.removeprefix(chr(10)) + chr(10) if shown else ""}\
             return 308 {scheme}://{target}{suffix}$request_uri;
@@ -417,7 +295,7 @@ def _proxied(site: Site, *, guarded: bool) -> str:
     )
     hidden += '            proxy_set_header Authorization "";\n' * guarded
     if wishes.hsts:
-        hidden += f"            proxy_hide_header {HSTS};\n"
+        hidden += f"            proxy_hide_header {tls.HSTS};\n"
     # an app that answered a CA would get certificates for every domain that leads to it
     refused = "            if ($gatling_challenged) { return 404; }\n" if site.challenges else ""
     return f"""\
@@ -445,49 +323,6 @@ def _proxied(site: Site, *, guarded: bool) -> str:
 {hidden}"""
 
 
-def _to_https(site: Site, listen: Listen, certificate: Path | None) -> str:
-    """Send browsers to https. The name is the client's where a domain has a `*`: so it is checked.
-
-    In locations, so that those of the operator's own (for ACME, say) are left alone.
-    """
-    wanted = site.wishes.options.https
-    if wanted == "off" or (wanted == "auto" and certificate is None):
-        return ""
-    # without a certificate here, another proxy in front takes the requests, on the usual port
-    suffix = listen.tls_suffix if certificate else ""
-    return f"""\
-            if ($host ~ "[^a-z0-9._-]") {{ return 400; }}
-            if ($gatling_scheme = http) {{ return 308 https://$host{suffix}$request_uri; }}
-"""
-
-
-def _hsts(site: Site) -> str:
-    """The value of the header by which browsers keep to HTTPS: only over HTTPS, as RFC 6797 has it.
-
-    A header with an empty value is not sent.
-    """
-    seconds = site.wishes.options.hsts
-    if not seconds:
-        return ""
-    return f"""\
-        set $gatling_hsts "";
-        if ($gatling_scheme = https) {{ set $gatling_hsts "max-age={seconds}"; }}
-"""
-
-
-def _alternative(site: Site, listen: Listen, certificate: Path | None) -> str:
-    """The value of the header by which browsers find HTTP/3 (RFC 7838), for an hour."""
-    if not site.wishes.options.http3:
-        return ""
-    text = '        set $gatling_alternative "";\n'
-    if certificate is not None and _has_http3(site, listen):
-        port = listen.tls[0].rpartition(":")[2]
-        value = f"'h3=\":{port}\"; ma={ALTERNATIVE_SECONDS}'"
-        # not for a TLS proxy in front of this one, whose clients do not reach this port
-        text += f"        if ($https) {{ set $gatling_alternative {value}; }}\n"
-    return text
-
-
 def _own_headers(site: Site, indent: int) -> str:
     """The headers that every answer has; a block with others must say them once more."""
     space = " " * indent
@@ -495,8 +330,8 @@ def _own_headers(site: Site, indent: int) -> str:
         f'{space}add_header {name} "{_quoted(value)}" always;\n'
         for name, value in headers.parse(site.wishes.options.headers)
     )
-    hsts = f"{space}add_header {HSTS} $gatling_hsts always;\n"
-    alternative = f"{space}add_header {ALTERNATIVE} $gatling_alternative always;\n"
+    hsts = f"{space}add_header {tls.HSTS} $gatling_hsts always;\n"
+    alternative = f"{space}add_header {tls.ALTERNATIVE} $gatling_alternative always;\n"
     options = site.wishes.options
     return own + (hsts if options.hsts else "") + (alternative if options.http3 else "")
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from gatling.proxy.site import Site
+
 
 @dataclass(frozen=True, slots=True)
 class Written:
@@ -41,7 +43,7 @@ class Written:
                     file.unlink()
 
 
-def write(sites: Sequence[nginx.Site], directory: Path, group: int | None = None) -> Written:
+def write(sites: Sequence[Site], directory: Path, group: int | None = None) -> Written:
     """Write the files of all apps, for their owner and, if given, a group to read."""
     known = set()
     for site in sites:

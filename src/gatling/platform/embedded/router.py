@@ -23,6 +23,7 @@ from gatling.proxy import generations
 from gatling.proxy.log_rotation import LOG
 from gatling.proxy.published import in_maintenance, publish
 from gatling.proxy.route import point_at, pointed
+from gatling.proxy.site import Listen, Site
 from gatling.state import home_settings
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from gatling.platform.embedded.certificates import OwnCertificates
     from gatling.platform.embedded.home import EmbeddedHome
     from gatling.platform.embedded.supervisord import Supervisord
-    from gatling.proxy import nginx
     from gatling.state.apps import App
     from gatling.state.database import Database
 
@@ -216,20 +216,19 @@ class EmbeddedRouter:
     def _conf(self) -> Path:
         return self._home.nginx / "nginx.conf"
 
-    def _site(self, app: App, now: float) -> nginx.Site:
-        from gatling.proxy import nginx, wishes
+    def _site(self, app: App, now: float) -> Site:
+        from gatling.proxy import wishes
 
         route = self._home.app(app.name).route
         places = self._certificates.places(app, now) if self.tls else {}
-        return nginx.Site(app.name, app.domains, app.ports, route, wishes.of_app(app), places)
+        return Site(app.name, app.domains, app.ports, route, wishes.of_app(app), places)
 
-    def _listen(self) -> nginx.Listen:
-        from gatling.proxy import nginx
+    def _listen(self) -> Listen:
 
         if not self.tls:
-            return nginx.Listen((self.listen,))
+            return Listen((self.listen,))
         build = listening.built()
-        return nginx.Listen(
+        return Listen(
             (self.listen,), (self.tls,),
             http2_directive=build.http2_directive, http2=build.http2,
         )  # fmt: skip

@@ -24,7 +24,7 @@ from gatling.platform.server.helper.machine import COMMAND
 from gatling.platform.server.helper.programs import AFTER_PUSH
 from gatling.platform.server.helper.service import ATTENDED, PLAIN
 from gatling.proxy import log_rotation
-from gatling.proxy import nginx as proxy_nginx
+from gatling.proxy.site import Site
 from gatling.ssh.push import HANDED_ON
 from tests.platform.server.helper.test_shapes import ANY, HOSTILE, JSON
 from tests.platform.server.helper.wishes import JOB, JOBS, OPTIONS, PASSWORDS, TIMER
@@ -594,7 +594,7 @@ def test_nginx_is_told_names_and_ports_alone(helper: Helper, sites: Any) -> None
         return
     route = helper.server / "routes" / "APP"
     challenges = helper.server / "challenges"
-    shape = proxy_nginx.Site("APP", ("DOMAIN",), {1: 1111, 2: 2222}, route, challenges=challenges)
+    shape = Site("APP", ("DOMAIN",), {1: 1111, 2: 2222}, route, challenges=challenges)
     known = set()
     for ipv6 in (True, False):
         text = system_nginx.render(

@@ -28,7 +28,9 @@ from gatling.proxy import (
     parts,
     passwords,
     takeover,
+    tls,
 )
+from gatling.proxy.site import Listen, Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,7 +55,7 @@ It is so for this one process only, in a mount namespace: what is applied stays 
 """
 
 
-def site(item: Any, routes: Path, kept: Path) -> nginx.Site:
+def site(item: Any, routes: Path, kept: Path) -> Site:
     """An app as the client describes it, every part of it validated; raises Refused.
 
     Its certificates are those that root keeps for it in the directory `kept`.
@@ -76,11 +78,11 @@ def site(item: Any, routes: Path, kept: Path) -> nginx.Site:
     places = {domain: kept / app / one.id for domain, one in chosen.items()}
     numbers = {1: ports[0], 2: ports[1]}
     challenges = routes.with_name("challenges")
-    return nginx.Site(app, tuple(domains), numbers, routes / app, wishes, places, challenges)
+    return Site(app, tuple(domains), numbers, routes / app, wishes, places, challenges)
 
 
 def render(
-    sites: Sequence[nginx.Site],
+    sites: Sequence[Site],
     *,
     ipv6: bool,
     without: frozenset[str] = frozenset(),
@@ -95,7 +97,7 @@ def render(
     Port 443 is nginx's only when an app has a certificate: another program may have it otherwise.
     HTTP/3 needs Gatling's default server, which shares its socket among nginx's workers.
     """
-    listen = nginx.Listen(
+    listen = Listen(
         ("80", "[::]:80") if ipv6 else ("80",),
         ("443", "[::]:443") if ipv6 else ("443",),
         http2_directive,
@@ -106,7 +108,7 @@ def render(
     if parts.DEFAULT_SERVER not in without:
         unknown += nginx.default_server(listen, directory / "pages")
     if parts.TLS_DEFAULT_SERVER not in without and any(one.certificates for one in sites):
-        unknown += nginx.tls_default_server(listen, sites)
+        unknown += tls.default_server(listen, sites)
     blocks = "".join(
         nginx.server_blocks(
             one,
@@ -128,7 +130,7 @@ def render(
 
 
 def write(
-    sites: Sequence[nginx.Site],
+    sites: Sequence[Site],
     call: Callable[..., str],
     directory: Path = DIRECTORY,
     log: Path = LOG,

@@ -1,0 +1,141 @@
+"""nginx's configuration for TLS: certificates, challenges of a CA, redirects to HTTPS."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatling.names import is_address
+from gatling.proxy.certificates import CHAIN, KEY
+from gatling.proxy.parts import TLS
+from gatling.proxy.site import has_http3
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from gatling.proxy.parts import Limits
+    from gatling.proxy.site import Listen, Site
+
+HSTS = "Strict-Transport-Security"
+ALTERNATIVE = "Alt-Svc"
+ALTERNATIVE_SECONDS = 3600
+"""How long browsers try HTTP/3 after the last answer that named it."""
+
+
+def default_server(listen: Listen, sites: Sequence[Site]) -> str:
+    """The block that ends TLS connections for hosts without a certificate, if there are others.
+
+    Without it nginx would show them the certificate of another app. The versions of TLS at an
+    address are those of its default server, whichever server a client asks for. A client that
+    connects to an IP address names no host (RFC 6066, section 3), so that nginx can show only the
+    certificate of this block. An unknown host is shown it as well, and gets no answer.
+    """
+    if not listen.tls:
+        return ""
+    address = next((place for site in sites for domain, place in site.certificates.items()
+                    if is_address(domain)), None)  # fmt: skip
+    how = "        ssl_reject_handshake on;"
+    if address is not None:
+        how = f"""\
+        ssl_certificate "{address}/{CHAIN}";
+        ssl_certificate_key "{address}/{KEY}";
+        return 444;"""
+    kinds = ["ssl"]
+    if any(has_http3(site, listen) and site.certificates for site in sites):
+        # each worker has a queue of its own: the packets of a connection come to the same one
+        kinds.append("quic reuseport")
+    listens = " ".join(
+        f"listen {address} {what} default_server;" for what in kinds for address in listen.tls
+    )
+    return f"""
+    server {{
+        {listens}
+        server_name _;
+{how}
+{TLS}    }}
+"""
+
+
+def listens(site: Site, listen: Listen, certificate: Path | None) -> str:
+    """The addresses of a server block, and how TLS is spoken at those for it.
+
+    Versions and ciphers are the intermediate profile of Mozilla's guidelines, 5.7
+    (wiki.mozilla.org/Security/Server_Side_TLS), for clients of the last ten years.
+    """
+    plain = " ".join(f"listen {address};" for address in listen.plain)
+    if certificate is None:
+        return plain
+    how = "ssl http2" if listen.http2 and not listen.http2_directive else "ssl"
+    kinds = [how, "quic"] if has_http3(site, listen) else [how]
+    tls = " ".join(f"listen {address} {kind};" for kind in kinds for address in listen.tls)
+    http2 = "\n        http2 on;" if listen.http2 and listen.http2_directive else ""
+    return f"""{plain} {tls}{http2}
+        ssl_certificate "{certificate}/{CHAIN}";
+        ssl_certificate_key "{certificate}/{KEY}";
+{TLS.rstrip()}"""
+
+
+def challenge(site: Site, share: Limits) -> str:
+    """Answer a CA that asks for a token whose answer is there, before anything else can answer.
+
+    That is decided for the whole server block, so that neither a redirect nor a password,
+    maintenance, the app's limit of connections, or a location of the operator's own comes first.
+    """
+    if site.challenges is None:
+        return ""
+    return f"""\
+        if (-f "{site.challenges}/$gatling_token") {{ rewrite ^ /.gatling/challenge last; }}
+        location = /.gatling/challenge {{
+            internal;
+            auth_basic off;
+            limit_conn gatling_clients {share.client};
+            root "{site.challenges}";
+            disable_symlinks on from=$document_root;
+            default_type application/octet-stream;
+            add_header Cache-Control no-store always;
+            rewrite ^ /$gatling_token break;
+        }}
+"""
+
+
+def to_https(site: Site, listen: Listen, certificate: Path | None) -> str:
+    """Send browsers to https. The name is the client's where a domain has a `*`: so it is checked.
+
+    In locations, so that those of the operator's own (for ACME, say) are left alone.
+    """
+    wanted = site.wishes.options.https
+    if wanted == "off" or (wanted == "auto" and certificate is None):
+        return ""
+    # without a certificate here, another proxy in front takes the requests, on the usual port
+    suffix = listen.tls_suffix if certificate else ""
+    return f"""\
+            if ($host ~ "[^a-z0-9._-]") {{ return 400; }}
+            if ($gatling_scheme = http) {{ return 308 https://$host{suffix}$request_uri; }}
+"""
+
+
+def hsts(site: Site) -> str:
+    """The value of the header by which browsers keep to HTTPS: only over HTTPS, as RFC 6797 has it.
+
+    A header with an empty value is not sent.
+    """
+    seconds = site.wishes.options.hsts
+    if not seconds:
+        return ""
+    return f"""\
+        set $gatling_hsts "";
+        if ($gatling_scheme = https) {{ set $gatling_hsts "max-age={seconds}"; }}
+"""
+
+
+def alternative(site: Site, listen: Listen, certificate: Path | None) -> str:
+    """The value of the header by which browsers find HTTP/3 (RFC 7838), for an hour."""
+    if not site.wishes.options.http3:
+        return ""
+    text = '        set $gatling_alternative "";\n'
+    if certificate is not None and has_http3(site, listen):
+        port = listen.tls[0].rpartition(":")[2]
+        value = f"'h3=\":{port}\"; ma={ALTERNATIVE_SECONDS}'"
+        # not for a TLS proxy in front of this one, whose clients do not reach this port
+        text += f"        if ($https) {{ set $gatling_alternative {value}; }}\n"
+    return text
