@@ -45,7 +45,8 @@ def test_help_and_version_import_nothing_that_opens_a_home(words: list[str]) -> 
 
 HEAVY = (
     "gatling.build", "gatling.deploy", "gatling.proxy.nginx", "gatling.project.manifest",
-    "gatling.platform.server", "gatling.platform.interface", "hashlib", "tomllib",
+    "gatling.platform.server", "gatling.platform.interface", "gatling.platform.services",
+    "hashlib", "tomllib",
     "psutil", "tempfile", "supervisor",
 )  # fmt: skip
 

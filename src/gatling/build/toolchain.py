@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatling.platform.base import Surroundings
-    from gatling.platform.interface import Toolchains
+    from gatling.platform.services import Toolchains
     from gatling.project.toolchains import Asked, Toolchain
 
 

@@ -19,19 +19,9 @@ if TYPE_CHECKING:
 
     from gatling.paths import Home
     from gatling.platform.embedded.home import EmbeddedHome
-    from gatling.platform.interface import (
-        Apps,
-        Certificates,
-        Databases,
-        Instances,
-        Logs,
-        Parts,
-        Router,
-        Schedule,
-        Tasks,
-        Toolchains,
-    )
+    from gatling.platform.interface import Apps, Instances, Logs, Parts, Schedule, Tasks
     from gatling.platform.server.home import ServerHome
+    from gatling.platform.services import Certificates, Databases, Router, Toolchains
 
 
 class Gatling:

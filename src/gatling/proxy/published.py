@@ -19,7 +19,7 @@ PAGE = "maintenance.html"
 
 
 def publish(route: Path, page: str | None, trees: Sequence[Path], *, mode: int) -> None:
-    """As Router.publish (platform/interface.py), directories with `mode`. Raises OSError."""
+    """As Router.publish (platform/services.py), directories with `mode`. Raises OSError."""
     file = route / PAGE
     if page is None:
         file.unlink(missing_ok=True)

@@ -8,17 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gatling.platform.embedded.home import EmbeddedHome
     from gatling.platform.embedded.supervisord import Supervisord
-    from gatling.platform.interface import (
-        Apps,
-        Certificates,
-        Databases,
-        Instances,
-        Logs,
-        Router,
-        Schedule,
-        Tasks,
-        Toolchains,
-    )
+    from gatling.platform.interface import Apps, Instances, Logs, Schedule, Tasks
+    from gatling.platform.services import Certificates, Databases, Router, Toolchains
     from gatling.state.database import Database
 
 

@@ -6,18 +6,9 @@ import functools
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gatling.platform.interface import (
-        Apps,
-        Certificates,
-        Databases,
-        Instances,
-        Logs,
-        Router,
-        Schedule,
-        Tasks,
-        Toolchains,
-    )
+    from gatling.platform.interface import Apps, Instances, Logs, Schedule, Tasks
     from gatling.platform.server.home import ServerHome
+    from gatling.platform.services import Certificates, Databases, Router, Toolchains
 
 
 class ServerParts:
