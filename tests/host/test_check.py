@@ -208,6 +208,19 @@ def test_a_channel_that_fails(server: Path) -> None:
     assert (found.ok, found.what) == (False, "channel ops: No mail server.")
 
 
+def test_samples(server: Path) -> None:
+    (found,) = check_apps.watch(server)
+    assert (found.ok, found.what) == (True, "off")
+    with contextlib.closing(open_database(server / "home" / "state.db")) as db, db.transaction():
+        notices.set_condition(db, "watch", "on")
+    assert faults(check_apps.watch(server)) == ["It is on, but takes no samples."]
+    file = server / "home" / "samples.db"
+    file.touch()
+    assert faults(check_apps.watch(server)) == []
+    os.utime(file, (1, 1))
+    assert len(faults(check_apps.watch(server))) == 1
+
+
 def test_a_drain_that_fails(server: Path) -> None:
     assert [one.ok for one in check_apps.log_drains(server)] == [True]
     with contextlib.closing(open_database(server / "home" / "state.db")) as db:

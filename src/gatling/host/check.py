@@ -34,6 +34,7 @@ CHECKS: dict[str, Check] = {
     "databases": apps.databases_of_apps,
     "notifications": apps.notifications,
     "drains": apps.log_drains,
+    "watch": apps.watch,
     "sshd": machine.sshd,
     "keys": machine.keys,
     "disk": machine.disk,

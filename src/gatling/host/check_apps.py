@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import stat
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from gatling.host import clusters, expiry, machine, reach
 from gatling.host.findings import Finding, read, records, says
+from gatling.operations import timeline
 from gatling.paths import SERVER
 from gatling.platform import ports
 from gatling.platform.server import timers, units
@@ -18,7 +20,7 @@ from gatling.platform.server.helper import certificates
 from gatling.platform.server.helper.apps import LAYOUT
 from gatling.platform.server.home import ServerHome
 from gatling.runtime import jobs
-from gatling.state import backups, databases, drains, issuance, notices
+from gatling.state import backups, databases, drains, issuance, notices, samples
 from gatling.text import counted
 
 if TYPE_CHECKING:
@@ -116,6 +118,22 @@ def log_drains(server: Path = SERVER) -> Iterator[Finding]:
     every = [(one.failures, f"drain {one.id} of {one.app}: {one.error}",
               f"gatling drains list {one.app}") for one in read(server, drains.every)]  # fmt: skip
     return _refusals("drains", "drain", every)
+
+
+def watch(server: Path = SERVER) -> Iterator[Finding]:
+    """Whether samples are taken where they are wanted."""
+    if read(server, lambda db: notices.condition(db, timeline.WATCHED)) != "on":
+        yield Finding("watch", True, "off")
+        return
+    files = (samples.FILE, f"{samples.FILE}-wal")
+    written = [0.0]
+    for name in files:
+        with contextlib.suppress(FileNotFoundError):
+            written.append((server / "home" / name).stat().st_mtime)
+    age = time.time() - max(written)
+    fresh = age < 2 * timeline.STALE_SECONDS
+    yield Finding("watch", fresh, "on" if fresh else "It is on, but takes no samples.",
+                  "`journalctl -u gatling-sampler` says why.")  # fmt: skip
 
 
 def _refusals(name: str, kind: str, every: list[tuple[int, str, str]]) -> Iterator[Finding]:
