@@ -56,6 +56,21 @@ def test_no_guess_stops_or_removes_anything_or_is_hidden(word: str) -> None:
         assert guessed[1] not in ("stop", "down")
 
 
+@pytest.mark.parametrize(
+    ("word", "guess"),
+    [("statsu", "status"), ("stast", "stats"), ("stat", "stats"), ("restrat", "restart"),
+     ("unlaod", ""), ("rsta", "")],
+)  # fmt: skip
+def test_letters_in_another_order_come_first(word: str, guess: str) -> None:
+    said = suggestions.for_command([word], 0, COMMANDS)
+    assert said == (f" Did you mean {guess!r}?" if guess else "")
+
+
+def test_nothing_is_guessed_where_only_the_right_word_is_missing() -> None:
+    known = [name for name in COMMANDS if name != "restart"]
+    assert suggestions.for_command(["restrat"], 0, known) == ""
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
 def test_a_directory_that_may_not_be_read(tmp_path: Path) -> None:
     """As in `sudo -u somebody gatling …` in root's own directory."""

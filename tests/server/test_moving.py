@@ -94,7 +94,7 @@ def picture(server: Server) -> tuple[str, ...]:
         )
     )
     live = server.status()
-    for passing in ("uptime", "cpu", "memory"):
+    for passing in ("uptime", "cpu", "cpu_seconds", "memory", "requests"):
         live.pop(passing)
     return ("\n".join(sorted(found.stdout.splitlines())), keys, json.dumps(live), *told)
 

@@ -26,7 +26,7 @@ NEVER = frozenset(
 """Commands that are never guessed, except after a slip of one letter: see CLOSE."""
 CLOSE = 0.8
 """The similarity of two words that differ by a typing error."""
-_NEAR = 0.66
+_NEAR = 0.7
 """The least similarity of a guess."""
 _BY_A_SLIP = frozenset({"deploy", "rollback", "restart"})
 """Those of them that are guessed after a typing error."""
@@ -52,7 +52,8 @@ def for_command(
         return ""
     visible = [one for one in known if one not in HIDDEN]
     near = difflib.get_close_matches(word, visible, n=3, cutoff=_NEAR)
-    for one in near:
+    # letters in another order are the most frequent slip: `statsu` is `status`, and not `stats`
+    for one in sorted(near, key=lambda one: sorted(one) != sorted(word)):
         alike = difflib.SequenceMatcher(None, word, one).ratio()
         if one not in NEVER or (alike >= CLOSE and one in _BY_A_SLIP):
             return f" Did you mean {one!r}?"
