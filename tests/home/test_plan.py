@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -68,11 +69,21 @@ def test_the_live_release_is_the_newest(traced: tuple[Project, Path]) -> None:
 
 def test_one_at_a_time(traced: tuple[Project, Path]) -> None:
     world = traced[0].world
+    world.run("settings", "set", "shop", "instance.stop=1")
     with (world.home / "apps/shop/lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         refused = world.try_run("plan", "shop", "v1")
     assert refused.returncode == 5
     assert "Another command is working on shop." in refused.stdout
+    world.run("settings", "unset", "shop", "instance.stop")
+
+
+def test_a_command_that_is_no_deployment_is_waited_for(traced: tuple[Project, Path]) -> None:
+    world = traced[0].world
+    with (world.home / "apps/shop/lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        threading.Timer(0.5, fcntl.flock, (lock, fcntl.LOCK_UN)).start()
+        assert "v1" in world.run("plan", "shop", "v1")
 
 
 def test_not_while_a_deployment_is_in_progress(traced: tuple[Project, Path]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import TYPE_CHECKING
 
 from gatling.deploy.plan import gather, plan
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from gatling.deploy.plan.plan import Facts
     from gatling.platform.open import Gatling
     from gatling.state.releases import Release
+
+OTHERS_SECONDS = 3.0
+"""How long a command that is no deployment may take, beside the end of an instance."""
 
 
 def target(gatling: Gatling, name: str, number: int | None, commit: str | None) -> Release:
@@ -42,12 +46,19 @@ def target(gatling: Gatling, name: str, number: int | None, commit: str | None) 
 def undisturbed(gatling: Gatling, name: str) -> Iterator[None]:
     """Plan while no other command works on the app; deployments wait until the block ends.
 
-    Raises Busy.
+    Raises Busy while a deployment is under way. Everything else is waited for: it takes no longer
+    than to stop an instance, such as the previous one in the background.
     """
-    with lock.try_hold(gatling.home.app(name).lock) as held:
-        if not held:
+    settings = project_settings.parse(apps.get(gatling.db, name).effective).instance
+    deadline = time.monotonic() + settings.stop + OTHERS_SECONDS
+    while True:
+        with lock.try_hold(gatling.home.app(name).lock) as held:
+            if held:
+                yield
+                return
+        if deployments.running(gatling.db, name) or time.monotonic() > deadline:
             raise Busy(_whose(gatling, name), hint="Try again when it has ended.")
-        yield
+        time.sleep(lock.POLL_SECONDS)
 
 
 def _whose(gatling: Gatling, name: str) -> str:
