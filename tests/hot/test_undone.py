@@ -206,7 +206,7 @@ def test_a_release_that_fails_one_request_in_ten(hot: Hot) -> None:
     hot.world.run("settings", "set", "shop", "hot.watch=0.3")
     share = r"of [0-9]+ requests failed \(([0-9.]+) %\)"
     found = re.search(rf"after the switch [0-9]+ {share}, .*{share} before it", output)
-    assert found, output  # the minutes before hold what other tests of this app have broken
+    assert found, output
     assert float(found[1]) > 2 * float(found[2])
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from gatling.deploy.evidence import traffic
 from gatling.state import apps, deployments
 
 if TYPE_CHECKING:
-    import pytest
-
     from tests.deploy.stage import Stage
 
 
@@ -44,6 +44,24 @@ def test_the_time_before_begins_with_the_live_release(stage: Stage) -> None:
     before = traffic.before(stage.gatling, app, switched)
     assert (before.requests, before.errors) == (1, 0)
     assert 4 < before.seconds < 7
+
+
+@pytest.mark.parametrize(("step", "requests"), [("hot_swap", 1), ("switch_proxy", 1), ("plan", 2)])
+def test_requests_of_a_release_that_was_undone_are_not_of_the_one_before(
+    stage: Stage, step: str, requests: int
+) -> None:
+    app, db = apps.get(stage.gatling.db, "shop"), stage.gatling.db
+    log(stage, (time.time() - 60, 1, 500))
+    failed = deployments.begin(db, "shop", cause="push", actor="a", mark="m", commit=None)
+    deployments.begin_step(db, failed.id, 1, step)
+    deployments.end_step(db, failed.id, 1, "failed", 0.0)
+    deployments.end(db, failed.id, "failed", seconds=0.0)
+    under_way = deployments.begin(db, "shop", cause="push", actor="a", mark="n", commit=None)
+    deployments.begin_step(db, under_way.id, 1, "hot_swap")
+    switched = time.time() + 5
+    log(stage, (switched - 1, 1, 200))
+    before = traffic.before(stage.gatling, app, switched)
+    assert (before.requests, before.errors) == (requests, requests - 1)
 
 
 def test_nothing_counts_in_maintenance(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 BEFORE_SECONDS = 300.0
 """Length of the time before a switch with which a release is compared."""
 DEPLOYMENTS = 20
+SERVING = frozenset({"hot_swap", "switch_proxy"})
+"""The steps from which on a new release gets requests."""
 
 
 def before(gatling: Gatling, app: App, switched: float) -> Served:
@@ -53,8 +55,13 @@ def _read(
 
 
 def _live_since(gatling: Gatling, app: str) -> float:
-    """When the latest deployment that changed the live release had ended; 0: it is not known."""
+    """When the latest deployment whose release got requests had ended; 0: it is not known.
+
+    Also one that was undone: requests that its release failed are not those of the release before.
+    """
     for one in deployments.of_app(gatling.db, app, DEPLOYMENTS):
-        if one.outcome == "succeeded":
+        if one.seconds is None:
+            continue  # the deployment under way
+        if one.outcome == "succeeded" or SERVING & {step.name for step in one.steps}:
             return datetime.fromisoformat(one.started_at).timestamp() + (one.seconds or 0)
     return 0.0
