@@ -9,6 +9,7 @@ from msgspec import Struct, structs
 
 from gatling.errors import BackupUnproved, GatlingError, InvalidInput, NotAllowed, cleaning
 from gatling.operations import databases
+from gatling.platform.homes import is_missing
 from gatling.platform.postgres.clusters import Policy
 from gatling.project.schedule import here
 from gatling.runtime import backup_times, notifying
@@ -83,6 +84,8 @@ def make(
 
 def scheduled(gatling: Gatling, progress: Progress) -> list[str]:
     """Make the backups that are due; the databases whose backup failed."""
+    if is_missing(gatling.home):
+        return []
     failed = []
     for record in records.every(gatling.db):
         plan = backups.plans(gatling.db).get(record.name)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gatling import debuglog
 from gatling.errors import InvalidInput
-from gatling.operations import changes, drains, timeline
+from gatling.operations import changes, drains
 from gatling.platform import lock
 from gatling.platform.base import OFF
 from gatling.platform.homes import is_missing
@@ -103,6 +103,8 @@ def recover(gatling: Gatling, progress: Progress, *, units: bool = False) -> Non
     except Exception as error:  # noqa: BLE001 (apps run without)
         progress.fail(debuglog.explained(error, "the log drains"))
     try:
+        from gatling.operations import timeline  # which a push does not need
+
         timeline.follow(gatling)
     except Exception as error:  # noqa: BLE001 (apps run without)
         progress.fail(debuglog.explained(error, "the watch"))
