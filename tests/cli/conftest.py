@@ -77,7 +77,7 @@ def tree(command: click.Command, *names: str) -> Iterator[tuple[tuple[str, ...],
 def shell(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Shell]:
     root = Path(tempfile.mkdtemp(prefix="gt-", dir="/tmp"))
     monkeypatch.setenv("GATLING_HOME", str(root / "home"))
-    monkeypatch.setenv("GATLING_LISTEN", "127.0.0.1:18080")
+    monkeypatch.setenv("GATLING_LISTEN", "127.0.0.1:9080")
     for _, command in tree(cli):
         # click keeps the help option that the first caller saw; the next test may look otherwise
         monkeypatch.setattr(command, "_help_option", None, raising=False)

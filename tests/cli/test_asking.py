@@ -172,7 +172,7 @@ def test_what_is_set_for_an_app(shell: Shell) -> None:
     shell.run("config", "set", "shop", "DATABASE_URL=ecto://u:secret@h/db")
     shell.run("settings", "set", "shop", "deploy.branch=live", "health.path=/ok")
     found = shell.json("info", "shop")
-    assert found["url"] == "http://shop.localhost:18080"
+    assert found["url"] == "http://shop.localhost:9080"
     assert found["branches"] == ["live"]
     assert found["config"] == ["DATABASE_URL", "RELEASE_COOKIE", "SECRET_KEY_BASE"]
     assert found["settings"] == {"deploy.branch": "live", "health.path": "/ok"}
@@ -181,5 +181,5 @@ def test_what_is_set_for_an_app(shell: Shell) -> None:
     for line in ("deploy branch    live", "settings         deploy.branch=live, health.path=/ok"):
         assert f"{line}\n" in said
     assert "secret" not in said
-    assert shell.run("open", "shop", "--print").out == "http://shop.localhost:18080\n"
+    assert shell.run("open", "shop", "--print").out == "http://shop.localhost:9080\n"
     assert "no app 'blog'" in shell.run("info", "blog", status=Exit.NOT_FOUND).err

@@ -137,7 +137,7 @@ def test_an_app_to_which_nothing_was_pushed(shop: Shell) -> None:
     (app,) = shop.json("apps")
     assert (app["app"], app["state"], app["release"], app["pid"]) == ("shop", "empty", None, None)
     status = shop.json("status", "shop")
-    assert status["url"] == "http://shop.localhost:18080"
+    assert status["url"] == "http://shop.localhost:9080"
     assert status["domains"] == ["shop.localhost"]
     assert len(status["ports"]) == 2
     assert status["repository"] == str(shop.home / "apps/shop.git")

@@ -74,7 +74,7 @@ def test_an_embedded_home(shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_pat
     shell.run("load", "shop")
     add(1, "0" * 40)
     said = shell.run("doctor", status=Exit.HOST).out
-    assert "FAIL  proxy: nothing listens on 127.0.0.1:18080\n      `gatling up` starts" in said
+    assert "FAIL  proxy: nothing listens on 127.0.0.1:9080\n      `gatling up` starts" in said
     assert "FAIL  shop: down (v1)\n      `gatling logs shop -n 50` shows why." in said
     assert "ok    disk: " in said
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -62,7 +62,7 @@ def test_status_as_json(world: World) -> None:
     assert status["last_deployment"] == world.last()["id"]
     assert head.keys() >= {"release", "version", "commit", "created_at", "live"}
     (listed,) = world.json("apps")
-    passing = {"uptime": 0, "cpu": 0, "memory": 0, "requests": None}
+    passing = {"uptime": 0, "cpu": 0, "cpu_seconds": 0, "memory": 0, "requests": None}
     assert listed | passing == {k: status[k] for k in listed} | passing
 
 

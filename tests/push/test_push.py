@@ -26,6 +26,8 @@ def test_pushes_replace_one_another_without_a_failed_request(world: World) -> No
         f"Building {project.git('rev-parse', '--short=9', 'HEAD')}", "Preparing v1", "Starting v1",
         "Switching to v1",
     ]  # fmt: skip
+    # parts of less than 100 ms are not worth a word, as the compilation of one file may be
+    assert re.search(r"mix compile [\d.]+ m?s · mix release", output)
     live, evidence, url, following = output.partition("\n=====>")[2].splitlines()[:4]
     assert re.fullmatch(r" shop v1 is live \(first start\) in [\d.]+ s", live)
     assert re.fullmatch(r" {7}0 of \d+ requests? failed, the slowest took \d+ ms", evidence)
@@ -54,7 +56,6 @@ def test_pushes_replace_one_another_without_a_failed_request(world: World) -> No
     assert not any(f"{old['pid']} " in line[:8] for line in world.processes())
     assert [s["name"] for s in world.last()["steps"]] == STEPS
     assert re.search(r"0 of \d+ requests failed, the slowest took", output)
-    assert re.search(r"mix compile [\d.]+ m?s · mix release", output)
     assert "Logs: gatling logs shop --follow   Undo: gatling rollback shop\n" in output
     # unchanged files are shared with the release before
     trees = world.home / "apps/shop/releases"

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from gatling.state.apps import App
     from gatling.state.database import Database
 
-NOW = time.time()
 DAY = 86400
 
 
@@ -40,6 +39,8 @@ class World:
             apps.create(db, name, lambda _port: True)
         home_settings.put(db, listening.LISTEN_TLS, "127.0.0.1:8443")
         self.certificates = OwnCertificates(home, db)
+        # not that of the import, which may be an hour ago: an authority is valid from its creation
+        self.now = time.time()
 
     @property
     def every(self) -> list[App]:
@@ -47,13 +48,13 @@ class World:
 
     def configure(self, days: float = 0) -> None:
         """The part of a configuration of the proxy that concerns certificates."""
-        now = NOW + days * DAY
+        now = self.now + days * DAY
         self.certificates.follow(self.every, now)
         self.certificates.tidy(self.every, now)
 
     def served(self, app: str, days: float = 0) -> dict[str, str]:
         """The id of the certificate of each domain."""
-        places = self.certificates.places(apps.get(self.db, app), NOW + days * DAY)
+        places = self.certificates.places(apps.get(self.db, app), self.now + days * DAY)
         return {domain: place.name for domain, place in places.items()}
 
     def problems(self, app: str = "shop") -> str:
@@ -81,13 +82,13 @@ def test_each_app_has_a_certificate_of_its_own_which_stays(world: World) -> None
 def test_it_is_renewed_before_it_expires_and_the_earlier_one_is_removed(world: World) -> None:
     world.configure()
     first = world.served("shop")
-    assert 59 * DAY < float(world.home.renewal.read_text()) - NOW < 61 * DAY
+    assert 59 * DAY < float(world.home.renewal.read_text()) - world.now < 61 * DAY
     world.configure(days=61)
     second = world.served("shop", days=61)
     assert second != first
     kept = [entry.name for entry in (world.home.certificates / "shop").iterdir()]
     assert kept == list(second.values())
-    assert float(world.home.renewal.read_text()) - NOW > 120 * DAY
+    assert float(world.home.renewal.read_text()) - world.now > 120 * DAY
     authority = local_authority.find(world.home.authority)
     world.configure(days=3000)
     assert local_authority.find(world.home.authority) == authority
@@ -100,7 +101,7 @@ def test_a_clock_that_was_wrong_for_a_while(world: World) -> None:
     world.configure()
     assert world.served("shop") != wrong
     (one,) = world.certificates.of("shop")
-    assert one.not_before < NOW
+    assert one.not_before < world.now
     right = world.served("shop")
     world.configure()
     assert world.served("shop") == right
@@ -168,7 +169,7 @@ def test_a_wrong_clock_and_an_old_authority_make_nothing_and_remove_nothing(
     apps.add_domain(world.db, "shop", "shop.test")
     world.configure(days)
     assert world.served("shop", days) == before
-    monkeypatch.setattr(time, "time", lambda: NOW + days * DAY)
+    monkeypatch.setattr(time, "time", lambda: world.now + days * DAY)
     said = world.problems()
     assert ("The clock of this machine" if days < 0 else "expired on") in said
     assert "`gatling certificates authority --new`" in said
