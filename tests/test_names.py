@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import string
 import subprocess
@@ -29,10 +30,71 @@ HOSTILE = [
 
 
 def test_which_domain_is_an_address() -> None:
-    for text in ("1.1.1.1", "192.0.2.7", "255.255.255.255", "127.0.0.1"):
+    for text in ("1.1.1.1", "192.0.2.7", "255.255.255.255", "127.0.0.1", "2001:db8::5", "::1"):
         assert names.is_address(names.domain(text))
-    for text in ("256.0.0.1", "1.2.3", "1.2.3.4.5", "01.2.3.4", "1.2.3.a", "1.2.3.4\n", "", "::1"):
+    for text in ("256.0.0.1", "1.2.3", "1.2.3.4.5", "01.2.3.4", "1.2.3.a", "1.2.3.4\n", ""):
         assert not names.is_address(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "bare"),
+    [
+        ("2001:db8::5", "2001:db8::5"),
+        (" [2001:DB8::5]\n", "2001:db8::5"),
+        ("2001:0db8:0000:0000:0000:0000:0000:0005", "2001:db8::5"),
+        ("2001:db8:0:0:1:0:0:1", "2001:db8::1:0:0:1"),
+        ("2001:db8:0:1:1:1:1:1", "2001:db8:0:1:1:1:1:1"),
+        ("64:ff9b::192.0.2.33", "64:ff9b::c000:221"),
+        ("[::1]", "::1"),
+        ("fd00::5", "fd00::5"),
+    ],
+)
+def test_an_ipv6_address_is_brought_to_one_form(text: str, bare: str) -> None:
+    """RFC 5952."""
+    assert names.domain(text) == bare == names.domain(bare)
+    assert names.host(bare) == f"[{bare}]"
+    assert names.is_ipv6(bare)
+    assert names.is_loopback(bare) == (bare == "::1")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("fe80::1", "link-local"), ("[febf::1]", "link-local"), ("::", "unspecified"),
+        ("0:0:0:0:0:0:0:0", "unspecified"), ("ff02::1", "multicast"),
+        ("::ffff:192.0.2.7", "IPv4 address in another form"),
+        ("::ffff:c000:207", "IPv4 address in another form"),
+        ("fe80::1%eth0", "a zone"), ("[2001:db8::5%25eth0]", "a zone"),
+    ],
+)  # fmt: skip
+def test_an_ipv6_address_under_which_nobody_finds_the_server(text: str, why: str) -> None:
+    with pytest.raises(InvalidInput, match=f"cannot be a domain: it .*{why}") as caught:
+        names.domain(text)
+    assert caught.value.hint
+    if "ffff" in text:
+        assert caught.value.hint == "Give 192.0.2.7 instead."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[2001:db8::5", "2001:db8::5]", "[]", "[shop.example]", "[192.0.2.7]", "2001:db8", ":1",
+        "2001:db8:::5", "2001:db8::5::1", "12345::1", "1:2:3:4:5:6:7:8:9", "[[::1]]", "2001:db8::g",
+        "::1;", "::1 {", "a:b", "cafe:80", "*.2001:db8::5", "[2001:db8::5%]/", "1.2.3.4:5",
+    ],
+)  # fmt: skip
+def test_what_looks_like_an_ipv6_address(text: str) -> None:
+    with pytest.raises(InvalidInput, match="is not a domain"):
+        names.domain(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["http://[2001:db8::5]/", "[2001:db8::5]:8080", "https://[2001:db8::5]:8443/a?b"]
+)
+def test_an_ipv6_address_in_a_url(text: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        names.domain(text)
+    assert caught.value.hint == "Give the host name alone: [2001:db8::5]."
 
 
 NASTY = st.one_of(
@@ -96,10 +158,15 @@ def test_hostile_texts_are_no_domains(text: str) -> None:
 @example("a..com")
 @example("a.com..")
 @example("x.com\n;")
+@example("2001:db8::5")
+@example("[::1]")
 def test_a_domain_that_is_accepted_is_a_host_name(text: str) -> None:
     try:
         name = names.domain(text)
     except InvalidInput:
+        return
+    if names.is_ipv6(name):
+        assert str(ipaddress.IPv6Address(name)) == name
         return
     assert len(name) <= 253
     assert all(is_label(part, "_") for part in name.removeprefix("*.").split("."))

@@ -14,7 +14,9 @@ _HOST = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"(?:\*\.)?{_HOST}(?:\.{_HOST})*\Z")
 _BYTE = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _ADDRESS = re.compile(rf"{_BYTE}(?:\.{_BYTE}){{3}}\Z")
-_URL = re.compile(r"(?:[a-z]+://)?([^/:]*)[/:].*\Z", re.DOTALL)
+# RFC 4291, section 2.2, with the brackets of a URL and the zone of RFC 4007
+_ADDRESS_6 = re.compile(r"(\[)?([0-9a-f.]*:[0-9a-f:.]{1,44})(%[^\]/]*)?(?(1)\])\Z")
+_URL = re.compile(r"(?:[a-z]+://)?(\[[^\]/]*\]|[^/:]*)[/:].*\Z", re.DOTALL)
 _PROCESS_SLOT = re.compile(r"[a-z][a-z0-9_-]{0,30}\.[1-9][0-9]?\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
@@ -53,8 +55,13 @@ def is_process_slot(text: str) -> bool:
 
 
 def domain(text: str) -> str:
-    """A valid host name (a leading `*.` allowed), in lower case, without the final dot."""
+    """A valid host name (a leading `*.` allowed), in lower case, without the final dot.
+
+    An IPv6 address may have brackets and is returned without them, in the form of RFC 5952.
+    """
     name = text.strip().lower().removesuffix(".")
+    if (address := _address_6(name)) is not None:
+        return address
     if not _is_domain(name):
         # not of a text that is longer than any domain: it may be a stranger's
         url = _URL.match(name) if len(name) <= MAX_DOMAIN else None
@@ -63,7 +70,7 @@ def domain(text: str) -> str:
             "Use a host name such as shop.example.com. Write international names in punycode"
             " (xn--…)."
         )
-        if host != name and _is_domain(host):
+        if host != name and (_is_domain(host) or _ADDRESS_6.match(host)):
             hint = f"Give the host name alone: {host}."
         raise InvalidInput(f"{text!r} is not a domain.", hint=hint)
     return name
@@ -73,9 +80,55 @@ def _is_domain(name: str) -> bool:
     return len(name) <= MAX_DOMAIN and _DOMAIN.match(name) is not None
 
 
+def _address_6(name: str) -> str | None:
+    """An IPv6 address in the form of RFC 5952; None for a text that is none.
+
+    Raises InvalidInput for one that no other machine can reach an app under.
+    """
+    found = _ADDRESS_6.match(name)
+    if found is None:
+        return None
+    import ipaddress  # for few apps
+
+    try:
+        address = ipaddress.IPv6Address(found[2])
+    except ValueError:
+        return None
+    why = hint = ""
+    if found[3]:
+        why = f"has a zone ({found[3]}), which means nothing to other machines"
+    elif address.ipv4_mapped:
+        why, hint = "is an IPv4 address in another form", f"Give {address.ipv4_mapped} instead."
+    elif address.is_unspecified:
+        why = "is the unspecified address, which stands for no machine"
+    elif address.is_multicast:
+        why = "is a multicast address, which stands for no single machine"
+    elif address.is_link_local:
+        why = "is a link-local address, which is valid on one network link only"
+    if why:
+        hint = hint or "`ip -6 address show scope global` lists the addresses of a server."
+        raise InvalidInput(f"{name} cannot be a domain: it {why}.", hint=hint)
+    return str(address)
+
+
 def is_address(name: str) -> bool:
-    """Whether a domain is an IPv4 address, under which an app can be reached without DNS."""
-    return _ADDRESS.match(name) is not None
+    """Whether a domain is an IP address, under which an app can be reached without DNS."""
+    return is_ipv6(name) or _ADDRESS.match(name) is not None
+
+
+def is_ipv6(name: str) -> bool:
+    """Whether a domain is an IPv6 address."""
+    return ":" in name
+
+
+def is_loopback(name: str) -> bool:
+    """Whether a domain is an address that a machine has for itself."""
+    return name == "::1" or (name.startswith("127.") and is_address(name))
+
+
+def host(name: str) -> str:
+    """A domain as URLs and the header Host have it: an IPv6 address in brackets (RFC 3986)."""
+    return f"[{name}]" if is_ipv6(name) else name
 
 
 def is_wildcard(name: str) -> bool:

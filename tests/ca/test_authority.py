@@ -24,7 +24,7 @@ from gatling.proxy.site import Site
 from gatling.state.issuance import Account
 from tests.ca import pebble
 from tests.proxy.authority import INTERMEDIATE, ROOT, certificate
-from tests.proxy.bench import App, Bench, free_port
+from tests.proxy.bench import App, Bench, free_port, has_ipv6, over_ipv6
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tests.ca.pebble import Pebble
 
 NAMES = ("shop.example", "www.shop.example")
-ADDRESS = "127.0.0.1"
+ADDRESS, ADDRESS_6 = "127.0.0.1", "::1"
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +44,11 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     bench, app = Bench(root), App()
     point_at(root / "shop", 1, mode=0o755)
     ports = {1: app.port, 2: app.port}
-    names = (*NAMES, pebble.BLOCKED, ADDRESS)
-    bench.configure([Site("shop", names, ports, root / "shop", challenges=root / "challenges")])
+    names = (*NAMES, pebble.BLOCKED, ADDRESS, ADDRESS_6)
+    bench.configure(
+        [Site("shop", names, ports, root / "shop", challenges=root / "challenges")],
+        over_ipv6 if has_ipv6() else str,
+    )
     with bench.running():
         yield bench
     app.close()
@@ -138,8 +141,13 @@ def test_a_profile_of_six_days_and_one_that_the_ca_lacks(
     requests.answered(chain.encode(), key, NAMES, time.time())
 
 
-def test_a_certificate_for_an_address(account: Account, challenge: HttpChallenge) -> None:
-    names = (NAMES[0], ADDRESS)
+@pytest.mark.parametrize("address", [ADDRESS, ADDRESS_6])
+def test_a_certificate_for_an_address(
+    account: Account, challenge: HttpChallenge, address: str
+) -> None:
+    if address == ADDRESS_6 and not has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    names = (NAMES[0], address)
     key, request = requests.new(names)
     chain = Authority(account).certificate(request.decode(), lambda _: challenge)
     pair = requests.answered(chain.encode(), key, names, time.time())

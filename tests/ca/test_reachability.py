@@ -148,7 +148,8 @@ def redirect(location: str) -> str:
     ("location", "said"),
     [
         ("http://[", "not valid HTTP"),
-        ("http://[::1]/", "no valid one"),
+        ("http://a,b.example/", "no valid one"),
+        ("http://[::1]/", "redirects to ::1, which is not on the internet"),
         ("http://" + "a" * 64 + ".example/", "not resolve"),
         ("http://gone.example/", "redirects to gone.example, which does not resolve"),
         ("http://inside.example/", "redirects to inside.example, which is not on the internet"),
@@ -167,6 +168,7 @@ def test_redirects_that_are_not_followed(
 ) -> None:  # fmt: skip
     resolved["inside.example"] = ["192.0.2.1", "127.0.0.1"]
     resolved["meta.example"] = ["169.254.169.254"]
+    resolved["::1"] = ["::1"]
     other = stranger(redirect(location))
     what, _ = fault(bench, "far.example")
     assert said in what

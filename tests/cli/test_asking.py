@@ -109,6 +109,8 @@ def test_open_starts_a_browser_with_an_address_alone(shell: Shell, far: Far) -> 
     for url in ("file:///etc/passwd", "javascript:x", "--help", "http://a b", "https://a\x1b[1m"):
         far.answers({"url": url})
         assert "no URL that a browser can open" in shell.run("open", "shop", status=3).err
+    far.answers({"url": "https://[2001:db8::5]:8443"})
+    assert shell.run("open", "shop", "--print").out == "https://[2001:db8::5]:8443\n"
     far.answers({"url": "http://shop.example.com"})
     assert "is not a path" in shell.run("open", "shop", "admin", status=Exit.INVALID).err
 

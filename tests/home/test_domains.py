@@ -53,6 +53,23 @@ def test_several_domains_and_a_wildcard(world: World) -> None:
     assert world.json("domains", "list", "shop") == ["shop.localhost"]
 
 
+def test_an_ipv6_address(world: World) -> None:
+    with domains(world, "shop", "[2001:DB8::5]"):
+        assert world.json("domains", "list", "shop") == ["shop.localhost", "2001:db8::5"]
+        assert "already has 2001:db8::5" in world.run("domains", "add", "shop", "2001:db8:0::5")
+        assert "Counter" in world.get(host="[2001:db8::5]").text
+        url = world.json("info", "shop")["url"]
+        assert url.startswith("http://[2001:db8::5]:")
+        assert url in world.run("status", "shop")
+        assert url in world.run("restart", "shop"), "the health check names it as well"
+        told = world.run("run", "shop", "--", "rpc", "IO.puts(System.get_env(~s(PHX_HOST)))")
+        assert told.strip() == "2001:db8::5", "URI of Elixir adds the brackets"
+    world.run("restart", "shop")
+    done = world.try_run("domains", "add", "shop", "fe80::1%eth0")
+    assert done.returncode == Exit.INVALID
+    assert "has a zone (%eth0)" in done.stdout
+
+
 def test_a_change_of_domains_is_in_force_when_its_command_has_ended(world: World) -> None:
     for n in range(4):
         with domains(world, "shop", f"n{n}.test"):

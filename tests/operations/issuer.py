@@ -10,6 +10,7 @@ import contextlib
 import datetime as dt
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -194,7 +195,9 @@ class Ca:
             raise self.refusal
         if bad := [one for one in names if one in self.refuses]:
             raise CertificateFailed(f"The CA refuses {bad}.", domains=bad)
-        tokens = [(challenges(name), name, f"token-of-{name}".replace(".", "-")) for name in names]
+        tokens = [
+            (challenges(name), name, re.sub(r"[.:]", "-", f"token-of-{name}")) for name in names
+        ]
         try:
             for challenge, name, token in tokens:
                 house.do("present")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatling.errors import InvalidInput
-from gatling.operations import https, issuing
+from gatling.operations import domains, https, issuing
 from gatling.state import apps, issuance
 from gatling.state.issuance import Dns
 from tests.operations.issuer import DAY, House, serves
@@ -79,13 +79,24 @@ def test_a_wildcard_that_fails_keeps_no_other_domain_from_its_certificate(house:
     assert house.state().error == ""
 
 
-def test_an_address_is_verified_over_http_alone(house: House) -> None:
-    apps.add_domain(house.gatling.db, "shop", "1.1.1.1")
+@pytest.mark.parametrize("address", ["1.1.1.1", "2606:4700:4700::1111"])
+def test_an_address_is_verified_over_http_alone(house: House, address: str) -> None:
+    apps.add_domain(house.gatling.db, "shop", address)
     apps.change_settings(house.gatling.db, "shop", lambda _: {"certificates.challenge": "dns"})
     issuance.put_dns(house.gatling.db, BY_PROGRAM)
     issuing.issue(house.gatling, "shop")
-    assert dict(house.ca.ways) == {APEX: "dns-01", WILDCARD: "dns-01", "1.1.1.1": "http-01"}
-    assert serves(house, "1.1.1.1")
+    assert dict(house.ca.ways) == {APEX: "dns-01", WILDCARD: "dns-01", address: "http-01"}
+    assert serves(house, address)
+
+
+@pytest.mark.parametrize("address", ["::1", "[0:0:0:0:0:0:0:1]", "127.0.0.1"])
+def test_a_loopback_address_is_no_domain_where_a_public_ca_is_asked(
+    house: House, address: str
+) -> None:
+    before = apps.get(house.gatling.db, "shop").domains
+    with pytest.raises(InvalidInput, match="is a loopback address"):
+        domains.add(house.gatling, "shop", address)
+    assert apps.get(house.gatling.db, "shop").domains == before
 
 
 def test_no_address_is_requested_that_nginx_cannot_serve(house: House) -> None:
@@ -93,14 +104,14 @@ def test_no_address_is_requested_that_nginx_cannot_serve(house: House) -> None:
     apps.add_domain(house.gatling.db, "shop", "1.1.1.1")
     issuing.issue(house.gatling, "shop")
     apps.create(house.gatling.db, "blog", lambda _: True)
-    for domain in ("blog.example", "1.0.0.1"):
+    for domain in ("blog.example", "2606:4700:4700::1001"):
         apps.add_domain(house.gatling.db, "blog", domain)
     done = issuing.issue(house.gatling, "blog")
     assert done.domains == ["blog.example"]
     assert "one app only over HTTPS, and shop has 1.1.1.1" in done.error
-    assert "gatling domains remove blog 1.0.0.1" in done.hint
+    assert "gatling domains remove blog 2606:4700:4700::1001" in done.hint
     apps.remove_domain(house.gatling.db, "shop", "1.1.1.1")
-    assert issuing.issue(house.gatling, "blog").domains == ["blog.example", "1.0.0.1"]
+    assert issuing.issue(house.gatling, "blog").domains == ["blog.example", "2606:4700:4700::1001"]
 
 
 def test_a_wildcard_that_the_ca_refuses_is_replaced_by_the_names_it_covers(house: House) -> None:

@@ -88,7 +88,9 @@ def certificate(
     )
     if domains:
         listed = [
-            x509.IPAddress(ipaddress.ip_address(one)) if one[0].isdigit() else x509.DNSName(one)
+            x509.IPAddress(ipaddress.ip_address(one))
+            if one[0].isdigit() or ":" in one
+            else x509.DNSName(one)
             for one in domains
         ]
         builder = builder.add_extension(x509.SubjectAlternativeName(listed), critical=False)

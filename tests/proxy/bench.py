@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -103,6 +104,19 @@ class App:
                 sock.sendall(f"HTTP/1.1 200 OK\r\n{many}{close}many".encode())
             elif path != "/hangup":
                 sock.sendall(f"HTTP/1.1 200 OK\r\n{close}{head}".encode())
+
+
+def has_ipv6() -> bool:
+    """Whether this machine has IPv6, at least for itself."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as sock:
+        sock.bind(("::1", 0))
+        return True
+    return False
+
+
+def over_ipv6(text: str) -> str:
+    """A configuration of nginx that listens at the same ports of ::1 as well."""
+    return re.sub(r"listen 127\.0\.0\.1:([^;]*);", r"\g<0> listen [::1]:\1;", text)
 
 
 class Bench:

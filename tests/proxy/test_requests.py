@@ -16,7 +16,7 @@ from gatling.project.proxy import Options, Wishes
 from gatling.proxy import parts
 from gatling.proxy.site import Site
 from tests.conftest import until
-from tests.proxy.bench import App, Bench, free_port
+from tests.proxy.bench import App, Bench, free_port, has_ipv6, over_ipv6
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,23 +65,13 @@ def bench(app: App, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]
         ):
             assert f"{name} {before};" in text
             text = text.replace(f"{name} {before};", f"{name} {after};")
-        if ipv6():
-            text = text.replace(
-                f"listen 127.0.0.1:{made.port};",
-                f"listen 127.0.0.1:{made.port}; listen [::1]:{made.port};",
-            )
+        if has_ipv6():
+            text = over_ipv6(text)
         return text.replace("worker_processes auto;", "worker_processes 1;")
 
     made.configure(sites, fewer_connections)
     with made.running():
         yield made
-
-
-def ipv6() -> bool:
-    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as sock:
-        sock.bind(("::1", 0))
-        return True
-    return False
 
 
 def seen(answer: str) -> list[str]:
@@ -286,7 +276,7 @@ def test_passwords_cannot_be_guessed_quickly(bench: Bench) -> None:
 # ---------------------------------------------------------------- behind another proxy
 
 
-FRONTS = ["127.0.0.1", *(["::1"] if ipv6() else [])]
+FRONTS = ["127.0.0.1", *(["::1"] if has_ipv6() else [])]
 
 
 @pytest.mark.parametrize("front", FRONTS)

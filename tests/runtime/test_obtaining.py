@@ -27,7 +27,8 @@ def known(
         ("shop.example", True), ("a.b.shop.example", True), ("*.shop.example", False),
         ("shop.localhost", False), ("localhost", False), ("intranet", False),
         ("shop.invalid", False), ("xyz.onion", False), ("127.0.0.1", False), ("224.0.0.1", False),
-        ("1.1.1.1", True), ("my_shop.example.org", False), ("shop.arpa.example", True),
+        ("1.1.1.1", True), ("::1", False), ("2606:4700:4700::1111", True),
+        ("my_shop.example.org", False), ("shop.arpa.example", True),
     ],
 )  # fmt: skip
 def test_which_domains_a_ca_can_verify(domain: str, *, can: bool) -> None:
@@ -36,8 +37,12 @@ def test_which_domains_a_ca_can_verify(domain: str, *, can: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "domain", ["a.local", "a.internal", "a.test", "shop.home.arpa", "10.0.0.1", "192.0.2.7"]
-)
+    "domain",
+    [
+        "a.local", "a.internal", "a.test", "shop.home.arpa", "10.0.0.1", "192.0.2.7", "fd00::5",
+        "2001:db8::5",
+    ],
+)  # fmt: skip
 def test_private_domains_are_for_a_ca_of_ones_own(domain: str) -> None:
     assert not obtaining.obtainable(domain)
     assert obtaining.obtainable(domain, own_ca=True)

@@ -18,6 +18,7 @@ from tests.ca import pebble, unpacked
 from tests.conftest import Answer, until
 from tests.proxy import scan
 from tests.proxy.authority import ROOT, certificate
+from tests.server.host import run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -420,6 +421,29 @@ def test_an_address_gets_https_as_well(server: Server, ann: Person, shop: Checko
     until(lambda: names(ann) == [[FIRST, SECOND]], "a certificate without it", 60)
     with pytest.raises(OSError, match="unrecognized name"):
         connected(server, ca, address)
+
+
+def test_an_ipv6_address_gets_https_as_well(
+    server: Server, ann: Person, shop: Checkout, ca: Ca
+) -> None:
+    address = "fd00:67:61::5"  # of a private network (RFC 4193); CA and client are in the box
+    box = server.box
+    run("ip", "-n", box.bed.lan.namespace(box.number),
+        "addr", "add", f"{address}/64", "dev", "host0", "nodad")  # fmt: skip
+    assert "is being obtained" in ann.run("domains", "add", "shop", f"[{address.upper()}]")
+    (box.root / "etc/pebble/issuer.pem").write_text(ca.root())
+
+    def asked() -> str:
+        argv = ["curl", "--silent", "--show-error", "--cacert", "/etc/pebble/issuer.pem",
+                "--write-out", "%{http_code}", "--output", "/dev/null"]  # fmt: skip
+        return box.exec([*argv, f"https://[{address}]/"], check=False).stdout
+
+    until(lambda: asked() == "200", "HTTPS of the address", 60)
+    redirected = box.exec(["curl", "--silent", "--head", f"http://[{address}]/a"]).stdout
+    assert f"https://[{address}]/a" in redirected
+    assert serves(server, ca, SECOND)
+    ann.run("domains", "remove", "shop", address)
+    until(lambda: names(ann) == [[FIRST, SECOND]], "a certificate without it", 60)
 
 
 def test_it_goes_with_its_domains(server: Server, ann: Person, shop: Checkout, ca: Ca) -> None:

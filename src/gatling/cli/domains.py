@@ -53,6 +53,7 @@ def add_command(app: str, domain: str, other_app: str | None) -> None:
     Examples:
       gatling domains add shop www.shop.example
       gatling domains add store shop.example.com --from shop
+      gatling domains add shop 2001:db8::5
     """
     from gatling.operations import domains
 

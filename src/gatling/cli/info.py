@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gatling.operations.info import AppInfo
     from gatling.state.locks import Lock
 
-_URL = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9.:-]*/?\Z")
+_URL = re.compile(r"https?://([A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9a-f:]+\])(:[0-9]{1,5})?/?\Z")
 """A URL that a browser is started with: the server's answer is not trusted to be one."""
 
 

@@ -6,6 +6,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
+from gatling import names
 from gatling.build import callbacks
 from gatling.deploy import deployment_log, published, watch
 from gatling.deploy.plan import plan
@@ -104,7 +105,8 @@ def _say_of_https(gatling: Gatling, context: Context, app: App) -> None:
     from gatling.deploy.evidence import health
 
     address = gatling.instances.address(app, app.live_slot or 1)
-    if health.sends_to_https(address, context.settings.health.path, app.primary_domain):
+    host = names.host(app.primary_domain)
+    if health.sends_to_https(address, context.settings.health.path, host):
         context.progress.note(
             "the app redirects browsers to HTTPS, which this proxy does not serve: run"
             f" `gatling up --tls`, or exclude {app.primary_domain} from force_ssl in"

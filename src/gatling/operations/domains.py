@@ -15,7 +15,7 @@ from gatling.operations import certificates, changes, issuing
 from gatling.project.proxy import EVERYWHERE
 from gatling.proxy.certificates import chosen
 from gatling.runtime import obtaining
-from gatling.state import apps, audit
+from gatling.state import apps, audit, issuance
 
 if TYPE_CHECKING:
     from gatling.platform.open import Gatling
@@ -48,6 +48,8 @@ def add(gatling: Gatling, app: str, domain: str) -> DomainChange:
     """
     name = names.domain(domain)
     before = apps.get(gatling.db, app)
+    if name not in before.domains:
+        _need_reachable(gatling, name)
     if not apps.add_domain(gatling.db, app, name):
         return DomainChange(app, name, changed=False, domains=list(before.domains))
     changes.change(
@@ -56,6 +58,18 @@ def add(gatling: Gatling, app: str, domain: str) -> DomainChange:
         take_back=lambda: apps.take_domains(gatling.db, app, [name]),
     )  # fmt: skip
     return _result(gatling, before, name)
+
+
+def _need_reachable(gatling: Gatling, name: str) -> None:
+    """Raise InvalidInput for a loopback address where a public CA obtains certificates."""
+    account = issuance.account(gatling.db)
+    if account is None or obtaining.is_own(account) or not names.is_loopback(name):
+        return
+    raise InvalidInput(
+        f"{name} is a loopback address: other machines, and the CA {account.directory}, cannot"
+        " reach it.",
+        hint="`ip address show scope global` lists the addresses of a server.",
+    )
 
 
 def move(gatling: Gatling, app: str, domain: str, source: str) -> DomainChange:

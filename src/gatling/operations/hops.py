@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urljoin, urlsplit
 
+from gatling import names
+
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
@@ -48,7 +50,7 @@ class _Hop:
 
     @property
     def url(self) -> str:
-        return f"{'https' if self.tls else 'http'}://{self.host}{self.target}"
+        return f"{'https' if self.tls else 'http'}://{names.host(self.host)}{self.target}"
 
 
 def fetched(domain: str, address: str, path: str, deadline: float) -> tuple[int, str]:
@@ -86,6 +88,13 @@ def is_loopback(address: str) -> bool:
         return False
 
 
+def _is_ipv6(host: str) -> bool:
+    try:
+        return bool(ipaddress.IPv6Address(host))
+    except ValueError:
+        return False
+
+
 def _is_own(address: str) -> bool:
     """Whether an interface of this machine has an address: only then it can be bound."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -101,7 +110,7 @@ def _next(hop: _Hop, location: str, first: tuple[str, str]) -> _Hop:
     port = url.port or {"http": PORT, "https": TLS_PORT}.get(url.scheme)
     if (url.scheme, port) not in (("http", PORT), ("https", TLS_PORT)):
         raise Refused("redirects to another port or protocol, which no CA follows")
-    if not _HOST.match(host) or not _TARGET.match(target):
+    if not (_HOST.match(host) or _is_ipv6(host)) or not _TARGET.match(target):
         raise Refused("redirects to an address that is no valid one")
     address = first[1]
     if host != first[0]:
@@ -118,7 +127,9 @@ def _next(hop: _Hop, location: str, first: tuple[str, str]) -> _Hop:
 
 def _asked(hop: _Hop, deadline: float) -> tuple[int, str, str]:
     """The status of an answer, with its text, or the place to which it redirects."""
-    request = f"GET {hop.target} HTTP/1.1\r\nHost: {hop.host}\r\nConnection: close\r\n\r\n"
+    request = (
+        f"GET {hop.target} HTTP/1.1\r\nHost: {names.host(hop.host)}\r\nConnection: close\r\n\r\n"
+    )
     place = (hop.address, TLS_PORT if hop.tls else PORT)
     with contextlib.ExitStack() as stack:
         connection = stack.enter_context(socket.create_connection(place, _left(deadline)))

@@ -16,6 +16,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
+from gatling import names
 from gatling.errors import CertificateFailed, GatlingError
 from gatling.operations import hops
 from gatling.proxy.challenges import PATH
@@ -137,9 +138,11 @@ def _fault(
             if error.errno in NO_ROUTE and len(addresses) > 1:
                 continue
             said = error.strerror or "no answer in time"
+            named = names.is_address(domain)
+            shown, what = (domain, "address") if named else (f"{domain} ({address})", "DNS record")
             return CertificateFailed(
-                f"{domain} ({address}) cannot be reached on port {hops.PORT}: {said}.",
-                hint=f"Open port {hops.PORT} to the internet, or correct the DNS record. {SKIP}",
+                f"{shown} cannot be reached on port {hops.PORT}: {said}.",
+                hint=f"Open port {hops.PORT} to the internet, or correct the {what}. {SKIP}",
             )
         if wrong is not None:
             return wrong
@@ -156,6 +159,8 @@ def _fault_at(
 ) -> CertificateFailed | None:
     """Return why a CA would not find this server at one address; raises OSError."""
     all_here = f"Let all A and AAAA records of {domain} point{here}."
+    if names.is_address(domain):
+        all_here = "Give an address of this server, at which its nginx answers."
     if not hops.is_allowed(address) and not hops.is_loopback(address):
         return CertificateFailed(
             f"{domain} leads to {address}, which no CA can reach.", hint=f"{all_here} {SKIP}"

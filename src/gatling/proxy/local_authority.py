@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from gatling import files
+from gatling.names import is_address
 from gatling.proxy.certificates import covers
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class Authority:
 
     def may_vouch_for(self, domain: str) -> bool:
         """Whether a domain, also one with a `*`, is within the limits."""
+        if is_address(domain):
+            return _is_own(domain)
         bare = domain.removeprefix("*.")
         return any(bare == one or bare.endswith(f".{one}") for one in self.domains)
 
@@ -62,13 +65,23 @@ class Authority:
 
 
 def limits(domains: Iterable[str]) -> tuple[str, ...]:
-    """The domains that a new authority has to vouch for, without those that others include."""
+    """The domains that a new authority has to vouch for, without those that others include.
+
+    The addresses are always NETWORKS.
+    """
     found = list(ALWAYS)
-    bare = {domain.removeprefix("*.") for domain in domains}
+    bare = {domain.removeprefix("*.") for domain in domains if not is_address(domain)}
     for domain in sorted(bare, key=lambda one: (one.count("."), one)):
         if not any(domain == one or domain.endswith(f".{one}") for one in found):
             found.append(domain)
     return tuple(found)
+
+
+def _is_own(address: str) -> bool:
+    import ipaddress  # for few apps
+
+    found = ipaddress.ip_address(address)
+    return any(found in ipaddress.ip_network(one) for one in NETWORKS)
 
 
 def find(directory: Path) -> Authority | None:

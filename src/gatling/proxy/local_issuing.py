@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from gatling.errors import InvalidInput
-from gatling.proxy import local_authority
+from gatling.proxy import local_authority, requests
 from gatling.proxy.certificates import Certificate, identity
 from gatling.proxy.local_authority import Authority
 
@@ -94,7 +94,7 @@ def issue(directory: Path, domains: Sequence[str], now: float) -> tuple[Certific
             x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own), critical=False
         )
         .add_extension(
-            x509.SubjectAlternativeName([x509.DNSName(one) for one in domains]), critical=False
+            x509.SubjectAlternativeName(list(map(requests.general_name, domains))), critical=False
         )
         .sign(issuer_key, hashes.SHA256())
     )

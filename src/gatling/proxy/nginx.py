@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from gatling import names
 from gatling.project import headers
 from gatling.project.proxy import EVERYWHERE, Passwords, redirects
 from gatling.proxy import tls
@@ -119,7 +120,7 @@ def server_blocks(
             site,
             listen,
             pages,
-            " ".join(domains),
+            " ".join(map(names.host, domains)),
             f"{auth}/{site.app}/{file}" if file else "",
             certificate,
             share,
@@ -154,7 +155,7 @@ def _server(
     site: Site,
     listen: Listen,
     pages: Path,
-    names: str,
+    server_names: str,
     passwords: str,
     certificate: Path | None,
     share: Limits,
@@ -176,7 +177,7 @@ def _server(
     return rf"""
     server {{
         {tls.listens(site, listen, certificate)}
-        server_name {names};
+        server_name {server_names};
         client_max_body_size {wishes.body_limit};
 {CONNECTION}{FRONT}        limit_conn gatling_apps {share.app};
         limit_conn gatling_clients {share.client};
@@ -254,12 +255,12 @@ def _redirecting_server(
     return f"""
     server {{
         {tls.listens(site, listen, certificate)}
-        server_name {domain};
+        server_name {names.host(domain)};
 {CONNECTION.rstrip()}{snippets}
 {tls.challenge(site, share)}{values}        location / {{
             add_header Cache-Control max-age=3600 always;
 {_own_headers(site, 12)}{shown.removeprefix(chr(10)) + chr(10) if shown else ""}\
-            return 308 {scheme}://{target}{suffix}$request_uri;
+            return 308 {scheme}://{names.host(target)}{suffix}$request_uri;
         }}
     }}
 """

@@ -26,7 +26,7 @@ def new(domains: Sequence[str]) -> tuple[bytes, bytes]:
     request = (
         x509.CertificateSigningRequestBuilder()
         .subject_name(x509.Name([]))
-        .add_extension(x509.SubjectAlternativeName([_name(one) for one in domains]), critical=True)
+        .add_extension(x509.SubjectAlternativeName(list(map(general_name, domains))), critical=True)
         .sign(key, hashes.SHA256())
     )
     plain = key.private_bytes(
@@ -37,7 +37,8 @@ def new(domains: Sequence[str]) -> tuple[bytes, bytes]:
     return plain, request.public_bytes(serialization.Encoding.PEM)
 
 
-def _name(domain: str) -> x509.GeneralName:
+def general_name(domain: str) -> x509.GeneralName:
+    """A domain as certificates name it: an address is a name of another kind."""
     if names.is_address(domain):
         return x509.IPAddress(ipaddress.ip_address(domain))
     return x509.DNSName(domain)

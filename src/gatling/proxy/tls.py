@@ -109,7 +109,7 @@ def to_https(site: Site, listen: Listen, certificate: Path | None) -> str:
     # without a certificate here, another proxy in front takes the requests, on the usual port
     suffix = listen.tls_suffix if certificate else ""
     return f"""\
-            if ($host ~ "[^a-z0-9._-]") {{ return 400; }}
+            if ($host !~ "^(\\[[0-9a-f:]+]|[a-z0-9._-]+)$") {{ return 400; }}
             if ($gatling_scheme = http) {{ return 308 https://$host{suffix}$request_uri; }}
 """
 

@@ -137,6 +137,20 @@ def test_a_domain_of_the_internet_needs_another_authority(world: World) -> None:
     assert world.problems() == ""
 
 
+def test_of_addresses_only_those_of_the_machine_are_vouched_for(world: World) -> None:
+    for domain in ("::1", "2001:db8::5", "192.0.2.7"):
+        apps.add_domain(world.db, "shop", domain)
+    world.configure()
+    assert world.served("shop").keys() == {"shop.localhost", "::1"}
+    said = world.problems()
+    assert said.startswith("2001:db8::5, 192.0.2.7: served over HTTP only")
+    assert "addresses of other networks" in said
+    assert "--new" not in said, "another authority could not either"
+    authority = local_authority.find(world.home.authority)
+    assert authority is not None
+    assert authority.domains == local_authority.ALWAYS
+
+
 def test_an_app_that_was_there_first_is_within_the_limits(world: World) -> None:
     apps.add_domain(world.db, "shop", "shop.example.com")
     world.configure()

@@ -11,6 +11,7 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING, NoReturn
 
+from gatling import names
 from gatling.beam.comparison import Answers
 from gatling.beam.control import Control, NodeBusy, SwapFailed, Swapped
 from gatling.deploy import live_node, watch
@@ -78,7 +79,7 @@ def upgrade(
         held = None
         if not comparison.callers:
             held = asking.enter_context(
-                HeldRequest(address, app.primary_domain, settings.health.path)
+                HeldRequest(address, names.host(app.primary_domain), settings.health.path)
             )
         # those that were there a moment ago, too: not a request that is just being answered
         now_open = _clients(node, address.port)

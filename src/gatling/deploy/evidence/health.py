@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gatling import proc
+from gatling import names, proc
 from gatling.errors import UnhealthyRelease
 from gatling.text import listed
 
@@ -74,7 +74,7 @@ def check(instances: Reachable, app: App, slot: int, path: str, timeout: float) 
 
     No other user may listen on the port: requests of an app's users must not reach a stranger.
     """
-    address, host = instances.address(app, slot), app.primary_domain
+    address, host = instances.address(app, slot), names.host(app.primary_domain)
     started = time.monotonic()
     answer = _ask(address, path, host, timeout, {})
     if answer.to_https:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from gatling import names
 from gatling.deploy.evidence import health
 from gatling.deploy.evidence.prober import Prober
 from gatling.project import proxy
@@ -35,7 +36,7 @@ def prober(gatling: Gatling, app: App, settings: Settings) -> Prober:
 
     return Prober(
         gatling.router.probe_address(),
-        host,
+        names.host(host),
         settings.health.path,
         headers=health.BY_HTTPS if _by_https(gatling, app, wishes.https, host) else {},
         answered_by=answered_by,

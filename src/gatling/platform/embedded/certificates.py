@@ -14,6 +14,7 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
+from gatling import names
 from gatling.errors import InvalidInput
 from gatling.paths import exclusively
 from gatling.platform.embedded import clock
@@ -126,12 +127,18 @@ class OwnCertificates:
         served = certificates.chosen(self.of(app.name), app.domains, now)
         missing = [one for one in app.domains if one not in served]
         outside = [one for one in missing if not authority.may_vouch_for(one)]
+        if addresses := [one for one in outside if names.is_address(one)]:
+            outside = [one for one in outside if one not in addresses]
+            why = "served over HTTP only, because the local authority cannot vouch for"
+            found = [f"{', '.join(addresses)}: {why} addresses of other networks."]
+        else:
+            found = []
         if not outside:
-            return []
+            return found
         them = "this domain" if len(outside) == 1 else "these domains"
         why = f"served over HTTP only, because the local authority cannot vouch for {them}."
         cure = f"{NEW} creates another authority, which you have to trust again."
-        return [f"{', '.join(outside)}: {why} {cure}"]
+        return [*found, f"{', '.join(outside)}: {why} {cure}"]
 
     def follow(self, apps: Sequence[App], now: float) -> None:
         """Make the certificates that these apps lack, or that expire soon; raises OSError.

@@ -6,7 +6,7 @@ import re
 import shutil
 from typing import TYPE_CHECKING
 
-from gatling import process
+from gatling import names, process
 from gatling.errors import InvalidInput
 from gatling.platform.base import AUTO, OFF
 from gatling.proxy import features
@@ -58,7 +58,7 @@ def url(scheme: str, host: str, listen: str) -> str:
     """The address at which browsers reach a host."""
     port = parse_listen(listen)[1]
     usual = port == (HTTPS if scheme == "https" else HTTP)
-    return f"{scheme}://{host}" + ("" if usual else f":{port}")
+    return f"{scheme}://{names.host(host)}" + ("" if usual else f":{port}")
 
 
 def nginx() -> list[str]:

@@ -6,6 +6,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
+from gatling import names
 from gatling.errors import GatlingError, InvalidInput, ProxyRefused
 from gatling.platform import ports
 from gatling.platform.base import Address
@@ -101,7 +102,7 @@ class SystemRouter:
         """See Router."""
         kept = certificates.stored(DIRECTORY, app.name)
         served = certificates.chosen(kept, [app.primary_domain], time.time())
-        return f"{'https' if served else 'http'}://{app.primary_domain}"
+        return f"{'https' if served else 'http'}://{names.host(app.primary_domain)}"
 
     def probe_address(self) -> Address:
         """See Router."""
