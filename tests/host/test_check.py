@@ -14,7 +14,7 @@ from gatling.errors import CommandFailed, HelperFailed
 from gatling.host import changes, check_apps, check_machine, clusters, findings, machine
 from gatling.host import check as subject
 from gatling.host.findings import Finding
-from gatling.platform.server import units
+from gatling.platform.server import router, units
 from gatling.platform.server.helper.apps import LAYOUT
 from gatling.state import apps, backups, databases, drains, notices
 from gatling.state.database import open_database
@@ -85,6 +85,26 @@ def test_every_check_ends_on_any_machine(server: Path) -> None:
     """Whatever is missing here is a finding, not an error of the check's own."""
     for one in subject.check(server):
         assert one.ok or one.hint
+
+
+def test_http3_that_nginx_lacks(
+    server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nginx = tmp_path / "nginx"
+    monkeypatch.setattr(router, "NGINX", str(nginx))
+    assert list(check_apps.http3_of_apps(server)) == [], "no app requests it"
+    db = open_database(server / "home/state.db")
+    apps.change_settings(db, "shop", lambda _: {"proxy.http3": "true"})
+    db.close()
+    for version, said in (
+        ("1.22.1", "shop: proxy.http3 is not applied. This server's nginx was built without"),
+        ("1.26.3", "nginx serves shop over HTTP/3 as well"),
+    ):
+        nginx.write_text(f"#!/bin/sh\necho nginx/{version} --with-http_v3_module >&2\n")
+        nginx.chmod(0o755)
+        (one,) = check_apps.http3_of_apps(server)
+        assert one.ok
+        assert one.what.startswith(said)
 
 
 def test_what_install_would_change(monkeypatch: pytest.MonkeyPatch) -> None:

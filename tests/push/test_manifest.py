@@ -181,3 +181,21 @@ def test_init_writes_what_a_push_accepts(shop: Project) -> None:
     shop.title("with all defaults")
     shop.push()
     assert "with all defaults" in shop.world.get().text
+
+
+def test_http3_that_the_proxy_does_not_serve_is_reported_and_fails_nothing(shop: Project) -> None:
+    shop.write("gatling.toml", "[proxy]\nhttp3 = true\n")
+    shop.title("over HTTP/3 elsewhere")
+    said = "proxy.http3 is not applied: HTTP/3 is served on servers only."
+    assert said in shop.push()
+    world, target = shop.world, shop.world.status()["release"]
+    assert "over HTTP/3 elsewhere" in world.get().text
+    world.run("rollback", "shop")
+    assert said in world.run("plan", "shop", target)
+    assert world.json("plan", "shop", target, "--files")["notes"] == [said]
+    assert "http3" not in world.run("doctor"), "the live release does not request it"
+    world.run("rollback", "shop", target)
+    assert f"shop: {said}" in world.run("doctor")
+    shop.write("gatling.toml", "")
+    shop.title("without it")
+    assert "http3" not in shop.push()

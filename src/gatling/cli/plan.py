@@ -85,7 +85,7 @@ def _print(plan: Proposal) -> None:
             echo(f"    {danger.text}")
     if any(plan.migrations.values()):
         echo(f"  {linter.ADVICE}")
-    for what in plan.unknown:
+    for what in (*plan.unknown, *plan.notes):
         echo(what)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatling.errors import GatlingError, InvalidManifest
+from gatling.errors import GatlingError, InvalidInput, InvalidManifest
 from gatling.paths import exclusively
 from gatling.project import settings as project_settings
 from gatling.project import source
@@ -55,6 +55,8 @@ def follow(gatling: Gatling, context: Context) -> None:
     nginx is reloaded only for changed settings, because a reload closes idle connections.
     """
     _try_to_publish(gatling, context, None)
+    if fault := without_http3(gatling, context.settings):
+        context.progress.note(fault)
     if context.settings.proxy == project_settings.parse(context.app.effective).proxy:
         return
     try:
@@ -63,6 +65,19 @@ def follow(gatling: Gatling, context: Context) -> None:
         context.progress.note(f"the settings proxy.* are not applied: {error.what}")
         for line in error.log:
             context.progress.record(line)
+
+
+def without_http3(gatling: Gatling, settings: Settings) -> str:
+    """Why the proxy does not apply `proxy.http3`, with advice; empty if it does or need not."""
+    if not settings.proxy.http3:
+        return ""
+    try:
+        gatling.router.need_http3()
+    except InvalidInput as error:
+        return f"proxy.http3 is not applied: {error.what} {error.hint}".rstrip()
+    except GatlingError:  # nginx is missing, which others report
+        pass
+    return ""
 
 
 def warn_of_written(gatling: Gatling, context: Context, live: Release) -> None:

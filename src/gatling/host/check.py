@@ -31,6 +31,7 @@ CHECKS: dict[str, Check] = {
     "network": apps.reachable,
     "nginx": machine.nginx,
     "certificates": apps.certificates_of_apps,
+    "http3": apps.http3_of_apps,
     "databases": apps.databases_of_apps,
     "notifications": apps.notifications,
     "drains": apps.log_drains,

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gatling.errors import InvalidInput
 from gatling.host import clusters, expiry, machine, reach
 from gatling.host.findings import Finding, read, records, says
 from gatling.operations import timeline
@@ -19,9 +20,11 @@ from gatling.platform.server import timers, units
 from gatling.platform.server.helper import certificates
 from gatling.platform.server.helper.apps import LAYOUT
 from gatling.platform.server.home import ServerHome
+from gatling.platform.server.router import SystemRouter
+from gatling.project import settings
 from gatling.runtime import jobs
 from gatling.state import backups, databases, drains, issuance, notices, samples
-from gatling.text import counted
+from gatling.text import counted, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,6 +94,20 @@ def certificates_of_apps(server: Path = SERVER) -> Iterator[Finding]:
         yield Finding("certificates", False, what, hint)
     if not found:
         yield Finding("certificates", True, "none expires soon")
+
+
+def http3_of_apps(server: Path = SERVER) -> Iterator[Finding]:
+    """Whether nginx serves HTTP/3 where an app's settings request it."""
+    wanted = [app.name for app in records(server) if settings.parse(app.effective).proxy.http3]
+    if not wanted:
+        return
+    try:
+        SystemRouter(ServerHome(server / "home")).need_http3()
+    except InvalidInput as error:  # no fault: one gatling.toml may be for many servers
+        what = f"{listed(wanted)}: proxy.http3 is not applied. {error.what} {error.hint}"
+        yield Finding("http3", True, what)
+    else:
+        yield Finding("http3", True, f"nginx serves {listed(wanted)} over HTTP/3 as well")
 
 
 def databases_of_apps(server: Path = SERVER) -> Iterator[Finding]:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gatling import files, process
+from gatling.deploy import published
 from gatling.errors import GatlingError
 from gatling.operations import overview
 from gatling.platform import ports
+from gatling.project import settings
 from gatling.state import apps, deployments
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ def embedded(gatling: Gatling) -> Iterator[Finding]:
         "" if up else "`gatling up` starts the proxy and the apps.",
     )  # fmt: skip
     yield from _https(gatling, every)
+    yield from _http3(gatling, every)
     for killed in deployments.running(gatling.db):
         yield Finding(
             "deployments", True, f"deployment {killed.id} of {killed.app} has no outcome yet"
@@ -77,6 +80,13 @@ def _https(gatling: Gatling, every: list[App]) -> Iterator[Finding]:
     )  # fmt: skip
     for problem in {text: None for app in every for text in gatling.certificates.problems(app)}:
         yield Finding("https", False, problem)
+
+
+def _http3(gatling: Gatling, every: list[App]) -> Iterator[Finding]:
+    for app in every:
+        what = published.without_http3(gatling, settings.parse(app.effective))
+        if what:
+            yield Finding("http3", True, f"{app.name}: {what}")
 
 
 def _space(gatling: Gatling) -> Finding:

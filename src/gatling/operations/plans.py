@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, Struct, UnsetType
 
+from gatling.deploy import published
 from gatling.deploy.migrations import runner
 from gatling.deploy.plan import explain
 from gatling.errors import CommandFailed, NotFound
+from gatling.project import settings as project_settings
 from gatling.state import apps
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ class PlanResult(Struct, frozen=True, kw_only=True):
     """Why no second instance may run beside the live one."""
     unknown: list[str]
     """The questions that stayed open, with reasons."""
+    notes: list[str] = []
+    """Settings of the release that this host does not apply, with reasons."""
     changed: Described = UNSET
     """Modules, with their applications; so are the next two."""
     added: Described = UNSET
@@ -72,6 +76,8 @@ class Proposal:
     unknown: tuple[str, ...] = ()
     """The questions that stayed open, with reasons."""
     glance: Glance | None = None
+    notes: tuple[str, ...] = ()
+    """Settings of the release that this host does not apply, with reasons."""
 
     @property
     def result(self) -> PlanResult:
@@ -86,6 +92,7 @@ class Proposal:
             reasons=list(self.decided.reasons) if self.decided else [],
             second_instance=list(self.decided.alone) if self.decided else [],
             unknown=list(self.unknown),
+            notes=list(self.notes),
             **compared,
             migrations=[
                 {"file": name, "warnings": [asdict(danger) for danger in found]}
@@ -102,10 +109,16 @@ def proposed(
     With `files_only` nothing of the app is started or asked. Otherwise deployments of the app wait
     for this; raises Busy, NodeInUse or NodeBusy while another command works on the app.
     """
+    notes = _notes(gatling, app, target)
     if files_only:
-        return _at_a_glance(gatling, app, target, strategy)
+        return replace(_at_a_glance(gatling, app, target, strategy), notes=notes)
     with explain.undisturbed(gatling, app):
-        return _in_full(gatling, app, target, strategy)
+        return replace(_in_full(gatling, app, target, strategy), notes=notes)
+
+
+def _notes(gatling: Gatling, app: str, target: Release) -> tuple[str, ...]:
+    settings = project_settings.parse(target.manifest | apps.get(gatling.db, app).settings)
+    return tuple(filter(None, [published.without_http3(gatling, settings)]))
 
 
 def _in_full(gatling: Gatling, name: str, target: Release, strategy: str | None) -> Proposal:

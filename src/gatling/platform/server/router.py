@@ -144,7 +144,8 @@ class SystemRouter:
         if not features.read(process.run([NGINX, "-V"], timeout=30).text).http3:
             raise InvalidInput(
                 "This server's nginx was built without HTTP/3.",
-                hint="Debian has it since version 13. `nginx -V` lists the modules.",
+                hint="HTTPS works without it. Debian has the module since version 13, nginx.org's"
+                " packages since 1.25: `nginx -V` lists the modules.",
             )
 
 
