@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import click
@@ -17,13 +16,13 @@ from gatling.cli.common import (
     progress,
     reading,
 )
+from gatling.cli.visitor import is_shown
 from gatling.text import counted
 from gatling.times import now
 from gatling.ui.output import ago, duration, echo, fields, print_json, size, table
 
 if TYPE_CHECKING:
     from gatling.operations.overview import AppStatus, WorkerStatus
-    from gatling.state.apps import App
 
 
 SHOWN_RELEASES = 8
@@ -110,7 +109,7 @@ def apps_command(as_json: bool) -> None:
     from gatling.state import apps
 
     with opened() as gatling:
-        shown = [app for app in apps.every(gatling.db) if is_shown(app)]
+        shown = [app for app in apps.every(gatling.db) if is_shown(app.name)]
         found = overview.every(gatling, shown)
     if as_json:
         print_json(found)
@@ -273,9 +272,3 @@ def _worker(found: WorkerStatus) -> str:
 def _process(found: AppStatus | WorkerStatus) -> str | None:
     """Return the process as the platform names it; None when nothing runs."""
     return f"pid {found.pid}" if found.pid else found.instance or None
-
-
-def is_shown(app: App) -> bool:
-    """Whether the caller may see the app: over SSH some keys see only their own (ssh/access)."""
-    shown = os.environ.get("GATLING_APPS", "*").split(",")
-    return "*" in shown or app.name in shown

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
+from gatling.cli.visitor import is_shown
 from gatling.host.completions import SCRIPTS
 from gatling.ui.output import echo_text, print_json
 
@@ -33,10 +32,4 @@ def completion_command(shell: str | None, names: bool) -> None:
     from gatling import paths
     from gatling.state import known_names
 
-    print_json(known_names.read(paths.default_root() / "state.db", _is_shown))
-
-
-def _is_shown(app: str) -> bool:
-    """Whether the user may see the app: some keys see only their own (ssh/access)."""
-    shown = os.environ.get("GATLING_APPS", "*").split(",")
-    return "*" in shown or app in shown
+    print_json(known_names.read(paths.default_root() / "state.db", is_shown))

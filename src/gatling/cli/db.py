@@ -11,6 +11,7 @@ from msgspec import structs
 from gatling import names
 from gatling.cli.common import app_argument, as_json, confirm, opened, progress
 from gatling.cli.groups import Group
+from gatling.cli.visitor import is_shown
 from gatling.errors import Exit, Misused
 from gatling.text import counted
 from gatling.ui.output import ago, echo, fields, print_json, size, table
@@ -100,7 +101,7 @@ def list_command(as_json: bool) -> None:
 
     with opened() as gatling:
         every = [_visible(one) for one in databases.every(gatling)]
-    found = [one for one in every if one.app or one.used_by or _sees("")]
+    found = [one for one in every if one.app or one.used_by or is_shown("")]
     if as_json:
         print_json(found)
         return
@@ -453,11 +454,5 @@ def _may_install() -> bool:
 
 def _visible(one: Shown) -> Shown:
     """A database without the apps that the caller may not see."""
-    app = one.app if one.app and _sees(one.app) else None
-    return structs.replace(one, app=app, used_by=[use for use in one.used_by if _sees(use.app)])
-
-
-def _sees(app: str) -> bool:
-    """Whether the caller may see an app: over SSH some keys see only their own (ssh/access)."""
-    shown = os.environ.get("GATLING_APPS", "*").split(",")
-    return "*" in shown or app in shown
+    app = one.app if one.app and is_shown(one.app) else None
+    return structs.replace(one, app=app, used_by=[use for use in one.used_by if is_shown(use.app)])

@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from gatling.cli.common import app_argument, as_json, opened, reading
+from gatling.cli.visitor import is_shown
 from gatling.text import counted
 from gatling.ui.output import ago, duration, echo, echo_exactly, fields, print_json, size, table
 
@@ -182,7 +183,6 @@ def metrics_command(http: bool) -> None:
       gatling metrics
       gatling metrics --http
     """
-    from gatling.cli.apps import is_shown
     from gatling.operations import metrics
     from gatling.state import apps
 
@@ -191,7 +191,7 @@ def metrics_command(http: bool) -> None:
         _answer("404 Not Found" if asked else "400 Bad Request", "")
         return
     with opened() as gatling:
-        shown = [app for app in apps.every(gatling.db) if is_shown(app)]
+        shown = [app for app in apps.every(gatling.db) if is_shown(app.name)]
         text = metrics.of_apps(gatling, shown)
     if http:
         _answer("200 OK", text)

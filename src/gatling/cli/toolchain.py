@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
 from gatling.cli.common import app_argument, as_json, created, opened
 from gatling.cli.groups import Group
+from gatling.cli.visitor import is_shown
 from gatling.errors import InvalidInput
 from gatling.ui.output import echo, print_json, size, table
 
@@ -38,11 +38,9 @@ def list_command(as_json: bool) -> None:
     """
     from gatling.operations import toolchains
 
-    # a key may be for some apps only
-    shown = os.environ.get("GATLING_APPS", "*").split(",")
     with opened() as gatling:
         found = toolchains.every(gatling)
-    rows = [(each, [app for app in each.apps if "*" in shown or app in shown]) for each in found]
+    rows = [(each, [app for app in each.apps if is_shown(app)]) for each in found]
     if as_json:
         print_json([
             {"name": each.name, "elixir": each.elixir, "otp": each.otp, "bytes": each.bytes,

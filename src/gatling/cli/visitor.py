@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -18,3 +19,9 @@ class Visitor(NamedTuple):
     """This server, such as `gatling@web1`."""
     greeting: str
     """The user's role and how to call commands, for the list of all commands."""
+
+
+def is_shown(app: str) -> bool:
+    """Whether the caller may see an app: over SSH some keys see only their own (ssh/access.py)."""
+    shown = os.environ.get("GATLING_APPS", "*").split(",")
+    return "*" in shown or app in shown

@@ -9,6 +9,7 @@ import click
 
 from gatling.cli.common import app_argument, as_json, opened, reading
 from gatling.cli.groups import Group
+from gatling.cli.visitor import is_shown
 from gatling.ui.output import ago, echo, print_json, size, table
 
 if TYPE_CHECKING:
@@ -127,12 +128,11 @@ def status_command(as_json: bool) -> None:
     Example:
       gatling watch status
     """
-    from gatling.cli.apps import is_shown
     from gatling.operations import timeline
     from gatling.state import apps
 
     with opened() as gatling:
-        shown = [app.name for app in apps.every(gatling.db) if is_shown(app)]
+        shown = [app.name for app in apps.every(gatling.db) if is_shown(app.name)]
         found = timeline.status(gatling, shown)
     if as_json:
         print_json(found)
