@@ -35,11 +35,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
 LONGEST = (
-    "server/test_power.py", "hot/test_traps.py", "push/test_recovery.py", "home/test_processes.py",
-    "push/test_failures.py", "hot/test_rolling.py", "server/test_server.py",
-    "server/test_connections.py", "server/test_hostile_builds.py", "hot/test_calls.py",
+    "home/test_backups.py", "server/test_power.py", "hot/test_traps.py", "push/test_recovery.py",
+    "home/test_processes.py", "push/test_failures.py", "hot/test_rolling.py",
+    "server/test_server.py", "server/test_install.py", "server/test_connections.py",
+    "server/test_hostile_builds.py", "hot/test_calls.py", "home/test_examples.py",
     "push/test_assets.py", "home/test_jobs.py", "callbacks/test_callbacks.py",
-    "home/test_examples.py", "push/test_push.py", "push/test_migrations.py", "server/test_jobs.py",
+    "server/test_databases.py", "server/test_package.py", "hot/test_hostile.py",
+    "push/test_push.py", "push/test_migrations.py", "server/test_jobs.py",
 )  # fmt: skip
 """Files that take minutes, the longest first; `bin/test` prints the slowest tests."""
 BEAMS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gatling" / "test-beams"
