@@ -46,6 +46,12 @@ confirm_option = click.option(
     metavar="APP",
     help="Confirm without a prompt by repeating the app's name.",
 )
+database_option = click.option(
+    "--name", metavar="NAME", help="The database. Default: the app's name."
+)
+no_restart_option = click.option(
+    "--no-restart", is_flag=True, help="Leave the running release alone until the next deployment."
+)
 
 
 class _AppArgument(click.Argument):

@@ -25,3 +25,8 @@ def is_shown(app: str) -> bool:
     """Whether the caller may see an app: over SSH some keys see only their own (ssh/access.py)."""
     shown = os.environ.get("GATLING_APPS", "*").split(",")
     return "*" in shown or app in shown
+
+
+def may_install() -> bool:
+    """Whether the caller may install programs: over SSH only an admin may (ssh/access.py)."""
+    return os.environ.get("GATLING_ROLE", "admin") == "admin"
