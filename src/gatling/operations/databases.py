@@ -376,6 +376,8 @@ def _ready(gatling: Gatling, name: str) -> Record:
     if record.state != "ready":
         word = "created" if record.state == "creating" else "removed"
         verb = "create" if record.state == "creating" else "destroy"
+        if record.is_restoring:
+            word, verb = "restored", "restore"
         raise InvalidInput(
             f"{name} is still being {word}.",
             hint=f"`gatling db {verb} {record.app or name}` completes it.",

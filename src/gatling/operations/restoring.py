@@ -87,23 +87,35 @@ def restore(
     backup = _backup(gatling.databases.backups(source.name), source, to)
     chosen = Chosen(backup.stanza, backup.label, source.name, backup.bytes,
                     "" if to is None else to.strftime("%Y-%m-%d %H:%M:%S.%f+00"))  # fmt: skip
+    with exclusively(gatling.home, f"restore-{want.name}"):
+        found = _restore(gatling, want, source, chosen, progress)
+    audit.record(gatling.db, gatling.actor, app, "db restore",
+                 f"{want.name} from {backup.label} to {chosen.target or 'the end'}")  # fmt: skip
+    url = gatling.databases.url(app, want.name)
+    variables.change(gatling, app, {want.variable: url}, progress=progress, restart=False)
+    return _done(want, source, backup, found)
+
+
+def _restore(
+    gatling: Gatling, want: databases.Wanted, source: Record, chosen: Chosen, progress: Progress
+) -> Restored:
     _begin(gatling, want, source)
     progress.phase(f"Restoring {source.name} as the database {want.name}")
     cluster = Cluster(want.name, source.version)
     try:
         found = gatling.databases.restore(cluster, databases.cluster(source), chosen, progress.say)
     except GatlingError as error:
-        with cleaning(error):
+        with cleaning(error):  # the record stays as long as something of the database may be left
+            gatling.databases.remove(cluster, "")
             records.forget(gatling.db, want.name)
         raise
     with exclusively(gatling.home, "databases"):
+        record = records.find(gatling.db, want.name)
+        if record is None or not record.is_restoring:
+            raise InvalidInput(f"{want.name} was removed while it was being restored.")
         gatling.databases.create(cluster, databases.allowed(gatling, want.name))
         records.mark(gatling.db, want.name, "ready")
-    audit.record(gatling.db, gatling.actor, app, "db restore",
-                 f"{want.name} from {backup.label} to {chosen.target or 'the end'}")  # fmt: skip
-    url = gatling.databases.url(app, want.name)
-    variables.change(gatling, app, {want.variable: url}, progress=progress, restart=False)
-    return _done(want, source, backup, found)
+    return found
 
 
 def promote(
@@ -153,6 +165,12 @@ def _begin(gatling: Gatling, want: databases.Wanted, source: Record) -> None:
     with exclusively(gatling.home, "databases"):
         record = records.find(gatling.db, want.name)
         if record is None:
+            if gatling.databases.exists(Cluster(want.name, source.version)):
+                raise InvalidInput(
+                    f"A database {want.name} that was not created here is on this host."
+                    " Nothing was changed.",
+                    hint="Choose another name with `--as`.",
+                )
             databases.check_variable(gatling, want)
             records.add(gatling.db, want.name, want.app, source.version, want.variable,
                         kept=records.RESTORING)  # fmt: skip

@@ -77,6 +77,12 @@ def stanza(label: str, system: str) -> str:
     return name
 
 
+def is_of(name: str, label: str) -> bool:
+    """Whether a stanza is that of a cluster, by its database and generation."""
+    found = _STANZA.fullmatch(name)
+    return found is not None and f"{found['database']}.{found['generation']}" == label
+
+
 def configuration(name: str, data: str, sockets: str, repository: str) -> str:
     """pgbackrest.conf for one cluster."""
     return f"""\

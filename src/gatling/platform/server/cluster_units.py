@@ -74,9 +74,35 @@ def site(cluster: Cluster) -> Site:
     )  # fmt: skip
 
 
+def restored(cluster: Cluster) -> Path:
+    """root's note that a cluster is being restored: no app has had access to it yet."""
+    return DATABASES / f"restoring-{cluster.version}-{cluster.label}"
+
+
+def restore_unit(cluster: Cluster) -> str:
+    """The unit that restores a backup into a cluster."""
+    return f"gatling-restore-{cluster.label}.service"
+
+
+def unfinished(cluster: Cluster) -> list[Path]:
+    """What a backup or a restore that was killed leaves beside a cluster's own directories."""
+    return [Path(f"{data(cluster)}.new"), PROOFS / cluster.label]
+
+
 def backup_properties(cluster: Cluster) -> list[str]:
     """The properties of a unit that makes and proves a backup; the throw-away cluster is in it."""
-    writable = f"{BACKUPS} {CLUSTERS} {configuration(cluster)}"
+    return _sandbox(f"{BACKUPS} {CLUSTERS} {configuration(cluster)}")
+
+
+def restore_properties(others: Iterable[Path]) -> list[str]:
+    """The properties of a unit that restores a backup; it cannot change the data of others."""
+    # the new cluster has no directory of its own yet, and systemd refuses a path that is missing
+    protected = " ".join(f"-{path}" for path in others)
+    return [*_sandbox(f"-{BACKUPS} {CLUSTERS}"),
+            *([f"ReadOnlyPaths={protected}"] if protected else [])]  # fmt: skip
+
+
+def _sandbox(writable: str) -> list[str]:
     return [
         f"User={OWNER}", f"Group={OWNER}", "Nice=10", "CPUWeight=20", "IOWeight=20",
         "MemoryMax=25%", "TasksMax=256", "RuntimeMaxSec=2d", "NoNewPrivileges=yes",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,7 @@ class UnitDatabases:
 
     def exists(self, cluster: Cluster) -> bool:
         """See Databases."""
-        return places.configuration(cluster).is_dir()
+        return places.configuration(cluster).is_dir() and not places.restored(cluster).exists()
 
     def create(self, cluster: Cluster, apps: Mapping[str, str]) -> None:
         """See Databases."""
@@ -109,17 +110,21 @@ class UnitDatabases:
         return [Backup(**one) for one in found]
 
     def restore(
-        self,
-        cluster: Cluster,  # noqa: ARG002
-        source: Cluster,  # noqa: ARG002
-        chosen: Chosen,  # noqa: ARG002
-        say: Callable[[str], None],  # noqa: ARG002
+        self, cluster: Cluster, source: Cluster, chosen: Chosen, say: Callable[[str], None]
     ) -> Restored:
-        """See Databases."""
-        raise InvalidInput(
-            "Gatling cannot restore a backup on a server yet. Nothing was changed.",
-            hint="pgBackRest itself can, as the user postgres: docs/how-to/database.md.",
-        )
+        """See Databases: in a unit of its own."""
+        if self.exists(cluster):  # killed when all was done: apps may have had access to it
+            self.allow(cluster, {})
+            stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+            self.remove(cluster, self.keep(cluster, stamp).path)
+        answer = Answer(say)
+        arguments = _named(cluster) | {
+            "source": source.database, "source_generation": source.generation,
+            "stanza": chosen.stanza, "label": chosen.label, "bytes": chosen.bytes,
+            "target": chosen.target,
+        }  # fmt: skip
+        _, tail, _ = _asked(lambda: attend("database-restore", arguments, answer.take))
+        return Restored(**answer.result(tail))
 
     def can_back_up(self) -> bool:
         """See Databases."""

@@ -1,4 +1,4 @@
-"""Backups of the clusters of apps: made and proved as the user postgres, in a unit with limits.
+"""Backups of the clusters of apps: made, proved and restored as the user postgres, in a unit with limits.
 
 The repository is a directory of postgres' own, which an administrator can give a disk of its own.
 """
@@ -6,6 +6,7 @@ The repository is a directory of postgres' own, which an administrator can give 
 import json
 import os
 import pwd
+import re
 import socket
 import subprocess
 from collections.abc import Callable
@@ -13,18 +14,25 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gatling.errors import InvalidInput
-from gatling.platform.postgres import answers
+from gatling import names
+from gatling.errors import InvalidInput, finally_
+from gatling.platform.postgres import answers, pgbackrest
 from gatling.platform.postgres.clusters import Cluster
+from gatling.platform.postgres.sites import Chosen
 from gatling.platform.server import cluster_units as places
 from gatling.platform.server.helper import databases, running
-from gatling.platform.server.helper.shapes import Refused, number
+from gatling.platform.server.helper.shapes import Refused, number, text
 
 WORKER = Path(__file__).resolve().parents[2] / "postgres" / "worker.py"
 PROGRAM = Path("/usr/bin/pgbackrest")
 LIST_SECONDS = 300
 MAX_KEPT = 1000
 MAX_DAYS = 3650
+MAX_BYTES = 1 << 50
+LABEL = re.compile(r"[0-9]{8}-[0-9]{6}F(_[0-9]{8}-[0-9]{6}[DI])?")
+TARGET = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}\+00)?")
+DATA = re.compile(r"[A-Za-z0-9._-]+")
+"""Names of data directories that mean nothing more to systemd."""
 Call = Callable[..., object]
 
 
@@ -52,20 +60,68 @@ def make(
             databases.wait(cluster)
     wanted = {"verb": "backup", "site": asdict(places.site(cluster)), "full": full,
               "count": int(count), "days": int(days)}  # fmt: skip
-    return _run(cluster, wanted, "backup", given, connection)
+    unit = f"gatling-backup-{cluster.label}-{os.urandom(8).hex()}.service"
+    return _run(unit, places.backup_properties(cluster), wanted, given, connection)
+
+
+def restore(
+    request: dict[str, Any], call: Call, given: list[int], connection: socket.socket
+) -> dict[str, Any]:
+    """Restore a backup of a cluster into another one that is not there; `create` completes it.
+
+    A note of root's says that the new cluster is incomplete, from before its first file is written
+    until apps get access to it.
+    """
+    cluster = databases.requested(request)
+    source = Cluster(names.app_name(text(request, "source")), cluster.version,
+                     int(number(request, "source_generation", 1, 999_999)))  # fmt: skip
+    chosen = _chosen(request, source)
+    if source.database == cluster.database:
+        raise Refused("a database is restored under another name")
+    if not PROGRAM.exists():
+        raise InvalidInput("pgBackRest, which restores backups, is not installed on this server.")
+    with databases.alone(cluster.database):
+        databases.must_exist(source)
+        databases.begin_restore(cluster, call)
+    wanted = {"verb": "restore", "site": asdict(places.site(cluster)),
+              "source": asdict(places.site(source)), "chosen": asdict(chosen)}  # fmt: skip
+    properties = places.restore_properties(_others(cluster))
+
+    def clean() -> None:
+        with databases.alone(cluster.database):
+            databases.end_restore(cluster, call)
+
+    with finally_(clean):
+        return _run(places.restore_unit(cluster), properties, wanted, given, connection)
+
+
+def _chosen(request: dict[str, Any], source: Cluster) -> Chosen:
+    stanza, label, target = (text(request, key) for key in ("stanza", "label", "target"))
+    if not pgbackrest.is_of(stanza, source.label):
+        raise Refused("stanza is not of the cluster that is restored")
+    if not LABEL.fullmatch(label) or not TARGET.fullmatch(target):
+        raise Refused("label is not a backup, or target is not a time")
+    size = int(number(request, "bytes", 0, MAX_BYTES))
+    return Chosen(stanza, label, source.database, size, target)
+
+
+def _others(cluster: Cluster) -> list[Path]:
+    """The data directories of all other clusters."""
+    own = {places.data(cluster), *places.unfinished(cluster)}
+    return [path for path in sorted(places.CLUSTERS.glob("[0-9]*/*"))
+            if path not in own and DATA.fullmatch(path.name)]  # fmt: skip
 
 
 def _run(
-    cluster: Cluster, wanted: dict[str, Any], kind: str, given: list[int], connection: socket.socket
-) -> dict[str, Any]:
+    unit: str, properties: list[str], wanted: dict[str, Any], given: list[int],
+    connection: socket.socket,
+) -> dict[str, Any]:  # fmt: skip
     described = {
         "argv": ["/usr/bin/python3", "-I", "-S", str(WORKER), json.dumps(wanted)],
         "cwd": "/",
         "env": {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/"},
     }
-    unit = f"gatling-{kind}-{cluster.label}-{os.urandom(8).hex()}.service"
-    return running.run(unit, places.backup_properties(cluster), described, given, connection,
-                       on_gone=running.STOP)  # fmt: skip
+    return running.run(unit, properties, described, given, connection, on_gone=running.STOP)
 
 
 def listed(request: dict[str, Any]) -> dict[str, Any]:

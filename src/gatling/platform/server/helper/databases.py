@@ -48,6 +48,10 @@ INSTALL = (
     " --no-install-recommends -o DPkg::Lock::Timeout=300 postgresql-common"
 )
 """systemd expands `$`, and takes `;` for the end of a command."""
+ADOPTED = {
+    "postgresql.conf": "include_dir = 'conf.d'\n", "pg_hba.conf": "", "pg_ident.conf": "",
+}  # fmt: skip
+"""What pg_createcluster needs in a data directory that it did not make; `configure` fills it in."""
 START_SECONDS = 60.0
 MAX_APPS = 64
 Call = Callable[..., object]
@@ -93,10 +97,15 @@ def create(request: dict[str, Any], apps: Path, call: Call) -> dict[str, Any]:
     if not _is_active(INSTALLING):  # the helper that waited for it may have been killed
         NO_MAIN.unlink(missing_ok=True)
     with alone(cluster.database) as directory:
-        making = directory / f"making-{cluster.version}-{cluster.label}"
+        making = _making(cluster)
         if making.exists():  # nobody has had access to it
             _drop(cluster, call)
-        if not places.configuration(cluster).is_dir():
+        restored = places.restored(cluster)
+        if not places.data(cluster).is_dir():  # of a restore that failed
+            restored.unlink(missing_ok=True)
+        if restored.exists():
+            _adopt(cluster, call)
+        elif not places.configuration(cluster).is_dir():
             _need_room(places.CLUSTERS, settings.LEAST_BYTES, "A database")
             files.write(making, "")
             _drop(cluster, call)
@@ -109,8 +118,58 @@ def create(request: dict[str, Any], apps: Path, call: Call) -> dict[str, Any]:
         configure(cluster, list(allowed), call)
         call(["systemctl", "start", places.unit(cluster)], timeout=300)
         wait(cluster)
+        restored.unlink(missing_ok=True)
+        files.sync(directory)
         query(cluster, sql.setup(cluster.database) + sql.access(cluster.database, allowed))
     return {}
+
+
+def begin_restore(cluster: Cluster, call: Call) -> None:
+    """Note that a cluster is being restored, and remove what a killed restore has left.
+
+    Raises InvalidInput for a cluster that is there, which stays as it is.
+    """
+    there = places.configuration(cluster).is_dir() or places.data(cluster).is_dir()
+    if there and not _is_incomplete(cluster):
+        raise InvalidInput(f"The database {cluster.database} is there already.")
+    files.write(places.restored(cluster), "")
+    _drop(cluster, call)
+    _making(cluster).unlink(missing_ok=True)
+
+
+def end_restore(cluster: Cluster, call: Call) -> None:
+    """Remove what a restore has left that did not succeed."""
+    if places.data(cluster).is_dir() or not places.restored(cluster).exists():
+        return
+    _drop(cluster, call)
+    places.restored(cluster).unlink(missing_ok=True)
+
+
+def _adopt(cluster: Cluster, call: Call) -> None:
+    """Make a cluster of a data directory that was restored, also after a first attempt."""
+    call(["systemctl", "stop", places.unit(cluster)], timeout=300, check=False)
+    shutil.rmtree(places.configuration(cluster), ignore_errors=True)
+    owner = pwd.getpwnam(places.OWNER)
+    # pg_createcluster moves them; a backup does not have those of Debian's clusters
+    for name, wanted in ADOPTED.items():
+        _write_as(owner, places.data(cluster) / name, wanted, 0o600)
+    call(["pg_createcluster", str(cluster.version), cluster.name, "--port", str(PORT),
+          "--socketdir", str(places.sockets(cluster)), "--start-conf", "auto"],
+         timeout=300)  # fmt: skip
+    subprocess.run(
+        ["/bin/mkdir", "-p", str(places.configuration(cluster) / "conf.d")],
+        check=True, capture_output=True, **as_postgres(),
+    )  # fmt: skip
+    os.sync()
+
+
+def _making(cluster: Cluster) -> Path:
+    return places.DATABASES / f"making-{cluster.version}-{cluster.label}"
+
+
+def _is_incomplete(cluster: Cluster) -> bool:
+    """Whether root has noted that no app has had access to a cluster, or that it may go."""
+    return _making(cluster).exists() or places.restored(cluster).exists()
 
 
 def access(request: dict[str, Any], apps: Path, call: Call) -> dict[str, Any]:
@@ -165,12 +224,12 @@ def remove(request: dict[str, Any], call: Call) -> dict[str, Any]:
     """Remove a cluster, of which a last copy was kept, or what is left of it."""
     cluster, copy = requested(request), text(request, "kept")
     with alone(cluster.database) as directory:
-        if places.data(cluster).is_dir():
+        if places.data(cluster).is_dir() and not _is_incomplete(cluster):
             name = Path(copy).name
             if not name.startswith(f"{cluster.database}-") or not (directory / name).is_file():
                 raise Refused("no last copy of it was kept")
         call(["systemctl", "stop", places.unit(cluster)], timeout=300, check=False)
-        files.write(directory / f"making-{cluster.version}-{cluster.label}", "")
+        files.write(_making(cluster), "")
         _drop(cluster, call)
         (TMPFILES / f"gatling-database-{cluster.database}.conf").unlink(missing_ok=True)
         with contextlib.suppress(FileNotFoundError):
@@ -178,7 +237,8 @@ def remove(request: dict[str, Any], call: Call) -> dict[str, Any]:
         shutil.rmtree(places.sockets(cluster), ignore_errors=True)
         with unit_files.writing(call) as written:
             written.remove(UNITS / f"{places.unit(cluster)}.d")
-        (directory / f"making-{cluster.version}-{cluster.label}").unlink(missing_ok=True)
+        places.restored(cluster).unlink(missing_ok=True)
+        _making(cluster).unlink(missing_ok=True)
     return {}
 
 
@@ -257,13 +317,17 @@ def _write_as(owner: pwd.struct_passwd, file: Path, wanted: str, mode: int) -> N
 
 def _drop(cluster: Cluster, call: Call) -> None:
     """Remove all files of a cluster, which a file marks as being made or removed."""
+    restore = places.restore_unit(cluster)  # of a helper that was killed
+    call(["systemctl", "stop", restore], timeout=300, check=False)
+    call(["systemctl", "reset-failed", restore], check=False)
     call(["systemctl", "stop", places.unit(cluster)], timeout=300, check=False)
     call(["systemctl", "reset-failed", places.unit(cluster)], check=False)
     if places.configuration(cluster).is_dir():
         call(["pg_dropcluster", "--stop", str(cluster.version), cluster.name], timeout=300,
              check=False)  # fmt: skip
     # of one that was killed
-    for left in (places.data(cluster), places.configuration(cluster)):
+    own = (places.data(cluster), places.configuration(cluster))
+    for left in (*own, *places.unfinished(cluster)):
         shutil.rmtree(left, ignore_errors=True)
 
 

@@ -37,6 +37,7 @@ another user can write to. Programs are run as an app's user or as gatling, neve
     database-keep       write a last copy of it, compared with it
     database-remove     remove a cluster of which there is such a copy
     database-backup     back it up and prove the backup, as postgres, in a unit with limits
+    database-restore    restore a backup into a new cluster, as postgres, in a unit with limits
     database-backups    the backups of a database
     database-backup-install   install pgBackRest from the distribution
     drain               send the log of an app to a drain, as gatling, in a unit of its own, or stop
@@ -211,6 +212,15 @@ def database_backup(
     return backups.make(request, machine.SERVER / "apps", machine.call, files, connection)
 
 
+def database_restore(
+    request: dict[str, Any], files: list[int], connection: socket.socket
+) -> dict[str, Any]:
+    """Restore a backup into a new cluster."""
+    from gatling.platform.server.helper import backups
+
+    return backups.restore(request, machine.call, files, connection)
+
+
 def database_backups(request: dict[str, Any]) -> dict[str, Any]:
     """List the backups of a database."""
     from gatling.platform.server.helper import backups
@@ -268,6 +278,7 @@ ATTENDED = {
     "toolchain-install": toolchain_install,
     "database-install": database_install,
     "database-backup": database_backup,
+    "database-restore": database_restore,
     "database-backup-install": database_backup_install,
 }
 VERBS = frozenset({*PLAIN, *ATTENDED})
