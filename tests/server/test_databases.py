@@ -162,6 +162,45 @@ def test_backups(server: Server, cluster: Cluster, dora: Person, amy: Person) ->
     assert after[-1]["state"] == "proved"
 
 
+def test_a_restore(server: Server, cluster: Cluster, dora: Person, amy: Person) -> None:
+    """A restore to a time, killed and removed, then completed and promoted."""
+    moment = sql(dora, "shop", "SELECT clock_timestamp()").strip()
+    sql(dora, "shop", "DELETE FROM orders")
+    words = ("db", "restore", "shop", "--to", moment)
+    copy = server.box.root / str(places.CLUSTERS).lstrip("/") / str(cluster.version)
+    new = Cluster("shop-restored", cluster.version)
+    with dora.session(*words) as session:
+        until(lambda: (copy / f"{new.name}.new/PG_VERSION").exists() or session.poll() is not None,
+              "the restore")  # fmt: skip
+        assert server.show(places.restore_unit(new), "User", "PrivateNetwork") == {
+            "User": "postgres", "PrivateNetwork": "yes"
+        }  # fmt: skip
+        server.box.exec(["systemctl", "kill", "--signal=KILL", "gatling-helper@*"], check=False)
+        server.box.exec(["pkill", "-KILL", "-u", "gatling", "-f", "db restore"], check=False)
+        session.wait(60)
+    listed = {one["name"]: one["state"] for one in json.loads(dora.run("db", "list", "--json"))}
+    if "shop-restored" in listed:
+        assert listed["shop-restored"] == "restoring"
+        amy.run("db", "destroy", "shop", "--name", "shop-restored", "--confirm", "shop-restored")
+    assert [path.name for path in copy.iterdir() if "restored" in path.name] == []
+
+    said = dora.run(*words)
+    assert "shop-restored is restored from" in said
+    restored = ("db", "psql", "shop", "--name", "shop-restored", "--", "-XqAt", "-c")
+    assert dora.run(*restored, "SELECT count(*) FROM orders").strip() == "20"
+    assert sql(dora, "shop", "SELECT count(*) FROM orders").strip() == "0"
+    assert "shop stays" in dora.run("db", "promote", "shop")
+    assert "/shop-restored?" in dora.run("config", "get", "shop", "DATABASE_URL")
+    assert as_user(server, "gatling-shop", "shop-restored", "gatling-shop").strip() == "1"
+    assert "Permission denied" in as_user(server, "gatling-blog", "shop-restored", "gatling-blog")
+    shown = server.show(places.unit(new), "OOMPolicy", "NoNewPrivileges")
+    assert shown == {"OOMPolicy": "continue", "NoNewPrivileges": "yes"}
+
+    dora.run("db", "promote", "shop", "--name", "shop")
+    dora.run("db", "destroy", "shop", "--name", "shop-restored", "--confirm", "shop-restored")
+    sql(dora, "shop", "INSERT INTO orders SELECT generate_series(1, 20)")
+
+
 def test_a_power_cut_and_a_boot(server: Server, cluster: Cluster) -> None:
     server.box.crash()
     server.box.start()

@@ -424,6 +424,7 @@ def _choose(gatling: Gatling, app: str, name: str | None, found: list[str]) -> s
 
 def _shown(gatling: Gatling, record: Record, facts: Facts | None = None) -> Shown:
     return Shown(
-        record.name, record.app, record.version, record.generation, record.state,
+        record.name, record.app, record.version, record.generation,
+        databases.RESTORING if record.is_restoring else record.state,
         record.created_at, databases.attachments(gatling.db, database=record.name), facts,
     )  # fmt: skip

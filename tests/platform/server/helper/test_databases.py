@@ -34,7 +34,12 @@ def places(helper: Helper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return tmp_path
 
 
-VERBS = ["create", "access", "facts", "keep", "remove", "backup", "backups"]
+RESTORE: dict[str, Any] = {
+    "verb": "database-restore", "database": "shop-restored", "source": "shop",
+    "source_generation": 1, "stanza": "shop.1.7301234567890123456", "label": "20260101-031500F",
+    "bytes": 31 << 20, "target": "2026-01-31 14:05:00.000000+00",
+}  # fmt: skip
+VERBS = ["create", "access", "facts", "keep", "remove", "backup", "backups", "restore"]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -45,7 +50,7 @@ def test_a_cluster_that_cannot_be(
     before = helper.files()
     rest: dict[str, Any] = {"apps": {"shop": "write"}, "stamp": "20260101T000000Z",
                             "kept": "shop-2026.dump"} | POLICY  # fmt: skip
-    assert "refused" in helper.ask(GOOD | rest | {"verb": f"database-{verb}"} | wrong)
+    assert "refused" in helper.ask(RESTORE | GOOD | rest | {"verb": f"database-{verb}"} | wrong)
     assert helper.calls == []
     assert helper.files() == before
 
@@ -123,3 +128,84 @@ def test_a_backup_without_the_program_or_the_cluster(
     assert "is not on this server" in helper.ask(wanted)["refused"]
     assert helper.attended == []
     assert not cluster_units.BACKUPS.exists()
+
+
+@pytest.fixture
+def source(places: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The data of a database that can be restored under another name."""
+    monkeypatch.setattr(backups, "PROGRAM", Path(__file__))
+    (places / "configurations/15/gatling.shop.1").mkdir(parents=True)
+    data = places / "clusters/15/gatling.shop.1"
+    data.mkdir(parents=True)
+    (data / "PG_VERSION").write_text("15\n")
+    return data
+
+
+@pytest.mark.parametrize("wrong", [
+    {"source": "../shop"}, {"source": "Shop"}, {"source": 5}, {"source": "a\nb"},
+    {"source_generation": 0}, {"source_generation": "1"}, {"source_generation": True},
+    {"stanza": "blog.1.7301234567890123456"}, {"stanza": "shop.2.7301234567890123456"},
+    {"stanza": "shop.1.73 --repo1-path=/tmp"}, {"stanza": "../shop.1.73"}, {"stanza": ""},
+    {"stanza": "shop.1.73\n"}, {"label": "latest"}, {"label": "../20260101-031500F"},
+    {"label": "20260101-031500F --delta"}, {"label": "20260101-031500F\n"}, {"label": 5},
+    {"target": "now"}, {"target": "2026-01-31 14:05:00+00"}, {"target": "x' --delta"},
+    {"target": "2026-01-31 14:05:00.000000+00\n"}, {"target": None}, {"bytes": -1},
+    {"bytes": "1"}, {"bytes": 1 << 60}, {"database": "shop"}, {"database": "shop.new"},
+])  # fmt: skip
+def test_a_restore_that_cannot_be(
+    helper: Helper, source: Path, places: Path, wrong: dict[str, Any]
+) -> None:
+    before = helper.files()
+    assert "refused" in helper.ask(GOOD | RESTORE | wrong)
+    assert helper.calls == []
+    assert helper.programs == []
+    assert helper.files() == before
+
+
+def test_a_restore_runs_as_postgres_and_cannot_change_other_clusters(
+    helper: Helper, source: Path, places: Path
+) -> None:
+    operators = places / "clusters/15/main"
+    operators.mkdir()
+    assert helper.ask(GOOD | RESTORE)["status"] == 0
+    (program,) = helper.programs
+    assert program["unit"] == "gatling-restore-shop-restored.1.service"
+    properties = dict(text.split("=", 1) for text in program["properties"])
+    assert properties["User"] == "postgres"
+    assert {"PrivateNetwork", "NoNewPrivileges", "MemoryMax", "TasksMax"} <= set(properties)
+    assert set(properties["ReadOnlyPaths"].split()) == {f"-{source}", f"-{operators}"}
+    assert "configurations" not in properties["ReadWritePaths"]
+    # it has restored nothing here, so nothing of it is left
+    assert not list((places / "databases").glob("restoring-*"))
+    assert (source / "PG_VERSION").read_text() == "15\n"
+
+
+@pytest.mark.parametrize("left", ["clusters", "configurations"])
+def test_a_restore_leaves_a_cluster_that_is_there(
+    helper: Helper, source: Path, places: Path, left: str
+) -> None:
+    there = places / left / "15/gatling.shop_restored.1"
+    there.mkdir(parents=True)
+    answer = helper.ask(GOOD | RESTORE)
+    assert answer["refused"] == "The database shop-restored is there already."
+    assert there.is_dir()
+    assert helper.calls == []
+    assert helper.programs == []
+
+
+@pytest.mark.parametrize("verb", ["database-restore", "database-remove"])
+def test_what_a_killed_restore_leaves_can_go(
+    helper: Helper, source: Path, places: Path, verb: str
+) -> None:
+    """root's note says that no app has had access, so no last copy is needed."""
+    clusters = places / "clusters/15"
+    left = [clusters / "gatling.shop_restored.1", clusters / "gatling.shop_restored.1.new",
+            places / "proofs/shop-restored.1"]  # fmt: skip
+    for directory in left:
+        directory.mkdir(parents=True)
+    (places / "databases").mkdir()
+    (places / "databases/restoring-15-shop-restored.1").touch()
+    assert "refused" not in helper.ask(GOOD | RESTORE | {"verb": verb, "kept": ""})
+    assert [directory for directory in left if directory.exists()] == []
+    assert not (places / "databases/restoring-15-shop-restored.1").exists()
+    assert source.is_dir()

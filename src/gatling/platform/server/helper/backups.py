@@ -1,4 +1,4 @@
-"""Backups of the clusters of apps: made, proved and restored as the user postgres, in a unit with limits.
+"""Backups of the clusters of apps: made, proved and restored as postgres, in units with limits.
 
 The repository is a directory of postgres' own, which an administrator can give a disk of its own.
 """
