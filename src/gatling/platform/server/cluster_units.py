@@ -85,7 +85,7 @@ def restore_unit(cluster: Cluster) -> str:
 
 
 def unfinished(cluster: Cluster) -> list[Path]:
-    """What a backup or a restore that was killed leaves beside a cluster's own directories."""
+    """The directories that a killed backup or restore leaves beside a cluster's own."""
     return [Path(f"{data(cluster)}.new"), PROOFS / cluster.label]
 
 

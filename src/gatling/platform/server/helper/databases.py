@@ -51,7 +51,8 @@ INSTALL = (
 ADOPTED = {
     "postgresql.conf": "include_dir = 'conf.d'\n", "pg_hba.conf": "", "pg_ident.conf": "",
 }  # fmt: skip
-"""What pg_createcluster needs in a data directory that it did not make; `configure` fills it in."""
+"""Files that pg_createcluster needs in a data directory that it did not make; `configure` writes
+the settings."""
 START_SECONDS = 60.0
 MAX_APPS = 64
 Call = Callable[..., object]
