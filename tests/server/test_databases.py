@@ -265,8 +265,8 @@ def test_an_app_and_gatling_are_removed_and_data_stays(
 
     said = amy.run("db", "destroy", "shop", "--confirm", "shop")
     assert "1 table with 20 rows, and all of them are in the copy" in said
-    copies = server.box.exec(["find", str(places.DATABASES), "-name", "shop-*.dump", "-perm", "600",
-                              "-user", "root"]).stdout.split()  # fmt: skip
+    copies = server.box.exec(["find", str(places.DATABASES), "-name", "shop-2*.dump",
+                              "-perm", "600", "-user", "root"]).stdout.split()  # fmt: skip
     assert len(copies) == 1
     assert "orders" in server.box.exec(["pg_restore", "--list", copies[0]]).stdout
     assert not (server.box.root / "etc/tmpfiles.d/gatling-database-shop.conf").exists()

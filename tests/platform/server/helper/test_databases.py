@@ -82,13 +82,21 @@ def test_a_version_that_is_not_installed(helper: Helper, places: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "kept", ["", "shop-.dump", "../../etc/passwd", "blog-20260101T000000Z.dump"]
+    "kept",
+    [
+        "",
+        "shop-.dump",
+        "../../etc/passwd",
+        "blog-20260101T000000Z.dump",
+        "shop-restored-20260101T000000Z.dump",
+    ],
 )
 def test_data_without_a_last_copy_stays(helper: Helper, places: Path, kept: str) -> None:
     data = places / "clusters/15/gatling.shop.1"
     data.mkdir(parents=True)
     (places / "databases").mkdir()
-    (places / "databases/blog-20260101T000000Z.dump").touch()
+    for other in ("blog", "shop-restored"):
+        (places / f"databases/{other}-20260101T000000Z.dump").touch()
     answer = helper.ask(GOOD | {"verb": "database-remove", "kept": kept})
     assert answer["refused"] == "no last copy of it was kept"
     assert helper.calls == []

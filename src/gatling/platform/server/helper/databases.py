@@ -53,6 +53,7 @@ ADOPTED = {
 }  # fmt: skip
 """Files that pg_createcluster needs in a data directory that it did not make; `configure` writes
 the settings."""
+STAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 START_SECONDS = 60.0
 MAX_APPS = 64
 Call = Callable[..., object]
@@ -195,7 +196,7 @@ def facts(request: dict[str, Any]) -> dict[str, Any]:
 def keep(request: dict[str, Any]) -> dict[str, Any]:
     """Write a last copy of a database, and compare it with the database. No app may have access."""
     cluster, stamp = requested(request), text(request, "stamp")
-    if not re.fullmatch(r"[0-9]{8}T[0-9]{6}Z", stamp):
+    if not STAMP.fullmatch(stamp):
         raise Refused("stamp is not a time")
     must_exist(cluster)
     with alone(cluster.database) as directory:
@@ -227,7 +228,8 @@ def remove(request: dict[str, Any], call: Call) -> dict[str, Any]:
     with alone(cluster.database) as directory:
         if places.data(cluster).is_dir() and not _is_incomplete(cluster):
             name = Path(copy).name
-            if not name.startswith(f"{cluster.database}-") or not (directory / name).is_file():
+            own = rf"{cluster.database}-{STAMP.pattern}\.dump"  # not that of shop-restored for shop
+            if not re.fullmatch(own, name) or not (directory / name).is_file():
                 raise Refused("no last copy of it was kept")
         call(["systemctl", "stop", places.unit(cluster)], timeout=300, check=False)
         files.write(_making(cluster), "")
