@@ -139,12 +139,13 @@ def test_a_backup_that_waits_for_one_app_holds_no_other(
 ) -> None:
     *others, last = backup.app_names(ServerHome(old.root / "home"))
     assert others
-    seen = []
+    free = set[str]()
 
     def look(_: float) -> None:
         for name in others:
-            with lock.try_hold(old.app(name) / "lock") as free:
-                seen.append(free)
+            with lock.try_hold(old.app(name) / "lock") as mine:
+                if mine:
+                    free.add(name)
 
     monkeypatch.setattr(backup, "PATIENCE_SECONDS", 1)
     monkeypatch.setattr("time.sleep", look)
@@ -153,8 +154,8 @@ def test_a_backup_that_waits_for_one_app_holds_no_other(
         pytest.raises(GatlingError, match=f"most recently of {last}"),
     ):
         backup.backup(tmp_path / "b.tar.gz", old.root)
-    assert seen
-    assert all(seen)
+    # a process that another thread is starting may keep a lock until its exec, so not every time
+    assert free == set(others)
     assert not (tmp_path / "b.tar.gz").exists()
 
 
