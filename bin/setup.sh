@@ -51,7 +51,7 @@ missing_packages() { # runtime|dev
   if [ "$1" = dev ]; then
     # its programs are not on PATH
     compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || printf 'postgresql '
-    for program in shellcheck tmux zsh fish skopeo; do
+    for program in shellcheck tmux zsh fish skopeo pgbackrest; do
       command -v "$program" >/dev/null || printf '%s ' "$program"
     done
   fi
