@@ -222,7 +222,7 @@ class Router:
     def offers_https(self) -> bool:
         return False
 
-    def need_http3(self) -> None:
+    def need_http3(self, *, applied: bool = False) -> None:
         pass
 
     def publish(self, *_: object) -> None:

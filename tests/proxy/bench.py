@@ -125,7 +125,7 @@ class Bench:
     def __init__(self, root: Path, *, tls: bool = False) -> None:
         self.root = root
         self.tls_port = free_port()
-        self.tls = (f"127.0.0.1:{self.tls_port}",) if tls else ()
+        self.tls: tuple[str, ...] = (f"127.0.0.1:{self.tls_port}",) if tls else ()
         self.http3 = False
         self.port = free_port()
         for name in ("temporary", "conf.d", "pages"):

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+ADDRESS = "127.0.0.5"
+
+
 def output(*argv: str) -> str:
     done = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=30)
     return done.stdout + done.stderr
@@ -35,14 +38,14 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     root = tmp_path_factory.mktemp("nginx")
     made, app, sites = Bench(root, tls=True), App(), []
     made.http3 = True
-    for name in ("shop", "blog"):
-        host = f"{name}.example"
+    made.tls = (f"0.0.0.0:{made.tls_port}",)  # all addresses
+    for name, host in (("shop", "shop.example"), ("blog", "blog.example"), ("wiki", ADDRESS)):
         issued = certificate(host, by=INTERMEDIATE)
         pair = x509.read((issued.both + INTERMEDIATE.pem).encode(), time.time())
         certificates.add(root / "kept", name, pair.certificate, pair.chain, pair.key)
         point_at(root / name, 1, mode=0o755)
         places = {host: root / "kept" / name / pair.certificate.id}
-        wishes = Wishes(Options(http3=name == "shop", headers="X-Own: yes"))
+        wishes = Wishes(Options(http3=name != "blog", headers="X-Own: yes"))
         sites.append(Site(name, (host,), {1: app.port, 2: app.port}, root / name, wishes, places))
     (root / "root.pem").write_text(ROOT.pem)
     made.configure(sites)
@@ -86,6 +89,17 @@ def test_the_app_and_its_own_headers_are_reached(bench: Bench) -> None:
     assert "GET /a?b HTTP/1.1" in text
     assert "Host: shop.example" in text
     assert "x-own: yes" in text
+
+
+def test_an_app_is_reached_by_its_address(bench: Bench) -> None:
+    for way in ("--http3-only", "--http2"):
+        url = f"https://{ADDRESS}:{bench.tls_port}/"
+        done = subprocess.run(
+            ["curl", "--silent", "--include", "--max-time", "10", way,
+             "--cacert", str(bench.root / "root.pem"), url],
+            check=False, capture_output=True, text=True, timeout=30,
+        )  # fmt: skip
+        assert f"Host: {ADDRESS}" in done.stdout, way
 
 
 def test_a_body_reaches_the_app(bench: Bench, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def without_http3(gatling: Gatling, settings: Settings) -> str:
     if not settings.proxy.http3:
         return ""
     try:
-        gatling.router.need_http3()
+        gatling.router.need_http3(applied=True)
     except InvalidInput as error:
         return f"proxy.http3 is not applied: {error.what} {error.hint}".rstrip()
     except GatlingError:  # nginx is missing, which others report

@@ -102,7 +102,7 @@ def http3_of_apps(server: Path = SERVER) -> Iterator[Finding]:
     if not wanted:
         return
     try:
-        SystemRouter(ServerHome(server / "home")).need_http3()
+        SystemRouter(ServerHome(server / "home")).need_http3(applied=True)
     except InvalidInput as error:  # no fault: one gatling.toml may be for many servers
         what = f"{listed(wanted)}: proxy.http3 is not applied. {error.what} {error.hint}"
         yield Finding("http3", True, what)

@@ -94,6 +94,8 @@ def change(
             steps=_steps(gatling, app, result.sections),
             take_back=lambda: _go_back(gatling, app, {key: own.get(key) for key in keys}),
         )  # fmt: skip
+    if HTTP3 in values and (fault := published.without_http3(gatling, project_settings.parse(own))):
+        say(fault)
     return result
 
 

@@ -94,8 +94,11 @@ class Router(Protocol):
     def offers_https(self) -> bool:
         """Whether people may reach apps over HTTPS, through this proxy or one in front of it."""
 
-    def need_http3(self) -> None:
-        """Raise InvalidInput for a proxy that does not serve HTTP/3."""
+    def need_http3(self, *, applied: bool = False) -> None:
+        """Raise InvalidInput for a proxy that does not serve HTTP/3.
+
+        With `applied`, also for one that could, but leaves it out beside another site.
+        """
 
 
 class Certificates(Protocol):

@@ -53,6 +53,7 @@ TYPES = """\
 def main_configuration(root: Path, listen: Listen, sites: Sequence[Site], *, as_root: bool) -> str:
     """The whole nginx.conf of an embedded home; `root` is its nginx directory."""
     share = limits(CONNECTIONS)
+    listen = tls.with_addresses(listen, sites)
     blocks = "\n".join(
         server_blocks(site, listen, root / "pages", root / "auth", share) for site in sites
     )
@@ -76,7 +77,7 @@ http {{
     server_names_hash_max_size 4096;
     keepalive_timeout 75s;
 {MAPS}{request_log(root / LOG)}    include "{root}/conf.d/*.conf";
-{default_server(listen, root / "pages")}{tls.default_server(listen, sites)}{blocks}}}
+{default_server(listen, root / "pages")}{tls.default_servers(listen, sites)}{blocks}}}
 """
 
 

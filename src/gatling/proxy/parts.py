@@ -118,6 +118,9 @@ TLS_DEFAULT_SERVER = "tls_default_server"
 """The same for TLS connections."""
 HTTP3 = "http3"
 """Stands for HTTP/3, which nothing but one `listen` may set up at an address."""
+WITHOUT_HTTP3 = frozenset({HTTP3, TLS_DEFAULT_SERVER})
+"""The parts without any of which HTTP/3 is left out, too."""
+NOTE = "# Left out, because other files of nginx have it: "
 
 
 def conflicts(log: Sequence[str]) -> frozenset[str]:
@@ -132,6 +135,17 @@ def conflicts(log: Sequence[str]) -> frozenset[str]:
     if re.search(r"duplicate listen options for \S+:443\b", text):
         found |= {HTTP3}
     return frozenset(found)
+
+
+def note(without: frozenset[str]) -> str:
+    """A line of a configuration that says which parts it leaves out; empty if it has all."""
+    return f"{NOTE}{' '.join(sorted(without))}\n" if without else ""
+
+
+def noted(text: str) -> frozenset[str]:
+    """The parts that a configuration says to leave out."""
+    line = next((line for line in text.splitlines() if line.startswith(NOTE)), NOTE)
+    return frozenset(line.removeprefix(NOTE).split())
 
 
 def left_out(text: str, without: frozenset[str]) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gatling.names import is_address
+from gatling import names
+from gatling.names import is_address, is_ipv6
 from gatling.proxy.certificates import CHAIN, KEY
 from gatling.proxy.parts import TLS
 from gatling.proxy.site import has_http3
@@ -22,38 +24,98 @@ ALTERNATIVE_SECONDS = 3600
 """How long browsers try HTTP/3 after the last answer that named it."""
 
 
-def default_server(listen: Listen, sites: Sequence[Site]) -> str:
-    """The block that ends TLS connections for hosts without a certificate, if there are others.
+def with_addresses(listen: Listen, sites: Sequence[Site]) -> Listen:
+    """The addresses for TLS, and one for each domain that is an IP address with a certificate.
 
-    Without it nginx would show them the certificate of another app. The versions of TLS at an
+    nginx shows a client that names no host the certificate of the address's default server. Beside
+    the one for all addresses it binds no such address (ngx_http_core_module, `listen`), so one that
+    is not the host's own, as behind NAT, does no harm.
+    """
+    every = {_is_ipv6(one): one for one in listen.tls if _is_for_all(one)}
+    added = (
+        f"{names.host(domain)}:{_port(every[is_ipv6(domain)])}"
+        for domain in _certified(sites)
+        if is_ipv6(domain) in every
+    )
+    return replace(listen, tls=tuple(dict.fromkeys([*listen.tls, *added])))
+
+
+def default_servers(listen: Listen, sites: Sequence[Site]) -> str:
+    """The blocks that end TLS connections for hosts without a certificate, if there are others.
+
+    Without them nginx would show those the certificate of another app. The versions of TLS at an
     address are those of its default server, whichever server a client asks for. A client that
     connects to an IP address names no host (RFC 6066, section 3), so that nginx can show only the
-    certificate of this block. An unknown host is shown it as well, and gets no answer.
+    certificate of this block: the address's own, or the first. An unknown host is shown it as well,
+    and gets no answer.
     """
-    if not listen.tls:
-        return ""
-    address = next((place for site in sites for domain, place in site.certificates.items()
-                    if is_address(domain)), None)  # fmt: skip
-    how = "        ssl_reject_handshake on;"
-    if address is not None:
-        how = f"""\
-        ssl_certificate "{address}/{CHAIN}";
-        ssl_certificate_key "{address}/{KEY}";
-        return 444;"""
-    kinds = ["ssl"]
+    certified = _certified(sites)
+    groups: dict[Path | None, list[str]] = {}
+    for address in listen.tls:
+        host = address.rpartition(":")[0].strip("[]")
+        # behind NAT an address of the host's own stands for another one, most likely of its kind
+        kind = _is_ipv6(address)
+        alike = [one for name, one in certified.items() if is_ipv6(name) == kind]
+        place = certified.get(host) or next(iter([*alike, *certified.values()]), None)
+        groups.setdefault(place, []).append(address)
+    quic: list[str] = []
     if any(has_http3(site, listen) and site.certificates for site in sites):
-        # each worker has a queue of its own: the packets of a connection come to the same one
-        kinds.append("quic reuseport")
-    listens = " ".join(
-        f"listen {address} {what} default_server;" for what in kinds for address in listen.tls
-    )
+        quic = _quic(listen)
+    return "".join(_default_server(*group, quic) for group in groups.items())
+
+
+def _quic(listen: Listen) -> list[str]:
+    """How the default servers listen for HTTP/3.
+
+    Each worker has a queue of its own, so that the packets of a connection come to the same one.
+    With that option nginx binds an address, so one that nginx serves by another's socket lacks it.
+    """
+    for_all = {_is_ipv6(one) for one in listen.tls if _is_for_all(one)}
+    return [
+        f"{one} quic{' reuseport' if _is_for_all(one) or _is_ipv6(one) not in for_all else ''}"
+        for one in listen.tls
+    ]
+
+
+def _default_server(certificate: Path | None, addresses: Sequence[str], quic: Sequence[str]) -> str:
+    how = "        ssl_reject_handshake on;"
+    if certificate is not None:
+        how = f"""\
+        ssl_certificate "{certificate}/{CHAIN}";
+        ssl_certificate_key "{certificate}/{KEY}";
+        return 444;"""
+    ways = [f"{address} ssl" for address in addresses]
+    ways += [one for one in quic if one.partition(" ")[0] in addresses]
     return f"""
     server {{
-        {listens}
+        {" ".join(f"listen {one} default_server;" for one in ways)}
         server_name _;
 {how}
 {TLS}    }}
 """
+
+
+def _certified(sites: Sequence[Site]) -> dict[str, Path]:
+    """The domains that are IP addresses and have a certificate, with its directory."""
+    return {
+        domain: place
+        for site in sites
+        for domain, place in site.certificates.items()
+        if is_address(domain)
+    }
+
+
+def _is_ipv6(listen: str) -> bool:
+    return listen.startswith("[")
+
+
+def _is_for_all(listen: str) -> bool:
+    """Whether nginx listens at all addresses of a kind there."""
+    return listen.rpartition(":")[0] in ("", "*", "0.0.0.0", "[::]")  # noqa: S104 # not bound here
+
+
+def _port(listen: str) -> str:
+    return listen.rpartition(":")[2]
 
 
 def listens(site: Site, listen: Listen, certificate: Path | None) -> str:

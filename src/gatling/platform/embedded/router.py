@@ -204,7 +204,7 @@ class EmbeddedRouter:
         """See Router: nothing is known of a proxy in front of this one."""
         return bool(self.tls)
 
-    def need_http3(self) -> None:
+    def need_http3(self, *, applied: bool = False) -> None:  # noqa: ARG002 # it never does
         """See Router: browsers do not trust a local authority over HTTP/3."""
         raise InvalidInput("HTTP/3 is served on servers only.")
 

@@ -136,10 +136,10 @@ class SystemRouter:
         """See Router: a proxy in front of the server may."""
         return True
 
-    def need_http3(self) -> None:
+    def need_http3(self, *, applied: bool = False) -> None:
         """See Router."""
         from gatling import process
-        from gatling.proxy import features
+        from gatling.proxy import features, parts
 
         if not features.read(process.run([NGINX, "-V"], timeout=30).text).http3:
             raise InvalidInput(
@@ -147,6 +147,24 @@ class SystemRouter:
                 hint="HTTPS works without it. Debian has the module since version 13, nginx.org's"
                 " packages since 1.25: `nginx -V` lists the modules.",
             )
+        if applied and _left_out() & parts.WITHOUT_HTTP3:
+            raise InvalidInput(
+                f"Another site of this server's nginx has port {TLS_PORT}, as its default server or"
+                " with HTTP/3.",
+                hint=f"`grep -rn 'listen.*{TLS_PORT}' /etc/nginx` shows its file. Remove"
+                " `default_server` and `quic` there, then set the setting again.",
+            )
+
+
+def _left_out() -> frozenset[str]:
+    """The optional parts that the applied configuration leaves out; none if it cannot be read."""
+    from gatling.platform.server.helper import nginx
+    from gatling.proxy import parts
+
+    try:
+        return parts.noted((nginx.DIRECTORY / nginx.SITES).read_text())
+    except OSError:
+        return frozenset()
 
 
 def _accepted(answer: dict[str, Any]) -> None:

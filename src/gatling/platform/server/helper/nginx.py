@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 DIRECTORY = Path("/etc/nginx/gatling")
+SITES = "sites.conf"
+"""The configuration's file there."""
 LOG = Path("/var/log/nginx/gatling-requests")
 """The log of requests. Debian's logrotate takes files named *.log there, and would take away
 Gatling's right to read it."""
@@ -101,14 +103,15 @@ def render(
         ("80", "[::]:80") if ipv6 else ("80",),
         ("443", "[::]:443") if ipv6 else ("443",),
         http2_directive,
-        http3=http3 and not without & {parts.TLS_DEFAULT_SERVER, parts.HTTP3},
+        http3=http3 and not without & parts.WITHOUT_HTTP3,
     )
+    listen = tls.with_addresses(listen, sites)
     share = parts.limits(connections)
     unknown = ""
     if parts.DEFAULT_SERVER not in without:
         unknown += nginx.default_server(listen, directory / "pages")
     if parts.TLS_DEFAULT_SERVER not in without and any(one.certificates for one in sites):
-        unknown += tls.default_server(listen, sites)
+        unknown += tls.default_servers(listen, sites)
     blocks = "".join(
         nginx.server_blocks(
             one,
@@ -122,7 +125,7 @@ def render(
     )
     text = (
         "# Written by Gatling. Your own additions for one app: "
-        f"{directory}/APP.d/*.conf, included in its server block.\n"
+        f"{directory}/APP.d/*.conf, included in its server block.\n{parts.note(without)}"
         "    server_names_hash_bucket_size 512;\n    server_names_hash_max_size 4096;\n"
         f"{parts.MAPS}{parts.request_log(log)}{unknown}{blocks}"
     )
@@ -142,7 +145,7 @@ def write(
         _replace(own / name, content)
     secrets = passwords.write(sites, directory / "auth", group=_worker_group())
     _create(log)
-    file = directory / "sites.conf"
+    file = directory / SITES
     file.touch(mode=0o644)  # a candidate can be mounted over a file only
     ipv6, connections = Path("/proc/net/if_inet6").exists(), worker_connections()
     secured = any(site.certificates for site in sites)
