@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import random
 import re
 import shutil
 import socket
@@ -24,11 +25,18 @@ if TYPE_CHECKING:
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/sbin") or "nginx"
 
 
+PORTS = 30000, 32767
+"""Below those that the kernel gives to clients (ip(7), ip_local_port_range): a client of another
+test may take one of those between the choice and nginx's start."""
+
+
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """A port on which nothing listens, at any address."""
+    while True:
+        port = random.randint(*PORTS)
+        with contextlib.suppress(OSError), socket.socket() as sock:
+            sock.bind(("", port))
+            return port
 
 
 class App:
@@ -149,6 +157,7 @@ class Bench:
         with subprocess.Popen(argv) as process:
             try:
                 until(lambda: self.answers() or process.poll() is not None, "nginx")
+                assert process.poll() is None, "nginx has ended, and says why above"
                 yield process
             finally:
                 process.terminate()
