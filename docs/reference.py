@@ -36,7 +36,7 @@ the file has an error, the push is rejected with the line and the key. Editors c
 check the file with [gatling.schema.json](gatling.schema.json).
 
 A setting on the host overrides `gatling.toml`: `gatling settings set APP KEY=VALUE`. Settings of
-`proxy` and `schedule` apply immediately, all others with the next deployment.
+`alerts`, `proxy` and `schedule` apply immediately, all others with the next deployment.
 `gatling settings list APP` shows each value and where it comes from.
 """
 STATUSES = """\

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from msgspec import structs
 
-from gatling.operations.alerts import RULES, Facts, judged
+from gatling.operations.alerts import RULES, Facts, described, judged
+from gatling.project.settings import Alerts
 from gatling.state.samples import Sample
 
 OK = Sample(
@@ -14,9 +15,13 @@ OK = Sample(
 
 
 def answers(
-    recent: list[Sample], *on: str, usual: float | None = 20, limit: int | None = 100
+    recent: list[Sample],
+    *on: str,
+    usual: float | None = 20,
+    limit: int | None = 100,
+    bounds: Alerts = Alerts(),  # noqa: B008 (frozen)
 ) -> dict[str, bool]:
-    facts = Facts(recent, 10, usual, limit, 2)
+    facts = Facts(recent, 10, usual, limit, 2, bounds)
     return {one.rule: one.on for one in judged(facts, dict.fromkeys(on))}
 
 
@@ -94,3 +99,24 @@ def test_what_is_not_known_begins_and_ends_nothing() -> None:
     assert answers([], *RULES) == {}
     down = all_like(up=0, memory=0, node_memory=0, run_queue=-1)
     assert {*answers(down)} == {"errors", "latency"}
+
+
+def test_bounds_are_settings() -> None:
+    some = all_like(classes=[0, 97, 0, 0, 3], ranges=[0] * 6 + [100] + [0] * 5, memory=81)
+    some = [structs.replace(each, run_queue=4, messages=600) for each in some]  # 2 a scheduler
+    assert answers(some) == dict.fromkeys(RULES, False)
+    low = Alerts(errors=3, latency=300, memory=80, run_queue=2, messages=500)
+    assert answers(some, bounds=low) == dict.fromkeys(RULES, True)
+    assert not answers(some, usual=400, bounds=low)["latency"]
+    assert answers(some, usual=400, bounds=structs.replace(low, latency_ratio=1))["latency"]
+    assert answers(some, usual=None, bounds=structs.replace(low, latency_ratio=0))["latency"]
+
+
+def test_an_alert_that_is_turned_off_ends_and_begins_no_more() -> None:
+    off = Alerts(errors=0, latency=0, memory=0, run_queue=0, messages=0)
+    bad = all_like(classes=[0, 0, 0, 0, 100], memory=100, run_queue=100, messages=100_000)
+    assert answers(bad, bounds=off) == {}
+    assert answers(bad, *RULES, bounds=off) == dict.fromkeys(RULES, False)
+    assert all(one.off for one in judged(Facts(bad, 10, 20, 100, 2, off), {"errors": ""}))
+    assert described(off) == {}
+    assert list(described(Alerts())) == list(RULES)

@@ -124,6 +124,24 @@ def test_alerts_alone_wait_in_quiet_hours(gatling: Gatling, sink: Sink) -> None:
     assert titles(gatling.db, "ops") == []
 
 
+def test_alerts_of_an_app_wait_in_its_quiet_hours(gatling: Gatling, sink: Sink) -> None:
+    now = time.localtime()
+    hours = f"{time.strftime('%H:%M', now)}-{(now.tm_hour + 2) % 24:02d}:{now.tm_min:02d}"
+    notices.add(gatling, "ops", sink.url, (), ())
+    with gatling.db.transaction():
+        gatling.db.execute(
+            "UPDATE apps SET settings = json_object('alerts.quiet', ?) WHERE name = 'shop'", hours
+        )
+        for app in ("shop", "blog"):
+            state.add(gatling.db, "alert.started", f"{app}: slow", app=app)
+    failed_deployment(gatling.db)
+    assert notices.deliver(gatling).accepted == 2
+    assert titles(gatling.db, "ops") == ["shop: slow"]
+    assert notices.deliver(gatling).accepted == 0
+    gatling.db.execute("UPDATE apps SET settings = '{}'")
+    assert notices.deliver(gatling).accepted == 1
+
+
 # ---------------------------------------------------------------- what is recorded
 
 

@@ -117,6 +117,24 @@ def test_it_is_reported_once_over_a_restart(gatling: Gatling) -> None:
     assert [one.action for one in audit.latest(gatling.db)] == ["alert started"]
 
 
+def test_a_bound_that_is_set_and_then_turned_off(gatling: Gatling) -> None:
+    notices.put(gatling.db, notices.Channel(
+        "ops", "webhook", "https://ops.example.com", "", ("*",), ("*",), now()))  # fmt: skip
+
+    def set_to(value: str) -> None:
+        gatling.db.execute("UPDATE apps SET settings = json_object('alerts.errors', ?)", value)
+
+    set_to("40")
+    minutes(gatling, NOON, [30, 30])
+    assert events(gatling) == []
+    set_to("10.5")
+    minutes(gatling, NOON + 120, [30, 30])
+    set_to("0")
+    minutes(gatling, NOON + 240, [30, 30])
+    assert [event for event, _ in events(gatling)] == ["alert.started", "alert.ended"]
+    assert events(gatling)[1][1] == "shop: the alert errors was turned off (alerts.errors is 0)"
+
+
 def test_what_is_switched_off_has_no_alerts(gatling: Gatling) -> None:
     timeline.switch(gatling, on=True)
     minutes(gatling, NOON, [30, 30])

@@ -45,6 +45,11 @@ SHOWN_BY = {
     "hot.structs": "hot/test_rolling.py::test_a_struct_may_change_where_the_project_says_so",
     "hot.deny": "hot/test_rolling.py::test_hot_can_be_forbidden_and_demanded",
     "stats.telemetry": "operations/test_stats.py::test_the_counts_can_be_turned_off",
+    **{
+        f"alerts.{rule}": "operations/test_alerts.py::test_bounds_are_settings"
+        for rule in ("errors", "latency", "latency_ratio", "memory", "run_queue", "messages")
+    },
+    "alerts.quiet": "operations/test_notices.py::test_alerts_of_an_app_wait_in_its_quiet_hours",
     "rolling.watch": (
         "deploy/cutover/test_previous.py::test_the_previous_instance_is_kept_while_it_is_watched"
     ),

@@ -95,6 +95,15 @@ challenge = "dns"
 [stats]
 telemetry = false
 
+[alerts]
+errors = 2.5
+latency = 500
+latency_ratio = 2
+memory = 80
+run_queue = 8
+messages = 0
+quiet = "22:00-07:00"
+
 [processes]
 mailer = "start"
 

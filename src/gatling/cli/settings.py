@@ -47,13 +47,14 @@ def list_command(app: str, as_json: bool) -> None:
 @app_argument
 @click.argument("assignments", metavar="KEY=VALUE...", nargs=-1, required=True)
 def set_command(app: str, assignments: tuple[str, ...]) -> None:
-    """Change settings for the next deployment. proxy.* and schedule.* apply immediately.
+    """Change settings for the next deployment. alerts.*, proxy.*, schedule.* apply immediately.
 
     \b
     Examples:
       gatling settings set shop deploy.branch=production
       gatling settings set shop proxy.body_limit=2g proxy.redirect_www=to-apex
       gatling settings set shop schedule.report.cron='30 3 * * *'
+      gatling settings set shop alerts.errors=2 alerts.quiet=22:00-07:00
     """
     changes = {}
     for text in assignments:

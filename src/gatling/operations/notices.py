@@ -191,7 +191,9 @@ def _deliver(gatling: Gatling) -> Delivered:
 
 def _start(gatling: Gatling, attempts: _Attempts, name: str) -> None:
     channel = notices.get(gatling.db, name)
-    if channel and (notice := notices.next_of(gatling.db, channel, time.time())):
+    now = time.time()
+    quiet = notifying.quiet_apps(gatling, now)
+    if channel and (notice := notices.next_of(gatling.db, channel, now, quiet)):
         attempts.start(channel, notice)
 
 

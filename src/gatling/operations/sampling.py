@@ -184,13 +184,14 @@ def judge(gatling: Gatling, store: Samples, schedulers: dict[str, int], at: floa
     """Begin and end the alerts of all apps."""
     for app in apps.every(gatling.db):
         recent = [each for _, each in store.of_app(app.name, STEP, at - WINDOW_SECONDS, at)]
-        limit = project_settings.parse(app.effective).limits.memory
+        settings = project_settings.parse(app.effective)
         facts = alerts.Facts(
             recent=recent,
             step=STEP,
             usual_p95=usual_p95(store, app.name, at),
-            memory_limit=limit_in_bytes(limit),
+            memory_limit=limit_in_bytes(settings.limits.memory),
             schedulers=schedulers.get(app.name, 1),
+            bounds=settings.alerts,
         )
         on = begun(gatling, app.name)
         for one in alerts.judged(facts, on):
@@ -217,13 +218,21 @@ def _change(gatling: Gatling, app: str, one: Judged) -> None:
         notices.add(
             gatling.db,
             "alert.started" if one.on else "alert.ended",
-            f"{app}: {one.text}" if one.on else f"{app}: within its range again: {one.text}",
+            _title(app, one),
             f"The alert {one.rule}. `gatling watch show {app}` has the numbers of the last hours.",
             app=app,
             data={"rule": one.rule},
         )
     done = "alert started" if one.on else "alert ended"
     audit.record(gatling.db, "gatling", app, done, f"{one.rule}: {one.text}")
+
+
+def _title(app: str, one: Judged) -> str:
+    if one.on:
+        return f"{app}: {one.text}"
+    if one.off:
+        return f"{app}: the alert {one.rule} was turned off ({one.text})"
+    return f"{app}: within its range again: {one.text}"
 
 
 def usual_p95(store: Samples, app: str, at: float) -> float | None:

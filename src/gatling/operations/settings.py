@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gatling.platform.open import Gatling
     from gatling.state.apps import App
 
-IMMEDIATE = ("proxy.", "schedule.")
+IMMEDIATE = ("alerts.", "proxy.", "schedule.")
 """Settings that take effect when they are changed; others with the next deployment."""
 HTTP3 = "proxy.http3"
 

@@ -11,6 +11,7 @@ from gatling import times
 from gatling.errors import NotFound
 from gatling.operations import alerts, sampling
 from gatling.platform.homes import is_missing
+from gatling.project.settings import Alerts
 from gatling.state import apps, audit, deployments, notices, releases, runs, samples
 from gatling.state.samples import Sample
 
@@ -96,7 +97,7 @@ class WatchStatus(Struct, frozen=True, kw_only=True):
     """The size of the file of samples."""
     alerts: list[Alert]
     rules: dict[str, str]
-    """When each alert begins."""
+    """When each alert begins in an app without settings of its own."""
 
 
 def switch(gatling: Gatling, *, on: bool) -> None:
@@ -144,7 +145,7 @@ def status(gatling: Gatling, shown: Sequence[str]) -> WatchStatus:
             for app in shown
             for rule, value in sampling.begun(gatling, app).items()
         ],
-        rules=alerts.RULES,
+        rules=alerts.described(Alerts()),
     )
 
 

@@ -30,6 +30,8 @@ _MEMORY = r"^([1-9][0-9]{0,11}[KMGT]?|[1-9][0-9]?%)?\Z"
 _COMMAND = r"^[^\x00-\x1f\x7f]*\Z"
 _CPU = r"^([1-9][0-9]{0,5}%)?\Z"
 _TOOLCHAIN = rf"^({toolchains.WANTED}|{toolchains.SYSTEM})?\Z"
+_TIME = r"([01][0-9]|2[0-3]):[0-5][0-9]"
+_HOURS = rf"^({_TIME}-{_TIME})?\Z"
 _BRANCH = rf"^(?!.*\.lock(?:/|\Z))(?:{_PART}(?:/{_PART})*)?\Z"
 
 EXPECTED = {
@@ -43,6 +45,7 @@ EXPECTED = {
     _CPU: "a percentage such as 150%, or nothing",
     _TOOLCHAIN: "a version such as 1.18 or 1.18.4/27, system, or nothing",
     _BRANCH: "the name of a branch, or nothing",
+    _HOURS: "hours such as 22:00-07:00, or nothing",
 }
 """The value that each pattern accepts, in words for error messages."""
 
@@ -238,6 +241,33 @@ class Stats(Struct, frozen=True, forbid_unknown_fields=True):
     app's libraries report over :telemetry."""
 
 
+class Alerts(Struct, frozen=True, forbid_unknown_fields=True):
+    """When `gatling watch` alerts: numbers of an app that are out of their range."""
+
+    errors: Annotated[float, Meta(ge=0, le=100)] = 5.0
+    """Percentage of the requests of five minutes that fail with a status of 500 or above. At least
+    5 of at least 20 requests must fail. 0: no such alert."""
+    latency: Annotated[int, Meta(ge=0, le=600000)] = 1000
+    """Response time that 5 % of the requests of five minutes exceed (p95), in milliseconds. 0: no
+    such alert."""
+    latency_ratio: Annotated[float, Meta(ge=0, le=1000)] = 3.0
+    """How many times as long as on the day before the p95 must also be. 0: do not compare."""
+    memory: Annotated[int, Meta(ge=0, le=100)] = 90
+    """Percentage of `limits.memory` that the instance uses for five minutes. 0: no such alert."""
+    run_queue: Annotated[float, Meta(ge=0, le=100000)] = 4.0
+    """Processes that wait for each scheduler for five minutes. 0: no such alert."""
+    messages: Annotated[int, Meta(ge=0, le=1000000000)] = 10000
+    """Messages in the queue of one process for two minutes. 0: no such alert."""
+    quiet: Annotated[str, Meta(pattern=_HOURS)] = ""
+    """Hours in which notifications of this app's alerts wait, such as 22:00-07:00, in the host's
+    time. Empty: none."""
+
+    def __post_init__(self) -> None:
+        """Reject hours that end when they begin. msgspec reports it as a validation error."""
+        if self.quiet and self.quiet[:5] == self.quiet[6:]:
+            raise ValueError("quiet: the hours must end at another time than they begin")
+
+
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """All settings of an app."""
 
@@ -250,6 +280,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     hot: Hot = Hot()
     rolling: Rolling = Rolling()
     stats: Stats = Stats()
+    alerts: Alerts = Alerts()
     releases: Releases = Releases()
     proxy: Proxy = Proxy()
     certificates: Certificates = Certificates()

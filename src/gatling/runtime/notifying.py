@@ -40,10 +40,19 @@ def soon(gatling: Gatling) -> None:
 
 def due(gatling: Gatling, now: float) -> list[str]:
     """The channels for which something waits that may be sent now."""
+    quiet = quiet_apps(gatling, now)
     return [
         one.name for one in notices.every(gatling.db)
-        if one.retry_at <= now and notices.next_of(gatling.db, one, now)
+        if one.retry_at <= now and notices.next_of(gatling.db, one, now, quiet)
     ]  # fmt: skip
+
+
+def quiet_apps(gatling: Gatling, now: float) -> set[str]:
+    """The apps whose alerts wait at a Unix time, by their setting `alerts.quiet`."""
+    return {
+        app.name for app in apps.every(gatling.db)
+        if notices.in_hours(app.effective.get("alerts.quiet", ""), now)
+    }  # fmt: skip
 
 
 def look(gatling: Gatling) -> None:

@@ -19,7 +19,7 @@ from gatling.times import now
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from gatling.state.database import Database
 
@@ -77,11 +77,7 @@ class Channel(Struct, frozen=True):
 
     def is_quiet(self, at: float) -> bool:
         """Whether alerts wait at a Unix time."""
-        if not self.quiet:
-            return False
-        begin, end = self.quiet.split("-")
-        clock = time.strftime("%H:%M", time.localtime(at))
-        return begin <= clock < end if begin < end else clock >= begin or clock < end
+        return in_hours(self.quiet, at)
 
 
 class Notice(Struct, frozen=True):
@@ -96,6 +92,15 @@ class Notice(Struct, frozen=True):
     title: str
     body: str
     data: dict[str, Any]
+
+
+def in_hours(hours: str, at: float) -> bool:
+    """Whether a Unix time is in hours such as `22:00-07:00` of the host's time; empty: none."""
+    if not hours:
+        return False
+    begin, end = hours.split("-")
+    clock = time.strftime("%H:%M", time.localtime(at))
+    return begin <= clock < end if begin < end else clock >= begin or clock < end
 
 
 def add(
@@ -165,16 +170,19 @@ def waiting(db: Database, channel: str) -> int:
     return int(db.value("SELECT count(*) FROM deliveries WHERE channel = ?", channel))
 
 
-def next_of(db: Database, channel: Channel, at: float) -> Notice | None:
+def next_of(
+    db: Database, channel: Channel, at: float, quiet: Collection[str] = ()
+) -> Notice | None:
     """The notification that a channel gets next at a Unix time: the oldest that waits.
 
-    In quiet hours that is the oldest that is no alert.
+    Alerts wait in the channel's quiet hours. Those of the apps in `quiet` wait as well.
     """
     row = db.row(
         "SELECT outbox.* FROM deliveries JOIN outbox ON outbox.id = deliveries.notice"
-        " WHERE channel = ? AND NOT (? AND substr(event, 1, 6) = 'alert.')"
+        " WHERE channel = ? AND NOT (substr(event, 1, 6) = 'alert.'"
+        " AND (? OR ifnull(app, '') IN (SELECT value FROM json_each(?))))"
         " ORDER BY notice LIMIT 1",
-        channel.name, channel.is_quiet(at),
+        channel.name, channel.is_quiet(at), json.dumps(sorted(quiet)),
     )  # fmt: skip
     return None if row is None else _notice(row)
 
