@@ -24,6 +24,8 @@ source() ->
 others() ->
     ["-module('Elixir.Phoenix.LiveView.Diff').\n-export([render/3, render_private/2]).\n"
      "render(#{view := P, assigns := #{fail := true}}, P, _) -> error(undefined_assign);\n"
+     "render(#{assigns := #{slow := Ms}} = S, _, Components) ->\n"
+     "    timer:sleep(Ms), {S, #{}, Components};\n"
      "render(S, _, Components) -> {S, #{}, Components}.\n"
      "render_private(_, Diff) -> Diff.\n",
      "-module('Elixir.Phoenix.LiveView.Renderer').\n-export([to_rendered/2]).\n"
@@ -80,7 +82,8 @@ pages_test_() ->
     Tests = [fun nothing_is_open/0, fun all_render/0, fun their_states_are_handed_on/0,
              fun others_are_left_alone/0, fun those_that_fail_stop_nothing/0,
              fun one_that_closes_is_none/0, fun a_busy_one_renders_later/0,
-             fun the_time_is_limited/0, fun others_are_not_asked/0,
+             fun the_time_is_limited/0, fun the_rest_renders_after_the_answer/0,
+             fun busy_ones_hold_up_no_others/0, fun one_without_a_browser_is_none/0, fun others_are_not_asked/0,
              fun those_that_hibernate_are_looked_into/0],
     {setup, fun() -> {loaded(source()), [in_memory(S) || S <- others()]} end,
      fun({Directory, Modules}) ->
@@ -184,7 +187,42 @@ the_time_is_limited() ->
     [gen_server:cast(P, {busy, 1000}) || P <- Pages],
     #{open := 50, busy := Busy, unreached := Left} = render(100),
     ?assertEqual(50, Busy + Left),
+    stop(Pages),
+    received().
+
+%% Those whose turn has not come within the time render nevertheless.
+the_rest_renders_after_the_answer() ->
+    Number = 20 * erlang:system_info(schedulers_online),
+    Slow = #{socket => socket(#{assigns => #{'__changed__' => #{}, slow => 30}})},
+    Pages = [page(Slow) || _ <- lists:seq(1, Number)],
+    #{open := Number, unreached := Left} = render(60),
+    ?assert(Left > 0),
+    [receive {sent, _} -> ok after 10000 -> error({missing, N}) end
+     || N <- lists:seq(1, Number)],
+    ?assertEqual(0, received()),
     stop(Pages).
+
+%% A page that waits for something else delays the others by a fraction of a second, not by the
+%% time that it gets itself.
+busy_ones_hold_up_no_others() ->
+    Busy = [page(#{}) || _ <- lists:seq(1, 20)],
+    [gen_server:cast(P, {busy, 4000}) || P <- Busy],
+    Pages = [page(#{}) || _ <- lists:seq(1, 200)],
+    ?assertMatch(#{open := 220, rendered := 200, busy := 20, unreached := 0}, render(15000)),
+    ?assertEqual(200, received()),
+    stop(Pages),
+    [exit(P, kill) || P <- Busy].
+
+%% The page has not noticed yet that its browser has gone, or does so while it renders.
+one_without_a_browser_is_none() ->
+    Browser = spawn(fun() -> ok end),
+    Gone = page(#{socket => socket(#{transport_pid => Browser})}),
+    Ends = page(#{}),
+    gen_server:cast(Ends, close),
+    ?assertMatch(#{open := 2, rendered := 1, failed := 0, busy := 0, unreached := 0}, render()),
+    ?assert(is_process_alive(Gone)),
+    ?assertEqual(0, received()),
+    stop([Gone]).
 
 %% A process that claims to be a page, and pages of another kind.
 others_are_not_asked() ->

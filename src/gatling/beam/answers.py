@@ -71,7 +71,7 @@ class Pages(Struct, frozen=True):
     busy: Count
     """Did not answer in time, and render later."""
     unreached: Count
-    """Their turn did not come."""
+    """Their turn comes after the answer."""
 
 
 class Done(Struct, array_like=True, tag="ok"):

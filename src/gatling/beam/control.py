@@ -31,7 +31,7 @@ ASK_SECONDS = 10.0
 """For what a node answers without work."""
 LOAD_SECONDS = 30.0
 PAGES_SECONDS = 30.0
-"""For the rendering of all open pages."""
+"""For the rendering of open pages. Those that remain follow without anybody waiting for them."""
 MODERATE = channel.Limit(1 << 20, 50_000)
 _MARK = Atom("gatling_toolbox")
 

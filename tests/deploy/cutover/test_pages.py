@@ -100,3 +100,4 @@ def test_the_notes_name_what_shows_the_old_version() -> None:
     assert "open LiveView kept the old page until its next event" in notes[0]
     assert notes[0].endswith("the new code failed to render (undef)")
     assert "open LiveViews kept the old page until its next event" in notes[1]
+    assert notes[3] == "2 open LiveViews will render in the background"

@@ -3,18 +3,20 @@
 -module(gatling_pages).
 
 -export([open/0, render/1]).
--export([worker/3]).
+-export([worker/4]).
 -export_type([rendered/0]).
 
 -define(CHANNEL, 'Elixir.Phoenix.LiveView.Channel').
 %% To render one takes milliseconds. One that does not answer is executing something of its own.
 -define(PAGE_MS, 2000).
+%% After this time it is looked whether a page waits, and the next one may begin.
+-define(TURN_MS, 50).
 %% Of so many processes it is looked whether they are pages.
 -define(PROCESSES, 1000000).
 
 %% `open`: those that were found · `rendered`: with the new code · `failed`: the new code raised,
 %% and the page is as it was · `left`: not of a known form, or with temporary assigns · `busy`: did
-%% not answer, and render later · `unreached`: their turn did not come · `why`: of the first that
+%% not answer, and render later · `unreached`: their turn comes later · `why`: of the first that
 %% failed. The others have closed.
 -type rendered() :: #{open := non_neg_integer(),
                       rendered := non_neg_integer(),
@@ -26,20 +28,29 @@
 -type request() :: #{statics := [binary()], limit_ms := pos_integer()}.
 %% The result for one page. `gone`: it was closed.
 -type outcome() :: gatling_rendering:outcome() | busy | gone.
--type active() :: #{reference() => {pid(), Timer :: reference()}}.
+%% The pages that have been asked. `turn`: whether no other page may begin for this one.
+-type active() :: #{reference() => #{page := pid(), turn := on | over}}.
+%% `pages`: those whose turn has not come · `answered`: whether the result was given already.
+-type work() :: #{pages := [pid()], active := active(), outcomes := [outcome()],
+                  answered := boolean(), start := fun((pid()) -> active()),
+                  answer := fun((rendered()) -> term()), open := non_neg_integer()}.
 
 %% How many pages are open, of a LiveView whose versions are known.
 -spec open() -> non_neg_integer().
 open() -> length(pages()).
 
 %% Let all open pages render, a few at once. `statics` are the scripts and style sheets of the
-%% release before, by which a page sees whether they have changed.
+%% release before, by which a page sees whether they have changed. After `limit_ms` the answer says
+%% what has been rendered so far, and the other pages follow without anybody waiting for them.
 -spec render(request()) -> rendered().
 render(#{statics := Statics, limit_ms := Limit}) ->
-    {Worker, Ref} = spawn_monitor(?MODULE, worker, [pages(), Statics, Limit]),
+    {Worker, Ref} = spawn_monitor(?MODULE, worker, [self(), pages(), Statics, Limit]),
     receive
-        {'DOWN', Ref, process, Worker, {rendered, Rendered}} -> Rendered;
-        {'DOWN', Ref, process, Worker, _} -> result(0, [], 0)
+        {rendered, Worker, Rendered} ->
+            true = demonitor(Ref, [flush]),
+            Rendered;
+        {'DOWN', Ref, process, Worker, _} ->
+            result(0, [], 0)
     end.
 
 %% ---------------------------------------------------------------- which they are
@@ -87,50 +98,70 @@ is_view(View) -> is_atom(View) andalso erlang:function_exported(View, '__live__'
 %% ---------------------------------------------------------------- one after the other
 
 %% As many at once as there are schedulers: so requests wait for one page at most.
--spec worker([pid()], Statics :: [binary()], Limit :: pos_integer()) -> no_return().
-worker(Pages, Statics, Limit) ->
-    Deadline = erlang:start_timer(Limit, self(), deadline),
+-spec worker(pid(), [pid()], Statics :: [binary()], Limit :: pos_integer()) -> ok.
+worker(Asker, Pages, Statics, Limit) ->
+    _ = erlang:start_timer(Limit, self(), answer),
     {Nobody, Ref} = spawn_monitor(fun() -> ok end),
     receive {'DOWN', Ref, process, Nobody, _} -> ok end,
-    Start = fun(P) -> start(P, Statics, Nobody) end,
-    exit({rendered, turns(Pages, #{}, [], Start, Deadline, length(Pages))}).
+    turns(#{pages => Pages, active => #{}, outcomes => [], answered => false,
+            start => fun(P) -> start(P, Statics, Nobody) end,
+            answer => fun(R) -> Asker ! {rendered, self(), R} end, open => length(Pages)}).
 
--spec turns([pid()], active(), [outcome()], fun((pid()) -> active()), Deadline :: reference(),
-            Open :: non_neg_integer()) -> rendered().
-turns([], Active, Outcomes, _, _, Open) when map_size(Active) =:= 0 ->
-    result(Open, Outcomes, 0);
-turns(Pages, Active, Outcomes, Start, Deadline, Open) ->
-    Room = erlang:system_info(schedulers_online) - map_size(Active),
+%% Until all have had their turn. The answer may have to be given before.
+-spec turns(work()) -> ok.
+turns(#{pages := [], active := Active} = Work) when map_size(Active) =:= 0 ->
+    _ = answered(Work),
+    ok;
+turns(#{pages := Pages, active := Active, start := Start} = Work) ->
+    Turns = length([on || #{turn := on} <- maps:values(Active)]),
     case Pages of
-        [P | Rest] when Room > 0 ->
-            turns(Rest, maps:merge(Active, Start(P)), Outcomes, Start, Deadline, Open);
-        _ ->
-            case next(Active, Deadline) of
-                {Ref, Outcome} ->
-                    turns(Pages, maps:remove(Ref, Active), [Outcome | Outcomes], Start, Deadline,
-                          Open);
-                over ->
-                    Busy = [busy || _ <- maps:keys(Active)],
-                    result(Open, Busy ++ Outcomes, length(Pages))
-            end
+        [P | Rest] ->
+            case Turns < erlang:system_info(schedulers_online) of
+                true -> turns(Work#{pages := Rest, active := maps:merge(Active, Start(P))});
+                false -> turns(event(Work))
+            end;
+        [] ->
+            turns(event(Work))
     end.
 
-%% Wait for the end of one turn.
--spec next(active(), Deadline :: reference()) -> {reference(), outcome()} | over.
-next(Active, Deadline) ->
+%% Wait until something happens.
+-spec event(work()) -> work().
+event(#{active := Active} = Work) ->
     receive
-        {Ref, Outcome} when is_map_key(Ref, Active) -> ended(Ref, Outcome, Active);
-        {timeout, _, {busy, Ref}} when is_map_key(Ref, Active) -> ended(Ref, busy, Active);
-        {timeout, Deadline, deadline} -> over;
-        {'DOWN', Ref, process, _, _} when is_map_key(Ref, Active) -> ended(Ref, gone, Active)
+        {Ref, Outcome} when is_map_key(Ref, Active) -> ended(Ref, Outcome, Work);
+        {timeout, _, {turn, Ref}} when is_map_key(Ref, Active) -> turn(Ref, Work);
+        {timeout, _, {busy, Ref}} when is_map_key(Ref, Active) -> ended(Ref, busy, Work);
+        {timeout, _, answer} -> answered(Work);
+        {'DOWN', Ref, process, _, _} when is_map_key(Ref, Active) -> ended(Ref, gone, Work);
+        _ -> Work  %% of a page that was busy, or of a timer of a page that has ended
     end.
 
--spec ended(reference(), outcome(), active()) -> {reference(), outcome()}.
-ended(Ref, Outcome, Active) ->
-    {_, Timer} = maps:get(Ref, Active),
-    _ = erlang:cancel_timer(Timer),
+%% A page that waits for something else, such as a database, takes no time from requests: the
+%% next one may begin.
+-spec turn(reference(), work()) -> work().
+turn(Ref, #{active := Active} = Work) ->
+    #{page := P} = Page = maps:get(Ref, Active),
+    case process_info(P, status) of
+        {status, waiting} ->
+            Work#{active := Active#{Ref := Page#{turn := over}}};
+        _ ->
+            _ = erlang:start_timer(?TURN_MS, self(), {turn, Ref}),
+            Work
+    end.
+
+-spec ended(reference(), outcome(), work()) -> work().
+ended(Ref, Outcome, #{active := Active, outcomes := Outcomes} = Work) ->
     true = demonitor(Ref, [flush]),
-    {Ref, Outcome}.
+    Work#{active := maps:remove(Ref, Active), outcomes := [Outcome | Outcomes]}.
+
+-spec answered(work()) -> work().
+answered(#{answered := true} = Work) ->
+    Work;
+answered(#{pages := Pages, active := Active, outcomes := Outcomes, answer := Answer,
+           open := Open} = Work) ->
+    Busy = [busy || _ <- maps:keys(Active)],
+    _ = Answer(result(Open, Busy ++ Outcomes, length(Pages))),
+    Work#{answered := true}.
 
 -spec result(Open :: non_neg_integer(), [outcome()], Unreached :: non_neg_integer()) ->
           rendered().
@@ -155,4 +186,6 @@ start(P, Statics, Nobody) ->
                      New
              end,
     P ! {system, {Nobody, make_ref()}, {replace_state, Render}},
-    #{Ref => {P, erlang:start_timer(?PAGE_MS, self(), {busy, Ref})}}.
+    _ = erlang:start_timer(?TURN_MS, self(), {turn, Ref}),
+    _ = erlang:start_timer(?PAGE_MS, self(), {busy, Ref}),
+    #{Ref => #{page => P, turn => on}}.

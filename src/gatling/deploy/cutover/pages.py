@@ -80,7 +80,7 @@ def notes(pages: Pages) -> list[str]:
             (pages.failed, f"{later}: the new code failed to render ({pages.why})"),
             (pages.left, f"{later}: a new rendering could lose what it shows"),
             (pages.busy, "did not answer within 2 s, and will render after that"),
-            (pages.unreached, f"{later}: the rendering ended before"),
+            (pages.unreached, "will render in the background"),
         )
         if number
     ]
