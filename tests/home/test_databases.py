@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -118,6 +119,14 @@ def test_a_database_of_an_app(home: Home) -> None:
     assert info["app"] == "shop"
     assert isinstance(info["facts"], dict)
     assert info["facts"]["checksums"] is True
+    assert info["faults"] == []
+    assert 0 < info["facts"]["age"] < 0.1
+    assert info["facts"]["log_bytes"] >= 16 << 20
+    assert info["facts"]["log_waiting"] == info["facts"]["slot_bytes"] == 0
+    assert info["facts"]["free_bytes"] > 1 << 20
+    text = home.run("db", "info", "shop")
+    assert re.search(r"free on the disk +[0-9.]+ MB", text)
+    assert "database shop" in home.try_run("doctor").stdout
     assert "PostgreSQL 15" in home.run("db", "create", "shop", "--version", "99", ok=False)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from gatling.platform.server.helper.apps import LAYOUT
 from gatling.state import apps, backups, databases, drains, notices
 from gatling.state.database import open_database
 from tests.host.archives import create, listening
+from tests.platform.test_postgres_health import WELL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -186,6 +188,7 @@ SHOWN = "\n".join(f"{name} {value}" for name, value in check_machine.FORCED.item
 
 def test_databases(server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     states = {"postgresql@15-gatling.shop.1.service": "active"}
+    monkeypatch.setattr(clusters, "_facts", lambda _: WELL)
     monkeypatch.setattr(clusters, "_state", lambda unit: states.get(unit, "failed"))
     assert [one.what for one in check_apps.databases_of_apps(server)] == ["0 databases, none fails"]
     with contextlib.closing(open_database(server / "home" / "state.db")) as db:
@@ -207,6 +210,7 @@ def test_databases(server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_backups(server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clusters, "_state", lambda _: "active")
+    monkeypatch.setattr(clusters, "_facts", lambda _: WELL)
     with contextlib.closing(open_database(server / "home" / "state.db")) as db:
         databases.add(db, "events", "shop", 15, "DATABASE_URL")
         databases.mark(db, "events", "ready")
@@ -216,6 +220,19 @@ def test_backups(server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (found,) = check_apps.databases_of_apps(server)
     assert "The last backup of events failed: the rows of orders differ. The last" in found.what
     assert found.hint == "`gatling db backup shop --name events` makes another one."
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="others may not ask a database")
+def test_the_health_of_databases(server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters, "_state", lambda _: "active")
+    with contextlib.closing(open_database(server / "home" / "state.db")) as db:
+        databases.add(db, "events", "shop", 15, "DATABASE_URL")
+        databases.mark(db, "events", "ready")
+    (found,) = faults(check_apps.databases_of_apps(server))
+    assert found == "The database events does not answer."  # there is no such cluster here
+    monkeypatch.setattr(clusters, "_facts", lambda _: replace(WELL, connections=99))
+    (found,) = faults(check_apps.databases_of_apps(server))
+    assert found == "events: 99 of 100 connections are in use."
 
 
 def test_a_channel_that_fails(server: Path) -> None:

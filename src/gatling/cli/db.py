@@ -21,10 +21,12 @@ from gatling.cli.common import (
 )
 from gatling.cli.groups import Group
 from gatling.cli.visitor import is_shown, may_install
+from gatling.text import counted
 from gatling.ui.output import ago, echo, fields, print_json, size, table
 
 if TYPE_CHECKING:
     from gatling.operations.databases import Shown
+    from gatling.platform.postgres.clusters import Facts
 
 variable_option = click.option(
     "--as", "variable", metavar="VARIABLE",
@@ -155,12 +157,31 @@ def info_command(app: str, name: str | None, as_json: bool) -> None:
             ("postgresql", facts.version),
             ("size", size(facts.bytes)),
             ("connections", f"{facts.connections} of {most}, {facts.active} active"),
-            ("longest query", f"{facts.longest_query:.1f} s" if facts.longest_query else None),
+            ("longest query", _seconds(facts.longest_query)),
+            ("oldest transaction", _seconds(facts.longest_transaction)),
             ("cache hits", None if hits is None else f"{100 * hits:.1f}%"),
+            ("deleted rows", f"{size(facts.dead_bytes)} (estimate)"),
+            ("write-ahead log", _log(facts)),
+            ("transaction numbers", f"{100 * facts.age:.1f}% used"),
+            ("free on the disk", size(facts.free_bytes)),
             ("started", ago(facts.started_at)),
         ]
     rows += [(f"used by {use.app}", f"{use.variable}, {use.access}") for use in found.used_by]
     fields(rows)
+    for what, hint in found.faults:
+        echo(f"{what}\n  {hint}", err=True)
+
+
+def _seconds(seconds: float) -> str | None:
+    return f"{seconds:.1f} s" if seconds else None
+
+
+def _log(facts: Facts) -> str:
+    """The size of the log, and what keeps it from being removed."""
+    waiting = facts.log_waiting
+    kept = f", {counted(waiting, 'segment')} to be archived" if waiting else ""
+    slot = f", {size(facts.slot_bytes)} kept by a replication slot" if facts.slot_bytes else ""
+    return f"{size(facts.log_bytes)}{kept}{slot}"
 
 
 @db_command.command("psql")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gatling.build import callbacks
-from gatling.deploy import live_node, published, settle
+from gatling.deploy import connections, live_node, published, settle
 from gatling.deploy.migrations import runner
 from gatling.deploy.plan import gather, plan
 from gatling.deploy.run import is_decided
@@ -174,6 +174,8 @@ def _announce(
     }
     how = plan.IN_WORDS[planned.strategy].capitalize()
     context.progress.note(f"{how}: {'; '.join(planned.reasons)}")
+    if fault := connections.too_many(gatling, context.app.name, context.settings):
+        context.progress.note(fault)
 
 
 def _record(context: Context, error: GatlingError) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import subprocess
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from gatling import process
+from gatling.errors import GatlingError
+from gatling.platform.postgres import health
 from gatling.platform.postgres.clusters import Cluster
 from gatling.platform.server import backing_up, cluster_units
 
 LATE_DAYS = 2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from gatling.platform.postgres.clusters import Facts
     from gatling.state.backups import Attempts, Plan
     from gatling.state.databases import Record
 
@@ -70,6 +74,30 @@ def faults(every: Sequence[Record]) -> Iterator[tuple[str, str]]:
             if state != "active":
                 yield (f"The database {one.name} does not run: {unit} is {state}.",
                        f"`systemctl status {unit}` says why.")  # fmt: skip
+
+
+def weak(
+    every: Sequence[Record], facts: Callable[[Cluster], Facts] | None = None
+) -> Iterator[tuple[str, str]]:
+    """The faults that the statistics of running databases show, each with its remedy."""
+    ask = facts or _facts
+    for one in every:
+        cluster = Cluster(one.name, one.version, one.generation)
+        if one.state != "ready" or _state(cluster_units.unit(cluster)) != "active":
+            continue  # `faults` reports it
+        try:
+            found = ask(cluster)
+        except (GatlingError, OSError, ValueError, subprocess.SubprocessError):
+            yield (f"The database {one.name} does not answer.",
+                   f"`journalctl -u {cluster_units.unit(cluster)} -n 50` says why.")  # fmt: skip
+        else:
+            yield from health.faults(one.name, one.app or one.name, found)
+
+
+def _facts(cluster: Cluster) -> Facts:
+    from gatling.platform.server.helper import databases
+
+    return databases.read_facts(cluster)
 
 
 def _name(one: Record) -> str:

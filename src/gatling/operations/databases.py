@@ -13,6 +13,7 @@ from gatling.operations import config as variables
 from gatling.operations import lifecycle
 from gatling.paths import exclusively
 from gatling.platform.base import run_mark
+from gatling.platform.postgres import health
 from gatling.platform.postgres.clusters import Cluster, Facts
 from gatling.state import apps, audit, config, databases
 from gatling.state.databases import Attachment
@@ -64,6 +65,8 @@ class Shown(Struct, frozen=True):
     used_by: list[Attachment]
     facts: Facts | None = None
     """None where they were not asked for."""
+    faults: list[health.Fault] = []
+    """The faults that they show, each with advice."""
 
 
 class Destroyed(Struct, frozen=True):
@@ -423,8 +426,9 @@ def _choose(gatling: Gatling, app: str, name: str | None, found: list[str]) -> s
 
 
 def _shown(gatling: Gatling, record: Record, facts: Facts | None = None) -> Shown:
+    wrong = [] if facts is None else health.faults(record.name, record.app or record.name, facts)
     return Shown(
         record.name, record.app, record.version, record.generation,
         databases.RESTORING if record.is_restoring else record.state,
-        record.created_at, databases.attachments(gatling.db, database=record.name), facts,
+        record.created_at, databases.attachments(gatling.db, database=record.name), facts, wrong,
     )  # fmt: skip

@@ -12,8 +12,10 @@ from gatling.deploy import published
 from gatling.errors import GatlingError
 from gatling.operations import overview
 from gatling.platform import ports
+from gatling.platform.postgres import health
+from gatling.platform.postgres.clusters import Cluster
 from gatling.project import settings
-from gatling.state import apps, deployments
+from gatling.state import apps, databases, deployments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,6 +63,7 @@ def embedded(gatling: Gatling) -> Iterator[Finding]:
     )  # fmt: skip
     yield from _https(gatling, every)
     yield from _http3(gatling, every)
+    yield from _databases(gatling)
     for killed in deployments.running(gatling.db):
         yield Finding(
             "deployments", True, f"deployment {killed.id} of {killed.app} has no outcome yet"
@@ -87,6 +90,25 @@ def _http3(gatling: Gatling, every: list[App]) -> Iterator[Finding]:
         what = published.without_http3(gatling, settings.parse(app.effective))
         if what:
             yield Finding("http3", True, f"{app.name}: {what}")
+
+
+def _databases(gatling: Gatling) -> Iterator[Finding]:
+    for record in databases.every(gatling.db):
+        name = f"database {record.name}"
+        if record.state != "ready":
+            yield Finding(name, True, f"is not complete: {record.state}")
+            continue
+        found = Cluster(record.name, record.version, record.generation)
+        try:
+            facts = gatling.databases.facts(found)
+        except GatlingError as error:
+            yield Finding(name, False, error.what, error.hint)
+            continue
+        wrong = health.faults(record.name, record.app or record.name, facts)
+        for what, hint in wrong:
+            yield Finding(name, False, what, hint)
+        if not wrong:
+            yield Finding(name, True, f"PostgreSQL {facts.version} runs")
 
 
 def _space(gatling: Gatling) -> Finding:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, Struct, UnsetType
 
-from gatling.deploy import published
+from gatling.deploy import connections, published
 from gatling.deploy.migrations import runner
 from gatling.deploy.plan import explain
 from gatling.errors import CommandFailed, NotFound
@@ -118,7 +118,11 @@ def proposed(
 
 def _notes(gatling: Gatling, app: str, target: Release) -> tuple[str, ...]:
     settings = project_settings.parse(target.manifest | apps.get(gatling.db, app).settings)
-    return tuple(filter(None, [published.without_http3(gatling, settings)]))
+    found = (
+        published.without_http3(gatling, settings),
+        connections.too_many(gatling, app, settings),
+    )
+    return tuple(filter(None, found))
 
 
 def _in_full(gatling: Gatling, name: str, target: Release, strategy: str | None) -> Proposal:

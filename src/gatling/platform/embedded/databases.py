@@ -135,7 +135,9 @@ class OwnDatabases:
     def facts(self, cluster: Cluster) -> Facts:
         """See Databases."""
         self._there(cluster)
-        return Facts(**json.loads(self._query(cluster, sql.facts(cluster.database))))
+        found = json.loads(self._query(cluster, sql.facts(cluster.database)))
+        dead = json.loads(self._query(cluster, sql.DEAD, cluster.database))
+        return Facts(**found, **dead, free_bytes=shutil.disk_usage(self._data(cluster)).free)
 
     def shell(self, app: str, cluster: Cluster, words: Sequence[str]) -> Task:
         """See Databases."""

@@ -68,7 +68,25 @@ class Facts:
     """The share of blocks that were found in memory; None before the first read."""
     longest_query: float
     """Seconds since the oldest running statement began."""
+    longest_transaction: float
+    """Seconds since the oldest open transaction began. Rows that it may read stay until it ends."""
     checksums: bool
+    dead_bytes: int
+    """Estimate of what rows take in tables that were deleted or changed, and not yet removed."""
+    log_bytes: int
+    """The write-ahead log on the disk."""
+    log_limit: int
+    """Bytes up to which the log grows by itself (max_wal_size)."""
+    log_waiting: int
+    """Complete segments of the log that are still to be archived."""
+    archiving_failed: bool
+    """Whether the last attempt to archive a segment failed."""
+    slot_bytes: int
+    """Bytes of the log that stay for the replication slot which is farthest behind."""
+    age: float
+    """The share of transaction numbers that are used up since the oldest row was frozen."""
+    free_bytes: int
+    """Room on the disk."""
 
 
 @dataclass(frozen=True)

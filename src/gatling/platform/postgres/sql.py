@@ -81,8 +81,13 @@ ALTER ROLE {name} RESET default_transaction_read_only;
 """
 
 
+NUMBERS = 2**31
+"""Transactions after which the oldest row would be taken for one of the future, so that PostgreSQL
+takes no writes before (PostgreSQL's documentation, "Preventing Transaction ID Wraparound")."""
+
+
 def facts(database: str) -> str:
-    """One line of JSON: the fields of clusters.Facts."""
+    """One line of JSON: the fields of clusters.Facts, without DEAD and the room on the disk."""
     name = literal(database)
     return f"""\
 SELECT json_build_object(
@@ -97,9 +102,28 @@ SELECT json_build_object(
                  FROM pg_stat_database WHERE datname = {name}),
   'longest_query', (SELECT coalesce(extract(epoch FROM max(now() - query_start)), 0)::float
                     FROM pg_stat_activity WHERE datname = {name} AND state = 'active'),
-  'checksums', current_setting('data_checksums') = 'on'
+  'longest_transaction', (SELECT coalesce(extract(epoch FROM max(now() - xact_start)), 0)::float
+                          FROM pg_stat_activity WHERE datname = {name}),
+  'checksums', current_setting('data_checksums') = 'on',
+  'log_bytes', (SELECT coalesce(sum(size), 0)::bigint FROM pg_ls_waldir()),
+  'log_limit', pg_size_bytes(current_setting('max_wal_size')),
+  'log_waiting', (SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'),
+  'archiving_failed', (SELECT coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'),
+                                       false) FROM pg_stat_archiver),
+  'slot_bytes', (SELECT coalesce(max(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)), 0)::bigint
+                 FROM pg_replication_slots),
+  'age', (SELECT max(greatest(age(datfrozenxid), mxid_age(datminmxid)))::float / {NUMBERS}
+          FROM pg_database)
 )::text;
 """
+
+
+DEAD = """\
+SELECT json_build_object('dead_bytes', coalesce(sum(
+  pg_relation_size(relid) * (n_dead_tup::float / greatest(n_live_tup + n_dead_tup, 1))
+), 0)::bigint)::text FROM pg_stat_user_tables;
+"""
+"""One line of JSON about the database in which it runs."""
 
 
 TABLES = """\

@@ -190,7 +190,15 @@ def facts(request: dict[str, Any]) -> dict[str, Any]:
     """The state of a cluster."""
     cluster = requested(request)
     must_exist(cluster)
-    return asdict(Facts(**json.loads(query(cluster, sql.facts(cluster.database)))))
+    return asdict(read_facts(cluster))
+
+
+def read_facts(cluster: Cluster) -> Facts:
+    """The state of a running cluster."""
+    found = json.loads(query(cluster, sql.facts(cluster.database)))
+    dead = json.loads(query(cluster, sql.DEAD, cluster.database))
+    free = shutil.disk_usage(places.data(cluster)).free
+    return Facts(**found, **dead, free_bytes=free)
 
 
 def keep(request: dict[str, Any]) -> dict[str, Any]:
@@ -200,7 +208,7 @@ def keep(request: dict[str, Any]) -> dict[str, Any]:
         raise Refused("stamp is not a time")
     must_exist(cluster)
     with alone(cluster.database) as directory:
-        found = Facts(**json.loads(query(cluster, sql.facts(cluster.database))))
+        found = read_facts(cluster)
         _need_room(directory, found.bytes, "The last copy of the database")
         final = directory / f"{cluster.database}-{stamp}.dump"
         new = directory / f".{cluster.database}.new"
