@@ -90,7 +90,7 @@ POINTS = {
         "gatling_swap",
         "afterwards(#{removed := Removed, children := Children} = Changes, EnvBefore) ->",
     ),
-    "prepare": ("gatling_swap", "prepare(Modules) ->"),
+    "prepare": ("gatling_code", "prepare(Modules) ->"),
 }
 
 

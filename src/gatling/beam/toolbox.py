@@ -43,6 +43,8 @@ MODULES = (
     "gatling_pages",
     "gatling_agent",
     "gatling_freeze",
+    "gatling_added",
+    "gatling_beside",
     "gatling_swap",
 )
 """The modules that deployments load into a node, in an order in which they can be loaded."""

@@ -2,7 +2,8 @@
 %% it, and who keeps functions of it.
 -module(gatling_code).
 
--export([follow/3, move/1, drift/2, lingering/1, purge/1, kept/1, holding/1, content/1, remove/1]).
+-export([follow/3, move/1, drift/2, lingering/1, purge/1, kept/1, holding/1, content/1, prepare/1,
+         remove/1]).
 
 -type changed() :: [{module(), Old :: string(), New :: string()}].
 -type added() :: [{module(), string()}].
@@ -212,6 +213,15 @@ remove(Module) ->
     _ = code:delete(Module),
     _ = code:soft_purge(Module),
     ok.
+
+%% Modules that can be loaded in an instant, from these files.
+-spec prepare([{module(), gatling_types:path()}]) -> code:prepared_code().
+prepare(Modules) ->
+    Contents = [{M, unicode:characters_to_list(F), content(F)} || {M, F} <- Modules],
+    case code:prepare_loading(Contents) of
+        {ok, Prepared} -> Prepared;
+        {error, Reasons} -> throw({prepare, gatling_text:term(Reasons)})
+    end.
 
 -spec content(gatling_types:path()) -> binary().
 content(File) ->

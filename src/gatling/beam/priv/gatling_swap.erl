@@ -31,11 +31,10 @@
                     failed := gatling_types:failed(),
                     total_us => non_neg_integer()}.
 -type prepared() :: code:prepared_code().
--type beside() :: {pid(), reference()}.
 -type switched() :: #{watcher := pid(),
                       env := gatling_types:env(),
-                      beside := beside(),
-                      failed => {{failed, failure()}, beside()},
+                      beside := gatling_beside:started(),
+                      failed => {{failed, failure()}, gatling_beside:started()},
                       held_us := non_neg_integer(),
                       processes => gatling_types:suspended(),
                       suspended_us => non_neg_integer()}.
@@ -78,14 +77,14 @@ carried_out(Request) ->
         end,
     gatling_guard:touching(),
     Switched = undone_by(fun() ->
-                                 load_added(Changes),
-                                 start_applications(Changes),
+                                 gatling_added:load(Changes),
+                                 gatling_added:start(Changes),
                                  move(to, Changes),
                                  critical_soon(Quiet, Request, Prepared)
                          end,
                          fun() ->
                                  move(from, Changes),
-                                 unload_added(Changes)
+                                 gatling_added:unload(Changes)
                          end),
     note(Request),
     report(Switched, Changes).
@@ -97,14 +96,14 @@ ready(Request) ->
     Changes = #{changed := Changed, added := Added} = gatling_agent:changes(Request),
     none(drift, gatling_code:drift(Changed, Added)),
     none(lingering, gatling_code:purge([M || {M, _, _} <- Changed] ++ [M || {M, _} <- Added])),
-    Prepared = prepare([{M, New} || {M, _, New} <- Changed]),
+    Prepared = gatling_code:prepare([{M, New} || {M, _, New} <- Changed]),
     {Changes, Prepared, when_quiet(Changes, Request)}.
 
 %% The report of the swap. The code has been switched: an error from now on is only reported.
 -spec report(switched(), gatling_types:changes()) -> report().
 report(#{processes := Processes, suspended_us := Suspended, held_us := Held, watcher := Watcher,
          env := EnvBefore, beside := Beside}, Changes) ->
-    Failed = started(Beside),
+    Failed = gatling_beside:ended(Beside),
     Later = try afterwards(Changes, EnvBefore)
             catch Class:What:Stack ->
                     {_, _, Why} = failure(Class, What, Stack),
@@ -146,56 +145,6 @@ broken({_, Stage, What}, {_, _, Why}) -> throw({failed, {broken, Stage, [What, W
 -spec none(Stage :: atom(), Found :: list()) -> ok.
 none(_, []) -> ok;
 none(Stage, Found) -> throw({Stage, Found}).
-
--spec prepare([{module(), gatling_types:path()}]) -> prepared().
-prepare(Modules) ->
-    Contents = [{M, unicode:characters_to_list(F), gatling_code:content(F)} || {M, F} <- Modules],
-    case code:prepare_loading(Contents) of
-        {ok, Prepared} -> Prepared;
-        {error, Reasons} -> throw({prepare, gatling_text:term(Reasons)})
-    end.
-
-%% ---------------------------------------------------------------- what is added
-
--spec load_added(gatling_types:changes()) -> ok.
-load_added(#{added := []}) ->
-    ok;
-load_added(#{added := Added}) ->
-    case code:finish_loading(prepare(Added)) of
-        ok -> ok;
-        {error, Reasons} -> throw({load, gatling_text:term(Reasons)})
-    end.
-
--spec unload_added(gatling_types:changes()) -> ok.
-unload_added(#{added := Added, apps_added := Apps}) ->
-    stop_applications(Apps),
-    lists:foreach(fun gatling_code:remove/1, [M || {M, _} <- Added]).
-
--spec stop_applications([gatling_types:app()]) -> ok.
-stop_applications(Apps) ->
-    _ = [begin
-             _ = application:stop(App),
-             _ = application:unload(App),
-             code:del_path(filename:join(Directory, "ebin"))
-         end || #{name := App, directory := Directory} <- lists:reverse(Apps)],
-    ok.
-
-%% They come in an order of dependencies first.
--spec start_applications(gatling_types:changes()) -> ok.
-start_applications(#{apps_added := Apps, env_set := Env}) ->
-    lists:foreach(
-      fun(#{name := App, type := Type, directory := Directory}) ->
-              _ = code:add_pathz(filename:join(Directory, "ebin")),
-              _ = application:load(App),
-              gatling_config:set([E || {A, _, _} = E <- Env, A =:= App], []),
-              case lists:member(Type, [none, load]) orelse application:start(App, Type) of
-                  true -> ok;
-                  ok -> ok;
-                  {error, Reason} ->
-                      Why = gatling_why:why_not_started(Reason),
-                      throw({start_application, <<(atom_to_binary(App))/binary, ": ", Why/binary>>})
-              end
-      end, Apps).
 
 %% ---------------------------------------------------------------- the critical section
 
@@ -283,7 +232,8 @@ critical(Changes, Request, Prepared, Held) ->
     case Switched of
         #{failed := {Failure, Beside}} ->
             %% what was started beside may have waited for a process that was suspended
-            undone_by(fun() -> throw(Failure) end, fun() -> stop_beside(Changes, Beside) end);
+            undone_by(fun() -> throw(Failure) end,
+                      fun() -> gatling_beside:stop(Changes, Beside) end);
         _ ->
             Switched#{processes => Processes,
                       suspended_us => erlang:monotonic_time(microsecond) - Begun}
@@ -319,7 +269,7 @@ switch(Processes, Watcher, Changes, #{direction := Direction} = Request, Prepare
                      end)
       end, Restore),
     %% new code may ask for a new child at once, and a new child for what is suspended
-    Beside = start_beside(Changes, Frozen),
+    Beside = gatling_beside:start(Changes, Frozen),
     Switched = #{watcher => Watcher, env => EnvBefore, beside => Beside,
                  held_us => released(Held)},
     try
@@ -390,25 +340,9 @@ afterwards(#{removed := Removed, children := Children} = Changes, EnvBefore) ->
     Failed = lists:append([gatling_children:change(C) || {_, _, [_ | _]} = C <- Children]),
     Told = gatling_config:tell(Changes, EnvBefore),
     %% nobody needs these any more: what used them has just been changed
-    stop_applications(maps:get(apps_removed, Changes)),
+    gatling_added:stop(maps:get(apps_removed, Changes)),
     lists:foreach(fun gatling_code:remove/1, Removed),
     Failed ++ Told.
-
-%% ---------------------------------------------------------------- children
-
-%% Start what is new, except where something else goes: that may hold a name or a port. At once,
-%% since the new code may ask for it already. In a process of its own, whose exit reason lists the
-%% failures.
--spec start_beside(gatling_types:changes(), gatling_freeze:frozen()) -> beside().
-start_beside(#{children := Children, from := From, to := To, touched := Touched}, Frozen) ->
-    spawn_monitor(fun() ->
-                          gatling_freeze:beside(Frozen, self()),
-                          Failed = lists:append([gatling_children:change(C)
-                                                 || {_, _, []} = C <- Children]),
-                          gatling_freeze:thaw(Frozen),
-                          ok = gatling_code:follow(From, To, Touched),
-                          exit({started, Failed})
-                  end).
 
 %% The directories of the applications that change, before their code does: what a new child reads
 %% of its priv must be there when it starts.
@@ -416,20 +350,6 @@ start_beside(#{children := Children, from := From, to := To, touched := Touched}
 move(Where, #{touched := Touched} = Changes) ->
     #{apps := Apps} = maps:get(Where, Changes),
     gatling_code:move([A || #{name := Name} = A <- Apps, lists:member(Name, Touched)]).
-
--spec started(beside()) -> gatling_types:failed().
-started({P, Ref}) ->
-    receive
-        {'DOWN', Ref, process, P, {started, Failed}} -> Failed;
-        {'DOWN', Ref, process, P, Why} -> [{<<"after the switch">>, gatling_text:term(Why)}]
-    end.
-
--spec stop_beside(gatling_types:changes(), beside()) -> ok.
-stop_beside(#{children := Children, from := From, to := To, touched := Touched}, Beside) ->
-    _ = started(Beside),
-    _ = [gatling_children:change({Path, [], [Id || #{id := Id} <- Start]})
-         || {Path, Start, []} <- Children],
-    gatling_code:follow(To, From, Touched).
 
 -spec note(gatling_types:request()) -> ok.
 note(#{label := Label, from := From, now_ms := Now}) ->
