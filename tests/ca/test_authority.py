@@ -19,12 +19,11 @@ from gatling.errors import CertificateFailed, InvalidInput
 from gatling.proxy import authority, requests
 from gatling.proxy.authority import Authority, Binding, checked_directory, new_key
 from gatling.proxy.challenges import HttpChallenge
-from gatling.proxy.route import point_at
-from gatling.proxy.site import Site
 from gatling.state.issuance import Account
 from tests.ca import pebble
+from tests.ca.front import serving
 from tests.proxy.authority import INTERMEDIATE, ROOT, certificate
-from tests.proxy.bench import App, Bench, free_port, has_ipv6, over_ipv6
+from tests.proxy.bench import Bench, free_port, has_ipv6, over_ipv6
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,19 +38,10 @@ ADDRESS, ADDRESS_6 = "127.0.0.1", "::1"
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    root = tmp_path_factory.mktemp("nginx")
-    (root / "challenges").mkdir()
-    bench, app = Bench(root), App()
-    point_at(root / "shop", 1, mode=0o755)
-    ports = {1: app.port, 2: app.port}
     names = (*NAMES, pebble.BLOCKED, ADDRESS, ADDRESS_6)
-    bench.configure(
-        [Site("shop", names, ports, root / "shop", challenges=root / "challenges")],
-        over_ipv6 if has_ipv6() else str,
-    )
-    with bench.running():
+    change = over_ipv6 if has_ipv6() else str
+    with serving(tmp_path_factory.mktemp("nginx"), *names, change=change) as bench:
         yield bench
-    app.close()
 
 
 @pytest.fixture(scope="module")

@@ -16,12 +16,11 @@ from gatling.operations.dns import _place
 from gatling.proxy import dns, requests
 from gatling.proxy.authority import Authority, new_key
 from gatling.proxy.challenges import HttpChallenge
-from gatling.proxy.route import point_at
-from gatling.proxy.site import Site
 from gatling.state.issuance import Account, Dns
 from tests.ca import knot, pebble
+from tests.ca.front import serving
 from tests.proxy.authority import ROOT
-from tests.proxy.bench import App, Bench, free_port
+from tests.proxy.bench import Bench, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,17 +46,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Knot]:
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    root = tmp_path_factory.mktemp("nginx")
-    (root / "challenges").mkdir()
-    bench, app = Bench(root), App()
-    point_at(root / "shop", 1, mode=0o755)
-    ports = {1: app.port, 2: app.port}
-    bench.configure([
-        Site("shop", ("www.shop.example",), ports, root / "shop", challenges=root / "challenges")
-    ])  # fmt: skip
-    with bench.running():
+    with serving(tmp_path_factory.mktemp("nginx"), "www.shop.example") as bench:
         yield bench
-    app.close()
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,8 @@ import pytest
 
 from gatling.operations import hops, reachability
 from gatling.proxy.challenges import HttpChallenge
-from gatling.proxy.route import point_at
-from gatling.proxy.site import Site
-from tests.proxy.bench import App, Bench, free_port
+from tests.ca.front import serving
+from tests.proxy.bench import Bench, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,18 +22,8 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     root = tmp_path_factory.mktemp("nginx")
-    (root / "challenges").mkdir()
-    bench, app = Bench(root), App()
-    ports = {1: app.port, 2: app.port}
-    point_at(root / "shop", 1, mode=0o755)
-    point_at(root / "other", 1, mode=0o755)
-    bench.configure([
-        Site("shop", ("localhost",), ports, root / "shop", challenges=root / "challenges"),
-        Site("other", ("other.localhost",), ports, root / "other"),
-    ])  # fmt: skip
-    with bench.running():
+    with serving(root, "localhost", without=("other.localhost",)) as bench:
         yield bench
-    app.close()
 
 
 @pytest.fixture
