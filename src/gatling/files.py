@@ -10,7 +10,8 @@ import fcntl
 import os
 from typing import IO, TYPE_CHECKING, TextIO
 
-from gatling.errors import DiskFull, cleaning
+from gatling.cleanup import cleaning
+from gatling.errors import DiskFull
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -18,7 +18,7 @@ from gatling.cli.registry import COMMANDS
 from gatling.host import completions
 from gatling.project import settings
 from gatling.project.setting_names import SETTING_NAMES
-from gatling.state import apps, known_names, releases
+from gatling.state import apps, domains, known_names, releases
 from gatling.state.config import write
 from gatling.state.database import open_database
 from tests.deploy.stage import release
@@ -39,7 +39,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             apps.create(db, name, lambda _: True)
         for number in (1, 2, 11):
             releases.add(db, release(number))
-        apps.add_domain(db, "shop", "shop.example.com")
+        domains.add(db, "shop", "shop.example.com")
         with db.transaction():
             write(db, "shop", {"DATABASE_URL": "secret", "MAIL": "x"})
         given = {"schedule.report.cron": "@daily", "processes.mail.count": "2"}

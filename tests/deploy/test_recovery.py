@@ -11,7 +11,7 @@ from gatling.deploy.cutover import way_back
 from gatling.errors import PortTaken, ProxyRefused
 from gatling.releases import distillery
 from gatling.runtime import jobs, workers
-from gatling.state import apps, deployments
+from gatling.state import apps, deployments, domains
 from tests.deploy.stage import make_live
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def test_neither_does_a_full_disk(stage: Stage) -> None:
 
 def test_domains_of_an_undecided_deployment_are_taken_back(stage: Stage) -> None:
     ident = killed(stage)
-    apps.add_domains(
+    domains.add_all(
         stage.gatling.db, "shop", ("new.example",), before_its_own=False, deployment=ident
     )
     reconcile(stage)

@@ -26,7 +26,7 @@ from gatling.operations import https, issuing, reachability, verification
 from gatling.platform.base import Address
 from gatling.platform.open import Gatling
 from gatling.proxy import authority, certificates, dns, requests
-from gatling.state import apps, audit, issuance
+from gatling.state import apps, audit, domains, issuance
 from gatling.state.database import open_database
 from gatling.state.issuance import Account
 from tests.places import embedded_home
@@ -48,7 +48,7 @@ START = NOW.timestamp()
 class House:
     """The server; `now` is its clock."""
 
-    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch, *domains: str) -> None:
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch, *named: str) -> None:
         root.mkdir(exist_ok=True)
         self.now, self.root = START, root
         self.done: list[str] = []
@@ -60,8 +60,8 @@ class House:
         home = embedded_home(root / "home")
         db = open_database(home.database)
         apps.create(db, "shop", lambda _: True)
-        for domain in domains:
-            apps.add_domain(db, "shop", domain)
+        for domain in named:
+            domains.add(db, "shop", domain)
         issuance.put_account(
             db, Account(email="a@b.example", directory="https://ca.example", key="", uri="u")
         )
@@ -250,10 +250,10 @@ class Kept:
     def challenges(self) -> Path:
         return self._challenges
 
-    def request(self, app: str, domains: list[str]) -> str:
+    def request(self, app: str, names: list[str]) -> str:
         self._house.do("request")
-        key, asked = requests.new(domains)
-        certificates.keep_request(self.root, app, key, domains)
+        key, asked = requests.new(names)
+        certificates.keep_request(self.root, app, key, names)
         self._house.do("requested")
         return asked.decode()
 

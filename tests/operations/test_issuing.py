@@ -9,6 +9,7 @@ import pytest
 from gatling.errors import InvalidInput
 from gatling.operations import domains, https, issuing
 from gatling.state import apps, issuance
+from gatling.state import domains as recorded
 from gatling.state.issuance import Dns
 from tests.operations.issuer import DAY, House, serves
 
@@ -81,7 +82,7 @@ def test_a_wildcard_that_fails_keeps_no_other_domain_from_its_certificate(house:
 
 @pytest.mark.parametrize("address", ["1.1.1.1", "2606:4700:4700::1111"])
 def test_an_address_is_verified_over_http_alone(house: House, address: str) -> None:
-    apps.add_domain(house.gatling.db, "shop", address)
+    recorded.add(house.gatling.db, "shop", address)
     apps.change_settings(house.gatling.db, "shop", lambda _: {"certificates.challenge": "dns"})
     issuance.put_dns(house.gatling.db, BY_PROGRAM)
     issuing.issue(house.gatling, "shop")
@@ -101,16 +102,16 @@ def test_a_loopback_address_is_no_domain_where_a_public_ca_is_asked(
 
 def test_no_address_is_requested_that_nginx_cannot_serve(house: House) -> None:
     """A client that connects to an address names no host, so that nginx shows one certificate."""
-    apps.add_domain(house.gatling.db, "shop", "1.1.1.1")
+    recorded.add(house.gatling.db, "shop", "1.1.1.1")
     issuing.issue(house.gatling, "shop")
     apps.create(house.gatling.db, "blog", lambda _: True)
     for domain in ("blog.example", "2606:4700:4700::1001"):
-        apps.add_domain(house.gatling.db, "blog", domain)
+        recorded.add(house.gatling.db, "blog", domain)
     done = issuing.issue(house.gatling, "blog")
     assert done.domains == ["blog.example"]
     assert "one app only over HTTPS, and shop has 1.1.1.1" in done.error
     assert "gatling domains remove blog 2606:4700:4700::1001" in done.hint
-    apps.remove_domain(house.gatling.db, "shop", "1.1.1.1")
+    recorded.remove(house.gatling.db, "shop", "1.1.1.1")
     assert issuing.issue(house.gatling, "blog").domains == ["blog.example", "2606:4700:4700::1001"]
 
 
@@ -124,7 +125,7 @@ def test_a_wildcard_that_the_ca_refuses_is_replaced_by_the_names_it_covers(house
 
 def test_a_wildcard_alone_names_the_next_step(house: House) -> None:
     for domain in (APEX, WWW):
-        apps.remove_domain(house.gatling.db, "shop", domain)
+        recorded.remove(house.gatling.db, "shop", domain)
     with pytest.raises(InvalidInput, match=r"verifies \*\.shop\.example by records") as caught:
         issuing.issue(house.gatling, "shop")
     assert "certificates dns" in caught.value.hint

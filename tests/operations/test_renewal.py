@@ -22,6 +22,7 @@ from gatling.platform.base import Address
 from gatling.proxy.certificates import Certificate, chosen, identity
 from gatling.runtime.obtaining import DAY, WEEK
 from gatling.state import apps, issuance
+from gatling.state import domains as recorded
 from gatling.state.database import open_database
 from gatling.state.issuance import Account, Issuance
 from tests.proxy.authority import certificate
@@ -173,7 +174,7 @@ class Fake:
     def app(self, name: str, *names: str) -> None:
         apps.create(self.db, name, lambda _: True)
         for one in names:
-            apps.add_domain(self.db, name, one)
+            recorded.add(self.db, name, one)
 
     def renew(self, app: str | None = None) -> dict[str, issuing.Obtained]:
         return {one.app: one for one in issuing.renew(self.gatling, app)}
@@ -322,7 +323,7 @@ def test_more_domains_than_a_certificate_can_have(fake: Fake) -> None:
     fake.forget_pauses()
     assert fake.renew()["shop"].error == done.error, "it is still shown"
     assert len(fake.ca.orders) == 1
-    apps.remove_domain(fake.db, "shop", "d0.example")
+    recorded.remove(fake.db, "shop", "d0.example")
     fake.renew()
     assert len(fake.ca.orders) == 2
     assert "d100.example" in fake.ca.orders[1]

@@ -15,7 +15,7 @@ from gatling.platform.server.helper import nginx as system_nginx
 from gatling.project.proxy import Wishes
 from gatling.proxy import generations, parts, takeover
 from gatling.proxy.site import Site
-from gatling.state import apps, home_settings, passwords
+from gatling.state import apps, domains, home_settings, passwords
 from gatling.state.database import open_database
 from tests.conftest import until
 from tests.places import embedded_home
@@ -301,7 +301,7 @@ def test_a_reload_that_was_lost_comes_with_the_next_command(
     with bench.running() as process:
         supervisor.pid = process.pid
         until(lambda: statuses("shop.localhost") == 503, "the app's page")
-        apps.add_domain(db, "shop", "new.example")
+        domains.add(db, "shop", "new.example")
 
         def killed(*_: object) -> bool:
             raise Killed

@@ -1,4 +1,4 @@
-"""Apps as recorded: ports that nobody else has, domains of one app, what is live."""
+"""Apps as recorded: ports that nobody else has, settings, what is live."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from gatling.errors import InvalidInput, NotFound
 from gatling.platform import ports
-from gatling.state import apps, config, deployments
+from gatling.state import apps, config, deployments, domains
 from gatling.state.database import Database, open_database
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def test_no_such_app(db: Database) -> None:
 def test_all_apps_by_name_are_what_each_is(db: Database) -> None:
     for name in ("shop", "blog", "zoo"):
         apps.create(db, name, free)
-    apps.add_domain(db, "shop", "shop.example.com")
+    domains.add(db, "shop", "shop.example.com")
     apps.make_live(db, "blog", release=3, slot=2, config={})
     every = apps.every(db)
     assert [app.name for app in every] == ["blog", "shop", "zoo"]
@@ -153,65 +153,6 @@ def test_the_slot_for_the_next_release(db: Database) -> None:
     for live, other in ((1, 2), (2, 1)):
         apps.make_live(db, "shop", release=1, slot=live, config={})
         assert apps.get(db, "shop").free_slot == other
-
-
-def test_a_domain_belongs_to_one_app(db: Database) -> None:
-    apps.create(db, "shop", free)
-    apps.create(db, "blog", free)
-    assert apps.add_domain(db, "shop", "example.com") is True
-    assert apps.add_domain(db, "shop", "example.com") is False
-    with pytest.raises(InvalidInput, match=r"example\.com belongs to the app shop") as caught:
-        apps.add_domain(db, "blog", "example.com")
-    assert "gatling domains remove shop example.com" in caught.value.hint
-    assert apps.get(db, "shop").domains == ("shop.localhost", "example.com")
-    assert apps.get(db, "blog").domains == ("blog.localhost",)
-
-
-def test_a_domain_is_taken_away_by_its_owner_alone_and_never_the_last(db: Database) -> None:
-    apps.create(db, "shop", free)
-    apps.create(db, "blog", free)
-    apps.add_domain(db, "shop", "example.com")
-    for app, domain in (("blog", "example.com"), ("shop", "other.com")):
-        with pytest.raises(NotFound, match=f"{app} has no domain {domain}"):
-            apps.remove_domain(db, app, domain)
-    apps.remove_domain(db, "shop", "shop.localhost")
-    with pytest.raises(InvalidInput, match="last domain of shop"):
-        apps.remove_domain(db, "shop", "example.com")
-    assert apps.get(db, "shop").domains == ("example.com",)
-    apps.add_domain(db, "blog", "shop.localhost")  # free now
-    assert apps.get(db, "blog").domains == ("blog.localhost", "shop.localhost")
-
-
-def test_the_domain_that_stands_for_an_app_is_the_first_that_was_added(db: Database) -> None:
-    apps.create(db, "shop", free)
-    for domains, expected in (
-        (["shop.localhost", "blog.localhost", "shop.test"], "blog.localhost"),
-        (["shop.test", "shop.localhost"], "shop.test"),
-        (["shop.localhost", "*.shop.test"], "www.shop.test"),
-        (["shop.localhost"], "shop.localhost"),
-    ):
-        for domain in (*domains, "only.here"):
-            apps.add_domain(db, "shop", domain)
-        for domain in set(apps.get(db, "shop").domains) - set(domains):
-            apps.remove_domain(db, "shop", domain)
-        for domain in domains:  # in that order
-            put_back = apps.remove_domain(db, "shop", domain) if len(domains) > 1 else None
-            if put_back:
-                apps.add_domain(db, "shop", domain)
-        assert apps.get(db, "shop").primary_domain == expected
-
-
-def test_domains_stay_in_the_order_they_were_added(
-    db: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(apps, "now", lambda: "2026-01-31T12:00:00.000Z")  # all in one instant
-    apps.create(db, "shop", free)
-    wanted = ["shop.localhost"]
-    for domain in ("z.example", "a.example", "m.example"):
-        apps.add_domain(db, "shop", domain)
-        wanted.append(domain)
-    assert list(apps.get(db, "shop").domains) == wanted
-    assert [list(app.domains) for app in apps.every(db)] == [wanted]
 
 
 def test_an_app_that_is_forgotten_takes_everything_with_it(db: Database) -> None:
@@ -262,65 +203,3 @@ def test_settings_changed_by_two_at_once_are_both_kept(db: Database, tmp_path: P
     with ThreadPoolExecutor() as pool:
         list(pool.map(change, ("releases.keep", "health.timeout")))
     assert apps.get(db, "shop").settings == {"releases.keep": "20", "health.timeout": "20"}
-
-
-def test_domains_that_a_deployment_adds_leave_alone_what_others_change(db: Database) -> None:
-    apps.create(db, "shop", free)
-    apps.create(db, "blog", free)
-    assert apps.add_domains(db, "shop", ["a.test", "b.test"], before_its_own=True) == (
-        "a.test", "b.test"
-    )  # fmt: skip
-    assert apps.get(db, "shop").domains == ("a.test", "b.test", "shop.localhost")
-    # an operator's word counts from then on
-    assert apps.add_domains(db, "shop", ["c.test", "a.test"], before_its_own=True) == ("c.test",)
-    assert apps.get(db, "shop").domains[-1] == "c.test"
-    apps.add_domain(db, "shop", "of-an-operator.test")
-    put_back = apps.remove_domain(db, "shop", "b.test")
-    apps.take_domains(db, "shop", ("a.test", "b.test"))
-    assert apps.get(db, "shop").domains == ("shop.localhost", "c.test", "of-an-operator.test")
-    put_back()
-    assert apps.get(db, "shop").domains[0] == "b.test"
-    apps.add_domain(db, "blog", "taken.test")
-    with pytest.raises(InvalidInput, match="belongs to the app blog"):
-        apps.add_domains(db, "shop", ["new.test", "taken.test"])
-    assert "new.test" not in apps.get(db, "shop").domains
-    apps.take_domains(db, "blog", ("taken.test", "blog.localhost"))
-    assert len(apps.get(db, "blog").domains) == 1
-
-
-def test_a_deployment_takes_back_its_own_domains_and_no_others(db: Database) -> None:
-    apps.create(db, "shop", free)
-    apps.add_domain(db, "shop", "before.test")
-    named = ["before.test", "a.test", "b.test"]
-    assert apps.add_domains(db, "shop", named, deployment=7) == ("a.test", "b.test")
-    apps.add_domains(db, "shop", ["c.test"], deployment=8)
-    assert not apps.add_domain(db, "shop", "a.test")  # an operator keeps it
-    assert apps.take_domains_of(db, "shop", 7) == ("b.test",)
-    assert apps.take_domains_of(db, "shop", 7) == ()
-    assert apps.get(db, "shop").domains == ("shop.localhost", "before.test", "a.test", "c.test")
-
-
-def test_the_order_of_domains_does_not_depend_on_the_clock(
-    db: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    apps.create(db, "shop", free)
-    apps.add_domain(db, "shop", "first.test")
-    monkeypatch.setattr(apps, "now", lambda: "1999-01-01T00:00:00.000Z")
-    apps.add_domain(db, "shop", "second.test")
-    assert apps.get(db, "shop").domains == ("shop.localhost", "first.test", "second.test")
-    assert apps.get(db, "shop").primary_domain == "first.test"
-
-
-def test_a_domain_moves_as_a_whole_and_back(db: Database) -> None:
-    for name in ("shop", "store"):
-        apps.create(db, name, lambda _: True)
-    apps.add_domain(db, "shop", "shop.test")
-    apps.add_domain(db, "shop", "last.test")
-    take_back = apps.move_domain(db, "shop.test", "shop", "store")
-    assert apps.get(db, "shop").domains == ("shop.localhost", "last.test")
-    assert apps.get(db, "store").domains == ("store.localhost", "shop.test")
-    take_back()
-    assert apps.get(db, "shop").domains == ("shop.localhost", "shop.test", "last.test")
-    assert apps.get(db, "store").domains == ("store.localhost",)
-    take_back()  # the second time it finds nothing to do
-    assert apps.get(db, "shop").domains == ("shop.localhost", "shop.test", "last.test")

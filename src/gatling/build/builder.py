@@ -9,14 +9,8 @@ from typing import TYPE_CHECKING
 from gatling import names, text
 from gatling.build import hints, vm
 from gatling.build.steps import Steps
-from gatling.errors import (
-    BuildFailed,
-    CommandFailed,
-    DiskFull,
-    GatlingError,
-    InvalidInput,
-    cleaning,
-)
+from gatling.cleanup import cleaning
+from gatling.errors import BuildFailed, CommandFailed, DiskFull, GatlingError, InvalidInput
 from gatling.project import source
 
 if TYPE_CHECKING:

@@ -276,13 +276,13 @@ def destroy_command(app: str, name: str | None, given: str | None) -> None:
     Example:
       gatling db destroy shop --confirm shop
     """
-    from gatling.operations import databases
+    from gatling.operations import destroying
 
     with opened(app) as gatling:
-        database = databases.check_destroy(gatling, app, name)
+        database = destroying.check(gatling, app, name)
         confirm(database, given, f"Remove the database {database} of {app}? The running app loses"
                                  " it immediately. A last copy is kept on this host.")  # fmt: skip
-        done = databases.destroy(gatling, app, name, progress())
+        done = destroying.destroy(gatling, app, name, progress())
     echo(f"{done.database} was removed.")
     if done.kept:
         echo(f"Its last copy is {done.kept} (a dump for pg_restore).")

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gatling.build.callbacks import Callbacks
-from gatling.errors import GatlingError, text_of
+from gatling.cleanup import text_of
+from gatling.errors import GatlingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatling import text
-from gatling.errors import Interrupted, text_of
+from gatling.cleanup import text_of
+from gatling.errors import Interrupted
 
 if TYPE_CHECKING:
     from gatling.state.apps import App

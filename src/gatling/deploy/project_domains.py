@@ -10,11 +10,11 @@ import contextlib
 import dataclasses
 from typing import TYPE_CHECKING
 
+from gatling.cleanup import cleaning
 from gatling.deploy.run import is_decided
-from gatling.errors import cleaning
 from gatling.project import domains as project_domains
 from gatling.project import source
-from gatling.state import apps, audit, config, releases
+from gatling.state import apps, audit, config, domains, releases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ def new(gatling: Gatling, context: Context) -> tuple[str, ...]:
         named = tuple(domain for domain in named if domain not in known)
     named = tuple(domain for domain in named if domain not in context.app.domains)
     for domain in named:
-        apps.check_domain(gatling.db, context.app.name, domain)
+        domains.check(gatling.db, context.app.name, domain)
     return named
 
 
@@ -79,7 +79,7 @@ def in_force(gatling: Gatling, context: Context) -> Iterator[Context]:
         return
     # the first one is the PHX_HOST: it is the project's unless somebody has said something else
     first = before.live_release is None
-    added = apps.add_domains(
+    added = domains.add_all(
         db, before.name, context.domains, before_its_own=first, deployment=context.deployment.id
     )
     try:
@@ -105,5 +105,5 @@ def in_force(gatling: Gatling, context: Context) -> Iterator[Context]:
 
 def _take_back(gatling: Gatling, context: Context, error: BaseException) -> None:
     with cleaning(error):
-        apps.take_domains_of(gatling.db, context.app.name, context.deployment.id)
+        domains.take_back_of(gatling.db, context.app.name, context.deployment.id)
         gatling.configure_router()

@@ -23,7 +23,7 @@ from gatling.platform.base import State
 from gatling.project import settings as project_settings
 from gatling.releases import distillery, store
 from gatling.runtime import jobs, spec, workers
-from gatling.state import apps, deployments, releases, watches
+from gatling.state import apps, deployments, domains, releases, watches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -179,7 +179,7 @@ def take_back_domains(gatling: Gatling, name: str, unfinished: Iterable[Deployme
     taken: list[str] = []
     for each in unfinished:
         if not decided(each, app):
-            taken += apps.take_domains_of(gatling.db, name, each.id)
+            taken += domains.take_back_of(gatling.db, name, each.id)
     return bool(taken)
 
 

@@ -9,11 +9,12 @@ import time
 from typing import TYPE_CHECKING
 
 from gatling import text
+from gatling.cleanup import text_of
 from gatling.deploy import heartbeat, outcome
 from gatling.deploy.context import Context
 from gatling.deploy.journal import Journal
 from gatling.deploy.watcher import Watcher
-from gatling.errors import DiskFull, GatlingError, Interrupted, Locked, is_full, text_of
+from gatling.errors import DiskFull, GatlingError, Interrupted, Locked, is_full
 from gatling.interrupt import interruptible
 from gatling.platform import lock
 from gatling.project import settings as project_settings

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from gatling import names
 from gatling.build import callbacks
+from gatling.cleanup import text_of
 from gatling.deploy import deployment_log, published, watch
 from gatling.deploy.plan import plan
-from gatling.errors import GatlingError, text_of
+from gatling.errors import GatlingError
 from gatling.project import repository
 from gatling.releases import distillery, store
 from gatling.runtime import jobs, spec, workers

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from gatling import __version__, files, times
-from gatling.errors import DiskFull, GatlingError, InvalidInput, finally_, is_full
+from gatling.cleanup import finally_
+from gatling.errors import DiskFull, GatlingError, InvalidInput, is_full
 from gatling.host.archive import (
     DIRECTORY,
     ENTRIES,

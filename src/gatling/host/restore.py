@@ -12,7 +12,8 @@ import sqlite3
 from typing import TYPE_CHECKING, Any
 
 from gatling import files, names, process
-from gatling.errors import DiskFull, GatlingError, Interrupted, InvalidInput, PortTaken, cleaning
+from gatling.cleanup import cleaning
+from gatling.errors import DiskFull, GatlingError, Interrupted, InvalidInput, PortTaken
 from gatling.host import machine
 from gatling.host.archive import DIRECTORY, FAULTS, HARD, LINK, Archive, damaged
 from gatling.host.backup import acting_as, app_names, explained, need, snapshot

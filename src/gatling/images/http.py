@@ -17,7 +17,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 from msgspec import Struct
 
-from gatling import __version__
+from gatling import __version__, causes
 from gatling.errors import RegistryFailed
 from gatling.visible import one_line
 
@@ -241,7 +241,7 @@ class Connection:
             raise self._passing(error) from error
 
     def _passing(self, error: requests.RequestException) -> Passing:
-        why = "no answer in time" if isinstance(error, requests.Timeout) else _cause(error)
+        why = causes.of_connection(error, timed_out=isinstance(error, requests.Timeout))
         return Passing(
             RegistryFailed(
                 f"The registry {self.host} cannot be reached: {why}.",
@@ -358,20 +358,3 @@ def _detail(text: str) -> str:
         return ""
     said = one_line(" ".join(said.split()))[:MAX_DETAIL].rstrip(".")
     return f": {said}" if said else ""
-
-
-def _cause(error: BaseException) -> str:
-    """The reason of a failed connection, which lies below several of other libraries'."""
-    seen: set[int] = set()
-    queue: list[BaseException] = [error]
-    while queue:
-        one = queue.pop()
-        if id(one) in seen:
-            continue
-        seen.add(id(one))
-        is_system = isinstance(one, OSError) and not isinstance(one, requests.RequestException)
-        if is_system and isinstance(one, OSError) and one.strerror:
-            return one.strerror
-        inner = (one.__cause__, one.__context__, getattr(one, "reason", None), *one.args)
-        queue += [entry for entry in inner if isinstance(entry, BaseException)]
-    return "the connection failed"

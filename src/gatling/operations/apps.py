@@ -7,7 +7,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from gatling import names, process
-from gatling.errors import cleaning
+from gatling.cleanup import cleaning
 from gatling.operations import databases, drains
 from gatling.paths import exclusively
 from gatling.platform import lock

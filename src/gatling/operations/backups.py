@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, structs
 
-from gatling.errors import BackupUnproved, GatlingError, InvalidInput, NotAllowed, cleaning
+from gatling.cleanup import cleaning
+from gatling.errors import BackupUnproved, GatlingError, InvalidInput, NotAllowed
 from gatling.operations import databases
 from gatling.platform.homes import is_missing
 from gatling.platform.postgres.clusters import Policy

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from gatling.errors import DiskFull, GatlingError, cleaning, is_full
+from gatling.cleanup import cleaning
+from gatling.errors import DiskFull, GatlingError, is_full
 from gatling.state import audit
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Databases of apps: creating, sharing, showing and removing them."""
+"""Databases of apps: creating, sharing and showing them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, structs
 
 from gatling import names
-from gatling.errors import CommandFailed, DiskFull, InvalidInput, NotAllowed, NotFound, cleaning
+from gatling.cleanup import cleaning
+from gatling.errors import CommandFailed, DiskFull, InvalidInput, NotAllowed, NotFound
 from gatling.operations import config as variables
 from gatling.operations import lifecycle
 from gatling.paths import exclusively
@@ -17,8 +18,6 @@ from gatling.platform.postgres import health
 from gatling.platform.postgres.clusters import Cluster, Facts
 from gatling.state import apps, audit, config, databases
 from gatling.state.databases import Attachment
-from gatling.text import counted
-from gatling.times import now
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,14 +66,6 @@ class Shown(Struct, frozen=True):
     """None where they were not asked for."""
     faults: list[health.Fault] = []
     """The faults that they show, each with advice."""
-
-
-class Destroyed(Struct, frozen=True):
-    """The result of `destroy`."""
-
-    database: str
-    kept: str
-    """The file with the last copy; empty where the files of the database were gone already."""
 
 
 def wanted(
@@ -182,7 +173,7 @@ def find(gatling: Gatling, app: str, name: str | None) -> str:
     left = [record.name for record in databases.every(gatling.db) if record.app is None]
     if (name or app) in left:
         return name or app
-    return _of(gatling, app, name).name
+    return chosen(gatling, app, name).name
 
 
 def of_app(gatling: Gatling, app: str) -> list[str]:
@@ -197,7 +188,7 @@ def every(gatling: Gatling) -> list[Shown]:
 
 def info(gatling: Gatling, app: str, name: str | None) -> Shown:
     """A database that an app uses, or that was created for it."""
-    record = _of(gatling, app, name)
+    record = chosen(gatling, app, name)
     facts = gatling.databases.facts(cluster(record)) if record.state == "ready" else None
     return _shown(gatling, record, facts)
 
@@ -211,56 +202,21 @@ def shell(gatling: Gatling, app: str, name: str | None, words: Sequence[str]) ->
     return structs.replace(task, mark=run_mark(task.paths, os.urandom(8).hex()))
 
 
-def check_destroy(gatling: Gatling, app: str, name: str | None) -> str:
-    """The name of a database that can be removed; raises InvalidInput where others use it."""
-    record = _of(gatling, app, name)
-    others = [use.app for use in databases.attachments(gatling.db, database=record.name)
-              if use.app != app]  # fmt: skip
-    if record.app != app:
-        raise InvalidInput(
-            f"{record.name} was created for {record.app or 'an app that was removed'}.",
-            hint=f"`gatling db detach {app}` ends its use by {app}.",
-        )
-    if others:
-        raise InvalidInput(
-            f"{', '.join(others)} uses the database {record.name}, too.",
-            hint=f"`gatling db detach {others[0]} --name {record.name}` comes first.",
-        )
-    return record.name
-
-
-def destroy(gatling: Gatling, app: str, name: str | None, progress: Progress) -> Destroyed:
-    """Remove a database after a last copy of it was kept and checked.
-
-    Raises InvalidInput, with the database as it was, where others use it, where the disk has no
-    room for the copy, and where the copy is not complete.
-    """
-    with exclusively(gatling.home, "databases"):
-        database = check_destroy(gatling, app, name)
-        record = databases.get(gatling.db, database)
-        kept = record.kept
-        if record.state != "removing":
-            kept = _keep(gatling, record, progress)
-            databases.mark(gatling.db, database, "removing", kept)
-        progress.phase(f"Removing the database {database}")
-        gatling.databases.remove(cluster(record), kept)
-        for use in databases.attachments(gatling.db, database=database):
-            values = config.of_app(gatling.db, use.app)
-            if values.get(use.variable) == gatling.databases.url(use.app, database):
-                variables.change(
-                    gatling, use.app, {use.variable: None}, progress=progress, restart=False
-                )
-        databases.forget(gatling.db, database)
-        audit.record(gatling.db, gatling.actor, app, "db destroy", database)
-    return Destroyed(database, kept)
-
-
-def ready(gatling: Gatling, app: str, name: str | None) -> Record:
-    """A database that an app uses, or that was created for it, and that is complete.
+def chosen(gatling: Gatling, app: str, name: str | None) -> Record:
+    """A database that an app uses, or that was created for it.
 
     Raises NotFound and InvalidInput.
     """
-    return _ready(gatling, _of(gatling, app, name).name)
+    apps.get(gatling.db, app)
+    used = [use.database for use in databases.attachments(gatling.db, app=app)]
+    return databases.get(
+        gatling.db, _choose(gatling, app, name, list(dict.fromkeys([*used, *of_app(gatling, app)])))
+    )
+
+
+def ready(gatling: Gatling, app: str, name: str | None) -> Record:
+    """The database that `chosen` gives; raises InvalidInput as well where it is not complete."""
+    return _ready(gatling, chosen(gatling, app, name).name)
 
 
 def allowed(gatling: Gatling, database: str) -> dict[str, str]:
@@ -272,24 +228,6 @@ def allowed(gatling: Gatling, database: str) -> dict[str, str]:
 def cluster(record: Record) -> Cluster:
     """The cluster that a database stands for."""
     return Cluster(record.name, record.version, record.generation)
-
-
-def _keep(gatling: Gatling, record: Record, progress: Progress) -> str:
-    """Close a database to all apps and keep a last copy; the copy's path."""
-    if not gatling.databases.exists(cluster(record)):
-        return ""
-    progress.phase(f"Keeping a last copy of {record.name}")
-    try:
-        gatling.databases.allow(cluster(record), {})
-        stamp = now().replace("-", "").replace(":", "").split(".")[0].rstrip("Z") + "Z"
-        found = gatling.databases.keep(cluster(record), stamp)
-    except BaseException as error:
-        with cleaning(error):
-            gatling.databases.allow(cluster(record), allowed(gatling, record.name))
-        raise
-    tables, rows = counted(found.tables, "table"), counted(found.rows, "row")
-    progress.say(f"{tables} with {rows}, and all of them are in the copy")
-    return found.path
 
 
 def _make(gatling: Gatling, record: Record) -> None:
@@ -396,15 +334,6 @@ def _use(gatling: Gatling, app: str, name: str | None) -> Attachment:
     apps.get(gatling.db, app)
     found = {use.database: use for use in databases.attachments(gatling.db, app=app)}
     return found[_choose(gatling, app, name, list(found))]
-
-
-def _of(gatling: Gatling, app: str, name: str | None) -> Record:
-    """A database that an app uses, or that was created for it."""
-    apps.get(gatling.db, app)
-    used = [use.database for use in databases.attachments(gatling.db, app=app)]
-    return databases.get(
-        gatling.db, _choose(gatling, app, name, list(dict.fromkeys([*used, *of_app(gatling, app)])))
-    )
 
 
 def _choose(gatling: Gatling, app: str, name: str | None, found: list[str]) -> str:

@@ -8,7 +8,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from gatling import process
-from gatling.errors import CommandFailed, GatlingError, InvalidInput, NotFound, cleaning
+from gatling.cleanup import cleaning
+from gatling.errors import CommandFailed, GatlingError, InvalidInput, NotFound
 from gatling.platform.base import Task
 from gatling.platform.limits import Limits
 from gatling.state import apps, audit

@@ -15,7 +15,7 @@ from gatling.operations import certificates, changes, issuing
 from gatling.project.proxy import EVERYWHERE
 from gatling.proxy.certificates import chosen
 from gatling.runtime import obtaining
-from gatling.state import apps, audit, issuance
+from gatling.state import apps, audit, domains, issuance
 
 if TYPE_CHECKING:
     from gatling.platform.open import Gatling
@@ -50,12 +50,12 @@ def add(gatling: Gatling, app: str, domain: str) -> DomainChange:
     before = apps.get(gatling.db, app)
     if name not in before.domains:
         _need_reachable(gatling, name)
-    if not apps.add_domain(gatling.db, app, name):
+    if not domains.add(gatling.db, app, name):
         return DomainChange(app, name, changed=False, domains=list(before.domains))
     changes.change(
         gatling, app, "domains add", name,
         steps=[gatling.configure_router],
-        take_back=lambda: apps.take_domains(gatling.db, app, [name]),
+        take_back=lambda: domains.take_back(gatling.db, app, [name]),
     )  # fmt: skip
     return _result(gatling, before, name)
 
@@ -89,7 +89,7 @@ def move(gatling: Gatling, app: str, domain: str, source: str) -> DomainChange:
             hint=f"First `gatling auth add {app} '*' USER`.",
         )
     covering = chosen(gatling.certificates.of(source), [name], time.time())
-    take_back = apps.move_domain(gatling.db, name, source, app)
+    take_back = domains.move(gatling.db, name, source, app)
 
     new = False
 
@@ -122,7 +122,7 @@ def remove(gatling: Gatling, app: str, domain: str) -> DomainChange:
     """
     name = names.domain(domain)
     before = apps.get(gatling.db, app)
-    put_back = apps.remove_domain(gatling.db, app, name)
+    put_back = domains.remove(gatling.db, app, name)
     changes.change(
         gatling, app, "domains remove", name,
         steps=[gatling.configure_router],

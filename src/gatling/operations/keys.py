@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gatling import files, process
-from gatling.errors import CommandFailed, GatlingError, InvalidInput, cleaning
+from gatling.cleanup import cleaning
+from gatling.errors import CommandFailed, GatlingError, InvalidInput
 from gatling.paths import exclusively
 from gatling.state import audit
 from gatling.state import keys as state

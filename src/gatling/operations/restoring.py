@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gatling import names
-from gatling.errors import GatlingError, InvalidInput, NotFound, cleaning
+from gatling.cleanup import cleaning
+from gatling.errors import GatlingError, InvalidInput, NotFound
 from gatling.operations import backups, databases
 from gatling.operations import config as variables
 from gatling.paths import exclusively

@@ -1,7 +1,7 @@
-"""A CA that speaks ACME (RFC 8555, 9773): the only module that knows the library `acme`.
+"""A CA that speaks ACME (RFC 8555, 9773). Only this module and `ca_errors` know the library `acme`.
 
-It takes a while to load, so only the commands that need a CA load it. Answers of a CA are data from
-outside: a wrong one becomes an error that names the CA.
+The library takes a while to load, so only the commands that need a CA load it. Answers of a CA are
+data from outside: a wrong one becomes an error that names the CA.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import datetime as dt
-import re
 import ssl
 import tempfile
 import time
@@ -32,7 +31,9 @@ from josepy.jwk import JWKEC
 from gatling import __version__
 from gatling.errors import CertificateFailed, GatlingError, InvalidInput
 from gatling.names import is_address
-from gatling.proxy.ca_words import HINTS, cause, retry_at_of, short, why_untrusted
+from gatling.proxy import ca_errors
+from gatling.proxy.ca_errors import ORDER_SECONDS, domain_of
+from gatling.proxy.ca_words import HINTS, short
 from gatling.proxy.requests import names_of
 
 if TYPE_CHECKING:
@@ -45,22 +46,17 @@ if TYPE_CHECKING:
 
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 REQUEST_SECONDS = 30
-ORDER_SECONDS = 120.0
 PRESENT_SECONDS = 600.0
 """How long answers to challenges may take to be written, until the last one is begun."""
 TOO_SLOW = f"The answers to the CA's challenges took more than {PRESENT_SECONDS:.0f} s to write."
 TOO_SLOW_HINT = "Give each app fewer domains, or let the DNS server or your program be faster."
 NONCES = 5
 """How often a request is signed again because its nonce was refused, at most."""
-RETRY_SECONDS = 6 * 3600.0
-"""How long a CA is left alone that says `rateLimited` and not until when."""
 ABOUT_BINDINGS = ("unauthorized", "malformed", "externalAccountRequired")
 """Errors about the key of a customer."""
 WRONG_BINDING = (
     "Are --eab-kid and the key those that the CA shows now? Some CAs accept a key only once."
 )
-ABOUT_DOMAINS = ("rejectedIdentifier", "caa", "dns")
-"""Errors about domains that are in the order."""
 SHORT_LIVED = "shortlived"
 """The profile in which Let's Encrypt issues certificates for addresses: six days."""
 
@@ -179,7 +175,7 @@ class Authority:
             except messages.Error as error:
                 if binding is None or error.code not in ABOUT_BINDINGS:
                     raise
-                refused = self._refused(error)
+                refused = ca_errors.refused(error, self._asked())
                 raise CertificateFailed(refused.what, hint=WRONG_BINDING) from error
             self._network.account = made
             return str(made.uri)
@@ -288,7 +284,7 @@ class Authority:
         challenges: Challenges,
         presented: list[_Presented],
     ) -> None:
-        domain, name = str(authorization.body.identifier.value), _name_of(authorization)
+        domain, name = str(authorization.body.identifier.value), domain_of(authorization)
         if name not in self._ordered:
             raise CertificateFailed(
                 f"{self._name} wants to verify {short(name)}, which was not asked for."
@@ -329,82 +325,16 @@ class Authority:
                     self._client = client.ClientV2(directory, self._network)
                 yield self._client
         except acme_errors.ARIError as error:
-            raise self._explained(error.__cause__ or error) from error
+            raise ca_errors.explained(error.__cause__ or error, self._asked()) from error
         except (
             acme_errors.Error, jose_errors.Error, requests.RequestException,
             ValueError, KeyError, AttributeError, TypeError, ArithmeticError,
             x509.ExtensionNotFound,
         ) as error:  # fmt: skip
-            raise self._explained(error) from error
+            raise ca_errors.explained(error, self._asked()) from error
 
-    def _explained(self, error: BaseException) -> CertificateFailed:
-        if isinstance(error, requests.exceptions.SSLError):
-            return CertificateFailed(
-                f"{self._name} shows a certificate that this machine does not trust"
-                f"{why_untrusted(error)}.",
-                hint="For a CA of your own: `gatling certificates account --ca-file FILE …`.",
-            )
-        if isinstance(error, (requests.ConnectionError, requests.Timeout)):
-            return CertificateFailed(
-                f"The CA {self._name} cannot be reached: {cause(error)}.",
-                hint="Gatling tries again by itself.",
-            )
-        if isinstance(error, acme_errors.TimeoutError):
-            return CertificateFailed(
-                f"The CA {self._name} did not finish within {ORDER_SECONDS:.0f} s.",
-                hint="Gatling tries again by itself.",
-            )
-        if isinstance(error, acme_errors.ValidationError):
-            return self._not_verified(error)
-        if isinstance(error, acme_errors.IssuanceError):
-            error = error.error
-        if isinstance(error, messages.Error):
-            return self._refused(error)
-        return CertificateFailed(
-            f"The CA {self._name} gave an answer that is not ACME's"
-            f" ({type(error).__name__}: {short(error)}).",
-            hint="Is the directory's URL that of a CA? `gatling certificates account` shows it.",
-        )
-
-    def _refused(self, error: messages.Error) -> CertificateFailed:
-        code = error.code or ""
-        parts = [error, *(error.subproblems or ())]
-        said = "; ".join(short(one.detail) for one in parts if one.detail) or code or error.typ
-        retry_at = retry_at_of(self._network.retry_after)
-        if code == "rateLimited":
-            retry_at = retry_at or time.time() + RETRY_SECONDS
-        return CertificateFailed(
-            f"The CA {self._name} refused: {said.rstrip('.')}.",
-            hint=HINTS.get(code, ""),
-            retry_at=retry_at,
-            forgotten=code == "accountDoesNotExist",
-            domains=self._refused_domains(error),
-        )
-
-    def _refused_domains(self, error: messages.Error) -> list[str]:
-        """The domains of the order that an error is about."""
-        parts = [error, *(error.subproblems or ())]
-        found = {str(one.identifier.value) for one in parts if one.identifier}
-        if not found and error.code in ABOUT_DOMAINS:
-            # of a single one, CAs name it in their words only
-            said = set(re.findall(r"[a-z0-9*][a-z0-9._-]*[a-z0-9]", str(error.detail).lower()))
-            found = said & set(self._ordered)
-        # once it has been verified, CAs name a wildcard by its domain
-        return [one for one in self._ordered if one in found or one.removeprefix("*.") in found]
-
-    def _not_verified(self, error: acme_errors.ValidationError) -> CertificateFailed:
-        said, hints = [], []
-        for one in error.failed_authzrs:
-            for challenge in one.body.challenges:
-                if challenge.error is not None:
-                    domain, why = _name_of(one), challenge.error
-                    said.append(f"{domain}: {short(why.detail or why.typ).rstrip('.')}")
-                    hints.append(HINTS.get(why.code or "", ""))
-        return CertificateFailed(
-            f"The CA {self._name} could not verify {'; '.join(said)}.",
-            hint=next(filter(None, hints), ""),
-            domains=[_name_of(one) for one in error.failed_authzrs],
-        )
+    def _asked(self) -> ca_errors.Asked:
+        return ca_errors.Asked(self._name, self._ordered, self._network.retry_after)
 
 
 def checked_directory(url: str) -> str:
@@ -423,12 +353,6 @@ def _profiles(acme: client.ClientV2) -> dict[str, str]:
         return {}
     profiles = acme.directory["meta"].profiles
     return dict(profiles) if isinstance(profiles, Mapping) else {}
-
-
-def _name_of(authorization: messages.AuthorizationResource) -> str:
-    """The domain that is to be verified, with its `*.`."""
-    domain = str(authorization.body.identifier.value)
-    return f"*.{domain}" if authorization.body.wildcard else domain
 
 
 def _renewal_id(certificate: str) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import ssl
 import time
 
-import requests
+from gatling import causes
 
 MAX_DETAIL = 500
 """Characters of a CA's own words that are shown."""
@@ -48,30 +48,9 @@ def short(text: object) -> str:
     return said if len(said) <= MAX_DETAIL else f"{said[:MAX_DETAIL]}…"
 
 
-def cause(error: BaseException) -> str:
-    """The reason of a failed connection, which lies below several of other libraries'."""
-    seen: set[int] = set()
-    queue: list[BaseException] = [error]
-    while queue:
-        one = queue.pop()
-        if id(one) in seen:
-            continue
-        seen.add(id(one))
-        if (
-            isinstance(one, OSError)
-            and one.strerror
-            and not isinstance(one, requests.RequestException)
-        ):
-            return one.strerror
-        inner = (one.__cause__, one.__context__, getattr(one, "reason", None), *one.args)
-        queue += [entry for entry in inner if isinstance(entry, BaseException)]
-    return "no answer in time" if isinstance(error, requests.Timeout) else "the connection failed"
-
-
-def why_untrusted(error: BaseException | None) -> str:
+def why_untrusted(error: BaseException) -> str:
     """The reason of OpenSSL, such as a missing extension, which Python 3.13 requires of any CA."""
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return f" (OpenSSL: {error.verify_message})"
-        error = error.__cause__ or error.__context__
+    for one in causes.below(error):
+        if isinstance(one, ssl.SSLCertVerificationError):
+            return f" (OpenSSL: {one.verify_message})"
     return ""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gatling import files
-from gatling.errors import cleaning
+from gatling.cleanup import cleaning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -18,16 +18,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from gatling.errors import (
-    GatlingError,
-    Interrupted,
-    InvalidInput,
-    NotFound,
-    TimedOut,
-    cleaning,
-    finally_,
-    text_of,
-)
+from gatling.cleanup import cleaning, finally_, text_of
+from gatling.errors import GatlingError, Interrupted, InvalidInput, NotFound, TimedOut
 from gatling.files import open_lock
 from gatling.interrupt import interruptible
 from gatling.platform.applog import AppLog

@@ -11,7 +11,8 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING
 
-from gatling.errors import GatlingError, text_of
+from gatling.cleanup import text_of
+from gatling.errors import GatlingError
 from gatling.platform.base import Prepared, State
 from gatling.project import settings as project_settings
 from gatling.runtime import spec

@@ -1,4 +1,4 @@
-"""Apps: their ports, domains, settings, and which release is live in which slot."""
+"""Apps: their ports and settings, and which release is live in which slot."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from gatling.errors import InvalidInput, NotFound
-from gatling.state import passwords, watches
+from gatling.state import domains, passwords, watches
 from gatling.state.config import write as write_config
 from gatling.times import now
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
     from gatling.state.database import Database
     from gatling.state.watches import Watch
@@ -104,7 +104,7 @@ def create(db: Database, name: str, free: Callable[[int], bool]) -> App:
                 f"{domain}, which would be its domain, belongs to the app {owner}.",
                 hint=f"`gatling domains remove {owner} {domain}` frees it.",
             )
-        _insert_domain(db, name, domain, 0)
+        domains.insert(db, name, domain, 0)
     return get(db, name)
 
 
@@ -150,8 +150,8 @@ def get(db: Database, name: str) -> App:
     if row is None:
         raise _unknown(db, name)
     ports = db.rows("SELECT * FROM ports WHERE app = ?", name)
-    domains = db.rows("SELECT domain FROM domains WHERE app = ? ORDER BY position, rowid", name)
-    return _app(row, ports, [d["domain"] for d in domains], passwords.of_app(db, name))
+    named = db.rows("SELECT domain FROM domains WHERE app = ? ORDER BY position, rowid", name)
+    return _app(row, ports, [one["domain"] for one in named], passwords.of_app(db, name))
 
 
 def _unknown(db: Database, name: str) -> NotFound:
@@ -170,15 +170,15 @@ def every(db: Database) -> list[App]:
     ports: dict[str, list[sqlite3.Row]] = {}
     for row in db.rows("SELECT * FROM ports"):
         ports.setdefault(row["app"], []).append(row)
-    domains: dict[str, list[str]] = {}
+    named: dict[str, list[str]] = {}
     for row in db.rows("SELECT app, domain FROM domains ORDER BY position, rowid"):
-        domains.setdefault(row["app"], []).append(row["domain"])
+        named.setdefault(row["app"], []).append(row["domain"])
     users = passwords.every(db)
     return [
         _app(
             row,
             ports.get(row["name"], []),
-            domains.get(row["name"], []),
+            named.get(row["name"], []),
             users.get(row["name"], {}),
         )
         for row in db.rows(f"{_SELECT} ORDER BY apps.name")
@@ -244,145 +244,6 @@ def change_settings(db: Database, name: str, change: Callable[[App], dict[str, s
     return app
 
 
-def add_domain(db: Database, name: str, domain: str) -> bool:
-    """Give a domain to an app; False when it has it already, InvalidInput when another has it."""
-    return bool(add_domains(db, name, [domain]))
-
-
-def add_domains(
-    db: Database,
-    name: str,
-    domains: Sequence[str],
-    *,
-    before_its_own: bool = False,
-    deployment: int | None = None,
-) -> tuple[str, ...]:
-    """Give domains to an app, behind those it has; which of them it did not have before.
-
-    With `before_its_own` they come first where it has only the domain that every app is given.
-    Those of a deployment can be taken back with it, until an operator adds them as well.
-    Raises InvalidInput when another app has one of them; then none is added.
-    """
-    with db.transaction():
-        if deployment is None:
-            for domain in domains:
-                db.execute(
-                    "UPDATE domains SET deployment = NULL WHERE domain = ? AND app = ?",
-                    domain,
-                    name,
-                )
-        new = tuple(domain for domain in domains if not check_domain(db, name, domain))
-        rows = db.rows("SELECT domain, position FROM domains WHERE app = ?", name)
-        positions = [row["position"] for row in rows] or [0]
-        first = before_its_own and [row["domain"] for row in rows] == [f"{name}.localhost"]
-        start = min(positions) - len(new) if first else max(positions) + 1
-        for position, domain in enumerate(new, start):
-            _insert_domain(db, name, domain, position, deployment)
-    return new
-
-
-def take_domains_of(db: Database, name: str, deployment: int) -> tuple[str, ...]:
-    """Take back the domains that a deployment added, as far as they are still there; which."""
-    rows = db.rows(
-        "SELECT domain FROM domains WHERE app = ? AND deployment = ? ORDER BY position",
-        name,
-        deployment,
-    )
-    found = tuple(row["domain"] for row in rows)
-    take_domains(db, name, found)
-    return found
-
-
-def take_domains(db: Database, name: str, domains: Sequence[str]) -> None:
-    """Take back what `add_domains` added, as far as it is still there; others stay as they are."""
-    with db.transaction():
-        for domain in domains:
-            db.execute(
-                "DELETE FROM domains WHERE domain = ?1 AND app = ?2"
-                " AND (SELECT count(*) FROM domains WHERE app = ?2) > 1",
-                domain,
-                name,
-            )
-
-
-def _insert_domain(
-    db: Database, name: str, domain: str, position: int, deployment: int | None = None
-) -> None:
-    db.execute(
-        "INSERT INTO domains (domain, app, added_at, position, deployment) VALUES (?, ?, ?, ?, ?)",
-        domain,
-        name,
-        now(),
-        position,
-        deployment,
-    )
-
-
-def check_domain(db: Database, name: str, domain: str) -> bool:
-    """Whether an app has a domain; raises InvalidInput when another one has it."""
-    owner = db.value("SELECT app FROM domains WHERE domain = ?", domain)
-    if owner not in (None, name):
-        raise InvalidInput(
-            f"{domain} belongs to the app {owner}.",
-            hint=f"`gatling domains remove {owner} {domain}` frees it.",
-        )
-    return owner is not None
-
-
-def remove_domain(db: Database, name: str, domain: str) -> Callable[[], None]:
-    """Take a domain from an app; what puts it back. Raises NotFound, InvalidInput for the last."""
-    with db.transaction():
-        position, deployment = _take_domain(db, name, domain)
-
-    def put_back() -> None:
-        with db.transaction():
-            if not check_domain(db, name, domain):
-                _insert_domain(db, name, domain, position, deployment)
-
-    return put_back
-
-
-def _take_domain(db: Database, name: str, domain: str) -> tuple[int, int | None]:
-    """Take a domain from an app, in a transaction; its position and the deployment that added it.
-
-    Raises NotFound, InvalidInput for the app's last domain.
-    """
-    row = db.row("SELECT app, position, deployment FROM domains WHERE domain = ?", domain)
-    if row is None or row["app"] != name:
-        raise NotFound(f"{name} has no domain {domain}.")
-    if db.value("SELECT count(*) FROM domains WHERE app = ?", name) == 1:
-        raise InvalidInput(
-            f"{domain} is the last domain of {name}; without one it cannot be reached.",
-            hint=f"First add another: `gatling domains add {name} DOMAIN`.",
-        )
-    db.execute("DELETE FROM domains WHERE domain = ?", domain)
-    return row["position"], row["deployment"]
-
-
-def move_domain(db: Database, domain: str, source: str, target: str) -> Callable[[], None]:
-    """Give a domain of one app to another, behind its own; what takes that back.
-
-    No reader sees it with neither. Raises NotFound, InvalidInput for the last domain of `source`.
-    """
-    with db.transaction():
-        position, deployment = _take_domain(db, source, domain)
-        _insert_domain(db, target, domain, _behind(db, target))
-
-    def take_back() -> None:
-        with db.transaction():
-            db.execute("DELETE FROM domains WHERE domain = ? AND app = ?", domain, target)
-            if not check_domain(db, source, domain):
-                _insert_domain(db, source, domain, position, deployment)
-
-    return take_back
-
-
-def _behind(db: Database, name: str) -> int:
-    """The position behind all domains of an app."""
-    found: int = db.value("SELECT max(position) + 1 FROM domains WHERE app = ?", name) or 1
-    return found
-
-
 def _port_range(text: str) -> range:
     first, _, last = text.partition("-")
     if not (first.isdecimal() and last.isdecimal() and 1024 <= int(first) <= int(last) <= 65535):
@@ -400,7 +261,7 @@ def _unused_ports(db: Database, free: Callable[[int], bool], among: range) -> It
 def _app(
     row: sqlite3.Row,
     ports: list[sqlite3.Row],
-    domains: list[str],
+    named: list[str],
     users: dict[str, dict[str, str]],
 ) -> App:
     return App(
@@ -410,7 +271,7 @@ def _app(
         live_release=row["live_release"],
         live_slot=row["live_slot"],
         settings=json.loads(row["settings"]),
-        domains=tuple(domains),
+        domains=tuple(named),
         ports={p["slot"]: p["port"] for p in ports if p["use"] == "http"},
         node_ports={p["slot"]: p["port"] for p in ports if p["use"] == "node"},
         manifest=json.loads(row["manifest"] or "{}"),

@@ -12,7 +12,8 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING, Any
 
-from gatling.errors import DiskFull, GatlingError, cleaning, finally_
+from gatling.cleanup import cleaning, finally_
+from gatling.errors import DiskFull, GatlingError
 from gatling.state.schema import SCHEMA
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from gatling.platform.embedded.certificates import OwnCertificates
 from gatling.platform.embedded.router import EmbeddedRouter
 from gatling.platform.embedded.supervisord import Supervisord
 from gatling.proxy import features, local_authority
-from gatling.state import apps, home_settings
+from gatling.state import apps, domains, home_settings
 from gatling.state.database import open_database
 from tests.places import embedded_home
 from tests.proxy.authority import INTERMEDIATE, ROOT, certificate
@@ -109,12 +109,12 @@ def test_a_clock_that_was_wrong_for_a_while(world: World) -> None:
 
 def test_it_follows_the_domains(world: World) -> None:
     world.configure()
-    apps.add_domain(world.db, "shop", "*.shop.test")
+    domains.add(world.db, "shop", "*.shop.test")
     world.configure()
     served = world.served("shop")
     assert served.keys() == {"shop.localhost", "*.shop.test"}
     assert len(set(served.values())) == 1
-    apps.remove_domain(world.db, "shop", "*.shop.test")
+    domains.remove(world.db, "shop", "*.shop.test")
     world.configure()
     (one,) = world.certificates.of("shop")
     assert one.names == ("shop.localhost",)
@@ -123,7 +123,7 @@ def test_it_follows_the_domains(world: World) -> None:
 def test_a_domain_of_the_internet_needs_another_authority(world: World) -> None:
     world.configure()
     before = world.served("shop")
-    apps.add_domain(world.db, "shop", "shop.example.com")
+    domains.add(world.db, "shop", "shop.example.com")
     world.configure()
     assert world.served("shop") == before
     said = world.problems()
@@ -139,7 +139,7 @@ def test_a_domain_of_the_internet_needs_another_authority(world: World) -> None:
 
 def test_of_addresses_only_those_of_the_machine_are_vouched_for(world: World) -> None:
     for domain in ("::1", "2001:db8::5", "192.0.2.7"):
-        apps.add_domain(world.db, "shop", domain)
+        domains.add(world.db, "shop", domain)
     world.configure()
     assert world.served("shop").keys() == {"shop.localhost", "::1"}
     said = world.problems()
@@ -152,14 +152,14 @@ def test_of_addresses_only_those_of_the_machine_are_vouched_for(world: World) ->
 
 
 def test_an_app_that_was_there_first_is_within_the_limits(world: World) -> None:
-    apps.add_domain(world.db, "shop", "shop.example.com")
+    domains.add(world.db, "shop", "shop.example.com")
     world.configure()
     assert world.served("shop").keys() == {"shop.localhost", "shop.example.com"}
 
 
 def test_a_certificate_that_somebody_gave_comes_first(world: World) -> None:
     world.configure()
-    apps.add_domain(world.db, "shop", "shop.example.com")
+    domains.add(world.db, "shop", "shop.example.com")
     given = certificate("shop.example.com", by=INTERMEDIATE)
     pem = given.both + INTERMEDIATE.pem + ROOT.pem
     one, new = world.certificates.add("shop", pem)
@@ -180,7 +180,7 @@ def test_a_wrong_clock_and_an_old_authority_make_nothing_and_remove_nothing(
 ) -> None:
     world.configure()
     before = world.served("shop")
-    apps.add_domain(world.db, "shop", "shop.test")
+    domains.add(world.db, "shop", "shop.test")
     world.configure(days)
     assert world.served("shop", days) == before
     monkeypatch.setattr(time, "time", lambda: world.now + days * DAY)

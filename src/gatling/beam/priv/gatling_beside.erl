@@ -1,5 +1,5 @@
-%% What a swap does beside the conversion of processes: starts new children, and lets the code path
-%% follow. See gatling_swap.
+%% The steps of a swap beside the conversion of processes: new children are started, and the code
+%% path follows. See gatling_swap.
 -module(gatling_beside).
 
 -export([start/2, ended/1, stop/2]).

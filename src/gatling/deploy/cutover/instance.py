@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from gatling import process
+from gatling.cleanup import cleaning, finally_
 from gatling.deploy.evidence import health
-from gatling.errors import UnhealthyRelease, cleaning, finally_
+from gatling.errors import UnhealthyRelease
 from gatling.platform.logs import CHECK, WEB, Wanted
 from gatling.runtime import crash_excerpt, crash_hints, spec
 from gatling.times import now

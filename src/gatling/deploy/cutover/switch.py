@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatling.errors import cleaning
+from gatling.cleanup import cleaning
 from gatling.state import apps, config
 
 if TYPE_CHECKING:

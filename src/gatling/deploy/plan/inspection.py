@@ -15,7 +15,8 @@ from gatling.beam import comparison as beam_comparison
 from gatling.beam import etf, toolbox
 from gatling.beam.comparison import Answers
 from gatling.beam.etf import Atom
-from gatling.errors import CommandFailed, PlannerFailed, TimedOut, cleaning
+from gatling.cleanup import cleaning
+from gatling.errors import CommandFailed, PlannerFailed, TimedOut
 from gatling.runtime import crash_excerpt, spec
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatling.errors import finally_
+from gatling.cleanup import finally_
 from gatling.platform import port_claims
 from gatling.platform.base import UTF_8, Surroundings
 from gatling.platform.embedded import instances

@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from gatling import proc, process
-from gatling.errors import finally_
+from gatling.cleanup import finally_
 from gatling.platform.base import run_mark
 from gatling.platform.conversation import Conversation, Pipes
 from gatling.project import source

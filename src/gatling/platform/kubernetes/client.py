@@ -18,6 +18,7 @@ from lightkube.config.kubeconfig import SingleConfig
 from lightkube.config.models import Cluster, Context, User
 from lightkube.core.exceptions import ConfigError
 
+from gatling import causes
 from gatling.errors import ClusterFailed, InvalidInput
 from gatling.visible import one_line
 
@@ -98,20 +99,16 @@ class Client:
             ) from error  # fmt: skip
 
     def _unreached(self, error: httpx2.TransportError) -> ClusterFailed:
-        causes = list(_causes(error))
-        if any(isinstance(one, ssl.SSLCertVerificationError) for one in causes):
+        if any(isinstance(one, ssl.SSLCertVerificationError) for one in causes.below(error)):
             return ClusterFailed(
                 f"The cluster {self.server} shows a certificate that its kubeconfig does not"
                 " trust.",
                 hint="Get a new kubeconfig, with certificate-authority-data.", reason="untrusted",
             )  # fmt: skip
-        why = next(
-            (one.strerror for one in causes if isinstance(one, OSError) and one.strerror), ""
-        )
-        if isinstance(error, httpx2.TimeoutException):
-            why = "no answer in time"
+        timed_out = isinstance(error, httpx2.TimeoutException)
+        why = causes.of_connection(error, timed_out=timed_out)
         return ClusterFailed(
-            f"The cluster {self.server} cannot be reached: {why or 'the connection failed'}.",
+            f"The cluster {self.server} cannot be reached: {why}.",
             hint="Check that the cluster runs, and that this machine may connect to it.",
             reason="unreachable",
         )
@@ -155,14 +152,3 @@ def _message(error: httpx2.HTTPStatusError) -> str:
     status: Any = getattr(error, "status", None)
     message = getattr(status, "message", None)
     return message if isinstance(message, str) else ""
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    queue: list[BaseException] = [error]
-    while queue:
-        one = queue.pop()
-        if id(one) not in seen:
-            seen.add(id(one))
-            yield one
-            queue += [inner for inner in (one.__cause__, one.__context__) if inner is not None]

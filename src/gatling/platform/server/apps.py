@@ -8,7 +8,8 @@ import os
 from typing import TYPE_CHECKING
 
 from gatling import files
-from gatling.errors import HelperFailed, finally_
+from gatling.cleanup import finally_
+from gatling.errors import HelperFailed
 from gatling.platform import port_claims
 from gatling.platform.base import UTF_8, Surroundings
 from gatling.platform.local import LOOPBACK, may_have, remove_tree

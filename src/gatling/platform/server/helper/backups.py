@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from gatling import names
-from gatling.errors import InvalidInput, finally_
+from gatling.cleanup import finally_
+from gatling.errors import InvalidInput
 from gatling.platform.postgres import answers, pgbackrest
 from gatling.platform.postgres.clusters import Cluster
 from gatling.platform.postgres.sites import Chosen

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from gatling.errors import finally_
+from gatling.cleanup import finally_
 
 RUN = Path("/run/gatling")
 ENTER = Path(__file__).resolve().parents[2] / "enter.py"
