@@ -123,13 +123,16 @@ def test_a_damaged_backup_is_found(home: Home) -> None:
     home.run("notify", "add", "ops", "http://127.0.0.1:9/hook")
     repository = home.home / "databases/.backups/backup"
     full = home.json("db", "backups", "shop")[-1]["label"].partition("_")[0]
-    for file in repository.glob(f"*/{full}/pg_data/base/*/*"):
-        data = bytearray(file.read_bytes())
-        data[len(data) // 2] ^= 0xFF
-        file.write_bytes(data)
+    # of a database that nobody changes: the incremental backup refers to this file
+    template = repository.glob(f"*/{full}/pg_data/base/1/*")
+    file = max(template, key=lambda one: one.stat().st_size)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    file.write_bytes(data)
     failed = home.try_run("db", "backup", "shop")
     assert failed.returncode == Exit.UNHEALTHY, failed.stdout
     assert "cannot be restored" in failed.stdout
+    assert failed.stdout.count("Restoring the backup") == 1  # pgBackRest has tried it three times
     last = home.json("db", "backups", "shop")[-1]
     assert (last["kind"], last["state"]) == ("incr", "refuted")
     assert last["reason"]

@@ -90,6 +90,8 @@ class Outcome:
     """Tables that were written to at that moment, and compared only roughly."""
     migrations: str = ""
     """The number and the newest of Ecto's migrations."""
+    final: bool = False
+    """Whether another proof would find the same fault."""
 
 
 def reader(database: str) -> str:
