@@ -25,24 +25,79 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 NOT_LOADED = ("gatling.__main__", "gatling.platform.embedded.logsink")
 """Modules that run when they are imported, or that only supervisord loads."""
 
 
-class Warm:
-    """Runs commands. Threads may share it."""
+CLIENT = """\
+#!{python} -IS
+import json, os, socket, sys
 
-    def __init__(self) -> None:
+request = {{"arguments": sys.argv[1:], "env": dict(os.environ), "cwd": os.getcwd()}}
+asked = os.memfd_create("asked")
+os.write(asked, json.dumps(request).encode())
+os.lseek(asked, 0, os.SEEK_SET)
+status, its_status = os.pipe()
+with socket.socket(socket.AF_UNIX) as connection:
+    connection.connect({path!r})
+    socket.send_fds(connection, [b"."], [asked, 0, 1, 2, its_status])
+os.close(its_status)
+with os.fdopen(status) as said:
+    sys.exit(int(said.read().split()[1]))
+"""
+"""A `gatling` that has a command run by a `Warm`, for shells that tests start."""
+
+
+class Warm:
+    """Runs commands. Threads may share it.
+
+    `before` is the beginning of the command line that starts it: a program that changes its user.
+    """
+
+    def __init__(self, before: Sequence[str] = ()) -> None:
         self._socket, its = socket.socketpair()
         with its:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", __file__, str(its.fileno())],
+                [*before, sys.executable, "-I", __file__, str(its.fileno())],
                 pass_fds=[its.fileno()], stdin=subprocess.DEVNULL,
             )  # fmt: skip
         self._lock = threading.Lock()
         atexit.register(self.close)
+
+    @contextlib.contextmanager
+    def command(self, directory: Path) -> Iterator[None]:
+        """Have a program `gatling` in a directory, whose commands are run like those of `run`."""
+        path = directory / "warm"
+        program = directory / "gatling"
+        program.write_text(CLIENT.format(python=sys.executable, path=str(path)))
+        program.chmod(0o755)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+            listener.listen()
+            thread = threading.Thread(target=self._pass_on, args=[listener])
+            thread.start()
+            try:
+                yield
+            finally:
+                listener.shutdown(socket.SHUT_RDWR)
+                thread.join()
+
+    def _pass_on(self, listener: socket.socket) -> None:
+        """Have the commands run that programs of `command` send, until the listener is closed."""
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                _, files, _, _ = socket.recv_fds(connection, 1, 5)
+                with self._lock:
+                    socket.send_fds(self._socket, [b"."], files)
+            for fd in files:
+                os.close(fd)
 
     def close(self) -> None:
         """End the process that forks."""

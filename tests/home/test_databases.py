@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -16,6 +17,7 @@ import pytest
 
 from gatling.errors import Exit
 from tests.conftest import World, until
+from tests.warm import Warm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,24 +48,28 @@ main()
 EMBEDDED = "gatling.platform.embedded.databases"
 
 
+@functools.cache
+def warm() -> Warm:
+    """What runs this process' commands as that user."""
+    return Warm(UNPRIVILEGED)
+
+
 class Home(World):
     """A home of a user who is not root."""
 
     def try_run(
         self, *arguments: str, stdin: str | None = None
     ) -> subprocess.CompletedProcess[str]:
-        return self._run(["-I", "-m", "gatling", *arguments], stdin)
+        return warm().run(arguments, env=self.env, stdin=stdin or "", timeout=300)
 
     def killed(self, module: str, after: str, *arguments: str) -> None:
         """Run a command that is killed when it has called a function."""
-        done = self._run(["-c", KILLED, module, after, *arguments], None)
-        assert done.returncode == -signal.SIGKILL, done.stdout
-
-    def _run(self, words: list[str], stdin: str | None) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*UNPRIVILEGED, sys.executable, *words], env=self.env, text=True, input=stdin or "",
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=300,
+        words = [*UNPRIVILEGED, sys.executable, "-c", KILLED, module, after, *arguments]
+        done = subprocess.run(
+            words, env=self.env, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, check=False, timeout=300,
         )  # fmt: skip
+        assert done.returncode == -signal.SIGKILL, done.stdout
 
     def facts(self, *arguments: str) -> dict[str, Any]:
         """The first object of what a command prints as JSON."""

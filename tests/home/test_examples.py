@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cli import examples
+from tests.conftest import warm
 
 if TYPE_CHECKING:
     from tests.conftest import World
@@ -148,15 +149,18 @@ def test_examples_of_help(world: World) -> None:
 
     first = [line for line in lines if line not in known and "gatling server" not in line]
     failures, newest = [], world.last()["id"]
-    for line in [*first, *LATE]:
-        real = line.replace("3f2a91c", commit[:7]).replace(" 12", f" {newest}")
-        with (place / "password").open() as given:
-            done = subprocess.run(
-                ["sh", "-c", real], cwd=place, env=world.env | {"HOME": str(world.root)},
-                check=False, stdin=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                text=True, timeout=600,
-            )  # fmt: skip
-        if done.returncode != 0 or "Traceback" in done.stdout:
-            failures.append(f"{real}\n{done.stdout}")
+    programs = world.root / "programs"
+    programs.mkdir()
+    env = world.env | {"HOME": str(world.root), "PATH": f"{programs}:{world.env['PATH']}"}
+    with warm().command(programs):
+        for line in [*first, *LATE]:
+            real = line.replace("3f2a91c", commit[:7]).replace(" 12", f" {newest}")
+            with (place / "password").open() as given:
+                done = subprocess.run(
+                    ["sh", "-c", real], cwd=place, env=env, check=False, stdin=given,
+                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600,
+                )  # fmt: skip
+            if done.returncode != 0 or "Traceback" in done.stdout:
+                failures.append(f"{real}\n{done.stdout}")
     assert failures == [], "\n".join(failures)
     assert "[health]" in (place / "gatling.toml").read_text()
