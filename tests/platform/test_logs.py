@@ -236,6 +236,33 @@ def test_nothing_is_lost_between_what_was_there_and_what_comes(path: Path) -> No
         assert numbers == list(range(numbers[0], count + 1))
 
 
+def test_rotations_while_the_files_are_opened_do_not_change_their_order(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rotate(number: int) -> None:
+        for n in (3, 2, 1, 0):
+            file = path.with_name(f"{path.name}.{n}") if n else path
+            if file.exists():
+                file.rename(path.with_name(f"{path.name}.{n + 1}"))
+        write(path, f"t v1 {number}")
+
+    for number in (1, 2):
+        rotate(number)
+    opened = logs._Reader.of
+
+    def starved(file: Path) -> logs._Reader | None:
+        """Two files are begun after the newest one has been opened."""
+        reader = opened(file)
+        if file == path:
+            monkeypatch.setattr(logs._Reader, "of", opened)
+            rotate(3)
+            rotate(4)
+        return reader
+
+    monkeypatch.setattr(logs._Reader, "of", starved)
+    assert [line.text for line in logs.read(path, lines=9)] == ["1", "2", "3"]
+
+
 def test_the_last_lines_come_before_the_new_ones(path: Path) -> None:
     write(path, *(f"2027-01-01T00:0{n}:00.000Z v1 {n}" for n in range(6)))
     since = "2027-01-01T00:01:00.000Z"

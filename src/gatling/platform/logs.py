@@ -255,14 +255,20 @@ def _opened(path: Path) -> list[_Reader]:
     """The log and its rotated predecessors, the oldest first; none is missing or twice.
 
     A rotation only gives a file a higher number. So the files are opened from the newest on: one
-    that is rotated during this is found again under its next number, and counted once.
+    that is rotated during this is found again under its next number, and counted once. The last
+    number of each file gives the order: after two rotations, one that was begun meanwhile has a
+    lower number than the first that was opened.
     """
     numbers = [int(file.suffix[1:]) for file in path.parent.glob(f"{path.name}.[0-9]*")]
     last = max(numbers, default=0) + _ROTATIONS
     found: dict[tuple[int, int], _Reader] = {}
     for file in (path, *(path.with_name(f"{path.name}.{n}") for n in range(1, last + 1))):
         reader = _Reader.of(file)
-        if reader is not None and found.setdefault(reader.identity, reader) is not reader:
+        if reader is None:
+            continue
+        known = found.pop(reader.identity, None)
+        found[reader.identity] = known or reader
+        if known is not None:
             reader.close()
     return [*found.values()][::-1]
 
