@@ -78,6 +78,7 @@ ELSEWHERE = {
     "gatling db backups shop": "test_backups.py",
     "gatling db restore shop": "test_backups.py",
     "gatling db restore shop --to '2026-01-31 14:05:00' --as shop-before": "test_backups.py",
+    "gatling db restore shop --to v12": "test_restore_points.py",
     "gatling db promote shop": "test_backups.py",
     "gatling db promote shop --name shop-before": "test_backups.py",
     "gatling db schedule shop": "test_backups.py",

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from gatling.errors import GatlingError, NotFound
+from gatling.errors import GatlingError
 from gatling.platform.postgres import pgbackrest
-
-if TYPE_CHECKING:
-    from gatling.platform.postgres.pgbackrest import Backup
 
 
 def entry(label: str, stop: str, **other: Any) -> dict[str, Any]:
@@ -69,15 +66,18 @@ def test_the_backup_for_a_moment() -> None:
         )
     )
 
-    def label(place: str) -> str:
-        found: Backup = pgbackrest.at_or_before(every, pgbackrest.lsn(place))
-        return found.label
+    def label(place: str, stanza: str = "shop.1.7") -> str | None:
+        found = pgbackrest.at_or_before(every, stanza, pgbackrest.lsn(place))
+        return found.label if found else None
 
     assert label("0/6000100") == "a"
     assert label("0/9000000") == "a"  # the one between is damaged
     assert label("1/0000200") == "c"
-    with pytest.raises(NotFound):
-        label("0/6000000")
+    assert label("0/6000000") is None
+    assert label("1/0000200", "shop.1.8") is None  # a place in the log of another cluster
+    unproved = entry("b", "0/8000100", annotation={})
+    every = pgbackrest.backups(report(entry("a", "0/6000100"), unproved))
+    assert label("0/9000000") == "a"
 
 
 @pytest.mark.parametrize("text", ["", "6000028", "0/", "0/G", "0/6000028 ", "0/123456789"])

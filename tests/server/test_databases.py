@@ -11,6 +11,7 @@ from gatling.errors import Exit
 from gatling.platform.postgres.clusters import Cluster
 from gatling.platform.server import cluster_units as places
 from tests.conftest import until
+from tests.home.test_restore_points import RELEASE
 
 if TYPE_CHECKING:
     from tests.server.server import Person, Server
@@ -160,6 +161,27 @@ def test_backups(server: Server, cluster: Cluster, dora: Person, amy: Person) ->
     after = json.loads(dora.run("db", "backups", "shop", "--json"))
     assert len(after) == before + 1
     assert after[-1]["state"] == "proved"
+
+
+def test_a_restore_point(server: Server, cluster: Cluster, dora: Person) -> None:
+    """A push that migrates, a restore to the moment before, and nothing else for the helper."""
+    project = dora.project()
+    project.write("lib/counter/release.ex", RELEASE)
+    script = '"ALTER TABLE orders RENAME id TO number; DELETE FROM orders WHERE number > 5"\n'
+    project.write("priv/repo/migrations/1_first.exs", script)
+    project.commit()
+    said = project.push()
+    assert "restore shop as it is now: gatling db restore shop --to v1" in said
+    assert sql(dora, "shop", "SELECT count(number) FROM orders").strip() == "5"
+    newest = json.loads(dora.run("db", "backups", "shop", "--json"))[-1]
+    assert [one["release"] for one in newest["restore_points"]] == [1]
+    dora.run("db", "restore", "shop", "--to", "v1", "--as", "shop-before")
+    before = ("db", "psql", "shop", "--name", "shop-before", "--", "-XqAt", "-c")
+    assert dora.run(*before, "SELECT count(id) FROM orders").strip() == "20"
+    refused = dora.run("db", "restore", "shop", "--to", "v2", status=Exit.NOT_FOUND)
+    assert "Restore points that can be used: v1." in refused
+    sql(dora, "shop", "ALTER TABLE orders RENAME number TO id")
+    sql(dora, "shop", "INSERT INTO orders SELECT generate_series(6, 20)")
 
 
 def test_a_restore(server: Server, cluster: Cluster, dora: Person, amy: Person) -> None:

@@ -62,6 +62,9 @@ def backup_command(app: str, name: str | None, full: bool, as_json: bool) -> Non
 def backups_command(app: str, name: str | None, as_json: bool) -> None:
     """List the backups of a database of APP, and whether they are proved.
 
+    Restore points are listed below, one for each release of APP that ran migrations since the
+    oldest backup: a restore can go back to the moment before them.
+
     \b
     Example:
       gatling db backups shop
@@ -83,6 +86,13 @@ def backups_command(app: str, name: str | None, as_json: bool) -> None:
                          if one.state == "proved" else "–")) for one in found],
         cut=("proof",), drop=("size",),
     )  # fmt: skip
+    points = [(f"v{point.release}", ago(point.at), one.label)
+              for one in found for point in one.restore_points]  # fmt: skip
+    if points:
+        echo("")
+        table(("restore point", "made", "backup"), points)
+        echo(f"Restore the database as it was before a release's migrations:"
+             f" gatling db restore {app} --to {points[-1][0]}")  # fmt: skip
 
 
 @click.command("schedule")
@@ -143,7 +153,12 @@ def scheduled_command() -> None:
 @click.command("restore")
 @app_argument
 @database_option
-@click.option("--to", metavar="TIME", help="The time, such as '2026-01-31 14:05:00'. Default: now.")
+@click.option(
+    "--to",
+    metavar="TIME|vN",
+    help="A time, such as '2026-01-31 14:05:00', or a release:"
+    " the moment before its migrations. Default: now.",
+)
 @click.option("--as", "new", metavar="NAME", help="The new database. Default: NAME-restored.")
 @as_json
 def restore_command(
@@ -155,9 +170,14 @@ def restore_command(
     and `gatling db promote` puts it into the place of the other. A TIME is that of this host
     unless it names another zone.
 
+    `--to v12` is the moment before the migrations of v12 ran for the first time on this database.
+    Everything that was committed until then is restored, and nothing of the migrations.
+    `gatling db backups` lists these moments.
+
     \b
     Examples:
       gatling db restore shop
+      gatling db restore shop --to v12
       gatling db restore shop --to '2026-01-31 14:05:00' --as shop-before
     """
     from gatling.operations import restoring

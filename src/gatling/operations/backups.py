@@ -9,7 +9,7 @@ from msgspec import Struct, structs
 
 from gatling.cleanup import cleaning
 from gatling.errors import BackupUnproved, GatlingError, InvalidInput, NotAllowed
-from gatling.operations import databases
+from gatling.operations import databases, restore_points
 from gatling.platform.homes import is_missing
 from gatling.platform.postgres.clusters import Policy
 from gatling.project.schedule import here
@@ -19,6 +19,7 @@ from gatling.state import databases as records
 from gatling.times import now, stamp_of
 
 if TYPE_CHECKING:
+    from gatling.operations.restore_points import Before
     from gatling.platform.open import Gatling
     from gatling.platform.postgres.pgbackrest import Backup
     from gatling.state.databases import Record
@@ -48,6 +49,8 @@ class Entry(Struct, frozen=True):
     proved_at: str
     tables: int
     rows: int
+    restore_points: list[Before]
+    """The moments before migrations for which this backup is restored."""
 
 
 class Done(Struct, frozen=True):
@@ -178,7 +181,7 @@ def _make(
     try:
         cluster, access = databases.cluster(record), databases.allowed(gatling, record.name)
         made = gatling.databases.backup(cluster, access, policy, progress.say)
-        entry = next(one for one in _every(gatling, record) if one.label == made.label)
+        entry = next(one for one in _every(gatling, record, app) if one.label == made.label)
         if entry.state != "proved":
             word = "cannot be restored" if entry.state == "refuted" else "is not proved"
             raise BackupUnproved(
@@ -196,11 +199,13 @@ def _make(
 
 def every(gatling: Gatling, app: str, name: str | None) -> list[Entry]:
     """The backups of a database that an app uses, the oldest first."""
-    return _every(gatling, databases.ready(gatling, app, name))
+    return _every(gatling, databases.ready(gatling, app, name), app)
 
 
-def _every(gatling: Gatling, record: Record) -> list[Entry]:
-    return [_entry(record.name, one) for one in gatling.databases.backups(record.name)]
+def _every(gatling: Gatling, record: Record, app: str) -> list[Entry]:
+    found = gatling.databases.backups(record.name)
+    points = restore_points.reached(gatling, app, record.name, found)
+    return [_entry(record.name, one, points.get(one.label, [])) for one in found]
 
 
 def _install(gatling: Gatling, progress: Progress, *, may_install: bool) -> None:
@@ -231,8 +236,9 @@ def _record(gatling: Gatling, record: Record, fault: str) -> None:
     notifying.soon(gatling)
 
 
-def _entry(database: str, one: Backup) -> Entry:
+def _entry(database: str, one: Backup, points: list[Before]) -> Entry:
     return Entry(
         database, one.generation, one.label, one.kind, stamp_of(one.stopped), one.bytes,
         one.stored, one.state, one.reason, one.proved, one.tables, one.rows,
+        points,
     )  # fmt: skip

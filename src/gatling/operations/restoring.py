@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from msgspec import Struct
 from gatling import names
 from gatling.cleanup import cleaning
 from gatling.errors import GatlingError, InvalidInput, NotFound
-from gatling.operations import backups, databases
+from gatling.operations import backups, databases, restore_points
 from gatling.operations import config as variables
 from gatling.paths import exclusively
 from gatling.platform.postgres.clusters import Cluster
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from gatling.platform.postgres.sites import Restored
     from gatling.state.databases import Attachment, Record
     from gatling.ui.progress import Progress
+
+
+_RELEASE = re.compile(r"v([1-9][0-9]{0,8})")
 
 
 class Done(Struct, frozen=True):
@@ -55,13 +59,19 @@ class Promoted(Struct, frozen=True):
     before_variable: str
 
 
-def moment(text: str) -> datetime:
-    """A time in the past, in the host's time zone unless it names one; raises InvalidInput."""
+def moment(text: str) -> datetime | int:
+    """A time in the past, in the host's time zone unless it names one, or the release of `v12`.
+
+    Raises InvalidInput.
+    """
+    if release := _RELEASE.fullmatch(text):
+        return int(release[1])
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
         raise InvalidInput(
-            f"{text!r} is not a time.", hint='Use a form such as "2026-01-31 14:05:00".'
+            f"{text!r} is not a time, and not a release.",
+            hint='Use a form such as "2026-01-31 14:05:00", or v12.',
         ) from None
     found = (found if found.tzinfo else found.replace(tzinfo=here())).astimezone(UTC)
     if found > datetime.now(UTC):
@@ -73,25 +83,31 @@ def restore(
     gatling: Gatling,
     app: str,
     name: str | None,
-    to: datetime | None,
+    to: datetime | int | None,
     new: str | None,
     progress: Progress,
 ) -> Done:
     """Restore a database of an app, as it was at a time or is in its backups, as a new one.
 
+    The number of a release stands for the moment before its migrations ran for the first time.
     Raises NotFound without a backup from before that time, InvalidInput for a name that is taken,
     and as the platform does. A restore that was killed is done again by the same call.
     """
     source = databases.ready(gatling, app, name)
     want = databases.wanted(app, new or f"{source.name}-restored", None)
     gatling.databases.check(want.name)
-    backup = _backup(gatling.databases.backups(source.name), source, to)
-    chosen = Chosen(backup.stanza, backup.label, source.name, backup.bytes,
-                    "" if to is None else to.strftime("%Y-%m-%d %H:%M:%S.%f+00"))  # fmt: skip
+    every, target, point = gatling.databases.backups(source.name), "", ""
+    if isinstance(to, int):
+        found_point, backup = restore_points.find(gatling, app, source.name, to, every)
+        point = found_point.name
+    else:
+        backup = _backup(every, source, to)
+        target = to.strftime("%Y-%m-%d %H:%M:%S.%f+00") if to else ""
+    chosen = Chosen(backup.stanza, backup.label, source.name, backup.bytes, target, point)
     with exclusively(gatling.home, f"restore-{want.name}"):
         found = _restore(gatling, want, source, chosen, progress)
     audit.record(gatling.db, gatling.actor, app, "db restore",
-                 f"{want.name} from {backup.label} to {chosen.target or 'the end'}")  # fmt: skip
+                 f"{want.name} from {backup.label} to {point or target or 'the end'}")  # fmt: skip
     url = gatling.databases.url(app, want.name)
     variables.change(gatling, app, {want.variable: url}, progress=progress, restart=False)
     return _done(want, source, backup, found)

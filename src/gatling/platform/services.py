@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gatling.platform.base import Address, Task
     from gatling.platform.postgres.clusters import Cluster, Facts, Kept, Policy
     from gatling.platform.postgres.pgbackrest import Backup
+    from gatling.platform.postgres.points import Place
     from gatling.platform.postgres.sites import Chosen, Made, Restored
     from gatling.platform.toolchains.order import Order
     from gatling.platform.toolchains.store import Installed
@@ -250,6 +251,12 @@ class Databases(Protocol):
 
         `create` starts it. Raises InvalidInput and DiskFull before anything is written, and
         CommandFailed.
+        """
+
+    def point(self, cluster: Cluster, name: str) -> Place:
+        """Make a restore point with a name in the log of a cluster, which must be running.
+
+        Raises InvalidInput and CommandFailed, within half a minute.
         """
 
     def can_back_up(self) -> bool:

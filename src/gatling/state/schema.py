@@ -261,5 +261,17 @@ SCHEMA = (
         changed_at TEXT NOT NULL
     ) STRICT
     """,
+    """
+    CREATE TABLE restore_points (
+        database TEXT NOT NULL REFERENCES databases ON DELETE CASCADE,
+        app TEXT NOT NULL REFERENCES apps ON DELETE CASCADE,
+        release INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        stanza TEXT NOT NULL,
+        lsn INTEGER NOT NULL,
+        at TEXT NOT NULL,
+        PRIMARY KEY (database, app, release, stanza)
+    ) STRICT
+    """,
 )
 """One script per schema version; `PRAGMA user_version` is the number of those that have run."""

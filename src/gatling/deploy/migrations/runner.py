@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from gatling.deploy.migrations import linter
+from gatling.deploy.migrations import linter, points
 from gatling.errors import CommandFailed, MigrationFailed, NotFound
 from gatling.project import processes
 from gatling.releases import distillery
@@ -57,10 +57,10 @@ def run(gatling: Gatling, context: Context, live: Release | None, target: Releas
     tasks, around = gatling.tasks, gatling.apps.surroundings(context.app.name)
     if live is not None:
         if runs_any(live, target):
-            _migrate(tasks, around, context, live, target)
+            _migrate(gatling, around, context, live, target)
         return
     setup = processes.words(context.settings.migrate.setup)
-    _migrate(tasks, around, context, live, target)
+    _migrate(gatling, around, context, live, target)
     db, name = gatling.db, context.app.name
     if setup and not deployments.ever_live(db, name) and not deployments.has_done(db, name, SETUP):
         with context.journal.step(SETUP):
@@ -68,8 +68,9 @@ def run(gatling: Gatling, context: Context, live: Release | None, target: Releas
 
 
 def _migrate(
-    tasks: Tasks, around: Surroundings, context: Context, live: Release | None, target: Release
+    gatling: Gatling, around: Surroundings, context: Context, live: Release | None, target: Release
 ) -> None:
+    tasks = gatling.tasks
     settings = context.settings.migrate
     new = pending(around.paths, live, target)
     tree = around.paths.release(target.number)
@@ -93,6 +94,7 @@ def _migrate(
             )
         return
     _warn(tasks, around, context, live, target, new)
+    points.make(gatling, context, target)
     with context.journal.step("migrate"):
         _run(tasks, around, context, target, words, "The migrations")
 

@@ -27,7 +27,7 @@ from gatling.paths import exclusively
 from gatling.platform import users
 from gatling.platform.base import Task
 from gatling.platform.embedded import configuration
-from gatling.platform.postgres import answers, clusters, dump, settings, sql, worker
+from gatling.platform.postgres import answers, clusters, dump, points, settings, sql, worker
 from gatling.platform.postgres.clusters import (
     OLDEST,
     PORT,
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from gatling.platform.embedded.home import EmbeddedHome
     from gatling.platform.embedded.supervisord import Supervisord
     from gatling.platform.postgres.clusters import Cluster, Policy
+    from gatling.platform.postgres.points import Place
     from gatling.platform.postgres.sites import Chosen
 
 START_SECONDS = 60.0
@@ -212,6 +213,12 @@ class OwnDatabases:
                    "source": asdict(self._site(source)), "chosen": asdict(chosen)}  # fmt: skip
         return Restored(**self._work(request, say))
 
+    def point(self, cluster: Cluster, name: str) -> Place:
+        """See Databases."""
+        self._there(cluster)
+        said = self._query(cluster, points.create(name), seconds=points.SECONDS)
+        return points.place(cluster.label, said)
+
     def can_back_up(self) -> bool:
         """See Databases."""
         return shutil.which("pgbackrest") is not None
@@ -319,15 +326,22 @@ class OwnDatabases:
             else:
                 return
 
-    def _query(self, cluster: Cluster, script: str, database: str = SUPERUSER) -> str:
+    def _query(
+        self, cluster: Cluster, script: str, database: str = SUPERUSER, *,
+        seconds: float = QUERY_SECONDS,
+    ) -> str:  # fmt: skip
         """Run a script of SQL as the superuser; its output."""
         words = ["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1",
                  *self._bound(cluster), "--dbname", database]  # fmt: skip
-        return self._run(cluster, "psql", *words, stdin=f"SET search_path = '';\n{script}")
+        script = f"SET search_path = '';\n{script}"
+        return self._run(cluster, "psql", *words, stdin=script, seconds=seconds)
 
-    def _run(self, cluster: Cluster, program: str, *words: str, stdin: str = "") -> str:
+    def _run(
+        self, cluster: Cluster, program: str, *words: str, stdin: str = "",
+        seconds: float = QUERY_SECONDS,
+    ) -> str:  # fmt: skip
         argv = [str(_program(cluster.version, program)), *words]
-        return process.output(argv, env=_environment(), timeout=QUERY_SECONDS, stdin=stdin)
+        return process.output(argv, env=_environment(), timeout=seconds, stdin=stdin)
 
     def _bound(self, cluster: Cluster) -> list[str]:
         return ["--host", str(self._sockets(cluster)), "--port", str(PORT),

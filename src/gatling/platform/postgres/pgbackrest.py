@@ -12,7 +12,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from gatling.errors import GatlingError, NotFound
+from gatling.errors import GatlingError
 
 PROVED, REFUTED, DOUBTED = "proved", "refuted", "doubted"
 """Annotations: the time of a successful proof, the reason of a failed one, and the reason why a
@@ -145,16 +145,16 @@ def kept(every: list[Backup], count: int, days: int, now: float) -> int:
     return max(count, young, len(newer), 1)
 
 
-def at_or_before(every: list[Backup], place: int) -> Backup:
-    """The newest usable backup from which a place in the log can be reached; raises NotFound.
+def at_or_before(every: list[Backup], stanza: str, place: int) -> Backup | None:
+    """The newest backup from which a place in the log of a cluster can be reached, or None.
 
-    pgBackRest itself takes the newest backup of all for a named restore point, and fails when that
-    was made after it.
+    It is a proved one, if there is one, and never a refuted one. pgBackRest itself takes the newest
+    backup of all for a named restore point, and fails when that was made after it.
     """
-    fitting = [one for one in every if one.stop_lsn <= place and one.state != "refuted"]
-    if not fitting:
-        raise NotFound("There is no backup from before that moment.")
-    return max(fitting, key=lambda one: one.stop_lsn)
+    usable = [one for one in every if one.stanza == stanza and one.state != "refuted"]
+    fitting = [one for one in usable if one.stop_lsn <= place]
+    proved = [one for one in fitting if one.state == "proved"]
+    return max(proved or fitting, key=lambda one: one.stop_lsn, default=None)
 
 
 def lsn(text: str) -> int:

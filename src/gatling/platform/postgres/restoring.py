@@ -68,9 +68,7 @@ class Restore(Backups):
         files.write(self._config(), text)
         self._say(f"Restoring the backup {chosen.label}")
         self._copy.mkdir(mode=0o700)
-        target = ["--type=time", f"--target={chosen.target}", "--target-action=promote"]
-        self._pgbackrest("restore", f"--set={chosen.label}",
-                         *(target if chosen.target else ["--type=default"]),
+        self._pgbackrest("restore", f"--set={chosen.label}", *_target(chosen),
                          seconds=LONG_SECONDS)  # fmt: skip
         self._say("Replaying the log")
         with self._running():
@@ -114,11 +112,20 @@ class Restore(Backups):
             shutil.rmtree(self._copy)
 
 
-def explained(error: CommandFailed, target: str) -> CommandFailed:
+def _target(chosen: Chosen) -> list[str]:
+    """The options of pgBackRest for the end of the replay."""
+    if not (chosen.target or chosen.point):
+        return ["--type=default"]
+    kind = "name" if chosen.point else "time"
+    return [f"--type={kind}", f"--target={chosen.point or chosen.target}",
+            "--target-action=promote"]  # fmt: skip
+
+
+def explained(error: CommandFailed, chosen: Chosen) -> CommandFailed:
     """The error of a restore, in words where the log ends too early."""
     if any("recovery ended before configured recovery target" in line for line in error.log):
         return CommandFailed(
-            f"The log in the repository ends before {target}.",
+            f"The log in the repository ends before {chosen.target or 'that moment'}.",
             hint="Without `--to`, everything that the repository has is restored.",
         )
     return error

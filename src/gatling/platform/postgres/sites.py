@@ -34,6 +34,8 @@ class Chosen:
     bytes: int
     target: str
     """A time, as PostgreSQL reads it; empty for everything that the repository has."""
+    point: str = ""
+    """The name of a restore point, in place of a time."""
 
 
 @dataclass(frozen=True)

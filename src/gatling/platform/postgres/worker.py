@@ -33,7 +33,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         try:
             return asdict(restoring.Restore(site, _say).run(chosen, source))
         except CommandFailed as error:
-            raise restoring.explained(error, chosen.target) from None
+            raise restoring.explained(error, chosen) from None
     made = backups.Backups(site, _say).make(
         full=request["full"], count=request["count"], days=request["days"]
     )

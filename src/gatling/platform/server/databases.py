@@ -16,6 +16,7 @@ from gatling.platform.postgres import clusters
 from gatling.platform.postgres.answers import Answer
 from gatling.platform.postgres.clusters import OLDEST, Cluster, Facts, Kept
 from gatling.platform.postgres.pgbackrest import Backup
+from gatling.platform.postgres.points import Place
 from gatling.platform.postgres.sites import Made, Restored
 from gatling.platform.server import cluster_units as places
 from gatling.platform.server import units
@@ -121,10 +122,14 @@ class UnitDatabases:
         arguments = _named(cluster) | {
             "source": source.database, "source_generation": source.generation,
             "stanza": chosen.stanza, "label": chosen.label, "bytes": chosen.bytes,
-            "target": chosen.target,
+            "target": chosen.target, "point": chosen.point,
         }  # fmt: skip
         _, tail, _ = _asked(lambda: attend("database-restore", arguments, answer.take))
         return Restored(**answer.result(tail))
+
+    def point(self, cluster: Cluster, name: str) -> Place:
+        """See Databases."""
+        return Place(**_ask("database-point", cluster, name=name))
 
     def can_back_up(self) -> bool:
         """See Databases."""

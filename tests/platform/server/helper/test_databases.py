@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gatling.platform.postgres import points
 from gatling.platform.server import cluster_units
 from gatling.platform.server.helper import backups, databases
 
@@ -37,9 +38,9 @@ def places(helper: Helper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 RESTORE: dict[str, Any] = {
     "verb": "database-restore", "database": "shop-restored", "source": "shop",
     "source_generation": 1, "stanza": "shop.1.7301234567890123456", "label": "20260101-031500F",
-    "bytes": 31 << 20, "target": "2026-01-31 14:05:00.000000+00",
+    "bytes": 31 << 20, "target": "2026-01-31 14:05:00.000000+00", "point": "",
 }  # fmt: skip
-VERBS = ["create", "access", "facts", "keep", "remove", "backup", "backups", "restore"]
+VERBS = ["create", "access", "facts", "point", "keep", "remove", "backup", "backups", "restore"]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -49,7 +50,7 @@ def test_a_cluster_that_cannot_be(
 ) -> None:
     before = helper.files()
     rest: dict[str, Any] = {"apps": {"shop": "write"}, "stamp": "20260101T000000Z",
-                            "kept": "shop-2026.dump"} | POLICY  # fmt: skip
+                            "kept": "shop-2026.dump", "name": "gatling-v12-1"} | POLICY  # fmt: skip
     assert "refused" in helper.ask(RESTORE | GOOD | rest | {"verb": f"database-{verb}"} | wrong)
     assert helper.calls == []
     assert helper.files() == before
@@ -79,6 +80,27 @@ def test_a_version_that_is_not_installed(helper: Helper, places: Path) -> None:
     answer = helper.ask(GOOD | {"verb": "database-create", "apps": {"shop": "write"}})
     assert answer["refused"] == "PostgreSQL 15 is not installed on this server."
     assert helper.calls == []
+
+
+@pytest.mark.parametrize("name", [
+    "", "x", "gatling-v12", "gatling-v0-1", "gatling-v12-", "gatling-v12-1'); DROP",
+    "gatling-v12-1\n", "gatling-v12-G", "gatling-v12-1; SELECT 1", "gatling-proof-1",
+    "GATLING-v12-1", 12, None, f"gatling-v12-{'a' * 99}", f"gatling-v{'1' * 99}-1",
+])  # fmt: skip
+def test_a_restore_point_that_cannot_be(helper: Helper, source: Path, name: object) -> None:
+    """Its name is the only word of a request that is in SQL."""
+    before = helper.files()
+    answer = helper.ask(GOOD | {"verb": "database-point", "name": name})
+    assert "refused" in answer
+    assert helper.calls == []
+    assert helper.files() == before
+
+
+def test_a_restore_point_needs_a_cluster(helper: Helper, places: Path) -> None:
+    answer = helper.ask(GOOD | {"verb": "database-point", "name": "gatling-v12-1"})
+    assert answer["refused"] == "The database shop is not on this server."
+    assert points.NAME.fullmatch(points.name(12, 1 << 63))
+    assert points.name(12, 1) != points.name(12, 2)
 
 
 @pytest.mark.parametrize(
@@ -159,6 +181,8 @@ def source(places: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     {"target": "now"}, {"target": "2026-01-31 14:05:00+00"}, {"target": "x' --delta"},
     {"target": "2026-01-31 14:05:00.000000+00\n"}, {"target": None}, {"bytes": -1},
     {"bytes": "1"}, {"bytes": 1 << 60}, {"database": "shop"}, {"database": "shop.new"},
+    {"point": "gatling-v12-1"}, {"point": None}, {"target": "", "point": "x"},
+    {"target": "", "point": "gatling-v12-1 --delta"}, {"target": "", "point": "gatling-v12-1\n"},
 ])  # fmt: skip
 def test_a_restore_that_cannot_be(
     helper: Helper, source: Path, places: Path, wrong: dict[str, Any]

@@ -17,7 +17,7 @@ from typing import Any
 from gatling import names
 from gatling.cleanup import finally_
 from gatling.errors import InvalidInput
-from gatling.platform.postgres import answers, pgbackrest
+from gatling.platform.postgres import answers, pgbackrest, points
 from gatling.platform.postgres.clusters import Cluster
 from gatling.platform.postgres.sites import Chosen
 from gatling.platform.server import cluster_units as places
@@ -97,13 +97,16 @@ def restore(
 
 
 def _chosen(request: dict[str, Any], source: Cluster) -> Chosen:
-    stanza, label, target = (text(request, key) for key in ("stanza", "label", "target"))
+    keys = ("stanza", "label", "target", "point")
+    stanza, label, target, point = (text(request, key) for key in keys)
     if not pgbackrest.is_of(stanza, source.label):
         raise Refused("stanza is not of the cluster that is restored")
     if not LABEL.fullmatch(label) or not TARGET.fullmatch(target):
         raise Refused("label is not a backup, or target is not a time")
+    if point and (target or not points.NAME.fullmatch(point)):
+        raise Refused("point is not that of a restore point, or there is a time, too")
     size = int(number(request, "bytes", 0, MAX_BYTES))
-    return Chosen(stanza, label, source.database, size, target)
+    return Chosen(stanza, label, source.database, size, target, point)
 
 
 def _others(cluster: Cluster) -> list[Path]:

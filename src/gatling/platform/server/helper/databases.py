@@ -20,7 +20,7 @@ from typing import IO, Any, cast
 
 from gatling import files, names
 from gatling.errors import InvalidInput
-from gatling.platform.postgres import dump, settings, sql
+from gatling.platform.postgres import dump, points, settings, sql
 from gatling.platform.postgres.clusters import (
     ACCESS,
     PORT,
@@ -201,6 +201,16 @@ def read_facts(cluster: Cluster) -> Facts:
     return Facts(**found, **dead, free_bytes=free)
 
 
+def point(request: dict[str, Any]) -> dict[str, Any]:
+    """Make a restore point in the log of a cluster, by one of the names that Gatling gives."""
+    cluster, name = requested(request), text(request, "name")
+    if not points.NAME.fullmatch(name):
+        raise Refused("name is not that of a restore point")
+    must_exist(cluster)
+    said = query(cluster, points.create(name), seconds=points.SECONDS)
+    return asdict(points.place(cluster.label, said))
+
+
 def keep(request: dict[str, Any]) -> dict[str, Any]:
     """Write a last copy of a database, and compare it with the database. No app may have access."""
     cluster, stamp = requested(request), text(request, "stamp")
@@ -253,22 +263,26 @@ def remove(request: dict[str, Any], call: Call) -> dict[str, Any]:
     return {}
 
 
-def query(cluster: Cluster, script: str, database: str = SUPERUSER) -> str:
+def query(
+    cluster: Cluster, script: str, database: str = SUPERUSER, *, seconds: float | None = None
+) -> str:
     """Run a script of SQL as the superuser; its output."""
     argv = ["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1",
             "--host", str(places.sockets(cluster)), "--port", str(PORT),
             "--username", SUPERUSER, "--dbname", database]  # fmt: skip
-    return _run(cluster, "psql", *argv, stdin=f"SET search_path = '';\n{script}").decode()
+    script = f"SET search_path = '';\n{script}"
+    return _run(cluster, "psql", *argv, stdin=script, seconds=seconds).decode()
 
 
 def _run(
-    cluster: Cluster, program: str, *words: str, stdin: str = "", stdout: IO[bytes] | None = None
-) -> bytes:
+    cluster: Cluster, program: str, *words: str, stdin: str = "", stdout: IO[bytes] | None = None,
+    seconds: float | None = None,
+) -> bytes:  # fmt: skip
     """Run one of PostgreSQL's programs as postgres; its output, unless it goes to a file."""
     done = subprocess.run(
         [str(places.PROGRAMS / str(cluster.version) / "bin" / program), *words],
         input=stdin.encode(), stdout=stdout or subprocess.PIPE, stderr=subprocess.PIPE, check=True,
-        **as_postgres(),
+        timeout=seconds, **as_postgres(),
     )  # fmt: skip
     return done.stdout or b""
 

@@ -34,6 +34,7 @@ another user can write to. Programs are run as an app's user or as gatling, neve
     database-create     create a PostgreSQL cluster with one database, for an app
     database-access     let other apps use it, or fewer
     database-facts      its state, as its statistics show it
+    database-point      make a restore point in its log
     database-keep       write a last copy of it, compared with it
     database-remove     remove a cluster of which there is such a copy
     database-backup     back it up and prove the backup, as postgres, in a unit with limits
@@ -189,6 +190,13 @@ def database_facts(request: dict[str, Any]) -> dict[str, Any]:
     return databases.facts(request)
 
 
+def database_point(request: dict[str, Any]) -> dict[str, Any]:
+    """Make a restore point in the log of a cluster."""
+    from gatling.platform.server.helper import databases
+
+    return databases.point(request)
+
+
 def database_keep(request: dict[str, Any]) -> dict[str, Any]:
     """Write a last copy of a database."""
     from gatling.platform.server.helper import databases
@@ -267,6 +275,7 @@ PLAIN = {
     "database-create": database_create,
     "database-access": database_access,
     "database-facts": database_facts,
+    "database-point": database_point,
     "database-keep": database_keep,
     "database-remove": database_remove,
     "database-backups": database_backups,
