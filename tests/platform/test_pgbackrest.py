@@ -27,16 +27,20 @@ def report(*entries: dict[str, Any], code: int = 0) -> str:
 
 
 def test_states() -> None:
-    proved, bare, bad, wrong = pgbackrest.backups(
+    found = pgbackrest.backups(
         report(
             entry("a", "0/6000100"),
             entry("b", "0/7000100", annotation=None),
-            entry("c", "0/8000100", error=True),
+            entry("c", "0/8000100", error=True, annotation=None),
             entry("d", "0/9000100", annotation={"proved": "x", "refuted": "orders has 3 rows"}),
+            # a page was copied while it was being written
+            entry("e", "0/A000100", error=True),
         )
     )
-    states = [one.state for one in (proved, bare, bad, wrong)]
-    assert states == ["proved", "unproved", "refuted", "refuted"]
+    assert [one.state for one in found] == ["proved", "unproved", "refuted", "refuted", "proved"]
+    reasons = [one.reason for one in found[2:]]
+    assert reasons == ["a page has a wrong checksum", "orders has 3 rows", ""]
+    proved = found[0]
     assert (proved.kind, proved.stop_lsn, proved.stored) == ("full", 0x6000100, 14561837)
 
 
@@ -61,7 +65,7 @@ def test_the_backup_for_a_moment() -> None:
     every = pgbackrest.backups(
         report(
             entry("a", "0/6000100"),
-            entry("b", "0/8000100", error=True),
+            entry("b", "0/8000100", error=True, annotation=None),
             entry("c", "1/0000100"),
         )
     )

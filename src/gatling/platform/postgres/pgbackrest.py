@@ -44,7 +44,11 @@ class Backup:
     stored: int
     """The bytes that this backup added to the repository."""
     damaged: bool
-    """Whether a page had a wrong checksum."""
+    """Whether a page had a wrong checksum when it was copied.
+
+    pgBackRest reports that of a page that was being written as well. The log has that page, and a
+    restore repairs it.
+    """
     proved: str
     refuted: str
     doubted: str
@@ -59,14 +63,17 @@ class Backup:
     @property
     def reason(self) -> str:
         """Why it is not proved, as far as that is known."""
-        return self.refuted or ("a page has a wrong checksum" if self.damaged else self.doubted)
+        torn = self.damaged and not self.proved
+        return self.refuted or ("a page has a wrong checksum" if torn else self.doubted)
 
     @property
     def state(self) -> str:
         """`proved`, `refuted` or `unproved`: only the first one counts as a backup."""
-        if self.damaged or self.refuted:
+        if self.refuted:
             return "refuted"
-        return "proved" if self.proved else "unproved"
+        if self.proved:  # all checksums were right after a restore
+            return "proved"
+        return "refuted" if self.damaged else "unproved"
 
 
 def stanza(label: str, system: str) -> str:
