@@ -256,8 +256,8 @@ def _opened(path: Path) -> list[_Reader]:
 
     A rotation only gives a file a higher number. So the files are opened from the newest on: one
     that is rotated during this is found again under its next number, and counted once. The last
-    number of each file gives the order: after two rotations, one that was begun meanwhile has a
-    lower number than the first that was opened.
+    number of each file gives the order: after two rotations, a file that was begun since then has
+    a lower number than the first that was opened.
     """
     numbers = [int(file.suffix[1:]) for file in path.parent.glob(f"{path.name}.[0-9]*")]
     last = max(numbers, default=0) + _ROTATIONS
