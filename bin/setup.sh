@@ -37,15 +37,14 @@ missing_packages() { # runtime|dev
   done
   command -v nginx >/dev/null || printf '%s ' nginx-light
   command -v ssh-keygen >/dev/null || printf '%s ' openssh-client
-  # Debian splits Erlang: releases of ordinary projects need these, and `elixir` alone may lack them
+  # Debian splits Erlang, and `elixir` brings a part only. Projects need more of OTP: xmerl, os_mon.
   if command -v dpkg-query >/dev/null && [ "$(command -v erl)" = /usr/bin/erl ]; then
-    for program in erlang-dev erlang-crypto erlang-inets erlang-ssl erlang-tools erlang-parsetools \
-      $checks; do
+    for program in erlang-nox erlang-dev $checks; do
       [ "$(dpkg-query -W -f '${db:Status-Status}' "$program" 2>/dev/null)" = installed ] || printf '%s ' "$program"
     done
   elif ! command -v elixir >/dev/null; then
     # shellcheck disable=SC2086 # one word for each package
-    printf '%s ' erlang-dev erlang-inets erlang-ssl erlang-tools erlang-parsetools $checks
+    printf '%s ' erlang-nox erlang-dev $checks
   fi
   find_python >/dev/null || printf '%s ' python3 python3-venv
   if [ "$1" = dev ]; then

@@ -15,9 +15,11 @@ APT_SECONDS = 300
 PACKAGES = {"git": "git", "nginx": "nginx-light", "elixir": "elixir", "sshd": "openssh-server",
             "curl": "curl", "openssl": "openssl", "nft": "nftables"}  # fmt: skip
 """Program → the package that has it."""
-ERLANG = ("erlang-dev", "erlang-crypto", "erlang-inets", "erlang-ssl", "erlang-tools",
-          "erlang-parsetools")  # fmt: skip
-"""The Debian packages of Erlang that releases of ordinary projects need."""
+ERLANG = ("erlang-nox", "erlang-dev")
+"""All of OTP but what draws windows: Debian's `elixir` brings a part only.
+
+A generated Phoenix project needs xmerl to compile (for Swoosh), others os_mon, mnesia or ssh.
+"""
 
 
 def packages() -> list[str]:
@@ -25,8 +27,6 @@ def packages() -> list[str]:
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/local/bin"
     found = [package for name, package in PACKAGES.items() if not shutil.which(name, path=path)]
     erl = shutil.which("erl", path=path)
-    if erl is None and "elixir" not in found:
-        found.append("erlang-nox")
     if erl is None or erl == "/usr/bin/erl":
         found += [name for name in ERLANG if not _installed(name)]
     return found
