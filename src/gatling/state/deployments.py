@@ -144,15 +144,19 @@ def _notify(db: Database, ended: Deployment) -> None:
     )
 
 
-def closed(db: Database, ident: int, connections: int, reconnected: int) -> None:
-    """Complete a deployment's report with the end of its drain, which was in the background.
+def closed(db: Database, ident: int, connections: int) -> None:
+    """Complete a deployment's report with the connections that its drain, or its end, closed."""
+    _report(db, ident, cut=connections)
 
-    The connections that were closed, and the sockets that were asked to reconnect before.
-    """
+
+def asked(db: Database, ident: int, sockets: int) -> None:
+    """Complete a deployment's report with the sockets that were asked to reconnect."""
+    _report(db, ident, reconnected=sockets)
+
+
+def _report(db: Database, ident: int, **numbers: int) -> None:
     with db.transaction():
-        probe = (get(db, ident).probe or {}) | {"cut": connections}
-        if reconnected:
-            probe["reconnected"] = reconnected
+        probe = (get(db, ident).probe or {}) | numbers
         db.execute("UPDATE deployments SET probe = ? WHERE id = ?", json.dumps(probe), ident)
 
 

@@ -311,6 +311,26 @@ def test_a_deployment_that_needs_the_slot_ends_the_drain(stage: Stage, said: Pat
     assert deployments.get(stage.gatling.db, first.deployment).probe == {"requests": 9, "cut": 3}
 
 
+def test_a_drain_ends_with_the_deployment_that_takes_its_slot(
+    stage: Stage, phoenix: Phoenix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its report has the sockets that were asked before, and those that were closed."""
+    watch = left(stage, drain="600", drain_rate="100")
+    db = stage.gatling.db
+
+    def reconnect(most: int) -> tuple[int, int] | None:
+        found = Phoenix.reconnect(phoenix, most)
+        if stage.clients == 7:
+            deployments.closed(db, watch.deployment, 7)
+            watches.release_slot(db, "shop")
+        return found
+
+    monkeypatch.setattr(phoenix, "reconnect", reconnect)
+    assert previous.let_go(stage.gatling, watch) is None
+    report = deployments.get(db, watch.deployment).probe
+    assert report == {"requests": 9, "cut": 7, "reconnected": 3}
+
+
 def test_a_slow_look_is_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])

@@ -46,7 +46,7 @@ def make_room(gatling: Gatling, context: Context) -> None:
         context.progress.note(f"v{number} is no longer kept ready: its slot is needed{cut}")
     else:
         context.progress.note(f"v{number} drains no longer: its slot is needed{cut}")
-        deployments.closed(gatling.db, watch.deployment, connections, 0)
+        deployments.closed(gatling.db, watch.deployment, connections)
     watches.release_slot(gatling.db, app.name)
 
 
@@ -97,7 +97,9 @@ def let_go(gatling: Gatling, watch: Watch) -> int | None:
     with paced(gatling, app, slot, settings.drain_rate) as pace:
         if pace.open:
             left = max(left, pace.seconds + LEAVING_SECONDS)
-        _drain(count, left, pace)
+        _drain(gatling, watch, count, left, pace)
+    if pace.asked:
+        deployments.asked(gatling.db, watch.deployment, pace.asked)
     with lock.try_hold(gatling.home.app(watch.app).lock) as held:
         if not held or watches.of_app(gatling.db, watch.app) != watch:
             return None
@@ -105,14 +107,21 @@ def let_go(gatling: Gatling, watch: Watch) -> int | None:
         gatling.instances.stop(watch.app, slot, settings.stop)
         watches.release_slot(gatling.db, watch.app)
     if cut or pace.asked:
-        deployments.closed(gatling.db, watch.deployment, cut, pace.asked)
+        deployments.closed(gatling.db, watch.deployment, cut)
     return cut
 
 
-def _drain(count: Callable[[], int], seconds: float, pace: Pace) -> None:
-    """Wait until no connection is left, for so many seconds at most."""
+def _drain(
+    gatling: Gatling, watch: Watch, count: Callable[[], int], seconds: float, pace: Pace
+) -> None:
+    """Wait until no connection is left, for so many seconds at most.
+
+    Or until a deployment takes the slot, whose connections are those of another instance then.
+    """
     deadline, idle = time.monotonic() + seconds, 0
     while idle < DRAIN_CHECKS and time.monotonic() < deadline:
+        if watches.of_app(gatling.db, watch.app) != watch:
+            return
         pace.step()
         idle = 0 if count() else idle + 1
         time.sleep(POLL_SECONDS)
