@@ -318,6 +318,9 @@ class Node:
     def keep(self, swapped: Swapped) -> None:
         self._stage.do("keep")
 
+    def prepare_pages(self, assets: list[str]) -> None:
+        self._stage.do("prepare pages")
+
     def render_pages(self, assets: list[str]) -> Pages:
         self._stage.do("render pages")
         return Pages(open=2, rendered=1, failed=1, left=0, busy=0, unreached=0, why="undef")

@@ -80,6 +80,7 @@ in_memory(Source) ->
 
 pages_test_() ->
     Tests = [fun nothing_is_open/0, fun all_render/0, fun their_states_are_handed_on/0,
+             fun they_are_prepared_for_new_code/0,
              fun others_are_left_alone/0, fun those_that_fail_stop_nothing/0,
              fun one_that_closes_is_none/0, fun a_busy_one_renders_later/0,
              fun the_time_is_limited/0, fun the_rest_renders_after_the_answer/0,
@@ -147,6 +148,25 @@ their_states_are_handed_on() ->
                                private := #{connect_params := _}}}, sys:get_state(Page)),
     ?assertEqual(1, received()),
     stop([Page]).
+
+%% A click after the switch renders a page before its turn: static_changed?/1 must not raise then.
+they_are_prepared_for_new_code() ->
+    Private = #{temporary_assigns => #{body => nil}},
+    Pages = [page(#{}), page(#{socket => socket(#{private => Private})})],
+    {ok, Unmounted} = gen_server:start(?CHANNEL, make_ref(), []),
+    Child = page(#{socket => socket(#{parent_pid => self()})}),
+    States = [sys:get_state(P) || P <- [Unmounted, Child]],
+    ok = gatling_pages:prepare([<<"assets/app-1.css">>]),
+    Params = #{<<"_track_static">> => [<<"assets/app-1.css">>]},
+    [?assertMatch(#{socket := #{private := #{connect_params := Params}}}, sys:get_state(P))
+     || P <- Pages],
+    ?assertEqual(States, [sys:get_state(P) || P <- [Unmounted, Child]]),
+    %% those with which it was loaded, also after another upgrade
+    ok = gatling_pages:prepare([<<"assets/app-2.css">>]),
+    [?assertMatch(#{socket := #{private := #{connect_params := Params}}}, sys:get_state(P))
+     || P <- Pages],
+    ?assertEqual(0, received()),
+    stop([Unmounted, Child | Pages]).
 
 %% Whatever the state is, the process goes on with it.
 others_are_left_alone() ->

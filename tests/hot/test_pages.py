@@ -174,13 +174,37 @@ def test_those_that_cannot_render_stay_as_they_are(pages: Hot) -> None:
     pages.replace(FILE, "page one", "page two")
     output = pages.push()
     assert pages.strategy() == "hot"
-    later = "2 open LiveViews kept the old page until its next event"
+    later = "2 open LiveViews kept the old page until the next event"
     assert f"{later}: the new code failed to render (KeyError (key :banner not found)" in output
     assert "0 of 2 open LiveViews rendered again" in output
     assert pages.world.last()["outcome"] == "succeeded"
     seen = pages.rpc(SEEN)
     assert 'page: "page one typed' in seen
     assert " two " not in seen
+
+
+def test_clicks_before_their_turn_do_not_crash_them(pages: Hot) -> None:
+    """LiveView renders a changed template whole, and static_changed?/1 raises after the mount."""
+    pages.rpc(
+        "spawn(fn -> for _ <- Stream.cycle([1]) do "
+        'GenServer.cast(:page1, {:type, "clicked"}); Process.sleep(2) end end)'
+        " |> Process.register(:clicks)"
+    )
+    before = pages.rpc("IO.inspect(Process.whereis(:page1))")
+    pages.world.run("settings", "set", "shop", "hot.watch=1")
+    try:
+        two = VIEW.replace(" one ", " two ")
+        pages.write(FILE, two.replace("tracked(_), do: :mount", 'tracked(_), do: raise("mount")'))
+        output = pages.push()
+    finally:
+        pages.world.run("settings", "set", "shop", "hot.watch=0.05")
+        pages.rpc("Process.exit(Process.whereis(:clicks), :kill)")
+    assert pages.strategy() == "hot"
+    assert "crashed" not in output
+    assert "2 of 2 open LiveViews rendered again" in output
+    assert pages.rpc("IO.inspect(Process.whereis(:page1))") == before
+    seen = pages.rpc(SEEN)
+    assert f'page: "page two clicked [\\"assets/app-{"1" * 32}.js\\"]"' in seen
 
 
 def test_pages_are_left_alone_if_so_set(pages: Hot) -> None:

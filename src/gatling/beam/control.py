@@ -241,6 +241,13 @@ class Control:
         """The swap stays: the states from before it are forgotten."""
         self._node.call("gatling_agent", "keep", swapped.watcher)
 
+    def prepare_pages(self, assets: Sequence[str]) -> None:
+        """Let `static_changed?/1` work in new templates of the open LiveViews, before they render.
+
+        `assets` as in `render_pages`.
+        """
+        self._node.call("gatling_pages", "prepare", [asset.encode() for asset in assets])
+
     def render_pages(self, assets: Sequence[str]) -> Pages:
         """Let the open LiveViews render with the code that runs now.
 

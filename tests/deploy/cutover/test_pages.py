@@ -35,6 +35,8 @@ def upgrade(stage: Stage, found: Comparison, more: dict[str, str] | None = None)
 def test_they_render_after_the_decision_and_are_counted(stage: Stage) -> None:
     proof = upgrade(stage, CHANGED)
     assert stage.done.index("render pages") > stage.done.index("decide for v8 in 1")
+    swap = stage.done.index("swap v7 → v8")
+    assert stage.done[swap - 1] == stage.done[swap + 1] == "prepare pages"
     assert (proof.pages, proof.pages_rendered, proof.pages_failed) == (2, 1, 1)
     assert str(proof).endswith("1 of 2 open LiveViews rendered again")
 
@@ -46,12 +48,13 @@ def test_they_render_after_the_decision_and_are_counted(stage: Stage) -> None:
 )
 def test_when_they_do_not(stage: Stage, found: Comparison, more: dict[str, str]) -> None:
     assert upgrade(stage, found, more).pages == 0
-    assert "render pages" not in stage.done
+    assert not {"prepare pages", "render pages"} & set(stage.done)
 
 
 @pytest.mark.parametrize("error", [NodeUnreachable("gone"), RuntimeError("a fault")])
 def test_a_failure_is_a_note(stage: Stage, error: Exception) -> None:
     stage.faults["render pages"] = error
+    stage.faults["prepare pages"] = NodeUnreachable("gone")
     assert upgrade(stage, CHANGED).pages == 0
     assert stage.live() == (8, 1)
 
@@ -97,7 +100,7 @@ def test_the_notes_name_what_shows_the_old_version() -> None:
         Pages(open=9, rendered=1, failed=1, left=2, busy=3, unreached=2, why="undef")
     )
     assert [note.split()[0] for note in notes] == ["1", "2", "3", "2"]
-    assert "open LiveView kept the old page until its next event" in notes[0]
+    assert "open LiveView kept the old page until the next event" in notes[0]
     assert notes[0].endswith("the new code failed to render (undef)")
-    assert "open LiveViews kept the old page until its next event" in notes[1]
+    assert "open LiveViews kept the old page until the next event" in notes[1]
     assert notes[3] == "2 open LiveViews will render in the background"

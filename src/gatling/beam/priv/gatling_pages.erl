@@ -2,7 +2,7 @@
 %% renders with the new code, as gatling_rendering has it, and keeps its connection and its assigns.
 -module(gatling_pages).
 
--export([open/0, render/1]).
+-export([open/0, prepare/1, render/1]).
 -export([worker/4]).
 -export_type([rendered/0]).
 
@@ -38,6 +38,16 @@
 %% How many pages are open, of a LiveView whose versions are known.
 -spec open() -> non_neg_integer().
 open() -> length(pages()).
+
+%% Have all open pages ready for new code. If somebody clicks before a page has its turn, LiveView
+%% renders a changed template whole, and static_changed?/1 in it would raise after the mount. Nobody
+%% waits for the pages: each one comes to this before it comes to a later event.
+-spec prepare(Statics :: [binary()]) -> ok.
+prepare(Statics) ->
+    Nobody = nobody(),
+    Prepare = fun(State) -> gatling_rendering:prepare(State, Statics) end,
+    _ = [replace(P, Prepare, Nobody) || P <- pages()],
+    ok.
 
 %% Let all open pages render, a few at once. `statics` are the scripts and style sheets of the
 %% release before, by which a page sees whether they have changed. After `limit_ms` the answer says
@@ -101,8 +111,7 @@ is_view(View) -> is_atom(View) andalso erlang:function_exported(View, '__live__'
 -spec worker(pid(), [pid()], Statics :: [binary()], Limit :: pos_integer()) -> ok.
 worker(Asker, Pages, Statics, Limit) ->
     _ = erlang:start_timer(Limit, self(), answer),
-    {Nobody, Ref} = spawn_monitor(fun() -> ok end),
-    receive {'DOWN', Ref, process, Nobody, _} -> ok end,
+    Nobody = nobody(),
     turns(#{pages => Pages, active => #{}, outcomes => [], answered => false,
             start => fun(P) -> start(P, Statics, Nobody) end,
             answer => fun(R) -> Asker ! {rendered, self(), R} end, open => length(Pages)}).
@@ -174,8 +183,7 @@ result(Open, Outcomes, Unreached) ->
 -spec number(rendered | left | busy, [outcome()]) -> non_neg_integer().
 number(Outcome, Outcomes) -> length([O || O <- Outcomes, O =:= Outcome]).
 
-%% The page renders in its own process. The answer to the system message would be a copy of the
-%% whole state: nobody gets it.
+%% The page renders in its own process.
 -spec start(pid(), Statics :: [binary()], Nobody :: pid()) -> active().
 start(P, Statics, Nobody) ->
     Asker = self(),
@@ -185,7 +193,17 @@ start(P, Statics, Nobody) ->
                      Asker ! {Ref, Outcome},
                      New
              end,
-    P ! {system, {Nobody, make_ref()}, {replace_state, Render}},
+    _ = replace(P, Render, Nobody),
     _ = erlang:start_timer(?TURN_MS, self(), {turn, Ref}),
     _ = erlang:start_timer(?PAGE_MS, self(), {busy, Ref}),
     #{Ref => #{page => P, turn => on}}.
+
+%% The answer to the system message would be a copy of the whole state: nobody gets it.
+-spec replace(pid(), fun((term()) -> term()), Nobody :: pid()) -> term().
+replace(P, Fun, Nobody) -> P ! {system, {Nobody, make_ref()}, {replace_state, Fun}}.
+
+%% A process that has ended.
+-spec nobody() -> pid().
+nobody() ->
+    {Nobody, Ref} = spawn_monitor(fun() -> ok end),
+    receive {'DOWN', Ref, process, Nobody, _} -> Nobody end.

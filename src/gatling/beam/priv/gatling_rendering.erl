@@ -8,7 +8,7 @@
 %% stays as it is. So does one whose state is not exactly as it is known to be.
 -module(gatling_rendering).
 
--export([render/2]).
+-export([render/2, prepare/2]).
 -export_type([outcome/0]).
 
 -define(SOCKET, 'Elixir.Phoenix.LiveView.Socket').
@@ -41,6 +41,14 @@ render(State, Statics) ->
         false ->
             {left, State}
     end.
+
+%% The page with what a new template of it may ask for, see private/3; nothing else changes.
+-spec prepare(term(), Statics :: [binary()]) -> State :: term().
+prepare(#{socket := #{'__struct__' := ?SOCKET, private := #{} = Private, parent_pid := Parent}
+          = Socket} = State, Statics) ->
+    State#{socket := Socket#{private := private(Private, Parent, Statics)}};
+prepare(State, _) ->
+    State.
 
 %% ---------------------------------------------------------------- which can be rendered
 

@@ -88,7 +88,10 @@ def upgrade(
         try:
             journal.phase(f"Upgrading {live.label} to {release.label} in memory")
             with journal.step("hot_swap"):
+                pages.prepare(gatling, context, node, live, differences)
                 swapped = _swap(gatling, context, node, live, release, answers)
+                # those that were opened since
+                pages.prepare(gatling, context, node, live, differences)
             switched = time.time()
             on_live()
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,16 @@ class _Manifest(Struct):
     latest: dict[str, str] = {}
 
 
+def prepare(
+    gatling: Gatling, context: Context, node: Control, live: Release, differences: Differences
+) -> None:
+    """Have the open LiveViews ready for the new code, in which a click may render them first."""
+    if not _follow(context, differences):
+        return
+    with contextlib.suppress(NodeUnreachable):  # the swap itself reports it
+        node.prepare_pages(_assets_of(gatling, live))
+
+
 def render_again(
     gatling: Gatling, context: Context, node: Control, live: Release, differences: Differences
 ) -> Pages | None:
@@ -42,17 +53,25 @@ def render_again(
 
     `live` is the release before. A failure is only a note: the new release has been decided for.
     """
-    comparison, _ = differences
-    if not (context.settings.hot.rerender and comparison.code_or_assets):
+    if not _follow(context, differences):
         return None
     try:
-        pages = node.render_pages(assets(gatling.home.app(live.app).release(live.number)))
+        pages = node.render_pages(_assets_of(gatling, live))
     except NodeUnreachable as error:
         context.progress.note(f"whether open LiveViews rendered again is not known: {error.what}")
         return None
     for note in notes(pages):
         context.progress.note(note)
     return pages
+
+
+def _follow(context: Context, differences: Differences) -> bool:
+    comparison, _ = differences
+    return context.settings.hot.rerender and comparison.code_or_assets
+
+
+def _assets_of(gatling: Gatling, live: Release) -> list[str]:
+    return assets(gatling.home.app(live.app).release(live.number))
 
 
 def assets(tree: Path) -> list[str]:
@@ -73,7 +92,7 @@ def assets(tree: Path) -> list[str]:
 
 def notes(pages: Pages) -> list[str]:
     """Sentences about the LiveViews that do not show the new version yet."""
-    later = "kept the old page until its next event"
+    later = "kept the old page until the next event"
     return [
         f"{counted(number, 'open LiveView')} {what}"
         for number, what in (
