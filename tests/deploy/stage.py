@@ -321,8 +321,12 @@ class Node:
     def prepare_pages(self, assets: list[str]) -> None:
         self._stage.do("prepare pages")
 
-    def render_pages(self, assets: list[str]) -> Pages:
+    def render_pages(self, assets: list[str]) -> Opaque:
         self._stage.do("render pages")
+        return Opaque(b"worker")
+
+    def rendered_pages(self, worker: Opaque) -> Pages:
+        self._stage.do("pages rendered")
         return Pages(open=2, rendered=1, failed=1, left=0, busy=0, unreached=0, why="undef")
 
     def listen(self) -> None:

@@ -82,6 +82,7 @@ pages_test_() ->
     Tests = [fun nothing_is_open/0, fun all_render/0, fun their_states_are_handed_on/0,
              fun they_are_prepared_for_new_code/0,
              fun others_are_left_alone/0, fun those_that_fail_stop_nothing/0,
+             fun the_result_is_kept/0,
              fun one_that_closes_is_none/0, fun a_busy_one_renders_later/0,
              fun the_time_is_limited/0, fun the_rest_renders_after_the_answer/0,
              fun busy_ones_hold_up_no_others/0, fun one_without_a_browser_is_none/0, fun others_are_not_asked/0,
@@ -124,7 +125,7 @@ stop(Pages) -> [catch gen_server:stop(P) || P <- Pages].
 render() -> render(10000).
 
 render(Limit) ->
-    gatling_pages:render(#{statics => [<<"assets/app-1.css">>], limit_ms => Limit}).
+    gatling_pages:await(gatling_pages:start([<<"assets/app-1.css">>]), Limit).
 
 %% How many messages the browsers got.
 received() -> receive {sent, _} -> 1 + received() after 0 -> 0 end.
@@ -188,6 +189,16 @@ those_that_fail_stop_nothing() ->
     ?assertEqual(States, [sys:get_state(P) || P <- lists:droplast(Pages)]),
     ?assertEqual(1, received()),
     stop(Pages).
+
+%% A deployment does something else while they render.
+the_result_is_kept() ->
+    Page = page(#{}),
+    Worker = gatling_pages:start([]),
+    receive {sent, _} -> ok end,
+    timer:sleep(50),
+    ?assertMatch(#{open := 1, rendered := 1}, gatling_pages:await(Worker, 0)),
+    ?assertMatch(#{open := 0}, gatling_pages:await(Worker, 0)),
+    stop([Page]).
 
 one_that_closes_is_none() ->
     Page = page(#{}),

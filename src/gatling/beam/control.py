@@ -248,19 +248,22 @@ class Control:
         """
         self._node.call("gatling_pages", "prepare", [asset.encode() for asset in assets])
 
-    def render_pages(self, assets: Sequence[str]) -> Pages:
-        """Let the open LiveViews render with the code that runs now.
+    def render_pages(self, assets: Sequence[str]) -> Opaque:
+        """Let the open LiveViews render with the code that runs now; what `rendered_pages` takes.
 
         `assets` are the fingerprinted scripts and style sheets of the release before.
         """
-        request = {
-            Atom("statics"): [asset.encode() for asset in assets],
-            Atom("limit_ms"): int(PAGES_SECONDS * 1000),
-        }
+        answer = self._node.call("gatling_pages", "start", [asset.encode() for asset in assets])
+        worker: Opaque = typed(answer, Opaque, "start")
+        return worker
+
+    def rendered_pages(self, worker: Opaque) -> Pages:
+        """Wait for the open LiveViews that `render_pages` lets render, for a time at most."""
         answer = self._node.call(
-            "gatling_pages", "render", request, timeout=PAGES_SECONDS + ASK_SECONDS
-        )
-        rendered: Pages = typed(answer, Pages, "render")
+            "gatling_pages", "await", worker, int(PAGES_SECONDS * 1000),
+            timeout=PAGES_SECONDS + ASK_SECONDS,
+        )  # fmt: skip
+        rendered: Pages = typed(answer, Pages, "await")
         return rendered
 
     def _request(self, live: Release, target: Release, answered: Answers | None) -> dict[Any, Any]:

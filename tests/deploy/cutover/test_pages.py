@@ -10,7 +10,7 @@ import pytest
 from gatling.beam.answers import Pages
 from gatling.beam.comparison import Answers, Beam, Comparison
 from gatling.deploy.cutover import hot, pages
-from gatling.errors import NodeUnreachable
+from gatling.errors import NodeUnreachable, SupervisorFailed
 from tests.deploy.stage import Node, release
 
 if TYPE_CHECKING:
@@ -32,9 +32,11 @@ def upgrade(stage: Stage, found: Comparison, more: dict[str, str] | None = None)
     )  # fmt: skip
 
 
-def test_they_render_after_the_decision_and_are_counted(stage: Stage) -> None:
-    proof = upgrade(stage, CHANGED)
-    assert stage.done.index("render pages") > stage.done.index("decide for v8 in 1")
+def test_they_render_after_the_watch_and_are_counted(stage: Stage) -> None:
+    proof = upgrade(stage, CHANGED, {"hot.boot_check": "after"})
+    rendering, decided = stage.done.index("render pages"), stage.done.index("decide for v8 in 1")
+    assert stage.done.index("watch") < rendering < decided < stage.done.index("pages rendered")
+    assert "boot v8 in 2" in stage.done[rendering:decided], stage.done
     swap = stage.done.index("swap v7 → v8")
     assert stage.done[swap - 1] == stage.done[swap + 1] == "prepare pages"
     assert (proof.pages, proof.pages_rendered, proof.pages_failed) == (2, 1, 1)
@@ -51,12 +53,28 @@ def test_when_they_do_not(stage: Stage, found: Comparison, more: dict[str, str])
     assert not {"prepare pages", "render pages"} & set(stage.done)
 
 
-@pytest.mark.parametrize("error", [NodeUnreachable("gone"), RuntimeError("a fault")])
-def test_a_failure_is_a_note(stage: Stage, error: Exception) -> None:
-    stage.faults["render pages"] = error
+@pytest.mark.parametrize(
+    ("step", "error"),
+    [
+        ("render pages", NodeUnreachable("gone")),
+        ("pages rendered", NodeUnreachable("gone")),
+        ("pages rendered", RuntimeError("a fault")),
+    ],
+)
+def test_a_failure_is_a_note(stage: Stage, step: str, error: Exception) -> None:
+    stage.faults[step] = error
     stage.faults["prepare pages"] = NodeUnreachable("gone")
     assert upgrade(stage, CHANGED).pages == 0
     assert stage.live() == (8, 1)
+
+
+def test_they_render_again_if_the_upgrade_is_undone(stage: Stage) -> None:
+    stage.faults["wait until it is healthy"] = SupervisorFailed("never healthy")
+    with pytest.raises(SupervisorFailed):
+        upgrade(stage, CHANGED, {"hot.boot_check": "after"})
+    assert stage.done.count("render pages") == 2
+    back = stage.done.index("swap v8 → v7 at any rate")
+    assert stage.done.index("render pages", back) > back
 
 
 def test_the_assets_are_those_of_the_release_before(tmp_path: Path) -> None:

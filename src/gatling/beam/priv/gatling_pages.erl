@@ -2,8 +2,8 @@
 %% renders with the new code, as gatling_rendering has it, and keeps its connection and its assigns.
 -module(gatling_pages).
 
--export([open/0, prepare/1, render/1]).
--export([worker/4]).
+-export([open/0, prepare/1, start/1, await/2]).
+-export([worker/2]).
 -export_type([rendered/0]).
 
 -define(CHANNEL, 'Elixir.Phoenix.LiveView.Channel').
@@ -11,6 +11,8 @@
 -define(PAGE_MS, 2000).
 %% After this time it is looked whether a page waits, and the next one may begin.
 -define(TURN_MS, 50).
+%% So long the result is kept for the deployment, which may check whether its release boots.
+-define(KEPT_MS, 600000).
 %% Of so many processes it is looked whether they are pages.
 -define(PROCESSES, 1000000).
 
@@ -25,15 +27,14 @@
                       busy := non_neg_integer(),
                       unreached := non_neg_integer(),
                       why := binary()}.
--type request() :: #{statics := [binary()], limit_ms := pos_integer()}.
 %% The result for one page. `gone`: it was closed.
 -type outcome() :: gatling_rendering:outcome() | busy | gone.
 %% The pages that have been asked. `turn`: whether no other page may begin for this one.
 -type active() :: #{reference() => #{page := pid(), turn := on | over}}.
-%% `pages`: those whose turn has not come · `answered`: whether the result was given already.
+%% `pages`: those whose turn has not come · `asker`: who waits for the result.
 -type work() :: #{pages := [pid()], active := active(), outcomes := [outcome()],
-                  answered := boolean(), start := fun((pid()) -> active()),
-                  answer := fun((rendered()) -> term()), open := non_neg_integer()}.
+                  asker := none | answered | {pid(), reference()}, start := fun((pid()) -> active()),
+                  open := non_neg_integer()}.
 
 %% How many pages are open, of a LiveView whose versions are known.
 -spec open() -> non_neg_integer().
@@ -49,14 +50,19 @@ prepare(Statics) ->
     _ = [replace(P, Prepare, Nobody) || P <- pages()],
     ok.
 
-%% Let all open pages render, a few at once. `statics` are the scripts and style sheets of the
-%% release before, by which a page sees whether they have changed. After `limit_ms` the answer says
-%% what has been rendered so far, and the other pages follow without anybody waiting for them.
--spec render(request()) -> rendered().
-render(#{statics := Statics, limit_ms := Limit}) ->
-    {Worker, Ref} = spawn_monitor(?MODULE, worker, [self(), pages(), Statics, Limit]),
+%% Let all open pages render, a few at once, while the caller does something else. `Statics` are the
+%% scripts and style sheets of the release before, by which a page sees whether they have changed.
+-spec start(Statics :: [binary()]) -> Worker :: pid().
+start(Statics) -> spawn(?MODULE, worker, [pages(), Statics]).
+
+%% What has become of the pages, at the latest after so many milliseconds. Those that remain then
+%% render nevertheless, without anybody waiting for them.
+-spec await(Worker :: pid(), Milliseconds :: non_neg_integer()) -> rendered().
+await(Worker, Milliseconds) ->
+    Ref = monitor(process, Worker),
+    Worker ! {await, self(), Ref, Milliseconds},
     receive
-        {rendered, Worker, Rendered} ->
+        {rendered, Ref, Rendered} ->
             true = demonitor(Ref, [flush]),
             Rendered;
         {'DOWN', Ref, process, Worker, _} ->
@@ -108,19 +114,16 @@ is_view(View) -> is_atom(View) andalso erlang:function_exported(View, '__live__'
 %% ---------------------------------------------------------------- one after the other
 
 %% As many at once as there are schedulers: so requests wait for one page at most.
--spec worker(pid(), [pid()], Statics :: [binary()], Limit :: pos_integer()) -> ok.
-worker(Asker, Pages, Statics, Limit) ->
-    _ = erlang:start_timer(Limit, self(), answer),
+-spec worker([pid()], Statics :: [binary()]) -> ok.
+worker(Pages, Statics) ->
     Nobody = nobody(),
-    turns(#{pages => Pages, active => #{}, outcomes => [], answered => false,
-            start => fun(P) -> start(P, Statics, Nobody) end,
-            answer => fun(R) -> Asker ! {rendered, self(), R} end, open => length(Pages)}).
+    turns(#{pages => Pages, active => #{}, outcomes => [], asker => none, open => length(Pages),
+            start => fun(P) -> start(P, Statics, Nobody) end}).
 
-%% Until all have had their turn. The answer may have to be given before.
+%% Until all have had their turn.
 -spec turns(work()) -> ok.
 turns(#{pages := [], active := Active} = Work) when map_size(Active) =:= 0 ->
-    _ = answered(Work),
-    ok;
+    over(Work);
 turns(#{pages := Pages, active := Active, start := Start} = Work) ->
     Turns = length([on || #{turn := on} <- maps:values(Active)]),
     case Pages of
@@ -133,6 +136,16 @@ turns(#{pages := Pages, active := Active, start := Start} = Work) ->
             turns(event(Work))
     end.
 
+%% The result is kept for a while for somebody who asks.
+-spec over(work()) -> ok.
+over(#{asker := none} = Work) ->
+    receive {await, Asker, Ref, _} -> over(Work#{asker := {Asker, Ref}})
+    after ?KEPT_MS -> ok
+    end;
+over(Work) ->
+    _ = answered(Work),
+    ok.
+
 %% Wait until something happens.
 -spec event(work()) -> work().
 event(#{active := Active} = Work) ->
@@ -140,8 +153,11 @@ event(#{active := Active} = Work) ->
         {Ref, Outcome} when is_map_key(Ref, Active) -> ended(Ref, Outcome, Work);
         {timeout, _, {turn, Ref}} when is_map_key(Ref, Active) -> turn(Ref, Work);
         {timeout, _, {busy, Ref}} when is_map_key(Ref, Active) -> ended(Ref, busy, Work);
-        {timeout, _, answer} -> answered(Work);
         {'DOWN', Ref, process, _, _} when is_map_key(Ref, Active) -> ended(Ref, gone, Work);
+        {await, Asker, Ref, Milliseconds} ->
+            _ = erlang:start_timer(Milliseconds, self(), answer),
+            Work#{asker := {Asker, Ref}};
+        {timeout, _, answer} -> answered(Work);
         _ -> Work  %% of a page that was busy, or of a timer of a page that has ended
     end.
 
@@ -163,14 +179,15 @@ ended(Ref, Outcome, #{active := Active, outcomes := Outcomes} = Work) ->
     true = demonitor(Ref, [flush]),
     Work#{active := maps:remove(Ref, Active), outcomes := [Outcome | Outcomes]}.
 
+%% The asker has got the result, and nobody else asks.
 -spec answered(work()) -> work().
-answered(#{answered := true} = Work) ->
-    Work;
-answered(#{pages := Pages, active := Active, outcomes := Outcomes, answer := Answer,
+answered(#{asker := {Asker, Ref}, pages := Pages, active := Active, outcomes := Outcomes,
            open := Open} = Work) ->
     Busy = [busy || _ <- maps:keys(Active)],
-    _ = Answer(result(Open, Busy ++ Outcomes, length(Pages))),
-    Work#{answered := true}.
+    Asker ! {rendered, Ref, result(Open, Busy ++ Outcomes, length(Pages))},
+    Work#{asker := answered};
+answered(Work) ->
+    Work.
 
 -spec result(Open :: non_neg_integer(), [outcome()], Unreached :: non_neg_integer()) ->
           rendered().

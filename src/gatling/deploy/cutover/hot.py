@@ -85,6 +85,7 @@ def upgrade(
         now_open = _clients(node, address.port)
         clients = {each: now_open[each] for each in early_clients.keys() & now_open.keys()}
         since = now()
+        rendering = None
         try:
             journal.phase(f"Upgrading {live.label} to {release.label} in memory")
             with journal.step("hot_swap"):
@@ -97,14 +98,15 @@ def upgrade(
             try:
                 if held is not None:
                     prober.saw(held.finish())
-                watched = _prove(
-                    gatling, context, node, release, swapped, prober, switched, booted=booted
-                )
+                watched = _prove(gatling, context, node, release, swapped, switched)
+                rendering = pages.render_again(gatling, context, node, live, differences)
+                _prove_boot(gatling, context, release, prober, booted=booted)
                 still_open = _clients(node, address.port)
             except GatlingError as error:
                 if not error.log:
                     _add_errors_of_the_app(gatling, app, error, since)
-                _undo(gatling, context, node, live, release, answers, error, swapped)
+                again = differences if rendering else None
+                _undo(gatling, context, node, live, release, answers, error, swapped, again)
         except GatlingError:
             context.result.proof = prober.proof
             context.progress.note(str(context.result.proof))
@@ -114,15 +116,11 @@ def upgrade(
         decide(
             gatling, app, release, watch.after(gatling, context, release.number, switched, seconds)
         )
-        with context.tolerated():
-            previous.give_up(gatling, context, kept)
-        with context.tolerated():
-            live_node.prepare(gatling, app, release)
-        with context.tolerated(), contextlib.suppress(NodeUnreachable):  # the states expire anyway
-            node.keep(swapped)
+        _settle(gatling, context, node, release, swapped, kept)
     shown = None
-    with context.tolerated():
-        shown = pages.render_again(gatling, context, node, live, differences)
+    if rendering is not None:
+        with context.tolerated():
+            shown = pages.rendered(context, node, rendering)
     return dataclasses.replace(
         prober.proof,
         pages=shown.open if shown else 0,
@@ -136,6 +134,23 @@ def upgrade(
         lost=sum(owner in watched.stopped for owner in clients.values()),
         others_crashed=len(watched.others),
     )
+
+
+def _settle(
+    gatling: Gatling,
+    context: Context,
+    node: Control,
+    release: Release,
+    swapped: Swapped,
+    kept: int | None,
+) -> None:
+    """The steps after the decision; `kept` is a slot whose instance is not needed any more."""
+    with context.tolerated():
+        previous.give_up(gatling, context, kept)
+    with context.tolerated():
+        live_node.prepare(gatling, context.app, release)
+    with context.tolerated(), contextlib.suppress(NodeUnreachable):  # the states expire anyway
+        node.keep(swapped)
 
 
 def _try_elsewhere(
@@ -231,10 +246,7 @@ def _prove(
     node: Control,
     release: Release,
     swapped: Swapped,
-    prober: Prober,
     switched: float,
-    *,
-    booted: bool,
 ) -> Watched:
     """Raise what speaks against the release that the node runs now; what was seen in the watch."""
     settings = context.settings
@@ -255,6 +267,14 @@ def _prove(
         problem = unhealthy or _worse(gatling, context, switched)
         if problem:
             raise SwapUndone(problem)
+    return watched
+
+
+def _prove_boot(
+    gatling: Gatling, context: Context, release: Release, prober: Prober, *, booted: bool
+) -> None:
+    """Raise what speaks against a later start of the release, unless it has `booted` already."""
+    settings = context.settings
     prober.slow_down()  # each request is a line in the app's log, and nothing changes any more
     why = context.alone or ("hot.boot_check=off",)
     if context.alone or settings.hot.boot_check == "off":
@@ -262,7 +282,6 @@ def _prove(
     elif settings.hot.boot_check == "after" and not booted:
         with context.journal.step("boot_check"):
             _check_boot(gatling, context, release)
-    return watched
 
 
 def _unhealthy(gatling: Gatling, context: Context, release: Release) -> str:
@@ -312,8 +331,12 @@ def _undo(
     answers: Answers | None,
     error: GatlingError,
     first: Swapped,
+    rendered: inspection.Differences | None,
 ) -> NoReturn:
-    """Swap back and raise; where that is impossible, put a new instance of `live` in its place."""
+    """Swap back and raise; where that is impossible, put a new instance of `live` in its place.
+
+    `rendered` is how the releases differ if open pages have rendered with the new one.
+    """
     back = Answers(answers.new, answers.old) if answers else None
     try:
         context.journal.phase(f"Going back to {live.label}")
@@ -323,6 +346,8 @@ def _undo(
             if swapped.failed:
                 raise SwapUndone(f"Children: {'; '.join(swapped.failed)}.")
             node.restore_crashed(first)
+        if rendered is not None:
+            pages.render_again(gatling, context, node, release, rendered)
         context.progress.note(f"{live.label} runs again, with its previous states")
     except (SwapFailed, GatlingError) as second:
         context.progress.note(f"the upgrade could not be undone: {second}")

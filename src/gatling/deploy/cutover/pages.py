@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from gatling.beam.answers import Pages
     from gatling.beam.control import Control
+    from gatling.beam.etf import Opaque
     from gatling.deploy.context import Context
     from gatling.deploy.plan.inspection import Differences
     from gatling.platform.open import Gatling
@@ -48,15 +49,25 @@ def prepare(
 
 def render_again(
     gatling: Gatling, context: Context, node: Control, live: Release, differences: Differences
-) -> Pages | None:
+) -> Opaque | None:
     """Let the open LiveViews of an upgraded node render; None when there is no reason to.
 
-    `live` is the release before. A failure is only a note: the new release has been decided for.
+    `live` is the release before. They go on with that by themselves, see `rendered`. A failure is
+    only a note: it is no reason to undo the upgrade.
     """
     if not _follow(context, differences):
         return None
     try:
-        pages = node.render_pages(_assets_of(gatling, live))
+        return node.render_pages(_assets_of(gatling, live))
+    except NodeUnreachable as error:
+        context.progress.note(f"open LiveViews do not render again: {error.what}")
+        return None
+
+
+def rendered(context: Context, node: Control, worker: Opaque) -> Pages | None:
+    """Wait until the open LiveViews have rendered; None if that is not known."""
+    try:
+        pages = node.rendered_pages(worker)
     except NodeUnreachable as error:
         context.progress.note(f"whether open LiveViews rendered again is not known: {error.what}")
         return None
