@@ -55,7 +55,7 @@ prepare(Statics) ->
 -spec start(Statics :: [binary()]) -> Worker :: pid().
 start(Statics) -> spawn(?MODULE, worker, [pages(), Statics]).
 
-%% What has become of the pages, at the latest after so many milliseconds. Those that remain then
+%% The results of the pages, at the latest after so many milliseconds. The pages that remain then
 %% render nevertheless, without anybody waiting for them.
 -spec await(Worker :: pid(), Milliseconds :: non_neg_integer()) -> rendered().
 await(Worker, Milliseconds) ->
