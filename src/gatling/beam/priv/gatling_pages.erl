@@ -33,8 +33,8 @@
 -type active() :: #{reference() => #{page := pid(), turn := on | over}}.
 %% `pages`: those whose turn has not come · `asker`: who waits for the result.
 -type work() :: #{pages := [pid()], active := active(), outcomes := [outcome()],
-                  asker := none | answered | {pid(), reference()}, start := fun((pid()) -> active()),
-                  open := non_neg_integer()}.
+                  asker := none | answered | {pid(), reference()},
+                  start := fun((pid()) -> active()), open := non_neg_integer()}.
 
 %% How many pages are open, of a LiveView whose versions are known.
 -spec open() -> non_neg_integer().
