@@ -85,7 +85,8 @@ pages_test_() ->
              fun the_result_is_kept/0,
              fun one_that_closes_is_none/0, fun a_busy_one_renders_later/0,
              fun the_time_is_limited/0, fun the_rest_renders_after_the_answer/0,
-             fun busy_ones_hold_up_no_others/0, fun one_without_a_browser_is_none/0, fun others_are_not_asked/0,
+             fun busy_ones_hold_up_no_others/0, fun one_without_a_browser_is_none/0,
+             fun others_are_not_asked/0,
              fun those_that_hibernate_are_looked_into/0],
     {setup, fun() -> {loaded(source()), [in_memory(S) || S <- others()]} end,
      fun({Directory, Modules}) ->
