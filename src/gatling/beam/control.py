@@ -149,7 +149,9 @@ class Control:
 
         Files that are opened in no known way count if they have one of these endings.
         """
-        answer = self._node.call("gatling_holds", "all", list(endings), timeout=10, limit=MODERATE)
+        answer = self._node.call(
+            "gatling_holds", "all", list(endings), timeout=ASK_SECONDS, limit=MODERATE
+        )
         held: Holds = typed(answer, Holds, "holds")
         return held
 
@@ -343,7 +345,7 @@ def connection(
 def _load(node: channel.Node, beams: Path, base: Path) -> None:
     """Bring the modules of deployments into the node, unless it has this version of them."""
     digest = toolbox.digest()
-    if has_version(node, _MARK, digest):
+    if has_version(node, _MARK, digest, ASK_SECONDS):
         return
     # a swap of another version of these modules would lose its code
     if isinstance(node.call("erlang", "whereis", Atom("gatling_swap")), Opaque):
@@ -352,7 +354,7 @@ def _load(node: channel.Node, beams: Path, base: Path) -> None:
     node.call("persistent_term", "put", _MARK, digest)
 
 
-def has_version(node: channel.Node, mark: Atom, digest: str, timeout: float = ASK_SECONDS) -> bool:
+def has_version(node: channel.Node, mark: Atom, digest: str, timeout: float) -> bool:
     """Whether a node has modules of that digest, by the mark that their load has left there."""
     answer = node.call("persistent_term", "get", mark, Atom("none"), timeout=timeout)
     return bool(answer == digest.encode())
