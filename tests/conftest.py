@@ -35,13 +35,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
 LONGEST = (
-    "home/test_backups.py", "server/test_power.py", "hot/test_traps.py", "push/test_recovery.py",
-    "home/test_processes.py", "push/test_failures.py", "hot/test_rolling.py",
-    "server/test_server.py", "server/test_install.py", "server/test_connections.py",
-    "server/test_hostile_builds.py", "hot/test_calls.py", "home/test_examples.py",
+    "server/test_power.py", "server/test_install.py", "hot/test_traps.py", "push/test_recovery.py",
+    "home/test_backups.py", "home/test_processes.py", "push/test_failures.py",
+    "hot/test_rolling.py", "server/test_server.py", "server/test_connections.py",
+    "server/test_hostile_builds.py", "server/test_databases.py", "hot/test_calls.py",
     "push/test_assets.py", "home/test_jobs.py", "callbacks/test_callbacks.py",
-    "server/test_databases.py", "server/test_package.py", "hot/test_hostile.py",
-    "push/test_push.py", "push/test_migrations.py", "server/test_jobs.py",
+    "server/test_package.py", "home/test_examples.py", "hot/test_trees.py",
+    "server/test_toolchains.py", "push/test_push.py", "home/test_sockets.py",
+    "hot/test_hostile.py", "push/test_migrations.py", "server/test_jobs.py",
 )  # fmt: skip
 """Files that take minutes, the longest first; `bin/test` prints the slowest tests."""
 BEAMS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gatling" / "test-beams"
