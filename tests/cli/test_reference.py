@@ -26,3 +26,5 @@ def test_pages_are_up_to_date() -> None:
     assert (ROOT / "docs/commands.md").read_text() == made.commands(), again
     assert (ROOT / "docs/settings.md").read_text() == made.all_settings(), again
     assert (ROOT / "docs/gatling.schema.json").read_text() == made.schema(), again
+    assert (ROOT / "docs/api.md").read_text() == made.api(), again
+    assert (ROOT / "docs/openapi.json").read_text() == made.openapi(), again

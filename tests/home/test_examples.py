@@ -53,6 +53,8 @@ ELSEWHERE = {
     "gatling notify add ops https://hooks.example.com/gatling": "of the same name as another",
     "gatling drains add shop - < url": "needs an address: operations/test_drains.py",
     "gatling drains run shop.1": "goes on until it is removed: operations/test_drains.py",
+    "gatling api": "goes on until it is ended: tests/api",
+    "gatling api --listen 127.0.0.1:8090": "goes on until it is ended: tests/api",
     "gatling watch run": "goes on until it is ended: operations/test_stats.py",
     "gatling top shop": "needs a terminal: cli/test_top.py",
     "gatling top shop --interval 5": "needs a terminal: cli/test_top.py",

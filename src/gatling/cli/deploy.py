@@ -20,7 +20,6 @@ from gatling.ui.output import echo
 
 if TYPE_CHECKING:
     from gatling.platform.open import Gatling
-    from gatling.state.apps import App
 
 
 @click.command("deploy")
@@ -52,7 +51,7 @@ def deploy_command(
         found = apps.get(gatling.db, app)
         number = release_argument(what) if what is not None else None
         if number is not None:
-            _ask_about_migrations(gatling, found, number, given)
+            _ask_about_migrations(gatling, app, number, given)
             deploys.deploy_release(
                 gatling,
                 app,
@@ -93,14 +92,13 @@ def rollback_command(
     from gatling.deploy.wish import Wish
     from gatling.errors import InvalidInput
     from gatling.operations import deploys
-    from gatling.state import apps
 
     with opened(app) as gatling:
         wish = names.release_number(release) if release is not None else None
         if release is not None and wish is None:
             raise InvalidInput(f"{release!r} is not a release.", hint="For example v4.")
         number = deploys.rollback_target(gatling, app, wish)
-        _ask_about_migrations(gatling, apps.get(gatling.db, app), number, given)
+        _ask_about_migrations(gatling, app, number, given)
         deploys.deploy_release(
             gatling,
             app,
@@ -173,23 +171,17 @@ def stop_command(app: str) -> None:
         echo(f"{app} is stopped.")
 
 
-def _ask_about_migrations(gatling: Gatling, app: App, number: int, given: str | None) -> None:
+def _ask_about_migrations(gatling: Gatling, app: str, number: int, given: str | None) -> None:
     """Ask before a release goes live that does not know what the live one has migrated."""
-    from gatling.deploy.migrations import runner
-    from gatling.state import releases
+    from gatling.operations import deploys
 
-    if app.live_release is None or number >= app.live_release:
-        return
-    target = releases.kept(gatling.db, app.name, number)
-    live = releases.get(gatling.db, app.name, app.live_release)
-    passed = runner.pending(gatling.home.app(app.name), target, live)
+    passed = deploys.passed_migrations(gatling, app, number)
     if passed:
-        names = ", ".join(name.rpartition("/")[2] for name in passed)
         confirm(
-            app.name,
+            app,
             given,
-            f"Deploy {target.label} on a database with migrations that it does not have ({names})?"
-            " They stay applied.",
+            f"Deploy v{number} on a database with migrations that it does not have"
+            f" ({', '.join(passed)})? They stay applied.",
         )
 
 

@@ -139,6 +139,9 @@ _STOP = (
 )
 _UNSET = "It is called `config unset` here: `gatling config unset {app} NAME`."
 _KEYS = "SSH keys are the logins. `gatling server keys list` shows them, `gatling whoami` yours."
+_TOKENS = (
+    "`gatling tokens add NAME --role reader` creates a token for the HTTP API (`gatling api`)."
+)
 _REVOKE = "It is called `server keys remove` here: `gatling server keys remove NAME`."
 _HEALTH = "`gatling settings set {app} health.path=/health` sets what the health check requests."
 _NOTICE = "`gatling notify add NAME TARGET` sends notifications to a webhook, by mail or to a chat."
@@ -181,8 +184,9 @@ ANSWERS: Mapping[str, str] = {
     **dict.fromkeys(("certs", "cert", "ssl", "tls", "letsencrypt", "https"), _TLS),
     **dict.fromkeys(("machines", "machine", "regions", "region", "vm", "nodes", "cluster"),
                     _ONE_MACHINE),
-    **dict.fromkeys(("login", "logout", "signup", "auth login", "auth logout", "tokens", "token",
-                     "auth token", "orgs", "teams", "access add", "collaborators"), _KEYS),
+    **dict.fromkeys(("login", "logout", "signup", "auth login", "auth logout", "orgs", "teams",
+                     "access add", "collaborators"), _KEYS),
+    **dict.fromkeys(("token", "auth token", "tokens create", "authorizations"), _TOKENS),
     **dict.fromkeys(("keys remove", "ssh-keys remove", "access remove"), _REVOKE),
     **dict.fromkeys(("checks", "check", "health", "healthcheck"), _HEALTH),
     **dict.fromkeys(("webhooks", "webhook", "notifications", "alerts"), _NOTICE),

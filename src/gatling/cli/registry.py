@@ -46,6 +46,8 @@ COMMANDS: Mapping[str, str] = {
     "drains": "drains",
     "notify": "notify",
     "watch": "watch",
+    "tokens": "tokens",
+    "api": "gatling.api.command",
     "run": "run",
     "console": "run",
     "jobs": "jobs",

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from gatling.state import apps, deployments
+from gatling.state.deployments import Outcome  # noqa: TC001 (msgspec reads it)
 
 if TYPE_CHECKING:
     from gatling.platform.open import Gatling
-    from gatling.state.deployments import Deployment, Outcome
+    from gatling.state.deployments import Deployment
 
 
 class StepEntry(Struct, frozen=True):
@@ -44,16 +45,16 @@ class DeploymentEntry(Struct, frozen=True):
     """How long a hot upgrade suspended processes."""
 
 
-def every(gatling: Gatling, app: str) -> list[DeploymentEntry]:
+def every(gatling: Gatling, app: str, limit: int = 1000) -> list[DeploymentEntry]:
     """The deployments of an app, the newest first; raises NotFound."""
     apps.get(gatling.db, app)
-    return [_entry(each) for each in deployments.of_app(gatling.db, app)]
+    return [described(each) for each in deployments.of_app(gatling.db, app, limit)]
 
 
 def get(gatling: Gatling, app: str, ident: int) -> DeploymentEntry:
     """One deployment of an app; raises NotFound."""
     apps.get(gatling.db, app)
-    return _entry(deployments.get(gatling.db, ident, app))
+    return described(deployments.get(gatling.db, ident, app))
 
 
 def output(gatling: Gatling, app: str, ident: int) -> str | None:
@@ -64,7 +65,8 @@ def output(gatling: Gatling, app: str, ident: int) -> str | None:
         return None
 
 
-def _entry(found: Deployment) -> DeploymentEntry:
+def described(found: Deployment) -> DeploymentEntry:
+    """A deployment for programs."""
     return DeploymentEntry(
         id=found.id,
         release=f"v{found.release}" if found.release else None,

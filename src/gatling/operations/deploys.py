@@ -118,6 +118,21 @@ def restart(gatling: Gatling, name: str, *, progress: Progress) -> None:
         go_live(gatling, context, release)
 
 
+def passed_migrations(gatling: Gatling, name: str, number: int) -> list[str]:
+    """The files of the migrations of the live release that a release does not know.
+
+    They stay applied when that release goes live.
+    """
+    from gatling.deploy.migrations import runner
+
+    live = apps.get(gatling.db, name).live_release
+    if live is None or number >= live:
+        return []
+    target = releases.kept(gatling.db, name, number)
+    found = runner.pending(gatling.home.app(name), target, releases.get(gatling.db, name, live))
+    return [each.rpartition("/")[2] for each in found]
+
+
 def rollback_target(gatling: Gatling, name: str, wish: int | None) -> int:
     """The release that a rollback goes to: the one wished for, or the one live before.
 

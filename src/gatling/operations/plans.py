@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gatling.platform.open import Gatling
     from gatling.state.releases import Release
 
-    Described = list[dict[str, Any]] | UnsetType
+Described = list[dict[str, Any]] | UnsetType
 
 
 class PlanResult(Struct, frozen=True, kw_only=True):

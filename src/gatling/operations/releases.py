@@ -8,10 +8,10 @@ from msgspec import Struct
 
 from gatling.project import history
 from gatling.state import apps, deployments, releases
+from gatling.state.releases import Origin  # noqa: TC001 (msgspec reads it)
 
 if TYPE_CHECKING:
     from gatling.platform.open import Gatling
-    from gatling.state.releases import Origin
 
 
 class ReleaseEntry(Struct, frozen=True):

@@ -53,7 +53,7 @@ def sections() -> dict[str, dict[str, tuple[Any, str]]]:
 def meaning(key: str) -> str:
     """The meaning of a setting: the text below it in the model, and the words that it accepts."""
     section, *_, name = key.split(".")
-    said = _docs(NAMED.get(section) or type(getattr(Settings(), section)))[name]
+    said = docs_of(NAMED.get(section) or type(getattr(Settings(), section)))[name]
     words = choices(key)
     return f"{said} One of: {', '.join(words)}." if words else said
 
@@ -120,7 +120,8 @@ def _to_ecma(schema: Any) -> None:
         schema["pattern"] = schema["pattern"].replace(r"\Z", "$")
 
 
-def _docs(model: type) -> dict[str, str]:
+def docs_of(model: type) -> dict[str, str]:
+    """The texts below the fields of a model, by field."""
     (tree,) = ast.parse(inspect.getsource(model)).body
     found = {}
     if isinstance(tree, ast.ClassDef):

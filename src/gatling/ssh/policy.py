@@ -132,7 +132,7 @@ WITHOUT_APP = frozenset(
 
 _BY_ROLE = {"reader": READING, "deployer": READING | DEPLOYING}
 _ROLES = {"reader": "a reader", "deployer": "a deployer", "admin": "an admin"}
-LOCAL = (*remote.HERE, "server", "watch run")
+LOCAL = (*remote.HERE, "server", "watch run", "api")
 """The commands that nobody can use over SSH, with all below them …"""
 REMOTE = ("server keys",)
 """… but these."""

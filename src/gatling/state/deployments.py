@@ -208,6 +208,12 @@ def of_app(db: Database, app: str, limit: int = 1000) -> list[Deployment]:
     return _deployments(db, rows)
 
 
+def newest(db: Database, limit: int, *, after: int = 0) -> list[Deployment]:
+    """The newest deployments of all apps with an id above `after`, the oldest of them first."""
+    rows = db.rows("SELECT * FROM deployments WHERE id > ? ORDER BY id DESC LIMIT ?", after, limit)
+    return _deployments(db, rows[::-1])
+
+
 def running(db: Database, app: str | None = None) -> list[Deployment]:
     """Deployments without an outcome: under way, or left behind by a process that was killed."""
     if app is None:

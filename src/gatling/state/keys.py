@@ -83,6 +83,8 @@ def check_new(db: Database, name: str, fingerprint: str) -> None:
         raise InvalidInput(
             f"There is already a key {name}.", hint=f"`gatling server keys remove {name}`"
         )
+    if db.row("SELECT 1 FROM tokens WHERE name = ?", name):
+        raise InvalidInput(f"There is a token {name} of the HTTP API.", hint="Choose another name.")
     owner = db.value("SELECT name FROM keys WHERE fingerprint = ?", fingerprint)
     if owner is not None:
         raise InvalidInput(f"This key already exists, as {owner}.")

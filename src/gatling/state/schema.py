@@ -273,5 +273,17 @@ SCHEMA = (
         PRIMARY KEY (database, app, release, stanza)
     ) STRICT
     """,
+    """
+    CREATE TABLE tokens (
+        name TEXT PRIMARY KEY,
+        digest TEXT NOT NULL UNIQUE,
+        role TEXT NOT NULL CHECK (role IN ('admin', 'deployer', 'reader')),
+        apps TEXT NOT NULL,
+        created_by TEXT NOT NULL,
+        created_at TEXT NOT NULL,
+        expires_at TEXT NOT NULL,
+        used_at TEXT
+    ) STRICT
+    """,
 )
 """One script per schema version; `PRAGMA user_version` is the number of those that have run."""

@@ -1,0 +1,1 @@
+"""The HTTP API: the operations of the command line over HTTP, for programs with a token."""

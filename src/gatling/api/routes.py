@@ -1,0 +1,124 @@
+"""The routes of the API."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from gatling.api import calls
+from gatling.api.contract import (
+    VERSION,
+    Caller,
+    ConfigChange,
+    DeploymentEvent,
+    Ident,
+    Limited,
+    Maintenance,
+    Planned,
+    Restart,
+    Restarting,
+    Rollback,
+    Route,
+    Since,
+    Variable,
+    Watched,
+)
+from gatling.operations.audit import AuditEntry
+from gatling.operations.certificates import Kept
+from gatling.operations.deployments import DeploymentEntry
+from gatling.operations.overview import AppDetails, AppStatus
+from gatling.operations.plans import PlanResult
+from gatling.operations.processes import Process
+from gatling.operations.releases import ReleaseEntry
+from gatling.operations.settings import EffectiveSettings
+from gatling.operations.stats import AppStats
+
+VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]{0,254}$"
+Variables = Annotated[
+    dict[Annotated[str, Meta(pattern=VARIABLE)], Annotated[str, Meta(max_length=122880)] | None],
+    Meta(min_length=1, max_length=500),
+]
+Counts = Annotated[
+    dict[str, Annotated[int, Meta(ge=0, le=1000)]], Meta(min_length=1, max_length=100)
+]
+
+ROUTES = (
+    Route("get_caller", "GET", "/me", "whoami", "The token of the request.",
+          calls.caller, Caller),
+    Route("list_apps", "GET", "/apps", "apps", "The apps that the token may see.",
+          calls.list_apps, list[AppStatus]),
+    Route("get_app", "GET", "/apps/{app}", "status", "The state of an app.",
+          calls.get_app, AppDetails),
+    Route("list_releases", "GET", "/apps/{app}/releases", "releases",
+          "The releases of an app, the newest first.",
+          calls.list_releases, list[ReleaseEntry]),
+    Route("list_deployments", "GET", "/apps/{app}/deployments", "deployments",
+          "The deployments of an app, the newest first.",
+          calls.list_deployments, list[DeploymentEntry], Limited),
+    Route("get_deployment", "GET", "/apps/{app}/deployments/{id}", "deployments",
+          "One deployment, with its steps and its probe report.",
+          calls.get_deployment, DeploymentEntry),
+    Route("get_deployment_log", "GET", "/apps/{app}/deployments/{id}/log", "deployments",
+          "The output of a deployment, as text.",
+          calls.get_deployment_log, None, kind="text"),
+    Route("get_plan", "GET", "/apps/{app}/plan", "plan",
+          "How a release would replace the live one, and why. Nothing is changed.",
+          calls.get_plan, PlanResult, Planned, kind="work"),
+    Route("list_config", "GET", "/apps/{app}/config", "info",
+          "The names of the variables of an app. Values are never returned.",
+          calls.list_config, list[Variable]),
+    Route("change_config", "PATCH", "/apps/{app}/config", "config set",
+          "Set variables, and unset those whose value is null. Returns when the release that has"
+          " them is live.",
+          calls.change_config, ConfigChange, Restarting, Variables, body_required=True,
+          kind="work"),
+    Route("list_domains", "GET", "/apps/{app}/domains", "domains list", "The domains of an app.",
+          calls.list_domains, list[str]),
+    Route("list_certificates", "GET", "/apps/{app}/certificates", "certificates list",
+          "The certificates of an app.",
+          calls.list_certificates, list[Kept]),
+    Route("get_stats", "GET", "/apps/{app}/stats", "stats",
+          "The numbers of an app: requests, latencies, memory, processes.",
+          calls.get_stats, AppStats, Since),
+    Route("get_settings", "GET", "/apps/{app}/settings", "settings list",
+          "All settings of an app, and where each comes from.",
+          calls.get_settings, EffectiveSettings),
+    Route("list_processes", "GET", "/apps/{app}/processes", "status",
+          "The workers of an app, and how many of each run.",
+          calls.list_processes, list[Process]),
+    Route("scale", "PATCH", "/apps/{app}/processes", "scale",
+          "Let so many instances of each worker run.",
+          calls.scale, list[Process], body=Counts, body_required=True, kind="work"),
+    Route("list_audit", "GET", "/apps/{app}/audit", "audit",
+          "The changes of an app with their authors, the newest first.",
+          calls.list_audit, list[AuditEntry]),
+    Route("restart", "POST", "/apps/{app}/restart", "restart",
+          "Replace the running instance with a new one of the live release. Returns when it"
+          " serves.",
+          calls.restart, DeploymentEntry | None, body=Restart, kind="work"),
+    Route("stop", "POST", "/apps/{app}/stop", "stop",
+          "Stop an app. Its domains answer 503 until it is started or deployed.",
+          calls.stop, AppDetails, kind="work"),
+    Route("start", "POST", "/apps/{app}/start", "start", "Start an app after it was stopped.",
+          calls.start, AppDetails, kind="work"),
+    Route("rollback", "POST", "/apps/{app}/rollback", "rollback",
+          "Make an earlier release live again, with the config that it had.",
+          calls.rollback, DeploymentEntry | None, body=Rollback, kind="work"),
+    Route("begin_maintenance", "PUT", "/apps/{app}/maintenance", "maintenance on",
+          "Show the maintenance page instead of an app, which keeps running.",
+          calls.begin_maintenance, AppDetails, body=Maintenance, kind="work"),
+    Route("end_maintenance", "DELETE", "/apps/{app}/maintenance", "maintenance off",
+          "Serve the app again.",
+          calls.end_maintenance, AppDetails, kind="work"),
+    Route("watch_deployments", "GET", "/events", "apps",
+          "Deployments as they happen, as server-sent events.",
+          calls.elsewhere, DeploymentEvent, Watched, kind="events"),
+    Route("get_description", "GET", "/openapi.json", "help",
+          "The description of the API (OpenAPI 3.1).",
+          calls.elsewhere, None, kind="description"),
+)  # fmt: skip
+BY_NAME = {route.name: route for route in ROUTES}
+PREFIX = f"/{VERSION}"
+ID = Ident
+"""The type of `{id}`."""

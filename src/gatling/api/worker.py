@@ -1,0 +1,77 @@
+"""The program that carries out one change for the server of the API.
+
+It is a process of its own, as a command over SSH is. Signals, locks and what a deployment starts
+are then its own, and it outlives the server. The request comes on standard input, so that neither a
+list of processes nor a log shows a value. Standard output has the answer and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from gatling import debuglog
+from gatling.api import answers
+from gatling.api.contract import Call, Caller
+from gatling.api.routes import BY_NAME
+from gatling.operations.session import opened, reading
+from gatling.ssh.policy import Grant, Request, check
+
+
+class Job(Struct, frozen=True):
+    """A request that the server has let through."""
+
+    route: str
+    caller: Caller
+    app: str
+    query: dict[str, Any]
+    body: bytes
+
+
+class Done(Struct, frozen=True):
+    """Its answer."""
+
+    status: int
+    body: bytes
+
+
+def done(job: Job) -> Done:
+    """Carry out a request."""
+    try:
+        return Done(200, _carried_out(job))
+    except Exception as error:  # noqa: BLE001 (the last handler of this process)
+        told = debuglog.explained(error)
+        return Done(answers.status_of(told), answers.encoded(told))
+
+
+def _carried_out(job: Job) -> bytes:
+    route, caller = BY_NAME[job.route], job.caller
+    grant = Grant(caller.name, caller.role, frozenset(caller.apps))
+    check(grant, Request(route.command, job.app))
+    query = answers.converted(job.query, route.query, "The query", strict=False)
+    body = answers.decoded(job.body or b"{}", route.body) if route.body is not None else None
+    session = reading if route.method == "GET" else opened
+    with session(job.app) as gatling:
+        gatling.actor = caller.name
+        result = route.call(gatling, Call(grant, job.app, 0, query, body, caller))
+        return msgspec.json.encode(result)
+
+
+def main() -> None:
+    """Answer the request on standard input."""
+    job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
+    answer = os.dup(1)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1, 2):  # what a deployment prints is in its log
+        os.dup2(nowhere, number)
+    text = msgspec.json.encode(done(job))
+    with open(answer, "wb") as out:  # noqa: PTH123
+        out.write(text)
+
+
+if __name__ == "__main__":
+    main()
