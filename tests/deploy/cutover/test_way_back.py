@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatling.beam.answers import Announced
-from gatling.beam.comparison import Comparison
+from gatling.beam.comparison import Beam, Comparison
 from gatling.beam.control import NodeBusy, SwapFailed
 from gatling.deploy import live_node
 from gatling.deploy.cutover import way_back
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.deploy.stage import Stage
 
-BACK = ["ask what it runs", "swap v8 → v7 at any rate", "prepare v7"]
+BACK = ["ask what it runs", "swap v8 → v7 at any rate", "render pages", "prepare v7"]
 BUSY = NodeBusy(Announced(from_label="v7", to="v8", phase="touching"))
 CUT_OFF = NodeBusy(Announced(from_label="v7", to="v8", phase="broken"))
 
@@ -40,7 +40,7 @@ def runs(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> list[int | NodeBusy]:
 
     @contextlib.contextmanager
     def compared(*_: object) -> Iterator[tuple[Comparison, None]]:
-        yield Comparison("same"), None
+        yield Comparison("same", changed=[Beam("Elixir.Shop.Page", app="shop")]), None
 
     def running(*_: object) -> int:
         stage.do("ask what it runs")
@@ -71,6 +71,21 @@ def test_one_that_was_upgraded_is_swapped_back(stage: Stage, runs: list[int | No
     runs.append(8)
     assert back(stage)
     assert stage.done == BACK
+
+
+def test_open_pages_may_stay_as_they_are(stage: Stage, runs: list[int | NodeBusy]) -> None:
+    apps.change_settings(stage.gatling.db, "shop", lambda _: {"hot.rerender": "false"})
+    runs.append(8)
+    assert back(stage)
+    assert "render pages" not in stage.done
+
+
+def test_pages_that_cannot_render_call_for_no_other_node(
+    stage: Stage, runs: list[int | NodeBusy]
+) -> None:
+    runs.append(8)
+    stage.faults["render pages"] = NodeUnreachable("lost")
+    assert back(stage)
 
 
 def test_a_swap_under_way_is_waited_for(stage: Stage, runs: list[int | NodeBusy]) -> None:

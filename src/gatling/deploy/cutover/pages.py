@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from gatling.errors import NodeUnreachable
+from gatling.project import settings as project_settings
 from gatling.releases import safe_copy
 from gatling.text import counted
 
@@ -17,11 +18,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatling.beam.answers import Pages
+    from gatling.beam.comparison import Comparison
     from gatling.beam.control import Control
     from gatling.beam.etf import Opaque
     from gatling.deploy.context import Context
     from gatling.deploy.plan.inspection import Differences
     from gatling.platform.open import Gatling
+    from gatling.state.apps import App
     from gatling.state.releases import Release
 
 MANIFEST = "lib/*/priv/static/cache_manifest.json"
@@ -62,6 +65,19 @@ def render_again(
     except NodeUnreachable as error:
         context.progress.note(f"open LiveViews do not render again: {error.what}")
         return None
+
+
+def go_back(
+    gatling: Gatling, app: App, node: Control, before: Release, comparison: Comparison
+) -> None:
+    """Let open LiveViews render after recovery: those that rendered with the release `before`.
+
+    Nobody is there to whom a failure could be reported. They render at their next event anyway.
+    """
+    settings = project_settings.parse(app.effective)
+    if settings.hot.rerender and comparison.code_or_assets:
+        with contextlib.suppress(NodeUnreachable):
+            node.render_pages(_assets_of(gatling, before))
 
 
 def rendered(context: Context, node: Control, worker: Opaque) -> Pages | None:

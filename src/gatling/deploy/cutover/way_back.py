@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gatling.beam.control import NodeBusy, SwapFailed
 from gatling.deploy import live_node
+from gatling.deploy.cutover import pages
 from gatling.deploy.plan import inspection
 from gatling.errors import GatlingError
 from gatling.state import releases
@@ -40,9 +41,10 @@ def back_to_records(gatling: Gatling, app: App) -> bool:
             number = _when_swapped(lambda: live_node.running(node, booted))
             if number != live.number:
                 runs = releases.kept(gatling.db, app.name, number)
-                with inspection.compared(gatling, app, node, runs, live) as (_, answers):
+                with inspection.compared(gatling, app, node, runs, live) as (found, answers):
                     if node.swap(runs, live, answers, suspend=10, insist=True).failed:
                         return False
+                    pages.go_back(gatling, app, node, runs, found)
     except (GatlingError, SwapFailed, OSError):
         return False
     live_node.prepare(gatling, app, live)
