@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gatling.beam import answers, channel, toolbox
+from gatling.beam import answers, channel, toolbox, trees
 from gatling.beam.answers import Announced, Busy, Count, Crash, Pages, elixir, said, typed
 from gatling.beam.channel import LARGE
 from gatling.beam.etf import Atom, Opaque
@@ -273,7 +272,7 @@ class Control:
         return {
             Atom("old"): charlist(old),
             Atom("new"): charlist(new),
-            Atom("files"): differing(old, new),
+            Atom("files"): trees.differing(old, new),
             Atom("direction"): Atom("up" if target.number >= live.number else "down"),
             Atom("answers"): Atom("none")
             if answered is None
@@ -381,22 +380,6 @@ def load(
         node.call("code", "purge", Atom(module), timeout=timeout)
         loaded = (Atom(module), charlist(file), binary)
         node.call("code", "load_binary", *loaded, timeout=timeout)
-
-
-def differing(old: Path, new: Path) -> list[str]:
-    """Files of the tree `new` that are not the very same (hard-linked) files in `old`."""
-    before = dict(_inodes(str(old), ""))
-    return [path for path, inode in _inodes(str(new), "") if before.get(path) != inode]
-
-
-def _inodes(root: str, relative: str) -> Iterator[tuple[str, int]]:
-    with os.scandir(f"{root}/{relative}") as entries:
-        for entry in entries:
-            path = f"{relative}/{entry.name}" if relative else entry.name
-            if entry.is_dir(follow_symlinks=False):
-                yield from _inodes(root, path)
-            else:
-                yield path, entry.inode()
 
 
 def charlist(path: Path) -> list[int]:

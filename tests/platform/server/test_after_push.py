@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gatling.platform.server import after_push, units
+from gatling.platform.server import after_push, recovery_units
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_a_push_that_was_killed_is_recovered(
     gatling.write_text(f'#!/bin/sh\necho "$@" > {said}\n')
     gatling.chmod(0o755)
     script = Path(str(after_push.__file__))
-    (line, _) = units.recover_after(script, gatling, "shop")
+    (line, _) = recovery_units.recover_after(script, gatling, "shop")
     words = line.removeprefix("ExecStopPost=").split()
     env = {"SERVICE_RESULT": result} if result else {}
     subprocess.run([sys.executable, *words[1:]], env=env, check=True, timeout=60)

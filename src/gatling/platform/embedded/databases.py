@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import pwd
-import re
 import shutil
 import sys
 import time
@@ -27,9 +26,9 @@ from gatling.paths import exclusively
 from gatling.platform import users
 from gatling.platform.base import Task
 from gatling.platform.embedded import configuration
+from gatling.platform.embedded import postgres_programs as programs
 from gatling.platform.postgres import answers, clusters, dump, points, settings, sql, worker
 from gatling.platform.postgres.clusters import (
-    OLDEST,
     PORT,
     READER,
     SOCKET_BYTES,
@@ -75,7 +74,7 @@ class OwnDatabases:
 
     def versions(self) -> list[int]:
         """See Databases."""
-        return sorted(_installed(), reverse=True)
+        return sorted(programs.installed(), reverse=True)
 
     def offered(self) -> int | None:
         """See Databases: only root can install packages."""
@@ -143,10 +142,10 @@ class OwnDatabases:
     def shell(self, app: str, cluster: Cluster, words: Sequence[str]) -> Task:
         """See Databases."""
         paths = self._home.app(app)
-        argv = [str(_program(cluster.version, "psql")),
+        argv = [str(programs.program(cluster.version, "psql")),
                 "--host", str(self._link(cluster.database) / "socket"), "--port", str(PORT),
                 "--username", users.of_app(app), "--dbname", cluster.database, *words]  # fmt: skip
-        return Task(paths, "run", argv, _environment(), paths.root)
+        return Task(paths, "run", argv, programs.environment(), paths.root)
 
     def keep(self, cluster: Cluster, stamp: str) -> Kept:
         """See Databases."""
@@ -164,9 +163,9 @@ class OwnDatabases:
         tables = json.loads(self._query(cluster, sql.TABLES, cluster.database))
         numbers = self._query(cluster, sql.counts(tables), cluster.database).split()
         expected = dict(zip(tables, map(int, numbers), strict=True))
-        restored = [str(_program(cluster.version, "pg_restore")), "--data-only", "--file=-",
+        restored = [str(programs.program(cluster.version, "pg_restore")), "--data-only", "--file=-",
                     str(new)]  # fmt: skip
-        copied = process.take_output(restored, dump.rows, env=_environment())
+        copied = process.take_output(restored, dump.rows, env=programs.environment())
         if wrong := dump.difference(expected, copied):
             new.unlink()
             raise InvalidInput(f"The copy of {cluster.database} is not complete: {wrong}.")
@@ -196,7 +195,7 @@ class OwnDatabases:
         if not (repository / "backup").is_dir():
             return []
         request = {"verb": "list", "database": database, "repository": str(repository)}
-        said = process.output([*_WORKER, json.dumps(request)], env=_environment())
+        said = process.output([*_WORKER, json.dumps(request)], env=programs.environment())
         return [Backup(**one) for one in answers.last(said)["backups"]]
 
     def restore(
@@ -233,7 +232,8 @@ class OwnDatabases:
     def _site(self, cluster: Cluster) -> Site:
         databases = self._home.databases
         return Site(
-            cluster.database, cluster.label, str(_program(cluster.version, "postgres").parent),
+            cluster.database, cluster.label,
+            str(programs.program(cluster.version, "postgres").parent),
             str(self._data(cluster)), str(self._sockets(cluster)), str(self._own(cluster)),
             str(databases / ".backups"), str(databases / ".proof" / cluster.label),
         )  # fmt: skip
@@ -241,8 +241,10 @@ class OwnDatabases:
     def _work(self, request: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
         answer = answers.Answer(say)
         argv = [*_WORKER, json.dumps(request)]
-        done = process.run(argv, timeout=BACKUP_SECONDS, env=_environment(), on_line=answer.take,
-                           check=False, nice=process.BACKGROUND)  # fmt: skip
+        done = process.run(
+            argv, timeout=BACKUP_SECONDS, env=programs.environment(), on_line=answer.take,
+            check=False, nice=process.BACKGROUND,
+        )  # fmt: skip
         return answer.result(done.tail)
 
     def _own(self, cluster: Cluster) -> Path:
@@ -273,9 +275,9 @@ class OwnDatabases:
         shutil.rmtree(new, ignore_errors=True)
         data.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         process.run(
-            [str(_program(cluster.version, "initdb")), f"--pgdata={new}", *settings.LOCALE,
+            [str(programs.program(cluster.version, "initdb")), f"--pgdata={new}", *settings.LOCALE,
              f"--username={SUPERUSER}", "--data-checksums", "--auth=reject"],
-            timeout=INIT_SECONDS, env=_environment(),
+            timeout=INIT_SECONDS, env=programs.environment(),
         )  # fmt: skip
         new.rename(data)
         files.sync(data.parent)
@@ -303,7 +305,7 @@ class OwnDatabases:
         conf = self._conf(cluster.database)
         text = configuration.database(
             _name(cluster.database), self._data(cluster),
-            str(_program(cluster.version, "postgres")), self._log(cluster.database),
+            str(programs.program(cluster.version, "postgres")), self._log(cluster.database),
         )  # fmt: skip
         if not conf.exists() or conf.read_text() != text:
             files.write(conf, text)
@@ -340,8 +342,8 @@ class OwnDatabases:
         self, cluster: Cluster, program: str, *words: str, stdin: str = "",
         seconds: float = QUERY_SECONDS,
     ) -> str:  # fmt: skip
-        argv = [str(_program(cluster.version, program)), *words]
-        return process.output(argv, env=_environment(), timeout=seconds, stdin=stdin)
+        argv = [str(programs.program(cluster.version, program)), *words]
+        return process.output(argv, env=programs.environment(), timeout=seconds, stdin=stdin)
 
     def _bound(self, cluster: Cluster) -> list[str]:
         return ["--host", str(self._sockets(cluster)), "--port", str(PORT),
@@ -389,32 +391,3 @@ def _name(database: str) -> str:
 
 def _roles(apps: Mapping[str, str]) -> dict[str, str]:
     return {users.of_app(app): kind for app, kind in apps.items()}
-
-
-def _installed() -> dict[int, Path]:
-    """The directories of the programs of each version: Debian's, and the one on PATH."""
-    found = {}
-    for postgres in Path("/usr/lib/postgresql").glob("*/bin/postgres"):
-        if (name := postgres.parents[1].name).isdecimal():
-            found[int(name)] = postgres.parent
-    if on_path := shutil.which("postgres"):
-        shown = process.run([on_path, "--version"], timeout=30, check=False).text
-        if number := re.search(r"PostgreSQL\) (\d+)", shown):
-            found.setdefault(int(number[1]), Path(on_path).resolve().parent)
-    return {version: place for version, place in found.items() if version >= OLDEST}
-
-
-def _program(version: int, name: str) -> Path:
-    place = _installed().get(version)
-    if place is None:
-        raise MissingProgram(
-            f"PostgreSQL {version} is not installed.",
-            hint=f"On Debian and Ubuntu: `sudo apt install postgresql-{version}`.",
-        )
-    return place / name
-
-
-def _environment() -> dict[str, str]:
-    """PostgreSQL's programs heed none of the user's variables."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "USER") if name in os.environ}
-    return kept | {"LC_ALL": "C.UTF-8", "PGCONNECT_TIMEOUT": "10"}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gatling.errors import Exit
 from gatling.paths import SERVER
-from gatling.platform.server import units
+from gatling.platform.server import recovery_units, units
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +41,7 @@ SuccessExitStatus={int(Exit.UNHEALTHY)}
 Nice=10
 MemoryMax=256M
 TasksMax=64
-{units.RECOVERING}
+{recovery_units.RECOVERING}
 """
 
 

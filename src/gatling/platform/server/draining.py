@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatling.platform.server import units
+from gatling.platform.server import recovery_units, units
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,5 +45,5 @@ SuccessExitStatus=SIGTERM
 Nice=5
 MemoryMax=128M
 TasksMax=32
-{units.RECOVERING}
+{recovery_units.RECOVERING}
 """

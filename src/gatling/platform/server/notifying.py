@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatling.platform.server import units
+from gatling.platform.server import recovery_units, units
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,5 +36,5 @@ TimeoutStartSec={SECONDS}
 Nice=10
 MemoryMax=256M
 TasksMax=64
-{units.RECOVERING}
+{recovery_units.RECOVERING}
 """

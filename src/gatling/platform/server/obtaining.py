@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gatling.errors import Exit
-from gatling.platform.server import units
+from gatling.platform.server import recovery_units, units
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ APP_SECONDS, ALL_SECONDS = 1800, 6 * 3600
 
 PROPERTIES = (
     "Type=oneshot", f"Slice={SLICE}", "Nice=10", "MemoryMax=256M", "TasksMax=32",
-    "StandardOutput=journal", "StandardError=journal", *units.RECOVERING.splitlines(),
+    "StandardOutput=journal", "StandardError=journal", *recovery_units.RECOVERING.splitlines(),
 )  # fmt: skip
 """Properties of the units in which certificates are obtained and renewed."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatling.platform.server import units
+from gatling.platform.server import recovery_units, units
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +35,7 @@ SuccessExitStatus=SIGTERM
 Nice=5
 MemoryMax=128M
 TasksMax=64
-{units.RECOVERING}
+{recovery_units.RECOVERING}
 
 [Install]
 WantedBy=multi-user.target

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gatling.platform.server import obtaining, units
+from gatling.platform.server import obtaining, recovery_units, units
 from gatling.platform.server.helper import certificates, machine, service
 from gatling.platform.server.helper import nginx as system_nginx
 from gatling.platform.server.helper.machine import COMMAND
@@ -323,7 +323,10 @@ def assert_only_what_may_be(helper: Helper, request: Any, answer: Any) -> None:
         assert re.fullmatch("[a-z0-9]{1,40}", identifier, re.ASCII)
         for line in program["properties"]:
             if verb == "push":
-                assert line in {*PUSH_LINES, *units.recover_after(AFTER_PUSH, COMMAND, app)}
+                assert line in {
+                    *PUSH_LINES,
+                    *recovery_units.recover_after(AFTER_PUSH, COMMAND, app),
+                }
             else:
                 assert may_be.fullmatch(line.replace(base, "SERVER")), line
         assert program["program"].keys() == {"argv", "env", "cwd"}

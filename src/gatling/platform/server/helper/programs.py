@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatling import files as disk
 from gatling import names
-from gatling.platform.server import draining, notifying, obtaining, sampling, units
+from gatling.platform.server import draining, notifying, obtaining, recovery_units, sampling, units
 from gatling.platform.server.helper import machine, namespaces, running, stopping, timers
 from gatling.platform.server.helper.shapes import (
     Refused,
@@ -112,7 +112,7 @@ def push(request: dict[str, Any], files: list[int], connection: socket.socket) -
         "env": env | {k: str(v) for k, v in given.items()},
     }
     properties = [f"User={units.OWNER}", f"Group={units.OWNER}", *units.ATTENDING,
-                  *units.recover_after(AFTER_PUSH, machine.COMMAND, name)]  # fmt: skip
+                  *recovery_units.recover_after(AFTER_PUSH, machine.COMMAND, name)]  # fmt: skip
     unit = units.task(name, "push", _identifier(request))
     return running.run(unit, properties, described, files, connection, on_gone=running.HANG_UP)
 
@@ -122,7 +122,7 @@ def watch(request: dict[str, Any]) -> dict[str, Any]:
     name, owner = names.app_name(text(request, "app")), machine.account(units.OWNER)
     if not (machine.SERVER / "apps" / name).is_dir():
         raise Refused("there is no such app")
-    after = units.recover_after(AFTER_PUSH, machine.COMMAND, name)
+    after = recovery_units.recover_after(AFTER_PUSH, machine.COMMAND, name)
     properties = [f"--property={line}" for line in (*units.ATTENDING, *after)]
     machine.call(
         ["systemd-run", "--no-block", "--collect", "--quiet",
