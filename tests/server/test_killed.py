@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import NEWEST_STEP, until
+from tests.conftest import NEWEST_STEP, output_of, until
 from tests.server.whole import check_whole, shown
 
 if TYPE_CHECKING:
@@ -73,3 +73,14 @@ def test_the_timer_finds_what_nobody_watches(server: Server, ann: Person, shop: 
     print(f"the timer: {time.monotonic() - killed:.1f} s")
     begun.communicate(timeout=60)
     assert check_whole(server, shop, old=old, new=None).status["commit"] == old
+
+
+def test_a_build_goes_on_when_systemd_is_reloaded(server: Server, shop: Checkout) -> None:
+    """As when another app is created, or a package is upgraded."""
+    new = shop.title("reloaded")
+    push = shop.start_push()
+    while push.poll() is None:
+        server.box.exec(["systemctl", "daemon-reload"])
+    text = output_of(push)
+    assert push.returncode == 0, text
+    assert server.status()["commit"] == new

@@ -1,6 +1,7 @@
 """Programs that the helper runs in units of their own and attends to, until they end."""
 
 import contextlib
+import ctypes
 import fcntl
 import json
 import os
@@ -14,6 +15,9 @@ from gatling.cleanup import finally_
 
 RUN = Path("/run/gatling")
 ENTER = Path(__file__).resolve().parents[2] / "enter.py"
+
+IN_ACCESS = 0x1
+"""Of inotify(7): a file was read."""
 
 STOP = "stop"
 """A client who is gone, or says so, ends the program."""
@@ -41,21 +45,25 @@ def run(
     """Run a program in a transient unit; how it ended, in systemd's words.
 
     Raises NotStarted when it was never started. systemd-run exits with 0 then as well, for example
-    when something that the unit requires has failed.
+    when something that the unit requires has failed. The sign of a start is that systemd has read
+    the credential. systemd itself forgets a unit that has ended, and no command of the unit's own
+    can give a sign: a daemon-reload meanwhile, as with another app's creation, removes those that
+    run as root (`ExecStopPost=+…` of a transient unit, in systemd 252).
     """
     file, kept = credential(unit, program)
+    reads = watch_reads(file)
     argv = ["systemd-run", "--quiet", "--wait", "--pty" if terminal else "--pipe",
             f"--unit={unit}", "--service-type=exec", f"--property=LoadCredential=program:{file}",
-            f"--property=ExecStopPost=+/usr/bin/rm -f {file}",  # the sign that it was started
             *(f"--property={text}" for text in properties),
             "/usr/bin/python3", "-I", "-S", str(ENTER)]  # fmt: skip
     with finally_(
         lambda: file.unlink(missing_ok=True),
         lambda: os.close(kept),
+        lambda: os.close(reads),
         lambda: _systemctl("reset-failed", unit),
     ):
         answer = attend(argv, files, connection, on_gone=on_gone, unit=unit)
-        if file.exists() and not _was_started(unit):
+        if not was_read(reads):
             raise NotStarted(f"{unit} could not be started: `journalctl -u {unit}` shows why")
         if answer["status"] != 0:
             answer |= _how_it_ended(unit)
@@ -84,6 +92,23 @@ def credential(unit: str, program: dict[str, Any]) -> tuple[Path, int]:
     finally:
         os.close(all_of_them)
     return file, kept
+
+
+def watch_reads(file: Path) -> int:
+    """A file descriptor of inotify(7) for `was_read`: it notes when somebody reads the file."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    watching: int = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+    if watching < 0 or libc.inotify_add_watch(watching, os.fsencode(file), IN_ACCESS) < 0:
+        raise OSError(ctypes.get_errno(), "inotify", str(file))
+    return watching
+
+
+def was_read(watching: int) -> bool:
+    """Whether a file has been read since `watch_reads`."""
+    try:
+        return bool(os.read(watching, 4096))
+    except BlockingIOError:
+        return False
 
 
 def attend(
@@ -118,12 +143,6 @@ def attend(
                     told = _systemctl(*_GONE[on_gone], unit)
     os.close(ended)
     return {"status": process.wait()}
-
-
-def _was_started(unit: str) -> bool:
-    """Whether systemd has run a program of the unit, of which it still knows."""
-    name = "ExecMainStartTimestampMonotonic"
-    return _shown(unit, name).get(name, "0") != "0"
 
 
 def _shown(unit: str, properties: str) -> dict[str, str]:
