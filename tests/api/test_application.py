@@ -363,6 +363,19 @@ def test_a_server_that_was_killed_leaves_no_socket_in_the_way(home: Served) -> N
     assert not place.exists()
 
 
+@pytest.mark.parametrize("package", ["starlette", "uvicorn"])
+def test_without_the_packages_it_says_which_to_install(home: Served, package: str) -> None:
+    program = (
+        f"import sys; sys.modules[{package!r}] = None; sys.argv = ['gatling', 'api']\n"
+        "from gatling.__main__ import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", program], env=home.env, check=False,
+                          capture_output=True, text=True)  # fmt: skip
+    assert (done.returncode, done.stdout) == (8, "")
+    assert f"The HTTP API needs {package}, which is not installed." in done.stderr
+    assert "pip install 'gatling-deploy[api]'" in done.stderr
+
+
 def test_no_command_loads_the_api(home: Served) -> None:
     program = (
         "import sys; sys.argv = ['gatling', 'apps']\n"

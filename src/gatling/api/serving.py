@@ -41,7 +41,7 @@ def serve(gatling: Gatling, listen: str, ready: Callable[[str], None]) -> None:
         from gatling.api.application import Server
     except ModuleNotFoundError as error:
         raise MissingProgram(
-            f"The HTTP API needs {error.name}, which is not installed.",
+            f"The HTTP API needs {str(error.name).partition('.')[0]}, which is not installed.",
             hint="pip install 'gatling-deploy[api]'",
         ) from None
     if is_missing(gatling.home):
@@ -54,21 +54,21 @@ def serve(gatling: Gatling, listen: str, ready: Callable[[str], None]) -> None:
         timeout_keep_alive=15, timeout_graceful_shutdown=5,
     )  # fmt: skip
     with _alone(gatling.home.root / "api.lock"), listening(gatling, listen) as (place, taken):
+        serving = uvicorn.Server(config)
+
+        def end(*_: object) -> None:
+            """End the server: uvicorn's own handlers are only there while it serves."""
+            serving.should_exit = True
+
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _end)
-        # uvicorn has handlers of its own while it serves, and raises the signal again afterwards
-        with contextlib.suppress(SystemExit):
-            ready(place)
-            uvicorn.Server(config).run(sockets=[taken])
+            signal.signal(number, end)
+        ready(place)
+        serving.run(sockets=[taken])
         file = Path(place)
         if file.is_absolute():
             file.unlink(missing_ok=True)
         # threads that wait for a change would keep this process; the change goes on without it
         os._exit(0)
-
-
-def _end(*_: object) -> None:
-    raise SystemExit(0)
 
 
 @contextlib.contextmanager
