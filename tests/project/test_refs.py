@@ -6,10 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from gatling.errors import PushRefused
 from gatling.project import refs, repository
 
 if TYPE_CHECKING:
@@ -136,6 +138,18 @@ def locked(repositories: Repositories) -> None:
     (repositories.bare / "refs/heads/main.lock").touch()
 
 
+def head_locked(repositories: Repositories) -> None:
+    """As git does for a moment to write the branch to which HEAD points."""
+    run(repositories.clone, "commit", "--quiet", "--allow-empty", "--message", "next")
+    (repositories.bare / "HEAD.lock").touch()
+
+
+def packed_refs_locked(repositories: Repositories) -> None:
+    run(repositories.clone, "branch", "topic")
+    assert repositories.push("topic")[0]
+    (repositories.bare / "packed-refs.lock").touch()
+
+
 @pytest.mark.parametrize(
     ("prepare", "push", "why"),
     [
@@ -149,7 +163,9 @@ def locked(repositories: Repositories) -> None:
         (no_deletes, ["--delete", "topic"], "refuses to delete"),
         (no_deletes, ["--delete", "main"], "refuses to delete"),
         (lambda _: None, ["--delete", "main"], "current branch"),
-        (locked, ["main"], "is locked"),
+        (locked, ["main"], "main is locked"),
+        (head_locked, ["main"], "HEAD is locked"),
+        (packed_refs_locked, ["--delete", "topic"], "packed-refs is locked"),
     ],
 )
 def test_what_git_refuses_is_refused_first(
@@ -171,6 +187,36 @@ def test_what_git_refuses_is_refused_first(
     assert not accepted
     assert "refused: " not in said
     assert "pre-receive hook declined" not in said
+
+
+@pytest.mark.parametrize(
+    ("prepare", "push"),
+    [(locked, ["main"]), (head_locked, ["main"]), (packed_refs_locked, ["--delete", "topic"])],
+)
+def test_a_lock_of_a_killed_git_is_removed(
+    repositories: Repositories, prepare: Callable[[Repositories], None], push: list[str]
+) -> None:
+    prepare(repositories)
+    (lock,) = repositories.bare.rglob("*.lock")
+    old = time.time() - refs.ABANDONED_SECONDS - 1
+    os.utime(lock, (old, old))
+    accepted, said = repositories.push(*push)
+    assert accepted, said
+    assert not lock.exists()
+
+
+def test_a_lock_of_before_the_boot_is_removed(
+    repositories: Repositories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = repositories.bare / "refs/heads/main.lock"
+    lock.touch()
+    update = refs.Update("0" * 40, "1" * 40, "refs/heads/main")
+    monkeypatch.setattr(refs, "LOCK_SECONDS", 0.0)
+    with pytest.raises(PushRefused, match="less than 60 s ago"):
+        refs._check_lock(repositories.bare, update)
+    monkeypatch.setattr(time, "clock_gettime", lambda _: -1.0)  # booted a second from now
+    refs._check_lock(repositories.bare, update)
+    assert not lock.exists()
 
 
 def test_a_shallow_clone_is_refused_and_its_full_history_accepted(

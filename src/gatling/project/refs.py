@@ -28,6 +28,8 @@ GIT_SECONDS = 600.0
 """A first push may bring a million commits, each of which is looked at."""
 LOCK_SECONDS = 3.0
 """How long a ref's lock is waited for that another git process holds."""
+ABANDONED_SECONDS = 60.0
+"""The age from which on a lock is what a killed git has left: git holds one for milliseconds."""
 
 
 _PLAIN = re.compile(r"refs/(heads|tags)(/[A-Za-z0-9_][A-Za-z0-9_-]*)+")
@@ -139,15 +141,36 @@ def _check_conflicts(update: Update, others: set[str]) -> None:
 
 
 def _check_lock(repository: Path, update: Update) -> None:
-    lock = repository / f"{update.ref}.lock"
-    deadline = time.monotonic() + LOCK_SECONDS
-    while lock.exists():
-        if time.monotonic() > deadline:
-            raise PushRefused(
-                f"{_short(update.ref)} is locked by another git process, or by a killed one.",
-                hint=f"If no other push is under way, remove {lock} and push again.",
-            )
-        time.sleep(0.05)
+    """Wait for the locks that git will take, and remove what a killed git has left of them.
+
+    git takes those of a ref and of HEAD, and for a deletion that of packed refs, and never removes
+    one of another process: after a power cut every further push would be refused.
+    """
+    for name in (update.ref, "HEAD", *(["packed-refs"] if update.deletes else [])):
+        lock = repository / f"{name}.lock"
+        deadline = time.monotonic() + LOCK_SECONDS
+        while lock.exists():
+            if _is_abandoned(lock):
+                lock.unlink(missing_ok=True)
+                continue
+            if time.monotonic() > deadline:
+                raise PushRefused(
+                    f"{_short(name)} is locked by another git process, or by one that was killed"
+                    f" less than {ABANDONED_SECONDS:.0f} s ago.",
+                    hint="Push again in a minute.",
+                )
+            time.sleep(0.05)
+
+
+def _is_abandoned(lock: Path) -> bool:
+    """Whether a lock is older than git holds one, or than this boot of the machine."""
+    try:
+        made = lock.stat().st_mtime
+    except FileNotFoundError:
+        return False
+    now = time.time()
+    booted = now - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return made < max(booted, now - ABANDONED_SECONDS)
 
 
 def _check_deletion(repository: Path, update: Update) -> None:

@@ -47,8 +47,8 @@ def run(
     Raises NotStarted when it was never started. systemd-run exits with 0 then as well, for example
     when something that the unit requires has failed. The sign of a start is that systemd has read
     the credential. systemd itself forgets a unit that has ended, and no command of the unit's own
-    can give a sign: a daemon-reload meanwhile, as with another app's creation, removes those that
-    run as root (`ExecStopPost=+…` of a transient unit, in systemd 252).
+    can give a sign: if systemd is reloaded while the unit runs, as another app's creation does, the
+    unit loses those that run as root (`ExecStopPost=+…` of a transient unit, in systemd 252).
     """
     file, kept = credential(unit, program)
     reads = watch_reads(file)
