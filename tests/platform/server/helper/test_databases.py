@@ -9,7 +9,7 @@ import pytest
 
 from gatling.platform.postgres import points
 from gatling.platform.server import cluster_units
-from gatling.platform.server.helper import backups, databases
+from gatling.platform.server.helper import backups, database_packages, databases
 
 if TYPE_CHECKING:
     from tests.platform.server.helper.conftest import Helper
@@ -28,8 +28,8 @@ def places(helper: Helper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     for name in ("DATABASES", "CLUSTERS", "CONFIGURATIONS", "PROGRAMS", "SOCKETS", "BACKUPS",
                  "PROOFS"):  # fmt: skip
         monkeypatch.setattr(cluster_units, name, tmp_path / name.lower())
-    for name in ("TMPFILES", "NO_MAIN"):
-        monkeypatch.setattr(databases, name, tmp_path / name.lower())
+    monkeypatch.setattr(databases, "TMPFILES", tmp_path / "tmpfiles")
+    monkeypatch.setattr(database_packages, "NO_MAIN", tmp_path / "no_main")
     monkeypatch.setattr(databases, "pwd", helper.users)
     (helper.server / "apps" / "shop").mkdir()
     return tmp_path

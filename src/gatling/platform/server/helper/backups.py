@@ -21,7 +21,7 @@ from gatling.platform.postgres import answers, pgbackrest, points
 from gatling.platform.postgres.clusters import Cluster
 from gatling.platform.postgres.sites import Chosen
 from gatling.platform.server import cluster_units as places
-from gatling.platform.server.helper import databases, running
+from gatling.platform.server.helper import database_packages, databases, running
 from gatling.platform.server.helper.shapes import Refused, number, text
 
 WORKER = Path(__file__).resolve().parents[2] / "postgres" / "worker.py"
@@ -138,7 +138,7 @@ def listed(request: dict[str, Any]) -> dict[str, Any]:
 
 def install(given: list[int], connection: socket.socket) -> dict[str, Any]:
     """Install pgBackRest from the distribution; how apt-get ended."""
-    return databases.install_package("pgbackrest", given, connection)
+    return database_packages.install_package("pgbackrest", given, connection)
 
 
 def _listed(cluster: Cluster) -> dict[str, Any]:

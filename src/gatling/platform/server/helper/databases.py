@@ -10,7 +10,6 @@ import os
 import pwd
 import re
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -29,25 +28,16 @@ from gatling.platform.postgres.clusters import (
     Cluster,
     Facts,
     Kept,
-    version,
 )
 from gatling.platform.postgres.sites import archive
 from gatling.platform.server import cluster_units as places
 from gatling.platform.server import units
-from gatling.platform.server.helper import running, unit_files
+from gatling.platform.server.helper import database_packages as packages
+from gatling.platform.server.helper import unit_files
 from gatling.platform.server.helper.shapes import Refused, text
 
 UNITS = Path("/etc/systemd/system")
 TMPFILES = Path("/etc/tmpfiles.d")
-NO_MAIN = Path("/etc/postgresql-common/createcluster.d/gatling.conf")
-"""Keeps Debian's packages, while they are installed, from making a cluster of their own."""
-INSTALLING = "gatling-database-install.service"
-INSTALL_SECONDS = 1800
-INSTALL = (
-    "dpkg --configure -a && (apt-get update -qq || true) && apt-get install -y -qq"
-    " --no-install-recommends -o DPkg::Lock::Timeout=300 postgresql-common"
-)
-"""systemd expands `$`, and takes `;` for the end of a command."""
 ADOPTED = {
     "postgresql.conf": "include_dir = 'conf.d'\n", "pg_hba.conf": "", "pg_ident.conf": "",
 }  # fmt: skip
@@ -59,45 +49,13 @@ MAX_APPS = 64
 Call = Callable[..., object]
 
 
-def install(request: dict[str, Any], given: list[int], connection: socket.socket) -> dict[str, Any]:
-    """Install PostgreSQL from the distribution; how apt-get ended.
-
-    It runs in a unit of its own, so that nothing that happens to the client stops it half-way.
-    """
-    said = text(request, "version")
-    package = f"postgresql-{version(said)}" if said else "postgresql"  # nothing for a shell in it
-    return install_package(package, given, connection)
-
-
-def install_package(package: str, given: list[int], connection: socket.socket) -> dict[str, Any]:
-    """Install a package by one of the names that Gatling has; how apt-get ended."""
-    deadline = time.monotonic() + INSTALL_SECONDS
-    while _is_active(INSTALLING):  # somebody else's
-        if time.monotonic() > deadline:
-            raise Refused("another installation does not end")
-        time.sleep(0.5)
-    if not any(places.PROGRAMS.glob("*/bin/postgres")):
-        NO_MAIN.parent.mkdir(parents=True, exist_ok=True)
-        files.write(NO_MAIN, "create_main_cluster = false\n", mode=0o644)
-    argv = ["systemd-run", "--quiet", "--wait", "--pipe", "--collect", f"--unit={INSTALLING}",
-            "--setenv=DEBIAN_FRONTEND=noninteractive", "--setenv=LC_ALL=C",
-            "--setenv=PATH=/usr/sbin:/usr/bin:/sbin:/bin",
-            "/bin/sh", "-c", f"{INSTALL} {package}"]  # fmt: skip
-    try:
-        return running.attend(argv, given, connection, on_gone=running.STOP)
-    finally:
-        if not _is_active(INSTALLING):
-            NO_MAIN.unlink(missing_ok=True)
-
-
 def create(request: dict[str, Any], apps: Path, call: Call) -> dict[str, Any]:
     """Create a cluster with its database, or complete what was begun."""
     cluster, allowed = requested(request), allowed_users(request, apps)
     program = places.PROGRAMS / str(cluster.version) / "bin" / "postgres"
     if not program.exists() or not shutil.which("pg_createcluster"):
         raise InvalidInput(f"PostgreSQL {cluster.version} is not installed on this server.")
-    if not _is_active(INSTALLING):  # the helper that waited for it may have been killed
-        NO_MAIN.unlink(missing_ok=True)
+    packages.tidy()  # the helper that waited for an installation may have been killed
     with alone(cluster.database) as directory:
         making = _making(cluster)
         if making.exists():  # nobody has had access to it
@@ -413,8 +371,3 @@ def alone(database: str) -> Iterator[Path]:
     os.chown(places.DATABASES, 0, owner.pw_gid)
     with files.locked(places.DATABASES / f".{database}.lock"):
         yield places.DATABASES
-
-
-def _is_active(unit: str) -> bool:
-    done = subprocess.run(["systemctl", "is-active", "--quiet", unit], check=False)
-    return done.returncode == 0

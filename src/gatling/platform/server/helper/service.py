@@ -164,9 +164,9 @@ def database_install(
     request: dict[str, Any], files: list[int], connection: socket.socket
 ) -> dict[str, Any]:
     """Install PostgreSQL."""
-    from gatling.platform.server.helper import databases
+    from gatling.platform.server.helper import database_packages
 
-    return databases.install(request, files, connection)
+    return database_packages.install(request, files, connection)
 
 
 def database_create(request: dict[str, Any]) -> dict[str, Any]:
