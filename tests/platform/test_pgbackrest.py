@@ -49,6 +49,18 @@ def test_a_repository_without_backups_and_one_that_is_unusable() -> None:
     assert pgbackrest.backups(report(code=2)) == []
     with pytest.raises(GatlingError, match="cannot be used"):
         pgbackrest.backups(report(code=99))
+    # as version 2.45 prints it for a bucket that refuses the key
+    status = {"code": 99, "lock": {"backup": {"held": False}}, "message": "other"}
+    detail = {"code": 99, "message": "[ProtocolError] HTTP request failed with 403 (Forbidden):\nx"}
+    invalid = {"name": "[invalid]", "backup": [], "status": status,
+               "repo": [{"cipher": "none", "key": 1, "status": detail}]}  # fmt: skip
+    with pytest.raises(GatlingError) as caught:
+        pgbackrest.backups(json.dumps([invalid]))
+    assert "[ProtocolError] HTTP request failed with 403 (Forbidden):" in caught.value.log
+    # a file that is decrypted with another passphrase is quoted as it is
+    garbled = json.dumps([invalid]).replace("\\nx", "\x19\udc91x")
+    with pytest.raises(GatlingError, match="cannot be used"):
+        pgbackrest.backups(garbled)
 
 
 def test_the_backups_of_a_database() -> None:

@@ -89,7 +89,8 @@ def test_what_a_backup_builds_on() -> None:
 
 def site(place: Path) -> Site:
     return Site("shop", "shop.1", str(place), str(place), str(place), str(place / "own"),
-                str(place / "repository"), str(place / "proof" / "shop.1"))  # fmt: skip
+                str(place / "repository"), str(place / "settings.json"),
+                str(place / "proof" / "shop.1"))  # fmt: skip
 
 
 def test_a_full_disk_is_found_before_anything_is_written(

@@ -136,6 +136,7 @@ COMMANDS = {
     "notify remove": Typed("admin", "ops", Exit.NOT_FOUND, "no channel"),
     "notify deliver": Typed("admin", ""),
     "db scheduled": Typed("admin", ""),
+    "db repository": Typed("admin", "", said="a directory of this machine"),
     "tokens add": Typed("admin", "ci --role reader", said="gatling_"),
     "tokens list": Typed("admin", "", said="No tokens"),
     "tokens remove": Typed("admin", "ci", Exit.NOT_FOUND, "no token"),

@@ -9,7 +9,7 @@ import click
 from msgspec import structs
 
 from gatling import names
-from gatling.cli import db_backups
+from gatling.cli import db_backups, db_repository
 from gatling.cli.common import (
     app_argument,
     as_json,
@@ -52,7 +52,7 @@ def db_command() -> None:
     """
 
 
-for _command in db_backups.COMMANDS:
+for _command in (*db_backups.COMMANDS, db_repository.repository_command):
     db_command.add_command(_command)
 
 

@@ -174,7 +174,7 @@ def _make(
 ) -> Done:
     app = record.app or record.name
     if not gatling.databases.can_back_up():
-        _install(gatling, progress, may_install=may_install)
+        install(gatling, progress, may_install=may_install)
     progress.phase(f"Backing up the database {record.name}")
     plan = backups.plans(gatling.db).get(record.name)
     policy = Policy(full, plan.count, plan.days) if plan else Policy(full)
@@ -208,7 +208,8 @@ def _every(gatling: Gatling, record: Record, app: str) -> list[Entry]:
     return [_entry(record.name, one, points.get(one.label, [])) for one in found]
 
 
-def _install(gatling: Gatling, progress: Progress, *, may_install: bool) -> None:
+def install(gatling: Gatling, progress: Progress, *, may_install: bool) -> None:
+    """Install pgBackRest; raises NotAllowed where only an admin may."""
     if not may_install:
         raise NotAllowed(
             "pgBackRest, which makes backups, is not installed on this server, and only an admin"

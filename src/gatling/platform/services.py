@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gatling.platform.postgres.clusters import Cluster, Facts, Kept, Policy
     from gatling.platform.postgres.pgbackrest import Backup
     from gatling.platform.postgres.points import Place
+    from gatling.platform.postgres.repository import Repository
     from gatling.platform.postgres.sites import Chosen, Made, Restored
     from gatling.platform.toolchains.order import Order
     from gatling.platform.toolchains.store import Installed
@@ -267,6 +268,15 @@ class Databases(Protocol):
 
     def backups(self, database: str) -> list[Backup]:
         """All backups of a database, the oldest first; also those of its earlier clusters."""
+
+    def repository(self) -> Repository:
+        """The place of backups, without secrets."""
+
+    def set_repository(self, wanted: Repository, *, keep: bool) -> None:
+        """Keep further backups elsewhere, if that can be used; `keep` the passphrase of before.
+
+        Raises InvalidInput with the repository of before.
+        """
 
     def remove(self, cluster: Cluster, kept: str) -> None:
         """Remove a cluster of which that copy was kept, or what is left of it."""

@@ -5,11 +5,13 @@ databases/NAME/1/socket     the directory of its socket
 databases/NAME/current      a link to the cluster that the database stands for
 databases/kept/             last copies of databases that were removed
 databases/.backups/         the repository of pgBackRest
+databases/.repository.json  the repository on another machine, if there is one; with secrets
 databases/.proof/           throw-away clusters, into which backups are restored
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pwd
@@ -21,13 +23,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatling import files, process
+from gatling.cleanup import finally_
 from gatling.errors import CommandFailed, DiskFull, InvalidInput, MissingProgram
 from gatling.paths import exclusively
 from gatling.platform import users
 from gatling.platform.base import Task
 from gatling.platform.embedded import configuration
 from gatling.platform.embedded import postgres_programs as programs
-from gatling.platform.postgres import answers, clusters, dump, points, settings, sql, worker
+from gatling.platform.postgres import (
+    answers,
+    clusters,
+    dump,
+    points,
+    repository,
+    settings,
+    sql,
+    worker,
+)
 from gatling.platform.postgres.clusters import (
     PORT,
     READER,
@@ -48,11 +60,13 @@ if TYPE_CHECKING:
     from gatling.platform.embedded.supervisord import Supervisord
     from gatling.platform.postgres.clusters import Cluster, Policy
     from gatling.platform.postgres.points import Place
+    from gatling.platform.postgres.repository import Repository
     from gatling.platform.postgres.sites import Chosen
 
 START_SECONDS = 60.0
 INIT_SECONDS = 300.0
 QUERY_SECONDS = 3600.0
+LIST_SECONDS = 300.0
 BACKUP_SECONDS = 2 * 86400.0
 """More than all steps of a backup and its proof may take together."""
 RELOAD = "SELECT pg_reload_conf();\n"
@@ -191,12 +205,12 @@ class OwnDatabases:
 
     def backups(self, database: str) -> list[Backup]:
         """See Databases."""
-        repository = self._home.databases / ".backups"
-        if not (repository / "backup").is_dir():
+        directory = self._home.databases / ".backups"
+        if not self._repository().exists() and not (directory / "backup").is_dir():
             return []
-        request = {"verb": "list", "database": database, "repository": str(repository)}
-        said = process.output([*_WORKER, json.dumps(request)], env=programs.environment())
-        return [Backup(**one) for one in answers.last(said)["backups"]]
+        request = {"verb": "list", "database": database, "repository": str(directory),
+                   "settings": str(self._repository())}  # fmt: skip
+        return [Backup(**one) for one in _listed(request)["backups"]]
 
     def restore(
         self, cluster: Cluster, source: Cluster, chosen: Chosen, say: Callable[[str], None]
@@ -229,13 +243,42 @@ class OwnDatabases:
             hint="On Debian and Ubuntu: `sudo apt install pgbackrest`.",
         )
 
+    def repository(self) -> Repository:
+        """See Databases."""
+        return repository.load(str(self._repository())).public
+
+    def set_repository(self, wanted: Repository, *, keep: bool) -> None:
+        """See Databases."""
+        file = self._repository()
+        with exclusively(self._home, "repository"):
+            if keep:
+                passphrase = repository.load(str(file)).passphrase
+                wanted = dataclasses.replace(wanted, passphrase=passphrase)
+            repository.checked(wanted)
+            if not wanted.is_remote:
+                file.unlink(missing_ok=True)
+                return
+            file.parent.mkdir(mode=0o700, exist_ok=True)
+            new = file.with_name(".repository.new")
+            files.write(new, repository.text(wanted))
+            with finally_(lambda: new.unlink(missing_ok=True)):
+                request = {"verb": "check", "settings": str(new),
+                           "repository": str(file.with_name(".backups"))}  # fmt: skip
+                _listed(request)
+                new.rename(file)
+                files.sync(file.parent)
+
+    def _repository(self) -> Path:
+        return self._home.databases / ".repository.json"
+
     def _site(self, cluster: Cluster) -> Site:
         databases = self._home.databases
         return Site(
             cluster.database, cluster.label,
             str(programs.program(cluster.version, "postgres").parent),
             str(self._data(cluster)), str(self._sockets(cluster)), str(self._own(cluster)),
-            str(databases / ".backups"), str(databases / ".proof" / cluster.label),
+            str(databases / ".backups"), str(self._repository()),
+            str(databases / ".proof" / cluster.label),
         )  # fmt: skip
 
     def _work(self, request: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
@@ -391,3 +434,9 @@ def _name(database: str) -> str:
 
 def _roles(apps: Mapping[str, str]) -> dict[str, str]:
     return {users.of_app(app): kind for app, kind in apps.items()}
+
+
+def _listed(request: dict[str, Any]) -> dict[str, Any]:
+    """The answer of the program that lists backups."""
+    argv = [*_WORKER, json.dumps(request)]
+    return answers.last(process.output(argv, env=programs.environment(), timeout=LIST_SECONDS))

@@ -25,7 +25,7 @@ from gatling.errors import (
     MissingProgram,
     TimedOut,
 )
-from gatling.platform.postgres import pgbackrest, proof, settings
+from gatling.platform.postgres import pgbackrest, proof, repository, settings
 from gatling.platform.postgres.clusters import PORT, READER, SUPERUSER
 from gatling.platform.postgres.pgbackrest import DOUBTED, PROVED, REFUTED, ROWS, TABLES
 from gatling.platform.postgres.session import Session
@@ -44,6 +44,8 @@ SHORT_SECONDS = 120.0
 QUIET_SECONDS, BUSY_SECONDS = 5.0, 30.0
 """How long a moment is looked for in which nothing is written, and in which nothing ends."""
 ARCHIVE_SECONDS = 90.0
+NOT_ARCHIVED = 82
+"""pgBackRest's exit status when the log of a backup did not come."""
 LOCK_TAKEN = 50
 """pgBackRest's exit status while another one works on the same cluster."""
 FULL_DAYS = 7
@@ -71,6 +73,7 @@ class Backups:
         self._settings = COPY_SETTINGS
         self._roles = [READER]
         self._stanza = ""
+        self._remote = repository.load(site.settings)
 
     def make(self, *, full: bool, count: int, days: int) -> Made:
         """Make a backup, prove it, and remove old ones once it is proved.
@@ -83,7 +86,7 @@ class Backups:
             began, before = time.monotonic(), self._listed()
             kind = "full" if full or _needs_full(before, time.time()) else "incr"
             self._say(f"Copying the database ({kind})")
-            self._pgbackrest("backup", f"--type={kind}", seconds=LONG_SECONDS)
+            self._back_up(kind)
             labels = {one.label for one in before}
             new = [one for one in self._listed() if one.label not in labels]
             if not new:
@@ -100,6 +103,16 @@ class Backups:
             proved - copied, sum(1 for one in self._listed() if one.kind == "full"),
         )  # fmt: skip
 
+    def _back_up(self, kind: str) -> None:
+        try:
+            self._pgbackrest("backup", f"--type={kind}", seconds=LONG_SECONDS)
+        except CommandFailed as error:
+            if error.status == NOT_ARCHIVED:  # archive a segment that waits: it fails for the cause
+                log = Path(self._site.data) / "pg_wal"
+                for waiting in sorted((log / "archive_status").glob("*.ready"))[:1]:
+                    self._pgbackrest("archive-push", str(log / waiting.stem))
+            raise
+
     def _prepare(self) -> int:
         """Have the cluster archive its log to the repository; the size of the database."""
         site = self._site
@@ -115,21 +128,72 @@ class Backups:
                 f"The database {site.database} has to be restarted once before its first backup."
             )
         self._stanza = pgbackrest.stanza(site.label, system)
-        repository = Path(site.repository)
-        for directory in (repository, repository / ".lock", repository / ".spool"):
+        place = Path(site.repository)
+        for directory in (place, place / ".lock", place / ".spool"):
             directory.mkdir(mode=0o700, exist_ok=True)
         self._config().parent.mkdir(mode=0o700, exist_ok=True)
-        _write(self._config(), pgbackrest.configuration(self._stanza, site.data, site.sockets,
-                                                        site.repository))  # fmt: skip
-        self._pgbackrest("stanza-create")
+        self._configure()
         program = shutil.which("pgbackrest", path=self._env()["PATH"]) or "pgbackrest"
         _write(archive(site.own), pgbackrest.archiving(program, str(self._config()), self._stanza))
         return int(size)
 
+    def _configure(self) -> None:
+        """Write the configuration by which the cluster archives its log, if it can be used.
+
+        One that cannot be used would let the log pile up.
+        """
+        site, used = self._site, self._config()
+        wanted = pgbackrest.configuration(self._stanza, site.data, site.sockets, site.repository,
+                                          self._remote.options())  # fmt: skip
+        if used.exists() and used.read_text() == wanted:
+            self._create_stanza(used)
+            return
+        new = used.with_name("pgbackrest.conf.new")
+        files.write(new, wanted)
+        try:
+            self._create_stanza(new)
+        except BaseException:
+            new.unlink()
+            raise
+        new.rename(used)
+        files.sync(used.parent)
+
+    def _create_stanza(self, config: Path) -> None:
+        """Have pgBackRest make the cluster's place in the repository, if it is not there.
+
+        One that is half made, by a program that was killed or lost its connection, is made again:
+        pgBackRest itself refuses it.
+        """
+        try:
+            self._pgbackrest("stanza-create", config=config)
+        except CommandFailed:
+            if not self._is_half_made(config):
+                raise
+            self._pgbackrest("stop", config=config)
+            try:
+                self._pgbackrest("stanza-delete", "--force", config=config)
+            finally:  # also one that was stopped, and then killed
+                self._pgbackrest("start", config=config)
+            self._pgbackrest("stanza-create", config=config)
+
+    def _is_half_made(self, config: Path) -> bool:
+        """Whether the repository has nothing of the cluster but some of the first files."""
+        found: set[str] = set()
+        for kind in ("archive", "backup"):
+            argv = ["pgbackrest", f"--config={config}", "repo-ls", "--output=json", "--recurse",
+                    f"{kind}/{self._stanza}"]  # fmt: skip
+            try:
+                listed = json.loads(process.output(argv, env=self._env(), timeout=SHORT_SECONDS))
+            except CommandFailed:
+                return False
+            found |= {name for name, one in listed.items() if one["type"] != "path"}
+        return bool(found) and found < pgbackrest.INFO_FILES
+
     def _check_room(self, size: int) -> None:
         """Raise DiskFull where a full copy, or the throw-away cluster, has no room."""
         self._scratch.parent.mkdir(mode=0o700, exist_ok=True)
-        self._check_place(Path(self._site.repository), size, "A backup")
+        if not self._remote.is_remote:
+            self._check_place(Path(self._site.repository), size, "A backup")
         self._check_place(self._scratch.parent, size, "The proof of a backup")
 
     def _check_place(self, place: Path, size: int, what: str) -> None:
@@ -329,9 +393,9 @@ class Backups:
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """One backup of a cluster at a time; raises InvalidInput while another is made."""
-        repository = Path(self._site.repository)
-        repository.mkdir(mode=0o700, exist_ok=True)
-        with files.open_lock(repository / f".{self._site.label}.lock") as lock:
+        place = Path(self._site.repository)
+        place.mkdir(mode=0o700, exist_ok=True)
+        with files.open_lock(place / f".{self._site.label}.lock") as lock:
             if not files.try_lock(lock):
                 raise self._taken()
             yield
@@ -339,14 +403,19 @@ class Backups:
     def _config(self) -> Path:
         return Path(self._site.own) / "pgbackrest.conf"
 
-    def _pgbackrest(self, verb: str, *words: str, seconds: float = SHORT_SECONDS) -> str:
-        argv = ["pgbackrest", f"--config={self._config()}", f"--stanza={self._stanza}", verb,
-                *words]  # fmt: skip
+    def _pgbackrest(
+        self, verb: str, *words: str, seconds: float = SHORT_SECONDS, config: Path | None = None
+    ) -> str:
+        argv = ["pgbackrest", f"--config={config or self._config()}", f"--stanza={self._stanza}",
+                verb, *words]  # fmt: skip
         try:
             return process.output(argv, env=self._env(), timeout=seconds)
         except CommandFailed as error:
             if error.status == LOCK_TAKEN:  # of a program that outlives the one that started it
                 raise self._taken() from None
+            said = repository.explained("\n".join(error.log), self._remote)
+            if said is not None:
+                raise CommandFailed(said.what, hint=said.hint, status=error.status) from None
             raise
 
     def _taken(self) -> InvalidInput:
@@ -369,17 +438,6 @@ class Backups:
     def _env(self) -> dict[str, str]:
         return {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/",
                 "PGCONNECT_TIMEOUT": "10"}  # fmt: skip
-
-
-def report(repository: str) -> list[Backup]:
-    """All backups in a repository, the oldest first."""
-    if not (Path(repository) / "backup").is_dir():
-        return []
-    argv = ["pgbackrest", "--config=/dev/null", f"--repo1-path={repository}",
-            f"--lock-path={repository}/.lock", "--log-level-file=off", "info",
-            "--output=json"]  # fmt: skip
-    env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
-    return pgbackrest.backups(process.output(argv, env=env, timeout=SHORT_SECONDS))
 
 
 def _needs_full(every: list[Backup], at: float) -> bool:

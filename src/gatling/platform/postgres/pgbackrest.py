@@ -10,9 +10,12 @@ import json
 import re
 import shlex
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gatling.errors import GatlingError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 PROVED, REFUTED, DOUBTED = "proved", "refuted", "doubted"
 """Annotations: the time of a successful proof, the reason of a failed one, and the reason why a
@@ -23,6 +26,11 @@ MAX_NOTE = 200
 """Characters of an annotation."""
 USABLE = (0, 1, 2)
 """Codes of a stanza's status: with backups, without a path yet, and without a backup yet."""
+FIRST_WITH_SFTP = (2, 46)
+INFO_FILES = {"archive.info", "archive.info.copy", "backup.info", "backup.info.copy"}
+"""The files that pgBackRest writes first, one after the other."""
+INVALID = "[invalid]"
+"""The name of a stanza in a report that could not be made."""
 _STANZA = re.compile(r"(?P<database>[a-z0-9-]+)\.(?P<generation>[0-9]{1,6})\.[0-9]{1,20}")
 
 
@@ -84,21 +92,32 @@ def stanza(label: str, system: str) -> str:
     return name
 
 
+def version(text: str) -> tuple[int, int]:
+    """The version that `pgbackrest version` prints; (0, 0) for something else."""
+    found = re.search(r"pgBackRest (\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
 def is_of(name: str, label: str) -> bool:
     """Whether a stanza is that of a cluster, by its database and generation."""
     found = _STANZA.fullmatch(name)
     return found is not None and f"{found['database']}.{found['generation']}" == label
 
 
-def configuration(name: str, data: str, sockets: str, repository: str) -> str:
-    """pgbackrest.conf for one cluster."""
+def configuration(
+    name: str, data: str, sockets: str, directory: str, remote: Mapping[str, str]
+) -> str:
+    """pgbackrest.conf for one cluster, whose repository is a directory if it is not remote."""
+    place = {"repo1-path": directory} | dict(remote)
+    options = "\n".join(f"{name}={value}" for name, value in place.items())
     return f"""\
 # Written by Gatling.
 [global]
-repo1-path={repository}
-lock-path={repository}/.lock
-spool-path={repository}/.spool
-log-level-console=warn
+{options}
+lock-path={directory}/.lock
+spool-path={directory}/.spool
+log-level-console=off
+log-level-stderr=warn
 log-level-file=off
 compress-type=lz4
 start-fast=y
@@ -107,6 +126,10 @@ expire-auto=n
 repo1-retention-full=9999999
 # a log that cannot be archived is reported soon, and the disk does not fill
 archive-timeout=60
+
+[global:archive-push]
+# PostgreSQL tries again by itself, and waits for this at its end
+io-timeout=20
 
 [{name}]
 pg1-path={data}
@@ -127,13 +150,15 @@ def backups(report: str, database: str = "") -> list[Backup]:
     Raises GatlingError for a repository that pgBackRest finds unusable.
     """
     found: list[Backup] = []
-    for stanza in json.loads(report):
+    for stanza in json.loads(report, strict=False):  # undecipherable text is quoted in it
+        if stanza["name"] == INVALID:
+            raise _unusable(stanza)
         named = _STANZA.fullmatch(stanza["name"])
         if named is None or database not in ("", named["database"]):
             continue
         status = stanza["status"]
         if status["code"] not in USABLE:
-            raise GatlingError(f"The repository of backups cannot be used: {status['message']}.")
+            raise _unusable(stanza)
         found += [_backup(stanza["name"], one) for one in stanza.get("backup", [])]
     return sorted(found, key=lambda one: (one.stopped, one.label))
 
@@ -175,6 +200,13 @@ def lsn(text: str) -> int:
 def note(text: str) -> str:
     """A text as the value of an annotation: one line, printable, not too long."""
     return re.sub(r"[^ -~]+", " ", text).strip()[:MAX_NOTE] or "unknown"
+
+
+def _unusable(stanza: dict[str, Any]) -> GatlingError:
+    """The error of a stanza that cannot be read; its repository says more than the stanza."""
+    each = [stanza, *stanza.get("repo", [])]
+    lines = [line for one in each for line in one["status"]["message"].splitlines()]
+    return GatlingError("The repository of backups cannot be used.", log=lines)
 
 
 def _backup(stanza: str, found: dict[str, Any]) -> Backup:

@@ -64,7 +64,7 @@ class Restore(Backups):
         self._scratch.mkdir(mode=0o700)
         self._stanza = chosen.stanza
         text = pgbackrest.configuration(chosen.stanza, str(self._copy), self._site.sockets,
-                                        self._site.repository)  # fmt: skip
+                                        self._site.repository, self._remote.options())  # fmt: skip
         files.write(self._config(), text)
         self._say(f"Restoring the backup {chosen.label}")
         self._copy.mkdir(mode=0o700)

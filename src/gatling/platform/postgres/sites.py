@@ -19,6 +19,9 @@ class Site:
     own: str
     """The directory of the files that make the cluster archive its log."""
     repository: str
+    """The directory of the backups, or of the locks if the backups are on another machine."""
+    settings: str
+    """The file with the settings of a repository on another machine (repository.py)."""
     scratch: str
     """The directory of the throw-away cluster, which is removed."""
 

@@ -16,16 +16,19 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parents[3]))
 
 from gatling.errors import CommandFailed, GatlingError
-from gatling.platform.postgres import backups, restoring
+from gatling.platform.postgres import backups, reports, restoring
 from gatling.platform.postgres.sites import Chosen, Site
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     """Do what a request asks for."""
     if request["verb"] == "list":
-        found = backups.report(request["repository"])
+        found = reports.report(request["repository"], request["settings"])
         return {"backups": [asdict(one) for one in found
                             if one.stanza.split(".")[0] == request["database"]]}  # fmt: skip
+    if request["verb"] == "check":
+        reports.check(request["repository"], request["settings"])
+        return {}
     site = Site(**request["site"])
     if request["verb"] == "restore":
         chosen = Chosen(**request["chosen"])

@@ -27,6 +27,8 @@ CLUSTERS = Path("/var/lib/postgresql")
 CONFIGURATIONS = Path("/etc/postgresql")
 BACKUPS = Path("/var/lib/gatling-backups")
 """The repository of all backups, which is postgres' own: a disk of its own can be mounted there."""
+REPOSITORY = Path("/etc/gatling-backups/repository.json")
+"""The repository on another machine, if there is one: root's, and postgres can read it."""
 PROOFS = CLUSTERS / ".gatling-proof"
 """Throw-away clusters, into which backups are restored."""
 PROGRAMS = Path("/usr/lib/postgresql")
@@ -69,7 +71,7 @@ def site(cluster: Cluster) -> Site:
     """A cluster, and the places of its backups."""
     return Site(
         cluster.database, cluster.label, str(PROGRAMS / str(cluster.version) / "bin"),
-        str(data(cluster)), str(sockets(cluster)), str(own(cluster)), str(BACKUPS),
+        str(data(cluster)), str(sockets(cluster)), str(own(cluster)), str(BACKUPS), str(REPOSITORY),
         str(PROOFS / cluster.label),
     )  # fmt: skip
 
@@ -91,7 +93,7 @@ def unfinished(cluster: Cluster) -> list[Path]:
 
 def backup_properties(cluster: Cluster) -> list[str]:
     """The properties of a unit that makes and proves a backup; the throw-away cluster is in it."""
-    return _sandbox(f"{BACKUPS} {CLUSTERS} {configuration(cluster)}")
+    return _sandbox(f"-{BACKUPS} {CLUSTERS} {configuration(cluster)}")
 
 
 def restore_properties(others: Iterable[Path]) -> list[str]:
@@ -104,9 +106,11 @@ def restore_properties(others: Iterable[Path]) -> list[str]:
 
 def _sandbox(writable: str) -> list[str]:
     return [
+        # another machine is reached over the network
+        *([] if REPOSITORY.exists() else ["PrivateNetwork=yes"]),
         f"User={OWNER}", f"Group={OWNER}", "Nice=10", "CPUWeight=20", "IOWeight=20",
         "MemoryMax=25%", "TasksMax=256", "RuntimeMaxSec=2d", "NoNewPrivileges=yes",
-        "PrivateTmp=yes", "PrivateDevices=yes", "PrivateNetwork=yes", "ProtectHome=yes",
+        "PrivateTmp=yes", "PrivateDevices=yes", "ProtectHome=yes",
         "ProtectSystem=strict", f"ReadWritePaths={writable}", "ProtectKernelModules=yes",
         "ProtectKernelTunables=yes", "ProtectControlGroups=yes", "RestrictSUIDSGID=yes",
         f"InaccessiblePaths=-{SERVER} -{units.RUN} -{units.INSTANCES}",

@@ -17,6 +17,7 @@ from gatling.platform.postgres.answers import Answer
 from gatling.platform.postgres.clusters import OLDEST, Cluster, Facts, Kept
 from gatling.platform.postgres.pgbackrest import Backup
 from gatling.platform.postgres.points import Place
+from gatling.platform.postgres.repository import Repository
 from gatling.platform.postgres.sites import Made, Restored
 from gatling.platform.server import cluster_units as places
 from gatling.platform.server import units
@@ -140,6 +141,15 @@ class UnitDatabases:
         answer, tail, _ = _asked(lambda: attend("database-backup-install", {}, say))
         if answer.get("status") != 0:
             raise CommandFailed("pgBackRest was not installed.", log=tail)
+
+    def repository(self) -> Repository:
+        """See Databases."""
+        return Repository(**_asked(lambda: client.ask("database-repository")))
+
+    def set_repository(self, wanted: Repository, *, keep: bool) -> None:
+        """See Databases: by root's helper, which alone reads the secrets again."""
+        arguments = {"repository": asdict(wanted), "keep": keep}
+        _asked(lambda: client.ask("database-repository-set", **arguments))
 
     def remove(self, cluster: Cluster, kept: str) -> None:
         """See Databases."""

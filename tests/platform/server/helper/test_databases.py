@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from gatling.platform.postgres import points
+from gatling.platform.postgres.clusters import Cluster
 from gatling.platform.server import cluster_units
 from gatling.platform.server.helper import backups, database_packages, databases
 
@@ -26,7 +28,7 @@ BAD = [
 @pytest.fixture
 def places(helper: Helper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("DATABASES", "CLUSTERS", "CONFIGURATIONS", "PROGRAMS", "SOCKETS", "BACKUPS",
-                 "PROOFS"):  # fmt: skip
+                 "PROOFS", "REPOSITORY"):  # fmt: skip
         monkeypatch.setattr(cluster_units, name, tmp_path / name.lower())
     monkeypatch.setattr(databases, "TMPFILES", tmp_path / "tmpfiles")
     monkeypatch.setattr(database_packages, "NO_MAIN", tmp_path / "no_main")
@@ -241,3 +243,55 @@ def test_what_a_killed_restore_leaves_can_go(
     assert [directory for directory in left if directory.exists()] == []
     assert not (places / "databases/restoring-15-shop-restored.1").exists()
     assert source.is_dir()
+
+
+PLACE: dict[str, Any] = {
+    "kind": "s3", "host": "s3.example.com", "port": 443, "path": "/gatling", "bucket": "backups",
+    "region": "eu-1", "key": "AKIA", "key_secret": "hidden", "passphrase": "correct-horse",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", [
+    {"host": "x\nrepo1-path=/"}, {"host": "-x"}, {"path": "/a/../b"}, {"bucket": "a b"},
+    {"key_secret": "a\nb"}, {"key_secret": 5}, {"port": "443"}, {"kind": "gcs"},
+    {"ca_file": "../x"}, {"passphrase": "x"}, {"unknown": "x"}, {"region": ""},
+])  # fmt: skip
+def test_a_repository_that_cannot_be(
+    helper: Helper, source: Path, places: Path, wrong: dict[str, Any]
+) -> None:
+    before = helper.files()
+    asked = {"verb": "database-repository-set", "keep": False, "repository": PLACE | wrong}
+    assert "refused" in helper.ask(asked)
+    assert helper.files() == before
+    for other in ({"repository": None}, {"keep": 1}, {"repository": [PLACE]}):
+        assert "refused" in helper.ask(asked | {"repository": PLACE} | other)
+    assert helper.files() == before
+
+
+def test_secrets_of_a_repository_are_not_answered(helper: Helper, places: Path) -> None:
+    assert helper.ask({"verb": "database-repository"})["kind"] == "directory"
+    cluster_units.REPOSITORY.write_text(json.dumps(PLACE))
+    answer = helper.ask({"verb": "database-repository"})
+    assert (answer["kind"], answer["bucket"]) == ("s3", "backups")
+    assert "hidden" not in json.dumps(answer)
+    assert "correct-horse" not in json.dumps(answer)
+    # the directory of this machine is used again, and needs nothing
+    asked = {"verb": "database-repository-set", "keep": False, "repository": {"kind": "directory"}}
+    assert helper.ask(asked) == {}
+    assert not cluster_units.REPOSITORY.exists()
+
+
+def test_the_network_is_only_for_a_repository_elsewhere(helper: Helper, places: Path) -> None:
+    cluster = Cluster("shop", 15)
+    for properties in (
+        cluster_units.backup_properties(cluster),
+        cluster_units.restore_properties([]),
+    ):
+        assert "PrivateNetwork=yes" in properties
+    cluster_units.REPOSITORY.write_text(json.dumps(PLACE))
+    for properties in (
+        cluster_units.backup_properties(cluster),
+        cluster_units.restore_properties([]),
+    ):
+        assert "PrivateNetwork=yes" not in properties
+        assert "NoNewPrivileges=yes" in properties

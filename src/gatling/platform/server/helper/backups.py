@@ -14,10 +14,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gatling import names
+from gatling import files, names
 from gatling.cleanup import finally_
-from gatling.errors import InvalidInput
+from gatling.errors import CommandFailed, InvalidInput
 from gatling.platform.postgres import answers, pgbackrest, points
+from gatling.platform.postgres import repository as repositories
 from gatling.platform.postgres.clusters import Cluster
 from gatling.platform.postgres.sites import Chosen
 from gatling.platform.server import cluster_units as places
@@ -136,19 +137,61 @@ def listed(request: dict[str, Any]) -> dict[str, Any]:
     return _listed(cluster)
 
 
+def repository(request: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001
+    """The place of backups, without secrets."""
+    return asdict(repositories.load(str(places.REPOSITORY)).public)
+
+
+def set_repository(request: dict[str, Any]) -> dict[str, Any]:
+    """Keep further backups elsewhere, once postgres could use it; secrets stay with root."""
+    given, keep = request.get("repository"), request.get("keep")
+    if not isinstance(given, dict) or type(keep) is not bool:
+        raise Refused("repository is not a list of settings")
+    file = places.REPOSITORY
+    if keep:
+        given = given | {"passphrase": repositories.load(str(file)).passphrase}
+    wanted = repositories.parse(given)
+    if not wanted.is_remote:
+        file.unlink(missing_ok=True)
+        return {}
+    if not PROGRAM.exists():
+        raise InvalidInput("pgBackRest, which makes backups, is not installed on this server.")
+    group = pwd.getpwnam(places.OWNER).pw_gid
+    file.parent.mkdir(mode=0o750, exist_ok=True)
+    os.chown(file.parent, 0, group)
+    _directory()
+    new = file.with_name("repository.new")
+    files.write(new, repositories.text(wanted), mode=0o600)
+    os.chown(new, 0, group)
+    new.chmod(0o640)
+    with finally_(lambda: new.unlink(missing_ok=True)):
+        _work({"verb": "check", "settings": str(new), "repository": str(places.BACKUPS)})
+        new.rename(file)
+        files.sync(file.parent)
+    return {}
+
+
 def install(given: list[int], connection: socket.socket) -> dict[str, Any]:
     """Install pgBackRest from the distribution; how apt-get ended."""
     return database_packages.install_package("pgbackrest", given, connection)
 
 
 def _listed(cluster: Cluster) -> dict[str, Any]:
-    wanted = {"verb": "list", "database": cluster.database, "repository": str(places.BACKUPS)}
+    places_of_all = {"repository": str(places.BACKUPS), "settings": str(places.REPOSITORY)}
+    return _work({"verb": "list", "database": cluster.database} | places_of_all)
+
+
+def _work(wanted: dict[str, Any]) -> dict[str, Any]:
+    """The answer of the program that lists backups, as postgres."""
     done = subprocess.run(
         ["/usr/bin/python3", "-I", "-S", str(WORKER), json.dumps(wanted)], check=True,
         stdin=subprocess.DEVNULL, capture_output=True, timeout=LIST_SECONDS,
         **databases.as_postgres(),
     )  # fmt: skip
-    return answers.last(done.stdout.decode())
+    try:
+        return answers.last(done.stdout.decode())
+    except CommandFailed as error:  # the repository is on another machine
+        raise InvalidInput(error.what, hint=error.hint) from None
 
 
 def _directory() -> None:

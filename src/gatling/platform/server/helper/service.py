@@ -40,6 +40,8 @@ another user can write to. Programs are run as an app's user or as gatling, neve
     database-backup     back it up and prove the backup, as postgres, in a unit with limits
     database-restore    restore a backup into a new cluster, as postgres, in a unit with limits
     database-backups    the backups of a database
+    database-repository       where backups are kept, without secrets
+    database-repository-set   keep further backups elsewhere, once that was tried as postgres
     database-backup-install   install pgBackRest from the distribution
     drain               send the log of an app to a drain, as gatling, in a unit of its own, or stop
     sample              sample the numbers of all apps, as gatling, in a unit of its own, or stop
@@ -236,6 +238,20 @@ def database_backups(request: dict[str, Any]) -> dict[str, Any]:
     return backups.listed(request)
 
 
+def database_repository(request: dict[str, Any]) -> dict[str, Any]:
+    """The place of backups."""
+    from gatling.platform.server.helper import backups
+
+    return backups.repository(request)
+
+
+def database_repository_set(request: dict[str, Any]) -> dict[str, Any]:
+    """Keep further backups elsewhere."""
+    from gatling.platform.server.helper import backups
+
+    return backups.set_repository(request)
+
+
 def database_backup_install(
     request: dict[str, Any],  # noqa: ARG001
     files: list[int],
@@ -279,6 +295,8 @@ PLAIN = {
     "database-keep": database_keep,
     "database-remove": database_remove,
     "database-backups": database_backups,
+    "database-repository": database_repository,
+    "database-repository-set": database_repository_set,
 }
 ATTENDED = {
     "run": programs.run,
