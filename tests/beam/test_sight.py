@@ -84,7 +84,7 @@ def test_a_node_is_measured(
         assert [row.memory for row in rows] == sorted((row.memory for row in rows), reverse=True)
         assert "code_server" in {row.name for row in seen.processes("memory", 50)[0]}
         tables, _ = seen.tables(50)
-        assert "code" in {table.name for table in tables}
+        assert "ac_tab" in {table.name for table in tables}
         assert seen.sockets() >= 1
 
 

@@ -118,8 +118,10 @@ a_long_name_is_not_kept() ->
 nothing_of_a_large_binary_is_kept() ->
     <<Route:3/binary, _/binary>> = binary:copy(<<"/ab">>, 1000000),
     request(<<"GET">>, Route, 200, 1),
-    [3] = [binary:referenced_byte_size(R)
-           || {{gatling_telemetry, route, [_, R]}, _} <- persistent_term:get()].
+    [Bytes] = [binary:referenced_byte_size(R)
+               || {{gatling_telemetry, route, [_, R]}, _} <- persistent_term:get()],
+    %% OTP 27 counts the words of a small binary's own heap
+    true = Bytes < 100.
 
 many_processes_count_together() ->
     Run = fun() -> [request(<<"GET">>, <<"/">>, 200, 1) || _ <- lists:seq(1, 1000)] end,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from gatling.platform.base import Slot
 
-RUNNING = local_status(State.RUNNING, 7)
+RUNNING = local_status(State.RUNNING, os.getpid())
 
 
 def wait(
@@ -202,7 +202,7 @@ def test_a_server_that_begins_to_listen_late(closed_port: int) -> None:
         if looks == 5:
             listening.append(socket.create_server(("127.0.0.1", closed_port)))
             threading.Thread(target=answer, daemon=True).start()
-        return local_status(State.STARTING if looks < 5 else State.RUNNING, 7)
+        return local_status(State.STARTING if looks < 5 else State.RUNNING, os.getpid())
 
     def answer() -> None:
         connection, _ = listening[0].accept()
@@ -252,7 +252,7 @@ def test_an_instance_that_exits_is_not_waited_for(closed_port: int, state: State
 
 
 def test_an_instance_that_was_restarted_meanwhile_has_exited_too(closed_port: int) -> None:
-    answers = iter([RUNNING, local_status(State.STARTING, 8)])
+    answers = iter([RUNNING, local_status(State.STARTING, os.getppid())])
     with pytest.raises(UnhealthyRelease, match="exited at boot"):
         wait(closed_port, timeout=60, status=lambda: next(answers))
 
