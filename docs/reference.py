@@ -51,6 +51,9 @@ With `--json`, a command also prints errors as JSON, to standard error. `error.c
 codes below. `error.message` describes what happened, and `error.hint` what to do. `error.log` has
 the last lines of the log that belongs to the error.
 
+Over SSH, the status is that of the command on the server. 255 is ssh's own: it could not connect,
+or it lost the connection. A push that has begun its cut-over goes on then.
+
 """
 FINDING = """\
 # Commands

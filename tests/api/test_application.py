@@ -373,7 +373,7 @@ def test_without_the_packages_it_says_which_to_install(home: Served, package: st
                           capture_output=True, text=True)  # fmt: skip
     assert (done.returncode, done.stdout) == (8, "")
     assert f"The HTTP API needs {package}, which is not installed." in done.stderr
-    assert "pip install 'gatling-deploy[api]'" in done.stderr
+    assert "-m pip install starlette uvicorn`" in done.stderr
 
 
 def test_no_command_loads_the_api(home: Served) -> None:

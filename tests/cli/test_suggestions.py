@@ -84,3 +84,8 @@ def test_a_directory_that_may_not_be_read(tmp_path: Path) -> None:
         finally:
             os._exit(2)  # reached only after an exception
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_an_app_before_the_command_of_a_group() -> None:
+    said = suggestions.for_command(["maintenance", "shop", "on"], 1, ["on", "off"])
+    assert said == " The app comes after the command: gatling maintenance on shop"

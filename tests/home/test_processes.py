@@ -186,7 +186,8 @@ def test_they_are_scaled(world: World, shop: Project) -> None:
 @pytest.mark.parametrize(
     ("word", "told"),
     [("nobody=1", "has no worker 'nobody'"), ("worker=31", "at most 30"),
-     ("worker=many", "is not PROCESS=NUMBER"), ("web=2", "has no worker 'web'")],
+     ("worker=many", "is not PROCESS=NUMBER"),
+     ("web=2", "web is the app itself, of which one instance runs. It has: ")],
 )  # fmt: skip
 def test_what_cannot_be_scaled_is_refused(world: World, word: str, told: str) -> None:
     done = world.try_run("scale", "shop", word)

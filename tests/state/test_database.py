@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 import stat
 import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -18,9 +19,6 @@ from gatling import times
 from gatling.errors import DiskFull, Exit, GatlingError
 from gatling.state import database, home_settings
 from gatling.state.database import Database, open_database
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 WRITER = """
 import sys
@@ -239,3 +237,14 @@ def test_a_row_that_is_there_already_is_an_error_in_words(db: Database) -> None:
     home_settings.put(db, "one", "")
     with pytest.raises(GatlingError, match="Another command changed the same thing"):
         db.execute("INSERT INTO home (key, value) VALUES ('one', '')")
+
+
+def test_every_insert_names_its_columns() -> None:
+    """A column that a later version adds would shift the values."""
+    sources = Path(database.__file__).parents[1].rglob("*.py")
+    found = [
+        (file.name, statement)
+        for file in sources
+        for statement in re.findall(r"INTO \w+(?:\s|\")*VALUES", file.read_text())
+    ]
+    assert found == []

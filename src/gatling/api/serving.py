@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,8 @@ def serve(gatling: Gatling, listen: str, ready: Callable[[str], None]) -> None:
     except ModuleNotFoundError as error:
         raise MissingProgram(
             f"The HTTP API needs {str(error.name).partition('.')[0]}, which is not installed.",
-            hint="pip install 'gatling-deploy[api]'",
+            hint="Install starlette and uvicorn in the environment of Gatling:"
+            f" `{sys.executable} -m pip install starlette uvicorn`.",
         ) from None
     if is_missing(gatling.home):
         raise NotFound("There are no apps here yet.", hint="`gatling load APP` creates one.")

@@ -11,6 +11,8 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gatling import names
+
 if TYPE_CHECKING:
     from gatling.paths import AppPaths
     from gatling.state.releases import Release
@@ -77,5 +79,7 @@ def beams(paths: AppPaths, release: Release) -> Path:
     """
     tree = paths.release(release.number)
     erts = (tree / "releases" / "start_erl.data").read_text().split()[0]
+    for part in filter(None, (release.elixir, release.otp, erts)):
+        names.version(part)  # what the build or the release says is part of a path
     of_builds = cache(paths) / f"{release.elixir}-{release.otp.split('.')[0]}-{erts}"
     return of_builds if of_builds.is_dir() else of_builds.with_name(f"{of_builds.name}-nodes")

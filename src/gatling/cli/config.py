@@ -10,6 +10,7 @@ import click
 from gatling.cli.common import app_argument, as_json, opened, progress
 from gatling.cli.groups import Group
 from gatling.errors import InvalidInput, NotFound
+from gatling.text import counted
 from gatling.ui.output import echo, echo_exactly, print_json, table
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def list_command(app: str, show: bool, as_json: bool) -> None:
     if show:
         table(("name", "value"), [(n, _one_line(v)) for n, v in values.items()])
     else:
-        table(("name", "length"), [(n, f"{len(v)} characters") for n, v in values.items()])
+        table(("name", "length"), [(n, counted(len(v), "character")) for n, v in values.items()])
     if waiting:
         echo(f"Stored for the next deployment, not applied yet: {', '.join(waiting)}", err=True)
 

@@ -48,6 +48,9 @@ def for_command(
         return f" {answer}"
     if position == 0 and rest and rest[0] in known and rest[0] not in HIDDEN:
         return f" The command comes first: gatling {rest[0]} {word}"
+    if position > 0 and rest and rest[0] in known:
+        group = " ".join(words[:position])
+        return f" The app comes after the command: gatling {group} {rest[0]} {word}"
     if ":" in word:
         return ""
     visible = [one for one in known if one not in HIDDEN]

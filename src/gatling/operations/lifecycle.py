@@ -131,7 +131,7 @@ def down(gatling: Gatling, progress: Progress) -> None:
         workers.stop(gatling, app.name)
         for slot in apps.SLOTS:
             gatling.instances.stop(app.name, slot, timeout)
-        progress.say(f"{app.name}: stopped")
+        progress.say(f"{app.name}: {'stopped' if app.live_release else 'not deployed yet'}")
     gatling.instances.shut_down()
     audit.record(gatling.db, gatling.actor, None, "down")
 

@@ -52,9 +52,11 @@ def scale(
         named = [each.process for each in every(gatling, name)]
         for process in counts:
             if process not in named:
+                own = "web is the app itself, of which one instance runs. " * (process == "web")
                 raise InvalidInput(
                     f"{name} has no worker {process!r}.",
-                    hint=f"It has: {', '.join(named) or 'none'}. They are defined in gatling.toml.",
+                    hint=f"{own}It has: {', '.join(named) or 'none'}. They are defined in"
+                    " gatling.toml.",
                 )
         changes = {f"processes.{process}.instances": str(n) for process, n in counts.items()}
         project_settings.parse(app.effective | changes)

@@ -49,7 +49,8 @@ def plan(db: Database, wanted: Plan) -> None:
     """Record a plan, in the place of an earlier one."""
     with db.transaction(durable=True):
         db.execute(
-            "INSERT OR REPLACE INTO backup_plans VALUES (?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO backup_plans (database, at, count, days, changed_at)"
+            " VALUES (?, ?, ?, ?, ?)",
             wanted.database, wanted.at, wanted.count, wanted.days, wanted.changed_at,
         )  # fmt: skip
 
@@ -64,7 +65,8 @@ def record(db: Database, database: str, fault: str) -> None:
     """Record how an attempt ended; call it within the transaction of its notification."""
     moment = now()
     db.execute(
-        "INSERT INTO backups VALUES (?, ?, ?, ?) ON CONFLICT (database) DO UPDATE SET"
+        "INSERT INTO backups (database, tried_at, proved_at, fault) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (database) DO UPDATE SET"
         " tried_at = excluded.tried_at, proved_at = coalesce(excluded.proved_at, proved_at),"
         " fault = excluded.fault",
         database, moment, None if fault else moment, fault,

@@ -80,10 +80,14 @@ def add(db: Database, name: str, app: str, version: int, variable: str, *, kept:
     """Record a database that is being created, and its use by the app that it is for."""
     with db.transaction(durable=True):
         db.execute(
-            "INSERT INTO databases VALUES (?, ?, ?, 1, 'creating', ?, ?)",
+            "INSERT INTO databases (name, app, version, generation, state, kept, created_at)"
+            " VALUES (?, ?, ?, 1, 'creating', ?, ?)",
             name, app, version, kept, now(),
         )  # fmt: skip
-        db.execute("INSERT INTO attachments VALUES (?, ?, ?, 'write')", name, app, variable)
+        db.execute(
+            "INSERT INTO attachments (database, app, variable, access) VALUES (?, ?, ?, 'write')",
+            name, app, variable,
+        )  # fmt: skip
 
 
 def mark(db: Database, name: str, state: State, kept: str = "") -> None:
@@ -118,7 +122,8 @@ def attach(db: Database, use: Attachment) -> None:
     """Record that an app uses a database, in place of an earlier record of the two."""
     with db.transaction(durable=True):
         db.execute(
-            "INSERT INTO attachments VALUES (?, ?, ?, ?) ON CONFLICT (database, app)"
+            "INSERT INTO attachments (database, app, variable, access) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (database, app)"
             " DO UPDATE SET variable = excluded.variable, access = excluded.access",
             use.database, use.app, use.variable, use.access,
         )  # fmt: skip

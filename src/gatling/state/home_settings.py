@@ -17,4 +17,4 @@ def get(db: Database, key: str) -> str | None:
 def put(db: Database, key: str, value: str) -> None:
     """Make a setting."""
     with db.transaction(durable=True):
-        db.execute("INSERT OR REPLACE INTO home VALUES (?, ?)", key, value)
+        db.execute("INSERT OR REPLACE INTO home (key, value) VALUES (?, ?)", key, value)

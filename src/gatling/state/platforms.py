@@ -58,7 +58,10 @@ def add(db: Database, name: str, cluster: Connection, registry: Store | None) ->
                 f"There is a platform {name} already.",
                 hint=f"`gatling platform remove {name}` comes first, or choose another name.",
             )
-        db.execute("INSERT INTO platforms VALUES (?, ?, ?, ?)", name, *values, now())
+        db.execute(
+            "INSERT INTO platforms (name, cluster, registry, added_at) VALUES (?, ?, ?, ?)",
+            name, *values, now(),
+        )  # fmt: skip
 
 
 def remove(db: Database, name: str) -> None:

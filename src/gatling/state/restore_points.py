@@ -39,6 +39,7 @@ def add(db: Database, point: RestorePoint) -> None:
     """Record a restore point, unless the migrations of that release ran in that cluster before."""
     with db.transaction(durable=True):
         db.execute(
-            "INSERT OR IGNORE INTO restore_points VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO restore_points"
+            " (database, app, release, name, stanza, lsn, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
             point.database, point.app, point.release, point.name, point.stanza, point.lsn, point.at,
         )  # fmt: skip
