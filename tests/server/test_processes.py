@@ -91,8 +91,13 @@ def test_they_are_scaled_restarted_and_killed(
     assert server.box.exec(dropped, check=False).returncode != 0
     killed = running(server)["worker.1"]
     server.box.exec(["kill", "-9", str(killed["pid"])])
-    until(lambda: running(server).get("worker.1", killed)["pid"] != killed["pid"], "another one")
-    before = running(server)
+
+    def both() -> dict[str, Any] | None:
+        now = running(server)
+        other = {"worker.1", "worker.2"} == set(now) and now["worker.1"]["pid"]
+        return now if other not in (False, None, killed["pid"]) else None
+
+    before = until(both, "another one")
     dan.run("restart", "queue", "--process", "worker.2")
     until(lambda: set(running(server)) == {"worker.1", "worker.2"}, "two workers")
     assert running(server)["worker.1"]["pid"] == before["worker.1"]["pid"]
