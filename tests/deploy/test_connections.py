@@ -52,7 +52,7 @@ def test_it_depends_on_the_pool_the_workers_and_the_database(db: Database) -> No
     assert "the database shop takes 97" in said
     assert "`gatling config set shop POOL_SIZE=48`" in said
     assert warned(db, 200) == ""
-    assert warned(db, 0) == "", "whoever needs a database that does not run says so"
+    assert warned(db, 0) == "", "a database that does not run is no reason for this warning"
     for odd in ("", "many", "9" * 400, "٤٠"):  # the app's own fault: the usual size counts
         config.replace(db, "shop", {"POOL_SIZE": odd})
         assert warned(db, 100) == ""

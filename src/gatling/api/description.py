@@ -60,7 +60,7 @@ def document() -> dict[str, Any]:
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     }
-    _to_ecma(whole)
+    template.to_ecma(whole)
     return whole
 
 
@@ -171,12 +171,3 @@ def _in_json(text: str) -> str:
     """A text about a value of Python, for readers of JSON."""
     first, _, rest = text.partition(" ")
     return re.sub(r"\bNone\b", "null", f"`true` if {rest}" if first == "Whether" else text)
-
-
-def _to_ecma(schema: Any) -> None:
-    r"""Convert patterns to ECMA 262, which has no \Z."""
-    for value in schema if isinstance(schema, list) else schema.values():
-        if isinstance(value, (dict, list)):
-            _to_ecma(value)
-    if isinstance(schema, dict) and isinstance(schema.get("pattern"), str):
-        schema["pattern"] = re.sub(r"\\Z", "$", schema["pattern"])

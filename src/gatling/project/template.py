@@ -107,15 +107,15 @@ def schema() -> dict[str, Any]:
         properties = made["$defs"][section.capitalize()]["properties"]
         number, unit = properties[name], {"type": "string", "pattern": durations.PATTERN}
         properties[name] = {"description": number.pop("description"), "anyOf": [number, unit]}
-    _to_ecma(made)
+    to_ecma(made)
     return made
 
 
-def _to_ecma(schema: Any) -> None:
+def to_ecma(schema: Any) -> None:
     r"""Convert patterns to ECMA 262, which has no \Z."""
     for value in schema if isinstance(schema, list) else schema.values():
         if isinstance(value, (dict, list)):
-            _to_ecma(value)
+            to_ecma(value)
     if isinstance(schema, dict) and isinstance(schema.get("pattern"), str):
         schema["pattern"] = schema["pattern"].replace(r"\Z", "$")
 

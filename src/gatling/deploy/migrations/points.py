@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def make(gatling: Gatling, context: Context, target: Release) -> None:
-    """Make a restore point in each of Gatling's databases that the app writes to.
+    """Make a restore point in each database that Gatling has made and the app may change.
 
     A failure is a note: a database can be restored to a time as well.
     """
