@@ -4,42 +4,29 @@ databases/NAME/1/data       the cluster; 2 is that of a restore, and so on
 databases/NAME/1/socket     the directory of its socket
 databases/NAME/current      a link to the cluster that the database stands for
 databases/kept/             last copies of databases that were removed
-databases/.backups/         the repository of pgBackRest
-databases/.repository.json  the repository on another machine, if there is one; with secrets
-databases/.proof/           throw-away clusters, into which backups are restored
+
+repository.py has the places of backups.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import pwd
 import shutil
-import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatling import files, process
-from gatling.cleanup import finally_
 from gatling.errors import CommandFailed, DiskFull, InvalidInput, MissingProgram
 from gatling.paths import exclusively
 from gatling.platform import users
 from gatling.platform.base import Task
 from gatling.platform.embedded import configuration
 from gatling.platform.embedded import postgres_programs as programs
-from gatling.platform.postgres import (
-    answers,
-    clusters,
-    dump,
-    points,
-    repository,
-    settings,
-    sql,
-    worker,
-)
+from gatling.platform.embedded.repository import OwnRepository
+from gatling.platform.postgres import clusters, dump, points, settings, sql
 from gatling.platform.postgres.clusters import (
     PORT,
     READER,
@@ -48,29 +35,24 @@ from gatling.platform.postgres.clusters import (
     Facts,
     Kept,
 )
-from gatling.platform.postgres.pgbackrest import Backup
-from gatling.platform.postgres.sites import Made, Restored, Site, archive
+from gatling.platform.postgres.sites import archive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from typing import Any
 
     from gatling.platform.embedded.home import EmbeddedHome
     from gatling.platform.embedded.supervisord import Supervisord
     from gatling.platform.postgres.clusters import Cluster, Policy
+    from gatling.platform.postgres.pgbackrest import Backup
     from gatling.platform.postgres.points import Place
     from gatling.platform.postgres.repository import Repository
-    from gatling.platform.postgres.sites import Chosen
+    from gatling.platform.postgres.sites import Chosen, Made, Restored, Site
 
 START_SECONDS = 60.0
 INIT_SECONDS = 300.0
 QUERY_SECONDS = 3600.0
-LIST_SECONDS = 300.0
-BACKUP_SECONDS = 2 * 86400.0
-"""More than all steps of a backup and its proof may take together."""
 RELOAD = "SELECT pg_reload_conf();\n"
-_WORKER = (sys.executable, "-I", "-S", str(worker.__file__))
 KEPT = "kept"
 """The directory of last copies, among those of the databases."""
 MAP = "gatling"
@@ -85,6 +67,7 @@ class OwnDatabases:
     def __init__(self, home: EmbeddedHome, programs: Supervisord) -> None:
         self._home = home
         self._programs = programs
+        self._repository = OwnRepository(home)
 
     def versions(self) -> list[int]:
         """See Databases."""
@@ -200,17 +183,11 @@ class OwnDatabases:
                 say("Restarting the database once, so that it can archive its log")
                 self._programs.stop(_name(cluster.database), START_SECONDS)
                 self._start(cluster)
-        request = {"verb": "backup", "site": asdict(self._site(cluster)), **asdict(policy)}
-        return Made(**self._work(request, say))
+        return self._repository.back_up(self._site(cluster), policy, say)
 
     def backups(self, database: str) -> list[Backup]:
         """See Databases."""
-        directory = self._home.databases / ".backups"
-        if not self._repository().exists() and not (directory / "backup").is_dir():
-            return []
-        request = {"verb": "list", "database": database, "repository": str(directory),
-                   "settings": str(self._repository())}  # fmt: skip
-        return [Backup(**one) for one in _listed(request)["backups"]]
+        return self._repository.backups(database)
 
     def restore(
         self, cluster: Cluster, source: Cluster, chosen: Chosen, say: Callable[[str], None]
@@ -222,9 +199,7 @@ class OwnDatabases:
             if directory.exists():  # of a restore that was killed: nobody has had access to it
                 shutil.rmtree(directory)
             directory.mkdir(mode=0o700, parents=True)
-        request = {"verb": "restore", "site": asdict(self._site(cluster)),
-                   "source": asdict(self._site(source)), "chosen": asdict(chosen)}  # fmt: skip
-        return Restored(**self._work(request, say))
+        return self._repository.restore(self._site(cluster), self._site(source), chosen, say)
 
     def point(self, cluster: Cluster, name: str) -> Place:
         """See Databases."""
@@ -245,50 +220,16 @@ class OwnDatabases:
 
     def repository(self) -> Repository:
         """See Databases."""
-        return repository.load(str(self._repository())).public
+        return self._repository.get()
 
     def set_repository(self, wanted: Repository, *, keep: bool) -> None:
         """See Databases."""
-        file = self._repository()
-        with exclusively(self._home, "repository"):
-            if keep:
-                passphrase = repository.load(str(file)).passphrase
-                wanted = dataclasses.replace(wanted, passphrase=passphrase)
-            repository.checked(wanted)
-            if not wanted.is_remote:
-                file.unlink(missing_ok=True)
-                return
-            file.parent.mkdir(mode=0o700, exist_ok=True)
-            new = file.with_name(".repository.new")
-            files.write(new, repository.text(wanted))
-            with finally_(lambda: new.unlink(missing_ok=True)):
-                request = {"verb": "check", "settings": str(new),
-                           "repository": str(file.with_name(".backups"))}  # fmt: skip
-                _listed(request)
-                new.rename(file)
-                files.sync(file.parent)
-
-    def _repository(self) -> Path:
-        return self._home.databases / ".repository.json"
+        self._repository.set(wanted, keep=keep)
 
     def _site(self, cluster: Cluster) -> Site:
-        databases = self._home.databases
-        return Site(
-            cluster.database, cluster.label,
-            str(programs.program(cluster.version, "postgres").parent),
-            str(self._data(cluster)), str(self._sockets(cluster)), str(self._own(cluster)),
-            str(databases / ".backups"), str(self._repository()),
-            str(databases / ".proof" / cluster.label),
-        )  # fmt: skip
-
-    def _work(self, request: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
-        answer = answers.Answer(say)
-        argv = [*_WORKER, json.dumps(request)]
-        done = process.run(
-            argv, timeout=BACKUP_SECONDS, env=programs.environment(), on_line=answer.take,
-            check=False, nice=process.BACKGROUND,
-        )  # fmt: skip
-        return answer.result(done.tail)
+        return self._repository.site(
+            cluster, self._data(cluster), self._sockets(cluster), self._own(cluster)
+        )
 
     def _own(self, cluster: Cluster) -> Path:
         return self._directory(cluster) / "backup"
@@ -434,9 +375,3 @@ def _name(database: str) -> str:
 
 def _roles(apps: Mapping[str, str]) -> dict[str, str]:
     return {users.of_app(app): kind for app, kind in apps.items()}
-
-
-def _listed(request: dict[str, Any]) -> dict[str, Any]:
-    """The answer of the program that lists backups."""
-    argv = [*_WORKER, json.dumps(request)]
-    return answers.last(process.output(argv, env=programs.environment(), timeout=LIST_SECONDS))

@@ -25,11 +25,12 @@ from gatling.errors import (
     MissingProgram,
     TimedOut,
 )
-from gatling.platform.postgres import pgbackrest, proof, repository, settings
+from gatling.platform.postgres import pgbackrest, proof, settings
 from gatling.platform.postgres.clusters import PORT, READER, SUPERUSER
 from gatling.platform.postgres.pgbackrest import DOUBTED, PROVED, REFUTED, ROWS, TABLES
 from gatling.platform.postgres.session import Session
-from gatling.platform.postgres.sites import Made, Site, archive
+from gatling.platform.postgres.sites import Made
+from gatling.platform.postgres.stanza import ENVIRONMENT, LONG_SECONDS, SHORT_SECONDS, Stanza
 from gatling.times import now
 
 if TYPE_CHECKING:
@@ -37,17 +38,13 @@ if TYPE_CHECKING:
 
     from gatling.platform.postgres.pgbackrest import Backup
     from gatling.platform.postgres.proof import Moment, Outcome, Sample
+    from gatling.platform.postgres.sites import Site
 
-LONG_SECONDS = 12 * 3600.0
-"""The time limit of each long step: a backup, a restore, a comparison."""
-SHORT_SECONDS = 120.0
 QUIET_SECONDS, BUSY_SECONDS = 5.0, 30.0
 """How long a moment is looked for in which nothing is written, and in which nothing ends."""
 ARCHIVE_SECONDS = 90.0
 NOT_ARCHIVED = 82
 """pgBackRest's exit status when the log of a backup did not come."""
-LOCK_TAKEN = 50
-"""pgBackRest's exit status while another one works on the same cluster."""
 FULL_DAYS = 7
 """The age of a full backup from which on the next backup is a full one."""
 COPY_SETTINGS = {
@@ -72,8 +69,7 @@ class Backups:
         self._copy = self._scratch / "data"
         self._settings = COPY_SETTINGS
         self._roles = [READER]
-        self._stanza = ""
-        self._remote = repository.load(site.settings)
+        self._stanza = Stanza(site, Path(site.own) / "pgbackrest.conf")
 
     def make(self, *, full: bool, count: int, days: int) -> Made:
         """Make a backup, prove it, and remove old ones once it is proved.
@@ -81,42 +77,43 @@ class Backups:
         Raises InvalidInput, DiskFull and MissingProgram before anything is written, and
         CommandFailed for a backup that could not be made.
         """
-        with self._alone():
+        with self._stanza.exclusively():
             self._check_room(self._prepare())
-            began, before = time.monotonic(), self._listed()
+            began, before = time.monotonic(), self._stanza.backups()
             kind = "full" if full or _needs_full(before, time.time()) else "incr"
             self._say(f"Copying the database ({kind})")
             self._back_up(kind)
             labels = {one.label for one in before}
-            new = [one for one in self._listed() if one.label not in labels]
+            new = [one for one in self._stanza.backups() if one.label not in labels]
             if not new:
                 raise CommandFailed("pgBackRest reported success, and there is no new backup.")
             copied = time.monotonic()
             outcome = self._prove(new[-1])
-            made = next(one for one in self._listed() if one.label == new[-1].label)
+            made = next(one for one in self._stanza.backups() if one.label == new[-1].label)
             proved = time.monotonic()
             if made.state == "proved":
-                self._expire(count, days)
+                self._stanza.expire(count, days)
         return Made(
-            self._stanza, made.label, made.kind, made.bytes, made.stored, made.state, made.reason,
-            made.tables, made.rows, outcome.written, outcome.migrations, copied - began,
-            proved - copied, sum(1 for one in self._listed() if one.kind == "full"),
+            self._stanza.name, made.label, made.kind, made.bytes, made.stored, made.state,
+            made.reason, made.tables, made.rows, outcome.written, outcome.migrations,
+            copied - began, proved - copied,
+            sum(1 for one in self._stanza.backups() if one.kind == "full"),
         )  # fmt: skip
 
     def _back_up(self, kind: str) -> None:
         try:
-            self._pgbackrest("backup", f"--type={kind}", seconds=LONG_SECONDS)
+            self._stanza.run("backup", f"--type={kind}", seconds=LONG_SECONDS)
         except CommandFailed as error:
             if error.status == NOT_ARCHIVED:  # archive a segment that waits: it fails for the cause
                 log = Path(self._site.data) / "pg_wal"
                 for waiting in sorted((log / "archive_status").glob("*.ready"))[:1]:
-                    self._pgbackrest("archive-push", str(log / waiting.stem))
+                    self._stanza.run("archive-push", str(log / waiting.stem))
             raise
 
     def _prepare(self) -> int:
         """Have the cluster archive its log to the repository; the size of the database."""
         site = self._site
-        if shutil.which("pgbackrest", path=self._env()["PATH"]) is None:
+        if shutil.which("pgbackrest", path=ENVIRONMENT["PATH"]) is None:
             raise MissingProgram(
                 "pgBackRest, which makes backups, is not installed.",
                 hint="On Debian and Ubuntu: `sudo apt install pgbackrest`.",
@@ -127,72 +124,14 @@ class Backups:
             raise InvalidInput(
                 f"The database {site.database} has to be restarted once before its first backup."
             )
-        self._stanza = pgbackrest.stanza(site.label, system)
-        place = Path(site.repository)
-        for directory in (place, place / ".lock", place / ".spool"):
-            directory.mkdir(mode=0o700, exist_ok=True)
-        self._config().parent.mkdir(mode=0o700, exist_ok=True)
-        self._configure()
-        program = shutil.which("pgbackrest", path=self._env()["PATH"]) or "pgbackrest"
-        _write(archive(site.own), pgbackrest.archiving(program, str(self._config()), self._stanza))
+        self._stanza.name = pgbackrest.stanza(site.label, system)
+        self._stanza.prepare()
         return int(size)
-
-    def _configure(self) -> None:
-        """Write the configuration by which the cluster archives its log, if it can be used.
-
-        One that cannot be used would let the log pile up.
-        """
-        site, used = self._site, self._config()
-        wanted = pgbackrest.configuration(self._stanza, site.data, site.sockets, site.repository,
-                                          self._remote.options())  # fmt: skip
-        if used.exists() and used.read_text() == wanted:
-            self._create_stanza(used)
-            return
-        new = used.with_name("pgbackrest.conf.new")
-        files.write(new, wanted)
-        try:
-            self._create_stanza(new)
-        except BaseException:
-            new.unlink()
-            raise
-        new.rename(used)
-        files.sync(used.parent)
-
-    def _create_stanza(self, config: Path) -> None:
-        """Have pgBackRest make the cluster's place in the repository, if it is not there.
-
-        One that is half made, by a program that was killed or lost its connection, is made again:
-        pgBackRest itself refuses it.
-        """
-        try:
-            self._pgbackrest("stanza-create", config=config)
-        except CommandFailed:
-            if not self._is_half_made(config):
-                raise
-            self._pgbackrest("stop", config=config)
-            try:
-                self._pgbackrest("stanza-delete", "--force", config=config)
-            finally:  # also one that was stopped, and then killed
-                self._pgbackrest("start", config=config)
-            self._pgbackrest("stanza-create", config=config)
-
-    def _is_half_made(self, config: Path) -> bool:
-        """Whether the repository has nothing of the cluster but some of the first files."""
-        found: set[str] = set()
-        for kind in ("archive", "backup"):
-            argv = ["pgbackrest", f"--config={config}", "repo-ls", "--output=json", "--recurse",
-                    f"{kind}/{self._stanza}"]  # fmt: skip
-            try:
-                listed = json.loads(process.output(argv, env=self._env(), timeout=SHORT_SECONDS))
-            except CommandFailed:
-                return False
-            found |= {name for name, one in listed.items() if one["type"] != "path"}
-        return bool(found) and found < pgbackrest.INFO_FILES
 
     def _check_room(self, size: int) -> None:
         """Raise DiskFull where a full copy, or the throw-away cluster, has no room."""
         self._scratch.parent.mkdir(mode=0o700, exist_ok=True)
-        if not self._remote.is_remote:
+        if not self._stanza.remote.is_remote:
             self._check_place(Path(self._site.repository), size, "A backup")
         self._check_place(self._scratch.parent, size, "The proof of a backup")
 
@@ -217,20 +156,19 @@ class Backups:
         """Prove a backup, and record the result in the repository."""
         try:
             outcome = self._proof(backup)
-            if (
-                outcome.fault and not outcome.final
-            ):  # a definition that was being changed looks like a fault
+            if outcome.fault and not outcome.final:
+                # a definition that was being changed looks like a fault
                 self._say(f"{outcome.fault}: comparing it again")
                 outcome = self._proof(backup)
         except GatlingError as error:
             doubt = " ".join([error.what, *error.log[-3:]])
-            self._note(backup, **{DOUBTED: pgbackrest.note(doubt)})
+            self._stanza.annotate(backup, **{DOUBTED: pgbackrest.note(doubt)})
             return proof.Outcome(doubt)
         if outcome.fault:
-            self._note(backup, **{REFUTED: pgbackrest.note(outcome.fault), PROVED: ""})
+            self._stanza.annotate(backup, **{REFUTED: pgbackrest.note(outcome.fault), PROVED: ""})
         else:
             numbers = {TABLES: str(outcome.tables), ROWS: str(outcome.rows)}
-            self._note(backup, **{PROVED: now(), REFUTED: "", DOUBTED: ""}, **numbers)
+            self._stanza.annotate(backup, **{PROVED: now(), REFUTED: "", DOUBTED: ""}, **numbers)
         return outcome
 
     def _proof(self, backup: Backup) -> Outcome:
@@ -264,9 +202,9 @@ class Backups:
     def _live(self) -> tuple[list[proof.Table], Sample, Moment]:
         """Read the database as it is at a restore point."""
         database = self._site.database
-        with Session(self._psql_argv(READER, database), self._env()) as reading:
+        with Session(self._psql_argv(READER, database), ENVIRONMENT) as reading:
             reading.ask(proof.STYLE + "\n", SHORT_SECONDS)
-            with Session(self._psql_argv(SUPERUSER), self._env()) as superuser:
+            with Session(self._psql_argv(SUPERUSER), ENVIRONMENT) as superuser:
                 moment, snapshot = self._moment(reading, superuser)
             tables = proof.tables(reading.ask(proof.TABLES, SHORT_SECONDS)[0])
             dump = self._schema(self._site.sockets, f"--snapshot={snapshot}")
@@ -302,7 +240,7 @@ class Backups:
     def _restore(self, backup: Backup, moment: Moment) -> None:
         self._scratch.mkdir(mode=0o700)
         self._copy.mkdir(mode=0o700)
-        self._pgbackrest(
+        self._stanza.run(
             "restore", f"--set={backup.label}", f"--pg1-path={self._copy}",
             "--type=name", f"--target={moment.name}", "--target-action=promote",
             "--archive-mode=off", seconds=LONG_SECONDS,
@@ -354,7 +292,7 @@ class Backups:
         self._say("Comparing it with the database")
         sockets = str(self._scratch / "s")
         digest = proof.schema(self._schema(sockets))
-        with Session(self._psql_argv(READER, self._site.database, sockets), self._env()) as copy:
+        with Session(self._psql_argv(READER, self._site.database, sockets), ENVIRONMENT) as copy:
             copy.ask(proof.STYLE + "\n", SHORT_SECONDS)
             output = copy.ask(proof.contents(tables), LONG_SECONDS)
             migrations = ""
@@ -369,19 +307,6 @@ class Backups:
             "--username", READER, "--lock-wait-timeout=60s", *options, self._site.database,
         )  # fmt: skip
 
-    def _expire(self, count: int, days: int) -> None:
-        full = pgbackrest.kept(self._listed(), count, days, time.time())
-        self._pgbackrest("expire", f"--repo1-retention-full={full}", seconds=LONG_SECONDS)
-
-    def _listed(self) -> list[Backup]:
-        report = self._pgbackrest("info", "--output=json")
-        return [one for one in pgbackrest.backups(report, self._site.database)
-                if one.stanza == self._stanza]  # fmt: skip
-
-    def _note(self, backup: Backup, **notes: str) -> None:
-        words = [f"--annotation={name}={value}" for name, value in notes.items()]
-        self._pgbackrest("annotate", f"--set={backup.label}", *words)
-
     def _clean(self) -> None:
         """Stop and remove a throw-away cluster, also one that a killed proof has left."""
         if (self._copy / "postmaster.pid").exists():
@@ -390,40 +315,9 @@ class Backups:
         if self._scratch.exists():
             shutil.rmtree(self._scratch)
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One backup of a cluster at a time; raises InvalidInput while another is made."""
-        place = Path(self._site.repository)
-        place.mkdir(mode=0o700, exist_ok=True)
-        with files.open_lock(place / f".{self._site.label}.lock") as lock:
-            if not files.try_lock(lock):
-                raise self._taken()
-            yield
-
-    def _config(self) -> Path:
-        return Path(self._site.own) / "pgbackrest.conf"
-
-    def _pgbackrest(
-        self, verb: str, *words: str, seconds: float = SHORT_SECONDS, config: Path | None = None
-    ) -> str:
-        argv = ["pgbackrest", f"--config={config or self._config()}", f"--stanza={self._stanza}",
-                verb, *words]  # fmt: skip
-        try:
-            return process.output(argv, env=self._env(), timeout=seconds)
-        except CommandFailed as error:
-            if error.status == LOCK_TAKEN:  # of a program that outlives the one that started it
-                raise self._taken() from None
-            said = repository.explained("\n".join(error.log), self._remote)
-            if said is not None:
-                raise CommandFailed(said.what, hint=said.hint, status=error.status) from None
-            raise
-
-    def _taken(self) -> InvalidInput:
-        return InvalidInput(f"A backup of {self._site.database} is already being made.")
-
     def _psql(self, script: str) -> str:
         argv = self._psql_argv(SUPERUSER)
-        return process.output(argv, env=self._env(), timeout=SHORT_SECONDS,
+        return process.output(argv, env=ENVIRONMENT, timeout=SHORT_SECONDS,
                               stdin=f"SET search_path = '';\n{script}")  # fmt: skip
 
     def _psql_argv(self, role: str, database: str = SUPERUSER, sockets: str = "") -> list[str]:
@@ -433,11 +327,7 @@ class Backups:
 
     def _program(self, name: str, *words: str) -> str:
         argv = [str(Path(self._site.programs) / name), *words]
-        return process.output(argv, env=self._env(), timeout=LONG_SECONDS)
-
-    def _env(self) -> dict[str, str]:
-        return {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/",
-                "PGCONNECT_TIMEOUT": "10"}  # fmt: skip
+        return process.output(argv, env=ENVIRONMENT, timeout=LONG_SECONDS)
 
 
 def _needs_full(every: list[Backup], at: float) -> bool:
@@ -447,8 +337,3 @@ def _needs_full(every: list[Backup], at: float) -> bool:
         return True
     chain = [one for one in every if one.label.startswith(full[-1].label)]
     return any(one.state == "refuted" for one in chain)
-
-
-def _write(file: Path, text: str) -> None:
-    if not file.exists() or file.read_text() != text:
-        files.write(file, text)

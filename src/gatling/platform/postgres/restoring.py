@@ -13,16 +13,12 @@ from typing import TYPE_CHECKING
 from gatling import files
 from gatling.errors import CommandFailed, InvalidInput
 from gatling.platform.postgres import pgbackrest, proof
-from gatling.platform.postgres.backups import (
-    COPY_SETTINGS,
-    LONG_SECONDS,
-    SHORT_SECONDS,
-    Backups,
-)
+from gatling.platform.postgres.backups import COPY_SETTINGS, Backups
 from gatling.platform.postgres.clusters import READER, SUPERUSER
 from gatling.platform.postgres.session import Session
 from gatling.platform.postgres.sites import Restored
 from gatling.platform.postgres.sql import identifier
+from gatling.platform.postgres.stanza import ENVIRONMENT, LONG_SECONDS, SHORT_SECONDS, Stanza
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,10 +39,12 @@ class Restore(Backups):
         self._copy = Path(f"{site.data}.new")
         self._settings = DURABLE
         self._roles = [READER, SUPERUSER]
+        self._config = self._scratch / "pgbackrest.conf"
+        self._stanza = Stanza(site, self._config)
 
     def run(self, chosen: Chosen, source: Backups) -> Restored:
         """Restore a backup. Raises InvalidInput and DiskFull before anything is written."""
-        with self._alone():
+        with self._stanza.exclusively():
             if Path(self._site.data).exists():
                 raise InvalidInput(f"The database {self._site.database} is there already.")
             self._clean()
@@ -62,13 +60,14 @@ class Restore(Backups):
         source.flush()
         self._scratch.parent.mkdir(mode=0o700, exist_ok=True)
         self._scratch.mkdir(mode=0o700)
-        self._stanza = chosen.stanza
+        self._stanza.name = chosen.stanza
+        options, repository = self._stanza.remote.options(), self._site.repository
         text = pgbackrest.configuration(chosen.stanza, str(self._copy), self._site.sockets,
-                                        self._site.repository, self._remote.options())  # fmt: skip
-        files.write(self._config(), text)
+                                        repository, options)  # fmt: skip
+        files.write(self._config, text)
         self._say(f"Restoring the backup {chosen.label}")
         self._copy.mkdir(mode=0o700)
-        self._pgbackrest("restore", f"--set={chosen.label}", *_target(chosen),
+        self._stanza.run("restore", f"--set={chosen.label}", *_target(chosen),
                          seconds=LONG_SECONDS)  # fmt: skip
         self._say("Replaying the log")
         with self._running():
@@ -84,12 +83,12 @@ class Restore(Backups):
     def _take_over(self, chosen: Chosen) -> tuple[int, int]:
         """Give the database its new name, and count what is in it."""
         sockets, name = str(self._scratch / "s"), self._site.database
-        with Session(self._psql_argv(SUPERUSER, sockets=sockets), self._env()) as superuser:
+        with Session(self._psql_argv(SUPERUSER, sockets=sockets), ENVIRONMENT) as superuser:
             superuser.ask("SET search_path = '';\n", SHORT_SECONDS)
             if chosen.database != name:
                 superuser.ask(f"ALTER DATABASE {identifier(chosen.database)}"
                               f" RENAME TO {identifier(name)};\n", SHORT_SECONDS)  # fmt: skip
-        with Session(self._psql_argv(READER, name, sockets), self._env()) as reading:
+        with Session(self._psql_argv(READER, name, sockets), ENVIRONMENT) as reading:
             reading.ask(proof.STYLE + "\n", SHORT_SECONDS)
             tables = proof.tables(reading.ask(proof.TABLES, SHORT_SECONDS)[0])
             counted = [proof.Table(one.oid, one.name, whole=False) for one in tables]
@@ -102,9 +101,6 @@ class Restore(Backups):
         lines = file.read_text().splitlines(keepends=True)
         kept = [line for line in lines if not line.startswith(_RECOVERY)]
         files.write(file, "".join(kept))
-
-    def _config(self) -> Path:
-        return self._scratch / "pgbackrest.conf"
 
     def _clean(self) -> None:
         super()._clean()
