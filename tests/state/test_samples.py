@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import stat
 from typing import TYPE_CHECKING
@@ -71,6 +72,31 @@ def test_a_month_of_fifty_apps_is_bounded(file: Path) -> None:
     rows = sum(each.kept // each.step for each in SERIES)
     large = Sample(600, 600, [10**9] * 5, [10**9] * 12, 1e6, *[2**45] * 5)
     assert rows * len(msgspec.msgpack.encode(large)) * 50 < 128e6
+
+
+def test_no_row_is_looked_at_in_vain(file: Path) -> None:
+    """To open the file, to find the newest sample, and to remove what is old when nothing is."""
+    with opened(file) as store:
+        store.add(NOON, {"shop": sample()})
+    with contextlib.closing(sqlite3.connect(file)) as db, db:
+        db.executemany(
+            "INSERT OR REPLACE INTO samples SELECT ?, step, at + ?, data FROM samples"
+            " WHERE app = 'shop' AND at <= ?",
+            ((app, 600 * n, NOON) for app in ("blog", "shop", "wiki") for n in range(3000)),
+        )
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+
+    with opened(file) as store:
+        store._connection.set_progress_handler(count, 1)
+        assert store.newest() == NOON + 600 * 2999
+        store.tidy(NOON, ["blog", "shop", "wiki"])
+        assert 0 < steps < 1000
+        assert len(store.of_app("blog", 10, 0, 2 * NOON)) == 3000
+        assert steps > 3000
 
 
 def test_the_finest_series_that_reaches_so_far() -> None:
