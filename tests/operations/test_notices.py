@@ -8,6 +8,7 @@ import email.policy
 import hashlib
 import hmac
 import json
+import re
 import time
 from base64 import b64decode, b64encode
 from types import SimpleNamespace
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from gatling.errors import InvalidInput, NotFound
-from gatling.operations import notices, sending
+from gatling.operations import notices, sampling, sending
+from gatling.operations.alerts import Judged
 from gatling.operations.sending import NotDelivered
 from gatling.platform.restarts import End
 from gatling.runtime import notifying
@@ -140,6 +142,72 @@ def test_alerts_of_an_app_wait_in_its_quiet_hours(gatling: Gatling, sink: Sink) 
     assert notices.deliver(gatling).accepted == 0
     gatling.db.execute("UPDATE apps SET settings = '{}'")
     assert notices.deliver(gatling).accepted == 1
+
+
+def begin(gatling: Gatling, rule: str = "errors", app: str = "shop") -> None:
+    sampling.change(gatling, app, Judged(rule, True, "3 of 20 requests failed (15.0 %)"))
+
+
+def end(gatling: Gatling, rule: str = "errors", app: str = "shop") -> None:
+    sampling.change(gatling, app, Judged(rule, False, "0 of 20 requests failed (0.0 %)"))
+
+
+def test_an_alert_that_ends_before_it_was_sent_is_one_notification(
+    gatling: Gatling, sink: Sink
+) -> None:
+    now = time.localtime()
+    hours = f"{time.strftime('%H:%M', now)}-{(now.tm_hour + 2) % 24:02d}:{now.tm_min:02d}"
+    notices.add(gatling, "night", sink.url, (), (), hours)
+    notices.add(gatling, "day", sink.url, (), ())
+    notices.add(gatling, "begins", sink.url, (), ("alert.started",), hours)
+    notices.add(gatling, "ends", sink.url, (), ("alert.ended",), hours)
+    begin(gatling)
+    begin(gatling, "latency")
+    assert notices.deliver(gatling).accepted == 2  # those of the day
+    end(gatling)
+    began, ended = "shop: 3 of 20 requests failed (15.0 %)", "shop: within its range again"
+    assert titles(gatling.db, "day")[0].startswith(ended)
+    assert titles(gatling.db, "ends")[0].startswith(ended)
+    still, once = titles(gatling.db, "night")
+    assert still == began  # of the other rule: it is on
+    assert re.fullmatch(
+        r"shop: the alert errors was on from 20\d\d-\d\d-\d\d \d\d:\d\d to \S+ \d\d:\d\d", once
+    )
+    assert titles(gatling.db, "begins") == [still, once]
+
+    # it begins and ends again and again, and is on in the end
+    assert notices.deliver(gatling).accepted == 1
+    for _ in range(2):
+        begin(gatling)
+        end(gatling)
+    begin(gatling)
+    assert notices.deliver(gatling).accepted == 2  # one for both pairs: none had been sent
+    still, often, on = titles(gatling.db, "night")
+    assert often.startswith("shop: the alert errors was on 3 times from 20")
+    assert (still, on) == (began, began)
+
+    gatling.db.execute("UPDATE channels SET quiet = ''")
+    sink.got.clear()
+    while notices.deliver(gatling).accepted:
+        pass
+    bodies = [json.loads(one.body) for one in sink.got]
+    (merged,) = [one for one in bodies if one["data"].get("times") and one["type"] == "alert.ended"]
+    assert merged["data"]["began_at"] < merged["data"]["ended_at"]
+    assert merged["data"]["text"].startswith(
+        "It began with: 3 of 20 requests failed (15.0 %). It ended with: within its range again"
+    )
+
+
+def test_an_alert_of_another_app_is_not_merged(gatling: Gatling, sink: Sink) -> None:
+    now = time.localtime()
+    hours = f"{time.strftime('%H:%M', now)}-{(now.tm_hour + 2) % 24:02d}:{now.tm_min:02d}"
+    notices.add(gatling, "night", sink.url, (), (), hours)
+    begin(gatling)
+    begin(gatling, app="blog")
+    end(gatling, app="blog")
+    first, second = titles(gatling.db, "night")
+    assert first == "shop: 3 of 20 requests failed (15.0 %)"
+    assert second.startswith("blog: the alert errors was on from ")
 
 
 # ---------------------------------------------------------------- what is recorded

@@ -15,7 +15,7 @@ from gatling.operations.alerts import WINDOW_SECONDS
 from gatling.platform.homes import is_missing
 from gatling.project import settings as project_settings
 from gatling.runtime import notifying
-from gatling.state import apps, audit, notices, samples
+from gatling.state import alert_notices, apps, audit, notices, samples
 from gatling.state.samples import SERIES, Sample
 from gatling.times import now
 
@@ -196,7 +196,7 @@ def judge(gatling: Gatling, store: Samples, schedulers: dict[str, int], at: floa
         on = begun(gatling, app.name)
         for one in alerts.judged(facts, on):
             if one.on != (one.rule in on):
-                _change(gatling, app.name, one)
+                change(gatling, app.name, one)
 
 
 def begun(gatling: Gatling, app: str) -> dict[str, dict[str, str]]:
@@ -206,7 +206,7 @@ def begun(gatling: Gatling, app: str) -> dict[str, dict[str, str]]:
     return {name.removeprefix(place): json.loads(value) for name, value in found.items()}
 
 
-def _change(gatling: Gatling, app: str, one: Judged) -> None:
+def change(gatling: Gatling, app: str, one: Judged) -> None:
     """Begin an alert or end it, and notify of that, in one transaction."""
     place = f"{app}/alert/{one.rule}"
     with gatling.db.transaction():
@@ -215,14 +215,13 @@ def _change(gatling: Gatling, app: str, one: Judged) -> None:
             notices.set_condition(gatling.db, place, value)
         else:
             notices.forget_condition(gatling.db, place)
-        notices.add(
-            gatling.db,
-            "alert.started" if one.on else "alert.ended",
-            _title(app, one),
-            f"The alert {one.rule}. `gatling watch show {app}` has the numbers of the last hours.",
-            app=app,
-            data={"rule": one.rule},
-        )
+        title = _title(app, one)
+        hint = f"`gatling watch show {app}` has the numbers of the last hours."
+        if one.on:
+            notices.add(gatling.db, alert_notices.STARTED, title, f"The alert {one.rule}. {hint}",
+                        app=app, data={"rule": one.rule})  # fmt: skip
+        else:
+            alert_notices.end(gatling.db, app, one.rule, title, hint)
     done = "alert started" if one.on else "alert ended"
     audit.record(gatling.db, "gatling", app, done, f"{one.rule}: {one.text}")
 

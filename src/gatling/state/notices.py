@@ -113,8 +113,22 @@ def add(
     data: Mapping[str, object] | None = None,
 ) -> None:
     """Record an event for the channels that want it. Call it within the fact's transaction."""
-    wanting = [one for one in every(db) if wants(one, event, app)]
-    if not wanting:
+    wanting = [one.name for one in every(db) if wants(one, event, app)]
+    add_for(db, wanting, event, title, body, app=app, data=data)
+
+
+def add_for(
+    db: Database,
+    channels: Sequence[str],
+    event: str,
+    title: str,
+    body: str,
+    *,
+    app: str | None,
+    data: Mapping[str, object] | None,
+) -> None:
+    """Record an event for these channels, as `add` does."""
+    if not channels:
         return
     ident = db.insert(
         "INSERT INTO outbox (mark, at, event, app, title, body, data)"
@@ -122,9 +136,9 @@ def add(
         f"msg_{os.urandom(12).hex()}", now(), event, app, title, body[:MAX_TEXT],
         json.dumps(dict(data or {})),
     )  # fmt: skip
-    for one in wanting:
-        db.execute("INSERT INTO deliveries (notice, channel) VALUES (?, ?)", ident, one.name)
-        _bound(db, one.name)
+    for one in channels:
+        db.execute("INSERT INTO deliveries (notice, channel) VALUES (?, ?)", ident, one)
+        _bound(db, one)
 
 
 def wants(channel: Channel, event: str, app: str | None) -> bool:
@@ -185,6 +199,24 @@ def next_of(
         channel.name, channel.is_quiet(at), json.dumps(sorted(quiet)),
     )  # fmt: skip
     return None if row is None else _notice(row)
+
+
+def waiting_alerts(db: Database, channel: str, app: str, rule: str) -> list[Notice]:
+    """The notifications of an alert that wait for a channel, the oldest first."""
+    rows = db.rows(
+        "SELECT outbox.* FROM deliveries JOIN outbox ON outbox.id = deliveries.notice"
+        " WHERE channel = ? AND substr(event, 1, 6) = 'alert.' AND app = ?"
+        " AND json_extract(data, '$.rule') = ? ORDER BY notice",
+        channel, app, rule,
+    )  # fmt: skip
+    return [_notice(row) for row in rows]
+
+
+def withdraw(db: Database, channel: str, idents: Sequence[int]) -> None:
+    """Take back notifications that another one stands for. Call it within its transaction."""
+    for ident in idents:
+        db.execute("DELETE FROM deliveries WHERE channel = ? AND notice = ?", channel, ident)
+    _tidy(db)
 
 
 def accepted(db: Database, channel: str, ident: int) -> None:
