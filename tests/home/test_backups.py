@@ -145,6 +145,14 @@ def test_a_damaged_backup_is_found(home: Home) -> None:
         assert db.execute("SELECT fault FROM backups").fetchone()[0] == ""
         events = {row[0] for row in db.execute("SELECT event FROM outbox")}
     assert events == {"backup.failed", "backup.proved"}
+    assert {"db backup", "db backup failed"} <= backup_marks(home)
+
+
+def backup_marks(home: Home) -> set[str]:
+    """The texts of the backups between the numbers of the app, and how each begins."""
+    texts = [one["text"] for one in home.facts("watch", "show", "shop")["marks"]
+             if one["kind"] == "backup"]  # fmt: skip
+    return {*texts, *(text.partition(":")[0] for text in texts)}
 
 
 def test_a_schedule(home: Home) -> None:
@@ -166,6 +174,7 @@ def test_a_schedule(home: Home) -> None:
     (home.home / "backups-due").write_text("1")
     labels = {one["label"] for one in before}
     until(lambda: _newest_proved(home) not in labels, "the backup of the clock", 240)
+    until(lambda: any(_newest_proved(home) in one for one in backup_marks(home)), "its mark")
     until(lambda: int((home.home / "backups-due").read_text()) > 1, "the next time")
     # of the older full ones, those go that nothing proved needs
     full = [one for one in home.json("db", "backups", "shop") if one["kind"] == "full"]

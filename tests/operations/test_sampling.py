@@ -97,6 +97,12 @@ def events(gatling: Gatling) -> list[tuple[str, str]]:
     return [(row["event"], row["title"]) for row in gatling.db.rows("SELECT * FROM outbox")]
 
 
+def sent(gatling: Gatling) -> None:
+    """Everything that waits is accepted."""
+    for row in gatling.db.rows("SELECT * FROM deliveries"):
+        notices.accepted(gatling.db, row["channel"], row["notice"])
+
+
 def test_an_alert_is_reported_once_and_once_more_when_it_is_over(gatling: Gatling) -> None:
     notices.put(gatling.db, notices.Channel(
         "ops", "webhook", "https://ops.example.com", "", ("*",), ("*",), now()))  # fmt: skip
@@ -105,8 +111,9 @@ def test_an_alert_is_reported_once_and_once_more_when_it_is_over(gatling: Gatlin
     assert events(gatling)[0][1].startswith("shop: 180 of 1200 requests failed (15.0 %)")
     (found,) = timeline.status(gatling, ["shop"]).alerts
     assert (found.rule, found.app) == ("errors", "shop")
+    sent(gatling)
     minutes(gatling, NOON + 420, [0, 0, 0, 0, 0])
-    assert [event for event, _ in events(gatling)] == ["alert.started", "alert.ended"]
+    assert [event for event, _ in events(gatling)] == ["alert.ended"]
     assert timeline.status(gatling, ["shop"]).alerts == []
     assert [one.action for one in audit.latest(gatling.db)] == ["alert ended", "alert started"]
 
@@ -129,10 +136,29 @@ def test_a_bound_that_is_set_and_then_turned_off(gatling: Gatling) -> None:
     assert events(gatling) == []
     set_to("10.5")
     minutes(gatling, NOON + 120, [30, 30])
+    assert [event for event, _ in events(gatling)] == ["alert.started"]
+    sent(gatling)
     set_to("0")
     minutes(gatling, NOON + 240, [30, 30])
-    assert [event for event, _ in events(gatling)] == ["alert.started", "alert.ended"]
-    assert events(gatling)[1][1] == "shop: the alert errors was turned off (alerts.errors is 0)"
+    assert events(gatling) == [
+        ("alert.ended", "shop: the alert errors was turned off (alerts.errors is 0)")
+    ]
+
+
+def test_the_marks_of_a_time(gatling: Gatling) -> None:
+    """What the audit has of backups and certificates, with those that failed."""
+    for action, detail in (
+        ("db backup", "shop 20260101-031500F"), ("db backup failed", "shop"),
+        ("certificates issue", "1 shop.example.com"), ("certificates failed", "shop.example.com"),
+        ("db psql", "shop"), ("settings", "health.path"),
+    ):  # fmt: skip
+        audit.record(gatling.db, "gatling", "shop", action, detail)
+    found = timeline.of_app(gatling, "shop", time.time() - 60, time.time() + 60).marks
+    assert sorted((one.kind, one.text) for one in found) == [
+        ("backup", "db backup failed: shop"), ("backup", "db backup: shop 20260101-031500F"),
+        ("certificate", "certificates failed: shop.example.com"),
+        ("certificate", "certificates issue: 1 shop.example.com"),
+    ]  # fmt: skip
 
 
 def test_what_is_switched_off_has_no_alerts(gatling: Gatling) -> None:

@@ -10,6 +10,7 @@ from msgspec import Struct, structs
 from gatling.cleanup import cleaning
 from gatling.errors import BackupUnproved, GatlingError, InvalidInput, NotAllowed
 from gatling.operations import databases, restore_points
+from gatling.operations.restore_points import Before  # noqa: TC001 (msgspec reads it)
 from gatling.platform.homes import is_missing
 from gatling.platform.postgres.clusters import Policy
 from gatling.project.schedule import here
@@ -19,7 +20,6 @@ from gatling.state import databases as records
 from gatling.times import now, stamp_of
 
 if TYPE_CHECKING:
-    from gatling.operations.restore_points import Before
     from gatling.platform.open import Gatling
     from gatling.platform.postgres.pgbackrest import Backup
     from gatling.state.databases import Record
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MAX_COUNT, MAX_DAYS = 1000, 3650
 
 
-class Entry(Struct, frozen=True):
+class BackupEntry(Struct, frozen=True):
     """A backup."""
 
     database: str
@@ -53,10 +53,10 @@ class Entry(Struct, frozen=True):
     """The moments before migrations for which this backup is restored."""
 
 
-class Done(Struct, frozen=True):
+class BackupDone(Struct, frozen=True):
     """A backup that was made and proved, with how long both took, in seconds."""
 
-    backup: Entry
+    backup: BackupEntry
     migrations: str
     """The number and the newest of Ecto's migrations, `12|20260101000000`; empty without them."""
     written: int
@@ -74,16 +74,14 @@ def make(
     *,
     full: bool = False,
     may_install: bool = True,
-) -> Done:
+) -> BackupDone:
     """Back a database of an app up, and prove the backup.
 
     Raises BackupUnproved when the proof fails or cannot be completed, and as the platform does. A
     failure is recorded and notified.
     """
     record = databases.ready(gatling, app, name)
-    done = _make(gatling, record, progress, full=full, may_install=may_install)
-    audit.record(gatling.db, gatling.actor, app, "db backup", f"{record.name} {done.backup.label}")
-    return done
+    return _make(gatling, record, app, progress, full=full, may_install=may_install)
 
 
 def scheduled(gatling: Gatling, progress: Progress) -> list[str]:
@@ -99,7 +97,7 @@ def scheduled(gatling: Gatling, progress: Progress) -> list[str]:
         if time.time() < backup_times.due_at(plan, last, here()):
             continue
         try:
-            _make(gatling, record, progress)
+            _make(gatling, record, record.app or record.name, progress)
         except GatlingError as error:
             progress.fail(error)
             failed.append(record.name)
@@ -167,12 +165,12 @@ def _plan_next(gatling: Gatling) -> None:
 def _make(
     gatling: Gatling,
     record: Record,
+    app: str,
     progress: Progress,
     *,
     full: bool = False,
     may_install: bool = False,
-) -> Done:
-    app = record.app or record.name
+) -> BackupDone:
     if not gatling.databases.can_back_up():
         install(gatling, progress, may_install=may_install)
     progress.phase(f"Backing up the database {record.name}")
@@ -191,18 +189,20 @@ def _make(
     except GatlingError as error:
         with cleaning(error):
             _record(gatling, record, error.what)
+            audit.record(gatling.db, gatling.actor, app, "db backup failed", record.name)
         raise
     _record(gatling, record, "")
-    return Done(entry, made.migrations, made.written, made.backup_seconds, made.proof_seconds,
+    audit.record(gatling.db, gatling.actor, app, "db backup", f"{record.name} {entry.label}")
+    return BackupDone(entry, made.migrations, made.written, made.backup_seconds, made.proof_seconds,
                 made.full_kept)  # fmt: skip
 
 
-def every(gatling: Gatling, app: str, name: str | None) -> list[Entry]:
+def every(gatling: Gatling, app: str, name: str | None) -> list[BackupEntry]:
     """The backups of a database that an app uses, the oldest first."""
     return _every(gatling, databases.ready(gatling, app, name), app)
 
 
-def _every(gatling: Gatling, record: Record, app: str) -> list[Entry]:
+def _every(gatling: Gatling, record: Record, app: str) -> list[BackupEntry]:
     found = gatling.databases.backups(record.name)
     points = restore_points.reached(gatling, app, record.name, found)
     return [_entry(record.name, one, points.get(one.label, [])) for one in found]
@@ -237,8 +237,8 @@ def _record(gatling: Gatling, record: Record, fault: str) -> None:
     notifying.soon(gatling)
 
 
-def _entry(database: str, one: Backup, points: list[Before]) -> Entry:
-    return Entry(
+def _entry(database: str, one: Backup, points: list[Before]) -> BackupEntry:
+    return BackupEntry(
         database, one.generation, one.label, one.kind, stamp_of(one.stopped), one.bytes,
         one.stored, one.state, one.reason, one.proved, one.tables, one.rows,
         points,

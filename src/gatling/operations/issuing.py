@@ -22,7 +22,7 @@ from gatling.project import settings
 from gatling.proxy.certificates import chosen
 from gatling.runtime import obtaining
 from gatling.runtime.obtaining import DAY, Stage
-from gatling.state import apps, issuance
+from gatling.state import apps, audit, issuance
 from gatling.times import stamp_of
 
 if TYPE_CHECKING:
@@ -357,5 +357,7 @@ def _record_failure(
             blocked_until=blocked,
         ),
     )  # fmt: skip
+    if failures == 1:  # the same error may follow many times
+        audit.record(gatling.db, gatling.actor, state.app, "certificates failed", state.domains)
     with contextlib.suppress(GatlingError):  # the timer tries again as well
         gatling.certificates.obtain_later(state.app, min(seconds + 1, DAY))

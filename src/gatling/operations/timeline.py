@@ -24,6 +24,8 @@ WATCHED = "watch"
 """The condition that says whether samples are taken."""
 POINTS = 24
 """Rows that are shown, at most."""
+AUDITED = {"certificates ": "certificate", "alert ": "alert", "db backup": "backup"}
+"""The kinds of marks that the audit has, by how their actions begin."""
 STALE_SECONDS = 60
 """The age of the newest sample from which on none are being taken."""
 
@@ -60,7 +62,7 @@ class Mark(Struct, frozen=True):
 
     at: str
     kind: str
-    """`deployment`, `instance`, `job`, `certificate` or `alert`."""
+    """`deployment`, `instance`, `job`, `backup`, `certificate` or `alert`."""
     text: str
 
 
@@ -222,6 +224,7 @@ def _marks(gatling: Gatling, name: str, since: float, until: float) -> Iterator[
             if begin <= ended.stamp < end:
                 yield Mark(ended.stamp, "instance", f"{ended.cause}, started again")
     for entry in audit.latest(gatling.db, name):
-        kind = entry.action.partition(" ")[0].removesuffix("s")
-        if kind in ("certificate", "alert") and begin <= entry.at < end:
+        kind = next((known for start, known in AUDITED.items() if entry.action.startswith(start)),
+                    None)  # fmt: skip
+        if kind is not None and begin <= entry.at < end:
             yield Mark(entry.at, kind, f"{entry.action}: {entry.detail}".removesuffix(": "))
