@@ -56,6 +56,13 @@ def test_deployments_over_http(server: Server) -> None:
     assert ask(server, token, "POST", "/apps/shop/start")["state"] == "running"
     assert ask(server, token, "GET", "/apps/shop/stats")["node"]["numbers"]["schedulers"] >= 1
     assert ask(server, token, "GET", "/apps/shop/plan?release=v1")["target"] == "v1"
+    job = {"schedule.hello.cron": "0 0 1 1 *", "schedule.hello.command": "eval IO.puts(1)"}
+    assert len(ask(server, token, "PATCH", "/apps/shop/settings", job)["applied"]) == 2
+    ran = ask(server, token, "POST", "/apps/shop/jobs/hello/run")
+    assert (ran["outcome"], ran["actor"]) == ("succeeded", "ci")
+    (listed,) = ask(server, token, "GET", "/apps/shop/jobs")
+    assert listed["last"] == ran
+    assert ask(server, token, "GET", "/apps/shop/jobs/runs?job=hello") == [ran]
     refused = ask(server, token, "GET", "/apps/blog")
     assert refused["error"]["code"] == "not-allowed"
     pid = server.show("gatling-api.service", "MainPID")["MainPID"]

@@ -8,6 +8,7 @@ import msgspec
 
 from gatling import visible
 from gatling.errors import Exit, GatlingError, InvalidInput, NotAllowed
+from gatling.operations.sending import NotDelivered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +25,8 @@ STATUSES: Mapping[Exit, int] = {
     Exit.HOST: 503,
 }
 """Statuses by the exit status of the same error on a command line; all others are 500."""
+BY_CODE: Mapping[str, int] = {NotAllowed.code: 403, NotDelivered.code: 409}
+"""Statuses of errors whose exit status says less."""
 
 
 class Refused(GatlingError):
@@ -46,7 +49,7 @@ def status_of(error: GatlingError) -> int:
     """The status with which an error is answered."""
     if isinstance(error, Refused):
         return error.status
-    return 403 if isinstance(error, NotAllowed) else STATUSES.get(error.exit_status, 500)
+    return BY_CODE.get(error.code) or STATUSES.get(error.exit_status, 500)
 
 
 def encoded(error: GatlingError) -> bytes:

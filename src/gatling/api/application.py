@@ -25,9 +25,9 @@ from starlette.routing import Route as Path
 from gatling import debuglog, names, process
 from gatling.api import answers, description, events, limits
 from gatling.api.answers import Refused
-from gatling.api.contract import MAX_BODY, Call, Caller
+from gatling.api.contract import MAX_BODY, NAMED, Call, Caller
 from gatling.api.routes import ID, PREFIX, ROUTES
-from gatling.api.worker import Done, Job
+from gatling.api.worker import Done, Job, other_app
 from gatling.errors import GatlingError, NotAllowed
 from gatling.operations.session import opened, reading
 from gatling.ssh import policy
@@ -134,6 +134,7 @@ class Server:
         ident = 0
         if "id" in request.path_params:
             ident = _ident(request.path_params["id"])
+        name = next((text for key, text in request.path_params.items() if key in NAMED), "")
         if route.kind == "description":
             return _json(description.encoded())
         if route.kind == "events":
@@ -142,13 +143,16 @@ class Server:
                 await self._permitted(route, grant, watched)
             return self._stream(request, token, grant, watched)
         body = await _body(route, request)
+        other = other_app(route, body)
+        if other:
+            await self._permitted(route, grant, other)
         with self._limits.under_way(grant.name, "request", limits.AT_ONCE):
             if route.kind == "work":
-                job = Job(route.name, caller, app, query, body)
+                job = Job(route.name, caller, app, query, body, name)
                 with self._limits.under_way("", "change", limits.CHANGES_OF_ALL):
                     done = await self._in(self._workers, lambda: self._work(job))
                 return _json(done.body, done.status)
-            call = Call(grant, app, ident, given, None, caller)
+            call = Call(grant, app, ident, given, None, caller, name)
             found = await self._in(self._readers, lambda: _read(route, call))
         if route.kind == "text":
             return Response(found, headers=HEADERS, media_type="text/plain; charset=utf-8")

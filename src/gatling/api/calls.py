@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from gatling import names
-from gatling.api.contract import Call, Caller, ConfigChange, Variable
+from gatling.api.contract import Call, Caller, ConfigChange, Domains, SettingsDone, Variable
 from gatling.deploy.plan import explain
 from gatling.deploy.wish import Wish
 from gatling.errors import InvalidInput, NotFound
@@ -16,6 +16,8 @@ from gatling.operations import (
     config,
     deployments,
     deploys,
+    domains,
+    https,
     lifecycle,
     maintenance,
     overview,
@@ -26,6 +28,7 @@ from gatling.operations import (
     stats,
 )
 from gatling.platform import lock, logs
+from gatling.project import template
 from gatling.state import apps
 from gatling.state import config as variables
 from gatling.state import deployments as recorded
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
     from gatling.operations.audit import AuditEntry
     from gatling.operations.certificates import Kept
     from gatling.operations.deployments import DeploymentEntry
+    from gatling.operations.domains import DomainChange
+    from gatling.operations.https import Https
     from gatling.operations.overview import AppDetails, AppStatus
     from gatling.operations.plans import PlanResult
     from gatling.operations.processes import Process
@@ -107,6 +112,23 @@ def list_domains(gatling: Gatling, call: Call) -> list[str]:
     return list(apps.get(gatling.db, call.app).domains)
 
 
+def add_domain(gatling: Gatling, call: Call) -> Domains:
+    """Add a domain, or take one over."""
+    wanted = call.body
+    if wanted.other_app is None:
+        return _domains(domains.add(gatling, call.app, wanted.domain))
+    return _domains(domains.move(gatling, call.app, wanted.domain, wanted.other_app))
+
+
+def remove_domain(gatling: Gatling, call: Call) -> Domains:
+    """Remove a domain."""
+    return _domains(domains.remove(gatling, call.app, call.name))
+
+
+def _domains(done: DomainChange) -> Domains:
+    return Domains(done.changed, done.domains, done.notes)
+
+
 def list_certificates(gatling: Gatling, call: Call) -> list[Kept]:
     """The certificates."""
     return certificates.of(gatling, call.app)
@@ -121,6 +143,23 @@ def get_stats(gatling: Gatling, call: Call) -> AppStats:
 def get_settings(gatling: Gatling, call: Call) -> EffectiveSettings:
     """The settings."""
     return settings.effective(gatling, call.app)
+
+
+def change_settings(gatling: Gatling, call: Call) -> SettingsDone:
+    """Set settings, and unset those that are null."""
+    values = {
+        key: value if isinstance(value, str) else template.written(value)
+        for key, value in call.body.items() if value is not None
+    }  # fmt: skip
+    unset = [key for key, value in call.body.items() if value is None]
+    notes: list[str] = []
+    done = settings.change(gatling, call.app, values, unset, say=notes.append)
+    return SettingsDone(done.applied, done.waiting, notes)
+
+
+def get_https(gatling: Gatling, call: Call) -> Https:
+    """How HTTPS is with an app."""
+    return https.shown(gatling, call.app)
 
 
 def list_processes(gatling: Gatling, call: Call) -> list[Process]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 VERSION = "v1"
 APP = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+CHANNEL = r"^[a-z0-9][a-z0-9_-]{0,30}$"
+JOB = r"^[a-z][a-z0-9_-]{0,30}$"
 MAX_BODY = 1 << 20
 """Bytes of a request's body."""
 MAX_ID = 2**53
@@ -26,6 +28,14 @@ Release = Annotated[
 ]
 Strategy = Literal["auto", "hot", "rolling", "restart"]
 Ident = Annotated[int, Meta(ge=1, le=MAX_ID)]
+DatabaseName = Annotated[str, Meta(pattern=APP)]
+
+NAMED: dict[str, tuple[str, dict[str, Any]]] = {
+    "job": ("The name of the job.", {"type": "string", "pattern": JOB}),
+    "domain": ("The domain.", {"type": "string", "minLength": 1, "maxLength": 300}),
+    "channel": ("The name of the channel.", {"type": "string", "pattern": CHANNEL}),
+}
+"""The names in paths below an app or beside it: meaning and schema. Operations check them."""
 
 
 class Nothing(Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,6 +109,62 @@ class Maintenance(Struct, frozen=True, forbid_unknown_fields=True):
     """Text for Gatling's page. Empty: the project's page, or Gatling's own text."""
 
 
+class OfDatabase(Struct, frozen=True, forbid_unknown_fields=True):
+    """One of the databases of an app."""
+
+    name: DatabaseName | None = None
+    """The database. Default: the one that `DATABASE_URL` names, or the only one."""
+
+
+class OfJob(Struct, frozen=True, forbid_unknown_fields=True):
+    """The runs of all jobs, or of one."""
+
+    job: Annotated[str, Meta(pattern=JOB)] | None = None
+    """Only those of this job."""
+
+
+class Past(Struct, frozen=True, forbid_unknown_fields=True):
+    """A stretch of time that ends now, in points."""
+
+    since: Annotated[str, Meta(max_length=40)] = "2h"
+    """The beginning: `30m`, `2h`, `7d`, or a time such as `2026-01-31T12:00Z`."""
+    points: Annotated[int, Meta(ge=1, le=1000)] = 24
+    """The number of points, at most."""
+
+
+class DomainAdded(Struct, frozen=True, forbid_unknown_fields=True):
+    """A domain for an app."""
+
+    domain: Annotated[str, Meta(min_length=1, max_length=300)]
+    """A host name such as `shop.example.com`, or an IP address."""
+    other_app: Annotated[str, Meta(pattern=APP)] | None = None
+    """Take the domain from this app. The token needs access to both."""
+
+
+class Backup(Struct, frozen=True, forbid_unknown_fields=True):
+    """A backup of a database."""
+
+    name: DatabaseName | None = None
+    """The database. Default: the one that `DATABASE_URL` names, or the only one."""
+    full: bool = False
+    """Copy everything, and not only changes."""
+
+
+class NewChannel(Struct, frozen=True, forbid_unknown_fields=True):
+    """A channel for notifications."""
+
+    name: Annotated[str, Meta(pattern=CHANNEL)]
+    target: Annotated[str, Meta(min_length=1, max_length=2000)]
+    """The https:// address of a webhook, mailto:ADDRESS, or a chat service in the form of
+    apprise."""
+    apps: Annotated[list[Annotated[str, Meta(pattern=APP)]], Meta(max_length=100)] = []
+    """Only about these apps. Empty: all, and the host."""
+    events: Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=100)] = []
+    """Only these events. Empty: all but deployment.succeeded."""
+    quiet: Annotated[str, Meta(max_length=11)] = ""
+    """Alerts wait in these hours of the host's time, such as `22:00-07:00`."""
+
+
 class Caller(Struct, frozen=True):
     """The token of a request."""
 
@@ -126,6 +192,27 @@ class ConfigChange(Struct, frozen=True):
     """Variables whose stored value waits for the next deployment."""
     deployment: DeploymentEntry | None
     """The deployment that replaced the running release."""
+
+
+class SettingsDone(Struct, frozen=True):
+    """The changed settings, by the time at which they take effect."""
+
+    applied: list[str]
+    """Keys that are in effect now."""
+    waiting: list[str]
+    """Keys that the next deployment applies."""
+    notes: list[str]
+    """Why a setting has no effect on this host."""
+
+
+class Domains(Struct, frozen=True):
+    """The domains of an app after a change."""
+
+    changed: bool
+    """false: the app had the domain already."""
+    domains: list[str]
+    notes: list[str]
+    """The effects on HTTPS and on PHX_HOST, as sentences."""
 
 
 class DeploymentEvent(Struct, frozen=True):
@@ -162,6 +249,8 @@ class Call(NamedTuple):
     query: Any
     body: Any
     token: Caller
+    name: str = ""
+    """The name in the path that is in NAMED: of a job, a domain or a channel."""
 
 
 class Route(NamedTuple):
@@ -171,7 +260,7 @@ class Route(NamedTuple):
     """The operation's name, which clients are generated with."""
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
     path: str
-    """After `/v1`, with `{app}` and `{id}`."""
+    """After `/v1`, with `{app}`, `{id}` and one of NAMED."""
     command: str
     """The command whose permission it needs."""
     summary: str

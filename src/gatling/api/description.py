@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
-from gatling.api.contract import APP, MAX_ID, Error
+from gatling.api.contract import APP, MAX_ID, NAMED, Error
 from gatling.api.routes import PREFIX, ROUTES
 from gatling.project import template
 
@@ -23,7 +23,7 @@ ERRORS = {
     400: "The body is not JSON.",
     401: "There is no valid token.",
     403: "The token may not do this, or has no access to the app.",
-    404: "There is no such app, release or deployment.",
+    404: "There is no such app, or nothing of that name or number in it.",
     409: "The app's state does not allow it, or the deployment failed. The live release serves.",
     413: "The body is too large.",
     415: "The body is not application/json.",
@@ -81,6 +81,10 @@ def parameters(route: Route) -> list[dict[str, Any]]:
         schema = {"type": "integer", "minimum": 1, "maximum": MAX_ID}
         listed.append({"name": "id", "in": "path", "required": True, "schema": schema,
                        "description": "The number of the deployment."})  # fmt: skip
+    for name, (said, schema) in NAMED.items():
+        if f"{{{name}}}" in route.path:
+            listed.append({"name": name, "in": "path", "required": True, "schema": schema,
+                           "description": said})  # fmt: skip
     (_,), components = msgspec.json.schema_components([route.query], ref_template=_REF)
     texts = template.docs_of(route.query)
     for name, given in components[route.query.__name__]["properties"].items():
@@ -91,7 +95,7 @@ def parameters(route: Route) -> list[dict[str, Any]]:
 
 def _operation(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
     statuses = [401, 403, 422, 429, 500, 503]
-    if route.of_app:
+    if "{" in route.path:
         statuses.append(404)
     if route.kind == "work":
         statuses.append(409)

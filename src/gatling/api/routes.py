@@ -6,33 +6,47 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from gatling.api import calls
+from gatling.api import calls, data_calls, host_calls
 from gatling.api.contract import (
     VERSION,
+    Backup,
     Caller,
     ConfigChange,
     DeploymentEvent,
+    DomainAdded,
+    Domains,
     Ident,
     Limited,
     Maintenance,
+    NewChannel,
+    OfDatabase,
+    OfJob,
+    Past,
     Planned,
     Restart,
     Restarting,
     Rollback,
     Route,
+    SettingsDone,
     Since,
     Variable,
     Watched,
 )
+from gatling.operations import backups
 from gatling.operations.audit import AuditEntry
 from gatling.operations.certificates import Kept
+from gatling.operations.databases import DatabaseEntry
 from gatling.operations.deployments import DeploymentEntry
+from gatling.operations.https import Https
+from gatling.operations.jobs import JobEntry, RunEntry
+from gatling.operations.notices import ChannelAdded, ChannelEntry
 from gatling.operations.overview import AppDetails, AppStatus
 from gatling.operations.plans import PlanResult
 from gatling.operations.processes import Process
 from gatling.operations.releases import ReleaseEntry
 from gatling.operations.settings import EffectiveSettings
 from gatling.operations.stats import AppStats
+from gatling.operations.timeline import Timeline, WatchStatus
 
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]{0,254}$"
 Variables = Annotated[
@@ -41,6 +55,13 @@ Variables = Annotated[
 ]
 Counts = Annotated[
     dict[str, Annotated[int, Meta(ge=0, le=1000)]], Meta(min_length=1, max_length=100)
+]
+Values = Annotated[
+    dict[
+        Annotated[str, Meta(min_length=1, max_length=200)],
+        Annotated[str, Meta(max_length=4096)] | int | float | bool | None,
+    ],
+    Meta(min_length=1, max_length=200),
 ]
 
 ROUTES = (
@@ -75,15 +96,28 @@ ROUTES = (
           kind="work"),
     Route("list_domains", "GET", "/apps/{app}/domains", "domains list", "The domains of an app.",
           calls.list_domains, list[str]),
+    Route("add_domain", "POST", "/apps/{app}/domains", "domains add",
+          "Serve an app under one more domain, or under one that another app had until now.",
+          calls.add_domain, Domains, body=DomainAdded, body_required=True, kind="work"),
+    Route("remove_domain", "DELETE", "/apps/{app}/domains/{domain}", "domains remove",
+          "Serve an app no longer under a domain.",
+          calls.remove_domain, Domains, kind="work"),
     Route("list_certificates", "GET", "/apps/{app}/certificates", "certificates list",
           "The certificates of an app.",
           calls.list_certificates, list[Kept]),
+    Route("get_https", "GET", "/apps/{app}/https", "certificates show",
+          "How HTTPS is with an app: its certificates, the next renewal, and the last error.",
+          calls.get_https, Https),
     Route("get_stats", "GET", "/apps/{app}/stats", "stats",
           "The numbers of an app: requests, latencies, memory, processes.",
           calls.get_stats, AppStats, Since),
     Route("get_settings", "GET", "/apps/{app}/settings", "settings list",
           "All settings of an app, and where each comes from.",
           calls.get_settings, EffectiveSettings),
+    Route("change_settings", "PATCH", "/apps/{app}/settings", "settings set",
+          "Set settings, and unset those whose value is null. Those of alerts, proxy and schedule"
+          " apply when it returns, others with the next deployment.",
+          calls.change_settings, SettingsDone, body=Values, body_required=True, kind="work"),
     Route("list_processes", "GET", "/apps/{app}/processes", "status",
           "The workers of an app, and how many of each run.",
           calls.list_processes, list[Process]),
@@ -111,6 +145,51 @@ ROUTES = (
     Route("end_maintenance", "DELETE", "/apps/{app}/maintenance", "maintenance off",
           "Serve the app again.",
           calls.end_maintenance, AppDetails, kind="work"),
+    Route("list_jobs", "GET", "/apps/{app}/jobs", "jobs list",
+          "The scheduled jobs of an app, each with its last run.",
+          data_calls.list_jobs, list[JobEntry]),
+    Route("list_runs", "GET", "/apps/{app}/jobs/runs", "jobs runs",
+          "The runs of an app's jobs, the newest first.",
+          data_calls.list_runs, list[RunEntry], OfJob),
+    Route("run_job", "POST", "/apps/{app}/jobs/{job}/run", "jobs run",
+          "Run a job now. Returns when it has ended, whatever its outcome.",
+          data_calls.run_job, RunEntry, kind="work"),
+    Route("cancel_job", "POST", "/apps/{app}/jobs/{job}/cancel", "jobs cancel",
+          "Stop the runs of a job that are in progress, and return them.",
+          data_calls.cancel_job, list[RunEntry], kind="work"),
+    Route("list_databases", "GET", "/databases", "db list",
+          "The databases of the apps that the token may see.",
+          data_calls.list_databases, list[DatabaseEntry]),
+    Route("get_database", "GET", "/apps/{app}/database", "db info",
+          "A database of an app: version, size, connections, faults.",
+          data_calls.get_database, DatabaseEntry, OfDatabase),
+    Route("list_backups", "GET", "/apps/{app}/database/backups", "db backups",
+          "The backups of a database, the oldest first, and whether they are proved.",
+          data_calls.list_backups, list[backups.BackupEntry], OfDatabase),
+    Route("back_up", "POST", "/apps/{app}/database/backups", "db backup",
+          "Back a database up. Returns when the backup is proved.",
+          data_calls.back_up, backups.BackupDone, body=Backup, kind="work"),
+    Route("get_timeline", "GET", "/apps/{app}/timeline", "watch show",
+          "The numbers of an app over time, with deployments, restarts, jobs, backups and alerts.",
+          host_calls.get_timeline, Timeline, Past),
+    Route("get_watch", "GET", "/watch", "watch status",
+          "The state of the sampler, and the alerts that are on.",
+          host_calls.get_watch, WatchStatus),
+    Route("get_metrics", "GET", "/metrics", "metrics",
+          "The numbers of the apps that the token may see, in the text format of Prometheus.",
+          host_calls.get_metrics, None, kind="text"),
+    Route("list_channels", "GET", "/channels", "notify list",
+          "The channels for notifications, with what waits for them and the last error.",
+          host_calls.list_channels, list[ChannelEntry]),
+    Route("add_channel", "POST", "/channels", "notify add",
+          "Add a channel for notifications.",
+          host_calls.add_channel, ChannelAdded, body=NewChannel, body_required=True, kind="work"),
+    Route("test_channel", "POST", "/channels/{channel}/test", "notify test",
+          "Send a notification through a channel. Returns when it is accepted.",
+          host_calls.test_channel, ChannelEntry, kind="work"),
+    Route("remove_channel", "DELETE", "/channels/{channel}", "notify remove",
+          "Remove a channel and what waits for it, and return the others.",
+          host_calls.remove_channel, list[ChannelEntry], kind="work"),
     Route("watch_deployments", "GET", "/events", "apps",
           "Deployments as they happen, as server-sent events.",
           calls.elsewhere, DeploymentEvent, Watched, kind="events"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
@@ -21,6 +21,9 @@ from gatling.api.routes import BY_NAME
 from gatling.operations.session import opened, reading
 from gatling.ssh.policy import Grant, Request, check
 
+if TYPE_CHECKING:
+    from gatling.api.contract import Route
+
 
 class Job(Struct, frozen=True):
     """A request that the server has let through."""
@@ -30,6 +33,8 @@ class Job(Struct, frozen=True):
     app: str
     query: dict[str, Any]
     body: bytes
+    name: str = ""
+    """See Call.name."""
 
 
 class Done(Struct, frozen=True):
@@ -51,14 +56,23 @@ def done(job: Job) -> Done:
 def _carried_out(job: Job) -> bytes:
     route, caller = BY_NAME[job.route], job.caller
     grant = Grant(caller.name, caller.role, frozenset(caller.apps))
-    check(grant, Request(route.command, job.app))
+    other = other_app(route, job.body)
+    check(grant, Request(route.command, job.app or None, other_app=other))
     query = answers.converted(job.query, route.query, "The query", strict=False)
     body = answers.decoded(job.body or b"{}", route.body) if route.body is not None else None
     session = reading if route.method == "GET" else opened
-    with session(job.app) as gatling:
+    with session(job.app) if job.app else opened() as gatling:
         gatling.actor = caller.name
-        result = route.call(gatling, Call(grant, job.app, 0, query, body, caller))
+        result = route.call(gatling, Call(grant, job.app, 0, query, body, caller, job.name))
         return msgspec.json.encode(result)
+
+
+def other_app(route: Route, body: bytes) -> str | None:
+    """The second app that a body names, from which something is taken."""
+    if not body or "other_app" not in getattr(route.body, "__struct_fields__", ()):
+        return None
+    named: str | None = getattr(answers.decoded(body, route.body), "other_app", None)
+    return named
 
 
 def main() -> None:

@@ -25,7 +25,6 @@ from gatling.text import counted
 from gatling.ui.output import ago, echo, fields, print_json, size, table
 
 if TYPE_CHECKING:
-    from gatling.operations.databases import Shown
     from gatling.platform.postgres.clusters import Facts
 
 variable_option = click.option(
@@ -109,8 +108,7 @@ def list_command(as_json: bool) -> None:
     from gatling.operations import databases
 
     with opened() as gatling:
-        every = [_visible(one) for one in databases.every(gatling)]
-    found = [one for one in every if one.app or one.used_by or is_shown("")]
+        found = databases.every(gatling, is_shown)
     if as_json:
         print_json(found)
         return
@@ -141,7 +139,7 @@ def info_command(app: str, name: str | None, as_json: bool) -> None:
     from gatling.operations import databases
 
     with opened() as gatling:
-        found = _visible(databases.info(gatling, app, name))
+        found = databases.visible(databases.info(gatling, app, name), is_shown)
     if as_json:
         print_json(found)
         return
@@ -286,9 +284,3 @@ def destroy_command(app: str, name: str | None, given: str | None) -> None:
     echo(f"{done.database} was removed.")
     if done.kept:
         echo(f"Its last copy is {done.kept} (a dump for pg_restore).")
-
-
-def _visible(one: Shown) -> Shown:
-    """A database without the apps that the caller may not see."""
-    app = one.app if one.app and is_shown(one.app) else None
-    return structs.replace(one, app=app, used_by=[use for use in one.used_by if is_shown(use.app)])

@@ -66,20 +66,8 @@ def add_command(app: str, domain: str, other_app: str | None) -> None:
         echo(f"{app} already has {done.domain}.")
         return
     echo(f"{app} is served under {done.domain}.")
-    if done.obtaining:
-        echo(
-            "A certificate for HTTPS is being obtained."
-            f" `gatling certificates show {app}` shows the result."
-        )
-    if done.needs_dns:
-        echo(
-            f"A CA verifies {done.domain} by records in the DNS alone. Let Gatling write them:"
-            " `gatling help certificates dns`."
-        )
-    for problem in done.problems:
-        echo(problem)
-    if done.phx_host:
-        echo(done.phx_host)
+    for note in done.notes:
+        echo(note)
 
 
 @domains_command.command("remove")

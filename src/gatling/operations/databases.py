@@ -20,7 +20,7 @@ from gatling.state import apps, audit, config, databases
 from gatling.state.databases import Attachment
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gatling.platform.base import Task
     from gatling.platform.open import Gatling
@@ -52,7 +52,7 @@ class Done(Struct, frozen=True):
     changed: bool
 
 
-class Shown(Struct, frozen=True):
+class DatabaseEntry(Struct, frozen=True):
     """A database."""
 
     name: str
@@ -181,12 +181,22 @@ def of_app(gatling: Gatling, app: str) -> list[str]:
     return [record.name for record in databases.every(gatling.db) if record.app == app]
 
 
-def every(gatling: Gatling) -> list[Shown]:
-    """All databases, without their facts."""
-    return [_shown(gatling, record) for record in databases.every(gatling.db)]
+def every(gatling: Gatling, may_see: Callable[[str], bool]) -> list[DatabaseEntry]:
+    """The databases of the apps that the caller may see, without their facts.
+
+    A database without an app is for those who may see all apps, which an empty name stands for.
+    """
+    found = [visible(_shown(gatling, one), may_see) for one in databases.every(gatling.db)]
+    return [one for one in found if one.app or one.used_by or may_see("")]
 
 
-def info(gatling: Gatling, app: str, name: str | None) -> Shown:
+def visible(one: DatabaseEntry, may_see: Callable[[str], bool]) -> DatabaseEntry:
+    """A database without the apps that the caller may not see."""
+    app = one.app if one.app and may_see(one.app) else None
+    return structs.replace(one, app=app, used_by=[use for use in one.used_by if may_see(use.app)])
+
+
+def info(gatling: Gatling, app: str, name: str | None) -> DatabaseEntry:
     """A database that an app uses, or that was created for it."""
     record = chosen(gatling, app, name)
     facts = gatling.databases.facts(cluster(record)) if record.state == "ready" else None
@@ -354,9 +364,9 @@ def _choose(gatling: Gatling, app: str, name: str | None, found: list[str]) -> s
     )
 
 
-def _shown(gatling: Gatling, record: Record, facts: Facts | None = None) -> Shown:
+def _shown(gatling: Gatling, record: Record, facts: Facts | None = None) -> DatabaseEntry:
     wrong = [] if facts is None else health.faults(record.name, record.app or record.name, facts)
-    return Shown(
+    return DatabaseEntry(
         record.name, record.app, record.version, record.generation,
         databases.RESTORING if record.is_restoring else record.state,
         record.created_at, databases.attachments(gatling.db, database=record.name), facts, wrong,

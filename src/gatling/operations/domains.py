@@ -39,6 +39,22 @@ class DomainChange(Struct, frozen=True):
     needs_dns: bool = False
     """Whether a certificate could be obtained if this server could write records in the DNS."""
 
+    @property
+    def notes(self) -> list[str]:
+        """The effects of the change on HTTPS and on PHX_HOST, as sentences."""
+        said = []
+        if self.obtaining:
+            said.append(
+                "A certificate for HTTPS is being obtained."
+                f" `gatling certificates show {self.app}` shows the result."
+            )
+        if self.needs_dns:
+            said.append(
+                f"A CA verifies {self.domain} by records in the DNS alone. Let Gatling write them:"
+                " `gatling help certificates dns`."
+            )
+        return [*said, *self.problems, *filter(None, (self.phx_host,))]
+
 
 def add(gatling: Gatling, app: str, domain: str) -> DomainChange:
     """Serve the app under one more domain. Nothing changes when it has the domain already.

@@ -11,12 +11,13 @@ from gatling.errors import CommandFailed, Interrupted, InvalidInput, NotFound
 from gatling.project import schedule
 from gatling.runtime import jobs
 from gatling.state import apps, audit, runs
+from gatling.state.runs import Cause, Outcome  # noqa: TC001 (msgspec reads it)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatling.platform.open import Gatling
-    from gatling.state.runs import Cause, Outcome, Run
+    from gatling.state.runs import Run
 
 
 class RunEntry(Struct, frozen=True):
@@ -98,16 +99,13 @@ def run(
     *,
     on_line: Callable[[str], None],
     on_wait: Callable[[], None],
-) -> Run:
-    """Run a job now, and wait for its end; its time limit and its overlap policy hold.
+) -> RunEntry:
+    """Run a job as `run_to_end` does, for a caller that wants it to succeed.
 
-    `on_line` gets its output, `on_wait` is called when another run is waited for. Raises NotFound,
-    InvalidInput when the run was skipped, Interrupted when it was cancelled, else CommandFailed
-    when it has not succeeded.
+    Raises NotFound, InvalidInput when the run was skipped, Interrupted when it was cancelled, else
+    CommandFailed when it has not succeeded.
     """
-    name = jobs.known(gatling, app, job)  # before the audit has it: the app, and the job, are there
-    audit.record(gatling.db, gatling.actor, app, "jobs run", name)
-    ended = jobs.run(gatling, app, job, cause="by hand", on_line=on_line, on_wait=on_wait)
+    ended = run_to_end(gatling, app, job, on_line=on_line, on_wait=on_wait)
     if ended.outcome == "succeeded":
         return ended
     what = f"Run {ended.id} of {job}: {ended.outcome}. {ended.error or ''}".rstrip()
@@ -118,11 +116,31 @@ def run(
     raise CommandFailed(what)
 
 
-def cancel(gatling: Gatling, app: str, job: str) -> list[Run]:
+def run_to_end(
+    gatling: Gatling,
+    app: str,
+    job: str,
+    *,
+    on_line: Callable[[str], None] = lambda _: None,
+    on_wait: Callable[[], None] = lambda: None,
+) -> RunEntry:
+    """Run a job now, and return the run once it has ended, however that was.
+
+    Its time limit and its overlap policy hold. `on_line` gets its output, `on_wait` is called when
+    another run is waited for. Raises NotFound, and InvalidInput when the app is stopped.
+    """
+    name = jobs.known(gatling, app, job)  # before the audit has it: the app, and the job, are there
+    audit.record(gatling.db, gatling.actor, app, "jobs run", name)
+    return _entry(
+        jobs.run(gatling, app, job, cause="by hand", on_line=on_line, on_wait=on_wait)
+    )  # fmt: skip
+
+
+def cancel(gatling: Gatling, app: str, job: str) -> list[RunEntry]:
     """End what runs of a job, and return it; its next times stay. Raises NotFound for nothing."""
     name = jobs.known(gatling, app, job)
     ended = jobs.end(gatling, app, name)
     if not ended:
         raise NotFound(f"{name} of {app} is not running.")
     audit.record(gatling.db, gatling.actor, app, "jobs cancel", name)
-    return ended
+    return [_entry(one) for one in ended]

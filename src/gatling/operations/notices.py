@@ -60,7 +60,7 @@ class ChannelEntry(Struct, frozen=True):
     """The hours in which alerts wait, in the host's time."""
 
 
-class Added(Struct, frozen=True):
+class ChannelAdded(Struct, frozen=True):
     """A channel that was added, with the key of its signatures; nothing shows it again."""
 
     channel: ChannelEntry
@@ -86,7 +86,7 @@ def add(
     apps: Sequence[str],
     events: Sequence[str],
     quiet: str = "",
-) -> Added:
+) -> ChannelAdded:
     """Add a channel. Raises InvalidInput for a target, an app, an event or hours that cannot be."""
     channel = checked(name, target, apps, events, quiet)
     if not notices.put(gatling.db, channel):
@@ -96,7 +96,7 @@ def add(
         )
     gatling.schedule.notify(wanted=True)
     audit.record(gatling.db, gatling.actor, None, "notify add", f"{name}: {channel.kind}")
-    return Added(channel=_entry(gatling, channel), secret=channel.secret)
+    return ChannelAdded(channel=_entry(gatling, channel), secret=channel.secret)
 
 
 def checked(

@@ -47,6 +47,8 @@ _LOCAL_SCHEMES = frozenset(
 class NotDelivered(GatlingError):
     """A notification was not accepted; another attempt may be."""
 
+    code = "not-delivered"
+
     def __init__(self, what: str, *, hint: str = "", retry_after: float = 0) -> None:
         """`retry_after` is the number of seconds that the other side asked for."""
         super().__init__(what, hint=hint)
