@@ -21,6 +21,7 @@ from gatling.operations import notices, sampling, sending
 from gatling.operations.alerts import Judged
 from gatling.operations.sending import NotDelivered
 from gatling.platform.restarts import End
+from gatling.proxy.certificates import Certificate
 from gatling.runtime import notifying
 from gatling.state import apps, deployments, issuance, runs
 from gatling.state import notices as state
@@ -70,9 +71,11 @@ def gatling(tmp_path: Path) -> Iterator[Gatling]:
         ends=lambda app, slot: ends.get((app, slot), []),
     )
     home = SimpleNamespace(root=tmp_path)
+    certificates = SimpleNamespace(of=lambda _: [])
     made = SimpleNamespace(
-        db=db, actor="ann", home=home, schedule=schedule, instances=instances, ended=ends
-    )
+        db=db, actor="ann", home=home, schedule=schedule, instances=instances, ended=ends,
+        certificates=certificates,
+    )  # fmt: skip
     yield cast("Gatling", made)
     db.close()
 
@@ -316,6 +319,39 @@ def test_what_was_before_the_first_look_is_no_news(gatling: Gatling, sink: Sink)
     notices.add(gatling, "ops", sink.url, (), ())
     notifying.look(gatling)
     assert titles(gatling.db, "ops") == []
+
+
+def test_a_certificate_that_nobody_renews_is_reported_once(
+    gatling: Gatling, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def certificate(name: str, days: float, *, obtained: bool = False) -> Certificate:
+        end = int(time.time() + 86400 * days)
+        return Certificate(
+            id=name * 32, names=(f"{name}.example",), issuer="CA", not_before=0, not_after=end,
+            key="RSA 2048", self_signed=False, alone=False, added=1.0, obtained=obtained,
+        )  # fmt: skip
+
+    gatling.db.execute(
+        "INSERT INTO domains (app, domain, added_at)"
+        " VALUES ('shop', 'a.example', ''), ('shop', 'b.example', '')"
+    )
+    kept = [certificate("a", 15), certificate("b", 3, obtained=True), certificate("c", 3)]
+    monkeypatch.setattr(
+        gatling.certificates, "of", lambda app: kept if app == "shop" else [], raising=False
+    )
+    notices.add(gatling, "ops", sink.url, (), ())
+    notifying.look(gatling)
+    assert titles(gatling.db, "ops") == []
+    kept[0] = certificate("a", 13)
+    for _ in range(2):
+        notifying.look(gatling)
+    (title,) = titles(gatling.db, "ops")
+    assert title.startswith("shop: the certificate of a.example expires on 20")
+    kept[0] = certificate("a", 90)
+    notifying.look(gatling)
+    kept[0] = certificate("a", -1)
+    notifying.look(gatling)
+    assert titles(gatling.db, "ops")[1].startswith("shop: the certificate of a.example has expired")
 
 
 def test_a_certificate_is_reported_after_an_hour_and_when_it_is_over(

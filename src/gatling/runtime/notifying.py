@@ -13,7 +13,10 @@ import time
 from typing import TYPE_CHECKING
 
 from gatling.errors import GatlingError
+from gatling.proxy.certificates import chosen
 from gatling.state import apps, issuance, notices
+from gatling.text import listed
+from gatling.times import day, stamp_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +29,8 @@ QUIET_SECONDS = 600.0
 """The pause between two notifications about the ends of one instance."""
 CERTIFICATE_SECONDS = 3600.0
 """How long certificates may fail before that is reported: a domain is added before its DNS."""
+EXPIRY_SECONDS = 14 * 86400.0
+"""How long before its end a certificate that Gatling does not renew is reported."""
 DISK_LOW, DISK_OK = 5, 10
 """Percents of free space below which a disk is nearly full, and above which it no longer is."""
 _LOOKED = "looked"
@@ -67,6 +72,7 @@ def look(gatling: Gatling) -> None:
     for app in apps.every(gatling.db):
         _look_at_ends(gatling, app, since, now)
         _look_at_certificates(gatling, app.name, now)
+        _look_at_expiry(gatling, app, now)
     _look_at_disk(gatling)
     with gatling.db.transaction():
         notices.set_condition(gatling.db, _LOOKED, str(now))
@@ -130,6 +136,35 @@ def _look_at_certificates(gatling: Gatling, app: str, now: float) -> None:
             )
         seen = {"since": begun["since"], "told": begun["told"] or tell}
         notices.set_condition(gatling.db, name, json.dumps(seen))
+
+
+def _look_at_expiry(gatling: Gatling, app: App, now: float) -> None:
+    """Report each certificate once that a person gave, serves, and will expire."""
+    name = f"{app.name}/expiry"
+    told = json.loads(notices.condition(gatling.db, name) or "[]")
+    serving = chosen(gatling.certificates.of(app.name), app.domains, now)
+    ending = {
+        one.id: one for one in serving.values()
+        if not one.obtained and one.not_after - now < EXPIRY_SECONDS
+    }  # fmt: skip
+    if sorted(ending) == told:
+        return
+    with gatling.db.transaction():
+        for one in ending.values():
+            if one.id in told:
+                continue
+            domains = sorted(domain for domain, used in serving.items() if used.id == one.id)
+            verb = "expires" if one.not_after > now else "has expired"
+            notices.add(
+                gatling.db,
+                "certificate.expiring",
+                f"{app.name}: the certificate of {listed(domains)} {verb} on {day(one.not_after)}",
+                f"Gatling does not renew it. `gatling certificates add {app.name}` replaces it,"
+                f" `gatling certificates remove {app.name} {one.id[:8]}` lets Gatling obtain one.",
+                app=app.name,
+                data={"domains": domains, "not_after": stamp_of(one.not_after)},
+            )
+        notices.set_condition(gatling.db, name, json.dumps(sorted(ending)))
 
 
 def _look_at_disk(gatling: Gatling) -> None:

@@ -34,6 +34,7 @@ EVENTS: Mapping[str, str] = MappingProxyType(
         "job.failed": "A run of a job failed, or took too long.",
         "certificate.failed": "A certificate could not be obtained or renewed.",
         "certificate.obtained": "A certificate that could not be obtained before was.",
+        "certificate.expiring": "A certificate that Gatling does not renew expires soon.",
         "alert.started": "A number of an app is out of its range (`gatling watch`).",
         "alert.ended": "It is within its range again.",
         "backup.failed": "A database was not backed up, or its backup is not proved.",
