@@ -132,7 +132,7 @@ def record(gatling: Gatling, app: str) -> None:
     for number, base in ((1, None), (2, 1)):
         releases.add(db, releases.Release(
             app, number, "config" if base else "build", base, "a" * 40, "shop", "0.1.0",
-            "1.18", "27", {"SECRET": VALUE}, 1_234_567, "2026-01-01T00:00:00.000Z", None, {},
+            "1.18", "27", 1_234_567, "2026-01-01T00:00:00.000Z", None, {"SECRET": VALUE}, {},
         ))  # fmt: skip
     done = deployments.begin(db, app, cause="push", actor="ann", mark="m", commit="a" * 40)
     deployments.set_target(db, done.id, release=2, slot=1, strategy="rolling", reasons=("one",))

@@ -78,8 +78,12 @@ def test_a_command_that_is_like_no_other(shell: Shell) -> None:
 )  # fmt: skip
 def test_what_cannot_be_understood(shell: Shell, arguments: tuple[str, ...]) -> None:
     said = shell.run(*arguments, status=Exit.USAGE)
-    assert "Usage: gatling" in said.err
     assert said.out == ""
+    what, usage, more = said.err.splitlines()
+    assert what.startswith(" !     "), "in the form of all errors"
+    assert usage.startswith(" !     Usage: gatling")
+    assert more.startswith(" !     `gatling ")
+    assert more.endswith(" --help` explains it.")
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,19 @@ def test_a_release_and_what_it_brought(shell: Shell, source: Source) -> None:
     assert "secret" not in said + str(found)
 
 
+def test_deployments_are_listed_with_who_and_the_commit(shell: Shell, source: Source) -> None:
+    header, newest, first = shell.run("deployments", "shop").out.splitlines()
+    assert header.split()[:6] == ["id", "cause", "release", "commit", "by", "strategy"]
+    commit = source.run("rev-parse", "HEAD")
+    assert newest.split()[:6] == ["2", "push", "v2", commit[:9], "bob", "hot"]
+    assert first.split()[2] == "v1"
+    with opened("shop") as gatling:
+        deployments.begin(gatling.db, "shop", cause="restart", actor="ann", mark="m", commit=None)
+    assert shell.run("deployments", "shop").out.splitlines()[1].split()[:5] == [
+        "3", "restart", "–", "–", "ann",
+    ]  # fmt: skip
+
+
 def test_the_first_release(shell: Shell, source: Source) -> None:
     assert shell.json("releases", "shop", "1")["since"] is None
     assert "Since" not in shell.run("releases", "shop", "v1").out

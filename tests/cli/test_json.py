@@ -28,7 +28,7 @@ def full(shop: Shell) -> Shell:
         for number, base in ((1, None), (2, 1), (3, None)):
             releases.add(db, releases.Release(
                 "shop", number, "config" if base else "build", base, "a" * 40, "shop", "0.1.0",
-                "1.18", "27", {"SECRET": "x"}, 1_234_567, "2026-01-01T00:00:00.000Z", None, JOB,
+                "1.18", "27", 1_234_567, "2026-01-01T00:00:00.000Z", None, {"SECRET": "x"}, JOB,
             ))  # fmt: skip
         done = deployments.begin(db, "shop", cause="push", actor="ann", mark="m", commit="a" * 40)
         deployments.set_target(

@@ -27,6 +27,9 @@ HELLO = """\
 printf '<%s>' "$GREETING" "$@"
 exit 7
 """
+ENV_SH = """\
+case $RELEASE_COMMAND in greet) printf "it runs $RELEASE_COMMAND"; exit 0 ;; esac
+"""
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +39,7 @@ def world() -> Iterator[World]:
         project = made.load()
         project.write("rel/overlays/bin/hello", HELLO)
         (project.directory / "rel/overlays/bin/hello").chmod(0o755)
+        project.write("rel/env.sh.eex", ENV_SH)
         project.commit()
         made.run("config", "set", "shop", "GREETING=hi there")
         project.push()
@@ -137,9 +141,15 @@ def test_run(world: World) -> None:
     )
     assert text == "Counter\n", "the live one says `second`"
     assert run("version") == (0, "counter 0.1.0\n")
-    assert run("no-such-command")[0] == 1
-    status, text = run("../bin/hello", "x")
-    assert (status, "<x>" in text) == (1, False), "no way out of bin/"
+    for word in ("no-such-command", "ls", "sh", "", "counter", "../bin/hello"):
+        status, text = run(word, "x")
+        assert status == Exit.NOT_FOUND
+        assert f"v2 of shop has no command or program {word!r}." in text
+        assert "Programs in bin/: hello.\n" in text
+        assert "<x>" not in text, "no way out of bin/"
+    status, text = run("eval 1")
+    assert (status, "`gatling run shop -- eval …`" in text) == (Exit.NOT_FOUND, True)
+    assert run("greet") == (0, "it runs greet"), "a command of the project's own"
     # the instance is still the same, and healthy
     assert world.get().status == 200
     assert world.beams() == [world.status()["pid"]]

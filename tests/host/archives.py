@@ -88,7 +88,7 @@ class Server:
 
 def release(number: int) -> releases.Release:
     return releases.Release("shop", number, "build", None, "a" * 40, "shop", "0.1.0", "1.18", "27",
-                            {}, 1, "2026-01-01T00:00:00.000Z", None)  # fmt: skip
+                            1, "2026-01-01T00:00:00.000Z", None, {})  # fmt: skip
 
 
 def create(db: Database, name: str) -> apps.App:

@@ -16,7 +16,7 @@ from gatling.platform.embedded.certificates import OwnCertificates
 from gatling.platform.embedded.instances import EmbeddedInstances
 from gatling.platform.open import open_gatling
 from gatling.proxy.certificates import Certificate
-from gatling.state import apps, issuance, releases
+from gatling.state import apps, issuance, passwords, releases
 from gatling.times import day
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with open_gatling() as gatling:
         apps.create(gatling.db, "shop", lambda _: True)
         made = releases.Release("shop", 1, "build", None, "a" * 40, "shop", "0.1.0", "1.18", "27",
-                                {}, 1, "2026-01-01T00:00:00.000Z", None)  # fmt: skip
+                                1, "2026-01-01T00:00:00.000Z", None, {})  # fmt: skip
         releases.add(gatling.db, made)
         apps.make_live(gatling.db, "shop", release=1, slot=1, config={})
 
@@ -90,6 +90,28 @@ def test_certificates_and_why_there_is_no_new_one(monkeypatch: pytest.MonkeyPatc
     found = json.loads(CliRunner().invoke(cli, ["status", "shop", "--json"]).output)
     assert found["https_until"] == "1970-01-02T00:00:00.000Z"
     assert found["https_error"] == error
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_status_names_the_domains_that_require_a_password() -> None:
+    def said() -> tuple[str, list[str]]:
+        text = CliRunner().invoke(cli, ["status", "shop"]).output
+        found = json.loads(CliRunner().invoke(cli, ["status", "shop", "--json"]).output)
+        return text, found["password_domains"]
+
+    text, found = said()
+    assert ("passwords" in text, found) == (False, [])
+    with open_gatling() as gatling:
+        passwords.put(gatling.db, "shop", "shop.example.com", "ann", "$6$hash")
+    text, found = said()
+    assert re.search("^passwords +required for shop.example.com$", text, re.MULTILINE)
+    assert found == ["shop.example.com"]
+    with open_gatling() as gatling:
+        passwords.put(gatling.db, "shop", "*", "bob", "$6$hash")
+    text, found = said()
+    assert re.search("^passwords +required for all domains$", text, re.MULTILINE)
+    assert sorted(found) == ["*", "shop.example.com"]
+    assert "$6$" not in text + str(found)
 
 
 @pytest.mark.usefixtures("elsewhere")

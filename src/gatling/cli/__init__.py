@@ -108,14 +108,19 @@ def _run(words: Sequence[str] | None, visitor: Visitor | None, as_json: bool) ->
     except click.exceptions.Exit as leaving:
         return leaving.exit_code
     except click.ClickException as error:
-        if isinstance(error, click.NoSuchOption):
-            from gatling.cli import suggestions
-
-            error = click.UsageError(suggestions.said(error), error.ctx)
-        if as_json:
-            return failing.report(Misused(error.format_message()), as_json=True)
-        error.show()
-        return error.exit_code
+        return _report(error, as_json)
     except click.Abort:
         raise KeyboardInterrupt from None
     return result if isinstance(result, int) else int(Exit.OK)
+
+
+def _report(error: click.ClickException, as_json: bool) -> int:
+    """Show an error of click's like all others; its exit status."""
+    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())) and not as_json:
+        error.show()  # the help itself
+        return error.exit_code
+    if not isinstance(error, click.UsageError):
+        return failing.report(Misused(error.format_message()), as_json=as_json)
+    from gatling.cli import suggestions
+
+    return failing.report(suggestions.misused(error), as_json=as_json)

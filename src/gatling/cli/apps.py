@@ -17,12 +17,13 @@ from gatling.cli.common import (
     reading,
 )
 from gatling.cli.visitor import is_shown
+from gatling.project import proxy
 from gatling.text import counted
 from gatling.times import now
 from gatling.ui.output import ago, duration, echo, fields, print_json, size, table
 
 if TYPE_CHECKING:
-    from gatling.operations.overview import AppStatus, WorkerStatus
+    from gatling.operations.overview import AppDetails, AppStatus, WorkerStatus
 
 
 SHOWN_RELEASES = 8
@@ -160,6 +161,7 @@ def status_command(app: str, as_json: bool) -> None:
             ("release", _release(found)),
             ("url", found.url),
             ("domains", ", ".join(found.domains)),
+            *([("passwords", _passwords(found))] if found.password_domains else []),
             *([("maintenance", text or "on")] if found.maintenance else []),
             ("instance", (process := _process(found)) and f"{process}, slot {found.slot},"
                 f" port {found.port}, up {duration(found.uptime or 0)}"),
@@ -174,6 +176,13 @@ def status_command(app: str, as_json: bool) -> None:
             ("push to", found.repository),
         ]
     )  # fmt: skip
+
+
+def _passwords(found: AppDetails) -> str:
+    """The domains that ask for a password, in words."""
+    if proxy.EVERYWHERE in found.password_domains:
+        return "required for all domains"
+    return f"required for {', '.join(found.password_domains)}"
 
 
 def _often(found: AppStatus | WorkerStatus) -> str:

@@ -105,11 +105,12 @@ def deployments_command(
         echo(f"{app} has no deployment yet.")
     else:
         table(
-            ("id", "cause", "release", "strategy", "outcome", "when", "took", "failed requests"),
+            ("id", "cause", "release", "commit", "by", "strategy", "outcome", "when", "took",
+             "failed requests"),
             [_row(d) for d in found],
-            cut=("cause",),
-            drop=("failed requests", "strategy", "took"),
-        )
+            cut=("cause", "by"),
+            drop=("failed requests", "strategy", "took", "commit", "by"),
+        )  # fmt: skip
 
 
 def _follow(gatling: Gatling, app: str, ident: int | None) -> int:
@@ -135,6 +136,8 @@ def _row(deployment: DeploymentEntry) -> tuple[object, ...]:
         deployment.id,
         deployment.cause,
         deployment.release,
+        deployment.commit and deployment.commit[:9],
+        deployment.actor,
         deployment.strategy,
         deployment.outcome,
         ago(deployment.started_at),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gatling.cli import habits, remote
+from gatling.errors import Misused
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -66,6 +67,18 @@ def for_command(
 def _may(visitor: Visitor | None, command: str) -> bool:
     """Whether the user may see a command. An admin also sees those for the server itself."""
     return visitor is None or visitor.is_admin or visitor.may(command)
+
+
+def misused(error: click.UsageError, context: click.Context | None = None) -> Misused:
+    """A usage error in the form of all other errors, with how the command is used.
+
+    `context` is that of the command, if the error does not know it.
+    """
+    found = error.ctx or context
+    if found is None:
+        return Misused(said(error))
+    more = f"`{found.command_path} --help` explains it."
+    return Misused(said(error), hint=f"{found.get_usage()}\n{more}")
 
 
 def said(error: click.UsageError) -> str:

@@ -94,8 +94,7 @@ def seen(gatling: Gatling, app: App, patience: float) -> list[str]:
     release = releases.kept(gatling.db, app.name, booted)
     address = _address(gatling, app)
     chain = seen_chain(gatling.home.app(app.name), app, release, address, patience)
-    known = {each.label for each in releases.every(gatling.db, app.name)}
-    if not known.issuperset(chain):
+    if releases.unknown(gatling.db, app.name, chain):
         raise NodeUnreachable(f"The node of {app.name} names a release that does not exist.")
     return chain or [f"v{booted}"]
 

@@ -170,7 +170,7 @@ def _callbacks(gatling: Gatling, context: Context, commit: str, project: Path) -
         "build_dir": str(project),
         "built_release_path": str(paths.staging),
         "release_dir": str(paths.release(number)),
-        "releases": [r.version for r in releases.every(gatling.db, app.name) if not r.removed_at],
+        "releases": releases.kept_versions(gatling.db, app.name),
     }
     return Callbacks(
         found,

@@ -145,9 +145,8 @@ def _names(before: dict[str, str], after: dict[str, str]) -> NameChanges:
 
 def _before(gatling: Gatling, release: Release, replaced: int | None) -> Release | None:
     """The release that another one is compared with: what it replaced, or what was built before."""
-    every = releases.every(gatling.db, release.app)
-    number = replaced or max((r.number for r in every if r.number < release.number), default=None)
-    return next((each for each in every if each.number == number), None)
+    number = replaced or releases.number_before(gatling.db, release.app, release.number)
+    return None if number is None else releases.get(gatling.db, release.app, number)
 
 
 def _size(tree: Path) -> int:

@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from gatling.errors import InvalidInput
+from gatling.errors import InvalidInput, NotFound
 from gatling.platform.base import run_mark
-from gatling.releases import store
+from gatling.releases import distillery, store
 from gatling.runtime import spec
 from gatling.state import apps, audit, releases
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gatling.platform.base import Task
     from gatling.platform.open import Gatling
+    from gatling.state.releases import Release
 
 NEED_THE_NODE = ("rpc", "remote", "remote_console", "pid", "stop", "restart")
 """Commands of a release's script that talk to the running node."""
@@ -42,7 +45,31 @@ def prepare(gatling: Gatling, app: str, arguments: tuple[str, ...], number: int 
     with contextlib.suppress(FileNotFoundError):  # the record says so
         store.use(around.paths, number)
     release = releases.kept(gatling.db, app, number)
+    _check(around.paths.release(number), release, arguments)
     task = spec.task(around, found, release, slot, arguments)
     audit.record(gatling.db, gatling.actor, app, "run", arguments[0])
     mark = run_mark(around.paths, os.urandom(8).hex())
     return structs.replace(task, kind="run", mark=mark)
+
+
+def _check(tree: Path, release: Release, arguments: tuple[str, ...]) -> None:
+    """Raise NotFound for a word that the release does not know: its script only prints its usage.
+
+    Distillery's script names the unknown command itself.
+    """
+    word = arguments[0]
+    if distillery.made(tree, release) or spec.runs(tree, release, word):
+        return
+    own = [file.name for file in sorted((tree / "bin").iterdir()) if file.name != release.name]
+    programs = [name for name in own if spec.executable(tree, name) and not name.endswith(".bat")]
+    first = word.split(maxsplit=1)[0] if word.strip() else ""
+    if first != word and spec.runs(tree, release, first):
+        hint = f"Give it as words of its own: `gatling run {release.app} -- {first} …`"
+    else:
+        hint = (
+            f"`gatling run {release.app} -- eval 'CODE'` runs Elixir code."
+            f" Programs in bin/: {', '.join(programs) or 'none'}."
+        )
+    raise NotFound(
+        f"{release.label} of {release.app} has no command or program {word!r}.", hint=hint
+    )

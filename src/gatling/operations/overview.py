@@ -116,6 +116,8 @@ class AppDetails(AppStatus, frozen=True, kw_only=True):
     """The same with what takes longer to find out."""
 
     domains: list[str]
+    password_domains: list[str]
+    """The domains that require a password; `*` stands for all domains."""
     ports: list[int]
     repository: str
     """The repository's address, in a form that git accepts."""
@@ -147,6 +149,7 @@ def details(gatling: Gatling, name: str) -> AppDetails:
     return AppDetails(
         **structs.asdict(_status(gatling, app, known, used, lately(gatling))),
         domains=list(app.domains),
+        password_domains=list(app.passwords),
         ports=[app.ports[slot] for slot in sorted(app.ports)],
         repository=gatling.apps.push_address(name),
         last_deployment=last.id if last else None,

@@ -160,8 +160,7 @@ def forget(gatling: Gatling, name: str) -> None:
     recorded, paths = runs.latest(gatling.db, name).keys(), gatling.home.app(name)
     if not recorded:
         return
-    keys = set(apps.get(gatling.db, name).settings)
-    keys.update(*(r.manifest for r in releases.every(gatling.db, name) if r.removed_at is None))
+    keys = apps.get(gatling.db, name).settings.keys() | releases.kept_settings(gatling.db, name)
     known = {key.split(".")[1] for key in keys if key.startswith("schedule.")}
     known |= {one.job for one in runs.running(gatling.db, name)}
     for job in recorded - known:

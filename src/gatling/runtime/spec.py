@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 from gatling import process as programs
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     from gatling.state.releases import Release
 
 COOKIE_IN_FILE = "in-its-file"
+_SCRIPT_COMMANDS = frozenset(
+    ("start", "start_iex", "daemon", "daemon_iex", "eval", "rpc", "remote", "restart", "stop",
+     "pid", "version")
+)  # fmt: skip
+"""Commands of the script that `mix release` writes."""
 CRASH_DUMP = "erl_crash.dump"
 
 FLAGS = distillery.FLAGS
@@ -201,6 +207,19 @@ def task(
     settings = project_settings.parse(release.manifest | app.settings)
     limits = Limits(settings.limits.memory, settings.limits.tasks, settings.limits.cpu)
     return Task(around.paths, "release", argv, env, tree, limits=limits)
+
+
+def runs(tree: Path, release: Release, word: str) -> bool:
+    """Whether a release has a program of this name, or its script such a command.
+
+    A project's env.sh may have commands of its own: it is read before the script looks at the word.
+    """
+    if not word or "/" in word or word == release.name:
+        return False
+    if word in _SCRIPT_COMMANDS or (tree / "bin" / word).is_file():
+        return True
+    own = _text(tree / "releases" / release.version / "env.sh")
+    return re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", own) is not None
 
 
 def executable(tree: Path, program: str) -> bool:

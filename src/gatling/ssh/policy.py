@@ -16,7 +16,7 @@ from gatling.cli import habits, remote, suggestions
 from gatling.cli import words as wording
 from gatling.cli.groups import Group
 from gatling.cli.visitor import Visitor
-from gatling.errors import Misused, NotAllowed
+from gatling.errors import NotAllowed
 from gatling.state.keys import EVERY_APP
 from gatling.text import listed
 
@@ -231,7 +231,7 @@ def understand(words: Sequence[str], visitor: Visitor | None = None) -> Request:
     try:
         return _parsed(command, context, " ".join(path), rest)
     except click.UsageError as error:
-        raise Misused(suggestions.said(error), hint=context.get_usage()) from None
+        raise suggestions.misused(error, context) from None
 
 
 def for_audit(words: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct, field
 
@@ -12,14 +12,18 @@ from gatling.times import now
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Iterable
 
     from gatling.state.database import Database
 
 Origin = Literal["build", "config"]
+_COLUMNS = ("app", "number", "origin", "base", "commit_id", "name", "version", "elixir", "otp",
+            "bytes", "created_at", "removed_at")  # fmt: skip
+_LISTED = f"SELECT {', '.join(_COLUMNS)} FROM releases WHERE app = ? ORDER BY number DESC"  # noqa: S608
 
 
-class Release(Struct, frozen=True):
-    """One release: an immutable tree, and the config that it runs with."""
+class Summary(Struct, frozen=True):
+    """A release without its config and settings, which may be long."""
 
     app: str
     number: int
@@ -32,17 +36,22 @@ class Release(Struct, frozen=True):
     version: str
     elixir: str
     otp: str
-    config: dict[str, str]
     bytes: int
     created_at: str
     removed_at: str | None
-    manifest: dict[str, str] = field(default_factory=dict)
-    """Settings that its source has in gatling.toml."""
 
     @property
     def label(self) -> str:
         """`v7`."""
         return f"v{self.number}"
+
+
+class Release(Summary, frozen=True):
+    """One release: an immutable tree, and the config that it runs with."""
+
+    config: dict[str, str]
+    manifest: dict[str, str] = field(default_factory=dict)
+    """Settings that its source has in gatling.toml."""
 
 
 def next_number(db: Database, app: str) -> int:
@@ -95,10 +104,55 @@ def kept(db: Database, app: str, number: int) -> Release:
     return release
 
 
-def every(db: Database, app: str) -> list[Release]:
+def every(db: Database, app: str) -> list[Summary]:
     """All releases of an app, the newest first."""
-    rows = db.rows("SELECT * FROM releases WHERE app = ? ORDER BY number DESC", app)
-    return [_release(row) for row in rows]
+    rows = db.rows(_LISTED, app)
+    return [Summary(**_listed(row)) for row in rows]
+
+
+def newest_kept(db: Database, app: str, commit: str | None = None) -> Release | None:
+    """The newest release that is still kept; with `commit`, of those built from it."""
+    row = db.row(
+        "SELECT * FROM releases WHERE app = ? AND removed_at IS NULL"
+        " AND commit_id = coalesce(?, commit_id) ORDER BY number DESC LIMIT 1",
+        app,
+        commit,
+    )
+    return None if row is None else _release(row)
+
+
+def number_before(db: Database, app: str, number: int) -> int | None:
+    """The number of the release that was built before this one; None for the first."""
+    before: int | None = db.value(
+        "SELECT max(number) FROM releases WHERE app = ? AND number < ?", app, number
+    )
+    return before
+
+
+def unknown(db: Database, app: str, labels: Iterable[str]) -> set[str]:
+    """Those of the labels, such as `v7`, that no release of the app has or had."""
+    rows = db.rows(
+        "SELECT 'v' || number AS label FROM releases WHERE app = ?1"
+        " AND label IN (SELECT value FROM json_each(?2))",
+        app,
+        json.dumps(list(labels)),
+    )
+    return set(labels) - {row["label"] for row in rows}
+
+
+def kept_versions(db: Database, app: str) -> list[str]:
+    """The versions of an app's releases that are still kept, the newest first."""
+    rows = db.rows(
+        "SELECT version FROM releases WHERE app = ? AND removed_at IS NULL ORDER BY number DESC",
+        app,
+    )
+    return [row["version"] for row in rows]
+
+
+def kept_settings(db: Database, app: str) -> set[str]:
+    """The names of the settings that any release that is still kept has in gatling.toml."""
+    rows = db.rows("SELECT manifest FROM releases WHERE app = ? AND removed_at IS NULL", app)
+    return {name for row in rows for name in json.loads(row["manifest"])}
 
 
 def kept_commits(db: Database, app: str) -> dict[int, str]:
@@ -121,19 +175,9 @@ def mark_removed(db: Database, app: str, number: int) -> None:
 
 
 def _release(row: sqlite3.Row) -> Release:
-    return Release(
-        app=row["app"],
-        number=row["number"],
-        origin=row["origin"],
-        base=row["base"],
-        commit=row["commit_id"],
-        name=row["name"],
-        version=row["version"],
-        elixir=row["elixir"],
-        otp=row["otp"],
-        config=json.loads(row["config"]),
-        bytes=row["bytes"],
-        created_at=row["created_at"],
-        removed_at=row["removed_at"],
-        manifest=json.loads(row["manifest"]),
-    )
+    config, manifest = json.loads(row["config"]), json.loads(row["manifest"])
+    return Release(**_listed(row), config=config, manifest=manifest)
+
+
+def _listed(row: sqlite3.Row) -> dict[str, Any]:
+    return {"commit" if name == "commit_id" else name: row[name] for name in _COLUMNS}

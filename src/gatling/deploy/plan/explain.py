@@ -31,9 +31,8 @@ def target(gatling: Gatling, name: str, number: int | None, commit: str | None) 
     """
     if number is not None:
         return releases.kept(gatling.db, name, number)
-    for release in releases.every(gatling.db, name):
-        if release.removed_at is None and commit in (None, release.commit):
-            return release
+    if newest := releases.newest_kept(gatling.db, name, commit):
+        return newest
     if commit is None:
         raise NotFound(f"{name} has no release yet.")
     raise NotFound(
