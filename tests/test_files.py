@@ -11,6 +11,7 @@ import pytest
 from gatling import files
 from gatling.errors import DiskFull, InvalidInput
 from gatling.platform import lock
+from gatling.platform.server.helper import nginx, unit_files
 
 
 class Disk:
@@ -87,3 +88,80 @@ def test_who_waits_for_a_lock_can_give_up(tmp_path: Path) -> None:
         files.locked(tmp_path / "lock", give_up),
     ):
         pass
+
+
+def noted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """The calls of fsync(2) and rename(2) from now on, in their order, with what they are about."""
+    calls: list[tuple[str, str]] = []
+    sync, rename = os.fsync, os.rename
+
+    def fsync(fd: int) -> None:
+        calls.append(("fsync", str(Path(f"/proc/self/fd/{fd}").readlink())))
+        sync(fd)
+
+    def renamed(self: Path, target: Path) -> Path:
+        calls.append(("rename", f"{self} {target}"))
+        rename(self, target)
+        return target
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "rename", renamed)
+    return calls
+
+
+def replacing(directory: Path, name: str) -> list[tuple[str, str]]:
+    """How a file is replaced so that a power cut leaves its old or its new content, whole."""
+    new = str(directory / f".{name}.{os.getpid()}.new")
+    return [("fsync", new), ("rename", f"{new} {directory / name}"), ("fsync", str(directory))]
+
+
+def test_a_file_is_on_the_disk_before_it_replaces_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = noted(monkeypatch)
+    files.write(tmp_path / "sites.conf", "server {}")
+    assert calls == replacing(tmp_path, "sites.conf")
+
+
+def test_units_and_the_configuration_of_nginx_are_replaced_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an app runs with after a power cut: an empty drop-in would name no user."""
+    units, sites = tmp_path / "units", tmp_path / "sites"
+    units.mkdir()
+    sites.mkdir()
+    calls = noted(monkeypatch)
+    with (tmp_path / "untold").open("w+") as untold:
+        unit_files.UnitFiles(untold).write(units / "gatling@shop.conf", "[Service]")
+    nginx._replace(sites / "sites.conf", "server {}")
+    for expected in (replacing(units, "gatling@shop.conf"), replacing(sites, "sites.conf")):
+        assert [call for call in calls if call in expected] == expected
+
+
+_RENAMES = re.compile(r"\.rename\(|os\.(?:replace|rename)\(")
+MAY_RENAME = {
+    "files.py": "this is the function that others use",
+    "beam/compiler.py": "a cache, which is compiled again",
+    "cli/ca.py": "no rename",
+    "platform/applog.py": "whole files that only get another number",
+    "platform/embedded/launch.py": "a process, which no power cut leaves running",
+    "platform/enter.py": "in /run, which is no disk",
+    "platform/server/helper/apps.py": "directories that are empty, or about to be removed",
+    "platform/toolchains/fetch.py": "within a working directory; store.py syncs what comes of it",
+    "proxy/route.py": "empty files; recovery points again",
+    "releases/static.py": "links, which recovery makes again",
+}
+"""Modules in which a rename needs no fsync, or is not one."""
+
+
+def test_who_renames_also_syncs() -> None:
+    """A new way to replace a file is seen: its module must sync, or say why it need not."""
+    root = Path(files.__file__).parent
+    lacking = [
+        name
+        for path in sorted(root.rglob("*.py"))
+        if (name := str(path.relative_to(root))) not in MAY_RENAME
+        and _RENAMES.search(text := path.read_text())
+        and not re.search(r"fsync|syncfs|files\.(?:write|sync)|sync\(", text)
+    ]
+    assert lacking == []

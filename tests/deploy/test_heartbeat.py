@@ -65,6 +65,28 @@ def test_a_step_that_prints_needs_no_beat(
     assert "so far" not in file.read_text()
 
 
+def test_of_nested_steps_each_is_recorded_with_its_own_end(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [time.monotonic()]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with contextlib.suppress(OSError), journal.step("hot_swap"):
+        now[0] += 2
+        with journal.step("before_watch"):
+            now[0] += 3
+        with journal.step("settle"):
+            now[0] += 4
+        raise OSError(28, "full")
+    recorded = deployments.get(journal._db, journal._deployment).steps
+    assert [(step.name, step.outcome, step.seconds) for step in recorded] == [
+        ("hot_swap", "running", None), ("before_watch", "succeeded", 3),
+        ("settle", "succeeded", 4),
+    ]  # fmt: skip
+    deployments.end(journal._db, journal._deployment, "failed", error="full")
+    recorded = deployments.get(journal._db, journal._deployment).steps
+    assert [step.outcome for step in recorded] == ["failed", "succeeded", "succeeded"]
+
+
 def test_a_phase_ends_with_what_it_has_spent_its_time_on(
     journal: Journal, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from gatling.cli import home
-from gatling.deploy import recovery
+from gatling.deploy import deployment_log, recovery
 from gatling.errors import DiskFull
 from gatling.operations import lifecycle, session
 from gatling.platform import lock
@@ -84,6 +84,26 @@ def test_a_command_that_reads_recovers_nothing_and_says_what_waits(
     ):
         pass  # it is under way
     assert capsys.readouterr().err == ""
+
+
+def test_a_deployment_is_followed_beside_an_app_that_cannot_be_recovered(
+    done: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    fails = recovery.reconcile
+
+    def reconcile(gatling: Gatling, name: str) -> list[str]:
+        said = fails(gatling, name)
+        deployments.end(gatling.db, 3, "interrupted")
+        return said
+
+    monkeypatch.setattr(recovery, "reconcile", reconcile)
+    with session.opened() as gatling:
+        ended = deployment_log.follow(gatling, "whole", 3, written.append)
+        assert ended.outcome == "interrupted"
+        assert done == ["whole"], "and nobody has looked at the others"
+        with pytest.raises(DiskFull):
+            deployment_log.follow(gatling, "broken", 1, written.append)
 
 
 def test_recover_says_when_another_command_works_on_the_app(done: list[str]) -> None:

@@ -163,6 +163,7 @@ def _put_in_place(server: Path, staging: Path, every: list[App], ask: Callable[.
             (staging / "made" / app.name).touch()
             ask("app", app=app.name, limits={}, stop=30.0)
             _move(staging / "apps" / app.name, server / "apps" / app.name, owner)
+        os.sync()  # the records must not outlive a power cut without the files that they name
         with acting_as(owner):
             if app_names(home):
                 raise GatlingError("An app was created during the restore.")

@@ -188,10 +188,9 @@ def test_a_boot_check_leaves_nothing_behind(stage: Stage) -> None:
     assert stage.running == {1: 7}
 
 
-def test_a_connection_that_lasts_is_counted_when_its_time_is_up(
-    stage: Stage,
-) -> None:
+@pytest.mark.parametrize("how", [rolling.roll, restart.restart])
+def test_a_connection_that_lasts_is_counted_when_its_time_is_up(stage: Stage, how: Any) -> None:
     stage.clients = 2
     context = stage.context({"instance.drain": "0.01"})
-    assert carry_out(stage, context).cut == 2
+    assert carry_out(stage, context, how).cut == 2
     assert stage.running == {2: 8}
