@@ -41,8 +41,9 @@ def outcome(line: str) -> str:
         ran.append(" ".join(map(str, words)))
         return None
 
-    errors, output = io.StringIO(), io.StringIO()
+    output = io.StringIO()
     with (
+        tempfile.TemporaryFile("w+") as errors,
         tempfile.TemporaryDirectory() as home,
         mock.patch.dict(os.environ, {"GATLING_HOME": home, "GATLING_APP": "shop"}),
         mock.patch.object(click.Command, "invoke", invoke),
@@ -51,15 +52,20 @@ def outcome(line: str) -> str:
         contextlib.redirect_stdout(output),
     ):
         run_command_line()
+        errors.seek(0)
+        text = errors.read()
     if ran:
         return f"→ {ran[0]}"
-    if errors.getvalue().startswith("Usage:") and "Commands:" in errors.getvalue():
+    if text.startswith("Usage:") and "Commands:" in text:
         return "→ help"
     if output.getvalue().startswith(("Usage:", "gatling ")):
         return "→ " + output.getvalue().splitlines()[0]
-    said = errors.getvalue().replace(" !     ", "").splitlines()
-    shown = [one for one in said if one and not one.startswith(("Usage:", "Try ", "shop on"))]
-    return " ".join(shown).removeprefix("Error: ")
+    said = text.replace(" !     ", "").splitlines()
+    shown = [
+        one for one in said
+        if one and not one.startswith(("Usage:", "shop on")) and not one.endswith("explains it.")
+    ]  # fmt: skip
+    return " ".join(shown)
 
 
 def table() -> dict[str, str]:
