@@ -101,8 +101,19 @@ def test_it_has_no_input_and_no_terminal_and_a_session_of_its_own() -> None:
 
 def test_it_can_be_nice() -> None:
     # for its children as well, which are started a moment later
-    script = 'until [ "$(nice)" = 7 ]; do sleep 0.02; done; sh -c nice'
-    assert process.run(["sh", "-c", script], timeout=60, nice=7).tail == ("7",)
+    script = 'until [ "$(nice)" = 19 ]; do sleep 0.02; done; sh -c nice'
+    assert process.run(["sh", "-c", script], timeout=60, nice=19).tail == ("19",)
+
+
+def test_it_stays_as_nice_as_its_caller() -> None:
+    script = (
+        "import os, pathlib; from gatling import process\n"
+        "started = process.start(['sh', '-c', 'read line; nice'], nice=10, stdin=-1, output=-1,"
+        " cwd=pathlib.Path(), env=os.environ)\n"
+        "print(started.communicate(b'\\n')[0].decode())"
+    )
+    argv = ["nice", "-n", "19", sys.executable, "-I", "-c", script]
+    assert process.output(argv, timeout=60).strip() == "19"
 
 
 def test_a_status_is_checked_unless_it_is_wanted() -> None:

@@ -70,10 +70,10 @@ def run(
     """Run a program to its end, standard output and error together, line by line to `on_line`.
 
     `timeout` is in seconds and counts until the program has exited, whether it still prints or not;
-    `nice` is setpriority(2)'s. Raises MissingProgram, TimedOut, or CommandFailed when the program
-    cannot be started or, with `check`, when the exit status is not 0. Anything else that is raised
-    while it runs (an interruption, an error in `on_line`) ends the program and everything in its
-    session first.
+    `nice` is setpriority(2)'s; a program is at least as nice as its caller. Raises MissingProgram,
+    TimedOut, or CommandFailed when the program cannot be started or, with `check`, when the exit
+    status is not 0. Anything else that is raised while it runs (an interruption, an error in
+    `on_line`) ends the program and everything in its session first.
     """
     started = time.monotonic()
     process = _start(argv, cwd, env, nice)
@@ -246,7 +246,8 @@ def _start(
     output: int = subprocess.PIPE,
 ) -> subprocess.Popen[bytes]:
     process = _popen(argv, cwd, env, stdin=stdin, stdout=output, stderr=subprocess.STDOUT)
-    if nice:
+    # One that is nicer already, as its caller is, stays so: only root may set it back.
+    if nice > os.getpriority(os.PRIO_PROCESS, 0):
         with contextlib.suppress(ProcessLookupError):  # it has ended already
             os.setpriority(os.PRIO_PROCESS, process.pid, nice)
     return process
