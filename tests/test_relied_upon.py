@@ -44,7 +44,7 @@ BUILD_REQUIRES = PYPROJECT["build-system"]["requires"]
 
 @pytest.mark.parametrize("dependency", [*DEPENDENCIES, *API])
 def test_a_dependency_has_both_bounds(dependency: str) -> None:
-    assert re.fullmatch(r"[a-z]+>=[\d.]+,<[\d.]+", dependency)
+    assert re.fullmatch(r"[a-z0-9]+>=[\d.]+,<[\d.]+", dependency)
 
 
 @pytest.mark.parametrize("file", ["requirements.txt", "requirements-build.txt"])

@@ -13,6 +13,7 @@ import os
 import selectors
 import signal
 import subprocess
+import sys
 import time
 from collections import deque
 from pathlib import Path
@@ -109,6 +110,16 @@ def start(
 ) -> subprocess.Popen[bytes]:
     """Start a program with files of the caller's, who attends to it; otherwise as `run`."""
     return _start(argv, cwd, env, nice, stdin, output)
+
+
+def converse(argv: Sequence[str], *, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a program that is talked to over its standard input and output.
+
+    Its errors go to the standard error of this one. The caller closes the pipes and waits for it.
+    """
+    return _popen(
+        argv, None, env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=sys.stderr.fileno()
+    )
 
 
 def attend(argv: Sequence[str], env: Mapping[str, str]) -> int:

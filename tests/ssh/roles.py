@@ -48,6 +48,7 @@ COMMANDS = {
     "logs": Typed("reader", "{app} -n 5"),
     "plan": Typed("reader", "{app} v1", Exit.NOT_FOUND, "v1"),
     "audit": Typed("reader", "{app}"),
+    "dashboard": Typed("reader", "", Exit.INVALID, "own machine"),
     "domains list": Typed("reader", "{app}", said="shop.localhost"),
     "certificates list": Typed("reader", "{app}"),
     "toolchain list": Typed("reader", ""),

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -22,12 +20,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route as Path
 
-from gatling import debuglog, names, process
-from gatling.api import answers, description, events, limits
+from gatling import debuglog, names
+from gatling.api import answers, changes, description, events, limits
 from gatling.api.answers import Refused
 from gatling.api.contract import MAX_BODY, NAMED, Call, Caller
 from gatling.api.routes import ID, PREFIX, ROUTES
-from gatling.api.worker import Done, Job, other_app
+from gatling.api.worker import Job, other_app
 from gatling.errors import GatlingError, NotAllowed
 from gatling.operations.session import opened, reading
 from gatling.ssh import policy
@@ -47,8 +45,6 @@ if TYPE_CHECKING:
 
 BODY_SECONDS = 30
 """How long the body of a request may take to come."""
-WORK_SECONDS = 86400
-"""After which a change is given up. Deployments have limits of their own, which are shorter."""
 LOOK_SECONDS = 0.5
 """From one look of an event stream at the records to the next."""
 BEAT_SECONDS = 15
@@ -150,7 +146,9 @@ class Server:
             if route.kind == "work":
                 job = Job(route.name, caller, app, query, body, name)
                 with self._limits.under_way("", "change", limits.CHANGES_OF_ALL):
-                    done = await self._in(self._workers, lambda: self._work(job))
+                    done = await self._in(
+                        self._workers, lambda: changes.carried_out(job, self._root)
+                    )
                 return _json(done.body, done.status)
             call = Call(grant, app, ident, given, None, caller, name)
             found = await self._in(self._readers, lambda: _read(route, call))
@@ -206,19 +204,6 @@ class Server:
 
     async def _in(self, pool: ThreadPoolExecutor, work: Callable[[], Found]) -> Found:
         return await asyncio.get_running_loop().run_in_executor(pool, work)
-
-    def _work(self, job: Job) -> Done:
-        """Have a change carried out by a process of its own, and wait for its end."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-        text = process.output(
-            [sys.executable, "-P", "-m", "gatling.api.worker"],
-            stdin=msgspec.json.encode(job).decode(),
-            timeout=WORK_SECONDS,
-            cwd=self._root,
-            env=kept | {"GATLING_ACTOR": job.caller.name, "GATLING_ROLE": job.caller.role,
-                        "GATLING_APPS": ",".join(job.caller.apps)},
-        )  # fmt: skip
-        return msgspec.json.decode(text, type=Done)
 
     # ------------------------------------------------------------ events
 

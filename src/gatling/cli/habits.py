@@ -173,7 +173,7 @@ ANSWERS: Mapping[str, str] = {
     **dict.fromkeys(("env unset", "secrets unset", "secret delete", "secret remove",
                      "variable delete", "config remove", "config delete", "config rm",
                      "config clear"), _UNSET),
-    **dict.fromkeys(("monitor", "monitoring", "dashboard", "usage",
+    **dict.fromkeys(("monitor", "monitoring", "usage",
                      "memory", "cpu", "resource"), _SHOWN),
     **dict.fromkeys(("postgres", "pg", "database", "postgres attach", "pg attach", "psql"),
                     _DATABASE),

@@ -48,6 +48,7 @@ COMMANDS: Mapping[str, str] = {
     "watch": "watch",
     "tokens": "tokens",
     "api": "gatling.api.command",
+    "dashboard": "gatling.dashboard.command",
     "run": "run",
     "console": "run",
     "jobs": "jobs",

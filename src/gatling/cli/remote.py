@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 HERE = ("init", "remote", "up", "down", "recover", "receive", "job")
 """Commands for this machine only, as all of `server …` is but its keys."""
-ASKING = ("help", "version", "completion", "open", "doctor")
+ASKING = ("help", "version", "completion", "open", "doctor", "dashboard")
 """Commands that run on this machine, and may ask the server that is meant."""
 
 

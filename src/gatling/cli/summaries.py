@@ -48,6 +48,7 @@ SUMMARIES: Mapping[str, str] = {
     "drains": "Send the log of an app to a log server, as it is printed.",
     "watch": "Keep the numbers of all apps over time, and notify of those out of range.",
     "tokens": "Manage the tokens of programs that use the HTTP API (`gatling api`).",
+    "dashboard": "Open the dashboard in your browser: apps, numbers, deployments, logs.",
     "api": "Serve the HTTP API on a Unix socket or on loopback, until it is stopped.",
     "notify": "Send notifications of failures to webhooks, mail addresses and chat services.",
     "logs": "Show the output of APP's instances and workers, with time and release.",

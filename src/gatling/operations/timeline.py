@@ -173,6 +173,26 @@ def of_app(
     )
 
 
+def of_apps(
+    gatling: Gatling, names: Sequence[str], since: float, points: int = POINTS
+) -> dict[str, list[Point]]:
+    """The numbers of several apps since a Unix time; without those of which there are none."""
+    until = time.time()
+    series = samples.series_for(until - since)
+    step = _step(until - since, series.step, points)
+    if not sampling.file_of(gatling).exists():
+        return {}
+    with samples.opened(sampling.file_of(gatling)) as store:
+        found = {
+            name: store.of_app(name, series.step, since // step * step, until) for name in names
+        }
+    return {
+        name: [_point(at, each) for at, each in condensed(rows, step)]
+        for name, rows in found.items()
+        if rows
+    }
+
+
 def condensed(found: Sequence[tuple[int, Sample]], step: int) -> list[tuple[int, Sample]]:
     """The same samples in longer steps. Pure."""
     longer: dict[int, Sample] = {}

@@ -52,6 +52,7 @@ READING = frozenset(
         "drains list",
         "watch show",
         "watch status",
+        "dashboard",
         "certificates list",
         "db list",
         "db info",
@@ -118,6 +119,7 @@ DEPLOYING = frozenset(
 WITHOUT_APP = frozenset(
     {
         "apps",
+        "dashboard",
         "db list",
         "metrics",
         "toolchain list",

@@ -1,0 +1,1 @@
+"""The dashboard: pages about all apps, for a browser, over an SSH connection."""

@@ -1,0 +1,224 @@
+"""The pages: which there are, and what those of all apps and of one app show."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import psutil
+from msgspec import Struct
+
+from gatling.dashboard import details, drawing
+from gatling.dashboard.visit import Page
+from gatling.deploy import live_node
+from gatling.errors import GatlingError
+from gatling.operations import (
+    certificates,
+    databases,
+    deployments,
+    overview,
+    releases,
+    sampling,
+    stats,
+    timeline,
+)
+from gatling.operations.session import opened
+from gatling.state import apps, locks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatling.dashboard.drawing import Chart
+    from gatling.dashboard.visit import Visit
+    from gatling.operations.stats import AppStats
+    from gatling.operations.timeline import Point, Timeline
+    from gatling.platform.open import Gatling
+
+SPARK_SECONDS = 2 * 3600.0
+SPARK_POINTS = 40
+CHART_POINTS = 120
+PING_SECONDS = 0.3
+"""How long another command that talks to the node is waited for."""
+SPANS = {"1h": 3600.0, "6h": 6 * 3600.0, "24h": 86400.0, "7d": 7 * 86400.0, "30d": 30 * 86400.0}
+DUE_DAYS = 14
+"""Days before its end from which on a certificate is shown as one that ends soon."""
+
+
+class Host(Struct, frozen=True):
+    """The machine."""
+
+    name: str
+    home: str
+    load: float
+    processors: int
+    memory: int
+    memory_total: int
+    disk: int
+    disk_total: int
+    """Bytes of the file system that has the home."""
+
+
+def host(gatling: Gatling) -> Host:
+    """The machine's state."""
+    memory = psutil.virtual_memory()
+    disk = shutil.disk_usage(gatling.home.root)
+    return Host(
+        os.uname().nodename, gatling.home.title, round(os.getloadavg()[0], 2),
+        os.cpu_count() or 1, memory.total - memory.available, memory.total,
+        disk.used, disk.total,
+    )  # fmt: skip
+
+
+def _apps(gatling: Gatling, visit: Visit) -> dict[str, Any]:
+    """All apps that the person may see."""
+    every = [app for app in apps.every(gatling.db) if visit.grant.covers(app.name)]
+    wanted = visit.query.get("q", "")
+    shown = [app for app in every if wanted.casefold() in app.name]
+    names = [app.name for app in shown]
+    found = overview.every(gatling, shown)
+    points = timeline.of_apps(gatling, names, time.time() - SPARK_SECONDS, SPARK_POINTS)
+    return {
+        "host": host(gatling),
+        "apps": found,
+        "every": len(every),
+        "q": wanted,
+        "sparks": {name: _spark(points[name]) for name in points},
+        "last": {name: next(iter(deployments.every(gatling, name, 1)), None) for name in names},
+        "locks": {name: locks.of_app(gatling.db, name) for name in names},
+        "watch": timeline.status(gatling, names),
+        "asked": [one.app for one in found if one.state == "running"],
+    }
+
+
+def _app(gatling: Gatling, visit: Visit) -> dict[str, Any]:
+    """One app."""
+    (found,) = overview.every(gatling, [apps.get(gatling.db, visit.app)])
+    span = visit.query.get("span", "1h")
+    span = span if span in SPANS else "1h"
+    known = releases.every(gatling, visit.app)
+    retained = [one for one in known if one.kept]
+    live = next((one for one in known if one.live), None)
+    shown = timeline.of_app(gatling, visit.app, time.time() - SPANS[span], points=CHART_POINTS)
+    newer = retained[0] if retained and live and not retained[0].live else None
+    return {
+        "app": found,
+        "domains": apps.get(gatling.db, visit.app).domains,
+        "lock": locks.of_app(gatling.db, visit.app),
+        "span": span,
+        "spans": list(SPANS),
+        "charts": charts(shown, found.memory_limit),
+        "marks": shown.marks[::-1][:20],
+        "watched": timeline.status(gatling, []).on,
+        "alerts": timeline.status(gatling, [visit.app]).alerts,
+        "releases": known[:12],
+        "previous": details.previous(gatling, visit.app, known),
+        "deployments": deployments.every(gatling, visit.app, 8),
+        "newer": newer,
+        "plan": details.plan(gatling, visit.app, newer.release) if newer else None,
+        "node": None,
+        "asked": [visit.app] if found.state == "running" else [],
+    }
+
+
+def charts(shown: Timeline, limit: str) -> list[Chart]:
+    """The charts of an app."""
+    points = shown.points
+    times = [_seconds(point.at) for point in points]
+    span = (_seconds(shown.since), _seconds(shown.until))
+    marks = [(_seconds(one.at), one.kind, one.at, one.text) for one in shown.marks]
+    most = sampling.limit_in_bytes(limit)
+
+    def drawn(
+        name: str, title: str, unit: str, *series: tuple[str, Sequence[float | None]],
+        least: float,
+    ) -> Chart:  # fmt: skip
+        return drawing.chart(name, title, unit, times, series, span=span, marks=marks, least=least)
+
+    return [
+        drawn("requests", "Requests", "rate", ("requests", [p.per_second for p in points]),
+              least=1.0),
+        drawn("errors", "Errors", "rate",
+              ("errors", [p.failed / p.seconds if p.seconds else None for p in points]),
+              least=0.1),
+        drawn("latency", "Latency", "ms", ("p95", [p.p95_ms for p in points]),
+              ("p50", [p.p50_ms for p in points]), least=10.0),
+        drawn("memory", "Memory", "bytes", ("instance", [p.memory for p in points]),
+              ("node", [p.node_memory for p in points]), least=float(most or 64_000_000)),
+    ]  # fmt: skip
+
+
+def _spark(points: Sequence[Point]) -> Chart:
+    until = time.time()
+    return drawing.chart(
+        "requests", "Requests", "rate", [_seconds(p.at) for p in points],
+        [("requests", [p.per_second for p in points])], span=(until - SPARK_SECONDS, until),
+    )  # fmt: skip
+
+
+def _seconds(stamp: str) -> float:
+    return datetime.fromisoformat(stamp).timestamp()
+
+
+def ask_node(name: str) -> AppStats:
+    """The numbers of an app and its node; takes as long as the node does."""
+    with opened() as gatling:
+        return stats.of_app(gatling, name)
+
+
+def ping(name: str) -> str:
+    """Why a node does not answer; empty if it does. Takes as long as the node does."""
+    with opened() as gatling:
+        try:
+            live_node.seen(gatling, apps.get(gatling.db, name), PING_SECONDS)
+        except GatlingError as error:
+            return error.what
+    return ""
+
+
+def _certificates(gatling: Gatling, visit: Visit) -> dict[str, Any]:
+    """The certificates of all apps that the person may see."""
+    names = [app.name for app in apps.every(gatling.db) if visit.grant.covers(app.name)]
+    rows = [(name, one) for name in names for one in certificates.of(gatling, name)]
+    return {
+        "rows": sorted(rows, key=lambda row: row[1].not_after),
+        "due_days": DUE_DAYS,
+        "errors": [
+            (one.app, one.https_error)
+            for one in overview.every(gatling, [apps.get(gatling.db, name) for name in names])
+            if one.https_error
+        ],
+    }
+
+
+def _databases(gatling: Gatling, visit: Visit) -> dict[str, Any]:
+    """The databases of all apps that the person may see."""
+    return {
+        "rows": [
+            (one, details.backups_of(gatling, one))
+            for one in databases.every(gatling, visit.grant.covers)
+        ]
+    }
+
+
+EVERY = (
+    Page("/", ("apps",), "apps.html", _apps, live="pings"),
+    Page("/certificates", ("apps",), "certificates.html", _certificates),
+    Page("/databases", ("db list",), "databases.html", _databases),
+    Page("/audit", ("audit",), "audit.html", details.audit_of),
+    Page("/apps/{app}", ("status", "stats", "watch show", "releases", "deployments", "plan"),
+         "app.html", _app, live="node"),
+    Page("/apps/{app}/deployments", ("deployments",), "deployments.html", details.deployments_of),
+    Page("/apps/{app}/deployments/{id}", ("deployments",), "deployment.html", details.deployment),
+    Page("/apps/{app}/logs", ("logs",), "logs.html", details.logs_of),
+    Page("/apps/{app}/jobs", ("jobs list", "jobs runs"), "jobs.html", details.jobs_of),
+    Page("/apps/{app}/settings", ("settings list", "info", "domains list"), "settings.html",
+         details.settings_of),
+    Page("/apps/{app}/audit", ("audit",), "audit.html", details.audit_of),
+    Page("/apps/{app}/rollback", ("rollback",), "confirm.html", details.rollback),
+    Page("/apps/{app}/restart", ("restart",), "confirm.html", details.restart),
+    Page("/apps/{app}/stop", ("stop",), "confirm.html", details.stop),
+    Page("/apps/{app}/maintenance", ("maintenance on",), "confirm.html", details.maintenance),
+)  # fmt: skip

@@ -1,0 +1,53 @@
+"""A visit of a page, and what a page is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from gatling.errors import InvalidInput, NotAllowed
+from gatling.ssh import policy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gatling.platform.open import Gatling
+    from gatling.ssh.policy import Grant
+
+
+class Visit(NamedTuple):
+    """A request for a page, which is permitted."""
+
+    grant: Grant
+    app: str
+    """Empty for a page that is about no single app."""
+    ident: str
+    query: Mapping[str, str]
+
+    def may(self, command: str, app: str | None = None) -> bool:
+        """Whether the person may use a command for that app, by default the page's."""
+        try:
+            policy.check(self.grant, policy.Request(command, app or self.app or None))
+        except NotAllowed:
+            return False
+        return True
+
+    def number(self) -> int:
+        """The `{id}` of the path; raises InvalidInput."""
+        if not (self.ident.isascii() and self.ident.isdecimal() and len(self.ident) < 16):
+            raise InvalidInput(f"{self.ident[:40]!r} is not a number.")
+        return int(self.ident)
+
+
+class Page(NamedTuple):
+    """A page, and how it is made."""
+
+    path: str
+    """With `{app}` and `{id}`."""
+    commands: tuple[str, ...]
+    """The commands whose permissions it needs."""
+    template: str
+    gather: Callable[[Gatling, Visit], dict[str, Any]]
+    """Reads what the template shows. It runs in a thread and asks no node."""
+    live: Literal["", "node", "pings"] = ""
+    """Questions to nodes: for their numbers, or whether they answer. `gather` gives the names of
+    the apps as `asked`."""

@@ -1,0 +1,212 @@
+"""The pages in Chromium: what people see and do, and what other pages try."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import threading
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+
+from tests.dashboard.chromium import ELSEWHERE, axe
+from tests.dashboard.opened import opened, refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import ConsoleMessage, Error, Page
+
+    from tests.api.served import Served
+    from tests.dashboard.chromium import Chromium
+    from tests.dashboard.opened import Opened
+
+PAGES = [
+    "/", "/apps/shop", "/apps/shop/deployments", "/apps/shop/deployments/1", "/apps/shop/logs",
+    "/apps/shop/jobs", "/apps/shop/settings", "/apps/shop/audit", "/certificates", "/databases",
+    "/audit", "/apps/shop/stop", "/nope",
+]  # fmt: skip
+NARROW = {"width": 375, "height": 700}
+ATTACK = """\
+<!doctype html><title>evil</title>
+<img src="{page}/"><script src="{page}/apps/shop"></script><iframe src="{page}/"></iframe>
+<form id="f" method="post" action="{page}/apps/shop/stop" target="_blank">
+<input name="token" value="{token}"></form>
+<script>
+const tries = [
+  fetch("{page}/", {{credentials: "include"}}).then((r) => r.text()),
+  fetch("{page}/apps/shop/stop", {{method: "POST", mode: "no-cors", credentials: "include",
+    headers: {{"Content-Type": "application/x-www-form-urlencoded"}}, body: "token={token}"}})
+    .then((r) => r.text()),
+  new Promise((ok, no) => {{ const s = new EventSource("{page}/apps/shop/logs/stream",
+    {{withCredentials: true}}); s.onopen = () => ok("stream"); s.onerror = no; }}),
+];
+document.getElementById("f").submit();
+Promise.allSettled(tries).then((all) => {{
+  window.read = all.map((one) => one.status === "fulfilled" ? one.value : "");
+}});
+</script>
+"""
+
+
+def test_the_link_opens_the_apps_and_works_once(home: Served, browser: Chromium) -> None:
+    with opened(home.env) as found:
+        context = browser.context()
+        page = context.new_page()
+        page.goto(found.link)
+        page.wait_for_url(f"{found.origin}{found.base}/")
+        assert page.get_by_role("link", name="shop").is_visible()
+        assert page.evaluate("document.cookie") == ""
+        (cookie,) = context.cookies()
+        assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+        other = browser.context().new_page()
+        answer = other.goto(found.link)
+        assert answer is not None
+        assert answer.status == 403
+        assert "only once" in other.inner_text("h1")
+
+
+def noted(page: Page) -> list[str]:
+    """The errors of a page, as they come."""
+    errors: list[str] = []
+
+    def failed(error: Error) -> None:
+        errors.append(str(error))
+
+    def printed(line: ConsoleMessage) -> None:
+        if line.type == "error":
+            errors.append(line.text)
+
+    page.on("pageerror", failed)
+    page.on("console", printed)
+    return errors
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_are_accessible_and_log_no_error(
+    here: Opened, browser: Chromium, scheme: Literal["light", "dark"]
+) -> None:
+    script = axe()
+    context = browser.context(here, color_scheme=scheme)
+    for path in PAGES:
+        page = context.new_page()
+        errors = noted(page)
+        page.goto(here.origin + here.base + path)
+        page.evaluate(script)  # in spite of the policy for scripts, which holds for the page's own
+        found = page.evaluate(
+            "axe.run().then((r) => r.violations.map((v) => [v.id, v.nodes.map((n) => n.html)]))"
+        )
+        assert found == [], path
+        assert errors == [] if path != "/nope" else all("404" in one for one in errors), path
+        page.close()
+
+
+def test_nothing_is_wider_than_a_phone(here: Opened, browser: Chromium) -> None:
+    page = browser.context(here, viewport=NARROW).new_page()
+    for path in PAGES:
+        page.goto(here.origin + here.base + path)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+
+
+def test_everything_can_be_read_without_javascript(here: Opened, browser: Chromium) -> None:
+    page = browser.context(here, java_script_enabled=False).new_page()
+    page.goto(here.origin + here.base)
+    page.goto(f"{here.origin}{here.base}/")
+    page.click("text=shop")
+    page.click("nav[aria-label=shop] >> text=Deployments")
+    page.click("table >> role=link >> nth=0")
+    assert page.inner_text("h1").startswith("Deployment")
+    assert "it was built" in page.inner_text("pre")
+
+
+def test_the_keyboard_leads_to_the_content_first(here: Opened, browser: Chromium) -> None:
+    page = browser.context(here).new_page()
+    page.goto(f"{here.origin}{here.base}/")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id || location.hash") in {"main", "#main"}
+
+
+def test_a_page_is_loaded_again_while_it_is_looked_at(
+    home: Served, here: Opened, browser: Chromium
+) -> None:
+    page = browser.context(here).new_page()
+    page.goto(f"{here.origin}{here.base}/apps/blog")
+    assert page.get_by_text("locked by ann").count() == 0
+    with home.opened() as gatling:
+        from gatling.state import locks
+
+        locks.put(gatling.db, "blog", "ann", "")
+    page.get_by_text("locked by ann").wait_for(timeout=30_000)
+
+
+def test_a_log_is_followed_as_text(home: Served, here: Opened, browser: Chromium) -> None:
+    with home.opened() as gatling:
+        log = gatling.home.app("shop").deployment_log(1).parent / "instances.log"
+    page = browser.context(here).new_page()
+    page.goto(f"{here.origin}{here.base}/apps/shop/logs")
+    with page.expect_response(lambda answer: "stream" in answer.url):
+        page.click("#follow")
+    line = "<img src=x onerror=alert(1)> from afar"
+    for _ in range(60):  # the command that follows may begin after the first lines
+        with log.open("a") as file:
+            file.write(f"2026-01-01T00:00:00.000Z v1 {line}\n")
+        with contextlib.suppress(Exception):
+            page.get_by_text("from afar").first.wait_for(timeout=500)
+            break
+    assert line in page.inner_text("#lines")
+    assert page.locator("#lines img").count() == 0
+    page.click("#follow")
+
+
+@contextlib.contextmanager
+def evil(text: str) -> Iterator[int]:
+    """A page of somebody else on this machine; its port."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", ELSEWHERE])
+def test_a_page_of_another_origin_reads_and_changes_nothing(
+    home: Served, here: Opened, browser: Chromium, host: str
+) -> None:
+    """Even if it knew the path and the token; on 127.0.0.1 it is of the same site."""
+    context = browser.context(here)
+    text = ATTACK.format(page=here.origin + here.base, token=here.token())
+    with evil(text) as port:
+        page = context.new_page()
+        with context.expect_page() as popup:
+            page.goto(f"http://{host}:{port}/")
+        page.wait_for_function("window.read !== undefined")
+        read = page.evaluate("window.read")
+        popup.value.wait_for_load_state()
+        assert "Stop" not in popup.value.title()
+        assert popup.value.locator("h1").inner_text() != "shop"
+    assert not any("shop" in one for one in read), json.dumps(read)[:300]
+    with home.opened() as gatling:
+        assert not gatling.db.row("SELECT 1 FROM audit WHERE action = 'stop' AND app = 'shop'")
+    assert any("another origin" in one.detail for one in refused(home))
+
+
+def test_a_name_that_leads_here_is_refused(here: Opened, browser: Chromium) -> None:
+    """DNS rebinding: the browser takes the dashboard for a page of that name."""
+    page = browser.context(here).new_page()
+    port = here.origin.rpartition(":")[2]
+    answer = page.goto(f"http://{ELSEWHERE}:{port}{here.base}/")
+    assert answer is not None
+    assert answer.status == 403
