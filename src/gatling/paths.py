@@ -137,6 +137,10 @@ class AppPaths(abc.ABC):
         """The whole output of one deployment."""
         return self.logs / f"deployment-{deployment}.log"
 
+    def deployment_probe(self, deployment: int) -> Path:
+        """The requests of the prober during one deployment."""
+        return self.logs / f"deployment-{deployment}.probe"
+
 
 @dataclass(frozen=True, slots=True)
 class Home(abc.ABC):

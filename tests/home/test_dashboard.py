@@ -55,6 +55,7 @@ def test_a_release_is_gone_back_to_hot_with_one_click_and_a_confirmation(
         assert "v2 → v1" in text
         assert "hot" in text
         assert "0 of" in text
+        assert page.locator("svg.dots circle").count() > 5
     (last,) = shop.world.json("deployments", "shop")[:1]
     assert (last["release"], last["strategy"], last["outcome"]) == ("v1", "hot", "succeeded")
     assert last["actor"] == shop.world.json("whoami")["name"]

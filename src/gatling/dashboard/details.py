@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatling.dashboard.visit import Visit
+    from gatling.deploy.evidence.prober import Sample
     from gatling.operations.backups import BackupEntry
     from gatling.operations.databases import DatabaseEntry
     from gatling.operations.deployments import DeploymentEntry
@@ -93,11 +94,10 @@ def deployments_of(gatling: Gatling, visit: Visit) -> dict[str, Any]:
 def deployment(gatling: Gatling, visit: Visit) -> dict[str, Any]:
     """One deployment."""
     found = deployments.get(gatling, visit.app, visit.number())
-    probe = found.probe or {}
     return {
         "one": found,
         "bars": bars(found),
-        "dots": dots(probe.get("samples") or []),
+        "dots": dots(deployments.samples(gatling, visit.app, found.id)),
         "probe": found.probe,
         "log": deployments.output(gatling, visit.app, found.id),
     }
@@ -120,19 +120,20 @@ def bars(found: DeploymentEntry) -> list[Bar]:
     return made
 
 
-def dots(samples: Sequence[Sequence[Any]]) -> list[Dot]:
-    """The requests of the prober: each has its time in ms, how long it took, and its failure."""
-    if not samples:
-        return []
-    end = max(1.0, *(at for at, _, _ in samples))
-    longest = max(1.0, *(took for _, took, _ in samples))
+def dots(samples: Sequence[Sample]) -> list[Dot]:
+    """The requests of the prober, by when they began and how long they took."""
+    end = max([1.0, *(one.at_ms for one in samples)])
+    longest = max([1.0, *(one.took_ms for one in samples)])
     return [
         Dot(
-            round(BAR * at / end, 1), round(100 - 92 * took / longest, 1), took, at / 1000,
-            bool(failed),
+            round(BAR * one.at_ms / end, 1),
+            round(100 - 92 * one.took_ms / longest, 1),
+            one.took_ms,
+            one.at_ms / 1000,
+            one.failed,
         )
-        for at, took, failed in samples
-    ]  # fmt: skip
+        for one in samples
+    ]
 
 
 def logs_of(gatling: Gatling, visit: Visit) -> dict[str, Any]:

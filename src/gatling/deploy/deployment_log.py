@@ -6,13 +6,18 @@ import re
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from gatling import files
 from gatling.deploy import recovery
+from gatling.deploy.evidence.prober import Sample
 from gatling.state import deployments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from gatling.deploy.evidence.prober import Proof
     from gatling.paths import AppPaths
     from gatling.platform.open import Gatling
     from gatling.state.deployments import Deployment
@@ -20,7 +25,7 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.2
 KEPT = 200
 """Deployments of an app whose output is kept."""
-_NAME = re.compile(r"deployment-([1-9][0-9]*)\.log\Z", re.ASCII)
+_NAME = re.compile(r"deployment-([1-9][0-9]*)\.(?:log|probe)\Z", re.ASCII)
 
 
 def follow(gatling: Gatling, app: str, ident: int, write: Callable[[str], None]) -> Deployment:
@@ -44,9 +49,26 @@ def follow(gatling: Gatling, app: str, ident: int, write: Callable[[str], None])
 
 def remove_old(paths: AppPaths) -> None:
     """Remove the output of deployments that are not among the last ones; their records stay."""
-    numbered = {int(m[1]): log for log in paths.logs.iterdir() if (m := _NAME.match(log.name))}
-    for ident in sorted(numbered)[:-KEPT]:
-        numbered[ident].unlink(missing_ok=True)
+    found = [(int(m[1]), file) for file in paths.logs.iterdir() if (m := _NAME.match(file.name))]
+    kept = sorted({ident for ident, _ in found})[-KEPT:]
+    for ident, file in found:
+        if ident not in kept:
+            file.unlink(missing_ok=True)
+
+
+def keep_samples(paths: AppPaths, ident: int, proof: Proof | None) -> None:
+    """Write the requests of the prober beside the output."""
+    if proof is not None and proof.samples:
+        files.write(paths.deployment_probe(ident), msgspec.json.encode(proof.samples).decode())
+
+
+def samples_of(paths: AppPaths, ident: int) -> list[Sample]:
+    """The requests of the prober during a deployment; none where they are not kept."""
+    try:
+        raw = paths.deployment_probe(ident).read_bytes()
+        return msgspec.json.decode(raw, type=list[Sample])
+    except (FileNotFoundError, msgspec.DecodeError):
+        return []
 
 
 def _hand_on(log: Path, offset: int, write: Callable[[str], None]) -> int:

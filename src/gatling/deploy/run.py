@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gatling import text
 from gatling.cleanup import text_of
-from gatling.deploy import heartbeat, outcome
+from gatling.deploy import deployment_log, heartbeat, outcome
 from gatling.deploy.context import Context
 from gatling.deploy.journal import Journal
 from gatling.deploy.watcher import Watcher
@@ -153,6 +153,9 @@ def _succeeded(gatling: Gatling, context: Context) -> None:
 
             recovery.reconcile(gatling, name, own=ident)
     with context.tolerated():
+        paths = gatling.home.app(name)
+        deployment_log.keep_samples(paths, ident, context.result.proof)
+    with context.tolerated():
         said = "; ".join(dict.fromkeys(context.result.warnings))
         live = deployments.get(gatling.db, ident).release
         deployments.end(
@@ -196,6 +199,7 @@ def _failed(gatling: Gatling, context: Context, error: BaseException) -> None:
             error=ended.text,
             probe=context.result.proof.json() if context.result.proof else None,
         )
+        deployment_log.keep_samples(gatling.home.app(name), ident, context.result.proof)
     except Exception as second:  # noqa: BLE001 (it must not hide why the deployment failed)
         context.progress.note(f"cleanup did not finish: {text_of(second)} Recovery will retry it.")
     context.progress.record(f" !     {text_of(error)}")

@@ -37,7 +37,8 @@ TOP = ("manifest.json", "state.db", "authorized_keys", "apps", "end.json")
 ENTRIES = ("logs", "git", "releases", "state")
 GIT = ("refs", "packed-refs", "shallow", "objects")
 """In this order, since objects that refs name are there before them."""
-_LOG = re.compile(r"(deployment-[1-9][0-9]*|job-[a-z][a-z0-9_-]{0,30}|instances)\.log")
+_LOG = re.compile(r"(deployment-[1-9][0-9]*|job-[a-z][a-z0-9_-]{0,30}|instances)\.log"
+                  r"|deployment-[1-9][0-9]*\.probe")  # fmt: skip
 _OBJECT = re.compile(r"[0-9a-f]{2}(/[0-9a-f]{38,62})?"
                      r"|pack(/pack-[0-9a-f]{40,64}\.(pack|idx|rev|mtimes))?")  # fmt: skip
 DIRECTORY, FILE, LINK, HARD = tarfile.DIRTYPE, tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE

@@ -10,6 +10,7 @@ from gatling.state import apps, deployments
 from gatling.state.deployments import Outcome  # noqa: TC001 (msgspec reads it)
 
 if TYPE_CHECKING:
+    from gatling.deploy.evidence.prober import Sample
     from gatling.platform.open import Gatling
     from gatling.state.deployments import Deployment
 
@@ -63,6 +64,13 @@ def output(gatling: Gatling, app: str, ident: int) -> str | None:
         return gatling.home.app(app).deployment_log(ident).read_text(errors="replace")
     except FileNotFoundError:
         return None
+
+
+def samples(gatling: Gatling, app: str, ident: int) -> list[Sample]:
+    """The prober's requests of a deployment, one by one; none where they are not kept."""
+    from gatling.deploy import deployment_log  # loads what deploys, and only the dashboard asks
+
+    return deployment_log.samples_of(gatling.home.app(app), ident)
 
 
 def described(found: Deployment) -> DeploymentEntry:

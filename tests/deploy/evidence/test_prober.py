@@ -169,6 +169,19 @@ def test_it_goes_on_a_little_after_the_end(server: Server, monkeypatch: pytest.M
     assert asking.proof.requests == len(server.requests)
 
 
+def test_it_keeps_the_time_of_each_request(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "SAMPLES", 5)
+    asking = prober(server.port)
+    asking.start()
+    until(lambda: asking.proof.requests > 7, "some requests")
+    asking.stop()
+    samples = asking.proof.samples
+    assert len(samples) == 5
+    assert [one.at_ms for one in samples] == sorted(one.at_ms for one in samples)
+    assert all(one.took_ms > 0 and not one.failed for one in samples)
+    assert "samples" not in asking.proof.json()
+
+
 def test_a_proof_is_recorded_as_json() -> None:
     recorded = json.loads(json.dumps(Proof(10, 1, 12.5, "status 502").json()))
     assert recorded.items() >= {

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from gatling.deploy.evidence import health
 from gatling.text import counted
@@ -23,8 +23,19 @@ SLOW_PAUSE_SECONDS = 0.25
 REQUEST_SECONDS = 10.0
 FIRST_SECONDS = 5.0
 """How long the first answer is waited for, so that what follows is seen from before it begins."""
+SAMPLES = 2000
+"""Requests whose time is kept: twenty seconds at full pace."""
 AFTER_SECONDS = 0.15
 """How long it goes on asking after the last step, so that a late failure is seen."""
+
+
+class Sample(NamedTuple):
+    """One request."""
+
+    at_ms: float
+    """When it began, since the first one did."""
+    took_ms: float
+    failed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +72,14 @@ class Proof:
     held_by: str = ""
     https: bool = False
     """Whether the app redirected to HTTPS and was therefore probed as if over HTTPS."""
+    samples: tuple[Sample, ...] = ()
+    """The first requests, one by one."""
 
     def json(self) -> dict[str, Any]:
-        """As it is recorded."""
-        return asdict(self)
+        """As it is recorded. Samples are kept beside the output (`deployment_log.py`)."""
+        found = asdict(self)
+        del found["samples"]
+        return found
 
     def __str__(self) -> str:
         failure = f" (the first: {self.first_failure})" if self.failed else ""
@@ -163,6 +178,7 @@ class Prober:
         self._first_failure = ""
         self._held, self._held_by = 0, ""
         self._https = False
+        self._samples: list[Sample] = []
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[None]:
@@ -209,10 +225,12 @@ class Prober:
             held=self._held,
             held_by=self._held_by,
             https=self._https,
+            samples=tuple(self._samples),
         )
 
     def _ask_on(self) -> None:
         connection, used = self._connect(), False
+        first = time.monotonic()
         while not self._stop.is_set():
             started = time.monotonic()
             problem, reusable = self._ask(connection)
@@ -222,7 +240,11 @@ class Prober:
                 connection.close()
                 connection = self._connect()
                 problem, reusable = self._ask(connection)
-            self._longest = max(self._longest, time.monotonic() - started)
+            took = time.monotonic() - started
+            self._longest = max(self._longest, took)
+            if len(self._samples) < SAMPLES:
+                at_ms = round(1000 * (started - first), 1)
+                self._samples.append(Sample(at_ms, round(1000 * took, 1), bool(problem)))
             self.saw(problem)
             self._answered.set()
             used = reusable
