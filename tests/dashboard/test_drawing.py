@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 
+from gatling import times
 from gatling.dashboard.drawing import HEIGHT, WIDTH, chart
+from gatling.dashboard.pages import with_gaps
+from gatling.operations.timeline import Point
 
 
 def test_a_line_goes_over_the_whole_width_and_stays_below_the_edge() -> None:
@@ -23,6 +26,25 @@ def test_a_line_has_gaps_where_nothing_was_measured() -> None:
     assert made.lines[0].path.count("M") == 2
     assert made.lines[0].area.count("Z") == 2
     assert chart("a", "A", "", [], [("x", [])], span=(0, 0)).last is None
+
+
+def test_a_value_of_long_ago_is_not_the_latest() -> None:
+    assert chart("a", "A", "ms", [0, 10], [("x", [1, 2])], span=(0, 3600)).last is None
+    assert chart("a", "A", "ms", [0, 3500], [("x", [1, 2])], span=(0, 3600)).last == 2
+
+
+def test_points_that_are_missing_leave_a_gap() -> None:
+    def point(at: int) -> Point:
+        return Point(
+            at=times.stamp_of(at), seconds=10, up=10, requests=1, per_second=0.1, failed=0,
+            p50_ms=None, p95_ms=None, p99_ms=None, cpu=0, memory=None, node_memory=None,
+            processes=None, run_queue=None, messages=None,
+        )  # fmt: skip
+
+    found = with_gaps([point(0), point(10), point(60), point(70)], 10)
+    assert [at for at, _ in found] == [0, 10, 20, 60, 70]
+    assert [one is None for _, one in found] == [False, False, True, False, False]
+    assert with_gaps([], 10) == []
 
 
 def test_marks_lie_on_the_time_axis_and_data_is_json() -> None:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 600, 120
 """Of the drawing, in units of its own; pages stretch it."""
 HEADROOM = 1.15
+LATELY = 120.0
+"""Seconds within which a value counts as the latest; more in charts of a long time."""
 
 
 class Line(Struct, frozen=True):
@@ -45,6 +47,7 @@ class Chart(Struct, frozen=True):
     top: float
     """The value at the upper edge."""
     last: float | None
+    """The latest value; None if nothing was measured lately."""
     data: str
     """JSON of the same: times, and the values of each line; then the marks."""
 
@@ -75,7 +78,11 @@ def chart(
 
     lines = [_line(label, times, each, x, y) for label, each in series]
     drawn = [MarkLine(x(at), kind, when, text) for at, kind, when, text in marks]
-    ends = [value for value in series[0][1] if value is not None] if series else []
+    recent = span[1] - max(LATELY, (span[1] - span[0]) / 20)
+    ends = [
+        value for at, value in zip(times, series[0][1], strict=True)
+        if value is not None and at >= recent
+    ]  # fmt: skip
     data: dict[str, Any] = {
         "unit": unit,
         "span": [round(span[0]), round(span[1])],

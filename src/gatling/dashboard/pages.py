@@ -29,7 +29,7 @@ from gatling.operations.session import opened
 from gatling.state import apps, locks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gatling.dashboard.drawing import Chart
     from gatling.dashboard.visit import Visit
@@ -125,8 +125,8 @@ def _app(gatling: Gatling, visit: Visit) -> dict[str, Any]:
 
 def charts(shown: Timeline, limit: str) -> list[Chart]:
     """The charts of an app."""
-    points = shown.points
-    times = [_seconds(point.at) for point in points]
+    found = with_gaps(shown.points, shown.step)
+    times, points = [at for at, _ in found], [point for _, point in found]
     span = (_seconds(shown.since), _seconds(shown.until))
     marks = [(_seconds(one.at), one.kind, one.at, one.text) for one in shown.marks]
     most = sampling.limit_in_bytes(limit)
@@ -137,17 +137,30 @@ def charts(shown: Timeline, limit: str) -> list[Chart]:
     ) -> Chart:  # fmt: skip
         return drawing.chart(name, title, unit, times, series, span=span, marks=marks, least=least)
 
+    def each(value: Callable[[Point], float | None]) -> list[float | None]:
+        return [value(point) if point is not None else None for point in points]
+
     return [
-        drawn("requests", "Requests", "rate", ("requests", [p.per_second for p in points]),
+        drawn("requests", "Requests", "rate", ("requests", each(lambda p: p.per_second)),
               least=1.0),
         drawn("errors", "Errors", "rate",
-              ("errors", [p.failed / p.seconds if p.seconds else None for p in points]),
-              least=0.1),
-        drawn("latency", "Latency", "ms", ("p95", [p.p95_ms for p in points]),
-              ("p50", [p.p50_ms for p in points]), least=10.0),
-        drawn("memory", "Memory", "bytes", ("instance", [p.memory for p in points]),
-              ("node", [p.node_memory for p in points]), least=float(most or 64_000_000)),
+              ("errors", each(lambda p: p.failed / p.seconds if p.seconds else None)), least=0.1),
+        drawn("latency", "Latency", "ms", ("p95", each(lambda p: p.p95_ms)),
+              ("p50", each(lambda p: p.p50_ms)), least=10.0),
+        drawn("memory", "Memory", "bytes", ("instance", each(lambda p: p.memory)),
+              ("node", each(lambda p: p.node_memory)), least=float(most or 64_000_000)),
     ]  # fmt: skip
+
+
+def with_gaps(points: Sequence[Point], step: float) -> list[tuple[float, Point | None]]:
+    """Points with their Unix times, and one without a value where some are missing."""
+    found: list[tuple[float, Point | None]] = []
+    for point in points:
+        at = _seconds(point.at)
+        if found and at - found[-1][0] > 2 * step:
+            found.append((found[-1][0] + step, None))
+        found.append((at, point))
+    return found
 
 
 def _spark(points: Sequence[Point]) -> Chart:

@@ -9,7 +9,7 @@ apps/APP/releases/vN        immutable release trees
 apps/APP/slots/N/           instance.json, pid, tmp/; for a process slots/worker.1/ and so on
 apps/APP/route/             a file named 1, 2 or down: where the proxy sends requests;
                             maintenance.html, while it is on; static/, fingerprinted assets
-apps/APP/logs/              instances.log, deployment-ID.log, job-NAME.log
+apps/APP/logs/              instances.log, deployment-ID.log and .probe, job-NAME.log
 apps/APP/jobs/              locks of jobs that run; schedule.json beside it: when they are due
 authority/  certificates/   of HTTPS: see certificates.py
 toolchains/                 Elixir and OTP in further versions, when they are installed
