@@ -54,7 +54,7 @@ class Server:
 
     def ask(self, verb: str, *, app: str = "", **_: Any) -> None:
         self.asked.append((verb, app))
-        if verb == "certificate-obtain":
+        if verb == "certificate-obtain" or verb.startswith("database-"):
             return
         if verb == "forget":
             shutil.rmtree(self.app(app), ignore_errors=True)

@@ -129,9 +129,10 @@ def without(prefix: str) -> Callable[[Members], Members]:
 @pytest.mark.parametrize(
     "change",
     [
-        of_manifest(format=2), of_manifest(format=None), of_manifest(apps=["shop"]),
+        of_manifest(format=3), of_manifest(format=None), of_manifest(apps=["shop"]),
         of_manifest(apps=["idle", "shop", "../x"]), of_manifest(apps="idle"), of_manifest(apps=[1]),
         of_manifest(apps=["idle", "shop", "third"]), of_manifest(machine="vax"),
+        of_manifest(databases=["shop"]), of_manifest(databases=["../x"]), of_manifest(databases=1),
         of_manifest(padding="x" * (1 << 20)),
         lambda m: changed(m, "manifest.json", lambda _: b"[]"),
         lambda m: changed(m, "manifest.json", lambda _: b"{"),

@@ -145,25 +145,31 @@ def uninstall_command(purge: bool, given: str | None) -> None:
 
 @server_command.command("backup")
 @click.argument("file", type=click.Path(path_type=Path))
-def backup_command(file: Path) -> None:
-    """Back up all apps to FILE, for another host (as root).
+@click.option("--without-databases", is_flag=True, help="Leave out the databases of apps.")
+def backup_command(file: Path, without_databases: bool) -> None:
+    """Back up all apps with their databases to FILE, for another host (as root).
 
-    FILE holds records, keys, repositories, releases and the apps' state directories. It contains
-    all secrets, so its mode is 0600.
+    FILE holds records, keys, repositories, releases, the apps' state directories, and a dump of
+    each database. Each dump is restored into a throw-away cluster and compared with the database:
+    there is no FILE if one cannot be proved. FILE contains all secrets, so its mode is 0600.
 
     \b
-    Example:
+    Examples:
       gatling server backup /root/gatling.tar.gz
+      gatling server backup /root/code.tar.gz --without-databases
     """
     from gatling.host import backup
 
-    echo(*backup.backup(file).splitlines())
+    echo(*backup.backup(file, databases=not without_databases).splitlines())
 
 
 @server_command.command("restore")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 def restore_command(file: Path) -> None:
     """Restore all apps of a backup on a host with Gatling and without apps (as root).
+
+    The databases of the backup are restored and compared first. If this host lacks PostgreSQL, it
+    is installed, in the same version or a later one.
 
     \b
     Example:

@@ -1,7 +1,8 @@
 """The file that a backup is: what may stand where in it, and reading one that anybody made.
 
 It is a gzipped tar whose members stand in one order only: manifest.json, state.db, authorized_keys,
-apps/ with each app's logs, git, releases and state, end.json. `allowed` says what may stand where,
+apps/ with each app's logs, git, releases and state, databases/ with a dump of each, end.json.
+`allowed` says what may stand where,
 when it is written as when it is read; whatever else there is (hooks, git's configuration, half made
 releases, sockets) is not in it, or refused.
 """
@@ -26,14 +27,16 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, FORMAT)
+"""1 is the format without databases."""
 LARGEST = {"manifest.json": 1 << 20, "state.db": 1 << 30, "authorized_keys": 1 << 22,
            "end.json": 1 << 10}  # fmt: skip
 MAX_NAME = 3800
 """Bytes of a member's name: PATH_MAX, less where it will lie."""
 MAX_READ = 1 << 22
 """Bytes that tarfile may want at once, for a member's name, say."""
-TOP = ("manifest.json", "state.db", "authorized_keys", "apps", "end.json")
+TOP = ("manifest.json", "state.db", "authorized_keys", "apps", "databases", "end.json")
 ENTRIES = ("logs", "git", "releases", "state")
 GIT = ("refs", "packed-refs", "shallow", "objects")
 """In this order, since objects that refs name are there before them."""
@@ -134,8 +137,9 @@ class Archive:
             raise InvalidInput(f"The backup is out of order at {info.name!r}.")
         if len(parts) == 2:
             self._files.clear()
-            if parts[1] not in self.manifest["apps"]:
-                raise InvalidInput(f"The backup has an app that it does not list: {parts[1]!r}")
+            if parts[1] not in self.manifest[parts[0]]:
+                what = "an app" if parts[0] == "apps" else "a database"
+                raise InvalidInput(f"The backup has {what} that it does not list: {parts[1]!r}")
         if info.type == HARD and info.linkname not in self._files:
             raise InvalidInput(f"{info.name!r} is a link to a missing file.")
         if info.type == FILE and parts[2:3] == ("releases",):
@@ -151,6 +155,8 @@ def allowed(info: tarfile.TarInfo, parts: Parts) -> bool:
     match parts:
         case ["apps"] | ["apps", _]:
             return info.type == DIRECTORY
+        case ["databases"] | ["databases", _]:
+            return info.type == (FILE if len(parts) == 2 else DIRECTORY)
         case ["apps", _, entry]:
             return info.type == DIRECTORY and entry in ENTRIES
         case ["apps", _, entry, *_]:
@@ -241,11 +247,14 @@ def _json(content: IO[bytes] | None) -> Any:
 
 def _manifest(content: IO[bytes] | None) -> dict[str, Any]:
     found = _json(content)
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
+    if not isinstance(found, dict) or found.get("format") not in READABLE:
         raise InvalidInput("Another version of Gatling wrote this backup.")
     listed = found.get("apps")
     if not isinstance(listed, list) or [names.app_name(str(a)) for a in listed] != listed:
         raise InvalidInput("The backup does not list its apps.")
+    databases = found.setdefault("databases", [])
+    if not isinstance(databases, list) or [names.app_name(str(d)) for d in databases] != databases:
+        raise InvalidInput("The backup does not list its databases.")
     if found.get("machine") != platform.machine():
         raise InvalidInput(
             f"The backup is from a host of another architecture: {found.get('machine')!r}, and"

@@ -15,6 +15,7 @@ import socket
 import sqlite3
 import stat
 import tarfile
+import tempfile
 import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from typing import IO, TYPE_CHECKING, Any
 from gatling import __version__, files, times
 from gatling.cleanup import finally_
 from gatling.errors import DiskFull, GatlingError, InvalidInput, is_full
+from gatling.host import databases as moving
 from gatling.host.archive import (
     DIRECTORY,
     ENTRIES,
@@ -42,7 +44,7 @@ from gatling.platform.server.home import ServerHome, ServerPaths
 from gatling.ui.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from gatling.host.archive import Parts
 
@@ -56,10 +58,17 @@ CHECKED = 64 << 20
 """Bytes of a file that are read before the disk is looked at again."""
 
 
-def backup(file: Path, server: Path = SERVER) -> str:
+def backup(
+    file: Path,
+    server: Path = SERVER,
+    *,
+    databases: bool = True,
+    dump: Callable[..., str] = moving.dump,
+) -> str:
     """Write all apps into a file that must not exist yet; return a message for the user.
 
-    Raises InvalidInput, DiskFull or another GatlingError, and then there is no file.
+    Their databases are in it, each as a dump that was restored and compared, unless `databases` is
+    false. Raises InvalidInput, DiskFull or another GatlingError, and then there is no file.
     """
     need(server, "backup")
     file = Path(os.path.abspath(file))  # noqa: PTH100 (links are kept as they are)
@@ -70,7 +79,9 @@ def backup(file: Path, server: Path = SERVER) -> str:
         opened = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with finally_(lambda: new.unlink(missing_ok=True)):
             with os.fdopen(opened, "wb") as target:
-                writer = _Writer(target, ServerHome(server / "home"))
+                writer = _Writer(
+                    target, ServerHome(server / "home"), file.parent, dump if databases else None
+                )
                 writer.write()
                 target.flush()
                 os.fsync(opened)
@@ -83,6 +94,7 @@ def backup(file: Path, server: Path = SERVER) -> str:
     except OSError as error:
         raise explained(error) from error
     told = [f"{file}: {len(writer.apps)} apps, {file.stat().st_size >> 10} KiB, with all secrets."]
+    told += writer.told
     told += [f"left out: {name!r}" for name in writer.left[:20]]
     return "\n".join([*told, *([f"left out: {len(writer.left)} in all"] * bool(writer.left[20:]))])
 
@@ -124,8 +136,15 @@ class _Checked(Exactly):
 class _Writer:
     """Writes an archive."""
 
-    def __init__(self, target: IO[bytes], home: ServerHome) -> None:
+    def __init__(
+        self, target: IO[bytes], home: ServerHome, place: Path, dump: Callable[..., str] | None
+    ) -> None:
         self._home, self._target, self._members = home, target, 0
+        self._place, self._dump = place, dump
+        self._dumps: dict[str, IO[bytes]] = {}
+        """The dumps of databases, which are in the archive after all apps."""
+        self.told: list[str] = []
+        """Notes on databases."""
         self._links: dict[tuple[int, int], str] = {}
         self.apps: list[str] = []
         self.left: list[str] = []
@@ -148,6 +167,13 @@ class _Writer:
                 raise GatlingError(
                     "An app was created or removed during the backup.", hint="Try again."
                 )
+            found = moving.recorded(records)
+            databases = found.ready if self._dump else []
+            missing = [
+                *found.others,
+                *([] if self._dump else [o.cluster.database for o in found.ready]),
+            ]
+            self.told += [f"left out: the database {name}" for name in sorted(missing)]
             manifest = {
                 "format": FORMAT,
                 "gatling": __version__,
@@ -155,19 +181,40 @@ class _Writer:
                 "machine": platform.machine(),
                 "made": times.now(),
                 "apps": self.apps,
+                "databases": [one.cluster.database for one in databases],
             }
             self._text("manifest.json", json.dumps(manifest).encode())
             self._text("state.db", records)
             self._text("authorized_keys", let_in)
             self._add(member(("apps",), DIRECTORY))
-            for name in self.apps:
+            for name in ("", *self.apps):  # first those that no app uses
+                for one in databases:
+                    if one.cluster.database not in self._dumps and (
+                        not one.apps or name in one.apps
+                    ):
+                        self._copy_database(one, stack)
+                if not name:
+                    continue
                 self._add(member(("apps", name), DIRECTORY))
                 self._links.clear()
                 for entry in ENTRIES:
                     with acting_as((self._root(name) / entry).lstat()):
                         self._directory(str(self._root(name) / entry), None, ("apps", name, entry))
                 held[name].close()
+            self._add(member(("databases",), DIRECTORY))
+            for name, file in sorted(self._dumps.items()):
+                info = member(("databases", name), FILE)
+                info.size = file.seek(0, os.SEEK_END)
+                file.seek(0)
+                self._add(info, _Checked(file, self._target.fileno()))
             self._text("end.json", json.dumps({"members": self._members}).encode())
+
+    def _copy_database(self, used: moving.Used, stack: contextlib.ExitStack) -> None:
+        """Dump a database into a file without a name, beside the archive."""
+        assert self._dump is not None  # noqa: S101 (for the type checker)
+        file = stack.enter_context(tempfile.TemporaryFile(dir=self._place))  # noqa: SIM115
+        self.told.append(self._dump(used, file, Progress().say))
+        self._dumps[used.cluster.database] = file
 
     def _hold(self, stack: contextlib.ExitStack) -> dict[str, contextlib.ExitStack]:
         """The locks of all apps at one moment; none is held while another is waited for.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gatling import files, names, process
 from gatling.cleanup import cleaning
 from gatling.errors import DiskFull, GatlingError, Interrupted, InvalidInput, PortTaken
+from gatling.host import databases as moving
 from gatling.host import machine
 from gatling.host.archive import DIRECTORY, FAULTS, HARD, LINK, Archive, damaged
 from gatling.host.backup import acting_as, app_names, explained, need, snapshot
@@ -41,12 +42,14 @@ def restore(
     server: Path = SERVER,
     ask: Callable[..., Any] = client.ask,
     start: Callable[..., None] = machine.as_owner,
+    databases: moving.Host | None = None,
 ) -> Iterator[str]:
     """Bring the apps of a backup to this server, which has none; yield messages for the user.
 
     Raises a GatlingError, and then everything is as it was, unless apps only cannot be started.
     """
     need(server, "restore")
+    host = databases or moving.Host(ServerHome(server / "home"))
     os.umask(0o022)
     with contextlib.ExitStack() as stack:
         directory = os.open(server / "apps", os.O_RDONLY | os.O_DIRECTORY)
@@ -63,16 +66,34 @@ def restore(
             every = _checked(archive, staging)
             yield f"{file}: {len(every)} apps, backed up on {archive.manifest.get('host')!r}"
             _unpack(archive, staging, every)
+            brought = moving.brought(
+                archive.manifest["databases"], staging, snapshot(staging / "state.db"), host
+            )
         except FAULTS as error:
             raise damaged(error) from None
         except OSError as error:
             raise explained(error) from error
-        _put_in_place(server, staging, every, ask)
+        _put_in_place(server, staging, every, ask, brought.found, host)
     yield (
         "Apps, records and SSH keys are restored. SSH keys that this host had before were removed."
     )
+    failed = None
+    for used in brought.found:
+        name, version = used.cluster.database, used.cluster.version
+        try:
+            ask("database-create", **used.named, apps=used.apps)
+            yield f"The database {name} is restored, with PostgreSQL {version}."
+        except GatlingError as error:
+            failed = error
+    for name in brought.missing:
+        yield (f"The database {name} is not in this backup. `gatling db create` creates it, empty,"
+               " for its app.")  # fmt: skip
     try:
         start("recover", "--units")
+        if brought.found:
+            start("db", "scheduled")  # plans the next backups; none is due
+        if failed is not None:
+            raise failed
     except GatlingError as error:
         hint = "`gatling server check`, then `systemctl restart gatling-recover.service`."
         what = f"Everything was restored but could not be started: {error.what}"
@@ -133,7 +154,7 @@ def _unpack(archive: Archive, staging: Path, every: list[App]) -> None:
         loading.make_repository(ServerPaths(staging / "home", app.name))
     for info, parts, content in archive.members():
         target = staging.joinpath(*parts)
-        if parts[0] != "apps":
+        if parts[0] not in ("apps", "databases"):
             continue
         if info.type == DIRECTORY:
             target.mkdir(exist_ok=True)
@@ -150,19 +171,27 @@ def _unpack(archive: Archive, staging: Path, every: list[App]) -> None:
             os.utime(target, (info.mtime, info.mtime))
 
 
-def _put_in_place(server: Path, staging: Path, every: list[App], ask: Callable[..., Any]) -> None:
+def _put_in_place(
+    server: Path, staging: Path, every: list[App], ask: Callable[..., Any],
+    brought: list[moving.Used], host: moving.Host,
+) -> None:  # fmt: skip
     home = ServerHome(server / "home")
     owner, records, replaced = home.root.stat(), snapshot(staging / "state.db"), False
     with acting_as(owner):
         database.open_database(home.database).close()
         before = snapshot(home.database)
-    made = []
+    made: list[str] = []
+    loaded: list[moving.Used] = []
     try:
         for app in every:
             made.append(app.name)
             (staging / "made" / app.name).touch()
             ask("app", app=app.name, limits={}, stop=30.0)
             _move(staging / "apps" / app.name, server / "apps" / app.name, owner)
+        for used in brought:
+            with (staging / "databases" / used.cluster.database).open("rb") as file:
+                loaded.append(used)
+                host.load(used, file)
         os.sync()  # the records must not outlive a power cut without the files that they name
         with acting_as(owner):
             if app_names(home):
@@ -176,6 +205,9 @@ def _put_in_place(server: Path, staging: Path, every: list[App], ask: Callable[.
         if replaced:
             with cleaning(error), acting_as(owner):
                 _replace(home, before)
+        for used in loaded:  # nobody has had access to them
+            with cleaning(error):
+                ask("database-remove", **used.named, kept="")
         for name in made:
             with cleaning(error):
                 ask("forget", app=name)

@@ -16,7 +16,7 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parents[3]))
 
 from gatling.errors import CommandFailed, GatlingError
-from gatling.platform.postgres import backups, reports, restoring
+from gatling.platform.postgres import backups, dumps, reports, restoring
 from gatling.platform.postgres.sites import Chosen, Site
 
 
@@ -30,6 +30,10 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         reports.check(request["repository"], request["settings"])
         return {}
     site = Site(**request["site"])
+    if request["verb"] == "dump":  # standard input is the open file that it is written to
+        return dumps.described(dumps.Dump(site, _say).write(0))
+    if request["verb"] == "load":
+        return dumps.described(dumps.Load(site, _say).read(0))
     if request["verb"] == "restore":
         chosen = Chosen(**request["chosen"])
         source = backups.Backups(Site(**request["source"]), _say)

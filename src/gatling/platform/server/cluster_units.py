@@ -88,7 +88,7 @@ def restore_unit(cluster: Cluster) -> str:
 
 def unfinished(cluster: Cluster) -> list[Path]:
     """The directories that a killed backup or restore leaves beside a cluster's own."""
-    return [Path(f"{data(cluster)}.new"), PROOFS / cluster.label]
+    return [Path(f"{data(cluster)}.new"), PROOFS / cluster.label, PROOFS / f"{cluster.label}.dump"]
 
 
 def backup_properties(cluster: Cluster) -> list[str]:

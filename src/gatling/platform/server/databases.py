@@ -53,6 +53,11 @@ class UnitDatabases:
         found = re.search(r"^Depends: .*?\bpostgresql-(\d+)\b", shown.text, re.MULTILINE)
         return int(found[1]) if found else None
 
+    def can_install(self, version: int) -> bool:
+        """Whether the package lists of this host offer a version."""
+        words = ["apt-cache", "show", "--no-all-versions", f"postgresql-{version}"]
+        return process.run(words, timeout=60, check=False).status == 0
+
     def install(self, version: int | None, say: Callable[[str], None]) -> None:
         """See Databases: by root's helper."""
         arguments = {"version": str(version) if version else ""}

@@ -177,13 +177,20 @@ def _run(task: Task, timeout: float, on_line: Callable[[str], None] | None) -> t
 
 
 def attend(
-    verb: str, arguments: dict[str, Any], on_line: Callable[[str], None] | None
+    verb: str,
+    arguments: dict[str, Any],
+    on_line: Callable[[str], None] | None,
+    stdin: int | None = None,
 ) -> tuple[dict[str, Any], tuple[str, ...], float]:
-    """Have the helper run a program; its answer, the last lines of output, and seconds."""
+    """Have the helper run a program; its answer, the last lines of output, and seconds.
+
+    `stdin` is an open file that the program reads, or writes to; without it, there is nothing.
+    """
     reading, writing = os.pipe()
     with open(os.devnull) as nothing:  # noqa: PTH123
+        given = nothing.fileno() if stdin is None else stdin
         try:
-            call = client.Call(verb, arguments, (nothing.fileno(), writing, writing))
+            call = client.Call(verb, arguments, (given, writing, writing))
         except BaseException:
             os.close(reading)
             raise

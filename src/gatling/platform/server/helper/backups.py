@@ -63,7 +63,7 @@ def make(
     wanted = {"verb": "backup", "site": asdict(places.site(cluster)), "full": full,
               "count": int(count), "days": int(days)}  # fmt: skip
     unit = f"gatling-backup-{cluster.label}-{os.urandom(8).hex()}.service"
-    return _run(unit, places.backup_properties(cluster), wanted, given, connection)
+    return work(unit, places.backup_properties(cluster), wanted, given, connection)
 
 
 def restore(
@@ -87,14 +87,14 @@ def restore(
         databases.begin_restore(cluster, call)
     wanted = {"verb": "restore", "site": asdict(places.site(cluster)),
               "source": asdict(places.site(source)), "chosen": asdict(chosen)}  # fmt: skip
-    properties = places.restore_properties(_others(cluster))
+    properties = places.restore_properties(others(cluster))
 
     def clean() -> None:
         with databases.alone(cluster.database):
             databases.end_restore(cluster, call)
 
     with finally_(clean):
-        return _run(places.restore_unit(cluster), properties, wanted, given, connection)
+        return work(places.restore_unit(cluster), properties, wanted, given, connection)
 
 
 def _chosen(request: dict[str, Any], source: Cluster) -> Chosen:
@@ -110,17 +110,18 @@ def _chosen(request: dict[str, Any], source: Cluster) -> Chosen:
     return Chosen(stanza, label, source.database, size, target, point)
 
 
-def _others(cluster: Cluster) -> list[Path]:
+def others(cluster: Cluster) -> list[Path]:
     """The data directories of all other clusters."""
     own = {places.data(cluster), *places.unfinished(cluster)}
     return [path for path in sorted(places.CLUSTERS.glob("[0-9]*/*"))
             if path not in own and DATA.fullmatch(path.name)]  # fmt: skip
 
 
-def _run(
+def work(
     unit: str, properties: list[str], wanted: dict[str, Any], given: list[int],
     connection: socket.socket,
 ) -> dict[str, Any]:  # fmt: skip
+    """Have the program that works on clusters answer a request, in a unit; it prints the answer."""
     described = {
         "argv": ["/usr/bin/python3", "-I", "-S", str(WORKER), json.dumps(wanted)],
         "cwd": "/",

@@ -39,6 +39,8 @@ another user can write to. Programs are run as an app's user or as gatling, neve
     database-remove     remove a cluster of which there is such a copy
     database-backup     back it up and prove the backup, as postgres, in a unit with limits
     database-restore    restore a backup into a new cluster, as postgres, in a unit with limits
+    database-dump       write a dump of a database to the client's file, once it is proved
+    database-load       restore a dump of another host into a new cluster
     database-backups    the backups of a database
     database-repository       where backups are kept, without secrets
     database-repository-set   keep further backups elsewhere, once that was tried as postgres
@@ -231,6 +233,24 @@ def database_restore(
     return backups.restore(request, machine.call, files, connection)
 
 
+def database_dump(
+    request: dict[str, Any], files: list[int], connection: socket.socket
+) -> dict[str, Any]:
+    """Write a dump of a database to the client's file."""
+    from gatling.platform.server.helper import dumps
+
+    return dumps.make(request, machine.call, files, connection)
+
+
+def database_load(
+    request: dict[str, Any], files: list[int], connection: socket.socket
+) -> dict[str, Any]:
+    """Restore a dump into a new cluster."""
+    from gatling.platform.server.helper import dumps
+
+    return dumps.load(request, machine.call, files, connection)
+
+
 def database_backups(request: dict[str, Any]) -> dict[str, Any]:
     """List the backups of a database."""
     from gatling.platform.server.helper import backups
@@ -306,6 +326,8 @@ ATTENDED = {
     "database-install": database_install,
     "database-backup": database_backup,
     "database-restore": database_restore,
+    "database-dump": database_dump,
+    "database-load": database_load,
     "database-backup-install": database_backup_install,
 }
 VERBS = frozenset({*PLAIN, *ATTENDED})

@@ -1,0 +1,98 @@
+"""A host with databases is moved to another one: data and code are those of one moment."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+from gatling.platform.postgres.clusters import Cluster
+from gatling.platform.server import cluster_units as places
+from tests.conftest import until
+from tests.server.server import Person, Server
+from tests.server.test_databases import sql
+
+if TYPE_CHECKING:
+    import pytest
+
+    from tests.server.conftest import Boxes
+    from tests.server.image import Image
+
+FILE = "root/gatling.tar.gz"
+SCHEMA = """
+CREATE EXTENSION citext;
+CREATE TABLE orders (id bigserial PRIMARY KEY, name citext, at timestamptz DEFAULT now());
+COMMENT ON TABLE orders IS 'what was ordered';
+INSERT INTO orders (name) SELECT 'o' || i FROM generate_series(1, 500) i;
+CREATE FUNCTION climb() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+  SET ROLE NONE; ALTER ROLE "gatling-shop" SUPERUSER; RETURN false;
+EXCEPTION WHEN OTHERS THEN RETURN true; END $$;
+CREATE TABLE trap (id int CHECK (climb()));
+INSERT INTO trap VALUES (1);
+GRANT SELECT ON orders TO "gatling-shop";
+"""
+
+
+def packages(server: Server) -> None:
+    """apt's own cache has PostgreSQL: the network of services is the box's own."""
+    server.box.online(["apt-get", "update", "-qq"])
+    server.box.online(["apt-get", "install", "-y", "-qq", "--no-install-recommends",
+                       "--download-only", "postgresql", "pgbackrest"])  # fmt: skip
+
+
+def test_a_host_is_moved_with_its_databases(
+    module_boxes: Boxes, server_image: Image, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    old, new = (
+        Server(module_boxes(None, server_image), tmp_path_factory.mktemp(name))
+        for name in ("old", "new")
+    )
+    packages(old)
+    packages(new)
+    amy = old.admin("amy")
+    project = amy.project()
+    project.push()
+    amy.run("load", "blog")
+    amy.run("db", "create", "shop")
+    amy.run("db", "create", "shop", "--name", "shop-events")
+    amy.run("db", "attach", "blog", "shop", "--read-only")
+    amy.run("db", "backup", "shop")
+    amy.run("db", "schedule", "shop", "--at", "03:15")
+    sql(amy, "shop", " ".join(SCHEMA.split()))
+    version = int(old.json("db", "info", "shop")["version"])
+
+    said = old.gatling("server", "backup", f"/{FILE}")
+    assert "database shop: 2 tables with 501 rows, restored and compared" in said
+    assert "database shop-events: 0 tables with 0 rows" in said
+    left = old.box.exec(["find", str(places.PROOFS), "-mindepth", "1"]).stdout
+    assert "data" not in left
+    sql(amy, "shop", "INSERT INTO orders (name) VALUES ('later')")  # not in the backup
+
+    shutil.move(old.box.root / FILE, new.box.root / FILE)
+    said = new.gatling("server", "restore", f"/{FILE}")
+    assert f"The database shop is restored, with PostgreSQL {version}." in said
+    assert "shop: started" in said
+    until(lambda: new.serves(""), "the live release", 120)
+    there = Person(new, "amy", amy.key)
+    assert sql(there, "shop", "SELECT count(*) FROM orders WHERE name = 'O7'").strip() == "1"
+    assert sql(there, "shop", "SELECT count(*) FROM orders").strip() == "500"
+    assert sql(there, "shop", "SELECT obj_description('orders'::regclass)").strip() == (
+        "what was ordered"
+    )
+    assert sql(there, "shop", "INSERT INTO orders (name) VALUES ('next') RETURNING id").strip() == (
+        "501"
+    )
+    # what the app has made ran with the app's rights, also when it was restored
+    count = (
+        "SELECT count(*) FROM pg_roles WHERE rolsuper OR (rolcanlogin AND rolname LIKE '%load%')"
+    )
+    assert sql(there, "shop", count).strip() == "1"
+    assert sql(there, "blog", "SELECT count(*) FROM orders").strip() == "501"
+    used = {one["name"]: one["state"] for one in json.loads(there.run("db", "list", "--json"))}
+    assert used == {"shop": "ready", "shop-events": "ready"}
+    assert new.show(places.unit(Cluster("shop", version)), "OOMPolicy") == {"OOMPolicy": "continue"}
+    # the schedule came along, and its first backup is still to be made
+    assert "03:15" in there.run("db", "schedule", "shop")
+    assert (new.box.root / "var/lib/gatling/home/backups-due").exists()
+    assert "is proved" in there.run("db", "backup", "shop")
+    new.gatling("server", "check")
