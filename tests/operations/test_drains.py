@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from gatling import times
 from gatling.errors import InvalidInput, NotFound
 from gatling.operations import drains, log_sinks
 from gatling.operations.log_sinks import NotAccepted
@@ -56,7 +57,7 @@ def gatling(tmp_path: Path) -> Iterator[Gatling]:
     asked: list[tuple[str, int, bool]] = []
     file = tmp_path / "instances.log"
     parts = SimpleNamespace(
-        entries=lambda _, after: logs.entries(file, after),
+        entries=lambda _, after, since: logs.entries(file, after, since),
         forward=lambda app, ident, *, wanted: asked.append((app, ident, wanted)),
     )
     made = SimpleNamespace(db=db, actor="ann", logs=parts, asked=asked, file=file)
@@ -107,10 +108,10 @@ def test_a_log_is_read_on_from_a_position_over_rotations(
     log = AppLog(file)
     for number in range(12):
         log.write("v1", f"line {number}".encode())
-    source = logs.entries(file, "0-0-0")  # unknown: from the oldest file on
+    source = logs.entries(file, "0-0-0", "")  # unknown: from the oldest file on
     first = [next(source) for _ in range(7)]
     source.close()
-    source = logs.entries(file, first[-1].position)
+    source = logs.entries(file, first[-1].position, "")
     rest = [next(source) for _ in range(5)]
     for number in range(12, 30):  # rotated while it is read
         log.write("v1", f"line {number}".encode())
@@ -120,20 +121,24 @@ def test_a_log_is_read_on_from_a_position_over_rotations(
     assert [entry.line.text for entry in (*first, *rest)] == [f"line {n}" for n in range(30)]
 
 
-def test_without_a_position_only_new_lines_are_read(tmp_path: Path) -> None:
+def test_without_a_position_the_lines_of_a_time_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of an older file: the log was rotated since."""
+    monkeypatch.setattr(applog, "MAX_BYTES", 100)
     file = tmp_path / "a.log"
     with contextlib.closing(AppLog(file)) as log:
         log.write("v1", b"old")
-        source = logs.entries(file)
-        reader = threading.Thread(target=lambda: found.append(next(source)), daemon=True)
-        found: list[logs.Entry] = []
-        reader.start()
-        deadline = time.monotonic() + 10
-        while not found and time.monotonic() < deadline:
-            log.write("v1", b"new")
-            time.sleep(0.05)
-        reader.join(10)
-    assert found[0].line.text == "new"
+        time.sleep(0.01)  # times have milliseconds
+        since = times.now()
+        for number in range(6):
+            log.write("v1", f"line {number}".encode())
+        source = logs.entries(file, "", since)
+        found = [next(source) for _ in range(6)]
+        log.write("v1", b"new")
+        found.append(next(source))
+        source.close()
+    assert [one.line.text for one in found] == [*(f"line {n}" for n in range(6)), "new"]
 
 
 # ---------------------------------------------------------------- from the log to the receiver
@@ -143,6 +148,7 @@ def test_lines_arrive_with_all_that_is_known_of_them(
     gatling: Gatling, sink: Sink, started: Callable[[int], threading.Thread]
 ) -> None:
     write(gatling, "before")
+    time.sleep(0.01)  # times have milliseconds
     added = drains.add(gatling, "shop", f"{sink.url}?token=secret")
     assert "secret" not in added.url
     assert gatling.asked == [("shop", added.id, True)]  # type: ignore[attr-defined]
@@ -182,6 +188,26 @@ def test_no_line_is_lost_while_the_receiver_fails_or_the_program_is_ended(
     until(lambda: "while nothing runs" in texts_of(sink))
     seen = [text for text in texts_of(sink) if text != "first"]
     assert seen == [*(f"while it fails {n}" for n in range(50)), "while nothing runs"]
+
+
+def test_no_line_is_lost_before_the_first_is_accepted(
+    gatling: Gatling, sink: Sink, started: Callable[[int], threading.Thread]
+) -> None:
+    """The program starts after the drain was added, and is ended before anything was accepted."""
+    write(gatling, "before")
+    time.sleep(0.01)  # times have milliseconds
+    ident = drains.add(gatling, "shop", sink.url).id
+    write(gatling, "before it starts")
+    sink.status = 503
+    started(ident)
+    until(lambda: (found := state.get(gatling.db, ident)) and found.failures)
+    write(gatling, "while it fails")
+    gatling.db.execute("UPDATE drains SET id = ? WHERE id = ?", ident + 1, ident)  # it ends
+    sink.status = 200
+    sink.got.clear()
+    started(ident + 1)
+    until(lambda: "while it fails" in texts_of(sink))
+    assert texts_of(sink) == ["before it starts", "while it fails"]
 
 
 def test_a_drain_ends_when_it_is_removed(

@@ -129,7 +129,9 @@ class _Reader:
 
     def __init__(self, gatling: Gatling, of: Drain) -> None:
         self._entries: queue.Queue[Entry | Exception] = queue.Queue(MAX_LINES)
-        self._source = gatling.logs.entries(of.app, of.position)
+        # until a line is accepted, the drain has no position: its program starts some moments after
+        # it was added, and may be started again, as the machine may
+        self._source = gatling.logs.entries(of.app, of.position, of.created_at)
         threading.Thread(target=self._read, daemon=True).start()
 
     def batches(self) -> Iterator[list[Entry]]:

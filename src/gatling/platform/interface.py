@@ -201,10 +201,11 @@ class Logs(Protocol):
     ) -> Iterator[Line]:
         """Yield the lines that `read` yields, then new lines as they are printed; never ends."""
 
-    def entries(self, app: str, after: str) -> Iterator[Entry]:
+    def entries(self, app: str, after: str, since: str) -> Iterator[Entry]:
         """Yield the lines after a position, each with its own, then new ones; never ends.
 
-        No line is missing, as long as the log keeps it. Without a position, new lines only.
+        No line is missing, as long as the log keeps it. Without a position (empty), the lines from
+        a time on, which is as `times.stamp` writes it.
         """
 
     def forward(self, app: str, ident: int, *, wanted: bool) -> None:

@@ -137,11 +137,13 @@ def follow(
             reader.close()
 
 
-def entries(path: Path, after: str = "") -> Generator[Entry]:
+def entries(path: Path, after: str, since: str) -> Generator[Entry]:
     """Yield the lines behind a position, each with its own, then new ones; never ends.
 
-    No line is missing, as long as the files keep it. Without a position, it begins with new lines.
+    No line is missing, as long as the files keep it. Without a position, it begins with the first
+    line from `since` on, which is a time as `times.stamp` writes it.
     """
+    begun = bool(after)
     reader, offset = _placed(path, after)
     newer: _Reader | None = None
     try:
@@ -150,7 +152,9 @@ def entries(path: Path, after: str = "") -> Generator[Entry]:
             newer = _newer(path, reader)
             if reader is not None:
                 for offset, line in reader.numbered(offset):  # noqa: B020 (the next begins there)
-                    yield Entry(f"{reader.identity[0]}-{reader.identity[1]}-{offset}", line)
+                    begun = begun or line.time >= since
+                    if begun:
+                        yield Entry(f"{reader.identity[0]}-{reader.identity[1]}-{offset}", line)
             if newer is None:
                 time.sleep(FOLLOW_SECONDS)
                 continue
@@ -274,11 +278,11 @@ def _opened(path: Path) -> list[_Reader]:
 
 
 def _placed(path: Path, after: str) -> tuple[_Reader | None, int]:
-    """The file and offset of a position; the oldest file where its file is gone."""
+    """The file and offset of a position; the oldest file without one, or where its file is gone."""
     readers = _opened(path)
     if not readers:
         return None, 0
-    chosen, offset = readers[-1], readers[-1].size()
+    chosen, offset = readers[0], 0
     place = _POSITION.fullmatch(after)
     if place:
         wanted = int(place[1]), int(place[2])

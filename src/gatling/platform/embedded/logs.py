@@ -40,9 +40,9 @@ class FileLogs:
         log = self._home.app(app).instance_log
         return logs.follow(log, lines=lines, since=since, wanted=wanted)
 
-    def entries(self, app: str, after: str) -> Iterator[Entry]:
+    def entries(self, app: str, after: str, since: str) -> Iterator[Entry]:
         """See Logs."""
-        return logs.entries(self._home.app(app).instance_log, after)
+        return logs.entries(self._home.app(app).instance_log, after, since)
 
     def forward(self, app: str, ident: int, *, wanted: bool) -> None:
         """See Logs: as a program of supervisord."""

@@ -70,10 +70,11 @@ def follow(
 
 
 def entries(
-    app: str, histories: Callable[[], dict[Slot, Path]], after: str
+    app: str, histories: Callable[[], dict[Slot, Path]], after: str, since: str
 ) -> Iterator[logs.Entry]:
-    """Yield the lines after a journal cursor, each with its own; without one, only new lines."""
-    place: dict[str, Any] = {"after": after} if after else {"since": time.time()}
+    """Yield the lines after a journal cursor, each with its own; without one, from a time on."""
+    begin = datetime.fromisoformat(since).timestamp()
+    place: dict[str, Any] = {"after": after} if after else {"since": begin}
     with _journal(app, {"follow": True, **place}) as (stream, call):
         for raw in stream:
             position = json.loads(raw).get("__CURSOR", "")

@@ -40,9 +40,9 @@ class JournalLogs:
             wanted=wanted,
         )
 
-    def entries(self, app: str, after: str) -> Iterator[Entry]:
+    def entries(self, app: str, after: str, since: str) -> Iterator[Entry]:
         """See Logs."""
-        return journald.entries(app, lambda: slots.histories(self._home, app), after)
+        return journald.entries(app, lambda: slots.histories(self._home, app), after, since)
 
     def forward(self, app: str, ident: int, *, wanted: bool) -> None:
         """See Logs: in a unit of its own."""
