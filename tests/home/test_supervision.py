@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from gatling.errors import Exit
-from tests.conftest import Client, new_world, until
+from gatling.platform import lock
+from tests.conftest import Client, new_world, output_of, until
 from tests.home import echo
 from tests.home.processes import alive, kill, name, tree
 
@@ -131,6 +132,53 @@ def test_what_an_instance_has_started_ends_with_it(world: World) -> None:
     os.kill(world.status()["pid"], signal.SIGKILL)
     until(lambda: world.status()["restarts"] == 1 and daemons() == 0, "another instance")
     until(lambda: world.get().status == 200, "the page")
+
+
+def test_heart_starts_nothing_beside_gatling(shop: Project) -> None:
+    """What `-heart` of a project's vm.args starts when a node ends would hold the app's port."""
+    world = shop.world
+    shop.write("rel/vm.args.eex", "-heart\n")
+    shop.commit("heart")
+    world.run("config", "set", "shop", "HEART_COMMAND=setsid sleep 3977", "--no-restart")
+    shop.push()
+    try:
+        pid = world.status()["pid"]
+        started = psutil.Process(pid)
+        until(lambda: "heart" in [p.name() for p in started.children(recursive=True)], "heart")
+        restarts = world.status()["restarts"]
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: world.status()["restarts"] == restarts + 1, "another instance")
+        until(lambda: world.get().status == 200, "the page")
+        assert daemons() == 0
+        everything = tree(world)
+        world.run("down")
+        assert (alive(everything), daemons(), world.processes()) == ([], 0, [])
+    finally:
+        world.run("up")
+        world.run("config", "unset", "shop", "HEART_COMMAND", "--no-restart")
+        shop.git("revert", "--no-edit", "HEAD")
+        shop.push()
+
+
+def test_a_crash_writes_no_dump_and_the_next_instance_starts_soon(world: World) -> None:
+    """A node that writes one has closed its sockets: the app is down for as long as that takes."""
+    dumps = world.home / "apps/shop"
+    restarts = world.status()["restarts"]
+    world.try_run("run", "shop", "--", "rpc", ':erlang.halt(~c"a crash of the VM itself")')
+    until(lambda: world.status()["restarts"] == restarts + 1, "another instance")
+    until(lambda: world.get().status == 200, "the page")
+    assert said(world, "a crash of the VM itself")
+    assert list(dumps.rglob("erl_crash.dump*")) == []
+
+
+def test_up_says_what_it_waits_for(world: World) -> None:
+    with lock.hold(world.home / "apps/shop/lock", lambda: None):
+        up = world.start("up")
+        assert up.stdout is not None
+        waiting = up.stdout.readline()
+        assert waiting == "shop: waiting for the deployment in progress\n"
+    assert "waiting" not in output_of(up)
+    assert up.returncode == Exit.OK
 
 
 def test_what_a_one_off_command_has_started_ends_with_it(world: World) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
 
 from gatling.cli import home
 from gatling.deploy import deployment_log, recovery
-from gatling.errors import DiskFull
+from gatling.errors import DiskFull, InvalidInput
 from gatling.operations import lifecycle, session
 from gatling.platform import lock
 from gatling.platform.open import open_gatling
@@ -84,6 +84,16 @@ def test_a_command_that_reads_recovers_nothing_and_says_what_waits(
     ):
         pass  # it is under way
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("way", [session.opened, session.reading])
+def test_the_hint_of_an_error_names_the_app(done: list[str], way: Any) -> None:
+    with pytest.raises(InvalidInput) as caught, way("whole"):
+        raise InvalidInput("No.", hint="`gatling logs APP` or `gatling -a APP jobs`, see APPENDIX")
+    assert caught.value.hint == "`gatling logs whole` or `gatling -a whole jobs`, see APPENDIX"
+    with pytest.raises(InvalidInput) as caught, session.opened():
+        raise InvalidInput("No.", hint="`gatling logs APP`")
+    assert caught.value.hint == "`gatling logs APP`", "no app is known"
 
 
 def test_a_deployment_is_followed_beside_an_app_that_cannot_be_recovered(

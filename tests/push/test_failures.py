@@ -102,6 +102,7 @@ def test_no_mix_exs(live: Project) -> None:
     with untouched(live):
         output = live.push(ok=False)
     assert "no mix.exs" in output
+    assert "`gatling settings set shop build.directory=DIR` sets its directory." in output
 
 
 def test_first_push_that_fails_leaves_an_empty_app(pushed: Project) -> None:

@@ -171,6 +171,17 @@ def test_what_cannot_be_compared_says_nothing(shop: Project) -> None:
     assert "newer" not in shop.push()
 
 
+def test_a_procfile_is_said_not_to_be_read(shop: Project) -> None:
+    line = "Procfile is not read: `gatling init` writes a gatling.toml for workers"
+    shop.write("Procfile", "web: mix phx.server\n")
+    shop.commit()
+    assert line in shop.push()
+    shop.write("gatling.toml", "")
+    shop.commit()
+    assert "Procfile" not in shop.push()
+    (shop.directory / "gatling.toml").unlink()
+
+
 def test_files_of_other_tools_are_read_too(shop: Project) -> None:
     (shop.directory / ".tool-versions").unlink(missing_ok=True)
     mise = '[env]\nelixir = "1.1"\n[tools]\nnode = "20"\nelixir = { version = "9.1.2" } # why\n'
