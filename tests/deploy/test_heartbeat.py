@@ -70,6 +70,10 @@ def test_of_nested_steps_each_is_recorded_with_its_own_end(
 ) -> None:
     now = [time.monotonic()]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with journal.step("plan"):
+        now[0] += 1
+        with journal.step("after_build"):
+            now[0] += 5
     with contextlib.suppress(OSError), journal.step("hot_swap"):
         now[0] += 2
         with journal.step("before_watch"):
@@ -79,12 +83,17 @@ def test_of_nested_steps_each_is_recorded_with_its_own_end(
         raise OSError(28, "full")
     recorded = deployments.get(journal._db, journal._deployment).steps
     assert [(step.name, step.outcome, step.seconds) for step in recorded] == [
+        ("plan", "succeeded", 6), ("after_build", "succeeded", 5),
         ("hot_swap", "running", None), ("before_watch", "succeeded", 3),
         ("settle", "succeeded", 4),
     ]  # fmt: skip
     deployments.end(journal._db, journal._deployment, "failed", error="full")
     recorded = deployments.get(journal._db, journal._deployment).steps
-    assert [step.outcome for step in recorded] == ["failed", "succeeded", "succeeded"]
+    assert [step.outcome for step in recorded] == ["succeeded"] * 2 + [
+        "failed",
+        "succeeded",
+        "succeeded",
+    ]
 
 
 def test_a_phase_ends_with_what_it_has_spent_its_time_on(

@@ -292,9 +292,13 @@ class _InUse(Exception):
 def _connected(address: Address, node: str, cookie: str, within: float) -> Node:
     deadline = time.monotonic() + within
     own, creation = _own_name(node, cookie), secrets.randbelow((1 << 32) - 4) + 4
-    with _lost():
-        connection = socket.create_connection((address.host, address.port), within)
+    connection = socket.socket()
     try:
+        with _lost():
+            connection.settimeout(within)
+            for option in address.options:
+                connection.setsockopt(*option)
+            connection.connect((address.host, address.port))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with _lost():
             try:

@@ -63,6 +63,8 @@ class Address(Struct, frozen=True):
 
     host: str
     port: int
+    options: tuple[tuple[int, int, bytes], ...] = ()
+    """Options of setsockopt(2) without which no connection comes about."""
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
@@ -116,6 +118,10 @@ class Surroundings(Struct, frozen=True):
     """The host part of an instance's node name, an IPv4 address where its distribution listens."""
     pinned: bool = False
     """Whether root has chosen the app's toolchain, by a link of its name."""
+    node_flags: str = ""
+    """Flags of the nodes besides those of `spec`."""
+    without_flags: frozenset[int] = frozenset()
+    """The slots whose instance runs without them, because an older Gatling has started it."""
     toolchain: str = ""
     """The directory of the programs of an installed toolchain, if the build uses one."""
 

@@ -6,6 +6,8 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from gatling import process as programs
 from gatling.errors import NotFound
 from gatling.platform.base import Instance, Task
@@ -130,7 +132,8 @@ def environment(around: Surroundings, app: App, release: Release, slot: int) -> 
         # both slots may bear one name: no epmd knows of them, and each has a port of its own
         "RELEASE_NODE": f"{release.name}@{around.node_host}",
         "RELEASE_TMP": around.paths.temporary(slot),
-        FLAGS: f"{own} {node_arguments(around.node_host, app.node_ports[slot])}".lstrip(),
+        FLAGS: f"{own} {node_arguments(around.node_host, app.node_ports[slot])}".lstrip()
+        + around.node_flags,
     }
     environment = dict(around.runtime) | suggested | release.config | fixed
     own_way = distillery.made(around.paths.release(release.number), release)
@@ -178,6 +181,8 @@ def one_off(
         argv = [str(tree / "bin" / release.name), *arguments]
     else:
         raise NotFound(f"The tree of {release.label} has no bin/{release.name}.")
+    if slot in around.without_flags:
+        around = structs.replace(around, node_flags="")
     env = environment(around, app, release, slot)
     # It talks to the instance's node, and must not listen where that one does.
     env[FLAGS] += " -dist_listen false"

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from gatling.cleanup import finally_
 from gatling.platform import port_claims
 from gatling.platform.base import UTF_8, Surroundings
-from gatling.platform.embedded import instances
+from gatling.platform.embedded import instances, node_key
 from gatling.platform.local import LOOPBACK, may_have, remove_tree
+from gatling.state.apps import SLOTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -87,9 +88,15 @@ class EmbeddedApps:
         host = {name: os.environ[name] for name in RUNTIME_VARIABLES if name in os.environ}
         kept = {name: text for name, text in os.environ.items() if _BUILD_VARIABLES.fullmatch(name)}
         path = {"PATH": program_path()}
+        paths = self._home.app(name)
+        key = node_key.ensure(paths.root)
         return Surroundings(
-            self._home.app(name), host | path, kept | UTF_8 | path,
+            paths, host | path, kept | UTF_8 | path,
             cookie_in_file=False, private_tmp=False, node_host=LOOPBACK,
+            node_flags=node_key.argument(key) if key else "",
+            without_flags=frozenset(
+                slot for slot in SLOTS if instances.has_key(paths, slot) is False
+            ),
         )  # fmt: skip
 
     def push_address(self, name: str) -> str:

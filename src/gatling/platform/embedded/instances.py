@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from gatling import files, proc
 from gatling.platform import enter, restarts
-from gatling.platform.embedded import configuration, launch, supervisord
+from gatling.platform.embedded import configuration, launch, node_key, supervisord
 from gatling.platform.embedded.configuration import CLOCK, PROXY
 from gatling.platform.embedded.supervisord import STARTUP_SECONDS, Supervisord
 from gatling.platform.local import LocalInstances
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
-    from gatling.platform.base import Instance, Slot, Status
-    from gatling.platform.embedded.home import EmbeddedHome
+    from gatling.platform.base import Address, Instance, Slot, Status
+    from gatling.platform.embedded.home import EmbeddedHome, EmbeddedPaths
     from gatling.platform.restarts import End
     from gatling.state.apps import App
 
@@ -67,6 +69,14 @@ class EmbeddedInstances(LocalInstances):
                 }
             ),
         )
+
+    def node_address(self, app: App, slot: int) -> Address:
+        """See Instances."""
+        paths = self._own.app(app.name)
+        address = super().node_address(app, slot)
+        if not has_key(paths, slot):
+            return address
+        return structs.replace(address, options=node_key.options(paths.root / node_key.NAME))
 
     def started_as(self, app: str, slot: Slot) -> int | None:
         """See Instances."""
@@ -154,3 +164,15 @@ def configure(home: EmbeddedHome, programs: Supervisord, app: str) -> None:
 def configuration_file(home: EmbeddedHome, app: str) -> Path:
     """Return the file in which supervisord finds the programs of an app."""
     return home.supervisor / "apps" / f"{app}.conf"
+
+
+def has_key(paths: EmbeddedPaths, slot: Slot) -> bool | None:
+    """Whether the node in a slot requires connections with the app's key; None when none runs."""
+    launched = supervisord.launched(paths.slot(slot))
+    if launched is None:
+        return None
+    try:
+        words = Path(f"/proc/{launched[0]}/cmdline").read_text(errors="replace").split("\0")
+    except OSError:
+        return None
+    return node_key.is_in(words, paths.root / node_key.NAME)
