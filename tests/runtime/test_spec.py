@@ -127,7 +127,7 @@ def test_a_release_of_distillerys_is_started_in_its_way(of_distillery: EmbeddedP
     assert made.argv == (str(of_distillery.release(7) / "bin/shop_web"), "foreground")
     assert made.env["RELEASE_MUTABLE_DIR"] == str(of_distillery.slot(1) / "tmp")
     assert made.env["COOKIE"] == "it's secret"
-    assert made.env["ERL_ZFLAGS"].endswith("""inet_tcp -setcookie 'it'"'"'s secret'""")
+    assert made.env["ERL_ZFLAGS"].endswith(""" -setcookie 'it'"'"'s secret'""")
     assert made.env["REPLACE_OS_VARS"] == ""
     assert spec.environment(around(of_distillery), APP, release(), 1)["REPLACE_OS_VARS"] == "true"
 
