@@ -6,8 +6,10 @@ import hashlib
 
 import pytest
 
+from gatling.dashboard import pages
 from gatling.dashboard.application import ASSETS
-from gatling.dashboard.rendering import STATIC
+from gatling.dashboard.door import Door
+from gatling.dashboard.rendering import STATIC, Renderer
 
 DIGESTS = {
     "htmx.min.js": "a0abb04f2f45a1f89d1d4844023245537e5e6014c87b144553e0607b4cc32130",
@@ -22,6 +24,12 @@ DIGESTS = {
 @pytest.mark.parametrize("name", DIGESTS)
 def test_a_file_is_as_it_was_published(name: str) -> None:
     assert hashlib.sha256((STATIC / name).read_bytes()).hexdigest() == DIGESTS[name]
+
+
+def test_every_template_is_compiled_beforehand_and_used() -> None:
+    used = {page.template for page in pages.EVERY} | {"base.html", "macros.html", "enter.html",
+                                                      "error.html"}  # fmt: skip
+    assert set(Renderer(Door(8099)).load()) == used
 
 
 def test_every_file_is_served_or_a_licence() -> None:

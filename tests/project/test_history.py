@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING
 
+import pytest
+
 from gatling.project import history
 
 if TYPE_CHECKING:
@@ -33,3 +35,26 @@ def test_commits_in_words(tmp_path: Path) -> None:
     }  # fmt: skip
     assert history.commits(tmp_path / ".git", []) == {}
     assert history.commits(tmp_path / "nowhere", made) == {}
+
+
+def test_a_commit_that_was_found_is_not_looked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(tmp_path, "init", "--quiet")
+    for message in ("one", "two"):
+        git(tmp_path, "-c", "user.name=Ann", "commit", "--quiet", "--allow-empty", "-m", message)
+    one, two = git(tmp_path, "rev-parse", "HEAD^", "HEAD").split()
+    repository = tmp_path / ".git"
+    assert history.commit(repository, "0" * 40) is None
+    found = history.commit(repository, one)
+    every = history.commits(repository, [one, two])
+
+    def fail(*_: object, **__: object) -> str:
+        raise AssertionError
+
+    monkeypatch.setattr(history, "_git", fail)
+    assert history.commit(repository, one) == found
+    assert history.commits(repository, [two, one]) == every
+    monkeypatch.setattr(history, "_known", {})
+    with pytest.raises(AssertionError):
+        history.commit(repository, one)

@@ -92,6 +92,12 @@ class Dashboard:
         """Seconds since the last request."""
         return time.monotonic() - self._last
 
+    def warm_up(self) -> None:
+        """Do beforehand what the first page would wait for, while the browser starts."""
+        self._renderer.load()
+        with contextlib.suppress(GatlingError):  # a page will show it
+            _gathered(pages.EVERY[0], Visit(self._grant(), "", "", {}))
+
     def touch(self) -> None:
         """Count as a request: a stream that is read."""
         self._last = time.monotonic()

@@ -40,6 +40,13 @@ class Renderer:
             "base": door.base, "token": door.token, "version": __version__,
         }  # fmt: skip
 
+    def load(self) -> list[str]:
+        """Compile all templates, so that no page waits for it; their names."""
+        names = self._environment.list_templates()
+        for name in names:
+            self._environment.get_template(name)
+        return names
+
     def render(self, template: str, context: Mapping[str, Any], visit: Visit | None = None) -> str:
         """The text of a page. Without a visit it is one for strangers."""
         return self._environment.get_template(template).render(visit=visit, **context)

@@ -78,6 +78,7 @@ def on_loopback(gatling: Gatling, port: int, ready: Callable[[str], None]) -> No
                 loop.add_signal_handler(number, end.set)
             server = await loop.create_server(_protocols(dashboard), sock=taken)
             ready(door.origin + door.path)
+            loop.run_in_executor(None, dashboard.warm_up)
             await _until_idle(dashboard, asyncio.ensure_future(end.wait()))
             server.close()
 
@@ -117,6 +118,7 @@ def over_stdio(gatling: Gatling, port: int) -> None:
             await asyncio.get_running_loop().connect_accepted_socket(make, theirs)
             return await asyncio.open_connection(sock=ours)
 
+        asyncio.get_running_loop().run_in_executor(None, dashboard.warm_up)
         carried = asyncio.ensure_future(tunnel.Tunnel(ends, connect).run())
         await _until_idle(dashboard, carried)
 

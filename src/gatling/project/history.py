@@ -22,6 +22,9 @@ MAX_COMMITS = 200
 """Commits that are listed; all are counted."""
 MAX_FILES = 500
 """Changed files that are listed; all are counted."""
+MAX_KNOWN = 10_000
+"""Commits that a process remembers. They never change, and a page that shows fifty apps would
+otherwise start git fifty times."""
 _FORMAT = "--format=%H%n%cI%n%an%n%s"
 
 
@@ -56,19 +59,36 @@ class Span(Struct, frozen=True):
     file_count: int
 
 
+_known: dict[tuple[Path, str], Commit] = {}
+
+
 def commit(repository: Path, ident: str) -> Commit | None:
-    """A commit of the repository; None when git has removed it."""
+    """A commit of the repository; None when git has removed it before it was first asked for."""
+    known = _known.get((repository, ident))
+    if known is not None:
+        return known
     try:
         found = _log(repository, ident, limit=1)
     except CommandFailed:
         return None
+    _remember(repository, found)
     return found[0] if found else None
+
+
+def _remember(repository: Path, found: Iterable[Commit]) -> None:
+    if len(_known) > MAX_KNOWN:
+        _known.clear()
+    _known.update({(repository, each.id): each for each in found})
 
 
 def commits(repository: Path, idents: Iterable[str]) -> dict[str, Commit]:
     """These commits, by id, without those that git has removed."""
+    wanted = dict.fromkeys(idents)
+    known = {ident: one for ident in wanted if (one := _known.get((repository, ident)))}
+    if len(known) == len(wanted):
+        return known
     try:
-        asked = "".join(f"{ident}\n" for ident in dict.fromkeys(idents))
+        asked = "".join(f"{ident}\n" for ident in wanted if ident not in known)
         there = [
             f"{line}\n"
             for line in _git(
@@ -78,8 +98,9 @@ def commits(repository: Path, idents: Iterable[str]) -> dict[str, Commit]:
         ]
         found = _log(repository, "--no-walk", "--stdin", stdin="".join(there)) if there else []
     except CommandFailed:
-        return {}
-    return {each.id: each for each in found}
+        return known
+    _remember(repository, found)
+    return known | {each.id: each for each in found}
 
 
 def span(repository: Path, older: str, newer: str) -> Span | None:
