@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -130,7 +131,12 @@ def test_a_database_of_an_app(home: Home) -> None:
     assert info["facts"]["log_bytes"] >= 16 << 20
     assert info["facts"]["log_waiting"] == info["facts"]["slot_bytes"] == 0
     assert info["facts"]["free_bytes"] > 1 << 20
+    assert info["growth"] == {"day_ago": None, "week_ago": None}
+    with sqlite3.connect(home.home / "state.db") as db:
+        db.execute("INSERT INTO database_sizes VALUES ('shop', unixepoch() - 86400, 1048576)")
     text = home.run("db", "info", "shop")
+    assert "a day ago" in text
+    assert "+" in text.partition("a day ago")[2].partition("\n")[0]
     assert re.search(r"free on the disk +[0-9.]+ MB", text)
     assert "database shop" in home.try_run("doctor").stdout
     assert "PostgreSQL 15" in home.run("db", "create", "shop", "--version", "99", ok=False)

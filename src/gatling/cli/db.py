@@ -132,16 +132,20 @@ def list_command(as_json: bool) -> None:
 def info_command(app: str, name: str | None, as_json: bool) -> None:
     """Show a database of APP: version, size, connections, and the apps that use it.
 
+    The sizes of a day and a week ago are shown where they were recorded: with each backup, and
+    every hour while `gatling watch` is on.
+
     \b
     Example:
       gatling db info shop
     """
-    from gatling.operations import databases
+    from gatling.operations import databases, growth
 
     with opened() as gatling:
         found = databases.visible(databases.info(gatling, app, name), is_shown)
+        past = growth.of(gatling, found.name)
     if as_json:
-        print_json(found)
+        print_json(structs.asdict(found) | {"growth": past})
         return
     rows: list[tuple[str, object]] = [
         ("database", found.name),
@@ -154,6 +158,8 @@ def info_command(app: str, name: str | None, as_json: bool) -> None:
         rows += [
             ("postgresql", facts.version),
             ("size", size(facts.bytes)),
+            ("a day ago", _compared(past.day_ago, facts.bytes)),
+            ("a week ago", _compared(past.week_ago, facts.bytes)),
             ("connections", f"{facts.connections} of {most}, {facts.active} active"),
             ("longest query", _seconds(facts.longest_query)),
             ("oldest transaction", _seconds(facts.longest_transaction)),
@@ -168,6 +174,14 @@ def info_command(app: str, name: str | None, as_json: bool) -> None:
     fields(rows)
     for what, hint in found.faults:
         echo(f"{what}\n  {hint}", err=True)
+
+
+def _compared(before: int | None, now: int) -> str | None:
+    """An earlier size, and by how much it has changed since."""
+    if before is None:
+        return None
+    sign = "+" if now >= before else "-"
+    return f"{size(before)}, {sign}{size(abs(now - before))} since"
 
 
 def _seconds(seconds: float) -> str | None:

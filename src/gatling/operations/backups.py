@@ -9,7 +9,7 @@ from msgspec import Struct, structs
 
 from gatling.cleanup import cleaning
 from gatling.errors import BackupUnproved, GatlingError, InvalidInput, NotAllowed
-from gatling.operations import databases, restore_points
+from gatling.operations import databases, growth, restore_points
 from gatling.operations.restore_points import Before  # noqa: TC001 (msgspec reads it)
 from gatling.platform.homes import is_missing
 from gatling.platform.postgres.clusters import Policy
@@ -192,6 +192,7 @@ def _make(
             audit.record(gatling.db, gatling.actor, app, "db backup failed", record.name)
         raise
     _record(gatling, record, "")
+    growth.record(gatling, record)
     audit.record(gatling.db, gatling.actor, app, "db backup", f"{record.name} {entry.label}")
     return BackupDone(entry, made.migrations, made.written, made.backup_seconds, made.proof_seconds,
                 made.full_kept)  # fmt: skip

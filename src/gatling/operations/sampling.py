@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from gatling import files, visible
 from gatling.errors import GatlingError
-from gatling.operations import alerts, metrics, overview
+from gatling.operations import alerts, growth, metrics, overview
 from gatling.operations.alerts import WINDOW_SECONDS
 from gatling.platform.homes import is_missing
 from gatling.project import settings as project_settings
@@ -35,6 +35,8 @@ STEP = SERIES[0].step
 LOOK_SECONDS = 60
 """How often queues of processes are looked at, alerts are judged, and what waits is sent."""
 TIDY_SECONDS = 600
+SIZES_SECONDS = 3600
+"""How often the sizes of databases are recorded."""
 USUAL_SECONDS, USUAL_REQUESTS = 86400, 500
 """The stretch of time, and the least requests in it, that say which latency is usual."""
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -151,6 +153,8 @@ def step(gatling: Gatling, store: Samples, sampler: Sampler, at: float, seconds:
         if looks:
             judge(gatling, store, sampler.schedulers, at)
             notifying.soon(gatling)
+        if _each(SIZES_SECONDS, at):
+            growth.record_all(gatling)
         if _each(TIDY_SECONDS, at):
             store.tidy(at, [app.name for app in apps.every(gatling.db)])
     except (GatlingError, OSError) as error:

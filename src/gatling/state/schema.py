@@ -285,5 +285,13 @@ SCHEMA = (
         used_at TEXT
     ) STRICT
     """,
+    """
+    CREATE TABLE database_sizes (
+        database TEXT NOT NULL REFERENCES databases ON DELETE CASCADE,
+        at INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        PRIMARY KEY (database, at)
+    ) STRICT, WITHOUT ROWID
+    """,
 )
 """One script per schema version; `PRAGMA user_version` is the number of those that have run."""
