@@ -84,6 +84,7 @@ ELSEWHERE = {
     "gatling db restore shop": "test_backups.py",
     "gatling db restore shop --to '2026-01-31 14:05:00' --as shop-before": "test_backups.py",
     "gatling db restore shop --to v12": "test_restore_points.py",
+    "gatling db repository directory --encrypt": "test_encrypted.py",
     "gatling db repository s3://backups --endpoint s3.example --region eu --stdin < keys": "S3",
     "gatling db repository sftp://me@nas/shop --key-file /srv/key --fingerprint SHA256:…": "sshd",
     "gatling db promote shop": "test_backups.py",

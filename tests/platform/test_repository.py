@@ -48,6 +48,14 @@ def test_options_are_lines_and_variables(one: Repository, tmp_path: Path) -> Non
 def test_the_directory_of_this_machine(tmp_path: Path) -> None:
     one = repository.load(str(tmp_path / "none"))
     assert (one.kind, one.is_remote, one.url, one.options()) == ("directory", False, "", {})
+    sealed = Repository(passphrase=PASSPHRASE, encrypted=True)
+    assert repository.checked(sealed) == sealed
+    assert not sealed.is_same_place(one)
+    assert (sealed.is_remote, sealed.is_usual, one.is_usual) == (False, False, True)
+    assert sealed.options("/local")["repo1-path"] == "/local/encrypted"
+    for wrong in ({"passphrase": ""}, {"passphrase": "short"}, {"encrypted": False}):
+        with pytest.raises(InvalidInput):
+            repository.checked(dataclasses.replace(sealed, **wrong))
     assert "repo1-path=/local\n" in pgbackrest.configuration("shop.1.7", "/d", "/s", "/local", {})
 
 

@@ -30,11 +30,12 @@ SECRETS = ("key", "key-secret", "passphrase")
 @click.option("--fingerprint", metavar="SHA256:…", help="The fingerprint of the SFTP server's key.")
 @click.option("--stdin", "from_stdin", is_flag=True, help="Read the secrets from stdin.")
 @click.option("--no-encryption", is_flag=True, help="Store the backups as they are.")
+@click.option("--encrypt", is_flag=True, help="Encrypt the backups in the directory.")
 @as_json
 def repository_command(
     place: str | None, endpoint: str | None, region: str | None, path_style: bool,
     ca_file: str | None, key_file: str | None, fingerprint: str | None, from_stdin: bool,
-    no_encryption: bool, as_json: bool,
+    no_encryption: bool, encrypt: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Keep backups of databases in an S3 bucket or on another machine, or show where they are kept.
 
@@ -43,8 +44,9 @@ def repository_command(
     backups stay where they are. PLACE is tried first, and nothing is changed if it cannot be used.
 
     The secrets are lines of stdin, such as `key=…`, `key-secret=…` (S3) and `passphrase=…`. Backups
-    elsewhere are encrypted (AES-256). Without a passphrase of yours, one is created and printed
-    once. Keep it, because the backups cannot be read without it.
+    elsewhere are encrypted (AES-256), and those in a directory of this machine with --encrypt.
+    Without a passphrase of yours, one is created and printed once. Keep it, because the backups
+    cannot be read without it.
 
     \b
     Examples:
@@ -52,12 +54,13 @@ def repository_command(
       gatling db repository s3://backups --endpoint s3.example --region eu --stdin < keys
       gatling db repository sftp://me@nas/shop --key-file /srv/key --fingerprint SHA256:…
       gatling db repository directory
+      gatling db repository directory --encrypt
     """
     from gatling.operations import repositories
 
     options = (endpoint, region, ca_file, key_file, fingerprint, from_stdin)
     if place is None:
-        if any(options) or path_style or no_encryption:
+        if any(options) or path_style or no_encryption or encrypt:
             raise Misused("A place is missing, such as s3://BUCKET/PATH.")
         with opened() as gatling:
             shown = repositories.show(gatling)
@@ -65,11 +68,12 @@ def repository_command(
             print_json(shown)
         else:
             echo(f"Backups are kept in {shown.url}." if shown.url
-                 else "Backups are kept in a directory of this machine.")  # fmt: skip
+                 else "Backups are kept in a directory of this machine"
+                 f"{', encrypted' if shown.encrypted else ''}.")  # fmt: skip
         return
     wanted = _wanted(
         place, endpoint, region, path_style=path_style, ca_file=ca_file, key_file=key_file,
-        fingerprint=fingerprint, secrets=_secrets() if from_stdin else {},
+        fingerprint=fingerprint, secrets=_secrets() if from_stdin else {}, encrypt=encrypt,
     )  # fmt: skip
     with opened() as gatling:
         done = repositories.change(gatling, wanted, progress(), encrypt=not no_encryption,
@@ -87,7 +91,7 @@ def repository_command(
 
 def _wanted(
     place: str, endpoint: str | None, region: str | None, *, path_style: bool, ca_file: str | None,
-    key_file: str | None, fingerprint: str | None, secrets: dict[str, str],
+    key_file: str | None, fingerprint: str | None, secrets: dict[str, str], encrypt: bool,
 ) -> Repository:  # fmt: skip
     from gatling.platform.postgres import repository
 
@@ -97,9 +101,13 @@ def _wanted(
         found.kind != repository.SFTP and any(sftp)
     ):
         raise Misused(f"An option is not for {place}.")
-    if not found.is_remote and secrets:
+    if found.is_remote and encrypt:
+        raise Misused("Backups elsewhere are encrypted without --encrypt.")
+    if not found.is_remote and secrets and not (encrypt and set(secrets) == {"passphrase"}):
         raise Misused("A directory of this machine needs no secrets.")
     changes: dict[str, object] = {"passphrase": secrets.get("passphrase", "")}
+    if encrypt:
+        changes["encrypted"] = True
     if found.kind == repository.S3:
         host, port = repository.endpoint(endpoint or "")
         changes |= {"host": host, "port": port, "region": region or "", "path_style": path_style,

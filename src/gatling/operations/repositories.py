@@ -25,6 +25,8 @@ class Shown(Struct, frozen=True):
     url: str
     """The place; empty for the directory of this machine."""
     host: str
+    encrypted: bool
+    """Whether the backups of a directory of this machine are encrypted."""
 
 
 class Changed(Struct, frozen=True):
@@ -39,7 +41,7 @@ class Changed(Struct, frozen=True):
 def show(gatling: Gatling) -> Shown:
     """The place of backups."""
     found = gatling.databases.repository()
-    return Shown(found.kind, found.url, found.host)
+    return Shown(found.kind, found.url, found.host, found.encrypted)
 
 
 def change(
@@ -55,10 +57,10 @@ def change(
     With `encrypt` and no passphrase, that of before is kept for the same place, and created for
     another one. Raises InvalidInput with the place of before.
     """
-    if wanted.is_remote and not gatling.databases.can_back_up():
+    if not wanted.is_usual and not gatling.databases.can_back_up():
         backups.install(gatling, progress, may_install=may_install)
     before, created, keep = gatling.databases.repository(), "", False
-    if wanted.is_remote and encrypt and not wanted.passphrase:
+    if not wanted.is_usual and encrypt and not wanted.passphrase:
         keep = wanted.is_same_place(before)
         created = "" if keep else secrets.token_urlsafe(33)
         wanted = dataclasses.replace(wanted, passphrase=created)
@@ -66,5 +68,5 @@ def change(
         progress.phase(f"Trying {wanted.url}")
     gatling.databases.set_repository(wanted, keep=keep)
     audit.record(gatling.db, gatling.actor, None, "db repository", wanted.url or wanted.kind)
-    encrypted = wanted.is_remote and encrypt
+    encrypted = not wanted.is_usual and encrypt
     return Changed(wanted.url, encrypted, created)

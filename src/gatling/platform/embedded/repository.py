@@ -87,7 +87,7 @@ class OwnRepository:
                 passphrase = repository.load(str(file)).passphrase
                 wanted = dataclasses.replace(wanted, passphrase=passphrase)
             repository.checked(wanted)
-            if not wanted.is_remote:
+            if wanted.is_usual:
                 file.unlink(missing_ok=True)
                 return
             file.parent.mkdir(mode=0o700, exist_ok=True)

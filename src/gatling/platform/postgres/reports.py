@@ -21,13 +21,14 @@ ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
 def report(directory: str, settings_file: str) -> list[Backup]:
     """All backups in a repository, the oldest first; raises CommandFailed."""
     remote = repository.load(settings_file)
-    if not remote.is_remote and not (Path(directory) / "backup").is_dir():
+    path = remote.options(directory).get("repo1-path", directory)
+    if not remote.is_remote and not (Path(path) / "backup").is_dir():
         return []
-    place = [PATIENCE] if remote.is_remote else [f"--repo1-path={directory}"]
+    place = [PATIENCE] if remote.is_remote else [f"--repo1-path={path}"]
     argv = ["pgbackrest", "--config=/dev/null", *place, f"--lock-path={directory}/.lock",
             "--log-level-file=off", "--log-level-console=off", "--log-level-stderr=warn",
             "info", "--output=json"]  # fmt: skip
-    env = ENVIRONMENT | remote.environment()
+    env = ENVIRONMENT | remote.environment(directory)
     try:
         return pgbackrest.backups(process.output(argv, env=env, timeout=SECONDS))
     except GatlingError as error:

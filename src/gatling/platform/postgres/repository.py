@@ -20,6 +20,8 @@ from gatling.errors import GatlingError, InvalidInput
 DIRECTORY, S3, SFTP = "directory", "s3", "sftp"
 PORTS = {S3: 443, SFTP: 22}
 PATH = "/gatling"
+ENCRYPTED = "encrypted"
+"""The directory of encrypted backups, in that of backups on this machine."""
 LEAST_PASSPHRASE = 12
 _WORD = re.compile(r"[!-~]{1,255}")
 """A value: pgBackRest's configuration has one a line, and takes blanks at its ends away."""
@@ -60,11 +62,19 @@ class Repository:
     key_secret: str = ""
     passphrase: str = ""
     """Encrypts the backups; empty: they are not encrypted."""
+    encrypted: bool = False
+    """Whether the backups in the directory of this machine are encrypted: those are in another
+    directory than the others."""
 
     @property
     def is_remote(self) -> bool:
         """Whether it is on another machine."""
         return self.kind != DIRECTORY
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether it is what a host has without settings."""
+        return not self.is_remote and not self.encrypted
 
     @property
     def url(self) -> str:
@@ -82,12 +92,19 @@ class Repository:
 
     def is_same_place(self, other: Repository) -> bool:
         """Whether another one has the same backups."""
-        return (self.url, self.host, self.port) == (other.url, other.host, other.port)
+        mine = (self.url, self.host, self.port, self.encrypted)
+        return mine == (other.url, other.host, other.port, other.encrypted)
 
-    def options(self) -> dict[str, str]:
-        """Options of pgBackRest for another machine; none for the directory."""
-        if not self.is_remote:
+    def options(self, directory: str = "") -> dict[str, str]:
+        """Options of pgBackRest for the place; none for the directory of this machine as it is."""
+        if self.is_usual:
             return {}
+        found = {"path": f"{directory}/{ENCRYPTED}"} if not self.is_remote else self._elsewhere()
+        if self.passphrase:
+            found |= {"cipher-type": "aes-256-cbc", "cipher-pass": self.passphrase}
+        return {f"repo1-{name}": value for name, value in found.items()}
+
+    def _elsewhere(self) -> dict[str, str]:
         found = {"type": self.kind, "path": self.path, "bundle": "y"}
         if self.kind == S3:
             found |= {
@@ -105,14 +122,12 @@ class Repository:
                 "sftp-host-key-check-type": "fingerprint", "sftp-host-key-hash-type": "sha256",
                 "sftp-host-fingerprint": self.fingerprint,
             }  # fmt: skip
-        if self.passphrase:
-            found |= {"cipher-type": "aes-256-cbc", "cipher-pass": self.passphrase}
-        return {f"repo1-{name}": value for name, value in found.items()}
+        return found
 
-    def environment(self) -> dict[str, str]:
+    def environment(self, directory: str = "") -> dict[str, str]:
         """The same options as variables, for a command without a configuration."""
         return {f"PGBACKREST_{name.upper().replace('-', '_')}": value
-                for name, value in self.options().items()}  # fmt: skip
+                for name, value in self.options(directory).items()}  # fmt: skip
 
 
 def from_url(url: str) -> Repository:
@@ -166,8 +181,12 @@ def checked(repository: Repository) -> Repository:
     """The settings, if pgBackRest can be given them; raises InvalidInput."""
     one = repository
     if not one.is_remote:
-        if one != Repository():
+        if replace(one, passphrase="", encrypted=False) != Repository():
             raise InvalidInput("A directory needs no settings.")
+        if one.encrypted != bool(one.passphrase):
+            raise InvalidInput("Encrypted backups need a passphrase, and others have none.")
+        if one.passphrase:
+            _check_passphrase(one.passphrase)
         return one
     each = [
         ("endpoint", _HOST, one.host), ("path", _PATH, one.path),
@@ -178,18 +197,23 @@ def checked(repository: Repository) -> Repository:
     ]  # fmt: skip
     if one.ca_file:
         each.append(("CA file", _PATH, one.ca_file))
-    if one.passphrase:
-        each.append(("passphrase", _WORD, one.passphrase))
     for what, pattern, value in each:
         if not value:
             raise InvalidInput(f"The {what} of the repository is missing.")
         if not pattern.fullmatch(value) or {".", ".."} & set(value.split("/")):
             raise InvalidInput(f"The {what} of the repository has a character that it cannot have.")
-    if one.passphrase and len(one.passphrase) < LEAST_PASSPHRASE:
-        raise InvalidInput(f"A passphrase has at least {LEAST_PASSPHRASE} characters.")
+    if one.passphrase:
+        _check_passphrase(one.passphrase)
     if one.kind not in PORTS or not 0 < one.port < 65536:
         raise InvalidInput(f"{one.port} is not a port.")
     return one
+
+
+def _check_passphrase(passphrase: str) -> None:
+    if not _WORD.fullmatch(passphrase):
+        raise InvalidInput("The passphrase of the repository has a character that it cannot have.")
+    if len(passphrase) < LEAST_PASSPHRASE:
+        raise InvalidInput(f"A passphrase has at least {LEAST_PASSPHRASE} characters.")
 
 
 def parse(found: dict[str, Any]) -> Repository:
@@ -223,7 +247,7 @@ def explained(said: str, repository: Repository) -> GatlingError | None:
     It is known by the numbers and names of pgBackRest's errors, by HTTP statuses and S3's codes.
     """
     found = _FAULT.search(said)
-    if found is None or not repository.is_remote:
+    if found is None or repository.is_usual:
         return None
     if status := _STATUS.search(said):
         code = _CODE.search(said)
@@ -232,11 +256,14 @@ def explained(said: str, repository: Repository) -> GatlingError | None:
     where = repository.host
     if fault in _CONNECT:
         return GatlingError(f"{where} cannot be reached: {line}.")
-    if fault in _CRYPTO and where not in line:
+    if fault in _CRYPTO and (not where or where not in line):
+        place = repository.url or "the directory of this machine"
         return GatlingError(
-            f"The backups in {repository.url} cannot be decrypted.",
+            f"The backups in {place} cannot be decrypted.",
             hint="They were encrypted with another passphrase, or not at all.",
         )
+    if not repository.is_remote:
+        return None
     return GatlingError(f"The backups cannot be kept on {where}: {line}.")
 
 

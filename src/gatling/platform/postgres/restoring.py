@@ -61,7 +61,8 @@ class Restore(Backups):
         self._scratch.parent.mkdir(mode=0o700, exist_ok=True)
         self._scratch.mkdir(mode=0o700)
         self._stanza.name = chosen.stanza
-        options, repository = self._stanza.remote.options(), self._site.repository
+        repository = self._site.repository
+        options = self._stanza.remote.options(repository)
         text = pgbackrest.configuration(chosen.stanza, str(self._copy), self._site.sockets,
                                         repository, options)  # fmt: skip
         files.write(self._config, text)

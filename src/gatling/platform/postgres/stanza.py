@@ -109,7 +109,7 @@ class Stanza:
         """
         site, used = self._site, self._config
         wanted = pgbackrest.configuration(self.name, site.data, site.sockets, site.repository,
-                                          self.remote.options())  # fmt: skip
+                                          self.remote.options(site.repository))  # fmt: skip
         if used.exists() and used.read_text() == wanted:
             self._create(used)
             return

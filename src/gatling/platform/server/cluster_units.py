@@ -104,10 +104,19 @@ def restore_properties(others: Iterable[Path]) -> list[str]:
             *([f"ReadOnlyPaths={protected}"] if protected else [])]  # fmt: skip
 
 
+def _is_elsewhere() -> bool:
+    """Whether backups are kept on another machine."""
+    if not REPOSITORY.exists():
+        return False
+    from gatling.platform.postgres import repository  # takes a while to load
+
+    return repository.load(str(REPOSITORY)).is_remote
+
+
 def _sandbox(writable: str) -> list[str]:
     return [
         # another machine is reached over the network
-        *([] if REPOSITORY.exists() else ["PrivateNetwork=yes"]),
+        *([] if _is_elsewhere() else ["PrivateNetwork=yes"]),
         f"User={OWNER}", f"Group={OWNER}", "Nice=10", "CPUWeight=20", "IOWeight=20",
         "MemoryMax=25%", "TasksMax=256", "RuntimeMaxSec=2d", "NoNewPrivileges=yes",
         "PrivateTmp=yes", "PrivateDevices=yes", "ProtectHome=yes",

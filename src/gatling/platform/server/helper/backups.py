@@ -152,7 +152,7 @@ def set_repository(request: dict[str, Any]) -> dict[str, Any]:
     if keep:
         given = given | {"passphrase": repositories.load(str(file)).passphrase}
     wanted = repositories.parse(given)
-    if not wanted.is_remote:
+    if wanted.is_usual:
         file.unlink(missing_ok=True)
         return {}
     if not PROGRAM.exists():
