@@ -37,7 +37,7 @@ def stage(tmp_path: Path, said: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
             stage.do(f"decide for v{target['release']} in {target['slot']}")
             make_live(db, name, **target)  # type: ignore[arg-type]
 
-        def wait_healthy(*_: object) -> str:
+        def wait_healthy(*_: object, **__: object) -> str:
             stage.do("wait until it is healthy")
             return "42"
 

@@ -59,13 +59,6 @@ class Stage:
         home = embedded_home(root / "home")
         db = open_database(home.database)
         apps.create(db, "shop", lambda _: True)
-        for number in (7, 8):
-            releases.add(db, release(number))
-            programs = home.app("shop").release(number) / "bin"
-            programs.mkdir(parents=True)
-            (programs / "shop").write_text("#!/bin/sh\n")
-            (programs / "shop").chmod(0o755)
-        make_live(db, "shop", release=7, slot=1, config={"A": "7"})
         places: Any = Places(home.root)
         instances: Any = Instances(self)
         self.ends: list[End] = []
@@ -80,6 +73,17 @@ class Stage:
         )  # fmt: skip
         self.gatling = Gatling(home, db, parts, "tester")
         self.progress = Progress(output)
+        for number in (7, 8):
+            self.release(number)
+        make_live(db, "shop", release=7, slot=1, config={"A": "7"})
+
+    def release(self, number: int) -> None:
+        """Store a release."""
+        releases.add(self.gatling.db, release(number))
+        programs = self.gatling.home.app("shop").release(number) / "bin"
+        programs.mkdir(parents=True)
+        (programs / "shop").write_text("#!/bin/sh\n")
+        (programs / "shop").chmod(0o755)
 
     def close(self) -> None:
         self.gatling.db.close()

@@ -27,10 +27,13 @@ pytestmark = pytest.mark.timeout(1800)
 SUICIDE = """
 import os, signal, sys
 from gatling.deploy import journal
+from gatling.deploy.cutover import boot_check
 from gatling.platform.embedded.router import EmbeddedRouter
 from gatling.state import apps, deployments, releases
 
 point = open({file!r}).read()
+if "boot_check" in point:
+    boot_check.WAITED_SECONDS = 60.0
 
 def dying(function, where, before):
     def wrapper(*args, **kwargs):

@@ -103,6 +103,7 @@ def recover_command(app: str | None, unfinished: bool, units: bool, watch: bool)
             apps.get(gatling.db, app)
             recovered = recovery.recover_killed(gatling, app)
             recovery.report(each for each in recovered if each.error is None)
+            background.resume(gatling, app)
             for error in (each.error for each in recovered if each.error is not None):
                 raise error
             if recovery.is_under_way(gatling, app):

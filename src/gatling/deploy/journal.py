@@ -94,6 +94,12 @@ class Journal:
         self.between, self._idle_since = f"after {in_words(step)}", time.monotonic()
         self._progress.end(step, seconds)
 
+    def leave(self, step: str) -> None:
+        """Leave a step to another process, which records how it ends."""
+        self._open.pop(step, None)
+        self._begun.pop(step, None)
+        self.between, self._idle_since = f"after {in_words(step)}", time.monotonic()
+
     def line(self, text: str) -> None:
         """A line of output of the step that is under way."""
         self._progress.line(text)

@@ -13,7 +13,7 @@ from gatling.beam.control import Control, control, seen_chain
 from gatling.errors import GatlingError, NodeUnreachable
 from gatling.project import settings as project_settings
 from gatling.runtime import spec
-from gatling.state import releases
+from gatling.state import releases, watches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -123,6 +123,14 @@ def running(node: Control, booted: int) -> int:
 
 
 def prepare(gatling: Gatling, app: App, release: Release) -> None:
-    """Let the node's next start be that of the release."""
+    """Let the node's next start be that of the release, or of the last one known to boot."""
+    number = watches.boots(gatling.db, app.name, release.number)
+    if number is not None and number != release.number:
+        release = releases.kept(gatling.db, app.name, number)
+    prepare_proven(gatling, app, release)
+
+
+def prepare_proven(gatling: Gatling, app: App, release: Release) -> None:
+    """Let the node's next start be that of a release that is known to boot."""
     around = gatling.apps.surroundings(app.name)
     gatling.instances.prepare(spec.instance(around, app, release, app.live_slot or 1))

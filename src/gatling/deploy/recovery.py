@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatling import debuglog, visible
-from gatling.deploy import published
+from gatling.deploy import fallback, published
 from gatling.deploy.outcome import decided, outcome_of
 from gatling.errors import GatlingError
 from gatling.platform import lock
@@ -128,6 +128,8 @@ def reconcile(gatling: Gatling, name: str, *, own: int | None = None) -> list[st
     stop_timeout = project_settings.parse(app.effective).instance.stop
     shall_run = app.live_release is not None and app.wanted == "running"
     kept = watches.kept_slot(gatling.db, name, app.live_release) if shall_run else None
+    if shall_run and fallback.is_being_checked(gatling, app):
+        kept = app.free_slot
     for slot in SLOTS:
         if (slot not in (app.live_slot, kept)) or not shall_run:
             unused = never_served(gatling, app, slot, unfinished)
@@ -145,6 +147,7 @@ def reconcile(gatling: Gatling, name: str, *, own: int | None = None) -> list[st
         # in the other slot a new instance of the live release has replaced the upgraded one
         upgraded = any(d.strategy == "hot" and d.slot == app.live_slot for d in unfinished)
         start_live(gatling, app, perhaps_upgraded=upgraded)
+        app = apps.get(gatling.db, name)
     problems = workers.follow(gatling, name)
     known = list(releases.kept_commits(gatling.db, name))
     store.remove_unknown(paths, known)
@@ -195,25 +198,30 @@ def start_live(gatling: Gatling, app: App, *, perhaps_upgraded: bool = False) ->
     """Start the live release in its slot unless it runs; True when it was started just now.
 
     A node that a hot upgrade may have left with another release is brought back to the live one.
+    A live release that is not known to boot is not started: the one before takes its place.
     Does nothing while no supervisor runs: then `gatling up` will.
     """
     if app.live_release is None or app.live_slot is None:
         return False
     if gatling.instances.status(app.name, app.live_slot).up:
+        if fallback.was_started_again(gatling, app):
+            app = fallback.fall_back(gatling, app)
         if perhaps_upgraded:
             from gatling.deploy.cutover import way_back
 
             if way_back.back_to_records(gatling, app):
                 return False
-        elif _prepared(gatling, app) == app.live_release:
+        elif _prepared(gatling, app) in fallback.prepared(gatling, app):
             return False
         timeout = project_settings.parse(app.effective).instance.stop
-        gatling.instances.stop(app.name, app.live_slot, timeout)
-    release = releases.kept(gatling.db, app.name, app.live_release)
-    if gatling.instances.status(app.name, app.live_slot).state == State.STOPPED:
-        gatling.instances.check_free(app, app.live_slot)
+        gatling.instances.stop(app.name, app.live_slot or 1, timeout)
+    app = fallback.fall_back(gatling, app)
+    slot = app.live_slot or 1
+    release = releases.kept(gatling.db, app.name, app.live_release or 0)
+    if gatling.instances.status(app.name, slot).state == State.STOPPED:
+        gatling.instances.check_free(app, slot)
     around = gatling.apps.surroundings(app.name)
-    gatling.instances.start(spec.instance(around, app, release, app.live_slot))
+    gatling.instances.start(spec.instance(around, app, release, slot))
     return True
 
 

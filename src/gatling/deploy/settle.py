@@ -15,7 +15,7 @@ from gatling.errors import GatlingError
 from gatling.project import repository
 from gatling.releases import distillery, store
 from gatling.runtime import jobs, spec, workers
-from gatling.state import apps, deployments, releases
+from gatling.state import apps, deployments, releases, watches
 from gatling.ui.output import duration
 
 if TYPE_CHECKING:
@@ -95,6 +95,8 @@ def _summary(gatling: Gatling, context: Context, release: Release) -> None:
     if context.result.proof:
         progress.say(f"       {context.result.proof}")
     progress.say(f"       {gatling.router.url(app)}")
+    if said := watch.unproven(gatling, context):
+        progress.note(said)
     before = context.app.live_release
     if before == release.number or context.deployment.cause == deployments.WATCH:
         before = deployments.live_before(gatling.db, app.name, release.number)
@@ -130,6 +132,7 @@ def _retire(gatling: Gatling, context: Context, live: Release) -> None:
         in_use = {gatling.instances.started_as(name, slot) for slot in apps.SLOTS}
         in_use |= workers.in_use(gatling, name)
         in_use |= jobs.releases_in_use(gatling, name)
+        in_use.add(watches.boots(gatling.db, name, live.number))
         for number in (n for n in doomed if n not in in_use):
             with store.unused(paths, number) as free:  # not by `gatling run`, say
                 if not free:

@@ -38,12 +38,24 @@ HEALTH_SECONDS = 5.0
 
 
 def after(
-    gatling: Gatling, context: Context, release: int, switched: float, seconds: float
+    gatling: Gatling,
+    context: Context,
+    release: int,
+    switched: float,
+    seconds: float,
+    *,
+    unproven: bool = False,
 ) -> Watch | None:
-    """The watch of an upgraded node that goes on after its deployment; None: nothing is left."""
+    """The watch of an upgraded node that goes on after its deployment; None: nothing is left.
+
+    With `unproven`, there is the boot check left at least.
+    """
     if seconds <= WAITED_SECONDS:
+        seconds = 0.0
+    if not seconds and not unproven:
         return None
-    return _watch(gatling, context, release, switched, seconds)
+    watch = _watch(gatling, context, release, switched, seconds)
+    return watch and structs.replace(watch, unproven="" if unproven else None)
 
 
 def beside(gatling: Gatling, context: Context, release: int, switched: float) -> Watch | None:
@@ -59,13 +71,15 @@ def _watch(
     gatling: Gatling, context: Context, release: int, switched: float, seconds: float
 ) -> Watch | None:
     app = context.app
-    if app.live_release in (None, release) or context.deployment.cause == CAUSE:
+    # one that is not known to boot is no release to return to
+    previous = watches.boots(gatling.db, app.name, app.live_release)
+    if previous in (None, release) or context.deployment.cause == CAUSE:
         return None
     return Watch(
         app.name,
         context.deployment.id,
         release,
-        app.live_release or 0,
+        previous or 0,
         switched,
         until=switched + seconds,
         before=traffic.before(gatling, app, switched),
@@ -88,9 +102,23 @@ def begin(gatling: Gatling, context: Context) -> None:
     )
 
 
-def resume(gatling: Gatling) -> None:
-    """Have those watches go on whose process is gone."""
+def unproven(gatling: Gatling, context: Context) -> str:
+    """A sentence about a boot check that goes on; empty if this deployment has left none."""
+    watch = watches.of_app(gatling.db, context.app.name)
+    if watch is None or watch.deployment != context.deployment.id or watch.unproven is None:
+        return ""
+    return (
+        f"The boot check of v{watch.release} continues in the background."
+        f" If v{watch.release} does not boot, v{watch.previous} returns, and"
+        f" `gatling deployments {watch.app}` says why."
+    )
+
+
+def resume(gatling: Gatling, app: str | None = None) -> None:
+    """Have those watches go on whose process is gone: of every app, or of one."""
     for watch in watches.every(gatling.db):
+        if app not in (None, watch.app):
+            continue
         with lock.try_hold(gatling.home.app(watch.app).watch_lock) as gone:
             pass
         if gone:

@@ -11,6 +11,7 @@ from gatling.deploy.cutover import previous
 from gatling.deploy.evidence import judgement, traffic
 from gatling.errors import GatlingError, NotFound
 from gatling.operations import deploys
+from gatling.operations.proving import Proving
 from gatling.platform import lock
 from gatling.runtime import notifying
 from gatling.state import apps, audit, deployments, watches
@@ -32,6 +33,7 @@ HANDOVER_SECONDS = 5.0
 
 def attend(gatling: Gatling, name: str, progress: Progress) -> None:
     """Watch an app's release until its time is over; at once nothing where another process does."""
+    proving = Proving(gatling, name, LOOK_SECONDS)
     with _alone(gatling, name) as alone:
         while alone:
             try:
@@ -41,14 +43,22 @@ def attend(gatling: Gatling, name: str, progress: Progress) -> None:
             if watch is None:
                 return
             if not background.concerns(watch, app):
+                if watches.unproven(gatling.db, name, app.live_release):
+                    return  # a start of the app ends it
                 watches.end(gatling.db, watch)
                 continue
             if not background.runs(gatling, app):
                 return
-            problem = _lasting(gatling, watch) if watch.judges else ""
+            pending = watch.unproven == ""
+            problem = proving.look(watch) if pending else ""
+            over = time.time() >= watch.until
+            if watch.judges and not problem and not (pending and over):
+                problem = _lasting(gatling, watch)
             if problem:
                 _undo(gatling, watch, problem, progress)
-            elif time.time() >= watch.until:
+            elif over and watch.unproven:
+                return  # it stays recorded that the release does not boot
+            elif over and not pending:
                 _end_well(gatling, watch)
 
 
@@ -90,7 +100,10 @@ def _undo(gatling: Gatling, watch: Watch, problem: str, progress: Progress) -> N
     try:
         deploys.undo(gatling, watch, problem, progress=progress)
     except GatlingError as error:
-        watches.end(gatling.db, watch)
+        if watch.unproven is None:
+            watches.end(gatling.db, watch)
+        else:
+            watches.prove(gatling.db, watch, problem)  # what starts next is the release before
         failed = f"v{watch.release} is still live: {error.what}"
         audit.record(gatling.db, gatling.actor, watch.app, "undo failed", failed)
         raise

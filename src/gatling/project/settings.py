@@ -135,7 +135,9 @@ class Hot(Struct, frozen=True, forbid_unknown_fields=True):
     """Time limit for suspending a process, and for waiting until no process runs code that calls
     removed functions, in seconds."""
     boot_check: Literal["after", "before", "off"] = "after"
-    """When to start the new release beside the running one, without traffic, to check its boot."""
+    """When to start the new release beside the running one, without traffic, to check its boot.
+    after: beside the watch. A check that takes longer than the push waits continues in the
+    background, and undoes the upgrade if it fails."""
     rehearse: bool = False
     """Try each upgrade on a throw-away instance of the live release first."""
     rerender: bool = True

@@ -213,9 +213,7 @@ def make_live(
         )
         if config is not None:
             write_config(db, name, config)
-        db.execute("DELETE FROM watches WHERE app = ?", name)
-        if watch is not None:
-            watches.put(db, watch)
+        watches.replace(db, name, watch)
 
 
 def want(db: Database, name: str, wanted: Wanted) -> None:

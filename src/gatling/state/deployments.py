@@ -29,6 +29,8 @@ class Step(Struct, frozen=True):
     outcome: str
 
 
+BOOT_CHECK = "boot_check"
+"""The step that may go on when its deployment has ended."""
 WATCH = "watch"
 """The cause of deployments that return from a release that served worse."""
 
@@ -108,13 +110,19 @@ def end(
     probe: dict[str, Any] | None = None,
     suspended_ms: float | None = None,
 ) -> None:
-    """Record how a deployment ended; steps still open end with it."""
+    """Record how a deployment ended; steps still open end with it.
+
+    The boot check of a release that is live goes on (state.watches).
+    """
     with db.transaction(durable=True):
         was = db.value("SELECT outcome FROM deployments WHERE id = ?", ident)
         db.execute(
-            "UPDATE steps SET outcome = ? WHERE deployment = ? AND outcome = 'running'",
+            "UPDATE steps SET outcome = ?1 WHERE deployment = ?2 AND outcome = 'running' AND NOT"
+            " (name = ?3 AND EXISTS"
+            " (SELECT 1 FROM watches WHERE deployment = ?2 AND unproven = ''))",
             "failed" if outcome == "succeeded" else outcome,
             ident,
+            BOOT_CHECK,
         )
         db.execute(
             "UPDATE deployments SET outcome = ?, seconds = ?, error = ?, probe = ?,"
@@ -191,6 +199,19 @@ def end_step(db: Database, ident: int, position: int, outcome: str, seconds: flo
             seconds,
             ident,
             position,
+        )
+
+
+def end_boot_check(db: Database, ident: int, outcome: str, seconds: float | None = None) -> None:
+    """Record how the boot check ended that went on when its deployment had ended."""
+    with db.transaction():
+        db.execute(
+            "UPDATE steps SET outcome = ?, seconds = ?"
+            " WHERE deployment = ? AND name = ? AND outcome = 'running'",
+            outcome,
+            seconds,
+            ident,
+            BOOT_CHECK,
         )
 
 

@@ -293,5 +293,6 @@ SCHEMA = (
         PRIMARY KEY (database, at)
     ) STRICT, WITHOUT ROWID
     """,
+    "ALTER TABLE watches ADD COLUMN unproven TEXT",
 )
 """One script per schema version; `PRAGMA user_version` is the number of those that have run."""

@@ -27,6 +27,9 @@ class Watch(Struct, frozen=True):
     """The figures of the release before: `deploy.evidence.judgement.Served`."""
     previous_slot: int | None = None
     """The slot in which an instance of the release before is kept running, if it is."""
+    unproven: str | None = None
+    """None: the release has been seen to boot. Empty: its boot check goes on. Otherwise the reason
+    why it does not boot, where it could not be undone either."""
 
     @property
     def judges(self) -> bool:
@@ -38,9 +41,9 @@ def put(db: Database, watch: Watch) -> None:
     """Record a watch in the place of an earlier one. The caller has a transaction."""
     db.execute(
         "INSERT OR REPLACE INTO watches (app, deployment, release, previous, switched, until,"
-        " before, previous_slot) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        " before, previous_slot, unproven) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         watch.app, watch.deployment, watch.release, watch.previous, watch.switched, watch.until,
-        json.dumps(watch.before), watch.previous_slot,
+        json.dumps(watch.before), watch.previous_slot, watch.unproven,
     )  # fmt: skip
 
 
@@ -58,6 +61,43 @@ def kept_slot(db: Database, app: str, live: int | None) -> int | None:
     """The slot in which the release before the live one is kept running; None: in none."""
     watch = of_app(db, app)
     return watch.previous_slot if watch is not None and watch.release == live else None
+
+
+def unproven(db: Database, app: str, live: int | None) -> Watch | None:
+    """The watch of a live release that has not been seen to boot; None: it has been."""
+    watch = of_app(db, app)
+    concerned = watch is not None and watch.release == live and watch.unproven is not None
+    return watch if concerned else None
+
+
+def boots(db: Database, app: str, live: int | None) -> int | None:
+    """The release that the next start of an app starts: the live one, if it is known to boot."""
+    watch = unproven(db, app, live)
+    return watch.previous if watch is not None else live
+
+
+def prove(db: Database, watch: Watch, failure: str | None = None) -> None:
+    """Record that a release boots, or why it does not; unless another watch has come since."""
+    with db.transaction(durable=True):
+        db.execute(
+            "UPDATE watches SET unproven = ? WHERE app = ? AND deployment = ?",
+            failure, watch.app, watch.deployment,
+        )  # fmt: skip
+
+
+def replace(db: Database, app: str, watch: Watch | None) -> None:
+    """Put a watch, or none, in the place of an app's watch, whose boot check nobody ends then.
+
+    The caller has a transaction.
+    """
+    db.execute(
+        "UPDATE steps SET outcome = 'cancelled' WHERE name = 'boot_check' AND outcome = 'running'"
+        " AND deployment IN (SELECT deployment FROM watches WHERE app = ? AND unproven = '')",
+        app,
+    )
+    db.execute("DELETE FROM watches WHERE app = ?", app)
+    if watch is not None:
+        put(db, watch)
 
 
 def release_slot(db: Database, app: str) -> None:
@@ -80,7 +120,7 @@ def _watches(db: Database, where: str, *values: object) -> list[Watch]:
     return [
         Watch(
             row["app"], row["deployment"], row["release"], row["previous"], row["switched"],
-            row["until"], tuple(json.loads(row["before"])), row["previous_slot"],
+            row["until"], tuple(json.loads(row["before"])), row["previous_slot"], row["unproven"],
         )
         for row in db.rows(f"SELECT * FROM watches {where}", *values)  # noqa: S608 (no input)
     ]  # fmt: skip

@@ -12,9 +12,11 @@ import pytest
 from gatling.beam.answers import Announced
 from gatling.beam.comparison import AddedApp, Answers, Comparison
 from gatling.beam.control import Control, Logged, NodeBusy, SwapFailed, Watched
+from gatling.deploy import watch as background
 from gatling.deploy.cutover import hot, rehearsal
+from gatling.deploy.evidence import health
 from gatling.errors import Interrupted, NodeUnreachable, SupervisorFailed, SwapUndone
-from gatling.state import watches
+from gatling.state import deployments, watches
 from tests.deploy.stage import Node, release
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from gatling.deploy.context import Context
     from gatling.deploy.evidence.prober import Proof
+    from gatling.state.watches import Watch
     from tests.deploy.stage import Stage
 
 SAME, STARTS = Comparison("same"), Comparison("same", apps_added=[AddedApp("extra", runtime=False)])
@@ -35,6 +38,11 @@ REPLACE = [
     "[switch_proxy]", "decide for v7 in 2", "point to 2",
     "[drain]", "[stop_previous]", "stop 1", "probed", "probed",
 ]  # fmt: skip
+CHECK = [
+    *SWAP, "it runs", "ask", "stop 2", "boot v8 in 2", "[watch]", "watch", "ask",
+    "wait until it is healthy",
+]  # fmt: skip
+CHECKED = {"hot.boot_check": "after"}
 BOOT = ["[boot_check]", "stop 2", "boot v8 in 2", "wait until it is healthy", "stop 2"]
 
 
@@ -73,9 +81,10 @@ def test_the_order(stage: Stage, node: Node) -> None:
     assert not context.interruption.armed
 
 
-def test_whether_it_boots_is_seen_after_the_watch(stage: Stage, node: Node) -> None:
-    upgrade(stage, stage.context({"hot.boot_check": "after"}), node)
-    assert stage.done == [*PROVE, *BOOT, *DECIDE, "probed"]
+def test_it_boots_elsewhere_beside_the_watch(stage: Stage, node: Node) -> None:
+    upgrade(stage, stage.context(CHECKED), node)
+    assert stage.done == [*CHECK, "stop 2", *DECIDE, "probed"]
+    assert watches.every(stage.gatling.db) == []
 
 
 @pytest.mark.parametrize("setting", ["before", "after"])
@@ -181,9 +190,90 @@ def test_a_rehearsal_does_not_last_as_long_as_a_long_watch(
 def test_a_boot_check_that_fails_after_it_takes_it_back(stage: Stage, node: Node) -> None:
     stage.faults["wait until it is healthy"] = SupervisorFailed("never healthy")
     with pytest.raises(SupervisorFailed, match="never healthy"):
-        upgrade(stage, stage.context({"hot.boot_check": "after"}), node)
+        upgrade(stage, stage.context(CHECKED), node)
     assert stage.done[-len(UNDO) :] == UNDO
     assert untouched(stage)
+    assert (
+        "swap v8 → v7 at any rate" not in stage.done[: stage.done.index("wait until it is healthy")]
+    )
+
+
+def slow_boot(stage: Stage) -> None:
+    stage.faults["wait until it is healthy"] = health.StillBootsError()
+
+
+def pending(stage: Stage) -> Watch:
+    """The watch of v8, whose boot check goes on."""
+    (watch,) = watches.every(stage.gatling.db)
+    assert (watch.release, watch.previous, watch.unproven, watch.judges) == (8, 7, "", False)
+    return watch
+
+
+def test_a_slow_boot_is_not_waited_for_and_the_next_boot_stays_that_of_before(
+    stage: Stage, node: Node, said: Path
+) -> None:
+    slow_boot(stage)
+    context = stage.context(CHECKED)
+    upgrade(stage, context, node)
+    assert stage.done == [*CHECK, "decide for v8 in 1", "prepare v7", "keep", "probed"]
+    assert stage.running == {1: 7, 2: 8}, "the instance goes on booting"
+    assert pending(stage).deployment == context.deployment.id
+    deployments.end(stage.gatling.db, context.deployment.id, "succeeded")
+    steps = deployments.get(stage.gatling.db, context.deployment.id).steps
+    assert [step.outcome for step in steps if step.name == "boot_check"] == ["running"]
+    background.begin(stage.gatling, context)
+    assert stage.done[-1] == "watch in the background"
+    assert "If v8 does not boot, v7 returns" in background.unproven(stage.gatling, context)
+    assert "is watched for" not in said.read_text()
+
+
+def test_a_long_watch_has_the_boot_check_too(stage: Stage, node: Node) -> None:
+    slow_boot(stage)
+    upgrade(stage, stage.context(CHECKED | {"hot.watch": "5m"}), node)
+    (watch,) = watches.every(stage.gatling.db)
+    assert (watch.judges, watch.unproven) == (True, "")
+
+
+def test_a_failed_watch_ends_the_boot_check(stage: Stage, node: Node) -> None:
+    node.watched = Watched(["Shop: badkey"], [], [])
+    with pytest.raises(SwapUndone):
+        upgrade(stage, stage.context(CHECKED), node)
+    assert stage.done.index("stop 2", -len(UNDO) - 1) < stage.done.index(UNDO[0])
+    assert untouched(stage)
+
+
+def test_the_release_that_boots_next_anyway_is_not_checked(stage: Stage, node: Node) -> None:
+    """A rollback while the boot check of the live release goes on."""
+    slow_boot(stage)
+    upgrade(stage, stage.context(CHECKED), node)
+    superseded, stage.done[:] = pending(stage), []
+    hot.upgrade(
+        stage.gatling, stage.context(CHECKED), cast("Control", node), release(8), release(7),
+        (SAME, None), before_decision=lambda: None, on_live=lambda: None,
+    )  # fmt: skip
+    assert "boot v7 in 2" not in stage.done
+    assert (stage.live(), stage.running) == ((7, 1), {1: 7})
+    assert watches.every(stage.gatling.db) == []
+    (step,) = [
+        step for step in deployments.get(stage.gatling.db, superseded.deployment).steps
+        if step.name == "boot_check"
+    ]  # fmt: skip
+    assert step.outcome == "cancelled"
+
+
+def test_an_unproven_release_is_none_to_return_to(stage: Stage, node: Node) -> None:
+    """A second push while the boot check of the first goes on."""
+    slow_boot(stage)
+    upgrade(stage, stage.context(CHECKED), node)
+    stage.release(9)
+    hot.upgrade(
+        stage.gatling, stage.context(CHECKED), cast("Control", node), release(8), release(9),
+        (SAME, None), before_decision=lambda: None, on_live=lambda: None,
+    )  # fmt: skip
+    assert stage.running == {1: 7, 2: 9}
+    (watch,) = watches.every(stage.gatling.db)
+    assert (watch.release, watch.previous, watch.unproven) == (9, 7, "")
+    assert stage.done[-3:-1] == ["prepare v7", "keep"]
 
 
 def test_who_is_interrupted_before_it_has_touched_nothing(stage: Stage, node: Node) -> None:

@@ -36,7 +36,7 @@ def test_they_render_after_the_watch_and_are_counted(stage: Stage) -> None:
     proof = upgrade(stage, CHANGED, {"hot.boot_check": "after"})
     rendering, decided = stage.done.index("render pages"), stage.done.index("decide for v8 in 1")
     assert stage.done.index("watch") < rendering < decided < stage.done.index("pages rendered")
-    assert "boot v8 in 2" in stage.done[rendering:decided], stage.done
+    assert "wait until it is healthy" in stage.done[rendering:decided], stage.done
     swap = stage.done.index("swap v7 → v8")
     assert stage.done[swap - 1] == stage.done[swap + 1] == "prepare pages"
     assert (proof.pages, proof.pages_rendered, proof.pages_failed) == (2, 1, 1)

@@ -15,7 +15,15 @@ from gatling import names
 from gatling.beam.comparison import Answers
 from gatling.beam.control import Control, NodeBusy, SwapFailed, Swapped
 from gatling.deploy import live_node, watch
-from gatling.deploy.cutover import instance, pages, previous, rehearsal, restart, rolling
+from gatling.deploy.cutover import (
+    boot_check,
+    instance,
+    pages,
+    previous,
+    rehearsal,
+    restart,
+    rolling,
+)
 from gatling.deploy.evidence import health, judgement, probing, traffic, verdict
 from gatling.deploy.evidence.prober import HeldRequest
 from gatling.deploy.plan import exclusive, inspection
@@ -26,10 +34,11 @@ from gatling.times import now
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gatling.beam.answers import Pages
     from gatling.beam.control import Watched
     from gatling.beam.etf import Opaque
     from gatling.deploy.context import Context
-    from gatling.deploy.evidence.prober import Prober, Proof
+    from gatling.deploy.evidence.prober import Proof
     from gatling.platform.open import Gatling
     from gatling.state.apps import App
     from gatling.state.releases import Release
@@ -85,7 +94,7 @@ def upgrade(
         now_open = _clients(node, address.port)
         clients = {each: now_open[each] for each in early_clients.keys() & now_open.keys()}
         since = now()
-        rendering = None
+        rendering, check = None, None
         try:
             journal.phase(f"Upgrading {live.label} to {release.label} in memory")
             with journal.step("hot_swap"):
@@ -98,29 +107,26 @@ def upgrade(
             try:
                 if held is not None:
                     prober.saw(held.finish())
-                watched = _prove(gatling, context, node, release, swapped, switched)
+                check = boot_check.beside(gatling, context, release, booted=booted)
+                watched = _prove(gatling, context, node, release, swapped, switched, check)
                 rendering = pages.render_again(gatling, context, node, live, differences)
-                _prove_boot(gatling, context, release, prober, booted=booted)
+                prober.slow_down()  # each request is a line in the app's log
+                unproven = check is not None and not boot_check.finish(context, check, switched)
                 still_open = _clients(node, address.port)
             except GatlingError as error:
-                if not error.log:
-                    _add_errors_of_the_app(gatling, app, error, since)
+                _explain(gatling, app, error, since, check)
                 again = differences if rendering else None
                 _undo(gatling, context, node, live, release, answers, error, swapped, again)
         except GatlingError:
             context.result.proof = prober.proof
             context.progress.note(str(context.result.proof))
             raise
-        seconds = settings.hot.watch
+        if check is None:
+            previous.end_boot_check(gatling, context)
         kept = watches.kept_slot(gatling.db, app.name, app.live_release)
-        decide(
-            gatling, app, release, watch.after(gatling, context, release.number, switched, seconds)
-        )
+        _decide(gatling, context, release, switched, unproven=unproven)
         _settle(gatling, context, node, release, swapped, kept)
-    shown = None
-    if rendering is not None:
-        with context.tolerated():
-            shown = pages.rendered(context, node, rendering)
+    shown = _shown(context, node, rendering)
     return dataclasses.replace(
         prober.proof,
         pages=shown.open if shown else 0,
@@ -133,6 +139,18 @@ def upgrade(
         kept=len(clients.keys() & still_open.keys()),
         lost=sum(owner in watched.stopped for owner in clients.values()),
         others_crashed=len(watched.others),
+    )
+
+
+def _decide(
+    gatling: Gatling, context: Context, release: Release, switched: float, *, unproven: bool
+) -> None:
+    seconds = context.settings.hot.watch
+    decide(
+        gatling,
+        context.app,
+        release,
+        watch.after(gatling, context, release.number, switched, seconds, unproven=unproven),
     )
 
 
@@ -176,8 +194,7 @@ def _try_elsewhere(
     check = "off" if context.alone else settings.hot.boot_check
     early = comparison.starts_something and check != "off"
     if early or check == "before":
-        with journal.step("boot_check"):
-            _check_boot(gatling, context, release, stays=STAYS_SECONDS if early else 0)
+        boot_check.before(gatling, context, release, stays=STAYS_SECONDS if early else 0)
     return early
 
 
@@ -247,14 +264,20 @@ def _prove(
     release: Release,
     swapped: Swapped,
     switched: float,
+    check: boot_check.BootCheck | None,
 ) -> Watched:
-    """Raise what speaks against the release that the node runs now; what was seen in the watch."""
+    """Raise what speaks against the release that the node runs now; what was seen in the watch.
+
+    Starts the boot check, which goes on beside the watch.
+    """
     settings = context.settings
     seconds = min(settings.hot.watch, watch.WAITED_SECONDS)
     if swapped.failed:
         raise SwapUndone(f"After the switch: {'; '.join(swapped.failed)}.")
     context.journal.phase(f"Watching {release.label}")
     unhealthy = _unhealthy(gatling, context, release)  # at once: users meet it already
+    if check is not None and not unhealthy:
+        check.start()
     with context.journal.step("watch"):
         # asked in any case: processes that crashed get their states back from what watched them
         watched = node.watch(swapped, 0.05 if unhealthy else seconds)
@@ -268,20 +291,6 @@ def _prove(
         if problem:
             raise SwapUndone(problem)
     return watched
-
-
-def _prove_boot(
-    gatling: Gatling, context: Context, release: Release, prober: Prober, *, booted: bool
-) -> None:
-    """Raise what speaks against a later start of the release, unless it has `booted` already."""
-    settings = context.settings
-    prober.slow_down()  # each request is a line in the app's log, and nothing changes any more
-    why = context.alone or ("hot.boot_check=off",)
-    if context.alone or settings.hot.boot_check == "off":
-        context.progress.note(f"not checked whether {release.label} boots: {'; '.join(why)}")
-    elif settings.hot.boot_check == "after" and not booted:
-        with context.journal.step("boot_check"):
-            _check_boot(gatling, context, release)
 
 
 def _unhealthy(gatling: Gatling, context: Context, release: Release) -> str:
@@ -308,18 +317,6 @@ def _worse(gatling: Gatling, context: Context, switched: float) -> str:
     if said:
         context.progress.note(said)
     return ""
-
-
-def _check_boot(gatling: Gatling, context: Context, release: Release, stays: float = 0) -> None:
-    """Start the release in the free slot, without traffic, until it is healthy; end it again."""
-    app, settings = context.app, context.settings
-    slot = app.free_slot
-    previous.make_room(gatling, context)
-    with (
-        exclusive.told(context, "boot check", release),
-        instance.throw_away(gatling, app, slot, settings),
-    ):
-        instance.boot(gatling, app, release, slot, settings, stays)
 
 
 def _undo(
@@ -355,8 +352,29 @@ def _undo(
     raise error
 
 
-def _add_errors_of_the_app(gatling: Gatling, app: App, error: GatlingError, since: str) -> None:
-    """The app's own words, as far as it has said something since the swap that names a cause."""
+def _shown(context: Context, node: Control, rendering: Opaque | None) -> Pages | None:
+    """How the open pages rendered, if they were asked to."""
+    shown = None
+    if rendering is not None:
+        with context.tolerated():
+            shown = pages.rendered(context, node, rendering)
+    return shown
+
+
+def _explain(
+    gatling: Gatling,
+    app: App,
+    error: GatlingError,
+    since: str,
+    check: boot_check.BootCheck | None,
+) -> None:
+    """End the boot check, and add the app's own words to the error.
+
+    Those are what it has said since the swap that names a cause, if the error has none yet.
+    """
+    boot_check.stop(check, error)
+    if error.log:
+        return
     booted = gatling.instances.started_as(app.name, app.live_slot or 0)
     if booted is None:
         return

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from gatling.deploy.cutover import instance
 from gatling.deploy.cutover.drain import DRAIN_CHECKS
 from gatling.deploy.cutover.pace import paced
 from gatling.platform import lock
@@ -33,8 +34,12 @@ LEAVING_SECONDS = 5.0
 
 
 def make_room(gatling: Gatling, context: Context) -> None:
-    """Keep the previous instance ready no longer: another one needs its slot, and stops it."""
+    """Keep the previous instance ready no longer: another one needs its slot, and stops it.
+
+    A boot check that goes on there is given up, too.
+    """
     app = context.app
+    end_boot_check(gatling, context)
     slot = watches.kept_slot(gatling.db, app.name, app.live_release)
     if slot is None or slot != app.free_slot or not gatling.instances.status(app.name, slot).up:
         return
@@ -48,6 +53,19 @@ def make_room(gatling: Gatling, context: Context) -> None:
         context.progress.note(f"v{number} drains no longer: its slot is needed{cut}")
         deployments.closed(gatling.db, watch.deployment, connections)
     watches.release_slot(gatling.db, app.name)
+
+
+def end_boot_check(gatling: Gatling, context: Context) -> None:
+    """Stop the instance in the free slot that only shows whether the live release boots.
+
+    Another one is started later if that release stays live (operations/proving.py).
+    """
+    app = context.app
+    watch = watches.unproven(gatling.db, app.name, app.live_release)
+    if watch is None or not gatling.instances.status(app.name, app.free_slot).up:
+        return
+    context.progress.note(f"the boot check of v{watch.release} is interrupted: its slot is needed")
+    instance.stop_unused(gatling, app, app.free_slot, context.settings)
 
 
 def leave(gatling: Gatling, context: Context, release: Release, left: int) -> None:

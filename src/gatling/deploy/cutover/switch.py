@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gatling.cleanup import cleaning
-from gatling.state import apps, config
+from gatling.state import apps, config, watches
 
 if TYPE_CHECKING:
     from gatling.platform.open import Gatling
@@ -18,7 +18,7 @@ def switch(
     gatling: Gatling, app: App, release: Release, slot: int, watched: Watch | None = None
 ) -> None:
     """Decide for a release and switch the proxy; undo the decision when the proxy fails."""
-    before = config.of_app(gatling.db, app.name)
+    before, was = config.of_app(gatling.db, app.name), watches.of_app(gatling.db, app.name)
     # a restart of the live release keeps the config that is stored for the next one
     values = None if release.number == app.live_release else release.config
     apps.make_live(
@@ -35,5 +35,6 @@ def switch(
                 slot=app.live_slot,
                 config=before,
                 wanted=app.wanted,
+                watch=was,
             )
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -126,14 +127,27 @@ def unanswered(error: OSError | http.client.HTTPException) -> str:
             return f"the connection failed: {error.strerror or error}"
 
 
+class StillBootsError(Exception):
+    """An instance does not answer yet, and has time left to do so."""
+
+
 def wait_healthy(
-    instances: Reachable, app: App, slot: int, settings: Health, process: str | None = None
+    instances: Reachable,
+    app: App,
+    slot: int,
+    settings: Health,
+    process: str | None = None,
+    *,
+    since: float | None = None,
+    patience: float = math.inf,
 ) -> str | None:
     """Wait until the instance answers; returns what runs there, as Status.process names it.
 
-    Raises UnhealthyRelease when it exits or the time is up. With `process`, it must still be that.
+    Raises UnhealthyRelease when it exits or the time is up, which counts from `since` (monotonic).
+    With `process`, it must still be that. Raises StillBootsError after `patience` seconds.
     """
-    deadline = time.monotonic() + settings.timeout
+    began = time.monotonic()
+    deadline = (began if since is None else since) + settings.timeout
     port = instances.address(app, slot).port
     said: Answer | None = None
     pause = settings.interval
@@ -166,7 +180,9 @@ def wait_healthy(
                 f" GET {settings.path}: {said}{but}.",
                 hint=_hint(said, port, elsewhere),
             )
-        looked.sleep(min(pause, left))
+        if time.monotonic() - began >= patience:
+            raise StillBootsError
+        looked.sleep(min(pause, left, max(0.0, began + patience - time.monotonic())))
         if answer.status is not None:  # it logs each of these
             pause = min(max(settings.interval, SLOWEST_SECONDS), pause * 1.5)
 

@@ -69,10 +69,15 @@ def told(context: Context, what: str, release: Release) -> Iterator[None]:
     try:
         yield
     finally:
-        context.progress.note(
-            f"{what}: a second instance of {release.label} ran beside the live one for"
-            f" {duration(time.monotonic() - started)}, with GATLING_BOOT_CHECK=1"
-        )
+        tell(context, what, release, time.monotonic() - started)
+
+
+def tell(context: Context, what: str, release: Release, seconds: float) -> None:
+    """Report for how long a second instance of the whole app ran."""
+    context.progress.note(
+        f"{what}: a second instance of {release.label} ran beside the live one for"
+        f" {duration(seconds)}, with GATLING_BOOT_CHECK=1"
+    )
 
 
 def against(
