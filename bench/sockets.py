@@ -2,17 +2,21 @@
 
     python bench/sockets.py [--sockets 5000] [--mount-us 2000] [--rates 0 250 500]
 
-For each rate one rolling restart (0: all sockets reconnect when the instance stops), of an app with
-websockets and channels that stand in for Phoenix' (tests/home/sockets.py). Each mount takes some
-time of a processor. Reported are how long each page was without a socket, and how requests of other
-clients, 20 a second, were answered from the restart until all pages had a socket again.
+For each rate one rolling deployment of a commit (0: all sockets reconnect when the instance
+stops), of an app with websockets and channels that stand in for Phoenix' (tests/home/sockets.py).
+Each mount takes some time of a processor. Reported are how long each page was without a socket, how
+requests of other clients, 20 a second, were answered from its begin until all pages had a socket
+again, and the resident memory of nginx and of all nodes, that of the build included. Pages connect
+from several addresses of the loopback.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.client
 import os
+import resource
 import statistics
 import sys
 import threading
@@ -36,6 +40,9 @@ WIDE = (
 )
 """Gatling with an nginx of more connections than an embedded home has."""
 BETWEEN_SECONDS = 0.05
+SAMPLE_SECONDS = 0.5
+ADDRESSES = 8
+PROGRAMS = ("beam.smp", "nginx")
 
 
 class Visitor:
@@ -70,6 +77,44 @@ class Visitor:
             self.times.append(time.monotonic() - begun)
 
 
+class Memory:
+    """Notes the most memory that the nodes and nginx of a home had at one time, in MB."""
+
+    def __init__(self, home: Bed) -> None:
+        self._home = str(home.home).encode()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.most = dict.fromkeys(PROGRAMS, 0.0)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(SAMPLE_SECONDS):
+            now = dict.fromkeys(PROGRAMS, 0.0)
+            for process in Path("/proc").glob("[0-9]*"):
+                with contextlib.suppress(OSError, StopIteration):
+                    program = (process / "comm").read_text().strip()
+                    if program not in now or not self._belongs(process):
+                        continue
+                    lines = (process / "status").read_text().splitlines()
+                    resident = next(line for line in lines if line.startswith("VmRSS"))
+                    now[program] += int(resident.split()[1]) / 1024
+            self.most = {name: max(self.most[name], megabytes) for name, megabytes in now.items()}
+
+    def _belongs(self, process: Path) -> bool:
+        # the title of a worker of nginx does not name its configuration
+        return any(self._home in (process / file).read_bytes() for file in ("cmdline", "environ"))
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {megabytes:.0f} MB" for name, megabytes in self.most.items())
+
+
 def gatling(home: Bed, *words: str) -> str:
     """`gatling …` with a wide nginx; what it printed."""
     return home.output([PYTHON, "-I", "-c", WIDE, *words])
@@ -91,35 +136,46 @@ def await_open(browsers: Browsers, count: int, reconnected: int) -> None:
         time.sleep(0.05)
 
 
-def storm(home: Bed, sockets: int, rate: int) -> None:
-    """One restart."""
+def storm(home: Bed, project: Path, sockets: int, rate: int) -> None:
+    """One deployment."""
     gatling(home, "settings", "set", "sockets", "instance.drain=5", f"instance.drain_rate={rate}")
-    with Browsers(home.port, sockets) as browsers:
+    source = project / "lib" / "sockets.ex"
+    source.write_text(f"{source.read_text()}# before rate {rate}\n")
+    home.commit(project)
+    commit = home.output(["git", "rev-parse", "HEAD"], project).strip()
+    home.output(["git", "push", "--quiet", "gatling", "HEAD:refs/heads/next"], project)
+    with Browsers(home.port, sockets, ADDRESSES) as browsers, Memory(home) as memory:
         await_open(browsers, sockets, 0)
         time.sleep(2)
         failed = browsers.failed
         with Visitor(home.port) as visitor:
             begun = time.monotonic()
-            output = gatling(home, "restart", "sockets")
+            # what a push does, with an nginx as wide as before
+            output = gatling(home, "deploy", "sockets", commit, "--strategy", "rolling")
             returned = time.monotonic() - begun
             await_open(browsers, sockets, sockets)
         over = max(at for at, _ in browsers.closed) - min(at for at, _ in browsers.closed)
         asked = sum(restart for _, restart in browsers.closed)
     said = [line.strip() for line in output.splitlines() if "background" in line]
     print(f"rate {rate}, load {os.getloadavg()[0]:.1f}: {' '.join(said)}")
-    print(f"  the command returned after {returned:.1f} s")
+    print(f"  the deployment returned after {returned:.1f} s")
     print(f"  {len(browsers.closed)} sockets closed over {over:.1f} s, {asked} of them with 1012")
     print(f"  without a socket: {spread(browsers.reconnected)}; {browsers.failed - failed} refused")
     print(f"  {len(visitor.times)} requests: {spread(visitor.times)}; {visitor.failed} failed")
+    print(f"  most memory: {memory}")
 
 
 def main() -> None:
-    """Push the app, and restart it once for each rate."""
+    """Push the app, and once more for each rate."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sockets", type=int, default=5000)
     parser.add_argument("--mount-us", type=int, default=2000)
     parser.add_argument("--rates", type=int, nargs="+", default=[0, 250, 500])
     given = parser.parse_args()
+    needed, (_, most) = 2 * given.sockets + 1000, resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most != resource.RLIM_INFINITY and most < needed:
+        parser.error(f"nginx needs {needed} open files, and the limit is {most}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with bed() as home:
         project = home.root / "sockets"
         (project / "lib").mkdir(parents=True)
@@ -130,7 +186,7 @@ def main() -> None:
         home.output(["git", "push", "--quiet", "gatling", "main"], project)
         gatling(home, "restart", "sockets")
         for rate in given.rates:
-            storm(home, given.sockets, rate)
+            storm(home, project, given.sockets, rate)
             time.sleep(10)  # the drain of the one before is over
 
 

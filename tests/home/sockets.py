@@ -187,12 +187,13 @@ class Browser:
 class Browsers:
     """Pages whose sockets are open during the block, and reconnect when they are closed."""
 
-    def __init__(self, port: int, count: int) -> None:
-        self._port, self._count = port, count
+    def __init__(self, port: int, count: int, addresses: int = 1) -> None:
+        self._port, self._count, self._addresses = port, count, addresses
         self._selector = selectors.DefaultSelector()
         self._due: list[tuple[float, int, Browser]] = []
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
+        self._connected = 0
         self.open = 0
         self.closed: list[tuple[float, bool]] = []
         """When a socket was closed, and whether with the code for a restart."""
@@ -231,7 +232,10 @@ class Browsers:
         connection = socket.socket()
         connection.settimeout(10)
         browser.read = b""
+        # a port that was used a moment ago may not be used again from the same address
+        self._connected = (self._connected + 1) % self._addresses
         try:
+            connection.bind((f"127.0.0.{self._connected + 1}", 0))
             connection.connect(("127.0.0.1", self._port))
             connection.sendall(REQUEST)
         except OSError:
