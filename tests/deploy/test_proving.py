@@ -232,10 +232,22 @@ def test_a_node_that_ended_meanwhile_runs_the_release_before(
     assert "start v7 in 1" not in stage.done
 
 
+def test_a_node_that_is_just_being_started_again_is_waited_for(
+    stage: Stage, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del stage.running[1]
+    stage.ends = [End(watch.switched + 2, 9, "killed by SIGKILL")]
+    seen(monkeypatch, 7)
+    monkeypatch.setattr(time, "sleep", lambda _: stage.running.update({1: 7}))
+    attend(stage)
+    assert (stage.live(), watches.every(stage.gatling.db)) == ((7, 1), [])
+
+
 def test_a_start_of_the_app_starts_the_release_before(stage: Stage, watch: Watch) -> None:
     """After a reboot, or `gatling down` and `up`."""
     stage.running.clear()
-    recovery.reconcile(stage.gatling, "shop")
+    (said,) = recovery.reconcile(stage.gatling, "shop")
+    assert said == "v8 was undone: its boot check had not ended. v7 runs."
     assert (stage.live(), stage.running) == ((7, 1), {1: 7})
     assert config.of_app(stage.gatling.db, "shop") == {"A": "7"}
     assert (watches.every(stage.gatling.db), step(stage, watch)) == ([], "interrupted")

@@ -147,8 +147,11 @@ def reconcile(gatling: Gatling, name: str, *, own: int | None = None) -> list[st
         # in the other slot a new instance of the live release has replaced the upgraded one
         upgraded = any(d.strategy == "hot" and d.slot == app.live_slot for d in unfinished)
         start_live(gatling, app, perhaps_upgraded=upgraded)
-        app = apps.get(gatling.db, name)
+    was, app = app, apps.get(gatling.db, name)
     problems = workers.follow(gatling, name)
+    if app.live_release != was.live_release:
+        undone = f"v{was.live_release} was undone: its boot check had not ended"
+        problems = [f"{undone}. v{app.live_release} runs.", *problems]
     known = list(releases.kept_commits(gatling.db, name))
     store.remove_unknown(paths, known)
     store.remove_incoming(paths)

@@ -109,6 +109,7 @@ class Proving:
     def _fall_back(self) -> None:
         """Bring the records into line with a node that was started again."""
         with lock.try_hold(self._gatling.home.app(self._name).lock) as held:
-            if held:
+            app = apps.get(self._gatling.db, self._name)
+            if held and fallback.was_started_again(self._gatling, app):
                 recovery.reconcile(self._gatling, self._name)
         time.sleep(self._seconds)

@@ -26,7 +26,7 @@ def opened(app: str | None = None) -> Iterator[Gatling]:
     reads recovers none. The hint of an error that is raised in the block names the app as well.
     """
     from gatling.platform.open import open_gatling
-    from gatling.state import apps
+    from gatling.state import apps, watches
 
     with _about(app), open_gatling(create=False) as gatling:
         if app is not None:
@@ -35,6 +35,10 @@ def opened(app: str | None = None) -> Iterator[Gatling]:
                 from gatling.deploy import recovery
 
                 recovery.report(recovery.recover_unfinished(gatling, app))
+            if watches.of_app(gatling.db, app) is not None:
+                from gatling.deploy import watch
+
+                watch.resume(gatling, app)  # its process may have been killed
         yield gatling
 
 

@@ -33,7 +33,7 @@ HANDOVER_SECONDS = 5.0
 
 def attend(gatling: Gatling, name: str, progress: Progress) -> None:
     """Watch an app's release until its time is over; at once nothing where another process does."""
-    proving = Proving(gatling, name, LOOK_SECONDS)
+    proving, missed = Proving(gatling, name, LOOK_SECONDS), 0
     with _alone(gatling, name) as alone:
         while alone:
             try:
@@ -47,9 +47,14 @@ def attend(gatling: Gatling, name: str, progress: Progress) -> None:
                     return  # a start of the app ends it
                 watches.end(gatling.db, watch)
                 continue
-            if not background.runs(gatling, app):
-                return
             pending = watch.unproven == ""
+            if not background.runs(gatling, app):
+                missed += 1
+                if not pending or missed > SURE:
+                    return
+                time.sleep(LOOK_SECONDS)  # it may just be started again, as another release
+                continue
+            missed = 0
             problem = proving.look(watch) if pending else ""
             over = time.time() >= watch.until
             if watch.judges and not problem and not (pending and over):
