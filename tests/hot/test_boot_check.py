@@ -70,7 +70,8 @@ class Slow:
 
     def prepared(self) -> str:
         """The release that the next start of the live instance starts."""
-        slot = self.world.home / f"apps/shop/slots/{self.before['slot']}/instance.json"
+        number = self.world.status()["slot"]
+        slot = self.world.home / f"apps/shop/slots/{number}/instance.json"
         return f"v{json.loads(slot.read_text())['release']}"
 
     def last(self) -> str:
@@ -122,17 +123,16 @@ def test_it_boots(slow: Slow) -> None:
 
 
 def test_it_does_not_boot(slow: Slow) -> None:
-    with Stream(slow.world) as stream, Client(slow.world) as client:
+    # init/1 differs, so the way back is rolling (test_undone.py has one in memory)
+    with Client(slow.world) as client:
         slow.push()
         slow.boots("no")
         slow.returned()
-        assert slow.hot.increment() == slow.count + 1
-        stream.expect(b"data: %d" % (slow.count + 1))
     assert client.failures == []
-    assert (slow.world.status()["pid"], slow.prepared()) == (slow.before["pid"], slow.last())
     slow.alone()
+    assert slow.prepared() == slow.last()
     undo, undone = slow.world.json("deployments", "shop")[:2]
-    assert (undo["cause"], undo["outcome"], undo["strategy"]) == ("watch", "succeeded", "hot")
+    assert (undo["cause"], undo["outcome"]) == ("watch", "succeeded")
     assert "was undone. It does not boot" in undone["error"]
     assert "no boot today" in undone["error"]
 
@@ -200,7 +200,6 @@ def test_a_second_push_meanwhile(slow: Slow) -> None:
     slow.boots("no")
     slow.returned()
     assert new != slow.last()
-    assert slow.world.status()["pid"] == slow.before["pid"]
     slow.alone()
 
 
@@ -224,5 +223,4 @@ def test_a_rollback_meanwhile_waits_for_nothing(slow: Slow) -> None:
     print(f"rolled back in {time.monotonic() - started:.1f} s")
     assert "continues in the background" not in output
     assert (slow.live(), slow.prepared(), slow.step(1)) == (slow.last(), slow.last(), "cancelled")
-    assert slow.world.status()["pid"] == slow.before["pid"]
     slow.alone()
