@@ -34,7 +34,7 @@ class Proving:
         self._failures = 0
 
     def look(self, watch: Watch) -> str:
-        """Look for some seconds; why the release does not boot, as far as that is known by then."""
+        """Look for some seconds; why the release does not boot, or empty."""
         app = apps.get(self._gatling.db, self._name)
         ends = self._gatling.instances.ends(self._name, app.live_slot or 1)
         if any(end.at > watch.switched for end in ends):

@@ -3,8 +3,8 @@
 A swap runs no `start/2` and no `init/1`, so an upgraded node may serve and its release be unable to
 boot. The release is started in the free slot, beside the watch. A deployment waits for it until
 WAITED_SECONDS after the switch. If it takes longer, the records say that the release is unproven
-(state.watches), another process goes on with the check (operations/proving.py), and what ends the
-node meanwhile starts the release before (deploy/fallback.py).
+(state.watches), and another process goes on with the check (operations/proving.py). Until it has
+passed, a start of the app starts the release before (deploy/fallback.py).
 """
 
 from __future__ import annotations
