@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import Client
+from tests.conftest import Client, until
 from tests.hot.conftest import STORE, Stream
 from tests.push.test_recovery import arm, check_whole
 
@@ -37,7 +37,7 @@ def test_a_good_upgrade_is_rehearsed_and_made(hot: Hot) -> None:
         assert hot.world.status()["pid"] == before["pid"]
         steps = [step["name"] for step in hot.world.last()["steps"]]
         assert steps[-5:] == ["plan", "rehearsal", "hot_swap", "watch", "boot_check"]
-        assert instances(hot) == 1
+        until(lambda: instances(hot) == 1, "the end of the boot check")
     finally:
         hot.world.run("settings", "unset", "shop", "hot.rehearse")
     hot.world.run("rollback", "shop", "--rehearse")

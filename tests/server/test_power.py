@@ -15,7 +15,15 @@ import pytest
 from tests.conftest import until
 from tests.push.test_push import STEPS
 from tests.scale import scaled
-from tests.server.whole import check_whole, newest_log, recovered, seeded, shown, steps_in
+from tests.server.whole import (
+    check_whole,
+    newest_log,
+    recovered,
+    seeded,
+    shown,
+    steps_in,
+    was_undone,
+)
 
 if TYPE_CHECKING:
     import subprocess
@@ -92,16 +100,10 @@ def cut(
     server.box.wait_ready()
     seen = check_whole(server, project, old=old, new=new)
     assert status in (None, 0), "it had failed before the power cut"
-    if (status == 0 or seen.branch == new) and not was_undone(server, project.app):
+    if (status == 0 or seen.branch == new) and not was_undone(seen):
         assert seen.status["commit"] == new, "it had been said to be live"
     until(lambda: shown(server, "other") == "untouched", "the other app", 300)
     return seen
-
-
-def was_undone(server: Server, app: str) -> bool:
-    """Whether the power was cut before the boot check had ended that goes on after a push."""
-    why = "was undone: its instance ended before its boot check did."
-    return why in (server.json("deployments", app)[0]["error"] or "")
 
 
 def cut_at(server: Server, shop: Checkout, strategy: str, step: str) -> list[str]:
