@@ -33,7 +33,10 @@ def choose(lines: Sequence[str], *, only_causes: bool = False) -> tuple[str, ...
 def cause(lines: Sequence[str]) -> str:
     """The line that names why a boot failed: an exception if there is one; empty if none does."""
     named = [line.strip() for line in lines if _CAUSE.search(line)]
-    return next((line for line in named if line.startswith("** (")), named[0] if named else "")
+    # that a process ended with an exception is a line of its own, before the exception
+    exceptions = [line for line in named if line.startswith("** (")]
+    exceptions.sort(key=lambda line: line.startswith("** (EXIT) an exception was raised"))
+    return next(iter(exceptions or named), "")
 
 
 def _readable(match: re.Match[str]) -> str:
