@@ -124,7 +124,7 @@ def test_pushes(shop: Project) -> None:
     check("push-first-60", first.text)
     assert "\x1b[1m-----> Building" in first.coloured
     shop.title("Two")
-    shop.world.run("settings", "set", "shop", "hot.watch=5")  # so long is waited for the boot check
+    shop.world.run("settings", "set", "shop", "hot.boot_check=before")  # a push waits for it
     second = Screen(shop, WIDE, *push, NO_COLOR="1")
     check("push-hot-120", second.text)
     assert "\x1b[1m-----> Building" not in second.coloured
