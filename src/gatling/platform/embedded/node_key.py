@@ -14,7 +14,6 @@ import contextlib
 import functools
 import os
 import re
-import secrets
 import shlex
 import socket
 import struct
@@ -80,6 +79,8 @@ def ensure(directory: Path) -> Path | None:
     if not is_supported():
         return None
     if not file.exists():
+        import secrets  # loads OpenSSL, and only a new key needs it
+
         own = directory / f"{NAME}.{secrets.token_hex(4)}"
         with contextlib.suppress(OSError):  # a full disk, say: a node without a key serves as well
             files.write(own, config(secrets.token_bytes(KEY_BYTES)))
