@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gatling import files
-from gatling.deploy import recovery
 from gatling.deploy.evidence.prober import Sample
 from gatling.state import deployments
 
@@ -34,6 +33,8 @@ def follow(gatling: Gatling, app: str, ident: int, write: Callable[[str], None])
     One whose process was killed is recovered, and has ended then; raises the error that kept it
     from being recovered.
     """
+    from gatling.deploy import recovery  # a push loads it beside its build
+
     log = gatling.home.app(app).deployment_log(ident)
     offset = 0
     while True:
