@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from gatling.errors import InvalidInput
 from gatling.host import changes as installation
-from gatling.host import machine
+from gatling.host import install, machine
 from gatling.host.changes import Change, manual_page, needed
+from gatling.host.system_files import system_files
 from gatling.platform import open as opening
 
 
@@ -123,3 +125,24 @@ def test_a_command_of_root_s_goes_on_without_what_root_has_in_its_environment(
     assert user == "65534"
     assert {"AWS_SECRET_ACCESS_KEY", "SSH_AUTH_SOCK"} & {*variables} == set()
     assert {"PATH", "HOME", "LC_ALL", "GATLING_APP"} <= {*variables}
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_dry_run_refuses_what_the_real_run_refuses(
+    monkeypatch: pytest.MonkeyPatch, dry_run: bool
+) -> None:
+    """Such as a package below a directory that is root's alone: its helper could not be run."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(install, "systemd_version", lambda: machine.OLDEST_SYSTEMD)
+    monkeypatch.setattr(install, "exposed", lambda path: path)
+    monkeypatch.setattr(install, "changes", lambda _: pytest.fail("it was looked for changes"))
+    said: list[str] = []
+    with pytest.raises(InvalidInput, match="Root's helper cannot run from this installation"):
+        install.install(said.append, manual="", dry_run=dry_run)
+    assert said == []
+
+
+def test_the_user_manager_of_gatling_is_masked() -> None:
+    """By an empty file: systemd.unit(5). It would start and end with SSH commands."""
+    (text,) = [text for file, text in system_files().items() if file.name.startswith("user@")]
+    assert text == ""

@@ -49,6 +49,10 @@ taken from no app. Builds and programs of apps have units, and limits, of their 
 SESSIONS = ("MemoryMax=50%", "TasksMax=2048")
 """For all that comes over SSH, together."""
 
+NO_MANAGER = ""
+"""The unit of Gatling's user manager. An empty file masks it: systemd.unit(5). Nothing uses this
+manager, but each SSH command would wait until it has started, and have it log eight lines."""
+
 HARDENED = (
     "NoNewPrivileges=yes",
     "CapabilityBoundingSet=",
