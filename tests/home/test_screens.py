@@ -26,7 +26,7 @@ NARROW, WIDE = 60, 120
 TABLES = ("apps", "releases", "deployments")
 TIME = r"(?:\d+d(?: \d+h)?|\d+h(?: \d+m)?|\d+m(?: \d+s)?|[\d.]+ m?s)"
 CHANGING = [
-    (r"/tmp/gt-\w{8}/\S*?/?(?=apps/)", "HOME/"),
+    (r"/(?:tmp|dev/shm)/gt-\w{8}/\S*?/?(?=apps/)", "HOME/"),
     (r"\b[0-9a-f]{40}\b", "COMMIT"), (r"\b[0-9a-f]{9}\b", "COMMIT"), (r"\b[0-9a-f]{7}\b", "COMM"),
     (rf"(?:{TIME} ago|just now)", "T ago"),
     (rf"\b{TIME}(?![\w.])", "T"), (r":1\d{4}\b", ":PORT"), (r"port 1\d{4}", "port PORT"),

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import sqlite3
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from gatling.beam import channel
 from gatling.beam.etf import Atom
 from tests.conftest import output_of
-from tests.places import local
+from tests.hot.conftest import node
 
 if TYPE_CHECKING:
     from tests.conftest import Project, World
@@ -158,22 +155,13 @@ def others_work(world: World) -> None:
         output_of(world.start(*words))
 
 
-NODE = """
-    SELECT p.port, (SELECT value FROM config WHERE app = a.name AND name = 'RELEASE_COOKIE')
-    FROM ports p JOIN apps a ON a.name = p.app AND a.live_slot = p.slot
-    WHERE p.use = 'node' AND a.name = 'shop'
-"""
-
-
 def test_reading_commands_leave_the_node_alone_and_say_when_it_is_busy(shop: Project) -> None:
     world = shop.world
     shop.title("another")
     shop.push()
     assert world.status()["chain_unknown"] is None
-    with contextlib.closing(sqlite3.connect(world.home / "state.db")) as state:
-        port, cookie = state.execute(NODE).fetchone()
-    with channel.connect(local(port), "counter@127.0.0.1", cookie) as node:
-        assert node.call("code", "is_loaded", Atom("gatling_agent")) is False
+    with node(world) as connected:
+        assert connected.call("code", "is_loaded", Atom("gatling_agent")) is False
         status = world.run("status", "shop")
         assert "unknown: Another Gatling command is connected to the node." in status
         planned = world.run("plan", "shop", "v1", "--strategy", "auto", ok=False)
