@@ -45,7 +45,11 @@ PASSING = re.compile(rf"remote: {{8}}(?:{STEP}(?: · {STEP})*|[a-z ]+: \d+ s so 
 def shop() -> Iterator[Project]:
     """An app that has not been pushed."""
     with new_world() as world:
-        yield world.load(strategy="auto")
+        project = world.load(strategy="auto")
+        # the example alone: mix prints a line for each file of rel/
+        project.git("rm", "-r", "--quiet", "rel")
+        project.git("commit", "--amend", "--quiet", "--no-edit")
+        yield project
 
 
 class Screen:
