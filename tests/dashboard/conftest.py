@@ -44,7 +44,8 @@ def bob(home: Served) -> Iterator[Opened]:
         yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Chromium]:
+    """A browser for a file: playwright keeps an event loop running, and other files use asyncio."""
     with chromium.started() as found:
         yield found
