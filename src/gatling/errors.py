@@ -281,6 +281,14 @@ class ClusterFailed(GatlingError):
         self.reason = reason
 
 
+class NotOnCluster(GatlingError):
+    """A command that does not work yet for an app that runs on a cluster. Nothing was changed."""
+
+    code = "not-on-cluster"
+    exit_status = Exit.INVALID
+    hint = "docs/kubernetes.md lists the commands that work for apps on a cluster."
+
+
 class PlannerFailed(GatlingError):
     """A throw-away node of a release, started to plan a deployment, did not answer."""
 

@@ -20,6 +20,12 @@ def stamp_of(seconds: float) -> str:
     return stamp(datetime.fromtimestamp(seconds, UTC))
 
 
+def seconds_since(stamped: str) -> float:
+    """The seconds since a time in ISO 8601, such as `stamp` writes; not below 0."""
+    then = datetime.fromisoformat(stamped)
+    return round(max(0.0, (datetime.now(UTC) - then).total_seconds()), 3)
+
+
 def day(seconds: float) -> str:
     """The date, in UTC, of a Unix time: 2027-02-01."""
     return datetime.fromtimestamp(seconds, UTC).date().isoformat()

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from gatling.beam.sight import Process, Table
 from gatling.cli.top_screen import Shown, lines
-from gatling.operations.overview import LastEnd
 from gatling.operations.stats import AppStats, Event, Events, NodeStats, Requests
+from gatling.operations.status import LastEnd
 from tests.operations.test_metrics import NODE
 
 REQUESTS = Requests(

@@ -55,6 +55,14 @@ def test_everything_else_has_not(deployment: Deployment, app: App) -> None:
     assert (failed.outcome, failed.text) == ("failed", "The migrations failed.")
 
 
+def test_on_a_cluster_the_deployment_itself_is_recorded() -> None:
+    """A restart there has the release, and the slot, of the one before."""
+    there = dataclasses.replace(LIVE, platform="prod", live_deployment=9)
+    assert outcome_of(DEPLOYMENT, there).outcome == "interrupted"
+    mine = dataclasses.replace(there, live_deployment=1)
+    assert outcome_of(DEPLOYMENT, mine).outcome == "succeeded"
+
+
 @pytest.mark.parametrize(
     ("steps", "text"),
     [

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(1800)
 
 ELSEWHERE = {
+    "gatling load shop --platform prod": "needs a cluster: tests/cluster",
+    "gatling scale shop web=3": "needs a cluster: tests/cluster",
     "source <(gatling completion bash)": "a shell's start: cli/test_completion.py",
     "gatling completion zsh > ~/.zfunc/_gatling": "a shell's start: cli/test_completion.py",
     "gatling completion fish > ~/.config/fish/completions/gatling.fish": "a shell's start",

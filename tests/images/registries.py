@@ -69,7 +69,7 @@ def running(
     http_part: dict[str, Any] = {"addr": host}
     trusted = None
     if tls:
-        shown = certificate("127.0.0.1", by=ROOT)
+        shown = certificate("127.0.0.1", host.rpartition(":")[0], by=ROOT)
         (place / "tls.pem").write_text(shown.pem)
         (place / "tls.key").write_text(shown.key_pem)
         trusted = place / "root.pem"

@@ -70,6 +70,9 @@ deny = [
 [releases]
 keep = 3
 
+[cluster]
+instances = 3
+
 [proxy]
 body_limit = "2g"
 read_timeout = 600

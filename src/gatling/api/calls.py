@@ -42,12 +42,12 @@ if TYPE_CHECKING:
     from gatling.operations.deployments import DeploymentEntry
     from gatling.operations.domains import DomainChange
     from gatling.operations.https import Https
-    from gatling.operations.overview import AppDetails, AppStatus
     from gatling.operations.plans import PlanResult
     from gatling.operations.processes import Process
     from gatling.operations.releases import ReleaseEntry
     from gatling.operations.settings import EffectiveSettings
     from gatling.operations.stats import AppStats
+    from gatling.operations.status import AppDetails, AppStatus
     from gatling.platform.open import Gatling
 
 

@@ -40,12 +40,12 @@ from gatling.operations.deployments import DeploymentEntry
 from gatling.operations.https import Https
 from gatling.operations.jobs import JobEntry, RunEntry
 from gatling.operations.notices import ChannelAdded, ChannelEntry
-from gatling.operations.overview import AppDetails, AppStatus
 from gatling.operations.plans import PlanResult
 from gatling.operations.processes import Process
 from gatling.operations.releases import ReleaseEntry
 from gatling.operations.settings import EffectiveSettings
 from gatling.operations.stats import AppStats
+from gatling.operations.status import AppDetails, AppStatus
 from gatling.operations.timeline import Timeline, WatchStatus
 
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]{0,254}$"

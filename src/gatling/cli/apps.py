@@ -23,7 +23,7 @@ from gatling.times import now
 from gatling.ui.output import ago, duration, echo, fields, print_json, size, table
 
 if TYPE_CHECKING:
-    from gatling.operations.overview import AppDetails, AppStatus, WorkerStatus
+    from gatling.operations.status import AppDetails, AppStatus, WorkerStatus
 
 
 SHOWN_RELEASES = 8
@@ -36,22 +36,30 @@ SHOWN_RELEASES = 8
     "--dir", "directory", metavar="DIR", default="",
     help="The project's directory in the repository. Default: its root.",
 )  # fmt: skip
-def load_command(app: str, directory: str) -> None:
+@click.option(
+    "--platform", default=None, metavar="NAME",
+    help="The cluster that the app will run on (`gatling platform add`). Default: this machine.",
+)  # fmt: skip
+def load_command(app: str, directory: str, platform: str | None) -> None:
     """Create the app APP, so that you can push to it.
 
     \b
     Examples:
       gatling load shop
       gatling load shop --dir apps/shop
+      gatling load shop --platform prod
     """
     from gatling.operations import apps as loading
 
     own = {"build.directory": directory} if directory else {}
-    with created(lambda gatling: loading.check(gatling, app, own)) as gatling:
-        made = loading.load(gatling, app, own)
+    with created(lambda gatling: loading.check(gatling, app, own, platform)) as gatling:
+        made = loading.load(gatling, app, own, platform)
         echo(f"{app} is ready. Push to it:", "")
         echo(f"  git remote add gatling {gatling.apps.push_address(app)}")
         echo("  git push gatling main", "")
+        if platform is not None:
+            echo(f"It will run on the cluster {platform}.")
+            return
         echo(f"It will be served at {gatling.router.url(made)}")
         if gatling.router.is_public():
             _advise_domain(app, gatling.router.public_address())
@@ -69,7 +77,11 @@ def _advise_domain(app: str, address: str | None) -> None:
 @click.command("unload")
 @app_argument
 @confirm_option
-def unload_command(app: str, given: str | None) -> None:
+@click.option(
+    "--leave-objects", is_flag=True,
+    help="Leave the objects of APP on its cluster, for a cluster that cannot be reached.",
+)  # fmt: skip
+def unload_command(app: str, given: str | None, leave_objects: bool) -> None:
     """Stop APP and delete its repository, releases, config and logs.
 
     Its databases stay. `gatling db destroy` removes them.
@@ -82,7 +94,7 @@ def unload_command(app: str, given: str | None) -> None:
     from gatling.operations import databases
     from gatling.state import apps
 
-    with opened(app) as gatling:
+    with opened(app, clusters=True) as gatling:
         apps.get(gatling.db, app)
         names = databases.of_app(gatling, app)
         stays = f" The database {', '.join(names)} stays." if names else ""
@@ -91,7 +103,7 @@ def unload_command(app: str, given: str | None) -> None:
             given,
             f"Stop {app} and delete its repository, releases, config and logs?{stays}",
         )
-        kept = loading.unload(gatling, app, progress())
+        kept = loading.unload(gatling, app, progress(), leave_objects=leave_objects)
         echo(f"{app} was removed.")
         for name in kept:
             echo(f"Its database {name} stays. Nobody can connect to it until an app is attached.")
@@ -110,7 +122,7 @@ def apps_command(as_json: bool) -> None:
     from gatling.state import apps
 
     with opened() as gatling:
-        shown = [app for app in apps.every(gatling.db) if is_shown(app.name)]
+        shown = [app for app in apps.every(gatling.db, clusters=True) if is_shown(app.name)]
         found = overview.every(gatling, shown)
     if as_json:
         print_json(found)
@@ -145,7 +157,7 @@ def status_command(app: str, as_json: bool) -> None:
     from gatling.operations import overview
     from gatling.state import apps, deployments
 
-    with reading(app) as gatling:
+    with reading(app, clusters=True) as gatling:
         found = overview.details(gatling, app)
         text = apps.get(gatling.db, app).maintenance
         last = next(iter(deployments.of_app(gatling.db, app, limit=1)), None)
@@ -164,7 +176,8 @@ def status_command(app: str, as_json: bool) -> None:
             *([("passwords", _passwords(found))] if found.password_domains else []),
             *([("maintenance", text or "on")] if found.maintenance else []),
             ("instance", (process := _process(found)) and f"{process}, slot {found.slot},"
-                f" port {found.port}, up {duration(found.uptime or 0)}"),
+                f" port {found.port}, up {duration(found.uptime or 0)}" if found.slot else
+                found.instance or None),
             ("uses", _uses(found)),
             ("requests", _requests(found)),
             ("restarts", _restarts(found)),

@@ -142,7 +142,7 @@ def unset_command(app: str, names: tuple[str, ...], no_restart: bool) -> None:
 def _change(app: str, changes: Mapping[str, str | None], *, no_restart: bool) -> None:
     from gatling.operations import config
 
-    with opened(app) as gatling:
+    with opened(app, clusters=True) as gatling:
         if not config.change(gatling, app, changes, progress=progress(), restart=not no_restart):
             echo("Nothing to change: the variables already have these values.")
 

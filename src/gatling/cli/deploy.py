@@ -47,7 +47,7 @@ def deploy_command(
     from gatling.state import apps
 
     wish = Wish(strategy, rehearse)
-    with opened(app) as gatling:
+    with opened(app, clusters=True) as gatling:
         found = apps.get(gatling.db, app)
         number = release_argument(what) if what is not None else None
         if number is not None:
@@ -93,7 +93,7 @@ def rollback_command(
     from gatling.errors import InvalidInput
     from gatling.operations import deploys
 
-    with opened(app) as gatling:
+    with opened(app, clusters=True) as gatling:
         wish = names.release_number(release) if release is not None else None
         if release is not None and wish is None:
             raise InvalidInput(f"{release!r} is not a release.", hint="For example v4.")
@@ -122,9 +122,13 @@ def restart_command(app: str, process: str | None) -> None:
       gatling restart shop
       gatling restart shop --process worker
     """
+    from gatling.errors import NotOnCluster
     from gatling.operations import deploys, processes
+    from gatling.state import apps
 
-    with opened(app) as gatling:
+    with opened(app, clusters=True) as gatling:
+        if process is not None and apps.get(gatling.db, app).platform is not None:
+            raise NotOnCluster("Workers do not run on a cluster yet.")
         if process is None:
             deploys.restart(gatling, app, progress=progress())
         else:
@@ -144,8 +148,8 @@ def start_command(app: str) -> None:
     from gatling.platform import lock
     from gatling.state import apps
 
-    with opened(app) as gatling:
-        lifecycle.ensure_up(gatling, progress())
+    with opened(app, clusters=True) as gatling:
+        lifecycle.ensure_up(gatling, progress(), app)
         with lock.hold(gatling.home.app(apps.get(gatling.db, app).name).lock, _waiting):
             for problem in lifecycle.start(gatling, apps.get(gatling.db, app)):
                 echo(problem, err=True)
@@ -165,7 +169,7 @@ def stop_command(app: str) -> None:
     from gatling.platform import lock
     from gatling.state import apps
 
-    with opened(app) as gatling:
+    with opened(app, clusters=True) as gatling:
         with lock.hold(gatling.home.app(apps.get(gatling.db, app).name).lock, _waiting):
             lifecycle.stop(gatling, apps.get(gatling.db, app))
         echo(f"{app} is stopped.")

@@ -57,7 +57,7 @@ def add_command(app: str, domain: str, other_app: str | None) -> None:
     """
     from gatling.operations import domains
 
-    with opened(app) as gatling:
+    with opened(app, clusters=True) as gatling:
         if other_app is None:
             done = domains.add(gatling, app, domain)
         else:
@@ -82,7 +82,7 @@ def remove_command(app: str, domain: str) -> None:
     """
     from gatling.operations import domains
 
-    with opened(app) as gatling:
+    with opened(app, clusters=True) as gatling:
         done = domains.remove(gatling, app, domain)
     echo(f"{app} is no longer served under {done.domain}.")
     if done.phx_host:

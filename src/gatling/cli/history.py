@@ -44,7 +44,7 @@ def diff_command(app: str, older: str, newer: str | None, patch: bool, as_json: 
     from gatling.state import apps
 
     first = number_of(older)
-    with reading(app) as gatling:
+    with reading(app, clusters=True) as gatling:
         live = apps.get(gatling.db, app).live_release
         second = number_of(newer) if newer is not None else live
         if second is None:

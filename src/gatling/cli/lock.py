@@ -26,7 +26,7 @@ def lock_command(app: str, message: str) -> None:
     """
     from gatling.operations import locks
 
-    with opened(app) as gatling:
+    with opened(app, clusters=True) as gatling:
         locks.lock(gatling, app, message.strip())
     echo(f"{app} is locked. `gatling unlock {app}` allows deployments again.")
 
@@ -42,6 +42,6 @@ def unlock_command(app: str) -> None:
     """
     from gatling.operations import locks
 
-    with opened(app) as gatling:
+    with opened(app, clusters=True) as gatling:
         held = locks.unlock(gatling, app)
     echo(f"{app} takes deployments again. {held.actor} had locked it {ago(held.at)}.")

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from gatling.operations.clusters import Logs as ClusterLogs
+    from gatling.platform.interface import Logs
     from gatling.platform.logs import Line
     from gatling.platform.open import Gatling
     from gatling.state.apps import App
@@ -65,19 +67,19 @@ def logs_command(
     if release is not None and number is None:
         raise InvalidInput(f"{release!r} is not a release.", hint="For example v7.")
     wanted = logs.Wanted(f"v{number}" if number else None, process)
-    with reading(app) as gatling:
+    with reading(app, clusters=True) as gatling:
         found = apps.get(gatling.db, app)
         paths = gatling.home.app(app)
         if number is not None:
             releases.get(gatling.db, app, number)
         file = _job_log(gatling, app, job) if job is not None else None
         last = next(iter(deployments.of_app(gatling.db, app, limit=1)), None) if build else None
+        source = _Log(gatling, found, file)
     if build:
         log = paths.deployment_log(last.id) if last else None
         text = log.read_text(errors="replace") if log and log.exists() else ""
         echo(*(text.splitlines()[-lines:] if lines else []))
         return
-    source = _Log(gatling, found, file)
     if process is not None:
         source.check_process(process)
     start = logs.parse_since(since) if since else None
@@ -92,15 +94,14 @@ class _Log:
     """The log of an app, or of a job of it, which is a file."""
 
     def __init__(self, gatling: Gatling, app: App, file: Path | None) -> None:
-        self._gatling, self._app, self._file = gatling, app, file
+        self._app, self._file, self._kept = app, file, _kept(gatling, app)
 
     def lines(self, *, follow: bool, **which: Any) -> Iterable[Line]:
         from gatling.platform import logs
 
         if self._file is not None:
             return logs.follow(self._file, **which) if follow else logs.read(self._file, **which)
-        kept = self._gatling.logs
-        take = kept.follow if follow else kept.read
+        take = self._kept.follow if follow else self._kept.read
         return take(self._app.name, **which)
 
     def check_process(self, process: str) -> None:
@@ -117,6 +118,14 @@ class _Log:
             f"{self._app.name} has no worker {process!r}.",
             hint=f"It has: {', '.join(sorted(known))}.",
         )
+
+
+def _kept(gatling: Gatling, app: App) -> Logs | ClusterLogs:
+    if app.platform is None:
+        return gatling.logs
+    from gatling.operations import clusters
+
+    return clusters.Logs(gatling, app)
 
 
 def _job_log(gatling: Gatling, app: str, job: str) -> Path:

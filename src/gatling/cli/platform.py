@@ -26,7 +26,7 @@ _MARKS = {"ok": "ok", "warning": "warning", "failed": "FAILED", "unknown": "not 
 def platform_command() -> None:
     """Manage the Kubernetes clusters that this home knows, and check them.
 
-    Apps run on this machine. They cannot be moved to a cluster yet.
+    `gatling load APP --platform NAME` creates an app that runs on one.
 
     \b
     Example:

@@ -34,7 +34,7 @@ def releases_command(app: str, release: str | None, as_json: bool) -> None:
     from gatling.operations import releases as operations
 
     number = history.number_of(release) if release is not None else None
-    with reading(app) as gatling:
+    with reading(app, clusters=True) as gatling:
         if number is not None:
             history.show_release(gatling, app, number, as_json=as_json)
             return
@@ -91,7 +91,7 @@ def deployments_command(
     """
     from gatling.operations import deployments
 
-    with reading(app) as gatling:
+    with reading(app, clusters=True) as gatling:
         if follow:
             context.exit(_follow(gatling, app, ident))
         if ident is not None:

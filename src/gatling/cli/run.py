@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +12,7 @@ from msgspec import structs
 from gatling import names
 from gatling.cli.common import app_argument, opened
 from gatling.errors import InvalidInput
+from gatling.ui.output import echo_text
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -33,9 +35,16 @@ def run_command(app: str, release: str | None, arguments: tuple[str, ...]) -> No
       gatling run shop -- migrate
       gatling run shop --release v7 -- migrate
     """
+    from gatling.state import apps
+
     number = names.release_number(release) if release is not None else None
     if release is not None and number is None:
         raise InvalidInput(f"{release!r} is not a release.", hint="For example v7.")
+    with opened(app, clusters=True) as gatling:
+        if apps.get(gatling.db, app).platform is not None:
+            from gatling.operations import clusters
+
+            sys.exit(clusters.run(gatling, app, arguments, number, echo_text))
     _become(app, arguments, number)
 
 

@@ -16,17 +16,25 @@ from gatling.ui.output import echo, print_json, table
 def scale_command(app: str, counts: tuple[str, ...], as_json: bool) -> None:
     """Set, or show, how many instances of each worker run.
 
-    The gatling.toml of the live release names the workers. 0 stops a worker.
+    The gatling.toml of the live release names the workers. 0 stops a worker. On a cluster `web` is
+    the app itself.
 
     \b
     Examples:
       gatling scale shop
       gatling scale shop worker=3 mailer=0
+      gatling scale shop web=3
     """
     from gatling.operations import processes
+    from gatling.state import apps
 
     wanted = dict(_count(text) for text in counts)
-    with opened(app) as gatling:
+    with opened(app, clusters=True) as gatling:
+        if apps.get(gatling.db, app).platform is not None:
+            from gatling.operations import clusters
+
+            _show_on_cluster(clusters.scaled(gatling, app, wanted, progress()), as_json=as_json)
+            return
         shown = processes.every(gatling, app)
         if wanted:
             shown = processes.scale(gatling, app, wanted, progress=progress())
@@ -40,6 +48,13 @@ def scale_command(app: str, counts: tuple[str, ...], as_json: bool) -> None:
         )
     else:
         echo(f"{app} has no workers. Define them under [processes] in gatling.toml.")
+
+
+def _show_on_cluster(instances: int, *, as_json: bool) -> None:
+    if as_json:
+        print_json([{"process": "web", "instances": instances}])
+    else:
+        table(("process", "instances"), [("web", instances)])
 
 
 def _count(text: str) -> tuple[str, int]:

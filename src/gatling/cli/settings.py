@@ -81,7 +81,7 @@ def unset_command(app: str, keys: tuple[str, ...]) -> None:
 def _save(app: str, *, set_: dict[str, str], unset: tuple[str, ...]) -> None:
     from gatling.operations import settings
 
-    with opened(app) as gatling:
+    with opened(app, clusters=True) as gatling:
         saved = settings.change(gatling, app, set_, unset, say=lambda text: echo(text, err=True))
         proxy = gatling.router.probe_address().host
     if set_.get("proxy.https") == "redirect":

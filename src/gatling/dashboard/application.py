@@ -28,7 +28,7 @@ from gatling.dashboard.live import Live
 from gatling.dashboard.rendering import STATIC, Renderer
 from gatling.dashboard.visit import Page, Visit
 from gatling.errors import GatlingError, InvalidInput, NotAllowed, NotFound
-from gatling.operations.session import opened
+from gatling.operations.session import opened, reading
 from gatling.ssh import policy
 from gatling.state import audit
 from gatling.state.database import open_database
@@ -273,7 +273,8 @@ class Dashboard:
 
 
 def _gathered(page: Page, visit: Visit) -> dict[str, Any]:
-    with opened() as gatling:
+    session = reading(visit.app) if visit.app else opened()
+    with session as gatling:
         gatling.actor = visit.grant.name
         return page.gather(gatling, visit)
 

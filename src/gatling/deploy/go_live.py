@@ -44,6 +44,17 @@ def go_live(
         hot = msgspec.structs.replace(settings.hot, rehearse=True)
         settings = msgspec.structs.replace(settings, hot=hot)
     context = dataclasses.replace(context, settings=settings)
+    if app.platform is not None:
+        from gatling.deploy.cluster import go_live as cluster
+
+        try:
+            cluster.go_live(gatling, context, release, updates, wish)
+        except Exception as error:
+            if not is_decided(gatling, context):
+                raise
+            context.warn(error)
+        settle.settle_on_cluster(gatling, context, release)
+        return
     if app.live_release is not None:
         live = releases.get(gatling.db, app.name, app.live_release)
     context.journal.phase(f"Preparing {release.label}")

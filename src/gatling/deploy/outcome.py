@@ -31,6 +31,8 @@ class Ended:
 
 def decided(deployment: Deployment, app: App) -> bool:
     """Whether the deployment made its release live; both are as recorded now."""
+    if app.platform is not None:
+        return deployment.id == app.live_deployment
     return (
         deployment.release is not None
         and deployment.slot is not None

@@ -83,7 +83,8 @@ def in_force(gatling: Gatling, context: Context) -> Iterator[Context]:
         db, before.name, context.domains, before_its_own=first, deployment=context.deployment.id
     )
     try:
-        gatling.configure_router()
+        if before.platform is None:
+            gatling.configure_router()
         app = dataclasses.replace(before, domains=apps.get(db, before.name).domains)
         context = dataclasses.replace(context, app=app)
         context.callbacks.facts["domains"] = " ".join(context.app.domains)
@@ -94,9 +95,10 @@ def in_force(gatling: Gatling, context: Context) -> Iterator[Context]:
             _take_back(gatling, context, error)
         raise
     audit.record(db, gatling.actor, before.name, "domains add", " ".join(added))
-    from gatling.runtime import obtaining
+    if before.platform is None:
+        from gatling.runtime import obtaining
 
-    obtaining.later(gatling, before.name)
+        obtaining.later(gatling, before.name)
     after = apps.get(db, before.name)
     # the same instance goes on, with the PHX_HOST that it was started with
     if after.live_slot == before.live_slot and (told := host_told(gatling, before, after)):

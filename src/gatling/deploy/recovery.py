@@ -125,6 +125,8 @@ def reconcile(gatling: Gatling, name: str, *, own: int | None = None) -> list[st
     taken = take_back_domains(gatling, name, unfinished)
     app = apps.get(gatling.db, name)
     paths = gatling.home.app(name)
+    if app.platform is not None:
+        return _on_cluster(gatling, app, unfinished, own)
     stop_timeout = project_settings.parse(app.effective).instance.stop
     shall_run = app.live_release is not None and app.wanted == "running"
     kept = watches.kept_slot(gatling.db, name, app.live_release) if shall_run else None
@@ -164,6 +166,24 @@ def reconcile(gatling: Gatling, name: str, *, own: int | None = None) -> list[st
             ended = outcome_of(deployment, app)
             deployments.end(gatling.db, deployment.id, ended.outcome, error=ended.text)
     return [*problems, *jobs.follow(gatling, name)]
+
+
+def _on_cluster(
+    gatling: Gatling, app: App, unfinished: Iterable[Deployment], own: int | None
+) -> list[str]:
+    """The same for an app that runs on a cluster."""
+    from gatling.deploy.cluster import reconcile as cluster
+
+    paths = gatling.home.app(app.name)
+    cluster.reconcile(gatling, app)
+    store.remove_unknown(paths, list(releases.kept_commits(gatling.db, app.name)))
+    store.remove_incoming(paths)
+    gatling.tasks.discard(paths, paths.staging)
+    for deployment in unfinished:
+        if deployment.id != own:
+            ended = outcome_of(deployment, app)
+            deployments.end(gatling.db, deployment.id, ended.outcome, error=ended.text)
+    return []
 
 
 def never_served(gatling: Gatling, app: App, slot: int, unfinished: Iterable[Deployment]) -> bool:

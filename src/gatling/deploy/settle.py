@@ -46,6 +46,34 @@ def settle(gatling: Gatling, context: Context, release: Release) -> None:
             step()
 
 
+def settle_on_cluster(gatling: Gatling, context: Context, release: Release) -> None:
+    """The same for an app that runs on a cluster."""
+    from gatling.deploy.cluster import image
+
+    steps: tuple[Callable[[], None], ...] = (
+        lambda: context.callbacks.at(*callbacks.LIVE),
+        lambda: _summary_on_cluster(gatling, context, release),
+        lambda: _retire(gatling, context, release),
+        lambda: image.collect(gatling, context),
+    )
+    for step in steps:
+        with context.tolerated():
+            step()
+
+
+def _summary_on_cluster(gatling: Gatling, context: Context, release: Release) -> None:
+    app, progress = context.app, context.progress
+    context.journal.end_phase()
+    took = duration(time.monotonic() - context.started)
+    how = plan.IN_WORDS["rolling"]
+    progress.done(f"=====> {app.name} {release.label} is live on {app.platform} ({how}) in {took}")
+    before = app.live_release
+    if before == release.number:
+        before = deployments.live_before(gatling.db, app.name, release.number)
+    undo = f"   Undo: gatling rollback {app.name}" if before is not None else ""
+    progress.note(f"Logs: gatling logs {app.name} --follow{undo}")
+
+
 def _say_flags(gatling: Gatling, context: Context, release: Release) -> None:
     """Say at once what the project's own flags take away, not when the next push cannot be hot."""
     app = apps.get(gatling.db, context.app.name)

@@ -21,13 +21,13 @@ from gatling.images import archive, elf
 from gatling.images.archive import Item
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
 USER = 10001
 """The user and group of the app in an image, who owns nothing there."""
 PROGRAMS = (
-    "base-files", "coreutils", "dash", "grep", "libc-bin", "libc6", "libgcc-s1", "netbase", "sed",
-    "tzdata",
+    "base-files", "coreutils", "dash", "grep", "libc-bin", "libc6", "libgcc-s1", "mawk", "netbase",
+    "sed", "tzdata",
 )  # fmt: skip
 """The packages of the shell scripts of a release, and of files that the C library reads."""
 _LINKS = ("bin", "lib", "lib64", "sbin")
@@ -220,7 +220,7 @@ class _Host:
         finally:
             os.close(opened)
 
-    def generated(self, packages: Iterable[str]) -> Iterator[Item]:
+    def generated(self, packages: Collection[str]) -> Iterator[Item]:
         """The files that are not any package's, or differ from machine to machine."""
         for name in self._links:
             yield archive.link(name, os.readlink(self._root / name))  # noqa: PTH115
@@ -232,6 +232,8 @@ class _Host:
         yield archive.text("etc/group", f"root:x:0:\napp:x:{USER}:\nnogroup:x:65534:\n")
         yield archive.text("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n")
         yield archive.link("etc/os-release", "../usr/lib/os-release")
+        if "mawk" in packages:  # a link of update-alternatives, which no package has
+            yield archive.link("usr/bin/awk", "mawk")
         if (self._root / _AUTHORITIES).is_file():
             size = (self._root / _AUTHORITIES).stat().st_size
             yield Item(_AUTHORITIES, tarfile.REGTYPE, 0o644, size, base=self._root,

@@ -14,7 +14,7 @@ from gatling.platform import lock
 from gatling.project import repository as repository_settings
 from gatling.project import settings as project_settings
 from gatling.runtime import jobs, notifying, workers
-from gatling.state import apps, audit, config, samples
+from gatling.state import apps, audit, config, platforms, samples
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,27 +31,41 @@ exec {command} receive {app}
 """
 
 
-def check(gatling: Gatling, name: str, settings: Mapping[str, str]) -> None:
+def check(
+    gatling: Gatling, name: str, settings: Mapping[str, str], platform: str | None = None
+) -> None:
     """Raise InvalidInput for a name that is not valid or taken, or settings that are not valid.
 
-    Nothing is changed, and the home need not exist. Also raises for what this process' environment
-    says of the ports of apps and of the proxy.
+    Also for a platform without a registry, and NotFound for one that there is not. Nothing is
+    changed, and the home need not exist. Also raises for what this process' environment says of
+    the ports of apps and of the proxy.
     """
     names.app_name(name)
     project_settings.parse(dict(settings))
     apps.check_new(gatling.db, name)
     gatling.router.check_listen(None)
+    if platform is not None:
+        from gatling.platform.kubernetes import place, pods
+
+        pods.checked_app(name)
+        place.store(platforms.get(gatling.db, platform))
 
 
-def load(gatling: Gatling, name: str, settings: Mapping[str, str] | None = None) -> App:
+def load(
+    gatling: Gatling,
+    name: str,
+    settings: Mapping[str, str] | None = None,
+    platform: str | None = None,
+) -> App:
     """Make an app: repository with hook, ports, generated secrets, and its place in the proxy.
 
-    Raises InvalidInput as `check` does; then nothing has been made.
+    With `platform` it will run on that cluster. Raises InvalidInput as `check` does; then nothing
+    has been made.
     """
     own = dict(settings or {})
-    check(gatling, name, own)
+    check(gatling, name, own, platform)
     with exclusively(gatling.home, "load"):
-        return _load(gatling, name, own)
+        return _load(gatling, name, own, platform)
 
 
 def ensure(gatling: Gatling, name: str) -> bool:
@@ -64,10 +78,10 @@ def ensure(gatling: Gatling, name: str) -> bool:
         return True
 
 
-def _load(gatling: Gatling, name: str, own: dict[str, str]) -> App:
+def _load(gatling: Gatling, name: str, own: dict[str, str], platform: str | None = None) -> App:
     if not apps.is_whole(gatling.db, name):
         apps.delete(gatling.db, name)  # what was being made when the power was cut, say
-    app = apps.create(gatling.db, name, gatling.apps.may_have)
+    app = apps.create(gatling.db, name, gatling.apps.may_have, platform)
     paths = gatling.home.app(name)
     try:
         gatling.apps.make(app)
@@ -101,16 +115,23 @@ def _load(gatling: Gatling, name: str, own: dict[str, str]) -> App:
     return app
 
 
-def unload(gatling: Gatling, name: str, progress: Progress) -> list[str]:
+def unload(
+    gatling: Gatling, name: str, progress: Progress, *, leave_objects: bool = False
+) -> list[str]:
     """Stop an app and remove everything of it: instances, repository, releases, logs, records.
 
-    Its databases stay, closed to everybody; their names.
+    Its databases stay, closed to everybody; their names. Raises ClusterFailed, with everything as
+    before, for an app whose cluster cannot be reached, unless its objects are to be left there.
     """
     app = apps.get(gatling.db, name)
     paths = gatling.home.app(name)
     with contextlib.ExitStack() as held:
         if paths.lock.exists():  # it is not when a power cut has ended the one before this
             held.enter_context(lock.hold_app(paths, progress.say))
+        if app.platform is not None and not leave_objects:
+            from gatling.operations import clusters
+
+            clusters.remove(gatling, app)
         timeout = project_settings.parse(app.effective).instance.stop
         gatling.router.point(name, None)
         gatling.schedule.set(name, {})

@@ -53,7 +53,7 @@ def change(
     if not restart or app.live_release is None or app.wanted == "stopped":
         _store(gatling, name, changes, cause, progress)
         return True
-    lifecycle.ensure_up(gatling, progress)
+    lifecycle.ensure_up(gatling, progress, name)
     with attempt(gatling, name, cause=cause, commit=None, progress=progress) as context:
         if context.app.live_release is None:
             raise InvalidInput(f"{name} has no live release any more.", hint="Try again.")

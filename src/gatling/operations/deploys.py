@@ -43,7 +43,7 @@ def deploy_commit(
     """
     for directory in (gatling.home.root, gatling.home.app(name).root):
         files.need_space(directory, f"A build of {name}")
-    lifecycle.ensure_up(gatling, progress)
+    lifecycle.ensure_up(gatling, progress, name)
     with attempt(
         gatling,
         name,
@@ -73,7 +73,7 @@ def deploy_release(
     from gatling.deploy.go_live import go_live
 
     releases.kept(gatling.db, name, number)
-    lifecycle.ensure_up(gatling, progress)
+    lifecycle.ensure_up(gatling, progress, name)
     with attempt(gatling, name, cause=cause, commit=None, progress=progress) as context:
         release = releases.kept(gatling.db, name, number)
         dropped = config.pending(gatling.db, name)
@@ -110,7 +110,7 @@ def restart(gatling: Gatling, name: str, *, progress: Progress) -> None:
     app = apps.get(gatling.db, name)
     if app.live_release is None:
         raise InvalidInput(f"{name} has not been deployed yet.")
-    lifecycle.ensure_up(gatling, progress)
+    lifecycle.ensure_up(gatling, progress, name)
     with attempt(
         gatling, name, cause="restart", commit=None, progress=progress, same_release=True
     ) as context:

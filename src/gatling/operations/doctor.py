@@ -20,6 +20,7 @@ from gatling.state import apps, databases, deployments
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gatling.operations.status import AppStatus
     from gatling.platform.open import Gatling
     from gatling.state.apps import App
 
@@ -120,7 +121,7 @@ def _space(gatling: Gatling) -> Finding:
     return Finding("disk", True, f"{free / 1e9:.1f} GB are free for {gatling.home.root}")
 
 
-def _app(found: overview.AppStatus) -> Finding:
+def _app(found: AppStatus) -> Finding:
     ok = found.state in SERVING
     release = f" ({found.release})" if found.release else ""
     often = f", {found.restarts} restarts in the last hour" if found.restarts else ""

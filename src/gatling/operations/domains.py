@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from gatling import names
 from gatling.deploy import project_domains
-from gatling.errors import HelperFailed, InvalidInput
+from gatling.errors import HelperFailed, InvalidInput, NotOnCluster
 from gatling.operations import certificates, changes, issuing
 from gatling.project.proxy import EVERYWHERE
 from gatling.proxy.certificates import chosen
@@ -64,13 +64,13 @@ def add(gatling: Gatling, app: str, domain: str) -> DomainChange:
     """
     name = names.domain(domain)
     before = apps.get(gatling.db, app)
-    if name not in before.domains:
+    if name not in before.domains and before.platform is None:
         _need_reachable(gatling, name)
     if not domains.add(gatling.db, app, name):
         return DomainChange(app, name, changed=False, domains=list(before.domains))
     changes.change(
         gatling, app, "domains add", name,
-        steps=[gatling.configure_router],
+        steps=[lambda: _serve(gatling, app)],
         take_back=lambda: domains.take_back(gatling.db, app, [name]),
     )  # fmt: skip
     return _result(gatling, before, name)
@@ -96,6 +96,8 @@ def move(gatling: Gatling, app: str, domain: str, source: str) -> DomainChange:
     """
     name = names.domain(domain)
     before, other = apps.get(gatling.db, app), apps.get(gatling.db, source)
+    if before.platform is not None or other.platform is not None:
+        raise NotOnCluster("A domain cannot be moved to or from an app on a cluster yet.")
     if name in before.domains:
         return DomainChange(app, name, changed=False, domains=list(before.domains))
     guarded = {name, EVERYWHERE}
@@ -141,16 +143,31 @@ def remove(gatling: Gatling, app: str, domain: str) -> DomainChange:
     put_back = domains.remove(gatling.db, app, name)
     changes.change(
         gatling, app, "domains remove", name,
-        steps=[gatling.configure_router],
+        steps=[lambda: _serve(gatling, app)],
         take_back=put_back,
     )  # fmt: skip
     issuing.tidy(gatling, app)
     return _result(gatling, before, name)
 
 
+def _serve(gatling: Gatling, name: str) -> None:
+    """Serve an app under the domains that are recorded: by the proxy, or by its cluster."""
+    app = apps.get(gatling.db, name)
+    if app.platform is None:
+        gatling.configure_router()
+        return
+    from gatling.operations import clusters
+
+    clusters.serve(gatling, app)
+
+
 def _result(gatling: Gatling, before: App, name: str) -> DomainChange:
     after = apps.get(gatling.db, before.name)
     note = project_domains.host_told(gatling, before, after)
+    if after.platform is not None:
+        return DomainChange(
+            after.name, name, changed=True, domains=list(after.domains), phx_host=note
+        )
     lacking = certificates.without(after, gatling.certificates.of(after.name))
     means = obtaining.means(gatling.db)
     obtains = obtaining.later(gatling, after.name) and name in after.domains

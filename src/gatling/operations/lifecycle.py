@@ -23,11 +23,14 @@ if TYPE_CHECKING:
     from gatling.ui.progress import Progress
 
 
-def ensure_up(gatling: Gatling, progress: Progress) -> None:
+def ensure_up(gatling: Gatling, progress: Progress, name: str | None = None) -> None:
     """Make sure that instances and the proxy run: what a deployment needs first.
 
-    After a reboot that is everything, as by `gatling up`, but without waiting for it.
+    After a reboot that is everything, as by `gatling up`, but without waiting for it. An app `name`
+    that runs on a cluster needs nothing here.
     """
+    if name is not None and apps.get(gatling.db, name).platform is not None:
+        return
     started = gatling.instances.ensure_running()
     gatling.configure_router()
     gatling.router.ensure_running()
@@ -214,6 +217,11 @@ def _report(gatling: Gatling, app: App, progress: Progress) -> bool:
 
 
 def _wait(gatling: Gatling, app: App) -> None:
+    if app.platform is not None:
+        from gatling.operations import clusters
+
+        clusters.wait(gatling, app)
+        return
     from gatling.deploy.evidence import health
 
     slot = app.live_slot

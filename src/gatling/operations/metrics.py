@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from gatling.beam.sight import Numbers, Reported, Sight
-    from gatling.operations.overview import AppStatus
+    from gatling.operations.status import AppStatus
     from gatling.platform.open import Gatling
     from gatling.proxy.request_totals import Totals
     from gatling.state.apps import App

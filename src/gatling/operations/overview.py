@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from msgspec import UNSET, Struct, UnsetType, structs
+from msgspec import UNSET, UnsetType, structs
 
 from gatling.errors import NodeUnreachable
+from gatling.operations.status import AppDetails, AppStatus, LastEnd, Lately, WorkerStatus
 from gatling.platform import ports, restarts
 from gatling.project import history
 from gatling.project import settings as project_settings
@@ -35,112 +36,30 @@ CHAIN_PATIENCE_SECONDS = 0.5
 """How long another command that talks to the node is waited for."""
 
 
-class LastEnd(Struct, frozen=True):
-    """An end that nobody asked for."""
-
-    at: str
-    after: float
-    """Seconds since the start."""
-    cause: str
-
-
-class Lately(Struct, frozen=True):
-    """The requests of the last minute."""
-
-    per_second: float
-    failed: int
-    """Responses of status 500 and above."""
-    p95_ms: int | None
-
-
-class WorkerStatus(Struct, frozen=True, kw_only=True):
-    """The status of one worker's instance."""
-
-    process: str
-    """Its slot, such as `worker.1`."""
-    state: str
-    release: str | None
-    pid: int | None
-    instance: str | UnsetType = UNSET
-    """The platform's name of the process, where it is no OS process of this machine."""
-    uptime: float | None
-    """Seconds, to the millisecond; None when nothing runs."""
-    restarts: int
-    """Within the last hour."""
-    last_end: LastEnd | None
-
-
-class AppStatus(Struct, frozen=True, kw_only=True):
-    """The status of an app. Unknown values are None."""
-
-    app: str
-    state: str
-    release: str | None
-    version: str | None
-    commit: str | None
-    author: str | None
-    """The author of the commit."""
-    subject: str | None
-    """The first line of its message."""
-    slot: int | None
-    port: int | None
-    pid: int | None
-    instance: str | UnsetType = UNSET
-    """The platform's name of the process, where it is no OS process of this machine."""
-    uptime: float | None
-    """Seconds, to the millisecond; None when nothing runs."""
-    memory: int | None
-    """Bytes that the instance has in memory, with all processes below it."""
-    memory_limit: str
-    """The setting `limits.memory`."""
-    cpu: float | None
-    """Percent of one processor, on average since the start of the instance."""
-    cpu_seconds: float | None
-    """Processor time since the start of the instance."""
-    requests: Lately | None
-    """None where the proxy does not count them."""
-    url: str
-    maintenance: bool
-    waiting: list[str]
-    """Variables whose stored value waits for the next deployment."""
-    restarts: int
-    """Within the last hour."""
-    last_end: LastEnd | None
-    https_until: str | None
-    """The time until which every certificate in use is valid; None without HTTPS."""
-    https_error: str | None
-    """Why no certificate could be obtained at the last attempt."""
-
-
-class AppDetails(AppStatus, frozen=True, kw_only=True):
-    """The same with what takes longer to find out."""
-
-    domains: list[str]
-    password_domains: list[str]
-    """The domains that require a password; `*` stands for all domains."""
-    ports: list[int]
-    repository: str
-    """The repository's address, in a form that git accepts."""
-    last_deployment: int | None
-    last_outcome: str | None
-    chain: list[str]
-    """The releases that the running node went through, from its boot on."""
-    chain_unknown: str | None
-    """Why these are not known."""
-    processes: list[WorkerStatus]
-
-
 def every(gatling: Gatling, found: Sequence[App]) -> list[AppStatus]:
     """Return the status of each of these apps."""
-    known = statuses(gatling, found)
+    here = [app for app in found if app.platform is None]
+    known = statuses(gatling, here)
     used = gatling.instances.usages(known)
     seen = lately(gatling)
-    return [_status(gatling, app, known, used, seen) for app in found]
+
+    def one(app: App) -> AppStatus:
+        if app.platform is None:
+            return _status(gatling, app, known, used, seen)
+        from gatling.operations import clusters  # which loads the client of Kubernetes
+
+        return clusters.status(gatling, app)
+
+    return [one(app) for app in found]
 
 
 def details(gatling: Gatling, name: str) -> AppDetails:
     """Return an app's status and addresses; raises NotFound. Nothing is loaded into its node."""
     app = apps.get(gatling.db, name)
+    if app.platform is not None:
+        from gatling.operations import clusters
+
+        return clusters.details(gatling, app)
     known = statuses(gatling, [app])
     used = gatling.instances.usages(known)
     last = next(iter(deployments.of_app(gatling.db, name, limit=1)), None)

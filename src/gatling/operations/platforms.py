@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -113,20 +111,13 @@ def _findings(cluster: Connection, store: Store | None) -> Iterator[Finding]:
 @contextlib.contextmanager
 def _opened(store: Store | None) -> Iterator[Registry | None]:
     """The repository for a check of the rights to push."""
-    from gatling.images.http import Login
-    from gatling.images.registry import Registry
+    from gatling.platform.kubernetes import place
 
     if store is None:
         yield None
         return
-    place = reference.repository(f"{store.place}/{PROBE}")
-    login = Login(store.user, store.password) if store.user else None
-    with tempfile.NamedTemporaryFile("w", suffix=".pem") as bundle:
-        bundle.write(store.authority)
-        bundle.flush()
-        trusted = Path(bundle.name) if store.authority else None
-        with Registry(place, login=login, trusted=trusted) as opened:
-            yield opened
+    with place.repository(store, PROBE) as opened:
+        yield opened
 
 
 def _shown(one: Platform) -> Shown:

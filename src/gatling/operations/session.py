@@ -9,28 +9,31 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING
 
-from gatling.errors import GatlingError
+from gatling.errors import GatlingError, NotOnCluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gatling.platform.open import Gatling
+    from gatling.state.apps import App
 
 
 @contextlib.contextmanager
-def opened(app: str | None = None) -> Iterator[Gatling]:
+def opened(app: str | None = None, *, clusters: bool = False) -> Iterator[Gatling]:
     """Gatling with the home in use. A home that does not exist is not created: it has no apps.
 
     A command that changes an app names it. Raises NotFound for an app that does not exist. The app
     is first recovered from a killed deployment. No command recovers another app, and one that only
     reads recovers none. The hint of an error that is raised in the block names the app as well.
+
+    Raises NotOnCluster for an app that runs on a cluster, unless the command names `clusters`.
     """
     from gatling.platform.open import open_gatling
     from gatling.state import apps, watches
 
     with _about(app), open_gatling(create=False) as gatling:
         if app is not None:
-            apps.get(gatling.db, app)
+            _check(apps.get(gatling.db, app), clusters=clusters)
             if _unfinished(gatling, app):
                 from gatling.deploy import recovery
 
@@ -58,17 +61,17 @@ def created(check: Callable[[Gatling], object]) -> Iterator[Gatling]:
 
 
 @contextlib.contextmanager
-def reading(app: str) -> Iterator[Gatling]:
+def reading(app: str, *, clusters: bool = False) -> Iterator[Gatling]:
     """Gatling with the home in use, for a command that only reads about an app.
 
-    Raises NotFound for an app that does not exist.
+    Raises NotFound for an app that does not exist, and NotOnCluster as `opened` does.
     Says when a deployment of the app was killed and waits for its recovery.
     """
     from gatling.platform.open import open_gatling
     from gatling.state import apps
 
     with _about(app), open_gatling(create=False) as gatling:
-        apps.get(gatling.db, app)
+        _check(apps.get(gatling.db, app), clusters=clusters)
         if _unfinished(gatling, app):
             from gatling.deploy import recovery
 
@@ -78,6 +81,13 @@ def reading(app: str) -> Iterator[Gatling]:
                     f" or `gatling recover {app}`, repairs it\n"
                 )
         yield gatling
+
+
+def _check(app: App, *, clusters: bool) -> None:
+    if app.platform is not None and not clusters:
+        raise NotOnCluster(
+            f"{app.name} runs on the cluster {app.platform}, where this does not work yet."
+        )
 
 
 @contextlib.contextmanager

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from gatling.deploy import published
-from gatling.errors import GatlingError, InvalidInput, NotFound
+from gatling.errors import GatlingError, InvalidInput, NotFound, NotOnCluster
 from gatling.operations import changes
 from gatling.platform import lock
 from gatling.project import processes
 from gatling.project import settings as project_settings
 from gatling.runtime import jobs
 from gatling.state import apps
+from gatling.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -79,6 +80,8 @@ def change(
     """
     keys = sorted({*values, *unset})
     applied = [key for key in keys if key.startswith(IMMEDIATE)]
+    if applied and apps.get(gatling.db, app).platform is not None:
+        raise NotOnCluster(f"{listed(applied)} has no effect on a cluster yet.")
     if project_settings.parse({k: v for k, v in values.items() if k == HTTP3}).proxy.http3:
         gatling.router.need_http3()
     result = SettingsChange(app, applied, [key for key in keys if key not in applied])

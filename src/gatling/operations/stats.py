@@ -11,7 +11,7 @@ from gatling import times
 from gatling.beam.sight import Numbers, Process, Table  # noqa: TC001 (msgspec reads them)
 from gatling.errors import GatlingError
 from gatling.operations import overview
-from gatling.operations.overview import LastEnd
+from gatling.operations.status import LastEnd
 from gatling.platform import restarts
 from gatling.project import settings as project_settings
 from gatling.proxy import figures, request_log

@@ -41,6 +41,7 @@ SETTING_NAMES = (
     "alerts.messages",
     "alerts.quiet",
     "releases.keep",
+    "cluster.instances",
     "proxy.body_limit",
     "proxy.read_timeout",
     "proxy.send_timeout",

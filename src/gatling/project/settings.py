@@ -235,6 +235,13 @@ class Certificates(Struct, frozen=True, forbid_unknown_fields=True):
     (`gatling certificates dns`). Domains with a `*` are always verified by DNS."""
 
 
+class Cluster(Struct, frozen=True, forbid_unknown_fields=True):
+    """Apps that run on a Kubernetes cluster."""
+
+    instances: Annotated[int, Meta(ge=1, le=100)] = 1
+    """Number of instances on a cluster. `gatling scale APP web=3` sets it. Ignored elsewhere."""
+
+
 class Stats(Struct, frozen=True, forbid_unknown_fields=True):
     """The numbers that `gatling stats` and `gatling metrics` show."""
 
@@ -284,6 +291,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     stats: Stats = Stats()
     alerts: Alerts = Alerts()
     releases: Releases = Releases()
+    cluster: Cluster = Cluster()
     proxy: Proxy = Proxy()
     certificates: Certificates = Certificates()
     processes: Annotated[dict[Name, Process], Meta(max_length=MAX_NAMES)] = {}

@@ -33,7 +33,7 @@ def main(app: str) -> int:
         from gatling.operations.session import opened
         from gatling.ssh.receive import receive
 
-        with opened(app) as gatling:
+        with opened(app, clusters=True) as gatling:
             receive(gatling, app, sys.stdin, Progress())
         return int(Exit.OK)
 

@@ -47,6 +47,10 @@ class App:
     """None: it is served. Otherwise a page is shown: one with this text, or the project's own."""
     passwords: dict[str, dict[str, str]] = field(default_factory=dict, repr=False)
     """The users who may enter, with hashes of their passwords, by domain or `*` for all."""
+    platform: str | None = None
+    """The cluster that it runs on; None: this machine."""
+    live_deployment: int | None = None
+    """On a cluster the deployment whose pods are live."""
 
     @property
     def effective(self) -> dict[str, str]:
@@ -73,8 +77,12 @@ class App:
         return 2 if self.live_slot == 1 else 1
 
 
-def create(db: Database, name: str, free: Callable[[int], bool]) -> App:
+def create(
+    db: Database, name: str, free: Callable[[int], bool], platform: str | None = None
+) -> App:
     """Record a new app with four ports that no other app has and that are `free` on this machine.
+
+    With `platform` it runs on that cluster, and the ports stay unused.
 
     `$GATLING_PORTS` (`FIRST-LAST`) keeps several homes on one machine apart. Raises InvalidInput
     when the name is taken or no port is left.
@@ -83,7 +91,9 @@ def create(db: Database, name: str, free: Callable[[int], bool]) -> App:
         among = check_new(db, name)
         if db.row("SELECT 1 FROM apps WHERE name = ?", name):
             raise _taken(name)
-        db.execute("INSERT INTO apps (name, created_at) VALUES (?, ?)", name, now())
+        db.execute(
+            "INSERT INTO apps (name, created_at, platform) VALUES (?, ?, ?)", name, now(), platform
+        )
         ports = _unused_ports(db, free, among)
         for use in ("http", "node"):
             for slot in SLOTS:
@@ -165,8 +175,8 @@ def _unknown(db: Database, name: str) -> NotFound:
     )
 
 
-def every(db: Database) -> list[App]:
-    """All apps, by name."""
+def every(db: Database, *, clusters: bool = False) -> list[App]:
+    """All apps that run on this machine, by name; with `clusters` also those that run on one."""
     ports: dict[str, list[sqlite3.Row]] = {}
     for row in db.rows("SELECT * FROM ports"):
         ports.setdefault(row["app"], []).append(row)
@@ -182,6 +192,7 @@ def every(db: Database) -> list[App]:
             users.get(row["name"], {}),
         )
         for row in db.rows(f"{_SELECT} ORDER BY apps.name")
+        if clusters or row["platform"] is None
     ]
 
 
@@ -194,21 +205,25 @@ def make_live(
     config: Mapping[str, str] | None,
     wanted: Wanted = "running",
     watch: Watch | None = None,
+    deployment: int | None = None,
 ) -> None:
     """Decide: from now on this release runs, in this slot, with this config. On the disk at once.
 
     Config None: it stays what it is. An app that was stopped runs from now on. `watch` takes the
-    place of the watch of the release before, whose time is over.
+    place of the watch of the release before, whose time is over. On a cluster `deployment` names
+    the pods that are live.
 
     Recovery brings the world into line with what stands here, so this is a deployment's point of
     no return; called with all that was recorded before, it takes that decision back.
     """
     with db.transaction(durable=True):
         db.execute(
-            "UPDATE apps SET live_release = ?, live_slot = ?, wanted = ? WHERE name = ?",
+            "UPDATE apps SET live_release = ?, live_slot = ?, wanted = ?, live_deployment = ?"
+            " WHERE name = ?",
             release,
             slot,
             wanted,
+            deployment,
             name,
         )
         if config is not None:
@@ -275,4 +290,6 @@ def _app(
         manifest=json.loads(row["manifest"] or "{}"),
         maintenance=row["maintenance"],
         passwords=users,
+        platform=row["platform"],
+        live_deployment=row["live_deployment"],
     )

@@ -65,9 +65,15 @@ def add(db: Database, name: str, cluster: Connection, registry: Store | None) ->
 
 
 def remove(db: Database, name: str) -> None:
-    """Forget a platform; raises NotFound."""
+    """Forget a platform; raises NotFound, and InvalidInput while apps run on it."""
     get(db, name)
     with db.transaction(durable=True):
+        used = [row["name"] for row in db.rows("SELECT name FROM apps WHERE platform = ?", name)]
+        if used:
+            raise InvalidInput(
+                f"Apps run on the platform {name}: {', '.join(used)}.",
+                hint="`gatling unload` removes an app.",
+            )
         db.execute("DELETE FROM platforms WHERE name = ?", name)
 
 

@@ -52,6 +52,8 @@ class Release(Summary, frozen=True):
     config: dict[str, str]
     manifest: dict[str, str] = field(default_factory=dict)
     """Settings that its source has in gatling.toml."""
+    image: str = ""
+    """Its image in a registry, with the digest; empty where none was pushed."""
 
 
 def next_number(db: Database, app: str) -> int:
@@ -65,8 +67,8 @@ def add(db: Database, release: Release) -> None:
     with db.transaction():
         db.execute(
             "INSERT INTO releases (app, number, origin, base, commit_id, name, version, elixir,"
-            " otp, config, bytes, created_at, removed_at, manifest)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " otp, config, bytes, created_at, removed_at, manifest, image)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             release.app,
             release.number,
             release.origin,
@@ -81,7 +83,22 @@ def add(db: Database, release: Release) -> None:
             release.created_at,
             release.removed_at,
             json.dumps(release.manifest),
+            release.image,
         )
+
+
+def set_image(db: Database, app: str, number: int, image: str) -> None:
+    """Record the image of a release, once a registry has it."""
+    with db.transaction():
+        db.execute("UPDATE releases SET image = ? WHERE app = ? AND number = ?", image, app, number)
+
+
+def images(db: Database, app: str, *, retained: bool) -> dict[int, str]:
+    """The images of the releases that are retained, or of those that are not, by number."""
+    rows = db.rows(
+        "SELECT number, image, removed_at FROM releases WHERE app = ? AND image != ''", app
+    )
+    return {row["number"]: row["image"] for row in rows if (row["removed_at"] is None) is retained}
 
 
 def get(db: Database, app: str, number: int) -> Release:
@@ -176,7 +193,8 @@ def mark_removed(db: Database, app: str, number: int) -> None:
 
 def _release(row: sqlite3.Row) -> Release:
     config, manifest = json.loads(row["config"]), json.loads(row["manifest"])
-    return Release(**_listed(row), config=config, manifest=manifest)
+    image = row["image"]
+    return Release(**_listed(row), config=config, manifest=manifest, image=image)
 
 
 def _listed(row: sqlite3.Row) -> dict[str, Any]:

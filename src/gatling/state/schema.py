@@ -294,5 +294,10 @@ SCHEMA = (
     ) STRICT, WITHOUT ROWID
     """,
     "ALTER TABLE watches ADD COLUMN unproven TEXT",
+    """
+    ALTER TABLE apps ADD COLUMN platform TEXT;
+    ALTER TABLE apps ADD COLUMN live_deployment INTEGER;
+    ALTER TABLE releases ADD COLUMN image TEXT NOT NULL DEFAULT ''
+    """,
 )
 """One script per schema version; `PRAGMA user_version` is the number of those that have run."""

@@ -109,10 +109,10 @@ def test_a_cluster_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_missing_rights_are_named_with_their_purpose() -> None:
-    found = findings(Cluster(denied="statefulsets"))["rights"]
+    found = findings(Cluster(denied="deployments"))["rights"]
     assert found.state == "failed"
     verbs = "get, list, watch, create, patch, delete"
-    assert f"{verbs} on statefulsets.apps (instances)" in found.what
+    assert f"{verbs} on deployments.apps (instances and workers)" in found.what
     assert "docs/kubernetes.md" in found.hint
 
 

@@ -30,7 +30,7 @@ VERSIONS = ("1.25", ".".join(kubernetes_validate.latest_version().split(".")[:2]
 PODS = Pods(
     app="shop", namespace="prod", release=12,
     image=f"registry.example.com/team/shop@sha256:{'0' * 64}", command=("bin/shop", "start"),
-    node="shop", limits=Limits(memory="512M", cpu="150%", tasks=100),
+    node="shop", config="shop-v12-0", limits=Limits(memory="512M", cpu="150%", tasks=100),
 )  # fmt: skip
 HEALTH = Health("/health", "shop.example.com")
 ENV = {"SECRET": "ü$(POD_IP)", "PORT": "4001", "RELEASE_NODE": "shop@127.0.0.1", "LANG": "C.UTF-8"}
@@ -48,7 +48,7 @@ def every() -> list[dict[str, Any]]:
         objects.nodes(PODS),
         objects.budget(PODS),
         objects.network(PODS),
-        objects.ingress(PODS, ["shop.example.com", "*.shop.example.com"], "shop-tls"),
+        objects.ingress("prod", "shop", ["shop.example.com", "*.shop.example.com"], "shop-tls"),
         objects.job(migrate, "migrate", 0.5),
         objects.scheduled(migrate, "report", "*/5 * * * *", 600),
     ]
@@ -74,7 +74,7 @@ def test_the_schemas_of_kubernetes_accept_all(version: str) -> None:
 
 
 def test_what_is_no_object_is_found() -> None:
-    one = kind("StatefulSet")
+    one = kind("Deployment")
     one["spec"]["template"]["spec"]["runAsRoot"] = True
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(one, VERSIONS[-1], strict=True)
@@ -117,11 +117,23 @@ def test_secrets_are_in_secrets_only() -> None:
     assert base64.b64decode(kept["auths"]["r.example.com"]["auth"]) == b"ann:secret"
 
 
-def test_nothing_replaces_a_pod_by_itself() -> None:
-    """The tree of a pod may be newer than its template."""
-    spec = kind("StatefulSet")["spec"]
-    assert spec["updateStrategy"] == {"type": "OnDelete"}
-    assert "livenessProbe" not in spec["template"]["spec"]["containers"][0]
+def test_a_new_instance_is_ready_before_an_old_one_stops() -> None:
+    spec = kind("Deployment")["spec"]
+    assert spec["strategy"] == {
+        "type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}
+    }  # fmt: skip
+    (container,) = spec["template"]["spec"]["containers"]
+    assert container["readinessProbe"]["httpGet"]["path"] == "/health"
+    assert "livenessProbe" not in container
+
+
+def test_each_deployment_has_pods_of_its_own() -> None:
+    one, two = (
+        objects.instances(msgspec.structs.replace(PODS, deployment=number), HEALTH, 1)
+        for number in (7, 8)
+    )
+    assert one["spec"]["template"] != two["spec"]["template"]
+    assert one["spec"]["selector"] == two["spec"]["selector"]
 
 
 def test_a_drain_comes_before_the_end() -> None:
@@ -133,26 +145,34 @@ def test_a_drain_comes_before_the_end() -> None:
     assert shown["terminationGracePeriodSeconds"] == 31
 
 
+def test_instances_of_a_lost_node_are_soon_started_elsewhere() -> None:
+    for spec in templates():
+        found = {one["key"]: one["tolerationSeconds"] for one in spec["tolerations"]}
+        assert found == {
+            "node.kubernetes.io/not-ready": 30, "node.kubernetes.io/unreachable": 30
+        }  # fmt: skip
+
+
 def test_distribution_is_reached_by_instances_alone() -> None:
     rules = kind("NetworkPolicy")["spec"]["ingress"]
     assert [rule["ports"][0]["port"] for rule in rules if "from" not in rule] == [4000]
     (own,) = [rule for rule in rules if "from" in rule]
     assert own["ports"][0]["port"] == 4370
     chosen = own["from"][0]["podSelector"]["matchLabels"]
-    assert chosen == kind("StatefulSet")["spec"]["selector"]["matchLabels"]
-    for name in ("Deployment", "Job"):
-        env = kind(name)["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert chosen == kind("Deployment")["spec"]["selector"]["matchLabels"]
+    for one in (objects.worker(PODS, "mailer", 1), kind("Job")):
+        env = one["spec"]["template"]["spec"]["containers"][0]["env"]
         assert {"name": "RELEASE_DISTRIBUTION", "value": "none"} in env
 
 
 def test_selectors_choose_the_pods_of_their_own() -> None:
-    for name in ("StatefulSet", "Deployment"):
-        spec = kind(name)["spec"]
+    for one in (one for one in every() if one["kind"] == "Deployment"):
+        spec = one["spec"]
         chosen = spec["selector"]["matchLabels"].items()
         assert chosen <= spec["template"]["metadata"]["labels"].items()
         for other in every():
             inner = other.get("spec", {}).get("template")
-            if inner and other["kind"] != name:
+            if inner and other["metadata"]["name"] != one["metadata"]["name"]:
                 assert not chosen <= inner["metadata"]["labels"].items()
 
 
@@ -187,7 +207,9 @@ PARTS = st.from_regex(r"[a-z][a-z0-9_-]{0,12}", fullmatch=True)
 @given(APPS, APPS, PARTS, PARTS, st.integers(1, 99))
 def test_no_object_is_another_app_s(one: str, two: str, a: str, b: str, number: int) -> None:
     def names(app: str, part: str) -> set[tuple[str, str]]:
-        mine = msgspec.structs.replace(PODS, app=app, release=number)
+        mine = msgspec.structs.replace(
+            PODS, app=app, release=number, config=pods.secret_name(app, number, ENV)
+        )
         made = (
             objects.config(mine, ENV), objects.instances(mine, HEALTH, 1), objects.service(mine),
             objects.nodes(mine), objects.worker(mine, part, 1), objects.job(mine, part, 1),

@@ -22,7 +22,7 @@ from gatling.state import deployments
 from gatling.text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from gatling.deploy.context import Context
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from gatling.project.settings import Migrate
     from gatling.state.apps import App
     from gatling.state.releases import Release
+
+    Elsewhere = Callable[[tuple[str, ...], float, Callable[[str], None]], None]
+    """Runs a command of the release, with a time limit and a reader of its output."""
 
 _MIGRATION = re.compile(r"[+-]?[0-9]+_.*\.exs\Z")
 """As Ecto.Migrator takes them: an integer, an underscore, a name."""
@@ -48,27 +51,41 @@ AGAIN = (
 )
 
 
-def run(gatling: Gatling, context: Context, live: Release | None, target: Release) -> None:
+def run(
+    gatling: Gatling,
+    context: Context,
+    live: Release | None,
+    target: Release,
+    *,
+    elsewhere: Elsewhere | None = None,
+) -> None:
     """Run the migrations that `target` brings, and the setup if it is the app's first release.
 
+    With `elsewhere` the commands do not run on this machine.
     Raises MigrationFailed with `live` untouched. Going back runs none, nor does a change of config:
     the source is the same.
     """
     tasks, around = gatling.tasks, gatling.apps.surroundings(context.app.name)
     if live is not None:
         if runs_any(live, target):
-            _migrate(gatling, around, context, live, target)
+            _migrate(gatling, around, context, live, target, elsewhere)
         return
     setup = processes.words(context.settings.migrate.setup)
-    _migrate(gatling, around, context, live, target)
+    _migrate(gatling, around, context, live, target, elsewhere)
     db, name = gatling.db, context.app.name
     if setup and not deployments.ever_live(db, name) and not deployments.has_done(db, name, SETUP):
         with context.journal.step(SETUP):
-            _run(tasks, around, context, target, setup, "The setup (migrate.setup)", AGAIN)
+            what = "The setup (migrate.setup)"
+            _run(tasks, around, context, target, setup, what, AGAIN, elsewhere=elsewhere)
 
 
 def _migrate(
-    gatling: Gatling, around: Surroundings, context: Context, live: Release | None, target: Release
+    gatling: Gatling,
+    around: Surroundings,
+    context: Context,
+    live: Release | None,
+    target: Release,
+    elsewhere: Elsewhere | None,
 ) -> None:
     tasks = gatling.tasks
     settings = context.settings.migrate
@@ -96,7 +113,7 @@ def _migrate(
     _warn(tasks, around, context, live, target, new)
     points.make(gatling, context, target)
     with context.journal.step("migrate"):
-        _run(tasks, around, context, target, words, "The migrations")
+        _run(tasks, around, context, target, words, "The migrations", elsewhere=elsewhere)
 
 
 def runs_any(live: Release | None, target: Release) -> bool:
@@ -213,11 +230,17 @@ def _run(
     words: tuple[str, ...],
     what: str,
     hint: str = "",
+    *,
+    elsewhere: Elsewhere | None = None,
 ) -> None:
+    limit = context.settings.migrate.timeout
     try:
+        if elsewhere is not None:
+            elsewhere(words, limit, context.journal.line)
+            return
         task = spec.task(around, context.app, target, context.app.free_slot, words)
         task = structs.replace(task, mark=context.deployment.mark)
-        tasks.run(task, timeout=context.settings.migrate.timeout, on_line=context.journal.line)
+        tasks.run(task, timeout=limit, on_line=context.journal.line)
     except (CommandFailed, NotFound) as error:
         raise MigrationFailed(
             f"{what} of {target.label} failed: {error.what}",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import ssl
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from gatling.errors import ClusterFailed, InvalidInput
 from gatling.visible import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from gatling.state.platforms import Connection
 
@@ -79,6 +80,26 @@ class Client:
             if not isinstance(found, str):
                 raise TypeError(found)
             return one_line(found)[:40]
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        about: str,
+        *,
+        body: object = None,
+        media: str = "application/json",
+        query: Mapping[str, str | int] | None = None,
+    ) -> bytes:
+        """The answer to a request; `body` is sent as JSON. `about` names it in errors."""
+        with self.talking(about):
+            content = None if body is None else json.dumps(body).encode()
+            headers = {"Content-Type": media} if body is not None else {}
+            answer = self._plain.request(
+                method, path, content=content, headers=headers, params=dict(query or {})
+            )
+            answer.raise_for_status()
+            return answer.content
 
     @contextlib.contextmanager
     def talking(self, about: str) -> Iterator[lightkube.Client]:
@@ -151,4 +172,7 @@ def _message(error: httpx2.HTTPStatusError) -> str:
     """The words of the API server; a proxy in front of it has none."""
     status: Any = getattr(error, "status", None)
     message = getattr(status, "message", None)
+    if message is None and error.response is not None:
+        with contextlib.suppress(ValueError, AttributeError, RecursionError):
+            message = json.loads(error.response.content).get("message")
     return message if isinstance(message, str) else ""

@@ -22,7 +22,6 @@ from gatling.platform.kubernetes.pods import (
     labels,
     metadata,
     part_name,
-    secret_name,
     template,
     variables,
 )
@@ -41,7 +40,7 @@ def config(pods: Pods, env: Mapping[str, str]) -> Object:
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": metadata(pods, secret_name(pods.app, pods.release), "config"),
+        "metadata": metadata(pods, pods.config, "config"),
         "type": "Opaque",
         "immutable": True,
         "data": {name: _encoded(value) for name, value in variables(env).items()},
@@ -65,25 +64,24 @@ def registry_login(namespace: str, host: str, user: str, password: str) -> Objec
 
 
 def instances(pods: Pods, health: Health, replicas: int) -> Object:
-    """The StatefulSet of the instances.
+    """The Deployment of the instances: each new one is ready before an old one is stopped.
 
-    A change of its template replaces no pod by itself: a hot upgrade changes the pods first, and
-    then the template, from which a rescheduled pod comes; a rolling deployment deletes them.
+    It is no StatefulSet: the pods of one are not started elsewhere when their node is lost.
     """
     return {
         "apiVersion": "apps/v1",
-        "kind": "StatefulSet",
+        "kind": "Deployment",
         "metadata": metadata(pods, checked_app(pods.app), WEB),
         "spec": {
             "replicas": replicas,
-            "serviceName": nodes_name(pods.app),
-            "podManagementPolicy": "Parallel",
-            "updateStrategy": {"type": "OnDelete"},
+            "strategy": {
+                "type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
+            },
             "revisionHistoryLimit": 2,
             "selector": {"matchLabels": labels(pods.app, WEB)},
             "template": template(pods, WEB, health=health),
         },
-    }
+    }  # fmt: skip
 
 
 def worker(pods: Pods, process: str, replicas: int) -> Object:
@@ -175,9 +173,9 @@ def network(pods: Pods) -> Object:
     }
 
 
-def ingress(pods: Pods, domains: Sequence[str], tls_secret: str = "") -> Object:
-    """The domains of the app, with the certificate of a Secret if one is named."""
-    backend = {"service": {"name": service_name(pods.app), "port": {"name": "http"}}}
+def ingress(namespace: str, app: str, domains: Sequence[str], tls_secret: str = "") -> Object:
+    """The domains of an app, with the certificate of a Secret if one is named."""
+    backend = {"service": {"name": service_name(app), "port": {"name": "http"}}}
     path = {"path": "/", "pathType": "Prefix", "backend": backend}
     spec: Object = {"rules": [{"host": one, "http": {"paths": [path]}} for one in domains]}
     if tls_secret:
@@ -185,9 +183,11 @@ def ingress(pods: Pods, domains: Sequence[str], tls_secret: str = "") -> Object:
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",
-        "metadata": metadata(pods, checked_app(pods.app), WEB),
+        "metadata": {
+            "name": checked_app(app), "namespace": namespace, "labels": labels(app, WEB),
+        },
         "spec": spec,
-    }
+    }  # fmt: skip
 
 
 def job(pods: Pods, name: str, timeout: float) -> Object:

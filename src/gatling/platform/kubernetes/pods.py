@@ -8,6 +8,7 @@ the image. Pods keep to the profile `restricted` of the Pod Security Standards.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 from typing import TYPE_CHECKING, Any
@@ -28,11 +29,17 @@ Object = dict[str, Any]
 TREES = "/gatling"
 """The directory of release trees in a pod."""
 CURRENT = f"{TREES}/current"
+LOST_SECONDS = 30
+"""After so long without its node a pod is started elsewhere; Kubernetes itself waits 300 s."""
 HTTP, NODE = 4000, 4370
 """The ports of the app and of its Erlang distribution; each pod has an address of its own."""
+RELEASE = "gatling/release"
+"""The label of a pod with its release, `v7`."""
+DEPLOYMENT = "gatling/deployment"
+"""The annotation of a pod with the number of its deployment."""
 PULL_SECRET = "gatling-registry"  # noqa: S105 (the name of an object)
 MAX_NAME = 52
-"""Characters of a StatefulSet or CronJob, to whose name Kubernetes adds up to 11."""
+"""Characters of a CronJob, to whose name Kubernetes adds up to 11."""
 MAX_APP = 40
 _PERCENT = re.compile(r"([0-9]{1,6})%")
 _MEMORY = re.compile(r"([0-9]{1,15})([KMGT]?)")
@@ -64,6 +71,10 @@ class Pods(Struct, frozen=True, kw_only=True):
     """A pod goes on for so long after it is taken out of the Service."""
     pulls: bool = True
     """Whether the registry needs a login."""
+    config: str = ""
+    """The name of the Secret with their environment."""
+    deployment: int = 0
+    """The deployment that they belong to, so that each deployment replaces all pods."""
 
 
 class Health(Struct, frozen=True):
@@ -111,9 +122,13 @@ def metadata(pods: Pods, name: str, component: str) -> Object:
     return {"name": name, "namespace": pods.namespace, "labels": labels(pods.app, component)}
 
 
-def secret_name(app: str, release: int) -> str:
-    """The name of the Secret with the environment of a release."""
-    return f"{checked_app(app)}-v{release}"
+def secret_name(app: str, release: int, env: Mapping[str, str]) -> str:
+    """The name of the Secret with the environment of a release, which never changes.
+
+    It ends with a digest: the first domain of the app is in the environment, and may change.
+    """
+    said = json.dumps(sorted(env.items()))
+    return f"{checked_app(app)}-v{release}-{hashlib.sha256(said.encode()).hexdigest()[:8]}"
 
 
 def template(
@@ -126,7 +141,7 @@ def template(
         "image": pods.image,
         "command": [_program(pods.command[0]), *pods.command[1:]],
         "workingDir": CURRENT,
-        "envFrom": [{"secretRef": {"name": secret_name(pods.app, pods.release)}}],
+        "envFrom": [{"secretRef": {"name": pods.config}}],
         "env": _environment(pods, serves=serves),
         "volumeMounts": _mounts(),
         "securityContext": _confined(),
@@ -153,6 +168,11 @@ def template(
         },
         "initContainers": [_filling(pods)],
         "containers": [container],
+        "tolerations": [
+            {"key": f"node.kubernetes.io/{key}", "operator": "Exists", "effect": "NoExecute",
+             "tolerationSeconds": LOST_SECONDS}
+            for key in ("not-ready", "unreachable")
+        ],
         "volumes": [{"name": "trees", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}],
     }  # fmt: skip
     if pods.pulls:
@@ -163,8 +183,9 @@ def template(
             "whenUnsatisfiable": "ScheduleAnyway",
             "labelSelector": {"matchLabels": labels(pods.app, component)},
         }]  # fmt: skip
-    marks = labels(pods.app, component) | {"gatling/release": f"v{pods.release}"}
-    return {"metadata": {"labels": marks}, "spec": spec}
+    marks = labels(pods.app, component) | {RELEASE: f"v{pods.release}"}
+    notes = {DEPLOYMENT: str(pods.deployment)}
+    return {"metadata": {"labels": marks, "annotations": notes}, "spec": spec}
 
 
 def resources(limits: Limits) -> Object:

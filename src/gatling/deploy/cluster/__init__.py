@@ -1,0 +1,1 @@
+"""Deployments of apps that run on a Kubernetes cluster."""

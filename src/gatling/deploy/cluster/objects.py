@@ -1,0 +1,207 @@
+"""The objects of an app in its cluster: applied, followed until they serve, removed."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from gatling.errors import ClusterFailed, NotOnCluster, UnhealthyRelease
+from gatling.platform.kubernetes import objects, place, pods, rollout
+from gatling.platform.kubernetes.objects import WEB
+from gatling.project import settings as project_settings
+from gatling.releases import distillery
+from gatling.runtime import pods as spec
+from gatling.state import databases
+
+if TYPE_CHECKING:
+    from gatling.platform.kubernetes.api import Api
+    from gatling.platform.kubernetes.pods import Object, Pods
+    from gatling.platform.kubernetes.rollout import Problem, Progress
+    from gatling.platform.open import Gatling
+    from gatling.project.settings import Settings
+    from gatling.state.apps import App
+    from gatling.state.platforms import Platform
+    from gatling.state.releases import Release
+
+POLL_SECONDS = 0.5
+PULL_SECONDS = 300.0
+"""For scheduling and pulling, before the app of a pod starts; `health.timeout` counts from then."""
+AWAY_SECONDS = 30.0
+"""For so long the API server may not answer."""
+LOG_LINES = 30
+OF_APP = (
+    "Deployment",
+    "Job",
+    "Ingress",
+    "Service",
+    "PodDisruptionBudget",
+    "NetworkPolicy",
+    "Secret",
+)
+
+
+def check(gatling: Gatling, app: App, release: Release, settings: Settings) -> None:
+    """Raise NotOnCluster for what a release asks for and a cluster does not have yet."""
+    tree = gatling.home.app(app.name).release(release.number)
+    workers = [name for name, one in settings.processes.items() if one.command]
+    unknown = (
+        (bool(workers), f"Workers do not run on a cluster yet ({', '.join(workers)})."),
+        (bool(settings.schedule), "Scheduled jobs do not run on a cluster yet."),
+        (distillery.made(tree, release), "Releases of Distillery do not run on a cluster."),
+        (bool(app.passwords), "Passwords (`gatling auth`) do not work on a cluster yet."),
+        (settings.deploy.strategy == "restart",
+         "The setting deploy.strategy = restart does not work on a cluster yet."),
+        (bool(databases.attachments(gatling.db, app=app.name)),
+         "The databases of this machine cannot be reached from a cluster."),
+    )  # fmt: skip
+    for found, what in unknown:
+        if found:
+            raise NotOnCluster(what)
+
+
+def settings_of(app: App, release: Release) -> Settings:
+    """The settings of a release of the app."""
+    return project_settings.parse(release.manifest | app.settings)
+
+
+def apply(
+    api: Api, app: App, release: Release, platform: Platform, deployment: int, *, runs: bool = True
+) -> Pods:
+    """Apply all objects of a release, the Deployment last: the cluster follows it from then on.
+
+    Without `runs` no instance runs.
+    """
+    settings = settings_of(app, release)
+    described = spec.described(app, release, settings, platform, deployment)
+    apply_config(api, app, release, platform, described)
+    for one in (
+        objects.service(described), objects.nodes(described), objects.network(described),
+    ):  # fmt: skip
+        api.apply(one)
+    try:
+        api.apply(objects.budget(described))
+    except ClusterFailed as error:
+        if error.reason != "missing":  # Kubernetes before 1.21
+            raise
+    apply_domains(api, app)
+    count = settings.cluster.instances if runs else 0
+    api.apply(objects.instances(described, spec.health(app, settings), count))
+    return described
+
+
+def apply_config(api: Api, app: App, release: Release, platform: Platform, described: Pods) -> None:
+    """Apply the Secrets that pods of a release need: its config, and the registry's login."""
+    store = platform.registry
+    if store is not None and store.user:
+        host = store.place.partition("/")[0]
+        api.apply(objects.registry_login(api.namespace, host, store.user, store.password))
+    api.apply(objects.config(described, spec.environment(app, release, platform)))
+
+
+def apply_domains(api: Api, app: App) -> None:
+    """Apply the Ingress of the domains that are not on this machine alone."""
+    served = [domain for domain in app.domains if not domain.endswith(".localhost")]
+    if served:
+        api.apply(objects.ingress(api.namespace, app.name, served))
+    else:
+        api.remove("Ingress", app.name)
+
+
+def remove(api: Api, app: str, *, keep: Pods | None = None) -> None:
+    """Delete the objects of an app; with `keep` only Secrets that these pods do not need."""
+    selector = {"app.kubernetes.io/name": app, "app.kubernetes.io/managed-by": "gatling"}
+    kept = keep.config if keep is not None else ""
+    for kind in ("Secret",) if keep is not None else OF_APP:
+        try:
+            found = api.every(kind, selector)
+        except ClusterFailed as error:
+            if error.reason == "missing":  # an API that an older cluster does not have
+                continue
+            raise
+        for one in found:
+            if one["metadata"]["name"] != kept:
+                api.remove(kind, one["metadata"]["name"])
+
+
+def pods_of(api: Api, app: str) -> list[Object]:
+    """The pods of an app's instances."""
+    return api.every("Pod", pods.labels(app, WEB))
+
+
+def wait(api: Api, app: App, settings: Settings, number: int, replicas: int) -> Progress:
+    """Wait until all instances are those of the deployment of that number, and serve.
+
+    Raises UnhealthyRelease with the log of the pod that does not; nothing is undone here.
+    """
+    began = changed = answered = time.monotonic()
+    before = (-1, -1)
+    while True:
+        now = time.monotonic()
+        try:
+            deployment = api.find("Deployment", app.name)
+            found = pods_of(api, app.name)
+        except ClusterFailed as error:
+            if error.reason not in ("unreachable", "refused") or now - answered > AWAY_SECONDS:
+                raise
+            time.sleep(POLL_SECONDS)
+            continue
+        answered = now
+        if deployment is None:
+            raise UnhealthyRelease(f"Somebody has deleted the Deployment {app.name}.")
+        seen = rollout.progress(deployment, found, number, replicas)
+        if seen.done:
+            return seen
+        if (seen.ready, seen.begun) != before:
+            before, changed = (seen.ready, seen.begun), now
+        limit = settings.health.timeout
+        if seen.begun <= seen.ready:
+            limit = max(limit, PULL_SECONDS)
+        problem = seen.problem
+        if problem is not None and (problem.final or now - changed > limit):
+            raise _failed(api, app, problem, settings, now - began)
+        if now - changed > limit:
+            raise UnhealthyRelease(
+                f"The cluster did not replace the instances of {app.name} within {limit:.0f} s."
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def _failed(
+    api: Api, app: App, problem: Problem, settings: Settings, seconds: float
+) -> UnhealthyRelease:
+    what = [problem.what]
+    log: list[str] = []
+    if problem.pod:
+        what += _events(api, problem.pod)
+        log = without_times(api.log(problem.pod, lines=LOG_LINES))
+        before = without_times(api.log(problem.pod, lines=LOG_LINES, previous=True))
+        log = log if len(log) >= len(before) else before
+    hint = problem.hint
+    if not problem.final:
+        hint = hint or (
+            f"It had {seconds:.0f} s. The settings health.path ({settings.health.path}) and"
+            f" health.timeout say what is asked and for how long: `gatling settings {app.name}`."
+        )
+    return UnhealthyRelease(" ".join(what), hint=hint, log=log)
+
+
+def _events(api: Api, pod: str) -> list[str]:
+    """The last warning of Kubernetes about a pod, if there is one."""
+    try:
+        found = api.every("Event", {}, f"involvedObject.name={pod},type=Warning")
+    except ClusterFailed:
+        return []
+    found.sort(key=lambda one: str(one.get("lastTimestamp") or one.get("eventTime") or ""))
+    return [f"Kubernetes says: {' '.join(str(one.get('message', '')).split())[:400]}"
+            for one in found[-1:]]  # fmt: skip
+
+
+def without_times(lines: list[str]) -> list[str]:
+    """Lines of a log without their times."""
+    return [line.partition(" ")[2] for line in lines]
+
+
+def instances(gatling: Gatling, app: App) -> list[rollout.Pod]:
+    """The instances of an app, as they are now."""
+    with place.opened(gatling.db, app) as api:
+        return sorted(map(rollout.shown, pods_of(api, app.name)), key=lambda pod: pod.name)

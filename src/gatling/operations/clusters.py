@@ -1,0 +1,296 @@
+"""Apps that run on a cluster: their instances, one-off commands, logs, and their removal."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from msgspec import structs
+
+from gatling.deploy.cluster import objects as applied
+from gatling.deploy.cluster import once
+from gatling.errors import ClusterFailed, InvalidInput, NotOnCluster
+from gatling.operations import changes
+from gatling.operations.status import AppDetails, AppStatus, WorkerStatus
+from gatling.platform import lock, logs
+from gatling.platform.kubernetes import place, rollout
+from gatling.platform.kubernetes.api import timed
+from gatling.project import history
+from gatling.state import apps, audit, config, deployments, releases
+from gatling.times import seconds_since
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from gatling.platform.kubernetes.api import Api
+    from gatling.platform.kubernetes.rollout import Pod
+    from gatling.platform.logs import Line, Wanted
+    from gatling.platform.open import Gatling
+    from gatling.state.apps import App
+    from gatling.ui.progress import Progress
+
+FOLLOW_SECONDS = 1.0
+ALONE = ("rpc", "remote", "remote_console", "pid", "stop", "restart", "start", "start_iex")
+"""Commands of a release's script that need a running node, or are one."""
+RUN_SECONDS = 24 * 3600.0
+
+
+def wait(gatling: Gatling, app: App) -> None:
+    """Wait until the instances of the live release serve; raises UnhealthyRelease."""
+    if app.live_release is None:
+        return
+    settings = applied.settings_of(app, releases.get(gatling.db, app.name, app.live_release))
+    with place.opened(gatling.db, app) as api:
+        number = app.live_deployment or 0
+        applied.wait(api, app, settings, number, settings.cluster.instances)
+
+
+def serve(gatling: Gatling, app: App) -> None:
+    """Apply the Ingress of the app's domains; the first deployment does where nothing is live."""
+    if app.live_release is None:
+        return
+    platform = place.of(gatling.db, app)
+    with place.namespace(platform) as api:
+        applied.apply_domains(api, app)
+
+
+def remove(gatling: Gatling, app: App) -> None:
+    """Delete everything of an app in its cluster; its images stay in the registry."""
+    try:
+        with place.opened(gatling.db, app) as api:
+            applied.remove(api, app.name)
+    except ClusterFailed as error:
+        raise ClusterFailed(
+            error.what, reason=error.reason,
+            hint=f"{error.hint} `gatling unload {app.name} --leave-objects` removes it here alone.",
+        ) from error  # fmt: skip
+
+
+def scale(gatling: Gatling, app: App, counts: Mapping[str, int], progress: Progress) -> None:
+    """Let so many instances run, and wait until they serve. The caller holds the lock.
+
+    Raises InvalidInput and UnhealthyRelease; then the number is as before.
+    """
+    if set(counts) != {"web"}:
+        raise NotOnCluster("Workers do not run on a cluster yet, only instances: `web=3`.")
+    from gatling.deploy import recovery
+
+    count = str(counts["web"])
+    before = apps.change_settings(
+        gatling.db, app.name, lambda now: _checked(now, now.settings | {KEY: count})
+    ).settings
+
+    def take_back() -> None:
+        own = before.get(KEY)
+        apps.change_settings(
+            gatling.db, app.name,
+            lambda now: {k: v for k, v in now.settings.items() if k != KEY}
+            | ({KEY: own} if own is not None else {}),
+        )  # fmt: skip
+
+    def follow() -> None:
+        recovery.reconcile(gatling, app.name)
+
+    def serve() -> None:
+        if app.wanted == "running":
+            progress.say(f"{app.name}: waiting for {count} of web")
+            wait(gatling, apps.get(gatling.db, app.name))
+
+    changes.change(
+        gatling, app.name, "scale", f"web={count}", steps=[follow, serve], take_back=take_back
+    )
+
+
+KEY = "cluster.instances"
+
+
+def _checked(app: App, own: dict[str, str]) -> dict[str, str]:
+    from gatling.project import settings
+
+    settings.parse(app.manifest | own)
+    return own
+
+
+def status(gatling: Gatling, app: App) -> AppStatus:
+    """The status of an app on a cluster; `unknown` while the cluster does not answer."""
+    try:
+        pods = applied.instances(gatling, app)
+    except ClusterFailed as error:
+        return _status(gatling, app, [], f"unknown: {error.what}")
+    return _status(gatling, app, pods, _state(app, pods))
+
+
+def details(gatling: Gatling, app: App) -> AppDetails:
+    """The same with the instances."""
+    try:
+        pods = applied.instances(gatling, app)
+        state = _state(app, pods)
+    except ClusterFailed as error:
+        pods, state = [], f"unknown: {error.what}"
+    last = next(iter(deployments.of_app(gatling.db, app.name, limit=1)), None)
+    return AppDetails(
+        **structs.asdict(_status(gatling, app, pods, state)),
+        domains=list(app.domains),
+        password_domains=[],
+        ports=[],
+        repository=gatling.apps.push_address(app.name),
+        last_deployment=last.id if last else None,
+        last_outcome=last.outcome if last else None,
+        chain=[],
+        chain_unknown=None,
+        processes=[_instance(pod) for pod in pods],
+    )
+
+
+def _state(app: App, pods: list[Pod]) -> str:
+    if app.live_release is None:
+        return "not deployed"
+    if app.wanted == "stopped":
+        return "stopped"
+    return "running" if any(pod.ready for pod in pods) else "down"
+
+
+def _status(gatling: Gatling, app: App, pods: list[Pod], state: str) -> AppStatus:
+    live = app.live_release
+    release = releases.get(gatling.db, app.name, live) if live is not None else None
+    written = None
+    if release is not None:
+        written = history.commit(gatling.home.app(app.name).repository, release.commit)
+    ready = sum(pod.ready for pod in pods)
+    domains = [one for one in app.domains if not one.endswith(".localhost")]
+    settings = applied.settings_of(app, release) if release is not None else None
+    return AppStatus(
+        app=app.name,
+        state=state,
+        release=release.label if release else None,
+        version=release.version if release else None,
+        commit=release.commit if release else None,
+        author=written.author if written else None,
+        subject=written.subject if written else None,
+        slot=None,
+        port=None,
+        pid=None,
+        instance=f"{ready} of {len(pods)} ready on {app.platform}" if pods else "",
+        uptime=None,
+        memory=None,
+        memory_limit=settings.limits.memory if settings else "",
+        cpu=None,
+        cpu_seconds=None,
+        requests=None,
+        url=f"http://{domains[0]}/" if domains else "",
+        maintenance=False,
+        waiting=config.pending(gatling.db, app.name),
+        restarts=sum(pod.restarts for pod in pods),
+        last_end=None,
+        https_until=None,
+        https_error=None,
+    )
+
+
+def _instance(pod: Pod) -> WorkerStatus:
+    return WorkerStatus(
+        process=pod.name,
+        state=pod.state,
+        release=pod.release,
+        pid=None,
+        instance=f"node {pod.node}" if pod.node else "no node",
+        uptime=seconds_since(pod.started_at) if pod.started_at else None,
+        restarts=pod.restarts,
+        last_end=None,
+    )
+
+
+class Logs:
+    """The output of the pods that there are; Kubernetes keeps none of others."""
+
+    def __init__(self, gatling: Gatling, app: App) -> None:
+        self._platform = place.of(gatling.db, app)
+
+    def read(
+        self, app: str, *, lines: int, since: str | None = None, wanted: Wanted = logs.EVERYTHING
+    ) -> list[Line]:
+        """The last lines of all instances, in the order of their times."""
+        with place.namespace(self._platform) as api:
+            found = list(_lines(api, app, since or "", lines, wanted))
+        found.sort(key=lambda one: one[0])
+        return [line for _, line in found[-lines:]] if lines else []
+
+    def follow(
+        self, app: str, *, lines: int = 0, since: str | None = None,
+        wanted: Wanted = logs.EVERYTHING,
+    ) -> Iterator[Line]:  # fmt: skip
+        """Yield these lines, then new ones as they are printed; never ends."""
+        with place.namespace(self._platform) as api:
+            found = sorted(
+                _lines(api, app, since or "", lines or 1, wanted), key=lambda one: one[0]
+            )
+            shown = found[-lines:] if lines else []
+            seen: dict[str, str] = {}
+            for at, line in found:
+                seen[line.process] = max(at, seen.get(line.process, ""))
+            yield from (line for _, line in shown)
+            begun = found[-1][0] if found else ""
+            while True:
+                time.sleep(FOLLOW_SECONDS)
+                oldest = min(seen.values(), default=begun)
+                fresh = sorted(_lines(api, app, oldest, None, wanted), key=lambda one: one[0])
+                for at, line in fresh:
+                    if at > seen.get(line.process, begun):
+                        seen[line.process] = at
+                        yield line
+
+
+def _lines(
+    api: Api, app: str, since: str, count: int | None, wanted: Wanted
+) -> Iterator[tuple[str, Line]]:
+    moment = f"{since[:19]}Z" if since else ""
+    for pod in map(rollout.shown, applied.pods_of(api, app)):
+        if wanted.release not in (None, pod.release):
+            continue
+        if wanted.process not in (None, logs.WEB, pod.name):
+            continue
+        for text in api.log(pod.name, lines=count, since=moment):
+            at, said = timed(text)
+            yield at, logs.Line(f"{at[:23]}Z", pod.release, said, pod.name)
+
+
+def run(
+    gatling: Gatling,
+    name: str,
+    command: tuple[str, ...],
+    number: int | None,
+    on_line: Callable[[str], None],
+) -> int:
+    """Run a one-off command in a pod of its own, without standard input; its exit status.
+
+    Raises InvalidInput where nothing was deployed, NotFound for a release that is not retained.
+    """
+    app = apps.get(gatling.db, name)
+    number = number or app.live_release
+    if number is None:
+        raise InvalidInput(f"{name} has not been deployed yet.")
+    if command[0] in ALONE:
+        raise NotOnCluster(f"`{command[0]}` needs the node of an instance, which a cluster keeps"
+                           " to itself.")  # fmt: skip
+    release = releases.kept(gatling.db, name, number)
+    if not release.image:
+        raise InvalidInput(f"{release.label} has no image: it was never deployed.")
+    audit.record(gatling.db, gatling.actor, name, "run", command[0])
+    tree = gatling.home.app(name).release(number)
+    with place.opened(gatling.db, app) as api:
+        return once.run(
+            api, app, release, place.of(gatling.db, app), tree, command, what="run",
+            timeout=RUN_SECONDS, on_line=on_line,
+        )  # fmt: skip
+
+
+def scaled(gatling: Gatling, name: str, counts: Mapping[str, int], progress: Progress) -> int:
+    """Scale if numbers are given; how many instances are to run."""
+    app = apps.get(gatling.db, name)
+    if counts:
+        with lock.hold_app(gatling.home.app(name), progress.say):
+            scale(gatling, apps.get(gatling.db, name), counts, progress)
+        app = apps.get(gatling.db, name)
+    from gatling.project import settings
+
+    return settings.parse(app.effective).cluster.instances

@@ -1,0 +1,67 @@
+"""The place of an app in a cluster: its namespace, and the repository of its images."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gatling.errors import InvalidInput
+from gatling.images import reference
+from gatling.images.http import Login
+from gatling.images.registry import Registry
+from gatling.platform.kubernetes.api import Api
+from gatling.platform.kubernetes.client import Client
+from gatling.state import platforms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatling.state.apps import App
+    from gatling.state.database import Database
+    from gatling.state.platforms import Platform, Store
+
+
+def of(db: Database, app: App) -> Platform:
+    """The platform of an app in a cluster; raises NotFound."""
+    if app.platform is None:
+        raise AssertionError(f"{app.name} runs on this machine")
+    return platforms.get(db, app.platform)
+
+
+@contextlib.contextmanager
+def opened(db: Database, app: App) -> Iterator[Api]:
+    """The namespace of an app."""
+    with namespace(of(db, app)) as api:
+        yield api
+
+
+@contextlib.contextmanager
+def namespace(platform: Platform) -> Iterator[Api]:
+    """The namespace of a platform."""
+    with Client(platform.cluster) as client:
+        yield Api(client)
+
+
+def store(platform: Platform) -> Store:
+    """The place of the platform's images; raises InvalidInput for a platform without one."""
+    if platform.registry is None:
+        raise InvalidInput(
+            f"The platform {platform.name} has no registry, so no image can be pushed.",
+            hint=f"`gatling platform remove {platform.name}`, then add it with --registry.",
+        )
+    return platform.registry
+
+
+@contextlib.contextmanager
+def repository(place: Store, name: str, rights: str = "pull,push") -> Iterator[Registry]:
+    """One repository of a registry, with its login."""
+    login = Login(place.user, place.password) if place.user else None
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as bundle:
+        bundle.write(place.authority)
+        bundle.flush()
+        trusted = Path(bundle.name) if place.authority else None
+        found = reference.repository(f"{place.place}/{name}")
+        with Registry(found, login=login, trusted=trusted, rights=rights) as opened:
+            yield opened

@@ -1,0 +1,50 @@
+"""`kill -9` of a push to a cluster: the release before serves on, or the new one is live."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from tests.cluster.conftest import Cluster, get, probing
+from tests.conftest import until
+from tests.push.test_recovery import arm
+
+if TYPE_CHECKING:
+    from tests.conftest import Project, World
+
+STEPS = ("write_image", "push_image", "replace_instances")
+POINTS = [
+    *(f"{when} {step}" for step in STEPS for when in ("begin", "end")),
+    "decided", "ended",
+]  # fmt: skip
+
+
+def releases(cluster: Cluster) -> set[str]:
+    return {one["metadata"]["labels"]["gatling/release"] for one in cluster.pods()}
+
+
+def only(cluster: Cluster, wanted: set[str]) -> bool:
+    return releases(cluster) == wanted
+
+
+def test_killed_at_every_step(shop: Project, world: World, cluster: Cluster) -> None:
+    """No command recovers the app: that happens by itself."""
+    outcomes = {}
+    with probing():
+        for number, point in enumerate(POINTS):
+            before = world.status()["release"]
+            (world.root / "point").write_text(point)
+            shop.title(f"edition {number}")
+            arm(world)
+            said = shop.start_push().communicate()[0]
+            assert "is still live" not in said, said  # it was killed, and did not fail
+            (world.root / "point").write_text("")
+            world.settled()
+            last, live = world.last(), world.status()["release"]
+            outcomes[point] = last["outcome"]
+            assert live == (last["release"] if last["outcome"] == "succeeded" else before)
+            until(functools.partial(only, cluster, {live}), f"{live} alone after {point}")
+            until(lambda: len(cluster.pods()) == 2, "two instances")
+    decided = {"decided", "ended"}
+    assert {point for point in POINTS if outcomes[point] == "succeeded"} == decided, outcomes
+    assert f"edition {len(POINTS) - 1}" in get("/")
