@@ -6,6 +6,8 @@ import json
 import shutil
 from typing import TYPE_CHECKING
 
+import pytest
+
 from gatling.platform.postgres.clusters import Cluster
 from gatling.platform.server import cluster_units as places
 from tests.conftest import until
@@ -13,8 +15,6 @@ from tests.server.server import Person, Server
 from tests.server.test_databases import sql
 
 if TYPE_CHECKING:
-    import pytest
-
     from tests.server.conftest import Boxes
     from tests.server.image import Image
 
@@ -40,9 +40,11 @@ def packages(server: Server) -> None:
                        "--download-only", "postgresql", "pgbackrest"])  # fmt: skip
 
 
-def test_a_host_is_moved_with_its_databases(
+@pytest.fixture(scope="module")
+def pair(
     module_boxes: Boxes, server_image: Image, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+) -> tuple[Server, Server, Person]:
+    """Two hosts, and an admin of the first one, whose app has a database."""
     old, new = (
         Server(module_boxes(None, server_image), tmp_path_factory.mktemp(name))
         for name in ("old", "new")
@@ -50,6 +52,11 @@ def test_a_host_is_moved_with_its_databases(
     packages(old)
     packages(new)
     amy = old.admin("amy")
+    return old, new, amy
+
+
+def test_a_host_is_moved_with_its_databases(pair: tuple[Server, Server, Person]) -> None:
+    old, new, amy = pair
     project = amy.project()
     project.push()
     amy.run("load", "blog")
@@ -96,3 +103,25 @@ def test_a_host_is_moved_with_its_databases(
     assert (new.box.root / "var/lib/gatling/home/backups-due").exists()
     assert "is proved" in there.run("db", "backup", "shop")
     new.gatling("server", "check")
+
+
+def test_a_minor_version_of_apt_restarts_what_runs_and_nothing_else(
+    pair: tuple[Server, Server, Person],
+) -> None:
+    """As if a new package of the same major version was installed."""
+    server, _, amy = pair
+    version = int(server.json("db", "info", "shop")["version"])
+    cluster, old = Cluster("shop", version), Cluster("shop-events", version)
+    server.box.exec(["systemctl", "stop", places.unit(old)])
+    server.box.exec(["sh", "-c", f"echo manual > {places.configuration(old)}/start.conf"])
+    before = server.show(places.unit(cluster), "MainPID")
+    server.box.online(["apt-get", "install", "-y", "-qq", "--reinstall", f"postgresql-{version}"],
+                      env={"DEBIAN_FRONTEND": "noninteractive"})  # fmt: skip
+    until(lambda: "500" in sql(amy, "shop", "SELECT count(*) FROM orders WHERE name <> 'later'"),
+          "the database", 60)  # fmt: skip
+    after = server.show(places.unit(cluster), "MainPID", "OOMPolicy")
+    assert after["OOMPolicy"] == "continue", "with the limits of Gatling"
+    assert after["MainPID"] != before["MainPID"]
+    assert server.show(places.unit(old), "ActiveState") == {"ActiveState": "inactive"}
+    listening = server.box.exec(["ss", "-Hltnp"]).stdout
+    assert "postgres" not in listening
