@@ -61,6 +61,7 @@ def test_only_users_of_the_machine_may_connect() -> None:
     text = settings.authentication("my-shop")
     assert text.splitlines()[1:] == [
         "local all postgres peer",
+        "local replication postgres peer",
         'local "my-shop" gatling_reader peer map=gatling_reader',
         'local "my-shop" all peer',
     ]

@@ -238,6 +238,62 @@ def test_a_restore(server: Server, cluster: Cluster, dora: Person, amy: Person) 
     sql(dora, "shop", "INSERT INTO orders SELECT generate_series(1, 20)")
 
 
+def test_a_fork(server: Server, cluster: Cluster, dora: Person, amy: Person) -> None:
+    """By a deployer, with a script from stdin; closed to others, killed, and removed."""
+    fork, new = ("db", "fork", "shop", "shop-try"), Cluster("shop-try", cluster.version)
+    assert "from stdin" in dora.run(*fork, "--scrub", "/etc/passwd", status=Exit.INVALID)
+    said = dora.run(*fork, "--scrub", "-", stdin="DELETE FROM orders WHERE id > 7;")
+    assert "The script ran in" in said
+    try_it = ("db", "psql", "shop", "--name", "shop-try", "--", "-XqAt", "-c")
+    assert dora.run(*try_it, "SELECT count(*) FROM orders").strip() == "7"
+    assert sql(dora, "shop", "SELECT count(*) FROM orders").strip() == "20"
+    assert as_user(server, "gatling-shop", "shop-try", "gatling-shop").strip() == "1"
+    assert "Permission denied" in as_user(server, "gatling-blog", "shop-try", "gatling-blog")
+    shown = server.show(places.unit(new), "OOMPolicy", "NoNewPrivileges")
+    assert shown == {"OOMPolicy": "continue", "NoNewPrivileges": "yes"}
+    (one,) = json.loads(dora.run("db", "forks", "--json"))
+    assert (one["source"], one["scrubbed"]) == ("shop", True)
+    checked = server.box.exec(["gatling", "server", "check"], check=False).stdout
+    assert "shop-try" not in checked
+    gone = (*fork, "--destroy", "--confirm", "shop-try")
+    dora.run(*gone)
+    copy = server.box.root / str(places.CLUSTERS).lstrip("/") / str(cluster.version)
+    left = [path.name for path in copy.iterdir() if "try" in path.name]
+    assert left == []
+    # a script that fails, and one that would run a program as postgres
+    for script in ("SELECT 1 / 0", "\\! touch /var/lib/postgresql/ran",
+                   "COPY orders TO PROGRAM 'touch /var/lib/postgresql/ran'"):  # fmt: skip
+        said = dora.run(*fork, "--scrub", "-", stdin=script, status=Exit.INVALID)
+        assert "The script failed, and the fork was removed:" in said
+    assert not (copy.parent / "ran").exists()
+    assert "shop-try" not in dora.run("db", "list")
+    # only definitions; then killed, and made again
+    dora.run(*fork, "--schema-only")
+    assert dora.run(*try_it, "SELECT count(*) FROM orders").strip() == "0"
+    dora.run(*gone)
+    with dora.session(*fork) as session:
+        until(lambda: (copy / f"{new.name}.new/PG_VERSION").exists() or session.poll() is not None,
+              "the copy")  # fmt: skip
+        assert server.show(places.restore_unit(new), "User", "PrivateNetwork") == {
+            "User": "postgres", "PrivateNetwork": "yes"
+        }  # fmt: skip
+        server.box.exec(
+            ["sh", "-c", "pkill -KILL -u gatling; systemctl kill --signal=KILL 'gatling-helper@*'"],
+            check=False,
+        )
+        assert session.wait(60) != 0
+    listed = {one["name"]: one["state"] for one in json.loads(dora.run("db", "list", "--json"))}
+    assert listed["shop-try"] == "forking"
+    dora.run(*fork)
+    assert dora.run(*try_it, "SELECT count(*) FROM orders").strip() == "20"
+    # one that is promoted is no throw-away any more, for root's helper either
+    dora.run("db", "promote", "shop", "--name", "shop-try")
+    dora.run(*gone, status=Exit.NOT_FOUND)
+    assert not (server.box.root / str(places.forked(new)).lstrip("/")).exists()
+    dora.run("db", "promote", "shop", "--name", "shop")
+    amy.run("db", "destroy", "shop", "--name", "shop-try", "--confirm", "shop-try")
+
+
 def test_a_power_cut_and_a_boot(server: Server, cluster: Cluster) -> None:
     server.box.crash()
     server.box.start()

@@ -9,7 +9,7 @@ import click
 from msgspec import structs
 
 from gatling import names
-from gatling.cli import db_backups, db_repository
+from gatling.cli import db_backups, db_fork, db_repository
 from gatling.cli.common import (
     app_argument,
     as_json,
@@ -25,6 +25,7 @@ from gatling.text import counted
 from gatling.ui.output import ago, echo, fields, print_json, size, table
 
 if TYPE_CHECKING:
+    from gatling.operations.databases import DatabaseEntry
     from gatling.platform.postgres.clusters import Facts
 
 variable_option = click.option(
@@ -51,7 +52,7 @@ def db_command() -> None:
     """
 
 
-for _command in (*db_backups.COMMANDS, db_repository.repository_command):
+for _command in (*db_backups.COMMANDS, *db_fork.COMMANDS, db_repository.repository_command):
     db_command.add_command(_command)
 
 
@@ -120,7 +121,7 @@ def list_command(as_json: bool) -> None:
         [(one.name, one.app or "–", str(one.version),
           ", ".join(use.app if use.access == "write" else f"{use.app} (read-only)"
                     for use in one.used_by),
-          one.state, ago(one.created_at)) for one in found],
+          _kind(one), ago(one.created_at)) for one in found],
         cut=("used by",), drop=("created",),
     )  # fmt: skip
 
@@ -150,6 +151,7 @@ def info_command(app: str, name: str | None, as_json: bool) -> None:
     rows: list[tuple[str, object]] = [
         ("database", found.name),
         ("state", found.state),
+        ("fork of", found.fork_of),
         ("created for", found.app),
         ("created", ago(found.created_at)),
     ]
@@ -182,6 +184,10 @@ def _compared(before: int | None, now: int) -> str | None:
         return None
     sign = "+" if now >= before else "-"
     return f"{size(before)}, {sign}{size(abs(now - before))} since"
+
+
+def _kind(one: DatabaseEntry) -> str:
+    return f"fork of {one.fork_of}" if one.fork_of and one.state == "ready" else one.state
 
 
 def _seconds(seconds: float) -> str | None:

@@ -27,6 +27,11 @@ def is_shown(app: str) -> bool:
     return "*" in shown or app in shown
 
 
+def is_visitor() -> bool:
+    """Whether the caller came over SSH (ssh/access.py)."""
+    return "GATLING_ROLE" in os.environ
+
+
 def may_install() -> bool:
     """Whether the caller may install programs: over SSH only an admin may (ssh/access.py)."""
     return os.environ.get("GATLING_ROLE", "admin") == "admin"

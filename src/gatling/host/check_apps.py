@@ -23,7 +23,7 @@ from gatling.platform.server.home import ServerHome
 from gatling.platform.server.router import SystemRouter
 from gatling.project import settings
 from gatling.runtime import jobs
-from gatling.state import backups, databases, drains, issuance, notices, samples
+from gatling.state import backups, databases, drains, forks, issuance, notices, samples
 from gatling.text import counted, listed
 
 if TYPE_CHECKING:
@@ -121,7 +121,8 @@ def databases_of_apps(server: Path = SERVER) -> Iterator[Finding]:
         yield Finding("databases", False, what, hint)
     if not found:
         yield Finding("databases", True, f"{counted(len(every), 'database')}, none fails")
-    if bare := clusters.without(every, attempts):
+    forked = {one.database for one in read(server, forks.every)}
+    if bare := [name for name in clusters.without(every, attempts) if name not in forked]:
         yield Finding("databases", True, f"no proved backup: {', '.join(bare)}")
 
 

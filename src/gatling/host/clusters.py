@@ -59,9 +59,11 @@ def faults(every: Sequence[Record]) -> Iterator[tuple[str, str]]:
     """The faults of databases, each with its remedy."""
     for one in every:
         name = _name(one)
-        if one.is_restoring:
-            yield (f"The restore of the database {one.name} was not completed.",
-                   "The same `gatling db restore` completes it.")  # fmt: skip
+        if one.begun:
+            what, verb = {"restoring": ("restore", "restore"), "forking": ("fork", "fork")}[
+                one.begun]  # fmt: skip
+            yield (f"The {what} of the database {one.name} was not completed.",
+                   f"The same `gatling db {verb}` completes it.")  # fmt: skip
         elif one.state == "creating":
             yield (f"The database {one.name} was not completed.",
                    f"`gatling db create {name}` completes it.")  # fmt: skip

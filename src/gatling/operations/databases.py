@@ -16,7 +16,7 @@ from gatling.paths import exclusively
 from gatling.platform.base import run_mark
 from gatling.platform.postgres import health
 from gatling.platform.postgres.clusters import Cluster, Facts
-from gatling.state import apps, audit, config, databases
+from gatling.state import apps, audit, config, databases, forks
 from gatling.state.databases import Attachment
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from gatling.ui.progress import Progress
 
 VARIABLE = "DATABASE_URL"
+_BEGUN = {"restoring": ("restored", "restore"), "forking": ("forked", "fork")}
+"""The words for what has begun, and the command that completes it."""
 
 
 class Wanted(Struct, frozen=True):
@@ -66,6 +68,8 @@ class DatabaseEntry(Struct, frozen=True):
     """None where they were not asked for."""
     faults: list[health.Fault] = []
     """The faults that they show, each with advice."""
+    fork_of: str = ""
+    """The database that it is a fork of; empty: it is none."""
 
 
 def wanted(
@@ -283,10 +287,10 @@ def _check_same(record: Record, want: Wanted, version: int | None) -> None:
             f"The name {want.name} is taken by another database.",
             hint=f"Choose a name: `gatling db create {want.app} --name NAME`.",
         )
-    if record.is_restoring:
+    if record.begun:
+        done, verb = _BEGUN[record.begun]
         raise InvalidInput(
-            f"{want.name} is being restored from a backup.",
-            hint="The same `gatling db restore` completes it.",
+            f"{want.name} is being {done}.", hint=f"The same `gatling db {verb}` completes it."
         )
     if record.state == "removing":
         raise InvalidInput(
@@ -327,8 +331,8 @@ def _ready(gatling: Gatling, name: str) -> Record:
     if record.state != "ready":
         word = "created" if record.state == "creating" else "removed"
         verb = "create" if record.state == "creating" else "destroy"
-        if record.is_restoring:
-            word, verb = "restored", "restore"
+        if record.begun:
+            word, verb = _BEGUN[record.begun]
         raise InvalidInput(
             f"{name} is still being {word}.",
             hint=f"`gatling db {verb} {record.app or name}` completes it.",
@@ -368,6 +372,7 @@ def _shown(gatling: Gatling, record: Record, facts: Facts | None = None) -> Data
     wrong = [] if facts is None else health.faults(record.name, record.app or record.name, facts)
     return DatabaseEntry(
         record.name, record.app, record.version, record.generation,
-        databases.RESTORING if record.is_restoring else record.state,
+        record.begun or record.state,
         record.created_at, databases.attachments(gatling.db, database=record.name), facts, wrong,
+        fork.source if (fork := forks.find(gatling.db, record.name)) else "",
     )  # fmt: skip

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gatling import names
-from gatling.cleanup import cleaning
-from gatling.errors import GatlingError, InvalidInput, NotFound
-from gatling.operations import backups, databases, restore_points
+from gatling.errors import InvalidInput, NotFound
+from gatling.operations import backups, databases, forks, new_clusters, restore_points
 from gatling.operations import config as variables
 from gatling.paths import exclusively
-from gatling.platform.postgres.clusters import Cluster
 from gatling.platform.postgres.sites import Chosen
 from gatling.project.schedule import here
 from gatling.state import audit
@@ -23,6 +21,7 @@ from gatling.times import stamp_of
 
 if TYPE_CHECKING:
     from gatling.platform.open import Gatling
+    from gatling.platform.postgres.clusters import Cluster
     from gatling.platform.postgres.pgbackrest import Backup
     from gatling.platform.postgres.sites import Restored
     from gatling.state.databases import Attachment, Record
@@ -116,23 +115,11 @@ def restore(
 def _restore(
     gatling: Gatling, want: databases.Wanted, source: Record, chosen: Chosen, progress: Progress
 ) -> Restored:
-    _begin(gatling, want, source)
-    progress.phase(f"Restoring {source.name} as the database {want.name}")
-    cluster = Cluster(want.name, source.version)
-    try:
-        found = gatling.databases.restore(cluster, databases.cluster(source), chosen, progress.say)
-    except GatlingError as error:
-        with cleaning(error):  # the record stays as long as something of the database may be left
-            gatling.databases.remove(cluster, "")
-            records.forget(gatling.db, want.name)
-        raise
-    with exclusively(gatling.home, "databases"):
-        record = records.find(gatling.db, want.name)
-        if record is None or not record.is_restoring:
-            raise InvalidInput(f"{want.name} was removed while it was being restored.")
-        gatling.databases.create(cluster, databases.allowed(gatling, want.name))
-        records.mark(gatling.db, want.name, "ready")
-    return found
+    def fill(cluster: Cluster) -> Restored:
+        progress.phase(f"Restoring {source.name} as the database {want.name}")
+        return gatling.databases.restore(cluster, databases.cluster(source), chosen, progress.say)
+
+    return new_clusters.make(gatling, want, source, records.RESTORING, fill)
 
 
 def promote(
@@ -151,6 +138,7 @@ def promote(
         for one in (use, main):
             if one.access != "write":
                 raise InvalidInput(f"{app} may only read {one.database}.")
+        forks.own(gatling, record)
         records.exchange(gatling.db, use, main)
         backups.follow(gatling, main.database, use.database)
         audit.record(gatling.db, gatling.actor, app, "db promote",
@@ -175,27 +163,6 @@ def _use(gatling: Gatling, app: str, database: str) -> Attachment:
     for use in records.attachments(gatling.db, app=app, database=database):
         return use
     raise NotFound(f"{app} does not use the database {database}.")
-
-
-def _begin(gatling: Gatling, want: databases.Wanted, source: Record) -> None:
-    """Record a restore, so that nothing takes the database for another one while it lasts."""
-    with exclusively(gatling.home, "databases"):
-        record = records.find(gatling.db, want.name)
-        if record is None:
-            if gatling.databases.exists(Cluster(want.name, source.version)):
-                raise InvalidInput(
-                    f"A database {want.name} that was not created here is on this host."
-                    " Nothing was changed.",
-                    hint="Choose another name with `--as`.",
-                )
-            databases.check_variable(gatling, want)
-            records.add(gatling.db, want.name, want.app, source.version, want.variable,
-                        kept=records.RESTORING)  # fmt: skip
-        elif not record.is_restoring or record.app != want.app:
-            raise InvalidInput(
-                f"The name {want.name} is taken by another database. Nothing was changed.",
-                hint="Choose another name with `--as`.",
-            )
 
 
 def _backup(every: list[Backup], source: Record, to: datetime | None) -> Backup:

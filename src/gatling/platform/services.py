@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gatling.platform.postgres.pgbackrest import Backup
     from gatling.platform.postgres.points import Place
     from gatling.platform.postgres.repository import Repository
-    from gatling.platform.postgres.sites import Chosen, Made, Restored
+    from gatling.platform.postgres.sites import Chosen, Forked, ForkWish, Made, Restored
     from gatling.platform.toolchains.order import Order
     from gatling.platform.toolchains.store import Installed
     from gatling.proxy.certificates import Certificate
@@ -253,6 +253,24 @@ class Databases(Protocol):
         `create` starts it. Raises InvalidInput and DiskFull before anything is written, and
         CommandFailed.
         """
+
+    def fork(
+        self,
+        cluster: Cluster,
+        source: Cluster,
+        apps: Mapping[str, str],
+        wish: ForkWish,
+        say: Callable[[str], None],
+    ) -> Forked:
+        """Fork a running cluster into one that is not there, or that a killed fork has left.
+
+        `apps` are those of the source. `create` starts the fork, and `remove` removes it without a
+        copy until `own` was called. Raises InvalidInput and DiskFull before anything is written,
+        CommandFailed, and InvalidInput for a script that failed.
+        """
+
+    def own(self, cluster: Cluster) -> None:
+        """Take a fork for a database like others, of which a copy is kept when it is removed."""
 
     def point(self, cluster: Cluster, name: str) -> Place:
         """Make a restore point with a name in the log of a cluster, which must be running.

@@ -57,6 +57,7 @@ READING = frozenset(
         "db list",
         "db info",
         "db backups",
+        "db forks",
         "toolchain list",
         "certificates show",
         "auth list",
@@ -103,6 +104,7 @@ DEPLOYING = frozenset(
         "db backup",
         "db schedule",
         "db restore",
+        "db fork",
         "db promote",
         "toolchain use",
         "auth add",
@@ -120,6 +122,7 @@ WITHOUT_APP = frozenset(
     {
         "apps",
         "dashboard",
+        "db forks",
         "db list",
         "metrics",
         "toolchain list",

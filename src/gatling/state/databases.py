@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from gatling.state.database import Database
 
 State = Literal["creating", "ready", "removing"]
-RESTORING = "restoring"
+Begun = Literal["", "restoring", "forking"]
+RESTORING: Begun = "restoring"
+FORKING: Begun = "forking"
 Access = Literal["write", "read"]
 
 
@@ -31,13 +33,16 @@ class Record(Struct, frozen=True):
     generation: int
     state: State
     kept: str
-    """The last copy, once the database is being removed; RESTORING while it is being restored."""
+    """The last copy, once the database is being removed; RESTORING or FORKING while it is being
+    restored or forked."""
     created_at: str
 
     @property
-    def is_restoring(self) -> bool:
-        """Whether a restore has begun, and is not complete."""
-        return self.state == "creating" and self.kept == RESTORING
+    def begun(self) -> Begun:
+        """The restore or the fork that has begun, and is not complete; empty: neither."""
+        if self.state == "creating" and self.kept in (RESTORING, FORKING):
+            return RESTORING if self.kept == RESTORING else FORKING
+        return ""
 
 
 class Attachment(Struct, frozen=True):

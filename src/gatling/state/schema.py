@@ -299,5 +299,13 @@ SCHEMA = (
     ALTER TABLE apps ADD COLUMN live_deployment INTEGER;
     ALTER TABLE releases ADD COLUMN image TEXT NOT NULL DEFAULT ''
     """,
+    """
+    CREATE TABLE forks (
+        database TEXT PRIMARY KEY REFERENCES databases ON DELETE CASCADE,
+        source TEXT NOT NULL,
+        how TEXT NOT NULL,
+        scrubbed INTEGER NOT NULL CHECK (scrubbed IN (0, 1))
+    ) STRICT
+    """,
 )
 """One script per schema version; `PRAGMA user_version` is the number of those that have run."""

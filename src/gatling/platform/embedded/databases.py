@@ -2,6 +2,7 @@
 
 databases/NAME/1/data       the cluster; 2 is that of a restore, and so on
 databases/NAME/1/socket     the directory of its socket
+databases/NAME/1/fork       only of a fork, which may be removed without a last copy
 databases/NAME/current      a link to the cluster that the database stands for
 databases/kept/             last copies of databases that were removed
 
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from gatling.platform.postgres.pgbackrest import Backup
     from gatling.platform.postgres.points import Place
     from gatling.platform.postgres.repository import Repository
-    from gatling.platform.postgres.sites import Chosen, Made, Restored, Site
+    from gatling.platform.postgres.sites import Chosen, Forked, ForkWish, Made, Restored, Site
 
 START_SECONDS = 60.0
 INIT_SECONDS = 300.0
@@ -201,6 +202,34 @@ class OwnDatabases:
             directory.mkdir(mode=0o700, parents=True)
         return self._repository.restore(self._site(cluster), self._site(source), chosen, say)
 
+    def fork(
+        self,
+        cluster: Cluster,
+        source: Cluster,
+        apps: Mapping[str, str],
+        wish: ForkWish,
+        say: Callable[[str], None],
+    ) -> Forked:
+        """See Databases."""
+        self.check(cluster.database)
+        self._there(source)
+        with self._alone(source):  # one of an older Gatling allowed no base backup
+            self._configure(source, apps)
+            self._start(source)
+            self._query(source, RELOAD)
+        if self._directory(cluster).exists():  # of a fork that was killed
+            self.remove(cluster, "")
+        with self._alone(cluster):
+            self._directory(cluster).mkdir(mode=0o700, parents=True)
+            self._fork_note(cluster).touch()
+        role = users.of_app(wish.app)
+        return self._repository.fork(self._site(cluster), self._site(source), role, wish, say)
+
+    def own(self, cluster: Cluster) -> None:
+        """See Databases."""
+        self._fork_note(cluster).unlink(missing_ok=True)
+        files.sync(self._directory(cluster))
+
     def point(self, cluster: Cluster, name: str) -> Place:
         """See Databases."""
         self._there(cluster)
@@ -238,7 +267,8 @@ class OwnDatabases:
         """See Databases."""
         with self._alone(cluster):
             data = self._data(cluster)
-            if data.is_dir() and not Path(kept).is_file():
+            is_fork = self._fork_note(cluster).exists()
+            if data.is_dir() and not is_fork and not Path(kept).is_file():
                 raise InvalidInput(f"There is no last copy of {cluster.database}.")
             self._conf(cluster.database).unlink(missing_ok=True)
             if self._programs.running() and self._programs.knows(_name(cluster.database)):
@@ -357,6 +387,9 @@ class OwnDatabases:
 
     def _sockets(self, cluster: Cluster) -> Path:
         return self._directory(cluster) / "socket"
+
+    def _fork_note(self, cluster: Cluster) -> Path:
+        return self._directory(cluster) / "fork"
 
     def _link(self, database: str) -> Path:
         return self._home.databases / database / "current"

@@ -19,7 +19,7 @@ from gatling.paths import exclusively
 from gatling.platform.embedded import postgres_programs as programs
 from gatling.platform.postgres import answers, repository, worker
 from gatling.platform.postgres.pgbackrest import Backup
-from gatling.platform.postgres.sites import Made, Restored, Site
+from gatling.platform.postgres.sites import Forked, Made, Restored, Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gatling.platform.embedded.home import EmbeddedHome
     from gatling.platform.postgres.clusters import Cluster, Policy
     from gatling.platform.postgres.repository import Repository
-    from gatling.platform.postgres.sites import Chosen
+    from gatling.platform.postgres.sites import Chosen, ForkWish
 
 LIST_SECONDS = 300.0
 BACKUP_SECONDS = 2 * 86400.0
@@ -74,6 +74,14 @@ class OwnRepository:
         request = {"verb": "restore", "site": asdict(site), "source": asdict(source),
                    "chosen": asdict(chosen)}  # fmt: skip
         return Restored(**_work(request, say))
+
+    def fork(
+        self, site: Site, source: Site, role: str, wish: ForkWish, say: Callable[[str], None]
+    ) -> Forked:
+        """Fork a running cluster into a new one, whose site comes first."""
+        request = {"verb": "fork", "site": asdict(site), "source": asdict(source), "role": role,
+                   "wish": asdict(wish)}  # fmt: skip
+        return Forked(**_work(request, say))
 
     def get(self) -> Repository:
         """The place of backups, without secrets."""

@@ -67,6 +67,7 @@ def authentication(database: str, mapped: str = "") -> str:
     return (
         "# Written by Gatling.\n"
         f"local all {SUPERUSER} {peer}\n"
+        f"local replication {SUPERUSER} {peer}\n"
         f"local {identifier(database)} {READER} peer map={mapped or READER}\n"
         f"local {identifier(database)} all {peer}\n"
     )

@@ -52,6 +52,31 @@ class Restored:
 
 
 @dataclass(frozen=True)
+class ForkWish:
+    """The content of a fork of a cluster."""
+
+    app: str
+    """The app that it is for, whose rights the script has."""
+    schema_only: bool = False
+    """Whether it has definitions alone, and the rows of `schema_migrations`."""
+    scrub: str = ""
+    """SQL that runs in the fork before anybody else can connect to it."""
+
+
+@dataclass(frozen=True)
+class Forked:
+    """A fork that was made."""
+
+    how: str
+    """`clone` (copy-on-write), `copy` (of a base backup) or `schema`."""
+    tables: int
+    bytes: int
+    """The size of the database that it is a fork of."""
+    copy_seconds: float
+    scrub_seconds: float
+
+
+@dataclass(frozen=True)
 class Made:
     """A backup that was made, with the result of its proof."""
 

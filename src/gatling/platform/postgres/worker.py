@@ -1,4 +1,4 @@
-"""Makes and lists backups, as the OS user of a cluster: `python3 -I -S worker.py REQUEST`.
+"""Makes backups and forks as the OS user of a cluster: `python3 -I -S worker.py REQUEST`.
 
 The request is JSON. Its answer is a line that begins with a NUL; all other lines are progress. Only
 the standard library and Gatling's own code are loaded, so root's helper can start it in a unit.
@@ -16,8 +16,8 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parents[3]))
 
 from gatling.errors import CommandFailed, GatlingError
-from gatling.platform.postgres import backups, dumps, reports, restoring
-from gatling.platform.postgres.sites import Chosen, Site
+from gatling.platform.postgres import backups, dumps, forks, reports, restoring
+from gatling.platform.postgres.sites import Chosen, ForkWish, Site
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
@@ -34,17 +34,26 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         return dumps.described(dumps.Dump(site, _say).write(0))
     if request["verb"] == "load":
         return dumps.described(dumps.Load(site, _say).read(0))
-    if request["verb"] == "restore":
-        chosen = Chosen(**request["chosen"])
-        source = backups.Backups(Site(**request["source"]), _say)
-        try:
-            return asdict(restoring.Restore(site, _say).run(chosen, source))
-        except CommandFailed as error:
-            raise restoring.explained(error, chosen) from None
+    if request["verb"] in ("restore", "fork"):
+        return _new_cluster(site, request)
     made = backups.Backups(site, _say).make(
         full=request["full"], count=request["count"], days=request["days"]
     )
     return asdict(made)
+
+
+def _new_cluster(site: Site, request: dict[str, Any]) -> dict[str, Any]:
+    """Fill a new cluster from a backup of another one, or from the other one itself."""
+    source = Site(**request["source"])
+    if request["verb"] == "fork":
+        wish = ForkWish(**request["wish"])
+        return asdict(forks.Fork(site, _say).fork(source, request["role"], wish))
+    chosen = Chosen(**request["chosen"])
+    try:
+        restored = restoring.Restore(site, _say).run(chosen, backups.Backups(source, _say))
+    except CommandFailed as error:
+        raise restoring.explained(error, chosen) from None
+    return asdict(restored)
 
 
 def main() -> None:

@@ -81,8 +81,13 @@ def restored(cluster: Cluster) -> Path:
     return DATABASES / f"restoring-{cluster.version}-{cluster.label}"
 
 
+def forked(cluster: Cluster) -> Path:
+    """root's note that a cluster is a fork, which may be removed without a last copy."""
+    return DATABASES / f"fork-{cluster.version}-{cluster.label}"
+
+
 def restore_unit(cluster: Cluster) -> str:
-    """The unit that restores a backup into a cluster."""
+    """The unit that restores a backup into a cluster, or forks another one into it."""
     return f"gatling-restore-{cluster.label}.service"
 
 

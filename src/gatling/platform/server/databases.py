@@ -18,7 +18,7 @@ from gatling.platform.postgres.clusters import OLDEST, Cluster, Facts, Kept
 from gatling.platform.postgres.pgbackrest import Backup
 from gatling.platform.postgres.points import Place
 from gatling.platform.postgres.repository import Repository
-from gatling.platform.postgres.sites import Made, Restored
+from gatling.platform.postgres.sites import Forked, Made, Restored
 from gatling.platform.server import cluster_units as places
 from gatling.platform.server import units
 from gatling.platform.server.helper import client
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from gatling.platform.postgres.clusters import Policy
-    from gatling.platform.postgres.sites import Chosen
+    from gatling.platform.postgres.sites import Chosen, ForkWish
     from gatling.platform.server.home import ServerHome
 
 SHELL_LIMITS = Limits(memory="25%", tasks=64)
@@ -132,6 +132,29 @@ class UnitDatabases:
         }  # fmt: skip
         _, tail, _ = _asked(lambda: attend("database-restore", arguments, answer.take))
         return Restored(**answer.result(tail))
+
+    def fork(
+        self,
+        cluster: Cluster,
+        source: Cluster,
+        apps: Mapping[str, str],
+        wish: ForkWish,
+        say: Callable[[str], None],
+    ) -> Forked:
+        """See Databases: in a unit of its own."""
+        if self.exists(cluster):  # killed when all was done
+            self.remove(cluster, "")
+        answer = Answer(say)
+        arguments = _named(cluster) | {
+            "source": source.database, "source_generation": source.generation, "apps": dict(apps),
+            **asdict(wish),
+        }  # fmt: skip
+        _, tail, _ = _asked(lambda: attend("database-fork", arguments, answer.take))
+        return Forked(**answer.result(tail))
+
+    def own(self, cluster: Cluster) -> None:
+        """See Databases."""
+        _ask("database-own", cluster)
 
     def point(self, cluster: Cluster, name: str) -> Place:
         """See Databases."""

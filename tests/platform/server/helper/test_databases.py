@@ -42,7 +42,19 @@ RESTORE: dict[str, Any] = {
     "source_generation": 1, "stanza": "shop.1.7301234567890123456", "label": "20260101-031500F",
     "bytes": 31 << 20, "target": "2026-01-31 14:05:00.000000+00", "point": "",
 }  # fmt: skip
-VERBS = ["create", "access", "facts", "point", "keep", "remove", "backup", "backups", "restore"]
+VERBS = [
+    "create",
+    "access",
+    "facts",
+    "point",
+    "keep",
+    "remove",
+    "backup",
+    "backups",
+    "restore",
+    "fork",
+    "own",
+]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -295,3 +307,46 @@ def test_the_network_is_only_for_a_repository_elsewhere(helper: Helper, places: 
     ):
         assert "PrivateNetwork=yes" not in properties
         assert "NoNewPrivileges=yes" in properties
+
+
+FORK: dict[str, Any] = {
+    "verb": "database-fork", "database": "shop-try", "source": "shop", "source_generation": 1,
+    "apps": {"shop": "write"}, "app": "shop", "schema_only": False, "scrub": "",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", [
+    {"source": "../shop"}, {"source": "Shop"}, {"source": 5}, {"source_generation": 0},
+    {"source_generation": True}, {"database": "shop"}, {"apps": {"blog": "write"}}, {"apps": None},
+    {"app": "blog"}, {"app": "../shop"}, {"app": 5}, {"app": "postgres"}, {"schema_only": 1},
+    {"schema_only": None}, {"scrub": None}, {"scrub": ["SELECT 1"]}, {"scrub": "x" * 200_000},
+    {"scrub": "\0"},
+])  # fmt: skip
+def test_a_fork_that_cannot_be(
+    helper: Helper, source: Path, places: Path, wrong: dict[str, Any]
+) -> None:
+    before = helper.files()
+    assert "refused" in helper.ask(GOOD | FORK | wrong)
+    assert helper.calls == []
+    assert helper.programs == []
+    assert helper.files() == before
+
+
+def test_only_a_fork_goes_without_a_last_copy(helper: Helper, source: Path, places: Path) -> None:
+    """It does until it is taken for a database like others, or another one gets its name."""
+    data = places / "clusters/15/gatling.shop_try.1"
+    note = places / "databases/fork-15-shop-try.1"
+    (places / "configurations/15/gatling.shop_try.1").mkdir(parents=True)
+    note.parent.mkdir()
+    gone = GOOD | {"verb": "database-remove", "database": "shop-try", "kept": ""}
+    data.mkdir(parents=True)
+    assert helper.ask(gone)["refused"] == "no last copy of it was kept"
+    note.touch()
+    assert helper.ask(gone | {"database": "shop"})["refused"] == "no last copy of it was kept"
+    assert helper.ask(GOOD | {"verb": "database-own", "database": "shop-try"}) == {}
+    assert helper.ask(gone)["refused"] == "no last copy of it was kept"
+    assert data.is_dir()
+    note.touch()
+    assert helper.ask(gone) == {}
+    assert not data.exists()
+    assert not note.exists()

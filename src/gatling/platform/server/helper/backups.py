@@ -51,7 +51,7 @@ def make(
         raise InvalidInput("pgBackRest, which makes backups, is not installed on this server.")
     with databases.alone(cluster.database):
         databases.must_exist(cluster)
-        _directory()
+        repository_directory()
         databases.configure(cluster, list(allowed), call)
         call(["systemctl", "start", places.unit(cluster)], timeout=300)
         databases.wait(cluster)
@@ -160,7 +160,7 @@ def set_repository(request: dict[str, Any]) -> dict[str, Any]:
     group = pwd.getpwnam(places.OWNER).pw_gid
     file.parent.mkdir(mode=0o750, exist_ok=True)
     os.chown(file.parent, 0, group)
-    _directory()
+    repository_directory()
     new = file.with_name("repository.new")
     files.write(new, repositories.text(wanted), mode=0o600)
     os.chown(new, 0, group)
@@ -195,7 +195,7 @@ def _work(wanted: dict[str, Any]) -> dict[str, Any]:
         raise InvalidInput(error.what, hint=error.hint) from None
 
 
-def _directory() -> None:
+def repository_directory() -> None:
     """The repository's directory, for postgres alone; it may be the root of another disk."""
     owner = pwd.getpwnam(places.OWNER)
     places.BACKUPS.mkdir(mode=0o700, exist_ok=True)

@@ -1,7 +1,8 @@
 """PostgreSQL clusters of apps: postgresql-common makes them, and the user postgres runs them.
 
 Programs of PostgreSQL run as postgres. A cluster is only ever removed as a whole when it is still
-being made (a file says so), or when its database is removed and a copy was kept and read.
+being made (a file says so), when it is a fork (another file says so), or when its database is
+removed and a copy was kept and read.
 """
 
 import contextlib
@@ -66,6 +67,7 @@ def create(request: dict[str, Any], apps: Path, call: Call) -> dict[str, Any]:
         if restored.exists():
             _adopt(cluster, call)
         elif not places.configuration(cluster).is_dir():
+            places.forked(cluster).unlink(missing_ok=True)
             _need_room(places.CLUSTERS, settings.LEAST_BYTES, "A database")
             files.write(making, "")
             _drop(cluster, call)
@@ -93,6 +95,7 @@ def begin_restore(cluster: Cluster, call: Call) -> None:
     if there and not _is_incomplete(cluster):
         raise InvalidInput(f"The database {cluster.database} is there already.")
     files.write(places.restored(cluster), "")
+    places.forked(cluster).unlink(missing_ok=True)
     _drop(cluster, call)
     _making(cluster).unlink(missing_ok=True)
 
@@ -202,7 +205,8 @@ def remove(request: dict[str, Any], call: Call) -> dict[str, Any]:
     """Remove a cluster, of which a last copy was kept, or what is left of it."""
     cluster, copy = requested(request), text(request, "kept")
     with alone(cluster.database) as directory:
-        if places.data(cluster).is_dir() and not _is_incomplete(cluster):
+        may_go = _is_incomplete(cluster) or places.forked(cluster).exists()
+        if places.data(cluster).is_dir() and not may_go:
             name = Path(copy).name
             own = rf"{cluster.database}-{STAMP.pattern}\.dump"  # not that of shop-restored for shop
             if not re.fullmatch(own, name) or not (directory / name).is_file():
@@ -216,8 +220,8 @@ def remove(request: dict[str, Any], call: Call) -> dict[str, Any]:
         shutil.rmtree(places.sockets(cluster), ignore_errors=True)
         with unit_files.writing(call) as written:
             written.remove(UNITS / f"{places.unit(cluster)}.d")
-        places.restored(cluster).unlink(missing_ok=True)
-        _making(cluster).unlink(missing_ok=True)
+        for note in (places.restored(cluster), places.forked(cluster), _making(cluster)):
+            note.unlink(missing_ok=True)
     return {}
 
 

@@ -41,6 +41,8 @@ another user can write to. Programs are run as an app's user or as gatling, neve
     database-restore    restore a backup into a new cluster, as postgres, in a unit with limits
     database-dump       write a dump of a database to the client's file, once it is proved
     database-load       restore a dump of another host into a new cluster
+    database-fork       fork a running cluster into a new one, as postgres, in a unit with limits
+    database-own        take a fork for a database that is not removed without a copy
     database-backups    the backups of a database
     database-repository       where backups are kept, without secrets
     database-repository-set   keep further backups elsewhere, once that was tried as postgres
@@ -251,6 +253,22 @@ def database_load(
     return dumps.load(request, machine.call, files, connection)
 
 
+def database_fork(
+    request: dict[str, Any], files: list[int], connection: socket.socket
+) -> dict[str, Any]:
+    """Fork a cluster into a new one."""
+    from gatling.platform.server.helper import forks
+
+    return forks.make(request, machine.SERVER / "apps", machine.call, files, connection)
+
+
+def database_own(request: dict[str, Any]) -> dict[str, Any]:
+    """Take a fork for a database like others."""
+    from gatling.platform.server.helper import forks
+
+    return forks.own(request)
+
+
 def database_backups(request: dict[str, Any]) -> dict[str, Any]:
     """List the backups of a database."""
     from gatling.platform.server.helper import backups
@@ -314,6 +332,7 @@ PLAIN = {
     "database-point": database_point,
     "database-keep": database_keep,
     "database-remove": database_remove,
+    "database-own": database_own,
     "database-backups": database_backups,
     "database-repository": database_repository,
     "database-repository-set": database_repository_set,
@@ -328,6 +347,7 @@ ATTENDED = {
     "database-restore": database_restore,
     "database-dump": database_dump,
     "database-load": database_load,
+    "database-fork": database_fork,
     "database-backup-install": database_backup_install,
 }
 VERBS = frozenset({*PLAIN, *ATTENDED})
