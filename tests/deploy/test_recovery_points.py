@@ -20,6 +20,7 @@ KILLED_BY = {
     **{point.split()[1]: CLUSTER for point in CLUSTER_POINTS if " " in point},
     **{point.split()[1]: HOT for point in HOT_POINTS if " " in point},
     "install_toolchain": "push/test_toolchain.py::test_killed_while_one_is_downloaded",
+    "rehearse_migrations": "home/test_rehearsals.py::test_a_killed_rehearsal_leaves_no_fork",
     "migrate": "push/test_migrations.py::test_killed_while_they_run",
     "setup": "push/test_migrations.py::test_setup_is_run_once_after_the_first_migrations",
     "rehearsal": "hot/test_rehearsal.py::test_killed_while_rehearsing",

@@ -31,6 +31,9 @@ SHOWN_BY = {
     "migrate.command": "push/test_migrations.py::test_what_runs_them_can_be_said",
     "migrate.setup": "push/test_migrations.py::test_setup_is_run_once_after_the_first_migrations",
     "migrate.timeout": "push/test_migrations.py::test_one_that_takes_too_long_is_ended",
+    "migrate.rehearse": (
+        "home/test_rehearsals.py::test_migrations_that_succeed_report_time_and_locks"
+    ),
     "instance.drain": "home/test_router.py::test_what_is_under_way_ends_at_the_instance_it_reached",
     "instance.drain_rate": "home/test_sockets.py::test_sockets_reconnect_at_a_pace",
     "instance.stop": "home/test_router.py::test_one_that_does_not_heed_its_end_is_killed_in_time",

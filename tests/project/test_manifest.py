@@ -41,6 +41,7 @@ interval = 1
 command = "eval 'Shop.Release.migrate()'"
 setup = "eval 'Shop.Release.seed()'"
 timeout = 60
+rehearse = true
 
 [limits]
 memory = "512M"

@@ -38,7 +38,8 @@ strategy_option = click.option(
 rehearse_option = click.option(
     "--rehearse",
     is_flag=True,
-    help="Try a hot upgrade on a throw-away instance of the live release first.",
+    help="Try new migrations on a fork of the database first, and a hot upgrade on a throw-away"
+    " instance of the live release.",
 )
 confirm_option = click.option(
     "--confirm",

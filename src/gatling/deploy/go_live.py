@@ -42,7 +42,8 @@ def go_live(
     settings = project_settings.parse(release.manifest | app.settings)
     if wish.rehearse:
         hot = msgspec.structs.replace(settings.hot, rehearse=True)
-        settings = msgspec.structs.replace(settings, hot=hot)
+        migrate = msgspec.structs.replace(settings.migrate, rehearse=True)
+        settings = msgspec.structs.replace(settings, hot=hot, migrate=migrate)
     context = dataclasses.replace(context, settings=settings)
     if app.platform is not None:
         from gatling.deploy.cluster import go_live as cluster

@@ -22,7 +22,7 @@ SHOWN_SECONDS = 0.1
 """A phase's steps that took less are not listed."""
 NOTICED_SECONDS = 1.0
 """Time between two steps that is listed like a step."""
-TITLED = ("migrate", "setup")
+TITLED = ("rehearse_migrations", "migrate", "setup")
 """Steps that run commands of the project, beside its callbacks: their output needs a title."""
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from gatling import debuglog, visible
 from gatling.deploy import fallback, published
+from gatling.deploy.migrations import rehearsal
 from gatling.deploy.outcome import decided, outcome_of
 from gatling.errors import GatlingError
 from gatling.platform import lock
@@ -122,6 +123,8 @@ def reconcile(gatling: Gatling, name: str, *, own: int | None = None) -> list[st
     unfinished = deployments.running(gatling.db, name)
     for deployment in unfinished:
         gatling.tasks.end(name, deployment.mark)
+    with contextlib.suppress(GatlingError):  # `gatling db forks` shows one that is left
+        rehearsal.clean(gatling, name)
     taken = take_back_domains(gatling, name, unfinished)
     app = apps.get(gatling.db, name)
     paths = gatling.home.app(name)

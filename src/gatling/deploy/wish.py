@@ -7,7 +7,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Wish:
-    """A requested strategy, and whether to rehearse a hot upgrade."""
+    """A requested strategy, and whether to rehearse migrations and a hot upgrade."""
 
     strategy: str | None = None
     rehearse: bool = False

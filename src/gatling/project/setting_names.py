@@ -18,6 +18,7 @@ SETTING_NAMES = (
     "migrate.command",
     "migrate.setup",
     "migrate.timeout",
+    "migrate.rehearse",
     "instance.drain",
     "instance.drain_rate",
     "instance.stop",

@@ -94,6 +94,8 @@ class Migrate(Struct, frozen=True, forbid_unknown_fields=True):
     example to load seeds. It never runs again once it has succeeded. Empty: none."""
     timeout: Seconds = 600.0
     """Time limit for `migrate.command` and `migrate.setup`, in seconds."""
+    rehearse: bool = False
+    """Run new migrations on a fork of the database first, and stop the deployment if they fail."""
 
     def __post_init__(self) -> None:
         """Reject invalid command lines. msgspec reports a ValueError as a validation error."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from gatling.deploy.migrations import linter, points
+from gatling.deploy.migrations import linter, points, rehearsal
 from gatling.errors import CommandFailed, MigrationFailed, NotFound
 from gatling.project import processes
 from gatling.releases import distillery
@@ -111,6 +111,12 @@ def _migrate(
             )
         return
     _warn(tasks, around, context, live, target, new)
+    if settings.rehearse:
+        rehearsal.rehearse(
+            gatling, context, target,
+            lambda on_fork: _run(tasks, around, context, on_fork, words,
+                                 "The rehearsal of the migrations", rehearsal.HINT),
+        )  # fmt: skip
     points.make(gatling, context, target)
     with context.journal.step("migrate"):
         _run(tasks, around, context, target, words, "The migrations", elsewhere=elsewhere)

@@ -195,6 +195,7 @@ class OwnDatabases:
     ) -> Restored:
         """See Databases."""
         self.check(cluster.database)
+        self._repository.await_end(cluster.label, say)
         with self._alone(cluster):
             directory = self._directory(cluster)
             if directory.exists():  # of a restore that was killed: nobody has had access to it
@@ -217,6 +218,7 @@ class OwnDatabases:
             self._configure(source, apps)
             self._start(source)
             self._query(source, RELOAD)
+        self._repository.await_end(cluster.label, say)
         if self._directory(cluster).exists():  # of a fork that was killed
             self.remove(cluster, "")
         with self._alone(cluster):

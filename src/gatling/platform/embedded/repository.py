@@ -75,6 +75,15 @@ class OwnRepository:
                    "chosen": asdict(chosen)}  # fmt: skip
         return Restored(**_work(request, say))
 
+    def await_end(self, label: str, say: Callable[[str], None]) -> None:
+        """Wait until a program that a killed command has left no longer works on a cluster."""
+        self._directory.mkdir(mode=0o700, exist_ok=True)
+        with files.open_lock(self._directory / f".{label}.lock") as lock:
+            if not files.try_lock(lock):
+                say("Waiting for an earlier attempt to end")
+                with files.locked(self._directory / f".{label}.lock"):
+                    pass
+
     def fork(
         self, site: Site, source: Site, role: str, wish: ForkWish, say: Callable[[str], None]
     ) -> Forked:
