@@ -89,6 +89,7 @@ ELSEWHERE = {
     "gatling db repository directory --encrypt": "test_encrypted.py",
     "gatling db repository s3://backups --endpoint s3.example --region eu --stdin < keys": "S3",
     "gatling db repository sftp://me@nas/shop --key-file /srv/key --fingerprint SHA256:…": "sshd",
+    "gatling rollback shop v4 --with-data": "test_rewinds.py",
     "gatling db fork shop shop-try": "test_forks.py",
     "gatling db fork shop shop-staging --scrub scrub.sql": "test_forks.py",
     "gatling db fork shop shop-empty --schema-only": "test_forks.py",

@@ -163,7 +163,7 @@ def test_backups(server: Server, cluster: Cluster, dora: Person, amy: Person) ->
     assert after[-1]["state"] == "proved"
 
 
-def test_a_restore_point(server: Server, cluster: Cluster, dora: Person) -> None:
+def test_a_restore_point(server: Server, cluster: Cluster, dora: Person, amy: Person) -> None:
     """A push that migrates, a restore to the moment before, and nothing else for the helper."""
     project = dora.project()
     project.write("lib/counter/release.ex", RELEASE)
@@ -182,6 +182,30 @@ def test_a_restore_point(server: Server, cluster: Cluster, dora: Person) -> None
     assert "Restore points that can be used: v1." in refused
     sql(dora, "shop", "ALTER TABLE orders RENAME number TO id")
     sql(dora, "shop", "INSERT INTO orders SELECT generate_series(6, 20)")
+
+    # migrations are rehearsed on a fork, whose socket the app's user reaches
+    dora.run("settings", "set", "shop", "migrate.rehearse=true")
+    project.write("priv/repo/migrations/2_second.exs",
+                  '"CREATE TABLE notes (id int); ALTER TABLE orders ADD note text;'
+                  ' SELECT pg_sleep(0.5)"\n')  # fmt: skip
+    project.commit()
+    said = project.push()
+    assert "rehearsing the migrations on a fork of shop (" in said
+    assert "orders: a lock that keeps the app from reading and writing for" in said
+    assert "shop-rehearsal" not in dora.run("db", "list")
+    sql(dora, "shop", "INSERT INTO notes VALUES (1)")
+
+    # code and data go back in one decision, and forward again
+    said = dora.run("rollback", "shop", "v1", "--with-data", "--confirm", "shop")
+    assert "before the migrations of v2" in said
+    assert "v1 is live again, as v3, on the database shop-v1" in said
+    assert "/shop-v1?" in dora.run("config", "get", "shop", "DATABASE_URL")
+    assert sql(dora, "shop", "SELECT count(*), to_regclass('notes') FROM orders").strip() == "20|"
+    dora.run("rollback", "shop", "v2", "--confirm", "shop")
+    assert "/shop?" in dora.run("config", "get", "shop", "DATABASE_URL")
+    assert sql(dora, "shop", "SELECT count(*) FROM notes").strip() == "1"
+    amy.run("db", "destroy", "shop", "--name", "shop-v1", "--confirm", "shop-v1")
+    sql(dora, "shop", "DROP TABLE notes; ALTER TABLE orders DROP note")
 
 
 def test_a_restore(server: Server, cluster: Cluster, dora: Person, amy: Person) -> None:
@@ -342,8 +366,8 @@ def test_an_app_and_gatling_are_removed_and_data_stays(
     assert sql(amy, "shop", "SELECT count(*) FROM orders").strip() == "20"
 
     said = amy.run("db", "destroy", "shop", "--confirm", "shop")
-    # those of `orders`, and one of the migration
-    assert "2 tables with 21 rows, and all of them are in the copy" in said
+    # those of `orders`, and two of the migrations
+    assert "2 tables with 22 rows, and all of them are in the copy" in said
     copies = server.box.exec(["find", str(places.DATABASES), "-name", "shop-2*.dump",
                               "-perm", "600", "-user", "root"]).stdout.split()  # fmt: skip
     assert len(copies) == 1

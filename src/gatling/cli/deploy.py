@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gatling.cli import rewind
 from gatling.cli.common import (
     app_argument,
     confirm,
@@ -74,19 +75,30 @@ def deploy_command(
 @click.argument("release", metavar="[RELEASE]", required=False)
 @strategy_option
 @rehearse_option
+@click.option(
+    "--with-data", is_flag=True,
+    help="Go back to the data of that time as well, in a new database.",
+)  # fmt: skip
 @confirm_option
 def rollback_command(
-    app: str, release: str | None, strategy: str | None, rehearse: bool, given: str | None
-) -> None:
+    app: str, release: str | None, strategy: str | None, rehearse: bool, with_data: bool,
+    given: str | None,
+) -> None:  # fmt: skip
     """Make RELEASE, or the previous release, live again, with the config that it had.
 
     The database is not changed. If releases in between have migrations, you are asked first.
+
+    With --with-data, the database is restored as it was before the migrations of the releases in
+    between, as a new database. You see what was written since, and are asked. The release is
+    deployed on the restored database, and both change together once it is healthy. The database of
+    before is kept, and a rollback to the release of before goes back to both.
 
     \b
     Examples:
       gatling rollback shop
       gatling rollback shop v4
       gatling rollback shop v4 --confirm shop
+      gatling rollback shop v4 --with-data
     """
     from gatling import names
     from gatling.deploy.wish import Wish
@@ -97,6 +109,9 @@ def rollback_command(
         wish = names.release_number(release) if release is not None else None
         if release is not None and wish is None:
             raise InvalidInput(f"{release!r} is not a release.", hint="For example v4.")
+        if with_data:
+            rewind.run(gatling, app, wish, given, Wish(strategy, rehearse))
+            return
         number = deploys.rollback_target(gatling, app, wish)
         _ask_about_migrations(gatling, app, number, given)
         deploys.deploy_release(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gatling.state.databases import Access, Record
     from gatling.ui.progress import Progress
 
-VARIABLE = "DATABASE_URL"
+VARIABLE = databases.MAIN
 _BEGUN = {"restoring": ("restored", "restore"), "forking": ("forked", "fork")}
 """The words for what has begun, and the command that completes it."""
 

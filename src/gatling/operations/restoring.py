@@ -85,6 +85,8 @@ def restore(
     to: datetime | int | None,
     new: str | None,
     progress: Progress,
+    *,
+    with_url: bool = True,
 ) -> Done:
     """Restore a database of an app, as it was at a time or is in its backups, as a new one.
 
@@ -107,8 +109,9 @@ def restore(
         found = _restore(gatling, want, source, chosen, progress)
     audit.record(gatling.db, gatling.actor, app, "db restore",
                  f"{want.name} from {backup.label} to {point or target or 'the end'}")  # fmt: skip
-    url = gatling.databases.url(app, want.name)
-    variables.change(gatling, app, {want.variable: url}, progress=progress, restart=False)
+    if with_url:
+        url = gatling.databases.url(app, want.name)
+        variables.change(gatling, app, {want.variable: url}, progress=progress, restart=False)
     return _done(want, source, backup, found)
 
 
@@ -131,27 +134,27 @@ def promote(
     InvalidInput, and as a deployment does.
     """
     with exclusively(gatling.home, "databases"):
-        record = databases.ready(gatling, app, name or f"{_main(gatling, app).database}-restored")
-        use, main = _use(gatling, app, record.name), _main(gatling, app)
-        if use.database == main.database:
-            raise InvalidInput(f"{app} uses {use.database} as {main.variable} already.")
-        for one in (use, main):
+        record = databases.ready(gatling, app, name or f"{main(gatling, app).database}-restored")
+        use, now = _use(gatling, app, record.name), main(gatling, app)
+        if use.database == now.database:
+            raise InvalidInput(f"{app} uses {use.database} as {now.variable} already.")
+        for one in (use, now):
             if one.access != "write":
                 raise InvalidInput(f"{app} may only read {one.database}.")
         forks.own(gatling, record)
-        records.exchange(gatling.db, use, main)
-        backups.follow(gatling, main.database, use.database)
+        records.exchange(gatling.db, use, now)
+        backups.follow(gatling, now.database, use.database)
         audit.record(gatling.db, gatling.actor, app, "db promote",
-                     f"{use.database} as {main.variable}, before {main.database}")  # fmt: skip
+                     f"{use.database} as {now.variable}, before {now.database}")  # fmt: skip
     values: dict[str, str | None] = {
-        main.variable: gatling.databases.url(app, use.database),
-        use.variable: gatling.databases.url(app, main.database),
+        now.variable: gatling.databases.url(app, use.database),
+        use.variable: gatling.databases.url(app, now.database),
     }
     variables.change(gatling, app, values, progress=progress, restart=restart)
-    return Promoted(use.database, main.variable, main.database, use.variable)
+    return Promoted(use.database, now.variable, now.database, use.variable)
 
 
-def _main(gatling: Gatling, app: str) -> Attachment:
+def main(gatling: Gatling, app: str) -> Attachment:
     """The use of a database whose URL is in DATABASE_URL."""
     for use in records.attachments(gatling.db, app=app):
         if use.variable == databases.VARIABLE:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from gatling.errors import InvalidInput, NotFound
-from gatling.state import domains, passwords, watches
+from gatling.state import databases, domains, passwords, watches
 from gatling.state.config import write as write_config
 from gatling.times import now
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from gatling.state.database import Database
+    from gatling.state.databases import Attachment
     from gatling.state.watches import Watch
 
 Wanted = Literal["running", "stopped"]
@@ -206,12 +207,14 @@ def make_live(
     wanted: Wanted = "running",
     watch: Watch | None = None,
     deployment: int | None = None,
+    exchange: tuple[Attachment, Attachment] | None = None,
 ) -> None:
     """Decide: from now on this release runs, in this slot, with this config. On the disk at once.
 
     Config None: it stays what it is. An app that was stopped runs from now on. `watch` takes the
     place of the watch of the release before, whose time is over. On a cluster `deployment` names
-    the pods that are live.
+    the pods that are live. `exchange` are databases that change places, because the config has the
+    URL of the other one.
 
     Recovery brings the world into line with what stands here, so this is a deployment's point of
     no return; called with all that was recorded before, it takes that decision back.
@@ -229,6 +232,8 @@ def make_live(
         if config is not None:
             write_config(db, name, config)
         watches.replace(db, name, watch)
+        if exchange is not None:
+            databases.write_exchange(db, *exchange)
 
 
 def want(db: Database, name: str, wanted: Wanted) -> None:

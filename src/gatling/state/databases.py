@@ -14,8 +14,12 @@ from gatling.errors import NotFound
 from gatling.times import now
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gatling.state.database import Database
 
+MAIN = "DATABASE_URL"
+"""The variable with the URL of an app's main database."""
 State = Literal["creating", "ready", "removing"]
 Begun = Literal["", "restoring", "forking"]
 RESTORING: Begun = "restoring"
@@ -137,11 +141,31 @@ def attach(db: Database, use: Attachment) -> None:
 def exchange(db: Database, use: Attachment, other: Attachment) -> None:
     """Record that an app has the URLs of two databases in each other's variable."""
     with db.transaction(durable=True):
-        for one, variable in ((use, ""), (other, use.variable), (use, other.variable)):
-            db.execute(
-                "UPDATE attachments SET variable = ? WHERE database = ? AND app = ?",
-                variable, one.database, one.app,
-            )  # fmt: skip
+        write_exchange(db, use, other)
+
+
+def write_exchange(db: Database, use: Attachment, other: Attachment) -> None:
+    """The same, in a transaction of the caller's."""
+    for one, variable in ((use, ""), (other, use.variable), (use, other.variable)):
+        db.execute(
+            "UPDATE attachments SET variable = ? WHERE database = ? AND app = ?",
+            variable, one.database, one.app,
+        )  # fmt: skip
+
+
+def exchange_for(
+    db: Database, app: str, variable: str, url: Callable[[str], str], value: str | None
+) -> tuple[Attachment, Attachment] | None:
+    """The uses to exchange so that a variable is that of the database whose URL it has.
+
+    None where it is, and where the variable has no URL of a database that the app uses.
+    """
+    uses = attachments(db, app=app)
+    main = next((use for use in uses if use.variable == variable), None)
+    for use in uses:
+        if main is not None and url(use.database) == value:
+            return None if use == main else (use, main)
+    return None
 
 
 def detach(db: Database, database: str, app: str) -> None:

@@ -23,12 +23,14 @@ class RestorePoint(Struct, frozen=True):
     lsn: int
     """The place in its log."""
     at: str
+    counters: str = ""
+    """The database's counters at that moment (deploy/migrations/written.py); empty: not known."""
 
 
 def every(db: Database, database: str, app: str) -> list[RestorePoint]:
     """The restore points of an app's releases in a database, the oldest first."""
     rows = db.rows(
-        "SELECT database, app, release, name, stanza, lsn, at FROM restore_points"
+        "SELECT database, app, release, name, stanza, lsn, at, counters FROM restore_points"
         " WHERE database = ? AND app = ? ORDER BY at, release",
         database, app,
     )  # fmt: skip
@@ -40,6 +42,8 @@ def add(db: Database, point: RestorePoint) -> None:
     with db.transaction(durable=True):
         db.execute(
             "INSERT OR IGNORE INTO restore_points"
-            " (database, app, release, name, stanza, lsn, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            " (database, app, release, name, stanza, lsn, at, counters)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             point.database, point.app, point.release, point.name, point.stanza, point.lsn, point.at,
+            point.counters,
         )  # fmt: skip

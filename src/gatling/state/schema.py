@@ -307,5 +307,8 @@ SCHEMA = (
         scrubbed INTEGER NOT NULL CHECK (scrubbed IN (0, 1))
     ) STRICT
     """,
+    """
+    ALTER TABLE restore_points ADD COLUMN counters TEXT NOT NULL DEFAULT ''
+    """,
 )
 """One script per schema version; `PRAGMA user_version` is the number of those that have run."""

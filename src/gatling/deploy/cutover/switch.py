@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gatling.cleanup import cleaning
-from gatling.state import apps, config, watches
+from gatling.state import apps, config, databases, watches
+from gatling.state.databases import MAIN
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gatling.platform.open import Gatling
     from gatling.state.apps import App
+    from gatling.state.databases import Attachment
     from gatling.state.releases import Release
     from gatling.state.watches import Watch
 
@@ -21,9 +25,11 @@ def switch(
     before, was = config.of_app(gatling.db, app.name), watches.of_app(gatling.db, app.name)
     # a restart of the live release keeps the config that is stored for the next one
     values = None if release.number == app.live_release else release.config
+    exchange = None if values is None else _exchange(gatling, app, values)
     apps.make_live(
-        gatling.db, app.name, release=release.number, slot=slot, config=values, watch=watched
-    )
+        gatling.db, app.name, release=release.number, slot=slot, config=values, watch=watched,
+        exchange=exchange,
+    )  # fmt: skip
     try:
         gatling.router.point(app.name, slot)
     except BaseException as error:
@@ -36,5 +42,16 @@ def switch(
                 config=before,
                 wanted=app.wanted,
                 watch=was,
+                exchange=_exchange(gatling, app, before),
             )
         raise
+
+
+def _exchange(
+    gatling: Gatling, app: App, values: Mapping[str, str]
+) -> tuple[Attachment, Attachment] | None:
+    """The databases that change places with a config: that of `db promote`, or of a rewind."""
+    return databases.exchange_for(
+        gatling.db, app.name, MAIN, lambda name: gatling.databases.url(app.name, name),
+        values.get(MAIN),
+    )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from gatling.deploy.migrations import written
 from gatling.errors import GatlingError
 from gatling.platform.postgres import points
 from gatling.platform.postgres.clusters import Cluster
@@ -44,7 +45,12 @@ def _make(gatling: Gatling, app: str, record: Record, target: Release) -> None:
     name = points.name(target.number, time.time_ns())
     cluster = Cluster(record.name, record.version, record.generation)
     place, at = gatling.databases.point(cluster, name), now()
-    point = RestorePoint(record.name, app, target.number, name, place.stanza, place.lsn, at)
+    try:
+        counters = written.encode(written.read(gatling, app, cluster))
+    except GatlingError:  # a rollback with data then cannot say what is lost
+        counters = ""
+    point = RestorePoint(record.name, app, target.number, name, place.stanza, place.lsn, at,
+                         counters)  # fmt: skip
     restore_points.add(gatling.db, point)
 
 

@@ -1,0 +1,172 @@
+"""Rollbacks with the data of their time: a real PostgreSQL, pgBackRest, and pushes that migrate."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gatling.errors import Exit
+from tests.home.test_databases import Home
+from tests.home.test_restore_points import Shop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.skipif(shutil.which("pgbackrest") is None, reason="needs pgBackRest")
+
+
+class Rewound(Shop):
+    """An app with two releases: one that has orders with a name, one that has renamed it."""
+
+    def main(self) -> str:
+        """The database that the live release uses, and that Gatling takes for the main one."""
+        url = self.home.run("config", "get", "shop", "DATABASE_URL").strip()
+        used = [one["name"] for one in self.home.json("db", "list")
+                for use in one["used_by"] if use["variable"] == "DATABASE_URL"]  # fmt: skip
+        assert [f"/{name}?" in url for name in used] == [True]
+        return str(used[0])
+
+    def read(self, database: str, statement: str) -> str:
+        """What psql prints in a database."""
+        words = ("db", "psql", "shop", "--name", database, "--", "-XqAt", "-c", statement)
+        return self.home.run(*words).strip()
+
+    def live(self) -> int:
+        with sqlite3.connect(self.home.home / "state.db") as db:
+            return int(db.execute("SELECT live_release FROM apps").fetchone()[0])
+
+    def pair(self) -> tuple[str, str]:
+        """The column that the code of the live release is for, and the one that its data has."""
+        with sqlite3.connect(self.home.home / "state.db") as db:
+            base, config = db.execute(
+                "SELECT coalesce(base, number), config FROM releases"
+                " WHERE number = (SELECT live_release FROM apps)"
+            ).fetchone()
+        main = self.main()
+        assert f"/{main}?" in config  # the config of the release, and that of the app
+        column = self.read(
+            main, "SELECT column_name FROM information_schema.columns"
+            " WHERE table_name = 'orders' AND column_name <> 'id'",
+        )  # fmt: skip
+        return ("name" if base == 1 else "title"), column
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[Rewound]:
+    home = Home(Path(tempfile.mkdtemp(prefix="gt-", dir="/dev/shm")))
+    try:
+        made = Rewound(home)
+        made.migration("1_orders", "CREATE TABLE orders (id serial, name text)")
+        made.project.push()
+        home.sql("shop", "INSERT INTO orders (name) VALUES ('before')")
+        home.run("db", "backup", "shop")
+        made.migration("2_title", "ALTER TABLE orders RENAME name TO title")
+        made.project.push()
+        home.sql("shop", "INSERT INTO orders (title) VALUES ('after'), ('later')",
+                 "UPDATE orders SET title = 'changed' WHERE id = 1")  # fmt: skip
+        yield made
+    finally:
+        home.close()
+
+
+def test_it_asks_and_says_what_would_be_lost(shop: Rewound) -> None:
+    refused = shop.home.try_run("rollback", "shop", "--with-data", "--confirm", "blog")
+    assert refused.returncode == Exit.INVALID
+    assert "before the migrations of v2" in refused.stdout
+    assert "transactions since then, in these tables:" in refused.stdout
+    line = next(line for line in refused.stdout.splitlines() if line.startswith("orders"))
+    assert line.split() == ["orders", "2", "1", "0"]
+    assert "Nothing was changed" in refused.stdout
+    assert [one["name"] for one in shop.home.json("db", "list")] == ["shop"]
+    assert shop.pair() == ("title", "title")
+    for words, said in (
+        (("v2",), "v2 is already live"), (("v9",), "v9"), (("x",), "not a release"),
+    ):  # fmt: skip
+        assert said in shop.home.run("rollback", "shop", *words, "--with-data", "--confirm", "shop",
+                                     ok=False)  # fmt: skip
+
+
+@pytest.mark.parametrize(("module", "after", "goes_on"), [
+    ("gatling.state.databases", "add", False),
+    ("gatling.platform.embedded.databases", "OwnDatabases.restore", False),
+    ("gatling.operations.restoring", "restore", False),
+    ("gatling.releases.store", "copy", False),
+    ("gatling.deploy.cutover.instance", "start", False),
+    ("gatling.deploy.evidence.health", "wait_healthy", False),
+    ("gatling.state.apps", "make_live", True),
+    ("gatling.deploy.settle", "settle", True),
+])  # fmt: skip
+def test_killed_at_any_step_code_and_data_fit(
+    shop: Rewound, module: str, after: str, goes_on: bool
+) -> None:
+    """Before the decision both are those of before, after it those of the rollback."""
+    shop.home.killed(module, after, "rollback", "shop", "v1", "--with-data", "--confirm", "shop")
+    shop.home.settled()
+    shop.home.run("recover", "shop")
+    assert shop.pair() == (("name", "name") if goes_on else ("title", "title"))
+    if goes_on:
+        shop.home.run("rollback", "shop", "v2", "--confirm", "shop")
+    assert shop.pair() == ("title", "title")
+    assert shop.main() == "shop"
+    assert shop.home.sql("shop", "SELECT count(*) FROM orders") == "3"
+    for one in shop.home.json("db", "list"):
+        if one["name"] != "shop":
+            shop.home.run("db", "destroy", "shop", "--name", one["name"], "--confirm", one["name"])
+
+
+def test_code_and_data_go_back_together_and_forward_again(shop: Rewound) -> None:
+    shop.home.run("db", "schedule", "shop", "--at", "03:15")
+    said = shop.home.run("rollback", "shop", "v1", "--with-data", "--confirm", "shop")
+    assert "v1 is live again, as v" in said
+    assert "0 of " in said  # requests failed
+    new = shop.main()
+    assert new == "shop-v1"
+    assert shop.pair() == ("name", "name")
+    assert shop.read("shop-v1", "SELECT string_agg(name, ',') FROM orders") == "before"
+    # the database of before has all that was written to it
+    assert shop.read("shop", "SELECT count(*) FROM orders") == "3"
+    assert "gatling rollback shop v2" in said
+    assert "03:15" in shop.home.run("db", "schedule", "shop", "--name", "shop-v1")
+    # to where it was, in one decision as well
+    shop.home.run("rollback", "shop", "v2", "--confirm", "shop")
+    assert shop.pair() == ("title", "title")
+    assert shop.main() == "shop"
+    # and once more, under another name
+    shop.home.run("rollback", "shop", "v1", "--with-data", "--confirm", "shop")
+    assert shop.main() == "shop-v1-2"
+    shop.home.run("rollback", "shop", "v2", "--confirm", "shop")
+
+
+def test_an_old_release_that_does_not_boot_on_the_data_changes_nothing(shop: Rewound) -> None:
+    live = shop.live()
+    shop.home.run("settings", "set", "shop", "health.path=/none", "health.timeout=2")
+    failed = shop.home.try_run("rollback", "shop", "v1", "--with-data", "--confirm", "shop")
+    shop.home.run("settings", "unset", "shop", "health.path", "health.timeout")
+    assert failed.returncode != 0
+    assert shop.live() == live
+    assert shop.pair() == ("title", "title")
+    assert shop.main() == "shop"
+
+
+def test_without_data_all_is_as_before(shop: Rewound) -> None:
+    asked = shop.home.try_run("rollback", "shop", "v1", stdin="no\n")
+    assert "Deploy v1 on a database with migrations that it does not have" in asked.stdout
+    shop.home.run("rollback", "shop", "v1", "--confirm", "shop")
+    assert shop.main() == "shop"
+    assert shop.pair() == ("name", "title")
+    shop.home.run("rollback", "shop", "v2", "--confirm", "shop")
+
+
+def test_no_restore_point_no_rewind(shop: Rewound) -> None:
+    shop.project.title("no migrations")
+    shop.project.push()
+    live = shop.live()
+    refused = shop.home.try_run("rollback", "shop", "v2", "--with-data", "--confirm", "shop")
+    assert refused.returncode == Exit.NOT_FOUND
+    assert "No release after v2 ran migrations on shop" in refused.stdout
+    assert shop.live() == live
