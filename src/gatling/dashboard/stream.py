@@ -1,4 +1,4 @@
-"""New lines of a log as server-sent events, by `gatling logs --follow`."""
+"""New lines of a log as server-sent events, by the command `logs` with `--follow`."""
 
 from __future__ import annotations
 
