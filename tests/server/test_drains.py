@@ -131,8 +131,10 @@ def await_all(server: Server, sink: Box) -> None:
     try:
         until(lambda: wanted <= numbers("\n".join(arrived(sink))), "the lines", 120, 1)
     except AssertionError as error:
+        missing = sorted(wanted - numbers("\n".join(arrived(sink))))
         error.add_note(
-            f"{len(arrived(sink))} lines arrived, the last: {arrived(sink)[-1:]}\n"
+            f"{len(arrived(sink))} lines arrived, {len(missing)} did not: {missing[:1]} …"
+            f" {missing[-1:]}\n"
             + server.gatling("drains", "list", "shop")
             + sink.exec(["journalctl", "-u", "rsyslog", "-n", "20"], check=False).stdout
             + sink.exec(["ss", "-tlnp"], check=False).stdout
