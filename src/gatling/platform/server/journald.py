@@ -72,15 +72,20 @@ def follow(
 def entries(
     app: str, histories: Callable[[], dict[Slot, Path]], after: str, since: str
 ) -> Iterator[logs.Entry]:
-    """Yield the lines after a journal cursor, each with its own; without one, from a time on."""
-    begin = datetime.fromisoformat(since).timestamp()
-    place: dict[str, Any] = {"after": after} if after else {"since": begin}
-    with _journal(app, {"follow": True, **place}) as (stream, call):
-        for raw in stream:
-            position = json.loads(raw).get("__CURSOR", "")
-            for line in _Releases(app, histories()).lines([raw], EVERYTHING):
-                yield logs.Entry(position, line)
-        call.answer()  # it has no end, unless something is wrong
+    """Yield the lines after a journal cursor, each with its own; without one, from a time on.
+
+    `journalctl --follow` leaves out what was printed before the last boot, so the log is read to
+    its end before it is followed.
+    """
+    begin, position = datetime.fromisoformat(since).timestamp(), after
+    for how in ("forward", "follow"):
+        place: dict[str, Any] = {"after": position} if position else {"since": begin}
+        with _journal(app, {how: True, **place}) as (stream, call):
+            for raw in stream:
+                position = json.loads(raw).get("__CURSOR", "")
+                for line in _Releases(app, histories()).lines([raw], EVERYTHING):
+                    yield logs.Entry(position, line)
+            call.answer()  # a followed one has no end, unless something is wrong
 
 
 def _read(app: str, known: _Releases, lines: int, since: str | None, wanted: Wanted) -> list[Line]:

@@ -195,19 +195,21 @@ def drain(request: dict[str, Any]) -> dict[str, Any]:
 def logs(request: dict[str, Any], files: list[int], connection: socket.socket) -> dict[str, Any]:
     """Print the journal of an app's instances, as JSON, to the client's standard output.
 
-    The newest line comes first. A followed log begins at a time or after an entry.
+    The newest line comes first. A log that is followed, or read forward to its end, begins at a time
+    or after an entry.
     """
     name = names.app_name(text(request, "app"))
     # with the system's own journal, which has the lines of instances of an older Gatling
     argv = ["journalctl", f"--namespace=+{units.user(name)}", "--output=json", "--quiet",
             "--no-pager", "--output-fields=MESSAGE,_SYSTEMD_UNIT,_PID"]  # fmt: skip
     since = f"--since=@{number(request, 'since', 0, 1e12):.6f}" if request.get("since") else ""
-    if request.get("follow") is True:  # also units that there will be
+    follow = request.get("follow") is True
+    if follow or request.get("forward") is True:  # also units that there will be
         # journalctl refuses both
         start = f"--after-cursor={cursor(request)}" if request.get("after") else since
         if not start:
             raise Refused("a followed log needs the place where it begins")
-        argv += [start, "--follow", "--no-tail", f"_UID={_user(name)}"]
+        argv += [start, *(["--follow", "--no-tail"] if follow else []), f"_UID={_user(name)}"]
     else:  # backwards, or systemd 252 gives the first lines after --since instead of the last
         argv += [since] if since else []
         argv += [f"--lines={int(number(request, 'lines', 0, 10_000_000))}", "--reverse"]
