@@ -132,6 +132,7 @@ VALID: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "lines": st.integers(0, 10_000_000),
         "since": st.floats(1, 1e12),
         "follow": st.booleans(),
+        "forward": st.booleans(),
         "after": st.sampled_from(["", "s=0f;i=1;b=a;m=2;t=3;x=4"]),
     },
 }
@@ -203,7 +204,7 @@ def commands(app: str) -> re.Pattern[str]:
     since = r" --since=@[0-9]{1,13}\.[0-9]{6}"
     asked = rf"({since})? --lines=[0-9]{{1,8}} --reverse{places}"
     start = rf"({since}| --after-cursor=[a-z]=[0-9a-f]+(;[a-z]=[0-9a-f]+){{0,9}})"
-    follow = rf"{start} --follow --no-tail _UID={os.getuid()}"
+    follow = rf"{start}( --follow --no-tail)? _UID={os.getuid()}"
     obtain = (
         rf"--collect --quiet --unit=gatling-obtain-{app}\.(later-)?[0-9a-f]{{16}} --uid=gatling"
         r" --gid=gatling --setenv=LANG=C\.UTF-8( --property=[A-Za-z]+=[^\0]*){1,}"
@@ -395,7 +396,7 @@ def test_what_gatling_asks_is_done(helper: Helper, request_: dict[str, Any]) -> 
     absent = verb in of_apps and not (helper.server / "apps" / app).exists()
     if verb in ("start", "prepare"):
         absent = not made(helper, app, request_["slot"])
-    if verb == "logs" and request_["follow"]:
+    if verb == "logs" and (request_["follow"] or request_["forward"]):
         absent = units.user(app) not in helper.users.known
     if verb == "schedule" and not request_["jobs"]:
         absent = False  # to forget them is always right

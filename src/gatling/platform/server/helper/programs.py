@@ -195,8 +195,8 @@ def drain(request: dict[str, Any]) -> dict[str, Any]:
 def logs(request: dict[str, Any], files: list[int], connection: socket.socket) -> dict[str, Any]:
     """Print the journal of an app's instances, as JSON, to the client's standard output.
 
-    The newest line comes first. A log that is followed, or read forward to its end, begins at a time
-    or after an entry.
+    The newest line comes first. A log that is followed, or read forward to its end, begins at a
+    time or after an entry.
     """
     name = names.app_name(text(request, "app"))
     # with the system's own journal, which has the lines of instances of an older Gatling
