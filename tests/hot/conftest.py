@@ -11,8 +11,10 @@ import pytest
 
 from gatling.beam import channel
 from gatling.beam.etf import Atom
+from gatling.platform.base import Address
+from gatling.platform.embedded import node_key
+from gatling.platform.local import LOOPBACK
 from tests.conftest import Project, World, scratch, until
-from tests.places import local
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,7 +123,9 @@ def node(world: World) -> Iterator[Node]:
     """A connection to the node of shop."""
     with contextlib.closing(sqlite3.connect(world.home / "state.db")) as state:
         port, cookie = state.execute(NODE).fetchone()
-    with channel.connect(local(port), "counter@127.0.0.1", cookie, patience=60) as connected:
+    key = node_key.options(world.home / "apps/shop" / node_key.NAME)
+    address = Address(LOOPBACK, port, key)
+    with channel.connect(address, "counter@127.0.0.1", cookie, patience=60) as connected:
         yield connected
 
 
