@@ -146,15 +146,19 @@ def test_a_token_sees_the_databases_of_its_apps_alone(
             databases.attach(gatling.db, Attachment(name, "blog", f"{name.upper()}_URL", "write"))
     try:
         (one,) = answer(served, tokens["reader"], "GET", "/databases").json
-        assert (one["name"], one["app"], one["used_by"]) == ("shop", "shop", [])
+        assert (one["name"], one["app"], _users(one)) == ("shop", "shop", ["shop"])
         every = answer(served, tokens["admin"], "GET", "/databases").json
         assert {one["name"] for one in every} == {"shop", "blog"}
         shown = answer(served, tokens["reader"], "GET", "/apps/shop/database").json
-        assert (shown["state"], shown["used_by"], shown["facts"]) == ("creating", [], None)
+        assert (shown["state"], _users(shown), shown["facts"]) == ("creating", ["shop"], None)
     finally:
         with served.opened() as gatling:
             for name in ("shop", "blog"):
                 databases.forget(gatling.db, name)
+
+
+def _users(shown: dict[str, Any]) -> list[str]:
+    return [use["app"] for use in shown["used_by"]]
 
 
 def test_an_error_that_is_not_gatling_s_is_no_500() -> None:

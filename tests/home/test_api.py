@@ -138,13 +138,13 @@ def test_a_change_goes_on_when_the_server_is_killed(world: World, token: str) ->
     second = Served(world.root, world.env)
     kill = (
         "import os, threading\n"
-        "from gatling.api import application, serving\n"
+        "from gatling.api import changes, serving\n"
         "serving.SOCKET = 'second.sock'\n"
-        "real = application.process.output\n"
+        "real = changes.process.output\n"
         "def output(*given, **named):\n"
         "    threading.Timer(1.5, os.kill, (os.getpid(), 9)).start()\n"
         "    return real(*given, **named)\n"
-        "application.process.output = output\n"
+        "changes.process.output = output\n"
         "from contextlib import nullcontext\n"
         "serving._alone = nullcontext\n"
     )

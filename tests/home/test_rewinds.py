@@ -61,6 +61,11 @@ def shop() -> Iterator[Rewound]:
     home = Home(Path(tempfile.mkdtemp(prefix="gt-", dir="/dev/shm")))
     try:
         made = Rewound(home)
+        router = "lib/counter/router.ex"
+        made.project.replace(router, '"/health" =>', '"/broken" => ["GET"],\n    "/health" =>')
+        healthy = '  defp answer("/health")'
+        broken = '  defp answer("/broken"), do: text(503, "broken")\n'
+        made.project.replace(router, healthy, broken + healthy)
         made.migration("1_orders", "CREATE TABLE orders (id serial, name text)")
         made.project.push()
         home.sql("shop", "INSERT INTO orders (name) VALUES ('before')")
@@ -144,7 +149,7 @@ def test_code_and_data_go_back_together_and_forward_again(shop: Rewound) -> None
 
 def test_an_old_release_that_does_not_boot_on_the_data_changes_nothing(shop: Rewound) -> None:
     live = shop.live()
-    shop.home.run("settings", "set", "shop", "health.path=/none", "health.timeout=2")
+    shop.home.run("settings", "set", "shop", "health.path=/broken", "health.timeout=2")
     failed = shop.home.try_run("rollback", "shop", "v1", "--with-data", "--confirm", "shop")
     shop.home.run("settings", "unset", "shop", "health.path", "health.timeout")
     assert failed.returncode != 0
