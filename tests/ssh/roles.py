@@ -99,6 +99,7 @@ COMMANDS = {
     "db psql": Typed("deployer", "{app}", Exit.NOT_FOUND, "has no database"),
     "db attach": Typed("deployer", "{app} {app}", Exit.NOT_FOUND, "has no database"),
     "db backup": Typed("deployer", "{app}", Exit.NOT_FOUND, "has no database"),
+    "db upgrade": Typed("deployer", "{app} --to 17", Exit.NOT_FOUND, "has no database"),
     "db restore": Typed("deployer", "{app}", Exit.NOT_FOUND, "has no database"),
     "db fork": Typed("deployer", "{app} shop-try", Exit.NOT_FOUND, "has no database"),
     "db promote": Typed("deployer", "{app}", Exit.NOT_FOUND, "has no database"),

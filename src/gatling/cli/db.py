@@ -9,7 +9,7 @@ import click
 from msgspec import structs
 
 from gatling import names
-from gatling.cli import db_backups, db_fork, db_repository
+from gatling.cli import db_backups, db_fork, db_repository, db_upgrade
 from gatling.cli.common import (
     app_argument,
     as_json,
@@ -52,7 +52,12 @@ def db_command() -> None:
     """
 
 
-for _command in (*db_backups.COMMANDS, *db_fork.COMMANDS, db_repository.repository_command):
+for _command in (
+    *db_backups.COMMANDS,
+    *db_fork.COMMANDS,
+    db_repository.repository_command,
+    db_upgrade.upgrade_command,
+):
     db_command.add_command(_command)
 
 

@@ -128,7 +128,7 @@ _ELSEWHERE = (
 )
 _BACKUP = (
     "`gatling db backup {app}` backs a database up. `gatling server backup FILE` on the server"
-    " writes all apps to one file, without their databases."
+    " writes all apps to one file, with their databases."
 )
 _ONE_MACHINE = "Gatling runs all apps on the machine where it is installed."
 _TLS = "It is called `certificates` here: `gatling certificates list {app}`."

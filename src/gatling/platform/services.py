@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gatling.platform.postgres.pgbackrest import Backup
     from gatling.platform.postgres.points import Place
     from gatling.platform.postgres.repository import Repository
-    from gatling.platform.postgres.sites import Chosen, Forked, ForkWish, Made, Restored
+    from gatling.platform.postgres.sites import Chosen, Forked, ForkWish, Made, Restored, Upgraded
     from gatling.platform.toolchains.order import Order
     from gatling.platform.toolchains.store import Installed
     from gatling.proxy.certificates import Certificate
@@ -271,6 +271,24 @@ class Databases(Protocol):
 
     def own(self, cluster: Cluster) -> None:
         """Take a fork for a database like others, of which a copy is kept when it is removed."""
+
+    def can_install(self, version: int) -> bool:
+        """Whether `install` can install a version that is missing."""
+
+    def upgrade(
+        self, old: Cluster, new: Cluster, say: Callable[[str], None], *, rehearsal: bool
+    ) -> Upgraded:
+        """Upgrade a cluster into a new one, or rehearse that on a copy, which is removed again.
+
+        `create` starts the new one. The old one is stopped, and stays, unless this is a rehearsal
+        or fails. Raises InvalidInput and DiskFull before anything is changed, and CommandFailed.
+        """
+
+    def retire(self, cluster: Cluster) -> None:
+        """Stop a cluster in whose place another one is used; it stays."""
+
+    def analyze(self, cluster: Cluster) -> None:
+        """Have a cluster gather the statistics of its planner."""
 
     def point(self, cluster: Cluster, name: str) -> Place:
         """Make a restore point with a name in the log of a cluster, which must be running.

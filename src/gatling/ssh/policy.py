@@ -105,6 +105,7 @@ DEPLOYING = frozenset(
         "db schedule",
         "db restore",
         "db fork",
+        "db upgrade",
         "db promote",
         "toolchain use",
         "auth add",

@@ -310,5 +310,13 @@ SCHEMA = (
     """
     ALTER TABLE restore_points ADD COLUMN counters TEXT NOT NULL DEFAULT ''
     """,
+    """
+    CREATE TABLE former_clusters (
+        database TEXT PRIMARY KEY REFERENCES databases ON DELETE CASCADE,
+        version INTEGER NOT NULL,
+        generation INTEGER NOT NULL,
+        at TEXT NOT NULL
+    ) STRICT
+    """,
 )
 """One script per schema version; `PRAGMA user_version` is the number of those that have run."""

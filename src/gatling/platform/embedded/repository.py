@@ -19,7 +19,7 @@ from gatling.paths import exclusively
 from gatling.platform.embedded import postgres_programs as programs
 from gatling.platform.postgres import answers, repository, worker
 from gatling.platform.postgres.pgbackrest import Backup
-from gatling.platform.postgres.sites import Forked, Made, Restored, Site
+from gatling.platform.postgres.sites import Forked, Made, Restored, Site, Upgraded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,6 +91,14 @@ class OwnRepository:
         request = {"verb": "fork", "site": asdict(site), "source": asdict(source), "role": role,
                    "wish": asdict(wish)}  # fmt: skip
         return Forked(**_work(request, say))
+
+    def upgrade(
+        self, old: Site, new: Site, say: Callable[[str], None], *, rehearsal: bool
+    ) -> Upgraded:
+        """Upgrade a cluster into a new one, or rehearse that."""
+        request = {"verb": "rehearse" if rehearsal else "upgrade", "site": asdict(new),
+                   "source": asdict(old)}  # fmt: skip
+        return Upgraded(**_work(request, say))
 
     def get(self) -> Repository:
         """The place of backups, without secrets."""

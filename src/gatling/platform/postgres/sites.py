@@ -96,6 +96,18 @@ class Made:
     full_kept: int
 
 
+@dataclass(frozen=True)
+class Upgraded:
+    """An upgrade of a cluster, or its rehearsal."""
+
+    tables: int
+    rows: int
+    migrations: str
+    """The number and the newest of Ecto's migrations, `12|20260101000000`; empty without them."""
+    seconds: float
+    """The time that pg_upgrade took."""
+
+
 def archive(own: str) -> Path:
     """The script that archives a segment; without it, a cluster keeps no log.
 

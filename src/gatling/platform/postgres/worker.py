@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,17 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parents[3]))
 
 from gatling.errors import CommandFailed, GatlingError
-from gatling.platform.postgres import backups, dumps, forks, reports, restoring
+from gatling.platform.postgres import backups, dumps, forks, reports, restoring, upgrading
 from gatling.platform.postgres.sites import Chosen, ForkWish, Site
+
+COPIES: dict[str, Callable[[dict[str, Any], Site], dict[str, Any]]] = {
+    # standard input is the open file that a dump is written to, or read from
+    "dump": lambda _, site: dumps.described(dumps.Dump(site, _say).write(0)),
+    "load": lambda _, site: dumps.described(dumps.Load(site, _say).read(0)),
+    "rehearse": lambda request, site: asdict(_upgrade(request, site).rehearse()),
+    "upgrade": lambda request, site: asdict(_upgrade(request, site).run()),
+}
+"""Verbs that make another cluster of a database, or a file of it."""
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
@@ -30,10 +40,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         reports.check(request["repository"], request["settings"])
         return {}
     site = Site(**request["site"])
-    if request["verb"] == "dump":  # standard input is the open file that it is written to
-        return dumps.described(dumps.Dump(site, _say).write(0))
-    if request["verb"] == "load":
-        return dumps.described(dumps.Load(site, _say).read(0))
+    if request["verb"] in COPIES:
+        return COPIES[request["verb"]](request, site)
     if request["verb"] in ("restore", "fork"):
         return _new_cluster(site, request)
     made = backups.Backups(site, _say).make(
@@ -54,6 +62,10 @@ def _new_cluster(site: Site, request: dict[str, Any]) -> dict[str, Any]:
     except CommandFailed as error:
         raise restoring.explained(error, chosen) from None
     return asdict(restored)
+
+
+def _upgrade(request: dict[str, Any], site: Site) -> upgrading.Upgrade:
+    return upgrading.Upgrade(Site(**request["source"]), site, _say)
 
 
 def main() -> None:

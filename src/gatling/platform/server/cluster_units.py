@@ -93,7 +93,12 @@ def restore_unit(cluster: Cluster) -> str:
 
 def unfinished(cluster: Cluster) -> list[Path]:
     """The directories that a killed backup or restore leaves beside a cluster's own."""
-    return [Path(f"{data(cluster)}.new"), PROOFS / cluster.label, PROOFS / f"{cluster.label}.dump"]
+    return [
+        Path(f"{data(cluster)}.new"),
+        PROOFS / cluster.label,
+        PROOFS / f"{cluster.label}.dump",
+        PROOFS / f"{cluster.label}.upgrade",
+    ]
 
 
 def backup_properties(cluster: Cluster) -> list[str]:

@@ -18,7 +18,7 @@ from gatling.platform.postgres.clusters import OLDEST, Cluster, Facts, Kept
 from gatling.platform.postgres.pgbackrest import Backup
 from gatling.platform.postgres.points import Place
 from gatling.platform.postgres.repository import Repository
-from gatling.platform.postgres.sites import Forked, Made, Restored
+from gatling.platform.postgres.sites import Forked, Made, Restored, Upgraded
 from gatling.platform.server import cluster_units as places
 from gatling.platform.server import units
 from gatling.platform.server.helper import client
@@ -155,6 +155,24 @@ class UnitDatabases:
     def own(self, cluster: Cluster) -> None:
         """See Databases."""
         _ask("database-own", cluster)
+
+    def upgrade(
+        self, old: Cluster, new: Cluster, say: Callable[[str], None], *, rehearsal: bool
+    ) -> Upgraded:
+        """See Databases: in a unit of its own."""
+        answer = Answer(say)
+        arguments = _named(old) | {"to_version": new.version, "to_generation": new.generation,
+                                   "rehearsal": rehearsal}  # fmt: skip
+        _, tail, _ = _asked(lambda: attend("database-upgrade", arguments, answer.take))
+        return Upgraded(**answer.result(tail))
+
+    def retire(self, cluster: Cluster) -> None:
+        """See Databases."""
+        _ask("database-retire", cluster)
+
+    def analyze(self, cluster: Cluster) -> None:
+        """See Databases."""
+        _ask("database-analyze", cluster)
 
     def point(self, cluster: Cluster, name: str) -> Place:
         """See Databases."""

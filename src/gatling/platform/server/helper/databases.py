@@ -78,6 +78,9 @@ def create(request: dict[str, Any], apps: Path, call: Call) -> dict[str, Any]:
             making.unlink()
             files.sync(directory)
         configure(cluster, list(allowed), call)
+        start = places.configuration(cluster) / "start.conf"
+        if start.read_text().strip() != "auto":  # of a cluster that another one was used for
+            write_as(pwd.getpwnam(places.OWNER), start, "auto\n", 0o644)
         call(["systemctl", "start", places.unit(cluster)], timeout=300)
         wait(cluster)
         restored.unlink(missing_ok=True)
@@ -115,7 +118,7 @@ def _adopt(cluster: Cluster, call: Call) -> None:
     owner = pwd.getpwnam(places.OWNER)
     # pg_createcluster moves them; a backup does not have those of Debian's clusters
     for name, wanted in ADOPTED.items():
-        _write_as(owner, places.data(cluster) / name, wanted, 0o600)
+        write_as(owner, places.data(cluster) / name, wanted, 0o600)
     call(["pg_createcluster", str(cluster.version), cluster.name, "--port", str(PORT),
           "--socketdir", str(places.sockets(cluster)), "--start-conf", "auto"],
          timeout=300)  # fmt: skip
@@ -279,12 +282,12 @@ def configure(cluster: Cluster, users: list[str], call: Call) -> None:
     )  # fmt: skip
     own = {
         directory / "conf.d" / "gatling.conf": (conf, 0o644),
-        directory / "pg_hba.conf": (settings.authentication(cluster.database), 0o640),
         directory / "pg_ident.conf": (settings.identities(READER, places.OWNER, [READER]), 0o640),
     }
     for file, (wanted, mode) in own.items():
         if not file.exists() or file.read_text() != wanted:
-            _write_as(owner, file, wanted, mode)
+            write_as(owner, file, wanted, mode)
+    authenticate(cluster)
     temporary = TMPFILES / f"gatling-database-{cluster.database}.conf"
     files.write(temporary, places.temporary_files(cluster, users), mode=0o644)
     call(["systemd-tmpfiles", "--create", str(temporary)])
@@ -292,7 +295,15 @@ def configure(cluster: Cluster, users: list[str], call: Call) -> None:
         written.write(UNITS / f"{places.unit(cluster)}.d" / "gatling.conf", places.drop_in())
 
 
-def _write_as(owner: pwd.struct_passwd, file: Path, wanted: str, mode: int) -> None:
+def authenticate(cluster: Cluster) -> None:
+    """Write pg_hba.conf of a cluster."""
+    file = places.configuration(cluster) / "pg_hba.conf"
+    wanted = settings.authentication(cluster.database)
+    if not file.exists() or file.read_text() != wanted:
+        write_as(pwd.getpwnam(places.OWNER), file, wanted, 0o640)
+
+
+def write_as(owner: pwd.struct_passwd, file: Path, wanted: str, mode: int) -> None:
     """Write a file in a directory of postgres, with no more rights than postgres has."""
     subprocess.run(
         ["/bin/sh", "-c", 'umask 077; cat > "$1.new" && chmod "$2" "$1.new" && mv "$1.new" "$1"',

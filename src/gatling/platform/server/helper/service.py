@@ -43,6 +43,9 @@ another user can write to. Programs are run as an app's user or as gatling, neve
     database-load       restore a dump of another host into a new cluster
     database-fork       fork a running cluster into a new one, as postgres, in a unit with limits
     database-own        take a fork for a database that is not removed without a copy
+    database-upgrade    upgrade it to another version in a new cluster, or rehearse that on a copy
+    database-retire     stop a cluster in whose place another one is used
+    database-analyze    have it gather its planner's statistics
     database-backups    the backups of a database
     database-repository       where backups are kept, without secrets
     database-repository-set   keep further backups elsewhere, once that was tried as postgres
@@ -75,7 +78,15 @@ sys.path.append(str(Path(__file__).resolve().parents[4]))
 
 from gatling.errors import GatlingError, InvalidInput
 from gatling.platform.server import units
-from gatling.platform.server.helper import apps, firewall, journal, machine, programs, running
+from gatling.platform.server.helper import (
+    apps,
+    database_verbs,
+    firewall,
+    journal,
+    machine,
+    programs,
+    running,
+)
 from gatling.platform.server.helper.shapes import Refused, UnknownVerb, owned_ports, text
 
 MAX_REQUEST = 4 << 20
@@ -235,40 +246,6 @@ def database_restore(
     return backups.restore(request, machine.call, files, connection)
 
 
-def database_dump(
-    request: dict[str, Any], files: list[int], connection: socket.socket
-) -> dict[str, Any]:
-    """Write a dump of a database to the client's file."""
-    from gatling.platform.server.helper import dumps
-
-    return dumps.make(request, machine.call, files, connection)
-
-
-def database_load(
-    request: dict[str, Any], files: list[int], connection: socket.socket
-) -> dict[str, Any]:
-    """Restore a dump into a new cluster."""
-    from gatling.platform.server.helper import dumps
-
-    return dumps.load(request, machine.call, files, connection)
-
-
-def database_fork(
-    request: dict[str, Any], files: list[int], connection: socket.socket
-) -> dict[str, Any]:
-    """Fork a cluster into a new one."""
-    from gatling.platform.server.helper import forks
-
-    return forks.make(request, machine.SERVER / "apps", machine.call, files, connection)
-
-
-def database_own(request: dict[str, Any]) -> dict[str, Any]:
-    """Take a fork for a database like others."""
-    from gatling.platform.server.helper import forks
-
-    return forks.own(request)
-
-
 def database_backups(request: dict[str, Any]) -> dict[str, Any]:
     """List the backups of a database."""
     from gatling.platform.server.helper import backups
@@ -332,7 +309,6 @@ PLAIN = {
     "database-point": database_point,
     "database-keep": database_keep,
     "database-remove": database_remove,
-    "database-own": database_own,
     "database-backups": database_backups,
     "database-repository": database_repository,
     "database-repository-set": database_repository_set,
@@ -345,11 +321,10 @@ ATTENDED = {
     "database-install": database_install,
     "database-backup": database_backup,
     "database-restore": database_restore,
-    "database-dump": database_dump,
-    "database-load": database_load,
-    "database-fork": database_fork,
     "database-backup-install": database_backup_install,
 }
+PLAIN |= database_verbs.PLAIN
+ATTENDED |= database_verbs.ATTENDED
 VERBS = frozenset({*PLAIN, *ATTENDED})
 READERS = frozenset({"logs"})
 """Verbs with a socket of their own: readers of logs keep no deployment waiting."""

@@ -1,0 +1,79 @@
+"""Verbs of the helper that make other clusters of databases, or files of them.
+
+Each verb loads the modules that it needs, since each request is a process of its own.
+"""
+
+import socket
+from typing import Any
+
+from gatling.platform.server.helper import machine
+
+
+def database_dump(
+    request: dict[str, Any], files: list[int], connection: socket.socket
+) -> dict[str, Any]:
+    """Write a dump of a database to the client's file."""
+    from gatling.platform.server.helper import dumps
+
+    return dumps.make(request, machine.call, files, connection)
+
+
+def database_load(
+    request: dict[str, Any], files: list[int], connection: socket.socket
+) -> dict[str, Any]:
+    """Restore a dump into a new cluster."""
+    from gatling.platform.server.helper import dumps
+
+    return dumps.load(request, machine.call, files, connection)
+
+
+def database_fork(
+    request: dict[str, Any], files: list[int], connection: socket.socket
+) -> dict[str, Any]:
+    """Fork a cluster into a new one."""
+    from gatling.platform.server.helper import forks
+
+    return forks.make(request, machine.SERVER / "apps", machine.call, files, connection)
+
+
+def database_own(request: dict[str, Any]) -> dict[str, Any]:
+    """Take a fork for a database like others."""
+    from gatling.platform.server.helper import forks
+
+    return forks.own(request)
+
+
+def database_upgrade(
+    request: dict[str, Any], files: list[int], connection: socket.socket
+) -> dict[str, Any]:
+    """Upgrade a cluster, or rehearse that."""
+    from gatling.platform.server.helper import upgrades
+
+    return upgrades.upgrade(request, machine.call, files, connection)
+
+
+def database_retire(request: dict[str, Any]) -> dict[str, Any]:
+    """Stop a cluster that another one replaces."""
+    from gatling.platform.server.helper import upgrades
+
+    return upgrades.retire(request, machine.call)
+
+
+def database_analyze(request: dict[str, Any]) -> dict[str, Any]:
+    """Have a cluster gather statistics."""
+    from gatling.platform.server.helper import upgrades
+
+    return upgrades.analyze(request)
+
+
+PLAIN = {
+    "database-own": database_own,
+    "database-retire": database_retire,
+    "database-analyze": database_analyze,
+}
+ATTENDED = {
+    "database-dump": database_dump,
+    "database-load": database_load,
+    "database-fork": database_fork,
+    "database-upgrade": database_upgrade,
+}

