@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
+import pytest
+
 from gatling.errors import Exit
 from gatling.platform.postgres.clusters import Cluster
 from gatling.platform.server import cluster_units as places
@@ -26,6 +28,8 @@ def test_an_upgrade_and_the_way_back(server: Server) -> None:
     The first version in the release stays in Debian's archive beside those with later fixes.
     """
     server.box.online(["apt-get", "update", "-qq"])
+    if FIRST not in server.box.online(["apt-cache", "madison", "postgresql-15"]).stdout:
+        pytest.skip(f"needs PostgreSQL {FIRST} of Debian 12")
     server.box.online(["apt-get", "install", "-y", "-qq", "--no-install-recommends",
                        f"postgresql-15={FIRST}", f"postgresql-client-15={FIRST}"])  # fmt: skip
     amy = server.admin("amy")
