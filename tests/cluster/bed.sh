@@ -23,8 +23,9 @@ say() { printf '%s\n' "gatling: $*" >&2; }
 source_of() { # DIRECTORY: Debian's source package, unpacked there
   local mirror apt=$1/apt
   mirror=$(apt-get --print-uris update 2>/dev/null | sed -n "s|^'\([^']*/debian\)/*/dists/.*|\1|p" | head -n 1)
+  [ -n "$mirror" ] || { say "apt names no mirror of Debian to get the sources from"; exit 8; }
   mkdir -p "$apt"/{lists/partial,cache/archives/partial}
-  printf 'deb-src %s %s main\n' "${mirror:-http://deb.debian.org/debian}" "$suite" >"$apt/sources.list"
+  printf 'deb-src %s %s main\n' "$mirror" "$suite" >"$apt/sources.list"
   local options=(-qq -o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
     -o "Dir::State::lists=$apt/lists" -o "Dir::Cache=$apt/cache" -o APT::Sandbox::User=root)
   apt-get "${options[@]}" update

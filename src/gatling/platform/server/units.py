@@ -50,8 +50,10 @@ SESSIONS = ("MemoryMax=50%", "TasksMax=2048")
 """For all that comes over SSH, together."""
 
 NO_MANAGER = ""
-"""The unit of Gatling's user manager. An empty file masks it: systemd.unit(5). Nothing uses this
-manager, but each SSH command would wait until it has started, and have it log eight lines."""
+"""The unit of the user manager of `gatling`, which an empty file masks: systemd.unit(5).
+
+Nothing needs a user manager. Without the mask, systemd starts one for each SSH command, which waits
+for it, and eight lines are logged."""
 
 HARDENED = (
     "NoNewPrivileges=yes",
