@@ -10,7 +10,6 @@ restored with the rights of the superuser, but with those of the database's owne
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -20,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatling import files
-from gatling.errors import CommandFailed, DiskFull, InvalidInput, is_full
-from gatling.platform.postgres import proof, settings, sql
+from gatling.errors import CommandFailed, InvalidInput
+from gatling.platform.postgres import proof, scratch, settings, sql
 from gatling.platform.postgres.backups import COPY_SETTINGS, Backups
 from gatling.platform.postgres.clusters import OWNER, PORT, READER, ROLE, SUPERUSER, version
 from gatling.platform.postgres.restoring import DURABLE
@@ -30,7 +29,8 @@ from gatling.platform.postgres.sql import identifier
 from gatling.platform.postgres.stanza import ENVIRONMENT, LONG_SECONDS, SHORT_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
     from typing import IO
 
     from gatling.platform.postgres.sites import Site
@@ -144,24 +144,11 @@ class _Filled(Backups):
         self._roles = [READER, SUPERUSER, LOADER]
         self._dump = self._scratch / "dump"
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone(self) -> AbstractContextManager[None]:
         """One at a time for a cluster, whatever its other backups do."""
-        place = self._scratch.parent
-        place.mkdir(mode=0o700, exist_ok=True)
-        with files.open_lock(place / f".{self._site.label}.dump.lock") as lock:
-            if not files.try_lock(lock):
-                raise InvalidInput(f"{self._site.database} is already being copied.")
-            self._clean()
-            self._scratch.mkdir(mode=0o700)
-            try:
-                yield
-            except OSError as error:
-                if is_full(error):
-                    raise DiskFull("The disk is full.") from None
-                raise
-            finally:
-                self._clean()
+        lock = f".{self._site.label}.dump.lock"
+        busy = f"{self._site.database} is already being copied."
+        return scratch.alone(self._scratch, lock, busy, self._clean)
 
     def _fill(self, head: Head) -> tuple[str, dict[str, tuple[int, str]]]:
         """Restore the dump into a new cluster; its definitions and tables as they then are."""

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatling import files, process
-from gatling.errors import CommandFailed, DiskFull, InvalidInput, is_full
-from gatling.platform.postgres import pgbackrest, proof, settings
+from gatling.errors import CommandFailed, DiskFull, InvalidInput
+from gatling.platform.postgres import pgbackrest, proof, scratch, settings
 from gatling.platform.postgres.backups import COPY_SETTINGS, Backups
 from gatling.platform.postgres.clusters import PORT, READER, SUPERUSER
 from gatling.platform.postgres.restoring import DURABLE
@@ -24,7 +24,8 @@ from gatling.platform.postgres.sites import Upgraded, archive
 from gatling.platform.postgres.stanza import ENVIRONMENT, LONG_SECONDS, SHORT_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from gatling.platform.postgres.proof import Sample, Table
     from gatling.platform.postgres.sites import Site
@@ -251,23 +252,10 @@ class Upgrade:
                 f" {place}."
             )
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        place = self._scratch.parent
-        place.mkdir(mode=0o700, exist_ok=True)
-        with files.open_lock(place / f".{self._new.label}.upgrade.lock") as lock:
-            if not files.try_lock(lock):
-                raise InvalidInput(f"{self._old.database} is already being upgraded.")
-            self._clean()
-            self._scratch.mkdir(mode=0o700)
-            try:
-                yield
-            except OSError as error:
-                if is_full(error):
-                    raise DiskFull("The disk is full.") from None
-                raise
-            finally:
-                self._clean()
+    def _alone(self) -> AbstractContextManager[None]:
+        lock = f".{self._new.label}.upgrade.lock"
+        busy = f"{self._old.database} is already being upgraded."
+        return scratch.alone(self._scratch, lock, busy, self._clean)
 
     def _clean(self) -> None:
         """Stop and remove what an upgrade has left, also one that was killed."""
