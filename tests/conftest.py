@@ -63,6 +63,9 @@ PAUSE_SECONDS = 0.005 if LONG else 0.02
 
 Gatling's own prober asks every 10 ms while it cuts over, and tests look at what it has counted.
 """
+CHECKED_ON = "continues in the background. If v"
+"""Stands in the output of a hot upgrade that a slow machine has not proved before it returns."""
+BOOT_CHECKS = "SELECT 1 FROM watches WHERE app = ? AND unproven = ''"
 NEWEST_STEP = """
     SELECT outcome, (SELECT name FROM steps WHERE deployment = id ORDER BY position DESC LIMIT 1)
     FROM deployments WHERE app = ? ORDER BY id DESC LIMIT 1
@@ -190,7 +193,13 @@ class Project:
         push = self.start_push(*refs, options=options)
         text = output_of(push, None, self.patience)
         assert (push.returncode == 0) == ok, text
+        if CHECKED_ON in text:
+            until(lambda: not self.is_checked(), "the end of the boot check")
         return text
+
+    def is_checked(self) -> bool:
+        """Whether the boot check of the newest release goes on."""
+        return self.world.is_checked(self.app)
 
 
 class World:
@@ -296,6 +305,11 @@ class World:
             return bool(found == ("running", step))
 
         until(there, f"step {step}", longest=0.02)
+
+    def is_checked(self, app: str = "shop") -> bool:
+        """Whether the boot check of the newest release goes on."""
+        with contextlib.closing(sqlite3.connect(self.home / "state.db", timeout=60)) as state:
+            return state.execute(BOOT_CHECKS, (app,)).fetchone() is not None
 
     def settled(self, app: str = "shop") -> float:
         """Wait, without any command, until no deployment is under way; the seconds it took."""

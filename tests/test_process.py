@@ -16,6 +16,7 @@ import pytest
 from gatling import proc, process
 from gatling.errors import CommandFailed, Exit, MissingProgram, TimedOut
 from tests.conftest import until
+from tests.scale import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -259,6 +260,22 @@ def test_what_bears_a_mark_is_ended_wherever_it_hid_and_nothing_else() -> None:
         assert gone(marked)
         assert not any(gone(pid) for pid in (unmarked, similar, mentions))
         assert proc.end_marked(mark) == 0
+
+
+def test_what_executes_other_programs_again_and_again_cannot_hide(tmp_path: Path) -> None:
+    mark = f"test:{os.getpid()}:{time.monotonic_ns()}"
+    (tmp_path / "again").write_text('echo; exec sh "$0"\n')
+    env = os.environ | {proc.MARK: mark}
+    argv = ["sh", str(tmp_path / "again")]
+    restless = subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL)
+    try:
+        until(lambda: mark.encode() in proc._environ(restless.pid), "its start")
+        seen = [mark.encode() in proc._environ(restless.pid) for _ in range(scaled(2000, 20_000))]
+        assert all(seen), seen.count(False)
+        assert proc.end_marked(mark) == 1
+    finally:
+        restless.kill()
+    assert restless.wait() == -signal.SIGKILL
 
 
 def test_what_bears_a_mark_may_end_by_itself_before_it_is_killed(tmp_path: Path) -> None:

@@ -19,6 +19,9 @@ It is inherited by whatever a build starts, daemons with a session of their own 
 `end_marked` finds them all, also after the process that started them was killed.
 """
 
+EXECUTING_SECONDS = 0.5
+"""How long a process may take to execute another program: then it has no environment for once."""
+
 TASK = "GATLING_TASK"
 """The same of one program that is run once: what is left when it has ended is found by it."""
 
@@ -50,21 +53,22 @@ def end_marked(mark: str, *, grace: float = 0.0, variable: str = MARK) -> int:
     def marked() -> list[int]:
         return list(filter(is_marked, _own_pids()))
 
-    ended = 0
+    ended: set[int] = set()
     if grace:
         asked = marked()
         _signal(asked, signal.SIGTERM)
-        deadline, ended = time.monotonic() + grace, len(asked)
+        deadline = time.monotonic() + grace
+        ended.update(asked)
         for pid in asked:
             wait_gone(pid, max(0.0, deadline - time.monotonic()))
     for _ in range(50):
         found = marked()
         if not found:
-            return ended
+            break
         _signal(found, signal.SIGKILL)
-        ended = max(ended, len(found))
+        ended.update(found)
         time.sleep(0.02)
-    return ended
+    return len(ended)
 
 
 def _signal(pids: list[int], number: signal.Signals) -> None:
@@ -122,8 +126,31 @@ def _own_pids() -> list[int]:
 
 
 def _environ(pid: int) -> bytes:
+    """The environment of a process; empty if it cannot be read.
+
+    It is also empty for a moment in execve(2), and is read again then.
+    """
+    deadline = time.monotonic() + EXECUTING_SECONDS
+    while True:
+        try:
+            with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:  # noqa: PTH123 (many)
+                text = file.readall()
+        except OSError:
+            return b""
+        if text or not _has_environ(pid) or time.monotonic() > deadline:
+            return text
+        time.sleep(0.001)
+
+
+def _has_environ(pid: int) -> bool:
+    """Whether a process has an environment, or is about to have one: in execve(2) it has none.
+
+    Fields 23 (vsize), 50 and 51 (env_start, env_end) of /proc/PID/stat, proc(5). Kernel threads,
+    and what has ended, have no memory.
+    """
     try:
-        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:  # noqa: PTH123 (for each pid)
-            return file.readall()
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
-        return b""
+        return False
+    size, start, end = fields[20], fields[47], fields[48]
+    return size != "0" and (start != end or end == "0")

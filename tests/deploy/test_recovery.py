@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from gatling.deploy import published, recovery
 from gatling.deploy.cutover import way_back
 from gatling.errors import PortTaken, ProxyRefused
+from gatling.platform import lock
 from gatling.releases import distillery
 from gatling.runtime import jobs, workers
 from gatling.state import apps, deployments, domains
@@ -73,6 +76,27 @@ def test_one_that_was_killed_before_its_decision_is_undone(stage: Stage) -> None
     ]  # fmt: skip
     assert (stage.live(), stage.running) == ((7, 1), {1: 7})
     assert outcome(stage, ident) == "interrupted"
+
+
+def test_a_lock_that_is_held_for_a_moment_only_delays_it(stage: Stage) -> None:
+    ident = killed(stage)
+    with contextlib.ExitStack() as stack:
+        assert stack.enter_context(lock.try_hold(stage.gatling.home.app("shop").lock))
+        threading.Timer(0.3, stack.close).start()
+        assert recovery.recover_unfinished(stage.gatling, "shop") == []
+        assert recovery.recover_killed(stage.gatling, "shop") == [recovery.Recovery("shop")]
+    assert outcome(stage, ident) == "interrupted"
+
+
+def test_a_deployment_under_way_is_left_alone(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "PASSING_SECONDS", 0.1)
+    ident = killed(stage)
+    with lock.try_hold(stage.gatling.home.app("shop").lock) as held:
+        assert held
+        assert recovery.recover_killed(stage.gatling, "shop") == []
+    assert outcome(stage, ident) == "running"
 
 
 def test_one_that_was_killed_after_its_decision_is_finished(

@@ -5,6 +5,7 @@ What is valid is said by the JSON Schema that editors are given; so the two agre
 
 from __future__ import annotations
 
+import difflib
 import re
 import time
 import tomllib
@@ -186,7 +187,15 @@ def test_a_typo_in_a_key(number: int, data: st.DataObject) -> None:
         f"gatling.toml, line {number + 1}: {key.removesuffix(name)}{wrong} is not"
     )
     if len(name) > 4 and wrong.islower():
-        assert said.endswith(f"Did you mean {key}?")
+        meant = said.rpartition("Did you mean ")[2].removesuffix("?")
+        written = f"{key.removesuffix(name)}{wrong}"
+        # `http` may be a typo of https and of http3
+        assert meant == key or alike(written, meant) >= alike(written, key)
+
+
+def alike(written: str, meant: str) -> float:
+    assert meant in known()
+    return difflib.SequenceMatcher(None, meant, written).ratio()
 
 
 @USUAL

@@ -86,6 +86,11 @@ class Checkout(Project):
         self.env = person.env
         self.patience = 24 * person.server.box.patience
 
+    def is_checked(self) -> bool:
+        """Whether the boot check of the newest release goes on."""
+        steps = self.person.json("deployments", self.app)[0]["steps"]
+        return any((step["name"], step["outcome"]) == ("boot_check", "running") for step in steps)
+
 
 class Person:
     """Somebody whose key is let in."""

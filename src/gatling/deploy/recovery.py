@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 SLOTS = apps.SLOTS
 MORE_TRIES = 4
 TRY_AGAIN_SECONDS = 2.0
+PASSING_SECONDS = 5.0
+"""How long another process may hold an app's lock before it counts as a deployment under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +67,21 @@ def recover_unfinished(gatling: Gatling, app: str | None = None) -> list[Recover
 def recover_killed(gatling: Gatling, app: str) -> list[Recovery]:
     """As `recover_unfinished`, of an app whose deploying process was killed a moment ago.
 
-    The cause of a failure may pass, such as a port that the killed instance still holds.
+    The cause of a failure may pass, such as a port that the killed instance still holds. The app's
+    lock may be held for a moment, by the deploying process as it ends, or by a boot check.
     """
-    recovered = recover_unfinished(gatling, app)
-    for _ in range(MORE_TRIES):
-        if not any(each.error for each in recovered):
-            break
-        time.sleep(TRY_AGAIN_SECONDS)
+    tries, deadline = MORE_TRIES, time.monotonic() + PASSING_SECONDS
+    while True:
         recovered = recover_unfinished(gatling, app)
-    return recovered
+        if any(each.error for each in recovered):
+            if not tries:
+                return recovered
+            tries -= 1
+            time.sleep(TRY_AGAIN_SECONDS)
+        elif deployments.running(gatling.db, app) and time.monotonic() < deadline:
+            time.sleep(lock.POLL_SECONDS)
+        else:
+            return recovered
 
 
 def isolated(gatling: Gatling, name: str) -> tuple[list[str], GatlingError | None]:
