@@ -15,7 +15,7 @@ from gatling.errors import Exit
 from gatling.platform.embedded import postgres_programs as programs
 from gatling.platform.postgres import pgbackrest
 from tests.conftest import until
-from tests.home.test_databases import UNPRIVILEGED, Home
+from tests.home.test_databases import EMBEDDED, UNPRIVILEGED, Home
 from tests.server.host import locked
 
 if TYPE_CHECKING:
@@ -92,7 +92,9 @@ def test_an_upgrade_and_the_way_back(home: Home) -> None:
     assert f"shop runs PostgreSQL {LATER}: 2 tables with 501 rows are as before." in said
     assert "It could not be used for " in said
     assert version(home) == LATER
-    assert home.facts("db", "info", "shop")["version"] == LATER
+    info = home.facts("db", "info", "shop")
+    assert info["version"] == LATER
+    assert [(one["version"], one["undone"]) for one in info["earlier"]] == [(old, False)]
     home.sql("shop", "INSERT INTO orders (name) VALUES ('O7 of the new one')")
     assert home.sql("shop", "SELECT count(*) FROM orders WHERE name = 'O7'") == "1"
     assert home.sql("shop", "SELECT reltuples > 0 FROM pg_class WHERE relname = 'orders'") == "t"
@@ -125,7 +127,7 @@ def test_killed_before_and_after_the_decision(home: Home) -> None:
     for module, after, expected in (
         ("gatling.platform.embedded.repository", "OwnRepository.upgrade", old),  # the rehearsal
         ("gatling.platform.embedded.supervisord", "Supervisord.stop", old),
-        ("gatling.state.former_clusters", "replace", LATER),
+        ("gatling.state.former_clusters", "upgraded", LATER),
     ):
         home.killed(module, after, *words)
         home.run("db", "create", "shop")  # starts it, whichever it is
@@ -157,3 +159,34 @@ def test_a_version_that_pgbackrest_does_not_know(home: Home) -> None:
     refused = home.run("db", "upgrade", "shop", "--to", str(LATER), ok=False)
     assert "the installed pgBackRest cannot back up the new version" in refused
     assert version(home) != LATER
+
+
+def test_all_clusters_are_removed_with_the_database(home: Home) -> None:
+    """One whose upgrade was undone has rows of its own, so a copy of it is kept, too."""
+    place = home.home / "databases"
+    home.run("db", "fork", "shop", "shop-try", "--schema-only")
+    home.run("db", "upgrade", "shop", "--name", "shop-try", "--to", str(LATER))
+    home.run("db", "fork", "shop", "shop-try", "--destroy", "--confirm", "shop-try")
+    assert not (place / "shop-try").exists()
+
+    earlier = home.facts("db", "info", "shop")["earlier"]
+    undone = {one["generation"] for one in earlier if one["undone"]}
+    assert undone
+    assert "kept cluster" in home.run("db", "info", "shop")
+    words = ("db", "destroy", "shop", "--confirm", "shop")
+    home.killed("gatling.state.databases", "mark", *words)
+    home.killed(f"{EMBEDDED}", "OwnDatabases.remove", *words)  # of the first former cluster
+    said = home.run(*words)
+    for one in earlier:
+        assert f"Its cluster with PostgreSQL {one['version']}, which was kept, was removed" in said
+    copies = sorted(place.glob("kept/shop.*.dump"))
+    assert {int(copy.name.split(".")[1].split("-")[0]) for copy in copies} == undone
+    assert all(f"A copy of it is {copy}." in said for copy in copies)
+    rows = subprocess.run([later() / "pg_restore", "--data-only", "--file=-", *copies[-1:]],
+                          check=True, capture_output=True, text=True).stdout  # fmt: skip
+    assert "o500" in rows
+    assert not (place / "shop").exists()
+    # nothing of before is in a new database of the name
+    home.run("db", "create", "shop", "--version", str(min(programs.installed())))
+    assert home.sql("shop", "SELECT to_regclass('orders') IS NULL") == "t"
+    assert home.facts("db", "info", "shop")["earlier"] == []

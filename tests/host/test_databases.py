@@ -6,12 +6,13 @@ import json
 from typing import IO, TYPE_CHECKING, Any
 
 import pytest
+from msgspec import structs
 
 from gatling.errors import CommandFailed, GatlingError, InvalidInput
 from gatling.host import backup, restore
 from gatling.host import databases as databases_of_hosts
 from gatling.platform import lock
-from gatling.state import backups, databases
+from gatling.state import backups, databases, former_clusters
 from tests.host.archives import Server, after, member, read, write
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def old(old: Server) -> Server:
     databases.detach(db, "lost", "idle")
     backups.plan(db, backups.Plan("shop", "03:15", 2, 14, "2026-01-01T00:00:00.000Z"))
     backups.record(db, "shop", "")
+    record = databases.get(db, "shop")
+    former_clusters.upgraded(db, structs.replace(record, version=14), 15, 1)
     db.close()
     return old
 
@@ -126,6 +129,7 @@ def test_they_are_restored_before_apps_start(new: Server, made: Path) -> None:
         "both": 17, "half": 15, "lost": 17, "shop": 17
     }  # fmt: skip
     assert backups.every(db) == {}, "this host has none"
+    assert former_clusters.of(db, "shop") == [], "they stay on the host of before"
     assert backups.plans(db)["shop"].changed_at > "2026-01-01T00:00:00.000Z"
     db.close()
 

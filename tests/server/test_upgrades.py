@@ -10,6 +10,7 @@ import pytest
 from gatling.errors import Exit
 from gatling.platform.postgres.clusters import Cluster
 from gatling.platform.server import cluster_units as places
+from gatling.platform.server.helper import databases
 from tests.conftest import until
 from tests.home.test_upgrades import LATER, later
 from tests.server.test_databases import sql
@@ -60,4 +61,12 @@ def test_an_upgrade_and_the_way_back(server: Server) -> None:
     assert f"shop runs PostgreSQL {version} again" in said
     assert sql(amy, "shop", "SELECT count(*) FROM a").strip() == "1"
     assert server.show(places.unit(new), "ActiveState") == {"ActiveState": "inactive"}
-    assert "shop" in amy.run("db", "list")
+    said = amy.run("db", "destroy", "shop", "--confirm", "shop")
+    assert f"Its cluster with PostgreSQL {LATER}, which was kept, was removed as well." in said
+    # only that one has the second row
+    copy = said.partition("A copy of it is ")[2].split(". ")[0].split(".\n")[0]
+    program = f"/usr/lib/postgresql/{LATER}/bin/pg_restore"
+    assert "\n2\n" in server.box.exec([program, "--data-only", "--file=-", copy]).stdout
+    for place in (places.CLUSTERS, places.CONFIGURATIONS, databases.UNITS, databases.TMPFILES):
+        left = server.box.exec(["find", str(place), "-name", "*gatling*.shop.*"]).stdout
+        assert left == "", "nothing of the database"

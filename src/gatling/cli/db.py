@@ -27,6 +27,7 @@ from gatling.ui.output import ago, echo, fields, print_json, size, table
 if TYPE_CHECKING:
     from gatling.operations.databases import DatabaseEntry
     from gatling.platform.postgres.clusters import Facts
+    from gatling.state.former_clusters import Former
 
 variable_option = click.option(
     "--as", "variable", metavar="VARIABLE",
@@ -177,10 +178,16 @@ def info_command(app: str, name: str | None, as_json: bool) -> None:
             ("free on the disk", size(facts.free_bytes)),
             ("started", ago(facts.started_at)),
         ]
+    rows += [("kept cluster", f"PostgreSQL {one.version}, {_former(one)}") for one in found.earlier]
     rows += [(f"used by {use.app}", f"{use.variable}, {use.access}") for use in found.used_by]
     fields(rows)
     for what, hint in found.faults:
         echo(f"{what}\n  {hint}", err=True)
+
+
+def _former(one: Former) -> str:
+    """The reason for which a cluster is stopped and kept."""
+    return f"{'the upgrade to it was undone' if one.undone else 'upgraded'} {ago(one.at)}"
 
 
 def _compared(before: int | None, now: int) -> str | None:
@@ -293,19 +300,34 @@ def destroy_command(app: str, name: str | None, given: str | None) -> None:
     """Remove a database of APP, and keep a last copy of it.
 
     The copy is a dump that is compared with the database, table by table, before anything is
-    removed. `pg_restore` reads it.
+    removed. `pg_restore` reads it. The clusters that `gatling db upgrade` has kept are removed as
+    well. A copy is kept of each that has data of its own, because its upgrade was undone.
 
     \b
     Example:
       gatling db destroy shop --confirm shop
     """
     from gatling.operations import destroying
+    from gatling.state import former_clusters
 
     with opened(app) as gatling:
         database = destroying.check(gatling, app, name)
+        others = _versions(former_clusters.of(gatling.db, database))
         confirm(database, given, f"Remove the database {database} of {app}? The running app loses"
-                                 " it immediately. A last copy is kept on this host.")  # fmt: skip
+                                 " it immediately. A last copy is kept on this host."
+                                 + (f" {others} that upgrades have kept goes as well."
+                                    if others else ""))  # fmt: skip
         done = destroying.destroy(gatling, app, name, progress())
     echo(f"{done.database} was removed.")
     if done.kept:
         echo(f"Its last copy is {done.kept} (a dump for pg_restore).")
+    for one in done.earlier:
+        copy = f" A copy of it is {one.kept}." if one.kept else ""
+        echo(
+            f"Its cluster with PostgreSQL {one.version}, which was kept, was removed as well.{copy}"
+        )
+
+
+def _versions(former: list[Former]) -> str:
+    """The clusters of a database that upgrades have kept, in words; empty: none."""
+    return ", ".join(f"Its cluster with PostgreSQL {one.version}" for one in former)

@@ -158,6 +158,7 @@ def brought(listed: list[str], staging: Path, records: bytes, host: Host) -> Bro
                        used.cluster.database)  # fmt: skip
         # this host has no backup yet, and the first one is due when the plan says so
         db.execute("DELETE FROM backups")
+        db.execute("DELETE FROM former_clusters")  # they stay on the host of before
         db.execute("UPDATE backup_plans SET changed_at = ?", times.now())
         if found:
             host.install_backups(db)

@@ -16,7 +16,7 @@ from gatling.paths import exclusively
 from gatling.platform.base import run_mark
 from gatling.platform.postgres import health
 from gatling.platform.postgres.clusters import Cluster, Facts
-from gatling.state import apps, audit, config, databases, forks
+from gatling.state import apps, audit, config, databases, forks, former_clusters
 from gatling.state.databases import Attachment
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ class DatabaseEntry(Struct, frozen=True):
     """The faults that they show, each with advice."""
     fork_of: str = ""
     """The database that it is a fork of; empty: it is none."""
+    earlier: list[former_clusters.Former] = []
+    """Stopped clusters of it that upgrades have kept."""
 
 
 def wanted(
@@ -375,4 +377,5 @@ def _shown(gatling: Gatling, record: Record, facts: Facts | None = None) -> Data
         record.begun or record.state,
         record.created_at, databases.attachments(gatling.db, database=record.name), facts, wrong,
         fork.source if (fork := forks.find(gatling.db, record.name)) else "",
+        former_clusters.of(gatling.db, record.name),
     )  # fmt: skip

@@ -10,16 +10,16 @@ from msgspec import Struct
 from gatling import names
 from gatling.errors import GatlingError, InvalidInput, NotFound
 from gatling.operations import config as variables
-from gatling.operations import databases, new_clusters
+from gatling.operations import databases, destroying, new_clusters
 from gatling.paths import exclusively
+from gatling.platform.postgres.clusters import Cluster
 from gatling.platform.postgres.sites import ForkWish
-from gatling.state import audit, config
+from gatling.state import audit, config, former_clusters
 from gatling.state import databases as records
 from gatling.state import forks as forked
 
 if TYPE_CHECKING:
     from gatling.platform.open import Gatling
-    from gatling.platform.postgres.clusters import Cluster
     from gatling.platform.postgres.sites import Forked
     from gatling.state.databases import Record
     from gatling.state.forks import Fork
@@ -146,10 +146,12 @@ def check(gatling: Gatling, app: str, name: str) -> str:
 
 def destroy(gatling: Gatling, app: str, name: str, progress: Progress) -> str:
     """Remove a fork, without a copy; raises as `check` does."""
-    with exclusively(gatling.home, "databases"):
+    database = check(gatling, app, name)
+    with exclusively(gatling.home, f"upgrade-{database}"), exclusively(gatling.home, "databases"):
         database = check(gatling, app, name)
         record = records.get(gatling.db, database)
         progress.phase(f"Removing the fork {database}")
+        destroying.remove_earlier(gatling, database, "", progress)
         gatling.databases.remove(databases.cluster(record), "")
         for use in records.attachments(gatling.db, database=database):
             values = config.of_app(gatling.db, use.app)
@@ -165,7 +167,11 @@ def destroy(gatling: Gatling, app: str, name: str, progress: Progress) -> str:
 def own(gatling: Gatling, record: Record) -> None:
     """Take a fork for a database like others: an app's main one is not removed without a copy."""
     if forked.find(gatling.db, record.name) is not None:
-        gatling.databases.own(databases.cluster(record))
+        former = former_clusters.of(gatling.db, record.name)
+        clusters = [Cluster(one.database, one.version, one.generation) for one in former]
+        for cluster in (databases.cluster(record), *clusters):
+            if gatling.databases.exists(cluster):
+                gatling.databases.own(cluster)
         forked.forget(gatling.db, record.name)
 
 

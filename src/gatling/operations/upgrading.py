@@ -82,7 +82,7 @@ def upgrade(
         old, began = databases.cluster(record), time.monotonic()
         found = gatling.databases.upgrade(old, new, progress.say, rehearsal=False)
         with exclusively(gatling.home, "databases"):
-            former_clusters.replace(gatling.db, record, new.version, new.generation, keep=True)
+            former_clusters.upgraded(gatling.db, record, new.version, new.generation)
             try:
                 gatling.databases.create(new, databases.allowed(gatling, record.name))
             except GatlingError as error:
@@ -101,7 +101,7 @@ def upgrade(
 def before(gatling: Gatling, app: str, name: str | None) -> Former:
     """The cluster that `undo` returns to; raises NotFound."""
     record = databases.ready(gatling, app, name)
-    found = former_clusters.every(gatling.db).get(record.name)
+    found = former_clusters.before(gatling.db, record.name)
     if found is None:
         raise NotFound(f"{record.name} was not upgraded, or that was undone already.")
     if not gatling.databases.exists(Cluster(record.name, found.version, found.generation)):
@@ -121,7 +121,7 @@ def undo(gatling: Gatling, app: str, name: str | None) -> Done:
         gatling.databases.retire(databases.cluster(record))
         with exclusively(gatling.home, "databases"):
             old = Cluster(record.name, former.version, former.generation)
-            former_clusters.replace(gatling.db, record, old.version, old.generation, keep=False)
+            former_clusters.undone(gatling.db, record, former)
             gatling.databases.create(old, databases.allowed(gatling, record.name))
         outage = time.monotonic() - began
         detail = f"{record.name} back to PostgreSQL {old.version}"
@@ -146,7 +146,7 @@ def _free(gatling: Gatling, record: Record, version: int) -> Cluster:
 def _return(gatling: Gatling, record: Record, new: Cluster) -> None:
     """Use the cluster of before, because the new one does not start."""
     gatling.databases.retire(new)
-    former_clusters.replace(gatling.db, record, record.version, record.generation, keep=False)
+    former_clusters.failed(gatling.db, record)
     gatling.databases.create(databases.cluster(record), databases.allowed(gatling, record.name))
 
 

@@ -314,5 +314,14 @@ class Databases(Protocol):
         Raises InvalidInput with the repository of before.
         """
 
+    def keep_former(self, cluster: Cluster, stamp: str) -> Kept:
+        """Do so for a cluster that is stopped, because another one of the database is used.
+
+        It is stopped again. The cluster that is used may be stopped as well.
+        """
+
     def remove(self, cluster: Cluster, kept: str) -> None:
-        """Remove a cluster of which that copy was kept, or what is left of it."""
+        """Remove a cluster, or what is left of it. `kept` is a last copy that has its data.
+
+        A cluster of which others of the same database are kept is removed after these.
+        """

@@ -318,5 +318,20 @@ SCHEMA = (
         at TEXT NOT NULL
     ) STRICT
     """,
+    """
+    CREATE TABLE kept_clusters (
+        database TEXT NOT NULL REFERENCES databases ON DELETE CASCADE,
+        version INTEGER NOT NULL,
+        generation INTEGER NOT NULL,
+        at TEXT NOT NULL,
+        undone INTEGER NOT NULL DEFAULT 0,
+        kept TEXT NOT NULL DEFAULT '',
+        PRIMARY KEY (database, version, generation)
+    ) STRICT;
+    INSERT INTO kept_clusters (database, version, generation, at)
+        SELECT database, version, generation, at FROM former_clusters;
+    DROP TABLE former_clusters;
+    ALTER TABLE kept_clusters RENAME TO former_clusters
+    """,
 )
 """One script per schema version; `PRAGMA user_version` is the number of those that have run."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatling import files, process
-from gatling.cleanup import cleaning
+from gatling.cleanup import cleaning, finally_
 from gatling.errors import InvalidInput, MissingProgram
 from gatling.platform import users
 from gatling.platform.embedded import postgres_programs as programs
@@ -82,11 +82,14 @@ class OwnDatabases(OwnClusters):
 
     def keep(self, cluster: Cluster, stamp: str) -> Kept:
         """See Databases."""
+        return self._keep(cluster, f"{cluster.database}-{stamp}.dump")
+
+    def _keep(self, cluster: Cluster, name: str) -> Kept:
         found = self.facts(cluster)
         self._need_room(found.bytes, "The last copy of the database")
         directory = self._home.databases / KEPT
         directory.mkdir(mode=0o700, exist_ok=True)
-        final = directory / f"{cluster.database}-{stamp}.dump"
+        final = directory / name
         new = directory / f".{cluster.database}.new"
         new.touch(mode=0o600)
         self._run(cluster, "pg_dump", "--format=custom", f"--file={new}", *self._bound(cluster),
@@ -105,6 +108,19 @@ class OwnDatabases(OwnClusters):
         new.rename(final)
         files.sync(directory)
         return Kept(str(final), final.stat().st_size, len(tables), sum(expected.values()))
+
+    def keep_former(self, cluster: Cluster, stamp: str) -> Kept:
+        """See Databases: supervisord runs it in place of the one that is used."""
+        self._there(cluster)
+        if not programs.program(cluster.version, "postgres").exists():
+            raise InvalidInput(f"PostgreSQL {cluster.version} is not installed any more.")
+        with self._alone(cluster), finally_(
+            lambda: self._programs.stop(program_name(cluster.database), START_SECONDS)
+        ):  # fmt: skip
+            self._programs.stop(program_name(cluster.database), START_SECONDS)
+            self._write_settings(cluster, {})
+            self._start(cluster)
+            return self._keep(cluster, f"{cluster.label}-{stamp}.dump")
 
     def backup(
         self, cluster: Cluster, apps: Mapping[str, str], policy: Policy, say: Callable[[str], None]
@@ -189,6 +205,8 @@ class OwnDatabases(OwnClusters):
             if directory.exists():  # of an upgrade that was killed: nobody has had access to it
                 shutil.rmtree(directory)
             directory.mkdir(mode=0o700, parents=True)
+            if self._fork_note(old).exists():
+                self._fork_note(new).touch()
             self._programs.stop(program_name(old.database), START_SECONDS)
             try:
                 return self._repository.upgrade(*sites, say, rehearsal=False)
@@ -244,17 +262,28 @@ class OwnDatabases(OwnClusters):
             is_fork = self._fork_note(cluster).exists()
             if data.is_dir() and not is_fork and not Path(kept).is_file():
                 raise InvalidInput(f"There is no last copy of {cluster.database}.")
+            link = self._link(cluster.database)
+            if link.is_symlink() and str(link.readlink()) != str(cluster.generation):
+                self._discard(cluster)  # another one is used, which goes after this one
+                return
             self._conf(cluster.database).unlink(missing_ok=True)
             if self._programs.running() and self._programs.knows(program_name(cluster.database)):
                 self._programs.stop(program_name(cluster.database), START_SECONDS)
                 self._programs.update()
-            self._link(cluster.database).unlink(missing_ok=True)
-            gone = data.parent.with_name(f".{cluster.generation}.gone")
-            shutil.rmtree(gone, ignore_errors=True)
-            if data.parent.exists():
-                data.parent.rename(gone)
-            if gone.parent.exists():
-                shutil.rmtree(gone.parent)
+            link.unlink(missing_ok=True)
+            place = self._discard(cluster).parent
+            if place.exists():
+                shutil.rmtree(place)
+
+    def _discard(self, cluster: Cluster) -> Path:
+        """Remove the directory of a cluster, which has its name no longer while that lasts."""
+        directory = self._directory(cluster)
+        gone = directory.with_name(f".{cluster.generation}.gone")
+        shutil.rmtree(gone, ignore_errors=True)
+        if directory.exists():
+            directory.rename(gone)
+            shutil.rmtree(gone)
+        return directory
 
     def _fork_note(self, cluster: Cluster) -> Path:
         return self._directory(cluster) / "fork"

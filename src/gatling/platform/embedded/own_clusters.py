@@ -128,6 +128,16 @@ class OwnClusters:
         files.sync(data.parent)
 
     def _configure(self, cluster: Cluster, apps: Mapping[str, str]) -> None:
+        """Write the settings of a cluster, and let its database stand for it."""
+        self._write_settings(cluster, apps)
+        link = self._link(cluster.database)
+        if not link.is_symlink() or str(link.readlink()) != str(cluster.generation):
+            new = link.with_name("current.new")
+            new.unlink(missing_ok=True)
+            new.symlink_to(str(cluster.generation))
+            new.rename(link)
+
+    def _write_settings(self, cluster: Cluster, apps: Mapping[str, str]) -> None:
         data, sockets = self._data(cluster), self._sockets(cluster)
         sockets.mkdir(mode=0o700, exist_ok=True)
         memory = min(settings.machine_memory() // 4, MOST_SHARED_MB)
@@ -140,12 +150,6 @@ class OwnClusters:
         ):
             if (data / name).read_text() != text:
                 files.write(data / name, text)
-        link = self._link(cluster.database)
-        if not link.is_symlink() or str(link.readlink()) != str(cluster.generation):
-            new = link.with_name("current.new")
-            new.unlink(missing_ok=True)
-            new.symlink_to(str(cluster.generation))
-            new.rename(link)
 
     def _start(self, cluster: Cluster) -> None:
         """Have supervisord run the cluster, and wait until it takes queries."""

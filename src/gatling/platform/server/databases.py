@@ -102,6 +102,10 @@ class UnitDatabases:
         """See Databases."""
         return Kept(**_ask("database-keep", cluster, stamp=stamp))
 
+    def keep_former(self, cluster: Cluster, stamp: str) -> Kept:
+        """See Databases."""
+        return Kept(**_ask("database-keep-former", cluster, stamp=stamp))
+
     def backup(
         self, cluster: Cluster, apps: Mapping[str, str], policy: Policy, say: Callable[[str], None]
     ) -> Made:

@@ -48,6 +48,7 @@ VERBS = [
     "facts",
     "point",
     "keep",
+    "keep-former",
     "remove",
     "backup",
     "backups",
@@ -125,18 +126,48 @@ def test_a_restore_point_needs_a_cluster(helper: Helper, places: Path) -> None:
         "../../etc/passwd",
         "blog-20260101T000000Z.dump",
         "shop-restored-20260101T000000Z.dump",
+        "shop.2-20260101T000000Z.dump",
     ],
 )
 def test_data_without_a_last_copy_stays(helper: Helper, places: Path, kept: str) -> None:
     data = places / "clusters/15/gatling.shop.1"
     data.mkdir(parents=True)
     (places / "databases").mkdir()
-    for other in ("blog", "shop-restored"):
+    for other in ("blog", "shop-restored", "shop.2"):
         (places / f"databases/{other}-20260101T000000Z.dump").touch()
     answer = helper.ask(GOOD | {"verb": "database-remove", "kept": kept})
     assert answer["refused"] == "no last copy of it was kept"
     assert helper.calls == []
     assert data.is_dir()
+
+
+@pytest.mark.parametrize("copy", ["shop", "shop.1"])
+def test_what_killed_upgrades_left_goes_with_a_cluster(
+    helper: Helper, places: Path, copy: str
+) -> None:
+    """Another cluster that apps have used stays, and goes by a request of its own."""
+    names = ("gatling.shop.1", "gatling.shop.2", "gatling.shop.3", "gatling.shop_restored.2")
+    one, left, used, other = (places / "clusters/15" / name for name in names)
+    for directory in (one, left, used, other):
+        directory.mkdir(parents=True)
+    notes = places / "databases"
+    notes.mkdir()
+    (notes / f"{copy}-20260101T000000Z.dump").touch()
+    for label in ("shop.2", "shop-restored.2"):
+        (notes / f"restoring-15-{label}").touch()
+    kept = f"/anywhere/{copy}-20260101T000000Z.dump"
+    assert helper.ask(GOOD | {"verb": "database-remove", "kept": kept}) == {}
+    assert [path.exists() for path in (one, left, used, other)] == [False, False, True, True]
+    assert {note.name for note in notes.glob("[mr]*-15-*")} == {"restoring-15-shop-restored.2"}
+
+
+def test_a_copy_of_a_cluster_whose_version_was_removed(helper: Helper, places: Path) -> None:
+    (places / "configurations/15/gatling.shop.1").mkdir(parents=True)
+    wanted = {"verb": "database-keep-former", "stamp": "20260101T000000Z"}
+    answer = helper.ask(GOOD | wanted)
+    assert "that version is not installed any more" in answer["refused"]
+    assert "pg_dropcluster 15 gatling.shop.1" in answer["hint"]
+    assert helper.calls == []
 
 
 def test_an_operator_s_cluster_is_not_touched(helper: Helper, places: Path) -> None:

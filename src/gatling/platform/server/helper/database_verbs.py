@@ -1,4 +1,4 @@
-"""Verbs of the helper that make other clusters of databases, or files of them.
+"""Verbs of the helper that make other clusters of databases, or files of them, or remove them.
 
 Each verb loads the modules that it needs, since each request is a process of its own.
 """
@@ -36,6 +36,27 @@ def database_fork(
     return forks.make(request, machine.SERVER / "apps", machine.call, files, connection)
 
 
+def database_keep(request: dict[str, Any]) -> dict[str, Any]:
+    """Write a last copy of a database."""
+    from gatling.platform.server.helper import last_copies
+
+    return last_copies.keep(request)
+
+
+def database_keep_former(request: dict[str, Any]) -> dict[str, Any]:
+    """Write a last copy of a cluster that is stopped."""
+    from gatling.platform.server.helper import last_copies
+
+    return last_copies.keep_former(request, machine.call)
+
+
+def database_remove(request: dict[str, Any]) -> dict[str, Any]:
+    """Remove a cluster."""
+    from gatling.platform.server.helper import last_copies
+
+    return last_copies.remove(request, machine.call)
+
+
 def database_own(request: dict[str, Any]) -> dict[str, Any]:
     """Take a fork for a database like others."""
     from gatling.platform.server.helper import forks
@@ -67,6 +88,9 @@ def database_analyze(request: dict[str, Any]) -> dict[str, Any]:
 
 
 PLAIN = {
+    "database-keep": database_keep,
+    "database-keep-former": database_keep_former,
+    "database-remove": database_remove,
     "database-own": database_own,
     "database-retire": database_retire,
     "database-analyze": database_analyze,

@@ -9,18 +9,17 @@ import contextlib
 import json
 import os
 import pwd
-import re
 import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from gatling import files, names
 from gatling.errors import InvalidInput
-from gatling.platform.postgres import dump, points, settings, sql
+from gatling.platform.postgres import points, settings, sql
 from gatling.platform.postgres.clusters import (
     ACCESS,
     PORT,
@@ -28,7 +27,6 @@ from gatling.platform.postgres.clusters import (
     SUPERUSER,
     Cluster,
     Facts,
-    Kept,
 )
 from gatling.platform.postgres.sites import archive
 from gatling.platform.server import cluster_units as places
@@ -44,7 +42,6 @@ ADOPTED = {
 }  # fmt: skip
 """Files that pg_createcluster needs in a data directory that it did not make; `configure` writes
 the settings."""
-STAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 START_SECONDS = 60.0
 MAX_APPS = 64
 Call = Callable[..., object]
@@ -58,9 +55,9 @@ def create(request: dict[str, Any], apps: Path, call: Call) -> dict[str, Any]:
         raise InvalidInput(f"PostgreSQL {cluster.version} is not installed on this server.")
     packages.tidy()  # the helper that waited for an installation may have been killed
     with alone(cluster.database) as directory:
-        making = _making(cluster)
-        if making.exists():  # nobody has had access to it
-            _drop(cluster, call)
+        begun = making(cluster)
+        if begun.exists():  # nobody has had access to it
+            drop(cluster, call)
         restored = places.restored(cluster)
         if not places.data(cluster).is_dir():  # of a restore that failed
             restored.unlink(missing_ok=True)
@@ -68,14 +65,14 @@ def create(request: dict[str, Any], apps: Path, call: Call) -> dict[str, Any]:
             _adopt(cluster, call)
         elif not places.configuration(cluster).is_dir():
             places.forked(cluster).unlink(missing_ok=True)
-            _need_room(places.CLUSTERS, settings.LEAST_BYTES, "A database")
-            files.write(making, "")
-            _drop(cluster, call)
+            need_room(places.CLUSTERS, settings.LEAST_BYTES, "A database")
+            files.write(begun, "")
+            drop(cluster, call)
             call(["pg_createcluster", str(cluster.version), cluster.name, "--port", str(PORT),
                   "--socketdir", str(places.sockets(cluster)), "--start-conf", "auto",
                   *settings.LOCALE, "--", "--data-checksums"], timeout=300)  # fmt: skip
             os.sync()
-            making.unlink()
+            begun.unlink()
             files.sync(directory)
         configure(cluster, list(allowed), call)
         start = places.configuration(cluster) / "start.conf"
@@ -95,19 +92,19 @@ def begin_restore(cluster: Cluster, call: Call) -> None:
     Raises InvalidInput for a cluster that is there, which stays as it is.
     """
     there = places.configuration(cluster).is_dir() or places.data(cluster).is_dir()
-    if there and not _is_incomplete(cluster):
+    if there and not is_incomplete(cluster):
         raise InvalidInput(f"The database {cluster.database} is there already.")
     files.write(places.restored(cluster), "")
     places.forked(cluster).unlink(missing_ok=True)
-    _drop(cluster, call)
-    _making(cluster).unlink(missing_ok=True)
+    drop(cluster, call)
+    making(cluster).unlink(missing_ok=True)
 
 
 def end_restore(cluster: Cluster, call: Call) -> None:
     """Remove what a restore has left that did not succeed."""
     if places.data(cluster).is_dir() or not places.restored(cluster).exists():
         return
-    _drop(cluster, call)
+    drop(cluster, call)
     places.restored(cluster).unlink(missing_ok=True)
 
 
@@ -129,13 +126,14 @@ def _adopt(cluster: Cluster, call: Call) -> None:
     os.sync()
 
 
-def _making(cluster: Cluster) -> Path:
+def making(cluster: Cluster) -> Path:
+    """root's note that a cluster is being created, or removed."""
     return places.DATABASES / f"making-{cluster.version}-{cluster.label}"
 
 
-def _is_incomplete(cluster: Cluster) -> bool:
+def is_incomplete(cluster: Cluster) -> bool:
     """Whether root has noted that no app has had access to a cluster, or that it may go."""
-    return _making(cluster).exists() or places.restored(cluster).exists()
+    return making(cluster).exists() or places.restored(cluster).exists()
 
 
 def access(request: dict[str, Any], apps: Path, call: Call) -> dict[str, Any]:
@@ -175,59 +173,6 @@ def point(request: dict[str, Any]) -> dict[str, Any]:
     return asdict(points.place(cluster.label, said))
 
 
-def keep(request: dict[str, Any]) -> dict[str, Any]:
-    """Write a last copy of a database, and compare it with the database. No app may have access."""
-    cluster, stamp = requested(request), text(request, "stamp")
-    if not STAMP.fullmatch(stamp):
-        raise Refused("stamp is not a time")
-    must_exist(cluster)
-    with alone(cluster.database) as directory:
-        found = read_facts(cluster)
-        _need_room(directory, found.bytes, "The last copy of the database")
-        final = directory / f"{cluster.database}-{stamp}.dump"
-        new = directory / f".{cluster.database}.new"
-        bound = ["--host", str(places.sockets(cluster)), "--port", str(PORT)]
-        with new.open("wb") as file:
-            os.fchmod(file.fileno(), 0o600)
-            _run(cluster, "pg_dump", "--format=custom", *bound, "--username", SUPERUSER,
-                 cluster.database, stdout=file)  # fmt: skip
-            os.fsync(file.fileno())
-        tables = json.loads(query(cluster, sql.TABLES, cluster.database))
-        numbers = query(cluster, sql.counts(tables), cluster.database).split()
-        expected = dict(zip(tables, map(int, numbers), strict=True))
-        if wrong := dump.difference(expected, _rows(cluster, new)):
-            new.unlink()
-            raise InvalidInput(f"The copy of {cluster.database} is not complete: {wrong}.")
-        new.rename(final)
-        files.sync(directory)
-        kept = Kept(str(final), final.stat().st_size, len(tables), sum(expected.values()))
-    return asdict(kept)
-
-
-def remove(request: dict[str, Any], call: Call) -> dict[str, Any]:
-    """Remove a cluster, of which a last copy was kept, or what is left of it."""
-    cluster, copy = requested(request), text(request, "kept")
-    with alone(cluster.database) as directory:
-        may_go = _is_incomplete(cluster) or places.forked(cluster).exists()
-        if places.data(cluster).is_dir() and not may_go:
-            name = Path(copy).name
-            own = rf"{cluster.database}-{STAMP.pattern}\.dump"  # not that of shop-restored for shop
-            if not re.fullmatch(own, name) or not (directory / name).is_file():
-                raise Refused("no last copy of it was kept")
-        call(["systemctl", "stop", places.unit(cluster)], timeout=300, check=False)
-        files.write(_making(cluster), "")
-        _drop(cluster, call)
-        (TMPFILES / f"gatling-database-{cluster.database}.conf").unlink(missing_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            (places.SOCKETS / cluster.database).unlink()
-        shutil.rmtree(places.sockets(cluster), ignore_errors=True)
-        with unit_files.writing(call) as written:
-            written.remove(UNITS / f"{places.unit(cluster)}.d")
-        for note in (places.restored(cluster), places.forked(cluster), _making(cluster)):
-            note.unlink(missing_ok=True)
-    return {}
-
-
 def query(
     cluster: Cluster, script: str, database: str = SUPERUSER, *, seconds: float | None = None
 ) -> str:
@@ -236,10 +181,10 @@ def query(
             "--host", str(places.sockets(cluster)), "--port", str(PORT),
             "--username", SUPERUSER, "--dbname", database]  # fmt: skip
     script = f"SET search_path = '';\n{script}"
-    return _run(cluster, "psql", *argv, stdin=script, seconds=seconds).decode()
+    return run(cluster, "psql", *argv, stdin=script, seconds=seconds).decode()
 
 
-def _run(
+def run(
     cluster: Cluster, program: str, *words: str, stdin: str = "", stdout: IO[bytes] | None = None,
     seconds: float | None = None,
 ) -> bytes:  # fmt: skip
@@ -257,20 +202,6 @@ def as_postgres() -> dict[str, Any]:
     user = pwd.getpwnam(places.OWNER)
     env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "PGCONNECT_TIMEOUT": "10"}
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": [], "cwd": "/", "env": env}
-
-
-def _rows(cluster: Cluster, copy: Path) -> dict[str, int]:
-    program = places.PROGRAMS / str(cluster.version) / "bin" / "pg_restore"
-    with copy.open("rb") as file:
-        reading = subprocess.Popen(
-            [str(program), "--data-only", "--file=-"], stdin=file, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, **as_postgres(),
-        )  # fmt: skip
-        with reading:
-            found = dump.rows(cast("IO[bytes]", reading.stdout))
-    if reading.returncode != 0:
-        raise InvalidInput(f"The copy of {cluster.database} cannot be read.")
-    return found
 
 
 def configure(cluster: Cluster, users: list[str], call: Call) -> None:
@@ -313,7 +244,7 @@ def write_as(owner: pwd.struct_passwd, file: Path, wanted: str, mode: int) -> No
     )  # fmt: skip
 
 
-def _drop(cluster: Cluster, call: Call) -> None:
+def drop(cluster: Cluster, call: Call) -> None:
     """Remove all files of a cluster, which a file marks as being made or removed."""
     restore = places.restore_unit(cluster)  # of a helper that was killed
     call(["systemctl", "stop", restore], timeout=300, check=False)
@@ -368,7 +299,8 @@ def must_exist(cluster: Cluster) -> None:
         raise InvalidInput(f"The database {cluster.database} is not on this server.")
 
 
-def _need_room(directory: Path, least: int, what: str) -> None:
+def need_room(directory: Path, least: int, what: str) -> None:
+    """Raise InvalidInput on a disk that has not so many bytes, and some for others."""
     free = shutil.disk_usage(directory).free
     wanted = least + files.RESERVE_BYTES
     if free < wanted:

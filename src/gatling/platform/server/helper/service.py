@@ -36,6 +36,7 @@ another user can write to. Programs are run as an app's user or as gatling, neve
     database-facts      its state, as its statistics show it
     database-point      make a restore point in its log
     database-keep       write a last copy of it, compared with it
+    database-keep-former      do so for a cluster in whose place another one is used
     database-remove     remove a cluster of which there is such a copy
     database-backup     back it up and prove the backup, as postgres, in a unit with limits
     database-restore    restore a backup into a new cluster, as postgres, in a unit with limits
@@ -214,20 +215,6 @@ def database_point(request: dict[str, Any]) -> dict[str, Any]:
     return databases.point(request)
 
 
-def database_keep(request: dict[str, Any]) -> dict[str, Any]:
-    """Write a last copy of a database."""
-    from gatling.platform.server.helper import databases
-
-    return databases.keep(request)
-
-
-def database_remove(request: dict[str, Any]) -> dict[str, Any]:
-    """Remove a cluster."""
-    from gatling.platform.server.helper import databases
-
-    return databases.remove(request, machine.call)
-
-
 def database_backup(
     request: dict[str, Any], files: list[int], connection: socket.socket
 ) -> dict[str, Any]:
@@ -307,8 +294,6 @@ PLAIN = {
     "database-access": database_access,
     "database-facts": database_facts,
     "database-point": database_point,
-    "database-keep": database_keep,
-    "database-remove": database_remove,
     "database-backups": database_backups,
     "database-repository": database_repository,
     "database-repository-set": database_repository_set,

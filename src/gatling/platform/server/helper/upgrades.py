@@ -9,6 +9,7 @@ import socket
 from dataclasses import asdict
 from typing import Any
 
+from gatling import files
 from gatling.cleanup import finally_
 from gatling.errors import InvalidInput
 from gatling.platform.postgres.clusters import OWNER, Cluster
@@ -47,6 +48,8 @@ def upgrade(
             _allow_copies(old, call)
         else:
             databases.begin_restore(new, call)
+            if places.forked(old).exists():
+                files.write(places.forked(new), "")
     if rehearsal:
         unit = f"gatling-rehearse-{new.label}.service"
         return backups.work(unit, properties, wanted | {"verb": "rehearse"}, given, connection)
@@ -55,10 +58,10 @@ def upgrade(
         with databases.alone(old.database):
             databases.end_restore(new, call)
             if not places.data(new).is_dir():
-                _start(old, call)
+                start(old, call)
 
     with finally_(clean):
-        _stop(old, call)
+        stop(old, call)
         unit = places.restore_unit(new)
         return backups.work(unit, properties, wanted | {"verb": "upgrade"}, given, connection)
 
@@ -68,7 +71,7 @@ def retire(request: dict[str, Any], call: Call) -> dict[str, Any]:
     cluster = databases.requested(request)
     with databases.alone(cluster.database):
         databases.must_exist(cluster)
-        _stop(cluster, call)
+        stop(cluster, call)
     return {}
 
 
@@ -91,16 +94,18 @@ def start_at_boot(cluster: Cluster, when: str) -> None:
 def _allow_copies(cluster: Cluster, call: Call) -> None:
     """Let postgres make a base backup: an earlier Gatling did not."""
     databases.authenticate(cluster)
-    _start(cluster, call)  # an upgrade that was killed has stopped it
+    start(cluster, call)  # an upgrade that was killed has stopped it
     databases.query(cluster, "SELECT pg_reload_conf();\n")
 
 
-def _stop(cluster: Cluster, call: Call) -> None:
+def stop(cluster: Cluster, call: Call) -> None:
+    """Stop a cluster, also at boot."""
     start_at_boot(cluster, MANUAL)
     call(["systemctl", "stop", places.unit(cluster)], timeout=300)
 
 
-def _start(cluster: Cluster, call: Call) -> None:
+def start(cluster: Cluster, call: Call) -> None:
+    """Start a cluster, also at boot."""
     start_at_boot(cluster, AUTO)
     call(["systemctl", "start", places.unit(cluster)], timeout=300)
     databases.wait(cluster)
