@@ -162,6 +162,11 @@ class Instances:
         self._stage.do(f"stop {slot}")
         self._stage.running.pop(slot, None)
 
+    def begin_to_stop(self, slots: list[tuple[str, int]]) -> None:
+        for _, slot in slots:
+            self._stage.do(f"begin to stop {slot}")
+            self._stage.running.pop(slot, None)
+
     def status(self, app: str, slot: int) -> Status:
         runs = slot in self._stage.running
         return (

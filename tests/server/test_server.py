@@ -122,7 +122,11 @@ def test_a_push_upgrades_hot_and_a_rollback_goes_back(
     assert (after["pid"], after["release"]) == (before["pid"], before["release"])
     last = server.last()
     assert (last["strategy"], last["outcome"], last["probe"]["failed"]) == ("hot", "succeeded", 0)
-    assert ann.json("audit", "shop")[0]["actor"] == "ann"
+    other = f"gatling@shop.{3 - after['slot']}.service"
+    stopped = {"ActiveState": "inactive", "Result": "success"}
+    until(lambda: server.show(other, *stopped) == stopped, "the end of what checked the boot")
+    deploys = [one for one in ann.json("audit", "shop") if one["action"] == "deploy"]
+    assert deploys[0]["actor"] == "ann"
 
 
 def test_a_rolling_deployment(server: Server, ann: Person, shop: Checkout) -> None:

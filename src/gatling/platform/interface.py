@@ -157,7 +157,11 @@ class Instances(Reachable, Protocol):
         """
 
     def begin_to_stop(self, slots: Sequence[tuple[str, Slot]]) -> None:
-        """Send all these instances SIGTERM, without waiting; `stop` follows for each."""
+        """Have all these instances end as `stop` does, without waiting.
+
+        They may go on until `stop` is called for each, or, like an instance in a slot that is used
+        no more, until the next one is started there.
+        """
 
     def shut_down(self) -> None:
         """End the proxy, and what keeps it and the instances running, which have been stopped."""

@@ -83,7 +83,7 @@ def test_the_order(stage: Stage, node: Node) -> None:
 
 def test_it_boots_elsewhere_beside_the_watch(stage: Stage, node: Node) -> None:
     upgrade(stage, stage.context(CHECKED), node)
-    assert stage.done == [*CHECK, "stop 2", *DECIDE, "probed"]
+    assert stage.done == [*CHECK, "begin to stop 2", *DECIDE, "probed"]
     assert watches.every(stage.gatling.db) == []
 
 

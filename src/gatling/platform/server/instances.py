@@ -128,7 +128,10 @@ class UnitInstances(LocalInstances):
         )
 
     def begin_to_stop(self, slots: Sequence[tuple[str, Slot]]) -> None:
-        """See Instances: each is stopped by its unit's own command."""
+        """See Instances."""
+        for app, slot in slots:
+            client.ask("stop", app=app, slot=slot, timeout=0, wait=False)
+            self.record(app, slot).unlink(missing_ok=True)
 
     def shut_down(self) -> None:
         """See Instances: systemd goes on."""

@@ -87,7 +87,7 @@ VALID: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "forget": {"app": LABELS},
     "start": SLOT | PROGRAM,
     "prepare": SLOT | PROGRAM,
-    "stop": SLOT | {"timeout": st.floats(0, 3600), "unused": st.booleans()},
+    "stop": SLOT | {"timeout": st.floats(0, 3600), "unused": st.booleans(), "wait": st.booleans()},
     "end": {"app": LABELS},
     "run": {
         "app": LABELS,

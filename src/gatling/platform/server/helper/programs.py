@@ -53,11 +53,17 @@ def prepare(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def stop(request: dict[str, Any]) -> dict[str, Any]:
-    """End the unit of a slot: SIGTERM, and SIGKILL when the time is up."""
+    """End the unit of a slot: SIGTERM, and SIGKILL when the time is up.
+
+    Unless it shall `wait`, its job is only queued, and the time is that of the unit.
+    """
     name = names.app_name(text(request, "app"))
     unit, seconds = units.instance(name, slot(request)), number(request, "timeout", 0, 3600)
     # first, so that no boot starts it again
     (machine.SERVER / "instances" / f"{name}.{slot(request)}.json").unlink(missing_ok=True)
+    if request.get("wait") is False:
+        machine.call(["systemctl", "stop", "--no-block", unit])
+        return {}
     stopping.stop(unit, seconds, machine.call, unused=bool(request.get("unused")))
     machine.call(["systemctl", "reset-failed", unit], check=False)
     return {}
