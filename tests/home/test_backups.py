@@ -16,7 +16,7 @@ import pytest
 
 from gatling.errors import Exit
 from tests.conftest import until
-from tests.home.test_databases import UNPRIVILEGED, Home
+from tests.home.test_databases import OWN, OWN_SETTINGS, SHOW_OWN, UNPRIVILEGED, Home
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -185,6 +185,7 @@ def test_a_schedule(home: Home) -> None:
 
 def test_a_restore_to_a_time_and_back(home: Home) -> None:
     home.sql("shop", "INSERT INTO orders (name) VALUES ('the last one')")
+    home.sql("shop", *OWN_SETTINGS)
     before = home.sql("shop", "SELECT count(*) FROM orders")
     moment = home.sql("shop", "SELECT clock_timestamp()")
     home.sql("shop", "DELETE FROM orders")
@@ -206,6 +207,7 @@ def test_a_restore_to_a_time_and_back(home: Home) -> None:
     assert f"shop-restored is restored from {_newest_proved(home)}: " in said
     restored = ("db", "psql", "shop", "--name", "shop-restored", "--", "-XqAt", "-c")
     assert home.run(*restored, "SELECT count(*) FROM orders").strip() == before
+    assert home.run(*restored, SHOW_OWN).strip() == OWN
     assert home.sql("shop", "SELECT count(*) FROM orders") == "0"
     assert "is taken" in home.run(*words, ok=False)
 

@@ -46,6 +46,21 @@ sys.argv = ["gatling", *words]
 from gatling.__main__ import main
 main()
 """
+OWN_SETTINGS = (
+    "ALTER DATABASE shop SET statement_timeout = '77s'",
+    'ALTER DATABASE shop SET search_path = "$user", public, "it\'s, mine"',
+    "ALTER DATABASE shop CONNECTION LIMIT 33",
+    "SET ROLE NONE",
+    "ALTER ROLE \"gatling-shop\" IN DATABASE shop SET work_mem = '7MB'",
+    "ALTER ROLE \"gatling-shop\" SET lock_timeout = '66s'",
+)
+"""Settings that an app may make, in catalogs of the whole cluster."""
+SHOW_OWN = (
+    "SELECT concat_ws('|', current_setting('statement_timeout'), current_setting('search_path'),"
+    " current_setting('work_mem'), current_setting('lock_timeout'), datconnlimit)"
+    " FROM pg_database WHERE datname = current_database()"
+)
+OWN = '77s|"$user", public, "it\'s, mine"|7MB|66s|33'
 EMBEDDED = "gatling.platform.embedded.databases"
 
 

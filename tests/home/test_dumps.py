@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,7 @@ import pytest
 from gatling.platform.embedded import postgres_programs as programs
 from gatling.platform.postgres import worker
 from gatling.platform.postgres.sites import Site
-from tests.home.test_databases import UNPRIVILEGED, Home
+from tests.home.test_databases import OWN, OWN_SETTINGS, SHOW_OWN, UNPRIVILEGED, Home
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +54,7 @@ def home() -> Iterator[Home]:
         made.run("load", "shop")
         made.run("db", "create", "shop")
         made.sql("shop", SCHEMA)
+        made.sql("shop", *OWN_SETTINGS)
         yield made
     finally:
         made.close()
@@ -113,6 +115,7 @@ def test_what_is_not_the_same_is_refused(home: Home, tmp_path: Path) -> None:
         ({"tables": head["tables"] | {"public.more": [1, "1"]}}, "public.more is missing"),
         ({"schema": "x"}, "definitions of the tables differ"),
         ({"extensions": ["no-such-thing"]}, "needs the extension no-such-thing"),
+        ({"own": [-1, [[True, "postgres", "work_mem", "1MB"]]]}, "cannot be a setting"),
         ({"roles": ["postgres"]}, "a role or an extension that cannot be"),
     ):
         file.write_bytes(json.dumps(head | change).encode() + b"\n" + rest)
@@ -121,3 +124,12 @@ def test_what_is_not_the_same_is_refused(home: Home, tmp_path: Path) -> None:
     file.write_bytes(line + b"\n" + rest[: len(rest) // 2])
     assert "what" in work("load", site(home, 3), file, "r+b")
     assert [path.name for path in place.iterdir()] == []
+
+
+def test_the_restored_database_has_its_settings(home: Home) -> None:
+    """They are in no dump of PostgreSQL's. The cluster is that of the first test."""
+    with sqlite3.connect(home.home / "state.db") as db:
+        db.execute("UPDATE databases SET generation = 2")
+    home.run("db", "create", "shop")
+    assert home.sql("shop", SHOW_OWN) == OWN
+    assert home.sql("shop", "SELECT count(*) FROM orders") == "302"

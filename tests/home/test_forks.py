@@ -16,7 +16,14 @@ import pytest
 from gatling.errors import Exit
 from gatling.platform import postgres
 from tests.conftest import until
-from tests.home.test_databases import EMBEDDED, UNPRIVILEGED, Home
+from tests.home.test_databases import (
+    EMBEDDED,
+    OWN,
+    OWN_SETTINGS,
+    SHOW_OWN,
+    UNPRIVILEGED,
+    Home,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,6 +67,7 @@ def shop() -> Iterator[Shop]:
             "CREATE SCHEMA tools", "CREATE EXTENSION pg_trgm SCHEMA tools",
             "CREATE INDEX ON people USING gin (mail tools.gin_trgm_ops)",
         )  # fmt: skip
+        made.sql("shop", *OWN_SETTINGS)
         yield made
     finally:
         made.close()
@@ -70,7 +78,7 @@ def test_a_fork_has_the_data_of_now_and_is_on_its_own(shop: Shop) -> None:
     assert "shop-try is a fork of shop" in said
     assert "5 tables" not in said
     assert "3 tables. shop has the URL of the fork as SHOP_TRY_DATABASE_URL" in said
-    assert shop.read("shop-try", "SELECT count(*) FROM people") == "500"
+    assert shop.read("shop-try", "SELECT count(*) FROM people", SHOW_OWN) == f"500\n{OWN}"
     shop.read("shop-try", "DELETE FROM people WHERE id > 10")
     assert shop.sql("shop", "SELECT count(*) FROM people") == "500"
     assert "/shop-try?" in shop.run("config", "get", "shop", "SHOP_TRY_DATABASE_URL")
@@ -126,10 +134,10 @@ def test_only_definitions(shop: Shop) -> None:
         "SELECT nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = extnamespace"
         " WHERE extname = 'pg_trgm'",
         "SELECT count(*) FROM pg_indexes WHERE tablename = 'people'",
-        "SELECT tableowner FROM pg_tables WHERE tablename = 'people'",
+        "SELECT tableowner FROM pg_tables WHERE tablename = 'people'", SHOW_OWN,
     )  # fmt: skip
     assert rows.split("\n") == [
-        "0", "20260101000000", "1|a", "tools", "2", "gatling_owner"
+        "0", "20260101000000", "1|a", "tools", "2", "gatling_owner", OWN
     ]  # fmt: skip
     assert shop.json("db", "forks")[0]["how"] == "schema"
     shop.drop("shop-empty")

@@ -15,7 +15,7 @@ from gatling.errors import Exit
 from gatling.platform.embedded import postgres_programs as programs
 from gatling.platform.postgres import pgbackrest
 from tests.conftest import until
-from tests.home.test_databases import EMBEDDED, UNPRIVILEGED, Home
+from tests.home.test_databases import EMBEDDED, OWN, OWN_SETTINGS, SHOW_OWN, UNPRIVILEGED, Home
 from tests.server.host import locked
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def home() -> Iterator[Home]:
         made.run("load", "shop")
         made.run("db", "create", "shop", "--version", str(max(programs.installed())))
         made.sql("shop", SCHEMA)
+        made.sql("shop", *OWN_SETTINGS)
         yield made
     finally:
         made.close()
@@ -94,6 +95,7 @@ def test_an_upgrade_and_the_way_back(home: Home) -> None:
     assert version(home) == LATER
     info = home.facts("db", "info", "shop")
     assert info["version"] == LATER
+    assert home.sql("shop", SHOW_OWN) == OWN
     assert [(one["version"], one["undone"]) for one in info["earlier"]] == [(old, False)]
     home.sql("shop", "INSERT INTO orders (name) VALUES ('O7 of the new one')")
     assert home.sql("shop", "SELECT count(*) FROM orders WHERE name = 'O7'") == "1"

@@ -11,6 +11,7 @@ import pytest
 from gatling.platform.postgres.clusters import Cluster
 from gatling.platform.server import cluster_units as places
 from tests.conftest import until
+from tests.home.test_databases import OWN, OWN_SETTINGS, SHOW_OWN
 from tests.server.server import Person, Server
 from tests.server.test_databases import sql
 
@@ -66,6 +67,9 @@ def test_a_host_is_moved_with_its_databases(pair: tuple[Server, Server, Person])
     amy.run("db", "backup", "shop")
     amy.run("db", "schedule", "shop", "--at", "03:15")
     sql(amy, "shop", " ".join(SCHEMA.split()))
+    for setting in OWN_SETTINGS[:3]:
+        sql(amy, "shop", setting)
+    sql(amy, "shop", f"{'; '.join(OWN_SETTINGS[3:])}")
     version = int(old.json("db", "info", "shop")["version"])
 
     said = old.gatling("server", "backup", f"/{FILE}")
@@ -83,6 +87,7 @@ def test_a_host_is_moved_with_its_databases(pair: tuple[Server, Server, Person])
     there = Person(new, "amy", amy.key)
     assert sql(there, "shop", "SELECT count(*) FROM orders WHERE name = 'O7'").strip() == "1"
     assert sql(there, "shop", "SELECT count(*) FROM orders").strip() == "500"
+    assert sql(there, "shop", SHOW_OWN).strip() == OWN
     assert sql(there, "shop", "SELECT obj_description('orders'::regclass)").strip() == (
         "what was ordered"
     )

@@ -159,7 +159,11 @@ class OwnClusters:
             program_name(cluster.database), self._data(cluster),
             str(programs.program(cluster.version, "postgres")), self._log(cluster.database),
         )  # fmt: skip
-        if not conf.exists() or conf.read_text() != text:
+        before = conf.read_text() if conf.exists() else ""
+        if before and str(self._data(cluster)) not in before:
+            # a command was killed while another cluster of the database ran
+            self._programs.stop(program_name(cluster.database), START_SECONDS)
+        if before != text:
             files.write(conf, text)
         self._programs.update()
         if self._programs.has_ended(program_name(cluster.database)):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatling import files
 from gatling.errors import CommandFailed, InvalidInput
-from gatling.platform.postgres import proof, scratch, settings, sql
+from gatling.platform.postgres import database_settings, proof, scratch, settings, sql
 from gatling.platform.postgres.backups import COPY_SETTINGS, Backups
 from gatling.platform.postgres.clusters import OWNER, PORT, READER, ROLE, SUPERUSER, version
 from gatling.platform.postgres.restoring import DURABLE
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import IO
 
+    from gatling.platform.postgres.database_settings import OwnSettings
     from gatling.platform.postgres.sites import Site
 
 LOADER = "gatling_loader"
@@ -83,6 +84,8 @@ class Head:
     """The roles of apps that were there: definitions may grant them something."""
     extensions: tuple[str, ...]
     """The extensions that the superuser creates."""
+    own: OwnSettings = database_settings.NONE
+    """The settings of the database and the roles; none in the dump of an earlier Gatling."""
 
     @property
     def rows(self) -> int:
@@ -100,6 +103,7 @@ def read_head(file: IO[bytes]) -> Head:
             {str(name): (int(count), str(digest))
              for name, (count, digest) in found["tables"].items()},
             tuple(map(str, found["roles"])), tuple(map(str, found["extensions"])),
+            database_settings.from_json(found.get("own", database_settings.NONE)),
         )  # fmt: skip
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InvalidInput(f"This is not the dump of a database: {error!r}") from None
@@ -176,6 +180,13 @@ class _Filled(Backups):
             with Session(self._psql_argv(READER, self._site.database, sockets), ENVIRONMENT) as one:
                 one.ask(proof.STYLE + "\n", SHORT_SECONDS)
                 tables = self._tables(one)
+            for what, script in database_settings.statements(
+                self._site.database, head.own.of(head.roles)
+            ):
+                try:
+                    self._superuser(sockets, SUPERUSER, script)
+                except CommandFailed as error:  # a later version may lack it
+                    self._say(f"The setting {what} is left out: {' '.join(error.log[:1])}")
         return schema, tables
 
     def _prepare_for(self, head: Head, sockets: str) -> None:
@@ -248,6 +259,7 @@ class Dump(_Filled):
             reading.ask(proof.STYLE + "\n", SHORT_SECONDS)
             snapshot = reading.ask(proof.BEGIN, SHORT_SECONDS)[-1].split(" ")[1]
             about: dict[str, Any] = json.loads(reading.ask(ABOUT, SHORT_SECONDS)[0])
+            own = database_settings.parse(reading.ask(database_settings.READ, SHORT_SECONDS)[0])
             taken = f"--snapshot={snapshot}"
             schema = proof.schema(self._schema(sockets, "--no-owner", taken))
             self._program(
@@ -257,7 +269,7 @@ class Dump(_Filled):
             )  # fmt: skip
             tables = self._tables(reading)
         return Head(database, about["version"], schema, tables, tuple(about["roles"]),
-                    tuple(about["extensions"]))  # fmt: skip
+                    tuple(about["extensions"]), own)  # fmt: skip
 
 
 class Load(_Filled):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from gatling import files, process
 from gatling.errors import CommandFailed, InvalidInput
-from gatling.platform.postgres import cloning, proof, settings, sql
+from gatling.platform.postgres import cloning, database_settings, proof, settings, sql
 from gatling.platform.postgres.clusters import OWNER, PORT, READER, SUPERUSER, WRITE
 from gatling.platform.postgres.restoring import Restore
 from gatling.platform.postgres.session import Session
@@ -130,6 +130,7 @@ class Fork(Restore):
             reading.ask(proof.STYLE + "\n", SHORT_SECONDS)
             extensions = json.loads(reading.ask(EXTENSIONS, SHORT_SECONDS)[0])
             tables = proof.tables(reading.ask(proof.TABLES, SHORT_SECONDS)[0])
+            own = database_settings.parse(reading.ask(database_settings.READ, SHORT_SECONDS)[0])
         schemas = {schema for _, schema in extensions} - {"public", "pg_catalog"}
         script = "SET search_path = '';\n"
         for schema in sorted(schemas):
@@ -143,6 +144,9 @@ class Fork(Restore):
         for table in tables:
             if table.name.rpartition(".")[2] == "schema_migrations":
                 self._transfer(source, role, schemas, "--data-only", f"--table={table.name}")
+        with self._superuser_of(self._sockets) as superuser:
+            for _, sets in database_settings.statements(self._site.database, own.of([role])):
+                superuser.ask(sets, SHORT_SECONDS)
 
     def _transfer(self, source: Site, role: str, schemas: set[str], *words: str) -> None:
         """Dump a part of the source, and restore it with the rights of the app."""

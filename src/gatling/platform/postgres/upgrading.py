@@ -65,7 +65,11 @@ UNION ALL SELECT format('value %s of %I.%I', e.enumlabel, n.nspname, t.typname)
 UNION ALL SELECT format('sequence %I.%I %s %s', s.schemaname, s.sequencename, s.last_value,
     s.increment_by) FROM pg_sequences s
 UNION ALL SELECT format('policy %I on %s', y.polname, y.polrelid::regclass) FROM pg_policy y
-UNION ALL SELECT format('extension %I %s', x.extname, x.extversion) FROM pg_extension x;
+UNION ALL SELECT format('extension %I %s', x.extname, x.extversion) FROM pg_extension x
+UNION ALL SELECT format('setting %s of %s in %s', v.setting, coalesce(r.rolname, 'all'),
+    coalesce(d.datname, 'all'))
+  FROM pg_db_role_setting s LEFT JOIN pg_database d ON d.oid = s.setdatabase
+  LEFT JOIN pg_roles r ON r.oid = s.setrole CROSS JOIN unnest(s.setconfig) AS v (setting);
 """
 """A line for each definition. Versions print views, and defaults, in different ways; and not-null
 constraints have names in later ones."""
