@@ -95,7 +95,14 @@ def test_migrations_that_fail_with_real_data_stop_the_deployment(shop: Shop) -> 
     # corrected, and rehearsed because the command says so
     shop.home.run("settings", "unset", "shop", "migrate.rehearse")
     shop.migration("4_unique", "CREATE INDEX ON orders (name)")
-    assert "rehears" not in shop.project.push()
+    deployments = shop.home.json("deployments", "shop")
+    for wrong in ("rehearse=yes", "rehears"):
+        said = shop.project.push(options=(f"--push-option={wrong}",), ok=False)
+        assert "rehearse" in said
+    assert shop.home.json("deployments", "shop") == deployments, "rejected before anything is built"
+    said = shop.project.push(options=("--push-option=rehearse",))
+    assert "rehearsing the migrations on a fork of shop (" in said
+    assert names(shop) == ["shop"]
 
 
 def test_a_rehearsal_by_the_command(shop: Shop) -> None:

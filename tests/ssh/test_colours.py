@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from gatling.ssh import colours
+from gatling.ssh import colours, push_options
 from gatling.ui import progress
 
 DECIDE = (
@@ -54,7 +54,7 @@ def test_a_pusher_may_say(
     monkeypatch.setenv("GIT_PUSH_OPTION_COUNT", str(len(options)))
     for number, option in enumerate(options):
         monkeypatch.setenv(f"GIT_PUSH_OPTION_{number}", option)
-    assert list(colours.push_options()) == options
+    assert list(push_options.given()) == options
     colours.decide()
     with open(os.devnull, "w") as stream:  # noqa: PTH123
         assert progress.takes_colour(stream) == wanted

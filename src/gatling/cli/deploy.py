@@ -34,7 +34,8 @@ def deploy_command(
 ) -> None:
     """Deploy a retained release (v7), or build a commit, branch or tag that was pushed.
 
-    The default is the head of the deploy branch, built again.
+    The default is the head of the deploy branch, built again. For a push, `git push -o rehearse`
+    does what --rehearse does here.
 
     \b
     Examples:

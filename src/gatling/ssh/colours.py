@@ -8,29 +8,19 @@ and variables. Over SSH nothing is known, so a pusher asks for colours with `git
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
+from gatling.ssh import push_options
+from gatling.ssh.push_options import COLOURS
 from gatling.ui import progress
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-OPTIONS = {"color": True, "no-color": False}
 _TERMINALS = ("/dev/pts/", "/dev/tty")
 
 
 def decide() -> None:
     """Decide it for this process and for the one that deploys the push."""
-    asked = [OPTIONS[option] for option in push_options() if option in OPTIONS]
+    asked = [COLOURS[option] for option in push_options.given() if option in COLOURS]
     wanted = asked[-1] if asked else _shows_colours(os.getppid())
     os.environ[progress.FORCED] = "1" if wanted else "0"
-
-
-def push_options() -> Iterator[str]:
-    """The options of `git push -o OPTION`: githooks(5)."""
-    count = os.environ.get("GIT_PUSH_OPTION_COUNT", "")
-    for number in range(int(count) if count.isdecimal() else 0):
-        yield os.environ.get(f"GIT_PUSH_OPTION_{number}", "")
 
 
 def _shows_colours(git: int) -> bool:

@@ -13,7 +13,7 @@ from gatling.deploy.watcher import JOB
 from gatling.errors import Exit
 from gatling.paths import default_root
 from gatling.platform.homes import is_server
-from gatling.ssh import colours
+from gatling.ssh import colours, push_options
 from gatling.ui import failing
 from gatling.ui.progress import Progress
 
@@ -25,7 +25,7 @@ def main(app: str) -> int:
         is_job = JOB in os.environ
         if not is_job:
             colours.decide()
-            _note_options(Progress())
+            push_options.take(Progress())
         if is_server(default_root()) and not is_job:
             from gatling.ssh import push
 
@@ -38,10 +38,3 @@ def main(app: str) -> int:
         return int(Exit.OK)
 
     return failing.status_of(received)
-
-
-def _note_options(progress: Progress) -> None:
-    """Say of each `git push -o OPTION` that it has no effect: githooks(5)."""
-    for option in colours.push_options():
-        if option not in colours.OPTIONS:
-            progress.note(f"the push option {option!r} has no effect here")

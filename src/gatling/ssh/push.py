@@ -12,10 +12,11 @@ import os
 from gatling.errors import Interrupted
 from gatling.interrupt import interruptible
 from gatling.platform.server.helper import client
+from gatling.ssh import push_options
 from gatling.ui import progress
 
 HANDED_ON = ("GIT_QUARANTINE_PATH", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-             "GATLING_ACTOR", progress.FORCED)  # fmt: skip
+             "GATLING_ACTOR", progress.FORCED, push_options.VARIABLE)  # fmt: skip
 
 
 def hand_over(app: str) -> int:

@@ -7,12 +7,14 @@ import os
 from typing import TYPE_CHECKING
 
 from gatling.deploy.watcher import JOB
+from gatling.deploy.wish import Wish
 from gatling.errors import PushRefused
 from gatling.operations import deploys
 from gatling.project import manifest, refs, source
 from gatling.project import repository as keeping
 from gatling.project import settings as project_settings
 from gatling.project.refs import HEADS, Update, parse
+from gatling.ssh import push_options
 from gatling.state import apps, releases
 
 if TYPE_CHECKING:
@@ -92,5 +94,6 @@ def receive(gatling: Gatling, name: str, lines: Iterable[str], progress: Progres
         cause="push",
         progress=progress,
         updates=updates,
+        wish=Wish(rehearse=push_options.rehearses()),
         watch_pusher=JOB not in os.environ,  # on a server the hook does that, in another process
     )

@@ -106,7 +106,7 @@ def push(request: dict[str, Any], files: list[int], connection: socket.socket) -
     name = names.app_name(text(request, "app"))
     given = request.get("env")
     allowed = re.compile(r"GIT_(QUARANTINE_PATH|OBJECT_DIRECTORY|ALTERNATE_OBJECT_DIRECTORIES)"
-                         r"|GATLING_ACTOR|GATLING_COLOR")  # fmt: skip
+                         r"|GATLING_ACTOR|GATLING_COLOR|GATLING_REHEARSE")  # fmt: skip
     if not isinstance(given, dict) or not all(allowed.fullmatch(str(k)) for k in given):
         raise Refused("a variable that a push does not have")
     owner = machine.account(units.OWNER)
