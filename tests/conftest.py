@@ -63,6 +63,9 @@ PAUSE_SECONDS = 0.005 if LONG else 0.02
 
 Gatling's own prober asks every 10 ms while it cuts over, and tests look at what it has counted.
 """
+RESTING_SECONDS = 1.0
+"""The longest pause after a look that takes long itself: without one, a test that waits for a
+minute would use a core for it."""
 CHECKED_ON = "continues in the background. If v"
 """Stands in the output of a hot upgrade that a slow machine has not proved before it returns."""
 BOOT_CHECKS = "SELECT 1 FROM watches WHERE app = ? AND unproven = ''"
@@ -109,16 +112,20 @@ def until(
 ) -> Any:
     """Wait for a condition; its value. A test that waits in vain fails with `what`.
 
-    Pauses between two looks grow up to `longest` seconds: to look may cost more than to wait.
+    Pauses between two looks grow up to `longest` seconds: to look may cost more than to wait. A
+    look that takes long itself, as a command in a box does, is followed by a pause of twice its
+    time, up to `RESTING_SECONDS`.
     """
     deadline = time.monotonic() + seconds
     pause = 0.02
     while True:
+        begun = time.monotonic()
         value = condition()
         if value:
             return value
-        assert time.monotonic() < deadline, f"{what} did not come about within {seconds} s"
-        time.sleep(pause)
+        now = time.monotonic()
+        assert now < deadline, f"{what} did not come about within {seconds} s"
+        time.sleep(max(pause, min(RESTING_SECONDS, 2 * (now - begun))))
         pause = min(longest, pause * 1.5)
 
 

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 from typing import TYPE_CHECKING
 
+from tests.conftest import PAUSE_SECONDS
 from tests.server.host import run
 from tests.server.web import Client, LanConnection
 
@@ -88,7 +89,7 @@ class Reached:
 
     def client(
         self, *, host: str = "localhost", path: str = "/", port: int = 80, threads: int = 1,
-        kept: bool = False, pause: float = 0.005, timeout: float | None = None,
+        kept: bool = False, pause: float = PAUSE_SECONDS, timeout: float | None = None,
     ) -> Client:  # fmt: skip
         """A load, as a context: `with box.client(host=…) as client: …; client.failures`."""
         return Client(

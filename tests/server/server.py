@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.conftest import NEWEST_STEP, Answer, Project, output_of
+from tests.conftest import NEWEST_STEP, ON_DEMAND, QUIET, Answer, Project, World, output_of
 from tests.server.host import ROOT, run
 
 if TYPE_CHECKING:
@@ -143,6 +143,9 @@ class Person:
         shutil.copytree(ROOT / "examples" / example, directory, dirs_exist_ok=True, ignore=ignore)
         project = Checkout(self, app, directory)
         project.git("init", "--quiet", "--initial-branch", "main")
+        project.write("rel/vm.args.eex", QUIET)
+        if World.loads_on_demand:
+            project.write("rel/env.sh.eex", ON_DEMAND)
         project.git("remote", "add", "gatling", f"gatling@{self.server.box.name}:{app}")
         project.commit("first")
         return project

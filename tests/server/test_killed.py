@@ -14,6 +14,8 @@ from tests.server.whole import check_whole, shown
 if TYPE_CHECKING:
     from tests.server.server import Checkout, Person, Server
 
+pytestmark = pytest.mark.usefixtures("on_demand")
+
 PATIENCE_SECONDS = 300
 
 
@@ -81,6 +83,7 @@ def test_a_build_goes_on_when_systemd_is_reloaded(server: Server, shop: Checkout
     push = shop.start_push()
     while push.poll() is None:
         server.box.exec(["systemctl", "daemon-reload"])
+        time.sleep(0.2)  # a reload takes as long, and a core
     text = output_of(push)
     assert push.returncode == 0, text
     assert server.status()["commit"] == new

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tests.server.server import Checkout, Person, Server
     from tests.server.whole import Seen
 
-pytestmark = pytest.mark.timeout(3000)
+pytestmark = [pytest.mark.timeout(3000), pytest.mark.usefixtures("on_demand")]
 
 HOT_STEPS = ["plan", "hot_swap", "watch", "boot_check"]
 AT_STEPS = scaled(3, 10)
@@ -120,7 +120,7 @@ def cut_at(server: Server, shop: Checkout, strategy: str, step: str) -> list[str
         deadline = time.monotonic() + 120
         while log and going_on() and line not in log.read_text(errors="replace"):
             assert time.monotonic() < deadline, f"no {step}"
-            time.sleep(0.0005)
+            time.sleep(0.002)
         status = push.poll()
         os.kill(pid1, signal.SIGKILL)  # at once: some steps take a millisecond
         return status
@@ -151,7 +151,7 @@ def test_while_a_tree_is_taken_over(server: Server, shop: Checkout) -> None:
 
         def taken(push: subprocess.Popen[str]) -> int | None:
             while not (releases / "incoming").exists() and push.poll() is None:
-                time.sleep(0.0002)
+                time.sleep(0.002)
             return push.poll()
 
         cut(server, shop, change(shop, "rolling"), taken)

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Self
 
-from tests.conftest import Answer, until
+from tests.conftest import PAUSE_SECONDS, Answer, until
 
 if TYPE_CHECKING:
     from tests.server.network import Lan
@@ -56,7 +56,7 @@ class Client:
         port: int = 80,
         threads: int = 1,
         kept: bool = False,
-        pause: float = 0.005,
+        pause: float = PAUSE_SECONDS,
         timeout: float = 10,
     ) -> None:
         self._lan, self._ip, self._port, self._timeout = lan, ip, port, timeout
