@@ -37,7 +37,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 ROOT = Path(__file__).parents[1]
 LONGEST = (
     "server/test_power.py", "server/test_install.py", "hot/test_traps.py", "push/test_recovery.py",
-    "home/test_backups.py", "home/test_repositories.py", "home/test_processes.py",
+    "server/test_moving_databases.py", "home/test_backups.py", "home/test_repositories.py",
+    "home/test_processes.py",
     "push/test_failures.py", "server/test_repositories.py", "home/test_restore_points.py",
     "hot/test_rolling.py", "server/test_server.py", "server/test_connections.py",
     "server/test_hostile_builds.py", "server/test_databases.py", "hot/test_calls.py",
