@@ -164,15 +164,6 @@ def test_logs_have_the_output_of_all_instances(
         following.communicate()
 
 
-def test_a_command_is_run_with_its_output_and_status(shop: Project, world: World) -> None:
-    assert shop.app == "shop"
-    said = world.run("run", "shop", "--", "eval", 'IO.puts("sum: #{20 + 22}")')
-    assert "sum: 42" in said
-    failed = world.try_run("run", "shop", "--", "eval", "System.halt(7)")
-    assert failed.returncode == 7
-    assert "node of an instance" in world.run("run", "shop", "--", "rpc", "1", ok=False)
-
-
 def test_what_does_not_work_there_is_refused(shop: Project, world: World) -> None:
     assert shop.app == "shop"
     for words in (

@@ -35,17 +35,10 @@ def run_command(app: str, release: str | None, arguments: tuple[str, ...]) -> No
       gatling run shop -- migrate
       gatling run shop --release v7 -- migrate
     """
-    from gatling.state import apps
-
     number = names.release_number(release) if release is not None else None
     if release is not None and number is None:
         raise InvalidInput(f"{release!r} is not a release.", hint="For example v7.")
-    with opened(app, clusters=True) as gatling:
-        if apps.get(gatling.db, app).platform is not None:
-            from gatling.operations import clusters
-
-            sys.exit(clusters.run(gatling, app, arguments, number, echo_text))
-    _become(app, arguments, number)
+    _run(app, arguments, number)
 
 
 @click.command("console")
@@ -58,15 +51,29 @@ def console_command(app: str) -> None:
       gatling console shop
     """
     if not os.isatty(0):
-        raise InvalidInput("A remote shell needs a terminal.", hint=f"`gatling run {app} -- rpc …`")
-    _become(app, ("remote",), None)
+        raise _no_terminal(app)
+    _run(app, ("remote",), None)
 
 
-def _become(app: str, arguments: tuple[str, ...], wish: int | None) -> NoReturn:
-    """Replace this process by the command, so that its terminal, signals and status are its own."""
+def _run(app: str, arguments: tuple[str, ...], wish: int | None) -> NoReturn:
+    """Replace this process by the command, so that its terminal, signals and status are its own.
+
+    On a cluster, this process stands for it instead.
+    """
     from gatling.operations import one_off
+    from gatling.state import apps
 
-    with opened(app) as gatling:
+    with opened(app, clusters=True) as gatling:
+        if apps.get(gatling.db, app).platform is not None:
+            from gatling.operations import cluster_runs
+
+            if arguments[0] in cluster_runs.WITH_TERMINAL and not os.isatty(0):
+                raise _no_terminal(app)
+            sys.exit(cluster_runs.run(gatling, app, arguments, wish, echo_text))
         task = one_off.prepare(gatling, app, arguments, wish)
     terminal = {name: os.environ[name] for name in ("TERM", "COLUMNS") if name in os.environ}
     gatling.tasks.become(structs.replace(task, env=task.env | terminal))
+
+
+def _no_terminal(app: str) -> InvalidInput:
+    return InvalidInput("A remote shell needs a terminal.", hint=f"`gatling run {app} -- rpc …`")

@@ -1,4 +1,4 @@
-"""Apps that run on a cluster: their instances, one-off commands, logs, and their removal."""
+"""Apps that run on a cluster: their instances, logs, and their removal."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from gatling.deploy.cluster import objects as applied
-from gatling.deploy.cluster import once
-from gatling.errors import ClusterFailed, InvalidInput, NotOnCluster
+from gatling.errors import ClusterFailed, NotOnCluster
 from gatling.operations import changes
 from gatling.operations.status import AppDetails, AppStatus, WorkerStatus
 from gatling.platform import lock, logs
 from gatling.platform.kubernetes import place, rollout
 from gatling.platform.kubernetes.api import timed
 from gatling.project import history
-from gatling.state import apps, audit, config, deployments, releases
+from gatling.state import apps, config, deployments, releases
 from gatling.times import seconds_since
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from gatling.platform.kubernetes.api import Api
     from gatling.platform.kubernetes.rollout import Pod
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
     from gatling.ui.progress import Progress
 
 FOLLOW_SECONDS = 1.0
-ALONE = ("rpc", "remote", "remote_console", "pid", "stop", "restart", "start", "start_iex")
-"""Commands of a release's script that need a running node, or are one."""
-RUN_SECONDS = 24 * 3600.0
 
 
 def wait(gatling: Gatling, app: App) -> None:
@@ -252,36 +248,6 @@ def _lines(
         for text in api.log(pod.name, lines=count, since=moment):
             at, said = timed(text)
             yield at, logs.Line(f"{at[:23]}Z", pod.release, said, pod.name)
-
-
-def run(
-    gatling: Gatling,
-    name: str,
-    command: tuple[str, ...],
-    number: int | None,
-    on_line: Callable[[str], None],
-) -> int:
-    """Run a one-off command in a pod of its own, without standard input; its exit status.
-
-    Raises InvalidInput where nothing was deployed, NotFound for a release that is not retained.
-    """
-    app = apps.get(gatling.db, name)
-    number = number or app.live_release
-    if number is None:
-        raise InvalidInput(f"{name} has not been deployed yet.")
-    if command[0] in ALONE:
-        raise NotOnCluster(f"`{command[0]}` needs the node of an instance, which a cluster keeps"
-                           " to itself.")  # fmt: skip
-    release = releases.kept(gatling.db, name, number)
-    if not release.image:
-        raise InvalidInput(f"{release.label} has no image: it was never deployed.")
-    audit.record(gatling.db, gatling.actor, name, "run", command[0])
-    tree = gatling.home.app(name).release(number)
-    with place.opened(gatling.db, app) as api:
-        return once.run(
-            api, app, release, place.of(gatling.db, app), tree, command, what="run",
-            timeout=RUN_SECONDS, on_line=on_line,
-        )  # fmt: skip
 
 
 def scaled(gatling: Gatling, name: str, counts: Mapping[str, int], progress: Progress) -> int:

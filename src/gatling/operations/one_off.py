@@ -45,14 +45,14 @@ def prepare(gatling: Gatling, app: str, arguments: tuple[str, ...], number: int 
     with contextlib.suppress(FileNotFoundError):  # the record says so
         store.use(around.paths, number)
     release = releases.kept(gatling.db, app, number)
-    _check(around.paths.release(number), release, arguments)
+    check_known(around.paths.release(number), release, arguments)
     task = spec.task(around, found, release, slot, arguments)
     audit.record(gatling.db, gatling.actor, app, "run", arguments[0])
     mark = run_mark(around.paths, os.urandom(8).hex())
     return structs.replace(task, kind="run", mark=mark)
 
 
-def _check(tree: Path, release: Release, arguments: tuple[str, ...]) -> None:
+def check_known(tree: Path, release: Release, arguments: tuple[str, ...]) -> None:
     """Raise NotFound for a word that the release does not know: its script only prints its usage.
 
     Distillery's script names the unknown command itself.

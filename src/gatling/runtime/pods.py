@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gatling import names
 from gatling.platform.kubernetes import objects
-from gatling.platform.kubernetes.pods import NODE, Health, Pods, secret_name
+from gatling.platform.kubernetes.pods import CURRENT, NODE, Health, Pods, secret_name
 from gatling.platform.limits import Limits
 from gatling.releases import distillery
 from gatling.runtime import spec
@@ -68,3 +68,15 @@ def words(pods: Pods, command: tuple[str, ...], *, program: bool) -> tuple[str, 
     if program:
         return (f"bin/{command[0]}", *command[1:])
     return (pods.command[0], *command)
+
+
+def beside(pods: Pods, command: tuple[str, ...], *, term: str = "") -> tuple[str, ...]:
+    """The command line of a command of the release's script that runs beside an instance.
+
+    It prints its process id in a first line, so that it can be stopped, unless it has a terminal
+    of the type `term`.
+    """
+    start = "TERM=$1; export TERM" if term else 'echo "$$"'
+    # the port of distribution is the instance's
+    script = f'{start}; shift; ERL_ZFLAGS="$ERL_ZFLAGS -dist_listen false" exec "$@"'
+    return ("/bin/sh", "-c", script, "sh", term, f"{CURRENT}/{pods.command[0]}", *command)

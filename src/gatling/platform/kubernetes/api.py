@@ -5,18 +5,21 @@ Objects are applied on the server's side: fields that are not Gatling's keep wha
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from gatling.errors import ClusterFailed
+from gatling.platform.kubernetes import execute
 from gatling.platform.kubernetes.client import MANAGER
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from gatling.platform.kubernetes.client import Client
+    from gatling.platform.kubernetes.execute import Execution
     from gatling.platform.kubernetes.pods import Object
 
 _KINDS = {
@@ -33,6 +36,8 @@ _KINDS = {
 """The API and the name in paths, by kind."""
 
 
+MAX_OUTPUT = 16 * 1024 * 1024
+"""Bytes of output that are kept of a command in a pod."""
 _TIMED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+(?:Z|[+-][0-9:]+) ")
 
 
@@ -116,6 +121,33 @@ class Api:
         # a node that has no file of it any more says so in a line without a time
         return [line for line in found.decode(errors="replace").split("\n") if _TIMED.match(line)]
 
+    @contextlib.contextmanager
+    def execution(
+        self, pod: str, words: Sequence[str], *, terminal: bool = False, stdin: bool = False
+    ) -> Iterator[Execution]:
+        """A command that runs in the app's container of a pod, with the container's environment.
+
+        With a terminal its errors come with its output. The end of the block does not stop it,
+        unless it has a terminal. Cluster and nodes may record the words: they are no place for a
+        secret.
+        """
+        asked = [("container", "app"), *(("command", word) for word in words)]
+        asked += [("stdin", _said(stdin)), ("stdout", "true"), ("tty", _said(terminal))]
+        asked.append(("stderr", _said(not terminal)))
+        path, about = f"{self._path('Pod', pod)}/exec", f"to run a command in the pod {pod}"
+        with self._client.upgraded(path, about, asked, execute.HEADERS) as (stream, protocol):
+            yield execute.Execution(stream, protocol, pod, self._client.lost)
+
+    def execute(
+        self, pod: str, words: Sequence[str], *, timeout: float, limit: int = MAX_OUTPUT
+    ) -> execute.Ended:
+        """Run a command to its end, without standard input; its status and output.
+
+        Raises TimedOut after `timeout` seconds, and CommandFailed for more than `limit` bytes.
+        """
+        with self.execution(pod, words) as one:
+            return one.to_its_end(timeout, limit)
+
     def _path(self, kind: str, name: str = "") -> str:
         api, resource = _KINDS[kind]
         root = "/api" if api == "v1" else "/apis"
@@ -128,3 +160,7 @@ class Api:
             if not isinstance(found, dict):
                 raise TypeError(found)
             return found
+
+
+def _said(value: bool) -> str:
+    return "true" if value else "false"

@@ -24,7 +24,9 @@ from gatling.errors import ClusterFailed, InvalidInput
 from gatling.visible import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from httpcore2 import NetworkStream
 
     from gatling.state.platforms import Connection
 
@@ -100,6 +102,40 @@ class Client:
             )
             answer.raise_for_status()
             return answer.content
+
+    @contextlib.contextmanager
+    def upgraded(
+        self,
+        path: str,
+        about: str,
+        query: Sequence[tuple[str, str]],
+        headers: Mapping[str, str],
+    ) -> Iterator[tuple[NetworkStream, str]]:
+        """The connection of a request that the server answers by another protocol; its name.
+
+        `headers` ask for it. What fails in the block later is not translated.
+        """
+        with contextlib.ExitStack() as stack:
+            with self.talking(about):
+                answer = stack.enter_context(
+                    self._plain.stream("GET", path, params=list(query), headers=dict(headers))
+                )
+                if answer.status_code != 101:
+                    answer.read()
+                    answer.raise_for_status()
+                    raise ValueError(answer.status_code)
+                stream = answer.extensions["network_stream"]
+                chosen = answer.headers.get("Sec-WebSocket-Protocol", "")
+            yield stream, chosen
+
+    def lost(self, error: Exception) -> ClusterFailed:
+        """The error for a connection of `upgraded` that broke."""
+        why = causes.of_connection(error, timed_out=isinstance(error, TimeoutError))
+        return ClusterFailed(
+            f"The connection to the cluster {self.server} broke: {why}.",
+            hint="Check that the cluster runs, and that this machine may connect to it.",
+            reason="unreachable",
+        )
 
     @contextlib.contextmanager
     def talking(self, about: str) -> Iterator[lightkube.Client]:
