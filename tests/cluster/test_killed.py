@@ -48,3 +48,24 @@ def test_killed_at_every_step(shop: Project, world: World, cluster: Cluster) -> 
     decided = {"decided", "ended"}
     assert {point for point in POINTS if outcomes[point] == "succeeded"} == decided, outcomes
     assert f"edition {len(POINTS) - 1}" in get("/")
+
+
+def test_killed_with_the_machine(shop: Project, world: World, cluster: Cluster) -> None:
+    """After a boot nobody asks for the app: `up` and `recover` bring the cluster into line."""
+    for words in (("up",), ("recover",)):
+        before = world.status()["release"]
+        (world.root / "point").write_text("end replace_instances")
+        shop.title(f"lost by {words[0]}")
+        arm(world)
+        shop.start_push().communicate()
+        (world.root / "point").write_text("")
+        assert releases(cluster) != {before}
+        with probing():
+            said = world.run(*words)
+            until(functools.partial(only, cluster, {before}), f"{before} alone")
+        if words == ("up",):
+            assert f"shop: {before} serves on prod" in said
+        assert world.last()["outcome"] != "running"
+    world.run("stop", "shop")
+    assert "shop: stopped" in world.run("up")
+    world.run("start", "shop")

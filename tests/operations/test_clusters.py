@@ -9,7 +9,8 @@ import pytest
 
 from gatling.errors import ClusterFailed, InvalidInput, NotFound, NotOnCluster
 from gatling.operations import apps as loading
-from gatling.operations import overview, session
+from gatling.operations import lifecycle, overview, session
+from gatling.platform import lock
 from gatling.platform.open import open_gatling
 from gatling.state import apps, platforms
 from gatling.state.platforms import Connection, Store
@@ -87,3 +88,26 @@ def test_the_state_is_unknown_while_the_cluster_does_not_answer(gatling: Gatling
     (one,) = overview.every(gatling, apps.every(gatling.db, clusters=True))
     assert one.state.startswith("unknown: The cluster http://127.0.0.1:")
     assert overview.details(gatling, "shop").processes == []
+
+
+def test_apps_on_a_cluster_that_is_away_keep_no_other_from_being_recovered(
+    gatling: Gatling, tmp_path: Path
+) -> None:
+    """After a boot. The cluster is asked once, whatever number of apps it has."""
+    for name in ("second", "shop"):
+        if name != "shop":
+            apps.create(gatling.db, name, lambda _: True, "prod")
+        gatling.home.app(name).root.mkdir(parents=True)
+        gatling.home.app(name).lock.touch()
+
+    def recovered() -> str:
+        with (tmp_path / "said").open("w") as file:
+            lifecycle.recover(gatling, Progress(file))
+        return (tmp_path / "said").read_text()
+
+    said = recovered()
+    assert said.count("cannot be reached:") == 1, said
+    assert "second:" in said
+    assert "shop: left alone, as prod cannot be reached" in said
+    with lock.hold(gatling.home.app("second").lock, lambda: None):
+        assert "second" not in recovered(), "it is being deployed"

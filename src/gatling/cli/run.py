@@ -69,7 +69,7 @@ def _run(app: str, arguments: tuple[str, ...], wish: int | None) -> NoReturn:
 
             if arguments[0] in cluster_runs.WITH_TERMINAL and not os.isatty(0):
                 raise _no_terminal(app)
-            sys.exit(cluster_runs.run(gatling, app, arguments, wish, echo_text))
+            sys.exit(cluster_runs.run(gatling, app, arguments, wish, _show))
         task = one_off.prepare(gatling, app, arguments, wish)
     terminal = {name: os.environ[name] for name in ("TERM", "COLUMNS") if name in os.environ}
     gatling.tasks.become(structs.replace(task, env=task.env | terminal))
@@ -77,3 +77,7 @@ def _run(app: str, arguments: tuple[str, ...], wish: int | None) -> NoReturn:
 
 def _no_terminal(app: str) -> InvalidInput:
     return InvalidInput("A remote shell needs a terminal.", hint=f"`gatling run {app} -- rpc …`")
+
+
+def _show(line: str) -> None:
+    echo_text(f"{line}\n")

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gatling import debuglog
-from gatling.errors import InvalidInput
+from gatling.errors import ClusterFailed, InvalidInput
 from gatling.operations import changes, drains
 from gatling.platform import lock
 from gatling.platform.base import OFF
@@ -52,7 +52,7 @@ def up(
 
     `listen` and `tls` are the addresses that the proxy listens on, as `Router.listen_on` takes
     them. Raises InvalidInput for what they cannot be, and PortTaken, and then nothing has been
-    changed.
+    changed. Apps on clusters, which went on without this machine, get what the state says.
     """
     from gatling.deploy import watch
 
@@ -60,7 +60,8 @@ def up(
         gatling.router.listen_on(listen, tls)
     gatling.instances.ensure_running()
     every = apps.every(gatling.db)
-    for app in every:
+    away = _on_clusters(gatling)
+    for app in (*every, *away):
         _prepare(gatling, app, progress)
     gatling.configure_router()
     gatling.router.ensure_running()
@@ -75,7 +76,9 @@ def up(
     audit.record(gatling.db, gatling.actor, None, "up")
     watch.resume(gatling)
     healthy = [_report(gatling, app, progress) for app in every]
-    return all(healthy)
+    reached = _reconcile_away(gatling, away, progress)
+    healthy += [_report(gatling, app, progress) for app in reached]
+    return all(healthy) and len(reached) == len(away)
 
 
 def _advise(gatling: Gatling, progress: Progress) -> None:
@@ -111,6 +114,8 @@ def recover(gatling: Gatling, progress: Progress, *, units: bool = False) -> Non
         timeline.follow(gatling)
     except Exception as error:  # noqa: BLE001 (apps run without)
         progress.fail(debuglog.explained(error, "the watch"))
+    # last: a cluster that is away takes its time to be known as such
+    _reconcile_away(gatling, _on_clusters(gatling), progress)
 
 
 def down(gatling: Gatling, progress: Progress) -> None:
@@ -194,6 +199,37 @@ def _reconcile(gatling: Gatling, app: App, progress: Progress) -> None:
         _say(app, error, progress)
 
 
+def _on_clusters(gatling: Gatling) -> list[App]:
+    return [app for app in apps.every(gatling.db, clusters=True) if app.platform is not None]
+
+
+def _reconcile_away(gatling: Gatling, away: list[App], progress: Progress) -> list[App]:
+    """Bring apps on clusters into line with the state; those where that was done.
+
+    A cluster that cannot be reached is asked once. An app that is being deployed is left to that.
+    """
+    from gatling.deploy import recovery
+
+    done: list[App] = []
+    lost: set[str | None] = set()
+    for app in away:
+        if app.platform in lost:
+            progress.say(f"{app.name}: left alone, as {app.platform} cannot be reached")
+            continue
+        with lock.try_hold(gatling.home.app(app.name).lock) as held:
+            if not held:
+                done.append(app)
+                continue
+            _, error = recovery.isolated(gatling, app.name)
+        if error is None:
+            done.append(app)
+            continue
+        _say(app, error, progress)
+        if isinstance(error, ClusterFailed) and error.reason == "unreachable":
+            lost.add(app.platform)
+    return done
+
+
 def _say(app: App, error: GatlingError, progress: Progress) -> None:
     progress.say(f"{app.name}:")
     progress.fail(error)
@@ -210,9 +246,8 @@ def _report(gatling: Gatling, app: App, progress: Progress) -> bool:
         _say(app, debuglog.explained(error, f"the check of {app.name}"), progress)
         return False
     seconds = time.monotonic() - started
-    progress.say(
-        f"{app.name}: v{app.live_release} serves {gatling.router.url(app)} ({seconds:.1f} s)"
-    )
+    where = gatling.router.url(app) if app.platform is None else f"on {app.platform}"
+    progress.say(f"{app.name}: v{app.live_release} serves {where} ({seconds:.1f} s)")
     return True
 
 
