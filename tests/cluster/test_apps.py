@@ -172,7 +172,6 @@ def test_what_does_not_work_there_is_refused(shop: Project, world: World) -> Non
         ("auth", "add", "shop", "*", "ann"),
         ("drains", "add", "shop", "https://logs.example.com"),
         ("deploy", "shop", "--strategy", "hot"),
-        ("scale", "shop", "worker=2"),
     ):  # fmt: skip
         done = world.try_run(*words, stdin="secret\n")
         assert done.returncode == 3, (words, done.stdout)

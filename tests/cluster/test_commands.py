@@ -73,7 +73,7 @@ def test_rpc_runs_beside_an_instance(shop: Project, world: World, cluster: Clust
         os.killpg(going.pid, sent)
         assert going.wait(60) == status
         going.communicate()
-        assert "endless-call" not in processes(cluster)
+        until(lambda: "endless-call" not in processes(cluster), "its end in the pod")
 
 
 def test_a_console_is_the_terminal_of_an_instance(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+from typing import TYPE_CHECKING
 
 from msgspec import structs
 
@@ -11,6 +13,9 @@ from gatling.project import settings
 from gatling.runtime import pods
 from gatling.state.platforms import Connection, Platform, Store
 from tests.runtime.test_spec import APP, release
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SECRET = "x"  # noqa: S105 (of no registry)
 PLATFORM = Platform(
@@ -63,3 +68,21 @@ def test_the_words_of_a_one_off_command() -> None:
     made = pods.described(APP, MINE, settings.parse({}), PLATFORM, 0)
     assert pods.words(made, ("migrate", "x"), program=True) == ("bin/migrate", "x")
     assert pods.words(made, ("eval", "1"), program=False) == (f"bin/{MINE.name}", "eval", "1")
+
+
+def test_a_command_beside_an_instance_leaves_the_port_to_it(tmp_path: Path) -> None:
+    made = pods.described(APP, MINE, settings.parse({}), PLATFORM, 12)
+    shell, option, _, *words = pods.beside(made, ("rpc", "$(X) a b"))
+    assert words == ["sh", "", f"/gatling/current/bin/{MINE.name}", "rpc", "$(X) a b"]
+    program = tmp_path / "program"
+    program.write_text('#!/bin/sh\necho "$$ $ERL_ZFLAGS $TERM $*"\n')
+    program.chmod(0o755)
+    for term in ("", "xterm"):
+        script = pods.beside(made, ("rpc",), term=term)[2]
+        said = subprocess.run(
+            [shell, option, script, "sh", term, program, "rpc", "$(X)"],
+            env={"ERL_ZFLAGS": "+P 9", "TERM": "dumb"}, capture_output=True, text=True, check=True,
+        ).stdout.splitlines()  # fmt: skip
+        process, _, rest = said[-1].partition(" ")
+        assert said[:-1] == [process]
+        assert rest == f"+P 9 -dist_listen false {term or 'dumb'} rpc $(X)"

@@ -138,15 +138,16 @@ def restart_command(app: str, process: str | None) -> None:
       gatling restart shop
       gatling restart shop --process worker
     """
-    from gatling.errors import NotOnCluster
     from gatling.operations import deploys, processes
     from gatling.state import apps
 
     with opened(app, clusters=True) as gatling:
-        if process is not None and apps.get(gatling.db, app).platform is not None:
-            raise NotOnCluster("Workers do not run on a cluster yet.")
         if process is None:
             deploys.restart(gatling, app, progress=progress())
+        elif apps.get(gatling.db, app).platform is not None:
+            from gatling.operations import clusters
+
+            clusters.restart(gatling, app, process, progress())
         else:
             processes.restart(gatling, app, process, progress=progress())
 

@@ -103,7 +103,7 @@ def run_command(app: str, job: str) -> None:
 
     main = threading.main_thread().ident or 0
     logs.end_with_reader(1, lambda: signal.pthread_kill(main, signal.SIGHUP))
-    with opened(app) as gatling:
+    with opened(app, clusters=True) as gatling:
         jobs.run(gatling, app, job, on_line=_printed(), on_wait=waiting)
 
 
@@ -119,7 +119,7 @@ def cancel_command(app: str, job: str) -> None:
     """
     from gatling.operations import jobs
 
-    with opened(app) as gatling:
+    with opened(app, clusters=True) as gatling:
         ended = jobs.cancel(gatling, app, job)
     echo(f"{ended[0].job}: run {', '.join(str(one.id) for one in ended)} has ended.")
 
@@ -134,8 +134,8 @@ def job_command(which: str) -> None:
       gatling job shop.report
     """
     from gatling import names
+    from gatling.operations import jobs
     from gatling.platform.open import open_gatling
-    from gatling.runtime import jobs
 
     app, _, job = which.partition(".")
     with (
@@ -144,7 +144,7 @@ def job_command(which: str) -> None:
         # deployed without that job just now is not due any more
         contextlib.suppress(NotFound, InvalidInput, Interrupted),
     ):
-        jobs.run(gatling, names.app_name(app), job, cause="schedule")
+        jobs.due(gatling, names.app_name(app), job)
 
 
 def _printed() -> Callable[[str], None]:

@@ -50,11 +50,11 @@ def scale_command(app: str, counts: tuple[str, ...], as_json: bool) -> None:
         echo(f"{app} has no workers. Define them under [processes] in gatling.toml.")
 
 
-def _show_on_cluster(instances: int, *, as_json: bool) -> None:
+def _show_on_cluster(counts: dict[str, int], *, as_json: bool) -> None:
     if as_json:
-        print_json([{"process": "web", "instances": instances}])
+        print_json([{"process": name, "instances": count} for name, count in counts.items()])
     else:
-        table(("process", "instances"), [("web", instances)])
+        table(("process", "instances"), list(counts.items()))
 
 
 def _count(text: str) -> tuple[str, int]:

@@ -186,7 +186,7 @@ def _on_cluster(
     from gatling.deploy.cluster import reconcile as cluster
 
     paths = gatling.home.app(app.name)
-    cluster.reconcile(gatling, app)
+    problems = cluster.reconcile(gatling, app)
     store.remove_unknown(paths, list(releases.kept_commits(gatling.db, app.name)))
     store.remove_incoming(paths)
     gatling.tasks.discard(paths, paths.staging)
@@ -194,7 +194,7 @@ def _on_cluster(
         if deployment.id != own:
             ended = outcome_of(deployment, app)
             deployments.end(gatling.db, deployment.id, ended.outcome, error=ended.text)
-    return []
+    return [*problems, *jobs.follow(gatling, app.name)]
 
 
 def never_served(gatling: Gatling, app: App, slot: int, unfinished: Iterable[Deployment]) -> bool:

@@ -26,10 +26,13 @@ if TYPE_CHECKING:
 USER = 10001
 """The user and group of the app in an image, who owns nothing there."""
 PROGRAMS = (
-    "base-files", "coreutils", "dash", "grep", "libc-bin", "libc6", "libgcc-s1", "mawk", "netbase",
-    "sed", "tzdata",
+    "base-files", "coreutils", "dash", "grep", "libc-bin", "libc6", "libgcc-s1", "mawk",
+    "ncurses-base", "netbase", "sed", "tzdata",
 )  # fmt: skip
-"""The packages of the shell scripts of a release, and of files that the C library reads."""
+"""The packages of the shell scripts of a release, and of files that the C library reads.
+
+ncurses-base describes terminals, for the line editor of a remote shell.
+"""
 _LINKS = ("bin", "lib", "lib64", "sbin")
 _MACHINES = {62: "x86_64-linux-gnu", 183: "aarch64-linux-gnu", 243: "riscv64-linux-gnu"}
 """The directories of libraries, by the number of the machine in ELF files."""

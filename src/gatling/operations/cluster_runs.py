@@ -13,6 +13,8 @@ from gatling.errors import CommandFailed, GatlingError, InvalidInput, NotOnClust
 from gatling.operations import one_off
 from gatling.platform.kubernetes import place, rollout, terminal
 from gatling.platform.kubernetes.execute import STDOUT
+from gatling.project import processes
+from gatling.runtime import jobs
 from gatling.runtime import pods as spec
 from gatling.state import apps, audit, releases
 
@@ -22,8 +24,10 @@ if TYPE_CHECKING:
     from gatling.platform.kubernetes.api import Api
     from gatling.platform.kubernetes.execute import Execution
     from gatling.platform.open import Gatling
+    from gatling.project.processes import Job
     from gatling.state.apps import App
     from gatling.state.releases import Release
+    from gatling.state.runs import Run
 
 BESIDE = ("rpc", "remote", "pid")
 """Commands of a release's script that need a running node."""
@@ -31,6 +35,8 @@ ALONE = ("stop", "restart", "start", "start_iex", "daemon", "daemon_iex", "remot
 """Commands of a release's script that are a node, or end one: Kubernetes would start another."""
 WITH_TERMINAL = ("remote",)
 RUN_SECONDS = 24 * 3600.0
+_KILL = ("/bin/sh", "-c", 'kill "$1"', "sh")
+"""With the shell's own: an image has no other."""
 START_SECONDS = 30.0
 """For a command beside an instance, until it runs."""
 
@@ -72,11 +78,38 @@ def run(
         )  # fmt: skip
 
 
+def job(
+    gatling: Gatling,
+    app: App,
+    release: Release,
+    this: Run,
+    job: Job,
+    on_line: Callable[[str], None],
+) -> None:
+    """Run the program of a scheduled job in a pod of its own.
+
+    Raises CommandFailed for one that fails, and TimedOut.
+    """
+    tree = gatling.home.app(app.name).release(release.number)
+    with place.opened(gatling.db, app) as api:
+        status = once.run(
+            api, app, release, place.of(gatling.db, app), tree, processes.words(job.command),
+            what="job", timeout=job.timeout, on_line=on_line, name=jobs.object_name(this),
+            process=this.job,
+        )  # fmt: skip
+    if status:
+        raise CommandFailed(f"It ended with status {status}.", status=status)
+
+
 def _beside(
     gatling: Gatling, api: Api, app: App, release: Release, command: tuple[str, ...]
 ) -> int:
     found = sorted(map(rollout.shown, applied.pods_of(api, app.name)), key=lambda one: one.name)
-    ready = [one.name for one in found if one.ready and one.release == release.label]
+    ready = [
+        one.name
+        for one in found
+        if one.state == "running" and one.ready and one.release == release.label
+    ]
     if not ready:
         raise InvalidInput(
             f"No instance of {release.label} of {app.name} is ready; {command[0]} needs its node.",
@@ -84,18 +117,16 @@ def _beside(
         )
     settings = applied.settings_of(app, release)
     pods = spec.described(app, release, settings, place.of(gatling.db, app), 0)
-    if command[0] in WITH_TERMINAL:
-        words = spec.beside(pods, command, term=os.environ.get("TERM", "") or "dumb")
-        with api.execution(ready[0], words, terminal=True, stdin=True) as execution:
-            return terminal.attach(execution)
-    with api.execution(ready[0], spec.beside(pods, command)) as execution:
+    joined = command[0] in WITH_TERMINAL
+    words = spec.beside(pods, command, term=(os.environ.get("TERM") or "dumb") if joined else "")
+    with api.execution(ready[0], words, terminal=joined, stdin=joined) as execution:
         process = _process(execution)
         try:
-            return terminal.relay(execution)
+            return terminal.attach(execution) if joined else terminal.relay(execution)
         except BaseException as error:
-            # the end of the connection would not end it
+            # the end of the connection, or of the terminal, would not end it
             with cleaning(error), contextlib.suppress(GatlingError):
-                api.execute(ready[0], ("/bin/kill", process), timeout=START_SECONDS)
+                api.execute(ready[0], (*_KILL, process), timeout=START_SECONDS)
             raise
 
 
@@ -109,4 +140,4 @@ def _process(execution: Execution) -> str:
             raise CommandFailed("The command did not start in the pod.")
     line, _, rest = first.partition(b"\n")
     execution.put_back(rest)
-    return line.decode()
+    return line.decode().strip()

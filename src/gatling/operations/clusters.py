@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from gatling.deploy.cluster import objects as applied
-from gatling.errors import ClusterFailed, NotOnCluster
+from gatling.deploy.cluster import workers
+from gatling.errors import ClusterFailed, InvalidInput, NotFound, UnhealthyRelease
 from gatling.operations import changes
 from gatling.operations.status import AppDetails, AppStatus, WorkerStatus
 from gatling.platform import lock, logs
 from gatling.platform.kubernetes import place, rollout
 from gatling.platform.kubernetes.api import timed
-from gatling.project import history
-from gatling.state import apps, config, deployments, releases
+from gatling.platform.kubernetes.objects import WEB
+from gatling.project import history, settings
+from gatling.state import apps, audit, config, deployments, releases
 from gatling.times import seconds_since
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from gatling.platform.kubernetes.api import Api
     from gatling.platform.kubernetes.rollout import Pod
@@ -35,10 +37,10 @@ def wait(gatling: Gatling, app: App) -> None:
     """Wait until the instances of the live release serve; raises UnhealthyRelease."""
     if app.live_release is None:
         return
-    settings = applied.settings_of(app, releases.get(gatling.db, app.name, app.live_release))
+    found = applied.settings_of(app, releases.get(gatling.db, app.name, app.live_release))
     with place.opened(gatling.db, app) as api:
         number = app.live_deployment or 0
-        applied.wait(api, app, settings, number, settings.cluster.instances)
+        applied.wait(api, app, found, number, found.cluster.instances)
 
 
 def serve(gatling: Gatling, app: App) -> None:
@@ -63,46 +65,91 @@ def remove(gatling: Gatling, app: App) -> None:
 
 
 def scale(gatling: Gatling, app: App, counts: Mapping[str, int], progress: Progress) -> None:
-    """Let so many instances run, and wait until they serve. The caller holds the lock.
+    """Let so many instances and workers run, and wait until they do. The caller holds the lock.
 
-    Raises InvalidInput and UnhealthyRelease; then the number is as before.
+    Raises InvalidInput, UnhealthyRelease and ClusterFailed; then the numbers are as before.
     """
-    if set(counts) != {"web"}:
-        raise NotOnCluster("Workers do not run on a cluster yet, only instances: `web=3`.")
     from gatling.deploy import recovery
 
-    count = str(counts["web"])
+    there = processes(app)
+    for process in counts:
+        if process not in there:
+            raise InvalidInput(
+                f"{app.name} has no worker {process!r}.",
+                hint=f"It has: {', '.join(there)}. Workers are defined in gatling.toml.",
+            )
+    changed = {KEY if name == WEB else f"processes.{name}.instances": str(count)
+               for name, count in counts.items()}  # fmt: skip
     before = apps.change_settings(
-        gatling.db, app.name, lambda now: _checked(now, now.settings | {KEY: count})
+        gatling.db, app.name, lambda now: _checked(now, now.settings | changed)
     ).settings
 
     def take_back() -> None:
-        own = before.get(KEY)
         apps.change_settings(
             gatling.db, app.name,
-            lambda now: {k: v for k, v in now.settings.items() if k != KEY}
-            | ({KEY: own} if own is not None else {}),
+            lambda now: {k: v for k, v in now.settings.items() if k not in changed}
+            | {key: before[key] for key in changed if key in before},
         )  # fmt: skip
 
+    problems: list[str] = []
+
     def follow() -> None:
-        recovery.reconcile(gatling, app.name)
+        problems.extend(recovery.reconcile(gatling, app.name))
 
     def serve() -> None:
-        if app.wanted == "running":
-            progress.say(f"{app.name}: waiting for {count} of web")
+        if app.wanted != "running" or app.live_release is None:
+            return
+        said = " and ".join(f"{count} of {name}" for name, count in counts.items())
+        progress.say(f"{app.name}: waiting for {said}")
+        if WEB in counts:
             wait(gatling, apps.get(gatling.db, app.name))
+        wait_for_workers(gatling, app, {k: v for k, v in counts.items() if k != WEB}, problems)
 
-    changes.change(
-        gatling, app.name, "scale", f"web={count}", steps=[follow, serve], take_back=take_back
-    )
+    said = " ".join(f"{name}={count}" for name, count in counts.items())
+    changes.change(gatling, app.name, "scale", said, steps=[follow, serve], take_back=take_back)
+
+
+def wait_for_workers(
+    gatling: Gatling, app: App, counts: dict[str, int], problems: Sequence[str] = ()
+) -> None:
+    """Wait until so many of each worker run; raises UnhealthyRelease."""
+    if not counts:
+        return
+    with place.opened(gatling.db, app) as api:
+        wrong = [*problems, *workers.unwell(api, app.name, counts)]
+    if wrong:
+        raise UnhealthyRelease(
+            f"{wrong[0].rstrip('.')}.", log=wrong[1:],
+            hint=f"`gatling logs {app.name} --process {next(iter(counts))}`",
+        )  # fmt: skip
+
+
+def restart(gatling: Gatling, name: str, process: str, progress: Progress) -> None:
+    """Replace the pods of a worker. Raises NotFound for one that does not run."""
+    app = apps.get(gatling.db, name)
+    with lock.hold_app(gatling.home.app(name), progress.say):
+        count = processes(app).get(process, 0) if process != WEB else 0
+        if not count or app.wanted != "running" or app.live_release is None:
+            running = [worker for worker, number in processes(app).items() if number]
+            raise NotFound(f"{name} runs no worker {process!r}.",
+                           hint=f"It has: {', '.join(running)}.")  # fmt: skip
+        with place.opened(gatling.db, app) as api:
+            workers.restart(api, name, process)
+        audit.record(gatling.db, gatling.actor, name, "restart", process)
+        wait_for_workers(gatling, app, {process: count})
+
+
+def processes(app: App) -> dict[str, int]:
+    """How many instances, as `web`, and of each worker of the live release are to run."""
+    found = settings.parse(app.effective)
+    named = {name: one.instances for name, one in found.processes.items() if one.command}
+    return {WEB: found.cluster.instances, **named}
 
 
 KEY = "cluster.instances"
 
 
 def _checked(app: App, own: dict[str, str]) -> dict[str, str]:
-    from gatling.project import settings
-
     settings.parse(app.manifest | own)
     return own
 
@@ -143,7 +190,7 @@ def _state(app: App, pods: list[Pod]) -> str:
         return "not deployed"
     if app.wanted == "stopped":
         return "stopped"
-    return "running" if any(pod.ready for pod in pods) else "down"
+    return "running" if any(pod.ready and pod.process == WEB for pod in pods) else "down"
 
 
 def _status(gatling: Gatling, app: App, pods: list[Pod], state: str) -> AppStatus:
@@ -152,9 +199,10 @@ def _status(gatling: Gatling, app: App, pods: list[Pod], state: str) -> AppStatu
     written = None
     if release is not None:
         written = history.commit(gatling.home.app(app.name).repository, release.commit)
-    ready = sum(pod.ready for pod in pods)
+    serving = [pod for pod in pods if pod.process == WEB]
+    ready = sum(pod.ready for pod in serving)
     domains = [one for one in app.domains if not one.endswith(".localhost")]
-    settings = applied.settings_of(app, release) if release is not None else None
+    limits = applied.settings_of(app, release).limits if release is not None else None
     return AppStatus(
         app=app.name,
         state=state,
@@ -166,10 +214,10 @@ def _status(gatling: Gatling, app: App, pods: list[Pod], state: str) -> AppStatu
         slot=None,
         port=None,
         pid=None,
-        instance=f"{ready} of {len(pods)} ready on {app.platform}" if pods else "",
+        instance=f"{ready} of {len(serving)} ready on {app.platform}" if serving else "",
         uptime=None,
         memory=None,
-        memory_limit=settings.limits.memory if settings else "",
+        memory_limit=limits.memory if limits else "",
         cpu=None,
         cpu_seconds=None,
         requests=None,
@@ -240,23 +288,23 @@ def _lines(
     api: Api, app: str, since: str, count: int | None, wanted: Wanted
 ) -> Iterator[tuple[str, Line]]:
     moment = f"{since[:19]}Z" if since else ""
-    for pod in map(rollout.shown, applied.pods_of(api, app)):
+    for pod in map(rollout.shown, applied.pods_and_workers(api, app)):
         if wanted.release not in (None, pod.release):
             continue
-        if wanted.process not in (None, logs.WEB, pod.name):
+        if wanted.process not in (None, pod.process, pod.name):
             continue
         for text in api.log(pod.name, lines=count, since=moment):
             at, said = timed(text)
             yield at, logs.Line(f"{at[:23]}Z", pod.release, said, pod.name)
 
 
-def scaled(gatling: Gatling, name: str, counts: Mapping[str, int], progress: Progress) -> int:
-    """Scale if numbers are given; how many instances are to run."""
+def scaled(
+    gatling: Gatling, name: str, counts: Mapping[str, int], progress: Progress
+) -> dict[str, int]:
+    """Scale if numbers are given; how many of each are to run."""
     app = apps.get(gatling.db, name)
     if counts:
         with lock.hold_app(gatling.home.app(name), progress.say):
             scale(gatling, apps.get(gatling.db, name), counts, progress)
         app = apps.get(gatling.db, name)
-    from gatling.project import settings
-
-    return settings.parse(app.effective).cluster.instances
+    return processes(app)

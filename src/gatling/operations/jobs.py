@@ -132,8 +132,24 @@ def run_to_end(
     name = jobs.known(gatling, app, job)  # before the audit has it: the app, and the job, are there
     audit.record(gatling.db, gatling.actor, app, "jobs run", name)
     return _entry(
-        jobs.run(gatling, app, job, cause="by hand", on_line=on_line, on_wait=on_wait)
+        jobs.run(
+            gatling, app, job, cause="by hand", on_line=on_line, on_wait=on_wait,
+            elsewhere=_elsewhere(gatling, app),
+        )
     )  # fmt: skip
+
+
+def due(gatling: Gatling, app: str, job: str) -> None:
+    """Run a job whose time has come; how it ended is recorded. Raises as `jobs.run` does."""
+    jobs.run(gatling, app, job, cause="schedule", elsewhere=_elsewhere(gatling, app))
+
+
+def _elsewhere(gatling: Gatling, app: str) -> jobs.Elsewhere | None:
+    if apps.get(gatling.db, app).platform is None:
+        return None
+    from gatling.operations import cluster_runs
+
+    return cluster_runs.job
 
 
 def cancel(gatling: Gatling, app: str, job: str) -> list[RunEntry]:

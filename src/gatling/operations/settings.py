@@ -80,8 +80,9 @@ def change(
     """
     keys = sorted({*values, *unset})
     applied = [key for key in keys if key.startswith(IMMEDIATE)]
-    if applied and apps.get(gatling.db, app).platform is not None:
-        raise NotOnCluster(f"{listed(applied)} has no effect on a cluster yet.")
+    without = [key for key in applied if not key.startswith("schedule.")]
+    if without and apps.get(gatling.db, app).platform is not None:
+        raise NotOnCluster(f"{listed(without)} has no effect on a cluster yet.")
     if project_settings.parse({k: v for k, v in values.items() if k == HTTP3}).proxy.http3:
         gatling.router.need_http3()
     result = SettingsChange(app, applied, [key for key in keys if key not in applied])

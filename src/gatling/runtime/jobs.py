@@ -39,7 +39,10 @@ if TYPE_CHECKING:
     from gatling.platform.open import Gatling
     from gatling.project.processes import Job
     from gatling.state.apps import App
+    from gatling.state.releases import Release
     from gatling.state.runs import Cause, Outcome, Run
+
+    Elsewhere = Callable[[Gatling, App, Release, Run, Job, Callable[[str], None]], None]
 
 ENDING_SECONDS = 40.0
 """Time for a cancelled run to end, in seconds: its program has some of them."""
@@ -92,8 +95,11 @@ def run(
     cause: Cause,
     on_line: Callable[[str], None] = lambda _: None,
     on_wait: Callable[[], None] = lambda: None,
+    elsewhere: Elsewhere | None = None,
 ) -> Run:
     """Run a job to its end, or record that it is skipped; what was recorded.
+
+    `elsewhere` runs the program of an app that does not run on this machine.
 
     Raises NotFound when there is no such job, InvalidInput when the app is not to run; Interrupted
     when it is called off while it waits for its turn.
@@ -109,7 +115,7 @@ def run(
                 log, started = _log(paths, this), time.monotonic()
                 if not ours:
                     return _ended(gatling, log, this, "skipped", "The previous run has not ended.")
-                outcome, error = _program(gatling, app, found, this, log, on_line)
+                outcome, error = _program(gatling, app, found, this, log, on_line, elsewhere)
                 interruption.shield()
                 return _ended(gatling, log, this, outcome, error, time.monotonic() - started)
     except Interrupted:
@@ -122,8 +128,26 @@ def settle(gatling: Gatling, name: str) -> None:
     for one in runs.running(gatling.db, name):
         if _holder(_file(paths, one.mark)) is None:
             gatling.tasks.end_runs(paths, one.mark)
+            _end_elsewhere(gatling, name, one)
             runs.end(gatling.db, one.id, "interrupted", error="Its process was killed.")
             _file(paths, one.mark).unlink(missing_ok=True)
+
+
+def object_name(run: Run) -> str:
+    """The name of the Job of a run on a cluster, before that of its app."""
+    return f"job-{run.mark}"
+
+
+def _end_elsewhere(gatling: Gatling, name: str, run: Run) -> None:
+    """Delete the Job of a run on a cluster; one that is left ends by its own time limit."""
+    app = apps.get(gatling.db, name)
+    if app.platform is None:
+        return
+    from gatling.platform.kubernetes import place
+    from gatling.platform.kubernetes.pods import part_name
+
+    with contextlib.suppress(GatlingError), place.opened(gatling.db, app) as api:
+        api.remove("Job", part_name(name, object_name(run)))
 
 
 def end(gatling: Gatling, name: str, job: str | None = None) -> list[Run]:
@@ -179,8 +203,8 @@ def _job(gatling: Gatling, name: str, job: str, cause: Cause) -> tuple[App, Job]
         raise InvalidInput(f"{name} has been stopped.", hint=f"`gatling start {name}`")
     if job not in defined(app):
         raise NotFound(f"{name} has no job {job!r}.", hint=f"`gatling jobs list {name}`")
-    slot = app.live_slot or app.free_slot
-    if cause == "schedule" and not gatling.instances.statuses([(name, slot)]):
+    slot, here = app.live_slot or app.free_slot, app.platform is None
+    if here and cause == "schedule" and not gatling.instances.statuses([(name, slot)]):
         raise InvalidInput("This home is down.", hint="`gatling up`")
     return app, defined(app)[job]
 
@@ -244,6 +268,7 @@ def _program(
     this: Run,
     log: Callable[[str], None],
     on_line: Callable[[str], None],
+    elsewhere: Elsewhere | None,
 ) -> tuple[Outcome, str | None]:
     """Run the program of a run; how that ended."""
 
@@ -256,6 +281,9 @@ def _program(
     try:
         paths, slot = gatling.home.app(app.name), app.live_slot or app.free_slot
         release = releases.kept(gatling.db, app.name, this.release)
+        if elsewhere is not None:
+            elsewhere(gatling, app, release, this, job, line)
+            return outcome, None
         around = gatling.apps.surroundings(app.name)
         task = spec.task(around, app, release, slot, processes.words(job.command))
         env = task.env | {NAME_VARIABLE: this.job}

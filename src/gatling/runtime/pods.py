@@ -12,6 +12,8 @@ from gatling.releases import distillery
 from gatling.runtime import spec
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gatling.project.settings import Settings
     from gatling.state.apps import App
     from gatling.state.platforms import Platform
@@ -70,13 +72,19 @@ def words(pods: Pods, command: tuple[str, ...], *, program: bool) -> tuple[str, 
     return (pods.command[0], *command)
 
 
+def once(pods: Pods, tree: Path, command: tuple[str, ...]) -> tuple[str, ...]:
+    """The same for a release whose tree lies here, which says whether it is a program."""
+    program = "/" not in command[0] and spec.executable(tree, command[0])
+    return words(pods, command, program=program)
+
+
 def beside(pods: Pods, command: tuple[str, ...], *, term: str = "") -> tuple[str, ...]:
     """The command line of a command of the release's script that runs beside an instance.
 
-    It prints its process id in a first line, so that it can be stopped, unless it has a terminal
-    of the type `term`.
+    It prints its process id in a first line, so that it can be stopped. `term` is the type of its
+    terminal, if it has one.
     """
-    start = "TERM=$1; export TERM" if term else 'echo "$$"'
+    start = 'echo "$$"; TERM=$1; export TERM' if term else 'echo "$$"'
     # the port of distribution is the instance's
     script = f'{start}; shift; ERL_ZFLAGS="$ERL_ZFLAGS -dist_listen false" exec "$@"'
     return ("/bin/sh", "-c", script, "sh", term, f"{CURRENT}/{pods.command[0]}", *command)

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from gatling.errors import InvalidInput
 from gatling.images.tree import PLACE
@@ -262,3 +263,16 @@ def test_the_tree_is_filled_once_and_current_stays(tmp_path: Path) -> None:
     current.symlink_to(upgraded)
     fill()
     assert current.readlink() == upgraded
+
+
+def test_pods_of_a_worker_have_its_name() -> None:
+    """Whatever a name ends with: the value of a label ends with a letter or a digit."""
+    for name in ("mailer", "mail_er", "a-", "b_", "c0", "worker-x"):
+        component = objects.worker_component(name)
+        assert component[-1].isalnum()
+        assert objects.process_of(component) == name
+    assert objects.process_of("web") == "web"
+    assert objects.process_of("job") == ""
+    made = objects.worker(structs.replace(PODS, process="mailer"), "mailer", 2)
+    (container,) = made["spec"]["template"]["spec"]["containers"]
+    assert {"name": "GATLING_PROCESS", "value": "mailer"} in container["env"]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gatling.build import callbacks
-from gatling.deploy.cluster import image, once
+from gatling.deploy.cluster import image, once, workers
 from gatling.deploy.cluster import objects as applied
 from gatling.deploy.migrations import runner
 from gatling.errors import CommandFailed, NotOnCluster
 from gatling.platform.kubernetes import place
 from gatling.project import refs
+from gatling.runtime import jobs
 from gatling.state import apps, deployments, releases
 
 if TYPE_CHECKING:
@@ -86,5 +87,9 @@ def go_live(
         )  # fmt: skip
         with context.tolerated():
             context.progress.note(f"{release.label} is live")
+        with context.tolerated():
+            now = apps.get(gatling.db, app.name)
+            context.progress.notes(workers.follow(gatling, api, now, release, platform))
+            context.progress.notes(jobs.follow(gatling, app.name))
         with context.tolerated():
             applied.remove(api, app.name, keep=pods)

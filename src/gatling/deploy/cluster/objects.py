@@ -29,6 +29,8 @@ PULL_SECONDS = 300.0
 AWAY_SECONDS = 30.0
 """For so long the API server may not answer."""
 LOG_LINES = 30
+MANAGED = {"app.kubernetes.io/managed-by": "gatling"}
+"""The label of all objects that are Gatling's."""
 OF_APP = (
     "Deployment",
     "Job",
@@ -43,10 +45,7 @@ OF_APP = (
 def check(gatling: Gatling, app: App, release: Release, settings: Settings) -> None:
     """Raise NotOnCluster for what a release asks for and a cluster does not have yet."""
     tree = gatling.home.app(app.name).release(release.number)
-    workers = [name for name, one in settings.processes.items() if one.command]
     unknown = (
-        (bool(workers), f"Workers do not run on a cluster yet ({', '.join(workers)})."),
-        (bool(settings.schedule), "Scheduled jobs do not run on a cluster yet."),
         (distillery.made(tree, release), "Releases of Distillery do not run on a cluster."),
         (bool(app.passwords), "Passwords (`gatling auth`) do not work on a cluster yet."),
         (settings.deploy.strategy == "restart",
@@ -109,7 +108,7 @@ def apply_domains(api: Api, app: App) -> None:
 
 def remove(api: Api, app: str, *, keep: Pods | None = None) -> None:
     """Delete the objects of an app; with `keep` only Secrets that these pods do not need."""
-    selector = {"app.kubernetes.io/name": app, "app.kubernetes.io/managed-by": "gatling"}
+    selector = MANAGED | {"app.kubernetes.io/name": app}
     kept = keep.config if keep is not None else ""
     for kind in ("Secret",) if keep is not None else OF_APP:
         try:
@@ -126,6 +125,12 @@ def remove(api: Api, app: str, *, keep: Pods | None = None) -> None:
 def pods_of(api: Api, app: str) -> list[Object]:
     """The pods of an app's instances."""
     return api.every("Pod", pods.labels(app, WEB))
+
+
+def pods_and_workers(api: Api, app: str) -> list[Object]:
+    """The pods of an app's instances and workers."""
+    found = api.every("Pod", MANAGED | {"app.kubernetes.io/name": app})
+    return [one for one in found if rollout.shown(one).process]
 
 
 def wait(api: Api, app: App, settings: Settings, number: int, replicas: int) -> Progress:
@@ -202,6 +207,6 @@ def without_times(lines: list[str]) -> list[str]:
 
 
 def instances(gatling: Gatling, app: App) -> list[rollout.Pod]:
-    """The instances of an app, as they are now."""
+    """The instances and workers of an app, as they are now."""
     with place.opened(gatling.db, app) as api:
-        return sorted(map(rollout.shown, pods_of(api, app.name)), key=lambda pod: pod.name)
+        return sorted(map(rollout.shown, pods_and_workers(api, app.name)), key=lambda pod: pod.name)

@@ -14,7 +14,6 @@ from gatling.errors import CommandFailed, TimedOut
 from gatling.platform.kubernetes import objects, rollout
 from gatling.platform.kubernetes.api import timed
 from gatling.runtime import pods as described_pods
-from gatling.runtime import spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,8 +40,13 @@ def run(
     what: str,
     timeout: float,
     on_line: Callable[[str], None],
+    name: str = "",
+    process: str = "",
 ) -> int:
     """Run a command of a release in a pod of its own; its exit status.
+
+    `name` is that of the Job, which is made up from `what` without one; `process` the value of
+    GATLING_PROCESS.
 
     The Job is deleted in the end, whatever happens. Raises CommandFailed for one that does not
     start, and TimedOut.
@@ -50,10 +54,10 @@ def run(
     settings = applied.settings_of(app, release)
     pods = described_pods.described(app, release, settings, platform, 0)
     applied.apply_config(api, app, release, platform, pods)
-    own = "/" not in command[0] and spec.executable(tree, command[0])
-    words = described_pods.words(pods, command, program=own)
-    name = f"{what}-{os.urandom(4).hex()}"
-    job = objects.job(structs.replace(pods, command=words), name, timeout + START_SECONDS)
+    words = described_pods.once(pods, tree, command)
+    name = name or f"{what}-{os.urandom(4).hex()}"
+    pods = structs.replace(pods, command=words, process=process)
+    job = objects.job(pods, name, timeout + START_SECONDS)
     try:
         made = api.apply(job)
         status = _follow(api, made, timeout, on_line)

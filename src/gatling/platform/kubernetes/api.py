@@ -127,9 +127,8 @@ class Api:
     ) -> Iterator[Execution]:
         """A command that runs in the app's container of a pod, with the container's environment.
 
-        With a terminal its errors come with its output. The end of the block does not stop it,
-        unless it has a terminal. Cluster and nodes may record the words: they are no place for a
-        secret.
+        With a terminal its errors come with its output. The end of the block does not stop the
+        command. Cluster and nodes may record the words: they are no place for a secret.
         """
         asked = [("container", "app"), *(("command", word) for word in words)]
         asked += [("stdin", _said(stdin)), ("stdout", "true"), ("tty", _said(terminal))]

@@ -113,7 +113,7 @@ class Client:
     ) -> Iterator[tuple[NetworkStream, str]]:
         """The connection of a request that the server answers by another protocol; its name.
 
-        `headers` ask for it. What fails in the block later is not translated.
+        `headers` ask for it. Errors of the block are not translated.
         """
         with contextlib.ExitStack() as stack:
             with self.talking(about):

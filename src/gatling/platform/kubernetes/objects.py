@@ -84,13 +84,29 @@ def instances(pods: Pods, health: Health, replicas: int) -> Object:
     }  # fmt: skip
 
 
+_WORKER = "worker-"
+
+
+def worker_component(process: str) -> str:
+    """The component of the pods of a worker."""
+    # the value of a label ends with a letter or digit, and no name of a worker has a dot
+    return f"{_WORKER}{process}" if process[-1].isalnum() else f"{_WORKER}{process}.0"
+
+
+def process_of(component: str) -> str:
+    """The name that people know the pods of a component by; empty for those of Jobs."""
+    if component == WEB:
+        return WEB
+    return component.removeprefix(_WORKER).removesuffix(".0") if component[:7] == _WORKER else ""
+
+
 def worker(pods: Pods, process: str, replicas: int) -> Object:
-    """The Deployment of a further process type."""
-    component = f"worker-{process}"
+    """The Deployment of a worker."""
+    component = worker_component(process)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": metadata(pods, part_name(pods.app, process), component),
+        "metadata": metadata(pods, part_name(pods.app, component), component),
         "spec": {
             "replicas": replicas,
             # as on a server: two releases of a worker never run side by side

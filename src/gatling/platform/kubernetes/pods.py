@@ -73,6 +73,8 @@ class Pods(Struct, frozen=True, kw_only=True):
     """Whether the registry needs a login."""
     config: str = ""
     """The name of the Secret with their environment."""
+    process: str = ""
+    """The variable GATLING_PROCESS of workers and jobs, which names them."""
     deployment: int = 0
     """The deployment that they belong to, so that each deployment replaces all pods."""
 
@@ -229,6 +231,7 @@ def _environment(pods: Pods, *, serves: bool) -> list[Object]:
         {"name": "RELEASE_TMP", "value": "/tmp"},  # noqa: S108 (of the pod alone)
         {"name": "HOME", "value": "/tmp"},  # noqa: S108
         {"name": "PORT", "value": str(HTTP)},
+        *([{"name": "GATLING_PROCESS", "value": pods.process}] if pods.process else []),
     ]
 
 

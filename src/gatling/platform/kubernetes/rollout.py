@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gatling.platform.kubernetes import objects
 from gatling.platform.kubernetes.pods import DEPLOYMENT, RELEASE
 from gatling.visible import one_line
 
@@ -54,6 +55,8 @@ class Pod(Struct, frozen=True):
     ready: bool
     restarts: int
     started_at: str
+    process: str = ""
+    """`web`, or the worker that it runs; empty for a pod that runs once."""
 
 
 def progress(deployment: Object, pods: Sequence[Object], number: int, replicas: int) -> Progress:
@@ -99,6 +102,7 @@ def shown(pod: Object) -> Pod:
         ready=ready and status.get("phase") == "Running",
         restarts=app.get("restartCount", 0),
         started_at=started,
+        process=objects.process_of(marks.get("app.kubernetes.io/component", "")),
     )
 
 
