@@ -191,7 +191,17 @@ def test_domains_are_in_an_ingress(shop: Project, world: World, cluster: Cluster
 
     assert hosts() == ["shop.example.com", "www.example.com"]
     assert world.status()["url"] == "http://shop.example.com/"
+    world.run("settings", "set", "shop", "cluster.issuer=letsencrypt")
+    world.run("restart", "shop")
+    found = cluster.get("ingress", "shop")
+    assert found["metadata"]["annotations"] == {"cert-manager.io/cluster-issuer": "letsencrypt"}
+    assert found["spec"]["tls"] == [
+        {"hosts": ["shop.example.com", "www.example.com"], "secretName": "tls-shop"}
+    ]
+    assert world.status()["url"] == "https://shop.example.com/"
+    world.run("settings", "unset", "shop", "cluster.issuer")
     world.run("domains", "remove", "shop", "www.example.com")
+    assert "tls" not in cluster.get("ingress", "shop")["spec"]
     assert hosts() == ["shop.example.com"]
     world.run("restart", "shop")
     said = world.run("run", "shop", "--", "eval", 'IO.puts(System.get_env("PHX_HOST"))')

@@ -58,6 +58,7 @@ SHOWN_BY = {
     ),
     "releases.keep": "push/test_manifest.py::test_what_it_asks_for_is_done",
     "cluster.instances": "cluster/test_apps.py::test_it_is_scaled_stopped_and_started",
+    "cluster.issuer": "cluster/test_apps.py::test_domains_are_in_an_ingress",
     "proxy.body_limit": "home/test_proxy.py::test_how_large_a_body_may_be",
     "proxy.read_timeout": "home/test_proxy.py::test_how_long_the_app_may_keep_silent",
     "proxy.send_timeout": "home/test_proxy.py::test_how_long_the_app_may_not_listen",

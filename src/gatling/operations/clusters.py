@@ -49,7 +49,7 @@ def serve(gatling: Gatling, app: App) -> None:
         return
     platform = place.of(gatling.db, app)
     with place.namespace(platform) as api:
-        applied.apply_domains(api, app)
+        applied.apply_domains(api, app, settings.parse(app.effective).cluster.issuer)
 
 
 def remove(gatling: Gatling, app: App) -> None:
@@ -202,6 +202,7 @@ def _status(gatling: Gatling, app: App, pods: list[Pod], state: str) -> AppStatu
     serving = [pod for pod in pods if pod.process == WEB]
     ready = sum(pod.ready for pod in serving)
     domains = [one for one in app.domains if not one.endswith(".localhost")]
+    secure = bool(settings.parse(app.effective).cluster.issuer)
     limits = applied.settings_of(app, release).limits if release is not None else None
     return AppStatus(
         app=app.name,
@@ -221,7 +222,7 @@ def _status(gatling: Gatling, app: App, pods: list[Pod], state: str) -> AppStatu
         cpu=None,
         cpu_seconds=None,
         requests=None,
-        url=f"http://{domains[0]}/" if domains else "",
+        url=f"http{'s' if secure else ''}://{domains[0]}/" if domains else "",
         maintenance=False,
         waiting=config.pending(gatling.db, app.name),
         restarts=sum(pod.restarts for pod in pods),

@@ -43,6 +43,7 @@ SETTING_NAMES = (
     "alerts.quiet",
     "releases.keep",
     "cluster.instances",
+    "cluster.issuer",
     "proxy.body_limit",
     "proxy.read_timeout",
     "proxy.send_timeout",

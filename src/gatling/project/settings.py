@@ -242,6 +242,11 @@ class Cluster(Struct, frozen=True, forbid_unknown_fields=True):
 
     instances: Annotated[int, Meta(ge=1, le=100)] = 1
     """Number of instances on a cluster. `gatling scale APP web=3` sets it. Ignored elsewhere."""
+    issuer: Annotated[
+        str, Meta(pattern=r"^((issuer/)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?)?\Z", max_length=253)
+    ] = ""
+    """ClusterIssuer of cert-manager that obtains certificates for the app's domains on a cluster.
+    `issuer/NAME` is an Issuer of the namespace. Default: the domains are served without HTTPS."""
 
 
 class Stats(Struct, frozen=True, forbid_unknown_fields=True):

@@ -49,7 +49,7 @@ def every() -> list[dict[str, Any]]:
         objects.nodes(PODS),
         objects.budget(PODS),
         objects.network(PODS),
-        objects.ingress("prod", "shop", ["shop.example.com", "*.shop.example.com"], "shop-tls"),
+        objects.ingress("prod", "shop", ["shop.example.com", "*.shop.example.com"], "le"),
         objects.job(migrate, "migrate", 0.5),
         objects.scheduled(migrate, "report", "*/5 * * * *", 600),
     ]
@@ -276,3 +276,13 @@ def test_pods_of_a_worker_have_its_name() -> None:
     made = objects.worker(structs.replace(PODS, process="mailer"), "mailer", 2)
     (container,) = made["spec"]["template"]["spec"]["containers"]
     assert {"name": "GATLING_PROCESS", "value": "mailer"} in container["env"]
+
+
+def test_an_issuer_obtains_the_certificate_of_the_domains() -> None:
+    plain = objects.ingress("prod", "shop", ["shop.example.com"])
+    assert "tls" not in plain["spec"]
+    assert "annotations" not in plain["metadata"]
+    for issuer, note in (("le", "cluster-issuer"), ("issuer/le", "issuer")):
+        made = objects.ingress("prod", "shop", ["shop.example.com"], issuer)
+        assert made["metadata"]["annotations"] == {f"cert-manager.io/{note}": "le"}
+        assert made["spec"]["tls"] == [{"hosts": ["shop.example.com"], "secretName": "tls-shop"}]

@@ -82,7 +82,7 @@ def apply(
     except ClusterFailed as error:
         if error.reason != "missing":  # Kubernetes before 1.21
             raise
-    apply_domains(api, app)
+    apply_domains(api, app, settings.cluster.issuer)
     count = settings.cluster.instances if runs else 0
     api.apply(objects.instances(described, spec.health(app, settings), count))
     return described
@@ -97,11 +97,11 @@ def apply_config(api: Api, app: App, release: Release, platform: Platform, descr
     api.apply(objects.config(described, spec.environment(app, release, platform)))
 
 
-def apply_domains(api: Api, app: App) -> None:
+def apply_domains(api: Api, app: App, issuer: str) -> None:
     """Apply the Ingress of the domains that are not on this machine alone."""
     served = [domain for domain in app.domains if not domain.endswith(".localhost")]
     if served:
-        api.apply(objects.ingress(api.namespace, app.name, served))
+        api.apply(objects.ingress(api.namespace, app.name, served, issuer))
     else:
         api.remove("Ingress", app.name)
 
@@ -110,6 +110,8 @@ def remove(api: Api, app: str, *, keep: Pods | None = None) -> None:
     """Delete the objects of an app; with `keep` only Secrets that these pods do not need."""
     selector = MANAGED | {"app.kubernetes.io/name": app}
     kept = keep.config if keep is not None else ""
+    if keep is None:
+        api.remove("Secret", objects.certificate_name(app))  # cert-manager's own leaves it
     for kind in ("Secret",) if keep is not None else OF_APP:
         try:
             found = api.every(kind, selector)

@@ -189,18 +189,26 @@ def network(pods: Pods) -> Object:
     }
 
 
-def ingress(namespace: str, app: str, domains: Sequence[str], tls_secret: str = "") -> Object:
-    """The domains of an app, with the certificate of a Secret if one is named."""
+def certificate_name(app: str) -> str:
+    """The name of the Secret in which cert-manager puts the certificate of an app's domains."""
+    return f"tls-{checked_app(app)}"
+
+
+def ingress(namespace: str, app: str, domains: Sequence[str], issuer: str = "") -> Object:
+    """The domains of an app, with a certificate that cert-manager obtains if an issuer is named."""
     backend = {"service": {"name": service_name(app), "port": {"name": "http"}}}
     path = {"path": "/", "pathType": "Prefix", "backend": backend}
     spec: Object = {"rules": [{"host": one, "http": {"paths": [path]}} for one in domains]}
-    if tls_secret:
-        spec["tls"] = [{"hosts": list(domains), "secretName": tls_secret}]
+    notes: Object = {}
+    if issuer:
+        spec["tls"] = [{"hosts": list(domains), "secretName": certificate_name(app)}]
+        kind, _, name = issuer.rpartition("/")
+        notes = {"annotations": {f"cert-manager.io/{kind or 'cluster-issuer'}": name}}
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",
         "metadata": {
-            "name": checked_app(app), "namespace": namespace, "labels": labels(app, WEB),
+            "name": checked_app(app), "namespace": namespace, "labels": labels(app, WEB), **notes,
         },
         "spec": spec,
     }  # fmt: skip
