@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gatling.api import answers
+from gatling.api.routes import BY_NAME, ON_CLUSTERS
+from gatling.operations import apps as loading
 from gatling.operations.sending import NotDelivered
-from gatling.state import apps, audit, databases
+from gatling.state import apps, audit, databases, platforms
 from gatling.state.databases import Attachment
+from gatling.state.platforms import Connection, Store
+from tests.proxy.bench import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -163,3 +167,35 @@ def _users(shown: dict[str, Any]) -> list[str]:
 
 def test_an_error_that_is_not_gatling_s_is_no_500() -> None:
     assert answers.status_of(NotDelivered("No.")) == 409
+
+
+def test_an_app_on_a_cluster_is_shown_and_changed(served: Served, tokens: dict[str, str]) -> None:
+    """Its cluster is away. tests/cluster has the operations behind the routes on a real one."""
+    admin = tokens["admin"]
+    cluster = Connection(server=f"http://127.0.0.1:{free_port()}", namespace="shop")
+    with served.opened() as gatling:
+        platforms.add(gatling.db, "prod", cluster, Store(place="registry.example.com/team"))
+        loading.load(gatling, "yard", platform="prod")
+    shown = answer(served, admin, "GET", "/apps").json
+    assert [one["app"] for one in shown] == ["blog", "shop", "yard"]
+    assert shown[2]["state"].startswith("unknown: The cluster")
+    for path in ("", "/releases", "/deployments", "/config", "/domains", "/settings", "/jobs"):
+        answer(served, admin, "GET", f"/apps/yard{path}")
+    web = {"process": "web", "instances": 1, "command": ""}
+    assert answer(served, admin, "GET", "/apps/yard/processes").json == [web]
+    done = answer(served, admin, "PATCH", "/apps/yard/settings", {"cluster.instances": 2}).json
+    assert done["waiting"] == ["cluster.instances"]
+    assert answer(served, admin, "GET", "/apps/yard/processes").json[0]["instances"] == 2
+    failed = served.ask("PATCH", "/v1/apps/yard/processes", admin, {"web": 3})
+    assert (failed.status, failed.code) == (503, "cluster-failed"), failed.text
+    assert answer(served, admin, "GET", "/apps/yard/processes").json[0]["instances"] == 2
+    for path in ("/stats", "/https", "/plan"):
+        refused = served.ask("GET", f"/v1/apps/yard{path}", admin)
+        assert refused.code == "not-on-cluster", refused.text
+    with served.opened() as gatling:
+        apps.delete(gatling.db, "yard")
+        platforms.remove(gatling.db, "prod")
+
+
+def test_routes_on_clusters_are_routes() -> None:
+    assert BY_NAME.keys() >= ON_CLUSTERS

@@ -127,7 +127,7 @@ def test_it_is_scaled_stopped_and_started(shop: Project, world: World, cluster: 
     assert shop.app == "shop"
     world.run("scale", "shop", "web=1")
     until(lambda: len(cluster.pods()) == 1, "one instance")
-    assert world.json("scale", "shop") == [{"process": "web", "instances": 1}]
+    assert world.json("scale", "shop") == [{"process": "web", "instances": 1, "command": ""}]
     world.run("stop", "shop")
     until(lambda: not cluster.pods(), "the end of all")
     assert world.status()["state"] == "stopped"

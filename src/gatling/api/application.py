@@ -24,7 +24,7 @@ from gatling import debuglog, names
 from gatling.api import answers, changes, description, events, limits
 from gatling.api.answers import Refused
 from gatling.api.contract import MAX_BODY, NAMED, Call, Caller
-from gatling.api.routes import ID, PREFIX, ROUTES
+from gatling.api.routes import ID, ON_CLUSTERS, PREFIX, ROUTES
 from gatling.api.worker import Job, other_app
 from gatling.errors import GatlingError, NotAllowed
 from gatling.operations.session import opened, reading
@@ -266,7 +266,8 @@ class _HeldResponse(StreamingResponse):
 
 
 def _read(route: Route, call: Call) -> bytes:
-    session = reading(call.app) if call.app else opened()
+    clusters = route.name in ON_CLUSTERS
+    session = reading(call.app, clusters=clusters) if call.app else opened()
     with session as gatling:
         gatling.actor = call.grant.name
         found = route.call(gatling, call)

@@ -58,7 +58,7 @@ def caller(_: Gatling, call: Call) -> Caller:
 
 def list_apps(gatling: Gatling, call: Call) -> list[AppStatus]:
     """The apps that the token may see."""
-    shown = [app for app in apps.every(gatling.db) if call.grant.covers(app.name)]
+    shown = [app for app in apps.every(gatling.db, clusters=True) if call.grant.covers(app.name)]
     return overview.every(gatling, shown)
 
 
@@ -228,7 +228,7 @@ def stop(gatling: Gatling, call: Call) -> AppDetails:
 
 def start(gatling: Gatling, call: Call) -> AppDetails:
     """Start it again."""
-    lifecycle.ensure_up(gatling, Progress())
+    lifecycle.ensure_up(gatling, Progress(), call.app)
     with lock.hold_app(gatling.home.app(call.app), Progress().say):
         lifecycle.start(gatling, apps.get(gatling.db, call.app))
     return overview.details(gatling, call.app)

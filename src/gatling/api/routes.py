@@ -197,6 +197,13 @@ ROUTES = (
           "The description of the API (OpenAPI 3.1).",
           calls.elsewhere, None, kind="description"),
 )  # fmt: skip
+ON_CLUSTERS = frozenset((
+    "get_app", "list_releases", "list_deployments", "get_deployment", "get_deployment_log",
+    "list_config", "change_config", "list_domains", "add_domain", "remove_domain", "get_settings",
+    "change_settings", "list_processes", "scale", "list_audit", "restart", "stop", "start",
+    "rollback", "list_jobs", "list_runs", "run_job", "cancel_job",
+))  # fmt: skip
+"""The routes that work for an app on a cluster; others refuse it."""
 BY_NAME = {route.name: route for route in ROUTES}
 PREFIX = f"/{VERSION}"
 ID = Ident

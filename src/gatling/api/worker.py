@@ -17,7 +17,7 @@ from msgspec import Struct
 from gatling import debuglog
 from gatling.api import answers
 from gatling.api.contract import Call, Caller
-from gatling.api.routes import BY_NAME
+from gatling.api.routes import BY_NAME, ON_CLUSTERS
 from gatling.operations.session import opened, reading
 from gatling.ssh.policy import Grant, Request, check
 
@@ -61,7 +61,8 @@ def _carried_out(job: Job) -> bytes:
     query = answers.converted(job.query, route.query, "The query", strict=False)
     body = answers.decoded(job.body or b"{}", route.body) if route.body is not None else None
     session = reading if route.method == "GET" else opened
-    with session(job.app) if job.app else opened() as gatling:
+    clusters = route.name in ON_CLUSTERS
+    with session(job.app, clusters=clusters) if job.app else opened() as gatling:
         gatling.actor = caller.name
         result = route.call(gatling, Call(grant, job.app, 0, query, body, caller, job.name))
         return msgspec.json.encode(result)

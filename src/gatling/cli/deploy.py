@@ -139,15 +139,10 @@ def restart_command(app: str, process: str | None) -> None:
       gatling restart shop --process worker
     """
     from gatling.operations import deploys, processes
-    from gatling.state import apps
 
     with opened(app, clusters=True) as gatling:
         if process is None:
             deploys.restart(gatling, app, progress=progress())
-        elif apps.get(gatling.db, app).platform is not None:
-            from gatling.operations import clusters
-
-            clusters.restart(gatling, app, process, progress())
         else:
             processes.restart(gatling, app, process, progress=progress())
 

@@ -26,15 +26,9 @@ def scale_command(app: str, counts: tuple[str, ...], as_json: bool) -> None:
       gatling scale shop web=3
     """
     from gatling.operations import processes
-    from gatling.state import apps
 
     wanted = dict(_count(text) for text in counts)
     with opened(app, clusters=True) as gatling:
-        if apps.get(gatling.db, app).platform is not None:
-            from gatling.operations import clusters
-
-            _show_on_cluster(clusters.scaled(gatling, app, wanted, progress()), as_json=as_json)
-            return
         shown = processes.every(gatling, app)
         if wanted:
             shown = processes.scale(gatling, app, wanted, progress=progress())
@@ -48,13 +42,6 @@ def scale_command(app: str, counts: tuple[str, ...], as_json: bool) -> None:
         )
     else:
         echo(f"{app} has no workers. Define them under [processes] in gatling.toml.")
-
-
-def _show_on_cluster(counts: dict[str, int], *, as_json: bool) -> None:
-    if as_json:
-        print_json([{"process": name, "instances": count} for name, count in counts.items()])
-    else:
-        table(("process", "instances"), list(counts.items()))
 
 
 def _count(text: str) -> tuple[str, int]:

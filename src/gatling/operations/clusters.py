@@ -299,13 +299,7 @@ def _lines(
             yield at, logs.Line(f"{at[:23]}Z", pod.release, said, pod.name)
 
 
-def scaled(
-    gatling: Gatling, name: str, counts: Mapping[str, int], progress: Progress
-) -> dict[str, int]:
-    """Scale if numbers are given; how many of each are to run."""
-    app = apps.get(gatling.db, name)
-    if counts:
-        with lock.hold_app(gatling.home.app(name), progress.say):
-            scale(gatling, apps.get(gatling.db, name), counts, progress)
-        app = apps.get(gatling.db, name)
-    return processes(app)
+def scaled(gatling: Gatling, name: str, counts: Mapping[str, int], progress: Progress) -> None:
+    """Scale an app, as `scale` does, once no deployment of it is under way."""
+    with lock.hold_app(gatling.home.app(name), progress.say):
+        scale(gatling, apps.get(gatling.db, name), counts, progress)

@@ -30,9 +30,15 @@ class Process(Struct, frozen=True):
 
 
 def every(gatling: Gatling, name: str) -> list[Process]:
-    """The processes of an app; raises NotFound for an app that there is not."""
-    named = project_settings.parse(apps.get(gatling.db, name).effective).processes
-    return [
+    """The processes of an app; raises NotFound for an app that there is not.
+
+    An app on a cluster has its instances as `web`.
+    """
+    app = apps.get(gatling.db, name)
+    found = project_settings.parse(app.effective)
+    named = found.processes
+    web = [Process("web", found.cluster.instances, "")] if app.platform is not None else []
+    return web + [
         Process(process, described.instances, described.command)
         for process, described in named.items()
         if described.command
@@ -47,6 +53,11 @@ def scale(
     Raises InvalidInput for what is no process of the live release, or too many; GatlingError when
     it is recorded and could not be done.
     """
+    if apps.get(gatling.db, name).platform is not None:
+        from gatling.operations import clusters  # which loads the client of Kubernetes
+
+        clusters.scaled(gatling, name, counts, progress)
+        return every(gatling, name)
     with _held(gatling, name, progress):
         app = apps.get(gatling.db, name)
         named = [each.process for each in every(gatling, name)]
@@ -74,6 +85,11 @@ def restart(gatling: Gatling, name: str, process: str, *, progress: Progress) ->
 
     Raises NotFound for what does not run, GatlingError when it cannot be done.
     """
+    if apps.get(gatling.db, name).platform is not None:
+        from gatling.operations import clusters
+
+        clusters.restart(gatling, name, process, progress)
+        return
     with _held(gatling, name, progress):
         app = apps.get(gatling.db, name)
         there = workers.wanted(gatling, app)
