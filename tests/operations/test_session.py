@@ -28,12 +28,14 @@ def done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setenv("GATLING_HOME", str(tmp_path / "home"))
     done: list[str] = []
 
-    def reconcile(_: Gatling, name: str) -> list[str]:
+    def reconcile(gatling: Gatling, name: str) -> list[str]:
         if name == "broken":
             raise DiskFull("No space is left.")
         if name == "evil":
             raise TypeError("'int' object is not iterable")
         done.append(name)
+        for each in deployments.running(gatling.db, name):
+            deployments.end(gatling.db, each.id, "failed")
         return []
 
     monkeypatch.setattr(recovery, "reconcile", reconcile)
