@@ -264,7 +264,7 @@ class World:
     def load(self, app: str = "shop", strategy: str = "rolling") -> Project:
         """An app made from the example, ready to be pushed; upgraded hot with strategy `auto`."""
         self.run("load", app)
-        _share(BEAMS / self._beams, self.home / "cache" / self._beams)
+        share(BEAMS / self._beams, self.home / "cache" / self._beams)
         self.run("settings", "set", app, f"deploy.strategy={strategy}")
         return self.project(app)
 
@@ -365,7 +365,7 @@ class World:
             done = self.try_run("down")
             assert done.returncode == 0, done.stdout
         left = self.processes()
-        _share(self.home / "cache" / self._beams, BEAMS / self._beams)
+        share(self.home / "cache" / self._beams, BEAMS / self._beams)
         shutil.rmtree(self.root, ignore_errors=True)
         self._claim.close()
         assert not left, left
@@ -493,7 +493,7 @@ def _answers(port: int) -> bool:
         return asking.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _share(source: Path, target: Path) -> None:
+def share(source: Path, target: Path) -> None:
     """Copy what a build has compiled for nodes and builds, which depends on the toolchain only."""
     for made in source.glob("[!.]*"):
         if made.is_dir() and not (target / made.name).exists():

@@ -7,10 +7,12 @@ import hashlib
 import json
 import shutil
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.conftest import NEWEST_STEP, ON_DEMAND, QUIET, Answer, Project, World, output_of
+from tests.server import seeds
 from tests.server.host import ROOT, run
 
 if TYPE_CHECKING:
@@ -85,6 +87,23 @@ class Checkout(Project):
         self.person, self.app, self.directory = person, app, directory
         self.env = person.env
         self.patience = 24 * person.server.box.patience
+        # the disk of a machine cannot be seen from here
+        root: Path | None = getattr(person.server.box, "root", None)
+        self._build = root and root / APPS.relative_to("/") / app / "build"
+
+    def start_push(self, *refs: str, options: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+        """See Project."""
+        push = super().start_push(*refs, options=options)
+        if self._build and not self._build.exists():
+            threading.Thread(target=seeds.give, args=[self._build, push], daemon=True).start()
+        return push
+
+    def push(self, *refs: str, ok: bool = True, options: tuple[str, ...] = ()) -> str:
+        """See Project."""
+        text = super().push(*refs, ok=ok, options=options)
+        if self._build and ok:
+            seeds.keep(self._build)
+        return text
 
     def is_checked(self) -> bool:
         """Whether the boot check of the newest release goes on."""
