@@ -230,13 +230,16 @@ def test_an_app_that_is_removed_leaves_its_database(home: Home) -> None:
 def test_a_last_copy(home: Home) -> None:
     assert "is not 'shop'" in home.run("db", "destroy", "shop", "--confirm", "blog", ok=False)
     assert home.sql("shop", "SELECT count(*) FROM orders") == "20"
+    home.sql("shop", *OWN_SETTINGS)
     said = home.run("db", "destroy", "shop", "--confirm", "shop")
     assert "2 tables with 20 rows, and all of them are in the copy" in said
     (copy,) = (home.home / "databases/kept").iterdir()
     assert str(copy) in said
     assert copy.stat().st_mode & 0o077 == 0
-    restored = subprocess.run(["pg_restore", "--file=-", copy], check=True, capture_output=True,
-                              text=True).stdout  # fmt: skip
+    restored = subprocess.run(["pg_restore", "--create", "--file=-", copy], check=True,
+                              capture_output=True, text=True).stdout  # fmt: skip
+    assert "ALTER DATABASE shop SET statement_timeout TO '77s';" in restored
+    assert "ALTER ROLE \"gatling-shop\" IN DATABASE shop SET work_mem TO '7MB';" in restored
     assert restored.count("\\n1") >= 2
     assert "ä" in restored
     assert not (home.home / "databases/shop").exists()

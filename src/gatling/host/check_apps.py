@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatling.errors import InvalidInput
-from gatling.host import clusters, expiry, machine, reach
+from gatling.host import clusters, expiry, libraries, machine, reach
 from gatling.host.findings import Finding, read, records, says
 from gatling.operations import timeline
 from gatling.paths import SERVER
@@ -45,7 +45,16 @@ def every_app(server: Path = SERVER) -> Iterator[Finding]:
             yield Finding(f"app {app.name}", False, what, hint)
         if not faults:
             state = "runs" if app.live_release and app.wanted == "running" else "stopped"
-            yield Finding(f"app {app.name}", True, state)
+            yield Finding(f"app {app.name}", True, f"{state}{_stale(app)}")
+
+
+def _stale(app: App) -> str:
+    """The libraries that an app uses as they were before an upgrade of their packages, in words."""
+    with contextlib.suppress(KeyError):
+        if found := libraries.replaced(pwd.getpwnam(units.user(app.name)).pw_uid):
+            return (f" with libraries of before an upgrade ({listed(found)}):"
+                    f" `gatling restart {app.name}`")  # fmt: skip
+    return ""
 
 
 def app_ports(server: Path = SERVER) -> Iterator[Finding]:

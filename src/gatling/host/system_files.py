@@ -5,7 +5,7 @@ from __future__ import annotations
 import pwd
 from pathlib import Path
 
-from gatling.host import completions, webserver
+from gatling.host import completions, libraries, webserver
 from gatling.host.machine import COMMAND, UNITS, placed
 from gatling.paths import SERVER
 from gatling.platform import enter
@@ -73,6 +73,7 @@ def system_files() -> dict[Path, str]:
         TMPFILES: units.temporary_files(),
         **completions.FILES,
         SSHD: SSHD_TEXT,
+        libraries.NEEDRESTART: libraries.NEEDRESTART_TEXT,
         webserver.DROP_IN: webserver.DROP_IN_TEXT,
         nginx.INCLUDE: (
             "# Written by Gatling; see there.\n"

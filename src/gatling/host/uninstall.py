@@ -8,7 +8,7 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
-from gatling.host import webserver
+from gatling.host import libraries, webserver
 from gatling.host.changes import TIMERS
 from gatling.host.machine import COMMAND, ETC, MANUAL, UNITS, clean_environment, has_user, run
 from gatling.host.system_files import SOCKETS, system_files
@@ -47,7 +47,7 @@ def uninstall(say: Callable[[str], None], *, purge: bool) -> None:
     for file in (*system_files(), firewall.FILE, COMMAND, MANUAL):
         if file.exists() or file.is_symlink():
             say(f"remove {file}")
-            _unlink(file)
+            unlink(file)
     webserver.remove()
     run(["systemctl", "daemon-reload"])
     # what did not end in time is there as failed otherwise
@@ -100,9 +100,12 @@ def _home() -> list[Path]:
     return [SERVER]
 
 
-def _unlink(file: Path) -> None:
-    """Remove a file, and its directory if that was made for it alone."""
+def unlink(file: Path) -> None:
+    """Remove a file, and its directories if those were made for it alone."""
     file.unlink()
-    if file.parent.suffix == ".d" and file.parent.parent == UNITS:
-        with contextlib.suppress(OSError):  # the operator has something there
-            file.parent.rmdir()
+    alone = [file.parent] if file.parent.parent == UNITS and file.parent.suffix == ".d" else []
+    if file == libraries.NEEDRESTART:
+        alone = [file.parent, file.parent.parent]
+    with contextlib.suppress(OSError):  # the operator, or a package, has something there
+        for directory in alone:
+            directory.rmdir()
