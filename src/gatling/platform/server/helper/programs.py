@@ -55,7 +55,7 @@ def prepare(request: dict[str, Any]) -> dict[str, Any]:
 def stop(request: dict[str, Any]) -> dict[str, Any]:
     """End the unit of a slot: SIGTERM, and SIGKILL when the time is up.
 
-    Unless it shall `wait`, its job is only queued, and the time is that of the unit.
+    Without `wait` its job is only queued, and the time is that of the unit.
     """
     name = names.app_name(text(request, "app"))
     unit, seconds = units.instance(name, slot(request)), number(request, "timeout", 0, 3600)
