@@ -120,7 +120,7 @@ def test_missing_rights_are_named_with_their_purpose() -> None:
     ("path", "reply", "name", "state", "said"),
     [
         ("/version", Reply(200, b'{"gitVersion": "v1.20.2"}', JSON), "version", "warning",
-         "no CronJobs"),
+         "no disruption budgets"),
         ("/version", Reply(200, b'{"gitVersion": "weird"}', JSON), "version", "unknown", "weird"),
         ("dryRun", status(404, 'namespaces "shop" not found'), "namespace", "failed",
          "does not exist"),

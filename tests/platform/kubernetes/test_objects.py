@@ -51,7 +51,6 @@ def every() -> list[dict[str, Any]]:
         objects.network(PODS),
         objects.ingress("prod", "shop", ["shop.example.com", "*.shop.example.com"], "le"),
         objects.job(migrate, "migrate", 0.5),
-        objects.scheduled(migrate, "report", "*/5 * * * *", 600),
     ]
 
 
@@ -61,10 +60,7 @@ def kind(name: str) -> dict[str, Any]:
 
 def templates() -> list[dict[str, Any]]:
     """The specs of pods."""
-    found = [
-        one["spec"]["template"]["spec"] for one in every() if "template" in one.get("spec", {})
-    ]
-    return [*found, kind("CronJob")["spec"]["jobTemplate"]["spec"]["template"]["spec"]]
+    return [one["spec"]["template"]["spec"] for one in every() if "template" in one.get("spec", {})]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -81,14 +77,9 @@ def test_what_is_no_object_is_found() -> None:
         kubernetes_validate.validate(one, VERSIONS[-1], strict=True)
 
 
-def test_a_schedule_in_a_time_zone() -> None:
-    one = objects.scheduled(PODS, "report", "@daily", 600, "Europe/Berlin")
-    kubernetes_validate.validate(one, VERSIONS[-1], strict=True)
-
-
 def test_pods_are_restricted() -> None:
     """As the profile of that name of the Pod Security Standards asks for."""
-    assert len(templates()) == 4
+    assert len(templates()) == 3
     for spec in templates():
         around = spec["securityContext"]
         assert around["runAsNonRoot"]
@@ -214,7 +205,6 @@ def test_no_object_is_another_app_s(one: str, two: str, a: str, b: str, number: 
         made = (
             objects.config(mine, ENV), objects.instances(mine, HEALTH, 1), objects.service(mine),
             objects.nodes(mine), objects.worker(mine, part, 1), objects.job(mine, part, 1),
-            objects.scheduled(mine, part, "@daily", 1),
         )  # fmt: skip
         found = {(each["kind"], each["metadata"]["name"]) for each in made}
         assert len(found) == len(made)

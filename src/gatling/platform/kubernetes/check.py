@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gatling.platform.kubernetes.rights import Right
 
 OLDEST = (1, 21)
-"""The first version with CronJobs and disruption budgets as they are today."""
+"""The first version with disruption budgets as they are today."""
 _VERSION = re.compile(r"v([0-9]{1,4})\.([0-9]{1,4})")
 _DEFAULT_STORAGE = "storageclass.kubernetes.io/is-default-class"
 _DEFAULT_INGRESS = "ingressclass.kubernetes.io/is-default-class"
@@ -90,8 +90,9 @@ def _version(version: str) -> Finding:
         wanted = ".".join(map(str, OLDEST))
         return Finding(
             "version", "warning",
-            f"Kubernetes {version} has no CronJobs and disruption budgets of today's version.",
-            f"Upgrade the cluster to {wanted} or newer to use scheduled jobs.",
+            f"Kubernetes {version} has no disruption budgets of today's version.",
+            f"Upgrade the cluster to {wanted} or newer: the drain of a node then stops one instance"
+            " at a time.",
         )  # fmt: skip
     return Finding("version", "ok", f"Kubernetes {version}.")
 

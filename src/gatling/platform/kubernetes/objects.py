@@ -215,46 +215,17 @@ def ingress(namespace: str, app: str, domains: Sequence[str], issuer: str = "") 
 
 
 def job(pods: Pods, name: str, timeout: float) -> Object:
-    """A Job that runs the command of `pods` once, such as migrations."""
+    """A Job that runs the command of `pods` once: migrations, `gatling run`, a scheduled job."""
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": metadata(pods, part_name(pods.app, name), "job"),
-        "spec": _once(pods, timeout),
-    }
-
-
-def scheduled(pods: Pods, name: str, cron: str, timeout: float, zone: str = "") -> Object:
-    """A CronJob of the app; it skips a time at which its last run still goes on.
-
-    `zone` is a time zone such as Europe/Berlin, which Kubernetes 1.27 and newer understand.
-    """
-    spec: Object = {
-        "schedule": cron,
-        "concurrencyPolicy": "Forbid",
-        "startingDeadlineSeconds": 300,
-        "successfulJobsHistoryLimit": 3,
-        "failedJobsHistoryLimit": 3,
-        "jobTemplate": {
-            "metadata": {"labels": labels(pods.app, "job")}, "spec": _once(pods, timeout),
+        "spec": {
+            "backoffLimit": 0,
+            "activeDeadlineSeconds": max(1, math.ceil(timeout)),
+            "ttlSecondsAfterFinished": KEPT_SECONDS,
+            "template": template(_literal(pods), "job", restarts=False),
         },
-    }  # fmt: skip
-    if zone:
-        spec["timeZone"] = zone
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "CronJob",
-        "metadata": metadata(pods, part_name(pods.app, name), "job"),
-        "spec": spec,
-    }
-
-
-def _once(pods: Pods, timeout: float) -> Object:
-    return {
-        "backoffLimit": 0,
-        "activeDeadlineSeconds": max(1, math.ceil(timeout)),
-        "ttlSecondsAfterFinished": KEPT_SECONDS,
-        "template": template(_literal(pods), "job", restarts=False),
     }
 
 

@@ -39,7 +39,7 @@ DEPLOYMENT = "gatling/deployment"
 """The annotation of a pod with the number of its deployment."""
 PULL_SECRET = "gatling-registry"  # noqa: S105 (the name of an object)
 MAX_NAME = 52
-"""Characters of a CronJob, to whose name Kubernetes adds up to 11."""
+"""Characters of a Deployment or Job, to whose name Kubernetes adds up to 11 for its pods."""
 MAX_APP = 40
 _PERCENT = re.compile(r"([0-9]{1,6})%")
 _MEMORY = re.compile(r"([0-9]{1,15})([KMGT]?)")
