@@ -188,17 +188,25 @@ class Project:
         page.write_text("\n".join(lines) + "\n")
         return self.commit(title)
 
-    def start_push(self, *refs: str, options: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    def start_push(
+        self, *refs: str, options: tuple[str, ...] = (), env: dict[str, str] | None = None
+    ) -> subprocess.Popen[str]:
         """`git push` in a process group of its own, as in a terminal."""
         return subprocess.Popen(
             ["git", "push", *options, "gatling", *(refs or ("main",))],
-            cwd=self.directory, env=self.env, text=True, start_new_session=True,
+            cwd=self.directory, env=self.env | (env or {}), text=True, start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
         )  # fmt: skip
 
     def push(self, *refs: str, ok: bool = True, options: tuple[str, ...] = ()) -> str:
-        """`git push`; what was printed, as a person reads it."""
-        push = self.start_push(*refs, options=options)
+        """`git push`; what was printed, as a person reads it.
+
+        Its hook is a process that has already loaded everything. One that a test interrupts or
+        kills, or whose program it replaces, begins as it does for a user: see `start_push`.
+        """
+        env = {"GIT_CONFIG_GLOBAL": str(warm().directory / "gitconfig")}
+        own = self.world.has_own_command()
+        push = self.start_push(*refs, options=options, env=None if own else env)
         text = output_of(push, None, self.patience)
         assert (push.returncode == 0) == ok, text
         if CHECKED_ON in text:
@@ -358,6 +366,10 @@ class World:
             for line in _command_lines()
             if "-m gatling receive" in line and own in _environment(int(line.split()[0]))
         )
+
+    def has_own_command(self) -> bool:
+        """Whether a test has replaced the command that hooks run."""
+        return "-m gatling" not in (self.home / "bin/gatling").read_text()
 
     def close(self) -> None:
         """Stop everything; nothing of the home may go on."""

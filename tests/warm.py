@@ -1,54 +1,71 @@
 """`gatling …` in processes forked from one that has already loaded everything.
 
 A command spends most of its time loading modules, and tests run thousands of them. Each still runs
-in a process of its own. Run as a script, this file is the process that forks them:
-`python -I warm.py FD`.
+in a process of its own, whose command line and environment are those of a real one. So do the hooks
+of pushes, and the commands that watch a release in the background.
+
+Run as a script, this file is the process that forks them: `python -I warm.py FD ROOM`.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
+import functools
 import gc
 import importlib
-import json
+import marshal
 import os
 import pkgutil
+import select
 import selectors
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
 NOT_LOADED = ("gatling.__main__", "gatling.platform.embedded.logsink")
 """Modules that run when they are imported, or that only supervisord loads."""
 
 
+ROOM = 400
+"""Bytes that a forked process has for its command line."""
 CLIENT = """\
 #!{python} -IS
-import json, os, socket, sys
+import _socket, marshal, os, sys
 
-request = {{"arguments": sys.argv[1:], "env": dict(os.environ), "cwd": os.getcwd()}}
+arguments, environment = sys.argv[1:], dict(os.environ)
+if sys.argv[0].endswith("pre-receive"):
+    arguments = ["receive", os.path.basename(os.getcwd()).removesuffix(".git")]
+    environment["GIT_CONFIG_GLOBAL"] = "/dev/null"
+request = {{"arguments": arguments, "env": environment, "cwd": os.getcwd(), "parent": os.getppid()}}
 asked = os.memfd_create("asked")
-os.write(asked, json.dumps(request).encode())
+os.write(asked, marshal.dumps(request))
 os.lseek(asked, 0, os.SEEK_SET)
 status, its_status = os.pipe()
-with socket.socket(socket.AF_UNIX) as connection:
-    connection.connect({path!r})
-    socket.send_fds(connection, [b"."], [asked, 0, 1, 2, its_status])
+files = b"".join(fd.to_bytes(4, sys.byteorder) for fd in (asked, 0, 1, 2, its_status))
+connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+connection.connect({path!r})
+connection.sendmsg([b"."], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, files)])
 os.close(its_status)
 with os.fdopen(status) as said:
-    sys.exit(int(said.read().split()[1]))
+    code = int(said.read().split()[1])
+if code < 0:
+    os.kill(os.getpid(), -code)
+sys.exit(code)
 """
-"""A `gatling` that has a command run by a `Warm`, for shells that tests start."""
+"""A program that has a command run by a `Warm`: `gatling`, or git's hook of an app's repository."""
 
 
 class Warm:
@@ -61,43 +78,19 @@ class Warm:
         self._socket, its = socket.socketpair()
         with its:
             self._process = subprocess.Popen(
-                [*before, sys.executable, "-I", __file__, str(its.fileno())],
+                [*before, sys.executable, "-I", __file__, str(its.fileno()), " " * ROOM],
                 pass_fds=[its.fileno()], stdin=subprocess.DEVNULL,
             )  # fmt: skip
         self._lock = threading.Lock()
         atexit.register(self.close)
 
-    @contextlib.contextmanager
-    def command(self, directory: Path) -> Iterator[None]:
-        """Have a program `gatling` in a directory, whose commands are run like those of `run`."""
-        path = directory / "warm"
-        program = directory / "gatling"
-        program.write_text(CLIENT.format(python=sys.executable, path=str(path)))
-        program.chmod(0o755)
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(path))
-            listener.listen()
-            thread = threading.Thread(target=self._pass_on, args=[listener])
-            thread.start()
-            try:
-                yield
-            finally:
-                listener.shutdown(socket.SHUT_RDWR)
-                thread.join()
+    @functools.cached_property
+    def directory(self) -> Path:
+        """Has a program `gatling` whose commands are run like those of `run`, for a shell's PATH.
 
-    def _pass_on(self, listener: socket.socket) -> None:
-        """Have the commands run that programs of `command` send, until the listener is closed."""
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            with connection:
-                _, files, _, _ = socket.recv_fds(connection, 1, 5)
-                with self._lock:
-                    socket.send_fds(self._socket, [b"."], files)
-            for fd in files:
-                os.close(fd)
+        With its file `gitconfig` as git's own, a push to an app of a home is received likewise.
+        """
+        return Path(self._socket.recv(4096).decode())
 
     def close(self) -> None:
         """End the process that forks."""
@@ -114,10 +107,10 @@ class Warm:
         timeout: float = 240,
     ) -> subprocess.CompletedProcess[str]:
         """Run `gatling ARGUMENTS` the way `subprocess.run` does; the output is captured as text."""
-        request = json.dumps({"arguments": list(arguments), "env": env, "cwd": os.getcwd()})  # noqa: PTH109
+        request = _request(arguments, env, os.getcwd())  # noqa: PTH109
         output, its_output = os.pipe()
         status, its_status = os.pipe()
-        asked, given = _memory(request), _memory(stdin or "")
+        asked, given = _memory(request), _memory((stdin or "").encode())
         files = [asked, 0 if stdin is None else given, its_output,
                  its_output if stderr == subprocess.STDOUT else stderr, its_status]  # fmt: skip
         try:
@@ -141,11 +134,15 @@ class Warm:
         return subprocess.CompletedProcess(list(arguments), code, text)
 
 
-def _memory(text: str) -> int:
-    """A file in memory that holds a text, to be read from its beginning."""
+def _request(arguments: Sequence[str], env: Mapping[str, str], cwd: str) -> bytes:
+    return marshal.dumps({"arguments": list(arguments), "env": dict(env), "cwd": cwd})
+
+
+def _memory(content: bytes) -> int:
+    """A file in memory with this content, to be read from its beginning."""
     fd = os.memfd_create("given")
-    with os.fdopen(os.dup(fd), "w") as file:
-        file.write(text)
+    with os.fdopen(os.dup(fd), "wb") as file:
+        file.write(content)
     os.lseek(fd, 0, os.SEEK_SET)
     return fd
 
@@ -169,27 +166,73 @@ def _read(into: dict[int, bytes], deadline: float) -> None:
 # ---------------------------------------------------------------- in the process that forks
 
 
-def _serve(connection: socket.socket) -> bool:
+def _serve(connection: socket.socket, directory: Path) -> bool:
     """Fork a process for each request; True in that process, False when there are no more."""
     import gatling
 
     for module in pkgutil.walk_packages(gatling.__path__, "gatling."):
         if module.name not in NOT_LOADED:
             importlib.import_module(module.name)
+    place = str(directory / "warm")
+    _start_watching_commands(place)
     gc.freeze()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    while True:
-        _, files, _, _ = socket.recv_fds(connection, 1, 5)
-        if not files:
-            return False
-        if os.fork() == 0:
-            connection.close()
-            return _become(*files)
-        for fd in files:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(place)
+        listener.listen()
+        _write_programs(directory, place)
+        connection.send(str(directory).encode())
+        while True:
+            ready, _, _ = select.select([connection, listener], [], [])
+            for one in ready:
+                with contextlib.ExitStack() as own:
+                    given = own.enter_context(one.accept()[0]) if one is listener else one
+                    _, files, _, _ = socket.recv_fds(given, 1, 5)
+                if not files:
+                    return False
+                if os.fork() == 0:
+                    connection.close()
+                    listener.close()
+                    return _become(*files)
+                for fd in files:
+                    os.close(fd)
+            with contextlib.suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+
+
+def _write_programs(directory: Path, place: str) -> None:
+    """The files of `Warm.directory`."""
+    hooks = directory / "hooks"
+    hooks.mkdir()
+    for program in (directory / "gatling", hooks / "pre-receive"):
+        program.write_text(CLIENT.format(python=sys.executable, path=place))
+        program.chmod(0o755)
+    (directory / "gitconfig").write_text(f"[core]\n\thooksPath = {hooks}\n")
+
+
+def _start_watching_commands(place: str) -> None:
+    """Have the commands forked, too, that a command starts to watch a release in the background."""
+    from gatling import process
+
+    start = process.start
+
+    def forked(argv: Sequence[str], **how: Any) -> subprocess.Popen[bytes] | None:
+        if argv[3] != "gatling" or argv[-1] != "--watch":
+            return start(argv, **how)
+        asked = _memory(_request(argv[4:], how["env"], str(how["cwd"])))
+        ended, its_status = os.pipe()
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(place)
+            output = how["output"]
+            socket.send_fds(connection, [b"."], [asked, how["stdin"], output, output, its_status])
+        for fd in (asked, its_status):
             os.close(fd)
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
+        with os.fdopen(ended) as said:
+            said.readline()  # it has started
+        return None
+
+    process.start = forked  # type: ignore[assignment]
 
 
 def _become(asked: int, stdin: int, stdout: int, stderr: int, status: int) -> bool:
@@ -198,13 +241,14 @@ def _become(asked: int, stdin: int, stdout: int, stderr: int, status: int) -> bo
     if pid:
         for fd in (asked, stdin, stdout, stderr):
             os.close(fd)
-        os.write(status, f"{pid}\n".encode())
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        os.write(status, f"{code}\n".encode())
+        with contextlib.suppress(BrokenPipeError):  # nobody waits for the end
+            os.write(status, f"{pid}\n".encode())
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            os.write(status, f"{code}\n".encode())
         os._exit(0)
     os.close(status)
-    with os.fdopen(asked) as file:
-        request: dict[str, Any] = json.load(file)
+    with os.fdopen(asked, "rb") as file:
+        request: dict[str, Any] = marshal.load(file)  # noqa: S302 (of a test)
     for number, fd in enumerate((stdin, stdout, stderr)):
         os.dup2(fd, number)
         os.close(fd)
@@ -214,7 +258,28 @@ def _become(asked: int, stdin: int, stdout: int, stderr: int, status: int) -> bo
     time.tzset()
     os.chdir(request["cwd"])
     sys.argv = ["gatling", *request["arguments"]]
+    _show(request["arguments"], request["env"])
+    if "parent" in request:
+        # whose end is the end of a push
+        os.getppid = lambda: request["parent"]
     return True
+
+
+def _show(arguments: Sequence[str], env: Mapping[str, str]) -> None:
+    """Have the kernel show a command line and an environment, as far as there is room: proc(5)."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    command_line, its_end, environment, its_own_end = map(int, fields[45:49])
+    words = [sys.executable, "-I", "-m", "gatling", *arguments]
+    _overwrite(command_line, its_end, words)
+    _overwrite(environment, its_own_end, sorted(
+        (f"{name}={value}" for name, value in env.items()),
+        key=lambda text: not text.startswith("GATLING_"),
+    ))  # fmt: skip
+
+
+def _overwrite(begin: int, end: int, texts: Sequence[str]) -> None:
+    raw = b"".join(os.fsencode(text) + b"\0" for text in texts)
+    ctypes.memmove(begin, raw.ljust(end - begin, b"\0")[: end - begin - 1] + b"\0", end - begin)
 
 
 def _run() -> int:
@@ -235,9 +300,12 @@ def _run() -> int:
 
 
 if __name__ == "__main__":
+    programs = Path(tempfile.mkdtemp(prefix="gt-warm-"))
     with socket.socket(fileno=int(sys.argv[1])) as requests:
-        forked = _serve(requests)
-    if forked:
+        forked = _serve(requests, programs)
+    if not forked:
+        shutil.rmtree(programs)
+    else:
         ended = _run()
         for thread in threading.enumerate():
             if thread is not threading.main_thread() and not thread.daemon:

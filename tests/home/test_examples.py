@@ -180,20 +180,17 @@ def test_examples_of_help(world: World) -> None:
     rest = [line for line in lines if line not in {*known, *WITH_WORKERS}]
     local = [line for line in rest if "gatling server" not in line]
     failures, newest = [], world.last()["id"]
-    programs = world.root / "programs"
-    programs.mkdir()
-    env = world.env | {"HOME": str(world.root), "PATH": f"{programs}:{world.env['PATH']}"}
+    env = world.env | {"HOME": str(world.root), "PATH": f"{warm().directory}:{world.env['PATH']}"}
     scaled = ("gatling scale shop worker=1 mailer=1", *WITH_WORKERS, "gatling scale shop worker=0")
-    with warm().command(programs):
-        for line in [*scaled, *local, *LATE]:
-            real = line.replace("3f2a91c", commit[:7]).replace(" 12", f" {newest}")
-            real = re.sub(r"\bv[47]\b", lambda name: OURS[name[0]], real)
-            with (place / "password").open() as given:
-                done = subprocess.run(
-                    ["sh", "-c", real], cwd=place, env=env, check=False, stdin=given,
-                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600,
-                )  # fmt: skip
-            if done.returncode != 0 or "Traceback" in done.stdout:
-                failures.append(f"{real}\n{done.stdout}")
+    for line in [*scaled, *local, *LATE]:
+        real = line.replace("3f2a91c", commit[:7]).replace(" 12", f" {newest}")
+        real = re.sub(r"\bv[47]\b", lambda name: OURS[name[0]], real)
+        with (place / "password").open() as given:
+            done = subprocess.run(
+                ["sh", "-c", real], cwd=place, env=env, check=False, stdin=given,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600,
+            )  # fmt: skip
+        if done.returncode != 0 or "Traceback" in done.stdout:
+            failures.append(f"{real}\n{done.stdout}")
     assert failures == [], "\n".join(failures)
     assert "[health]" in (place / "gatling.toml").read_text()
