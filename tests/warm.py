@@ -39,6 +39,7 @@ NOT_LOADED = ("gatling.__main__", "gatling.platform.embedded.logsink")
 """Modules that run when they are imported, or that only supervisord loads."""
 
 
+WORKER = "gatling.api.worker"
 ROOM = 400
 """Bytes that a forked process has for its command line."""
 CLIENT = """\
@@ -134,8 +135,43 @@ class Warm:
         return subprocess.CompletedProcess(list(arguments), code, text)
 
 
-def _request(arguments: Sequence[str], env: Mapping[str, str], cwd: str) -> bytes:
-    return marshal.dumps({"arguments": list(arguments), "env": dict(env), "cwd": cwd})
+def fork_changes(place: str) -> None:
+    """Have the processes forked in which a server of the API, this process, carries out changes.
+
+    `place` is the socket in `Warm.directory`.
+    """
+    from gatling import process
+
+    def output(argv: Sequence[str], *, stdin: str, cwd: Path, env: Mapping[str, str],
+               timeout: float) -> str:  # fmt: skip
+        assert argv[-1] == WORKER
+        asked, given = _memory(_request([], env, str(cwd), WORKER)), _memory(stdin.encode())
+        answer, its_answer = os.pipe()
+        ended, its_status = os.pipe()
+        _ask(place, [asked, given, its_answer, 2, its_status])
+        for fd in (asked, given, its_answer, its_status):
+            os.close(fd)
+        read = {answer: b"", ended: b""}
+        _read(read, time.monotonic() + timeout)
+        os.close(answer)
+        os.close(ended)
+        return read[answer].decode()
+
+    process.output = output  # type: ignore[assignment]
+
+
+def _ask(place: str, files: list[int]) -> None:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(place)
+        socket.send_fds(connection, [b"."], files)
+
+
+def _request(
+    arguments: Sequence[str], env: Mapping[str, str], cwd: str, module: str = "gatling.__main__"
+) -> bytes:
+    return marshal.dumps(
+        {"arguments": list(arguments), "env": dict(env), "cwd": cwd, "module": module}
+    )
 
 
 def _memory(content: bytes) -> int:
@@ -222,10 +258,7 @@ def _start_watching_commands(place: str) -> None:
             return start(argv, **how)
         asked = _memory(_request(argv[4:], how["env"], str(how["cwd"])))
         ended, its_status = os.pipe()
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(place)
-            output = how["output"]
-            socket.send_fds(connection, [b"."], [asked, how["stdin"], output, output, its_status])
+        _ask(place, [asked, how["stdin"], how["output"], how["output"], its_status])
         for fd in (asked, its_status):
             os.close(fd)
         with os.fdopen(ended) as said:
@@ -257,7 +290,7 @@ def _become(asked: int, stdin: int, stdout: int, stderr: int, status: int) -> bo
     os.environ.update(request["env"])
     time.tzset()
     os.chdir(request["cwd"])
-    sys.argv = ["gatling", *request["arguments"]]
+    sys.argv = [request.get("module", "gatling.__main__"), *request["arguments"]]
     _show(request["arguments"], request["env"])
     if "parent" in request:
         # whose end is the end of a push
@@ -284,10 +317,9 @@ def _overwrite(begin: int, end: int, texts: Sequence[str]) -> None:
 
 def _run() -> int:
     """Run the command; its exit status."""
-    from gatling.__main__ import main
-
+    module, sys.argv[0] = sys.argv[0], "gatling"
     try:
-        main()
+        importlib.import_module(module).main()
     except SystemExit as leaving:
         if leaving.code is None or isinstance(leaving.code, int):
             return leaving.code or 0
