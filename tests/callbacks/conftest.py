@@ -49,6 +49,11 @@ class Called:
         return [line for line in self.world.processes() if "build.exs" in line]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def boots_quickly(on_demand: None) -> None:
+    """Load modules on demand: the tests are about what runs around the boots."""
+
+
 @pytest.fixture(scope="module")
 def home() -> Iterator[World]:
     with new_world() as made:

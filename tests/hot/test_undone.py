@@ -90,7 +90,7 @@ def test_a_release_that_does_not_boot(hot: Hot) -> None:
         "    port = Keyword.fetch!(opts, :port)\n",
         '    port = Keyword.fetch!(opts, :port)\n    if port > 0, do: raise "no boot today"\n',
     )
-    hot.world.run("settings", "set", "shop", "hot.watch=5")  # so long is waited for the crash
+    hot.world.run("settings", "set", "shop", "hot.watch=60")  # until the crash, at most
     with taken_back(hot):
         output = demand(hot)
     hot.world.run("settings", "set", "shop", "hot.watch=0.3")

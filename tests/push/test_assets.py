@@ -21,6 +21,8 @@ from tests.conftest import World, new_world
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.usefixtures("on_demand")
+
 NPM = """#!/bin/sh
 echo "$PWD $*" >>{log}
 [ ! -f broken ] || {{ printf 'npm ERR! 404 “left-pad”\\n\\377\\n'; exit 1; }}

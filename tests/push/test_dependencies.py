@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.conftest import Project
 
 if TYPE_CHECKING:
     from tests.conftest import World
+
+pytestmark = pytest.mark.usefixtures("on_demand")
 
 REGISTRY = """
 defmodule Own.Registry do

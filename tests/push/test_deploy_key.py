@@ -19,7 +19,10 @@ from tests.conftest import Project, World, new_world
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="no openssh-client")
+pytestmark = [
+    pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="no openssh-client"),
+    pytest.mark.usefixtures("on_demand"),
+]
 
 SSH = """#!/bin/sh
 printf '%s\\n' "$@" >{root}/said

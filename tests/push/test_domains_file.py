@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Project, World
 
+pytestmark = pytest.mark.usefixtures("on_demand")
+
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[World]:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Project, World
 
+pytestmark = pytest.mark.usefixtures("on_demand")
+
 BALLAST = """
 for n <- Stream.iterate(1, &(&1 + 1)) do
   File.write!("ballast-#{n}", :binary.copy(<<n>>, 1_048_576))

@@ -6,8 +6,12 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from tests.conftest import Project, World
+
+pytestmark = pytest.mark.usefixtures("on_demand")
 
 
 def settings_of(project: Project) -> dict[str, object]:

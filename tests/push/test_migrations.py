@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Project, World
 
+pytestmark = pytest.mark.usefixtures("on_demand")
+
 # As Ecto's: each file of priv/repo/migrations that has not been run yet, in order. The database is
 # a file with the names of those that were.
 RELEASE = """

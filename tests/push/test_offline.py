@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Project, World
 
+pytestmark = pytest.mark.usefixtures("on_demand")
+
 CUT = ("unshare", "--map-root-user", "--net", "--")
 PACKAGE = """
 defmodule Esbuild do

@@ -18,6 +18,8 @@ from tests.mirror import Mirror, debian_elixir, debian_otp
 if TYPE_CHECKING:
     from tests.conftest import Project
 
+pytestmark = pytest.mark.usefixtures("on_demand")
+
 HOST = store.on_path("/usr/bin:/bin")
 
 
