@@ -150,6 +150,8 @@ class Project:
 
     patience = 240.0
     """Seconds for a push."""
+    forks_hook = True
+    """Whether the hook of a push may be forked: it is run on this machine, by this user."""
 
     def __init__(self, world: World, app: str, directory: Path) -> None:
         self.world, self.app, self.directory = world, app, directory
@@ -188,13 +190,16 @@ class Project:
         page.write_text("\n".join(lines) + "\n")
         return self.commit(title)
 
-    def start_push(
-        self, *refs: str, options: tuple[str, ...] = (), env: dict[str, str] | None = None
-    ) -> subprocess.Popen[str]:
+    def start_push(self, *refs: str, options: tuple[str, ...] = ()) -> subprocess.Popen[str]:
         """`git push` in a process group of its own, as in a terminal."""
+        return self._start_push(refs, options, self.env)
+
+    def _start_push(
+        self, refs: tuple[str, ...], options: tuple[str, ...], env: dict[str, str]
+    ) -> subprocess.Popen[str]:
         return subprocess.Popen(
             ["git", "push", *options, "gatling", *(refs or ("main",))],
-            cwd=self.directory, env=self.env | (env or {}), text=True, start_new_session=True,
+            cwd=self.directory, env=env, text=True, start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
         )  # fmt: skip
 
@@ -204,9 +209,11 @@ class Project:
         Its hook is a process that has already loaded everything. One that a test interrupts or
         kills, or whose program it replaces, begins as it does for a user: see `start_push`.
         """
-        env = {"GIT_CONFIG_GLOBAL": str(warm().directory / "gitconfig")}
-        own = self.world.has_own_command()
-        push = self.start_push(*refs, options=options, env=None if own else env)
+        if self.forks_hook and not self.world.has_own_command():
+            env = self.env | {"GIT_CONFIG_GLOBAL": str(warm().directory / "gitconfig")}
+            push = self._start_push(refs, options, env)
+        else:
+            push = self.start_push(*refs, options=options)
         text = output_of(push, None, self.patience)
         assert (push.returncode == 0) == ok, text
         if CHECKED_ON in text:

@@ -52,6 +52,8 @@ end
 class Unprivileged(Project):
     """A project that is pushed by a user who is not root."""
 
+    forks_hook = False
+
     def start_push(self, *refs: str, options: tuple[str, ...] = ()) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [*UNPRIVILEGED, "git", "push", *options, "gatling", *(refs or ("main",))],

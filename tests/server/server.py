@@ -83,6 +83,8 @@ while found != ("running", step):
 class Checkout(Project):
     """A project whose remote is an app of a server."""
 
+    forks_hook = False
+
     def __init__(self, person: Person, app: str, directory: Path) -> None:
         self.person, self.app, self.directory = person, app, directory
         self.env = person.env
