@@ -130,3 +130,34 @@ def test_a_minor_version_of_apt_restarts_what_runs_and_nothing_else(
     assert server.show(places.unit(old), "ActiveState") == {"ActiveState": "inactive"}
     listening = server.box.exec(["ss", "-Hltnp"]).stdout
     assert "postgres" not in listening
+
+
+def test_needrestart_leaves_apps_alone(pair: tuple[Server, Server, Person]) -> None:
+    """After upgrades of libraries: the app uses the first one, and its database the second one."""
+    server, _, amy = pair
+    install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends"]
+    quiet = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_MODE": "a"}
+    server.box.online([*install, "needrestart"], env=quiet)
+    version = int(server.json("db", "info", "shop")["version"])
+    live, cluster = (
+        f"gatling@shop.{server.status()['slot']}.service", places.unit(Cluster("shop", version))
+    )  # fmt: skip
+    before = [server.show(unit, "MainPID") for unit in (live, cluster)]
+    said = server.box.online([*install, "--reinstall", "libstdc++6", "libssl3"],
+                             env=quiet).stdout  # fmt: skip
+    after = [server.show(unit, "MainPID") for unit in (live, cluster)]
+    assert live in said.partition("deferred")[2], said
+    assert before[0] == after[0]
+    assert before[1] != after[1], "the database is restarted, with its limits"
+    assert server.show(cluster, "OOMPolicy", "ActiveState") == {
+        "OOMPolicy": "continue", "ActiveState": "active"
+    }  # fmt: skip
+    found = "libraries of before an upgrade (libstdc++.so."
+    assert found in _checked(server)
+    amy.run("restart", "shop")
+    until(lambda: found not in _checked(server), "the end of the instance of before", 60)
+
+
+def _checked(server: Server) -> str:
+    """The report, whatever else it finds: an earlier test has stopped a database."""
+    return server.box.exec(["gatling", "server", "check"], check=False).stdout
