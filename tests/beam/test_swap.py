@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import subprocess
@@ -145,8 +146,8 @@ def compile_to(directory: Path, sources: dict[str, str]) -> None:
 class Demo:
     """A node that runs the first release."""
 
-    def __init__(self, built: Built, port: int) -> None:
-        self.built, self.port = built, port
+    def __init__(self, built: Built, port: int, process: subprocess.Popen[bytes]) -> None:
+        self.built, self.port, self.process = built, port, process
 
     def connect(self, patience: float = 10) -> Any:
         return channel.connect(local(self.port), NAME, COOKIE, patience)
@@ -183,8 +184,9 @@ class Demo:
         return state, self.call("server", "version")
 
 
-@pytest.fixture
-def demo(built: Built) -> Iterator[Demo]:
+@contextlib.contextmanager
+def started(built: Built) -> Iterator[Demo]:
+    """A node of its own."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     node = subprocess.Popen(
@@ -194,7 +196,7 @@ def demo(built: Built) -> Iterator[Demo]:
          "-eval", "fault:start()."],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    made = Demo(built, port)
+    made = Demo(built, port, node)
     try:
         until(lambda: ports.answers(port), "the node")
         until(lambda: isinstance(made.call("erlang", "whereis", Atom("server")), Opaque), "boot")
@@ -202,6 +204,12 @@ def demo(built: Built) -> Iterator[Demo]:
     finally:
         node.kill()
         node.wait()
+
+
+@pytest.fixture
+def demo(built: Built) -> Iterator[Demo]:
+    with started(built) as made:
+        yield made
 
 
 BEFORE, AFTER = ((1, "kept"), 1), ((2, "kept"), 2)

@@ -142,9 +142,12 @@ def shop(world: World, cluster: Cluster) -> Iterator[Project]:
 
 
 def load(world: World, app: str = "shop") -> Project:
-    """An app of the example, for the cluster."""
+    """An app of the example, for the cluster, whose pods are replaced by each deployment."""
     world.run("load", app, "--platform", "prod")
-    world.run("settings", "set", app, "instance.drain=3", "health.path=/health")
+    world.run(
+        "settings", "set", app, "instance.drain=3", "health.path=/health",
+        "deploy.strategy=rolling",
+    )  # fmt: skip
     return world.project(app)
 
 

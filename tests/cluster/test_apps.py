@@ -171,7 +171,7 @@ def test_what_does_not_work_there_is_refused(shop: Project, world: World) -> Non
         ("settings", "set", "shop", "proxy.hsts=9"),
         ("auth", "add", "shop", "*", "ann"),
         ("drains", "add", "shop", "https://logs.example.com"),
-        ("deploy", "shop", "--strategy", "hot"),
+        ("deploy", "shop", "--strategy", "restart"),
     ):  # fmt: skip
         done = world.try_run(*words, stdin="secret\n")
         assert done.returncode == 3, (words, done.stdout)

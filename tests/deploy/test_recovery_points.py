@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from tests.cluster.test_hot import POINTS as CLUSTER_HOT_POINTS
 from tests.cluster.test_killed import POINTS as CLUSTER_POINTS
 from tests.conftest import ROOT
 from tests.hot.test_recovery import POINTS as HOT_POINTS
@@ -15,7 +16,9 @@ from tests.push.test_recovery import POINTS as PUSH_POINTS
 PUSH = "push/test_recovery.py::test_killed_at_every_step"
 HOT = "hot/test_recovery.py::test_killed"
 CLUSTER = "cluster/test_killed.py::test_killed_at_every_step"
+CLUSTER_HOT = "cluster/test_hot.py::test_killed_at_every_step"
 KILLED_BY = {
+    **{point.split()[1]: CLUSTER_HOT for point in CLUSTER_HOT_POINTS if " " in point},
     **{point.split()[1]: PUSH for point in PUSH_POINTS if " " in point},
     **{point.split()[1]: CLUSTER for point in CLUSTER_POINTS if " " in point},
     **{point.split()[1]: HOT for point in HOT_POINTS if " " in point},
@@ -59,11 +62,13 @@ def test_the_test_is_there_and_names_the_step(step: str, test: str) -> None:
         if isinstance(node, ast.FunctionDef) and node.name == name
     ]
     assert "POINTS" in found or "point" in found or "kill(" in found
-    assert test in (PUSH, HOT, CLUSTER) or step in found
+    assert test in (PUSH, HOT, CLUSTER, CLUSTER_HOT) or step in found
 
 
 @pytest.mark.parametrize(
-    "points", [PUSH_POINTS, HOT_POINTS, CLUSTER_POINTS], ids=["push", "hot", "cluster"]
+    "points",
+    [PUSH_POINTS, HOT_POINTS, CLUSTER_POINTS, CLUSTER_HOT_POINTS],
+    ids=["push", "hot", "cluster", "cluster hot"],
 )
 def test_each_is_killed_as_it_begins_and_as_it_ends(points: list[str]) -> None:
     steps = {point.split()[1] for point in points if " " in point}
@@ -73,4 +78,4 @@ def test_each_is_killed_as_it_begins_and_as_it_ends(points: list[str]) -> None:
 def test_so_is_each_change_of_the_records_and_the_proxy() -> None:
     assert set(PUSH_POINTS) >= DECISIONS
     assert {"decided", "ended"} <= set(HOT_POINTS)
-    assert {"decided", "ended"} <= set(CLUSTER_POINTS)
+    assert {"decided", "ended"} <= set(CLUSTER_POINTS) & set(CLUSTER_HOT_POINTS)

@@ -88,6 +88,25 @@ class Failed(Struct, array_like=True, tag="error"):
     state: Literal["untouched", "restored", "broken"]
 
 
+class At(Struct, array_like=True, tag="at"):
+    """The point at which a swap of several nodes stands in this one."""
+
+    swap: Opaque
+    point: Literal["prepared", "suspended", "switched"]
+
+
+class Ended(Struct, array_like=True, tag="ended"):
+    """The end of a swap of several nodes in this one."""
+
+    result: Done | Failed | Busy
+
+
+class Lost(Struct, array_like=True, tag="lost"):
+    """The process of such a swap was killed in the node."""
+
+    why: str
+
+
 Crash = tuple[str, list[str], str]
 """A converted process, its callback modules, and why it ended."""
 

@@ -29,10 +29,13 @@ from gatling.beam.etf import Atom, Opaque
 from gatling.errors import NodeUnreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from gatling.platform.base import Address
+
+    Way = Address | Callable[[], socket.socket]
+    """The address of a node, or what connects to it in another way."""
 
 CONNECT_SECONDS = 5.0
 PATIENCE_SECONDS = 5.0
@@ -210,7 +213,7 @@ def _kind(reason: Any) -> str:
 
 @contextlib.contextmanager
 def connect(
-    address: Address,
+    address: Way,
     node: str,
     cookie: str,
     patience: float = PATIENCE_SECONDS,
@@ -250,9 +253,7 @@ def _passed(gate: Path | None, waited_until: float) -> Iterator[None]:
         yield
 
 
-def _waited_for(
-    address: Address, node: str, cookie: str, waited_until: float, within: float
-) -> Node:
+def _waited_for(address: Way, node: str, cookie: str, waited_until: float, within: float) -> Node:
     dropped = 0
     while True:
         try:
@@ -289,17 +290,11 @@ class _InUse(Exception):
     """The node has a connection from a node of this name, or has not noticed its end yet."""
 
 
-def _connected(address: Address, node: str, cookie: str, within: float) -> Node:
+def _connected(address: Way, node: str, cookie: str, within: float) -> Node:
     deadline = time.monotonic() + within
     own, creation = _own_name(node, cookie), secrets.randbelow((1 << 32) - 4) + 4
-    connection = socket.socket()
+    connection = address() if callable(address) else _dialled(address, within)
     try:
-        with _lost():
-            connection.settimeout(within)
-            for option in address.options:
-                connection.setsockopt(*option)
-            connection.connect((address.host, address.port))
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with _lost():
             try:
                 _handshake(connection, own, creation, node, cookie, deadline)
@@ -309,6 +304,21 @@ def _connected(address: Address, node: str, cookie: str, within: float) -> Node:
         connection.close()
         raise
     return Node(connection, own, creation)
+
+
+def _dialled(address: Address, within: float) -> socket.socket:
+    connection = socket.socket()
+    try:
+        with _lost():
+            connection.settimeout(within)
+            for option in address.options:
+                connection.setsockopt(*option)
+            connection.connect((address.host, address.port))
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _own_name(node: str, cookie: str) -> Atom:

@@ -16,7 +16,7 @@ from gatling.errors import NodeUnreachable
 from gatling.releases import safe_copy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from gatling.beam.comparison import Answers, Comparison
@@ -122,15 +122,19 @@ class Control:
     and NodeBusy while a swap of another command is under way.
     """
 
-    def __init__(self, node: channel.Node, paths: AppPaths) -> None:
-        self._node, self._paths = node, paths
+    def __init__(
+        self, node: channel.Node, paths: AppPaths, trees: Callable[[int], Path] | None = None
+    ) -> None:
+        self.node, self._paths = node, paths
+        self._there = trees or paths.release
+        """The tree of a release, where the node has it."""
 
     def chain(self) -> list[tuple[str, int | None]]:
         """The releases that the node went through, with the Unix time in ms of each swap.
 
         Empty for a node that was never swapped.
         """
-        answer = self._node.call("gatling_agent", "chain", timeout=ASK_SECONDS)
+        answer = self.node.call("gatling_agent", "chain", timeout=ASK_SECONDS)
         found: answers.Chain = unless_busy(typed(answer, answers.Chain | Busy, "chain"))
         return [
             (label, since if isinstance(since, int) else None) for label, since in found.releases
@@ -139,7 +143,7 @@ class Control:
     def inspect(self, live: Release, target: Release, answered: Answers | None) -> Comparison:
         """How the releases differ, and what a swap would meet."""
         request = self._request(live, target, answered)
-        answer = self._node.call("gatling_agent", "inspect", request, timeout=60, limit=LARGE)
+        answer = self.node.call("gatling_agent", "inspect", request, timeout=60, limit=LARGE)
         found: answers.Inspected = unless_busy(typed(answer, answers.Inspected | Busy, "inspect"))
         return found.comparison
 
@@ -148,7 +152,7 @@ class Control:
 
         Files that are opened in no known way count if they have one of these endings.
         """
-        answer = self._node.call(
+        answer = self.node.call(
             "gatling_holds", "all", list(endings), timeout=ASK_SECONDS, limit=MODERATE
         )
         held: Holds = typed(answer, Holds, "holds")
@@ -168,48 +172,48 @@ class Control:
         `suspend` is the time in seconds that a process gets to be suspended, and to leave code
         that calls what will be gone; with `insist` the latter is only waited for.
         """
-        request = self._request(live, target, answered) | {
+        request = self.swap_request(live, target, answered, suspend=suspend, insist=insist)
+        answer = self.node.call(
+            "gatling_swap", "swap", request, timeout=SWAP_SECONDS + 4 * suspend, limit=MODERATE
+        )
+        return swapped(typed(answer, answers.Done | answers.Failed | Busy, "swap"))
+
+    def swap_request(
+        self,
+        live: Release,
+        target: Release,
+        answered: Answers | None,
+        *,
+        suspend: float,
+        insist: bool = False,
+    ) -> dict[Any, Any]:
+        """The request of a swap, as gatling_swap has it."""
+        return self._request(live, target, answered) | {
             Atom("label"): target.label,
             Atom("from"): live.label,
             Atom("now_ms"): int(time.time() * 1000),
-            Atom("asker"): self._node.pid,
+            Atom("asker"): self.node.pid,
             Atom("suspend_ms"): int(suspend * 1000),
             Atom("insist"): insist,
         }
-        answer = self._node.call(
-            "gatling_swap", "swap", request, timeout=SWAP_SECONDS + 4 * suspend, limit=MODERATE
-        )
-        result: answers.Done | answers.Failed = unless_busy(
-            typed(answer, answers.Done | answers.Failed | Busy, "swap")
-        )
-        if isinstance(result, answers.Failed):
-            raise SwapFailed(result.stage, said(result.what), result.state)
-        report = result.report
-        return Swapped(
-            processes=report.processes,
-            suspended_ms=report.suspended_us / 1000,
-            failed=tuple(f"{what}: {why}" for what, why in report.failed),
-            watcher=report.watcher,
-            paused_ms=report.held_us / 1000,
-        )
 
     def clients(self, port: int) -> dict[Opaque, Opaque]:
         """The connections that are open to a port of the node, and the process of each."""
-        answer = self._node.call("gatling_agent", "clients", port, limit=LARGE)
+        answer = self.node.call("gatling_agent", "clients", port, limit=LARGE)
         found: list[tuple[Opaque, Opaque]] = typed(answer, list[tuple[Opaque, Opaque]], "clients")
         return dict(found)
 
     def listen(self) -> None:
         """Note what the node logs as errors, until `deaf`: as a measure for `watch`."""
-        self._node.call("gatling_errors", "listen")
+        self.node.call("gatling_errors", "listen")
 
     def deaf(self) -> None:
         """Note errors no more."""
-        self._node.call("gatling_errors", "deaf")
+        self.node.call("gatling_errors", "deaf")
 
     def watch(self, swapped: Swapped, seconds: float) -> Watched:
         """Watch the node for so many seconds; return its failures."""
-        answer = self._node.call(
+        answer = self.node.call(
             "gatling_agent", "await_watch", swapped.watcher, int(seconds * 1000),
             timeout=seconds + 30, limit=LARGE,
         )  # fmt: skip
@@ -234,33 +238,33 @@ class Control:
 
     def restore_crashed(self, swapped: Swapped) -> int:
         """After a swap back: give processes that crashed their states from before; how many."""
-        answer = self._node.call("gatling_agent", "restore_crashed", swapped.watcher)
+        answer = self.node.call("gatling_agent", "restore_crashed", swapped.watcher)
         restored: int = typed(answer, Count, "restore_crashed")
         return restored
 
     def keep(self, swapped: Swapped) -> None:
         """The swap stays: the states from before it are forgotten."""
-        self._node.call("gatling_agent", "keep", swapped.watcher)
+        self.node.call("gatling_agent", "keep", swapped.watcher)
 
     def prepare_pages(self, assets: Sequence[str]) -> None:
         """Let `static_changed?/1` work in new templates of the open LiveViews, before they render.
 
         `assets` as in `render_pages`.
         """
-        self._node.call("gatling_pages", "prepare", [asset.encode() for asset in assets])
+        self.node.call("gatling_pages", "prepare", [asset.encode() for asset in assets])
 
     def render_pages(self, assets: Sequence[str]) -> Opaque:
         """Let the open LiveViews render with the code that runs now; what `rendered_pages` takes.
 
         `assets` are the fingerprinted scripts and style sheets of the release before.
         """
-        answer = self._node.call("gatling_pages", "start", [asset.encode() for asset in assets])
+        answer = self.node.call("gatling_pages", "start", [asset.encode() for asset in assets])
         worker: Opaque = typed(answer, Opaque, "start")
         return worker
 
     def rendered_pages(self, worker: Opaque) -> Pages:
         """Wait for the open LiveViews that `render_pages` lets render, for a time at most."""
-        answer = self._node.call(
+        answer = self.node.call(
             "gatling_pages", "await", worker, int(PAGES_SECONDS * 1000),
             timeout=PAGES_SECONDS + ASK_SECONDS,
         )  # fmt: skip
@@ -270,14 +274,29 @@ class Control:
     def _request(self, live: Release, target: Release, answered: Answers | None) -> dict[Any, Any]:
         old, new = (self._paths.release(r.number) for r in (live, target))
         return {
-            Atom("old"): charlist(old),
-            Atom("new"): charlist(new),
+            Atom("old"): charlist(self._there(live.number)),
+            Atom("new"): charlist(self._there(target.number)),
             Atom("files"): trees.differing(old, new),
             Atom("direction"): Atom("up" if target.number >= live.number else "down"),
             Atom("answers"): Atom("none")
             if answered is None
             else (charlist(answered.old), charlist(answered.new)),
         }
+
+
+def swapped(answer: answers.Done | answers.Failed | Busy) -> Swapped:
+    """The result of a swap, by the node's answer; raises SwapFailed and NodeBusy."""
+    result: answers.Done | answers.Failed = unless_busy(answer)
+    if isinstance(result, answers.Failed):
+        raise SwapFailed(result.stage, said(result.what), result.state)
+    report = result.report
+    return Swapped(
+        processes=report.processes,
+        suspended_ms=report.suspended_us / 1000,
+        failed=tuple(f"{what}: {why}" for what, why in report.failed),
+        watcher=report.watcher,
+        paused_ms=report.held_us / 1000,
+    )
 
 
 def unless_busy(answer: Any) -> Any:
@@ -301,7 +320,7 @@ def control(
     release that the node was started as, which knows its name and cookie. Raises NodeUnreachable.
     """
     with connection(paths, app, booted, address, patience) as node:
-        _load(node, toolbox.beams(paths, booted), paths.cache_anchor)
+        load_all(node, toolbox.beams(paths, booted), paths.cache_anchor)
         yield Control(node, paths)
 
 
@@ -341,7 +360,7 @@ def connection(
         yield node
 
 
-def _load(node: channel.Node, beams: Path, base: Path) -> None:
+def load_all(node: channel.Node, beams: Path, base: Path) -> None:
     """Bring the modules of deployments into the node, unless it has this version of them."""
     digest = toolbox.digest()
     if has_version(node, _MARK, digest, ASK_SECONDS):

@@ -47,7 +47,9 @@ MODULES = (
     "gatling_freeze",
     "gatling_added",
     "gatling_beside",
+    "gatling_together",
     "gatling_swap",
+    "gatling_delivery",
 )
 """The modules that deployments load into a node, in an order in which they can be loaded."""
 

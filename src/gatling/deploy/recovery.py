@@ -27,7 +27,7 @@ from gatling.runtime import jobs, spec, workers
 from gatling.state import apps, deployments, domains, releases, watches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from gatling.platform.open import Gatling
     from gatling.state.apps import App
@@ -180,13 +180,14 @@ def reconcile(gatling: Gatling, name: str, *, own: int | None = None) -> list[st
 
 
 def _on_cluster(
-    gatling: Gatling, app: App, unfinished: Iterable[Deployment], own: int | None
+    gatling: Gatling, app: App, unfinished: Sequence[Deployment], own: int | None
 ) -> list[str]:
     """The same for an app that runs on a cluster."""
     from gatling.deploy.cluster import reconcile as cluster
 
     paths = gatling.home.app(app.name)
-    problems = cluster.reconcile(gatling, app)
+    upgraded = any(deployment.strategy == "hot" for deployment in unfinished)
+    problems = cluster.reconcile(gatling, app, perhaps_upgraded=upgraded)
     store.remove_unknown(paths, list(releases.kept_commits(gatling.db, app.name)))
     store.remove_incoming(paths)
     gatling.tasks.discard(paths, paths.staging)

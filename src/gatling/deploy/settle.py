@@ -65,7 +65,7 @@ def _summary_on_cluster(gatling: Gatling, context: Context, release: Release) ->
     app, progress = context.app, context.progress
     context.journal.end_phase()
     took = duration(time.monotonic() - context.started)
-    how = plan.IN_WORDS["rolling"]
+    how = plan.IN_WORDS[deployments.get(gatling.db, context.deployment.id).strategy or "rolling"]
     progress.done(f"=====> {app.name} {release.label} is live on {app.platform} ({how}) in {took}")
     before = app.live_release
     if before == release.number:

@@ -28,7 +28,7 @@ Group = Literal["runtime", "dependencies", "assets", "app"]
 GROUPS: tuple[Group, ...] = ("runtime", "dependencies", "assets", "app")
 """The layers: Erlang and Elixir; the dependencies; the app's own files in priv; everything else."""
 
-_SECRET = "releases/COOKIE"  # noqa: S105 (a path)
+SECRET = "releases/COOKIE"  # noqa: S105 (a path)
 """The cookie that mix made up. Gatling gives an instance another one, and an image is no place for
 secrets."""
 _WHITEOUT = ".wh."
@@ -60,7 +60,7 @@ def layers(tree: Path, own: Collection[str]) -> dict[Group, list[Item]]:
                 f" for an image. {item.below} has {item.size >> 20:,} MB.",
                 hint="Keep large files in a volume or an object store, not in the project.",
             )
-        if item.below != _SECRET:
+        if item.below != SECRET:
             found[group(item.name.removeprefix(f"{PLACE}/"), own)].append(item)
     return found
 

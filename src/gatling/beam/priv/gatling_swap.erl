@@ -11,6 +11,8 @@
 %% (children that go or are replaced, config_change, applications that go) is reported, and undone
 %% by a swap back.
 %%
+%% A swap of several nodes waits for the others at three points, see gatling_together.
+%%
 %% A request is that of gatling_agent:inspect/1 and also has label, from, now_ms, asker (a process
 %% of Gatling or of a test), suspend_ms and insist (see when_quiet/2).
 %%
@@ -72,7 +74,10 @@ swap(Request) ->
 -spec carried_out(gatling_types:request()) -> report().
 carried_out(Request) ->
     {Changes, Prepared, Quiet} =
-        try ready(Request)
+        try
+            Ready = ready(Request),
+            gatling_together:agree(prepared),
+            Ready
         catch C:W:S -> throw({failed, setelement(1, failure(C, W, S), untouched)})
         end,
     gatling_guard:touching(),
@@ -263,7 +268,11 @@ switch(Processes, Watcher, Changes, #{direction := Direction} = Request, Prepare
               gatling_config:set(maps:get(env_set, Changes), maps:get(env_delete, Changes)),
               frozen(Processes, Watcher, Changes, Request,
                      fun() ->
-                             none(calls, gatling_calls:last_look(maps:get(callers, Changes))),
+                             Callers = maps:get(callers, Changes),
+                             none(calls, gatling_calls:last_look(Callers)),
+                             gatling_together:agree(suspended),
+                             %% others may have taken longer than processes stay frozen
+                             none(calls, gatling_calls:last_look(Callers)),
                              gatling_guard:commit(),
                              finish(Prepared)
                      end)
@@ -274,7 +283,8 @@ switch(Processes, Watcher, Changes, #{direction := Direction} = Request, Prepare
                  held_us => released(Held)},
     try
         Convert = fun() ->
-                          Direction =:= up andalso gatling_sys:convert(Processes, Callbacks, up)
+                          Direction =:= up andalso gatling_sys:convert(Processes, Callbacks, up),
+                          gatling_together:agree(switched)
                   end,
         %% a process that is frozen in the new code cannot leave it
         _ = undone_by(Convert, fun() -> gatling_freeze:thaw(Frozen), Restore() end),

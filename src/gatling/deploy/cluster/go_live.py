@@ -1,13 +1,16 @@
-"""Make a release the live one on a cluster: image, migrations, rolling replacement, decision."""
+"""Make a release the live one on a cluster: image, migrations, upgrade or replacement, decision."""
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from gatling.build import callbacks
-from gatling.deploy.cluster import image, once, workers
+from gatling.deploy.cluster import hot, image, once, reconcile, workers
 from gatling.deploy.cluster import objects as applied
+from gatling.deploy.cutover.hot import NotPossible
 from gatling.deploy.migrations import runner
+from gatling.deploy.plan.plan import IN_WORDS
 from gatling.errors import CommandFailed, NotOnCluster
 from gatling.platform.kubernetes import place
 from gatling.project import refs
@@ -18,7 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gatling.deploy.context import Context
+    from gatling.deploy.plan.plan import Plan
     from gatling.deploy.wish import Wish
+    from gatling.platform.kubernetes.api import Api
     from gatling.platform.open import Gatling
     from gatling.project.refs import Update
     from gatling.state.releases import Release
@@ -34,16 +39,14 @@ def go_live(
     updates: Sequence[Update],
     wish: Wish,
 ) -> None:
-    """Replace the instances one by one, and decide when all of them serve.
+    """Upgrade all instances in memory or replace them one by one, and decide when all serve.
 
     Raises UnhealthyRelease and others with nothing decided; recovery then applies the release
     that is live. `context` has the settings of the release.
     """
     app, settings, journal = context.app, context.settings, context.journal
-    if wish.strategy in ("hot", "restart") or wish.rehearse:
-        raise NotOnCluster(
-            "Deployments on a cluster are rolling, other strategies do not exist yet."
-        )
+    if wish.strategy == "restart" or wish.rehearse:
+        raise NotOnCluster("Restarts and rehearsals do not exist on a cluster yet.")
     applied.check(gatling, app, release, settings)
     platform = place.of(gatling.db, app)
     journal.phase(f"Preparing {release.label} for {platform.name}")
@@ -51,11 +54,6 @@ def go_live(
     live = None
     if app.live_release is not None:
         live = releases.get(gatling.db, app.name, app.live_release)
-    deployments.set_target(
-        gatling.db, context.deployment.id, release=release.number, slot=SLOT, strategy="rolling",
-        reasons=(f"{app.name} runs on the cluster {platform.name}",),
-    )  # fmt: skip
-    context.callbacks.facts["strategy"] = "rolling"
     with place.opened(gatling.db, app) as api:
         tree = gatling.home.app(app.name).release(release.number)
 
@@ -72,10 +70,13 @@ def go_live(
         context.callbacks.at(*callbacks.BEFORE_MIGRATE)
         runner.run(gatling, context, live, release, elsewhere=in_a_job)
         context.callbacks.at(*callbacks.AFTER_MIGRATE)
-        journal.phase(f"Replacing the instances on {platform.name}")
-        with journal.step("replace_instances"):
-            pods = applied.apply(api, app, release, platform, context.deployment.id)
-            applied.wait(api, app, settings, context.deployment.id, settings.cluster.instances)
+        requested = wish.strategy or settings.deploy.strategy
+        upgraded = _upgraded(gatling, context, api, live, release, requested)
+        if not upgraded:
+            journal.phase(f"Replacing the instances on {platform.name}")
+            with journal.step("replace_instances"):
+                pods = applied.apply(api, app, release, platform, context.deployment.id)
+                applied.wait(api, app, settings, context.deployment.id, settings.cluster.instances)
         context.callbacks.at(*callbacks.BEFORE_DECISION)
         refs.check_still(gatling.home.app(app.name).repository, updates)
         context.interruption.shield()
@@ -88,8 +89,58 @@ def go_live(
         with context.tolerated():
             context.progress.note(f"{release.label} is live")
         with context.tolerated():
-            now = apps.get(gatling.db, app.name)
-            context.progress.notes(workers.follow(gatling, api, now, release, platform))
+            if upgraded:
+                _follow(gatling, context)
+            else:
+                now = apps.get(gatling.db, app.name)
+                context.progress.notes(workers.follow(gatling, api, now, release, platform))
             context.progress.notes(jobs.follow(gatling, app.name))
-        with context.tolerated():
-            applied.remove(api, app.name, keep=pods)
+        if not upgraded:
+            with context.tolerated():
+                applied.remove(api, app.name, keep=pods)
+
+
+def _upgraded(
+    gatling: Gatling,
+    context: Context,
+    api: Api,
+    live: Release | None,
+    release: Release,
+    requested: str,
+) -> bool:
+    """Upgrade all instances in memory if the plan says so; whether they run the release now.
+
+    False: they run what they ran before, and are to be replaced. Raises SwapUndone.
+    """
+    with contextlib.ExitStack() as connections:
+        ready = hot.found(gatling, context, api, live, release, requested, connections)
+        _announce(gatling, context, release, ready.plan)
+        if ready.plan.strategy != "hot":
+            return False
+        try:
+            assert live is not None  # noqa: S101 (for the type checker: a hot plan has one)
+            hot.upgrade(context, live, release, ready, api)
+        except NotPossible as refused:
+            context.interruption.rearm()
+            _announce(gatling, context, release, ready.plan.instead("rolling", str(refused)))
+            return False
+    return True
+
+
+def _announce(gatling: Gatling, context: Context, release: Release, planned: Plan) -> None:
+    # a first start is the same for a cluster
+    strategy = "hot" if planned.strategy == "hot" else "rolling"
+    deployments.set_target(
+        gatling.db, context.deployment.id, release=release.number, slot=SLOT, strategy=strategy,
+        reasons=planned.reasons,
+    )  # fmt: skip
+    context.callbacks.facts["strategy"] = strategy
+    how = IN_WORDS[strategy].capitalize()
+    context.progress.note(f"{how}: {'; '.join(planned.reasons)}")
+
+
+def _follow(gatling: Gatling, context: Context) -> None:
+    """Let the pods' next start, and new pods, be those of the release that was decided for."""
+    app = apps.get(gatling.db, context.app.name)
+    with context.journal.step("follow_template"):
+        context.progress.notes(reconcile.reconcile(gatling, app, perhaps_upgraded=True))

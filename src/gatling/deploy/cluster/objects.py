@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from gatling.deploy.cluster import adopt
 from gatling.errors import ClusterFailed, NotOnCluster, UnhealthyRelease
 from gatling.platform.kubernetes import objects, place, pods, rollout
 from gatling.platform.kubernetes.objects import WEB
@@ -64,11 +65,19 @@ def settings_of(app: App, release: Release) -> Settings:
 
 
 def apply(
-    api: Api, app: App, release: Release, platform: Platform, deployment: int, *, runs: bool = True
+    api: Api,
+    app: App,
+    release: Release,
+    platform: Platform,
+    deployment: int,
+    *,
+    runs: bool = True,
+    upgraded: bool = False,
 ) -> Pods:
     """Apply all objects of a release, the Deployment last: the cluster follows it from then on.
 
-    Without `runs` no instance runs.
+    Without `runs` no instance runs. With `upgraded` the pods that there are run the release, or
+    are brought to it, and none is replaced.
     """
     settings = settings_of(app, release)
     described = spec.described(app, release, settings, platform, deployment)
@@ -84,7 +93,11 @@ def apply(
             raise
     apply_domains(api, app, settings.cluster.issuer)
     count = settings.cluster.instances if runs else 0
-    api.apply(objects.instances(described, spec.health(app, settings), count))
+    wanted = objects.instances(described, spec.health(app, settings), count)
+    if upgraded:
+        adopt.apply(api, app.name, wanted)
+    else:
+        api.apply(wanted)
     return described
 
 
@@ -107,9 +120,9 @@ def apply_domains(api: Api, app: App, issuer: str) -> None:
 
 
 def remove(api: Api, app: str, *, keep: Pods | None = None) -> None:
-    """Delete the objects of an app; with `keep` only Secrets that these pods do not need."""
+    """Delete the objects of an app; with `keep` only Secrets that no pod needs."""
     selector = MANAGED | {"app.kubernetes.io/name": app}
-    kept = keep.config if keep is not None else ""
+    kept = {keep.config, *_configs(api, app)} if keep is not None else set()
     if keep is None:
         api.remove("Secret", objects.certificate_name(app))  # cert-manager's own leaves it
     for kind in ("Secret",) if keep is not None else OF_APP:
@@ -120,8 +133,22 @@ def remove(api: Api, app: str, *, keep: Pods | None = None) -> None:
                 continue
             raise
         for one in found:
-            if one["metadata"]["name"] != kept:
+            if one["metadata"]["name"] not in kept:
                 api.remove(kind, one["metadata"]["name"])
+
+
+def _configs(api: Api, app: str) -> set[str]:
+    """The Secrets that pods have as their environment.
+
+    After a hot upgrade these are of an earlier release, and a container that starts again needs it.
+    """
+    return {
+        source["secretRef"]["name"]
+        for pod in pods_of(api, app)
+        for container in pod["spec"].get("containers") or ()
+        for source in container.get("envFrom") or ()
+        if "secretRef" in source
+    }
 
 
 def pods_of(api: Api, app: str) -> list[Object]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gatling.deploy.cluster import back, workers
 from gatling.deploy.cluster import objects as applied
-from gatling.deploy.cluster import workers
 from gatling.platform.kubernetes import place
 from gatling.state import releases
 
@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from gatling.state.apps import App
 
 
-def reconcile(gatling: Gatling, app: App) -> list[str]:
+def reconcile(gatling: Gatling, app: App, *, perhaps_upgraded: bool = False) -> list[str]:
     """Apply the live release as it was applied when it went live; without one remove all.
 
-    Returns the problems of its workers, in words.
+    Returns the problems of its workers, and the pods that were replaced, in words.
 
-    No pod is replaced if nothing has changed. Raises ClusterFailed; what serves goes on.
+    No pod is replaced if nothing has changed. `perhaps_upgraded`: a hot upgrade may have left pods
+    with another release than their template has, so each is asked. Raises ClusterFailed; what
+    serves goes on.
     """
     with place.opened(gatling.db, app) as api:
         if app.live_release is None:
@@ -27,9 +29,16 @@ def reconcile(gatling: Gatling, app: App) -> list[str]:
             return []
         release = releases.get(gatling.db, app.name, app.live_release)
         platform = place.of(gatling.db, app)
+        runs = app.wanted == "running"
         pods = applied.apply(
-            api, app, release, platform, app.live_deployment or 0, runs=app.wanted == "running"
-        )
+            api, app, release, platform, app.live_deployment or 0, runs=runs,
+            upgraded=perhaps_upgraded,
+        )  # fmt: skip
         problems = workers.follow(gatling, api, app, release, platform)
+        if perhaps_upgraded and runs:
+            problems += [
+                f"the pod {name} did not run {release.label}, and was replaced"
+                for name in back.to_release(gatling, app, api, release)
+            ]
         applied.remove(api, app.name, keep=pods)
         return problems

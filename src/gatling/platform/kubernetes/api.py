@@ -1,4 +1,4 @@
-"""The objects of a namespace, as JSON has them, and the logs of its pods.
+"""The objects of a namespace, as JSON has them, the logs of its pods, and connections to them.
 
 Objects are applied on the server's side: fields that are not Gatling's keep what others gave them.
 """
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from gatling.errors import ClusterFailed
-from gatling.platform.kubernetes import execute
+from gatling.platform.kubernetes import execute, tunnel
 from gatling.platform.kubernetes.client import MANAGER
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator, Mapping, Sequence
 
     from gatling.platform.kubernetes.client import Client
@@ -28,6 +29,7 @@ _KINDS = {
     "Pod": ("v1", "pods"),
     "Event": ("v1", "events"),
     "Deployment": ("apps/v1", "deployments"),
+    "ReplicaSet": ("apps/v1", "replicasets"),
     "Job": ("batch/v1", "jobs"),
     "Ingress": ("networking.k8s.io/v1", "ingresses"),
     "NetworkPolicy": ("networking.k8s.io/v1", "networkpolicies"),
@@ -146,6 +148,26 @@ class Api:
         """
         with self.execution(pod, words) as one:
             return one.to_its_end(timeout, limit)
+
+    def connect(self, pod: str, port: int) -> socket.socket:
+        """A connection to a port of a pod, which the caller closes."""
+        about = f"a connection to the pod {pod}"
+        return tunnel.opened(self._client, self._path("Pod", pod), port, about)
+
+    def patch(self, kind: str, name: str, change: Object) -> Object:
+        """Merge a change into an object (JSON merge patch); the object as it is then."""
+        return self._object(
+            "PATCH", self._path(kind, name), f"to change the {kind} {name}",
+            body=change, media="application/merge-patch+json", query={"fieldManager": MANAGER},
+        )  # fmt: skip
+
+    def replace(self, kind: str, name: str, path: str, value: object) -> Object:
+        """Replace one part of an object, such as `/spec/template`; the object as it is then."""
+        return self._object(
+            "PATCH", self._path(kind, name), f"to change the {kind} {name}",
+            body=[{"op": "replace", "path": path, "value": value}],
+            media="application/json-patch+json", query={"fieldManager": MANAGER},
+        )  # fmt: skip
 
     def _path(self, kind: str, name: str = "") -> str:
         api, resource = _KINDS[kind]

@@ -78,6 +78,7 @@ def instances(pods: Pods, health: Health, replicas: int) -> Object:
                 "type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
             },
             "revisionHistoryLimit": 2,
+            "paused": False,
             "selector": {"matchLabels": labels(pods.app, WEB)},
             "template": template(pods, WEB, health=health),
         },

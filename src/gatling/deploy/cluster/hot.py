@@ -1,0 +1,329 @@
+"""A hot upgrade of all pods: their nodes are swapped together, all or none.
+
+Nothing of the records changes until all of them have been watched and serve. So whatever ends this
+before, recovery finds the release of before in the records, and brings each pod back to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+from typing import TYPE_CHECKING, TypeVar
+
+from msgspec import Struct
+
+from gatling import names
+from gatling.beam import comparison as beam_comparison
+from gatling.beam import compiler, together
+from gatling.deploy import live_node, watch
+from gatling.deploy.cluster import adopt, nodes
+from gatling.deploy.cluster import objects as applied
+from gatling.deploy.cutover.hot import CRASHED_HINT, NotPossible
+from gatling.deploy.evidence import verdict
+from gatling.deploy.plan import plan
+from gatling.errors import ClusterFailed, GatlingError, SwapUndone
+from gatling.platform.kubernetes.pods import HTTP
+from gatling.text import counted
+from gatling.ui.output import size
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatling.beam.comparison import Comparison
+    from gatling.beam.control import Control, Swapped, Watched
+    from gatling.deploy.cluster.nodes import Pod
+    from gatling.deploy.context import Context
+    from gatling.deploy.plan.plan import Plan
+    from gatling.platform.kubernetes.api import Api
+    from gatling.platform.open import Gatling
+    from gatling.project.settings import Settings
+    from gatling.state.apps import App
+    from gatling.state.releases import Release
+
+UNANSWERED = (
+    "config, a supervision tree or a struct may change, and Gatling does not find out on a cluster"
+)
+HEALTH_SECONDS = 5.0
+Result = TypeVar("Result")
+HEALTHY = range(200, 400)
+"""As the readiness probe of Kubernetes has it."""
+
+
+class Found(Struct):
+    """The plan, and what a hot upgrade needs to carry it out."""
+
+    plan: Plan
+    pods: dict[str, Pod] = {}
+    nodes: dict[str, Control] = {}
+
+
+def found(
+    gatling: Gatling,
+    context: Context,
+    api: Api,
+    live: Release | None,
+    release: Release,
+    requested: str,
+    connections: contextlib.ExitStack,
+) -> Found:
+    """Plan, with the facts of all nodes; raises InvalidInput if hot was asked for and is not.
+
+    The connections to the nodes stay open with `connections`.
+    """
+    app, settings = context.app, context.settings
+    simple = plan.simple(live, release, requested)
+    if simple is not None or live is None:
+        return Found(simple or plan.Plan("start", ("nothing is live yet",)))
+
+    def rolling(reason: str) -> Found:
+        return Found(plan.refuse_or_roll([reason], requested))
+
+    if app.wanted != "running":
+        return Found(plan.refuse_or_roll(["no instance runs"], requested))
+    try:
+        pods = _pods(api, app, live)
+        connected = _reached(gatling, context, api, live, pods, connections)
+        _deliver(gatling, context, live, release, connected)
+        with context.journal.step("plan"):
+            comparisons = _each(
+                nodes.of_all(lambda _, node: node.inspect(live, release, None), connected),
+                "the node of the pod {} could not be asked: {}",
+            )
+    except _Obstacle as obstacle:
+        return Found(plan.refuse_or_roll([str(obstacle)], requested))
+    return Found(union(comparisons, release.name, requested, settings), pods, connected)
+
+
+class _Obstacle(Exception):
+    """Why a hot upgrade is not possible."""
+
+
+def _each(answers: Mapping[str, Result | Exception], what: str) -> dict[str, Result]:
+    """The answers for all pods; raises _Obstacle with `what` for one that gave none."""
+    found = {}
+    for name, answer in answers.items():
+        if isinstance(answer, Exception):
+            raise _Obstacle(what.format(name, said(answer)))
+        found[name] = answer
+    return found
+
+
+def _pods(api: Api, app: App, live: Release) -> dict[str, Pod]:
+    pods = {pod.name: pod for pod in nodes.found(applied.pods_of(api, app.name))}
+    if not pods:
+        raise _Obstacle("no instance runs")
+    for pod in pods.values():
+        if pod.release != live.label or not pod.ready:
+            raise _Obstacle(f"the pod {pod.name} does not serve {live.label}")
+    if problem := adopt.possible(api, app.name):
+        raise _Obstacle(problem)
+    return pods
+
+
+def _reached(
+    gatling: Gatling,
+    context: Context,
+    api: Api,
+    live: Release,
+    pods: Mapping[str, Pod],
+    connections: contextlib.ExitStack,
+) -> dict[str, Control]:
+    """Connect to the nodes of all pods, which run the live release."""
+    app = context.app
+    paths = gatling.home.app(app.name)
+
+    def reach(_name: str, pod: Pod) -> tuple[contextlib.ExitStack, Control, str]:
+        with contextlib.ExitStack() as stack:
+            node = stack.enter_context(nodes.connected(api, paths, live, pod))
+            return stack.pop_all(), node, nodes.running(node)
+
+    with context.journal.step("reach_nodes"):
+        compiler.ensure(gatling.tasks, gatling.apps.surroundings(app.name), app, live)
+        answers = nodes.of_all(reach, pods)
+        for each in answers.values():
+            if not isinstance(each, Exception):
+                connections.push(each[0])
+        reached = _each(answers, "the node of the pod {} cannot be reached: {}")
+    for name, (_, _, runs) in reached.items():
+        if runs != live.label:
+            raise _Obstacle(f"the node of the pod {name} runs {runs}")
+    return {name: node for name, (_, node, _) in reached.items()}
+
+
+def _deliver(
+    gatling: Gatling,
+    context: Context,
+    live: Release,
+    release: Release,
+    connected: Mapping[str, Control],
+) -> None:
+    root = gatling.home.app(context.app.name).release(release.number)
+    with context.journal.step("deliver"):
+        contents = nodes.entries(root)
+        sent = _each(
+            nodes.of_all(
+                lambda _, node: nodes.deliver(node, root, contents, release.number, {live.label}),
+                connected,
+            ),
+            "the pod {} did not get the files: {}",
+        )
+    most = size(max(sent.values()))
+    context.progress.note(f"{most} sent to each of {counted(len(sent), 'pod')}")
+
+
+def union(
+    comparisons: Mapping[str, Comparison], release_name: str, requested: str, settings: Settings
+) -> Plan:
+    """The plan for all nodes. Pure. Raises InvalidInput if hot was asked for and is not possible.
+
+    An obstacle on one node is an obstacle for all.
+    """
+    reasons: list[str] = []
+    plans = {}
+    for name, comparison in comparisons.items():
+        asked = beam_comparison.questions(comparison, release_name)
+        if comparison.erts == "same" and asked is not None:
+            reasons.append(UNANSWERED)
+            continue
+        plans[name] = plan.decide(comparison, "auto", settings.hot)
+    refusals: dict[str, list[str]] = {}
+    for name, one in plans.items():
+        for reason in one.reasons if one.strategy != "hot" else ():
+            refusals.setdefault(reason, []).append(name)
+    for reason, of in refusals.items():
+        everywhere = len(of) == len(comparisons)
+        reasons.append(reason if everywhere else f"{reason} (in the pod {of[0]})")
+    if reasons:
+        return plan.refuse_or_roll(list(dict.fromkeys(reasons)), requested)
+    first = next(iter(plans.values()))
+    several = f"{counted(len(plans), 'pod')} at once"
+    return plan.Plan("hot", (*first.reasons, several), first.details, requested=requested)
+
+
+def upgrade(context: Context, live: Release, release: Release, ready: Found, api: Api) -> None:
+    """Swap all nodes, and watch them.
+
+    Raises NotPossible when all run the release of before and nothing was touched, and SwapUndone
+    when it was taken back; then recovery looks at each pod.
+    """
+    journal, suspend = context.journal, context.settings.hot.suspend
+    context.interruption.shield()
+    journal.phase(f"Upgrading {live.label} to {release.label} in memory")
+    with contextlib.ExitStack() as listening:
+        for node in ready.nodes.values():
+            listening.enter_context(live_node.listening(node))
+        with journal.step("hot_swap"):
+            outcome = together.swap({
+                name: together.Member(
+                    node.node, node.swap_request(live, release, None, suspend=suspend)
+                )
+                for name, node in ready.nodes.items()
+            })  # fmt: skip
+            if not outcome.all_done:
+                _refused(outcome)
+        slowest = max(one.suspended_ms for one in outcome.done.values())
+        context.progress.note(
+            f"{release.label} runs in {counted(len(outcome.done), 'pod')}; both releases ran side"
+            f" by side for at most {outcome.apart_ms:.0f} ms, processes were suspended for at most"
+            f" {slowest:.0f} ms"
+        )
+        try:
+            _prove(context, release, ready, outcome.done, api)
+        except GatlingError:
+            with journal.step("swap_back"):
+                _back(context, live, release, ready, outcome.done)
+            raise
+    nodes.of_all(lambda name, node: node.keep(outcome.done[name]), ready.nodes)
+
+
+def _refused(outcome: together.Outcome) -> None:
+    problems = outcome.failed or outcome.unknown
+    what = "; ".join(f"{name}: {why}" for name, why in sorted(problems.items()))
+    if outcome.touched or outcome.unknown or outcome.done:
+        raise SwapUndone(f"The hot upgrade failed in a pod: {what}.")
+    raise NotPossible(what)
+
+
+def _prove(
+    context: Context,
+    release: Release,
+    ready: Found,
+    done: Mapping[str, Swapped],
+    api: Api,
+) -> None:
+    """Watch all nodes; raise what speaks against the release."""
+    app, settings = context.app, context.settings
+    for name, one in done.items():
+        if one.failed:
+            raise SwapUndone(f"After the switch in the pod {name}: {'; '.join(one.failed)}.")
+    seconds = min(settings.hot.watch, watch.WAITED_SECONDS)
+    context.journal.phase(f"Watching {release.label}")
+    host = names.host(app.primary_domain)
+
+    def watched(name: str, node: Control) -> Watched:
+        _healthy(api, name, settings.health.path, host, release)
+        seen = node.watch(done[name], seconds)
+        _healthy(api, name, settings.health.path, host, release)
+        return seen
+
+    with context.journal.step("watch"):
+        for name, seen in nodes.of_all(watched, ready.nodes).items():
+            if isinstance(seen, Exception):
+                raise seen if isinstance(seen, SwapUndone) else SwapUndone(
+                    f"The pod {name} could not be watched: {said(seen)}."
+                )  # fmt: skip
+            problem = verdict.against(seen, seconds)
+            if problem:
+                raise SwapUndone(f"In the pod {name}: {problem}",
+                                 hint=CRASHED_HINT if seen.crashed else "")  # fmt: skip
+            for note in verdict.beside(seen):
+                context.progress.note(f"{name}: {note}")
+
+
+def _healthy(api: Api, pod: str, path: str, host: str, release: Release) -> None:
+    """Ask a pod as the readiness probe does; raises SwapUndone."""
+    what = f"{release.label} failed its health check in the pod {pod}: GET {path}:"
+    connection = http.client.HTTPConnection(host, timeout=HEALTH_SECONDS)
+    try:
+        connection.sock = api.connect(pod, HTTP)
+        connection.sock.settimeout(HEALTH_SECONDS)
+        connection.request("GET", path, headers={"X-Forwarded-Proto": "https"})
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException, ClusterFailed) as error:
+        raise SwapUndone(f"{what} {said(error) or type(error).__name__}.") from error
+    finally:
+        connection.close()
+    if status not in HEALTHY:
+        raise SwapUndone(f"{what} it answered {status}.")
+
+
+def _back(
+    context: Context,
+    live: Release,
+    release: Release,
+    ready: Found,
+    done: Mapping[str, Swapped],
+) -> None:
+    """Swap all nodes back together. Recovery replaces the pods where that fails."""
+    outcome = together.swap({
+        name: together.Member(
+            node.node,
+            node.swap_request(
+                release, live, None, suspend=context.settings.hot.suspend, insist=True
+            ),
+        )
+        for name, node in ready.nodes.items()
+    })  # fmt: skip
+    nodes.of_all(lambda name, node: node.restore_crashed(done[name]), ready.nodes)
+    if outcome.all_done:
+        context.progress.note(f"{live.label} runs again in all pods, with its previous states")
+    else:
+        why = "; ".join(f"{name}: {what}" for name, what in
+                        sorted((outcome.failed | outcome.unknown).items()))  # fmt: skip
+        context.progress.note(f"the upgrade could not be undone in memory: {why}")
+
+
+def said(error: Exception) -> str:
+    """An error in words, without the full stop."""
+    what = error.what if isinstance(error, GatlingError) else str(error)
+    return what.rstrip(". ")

@@ -1,0 +1,290 @@
+"""Hot upgrades of all pods of a real cluster: all or none, and none is replaced."""
+
+from __future__ import annotations
+
+import functools
+import re
+import socket
+import urllib.request
+from typing import TYPE_CHECKING, Self
+
+import pytest
+
+from tests.cluster.conftest import NAMESPACE, Cluster, get, probing
+from tests.conftest import until
+from tests.hot.conftest import STORE
+from tests.push.test_recovery import arm
+
+if TYPE_CHECKING:
+    from tests.conftest import Project, World
+
+pytestmark = pytest.mark.timeout(1800)
+REFUSES = """
+  @impl true
+  def code_change(_, state, _) do
+    if File.exists?("/tmp/refuse"), do: raise("not in this pod")
+    {:ok, state}
+  end
+end
+"""
+STEPS = ("reach_nodes", "deliver", "plan", "hot_swap", "watch", "follow_template")
+POINTS = [*(f"{when} {step}" for step in STEPS for when in ("begin", "end")), "decided", "ended"]
+DECIDED = {"decided", "begin follow_template", "end follow_template", "ended"}
+
+
+class Pods:
+    """The pods of the app, each asked for itself."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+
+    def names(self) -> list[str]:
+        return sorted(one["metadata"]["name"] for one in self.cluster.pods())
+
+    def uids(self) -> set[str]:
+        return {one["metadata"]["uid"] for one in self.cluster.pods()}
+
+    def labels(self) -> set[str]:
+        return {one["metadata"]["labels"]["gatling/release"] for one in self.cluster.pods()}
+
+    def restarts(self) -> int:
+        return sum(
+            each["restartCount"]
+            for one in self.cluster.pods()
+            for each in one["status"].get("containerStatuses", ())
+        )
+
+    def ask(self, pod: str, path: str = "/") -> str:
+        return self.cluster.kubectl("get", "--raw", self._address(pod, path))
+
+    def counts(self) -> dict[str, int]:
+        return {name: int(self.ask(name, "/count")) for name in self.names()}
+
+    def all_show(self, title: str, count: int = 2) -> bool:
+        try:
+            pages = [self.ask(name) for name in self.names()]
+        except AssertionError:  # one that ends, or boots
+            return False
+        return len(pages) == count and all(title in page for page in pages)
+
+    def run(self, pod: str, *words: str) -> None:
+        self.cluster.kubectl("exec", "-n", NAMESPACE, pod, "-c", "app", "--", *words)
+
+    def _address(self, pod: str, path: str) -> str:
+        return f"/api/v1/namespaces/{NAMESPACE}/pods/{pod}:4000/proxy{path}"
+
+
+@pytest.fixture(scope="module")
+def hot_shop(shop: Project, world: World) -> Project:
+    """The app, whose pods are upgraded in memory where the plan allows it."""
+    world.run("settings", "unset", "shop", "deploy.strategy")
+    return shop
+
+
+@pytest.fixture
+def pods(hot_shop: Project, cluster: Cluster) -> Pods:
+    assert hot_shop.app == "shop"
+    made = Pods(cluster)
+    until(lambda: made.all_show("<title>"), "both pods")
+    return made
+
+
+def increment() -> None:
+    """In the pod that the request comes to."""
+    urllib.request.urlopen("http://10.78.0.11:30080/increment", data=b"", timeout=10).close()
+
+
+def counted(pods: Pods) -> bool:
+    """Whether each pod has counted something, after one more request."""
+    increment()
+    return all(pods.counts().values())
+
+
+class Stream:
+    """A connection over which the app sends events."""
+
+    def __init__(self) -> None:
+        self._socket = socket.create_connection(("10.78.0.11", 30080), timeout=10)
+        self._socket.sendall(b"GET /events HTTP/1.1\r\nHost: shop\r\n\r\n")
+        self._seen = b""
+
+    def has(self, wanted: bytes) -> bool:
+        self._socket.settimeout(0.2)
+        try:
+            data = self._socket.recv(65536)
+        except TimeoutError:
+            return wanted in self._seen
+        assert data, "the connection was closed"
+        self._seen += data
+        return wanted in self._seen
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def hears(self) -> bool:
+        """Whether something comes when one pod or another counts."""
+        before = len(self._seen)
+        increment()
+        self.has(b"data: ")
+        return len(self._seen) > before
+
+
+def test_all_pods_are_upgraded_and_none_is_replaced(
+    shop: Project, world: World, pods: Pods
+) -> None:
+    before, kept = world.status()["release"], pods.uids()
+    with Stream() as stream:
+        until(lambda: stream.has(b"data: "), "the first event")
+        until(lambda: counted(pods), "something that each has counted")
+        counts = pods.counts()
+        shop.title("in memory")
+        with probing():
+            said = shop.push()
+        assert "is live on prod (hot upgrade" in said, said
+        apart = re.search(r"side by side for at most (\d+) ms", " ".join(said.split()))
+        assert apart, said
+        live = world.status()["release"]
+        assert live != before
+        assert pods.all_show("in memory")
+        assert pods.uids() == kept
+        assert pods.labels() == {live}
+        assert pods.restarts() == 0
+
+        with probing():
+            said = world.run("rollback", "shop")
+        assert "hot upgrade" in said, said
+        assert world.status()["release"] == before
+        assert not pods.all_show("in memory")
+        assert pods.uids() == kept
+        assert pods.counts() == counts
+        until(stream.hears, "an event over the connection from before both upgrades")
+
+
+def test_a_container_and_a_pod_that_start_later_run_the_release(
+    shop: Project, world: World, pods: Pods
+) -> None:
+    shop.title("for later")
+    shop.push()
+    live, kept = world.status()["release"], pods.uids()
+    first, second = pods.names()
+    pods.run(first, "sh", "-c", "kill 1")
+    until(lambda: pods.restarts() == 1, "the restart")
+    until(lambda: pods.all_show("for later"), "both pods")
+    assert pods.uids() == kept
+    pods.cluster.kubectl("delete", "pod", "-n", NAMESPACE, second)
+    until(lambda: pods.all_show("for later") and second not in pods.names(), "another pod")
+    assert pods.labels() == {live}
+    until(lambda: world.status()["instance"].startswith("2 of 2 ready"), "the pods")
+    # each was started in a way of its own, and they go on together
+    kept = pods.uids()
+    shop.title("and on")
+    with probing():
+        said = shop.push()
+    assert "hot upgrade" in said, said
+    assert pods.all_show("and on")
+    assert pods.uids() == kept
+
+
+def test_one_pod_that_fails_takes_all_back(shop: Project, world: World, pods: Pods) -> None:
+    before, kept = world.status()["release"], pods.uids()
+    store = (shop.directory / STORE).read_text()
+    shop.write(STORE, store.rstrip().removesuffix("end") + REFUSES)
+    shop.title("refused by one")
+    pods.run(pods.names()[1], "touch", "/tmp/refuse")
+    with probing():
+        said = " ".join(shop.push(ok=False).split())
+    assert f"The hot upgrade failed in a pod: {pods.names()[1]}: code_change" in said, said
+    assert "not in this pod" in said
+    assert f"{before} is still live" in said
+    assert world.status()["release"] == before
+    assert pods.uids() == kept
+    assert not any("refused by one" in pods.ask(name) for name in pods.names())
+    pods.run(pods.names()[1], "rm", "/tmp/refuse")
+    with probing():
+        said = shop.push()
+    assert "hot upgrade" in said
+    assert pods.all_show("refused by one")
+    assert pods.uids() == kept
+
+
+def test_a_release_that_is_unhealthy_is_taken_back(shop: Project, world: World, pods: Pods) -> None:
+    before, kept = world.status()["release"], pods.uids()
+    shop.replace(
+        "lib/counter/router.ex",
+        'answer("/health"), do: text(200',
+        'answer("/health"), do: text(501',
+    )
+    shop.commit("ill")
+    said = " ".join(shop.push(ok=False).split())
+    assert "failed its health check in the pod shop-" in said, said
+    assert "GET /health: it answered 501" in said
+    assert f"{before} runs again in all pods" in said
+    shop.git("reset", "--quiet", "--hard", "HEAD~1")
+    assert pods.uids() == kept
+    assert all(pods.ask(name, "/health") == "ok" for name in pods.names())
+    assert world.status()["release"] == before
+
+
+def test_what_cannot_be_changed_in_memory_is_rolling(
+    shop: Project, world: World, pods: Pods
+) -> None:
+    kept = pods.uids()
+    said = world.run("config", "set", "shop", "GREETING=rolls")
+    assert "rolling deployment" in said
+    assert not kept & pods.uids()
+    assert shop.app == "shop"
+
+
+@pytest.mark.parametrize("step", ["deliver", "watch"])
+def test_a_pod_that_is_deleted_in_the_middle(
+    shop: Project, world: World, pods: Pods, step: str
+) -> None:
+    shop.title(f"while one ends at {step}")
+    push = shop.start_push()
+    world.at_step(step)
+    pods.cluster.kubectl(
+        "delete", "pod", "-n", NAMESPACE, pods.names()[0], "--grace-period=0", "--force"
+    )
+    said = push.communicate()[0]
+    live = world.status()["release"]
+    title = f"while one ends at {step}"
+    shown = "is live on prod" in said
+    until(lambda: pods.labels() == {live} and len(pods.names()) == 2, f"{live} alone: {said}")
+    until(lambda: pods.all_show(title if shown else "<title>"), said)
+    assert shown == any(title in pods.ask(name) for name in pods.names())
+
+
+def only(pods: Pods, live: str) -> bool:
+    return pods.labels() == {live} and len(pods.names()) == 2
+
+
+def test_killed_at_every_step(shop: Project, world: World, pods: Pods) -> None:
+    """No command recovers the app: that happens by itself."""
+    outcomes, kept = {}, pods.uids()
+    titles = {world.status()["release"]: "<title>"}
+    with probing():
+        for number, point in enumerate(POINTS):
+            before = world.status()["release"]
+            (world.root / "point").write_text(point)
+            shop.title(f"edition {number}!")
+            arm(world)
+            said = shop.start_push().communicate()[0]
+            assert "is still live" not in said, said  # it was killed, and did not fail
+            (world.root / "point").write_text("")
+            world.settled()
+            last, live = world.last(), world.status()["release"]
+            outcomes[point] = last["outcome"]
+            assert live == (last["release"] if last["outcome"] == "succeeded" else before)
+            titles.setdefault(live, f"edition {number}!")
+            until(functools.partial(only, pods, live), f"{live} alone after {point}")
+            assert pods.all_show(titles[live]), f"{live} after {point}"
+            assert (
+                not any(f"edition {number}!" in pods.ask(name) for name in pods.names())
+                or titles[live] == f"edition {number}!"
+            )
+    assert {point for point in POINTS if outcomes[point] == "succeeded"} == DECIDED, outcomes
+    assert pods.uids() == kept, "no pod was replaced"
+    assert "edition" in get("/")
