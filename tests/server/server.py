@@ -63,6 +63,14 @@ def install(box: Box) -> str:
     return box.online([f"/{CLONE}/bin/install"], timeout=3600).stdout
 
 
+def download(box: Box, *packages: str) -> None:
+    """Put Debian packages into apt's own cache: the network of services is the box's own."""
+    words = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "--download-only"]
+    if box.online([*words, *packages], check=False).returncode != 0:
+        box.online(["apt-get", "update", "-qq"])  # the lists are as old as the image
+        box.online([*words, *packages])
+
+
 STATE = "/var/lib/gatling/home/state.db"
 # not by the command line, which takes longer than a short step
 AT_STEP = """

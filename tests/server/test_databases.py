@@ -12,6 +12,7 @@ from gatling.platform.postgres.clusters import Cluster
 from gatling.platform.server import cluster_units as places
 from tests.conftest import until
 from tests.home.test_restore_points import RELEASE
+from tests.server.server import download
 
 if TYPE_CHECKING:
     from tests.server.server import Person, Server
@@ -33,12 +34,8 @@ def amy(server: Server) -> Person:
 
 @pytest.fixture(scope="module")
 def packages(server: Server) -> None:
-    """apt's own cache has PostgreSQL: the network of services is the box's own."""
-    server.box.online(["apt-get", "update", "-qq"])
-    server.box.online(
-        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "--download-only",
-         "postgresql", "pgbackrest"]
-    )  # fmt: skip
+    """apt's own cache has PostgreSQL."""
+    download(server.box, "postgresql", "pgbackrest")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from gatling.platform.postgres.clusters import Cluster
 from gatling.platform.server import cluster_units as places
 from tests.conftest import until
 from tests.home.test_databases import OWN, OWN_SETTINGS, SHOW_OWN
-from tests.server.server import Person, Server
+from tests.server.server import Person, Server, download
 from tests.server.test_databases import sql
 
 if TYPE_CHECKING:
@@ -34,13 +34,6 @@ GRANT SELECT ON orders TO "gatling-shop";
 """
 
 
-def packages(server: Server) -> None:
-    """apt's own cache has PostgreSQL: the network of services is the box's own."""
-    server.box.online(["apt-get", "update", "-qq"])
-    server.box.online(["apt-get", "install", "-y", "-qq", "--no-install-recommends",
-                       "--download-only", "postgresql", "pgbackrest"])  # fmt: skip
-
-
 @pytest.fixture(scope="module")
 def pair(
     module_boxes: Boxes, server_image: Image, tmp_path_factory: pytest.TempPathFactory
@@ -50,8 +43,8 @@ def pair(
         Server(module_boxes(None, server_image), tmp_path_factory.mktemp(name))
         for name in ("old", "new")
     )
-    packages(old)
-    packages(new)
+    for server in (old, new):
+        download(server.box, "postgresql", "pgbackrest")
     amy = old.admin("amy")
     return old, new, amy
 

@@ -15,6 +15,7 @@ from gatling.platform.server import cluster_units as places
 from tests.home import s3 as servers
 from tests.server.image import SUITE
 from tests.server.network import PREFIX
+from tests.server.server import download
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,11 +31,7 @@ KEY = "/var/lib/postgresql/.ssh/id_ed25519"
 @pytest.fixture(scope="module")
 def amy(server: Server) -> Person:
     """An admin, and an app with a database."""
-    server.box.online(["apt-get", "update", "-qq"])
-    server.box.online(
-        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "--download-only",
-         "postgresql", "pgbackrest"]
-    )  # fmt: skip
+    download(server.box, "postgresql", "pgbackrest")
     amy = server.admin("amy")
     amy.run("load", "shop")
     amy.run("db", "create", "shop")
