@@ -58,7 +58,7 @@ class Cluster:
         return json.loads(self.kubectl("get", "-n", NAMESPACE, "-o", "json", *arguments))
 
     def pods(self, app: str = "shop") -> list[Any]:
-        """The pods of an app's instances, without those that end."""
+        """The pods of an app, jobs included, without those that end."""
         found = self.get("pods", "-l", f"app.kubernetes.io/name={app}")["items"]
         return [one for one in found if "deletionTimestamp" not in one["metadata"]]
 
