@@ -73,6 +73,7 @@ keep = 3
 
 [cluster]
 instances = 3
+issuer = "letsencrypt"
 
 [proxy]
 body_limit = "2g"

@@ -50,7 +50,7 @@ def test_a_push_that_is_killed(server: Server, shop: Checkout, strategy: str, st
     shop.write("gatling.toml", f'[deploy]\nstrategy = "{strategy}"\n[instance]\ndrain = 0\n')
     new = shop.title(f"killed {strategy}")
     push = shop.start_push()
-    until(lambda: newest(server) == ("running", step), step, PATIENCE_SECONDS)
+    server.at_step(step)
     seconds = recovered_after(server, "gatling-push-shop.*.service")
     text, _ = push.communicate(timeout=PATIENCE_SECONDS)
     assert push.returncode != 0, text
@@ -68,7 +68,7 @@ def test_the_timer_finds_what_nobody_watches(server: Server, ann: Person, shop: 
     shop.push()
     old = server.status()["commit"]
     begun = server.box.start_ssh("gatling", ["restart", "shop"], key=ann.key)
-    until(lambda: newest(server) == ("running", "health_check"), "its step", PATIENCE_SECONDS)
+    server.at_step("health_check")
     server.box.exec(["systemctl", "kill", "--signal=KILL", "--kill-whom=all", "session-*.scope"])
     killed = time.monotonic()
     until(lambda: newest(server)[0] != "running", "the recovery", PATIENCE_SECONDS)

@@ -32,6 +32,7 @@ _CPU = r"^([1-9][0-9]{0,5}%)?\Z"
 _TOOLCHAIN = rf"^({toolchains.WANTED}|{toolchains.SYSTEM})?\Z"
 _TIME = r"([01][0-9]|2[0-3]):[0-5][0-9]"
 _HOURS = rf"^({_TIME}-{_TIME})?\Z"
+_ISSUER = r"^((issuer/)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?)?\Z"
 _BRANCH = rf"^(?!.*\.lock(?:/|\Z))(?:{_PART}(?:/{_PART})*)?\Z"
 
 EXPECTED = {
@@ -45,6 +46,7 @@ EXPECTED = {
     _CPU: "a percentage such as 150%, or nothing",
     _TOOLCHAIN: "a version such as 1.18 or 1.18.4/27, system, or nothing",
     _BRANCH: "the name of a branch, or nothing",
+    _ISSUER: "the name of a ClusterIssuer, issuer/NAME, or nothing",
     _HOURS: "hours such as 22:00-07:00, or nothing",
 }
 """The value that each pattern accepts, in words for error messages."""
@@ -242,9 +244,7 @@ class Cluster(Struct, frozen=True, forbid_unknown_fields=True):
 
     instances: Annotated[int, Meta(ge=1, le=100)] = 1
     """Number of instances on a cluster. `gatling scale APP web=3` sets it. Ignored elsewhere."""
-    issuer: Annotated[
-        str, Meta(pattern=r"^((issuer/)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?)?\Z", max_length=253)
-    ] = ""
+    issuer: Annotated[str, Meta(pattern=_ISSUER, max_length=253)] = ""
     """ClusterIssuer of cert-manager that obtains certificates for the app's domains on a cluster.
     `issuer/NAME` is an Issuer of the namespace. Default: the domains are served without HTTPS."""
 

@@ -220,6 +220,7 @@ def commands(app: str) -> re.Pattern[str]:
         f"userdel {user}",
         "systemctl daemon-reload",
         f"systemctl (stop|reset-failed) ({instance}|{tasks}|{runs})",
+        f"systemctl stop --no-block {instance}",
         f"systemctl (stop|(start|restart) --job-mode=ignore-dependencies){timers}",
         rf"systemctl (stop|reset-failed) gatling-obtain-{app}\.\*",
         rf"systemctl stop gatling-obtain-{app}\.later\*\.timer",
