@@ -25,6 +25,7 @@ from tests.conftest import ROOT, Project, World, new_world, until
 from tests.images import registries
 from tests.images.registries import LOGIN
 from tests.proxy.authority import ROOT as AUTHORITY
+from tests.push.test_recovery import arm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,6 +150,25 @@ def load(world: World, app: str = "shop") -> Project:
         "deploy.strategy=rolling",
     )  # fmt: skip
     return world.project(app)
+
+
+def killed_push(shop: Project, point: str, title: str) -> tuple[str, str]:
+    """Push, with what deploys killed at a point; the outcome, and the release that is live then.
+
+    No command recovers the app: that happens by itself.
+    """
+    world = shop.world
+    before = world.status()["release"]
+    (world.root / "point").write_text(point)
+    shop.title(title)
+    arm(world)
+    said = shop.start_push().communicate()[0]
+    assert "is still live" not in said, said  # it was killed, and did not fail
+    (world.root / "point").write_text("")
+    world.settled()
+    last, live = world.last(), world.status()["release"]
+    assert live == (last["release"] if last["outcome"] == "succeeded" else before)
+    return last["outcome"], live
 
 
 def get(path: str = "/version", node: int = 1) -> str:

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from tests.cluster.conftest import NAMESPACE, Cluster, get, probing
+from tests.cluster.conftest import NAMESPACE, Cluster, get, killed_push, probing
 from tests.conftest import until
 from tests.hot.conftest import STORE
-from tests.push.test_recovery import arm
 
 if TYPE_CHECKING:
     from tests.conftest import Project, World
@@ -262,22 +261,11 @@ def only(pods: Pods, live: str) -> bool:
 
 
 def test_killed_at_every_step(shop: Project, world: World, pods: Pods) -> None:
-    """No command recovers the app: that happens by itself."""
     outcomes, kept = {}, pods.uids()
     titles = {world.status()["release"]: "<title>"}
     with probing():
         for number, point in enumerate(POINTS):
-            before = world.status()["release"]
-            (world.root / "point").write_text(point)
-            shop.title(f"edition {number}!")
-            arm(world)
-            said = shop.start_push().communicate()[0]
-            assert "is still live" not in said, said  # it was killed, and did not fail
-            (world.root / "point").write_text("")
-            world.settled()
-            last, live = world.last(), world.status()["release"]
-            outcomes[point] = last["outcome"]
-            assert live == (last["release"] if last["outcome"] == "succeeded" else before)
+            outcomes[point], live = killed_push(shop, point, f"edition {number}!")
             titles.setdefault(live, f"edition {number}!")
             until(functools.partial(only, pods, live), f"{live} alone after {point}")
             assert pods.all_show(titles[live]), f"{live} after {point}"

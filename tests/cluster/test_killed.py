@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from tests.cluster.conftest import Cluster, get, probing
+from tests.cluster.conftest import Cluster, get, killed_push, probing
 from tests.conftest import until
 from tests.push.test_recovery import arm
 
@@ -27,22 +27,11 @@ def only(cluster: Cluster, wanted: set[str]) -> bool:
     return releases(cluster) == wanted
 
 
-def test_killed_at_every_step(shop: Project, world: World, cluster: Cluster) -> None:
-    """No command recovers the app: that happens by itself."""
+def test_killed_at_every_step(shop: Project, cluster: Cluster) -> None:
     outcomes = {}
     with probing():
         for number, point in enumerate(POINTS):
-            before = world.status()["release"]
-            (world.root / "point").write_text(point)
-            shop.title(f"edition {number}")
-            arm(world)
-            said = shop.start_push().communicate()[0]
-            assert "is still live" not in said, said  # it was killed, and did not fail
-            (world.root / "point").write_text("")
-            world.settled()
-            last, live = world.last(), world.status()["release"]
-            outcomes[point] = last["outcome"]
-            assert live == (last["release"] if last["outcome"] == "succeeded" else before)
+            outcomes[point], live = killed_push(shop, point, f"edition {number}")
             until(functools.partial(only, cluster, {live}), f"{live} alone after {point}")
             until(lambda: len(cluster.pods()) == 2, "two instances")
     decided = {"decided", "ended"}
