@@ -42,15 +42,15 @@ def follow(gatling: Gatling, api: Api, app: App, release: Release, platform: Pla
     """
     problems: list[str] = []
     try:
-        shall = wanted(app, release)
-        for name, count in shall.items():
+        counts = wanted(app, release)
+        for name, count in counts.items():
             now = count if app.wanted == "running" else 0
             try:
                 api.apply(described(gatling, app, release, platform, name, now))
             except GatlingError as error:
                 problems.append(f"{name} could not be started: {text_of(error)}")
         for component, name in _there(api, app.name):
-            if component not in shall:
+            if component not in counts:
                 api.remove("Deployment", name)
     except GatlingError as error:
         problems.append(f"the workers of {app.name}: {text_of(error)}")
