@@ -116,23 +116,36 @@ def wait_for_text(port: int, host: str, text: str, process: subprocess.Popen[str
     raise RuntimeError(f"{text!r} was not answered within two minutes")
 
 
-class KeepAliveClient:
-    """One kept connection, asking again and again in a thread."""
+class Beside:
+    """Runs in threads of its own while a block of `with` runs."""
 
-    def __init__(self, port: int, host: str) -> None:
-        self._port, self._host = port, host
-        self.requests = self.failed = self.closed_idle = 0
-        self.waits: list[float] = []
+    def __init__(self, threads: int = 1) -> None:
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(threads)]
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        """What each thread does until `_stop` is set."""
+        raise NotImplementedError
+
+
+class KeepAliveClient(Beside):
+    """One kept connection, asking again and again."""
+
+    def __init__(self, port: int, host: str) -> None:
+        super().__init__()
+        self._port, self._host = port, host
+        self.requests = self.failed = self.closed_idle = 0
+        self.waits: list[float] = []
 
     def _run(self) -> None:
         connection, answered = self._connect(), False
@@ -164,26 +177,15 @@ class KeepAliveClient:
         return http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
 
 
-class Load:
+class Load(Beside):
     """Requests at a fixed rate, whether or not those before have been answered."""
 
     def __init__(self, port: int, host: str, path: str, rate: float, clients: int = 30) -> None:
+        super().__init__(clients)
         self._port, self._host, self._path = port, host, path
         self._due, self._apart, self._turn = time.monotonic(), 1 / rate, threading.Lock()
         self.requests = self.failed = 0
         self.waits: list[float] = []
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -177,7 +177,8 @@ def main() -> None:
     with bed() as home:
         for modules in arguments.modules:
             compare(home, modules, arguments.rounds)
-        losing(home, arguments.swaps)
+        if arguments.swaps:
+            losing(home, arguments.swaps)
         print("10 clients with kept connections:")
         load(home)
 

@@ -19,17 +19,16 @@ import os
 import resource
 import statistics
 import sys
-import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tests.home.sockets import APP, MIX, Browsers  # noqa: E402 (the root is on the path now)
 
-from bed import PYTHON, Bed, bed  # noqa: E402 (it lies beside this file)
+from bed import PYTHON, Bed, Beside, bed  # noqa: E402 (it lies beside this file)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,26 +44,17 @@ ADDRESSES = 8
 PROGRAMS = ("beam.smp", "nginx")
 
 
-class Visitor:
+class Visitor(Beside):
     """Sends a request every 50 ms, and notes how long each answer took."""
 
     def __init__(self, port: int) -> None:
+        super().__init__()
         self._port = port
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
         self.times: list[float] = []
         self.failed = 0
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        self._thread.join()
-
     def _run(self) -> None:
-        while not self._stopped.wait(BETWEEN_SECONDS):
+        while not self._stop.wait(BETWEEN_SECONDS):
             begun = time.monotonic()
             connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
             try:
@@ -77,25 +67,16 @@ class Visitor:
             self.times.append(time.monotonic() - begun)
 
 
-class Memory:
+class Memory(Beside):
     """Notes the most memory that the nodes and nginx of a home had at one time, in MB."""
 
     def __init__(self, home: Bed) -> None:
+        super().__init__()
         self._home = str(home.home).encode()
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
         self.most = dict.fromkeys(PROGRAMS, 0.0)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        self._thread.join()
-
     def _run(self) -> None:
-        while not self._stopped.wait(SAMPLE_SECONDS):
+        while not self._stop.wait(SAMPLE_SECONDS):
             now = dict.fromkeys(PROGRAMS, 0.0)
             for process in Path("/proc").glob("[0-9]*"):
                 with contextlib.suppress(OSError, StopIteration):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
+import gc
 import http.client
 import json
 import os
@@ -13,6 +14,7 @@ import shutil
 import signal
 import socket
 import sqlite3
+import stat
 import subprocess
 import sys
 import tempfile
@@ -21,10 +23,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
+from unittest import mock
 
+import hypothesis
 import pytest
 
+from gatling import proc
 from gatling.beam import toolbox
+from tests import builds
 from tests.scale import LONG
 from tests.warm import Warm
 
@@ -34,20 +40,49 @@ if TYPE_CHECKING:
 # a shell has SIGINT ignored in what it starts in the background, and so would what is started here
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# a slow machine takes longer than 200 ms for an example now and then, which is no failure
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
+
 ROOT = Path(__file__).parents[1]
 LONGEST = (
-    "server/test_power.py", "server/test_install.py", "hot/test_traps.py", "push/test_recovery.py",
-    "server/test_moving_databases.py", "home/test_backups.py", "home/test_repositories.py",
-    "home/test_processes.py",
-    "push/test_failures.py", "server/test_repositories.py", "home/test_restore_points.py",
-    "hot/test_rolling.py", "server/test_server.py", "server/test_connections.py",
-    "server/test_hostile_builds.py", "server/test_databases.py", "hot/test_calls.py",
-    "push/test_assets.py", "home/test_jobs.py", "callbacks/test_callbacks.py",
-    "server/test_package.py", "home/test_examples.py", "hot/test_trees.py",
-    "server/test_toolchains.py", "push/test_push.py", "home/test_sockets.py",
-    "hot/test_hostile.py", "push/test_migrations.py", "server/test_jobs.py",
+    "server/test_databases.py", "hot/test_traps.py", "home/test_repositories.py",
+    "push/test_recovery.py", "home/test_processes.py", "home/test_backups.py",
+    "hot/test_rolling.py", "server/test_power.py", "server/test_power_databases.py",
+    "server/test_server.py",
+    "server/test_install.py", "server/test_moving_databases.py", "server/test_hostile_builds.py",
+    "server/test_acme.py", "server/test_connections.py", "server/test_jobs.py",
+    "project/test_mutations.py", "hot/test_recovery.py", "hot/test_boot_check.py",
+    "operations/test_stats.py", "server/test_neighbours.py", "server/test_processes.py",
+    "home/test_jobs.py", "home/test_sockets.py", "home/test_rewinds.py", "push/test_migrations.py",
+    "project/test_refs.py", "push/test_manifest.py", "push/test_push.py", "server/test_drains.py",
+    "server/test_package.py", "distillery/test_distillery.py", "server/test_toolchains.py",
+    "hot/test_undone.py", "hot/test_hostile.py", "platform/kubernetes/test_check.py",
+    "server/test_upgrades.py", "push/test_failures.py", "server/test_killed.py",
+    "home/test_supervision.py", "server/test_moving.py", "ssh/test_roles.py",
+    "callbacks/test_callbacks.py", "hot/test_calls.py", "home/test_upgrades.py",
+    "home/test_proxy.py", "push/test_assets.py", "server/test_certificates.py", "hot/test_trees.py",
+    "server/test_repositories.py", "platform/test_toolchains.py", "server/test_deploy_key.py",
+    "hot/test_second.py", "home/test_restore_points.py", "operations/test_year.py",
+    "home/test_rehearsals.py", "home/test_examples.py", "push/test_reproducible.py",
+    "server/test_notify.py", "home/test_concurrency.py", "home/test_releases.py",
+    "home/test_config.py", "home/test_api.py", "api/test_description.py",
+    "operations/test_platforms.py", "project/test_source.py", "cli/test_remote.py",
+    "erlang/test_eunit.py", "beam/test_swap.py", "images/test_registry.py", "proxy/test_figures.py",
+    "operations/test_issuing_faults.py", "beam/test_channel.py", "ca/test_authority.py",
+    "ca/test_dns.py", "deploy/evidence/test_health.py", "dashboard/test_serving.py",
+    "project/test_schedule.py", "proxy/test_nginx.py", "deploy/cutover/test_previous.py",
+    "test_wheel.py", "test_words.py", "platform/server/helper/test_service.py",
+    "ssh/test_hostile.py", "platform/embedded/test_supervisor.py", "project/test_repository.py",
+    "proxy/test_wishes.py",
 )  # fmt: skip
-"""Files that take minutes, the longest first; `bin/test` prints the slowest tests."""
+"""Files that take minutes, the longest first, and those that mostly wait, while others compute.
+
+Only one of the first seven needs the images of boxes, which the first test that needs them makes.
+`bin/test` prints the slowest tests.
+"""
 BEAMS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gatling" / "test-beams"
 """What the first home that builds has compiled for nodes and builds, for all other homes."""
 SLOW = ("server", "hot", "push", "home", "callbacks", "distillery")
@@ -59,12 +94,12 @@ QUIET = "+sbwt none\n+sbwtdcpu none\n+sbwtdio none\n"
 """vm.args of instances: their schedulers do not spin while they wait, which took 6 % of a push."""
 ON_DEMAND = "export RELEASE_MODE=interactive\n"
 """env.sh of instances that load modules on demand: their boot takes half the CPU."""
-PAUSE_SECONDS = 0.005 if LONG else 0.02
-"""Between two requests of a client, each of which costs 2.4 ms of CPU: a push lasts 500 of them.
+PAUSE_SECONDS = 0.005 if LONG else 0.04
+"""Between two requests of a client, each of which costs 2.4 ms of CPU: a push lasts 100 of them.
 
 Gatling's own prober asks every 10 ms while it cuts over, and tests look at what it has counted.
 """
-RESTING_SECONDS = 1.0
+RESTING_SECONDS = 1.5
 """The longest pause after a look that takes long itself: without one, a test that waits for a
 minute would use a core for it."""
 CHECKED_ON = "continues in the background. If v"
@@ -84,6 +119,17 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "quick(kind): the one test of a slow directory that `bin/test --quick` runs"
     )
+
+
+def pytest_sessionstart() -> None:
+    """Collect no garbage while tests are collected: it took a third of that time."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Let no later collection look through the tests themselves."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -114,8 +160,8 @@ def until(
     """Wait for a condition; its value. A test that waits in vain fails with `what`.
 
     Pauses between two looks grow up to `longest` seconds: to look may cost more than to wait. A
-    look that takes long itself, as a command in a box does, is followed by a pause of twice its
-    time, up to `RESTING_SECONDS`.
+    look that takes long itself, as a command in a box does, is followed by a pause of three times
+    its length, up to `RESTING_SECONDS`.
     """
     deadline = time.monotonic() + seconds
     pause = 0.02
@@ -126,8 +172,28 @@ def until(
             return value
         now = time.monotonic()
         assert now < deadline, f"{what} did not come about within {seconds} s"
-        time.sleep(max(pause, min(RESTING_SECONDS, 2 * (now - begun))))
+        time.sleep(max(pause, min(RESTING_SECONDS, 3 * (now - begun))))
         pause = min(longest, pause * 1.5)
+
+
+def kill_and_wait(pid: int) -> None:
+    """SIGKILL, and wait until the process is gone: until then its sockets still accept."""
+    os.kill(pid, signal.SIGKILL)
+    assert proc.wait_gone(pid, 60)
+
+
+def suspend(pid: int) -> None:
+    """Send SIGSTOP, and wait until all threads have stopped.
+
+    The thread that takes the signal stops the others, and on a busy machine they go on until then.
+    """
+    os.kill(pid, signal.SIGSTOP)
+
+    def has_stopped() -> bool:
+        stats = [file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/stat")]
+        return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+    until(has_stopped, "the stop")
 
 
 @functools.cache
@@ -152,6 +218,8 @@ class Project:
     """Seconds for a push."""
     forks_hook = True
     """Whether the hook of a push may be forked: it is run on this machine, by this user."""
+    kept_as: str | None = None
+    """The name by which tests share what the first build has compiled, until that is kept."""
 
     def __init__(self, world: World, app: str, directory: Path) -> None:
         self.world, self.app, self.directory = world, app, directory
@@ -216,6 +284,10 @@ class Project:
             push = self.start_push(*refs, options=options)
         text = output_of(push, None, self.patience)
         assert (push.returncode == 0) == ok, text
+        if self.kept_as and ok:
+            name, self.kept_as = self.kept_as, None
+            if self.git("rev-parse", "HEAD") in name:
+                builds.keep(self.world.home / "apps" / self.app / "build", name)
         if CHECKED_ON in text:
             until(lambda: not self.is_checked(), "the end of the boot check")
         return text
@@ -230,6 +302,9 @@ class World:
 
     loads_on_demand = False
     """Whether instances load modules on demand, and not all of them at boot, as releases do."""
+
+    shares_builds = False
+    """Whether the first build of an app begins with what another one has compiled."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -294,7 +369,11 @@ class World:
             project.write("rel/env.sh.eex", ON_DEMAND)
         project.git("init", "--quiet", "--initial-branch", "main")
         project.git("remote", "add", "gatling", str(self.home / "apps" / f"{app}.git"))
-        project.commit("first")
+        with mock.patch.dict(project.env, builds.DATES):
+            first = project.commit("first")
+        if self.shares_builds:
+            project.kept_as = f"{self._beams}-{first}"
+            builds.give(self.home / "apps" / app / "build", project.kept_as)
         return project
 
     def get(self, path: str = "/", *, host: str = "shop.localhost", method: str = "GET") -> Answer:
@@ -318,16 +397,16 @@ class World:
         """The steps that the newest deployment has begun."""
         return [step["name"] for step in self.last(app)["steps"]]
 
+    def is_at(self, step: str, app: str = "shop") -> bool:
+        """Whether the newest deployment is at this step."""
+        # not by the command line, which takes as long as a short step
+        with contextlib.closing(sqlite3.connect(self.home / "state.db", timeout=60)) as state:
+            found = state.execute(NEWEST_STEP, (app,)).fetchone()
+        return bool(found == ("running", step))
+
     def at_step(self, step: str, app: str = "shop") -> None:
         """Wait until the newest deployment is at this step."""
-
-        def there() -> bool:
-            # not by the command line, which takes as long as a short step
-            with contextlib.closing(sqlite3.connect(self.home / "state.db", timeout=60)) as state:
-                found = state.execute(NEWEST_STEP, (app,)).fetchone()
-            return bool(found == ("running", step))
-
-        until(there, f"step {step}", longest=0.02)
+        until(lambda: self.is_at(step, app), f"step {step}", longest=0.02)
 
     def is_checked(self, app: str = "shop") -> bool:
         """Whether the boot check of the newest release goes on."""
@@ -393,8 +472,14 @@ class World:
 class Client:
     """Asks again and again in a thread, as a browser with one kept connection does."""
 
-    def __init__(self, world: World, host: str = "shop.localhost", path: str = "/") -> None:
-        self.world, self.host, self.path = world, host, path
+    def __init__(
+        self,
+        world: World,
+        host: str = "shop.localhost",
+        path: str = "/",
+        pause: float = PAUSE_SECONDS,
+    ) -> None:
+        self.world, self.host, self.path, self.pause = world, host, path, pause
         self.failures: list[str] = []
         self.texts: list[str] = []
         self._stop = threading.Event()
@@ -410,7 +495,7 @@ class Client:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stop.wait(PAUSE_SECONDS):
+        while not self._stop.wait(self.pause):
             try:
                 answer = self.world.get(self.path, host=self.host)
             except (OSError, http.client.HTTPException) as error:
@@ -456,6 +541,14 @@ def on_demand() -> Iterator[None]:
     World.loads_on_demand = False
 
 
+@pytest.fixture(scope="module")
+def shared_builds() -> Iterator[None]:
+    """Homes begin with what another one has compiled, in tests that are not about builds."""
+    World.shares_builds = True
+    yield
+    World.shares_builds = False
+
+
 @pytest.fixture
 def world() -> Iterator[World]:
     with new_world() as made:
@@ -477,6 +570,13 @@ def output_of(process: subprocess.Popen[str], status: int | None = 0, seconds: f
     text = "\n".join(line.removeprefix("remote: ").rstrip() for line in output.splitlines())
     assert status in (None, process.returncode), text
     return text
+
+
+def loaded(statement: str, *beginnings: str) -> list[str]:
+    """The modules that a new Python loads for a statement, if they begin with one of the words."""
+    shown = f"print(*(m for m in sys.modules if m.startswith({beginnings!r})))"
+    argv = [sys.executable, "-I", "-c", f"import sys\n{statement}\n{shown}"]
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.split()
 
 
 def interrupt(push: subprocess.Popen[str]) -> None:
@@ -510,6 +610,34 @@ def _claim_ports() -> tuple[int, IO[str]]:
 def _answers(port: int) -> bool:
     with socket.socket() as asking:
         return asking.connect_ex(("127.0.0.1", port)) == 0
+
+
+def modes_below(directory: Path) -> dict[Path, int]:
+    """The mode (lstat(2)) of everything below a directory in which programs are at work.
+
+    os.walk() passes over what is gone when it looks; Path.rglob() and glob() do not.
+    """
+    modes = {}
+    for at, directories, files in os.walk(directory):
+        for path in (Path(at, name) for name in directories + files):
+            with contextlib.suppress(FileNotFoundError):
+                modes[path] = path.lstat().st_mode
+    return modes
+
+
+def files_below(directory: Path) -> list[Path]:
+    """The regular files below a directory in which programs are at work."""
+    return [path for path, mode in modes_below(directory).items() if stat.S_ISREG(mode)]
+
+
+def files_with(directory: Path, text: bytes) -> list[Path]:
+    """The files below a directory that hold these bytes."""
+    found = []
+    for path in files_below(directory):
+        with contextlib.suppress(FileNotFoundError):
+            if text in path.read_bytes():
+                found.append(path)
+    return found
 
 
 def share(source: Path, target: Path) -> None:

@@ -10,16 +10,14 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gatling import names
 from gatling.errors import InvalidInput
 from tests.scale import scaled
 
-EXAMPLES = settings(
-    deadline=None, max_examples=scaled(30, 100), suppress_health_check=[HealthCheck.too_slow]
-)  # fmt: skip
+EXAMPLES = settings(max_examples=scaled(30, 100))
 
 HOSTILE = [
     "", ".", "..", "../x", "a/b", "/etc", "a\n", "\na", "a\nb", "a\0b", "\0", "a b", " a", "a ",

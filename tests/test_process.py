@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +21,6 @@ from tests.scale import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 
 def sh(script: str, *, timeout: float = 20, check: bool = True) -> tuple[list[str], int]:
@@ -104,6 +104,18 @@ def test_it_can_be_nice() -> None:
     # for its children as well, which are started a moment later
     script = 'until [ "$(nice)" = 19 ]; do sleep 0.02; done; sh -c nice'
     assert process.run(["sh", "-c", script], timeout=60, nice=19).tail == ("19",)
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="no groups of sessions")
+def test_its_session_is_nice_as_well() -> None:
+    """Else niceness would count among the processes of that session only."""
+    # A user may change one session in a tenth of a second, and other tests do so as well.
+    script = 'for i in $(seq 20); do read a b nice </proc/self/autogroup; [ "$nice" = 19 ] && break'
+    script += '; sleep 0.02; done; echo "$nice"'
+    found = (process.run(["sh", "-c", script], timeout=60, nice=19).tail for _ in range(20))
+    assert ("19",) in found
+    script = 'read a b nice </proc/self/autogroup; echo "$nice"'
+    assert process.run(["sh", "-c", script], timeout=60).tail == ("0",)
 
 
 def test_it_stays_as_nice_as_its_caller() -> None:
@@ -222,6 +234,29 @@ def test_output_is_standard_output_alone() -> None:
         process.output(["sleep", "60"], timeout=0.2)
     name = process.output(["printf", "\\377"])
     assert os.fsencode(name) == b"\xff"  # a path goes back to the bytes it was
+
+
+def test_outputs_of_programs_that_run_beside_each_other(tmp_path: Path) -> None:
+    """Two that wait for each other: each opens a pipe of which the other has the second end."""
+    os.mkfifo(tmp_path / "a")
+    os.mkfifo(tmp_path / "b")
+    large = "x" * 200_000  # more than a pipe holds, in both directions
+    found = process.outputs(
+        [
+            (["sh", "-c", f"echo here > {tmp_path}/a; cat {tmp_path}/b"], ""),
+            (["sh", "-c", f"cat {tmp_path}/a; echo there > {tmp_path}/b"], ""),
+            (["cat"], large),
+            (["sh", "-c", "echo lost; exit 3"], ""),
+        ]
+    )()
+    assert found == ["there\n", "here\n", large, None]
+
+
+def test_one_of_several_programs_that_is_too_slow_ends() -> None:
+    started = time.monotonic()
+    taken = process.outputs([(["sleep", "60"], ""), (["echo", "x"], "")], timeout=0.2)
+    assert taken() == [None, "x\n"]
+    assert time.monotonic() - started < 30
 
 
 def test_a_program_that_puts_itself_into_the_background(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.conftest import SLOW
@@ -29,6 +30,12 @@ def test_there_is_one_test_of_each_kind() -> None:
 def test_slow_directories_are_there(directory: str) -> None:
     """One that was renamed would count as quick."""
     assert list((TESTS / directory).glob("test_*.py"))
+
+
+def test_generated_examples_have_no_time_limit() -> None:
+    """Unless a test sets one: a slow machine would exceed any."""
+    assert hypothesis.settings().deadline is None
+    assert hypothesis.HealthCheck.too_slow in hypothesis.settings().suppress_health_check
 
 
 def marked(test: ast.FunctionDef) -> list[str]:

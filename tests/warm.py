@@ -35,9 +35,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-NOT_LOADED = ("gatling.__main__", "gatling.platform.embedded.logsink")
-"""Modules that run when they are imported, or that only supervisord loads."""
-
+NOT_LOADED = (
+    "gatling.__main__", "gatling.platform.embedded.logsink",
+    "gatling.deploy.cluster", "gatling.operations.cluster", "gatling.platform.kubernetes.",
+    "gatling.runtime.pods",
+)  # fmt: skip
+"""How modules begin that run when they are imported, that only supervisord loads, or that only
+commands on clusters load: a fork takes longer the more memory there is, and those bring a quarter.
+"""
 
 WORKER = "gatling.api.worker"
 ROOM = 400
@@ -207,34 +212,61 @@ def _serve(connection: socket.socket, directory: Path) -> bool:
     import gatling
 
     for module in pkgutil.walk_packages(gatling.__path__, "gatling."):
-        if module.name not in NOT_LOADED:
+        if not module.name.startswith(NOT_LOADED):
             importlib.import_module(module.name)
     place = str(directory / "warm")
     _start_watching_commands(place)
+    gc.collect()
     gc.freeze()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    running: dict[int, tuple[int, int]] = {}  # by pidfd: the process, and where its end is reported
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(place)
         listener.listen()
         _write_programs(directory, place)
         connection.send(str(directory).encode())
+        poll = select.poll()
+        for one in (connection, listener):
+            poll.register(one, select.POLLIN)
         while True:
-            ready, _, _ = select.select([connection, listener], [], [])
-            for one in ready:
+            for ready, _ in poll.poll():
+                if ready in running:
+                    poll.unregister(ready)
+                    _report(ready, *running.pop(ready))
+                    continue
                 with contextlib.ExitStack() as own:
-                    given = own.enter_context(one.accept()[0]) if one is listener else one
+                    asking = ready == listener.fileno()
+                    given = own.enter_context(listener.accept()[0]) if asking else connection
                     _, files, _, _ = socket.recv_fds(given, 1, 5)
                 if not files:
                     return False
-                if os.fork() == 0:
-                    connection.close()
-                    listener.close()
-                    return _become(*files)
-                for fd in files:
+                asked, stdin, stdout, stderr, status = files
+                pid = os.fork()
+                if pid == 0:
+                    for one in (connection, listener):
+                        one.close()
+                    for ended, (_, its_status) in running.items():
+                        os.close(ended)
+                        os.close(its_status)  # or who asked would wait for this process, too
+                    os.close(status)
+                    _become(asked, stdin, stdout, stderr)
+                    return True
+                for fd in (asked, stdin, stdout, stderr):
                     os.close(fd)
-            with contextlib.suppress(ChildProcessError):
-                while os.waitpid(-1, os.WNOHANG)[0]:
-                    pass
+                with contextlib.suppress(BrokenPipeError):
+                    os.write(status, f"{pid}\n".encode())
+                ended = os.pidfd_open(pid)
+                running[ended] = (pid, status)
+                poll.register(ended, select.POLLIN)
+
+
+def _report(ended: int, pid: int, status: int) -> None:
+    """Report how a process has ended."""
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    with contextlib.suppress(BrokenPipeError):  # nobody waits for the end
+        os.write(status, f"{code}\n".encode())
+    for fd in (ended, status):
+        os.close(fd)
 
 
 def _write_programs(directory: Path, place: str) -> None:
@@ -268,18 +300,8 @@ def _start_watching_commands(place: str) -> None:
     process.start = forked  # type: ignore[assignment]
 
 
-def _become(asked: int, stdin: int, stdout: int, stderr: int, status: int) -> bool:
-    """Become the process of a command; another one waits and reports how it ended."""
-    pid = os.fork()
-    if pid:
-        for fd in (asked, stdin, stdout, stderr):
-            os.close(fd)
-        with contextlib.suppress(BrokenPipeError):  # nobody waits for the end
-            os.write(status, f"{pid}\n".encode())
-            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-            os.write(status, f"{code}\n".encode())
-        os._exit(0)
-    os.close(status)
+def _become(asked: int, stdin: int, stdout: int, stderr: int) -> None:
+    """Become the process of a command."""
     with os.fdopen(asked, "rb") as file:
         request: dict[str, Any] = marshal.load(file)  # noqa: S302 (of a test)
     for number, fd in enumerate((stdin, stdout, stderr)):
@@ -295,7 +317,6 @@ def _become(asked: int, stdin: int, stdout: int, stderr: int, status: int) -> bo
     if "parent" in request:
         # whose end is the end of a push
         os.getppid = lambda: request["parent"]
-    return True
 
 
 def _show(arguments: Sequence[str], env: Mapping[str, str]) -> None:

@@ -66,6 +66,10 @@ class Load:
         for thread in self._threads:
             thread.join()
 
+    def see(self, text: str) -> None:
+        """Wait until a text has been answered: a proxy may stand still on a busy machine."""
+        until(lambda: text in self.texts, f"the answer {text!r}")
+
     def _run(self) -> None:
         client = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
         while not self._stop.is_set():

@@ -74,15 +74,18 @@ def open_lock(path: Path) -> TextIO:
 
 
 @contextlib.contextmanager
-def locked(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+def locked(
+    path: Path, waiting: Callable[[], None] | None = None, *, shared: bool = False
+) -> Iterator[None]:
     """Hold the lock of a file, and wait for it as long as necessary.
 
     The lock is the kernel's (flock(2)): it ends with the process that holds it. `waiting` is called
-    again and again while somebody else has it. It pauses, or raises to give up.
+    again and again while somebody else has it. It pauses, or raises to give up. Any number can hold
+    it `shared` (without `waiting`), while nobody else has it.
     """
     with open_lock(path) as file:
         if waiting is None:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         else:
             while not try_lock(file):
                 waiting()

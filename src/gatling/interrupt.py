@@ -104,3 +104,22 @@ def _reader_gone(fd: int) -> bool:
         return any(events & (select.POLLERR | select.POLLNVAL) for _, events in poller.poll(0))
     except (OSError, ValueError):
         return True
+
+
+class EndedBySignal(SystemExit):
+    """A signal that ends this process, after what is to be cleaned up."""
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block by an exception, so that it cleans up."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise EndedBySignal(128 + number)
+
+    before = {one: signal.signal(one, end) for one in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

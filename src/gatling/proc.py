@@ -132,12 +132,13 @@ def _environ(pid: int) -> bytes:
     """
     deadline = time.monotonic() + EXECUTING_SECONDS
     while True:
+        late = time.monotonic() > deadline
         try:
             with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:  # noqa: PTH123 (many)
                 text = file.readall()
         except OSError:
             return b""
-        if text or not _has_environ(pid) or time.monotonic() > deadline:
+        if text or late or not _has_environ(pid):
             return text
         time.sleep(0.001)
 
@@ -145,12 +146,29 @@ def _environ(pid: int) -> bytes:
 def _has_environ(pid: int) -> bool:
     """Whether a process has an environment, or is about to have one: in execve(2) it has none.
 
-    Fields 23 (vsize), 50 and 51 (env_start, env_end) of /proc/PID/stat, proc(5). Kernel threads,
-    and what has ended, have no memory.
+    Fields 23 (vsize), 26 (startcode), 50 and 51 (env_start, env_end) of /proc/PID/stat, proc(5).
+    Kernel threads, and what has ended, have no memory. While the kernel counts the variables, the
+    environment seems to be empty, and it has not set the start of the code yet.
     """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
         return False
-    size, start, end = fields[20], fields[47], fields[48]
-    return size != "0" and (start != end or end == "0")
+    size, code, start, end = fields[20], fields[23], fields[47], fields[48]
+    return size != "0" and (start != end or "0" in (end, code))
+
+
+def be_nice(pid: int, nice: int) -> None:
+    """Lower the priority of a process, and of the session that it leads.
+
+    A kernel that groups processes by session, as those of Debian and Ubuntu do, compares niceness
+    within a session only: a build would get as much of a processor as all that serves together.
+    See "The autogroup feature" in sched(7).
+    """
+    # One that is nicer already, as its caller is, stays so: only root may set it back.
+    if nice > os.getpriority(os.PRIO_PROCESS, 0):
+        with contextlib.suppress(ProcessLookupError):  # it has ended already
+            os.setpriority(os.PRIO_PROCESS, pid, nice)
+    # The kernel has no such groups, or another session of a user was changed within 0.1 s.
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/autogroup").write_text(str(nice), encoding="ascii")

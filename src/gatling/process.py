@@ -184,6 +184,43 @@ def output(
     return out.decode("utf-8", "surrogateescape").replace("\r\n", "\n")
 
 
+def outputs(
+    commands: Sequence[tuple[Sequence[str], str]],
+    *,
+    timeout: float = 60,
+    env: Mapping[str, str] | None = None,
+) -> Callable[[], list[str | None]]:
+    """Start short programs, which run beside each other and the caller.
+
+    The result waits for them, and gives the standard output of each, None for one that fails. Each
+    command is an argv and the text of its standard input. `timeout` is in seconds, for each. Raises
+    MissingProgram.
+    """
+    running = [
+        _popen(argv, None, env, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+               stderr=subprocess.DEVNULL)
+        for argv, _ in commands
+    ]  # fmt: skip
+
+    def taken() -> list[str | None]:
+        found: list[str | None] = []
+        try:
+            for process, (_, given) in zip(running, commands, strict=True):
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    out, _ = process.communicate(given.encode("utf-8", "surrogateescape"), timeout)
+                ok = process.returncode == 0
+                found.append(out.decode("utf-8", "surrogateescape") if ok else None)
+        finally:
+            for process in running:
+                if process.poll() is None:
+                    proc.end_group(process.pid)
+                with process:  # closes the pipes
+                    pass
+        return found
+
+    return taken
+
+
 def take_output(
     argv: Sequence[str], take: Callable[[IO[bytes]], Taken], *, env: Mapping[str, str]
 ) -> Taken:
@@ -257,10 +294,8 @@ def _start(
     output: int = subprocess.PIPE,
 ) -> subprocess.Popen[bytes]:
     process = _popen(argv, cwd, env, stdin=stdin, stdout=output, stderr=subprocess.STDOUT)
-    # One that is nicer already, as its caller is, stays so: only root may set it back.
-    if nice > os.getpriority(os.PRIO_PROCESS, 0):
-        with contextlib.suppress(ProcessLookupError):  # it has ended already
-            os.setpriority(os.PRIO_PROCESS, process.pid, nice)
+    if nice:
+        proc.be_nice(process.pid, nice)
     return process
 
 

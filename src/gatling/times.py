@@ -1,8 +1,13 @@
-"""Times as Gatling stores and prints them."""
+"""Times as Gatling stores and prints them, and waiting for something for some time."""
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def now() -> str:
@@ -29,3 +34,18 @@ def seconds_since(stamped: str) -> float:
 def day(seconds: float) -> str:
     """The date, in UTC, of a Unix time: 2027-02-01."""
     return datetime.fromtimestamp(seconds, UTC).date().isoformat()
+
+
+def looks(seconds: float, pause: float) -> Iterator[bool]:
+    """Yield for each look for something that is waited for so long; whether it is the last one.
+
+    The last look begins when the time is up, however long the process was suspended before: a
+    result that was there in time is not missed. `pause` is the time between two looks, in seconds.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        last = time.monotonic() >= deadline
+        yield last
+        if last:
+            return
+        time.sleep(pause)

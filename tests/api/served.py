@@ -23,7 +23,7 @@ from gatling.platform.open import open_gatling
 from gatling.state import audit, config, deployments, releases
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from gatling.platform.open import Gatling
     from gatling.state.audit import Entry
@@ -168,15 +168,19 @@ def new_home() -> Iterator[Served]:
 
 @contextlib.contextmanager
 def server(
-    served: Served, listen: str = "", before: str = "", printed_too: str = ""
-) -> Iterator[str]:
-    """The API of a home, served meanwhile. It prints nothing but lines that are `printed_too`."""
+    served: Served, listen: str = "", before: str = "", printed_too: str = "",
+    run_by: Sequence[str] = (),
+) -> Iterator[str]:  # fmt: skip
+    """The API of a home, served meanwhile. It prints nothing but lines that are `printed_too`.
+
+    `run_by` are the words of a program that runs it, such as unshare(1).
+    """
     argv = ["api", *(["--listen", listen] if listen else [])]
     program = PROGRAM.format(before=before)
     printed = served.root / "api.out"
     with printed.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-I", "-c", program, *argv], env=served.env, stdout=out,
+            [*run_by, sys.executable, "-I", "-c", program, *argv], env=served.env, stdout=out,
             stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
     assert process.stderr is not None

@@ -53,6 +53,7 @@ LEAST: dict[str, tuple[Role, int]] = {
     "stop": ("deployer", 200),
     "start": ("deployer", 422),
     "rollback": ("deployer", 422),
+    "get_rewind": ("deployer", 422),
     "begin_maintenance": ("deployer", 200),
     "end_maintenance": ("deployer", 200),
     "add_domain": ("deployer", 200),
@@ -67,6 +68,8 @@ LEAST: dict[str, tuple[Role, int]] = {
     "get_database": ("reader", 404),
     "list_backups": ("reader", 404),
     "back_up": ("deployer", 404),
+    "set_pool": ("deployer", 404),
+    "remove_pool": ("deployer", 404),
     "get_timeline": ("reader", 200),
     "get_watch": ("reader", 200),
     "get_metrics": ("reader", 200),
@@ -362,10 +365,16 @@ def test_a_locked_app_is_a_conflict(served: Served, fresh: dict[str, str]) -> No
 def test_a_token_that_asks_too_much_keeps_no_other_waiting(
     served: Served, fresh: dict[str, str]
 ) -> None:
-    found = [served.ask("GET", "/v1/me", fresh["reader"]) for _ in range(70)]
-    assert found[0].status == 200
-    assert (found[-1].status, found[-1].code) == (429, "too-many-requests")
-    assert int(found[-1].headers["retry-after"]) >= 1
+    assert served.ask("GET", "/v1/me", fresh["reader"]).status == 200
+    # side by side, and as many as it takes: on a slow machine a token may ask again meanwhile
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for _ in range(20):
+            asked = [pool.submit(served.ask, "GET", "/v1/me", fresh["reader"]) for _ in range(70)]
+            refused = [one.result() for one in asked if one.result().status == 429]
+            if refused:
+                break
+    assert refused[0].code == "too-many-requests"
+    assert int(refused[0].headers["retry-after"]) >= 1
     assert served.ask("GET", "/v1/me", fresh["deployer"]).status == 200
 
 

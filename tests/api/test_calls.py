@@ -189,9 +189,10 @@ def test_an_app_on_a_cluster_is_shown_and_changed(served: Served, tokens: dict[s
     failed = served.ask("PATCH", "/v1/apps/yard/processes", admin, {"web": 3})
     assert (failed.status, failed.code) == (503, "cluster-failed"), failed.text
     assert answer(served, admin, "GET", "/apps/yard/processes").json[0]["instances"] == 2
-    for path in ("/stats", "/https", "/plan"):
-        refused = served.ask("GET", f"/v1/apps/yard{path}", admin)
-        assert refused.code == "not-on-cluster", refused.text
+    unknown = answer(served, admin, "GET", "/apps/yard/stats").json["node_unknown"]
+    assert unknown.startswith("The cluster")
+    refused = served.ask("GET", "/v1/apps/yard/https", admin)
+    assert refused.code == "not-on-cluster", refused.text
     with served.opened() as gatling:
         apps.delete(gatling.db, "yard")
         platforms.remove(gatling.db, "prod")

@@ -66,7 +66,7 @@ def calls(answer: Any, tree: Path) -> list[Any]:
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(TERMS)
 def test_any_term_is_an_answer_or_the_node_cannot_be_talked_to(term: Any) -> None:
     for call in calls(term, Path(__file__).parent):

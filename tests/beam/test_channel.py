@@ -129,11 +129,21 @@ def test_an_answer_that_does_not_come(port: int) -> None:
         node.call("timer", "sleep", 60_000, timeout=0.3)
 
 
+def answered_late(node: channel.Node, milliseconds: int, timeout: float) -> None:
+    """Ask what is answered after so long, until an answer is late: a slow machine may be later."""
+    for _ in range(50):
+        try:
+            node.call("timer", "sleep", milliseconds, timeout=timeout)
+        except NodeUnreachable as error:
+            assert "in time" in error.what  # noqa: PT017
+            return
+    raise AssertionError("All answers came in time.")
+
+
 def test_a_late_answer_is_nobody_else_s(port: int) -> None:
     with connect(local(port), NAME, COOKIE) as first:
         for _ in range(3):
-            with pytest.raises(NodeUnreachable, match="in time"):
-                first.call("timer", "sleep", 700, timeout=0.05)
+            answered_late(first, 700, 0.05)
         assert first.call("erlang", "max", 1, 2) == 2
     with connect(local(port), NAME, COOKIE) as second:  # the answers to the first one come here
         assert second.call("timer", "sleep", 1500) == "ok"
@@ -148,8 +158,7 @@ def test_two_commands_at_once_each_get_their_own_answers(port: int, tmp_path: Pa
             with connect(local(port), NAME, COOKIE, patience=60, gate=gate) as node:
                 if node.call("erlang", "max", number, 0) != number:
                     wrong.append(number)
-                with pytest.raises(NodeUnreachable):
-                    node.call("timer", "sleep", 30, timeout=0.001)
+                answered_late(node, 30, 0.001)
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in (1, 2, 3)]
     for thread in threads:

@@ -32,13 +32,13 @@ TERMS: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@settings(max_examples=scaled(75, 300), deadline=None)
+@settings(max_examples=scaled(75, 300))
 @given(TERMS)
 def test_a_term_comes_back_as_it_was(term: Any) -> None:
     assert etf.decode(etf.encode(term)) == term
 
 
-@settings(max_examples=scaled(75, 300), deadline=None)
+@settings(max_examples=scaled(75, 300))
 @given(TERMS, st.data())
 def test_damaged_bytes_are_refused_or_are_another_term(term: Any, data: st.DataObject) -> None:
     raw = bytearray(etf.encode(term))

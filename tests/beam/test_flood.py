@@ -213,14 +213,17 @@ def test_a_few_late_answers_do_no_harm() -> None:
 
 
 def test_a_node_that_does_not_read_does_not_hold_the_command() -> None:
+    over = threading.Event()
+
     def deaf(connection: socket.socket, _: Opaque) -> None:
-        time.sleep(3)
+        over.wait(60)
 
     with peer(deaf) as port, connect(local(port), NAME, COOKIE) as node:
         with pytest.raises(NodeUnreachable):
             node.call("erlang", "node", timeout=0.2)
         with pytest.raises(NodeUnreachable, match="in time"):
             node.call("erlang", "byte_size", bytes(64 << 20), timeout=0.5)
+        over.set()
 
 
 HOSTILE = {

@@ -19,7 +19,7 @@ from gatling.errors import NodeUnreachable
 from gatling.platform import ports
 from tests.beam.test_channel import COOKIE, NAME, booted, free_port
 from tests.beam.test_etf import TERMS
-from tests.conftest import until
+from tests.conftest import suspend, until
 from tests.places import local
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def test_a_node_that_is_stopped_is_given_up_within_seconds(
     node: tuple[int, int], beams: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port, process = node
-    os.kill(process, signal.SIGSTOP)
+    suspend(process)
     began = time.monotonic()
     try:
         with (
@@ -162,7 +162,7 @@ def test_a_node_that_is_stopped_is_given_up_within_seconds(
             connected(port, beams, monkeypatch),
         ):
             pass
-        assert time.monotonic() - began < 2 * sight.CONNECT_SECONDS
+        assert time.monotonic() - began < 10 * sight.CONNECT_SECONDS
     finally:
         os.kill(process, signal.SIGCONT)
 

@@ -6,7 +6,6 @@ import contextlib
 import re
 import socket
 import subprocess
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +42,14 @@ at(Point) ->
     case persistent_term:get({fault, Point}, none) of
         none -> ok;
         kill -> exit(self(), kill);
+        hold -> persistent_term:put({held, Point}, self()), held(Point);
         Milliseconds when is_integer(Milliseconds) -> timer:sleep(Milliseconds);
         Class -> erlang:raise(Class, went_wrong, [])
+    end.
+held(Point) ->
+    case persistent_term:get({fault, Point}) of
+        hold -> timer:sleep(5), held(Point);
+        _ -> ok
     end.
 start() ->
     ok = application:load(demo),
@@ -157,7 +162,14 @@ class Demo:
             return node.call(module, function, *arguments)
 
     def fault(self, point: str, what: Any) -> None:
+        """Raise `what` at a point, or end there (kill), or stay there (hold) until it changes."""
         self.call("persistent_term", "put", (Atom("fault"), Atom(point)), what)
+
+    def given_up(self, node: channel.Node, **more: Any) -> None:
+        """Ask for a swap that is held at a point, and wait for it no longer."""
+        request = self.request(node.pid, 1, 2, **more)
+        with pytest.raises(NodeUnreachable):
+            node.call("gatling_swap", "swap", request, timeout=0.5)
 
     def request(self, asker: Opaque, live: int, target: int, **more: Any) -> dict[Any, Any]:
         old, new = self.built.release(live), self.built.release(target)
@@ -213,6 +225,8 @@ def demo(built: Built) -> Iterator[Demo]:
 
 
 BEFORE, AFTER = ((1, "kept"), 1), ((2, "kept"), 2)
+HELD_MS = 60_000
+"""For swaps whose processes stay suspended while a test looks at them."""
 
 
 def test_there_and_back(demo: Demo) -> None:
@@ -266,6 +280,17 @@ def test_what_cannot_be_taken_back_stays_announced(demo: Demo) -> None:
     assert demo.swap()[0] == "busy"
 
 
+def held(node: channel.Node, point: str) -> Any:
+    """Wait until a swap is held at a point; its process."""
+    key, none = (Atom("held"), Atom(point)), Atom("none")
+
+    def process() -> Any:
+        found = node.call("persistent_term", "get", key, none)
+        return found if isinstance(found, Opaque) else None
+
+    return until(process, "the swap", 20)
+
+
 def is_committed(node: channel.Node) -> bool:
     """Whether a swap has switched the code."""
     state, announced = node.call("gatling_agent", "chain")
@@ -273,36 +298,38 @@ def is_committed(node: channel.Node) -> bool:
 
 
 def test_a_second_swap_does_not_begin(demo: Demo) -> None:
-    demo.fault("code_change", 3000)
+    demo.fault("code_change", Atom("hold"))
     with demo.connect() as node:
-        request = demo.request(node.pid, 1, 2)
-        with pytest.raises(NodeUnreachable):
-            node.call("gatling_swap", "swap", request, timeout=0.5)
+        request = demo.request(node.pid, 1, 2, suspend_ms=HELD_MS)
+        demo.given_up(node, suspend_ms=HELD_MS)
         until(lambda: is_committed(node), "the switch", 20)
         busy, announced = node.call("gatling_agent", "chain")
         assert (busy, announced["from"], announced["phase"]) == ("busy", b"v1", "committed")
         assert node.call("gatling_swap", "swap", request)[0] == "busy"
         assert node.call("gatling_agent", "inspect", request)[0] == "busy"
+    demo.fault("code_change", Atom("none"))
     until(lambda: demo.chain()[0] == "ok", "the end of the swap", 20)
     assert demo.state() == AFTER
 
 
 @pytest.mark.parametrize("point", ["stash", "set", "last_look"])
 def test_a_swap_whose_asker_is_gone_before_the_switch_gives_up(demo: Demo, point: str) -> None:
-    demo.fault(point, 1500)
-    with demo.connect() as node, pytest.raises(NodeUnreachable):
-        node.call("gatling_swap", "swap", demo.request(node.pid, 1, 2), timeout=0.5)
+    demo.fault(point, Atom("hold"))
+    with demo.connect() as node:
+        demo.given_up(node)
+        held(node, point)
     # the connection has ended; the next command has one with the same name
+    demo.fault(point, Atom("none"))
     until(lambda: demo.chain() == ("ok", []), "the end of the swap", 20)
     assert demo.state() == BEFORE
 
 
 def test_a_swap_whose_asker_is_gone_after_the_switch_ends(demo: Demo) -> None:
-    demo.fault("code_change", 3000)
+    demo.fault("code_change", Atom("hold"))
     with demo.connect() as node:
-        with pytest.raises(NodeUnreachable):
-            node.call("gatling_swap", "swap", demo.request(node.pid, 1, 2), timeout=0.5)
+        demo.given_up(node, suspend_ms=HELD_MS)
         until(lambda: is_committed(node), "the switch", 20)
+    demo.fault("code_change", Atom("none"))
     until(lambda: demo.chain()[0] == "ok", "the end of the swap", 20)
     assert demo.state() == AFTER
     assert [label for label, _ in demo.chain()[1]] == [b"v1", b"v2"]
@@ -316,7 +343,7 @@ def test_a_swap_that_is_killed_leaves_nothing_suspended(
 ) -> None:
     demo.fault(point, Atom("kill"))
     with demo.connect() as node, pytest.raises(NodeUnreachable):
-        node.call("gatling_swap", "swap", demo.request(node.pid, 1, 2), timeout=3)
+        node.call("gatling_swap", "swap", demo.request(node.pid, 1, 2), timeout=20)
     assert demo.state() == BEFORE
     answer = demo.chain()
     assert answer[0] == ("busy" if broken else "ok")
@@ -325,13 +352,14 @@ def test_a_swap_that_is_killed_leaves_nothing_suspended(
 
 
 def test_a_guard_that_is_killed_before_the_switch_ends_the_swap(demo: Demo) -> None:
-    demo.fault("set", 1000)
+    demo.fault("set", Atom("hold"))
     with demo.connect() as node:
-        with pytest.raises(NodeUnreachable):
-            node.call("gatling_swap", "swap", demo.request(node.pid, 1, 2), timeout=0.5)
+        demo.given_up(node)
+        swap = held(node, "set")
         guard = node.call("erlang", "whereis", Atom("gatling_swap"))
         node.call("erlang", "exit", guard, Atom("kill"))
-        time.sleep(1.5)  # the guard is gone, so nothing says when the swap has ended
+        node.call("persistent_term", "put", (Atom("fault"), Atom("set")), Atom("none"))
+        until(lambda: not node.call("erlang", "is_process_alive", swap), "the end of the swap", 20)
     assert demo.state() == BEFORE
     assert demo.chain() == ("ok", [])
 

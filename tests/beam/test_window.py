@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(900)
 
 SWAPS = scaled(10, 100)
+TEXTS = ("net 3", "gross 3")
+"""The answers of the two releases."""
 RATE = scaled(50, 100)
 """Requests a second, through each of the two proxies."""
 # answers in the connection's process, as Bandit does, or in one for each request, as Cowboy does
@@ -155,14 +157,18 @@ def test_no_request_is_lost(tmp_path: Path, server: str) -> None:
             Load(closed, "/", RATE) as one,
             Load(kept, "/", RATE) as two,
         ):
-            swaps = [swap(tmp_path, node_port, 1 + n % 2, 2 - n % 2) for n in range(SWAPS)]
+            swaps = []
+            for n in range(SWAPS):
+                swaps.append(swap(tmp_path, node_port, 1 + n % 2, 2 - n % 2))
+                for load in (one, two):
+                    load.see(TEXTS[1 - n % 2])
     finally:
         node.kill()
         node.wait()
     assert [answer for answer in swaps if answer[0] != "ok"] == []
     for load in (one, two):
         assert load.failures == []
-        assert load.texts == {"net 3", "gross 3"}
+        assert load.texts == set(TEXTS)
     pauses = [report["held_us"] / 1000 for _, report in swaps]
     longest = max(one.waits + two.waits) * 1000
     print(f"{server}: {len(one.waits) + len(two.waits)} requests, longest wait {longest:.0f} ms,")

@@ -268,6 +268,22 @@ def test_hints_for_what_a_project_or_host_lacks(builds: Builds, said: str, hint:
     assert bool(error.hint) == bool(hint)
 
 
+def test_a_link_to_elixir_is_resolved_before_it_runs(builds: Builds) -> None:
+    def started(link_to: Path) -> str:
+        link_to.write_text("#!/bin/sh\n")
+        link_to.chmod(0o755)
+        builds.program.unlink(missing_ok=True)
+        builds.program.symlink_to(link_to)
+        around = surroundings(builds.paths.home)
+        return vm.task(around, {}, Build(), builds.mark, "").argv[0]
+
+    directory = builds.program.with_name("1.18")
+    directory.mkdir()
+    assert started(directory / "elixir") == str(directory / "elixir")
+    # a version manager looks at the name by which it is called
+    assert started(directory / "mise") == str(builds.program)
+
+
 def test_without_elixir(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(builds.program.parent))
     around = surroundings(builds.paths.home)

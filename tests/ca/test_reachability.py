@@ -188,7 +188,7 @@ def test_no_slow_answer_takes_longer_than_the_limit(
     stranger(said, pause=0.05)
     began = time.monotonic()
     assert "no answer in time" in fault(bench, "far.example")[0]
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20  # all of it would take minutes
 
 
 @pytest.mark.parametrize(
@@ -214,14 +214,14 @@ def test_many_dead_domains_take_no_longer_than_the_limit_of_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(reachability, "SECONDS", 0.4)
-    monkeypatch.setattr(reachability, "ALL_SECONDS", 1.0)
+    monkeypatch.setattr(reachability, "ALL_SECONDS", 2.0)
     stranger("HTTP/1.1 200 OK\r\n" * 99, pause=0.1)
     dead = [f"d{n}.example" for n in range(100)]
     resolved |= {one: ["127.0.0.1"] for one in dead}
     began = time.monotonic()
     challenge = HttpChallenge(bench.root / "challenges")
     found = reachability.faults(dead, challenge, None)
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 20  # all of it would take minutes
     assert set(found) == set(dead)
     assert "no answer in time" in found["d0.example"].what
     assert "was not checked" in found["d99.example"].what

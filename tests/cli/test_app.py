@@ -119,7 +119,7 @@ OPTIONS = ["--json", "-f", "-n", "5", "-n5", "--lines=5", "--", "-", "x", "v7", 
            "--file", "-zf", "--confirm", "--strategy=hot", "--since", "-fn", "--stdin"]  # fmt: skip
 
 
-@settings(max_examples=scaled(200, 1000), deadline=None)
+@settings(max_examples=scaled(200, 1000))
 @given(st.sampled_from(WITH_APP), st.lists(st.sampled_from(OPTIONS), max_size=5), st.data())
 def test_the_words_are_sorted_as_click_does(
     name: str, rest: list[str], data: st.DataObject

@@ -64,7 +64,7 @@ def test_what_is_no_host(laptop: Laptop, host: str) -> None:
     assert not (laptop.root / "log").exists()
 
 
-@settings(max_examples=scaled(100, 500), deadline=None)
+@settings(max_examples=scaled(100, 500))
 @given(st.text(max_size=30) | st.text("-@:[]/.ab1%$ \n", max_size=15))
 def test_no_host_becomes_an_option(text: str) -> None:
     try:
@@ -223,7 +223,7 @@ def test_without_ssh(laptop: Laptop) -> None:
     assert "ssh is not installed" in done.stderr
 
 
-@settings(max_examples=scaled(75, 300), deadline=None)
+@settings(max_examples=scaled(75, 300))
 @given(st.lists(st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=20), max_size=5))
 def test_the_server_reads_the_words_that_were_typed(words: list[str]) -> None:
     typed = ["run", "shop", "--", *words]

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatling.beam.sight import Process, Table
-from gatling.cli.top_screen import Shown, lines
-from gatling.operations.stats import AppStats, Event, Events, NodeStats, Requests
+from gatling.cli.top_screen import Shown, chosen, lines
+from gatling.operations.stats import AppStats, Event, Events, InstanceStats, NodeStats, Requests
 from gatling.operations.status import LastEnd
 from tests.operations.test_metrics import NODE
 
@@ -101,6 +101,28 @@ def test_other_views() -> None:
     said = text(Shown(stats(events=events), None, 0, "events"))
     assert "route  GET /  9      1       2.5 ms  4 ms" in said
     assert "nothing over :telemetry" in text(Shown(stats(), None, 0, "events"))
+
+
+def instance(name: str, memory: int, pid: str) -> InstanceStats:
+    return InstanceStats(
+        name=name, host="n1", release="v7", state="running", uptime=9.0, restarts=0, memory=memory,
+        cpu_seconds=2.0, node=node(process(pid, 2000, 100)), node_unknown=None, events=None,
+    )  # fmt: skip
+
+
+def test_instances_of_a_cluster_are_shown_one_after_the_other() -> None:
+    pods = [instance("shop-a", 5_000_000, "<0.7.0>"), instance("shop-b", 6_000_000, "<0.8.0>")]
+    whole = stats(node=None, instances=pods)
+    for number, pod in enumerate([*pods, pods[0]]):
+        now, before = chosen(whole, stats(node=None, instances=pods[:1]), number)
+        said = text(Shown(now, before, 2.0))
+        assert f"pod        {pod.name} on n1 ({number % 2 + 1} of 2)" in said
+        assert f"{'5.0' if pod is pods[0] else '6.0'} MB" in said
+        assert pod.node is not None
+        assert pod.node.processes[0].pid in said
+        assert "i next instance" in said
+        assert (before is None) == (pod is pods[1])
+    assert chosen(stats(), None, 3) == (stats(), None)
 
 
 @given(st.text(max_size=300), st.integers(1, 200), st.integers(1, 60))

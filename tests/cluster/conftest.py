@@ -64,6 +64,52 @@ class Cluster:
         return [one for one in found if "deletionTimestamp" not in one["metadata"]]
 
 
+class Pods:
+    """The pods of the app, each asked for itself."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+
+    def names(self) -> list[str]:
+        return sorted(one["metadata"]["name"] for one in self.cluster.pods())
+
+    def uids(self) -> set[str]:
+        return {one["metadata"]["uid"] for one in self.cluster.pods()}
+
+    def labels(self) -> set[str]:
+        return {one["metadata"]["labels"]["gatling/release"] for one in self.cluster.pods()}
+
+    def restarts(self) -> int:
+        return sum(
+            each["restartCount"]
+            for one in self.cluster.pods()
+            for each in one["status"].get("containerStatuses", ())
+        )
+
+    def ask(self, pod: str, path: str = "/") -> str:
+        return self.cluster.kubectl("get", "--raw", self._address(pod, path))
+
+    def counts(self) -> dict[str, int]:
+        return {name: int(self.ask(name, "/count")) for name in self.names()}
+
+    def all_show(self, title: str, count: int = 2) -> bool:
+        try:
+            pages = [self.ask(name) for name in self.names()]
+        except AssertionError:  # one that ends, or boots
+            return False
+        return len(pages) == count and all(title in page for page in pages)
+
+    def run(self, pod: str, *words: str) -> None:
+        self.cluster.kubectl("exec", "-n", NAMESPACE, pod, "-c", "app", "--", *words)
+
+    def _address(self, pod: str, path: str) -> str:
+        return f"/api/v1/namespaces/{NAMESPACE}/pods/{pod}:4000/proxy{path}"
+
+
+def only(pods: Pods, live: str) -> bool:
+    return pods.labels() == {live} and len(pods.names()) == 2
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Cluster:
     assert CLUSTER is not None
@@ -233,3 +279,18 @@ def probing(nodes: tuple[int, ...] = (1, 2)) -> Iterator[Prober]:
     with Prober(nodes=nodes) as prober:
         yield prober
     assert not prober.failures, prober.failures[:5]
+
+
+@pytest.fixture(scope="module")
+def hot_shop(shop: Project, world: World) -> Project:
+    """The app, whose pods are upgraded in memory where the plan allows it."""
+    world.run("settings", "unset", "shop", "deploy.strategy")
+    return shop
+
+
+@pytest.fixture
+def pods(hot_shop: Project, cluster: Cluster) -> Pods:
+    assert hot_shop.app == "shop"
+    made = Pods(cluster)
+    until(lambda: made.all_show("<title>"), "both pods")
+    return made

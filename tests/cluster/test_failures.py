@@ -9,7 +9,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from tests.cluster.conftest import NAMESPACE, Cluster, answers, probing
-from tests.conftest import output_of, until
+from tests.conftest import output_of, suspend, until
 
 if TYPE_CHECKING:
     from tests.conftest import Project, World
@@ -70,7 +70,7 @@ def test_an_api_server_that_is_away_for_a_while(
     shop.title("while it was away")
     push = shop.start_push()
     world.at_step("replace_instances")
-    os.kill(server, signal.SIGSTOP)
+    suspend(server)
     try:
         # the registry and the instances go on; the push waits
         with probing() as prober:

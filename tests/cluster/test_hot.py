@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from tests.cluster.conftest import NAMESPACE, Cluster, get, killed_push, probing
+from tests.cluster.conftest import NAMESPACE, get, killed_push, only, probing
 from tests.conftest import until
 from tests.hot.conftest import STORE
 
 if TYPE_CHECKING:
+    from tests.cluster.conftest import Pods
     from tests.conftest import Project, World
 
 pytestmark = pytest.mark.timeout(1800)
@@ -26,66 +27,11 @@ REFUSES = """
   end
 end
 """
-STEPS = ("reach_nodes", "deliver", "plan", "hot_swap", "watch", "follow_template")
+INIT = "  def init(count), do: {:ok, %{count: count, subscribers: %{}}}\n"
+BROKEN = '  def init(_count), do: raise("no store in this one")\n'
+STEPS = ("reach_nodes", "deliver", "plan", "hot_swap", "watch", "boot_check", "follow_template")
 POINTS = [*(f"{when} {step}" for step in STEPS for when in ("begin", "end")), "decided", "ended"]
 DECIDED = {"decided", "begin follow_template", "end follow_template", "ended"}
-
-
-class Pods:
-    """The pods of the app, each asked for itself."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self.cluster = cluster
-
-    def names(self) -> list[str]:
-        return sorted(one["metadata"]["name"] for one in self.cluster.pods())
-
-    def uids(self) -> set[str]:
-        return {one["metadata"]["uid"] for one in self.cluster.pods()}
-
-    def labels(self) -> set[str]:
-        return {one["metadata"]["labels"]["gatling/release"] for one in self.cluster.pods()}
-
-    def restarts(self) -> int:
-        return sum(
-            each["restartCount"]
-            for one in self.cluster.pods()
-            for each in one["status"].get("containerStatuses", ())
-        )
-
-    def ask(self, pod: str, path: str = "/") -> str:
-        return self.cluster.kubectl("get", "--raw", self._address(pod, path))
-
-    def counts(self) -> dict[str, int]:
-        return {name: int(self.ask(name, "/count")) for name in self.names()}
-
-    def all_show(self, title: str, count: int = 2) -> bool:
-        try:
-            pages = [self.ask(name) for name in self.names()]
-        except AssertionError:  # one that ends, or boots
-            return False
-        return len(pages) == count and all(title in page for page in pages)
-
-    def run(self, pod: str, *words: str) -> None:
-        self.cluster.kubectl("exec", "-n", NAMESPACE, pod, "-c", "app", "--", *words)
-
-    def _address(self, pod: str, path: str) -> str:
-        return f"/api/v1/namespaces/{NAMESPACE}/pods/{pod}:4000/proxy{path}"
-
-
-@pytest.fixture(scope="module")
-def hot_shop(shop: Project, world: World) -> Project:
-    """The app, whose pods are upgraded in memory where the plan allows it."""
-    world.run("settings", "unset", "shop", "deploy.strategy")
-    return shop
-
-
-@pytest.fixture
-def pods(hot_shop: Project, cluster: Cluster) -> Pods:
-    assert hot_shop.app == "shop"
-    made = Pods(cluster)
-    until(lambda: made.all_show("<title>"), "both pods")
-    return made
 
 
 def increment() -> None:
@@ -162,6 +108,25 @@ def test_all_pods_are_upgraded_and_none_is_replaced(
         until(stream.hears, "an event over the connection from before both upgrades")
 
 
+def test_a_plan_is_what_a_deployment_then_does(shop: Project, world: World, pods: Pods) -> None:
+    before, kept = world.status()["release"], pods.uids()
+    shop.title("planned")
+    shop.push()
+    assert world.status()["release"] != before
+    found = world.json("plan", "shop", before)
+    assert found["strategy"] == "hot"
+    assert found["changed"]
+    assert "2 pods at once" in found["reasons"]
+    assert pods.all_show("planned"), "nothing was changed"
+    assert before in world.run("plan", "shop", before, "--files")
+    world.run("rollback", "shop")
+    assert (world.last()["strategy"], world.last()["reasons"]) == ("hot", found["reasons"])
+    assert pods.uids() == kept
+    done = world.try_run("plan", "shop", before, "--strategy", "restart")
+    assert done.returncode == 3
+    assert "strategy restart" in done.stdout
+
+
 def test_a_container_and_a_pod_that_start_later_run_the_release(
     shop: Project, world: World, pods: Pods
 ) -> None:
@@ -209,8 +174,36 @@ def test_one_pod_that_fails_takes_all_back(shop: Project, world: World, pods: Po
     assert pods.uids() == kept
 
 
+@pytest.mark.parametrize("when", ["after", "before"])
+def test_a_release_that_does_not_boot_is_taken_back(
+    shop: Project, world: World, pods: Pods, when: str
+) -> None:
+    """It serves in the nodes that were upgraded, and no pod could be started any more."""
+    before, kept = world.status()["release"], pods.uids()
+    world.run("settings", "set", "shop", f"hot.boot_check={when}")
+    store = (shop.directory / STORE).read_text().replace(INIT, BROKEN)
+    if "code_change" in store:  # a changed one: without it, the deployment is rolling
+        store = store.replace("not in this pod", "never in this pod")
+    else:
+        store = store.rstrip().removesuffix("end") + REFUSES
+    assert BROKEN in store
+    shop.write(STORE, store)
+    shop.commit("does not boot")
+    with probing():
+        said = " ".join(shop.push(ok=False).split())
+    shop.git("reset", "--quiet", "--hard", "HEAD~1")
+    world.run("settings", "unset", "shop", "hot.boot_check")
+    assert "does not boot" in said, said
+    assert "no store in this one" in said
+    assert f"{before} is still live" in said
+    assert (f"{before} runs again in all pods" in said) == (when == "after")
+    assert pods.uids() == kept
+    until(lambda: pods.labels() == {before}, "the end of the pod of the check")
+
+
 def test_a_release_that_is_unhealthy_is_taken_back(shop: Project, world: World, pods: Pods) -> None:
     before, kept = world.status()["release"], pods.uids()
+    world.run("settings", "set", "shop", "hot.boot_check=off")
     shop.replace(
         "lib/counter/router.ex",
         'answer("/health"), do: text(200',
@@ -222,6 +215,7 @@ def test_a_release_that_is_unhealthy_is_taken_back(shop: Project, world: World, 
     assert "GET /health: it answered 501" in said
     assert f"{before} runs again in all pods" in said
     shop.git("reset", "--quiet", "--hard", "HEAD~1")
+    world.run("settings", "unset", "shop", "hot.boot_check")
     assert pods.uids() == kept
     assert all(pods.ask(name, "/health") == "ok" for name in pods.names())
     assert world.status()["release"] == before
@@ -254,10 +248,6 @@ def test_a_pod_that_is_deleted_in_the_middle(
     until(lambda: pods.labels() == {live} and len(pods.names()) == 2, f"{live} alone: {said}")
     until(lambda: pods.all_show(title if shown else "<title>"), said)
     assert shown == any(title in pods.ask(name) for name in pods.names())
-
-
-def only(pods: Pods, live: str) -> bool:
-    return pods.labels() == {live} and len(pods.names()) == 2
 
 
 def test_killed_at_every_step(shop: Project, world: World, pods: Pods) -> None:

@@ -7,14 +7,16 @@ import http.client
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
-from gatling.state import audit, keys
+from gatling.operations import sampling
+from gatling.state import audit, deployments, keys, samples
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from gatling.platform.open import Gatling
@@ -94,17 +96,18 @@ class Opened:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.ask("GET", path, headers=named)
 
-    def token(self) -> str:
+    def token(self, app: str = "shop") -> str:
         """The token of a form."""
-        text = self.get("/apps/shop/stop").text
+        text = self.get(f"/apps/{app}/stop").text
         return text.partition('name="token" value="')[2].partition('"')[0]
 
 
 @contextlib.contextmanager
-def opened(env: Mapping[str, str], *words: str) -> Iterator[Opened]:
-    """The dashboard, as long as the block."""
+def opened(env: Mapping[str, str], *words: str, before: Sequence[str] = ()) -> Iterator[Opened]:
+    """The dashboard, as long as the block. `before`: what runs it, such as unshare(1)."""
     process = subprocess.Popen(
-        [sys.executable, "-I", "-m", "gatling", *words, "dashboard", "--print"], env=dict(env),
+        [*before, sys.executable, "-I", "-m", "gatling", *words, "dashboard", "--print"],
+        env=dict(env),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd="/",
     )  # fmt: skip
     assert process.stdout is not None
@@ -118,7 +121,7 @@ def opened(env: Mapping[str, str], *words: str) -> Iterator[Opened]:
         with process.stdout, process.stderr:
             rest = process.stderr.read()
         assert process.wait(30) == 0, rest
-    assert rest == "Ctrl-C ends it.\n"
+    assert rest == "Ctrl-C ends it.\n", rest
 
 
 @contextlib.contextmanager
@@ -151,3 +154,18 @@ def refused(home: Served) -> list[Entry]:
     """The refusals on record, the newest first."""
     with home.opened() as gatling:
         return [one for one in audit.latest(gatling.db) if one.action == "refused"]
+
+
+def add_history(gatling: Gatling, cause: str) -> None:
+    """Record ten minutes of numbers of shop, and a deployment within them."""
+    now = time.time() // 10 * 10
+    with samples.opened(sampling.file_of(gatling)) as store:
+        for back in range(10, 600, 10):
+            taken = samples.Sample(seconds=10, up=10, classes=[0, 420, 0, 0, 7], memory=98_000_000)
+            store.add(now - back, {"shop": taken})
+    one = deployments.begin(gatling.db, "shop", cause=cause, actor="ann", mark="m", commit=None)
+    deployments.begin_step(gatling.db, one.id, 0, "build")
+    deployments.end_step(gatling.db, one.id, 0, "succeeded", 0.8)
+    deployments.begin_step(gatling.db, one.id, 1, "boot_check")
+    deployments.end_step(gatling.db, one.id, 1, "cancelled", 0.2)
+    deployments.end(gatling.db, one.id, "succeeded", seconds=1.0)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
+import re
 import threading
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import pytest
 
+from gatling.state import deployments
+from tests.conftest import until
 from tests.dashboard.chromium import ELSEWHERE, axe
-from tests.dashboard.opened import opened, refused
+from tests.dashboard.opened import add_history, opened, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,9 +28,20 @@ if TYPE_CHECKING:
 PAGES = [
     "/", "/apps/shop", "/apps/shop/deployments", "/apps/shop/deployments/1", "/apps/shop/logs",
     "/apps/shop/jobs", "/apps/shop/settings", "/apps/shop/audit", "/certificates", "/databases",
-    "/audit", "/apps/shop/stop", "/nope",
+    "/audit", "/apps/shop/stop", "/apps/shop/settings/set?key=health.path", "/apps/shop/config/set",
+    "/nope",
 ]  # fmt: skip
 NARROW = {"width": 375, "height": 700}
+
+
+@pytest.fixture(scope="module")
+def history(home: Served) -> int:
+    """Numbers and a deployment of shop; its number."""
+    with home.opened() as gatling:
+        add_history(gatling, "push")
+        return deployments.of_app(gatling.db, "shop", limit=1)[0].id
+
+
 ATTACK = """\
 <!doctype html><title>evil</title>
 <img src="{page}/"><script src="{page}/apps/shop"></script><iframe src="{page}/"></iframe>
@@ -83,30 +97,78 @@ def noted(page: Page) -> list[str]:
     return errors
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_pages_are_accessible_and_log_no_error(
-    here: Opened, browser: Chromium, scheme: Literal["light", "dark"]
-) -> None:
+VIOLATIONS = "axe.run(%s).then((r) => r.violations.map((v) => [v.id, v.nodes.map((n) => n.html)]))"
+ALL = "{resultTypes: ['violations']}"
+CONTRAST = "{runOnly: ['color-contrast'], resultTypes: ['violations']}"
+"""What is another in the dark."""
+
+
+def test_pages_are_accessible_and_log_no_error(here: Opened, browser: Chromium) -> None:
     script = axe()
-    context = browser.context(here, color_scheme=scheme)
+    # one page for all: the browser compiles the script once
+    page = browser.context(here).new_page()
+    errors = noted(page)
     for path in PAGES:
-        page = context.new_page()
-        errors = noted(page)
+        errors.clear()
+        page.emulate_media(color_scheme="light")
         page.goto(here.origin + here.base + path)
         page.evaluate(script)  # in spite of the policy for scripts, which holds for the page's own
-        found = page.evaluate(
-            "axe.run().then((r) => r.violations.map((v) => [v.id, v.nodes.map((n) => n.html)]))"
-        )
-        assert found == [], path
+        assert page.evaluate(VIOLATIONS % ALL) == [], path
+        page.emulate_media(color_scheme="dark")
+        assert page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+        assert page.evaluate(VIOLATIONS % CONTRAST) == [], path
         assert errors == [] if path != "/nope" else all("404" in one for one in errors), path
-        page.close()
 
 
-def test_nothing_is_wider_than_a_phone(here: Opened, browser: Chromium) -> None:
+BESIDE = """() => [...document.querySelectorAll("main a, main button, main td")]
+  .map((one) => [one, one.getBoundingClientRect()])
+  .filter(([_, at]) => at.width && (at.left < 0 || at.right > innerWidth))
+  .map(([one]) => one.outerHTML)"""
+
+
+def test_nothing_on_a_phone_is_beside_the_screen(
+    history: int, here: Opened, browser: Chromium
+) -> None:
+    """A table that can be scrolled looks whole, and its last columns are those of changes."""
     page = browser.context(here, viewport=NARROW).new_page()
-    for path in PAGES:
+    for path in [*PAGES, f"/apps/shop/deployments/{history}"]:
         page.goto(here.origin + here.base + path)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+        assert page.evaluate(BESIDE) == [], path
+
+
+EDGES = "all => all.map((one) => Math.round(one.getBoundingClientRect().%s))"
+
+
+def test_columns_and_time_axes_are_in_line(history: int, here: Opened, browser: Chromium) -> None:
+    page = browser.context(here).new_page()
+    page.goto(f"{here.origin}{here.base}/apps/shop/settings")
+    for place in (1, 2, 3, 4):
+        cells = page.locator(f".group td:nth-child({place})")
+        assert len(set(cells.evaluate_all(EDGES % "left"))) == 1, place
+    page.goto(f"{here.origin}{here.base}/apps/shop/deployments/{history}")
+    assert page.get_by_text("cancelled").is_visible()
+    for edge in ("left", "right"):
+        assert len(set(page.locator(".steps svg").evaluate_all(EDGES % edge))) == 1
+
+
+def test_settings_out_of_sight_are_laid_out_when_they_are_scrolled_to(
+    here: Opened, browser: Chromium
+) -> None:
+    """The first paint would wait for a hundred rows, of which twenty can be seen."""
+    page = browser.context(here).new_page()
+    page.goto(f"{here.origin}{here.base}/apps/shop/settings")
+    group = page.locator("details.group", has=page.get_by_role("heading", name="health"))
+    assert not group.locator("table").is_visible()
+    group.locator("summary").press("Enter")
+    assert group.locator("table").is_visible()
+    page.goto(f"{here.origin}{here.base}/apps/shop/settings?q=.")
+    laid_out = "one => one.checkVisibility({contentVisibilityAuto: true})"
+    last = page.locator(".group table").last
+    until(lambda: page.locator(".group table").first.evaluate(laid_out), "the first group")
+    assert not last.evaluate(laid_out)
+    last.scroll_into_view_if_needed()
+    until(lambda: last.evaluate(laid_out), "the last group")
 
 
 def test_everything_can_be_read_without_javascript(here: Opened, browser: Chromium) -> None:
@@ -115,9 +177,40 @@ def test_everything_can_be_read_without_javascript(here: Opened, browser: Chromi
     page.goto(f"{here.origin}{here.base}/")
     page.click("text=shop")
     page.click("nav[aria-label=shop] >> text=Deployments")
-    page.click("table >> role=link >> nth=0")
+    page.get_by_role("link", name="1", exact=True).click()
     assert page.inner_text("h1").startswith("Deployment")
     assert "it was built" in page.inner_text("pre")
+
+
+def test_settings_and_config_are_changed_by_role_without_javascript(
+    bob: Opened, rita: Opened, browser: Chromium
+) -> None:
+    page = browser.context(bob, java_script_enabled=False).new_page()
+    page.goto(f"{bob.origin}{bob.base}/apps/blog/settings")
+    page.get_by_role("heading", name="health").click()
+    page.get_by_role("link", name="Change health.path").click()
+    assert "with the next deployment" in page.inner_text("main")
+    page.get_by_label("health.path").fill("/up?<b>")
+    page.get_by_role("button", name="Store health.path").click()
+    row = page.get_by_role("row", name="health.path")
+    assert "/up?<b>" in row.inner_text()
+    assert "this host" in row.inner_text()
+    row.get_by_role("link", name="Unset health.path").click()
+    page.get_by_role("button", name="Unset health.path").click()
+    page.get_by_role("heading", name="health").click()
+    assert "default" in page.get_by_role("row", name="health.path").inner_text()
+    page.get_by_role("link", name="Set a variable").click()
+    page.get_by_label("Name").fill("API_KEY")
+    page.get_by_label("Value").fill("from\nthe-browser")
+    page.get_by_role("button", name="Set the variable").click()
+    assert "waits" in page.get_by_role("row", name="API_KEY").inner_text()
+    assert "the-browser" not in page.content()
+    page = browser.context(rita).new_page()
+    page.goto(f"{rita.origin}{rita.base}/apps/shop/settings")
+    page.get_by_role("heading", name="health").click()
+    assert page.get_by_text("health.path").is_visible()
+    assert page.get_by_role("link", name="Change").count() == 0
+    assert page.get_by_role("link", name="Set").count() == 1  # the tab
 
 
 def test_the_keyboard_leads_to_the_content_first(here: Opened, browser: Chromium) -> None:
@@ -140,6 +233,46 @@ def test_a_page_is_loaded_again_while_it_is_looked_at(
 
         locks.put(gatling.db, "blog", "ann", "")
     page.get_by_text("locked by ann").wait_for(timeout=30_000)
+
+
+def test_what_was_opened_stays_open(history: int, here: Opened, browser: Chromium) -> None:
+    page = browser.context(here).new_page()
+    page.goto(f"{here.origin}{here.base}/apps/shop")
+    page.get_by_text("What happened in this time").click()
+    for _ in range(2):
+        with page.expect_response(lambda answer: answer.url.endswith("/apps/shop")):
+            page.evaluate("document.getElementById('main').dataset.every = 0.01")
+    page.get_by_text("by ann").first.wait_for()
+    assert page.locator("details.marks").get_attribute("open") is not None
+
+
+def test_a_page_says_so_when_nothing_answers_it_any_more(home: Served, browser: Chromium) -> None:
+    """Its numbers would look like those of now."""
+    with opened(home.env) as found:
+        found.enter()
+        page = browser.context(found).new_page()
+        page.goto(f"{found.origin}{found.base}/")
+        assert page.get_by_role("alert").count() == 0
+    page.get_by_role("alert").wait_for(timeout=30_000)
+    assert "does not answer" in page.get_by_role("alert").inner_text()
+    assert re.fullmatch(r"\d\d:\d\d:\d\d", page.locator("#lost time").inner_text())
+    assert page.get_by_role("link", name="shop").is_visible()
+
+
+def test_a_second_click_is_no_second_change(here: Opened, browser: Chromium) -> None:
+    page = browser.context(here).new_page()
+    sent = []
+    page.on("request", lambda one: sent.append(one.url) if one.method == "POST" else None)
+    page.goto(f"{here.origin}{here.base}/apps/blog/settings/set?key=deploy.branch")
+    page.get_by_label("deploy.branch").fill("next")
+    page.get_by_role("button", name="Store deploy.branch").dblclick()
+    page.wait_for_url("**/apps/blog/settings")
+    assert len(sent) == 1
+    page.go_back()
+    page.get_by_label("deploy.branch").fill("main")
+    page.get_by_role("button", name="Store deploy.branch").click()
+    page.wait_for_url("**/apps/blog/settings")
+    assert len(sent) == 2
 
 
 def test_a_log_is_followed_as_text(home: Served, here: Opened, browser: Chromium) -> None:

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 from gatling import times
+from gatling.dashboard import pages
 from gatling.dashboard.drawing import HEIGHT, WIDTH, chart
 from gatling.dashboard.pages import with_gaps
 from gatling.operations.timeline import Point
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from gatling.platform.open import Gatling
 
 
 def test_a_line_goes_over_the_whole_width_and_stays_below_the_edge() -> None:
@@ -54,3 +64,24 @@ def test_marks_lie_on_the_time_axis_and_data_is_json() -> None:
     data = json.loads(made.data)
     assert data["values"] == [[0, 10], [1, 2]]
     assert data["marks"] == [[5, "deployment", "</script>\u2028 push"]]
+
+
+def test_a_small_chart_is_shown_again_for_some_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page of fifty apps is loaded every five seconds. A chart that is missing is not kept."""
+    asked: list[list[str]] = []
+
+    def of_apps(_: object, names: list[str], *__: object) -> dict[str, list[Point]]:
+        asked.append(names)
+        return {name: [] for name in names if name != "new"}
+
+    now = 1000.0
+    monkeypatch.setattr("gatling.dashboard.pages.timeline.of_apps", of_apps)
+    monkeypatch.setattr("gatling.dashboard.pages.time.monotonic", lambda: now)
+    gatling = cast("Gatling", SimpleNamespace(home=SimpleNamespace(root=tmp_path)))
+    for _ in range(2):
+        assert pages._sparks_of(gatling, ["shop", "new"]).keys() == {"shop"}
+    now += pages.SPARK_FRESH_SECONDS
+    assert pages._sparks_of(gatling, ["shop"]).keys() == {"shop"}
+    assert asked == [["shop", "new"], ["new"], ["shop"]]

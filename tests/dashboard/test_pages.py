@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import re
-import time
 from typing import TYPE_CHECKING
 from unittest import mock
 
 import pytest
 
 from gatling.dashboard import actions, pages
-from gatling.operations import sampling
-from gatling.state import deployments, keys, samples
+from gatling.dashboard.visit import Visit
+from gatling.deploy import deployment_log
+from gatling.deploy.evidence.prober import Proof, Sample
+from gatling.ssh.policy import Grant
+from gatling.state import apps, config, databases, deployments, issuance, keys
+from gatling.state.databases import Attachment
 from tests.api.served import VALUE
-from tests.dashboard.opened import by_key, opened, refused
+from tests.dashboard.opened import add_history, by_key, opened, refused
 
 if TYPE_CHECKING:
     from tests.api.served import Served
     from tests.dashboard.opened import Opened
 
 HOSTILE = "<script>alert(1)</script>\x1b]0;x\x07\u202e'\"&"
+CONFIRMED = [
+    page.path.partition("{app}/")[2]
+    for page in pages.EVERY
+    if page.template in {"confirm.html", "rewind.html"}
+]
+"""The forms that have a page of their own."""
 OF_APP = ["", "/deployments", "/deployments/1", "/logs", "/jobs", "/settings", "/audit"]
 
 
@@ -54,6 +63,22 @@ def test_a_deployment_shows_its_steps_probe_and_output(here: Opened) -> None:
     assert here.get("/apps/nope").status == 404
     assert here.get("/apps/..%2f").status in {404, 422}
     assert here.get("/nope").status == 404
+
+
+def test_requests_of_the_prober_are_dots_and_one_that_was_held_is_a_line(
+    home: Served, here: Opened
+) -> None:
+    samples = [Sample(0, 2, failed=False), Sample(100, 4, failed=True),
+               Sample(50, 150, failed=False, held=True)]  # fmt: skip
+    with home.opened() as gatling:
+        paths = gatling.home.app("shop")
+        deployment_log.keep_samples(paths, 1, Proof(3, 1, 4, samples=tuple(samples)))
+        text = here.get("/apps/shop/deployments/1").text
+        paths.deployment_probe(1).unlink()
+    assert text.count("<circle") == 2
+    assert "up to 4 ms." in text
+    assert '<path class="held" d="M150.0,3.0h450.0">' in text
+    assert "held open for 150 ms, from before the swap until after it" in text
 
 
 def test_answers_have_the_headers_that_keep_other_pages_out(here: Opened) -> None:
@@ -102,15 +127,8 @@ def test_a_filter_of_a_log_that_is_none_is_refused(here: Opened, query: str) -> 
 def test_history_is_drawn_with_marks(home: Served, here: Opened) -> None:
     assert "No history is kept" in here.get("/apps/shop").text
     assert 'class="still"' not in here.get("/").text
-    now = time.time() // 10 * 10
-    with home.opened() as gatling, samples.opened(sampling.file_of(gatling)) as store:
-        for back in range(10, 600, 10):
-            taken = samples.Sample(seconds=10, up=10, classes=[0, 420, 0, 0, 7], memory=98_000_000)
-            store.add(now - back, {"shop": taken})
-        one = deployments.begin(
-            gatling.db, "shop", cause=HOSTILE, actor="ann", mark="m", commit=None
-        )
-        deployments.end(gatling.db, one.id, "succeeded", seconds=1.0)
+    with home.opened() as gatling:
+        add_history(gatling, HOSTILE)
     text = here.get("/apps/shop").text
     assert text.count('class="still"') == 4
     assert "43/s" in text
@@ -119,6 +137,51 @@ def test_history_is_drawn_with_marks(home: Served, here: Opened) -> None:
     assert '<path class="mark deployment"' in text
     assert "<script>alert" not in text
     assert here.get("/").text.count('class="still"') == 1
+
+
+def test_settings_are_found_by_name_and_where_they_are_from(home: Served, here: Opened) -> None:
+    def keys_of(query: str) -> set[str]:
+        text = here.get(f"/apps/shop/settings?{query}").text
+        return set(re.findall(r"<code>([a-z_.]+\.[a-z_.]+)</code>", text))
+
+    with home.opened() as gatling, gatling.db.transaction():
+        gatling.db.execute("UPDATE apps SET settings = '{\"deploy.branch\": \"next\"}'"
+                           " WHERE name = 'shop'")  # fmt: skip
+    assert keys_of("q=TIMEOUT") >= {"health.timeout", "proxy.read_timeout"}
+    assert all("timeout" in key for key in keys_of("q=TIMEOUT"))
+    assert keys_of("own=yes") == {"deploy.branch"}
+    text = here.get("/apps/shop/settings").text
+    (group,) = re.findall(r'<details class="card group" open>.*?</details>', text, re.DOTALL)
+    assert "<h2>deploy</h2>" in group
+    assert "<span>1 set</span>" in group
+    assert '<span class="dim">branch, strategy, ' in group
+    assert '<details class="card group"><summary><h2>health</h2>' in text
+    assert 'group"><summary>' not in here.get("/apps/shop/settings?q=timeout").text
+    assert keys_of("q=timeout&own=yes") == set()
+    found = here.get("/apps/shop/settings?q=%22%3E%3Cscript%3E").text
+    assert "No setting matches" in found
+    assert "<script>" not in found
+
+
+def test_a_page_that_there_is_not_leads_on_only_who_is_let_in(here: Opened) -> None:
+    found = here.get("/nope")
+    assert found.status == 404
+    assert f'href="{here.base}/certificates"' in found.text
+    assert here.ask("GET", "/nope", headers={"Cookie": "x=y"}).status == 403
+
+
+def test_a_failed_renewal_is_shown_without_a_question_to_the_supervisor(
+    home: Served, here: Opened
+) -> None:
+    (page,) = (one for one in pages.EVERY if one.path == "/certificates")
+    with home.opened() as gatling:
+        issuance.put(gatling.db, issuance.Issuance(app="shop", error=f"The CA said {HOSTILE}"))
+        everyone = Visit(Grant("ann", "admin", frozenset({"*"})), "", "", {})
+        with mock.patch.object(gatling.instances, "statuses", side_effect=AssertionError):
+            assert [app for app, _ in page.gather(gatling, everyone)["errors"]] == ["shop"]
+    text = here.get("/certificates").text
+    assert "has no new certificate: The CA said &lt;script&gt;" in text
+    assert "<script>alert" not in text
 
 
 # -- who is let in --------------------------------------------------------------------------------
@@ -161,7 +224,9 @@ def test_a_forged_origin_is_refused_and_put_on_record(home: Served, here: Opened
 def test_bodies_that_are_no_forms(here: Opened) -> None:
     kind = {"Content-Type": "application/json"}
     assert here.ask("POST", "/apps/shop/stop", {"token": here.token()}, kind).status == 422
-    assert here.ask("POST", "/apps/shop/stop", {"token": "x" * 70_000}).status == 422
+    assert here.ask("POST", "/apps/shop/stop", {"token": "x" * 600_000}).status == 422
+    many = {f"field{number}": "" for number in range(60)}
+    assert here.ask("POST", "/apps/shop/stop", many).status == 422
     assert here.ask("PUT", "/apps/shop/stop", {"token": here.token()}).status == 404
     assert here.ask("DELETE", "/apps/shop").status == 404
 
@@ -177,30 +242,28 @@ def test_a_reader_sees_their_app_and_changes_nothing(home: Served, rita: Opened)
     for path in OF_APP:
         found = rita.get(f"/apps/shop{path}")
         assert found.status == 200, path
-        assert not re.search(r'href="[^"]*/(rollback|restart|stop|maintenance)', found.text)
+        assert not re.search(rf'href="[^"]*/({"|".join(CONFIRMED)})', found.text)
         assert rita.get(f"/apps/blog{path}").status == 403, path
     assert rita.get("/audit").status == 403
-    for name in ("rollback", "restart", "stop", "maintenance"):
+    for name in CONFIRMED:
         assert rita.get(f"/apps/shop/{name}").status == 403
     assert "blog" not in rita.get("/certificates").text
     assert ("rita", "blog") in {(one.actor, one.app) for one in refused(home)}
 
 
-@pytest.mark.parametrize("action", [one.name for one in actions.EVERY])
-def test_a_form_is_checked_as_its_command_is(
-    home: Served, rita: Opened, bob: Opened, action: str
-) -> None:
-    for person, app, name in ((rita, "shop", "rita"), (bob, "shop", "bob")):
-        text = (bob.get("/apps/blog/stop") if person is bob else person.get("/apps/shop")).text
-        token = text.partition('name="token" value="')[2].partition('"')[0]
-        found = person.ask("POST", f"/apps/{app}/{action}", {"token": token})
-        assert found.status == 403, name
-    assert refused(home)[0].actor in {"rita", "bob", "dashboard"}
+def test_a_form_is_checked_as_its_command_is(home: Served, rita: Opened, bob: Opened) -> None:
+    token = bob.token("blog")
+    for action in actions.EVERY:
+        assert rita.ask("POST", f"/apps/shop/{action.name}", {"token": ""}).status == 403
+        found = bob.ask("POST", f"/apps/shop/{action.name}", {"token": token})
+        assert found.status == 403, action.name
+        assert (refused(home)[0].actor, refused(home)[0].detail) == (
+            "bob", f"{action.command} (dashboard)"
+        )  # fmt: skip
 
 
 def test_a_deployer_changes_their_app(home: Served, bob: Opened) -> None:
-    text = bob.get("/apps/blog/stop").text
-    token = text.partition('name="token" value="')[2].partition('"')[0]
+    token = bob.token("blog")
     found = bob.ask("POST", "/apps/blog/stop", {"token": token})
     assert (found.status, found.headers["location"]) == (303, f"{bob.base}/apps/blog")
     assert "stopped" in bob.get("/apps/blog").text or "empty" in bob.get("/apps/blog").text
@@ -210,9 +273,117 @@ def test_a_deployer_changes_their_app(home: Served, bob: Opened) -> None:
     assert (row["actor"], row["app"]) == ("bob", "blog")
 
 
+def test_settings_are_set_and_unset(home: Served, bob: Opened) -> None:
+    def own() -> dict[str, str]:
+        with home.opened() as gatling:
+            return apps.get(gatling.db, "blog").settings
+
+    def post(action: str, **fields: str) -> tuple[int, str]:
+        sent = {"token": bob.token("blog"), **fields}
+        found = bob.ask("POST", f"/apps/blog/settings/{action}", sent)
+        return found.status, found.headers.get("location", "")
+
+    settings = f"{bob.base}/apps/blog/settings"
+    assert 'value="60"' in bob.get("/apps/blog/settings/set?key=health.timeout").text
+    assert post("set", key="health.timeout", value="120") == (303, settings)
+    assert post("set", lines="deploy.branch = next\r\n\r\nalerts.errors=2\r\n") == (303, settings)
+    wanted = {"health.timeout": "120", "deploy.branch": "next", "alerts.errors": "2"}
+    assert own() == wanted
+    for fields in (
+        {"key": "health.timeout", "value": "soon"}, {"key": "no.such", "value": "1"},
+        {"lines": "health.path=/up\nno equals"}, {"lines": "health.path=/up\nno.such=1"}, {},
+    ):  # fmt: skip
+        assert post("set", **fields)[0] == 422, fields
+    assert own() == wanted
+    assert bob.get("/apps/blog/settings/set?key=no.such").status == 404
+    assert "gatling.toml" not in bob.get("/apps/blog/settings/unset?key=alerts.errors").text
+    assert post("unset", key="alerts.errors") == (303, settings)
+    assert post("unset", key="alerts.errors")[0] == 404
+    assert bob.get("/apps/blog/settings/unset?key=alerts.errors").status == 404
+    assert own() == {"health.timeout": "120", "deploy.branch": "next"}
+    with home.opened() as gatling:
+        row = gatling.db.row("SELECT actor, detail FROM audit WHERE action = 'settings' LIMIT 1")
+    assert row is not None
+    assert tuple(row) == ("bob", "health.timeout")
+
+
+def test_a_variable_is_set_and_unset_and_its_value_never_shown(home: Served, bob: Opened) -> None:
+    typed = "-----BEGIN\r\nof-a-secret\r\n"
+    texts = []
+
+    def post(action: str, **fields: str) -> tuple[int, str]:
+        sent = {"token": bob.token("blog"), **fields}
+        found = bob.ask("POST", f"/apps/blog/config/{action}", sent)
+        texts.append(found.text)
+        return found.status, found.headers.get("location", "")
+
+    settings = f"{bob.base}/apps/blog/settings"
+    assert post("set", name="KEY", value=typed) == (303, settings)
+    with home.opened() as gatling:
+        assert config.of_app(gatling.db, "blog")["KEY"] == "-----BEGIN\nof-a-secret\n"
+    assert post("set", name="KEY", value=typed)[0] == 200
+    assert "Nothing was changed" in texts[-1]
+    for name in ("RELEASE_NAME", "KEY=of-a-secret", "", "1x"):
+        assert post("set", name=name, value=typed)[0] == 422, name
+    assert post("set", name="KEY", value="of-a-secret\0")[0] == 422
+    assert post("set", name="KEY", value="of-a-secret" * 20_000)[0] == 422
+    assert post("set", name="KEY", value="")[0] == 422
+    texts += [
+        bob.get(f"/apps/blog{path}").text for path in
+        ("/settings", "/audit", "/config/set?name=KEY", "/config/unset?name=KEY", "/deployments")
+    ]  # fmt: skip
+    assert "KEY" in texts[-5]
+    assert not any("of-a-secret" in text for text in texts)
+    assert post("unset", name="KEY") == (303, settings)
+    assert bob.get("/apps/blog/config/unset?name=KEY").status == 404
+    with home.opened() as gatling:
+        assert "KEY" not in config.of_app(gatling.db, "blog")
+        found = gatling.db.rows("SELECT actor, action FROM audit WHERE action LIKE 'config%'")
+    assert [tuple(row) for row in found] == [("bob", "config set KEY"), ("bob", "config unset KEY")]
+
+
+def test_a_pool_is_offered_to_those_who_may_turn_it_on(
+    home: Served, bob: Opened, rita: Opened
+) -> None:
+    with home.opened() as gatling:
+        for name in ("shop", "blog"):
+            databases.add(gatling.db, name, name, 17, "DATABASE_URL")
+        databases.attach(gatling.db, Attachment("blog", "shop", "BLOG_URL", "read"))
+        databases.mark(gatling.db, "blog", "ready")
+    try:
+        shown = bob.get("/databases").text
+        assert f'href="{bob.base}/apps/blog/pool?name=blog"' in shown
+        assert "/apps/shop/" not in shown
+        assert "/pool" not in rita.get("/databases").text
+        form = bob.get("/apps/blog/pool?name=blog").text
+        assert "DATABASE_CONNECTION_POOL_URL" in form
+        assert 'value="20"' in form
+        assert bob.get("/apps/blog/pool?name=shop").status == 404
+        assert bob.get("/apps/blog/pool/off?name=blog").status == 404
+        token = bob.token("blog")
+        for size in ("0", "1001", "many"):
+            sent = {"token": token, "name": "blog", "size": size}
+            assert bob.ask("POST", "/apps/blog/pool", sent).status == 422, size
+        # DATABASE_URL is not set here, and PostgreSQL does not run for root
+        sent = {"token": token, "name": "blog", "size": "5"}
+        refused = bob.ask("POST", "/apps/blog/pool", sent)
+        assert re.search("is not the URL of the database blog|does not run as root", refused.text)
+        assert bob.ask("POST", "/apps/blog/pool/off", sent).status == 404
+    finally:
+        with home.opened() as gatling:
+            for name in ("shop", "blog"):
+                databases.forget(gatling.db, name)
+
+
+def test_a_job_that_there_is_not(bob: Opened) -> None:
+    for action in ("run", "cancel"):
+        assert bob.get(f"/apps/blog/jobs/{action}?job=report").status == 404
+        sent = {"token": bob.token("blog"), "job": "../report"}
+        assert bob.ask("POST", f"/apps/blog/jobs/{action}", sent).status == 404
+
+
 def test_a_change_that_fails_says_why(bob: Opened) -> None:
-    text = bob.get("/apps/blog/stop").text
-    token = text.partition('name="token" value="')[2].partition('"')[0]
+    token = bob.token("blog")
     found = bob.ask("POST", "/apps/blog/rollback", {"token": token, "release": "v99"})
     assert found.status in {404, 409, 422}
     assert re.search(r'<section class="card fault">\s*<h1>[^<]{10,}', found.text)

@@ -28,7 +28,7 @@ def test_a_file_is_as_it_was_published(name: str) -> None:
 
 def test_every_template_is_compiled_beforehand_and_used() -> None:
     used = {page.template for page in pages.EVERY} | {"base.html", "macros.html", "enter.html",
-                                                      "error.html"}  # fmt: skip
+                                                      "error.html", "noted.html"}  # fmt: skip
     assert set(Renderer(Door(8099)).load()) == used
 
 

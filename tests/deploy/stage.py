@@ -70,6 +70,7 @@ class Stage:
         parts = SimpleNamespace(
             apps=places, instances=instances, schedule=schedule, logs=instances, tasks=tasks,
             router=router, certificates=OwnCertificates(home, db), toolchains=nothing,
+            pools=SimpleNamespace(exists=lambda _: False),
         )  # fmt: skip
         self.gatling = Gatling(home, db, parts, "tester")
         self.progress = Progress(output)
@@ -276,7 +277,7 @@ class Prober:
         finally:
             self._stage.done.append("probed")
 
-    def saw(self, problem: str) -> None:
+    def saw(self, problem: str, *, held_since: float | None = None) -> None:
         if problem:
             self._stage.do(f"saw {problem}")
 
@@ -286,6 +287,8 @@ class Prober:
 
 class Held:
     """A held request that is answered."""
+
+    began = 0.0
 
     def __init__(self, *_: object) -> None:
         pass

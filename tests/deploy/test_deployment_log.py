@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 def test_the_requests_of_the_prober_are_kept_beside_the_output(tmp_path: Path) -> None:
     paths = EmbeddedPaths(tmp_path, "shop")
     paths.logs.mkdir(parents=True)
-    samples = (Sample(0.0, 1.5, failed=False), Sample(11.5, 30.0, failed=True))
+    samples = (Sample(0.0, 1.5, failed=False), Sample(11.5, 30.0, failed=True),
+               Sample(12.0, 80.0, failed=False, held=True))  # fmt: skip
     deployment_log.keep_samples(paths, 7, Proof(2, 1, 30.0, samples=samples))
     assert deployment_log.samples_of(paths, 7) == list(samples)
+    paths.deployment_probe(7).write_text("[[0.0, 1.5, false]]")  # of an older version
+    assert deployment_log.samples_of(paths, 7) == [samples[0]]
     deployment_log.keep_samples(paths, 8, Proof(0, 0, 0.0))
     deployment_log.keep_samples(paths, 9, None)
     paths.deployment_probe(10).write_text("[[1")

@@ -7,6 +7,18 @@ import sys
 
 from gatling.deploy import preload
 
+LATE = (
+    "gatling.build.builder",
+    "gatling.build.hints",
+    "gatling.deploy.evidence.prober",
+    "gatling.deploy.new_release",
+    "gatling.deploy.published",
+    "http.client",
+    "ssl",
+    "tempfile",
+)
+"""Modules that the first VM of a push does not wait for."""
+
 
 def loaded(program: str) -> str:
     code = f"import sys; {program}; print([m for m in {preload.LATER!r} if m in sys.modules])"
@@ -17,7 +29,25 @@ def loaded(program: str) -> str:
 
 
 def test_a_push_loads_none_of_them_before_its_build() -> None:
-    assert loaded("import gatling.ssh.pre_receive, gatling.ssh.receive") == "[]"
+    hook = "gatling.ssh.pre_receive, gatling.ssh.receive, gatling.operations.deploys"
+    assert loaded(f"import {hook}") == "[]"
+
+
+def test_what_a_plain_push_does_not_need_is_loaded_by_no_hook() -> None:
+    """The VM of the build boots when these are loaded, and the push waits for both."""
+    code = (
+        "import sys, gatling.ssh.pre_receive, gatling.operations.session, gatling.platform.open,"
+        " gatling.platform.embedded.parts, gatling.ssh.receive, gatling.operations.deploys;"
+        " print(*sorted(m for m in sys.modules if m.startswith('gatling.')"
+        f" or m in {LATE!r}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code], check=True, capture_output=True, text=True
+    )
+    loaded = done.stdout.split()
+    assert not set(LATE) & set(loaded)
+    for package in ("proxy", "beam.control", "cli", "api", "host", "images", "platform.postgres"):
+        assert not [m for m in loaded if m.startswith(f"gatling.{package}")], package
 
 
 def test_they_are_loaded_beside_it() -> None:

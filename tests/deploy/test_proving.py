@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, cast
 
@@ -177,6 +178,29 @@ def test_failures_while_another_deployment_uses_the_slot_do_not_count(
     later(stage, monkeypatch, crashes(stage), disturbed, crashes(stage), healthy(stage))
     attend(stage)
     assert (undone, stage.live(), step(stage, watch)) == ([], (8, 1), "succeeded")
+
+
+def test_what_another_deployment_has_put_in_the_slot_is_left_alone(
+    stage: Stage, watch: Watch, undone: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds the lock, has stopped the check's instance, and started its own."""
+    deployment = contextlib.ExitStack()
+
+    def taken() -> None:
+        assert deployment.enter_context(lock.try_hold(stage.gatling.home.app("shop").lock))
+        stage.running[2] = 9
+        stage.faults[BOOTS] = CRASH
+        stage.done.clear()
+
+    def decided(_: float) -> None:
+        make_live(stage.gatling.db, "shop", release=9, slot=2, config=None)
+
+    later(stage, monkeypatch, still(stage), taken)
+    monkeypatch.setattr(time, "sleep", decided)
+    with deployment:
+        attend(stage)
+    assert (stage.running[2], undone) == (9, [])
+    assert "stop 2" not in stage.done
 
 
 def test_nothing_is_started_while_a_deployment_is_under_way(

@@ -9,6 +9,8 @@ import pytest
 
 from tests.cluster.test_hot import POINTS as CLUSTER_HOT_POINTS
 from tests.cluster.test_killed import POINTS as CLUSTER_POINTS
+from tests.cluster.test_move import POINTS as MOVE_POINTS
+from tests.cluster.test_move import POINTS_BACK as MOVE_BACK_POINTS
 from tests.conftest import ROOT
 from tests.hot.test_recovery import POINTS as HOT_POINTS
 from tests.push.test_recovery import POINTS as PUSH_POINTS
@@ -17,7 +19,9 @@ PUSH = "push/test_recovery.py::test_killed_at_every_step"
 HOT = "hot/test_recovery.py::test_killed"
 CLUSTER = "cluster/test_killed.py::test_killed_at_every_step"
 CLUSTER_HOT = "cluster/test_hot.py::test_killed_at_every_step"
+MOVE = "cluster/test_move.py::test_killed_at_every_step"
 KILLED_BY = {
+    **{point.split()[1]: MOVE for point in MOVE_POINTS if " " in point},
     **{point.split()[1]: CLUSTER_HOT for point in CLUSTER_HOT_POINTS if " " in point},
     **{point.split()[1]: PUSH for point in PUSH_POINTS if " " in point},
     **{point.split()[1]: CLUSTER for point in CLUSTER_POINTS if " " in point},
@@ -42,7 +46,7 @@ def named() -> set[str]:
     for file in (ROOT / "src/gatling").rglob("*.py"):
         text = file.read_text()
         constants = dict(re.findall(r'^([A-Z_]+) = "(\w+)"$', text, re.MULTILINE))
-        for word in re.findall(r"journal\.step\(([^)]+)\)", text):
+        for word in re.findall(r"(?:journal|wanted)\.step\(([^)]+)\)", text):
             found.add(ast.literal_eval(word) if word[0] == '"' else constants[word])
     build = (ROOT / "src/gatling/build/priv/build_task.ex").read_text()
     return found | set(re.findall(r'step\(marker, "(\w+)"', build))
@@ -62,13 +66,13 @@ def test_the_test_is_there_and_names_the_step(step: str, test: str) -> None:
         if isinstance(node, ast.FunctionDef) and node.name == name
     ]
     assert "POINTS" in found or "point" in found or "kill(" in found
-    assert test in (PUSH, HOT, CLUSTER, CLUSTER_HOT) or step in found
+    assert test in (PUSH, HOT, CLUSTER, CLUSTER_HOT, MOVE) or step in found
 
 
 @pytest.mark.parametrize(
     "points",
-    [PUSH_POINTS, HOT_POINTS, CLUSTER_POINTS, CLUSTER_HOT_POINTS],
-    ids=["push", "hot", "cluster", "cluster hot"],
+    [PUSH_POINTS, HOT_POINTS, CLUSTER_POINTS, CLUSTER_HOT_POINTS, MOVE_POINTS, MOVE_BACK_POINTS],
+    ids=["push", "hot", "cluster", "cluster hot", "move", "move back"],
 )
 def test_each_is_killed_as_it_begins_and_as_it_ends(points: list[str]) -> None:
     steps = {point.split()[1] for point in points if " " in point}
@@ -79,3 +83,4 @@ def test_so_is_each_change_of_the_records_and_the_proxy() -> None:
     assert set(PUSH_POINTS) >= DECISIONS
     assert {"decided", "ended"} <= set(HOT_POINTS)
     assert {"decided", "ended"} <= set(CLUSTER_POINTS) & set(CLUSTER_HOT_POINTS)
+    assert {"decided", "ended"} <= set(MOVE_POINTS) & set(MOVE_BACK_POINTS)

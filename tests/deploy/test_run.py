@@ -8,14 +8,23 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatling.deploy import recovery, run
-from gatling.errors import DiskFull, GatlingError, Interrupted, SupervisorFailed, UnhealthyRelease
-from gatling.state import audit, deployments
+from gatling.errors import (
+    DiskFull,
+    GatlingError,
+    Interrupted,
+    Locked,
+    SupervisorFailed,
+    UnhealthyRelease,
+)
+from gatling.platform import lock
+from gatling.state import audit, deployments, locks
 from tests.deploy.stage import make_live
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from gatling.deploy.context import Context
+    from gatling.state.apps import App
     from gatling.state.deployments import Deployment
     from tests.deploy.stage import Stage
 
@@ -134,6 +143,49 @@ def test_a_clean_up_that_fails_does_not_hide_the_first_error(
         assert "cleanup did not finish: cannot be stopped" in said.read_text()
         assert newest(stage).outcome == "running"
         assert stage.done[-1] == "watcher recovers", "what is not recorded is recovered"
+
+
+def test_what_comes_first_has_the_lock_and_no_record(stage: Stage) -> None:
+    seen: list[tuple[str, bool, int]] = []
+
+    def first(app: App, mark: str) -> None:
+        with lock.try_hold(stage.gatling.home.app(app.name).lock) as free:
+            seen.append((mark, free, len(deployments.of_app(stage.gatling.db, app.name, 9))))
+
+    before = len(deployments.of_app(stage.gatling.db, "shop", 9))
+    with run.attempt(
+        stage.gatling, "shop", cause="push", commit=None, progress=stage.progress, first=first
+    ) as context:
+        assert seen == [(context.deployment.mark, False, before)]
+
+
+def test_an_error_of_what_comes_first_leaves_no_record(stage: Stage) -> None:
+    def first(_app: App, _mark: str) -> None:
+        raise GatlingError("nginx does not start.")
+
+    before = deployments.of_app(stage.gatling.db, "shop", 9)
+    with (
+        pytest.raises(GatlingError, match="nginx"),
+        run.attempt(
+            stage.gatling, "shop", cause="push", commit=None, progress=stage.progress, first=first
+        ),
+    ):
+        stage.do("work")
+    assert deployments.of_app(stage.gatling.db, "shop", 9) == before
+    assert stage.done == []
+
+
+def test_nothing_comes_first_for_a_locked_app(stage: Stage) -> None:
+    locks.put(stage.gatling.db, "shop", "tester", "a sale")
+    with (
+        pytest.raises(Locked),
+        run.attempt(
+            stage.gatling, "shop", cause="push", commit=None, progress=stage.progress,
+            first=lambda _app, _mark: stage.do("first"),
+        ),
+    ):  # fmt: skip
+        pass
+    assert stage.done == []
 
 
 def test_what_was_killed_before_is_recovered_first(stage: Stage) -> None:

@@ -229,6 +229,20 @@ def test_a_problem_that_passes_undoes_nothing(
     assert undone == []
 
 
+def test_looks_at_the_end_of_a_watch_are_apart_as_well(
+    stage: Stage, undone: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the time was over before the first look, as of a process that was suspended."""
+    slept: list[float] = []
+    monkeypatch.setattr(background, "problem", lambda *_: "late")
+    watched(stage, 0.001)
+    monkeypatch.setattr(time, "sleep", slept.append)
+    attend(stage)
+    assert undone == ["late"]
+    assert slept[0] <= 0.001
+    assert slept[1:] == [watching.LOOK_SECONDS] * 2
+
+
 @pytest.mark.parametrize("how", ["stopped", "another release"])
 def test_a_release_that_does_not_serve_is_not_watched(
     stage: Stage, undone: list[str], how: str

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gatling.errors import Exit
-from tests.conftest import until
+from tests.conftest import modes_below, suspend, until
+from tests.dashboard.opened import opened
+from tests.home.tablespaces import NONE, OF_CLUSTER, files, tablespace
 from tests.home.test_databases import OWN, OWN_SETTINGS, SHOW_OWN, UNPRIVILEGED, Home
 
 if TYPE_CHECKING:
@@ -65,10 +70,51 @@ def test_a_backup_is_restored_and_compared(home: Home) -> None:
     assert not (home.home / "databases/.proof/shop.1").exists()
     # nobody else can read it, and it is no way in
     repository = home.home / "databases/.backups"
-    assert all(path.stat().st_mode & 0o007 == 0 for path in repository.rglob("*"))
+    assert not any(
+        mode & 0o007 for mode in modes_below(repository).values() if not stat.S_ISLNK(mode)
+    )
     refused = home.run("db", "psql", "shop", "--", "-U", "gatling_reader", "-c",
                        "DELETE FROM orders", ok=False)  # fmt: skip
     assert "permission denied" in refused
+
+
+def test_the_dashboard_shows_the_database_and_its_backups(home: Home) -> None:
+    """A cluster that hangs shows as such within a second, and holds up neither page nor backups."""
+    home.run("db", "schedule", "shop", "--at", "03:15")
+    (backup,) = home.json("db", "backups", "shop")
+    info = home.facts("db", "info", "shop")
+    with opened(home.env, before=UNPRIVILEGED) as dashboard:
+        dashboard.enter()
+
+        def text() -> str:
+            found = re.sub(r"<[^>]*>", " ", dashboard.get("/databases").text)
+            return " ".join(found.split())
+
+        shown = until(lambda: found if "asked" not in (found := text()) else None, "the answers")
+        assert "shop running" in shown
+        assert info["facts"]["version"] in shown
+        assert re.search(r"Connections \d+ of \d+, 0 active", shown)
+        assert re.search(r"every day at 03:15 next \d{4}-\d\d-\d\d 03:15", shown)
+        assert f"{backup['label']} full" in shown
+        assert re.search(r"proved restored \d+ s ago , 5 tables and 208 rows as in the", shown)
+        assert "none" not in shown.replace("There is none. Turn on", ""), "there is no pool"
+        postmaster = _postmaster(home)
+        suspend(postmaster)
+        try:
+            until(lambda: "is being asked" in text(), "a new question")
+            begun = time.monotonic()
+            until(lambda: "shop does not answer" in text(), "the sign", longest=0.05)
+            assert time.monotonic() - begun < 10, "within a second, on a machine of its own"
+            assert backup["label"] in text()
+        finally:
+            os.kill(postmaster, signal.SIGCONT)
+        until(lambda: "shop running" in text(), "the answer")
+    home.run("db", "schedule", "shop", "--off")
+
+
+def _postmaster(home: Home) -> int:
+    file = home.home / "databases/shop/current/data/postmaster.pid"
+    return int(file.read_text().split()[0])
 
 
 def test_a_busy_database(home: Home) -> None:
@@ -211,6 +257,14 @@ def test_a_restore_to_a_time_and_back(home: Home) -> None:
     assert home.sql("shop", "SELECT count(*) FROM orders") == "0"
     assert "is taken" in home.run(*words, ok=False)
 
+    for module, after in (
+        ("gatling.operations.forks", "own"),
+        ("gatling.state.config", "replace"),
+    ):
+        home.killed(module, after, "db", "promote", "shop")
+        used = {use["variable"]: one["name"] for one in home.json("db", "list")
+                for use in one["used_by"] if use["app"] == "shop"}  # fmt: skip
+        assert used["DATABASE_URL"] == "shop", "recorded last: the same command completes it"
     assert "shop stays" in home.run("db", "promote", "shop")
     assert home.sql("shop", "SELECT count(*), current_database() FROM orders") == (
         f"{before}|shop-restored"
@@ -222,6 +276,27 @@ def test_a_restore_to_a_time_and_back(home: Home) -> None:
     assert home.sql("shop", "SELECT count(*), current_database() FROM orders") == "0|shop"
     assert "already" in home.run("db", "promote", "shop", "--name", "shop", ok=False)
     home.run("db", "destroy", "shop", "--name", "shop-restored", "--confirm", "shop-restored")
+
+
+def test_a_database_with_a_tablespace(home: Home) -> None:
+    """A proof and a restore write nothing into it, and the restored database has none."""
+    with tablespace(home, "fast") as place:
+        home.sql("shop", "CREATE TABLE placed (id int) TABLESPACE fast",
+                 "INSERT INTO placed SELECT generate_series(1, 700)")  # fmt: skip
+        before = files(place)
+        # the log since the last backup would create the tablespace once more, where it is
+        restore = ("db", "restore", "shop", "--as", "shop-placed")
+        refused = home.run(*restore, ok=False)
+        assert "A tablespace was created in shop after that backup began" in refused
+        assert "is proved" in home.run("db", "backup", "shop")
+        home.run(*restore)
+        count = ("db", "psql", "shop", "--name", "shop-placed", "--", "-XqAt", "-c")
+        assert home.run(*count, "SELECT count(*) FROM placed").strip() == "700"
+        assert home.run(*count, OF_CLUSTER).strip() == NONE
+        assert files(place) == before
+        home.run("db", "destroy", "shop", "--name", "shop-placed", "--confirm", "shop-placed")
+        assert home.sql("shop", "SELECT count(*) FROM placed") == "700"
+        home.sql("shop", "DROP TABLE placed")
 
 
 def test_backups_stay_when_the_database_is_removed(home: Home) -> None:

@@ -252,7 +252,7 @@ def test_unload_removes_what_is_its_own(world: World, other: Project) -> None:
     for place in ("apps", "supervisor/apps"):
         assert not [path.name for path in (world.home / place).iterdir() if "other" in path.name]
     assert "other.localhost" not in (world.home / "nginx/nginx.conf").read_text()
-    passing = {"uptime": 0, "cpu": 0, "cpu_seconds": 0, "memory": 0}
+    passing = {"uptime": 0, "cpu": 0, "cpu_seconds": 0, "memory": 0, "requests": 0}
     assert world.status() | passing == before | passing
     assert world.get().status == 200
     until(lambda: world.get(host="other.localhost").status == 404, "the page of no app")

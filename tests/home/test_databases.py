@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gatling.errors import Exit
-from tests.conftest import World, until
+from tests.conftest import World, kill_and_wait, until
 from tests.warm import Warm
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ from gatling.__main__ import main
 main()
 """
 OWN_SETTINGS = (
+    "COMMENT ON DATABASE shop IS 'it''s \\mine'",
     "ALTER DATABASE shop SET statement_timeout = '77s'",
     'ALTER DATABASE shop SET search_path = "$user", public, "it\'s, mine"',
     "ALTER DATABASE shop CONNECTION LIMIT 33",
@@ -54,13 +55,14 @@ OWN_SETTINGS = (
     "ALTER ROLE \"gatling-shop\" IN DATABASE shop SET work_mem = '7MB'",
     "ALTER ROLE \"gatling-shop\" SET lock_timeout = '66s'",
 )
-"""Settings that an app may make, in catalogs of the whole cluster."""
+"""Settings that an app may make, and a comment, in catalogs of the whole cluster."""
 SHOW_OWN = (
     "SELECT concat_ws('|', current_setting('statement_timeout'), current_setting('search_path'),"
-    " current_setting('work_mem'), current_setting('lock_timeout'), datconnlimit)"
+    " current_setting('work_mem'), current_setting('lock_timeout'), datconnlimit,"
+    " shobj_description(oid, 'pg_database'))"
     " FROM pg_database WHERE datname = current_database()"
 )
-OWN = '77s|"$user", public, "it\'s, mine"|7MB|66s|33'
+OWN = '77s|"$user", public, "it\'s, mine"|7MB|66s|33|it\'s \\mine'
 EMBEDDED = "gatling.platform.embedded.databases"
 
 
@@ -95,6 +97,12 @@ class Home(World):
             done.stdout[done.stdout.index("{") :]
         )[0]
         return found
+
+    def up(self, app: str) -> None:
+        """Start the home, which does not wait for its databases, and wait until one answers."""
+        self.run("up")
+        asked = ("db", "psql", app, "--", "-XqAt", "-c", "SELECT 1")
+        until(lambda: self.try_run(*asked).returncode == 0, f"the database of {app}")
 
     def sql(self, app: str, *statements: str, ok: bool = True) -> str:
         """What psql prints, as the app."""
@@ -206,12 +214,10 @@ def test_sharing(home: Home) -> None:
 def test_a_stop_and_a_kill(home: Home) -> None:
     home.run("down")
     assert not [line for line in home.processes() if "postgres" in line]
-    home.run("up")
-    until(lambda: home.try_run("db", "info", "shop").returncode == 0, "the database")
+    home.up("shop")
 
-    os.kill(home.supervisord(), signal.SIGKILL)  # PostgreSQL goes on, and nothing would restart it
-    home.run("up")
-    until(lambda: home.try_run("db", "info", "shop").returncode == 0, "the database")
+    kill_and_wait(home.supervisord())  # PostgreSQL goes on, and nothing would restart it
+    home.up("shop")
     assert home.sql("shop", "SELECT count(*) FROM orders") == "20"
     postmaster = int((home.home / "databases/shop/1/data/postmaster.pid").read_text().split()[0])
     until(lambda: _parent(postmaster) == home.supervisord(), "supervision of the database")

@@ -16,6 +16,7 @@ import pytest
 from gatling.platform.embedded import postgres_programs as programs
 from gatling.platform.postgres import worker
 from gatling.platform.postgres.sites import Site
+from tests.home import tablespaces
 from tests.home.test_databases import OWN, OWN_SETTINGS, SHOW_OWN, UNPRIVILEGED, Home
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ CREATE MATERIALIZED VIEW numbers AS SELECT count(*) AS n FROM orders;
 INSERT INTO orders (name) VALUES ('after the view');
 CREATE TABLE mine (id int); ALTER TABLE mine ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 INSERT INTO orders (name) VALUES ('hidden');
-CREATE UNLOGGED TABLE fast AS SELECT 1 AS id;
+CREATE UNLOGGED TABLE fast TABLESPACE fast AS SELECT 1 AS id;
 SELECT lo_from_bytea(0, 'large');
 -- with the rights of a superuser, a row of the table could not be restored
 CREATE FUNCTION climb() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
@@ -53,6 +54,7 @@ def home() -> Iterator[Home]:
     try:
         made.run("load", "shop")
         made.run("db", "create", "shop")
+        tablespaces.create(made, "fast")
         made.sql("shop", SCHEMA)
         made.sql("shop", *OWN_SETTINGS)
         yield made

@@ -15,7 +15,9 @@ import pytest
 
 from gatling.errors import Exit
 from gatling.platform import postgres
+from gatling.platform.embedded import postgres_programs as programs
 from tests.conftest import until
+from tests.home.tablespaces import NONE, OF_CLUSTER, files, tablespace
 from tests.home.test_databases import (
     EMBEDDED,
     OWN,
@@ -24,6 +26,7 @@ from tests.home.test_databases import (
     UNPRIVILEGED,
     Home,
 )
+from tests.home.test_upgrades import LATER, later
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -279,6 +282,27 @@ def test_limits(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     assert shop.names() == {"shop"}
 
 
+def test_a_fork_has_no_tablespaces(shop: Shop) -> None:
+    """One that had them would write into the directories of the original."""
+    with tablespace(shop, "fast") as place:
+        shop.sql("shop", "CREATE TABLE placed (id int) TABLESPACE fast",
+                 "INSERT INTO placed SELECT generate_series(1, 700)",
+                 "CREATE INDEX ON placed (id) TABLESPACE fast")  # fmt: skip
+        before = files(place)
+        assert len(before) == 2
+        shop.run("db", "fork", "shop", "shop-try")
+        assert shop.read("shop-try", "SELECT count(*) FROM placed", OF_CLUSTER) == f"700\n{NONE}"
+        shop.read("shop-try", "DELETE FROM placed")
+        assert files(place) == before
+        shop.drop("shop-try")
+        assert files(place) == before
+        shop.run("db", "fork", "shop", "shop-try", "--schema-only")
+        assert shop.read("shop-try", "SELECT count(*) FROM placed", OF_CLUSTER) == f"0\n{NONE}"
+        shop.drop("shop-try")
+        assert shop.sql("shop", "SELECT count(*) FROM placed") == "700"
+        shop.sql("shop", "DROP TABLE placed")
+
+
 def test_a_disk_without_room(shop: Shop) -> None:
     """Nothing is written, and the message says what is missing."""
     least = "import gatling.files as f; f.RESERVE_BYTES = 1 << 50\n"
@@ -321,6 +345,20 @@ def sharing(tmp_path: Path) -> Iterator[Path]:
         place.rmdir()
 
 
+def upgraded(home: Shop) -> None:
+    """Upgrade a database whose files are cloned, and return: each cluster has its own rows."""
+    if LATER in programs.installed():
+        pytest.skip("this machine has the later version itself")
+    home.env["PATH"] = f"{later()}:{home.env['PATH']}"
+    said = home.run("db", "upgrade", "shop", "--to", str(LATER))
+    assert said.count("Upgrading with pg_upgrade by copy-on-write") == 2  # the rehearsal, too
+    rows = "SELECT count(*), sum(length(t)) FROM large"
+    assert home.read("shop", rows) == "300000|150000000"
+    home.read("shop", "DELETE FROM large WHERE i > 7")
+    home.run("db", "upgrade", "shop", "--undo", "--confirm", "shop")
+    assert home.read("shop", rows) == "300000|150000000"
+
+
 def test_copy_on_write(sharing: Path) -> None:
     """While the database is written to, and without room for a second copy."""
     home = Shop(sharing / "h")
@@ -358,5 +396,6 @@ def test_copy_on_write(sharing: Path) -> None:
         assert home.read("shop", "SELECT count(*) FROM large") == "300000"
         home.run("recover", "shop")
         home.drop("shop-try")
+        upgraded(home)
     finally:
         home.close()

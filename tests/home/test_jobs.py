@@ -15,7 +15,7 @@ import pytest
 
 from gatling.deploy import deployment_log
 from gatling.errors import Exit
-from tests.conftest import Project, World, interrupt, new_world, output_of, until
+from tests.conftest import Project, World, interrupt, kill_and_wait, new_world, output_of, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -293,7 +293,7 @@ def test_down_and_up(world: World) -> None:
 def test_the_clock_is_ended_with_a_supervisord_that_is_killed(world: World) -> None:
     job(world, "any", SLEEPS)
     (before,) = until(lambda: clocks(world), "the clock")
-    os.kill(world.supervisord(), signal.SIGKILL)
+    kill_and_wait(world.supervisord())
     until(lambda: not clocks(world), "its end")
     world.run("up")
     (after,) = until(lambda: clocks(world), "the clock")

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from gatling.errors import Exit
-from tests.conftest import new_world, until
+from tests.conftest import kill_and_wait, new_world, until
 from tests.home.workers import MANIFEST, WORKER
 
 if TYPE_CHECKING:
@@ -236,7 +236,7 @@ def test_stopped_with_the_app_and_started_with_it(world: World) -> None:
     assert world.beams() == []
     world.run("up")
     until(lambda: all_run(world), "both processes, after a reboot")
-    os.kill(world.supervisord(), signal.SIGKILL)
+    kill_and_wait(world.supervisord())
     until(lambda: not alive_supervisor(world), "supervisord's end")
     world.run("up")
     until(lambda: all_run(world), "both processes, and no second ones")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatling.errors import Exit
+from tests.conftest import files_with
 from tests.home import s3 as servers
 from tests.home.test_databases import Home
 
@@ -107,9 +108,8 @@ def test_backups_in_a_bucket(home: Home, s3: S3) -> None:
     assert home.facts("db", "backup", "shop")["backup"]["kind"] == "incr"
     assert len(home.json("db", "backups", "shop")) == 2
 
-    files = [path for path in home.home.rglob("*") if path.is_file() and not path.is_symlink()]
     for secret in (s3.secret, passphrase):
-        with_it = [path for path in files if secret.encode() in path.read_bytes()]
+        with_it = files_with(home.home, secret.encode())
         assert {path.name for path in with_it} == {".repository.json", "pgbackrest.conf"}
         assert {path.stat().st_mode & 0o777 for path in with_it} == {0o600}
     assert passphrase not in home.run("db", "repository")
@@ -183,7 +183,7 @@ def test_a_bucket_without_room(home: Home, s3: S3) -> None:
     )
     # the log still goes to the place of before, which has all that a restore needs
     own = home.home / "databases/shop/1/backup"
-    assert "s3" not in (own / "pgbackrest.conf").read_text()
+    assert "repo1-s3-" not in (own / "pgbackrest.conf").read_text()
     assert [path.name for path in own.glob("*.new")] == []
     home.sql("shop", "INSERT INTO orders VALUES (22)")
     home.run("db", "repository", "directory")

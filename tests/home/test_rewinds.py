@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatling.errors import Exit
-from tests.home.test_databases import Home
+from tests.api.served import Served, server
+from tests.dashboard.opened import opened
+from tests.home.test_databases import UNPRIVILEGED, Home
 from tests.home.test_restore_points import Shop
 
 if TYPE_CHECKING:
@@ -141,9 +143,38 @@ def test_code_and_data_go_back_together_and_forward_again(shop: Rewound) -> None
     shop.home.run("rollback", "shop", "v2", "--confirm", "shop")
     assert shop.pair() == ("title", "title")
     assert shop.main() == "shop"
-    # and once more, under another name
-    shop.home.run("rollback", "shop", "v1", "--with-data", "--confirm", "shop")
+
+
+def test_it_is_done_over_http_and_shown_on_a_page(shop: Rewound) -> None:
+    served = Served(shop.home.root, shop.home.env)
+    reader = served.token("rita", "reader", "shop")
+    token, live = served.token("ci", "deployer", "shop"), shop.live()
+    with server(served, run_by=UNPRIVILEGED):
+        path, wanted = "/v1/apps/shop/rewind?release=v1", {"release": "v1", "with_data": True}
+        assert served.ask("GET", path, reader).status == 403
+        plan = served.ask("GET", path, token).json
+        assert (plan["release"], plan["live"], plan["database"]) == ("v1", f"v{live}", "shop")
+        (orders,) = [one for one in plan["lost"]["tables"] if one["table"] == "orders"]
+        assert (orders["inserted"], orders["updated"]) == (2, 1)
+        refused = served.ask("POST", "/v1/apps/shop/rollback", token, wanted)
+        assert (refused.status, refused.code) == (422, "invalid-input")
+        assert "All changes of shop since then are missing there" in refused.text
+        assert shop.live() == live
+        with opened(shop.home.env, before=UNPRIVILEGED) as here:
+            here.enter()
+            assert "/apps/shop/rewind?release=v1" in here.get("/apps/shop/rollback?release=v1").text
+            page = here.get("/apps/shop/rewind?release=v1").text
+            assert "<td><code>orders</code></td>" in page
+            assert here.get(f"/apps/shop/rewind?release=v{live}").status == 422
+            # the form without its check box
+            sent = {"token": here.token(), "release": "v1"}
+            assert here.ask("POST", "/apps/shop/rewind", sent).status == 422
+        # once more, under another name
+        done = served.ask("POST", "/v1/apps/shop/rollback", token, wanted | {"confirm": "shop"})
+        assert done.json["outcome"] == "succeeded", done.text
+        assert done.json["actor"] == "ci"
     assert shop.main() == "shop-v1-2"
+    assert shop.pair() == ("name", "name")
     shop.home.run("rollback", "shop", "v2", "--confirm", "shop")
 
 

@@ -41,6 +41,11 @@ PASSING = re.compile(rf"remote: {{8}}(?:{STEP}(?: · {STEP})*|[a-z ]+: \d+ s so 
 """Lines of a push that depend on how long its steps take."""
 
 
+@pytest.fixture(scope="module", autouse=True)
+def builds_quickly() -> None:
+    """A first push shows what it compiles."""
+
+
 @pytest.fixture(scope="module")
 def shop() -> Iterator[Project]:
     """An app that has not been pushed."""

@@ -14,7 +14,7 @@ import pytest
 
 from gatling.errors import Exit
 from gatling.platform import lock
-from tests.conftest import Client, new_world, output_of, until
+from tests.conftest import Client, kill_and_wait, new_world, output_of, until
 from tests.home import echo
 from tests.home.processes import alive, kill, name, tree
 
@@ -243,7 +243,7 @@ def test_commands_while_an_instance_waits_to_be_started_again(shop: Project) -> 
 
 def test_a_killed_supervisor(world: World) -> None:
     before = world.status()
-    os.kill(world.supervisord(), signal.SIGKILL)
+    kill_and_wait(world.supervisord())
     until(lambda: world.status()["state"] == "down", "the end of the supervisor")
     world.run("up")
     serves_alone(world, before["release"])

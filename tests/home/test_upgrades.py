@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,8 @@ from gatling.errors import Exit
 from gatling.platform.embedded import postgres_programs as programs
 from gatling.platform.postgres import pgbackrest
 from tests.conftest import until
+from tests.home import pgbouncer
+from tests.home.tablespaces import tablespace
 from tests.home.test_databases import EMBEDDED, OWN, OWN_SETTINGS, SHOW_OWN, UNPRIVILEGED, Home
 from tests.server.host import locked
 
@@ -121,6 +125,10 @@ def test_what_cannot_be_upgraded_is_found_by_the_rehearsal(home: Home) -> None:
     assert home.sql("shop", "SELECT count(*) FROM orders") == "500"
     assert list((home.home / "databases/.proof").glob("*/")) == []
     home.sql("shop", "DROP TABLE old")
+    with tablespace(home, "fast"):
+        failed = home.try_run("db", "upgrade", "shop", "--to", str(LATER))
+    assert failed.returncode == Exit.INVALID
+    assert "shop has tablespaces of its own" in failed.stdout
 
 
 def test_killed_before_and_after_the_decision(home: Home) -> None:
@@ -132,23 +140,70 @@ def test_killed_before_and_after_the_decision(home: Home) -> None:
         ("gatling.state.former_clusters", "upgraded", LATER),
     ):
         home.killed(module, after, *words)
-        home.run("db", "create", "shop")  # starts it, whichever it is
+        home.run("down")
+        home.up("shop")  # as after a power cut: starts it, whichever it is
         assert version(home) == expected
         assert home.sql("shop", "SELECT count(*) FROM orders") == "500"
-    home.run("db", "upgrade", "shop", "--undo", "--confirm", "shop")
-    assert version(home) == old
+    undo = ("db", "upgrade", "shop", "--undo", "--confirm", "shop")
+    for module, after, expected in (
+        ("gatling.platform.embedded.databases", "OwnDatabases.retire", LATER),
+        ("gatling.state.former_clusters", "undone", old),
+    ):
+        home.killed(module, after, *undo)
+        home.run("down")
+        home.up("shop")
+        assert version(home) == expected
     assert [line for line in home.processes() if ".upgrade" in line] == []
 
 
+class Pooled(threading.Thread):
+    """A client that inserts rows through the pool, each in a session of its own."""
+
+    def __init__(self, home: Home) -> None:
+        super().__init__()
+        self.argv = psql(f"{home.home}/pools/shop", "INSERT INTO orders (name) VALUES ('pooled')")
+        self.seconds: list[float] = []
+        self.failures: list[str] = []
+        self.end = threading.Event()
+
+    def run(self) -> None:
+        while not self.end.wait(0.05):
+            began = time.monotonic()
+            done = subprocess.run(self.argv, capture_output=True, text=True, check=False)
+            self.seconds.append(time.monotonic() - began)
+            if done.returncode != 0:
+                self.failures.append(done.stderr)
+
+
+def psql(sockets: str, statement: str) -> list[str]:
+    return [*UNPRIVILEGED, "psql", "-Xq", "-h", sockets, "-U", "gatling-shop", "-d", "shop",
+            "-c", statement]  # fmt: skip
+
+
 def test_nothing_that_was_committed_is_lost_while_an_app_writes(home: Home) -> None:
-    url = f"{home.home}/databases/shop/current/socket"
-    argv = [*UNPRIVILEGED, "psql", "-h", url, "-U", "gatling-shop", "-d", "shop", "-c", INSERTING]
+    """Directly, and through a pool, in whose sessions statements wait for the upgraded database."""
+    home.env["PATH"] += f":{pgbouncer.directory(home.root)}"
+    home.run("db", "pool", "shop", "--no-restart")
+    argv = psql(f"{home.home}/databases/shop/current/socket", INSERTING)
+    pooled = Pooled(home)
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as writing:
         until(lambda: int(home.sql("shop", "SELECT count(*) FROM orders")) > 500, "the writing")
-        done = home.facts("db", "upgrade", "shop", "--to", str(LATER))
-        assert writing.wait(30) != 0  # its session was ended
+        pooled.start()
+        try:
+            done = home.facts("db", "upgrade", "shop", "--to", str(LATER))
+            assert writing.wait(30) != 0  # its session was ended
+            after = len(pooled.seconds) + 2
+            until(lambda: len(pooled.seconds) > after, "statements after the upgrade")
+        finally:
+            pooled.end.set()
+            pooled.join()
     assert done["outage_seconds"] > 0
-    assert int(home.sql("shop", "SELECT count(*) FROM orders")) == done["rows"] - 1
+    assert len(pooled.failures) <= 1, pooled.failures  # one under way when the database stops
+    home.run("db", "pool", "shop", "--off")
+    count = "SELECT count(*) FROM orders WHERE name = 'pooled'"
+    assert int(home.sql("shop", count)) == len(pooled.seconds) - len(pooled.failures)
+    later = int(home.sql("shop", "SELECT count(*) FROM orders")) - (done["rows"] - 1)
+    assert 2 <= later <= len(pooled.seconds)
     assert home.try_run("db", "upgrade", "shop", "--to", str(LATER)).returncode == Exit.INVALID
 
 

@@ -205,9 +205,7 @@ def valid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "b.tar.gz"
 
 
-EXAMPLES = settings(
-    deadline=None, max_examples=scaled(75, 300), suppress_health_check=list(HealthCheck)
-)
+EXAMPLES = settings(max_examples=scaled(75, 300), suppress_health_check=list(HealthCheck))
 
 
 @EXAMPLES

@@ -9,10 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from gatling.errors import CommandFailed, HelperFailed
-from gatling.host import changes, check_apps, check_machine, clusters, findings, machine
+from gatling.host import changes, check_apps, check_machine, clusters, findings, libraries, machine
 from gatling.host import check as subject
 from gatling.host.findings import Finding
 from gatling.platform.server import router, units
@@ -42,6 +43,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(units, "user", lambda _: ME)
     monkeypatch.setattr(machine, "UNITS", tmp_path / "units")
     monkeypatch.setattr(check_apps, "_user", lambda _: iter(()))
+    # this user has other processes, some of which a box may have upgraded packages under
+    monkeypatch.setattr(libraries, "replaced", lambda *_, **__: [])
     (tmp_path / "home").mkdir()
     db = open_database(tmp_path / "home" / "state.db")
     create(db, "shop")
@@ -181,6 +184,21 @@ def test_strangers_on_ports(server: Path, monkeypatch: pytest.MonkeyPatch) -> No
         (what,) = faults(check_apps.app_ports(server))
         assert f"pid {os.getpid()}" in what
         assert str(port) in what
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="others do not see whose a port is")
+def test_what_ends_while_it_is_looked_at_is_no_stranger(
+    server: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second instance of a boot check, for example, ends after the push has returned."""
+    port = findings.records(server)[0].node_ports[2]
+    with listening(port):
+        every = psutil.net_connections(kind="tcp")
+    (one,) = [each for each in every if each.laddr and each.laddr.port == port]
+    seen = [[one._replace(pid=None)], []]
+    monkeypatch.setattr(psutil, "net_connections", lambda **_: seen.pop(0))
+    assert faults(check_apps.app_ports(server)) == []
+    assert seen == []
 
 
 SHOWN = "\n".join(f"{name} {value}" for name, value in check_machine.FORCED.items())

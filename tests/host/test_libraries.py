@@ -38,17 +38,19 @@ def test_a_library_that_is_used_and_was_replaced(tmp_path: Path) -> None:
         new.write_bytes(b"new")
         new.rename(library)
         assert libraries.replaced(os.getuid(), here) == ["libcrypto.so.3"]
+        assert libraries.replaced(os.getuid(), here, pooler=True) == []
         assert libraries.replaced(os.getuid() + 1, here) == []
         assert libraries.replaced(os.getuid(), f"{tmp_path}/elsewhere/") == []
         using.stdin.close()
 
 
 @pytest.mark.parametrize("other", [False, True])
+@pytest.mark.parametrize("name", ["NEEDRESTART", "RESTART_NGINX"])
 def test_a_removal_leaves_what_needrestart_has(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, other: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, *, other: bool
 ) -> None:
     file = tmp_path / "needrestart/conf.d/gatling.conf"
-    monkeypatch.setattr(libraries, "NEEDRESTART", file)
+    monkeypatch.setattr(libraries, name, file)
     file.parent.mkdir(parents=True)
     file.write_text(libraries.NEEDRESTART_TEXT)
     if other:

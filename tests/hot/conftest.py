@@ -61,6 +61,14 @@ class Stream:
             self.seen += piece
 
 
+def held(code: str) -> str:
+    """An expression that runs code in a process of the live node, which keeps what it opens."""
+    return (
+        f"me = self(); spawn(fn -> {code}; send(me, :held); Process.sleep(:infinity) end);"
+        ' receive do :held -> :ok after 60_000 -> raise "it is not held" end'
+    )
+
+
 class Hot:
     """The app, its project, and short words for what happens to it."""
 
@@ -127,6 +135,11 @@ def node(world: World) -> Iterator[Node]:
     address = Address(LOOPBACK, port, key)
     with channel.connect(address, "counter@127.0.0.1", cookie, patience=60) as connected:
         yield connected
+
+
+@pytest.fixture(scope="module", autouse=True)
+def builds_quickly(shared_builds: None) -> None:
+    """Compile the example once: `push` and others are about builds."""
 
 
 @pytest.fixture(scope="module")

@@ -207,9 +207,9 @@ def test_a_rolling_push_meanwhile(slow: Slow) -> None:
     """The new instance needs the slot. Where it does not become healthy, the check begins again."""
     slow.push()
     new = slow.live()
-    slow.world.run("settings", "set", "shop", "health.path=/no-such-page", "health.timeout=1")
-    slow.world.try_run("restart", "shop")
-    slow.world.run("settings", "unset", "shop", "health.path", "health.timeout")
+    slow.world.run("settings", "set", "shop", "health.timeout=0.1")
+    assert "did not become healthy within 0.1 s" in slow.world.run("restart", "shop", ok=False)
+    slow.world.run("settings", "unset", "shop", "health.timeout")
     assert (slow.live(), slow.prepared()) == (new, slow.last())
     slow.boots("yes")
     until(lambda: slow.prepared() == new, "the end of the check")

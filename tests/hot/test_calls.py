@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from tests.conftest import Answer, output_of, until
 
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
 
     from tests.hot.conftest import Hot
@@ -139,6 +141,22 @@ def test_one_that_lasts_goes_on_in_the_old_instance(hot: Hot, tmp_path: Path) ->
     assert hot.world.get("/slow").text == "cost 3"
 
 
+def has_come_to_watch(hot: Hot, push: subprocess.Popen[str]) -> bool:
+    """Whether a push is in its watch, or over."""
+    return push.poll() is not None or hot.world.is_at("watch")
+
+
+def seen_in_watch(hot: Hot) -> subprocess.Popen[str]:
+    """Push a release that answers with errors, and see it in its watch, which those end at once."""
+    for _ in range(5):
+        push = hot.project.start_push()
+        until(partial(has_come_to_watch, hot, push), "the watch", longest=0.01)
+        if push.poll() is None:
+            return push
+        output_of(push, None)  # the test was too slow to see it
+    raise AssertionError("no push was seen in its watch")
+
+
 def test_a_bad_upgrade_is_taken_back_all_the_same(hot: Hot, tmp_path: Path) -> None:
     """Also when a request is in code that calls what only the bad release has."""
     gate = tmp_path / "gate"
@@ -149,8 +167,7 @@ def test_a_bad_upgrade_is_taken_back_all_the_same(hot: Hot, tmp_path: Path) -> N
         named(hot, DIRECT, gate, "cost")
         hot.replace(ROUTER, 'defp answer("/"), do: {200,', 'defp answer("/"), do: {500,')
         hot.project.commit()
-        push = hot.project.start_push()
-        hot.world.at_step("watch")
+        push = seen_in_watch(hot)
         with Request(hot, gate):
             said = output_of(push, None)
     finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.hot.conftest import APPLICATION
@@ -246,8 +246,8 @@ def test_the_running_node_is_what_a_fresh_boot_would_be(hot: Hot) -> None:
         assert reason in hot.reasons(), kind
 
     @settings(
-        max_examples=EXAMPLES, deadline=None, derandomize=True, database=None,
-        phases=[Phase.explicit, Phase.generate], suppress_health_check=[HealthCheck.too_slow],
+        max_examples=EXAMPLES, derandomize=True, database=None,
+        phases=[Phase.explicit, Phase.generate],
     )  # fmt: skip
     @given(st.sets(st.sampled_from((*STAYS_HOT, *STAYS_HOT, *ROLLS)), min_size=1, max_size=3))
     def each(kinds: set[str]) -> None:

@@ -220,14 +220,19 @@ def test_pages_are_left_alone_if_so_set(pages: Hot) -> None:
     assert " two " not in seen
 
 
+def holding(capture: str) -> str:
+    """The page with a function in its assigns, as the `dom_id` of a stream."""
+    stream = f'typed: "", streams: %{{rows: %{{dom_id: &{capture}/1}}}}'
+    called = "#{assigns.streams.rows.dom_id.(assigns.typed)}"
+    holds = VIEW.replace('typed: ""', stream).replace("#{assigns.typed}", called)
+    kind = "def" if "." in capture else "defp"
+    return holds.replace("  # as static", f"  {kind} id(text), do: text\n  # as static")
+
+
 def test_a_function_of_the_release_before_last_in_their_assigns(pages: Hot) -> None:
-    """As the `dom_id` of a stream: a swap would purge its code, and the next rendering crash."""
+    """A swap would purge its code, and the next rendering crash."""
     close_pages(pages)
-    stream = 'typed: "", streams: %{rows: %{dom_id: &id/1}}'
-    captures = VIEW.replace('typed: ""', stream).replace(
-        "#{assigns.typed}", "#{assigns.streams.rows.dom_id.(assigns.typed)}"
-    )
-    captures = captures.replace("  # as static", "  defp id(text), do: text\n  # as static")
+    captures = holding("id")
     pages.write(FILE, captures)
     pages.push()
     open_pages(pages)
@@ -237,3 +242,18 @@ def test_a_function_of_the_release_before_last_in_their_assigns(pages: Hot) -> N
     pages.push()
     assert pages.strategy() == "rolling"
     assert "functions of Counter.View from before the last upgrade" in pages.reasons()
+
+
+def test_a_public_function_in_their_assigns_is_the_newest(pages: Hot) -> None:
+    close_pages(pages)
+    captures = holding("__MODULE__.id")
+    pages.write(FILE, captures)
+    pages.push()
+    open_pages(pages)
+    for word in ("two", "three"):
+        newest = captures.replace(" one ", f" {word} ").replace(
+            "do: text", f'do: "{word} #{{text}}"'
+        )
+        pages.write(FILE, newest)
+        assert "2 of 2 open LiveViews rendered again" in pages.push()
+        assert f'page: "page {word} {word} typed' in pages.rpc(SEEN)

@@ -19,6 +19,11 @@ POINTS = [
 ]  # fmt: skip
 
 
+@pytest.fixture(scope="module", autouse=True)
+def boots_quickly(on_demand: None) -> None:
+    """Most boots are those of boot checks and of recoveries."""
+
+
 @pytest.mark.usefixtures("boot_check")
 @pytest.mark.parametrize("point", POINTS)
 def test_killed(hot: Hot, point: str) -> None:

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from tests.hot.conftest import Hot
 
 
+@pytest.fixture(scope="module", autouse=True)
+def boots_quickly(on_demand: None) -> None:
+    """Each test boots three instances, and is about the reasons for it."""
+
+
 def struct_with(hot: Hot, fields: str) -> None:
     hot.write("lib/counter/cart.ex", f"defmodule Counter.Cart do\n  defstruct [{fields}]\nend\n")
 

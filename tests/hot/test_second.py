@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 import pytest
 
 from tests.conftest import CHECKED_ON, new_world
-from tests.hot.conftest import APPLICATION, Hot
+from tests.hot.conftest import APPLICATION, Hot, held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -166,11 +166,6 @@ def test_a_start_function_that_opens_data_is_not_run_by_a_planner(book: Hot, dat
     assert "start/2 opens data, dets:open_file/2" in book.reasons()
     assert book.strategy() == "restart"
     assert (data / "early").exists()
-
-
-def held(code: str) -> str:
-    """What a process of the live node opens stays open with it."""
-    return f"spawn(fn -> {code}; Process.sleep(:infinity) end); Process.sleep(200)"
 
 
 def test_what_else_a_node_has_open(running: Hot, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Client, new_world
-from tests.hot.conftest import APPLICATION, STORE, Hot, Stream
+from tests.hot.conftest import APPLICATION, STORE, Hot, Stream, held
 
 CHILD = "      Counter.Store,\n"
 CONFIG_CHANGE = """
@@ -310,10 +310,7 @@ def test_a_function_kept_in_a_table(hot: Hot) -> None:
         "  @impl true\n  def init(",
     )  # fmt: skip
     hot.push()
-    hot.rpc(
-        "spawn(fn -> :ets.new(:handlers, [:named_table, :public]); Counter.Store.attach();"
-        " Process.sleep(:infinity) end); Process.sleep(200)"
-    )
+    hot.rpc(held(":ets.new(:handlers, [:named_table, :public]); Counter.Store.attach()"))
     hot.replace(STORE, "fn -> :first end", "fn -> :second end")
     hot.push()
     assert hot.strategy() == "rolling"
@@ -542,7 +539,7 @@ def test_a_child_that_takes_the_name_of_one_that_goes(hot: Hot) -> None:
 
 
 def test_a_name_that_is_taken_fails_the_upgrade(hot: Hot) -> None:
-    hot.rpc("spawn(fn -> Process.register(self(), Counter.Held); Process.sleep(:infinity) end)")
+    hot.rpc(held("Process.register(self(), Counter.Held)"))
     hot.write(
         "lib/counter/extra.ex",
         "defmodule Counter.Extra do\n  use Agent\n"

@@ -6,6 +6,8 @@ import contextlib
 import os
 import re
 import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,14 +21,30 @@ if TYPE_CHECKING:
 
     from tests.hot.conftest import Hot
 
+OFTEN = 0.02
+"""Seconds between requests of a client whose failures are counted."""
 LAST_LINES = "    {:noreply, %{state | subscribers: Map.delete(state.subscribers, ref)}}\n  end\n"
+PATIENT = """
+import sys
+from gatling.deploy.cutover import boot_check
+boot_check.WAITED_SECONDS = 60.0
+sys.argv[0] = "gatling"
+from gatling.__main__ import main
+main()
+"""
+"""A command that leaves no boot check to the background, however slow the machine is."""
+
+
+def asked(hot: Hot) -> tuple[str, ...]:
+    """The command of a hot upgrade to the work tree, even if a changed init/1 is for rolling."""
+    commit = hot.project.commit()
+    hot.project.push("--force", "HEAD:refs/heads/demanded")
+    return ("deploy", "shop", commit, "--strategy", "hot")
 
 
 def demand(hot: Hot, *, ok: bool = False) -> str:
-    """A hot upgrade that must fail (or not), even if a changed init/1 speaks for rolling."""
-    commit = hot.project.commit()
-    hot.project.push("--force", "HEAD:refs/heads/demanded")
-    return hot.world.run("deploy", "shop", commit, "--strategy", "hot", ok=ok)
+    """The output of a hot upgrade that must fail (or not)."""
+    return hot.world.run(*asked(hot), ok=ok)
 
 
 @contextlib.contextmanager
@@ -92,7 +110,12 @@ def test_a_release_that_does_not_boot(hot: Hot) -> None:
     )
     hot.world.run("settings", "set", "shop", "hot.watch=60")  # until the crash, at most
     with taken_back(hot):
-        output = demand(hot)
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", PATIENT, *asked(hot)], env=hot.world.env, text=True,
+            stdin=subprocess.DEVNULL, capture_output=True, check=False,
+        )  # fmt: skip
+    output = done.stdout + done.stderr
+    assert done.returncode != 0, output
     hot.world.run("settings", "set", "shop", "hot.watch=0.3")
     assert "boot_check" in hot.world.steps()
     assert "no boot today" in output
@@ -181,7 +204,7 @@ def test_requests_that_fail_after_it(hot: Hot, rescue: str, said: str) -> None:
     )
     count = hot.count()
     hot.world.run("settings", "set", "shop", "hot.watch=2")
-    with taken_back(hot), Client(hot.world, path="/count"):
+    with taken_back(hot), Client(hot.world, path="/count", pause=OFTEN):
         output = demand(hot)
     hot.world.run("settings", "set", "shop", "hot.watch=0.3")
     assert "the app logged errors" in output
@@ -202,7 +225,7 @@ def test_a_release_that_fails_one_request_in_ten(hot: Hot) -> None:
     hot.world.run("settings", "set", "shop", "hot.watch=4")
     with contextlib.ExitStack() as clients:
         for _ in range(2):
-            clients.enter_context(Client(hot.world, path="/count"))
+            clients.enter_context(Client(hot.world, path="/count", pause=OFTEN))
         with taken_back(hot):
             output = demand(hot)
     hot.world.run("settings", "set", "shop", "hot.watch=0.3")
@@ -230,7 +253,7 @@ def test_a_watch_goes_on_after_the_push(hot: Hot) -> None:
         hot.world.run("up")  # begins it again
         until(lambda: hot.world.watching() - {pid}, "another one")
         count = hot.world.status()["pid"]
-        with Client(hot.world, path="/count"):
+        with Client(hot.world, path="/count", pause=OFTEN):
             until(lambda: hot.world.status()["release"] == status["release"], "the release before")
     finally:
         hot.world.run("settings", "set", "shop", "hot.watch=0.3")

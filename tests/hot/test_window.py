@@ -62,6 +62,8 @@ def test_no_request_is_lost(hot: Hot, tmp_path: Path) -> None:
             hot.world.run("deploy", "shop", releases[number % 2])
             assert hot.strategy() == "hot", hot.reasons()
             pauses.append(hot.world.last()["probe"]["paused_ms"])
+            for load in (one, two):
+                load.see(f"{('price', 'cost')[number % 2]} 3")
     hot.world.run("settings", "unset", "shop", "hot.suspend")
     for load in (one, two):
         assert load.failures == []

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.machines import disk
-from tests.server.host import ROOT, BedError, run
+from tests.server.host import BedError, run
 from tests.server.reached import Reached
 
 if TYPE_CHECKING:
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     from tests.machines.lan import MachineLan
 
 MEMORY = "2048M"
-CONNECT = ROOT / "tests/server/connect.py"
 # a mount namespace of its own: nothing is left mounted, however it ends
 BOOT = """\
 set -eu
@@ -54,16 +51,12 @@ class Machine(Reached):
         self._write_ssh_config()
 
     def _write_ssh_config(self) -> None:
-        proxy = shlex.join([
-            "nsenter", f"--net={self.lan.path}", sys.executable, "-I", "-S", str(CONNECT),
-        ])  # fmt: skip
         self.ssh_config.write_text(
             f"Host {self.name}\n  HostName {self.ip}\n"
             "Host *\n"
             "  IdentitiesOnly yes\n  BatchMode yes\n  ControlMaster no\n"
             "  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n"
             "  ConnectTimeout 120\n  ServerAliveInterval 15\n  ServerAliveCountMax 20\n"
-            f"  ProxyUseFdpass yes\n  ProxyCommand {proxy.replace('%', '%%')} %h %p\n"
         )
 
     # ------------------------------------------------------------------ its life

@@ -110,7 +110,7 @@ def smtp_sink(stop: Callable[[Callable[[], None]], object]) -> Mailbox:
     return box
 
 
-def until(true: Callable[[], object], seconds: float = 10) -> None:
+def until(true: Callable[[], object], seconds: float = 60) -> None:
     """Wait for a condition."""
     deadline = time.monotonic() + seconds
     while not true():

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import io
+import re
+import socket
+import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
+from gatling.cli import cli
 from gatling.errors import ClusterFailed, InvalidInput, NotFound, NotOnCluster
 from gatling.operations import apps as loading
-from gatling.operations import lifecycle, overview, session
+from gatling.operations import (
+    cluster_stats,
+    clusters,
+    lifecycle,
+    metrics,
+    overview,
+    session,
+    stats,
+    toolchains,
+)
 from gatling.platform import lock
 from gatling.platform.open import open_gatling
-from gatling.state import apps, platforms
+from gatling.state import apps, domains, platforms, releases
 from gatling.state.platforms import Connection, Store
 from gatling.ui.progress import Progress
+from tests.host.archives import release
 from tests.platform.kubernetes.test_check import TOKEN
 from tests.proxy.bench import free_port
 
@@ -22,11 +38,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from gatling.platform.kubernetes.rollout import Pod
     from gatling.platform.open import Gatling
 
 
 @pytest.fixture
 def gatling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gatling]:
+    yield from away(tmp_path, monkeypatch)
+
+
+def away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gatling]:
     """A home with a cluster that does not answer, and an app there."""
     monkeypatch.setenv("GATLING_HOME", str(tmp_path / "home"))
     cluster = Connection(server=f"http://127.0.0.1:{free_port()}", namespace="shop", token=TOKEN)
@@ -67,9 +88,120 @@ def test_a_command_that_does_not_name_clusters_is_refused() -> None:
             way("shop"),
         ):
             pass
-        assert "docs/kubernetes.md" in refused.value.hint
+        assert "docs/kubernetes.md lists" in refused.value.hint
         with way("shop", clusters=True):
             pass
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("auth add shop * ann", "docs/kubernetes.md, Passwords"),
+        ("auth remove shop * ann", "docs/kubernetes.md, Passwords"),
+        ("certificates add shop", "gatling settings set shop cluster.issuer=NAME"),
+        ("certificates issue shop", "gatling settings set shop cluster.issuer=NAME"),
+        ("certificates remove shop x", "gatling settings set shop cluster.issuer=NAME"),
+        ("db create shop", "gatling config set shop DATABASE_URL=ecto://"),
+        ("db attach shop other", "gatling config set shop DATABASE_URL=ecto://"),
+        ("db backup shop", "gatling config set shop DATABASE_URL=ecto://"),
+        ("db pool shop", "gatling config set shop DATABASE_URL=ecto://"),
+    ],
+)
+@pytest.mark.usefixtures("gatling")
+def test_a_command_that_does_not_work_there_says_what_to_do(words: str, hint: str) -> None:
+    error = CliRunner().invoke(cli, words.split()).exception
+    assert isinstance(error, NotOnCluster), error
+    assert "shop runs on the cluster prod" in error.what
+    assert hint in error.hint
+
+
+def test_what_only_the_records_know_works_there_as_well(gatling: Gatling) -> None:
+    def said(*words: str) -> str:
+        done = CliRunner().invoke(cli, words, catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    assert re.search(r"^cluster +prod$", said("info", "shop"), re.MULTILINE)
+    with pytest.raises(InvalidInput, match="no domain on its cluster") as refused:
+        said("open", "shop", "--print")
+    assert "gatling domains add shop DOMAIN" in refused.value.hint
+    domains.insert(gatling.db, "shop", "shop.example.com", 1)
+    assert said("open", "shop", "--print") == "http://shop.example.com\n"
+    said("toolchain", "use", "shop", "system")
+    (system,) = [one for one in toolchains.every(gatling) if one.name == "system"]
+    assert system.apps == ["shop"]
+
+
+def test_numbers_of_an_app_on_a_cluster_that_is_away_are_unknown(gatling: Gatling) -> None:
+    found = stats.of_app(gatling, "shop")
+    assert found.state.startswith("unknown: ")
+    assert "cannot be reached" in str(found.node_unknown)
+    assert found.instances == []
+    with pytest.raises(NotFound, match="no instance 'a'"):
+        stats.of_instance(found, "a")
+    apps.create(gatling.db, "here", lambda _: True)
+    text = metrics.of_apps(gatling, list(apps.every(gatling.db, clusters=True)))
+    assert 'gatling_app_up{app="shop"} 0' in text
+    assert 'gatling_app_up{app="here"} 0' in text
+
+
+def test_a_cluster_that_does_not_answer_is_waited_for_briefly(
+    gatling: Gatling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Metrics of all apps come in one answer, for which Prometheus waits ten seconds."""
+    assert cluster_stats.PATIENCE_SECONDS < 5
+    monkeypatch.setattr(cluster_stats, "PATIENCE_SECONDS", 0.2)
+    address = platforms.get(gatling.db, "prod").cluster.server.removeprefix("http://")
+    host, _, port = address.partition(":")
+    with socket.create_server((host, int(port))):  # which accepts no connection, and is silent
+        began = time.monotonic()
+        found = stats.of_app(gatling, "shop")
+    assert time.monotonic() - began < 8  # and not the 30 s of a deployment
+    assert found.state.startswith("unknown: ")
+
+
+def test_the_state_of_an_app_on_a_cluster_that_hangs_is_waited_for_briefly(
+    gatling: Gatling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The records say how many instances there should be."""
+    assert clusters.LOOK_SECONDS < 5
+    monkeypatch.setattr(clusters, "LOOK_SECONDS", 0.2)
+    releases.add(gatling.db, release(1))
+    apps.make_live(gatling.db, "shop", release=1, slot=1, config={}, deployment=1)
+    address = platforms.get(gatling.db, "prod").cluster.server.removeprefix("http://")
+    host, _, port = address.partition(":")
+    with socket.create_server((host, int(port))):  # which accepts no connection, and is silent
+        began = time.monotonic()
+        (one,) = overview.every(gatling, apps.every(gatling.db, clusters=True))
+        assert overview.details(gatling, "shop").instance == "1 on prod, as recorded"
+    assert time.monotonic() - began < 16  # and not twice the 30 s of a deployment
+    assert one.state.startswith("unknown: ")
+    assert (one.release, one.instance) == ("v1", "1 on prod, as recorded")
+
+
+def test_all_clusters_are_asked_at_the_same_time_and_each_once(
+    gatling: Gatling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = Connection(server="http://127.0.0.1:1", namespace="shop", token=TOKEN)
+    platforms.add(gatling.db, "far", there, Store(place="registry.example.com/team"))
+    for name, platform in (("second", "prod"), ("third", "far")):
+        apps.create(gatling.db, name, lambda _: True, platform)
+    together, asked = threading.Barrier(2, timeout=30), []
+
+    def look(
+        platform: platforms.Platform, _: str | None = None
+    ) -> tuple[dict[str, list[Pod]], str]:
+        asked.append(platform.name)
+        together.wait()
+        return {}, f"{platform.name} hangs"
+
+    monkeypatch.setattr(clusters, "_look", look)
+    found = overview.every(gatling, apps.every(gatling.db, clusters=True))
+    assert sorted(asked) == ["far", "prod"]
+    assert {one.app: one.state for one in found} == {
+        "shop": "unknown: prod hangs", "second": "unknown: prod hangs",
+        "third": "unknown: far hangs",
+    }  # fmt: skip
 
 
 def test_an_app_on_a_cluster_that_is_away_is_removed_only_if_that_is_said(

@@ -8,6 +8,7 @@ import os
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from gatling.platform.applog import AppLog
 from gatling.platform.logs import Line
 from gatling.state import drains as state
 from gatling.state.database import open_database
+from tests.api.served import new_home
 from tests.operations.sinks import http_sink, until
 
 if TYPE_CHECKING:
@@ -338,14 +340,22 @@ def test_lines_that_are_not_acknowledged_are_not_accepted(monkeypatch: pytest.Mo
     server.close()
 
 
-def test_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+@pytest.fixture(scope="module")
+def credentials(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The key and the certificate of a receiver."""
+    place = tmp_path_factory.mktemp("tls")
+    key, certificate = place / "key.pem", place / "cert.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
          "-nodes", "-days", "2", "-subj", "/CN=localhost",
          "-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)],
         check=True, capture_output=True,
     )  # fmt: skip
+    return key, certificate
+
+
+def test_tls(credentials: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    key, certificate = credentials
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     server = syslog_server(context)
@@ -358,6 +368,73 @@ def test_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert server.messages[0].endswith(" - text")
     sink.close()
     server.close()
+
+
+def test_a_drain_that_is_stopped_ends_its_tls_connection(credentials: tuple[Path, Path]) -> None:
+    """The whole program, and openssl(1), which prints ERROR for a connection that just breaks."""
+    key, certificate = credentials
+    with new_home() as home, contextlib.ExitStack() as ends:
+        receiver = ends.enter_context(subprocess.Popen(
+            ["openssl", "s_server", "-accept", "localhost:0", "-naccept", "1", "-cert", certificate,
+             "-key", key],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0,
+        ))  # fmt: skip
+        ends.callback(receiver.kill)
+        assert receiver.stdout is not None
+        port = next(line for line in receiver.stdout if line.startswith(b"ACCEPT")).split(b":")[-1]
+        with home.opened() as gatling:
+            added = drains.add(gatling, "shop", f"syslog+tls://localhost:{int(port)}")
+            log = gatling.home.app("shop").deployment_log(1).parent / "instances.log"
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.closing(AppLog(log)) as written:
+                written.write("v1", b"the only line")
+        program = subprocess.Popen(
+            [sys.executable, "-I", "-m", "gatling", "drains", "run", f"shop.{added.id}"],
+            env=home.env | {"SSL_CERT_FILE": os.fspath(certificate)},
+        )
+        ends.callback(program.kill)
+        got = b""
+        while b"the only line" not in got:  # a message has no end of a line
+            got += (chunk := receiver.stdout.read(65536))
+            assert chunk, got
+        program.terminate()
+        assert program.wait(30) == 0
+        rest = receiver.stdout.read()
+    assert b"DONE" in rest
+    assert b"ERROR" not in rest
+
+
+def test_https_connections_end_with_close_notify(
+    credentials: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, certificate = credentials
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", os.fspath(certificate))
+    seen: list[str] = []
+
+    def attend() -> None:
+        with context.wrap_socket(
+            listener.accept()[0], server_side=True, suppress_ragged_eofs=False
+        ) as connection:
+            while not seen or "text" not in seen[-1]:
+                seen.append(connection.recv(65536).decode())
+            connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+            try:
+                seen.append(f"ended: {connection.recv(1)!r}")
+            except OSError as error:
+                seen.append(str(error))
+
+    with socket.create_server(("localhost", 0)) as listener:
+        thread = threading.Thread(target=attend, daemon=True)
+        thread.start()
+        sink = log_sinks.opened(f"https://localhost:{listener.getsockname()[1]}/", "shop")
+        sink.send([LINE])
+        sink.close()
+        thread.join(30)
+    assert seen[-1] == "ended: b''"
+    with pytest.raises(NotAccepted):
+        sink.send([LINE])
 
 
 # ---------------------------------------------------------------- what is refused

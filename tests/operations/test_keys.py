@@ -11,7 +11,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gatling.errors import CommandFailed, Exit, GatlingError, InvalidInput, MissingProgram
@@ -25,9 +25,7 @@ if TYPE_CHECKING:
     from gatling.state.keys import Role
     from tests.conftest import World
 
-EXAMPLES = settings(
-    deadline=None, max_examples=scaled(100, 500), suppress_health_check=[HealthCheck.too_slow]
-)
+EXAMPLES = settings(max_examples=scaled(100, 500))
 COMMAND = "/var/lib/gatling/home/bin/gatling ssh-command"
 
 

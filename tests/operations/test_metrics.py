@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import re
 import threading
 import time
@@ -17,6 +18,7 @@ from gatling.deploy import live_node
 from gatling.errors import NodeUnreachable
 from gatling.operations import metrics
 from gatling.operations.metrics import Sample
+from gatling.platform import usage
 from gatling.proxy import log_rotation, request_totals
 from gatling.proxy.request_totals import Totals
 from tests.proxy.test_figures import line
@@ -85,6 +87,25 @@ def test_every_metric_is_declared_once_for_all_apps() -> None:
     assert found["erlang_vm_statistics_garbage_collection_bytes_reclaimed", 'app="shop"'] == 88
 
 
+def test_an_os_process_has_the_names_of_the_process_collector() -> None:
+    mine = usage.of_program(os.getpid())
+    assert mine is not None
+    assert mine.files is not None
+    assert mine.files > 0
+    assert mine.threads >= 1
+    assert mine.virtual_memory > 1_000_000
+    assert usage.of_program(2**22 + 1) is None
+    limited = usage.Program(5_000, 7, None, 1024)
+    away = Sample(status("blog", memory=None, cpu_seconds=None, uptime=None), None)
+    found = parsed(metrics.text([Sample(status("shop"), NODE, program=limited), away], {}))
+    assert found["process_virtual_memory_bytes", 'app="shop"'] == 5_000
+    assert found["process_threads_total", 'app="shop"'] == 7
+    assert found["process_max_fds", 'app="shop"'] == 1024
+    assert found["process_resident_memory_bytes", 'app="shop"'] == 1000
+    assert not [name for name, _ in found if name == "process_open_fds"]
+    assert not [name for name, own in found if name.startswith("process_") and "blog" in own]
+
+
 def test_events_are_histograms_by_name() -> None:
     event = sight.Reported("route", ["GET", "/posts/:id"], 6, 1, 90_000, 0, [1, 2, 3, *[0] * 9])
     wait = sight.Reported("query", ["Shop.Repo", 'a"b'], 1, 0, 1000, 500_000, [1, *[0] * 11])
@@ -97,6 +118,20 @@ def test_events_are_histograms_by_name() -> None:
     assert found["gatling_event_duration_seconds_sum", own] == 0.09
     waited = ("gatling_event_wait_seconds_total", 'app="shop",kind="query",name="Shop.Repo a\\"b"')
     assert found[waited] == 0.5
+
+
+def test_instances_on_a_cluster_have_a_label_and_their_app_has_one_state() -> None:
+    event = sight.Reported("route", ["GET", "/"], 1, 0, 1000, 0, [1, *[0] * 11])
+    pods = [Sample(status("shop"), NODE, [event], "shop-a"),
+            Sample(status("shop", memory=None), None, (), "shop-b")]  # fmt: skip
+    found = parsed(metrics.text(pods, {}))
+    assert found["gatling_app_up", 'app="shop"'] == 1
+    assert found["gatling_app_node_reachable", 'app="shop",pod="shop-a"'] == 1
+    assert found["gatling_app_node_reachable", 'app="shop",pod="shop-b"'] == 0
+    assert found["gatling_instance_memory_bytes", 'app="shop",pod="shop-a"'] == 1000
+    assert found["erlang_vm_process_count", 'app="shop",pod="shop-a"'] == 1
+    named = 'app="shop",pod="shop-a",kind="route",name="GET /"'
+    assert found["gatling_event_failures_total", named] == 0
 
 
 def test_texts_of_a_project_stay_within_their_label() -> None:

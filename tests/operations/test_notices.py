@@ -449,7 +449,7 @@ def test_one_receiver_holds_up_no_other(
     stop: Callable[[Callable[[], None]], object],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(notices, "ATTEMPT_SECONDS", 0.5)
+    monkeypatch.setattr(notices, "ATTEMPT_SECONDS", 2)  # the fast one may be on a slow machine
     slow = http_sink(stop)
     slow.pause = 60
     notices.add(gatling, "fast", sink.url, (), ())
@@ -458,10 +458,10 @@ def test_one_receiver_holds_up_no_other(
         failed_deployment(gatling.db)
     began = time.monotonic()
     assert notices.deliver(gatling) == notices.Delivered(accepted=3, failed=1)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     fast_entry, slow_entry = notices.every(gatling)
     assert (fast_entry.waiting, slow_entry.waiting) == (0, 3)
-    assert slow_entry.error == "No answer within 0.5 seconds."
+    assert slow_entry.error == "No answer within 2 seconds."
 
 
 def test_the_pause_grows_and_the_receiver_may_ask_for_more(gatling: Gatling, sink: Sink) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -18,7 +19,9 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from tests.conftest import until
+from gatling.beam import sight
+from gatling.operations import stats
+from tests.conftest import ROOT, suspend, until
 from tests.fetched import unpacked
 from tests.operations.test_metrics import parsed
 from tests.proxy.bench import free_port
@@ -27,6 +30,31 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import Project, World
+
+
+GAUGES = """\
+erlang_vm_dets_tables erlang_vm_ets_limit erlang_vm_ets_tables erlang_vm_port_count
+erlang_vm_port_limit erlang_vm_process_count erlang_vm_process_limit
+erlang_vm_memory_bytes_total,kind="processes" erlang_vm_memory_system_bytes_total,usage="atom"
+erlang_vm_memory_system_bytes_total,usage="binary" erlang_vm_memory_system_bytes_total,usage="code"
+erlang_vm_memory_system_bytes_total,usage="ets" erlang_vm_statistics_run_queues_length_total
+process_max_fds process_open_fds process_resident_memory_bytes process_threads_total
+process_uptime_seconds process_virtual_memory_bytes
+"""
+COUNTERS = """\
+erlang_vm_statistics_bytes_output_total erlang_vm_statistics_bytes_received_total
+erlang_vm_statistics_context_switches erlang_vm_statistics_garbage_collection_bytes_reclaimed
+erlang_vm_statistics_garbage_collection_number_of_gcs erlang_vm_statistics_reductions_total
+erlang_vm_statistics_runtime_milliseconds
+"""
+BOARD = [
+    *(f'{name}{{instance="$node"{"," if more else ""}{more}}}'
+      for name, _, more in (one.partition(",") for one in GAUGES.split())),
+    *(f'irate({name}{{instance="$node"}}[1m])' for name in COUNTERS.split()),
+    'sum(irate(process_cpu_seconds_total{instance="$node"}[1m])) without (kind) * 100',
+]  # fmt: skip
+"""All expressions of BEAM-dashboard.json, the board of github.com/deadtrickster/beam-dashboards
+(commit b5c0723) for nodes with prometheus.erl and prometheus_process_collector."""
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +164,7 @@ def test_metrics_are_those_of_every_app(world: World) -> None:
 
 def test_a_real_prometheus_scrapes_them(world: World, tmp_path: Path) -> None:
     """As with a systemd socket: each connection is the command's standard input and output."""
+    requested(world, 7)
     program = unpacked("prometheus", "bookworm") / "usr/bin"
     checked = subprocess.run([program / "promtool", "check", "metrics"], text=True, check=False,
                              input=world.run("metrics"), timeout=60)  # fmt: skip
@@ -146,8 +175,9 @@ def test_a_real_prometheus_scrapes_them(world: World, tmp_path: Path) -> None:
         threading.Thread(target=serve, args=(listener, world), daemon=True).start()
         target = f"127.0.0.1:{listener.getsockname()[1]}"
         config.write_text(
-            "scrape_configs: [{job_name: gatling, scrape_interval: 9s, scrape_timeout: 9s,"
-            f' static_configs: [{{targets: ["{target}"]}}]}}]\n'
+            "scrape_configs: [{job_name: gatling, scrape_interval: 5s, scrape_timeout: 5s,"
+            f' static_configs: [{{targets: ["{target}"]}}],'
+            f" metric_relabel_configs: [{relabelled()}]}}]\n"
         )
         with subprocess.Popen(
             [program / "prometheus", f"--config.file={config}",
@@ -160,8 +190,23 @@ def test_a_real_prometheus_scrapes_them(world: World, tmp_path: Path) -> None:
                 assert int(asked(port, "sum(gatling_http_requests_total)")[0]) >= 7
                 share = "histogram_quantile(0.95, gatling_http_request_duration_seconds_bucket)"
                 assert 0 < float(asked(port, share)[0]) < 10
+                missing = set(BOARD)
+                until(lambda: not drop_answered(port, missing), f"data for {missing}")
             finally:
                 prometheus.terminate()
+
+
+def relabelled() -> str:
+    """The rule that docs/how-to/metrics.md gives to those who use a board, word for word."""
+    page = (ROOT / "docs/how-to/metrics.md").read_text()
+    (found,) = re.findall(r"metric_relabel_configs:\n +- (\{.*\})\n", page)
+    return str(found)
+
+
+def drop_answered(port: int, missing: set[str]) -> set[str]:
+    """Remove the expressions that have one value each; what is left."""
+    missing -= {one for one in missing if len(asked(port, one.replace("$node", "shop"))) == 1}
+    return missing
 
 
 def serve(listener: socket.socket, world: World) -> None:
@@ -218,7 +263,7 @@ def test_a_crash_is_shown_with_its_cause(world: World) -> None:
 
 def test_a_node_that_hangs_is_reported_as_such(world: World) -> None:
     pid = world.status()["pid"]
-    os.kill(pid, signal.SIGSTOP)
+    suspend(pid)
     try:
         began = time.monotonic()
         found = world.json("stats", "shop")
@@ -333,3 +378,18 @@ def test_the_counts_can_be_turned_off(reporting: World) -> None:
     assert reporting.json("stats", "shop")["events"] is None
     left = reporting.run("run", "shop", "--", "rpc", "IO.inspect(:telemetry.list_handlers([]))")
     assert left.strip().endswith("[]")
+
+
+def test_the_events_of_several_nodes_are_added_up() -> None:
+    def seen(since: int, name: str, count: int) -> sight.Telemetry:
+        event = sight.Reported("route", ["GET", name], count, 1, 1000, 5, [count, *[0] * 11])
+        return sight.Telemetry(since, [event])
+
+    found = stats._together([seen(20, "/", 2), seen(10, "/", 3), seen(30, "/other", 1)])
+    assert found is not None
+    assert found.since == 10
+    both, other = found.events
+    assert (both.count, both.failed, both.us, both.queue_us) == (5, 2, 2000, 10)
+    assert both.ranges[0] == 5
+    assert other.name == ["GET", "/other"]
+    assert stats._together([]) is None

@@ -19,7 +19,7 @@ def test_each_is_set_for_the_sessions_that_it_was_for() -> None:
         [True, "", ["search_path=\"$user\", public, \"a \"\"b, c\"", "app.name=it's \\ = 1\n"]],
         [True, "gatling-shop", ["role=x", "search_path=\"\""]],
         [True, "gatling-blog", ["work_mem=1MB"]],
-    ]}))  # fmt: skip
+    ], "comment": "it's \\ mine;\nDROP"}))  # fmt: skip
     sql = [script for _, script in
            database_settings.statements('my "shop"', own.of(["gatling-shop"]))]  # fmt: skip
     lists = 'ALTER DATABASE "my ""shop""" SET "search_path" TO'
@@ -31,9 +31,12 @@ def test_each_is_set_for_the_sessions_that_it_was_for() -> None:
         'ALTER ROLE "gatling-shop" IN DATABASE "my ""shop""" SET "role" TO E\'x\';\n',
         'ALTER ROLE "gatling-shop" IN DATABASE "my ""shop""" SET "search_path" TO E\'\';\n',
         'ALTER DATABASE "my ""shop""" CONNECTION LIMIT 7;\n',
+        'COMMENT ON DATABASE "my ""shop""" IS E\'it\'\'s \\\\ mine;\nDROP\';\n',
     ]
     assert database_settings.from_json(json.loads(json.dumps(own))) == own
     assert database_settings.statements("shop", OwnSettings()) == []
+    # the dump of an earlier Gatling
+    assert database_settings.from_json([own.connections, own.settings]) == own._replace(comment="")
 
 
 @pytest.mark.parametrize("wrong", [
@@ -50,3 +53,8 @@ def test_a_setting_that_cannot_be(wrong: Setting) -> None:
 def test_what_are_no_settings(wrong: object) -> None:
     with pytest.raises(InvalidInput, match="are not settings"):
         database_settings.from_json(wrong)
+
+
+def test_a_comment_that_cannot_be() -> None:
+    with pytest.raises(InvalidInput, match="comment"):
+        database_settings.from_json([-1, [], "a\0b"])

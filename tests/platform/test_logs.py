@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gatling.errors import InvalidInput
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from pathlib import Path
 
-EXAMPLES = settings(
-    deadline=None, max_examples=scaled(30, 100), suppress_health_check=[HealthCheck.too_slow]
-)  # fmt: skip
+EXAMPLES = settings(max_examples=scaled(30, 100))
 
 
 @pytest.fixture

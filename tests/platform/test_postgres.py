@@ -88,6 +88,7 @@ def test_the_socket_is_for_the_apps_of_the_database() -> None:
         "user:gatling-blog:--x,user:gatling-shop:--x\n"
     ) in text
     assert "L+ /run/gatling-databases/shop - - - - shop.1\n" in text
+    assert "r! /var/lib/postgresql/15/gatling.shop.1/postmaster.pid\n" in text
 
 
 COPIED = b"""\

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -52,7 +53,15 @@ def test_a_commit_that_was_found_is_not_looked_for_again(
     def fail(*_: object, **__: object) -> str:
         raise AssertionError
 
+    begun = time.monotonic()
+    assert history.commits(repository, ["1" * 40, one]) == {one: found}
     monkeypatch.setattr(history, "_git", fail)
+    # nor one that git has removed, for a minute
+    assert history.commit(repository, "0" * 40) is None
+    assert history.commits(repository, ["1" * 40, two]) == {two: every[two]}
+    monkeypatch.setattr(time, "monotonic", lambda: begun + 2 * history.MISSING_SECONDS)
+    with pytest.raises(AssertionError):
+        history.commit(repository, "0" * 40)
     assert history.commit(repository, one) == found
     assert history.commits(repository, [two, one]) == every
     monkeypatch.setattr(history, "_known", {})

@@ -12,7 +12,7 @@ import tomllib
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gatling.errors import Exit, InvalidManifest
@@ -47,9 +47,7 @@ VALUES = [
 TEXTS = st.text(max_size=8) | st.sampled_from(
     ["\0", "\u202e", "\x1b[2J", "a\nb", "`", "x` - at `$.hot"]
 )
-USUAL = settings(
-    max_examples=scaled(50, 200), deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+USUAL = settings(max_examples=scaled(50, 200))
 
 
 def read(raw: bytes) -> dict[str, str] | str:

@@ -275,3 +275,24 @@ def test_a_name_that_git_is_not_asked_about_is_one_that_it_allows(name: str) -> 
     asked = subprocess.run(["git", "check-ref-format", ref], check=False).returncode == 0
     assert bool(refs._PLAIN.fullmatch(ref)) <= asked
     assert bool(refs._PLAIN.fullmatch(ref)) == (name in ("main", "a/b-c_d/1"))
+
+
+def test_a_look_knows_the_files_of_pushed_commits(repositories: Repositories) -> None:
+    """Also one whose path has a blank; what is no commit has none."""
+    (repositories.clone / "an app").mkdir()
+    (repositories.clone / "an app/gatling.toml").write_text("x = 1\n")
+    before = run(repositories.clone, "rev-parse", "HEAD")
+    run(repositories.clone, "add", ".")
+    run(repositories.clone, "commit", "--quiet", "--message", "a file")
+    assert repositories.push("main")[0]
+    after, path = run(repositories.clone, "rev-parse", "HEAD"), "an app/gatling.toml"
+    updates = [refs.Update("0" * 40, new, f"refs/heads/{new[:4]}") for new in (before, after)]
+    look = refs.Look(repositories.bare, updates, path)
+    assert [look.kind(f"{new}:{path}") for new in (before, after)] == ["", "blob"]
+    assert [look.kind(new) for new in (before, after)] == ["commit", "commit"]
+    assert look.is_complete
+    assert not look.only_forwards
+    lost = "b" * 40
+    gone = refs.Look(repositories.bare, [refs.Update("0" * 40, lost, "refs/heads/x")], path)
+    assert (gone.kind(lost), gone.kind(f"{lost}:{path}")) == ("", "")
+    assert not gone.is_complete

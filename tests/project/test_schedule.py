@@ -49,7 +49,7 @@ def systemd_says(calendars: list[str], after: datetime, count: int) -> list[date
     return sorted(found)[:count]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(CRONS)
 @example("* * 1 * 0-6")  # either of the two: each day
 def test_systemd_has_the_same_times(cron: str) -> None:
@@ -136,7 +136,7 @@ def test_the_hosts_zone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert now.astimezone(schedule.here()).utcoffset() == now.astimezone().utcoffset()
 
 
-@settings(max_examples=scaled(75, 300), deadline=None)
+@settings(max_examples=scaled(75, 300))
 @given(CRONS)
 def test_roots_helper_takes_what_is_written(cron: str) -> None:
     for calendar in schedule.calendars(cron):

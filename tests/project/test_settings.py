@@ -7,7 +7,7 @@ import re
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gatling.errors import InvalidInput
@@ -26,9 +26,7 @@ from gatling.project.settings import (
 )
 from tests.scale import scaled
 
-EXAMPLES = settings(
-    deadline=None, max_examples=scaled(30, 100), suppress_health_check=[HealthCheck.too_slow]
-)  # fmt: skip
+EXAMPLES = settings(max_examples=scaled(30, 100))
 
 SECONDS = st.floats(0.01, 86400)
 VALID = st.builds(

@@ -14,7 +14,7 @@ import pytest
 
 from gatling.errors import BuildFailed, NotFound
 from gatling.project import source
-from tests.conftest import until
+from tests.conftest import loaded, until
 
 if TYPE_CHECKING:
     from tests.project.conftest import Repository
@@ -330,3 +330,9 @@ def test_mix_sees_what_the_export_writes(repository: Repository, ahead: int) -> 
     assert int(manifest.stat().st_mtime) < int((directory / "lib/a.ex").stat().st_mtime)
     assert older.stat().st_mtime == 1_000_000
     assert other.stat().st_mtime_ns == before
+
+
+def test_the_export_of_a_server_loads_no_settings() -> None:
+    """It is a program of its own, which each push waits for."""
+    slow = "msgspec", "gatling.project.settings", "gatling.project.manifest", "tomllib", "sqlite3"
+    assert loaded("import gatling.platform.server.export", *slow) == []

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gatling.proxy import figures, log_rotation, request_log
@@ -88,7 +88,6 @@ def test_lines_of_another_form_are_skipped() -> None:
     assert count(line(1, upstream="999999999.000")).latencies == {figures.MAX_MS: 1}
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.integers(0, 20_000), min_size=1), st.floats(0.01, 1))
 def test_a_quantile_is_a_latency_that_so_many_did_not_exceed(took: list[int], share: float) -> None:
     found = figures.Figures(latencies={ms: took.count(ms) for ms in took})
@@ -100,7 +99,6 @@ def test_a_quantile_is_a_latency_that_so_many_did_not_exceed(took: list[int], sh
     assert found.histogram() == [*counts, len(took)]
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.integers(0, 9999), min_size=1), st.floats(0.01, 1))
 def test_an_estimate_lies_in_the_range_of_the_quantile(took: list[int], share: float) -> None:
     bounds = [0, *figures.BOUNDS]

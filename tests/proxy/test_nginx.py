@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatling import names
@@ -78,7 +78,7 @@ def test_only_root_names_a_user() -> None:
     assert "\nuser " not in texts[1]
 
 
-@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15)
 @given(st.data())
 def test_nginx_takes_all_valid_names_and_domains(data: st.DataObject) -> None:
     apps = data.draw(st.lists(LABEL.map(names.app_name), max_size=4, unique=True))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gatling.errors import InvalidInput
@@ -24,7 +24,6 @@ from gatling.proxy.site import Listen, Site
 from tests.proxy.test_nginx import GOLDEN, accept
 from tests.scale import scaled
 
-EXAMPLES = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 HASH = "$6$" + "s" * 16 + "$" + "h" * 86
 ALL = Wishes(
     Options(
@@ -95,7 +94,7 @@ HOSTILE = st.lists(
 ).map("".join)
 
 
-@settings(EXAMPLES, max_examples=scaled(100, 400))
+@settings(max_examples=scaled(100, 400))
 @given(st.lists(HOSTILE, max_size=3).map(": ".join) | HOSTILE | st.text(max_size=20))
 @example("X-A: a\r\nSet-Cookie: b=c")
 @example('X-A: ";} server {')
@@ -165,7 +164,7 @@ WISHES = st.builds(
 )
 
 
-@settings(EXAMPLES, max_examples=40)
+@settings(max_examples=40)
 @given(WISHES)
 @example(ALL)
 def test_nginx_takes_all_that_is_not_refused(wishes: Wishes) -> None:

@@ -98,7 +98,7 @@ def test_what_is_refused(text: str, said: str) -> None:
     assert "word" not in shown
 
 
-@settings(deadline=None, max_examples=scaled(60, 500))
+@settings(max_examples=scaled(60, 500))
 @given(st.data())
 def test_whatever_is_damaged_is_refused_or_right(data: st.DataObject) -> None:
     text = bytearray((LEAF.both + INTERMEDIATE.pem).encode())

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatling.errors import Exit
-from tests.conftest import Project, World, new_world
+from tests.conftest import Project, World, files_with, new_world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -150,12 +150,7 @@ def test_its_secret_is_in_no_other_file(private: Private) -> None:
     private.shop.push()
     secret = private.key.read_bytes().splitlines()[3]
     assert len(secret) > 40
-    found = [
-        file
-        for file in private.world.home.rglob("*")
-        if file.is_file() and not file.is_symlink() and secret in file.read_bytes()
-    ]
-    assert found == [private.key]
+    assert files_with(private.world.home, secret) == [private.key]
     audit = private.world.json("audit", "shop")
     assert "deploy-key create" in [entry["action"] for entry in audit]
     assert secret.decode() not in str(audit)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Project, World
 
-pytestmark = pytest.mark.usefixtures("on_demand")
+pytestmark = pytest.mark.usefixtures("on_demand", "shared_builds")
 
 BALLAST = """
 for n <- Stream.iterate(1, &(&1 + 1)) do

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Project, World
 
-pytestmark = pytest.mark.usefixtures("on_demand")
+pytestmark = pytest.mark.usefixtures("on_demand", "shared_builds")
 
 # As Ecto's: each file of priv/repo/migrations that has not been run yet, in order. The database is
 # a file with the names of those that were.

@@ -29,7 +29,7 @@ import os, signal, sys
 from gatling.deploy import journal
 from gatling.deploy.cutover import boot_check
 from gatling.platform.embedded.router import EmbeddedRouter
-from gatling.state import apps, deployments, releases
+from gatling.state import apps, deployments, moves, releases
 
 point = open({file!r}).read()
 boot_check.WAITED_SECONDS = float(os.environ.get("WAITED_SECONDS", 60))
@@ -49,6 +49,7 @@ Journal = journal.Journal
 Journal.begin = dying(Journal.begin, "begin ", before=False)
 Journal.end = dying(Journal.end, "end ", before=True)
 apps.make_live = dying(apps.make_live, "decided", before=False)
+moves.decide = dying(moves.decide, "decided", before=False)
 releases.add = dying(releases.add, "stored", before=True)
 EmbeddedRouter.point = dying(EmbeddedRouter.point, "pointed", before=False)
 deployments.end = dying(deployments.end, "ended", before=True)

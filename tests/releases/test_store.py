@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatling.errors import DiskFull
@@ -283,7 +283,7 @@ def test_what_stands_for_no_release_is_removed(paths: EmbeddedPaths) -> None:
     assert names(paths) == ["own-notes", "v1", "v1.bak", "v10"]
 
 
-@settings(deadline=None, max_examples=scaled(30, 100), suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=scaled(30, 100))
 @given(st.sets(st.integers(1, 40)), st.none() | st.integers(1, 40), st.integers(1, 12))
 def test_the_live_one_and_the_newest_stay(kept: set[int], live: int | None, keep: int) -> None:
     doomed = store.to_remove(kept, live, keep)

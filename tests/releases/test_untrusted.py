@@ -108,7 +108,7 @@ def assert_safe(copy: Path) -> None:
             assert to == root or to.startswith(root + b"/"), path
 
 
-@settings(deadline=None, max_examples=scaled(100, 500))
+@settings(max_examples=scaled(100, 500))
 @given(TREE)
 @example({b"a": {b"l": ("link", b"../b/c")}, b"b": ("link", b"a")})
 @example({b"..a": ("link", b"..a//a")})

@@ -8,7 +8,9 @@ from typing import Any, cast
 
 import pytest
 
+from gatling import times
 from gatling.errors import SupervisorFailed
+from gatling.platform.base import State, Status
 from gatling.runtime import workers
 
 
@@ -50,3 +52,23 @@ def test_each_process_is_reported_when_it_has_stopped_and_a_failure_comes_last()
         7,
         workers.STOP_SECONDS,
     )
+
+
+def test_a_worker_that_exits_while_gatling_is_slow_is_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The process is suspended for all of the time between its first look and the next one."""
+    now, seen = 0.0, [State.RUNNING]
+
+    def sleep(_: float) -> None:
+        nonlocal now
+        now += 2 * workers.WATCH_SECONDS
+        seen.append(State.RESTARTING)
+
+    def statuses(_: object, __: str, slots: list[str]) -> dict[str, Status]:
+        return {slot: Status(seen[-1]) for slot in slots}
+
+    monkeypatch.setattr(times, "time", SimpleNamespace(monotonic=lambda: now, sleep=sleep))
+    monkeypatch.setattr(workers, "statuses", statuses)
+    (said,) = workers.unwell(cast("Any", None), "shop", ["worker.1"])
+    assert said.startswith("worker.1 keeps exiting.")

@@ -57,7 +57,9 @@ class Memory:
 class Box(Reached):
     """A server. `Bed.box` makes one."""
 
-    def __init__(self, bed: Bed, name: str, number: int, image: Image) -> None:
+    def __init__(
+        self, bed: Bed, name: str, number: int, image: Image, *, gives_layer: bool
+    ) -> None:
         self.bed, self.name, self.number, self.image = bed, name, number, image
         self.lan, self.ssh_config = bed.lan, bed.ssh_config
         self.ip = network.address(number)
@@ -67,15 +69,18 @@ class Box(Reached):
         self.spec = remains.Spec(
             name, machine, bed.lan.namespace(number), tuple(map(str, cgroups.groups(machine)))
         )
+        self._gives_layer = gives_layer
         self._supervisor: subprocess.Popen[bytes] | None = None
 
     # ------------------------------------------------------------------ its life
 
     def create(self) -> None:
         """Make its disk and its network."""
-        for part in ("upper", "work", "root"):
-            (self.directory / part).mkdir(parents=True)
+        self.root.mkdir(parents=True)
         self.spec.write(self.directory)
+        remains.make_disk(self.directory, self.spec, moved=self._gives_layer)
+        for part in ("upper", "work"):
+            (self.directory / remains.DISK / part).mkdir()
         (self.directory / "console.log").touch()
         self._mount()
         etc = self.root / "etc"
@@ -173,7 +178,7 @@ class Box(Reached):
         seal(self.root)
         remains.unmount(self.root)
         run("sync", "--file-system", self.directory)  # which the mount has not done
-        return self.directory / "upper"
+        return self.directory / remains.DISK / "upper"
 
     @property
     def is_on(self) -> bool:
@@ -182,7 +187,8 @@ class Box(Reached):
 
     def _mount(self) -> None:
         lower = ":".join(map(str, self.image.layers))
-        upper, work = self.directory / "upper", self.directory / "work"
+        disk = (self.directory / remains.DISK).resolve()
+        upper, work = disk / "upper", disk / "work"
         # volatile: nothing waits for the host's disk. A sync in a box guards nothing, since `crash`
         # loses no file; tests/machines cut the power of real machines.
         options = f"lowerdir={lower},upperdir={upper},workdir={work},volatile"

@@ -119,7 +119,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def cache() -> Path:
-    """Where images and the disks of boxes lie: on a real disk, since overlays are put on it."""
+    """Where images and records of boxes lie: on a real disk, since overlays are put on it."""
     home = os.environ.get("XDG_CACHE_HOME")
     wanted = (Path(home) if home else Path.home() / ".cache") / "gatling" / "boxes"
     return wanted if filesystem(wanted) not in NO_DISK else Path("/var/tmp/gatling-boxes")

@@ -26,13 +26,17 @@ class Reached:
     ip: str
     lan: Lan
     ssh_config: Path
-    """A configuration by which `ssh -F` reaches it by name, from the host's network."""
+    """A configuration by which `ssh -F` reaches it by name, from the network of the bed."""
     patience = 10.0
     """Seconds for an answer over HTTP; a command over ssh has twelve times that."""
 
-    def ssh_command(self, key: Path, *options: str) -> list[str]:
-        """`ssh …` up to the destination, which is `USER@NAME`."""
-        return ["ssh", "-F", str(self.ssh_config), "-i", str(key), *options]
+    def ssh_command(self, key: Path, *options: str, program: str = "ssh") -> list[str]:
+        """`ssh …` up to the destination, which is `USER@NAME`. It runs in the network of the bed.
+
+        `program` may be another one that takes these options, such as `sftp`.
+        """
+        there = ["nsenter", f"--net={self.lan.path}"]
+        return [*there, program, "-F", str(self.ssh_config), "-i", str(key), *options]
 
     def git_env(self, key: Path) -> dict[str, str]:
         """What git must be told for `ssh://USER@NAME/…`, with any name of a box of this bed."""

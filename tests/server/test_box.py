@@ -132,7 +132,7 @@ def test_the_world_is_unreachable_but_online(box: Box) -> None:
         begun = time.monotonic()
         refused = box.exec(["curl", "-sS", url], check=False)
         assert refused.returncode == status, refused.stderr
-        assert time.monotonic() - begun < 9
+        assert time.monotonic() - begun < 30  # minutes, if it were tried
     box.online(["apt-get", "update", "-qq"])
     assert box.exec(["apt-cache", "show", "nginx-light"]).stdout
 

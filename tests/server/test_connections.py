@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from tests.server.server import Checkout, Person, Server
     from tests.server.whole import Seen
 
-pytestmark = pytest.mark.usefixtures("on_demand")
-
 LOSSES = scaled(4, 10)
 PATIENCE_SECONDS = 900
 LISTENERS = """

@@ -113,12 +113,16 @@ def test_a_newer_version_takes_over_while_apps_run(new_server: Server) -> None:
     helper = new_server.box.root / CLONE / "src/gatling/platform/server/helper/service.py"
     helper.write_text(helper.read_text() + "\n# newer\n")
     box, link = new_server.box, ["readlink", "/opt/gatling"]
+    former = box.root / "etc/systemd/system/gatling-helper@.service"  # of an earlier version
+    former.write_text("[Service]\nExecStart=/bin/true\n")
     before = box.exec(link).stdout.strip()
     would = promised(box.online([INSTALL, "--dry-run"], timeout=600).stdout)
     with new_server.client(threads=2) as client:
         did = box.online([INSTALL], timeout=600)
         assert would == carried_out(did.stdout)
         assert "write /etc/systemd/system/gatling@.service" in would
+        assert f"remove /etc/systemd/system/{former.name}, of an earlier version" in would
+        assert not former.exists()
         assert box.exec(link).stdout.strip() != before
         box.exec(["test", "-e", f"{before}/bin/gatling"])  # for what still runs of it
         project.title("Newer")

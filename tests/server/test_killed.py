@@ -14,8 +14,6 @@ from tests.server.whole import check_whole, shown
 if TYPE_CHECKING:
     from tests.server.server import Checkout, Person, Server
 
-pytestmark = pytest.mark.usefixtures("on_demand")
-
 PATIENCE_SECONDS = 300
 
 

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gatling.host import libraries
 from gatling.platform.postgres.clusters import Cluster
 from gatling.platform.server import cluster_units as places
 from tests.conftest import until
 from tests.home.test_databases import OWN, OWN_SETTINGS, SHOW_OWN
 from tests.server.server import Person, Server, download
 from tests.server.test_databases import sql
+from tests.server.test_pools import asked
 
 if TYPE_CHECKING:
     from tests.server.conftest import Boxes
@@ -44,7 +46,7 @@ def pair(
         for name in ("old", "new")
     )
     for server in (old, new):
-        download(server.box, "postgresql", "pgbackrest")
+        download(server.box, "postgresql", "pgbackrest", "pgbouncer")
     amy = old.admin("amy")
     return old, new, amy
 
@@ -55,6 +57,7 @@ def test_a_host_is_moved_with_its_databases(pair: tuple[Server, Server, Person])
     project.push()
     amy.run("load", "blog")
     amy.run("db", "create", "shop")
+    amy.run("db", "pool", "shop", "--size", "7", "--no-restart")
     amy.run("db", "create", "shop", "--name", "shop-events")
     amy.run("db", "attach", "blog", "shop", "--read-only")
     amy.run("db", "backup", "shop")
@@ -81,6 +84,9 @@ def test_a_host_is_moved_with_its_databases(pair: tuple[Server, Server, Person])
     assert sql(there, "shop", "SELECT count(*) FROM orders WHERE name = 'O7'").strip() == "1"
     assert sql(there, "shop", "SELECT count(*) FROM orders").strip() == "500"
     assert sql(there, "shop", SHOW_OWN).strip() == OWN
+    assert "Installing PgBouncer, which the pools of apps need" in said
+    assert asked(new, "SELECT count(*) FROM orders") == "500"
+    assert "up to 7 connections" in there.run("db", "info", "shop")
     assert sql(there, "shop", "SELECT obj_description('orders'::regclass)").strip() == (
         "what was ordered"
     )
@@ -126,7 +132,10 @@ def test_a_minor_version_of_apt_restarts_what_runs_and_nothing_else(
 
 
 def test_needrestart_leaves_apps_alone(pair: tuple[Server, Server, Person]) -> None:
-    """After upgrades of libraries: the app uses the first one, and its database the second one."""
+    """After upgrades of libraries: the app uses the first one, its database and nginx the second.
+
+    nginx is replaced while a stream of events is open, which goes on.
+    """
     server, _, amy = pair
     install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends"]
     quiet = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_MODE": "a"}
@@ -136,9 +145,33 @@ def test_needrestart_leaves_apps_alone(pair: tuple[Server, Server, Person]) -> N
         f"gatling@shop.{server.status()['slot']}.service", places.unit(Cluster("shop", version))
     )  # fmt: skip
     before = [server.show(unit, "MainPID") for unit in (live, cluster)]
-    said = server.box.online([*install, "--reinstall", "libstdc++6", "libssl3"],
-                             env=quiet).stdout  # fmt: skip
+    nginx = server.show("nginx.service", "MainPID")["MainPID"]
+    stream = server.box.connect(timeout=60)
+    stream.request("GET", "/events", headers={"Host": "shop.localhost"})
+    events = stream.getresponse()
+    assert events.readline().startswith(b"data: ")
+    with server.client() as client:
+        said = server.box.online([*install, "--reinstall", "libstdc++6", "libssl3"],
+                                 env=quiet).stdout  # fmt: skip
+    assert client.failures == []
     after = [server.show(unit, "MainPID") for unit in (live, cluster)]
+    assert str(libraries.RESTART_NGINX) in said
+    # the process of before serves the stream, and another one is new
+    there = ["test", "-e", f"/proc/{nginx}"]
+    assert server.box.exec(there, check=False).returncode == 0
+    assert server.box.exec(["cat", "/run/nginx.pid"]).stdout.strip() != nginx
+    assert server.get("/increment", method="POST").status == 200
+    until(lambda: events.readline().startswith(b"data: "), "the change, in the stream")
+    amy.run("domains", "add", "shop", "shop.example.org")  # nginx is reloaded
+    answer = server.get("/version", host="shop.example.org")
+    assert (answer.status, "page" in answer.text) == (200, False)
+    stream.close()
+    until(lambda: server.box.exec(there, check=False).returncode, "its end", 60)
+    pid = server.box.exec(["cat", "/run/nginx.pid"]).stdout.strip()
+    shown = server.show("nginx.service", "ActiveState", "MainPID")
+    assert shown == {"ActiveState": "active", "MainPID": pid}
+    server.box.exec(["systemctl", "reload", "nginx.service"])
+    assert server.serves("")
     assert live in said.partition("deferred")[2], said
     assert before[0] == after[0]
     assert before[1] != after[1], "the database is restarted, with its limits"

@@ -102,6 +102,7 @@ COMMANDS = {
     "db upgrade": Typed("deployer", "{app} --to 17", Exit.NOT_FOUND, "has no database"),
     "db restore": Typed("deployer", "{app}", Exit.NOT_FOUND, "has no database"),
     "db fork": Typed("deployer", "{app} shop-try", Exit.NOT_FOUND, "has no database"),
+    "db pool": Typed("deployer", "{app}", Exit.NOT_FOUND, "has no database"),
     "db promote": Typed("deployer", "{app}", Exit.NOT_FOUND, "has no database"),
     "db schedule": Typed("deployer", "{app}", Exit.NOT_FOUND, "has no database"),
     "db detach": Typed("deployer", "{app}", Exit.NOT_FOUND, "has no database"),
@@ -115,6 +116,7 @@ COMMANDS = {
     "jobs run": Typed("deployer", "{app} report", Exit.NOT_FOUND),
     "jobs cancel": Typed("deployer", "{app} report", Exit.NOT_FOUND),
     # -- the server and its keys
+    "move": Typed("admin", "{app} --to other", Exit.NOT_FOUND, "no platform other"),
     "unload": Typed("admin", "{app} --confirm {app}"),
     "db destroy": Typed("admin", "{app}", Exit.NOT_FOUND, "has no database"),
     "certificates account": Typed("admin", "", Exit.NOT_FOUND, "no account"),
@@ -140,6 +142,7 @@ COMMANDS = {
     "notify remove": Typed("admin", "ops", Exit.NOT_FOUND, "no channel"),
     "notify deliver": Typed("admin", ""),
     "db scheduled": Typed("admin", ""),
+    "db volume": Typed("admin", "", Exit.INVALID, "Only a server has a volume"),
     "db repository": Typed("admin", "", said="a directory of this machine"),
     "tokens add": Typed("admin", "ci --role reader", said="gatling_"),
     "tokens list": Typed("admin", "", said="No tokens"),

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 EXAMPLES = settings(
-    deadline=None,
     max_examples=scaled(100, 500),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )

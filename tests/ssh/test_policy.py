@@ -18,7 +18,6 @@ from tests.cli.conftest import tree
 from tests.scale import scaled
 
 EXAMPLES = settings(
-    deadline=None,
     max_examples=scaled(100, 500),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )

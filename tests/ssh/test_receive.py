@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gatling.errors import Exit, PushRefused
 from gatling.project.refs import Update, parse
 from gatling.ssh.receive import choose
+from tests.conftest import loaded
 from tests.scale import scaled
 
-EXAMPLES = settings(
-    deadline=None, max_examples=scaled(30, 100), suppress_health_check=[HealthCheck.too_slow]
-)  # fmt: skip
+EXAMPLES = settings(max_examples=scaled(30, 100))
 
 ZERO, ONE, TWO = "0" * 40, "1" * 40, "2" * 40
 IDS = st.text("0123456789abcdef", min_size=40, max_size=40) | st.just(ZERO)
@@ -132,12 +128,6 @@ def test_a_ref_in_words(ref: str, what: str) -> None:
 
 def test_the_hook_of_a_server_loads_nothing_that_deploys() -> None:
     """It hands the push over to a job, for which the same would be loaded a second time."""
-    script = (
-        "import sys; from gatling.ssh import pre_receive, push\n"
-        "print([m for m in sys.modules if m.startswith(('msgspec', 'gatling.operations',"
-        " 'gatling.build', 'gatling.deploy.', 'gatling.project', 'sqlite3'))])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", script], check=True, capture_output=True, text=True
-    )
-    assert done.stdout == "['gatling.deploy.watcher']\n"
+    slow = ("msgspec", "gatling.operations", "gatling.build", "gatling.deploy.", "gatling.project",
+            "sqlite3")  # fmt: skip
+    assert loaded("from gatling.ssh import pre_receive, push", *slow) == ["gatling.deploy.watcher"]

@@ -40,7 +40,7 @@ def test_a_table_without_rows_is_its_header() -> None:
     assert printed(("at", "by"), []) == ["at  by"]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(CELL, CELL, st.just("end")), min_size=1, max_size=5))
 def test_the_last_column_begins_at_one_place(rows: list[tuple[str, str, str]]) -> None:
     lines = printed(("one", "two", "end"), rows)

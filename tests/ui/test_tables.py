@@ -62,7 +62,7 @@ def test_what_is_still_too_wide_is_cut() -> None:
     ]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(TEXT, TEXT, TEXT), max_size=4), st.integers(20, 130))
 def test_no_line_is_wider_than_the_terminal(rows: list[tuple[str, str, str]], room: int) -> None:
     columns = Columns(("one", "two", "three"), tuple(rows))

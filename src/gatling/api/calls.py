@@ -24,6 +24,7 @@ from gatling.operations import (
     plans,
     processes,
     releases,
+    rewinding,
     settings,
     stats,
 )
@@ -94,7 +95,7 @@ def get_deployment_log(gatling: Gatling, call: Call) -> str:
 def get_plan(gatling: Gatling, call: Call) -> PlanResult:
     """A deployment that is not carried out."""
     wanted = call.query.release
-    number = _number(wanted) if wanted else None
+    number = number_of(wanted) if wanted else None
     target = explain.target(gatling, call.app, number, None)
     glance = call.query.files or call.grant.role == "reader"
     return plans.proposed(gatling, call.app, target, call.query.strategy, files_only=glance).result
@@ -182,7 +183,7 @@ def change_config(gatling: Gatling, call: Call) -> ConfigChange:
             gatling, call.app, call.body, progress=Progress(), restart=call.query.restart
         )
 
-    deployment = _deployed(gatling, call.app, work)
+    deployment = deployed(gatling, call.app, work)
     return ConfigChange(changed, variables.pending(gatling.db, call.app), deployment)
 
 
@@ -192,7 +193,7 @@ def restart(gatling: Gatling, call: Call) -> DeploymentEntry | None:
     if process is not None:
         processes.restart(gatling, call.app, process, progress=Progress())
         return None
-    return _deployed(
+    return deployed(
         gatling, call.app, lambda: deploys.restart(gatling, call.app, progress=Progress())
     )
 
@@ -200,8 +201,10 @@ def restart(gatling: Gatling, call: Call) -> DeploymentEntry | None:
 def rollback(gatling: Gatling, call: Call) -> DeploymentEntry | None:
     """Make an earlier release live again."""
     wanted = call.body
+    if wanted.with_data:
+        return _rewind(gatling, call)
     number = deploys.rollback_target(
-        gatling, call.app, _number(wanted.release) if wanted.release else None
+        gatling, call.app, number_of(wanted.release) if wanted.release else None
     )
     passed = deploys.passed_migrations(gatling, call.app, number)
     if passed and wanted.confirm != call.app:
@@ -210,13 +213,28 @@ def rollback(gatling: Gatling, call: Call) -> DeploymentEntry | None:
             " stay applied.",
             hint=f"To go back anyway, repeat the request with confirm: {call.app!r}.",
         )
-    return _deployed(
+    return deployed(
         gatling, call.app,
         lambda: deploys.deploy_release(
             gatling, call.app, number, cause=f"rollback to v{number}", progress=Progress(),
             wish=Wish(wanted.strategy, wanted.rehearse),
         ),
     )  # fmt: skip
+
+
+def _rewind(gatling: Gatling, call: Call) -> DeploymentEntry | None:
+    wanted = call.body
+    found = rewinding.plan(gatling, call.app, number_of(wanted.release) if wanted.release else None)
+    if wanted.confirm != call.app:
+        raise InvalidInput(
+            f"v{found.release} would be live with the data of {found.at}. All changes of"
+            f" {found.database} since then are missing there. {found.database} itself is kept.",
+            hint=f"To return, repeat the request with confirm: {call.app!r}.",
+        )
+    wish = Wish(wanted.strategy, wanted.rehearse)
+    return deployed(
+        gatling, call.app, lambda: rewinding.rewind(gatling, found, Progress(), wish=wish)
+    )
 
 
 def stop(gatling: Gatling, call: Call) -> AppDetails:
@@ -256,14 +274,15 @@ def elsewhere(_: Gatling, __: Call) -> None:
     raise NotImplementedError
 
 
-def _number(release: str) -> int:
+def number_of(release: str) -> int:
+    """The number of a release that was typed as `v4`; raises InvalidInput."""
     number = names.release_number(release)
     if number is None:
         raise InvalidInput(f"{release!r} is not a release.", hint="For example v4.")
     return number
 
 
-def _deployed(gatling: Gatling, app: str, work: Callable[[], object]) -> DeploymentEntry | None:
+def deployed(gatling: Gatling, app: str, work: Callable[[], object]) -> DeploymentEntry | None:
     """Do something that may be a deployment; the deployment that it was."""
     last = next(iter(recorded.of_app(gatling.db, app, limit=1)), None)
     work()

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from msgspec import Meta, Struct
 
-from gatling.operations.deployments import DeploymentEntry  # noqa: TC001 (msgspec reads it)
+from gatling.deploy.migrations.written import Lost  # noqa: TC001 (msgspec reads it)
+from gatling.operations.deployments import DeploymentEntry  # noqa: TC001
+from gatling.operations.pools import Pooled  # noqa: TC001
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,8 +100,19 @@ class Rollback(Struct, frozen=True, forbid_unknown_fields=True):
     """Overrides the setting `deploy.strategy`. `hot` fails if it is not safe."""
     rehearse: bool = False
     """Try a hot upgrade on a throw-away instance of the live release first."""
+    with_data: bool = False
+    """Return to the data of that time as well, in a new database. `GET /v1/apps/{app}/rewind`
+    returns what has been written since then."""
     confirm: str = ""
-    """The app's name, if the live release has migrations that the other one does not know."""
+    """The app's name, if the live release has migrations that the other one does not know, and
+    always together with `with_data`."""
+
+
+class OfRelease(Struct, frozen=True, forbid_unknown_fields=True):
+    """A release to return to."""
+
+    release: Release | None = None
+    """The release. Default: the one that was live before."""
 
 
 class Maintenance(Struct, frozen=True, forbid_unknown_fields=True):
@@ -150,6 +163,19 @@ class Backup(Struct, frozen=True, forbid_unknown_fields=True):
     """Copy everything, and not only changes."""
 
 
+class PoolWanted(Struct, frozen=True, forbid_unknown_fields=True):
+    """A pool of connections."""
+
+    name: DatabaseName | None = None
+    """The database. Default: the one that `DATABASE_URL` names, or the only one."""
+    size: Annotated[int, Meta(ge=1, le=1000)] | None = None
+    """The connections that the pool opens to the database, at most. Default: the present number,
+    or 20."""
+    restart: bool = True
+    """Replace the running release with one that has the URL of the pool. false: store the URL for
+    the next deployment."""
+
+
 class NewChannel(Struct, frozen=True, forbid_unknown_fields=True):
     """A channel for notifications."""
 
@@ -190,6 +216,34 @@ class ConfigChange(Struct, frozen=True):
     """false: the variables had these values already."""
     waiting: list[str]
     """Variables whose stored value waits for the next deployment."""
+    deployment: DeploymentEntry | None
+    """The deployment that replaced the running release."""
+
+
+class RewindPlan(Struct, frozen=True):
+    """A return to a release and its data, that can be made."""
+
+    release: str
+    live: str
+    """The release that is live now."""
+    database: str
+    """The database that the app uses now. It is kept."""
+    before: str
+    """The data is that of the moment before the migrations of this release."""
+    at: str
+    """When that was."""
+    lost: Lost | None
+    """The changes since then. null: they are not known."""
+
+
+class PoolChange(Struct, frozen=True):
+    """A pool of connections after a change."""
+
+    changed: bool
+    pool: Pooled | None
+    """null: the app uses the database without a pool."""
+    notes: list[str]
+    """Advice on the configuration of the app, as sentences."""
     deployment: DeploymentEntry | None
     """The deployment that replaced the running release."""
 

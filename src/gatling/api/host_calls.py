@@ -47,11 +47,12 @@ def get_timeline(gatling: Gatling, call: Call) -> Timeline:
 
 def get_watch(gatling: Gatling, call: Call) -> WatchStatus:
     """The state of the sampler, and the alerts that are on."""
-    shown = [app.name for app in apps.every(gatling.db) if call.grant.covers(app.name)]
+    known = apps.every(gatling.db, clusters=True)
+    shown = [app.name for app in known if call.grant.covers(app.name)]
     return timeline.status(gatling, shown)
 
 
 def get_metrics(gatling: Gatling, call: Call) -> str:
     """The numbers of the apps that the token may see, as Prometheus reads them."""
-    shown = [app for app in apps.every(gatling.db) if call.grant.covers(app.name)]
+    shown = [app for app in apps.every(gatling.db, clusters=True) if call.grant.covers(app.name)]
     return metrics.of_apps(gatling, shown)

@@ -128,6 +128,8 @@ class Control:
         self.node, self._paths = node, paths
         self._there = trees or paths.release
         """The tree of a release, where the node has it."""
+        self._differing: dict[tuple[int, int], list[str]] = {}
+        """The files that differ between two releases: of trees that do not change."""
 
     def chain(self) -> list[tuple[str, int | None]]:
         """The releases that the node went through, with the Unix time in ms of each swap.
@@ -272,11 +274,13 @@ class Control:
         return rendered
 
     def _request(self, live: Release, target: Release, answered: Answers | None) -> dict[Any, Any]:
-        old, new = (self._paths.release(r.number) for r in (live, target))
+        pair = (live.number, target.number)
+        if pair not in self._differing:
+            self._differing[pair] = trees.differing(*map(self._paths.release, pair))
         return {
             Atom("old"): charlist(self._there(live.number)),
             Atom("new"): charlist(self._there(target.number)),
-            Atom("files"): trees.differing(old, new),
+            Atom("files"): self._differing[pair],
             Atom("direction"): Atom("up" if target.number >= live.number else "down"),
             Atom("answers"): Atom("none")
             if answered is None

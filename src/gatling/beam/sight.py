@@ -6,6 +6,7 @@ They are an app's word like all that comes from a node: typed, limited, and show
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -100,6 +101,8 @@ class Numbers(Struct, frozen=True):
     bytes_out: Count
     logger_queue: Count
     """Messages that wait for the logger."""
+    dets: Count = 0
+    """Open DETS tables."""
 
 
 class Process(Struct, frozen=True):
@@ -172,6 +175,13 @@ class Sight:
         rows, seen = self._ask("tables", tuple[list[Table], Count], most)
         return rows[:MOST_ROWS], seen
 
+    def resident(self) -> int | None:
+        """The bytes that the node's OS process has in memory; None where Linux does not say."""
+        answer = self._node.call("file", "read_file", b"/proc/self/status", timeout=SECONDS)
+        found = typed(answer, tuple[Literal["ok", "error"], str], "status")
+        match = re.search(r"^VmRSS:\s+([0-9]{1,12}) kB$", found[1], re.MULTILINE)
+        return 1024 * int(match[1]) if match else None
+
     def sockets(self) -> int:
         """How many sockets are open."""
         found: int = self._ask("sockets", Count)
@@ -215,12 +225,17 @@ def connected(paths: AppPaths, app: App, booted: Release, address: Address) -> I
     `booted` is the release that the node was started as. Raises NodeUnreachable.
     """
     with control.connection(paths, app, booted, address, PATIENCE_SECONDS, CONNECT_SECONDS) as node:
-        digest = toolbox.digest()
-        if not control.has_version(node, _MARK, digest, SECONDS):
-            beams = toolbox.beams(paths, booted)
-            control.load(node, toolbox.SIGHT, beams, paths.cache_anchor, SECONDS)
-            node.call("persistent_term", "put", _MARK, digest, timeout=SECONDS)
-        yield Sight(node)
+        yield measuring(node, paths, booted)
+
+
+def measuring(node: channel.Node, paths: AppPaths, booted: Release) -> Sight:
+    """Bring the modules that measure into a node, unless it has this version of them."""
+    digest = toolbox.digest()
+    if not control.has_version(node, _MARK, digest, SECONDS):
+        beams = toolbox.beams(paths, booted)
+        control.load(node, toolbox.SIGHT, beams, paths.cache_anchor, SECONDS)
+        node.call("persistent_term", "put", _MARK, digest, timeout=SECONDS)
+    return Sight(node)
 
 
 def plain(numbers: Numbers) -> dict[str, Any]:

@@ -7,6 +7,7 @@ there are none, after an update of Gatling, a release compiles them itself (beam
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,12 +59,19 @@ SIGHT = ("gatling_numbers", "gatling_telemetry", "gatling_drain")
 
 SOURCES = Path(__file__).parent / "priv"
 """The directory of their sources."""
+_DIRECTORIES = (SOURCES, SOURCES.parents[1] / "build" / "priv")
 
 
 def digest() -> str:
     """Names this version of everything that is compiled for nodes and builds."""
+    return _digest(*(directory.stat().st_mtime_ns for directory in _DIRECTORIES))
+
+
+@functools.cache
+def _digest(*_changed: int) -> str:
+    """The same, read again when a file was added or replaced: by an update, in a server say."""
     summed = hashlib.sha256()
-    for directory in (SOURCES, SOURCES.parents[1] / "build" / "priv"):
+    for directory in _DIRECTORIES:
         for file in sorted(directory.iterdir()):
             summed.update(file.name.encode() + b"\0" + file.read_bytes())
     return summed.hexdigest()[:16]

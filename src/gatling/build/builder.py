@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatling import names, text
-from gatling.build import hints, vm
+from gatling.build import vm
 from gatling.build.steps import Steps
 from gatling.cleanup import cleaning
 from gatling.errors import BuildFailed, CommandFailed, DiskFull, GatlingError, InvalidInput
@@ -102,6 +102,8 @@ def _failed(app: str, steps: Steps, error: GatlingError, *, full: bool) -> Gatli
     if full:
         what = f"{step} failed: no space is left on the disk."
         return DiskFull(what, log=steps.tail, log_shown=True)
+    from gatling.build import hints  # few builds fail
+
     hint = hints.hint(app, steps.tail, steps.facts.get("missing", ""))
     what = f"{step} failed: {error.what}"
     return BuildFailed(what, hint=hint, log=steps.tail, log_shown=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from gatling.project.settings import Build
 
 SCRIPT = Path(__file__).parent / "priv" / "build.exs"
+EVAL = "System.argv() |> hd() |> Code.eval_file()"
+"""Evaluates the script: Elixir compiles what it is given as a file."""
 
 
 def task(
@@ -38,17 +41,34 @@ def task(
 
     Raises MissingProgram, or BuildFailed for a toolchain that has gone.
     """
-    argv = ["elixir", str(SCRIPT), str(toolbox.cache(around.paths)), str(toolbox.SOURCES)]
+    argv = [
+        "elixir",
+        "-e",
+        EVAL,
+        str(SCRIPT),
+        str(toolbox.cache(around.paths)),
+        str(toolbox.SOURCES),
+    ]
+    program, *arguments = environment.program_in(around, argv)
     return Task(
         around.paths,
         "build",
-        environment.program_in(around, argv),
+        [_resolved(program), *arguments],
         environment.build_environment(around, config, commit),
         around.paths.source / settings.directory,
         mark=mark,
         nice=process.BACKGROUND,
         limits=Limits(settings.memory, settings.tasks, settings.cpu),
     )
+
+
+def _resolved(program: str) -> str:
+    """The script to which a link leads: it resolves each link itself, with three programs.
+
+    A link to a program of another name is left alone: that one looks at the name of the link.
+    """
+    real = os.path.realpath(program)
+    return real if os.path.basename(real) == os.path.basename(program) else program  # noqa: PTH119
 
 
 @dataclass(frozen=True, slots=True)

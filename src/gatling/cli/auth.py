@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from gatling.cli.common import app_argument, as_json, opened
+from gatling.cli.common import PASSWORDS, app_argument, as_json, opened
 from gatling.cli.groups import Group
 from gatling.ui.output import echo, print_json, table
 
@@ -65,7 +65,7 @@ def add_command(app: str, domain: str, user: str) -> None:
     from gatling.operations import auth
     from gatling.project import proxy
 
-    with opened(app) as gatling:
+    with opened(app, instead=PASSWORDS) as gatling:
         auth.find(gatling, app, domain, user)
         name = auth.add(gatling, app, domain, user, _asked(user))
     echo(f"{user} can access {'all domains' if name == proxy.EVERYWHERE else name} of {app}.")
@@ -84,7 +84,7 @@ def remove_command(app: str, domain: str, user: str) -> None:
     """
     from gatling.operations import auth
 
-    with opened(app) as gatling:
+    with opened(app, instead=PASSWORDS) as gatling:
         opens = auth.remove(gatling, app, domain, user)
     echo(f"{user} was removed.")
     if opens:

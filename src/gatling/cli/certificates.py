@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gatling.cli import ca
-from gatling.cli.common import app_argument, as_json, confirm, confirm_option, opened
+from gatling.cli.common import CERTIFICATES, app_argument, as_json, confirm, confirm_option, opened
 from gatling.cli.groups import Group
 from gatling.errors import Exit, InvalidInput
 from gatling.ui.output import echo, print_json, table
@@ -93,7 +93,7 @@ def issue_command(app: str, as_json: bool) -> None:
     """
     from gatling.operations import issuing
 
-    with opened(app) as gatling:
+    with opened(app, instead=CERTIFICATES) as gatling:
         done = issuing.issue(gatling, app)
     if as_json:
         print_json(done)
@@ -177,7 +177,7 @@ def add_command(app: str) -> None:
     from gatling.operations import certificates
 
     pem = _pem()
-    with opened(app) as gatling:
+    with opened(app, instead=CERTIFICATES) as gatling:
         done = certificates.add(gatling, app, pem)
     one = done.certificate
     if not done.changed:
@@ -210,7 +210,7 @@ def remove_command(app: str, certificate: str, given: str | None) -> None:
     """
     from gatling.operations import certificates
 
-    with opened(app) as gatling:
+    with opened(app, instead=CERTIFICATES) as gatling:
         found = certificates.find(gatling, app, certificate)
         if found.domains:
             confirm(

@@ -9,7 +9,14 @@ import click
 
 from gatling import visible
 from gatling.errors import InvalidInput
-from gatling.operations.session import created, opened, reading
+from gatling.operations.session import (
+    CERTIFICATES,
+    DATABASES,
+    PASSWORDS,
+    created,
+    opened,
+    reading,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +26,9 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
 __all__ = [
+    "CERTIFICATES",
+    "DATABASES",
+    "PASSWORDS",
     "app_argument",
     "as_json",
     "confirm",

@@ -9,8 +9,9 @@ import click
 from msgspec import structs
 
 from gatling import names
-from gatling.cli import db_backups, db_fork, db_repository, db_upgrade
+from gatling.cli import db_backups, db_fork, db_pool, db_repository, db_upgrade, db_volume
 from gatling.cli.common import (
+    DATABASES,
     app_argument,
     as_json,
     confirm,
@@ -56,8 +57,10 @@ def db_command() -> None:
 for _command in (
     *db_backups.COMMANDS,
     *db_fork.COMMANDS,
+    db_pool.pool_command,
     db_repository.repository_command,
     db_upgrade.upgrade_command,
+    db_volume.volume_command,
 ):
     db_command.add_command(_command)
 
@@ -91,7 +94,7 @@ def create_command(
 
     want = databases.wanted(app, name, variable, replace=replace, restart=not no_restart)
     number = clusters.version(version) if version is not None else None
-    with opened(app) as gatling:
+    with opened(app, instead=DATABASES) as gatling:
         done = databases.create(gatling, want, progress(), version=number,
                                 may_install=may_install())  # fmt: skip
     if as_json:
@@ -180,6 +183,8 @@ def info_command(app: str, name: str | None, as_json: bool) -> None:
         ]
     rows += [("kept cluster", f"PostgreSQL {one.version}, {_former(one)}") for one in found.earlier]
     rows += [(f"used by {use.app}", f"{use.variable}, {use.access}") for use in found.used_by]
+    rows += [(f"pool of {one.app}", f"{one.variable}, up to {counted(one.size, 'connection')}")
+             for one in found.pools]  # fmt: skip
     fields(rows)
     for what, hint in found.faults:
         echo(f"{what}\n  {hint}", err=True)
@@ -228,7 +233,7 @@ def psql_command(app: str, name: str | None, arguments: tuple[str, ...]) -> None
     """
     from gatling.operations import databases
 
-    with opened(app) as gatling:
+    with opened(app, instead=DATABASES) as gatling:
         task = databases.shell(gatling, app, name, arguments)
     terminal = {key: os.environ[key] for key in ("TERM", "COLUMNS", "LINES") if key in os.environ}
     gatling.tasks.become(structs.replace(task, env=task.env | terminal))
@@ -258,7 +263,7 @@ def attach_command(
     """
     from gatling.operations import databases
 
-    with opened(app) as gatling:
+    with opened(app, instead=DATABASES) as gatling:
         database = databases.find(gatling, names.app_name(other_app), name)
         want = databases.wanted(app, database, variable, replace=replace, restart=not no_restart)
         done = databases.attach(gatling, want, "read" if read_only else "write", progress())
@@ -284,7 +289,7 @@ def detach_command(app: str, name: str | None, no_restart: bool) -> None:
     """
     from gatling.operations import databases
 
-    with opened(app) as gatling:
+    with opened(app, instead=DATABASES) as gatling:
         done = databases.detach(gatling, app, name, progress(), restart=not no_restart)
     echo(f"{app} no longer uses {done}. The database stays.")
 
@@ -310,7 +315,7 @@ def destroy_command(app: str, name: str | None, given: str | None) -> None:
     from gatling.operations import destroying
     from gatling.state import former_clusters
 
-    with opened(app) as gatling:
+    with opened(app, instead=DATABASES) as gatling:
         database = destroying.check(gatling, app, name)
         others = _versions(former_clusters.of(gatling.db, database))
         confirm(database, given, f"Remove the database {database} of {app}? The running app loses"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from gatling.cli.common import (
+    DATABASES,
     app_argument,
     as_json,
     database_option,
@@ -37,7 +38,7 @@ def backup_command(app: str, name: str | None, full: bool, as_json: bool) -> Non
     """
     from gatling.operations import backups
 
-    with opened(app) as gatling:
+    with opened(app, instead=DATABASES) as gatling:
         done = backups.make(gatling, app, name, progress(), full=full, may_install=may_install())
     if as_json:
         print_json(done)
@@ -124,7 +125,7 @@ def schedule_command(
 
     if off and at is not None:
         raise Misused("--at and --off exclude each other.")
-    with opened(app) as gatling:
+    with opened(app, instead=DATABASES) as gatling:
         plan = backups.schedule(gatling, app, name, at="" if off else at, count=count, days=days)
     if as_json:
         print_json(plan)
@@ -183,7 +184,7 @@ def restore_command(
     from gatling.operations import restoring
 
     moment = None if to is None else restoring.moment(to)
-    with opened(app) as gatling:
+    with opened(app, instead=DATABASES) as gatling:
         done = restoring.restore(gatling, app, name, moment, new, progress())
     if as_json:
         print_json(done)
@@ -216,7 +217,7 @@ def promote_command(app: str, name: str | None, no_restart: bool, as_json: bool)
     """
     from gatling.operations import restoring
 
-    with opened(app) as gatling:
+    with opened(app, instead=DATABASES) as gatling:
         done = restoring.promote(gatling, app, name, progress(), restart=not no_restart)
     if as_json:
         print_json(done)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from gatling.cli.common import (
+    DATABASES,
     app_argument,
     as_json,
     confirm,
@@ -16,6 +17,8 @@ from gatling.errors import InvalidInput, Misused
 from gatling.text import counted
 from gatling.ui.output import ago, echo, print_json, size, table
 
+LARGE_BYTES = 1 << 30
+"""The size from which on a copy is slow enough to mention copy-on-write."""
 HOW = {
     "clone": "a copy-on-write copy of its files",
     "copy": "a copy of its files",
@@ -68,14 +71,14 @@ def fork_command(
     if destroy:
         if source is not None or schema_only or scrub is not None:
             raise Misused("--destroy removes the fork: it goes with no other option but --confirm.")
-        with opened(app) as gatling:
+        with opened(app, instead=DATABASES) as gatling:
             fork = forks.check(gatling, app, new)
             confirm(fork, given, f"Remove the fork {fork} of {app}, without a last copy?")
             forks.destroy(gatling, app, fork, progress())
         echo(f"{fork} was removed.")
         return
     script = "" if scrub is None else _script(scrub)
-    with opened(app) as gatling:
+    with opened(app, instead=DATABASES) as gatling:
         done = forks.fork(
             gatling, app, new, source, progress(), schema_only=schema_only, scrub=script
         )
@@ -84,12 +87,25 @@ def fork_command(
         return
     echo(f"{done.database} is a fork of {done.source} ({size(done.bytes)}): {HOW[done.how]},"
          f" made in {done.copy_seconds:.1f} s.")  # fmt: skip
+    if text := advice(done.how, done.bytes):
+        echo(text)
     if done.scrubbed:
         echo(f"The script ran in {done.scrub_seconds:.1f} s, before anybody could connect.")
     echo(f"{counted(done.tables, 'table')}. {app} has the URL of the fork as {done.variable}, from"
          " its next deployment on.")  # fmt: skip
     echo(f"Look at it: gatling db psql {app} --name {done.database}")
     echo(f"Remove it:  gatling db fork {app} {done.database} --destroy")
+
+
+def advice(how: str, count: int) -> str:
+    """The advice after a large database of `count` bytes was copied; empty: there is none."""
+    if how != "copy" or count < LARGE_BYTES:
+        return ""
+    return (
+        "The files were copied, because this file system cannot share blocks between files. On a"
+        " volume, a fork takes seconds and hardly any room. An admin of a server creates it:"
+        " `gatling db volume create --move`. docs/how-to/database.md has more."
+    )
 
 
 @click.command("forks")

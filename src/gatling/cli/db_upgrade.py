@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import click
 
-from gatling.cli.common import app_argument, as_json, confirm, database_option, opened, progress
+from gatling.cli.common import (
+    DATABASES,
+    app_argument,
+    as_json,
+    confirm,
+    database_option,
+    opened,
+    progress,
+)
 from gatling.cli.visitor import may_install
 from gatling.errors import Misused
 from gatling.text import counted
@@ -45,7 +53,7 @@ def upgrade_command(
     if undo == (version is not None) or (undo and rehearse):
         raise Misused("Use either --to MAJOR or --undo.")
     if undo:
-        with opened(app) as gatling:
+        with opened(app, instead=DATABASES) as gatling:
             former, found = (
                 upgrading.before(gatling, app, name), databases.chosen(gatling, app, name)
             )  # fmt: skip
@@ -61,7 +69,7 @@ def upgrade_command(
         echo(f"The cluster with PostgreSQL {back.before} is stopped and stays on this host.")
         return
     number = clusters.version(version or "")
-    with opened(app) as gatling:
+    with opened(app, instead=DATABASES) as gatling:
         if rehearse:
             tried = upgrading.rehearse(gatling, app, name, number, progress(),
                                        may_install=may_install())  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 import click
 
@@ -49,7 +50,7 @@ def add_command(app: str, url: str) -> None:
                 hint=f"gatling drains add {app} - < FILE",
             )
         url = sys.stdin.read(MAX_READ).strip()
-    with opened(app) as gatling:
+    with opened(app, clusters=True) as gatling:
         added = drains.add(gatling, app, url)
     echo(f"The log of {app} is sent to {added.url} (drain {added.id}).")
 
@@ -66,7 +67,7 @@ def list_command(app: str, as_json: bool) -> None:
     """
     from gatling.operations import drains
 
-    with reading(app) as gatling:
+    with reading(app, clusters=True) as gatling:
         every = drains.of_app(gatling, app)
     if as_json:
         print_json(every)
@@ -98,7 +99,7 @@ def remove_command(app: str, drain: int) -> None:
     """
     from gatling.operations import drains
 
-    with opened(app) as gatling:
+    with opened(app, clusters=True) as gatling:
         removed = drains.remove(gatling, app, drain)
     echo(f"The log of {app} is sent to {removed.url} no longer.")
 
@@ -112,10 +113,11 @@ def run_command(drain: str) -> None:
     Example:
       gatling drains run shop.1
     """
+    from gatling.interrupt import EndedBySignal, ended_by_signals
     from gatling.operations import drains
 
     number = drain.rpartition(".")[2]
     if not number.isdecimal() or len(number) > 9:
         raise InvalidInput(f"{drain!r} is no drain.", hint="Give APP.NUMBER.")
-    with opened() as gatling:
+    with suppress(EndedBySignal), ended_by_signals(), opened() as gatling:
         drains.drain(gatling, int(number))

@@ -204,7 +204,7 @@ ANSWERS: Mapping[str, str] = {
     **dict.fromkeys(("limits", "resize", "resource limit"), _LIMITS),
     **dict.fromkeys(("http-auth enable", "http-auth", "password", "passwords"), _AUTH),
     **dict.fromkeys(("upgrade", "update", "self-update"), _UPDATE),
-    **dict.fromkeys(("rename", "apps rename", "app rename", "move", "apps move"), _RENAME),
+    **dict.fromkeys(("rename", "apps rename", "app rename", "apps move"), _RENAME),
     **dict.fromkeys(("man", "manual"), _MANUAL),
     "docs": _DOCS,
     "wait": "`gatling deployments {app} -f` waits for the deployment in progress.",

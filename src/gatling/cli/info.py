@@ -33,7 +33,7 @@ def info_command(app: str, as_json: bool) -> None:
     """
     from gatling.operations import info
 
-    with reading(app) as gatling:
+    with reading(app, clusters=True) as gatling:
         found = info.info(gatling, app)
     if as_json:
         print_json(found)
@@ -54,6 +54,7 @@ def _rows(found: AppInfo) -> list[tuple[str, str]]:
         *([("lock", _lock(found.lock))] if found.lock else []),
         ("toolchain", f"Elixir {found.elixir}, Erlang/OTP {found.otp}" if found.elixir else ""),
         ("releases", f"{found.releases}, {found.retained} retained ({size(found.bytes)})"),
+        ("cluster", found.platform or ""),
         ("ports", ", ".join(map(str, found.ports))),
         ("config", ", ".join(found.config)),
         ("settings", ", ".join(chosen)),
@@ -84,6 +85,10 @@ def open_command(app: str, path: str, only_print: bool) -> None:
     if path and not (path.startswith("/") and path.isprintable() and " " not in path):
         raise InvalidInput(f"{path!r} is not a path.", hint="For example /admin.")
     url = _url(app)
+    if not url:
+        raise InvalidInput(
+            f"{app} has no domain on its cluster.", hint=f"`gatling domains add {app} DOMAIN`"
+        )
     if not _URL.match(url):
         raise InvalidInput(f"{app} has no URL that a browser can open: {url}")
     url = url.rstrip("/") + path
@@ -102,5 +107,5 @@ def _url(app: str) -> str:
         return str(afar.ask_json(host, ["info", app])["url"])
     from gatling.operations import info
 
-    with reading(app) as gatling:
+    with reading(app, clusters=True) as gatling:
         return info.info(gatling, app).url

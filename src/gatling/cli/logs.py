@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from gatling.operations.clusters import Logs as ClusterLogs
+    from gatling.operations.cluster_logs import Logs as ClusterLogs
     from gatling.platform.interface import Logs
     from gatling.platform.logs import Line
     from gatling.platform.open import Gatling
@@ -123,9 +123,9 @@ class _Log:
 def _kept(gatling: Gatling, app: App) -> Logs | ClusterLogs:
     if app.platform is None:
         return gatling.logs
-    from gatling.operations import clusters
+    from gatling.operations import cluster_logs
 
-    return clusters.Logs(gatling, app)
+    return cluster_logs.Logs(gatling, app)
 
 
 def _job_log(gatling: Gatling, app: str, job: str) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from gatling.cli.common import app_argument, opened
+from gatling.cli.common import app_argument, opened, progress
 from gatling.cli.groups import Group
 from gatling.ui.output import echo
 
@@ -53,5 +53,5 @@ def off_command(app: str) -> None:
 def _switch(app: str, message: str | None) -> None:
     from gatling.operations import maintenance
 
-    with opened(app) as gatling:
-        maintenance.switch(gatling, app, message)
+    with opened(app, clusters=True) as gatling:
+        maintenance.switch(gatling, app, message, progress().say)

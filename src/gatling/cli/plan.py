@@ -35,7 +35,8 @@ def plan_command(
 
     The default is the newest retained release. Nothing is changed. If the files do not say enough,
     Gatling asks the live node, and starts a throw-away node of each release, which runs its config
-    and its start/2 up to the supervisor. Deployments of APP wait for this command.
+    and its start/2 up to the supervisor. Deployments of APP wait for this command. For an app on a
+    cluster, the files that differ are sent to its pods, and the nodes there are asked.
 
     \b
     Examples:
@@ -48,7 +49,7 @@ def plan_command(
     from gatling.project import source
     from gatling.state import apps
 
-    with reading(app) as gatling:
+    with reading(app, clusters=True) as gatling:
         apps.get(gatling.db, app)
         number = release_argument(what) if what is not None else None
         commit = None

@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, str] = {
     "restart": "deploy",
     "start": "deploy",
     "stop": "deploy",
+    "move": "move",
     "scale": "scale",
     "build": "build",
     "releases": "releases",

@@ -29,28 +29,39 @@ SHOWN_EVENTS = 20
     "--since", metavar="TIME", default="5m", show_default=True,
     help="Count requests from then on: 15m, 2h, 1d, or a time such as 2026-01-31T12:00.",
 )  # fmt: skip
+@click.option(
+    "--instance", metavar="POD",
+    help="Only this instance of an app on a cluster, with its processes and ETS tables.",
+)  # fmt: skip
 @as_json
-def stats_command(app: str, since: str, as_json: bool) -> None:
+def stats_command(app: str, since: str, instance: str | None, as_json: bool) -> None:
     """Show the numbers of APP: requests, latencies, memory, processes, run queues, ETS tables.
 
-    Requests are counted by the proxy. The other numbers are those of the live instance now.
+    Requests are counted by the proxy. The other numbers are those of the live instance now. For an
+    app on a cluster they are those of each instance.
 
     \b
     Examples:
       gatling stats shop
       gatling stats shop --since 2h
+      gatling stats shop --instance shop-5d4f8c7b9-x2x4z
       gatling stats shop --json
     """
     from gatling.operations import stats
     from gatling.platform import logs
 
     begin = datetime.fromisoformat(logs.parse_since(since)).timestamp()
-    with reading(app) as gatling:
+    with reading(app, clusters=True) as gatling:
         found = stats.of_app(gatling, app, begin)
+    if instance is not None:
+        found = stats.of_instance(found, instance)
     if as_json:
         print_json(found)
         return
-    fields([*_instance(found), *_requests(found), *_node(found)])
+    several = found.node is None and bool(found.instances)
+    fields([*_instance(found), *_requests(found), *([] if several else _node(found))])
+    if several:
+        _instances(found)
     if found.node is not None:
         _lists(found.node)
     if found.events is not None:
@@ -67,6 +78,7 @@ def _instance(found: AppStats) -> list[tuple[str, object]]:
         for n, each in enumerate(found.restarts, 1)
     ]
     return [
+        *([("instance", found.instance)] if found.instance else []),
         ("state", f"{found.state}{up}"),
         ("release", found.release),
         ("uses", f"{used}{cpu}" if used else None),
@@ -142,6 +154,30 @@ def _share(has: Counted) -> str:
     return f"{has.count} of {has.limit}{share}"
 
 
+def _instances(found: AppStats) -> None:
+    echo("", "Instances", style="bold")
+    header = ("instance", "node", "release", "up", "memory", "CPU", "schedulers", "run queue",
+              "processes", "sockets", "state")  # fmt: skip
+    rows: list[tuple[object, ...]] = []
+    for one in found.instances:
+        up = duration(one.uptime) if one.uptime is not None else None
+        row = (one.name, one.host, one.release, up)
+        if one.node is None:
+            rows.append((*row, *[None] * 6, one.node_unknown or one.state))
+            continue
+        numbers = one.node.numbers
+        busy = f"{numbers.utilisation / 10:.0f}%" if numbers.utilisation >= 0 else None
+        used = size(one.memory) if one.memory is not None else None
+        cpu = f"{100 * (one.cpu_seconds or 0) / one.uptime:.0f}%" if one.uptime else None
+        rows.append((
+            *row, used, cpu, busy, numbers.run_queues_all, numbers.limits.process.count,
+            one.node.sockets, one.state,
+        ))  # fmt: skip
+    table(header, rows, cut=("state", "instance"))
+    first = found.instances[0].name
+    echo("", f"`gatling stats {found.app} --instance {first}` shows processes and ETS tables.")
+
+
 def _lists(node: NodeStats) -> None:
     seen = node.processes_seen
     partly = f", {seen} looked at" if seen < node.numbers.limits.process.count - 5 else ""
@@ -191,7 +227,7 @@ def metrics_command(http: bool) -> None:
         _answer("404 Not Found" if asked else "400 Bad Request", "")
         return
     with opened() as gatling:
-        shown = [app for app in apps.every(gatling.db) if is_shown(app.name)]
+        shown = [app for app in apps.every(gatling.db, clusters=True) if is_shown(app.name)]
         text = metrics.of_apps(gatling, shown)
     if http:
         _answer("200 OK", text)

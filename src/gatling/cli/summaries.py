@@ -28,6 +28,7 @@ SUMMARIES: Mapping[str, str] = {
     "restart": "Replace the running instance with a new instance of the live release.",
     "start": "Start APP after `gatling stop`.",
     "stop": "Stop APP.",
+    "move": "Move APP to a cluster, or back to this machine, with its release, config and history.",
     "scale": "Set, or show, how many instances of each worker run.",
     "build": "Manage the files that an app's builds keep for the next build.",
     "releases": "List all releases of APP, newest first, or show what one release brought.",

@@ -108,7 +108,7 @@ def use_command(app: str, version: str) -> None:
     """
     from gatling.operations import toolchains
 
-    with opened(app) as gatling:
+    with opened(app, clusters=True) as gatling:
         done = toolchains.use(gatling, app, version, echo)
     if not done.setting:
         echo(f"From the next push on, {app}'s own files decide about its toolchain.")

@@ -36,7 +36,7 @@ def top_command(app: str, interval: float) -> None:
     """Watch APP in a terminal: processes, memory, run queues, requests, ETS tables, queries.
 
     Keys: tab changes the view, m, r and n sort processes by memory, reductions and messages,
-    space pauses, q ends.
+    i shows the next instance of an app on a cluster, space pauses, q ends.
 
     \b
     Examples:
@@ -50,7 +50,7 @@ def top_command(app: str, interval: float) -> None:
             "`gatling top` needs a terminal.",
             hint=f"Over SSH add ssh's option -t. Programs read `gatling stats {app} --json`.",
         )
-    with reading(app) as gatling:
+    with reading(app, clusters=True) as gatling:
         watch(lambda: stats.of_app(gatling, app, time.time() - SECONDS, rows=ROWS), interval)
 
 
@@ -83,6 +83,7 @@ class _Top:
         self._view: View = "processes"
         self._sort: Sort = "memory"
         self._paused = False
+        self._instance = 0
         self._now, self._at = measure(), time.monotonic()
         self._before: AppStats | None = None
         self._seconds = 0.0
@@ -113,6 +114,8 @@ class _Top:
         if key == "\t":
             every = top_screen.VIEWS
             self._view = every[(every.index(self._view) + 1) % len(every)]
+        elif key == "i":
+            self._instance += 1
         elif key == " ":
             self._paused = not self._paused
         elif key in SORTS:
@@ -123,9 +126,8 @@ class _Top:
         import curses
 
         height, width = self._screen.getmaxyx()
-        shown = top_screen.Shown(
-            self._now, self._before, self._seconds, self._view, self._sort, self._paused
-        )
+        now, before = top_screen.chosen(self._now, self._before, self._instance)
+        shown = top_screen.Shown(now, before, self._seconds, self._view, self._sort, self._paused)
         styles = {"": curses.A_NORMAL, "bold": curses.A_BOLD, "dim": curses.A_DIM,
                   "warning": curses.A_BOLD | curses.A_REVERSE}  # fmt: skip
         self._screen.erase()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from gatling import visible
+from gatling.operations import stats
 from gatling.text import counted
 from gatling.ui import tables
 from gatling.ui.output import duration, size
@@ -22,6 +23,7 @@ VIEWS: tuple[View, ...] = ("processes", "tables", "events")
 NEARLY = 0.8
 """The share of a limit from which on a number is a warning."""
 KEYS = "tab view   m memory  r reductions  n messages   space pause   q quit"
+INSTANCE_KEY = "i next instance   "
 
 
 class Line(NamedTuple):
@@ -43,11 +45,26 @@ class Shown(NamedTuple):
     paused: bool = False
 
 
+def chosen(now: AppStats, before: AppStats | None, number: int) -> tuple[AppStats, AppStats | None]:
+    """Both samples of one instance of an app on a cluster; as they are without instances.
+
+    `number` counts the instances as they are now, again and again.
+    """
+    if not now.instances:
+        return now, before
+    name = now.instances[number % len(now.instances)].name
+    earlier = None
+    if before is not None and any(one.name == name for one in before.instances):
+        earlier = stats.of_instance(before, name)
+    return stats.of_instance(now, name), earlier
+
+
 def lines(shown: Shown, width: int, height: int) -> list[Line]:
     """The screen, at most `height` lines of at most `width` columns."""
     found = [*_head(shown), Line(""), *_body(shown, width)]
     room = max(1, height - 1)
-    foot = Line(f"{'paused   ' if shown.paused else ''}{KEYS}", "dim")
+    keys = f"{INSTANCE_KEY if len(shown.now.instances) > 1 else ''}{KEYS}"
+    foot = Line(f"{'paused   ' if shown.paused else ''}{keys}", "dim")
     cut = [Line(tables.shortened(visible.one_line(text), width), style) for text, style in found]
     return [*cut[:room], Line(tables.shortened(foot.text, width), foot.style)][:height]
 
@@ -59,12 +76,22 @@ def _head(shown: Shown) -> list[Line]:
     found = [
         Line(f"{now.app} {now.release or ''}   {now.state}{up}{ends}",
              "bold" if now.state == "running" and not now.restarts else "warning"),
+        *_which(now),
         Line(_uses(shown)),
         _requests(now),
     ]  # fmt: skip
     if now.node is None:
         return [*found, Line(f"node       {now.node_unknown}", "warning")]
     return [*found, *_limits(now.node)]
+
+
+def _which(now: AppStats) -> list[Line]:
+    """The line that names the instance."""
+    for number, one in enumerate(now.instances, 1):
+        if one.name == now.instance:
+            return [Line(f"pod        {one.name} on {one.host or 'no node'}"
+                         f" ({number} of {len(now.instances)})")]  # fmt: skip
+    return []
 
 
 def _uses(shown: Shown) -> str:

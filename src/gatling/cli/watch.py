@@ -81,7 +81,7 @@ def show_command(app: str, since: str, as_json: bool) -> None:
     from gatling.platform import logs
 
     begin = datetime.fromisoformat(logs.parse_since(since)).timestamp()
-    with reading(app) as gatling:
+    with reading(app, clusters=True) as gatling:
         found = timeline.of_app(gatling, app, begin)
         on = timeline.is_on(gatling)
     if as_json:
@@ -132,7 +132,7 @@ def status_command(as_json: bool) -> None:
     from gatling.state import apps
 
     with opened() as gatling:
-        shown = [app.name for app in apps.every(gatling.db) if is_shown(app.name)]
+        shown = [one.name for one in apps.every(gatling.db, clusters=True) if is_shown(one.name)]
         found = timeline.status(gatling, shown)
     if as_json:
         print_json(found)

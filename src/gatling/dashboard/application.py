@@ -17,12 +17,12 @@ from urllib.parse import parse_qsl
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Mount, Route, Router
 
 from gatling import debuglog, names
 from gatling.api import answers
-from gatling.dashboard import actions, pages, stream
+from gatling.dashboard import actions, clusters, databases, pages, rewinds, stream
 from gatling.dashboard.door import Shut
 from gatling.dashboard.live import Live
 from gatling.dashboard.rendering import STATIC, Renderer
@@ -47,7 +47,15 @@ READERS = 8
 """Threads that read."""
 QUICK_SECONDS = 0.12
 """How long a page waits for nodes. It is loaded again soon if that was too short."""
-FORM_BYTES = 64 << 10
+BACKUPS_SECONDS, BACKUPS_KEPT = 20.0, 600.0
+"""How long a list of backups counts as new, and is shown while a slow repository is asked again."""
+REWIND_SECONDS = 20.0
+"""How long the page of a rollback with data waits for the repository of the backups."""
+FORM_BYTES = 512 << 10
+"""Bytes of a form: a variable has up to 120 KiB, and three bytes of a form may stand for one."""
+FORM_FIELDS = 50
+CHANGES, JOBS = 4, 8
+"""Changes, and jobs run by hand, that are under way at the same time. A job may take hours."""
 REFUSED_SECONDS = 60.0
 """Equal refusals of strangers are put on record once in so many seconds: anybody can cause them."""
 ASSETS = {
@@ -80,10 +88,18 @@ class Dashboard:
         self._database, self._root, self._who = database, root, who
         self.door = door
         self._renderer = Renderer(door)
+        # in memory, 110 kB: a file would be read in three turns of a thread, before the first paint
+        self._assets = {name: (STATIC / name).read_bytes() for name in ASSETS}
         self._readers = ThreadPoolExecutor(READERS, "readers")
-        self._workers = ThreadPoolExecutor(actions.AT_ONCE, "workers")
+        self._changes = actions.Workers(CHANGES, "changes")
+        self._jobs = actions.Workers(JOBS, "jobs")
         self._nodes = Live(pages.ask_node)
         self._pings = Live(pages.ping)
+        self._away = clusters.asked(pages.ask_node)
+        self._states = clusters.asked(clusters.ask)
+        self._clusters = Live(databases.ask_cluster)
+        self._backups = Live(databases.ask_backups, fresh=BACKUPS_SECONDS, keep=BACKUPS_KEPT)
+        self._rewinds = Live(rewinds.ask)
         self._refused: dict[str, float] = {}
         self._last = time.monotonic()
 
@@ -214,11 +230,25 @@ class Dashboard:
             visit = await self._visit(request, grant, page.commands)
             context = await self._in(lambda: _gathered(page, visit))
             if page.live == "node" and context["asked"]:
-                context["node"] = await self._nodes.of(visit.app, QUICK_SECONDS)
+                live = self._away if context["place"] else self._nodes
+                context["node"] = await live.of(visit.app, QUICK_SECONDS)
+                if context["place"]:
+                    context["app"] = clusters.measured(context["app"], context["node"].value)
             elif page.live == "pings":
-                found = [self._pings.of(name, QUICK_SECONDS) for name in context["asked"]]
-                pings = await asyncio.gather(*found)
-                context["pings"] = dict(zip(context["asked"], pings, strict=True))
+                context["pings"], states = await asyncio.gather(
+                    self._pings.of_all(context["asked"], QUICK_SECONDS),
+                    self._states.of_all(context["away"], QUICK_SECONDS),
+                )
+                context["states"] = clusters.by_app(context["places"], states)
+                context["apps"] = clusters.answered(context["apps"], context["states"])
+            elif page.live == "databases":
+                context["clusters"], context["backups"] = await asyncio.gather(
+                    self._clusters.of_all(context["asked"], QUICK_SECONDS),
+                    self._backups.of_all(context["asked"], QUICK_SECONDS),
+                )
+            elif page.live == "rewind":
+                found = await self._rewinds.of(context["asked"], REWIND_SECONDS)
+                context["rewind"] = found.value
             return _html(self._renderer.render(page.template, context, visit))
 
         return show
@@ -235,14 +265,15 @@ class Dashboard:
         name = request.path_params["name"]
         if name not in ASSETS:
             raise NotFound("There is no such file.")
-        return FileResponse(
-            STATIC / name, media_type=ASSETS[name],
+        return Response(
+            self._assets[name], media_type=ASSETS[name],
             headers={"Cache-Control": "private, max-age=3600"},
         )  # fmt: skip
 
     async def _no_page(self, request: Request, _: Exception) -> Response:
         self.door.check_cookie(request.cookies)
-        raise NotFound("There is no such page.")
+        error = NotFound("There is no such page.", hint="The link may be of an older version.")
+        return self._error(error, await self._in(self._grant))
 
     def _error(self, error: GatlingError, grant: Grant | None = None) -> Response:
         visit = Visit(grant, "", "", {}) if grant else None
@@ -258,12 +289,17 @@ class Dashboard:
             self.door.check_form(request.headers, form.pop("token", ""))
             visit = await self._visit(request, grant, (action.command,))
             job = action.job(visit, form)
-            place = f"{self.door.base}/apps/{visit.app}"
-            run = actions.Run(job, self._root, self._database)
-            begun = await run.begun(self._workers)
-            if begun is not None:
-                return RedirectResponse(f"{place}/deployments/{begun}", 303)
-            return RedirectResponse(place, 303)
+            back = self.door.base + action.back.replace("{app}", visit.app)
+            run = actions.Run(action, job, self._root, self._database)
+            begun = await run.begun(self._jobs if action.route == "run_job" else self._changes)
+            if begun.notes:
+                context = {"notes": begun.notes, "begun": begun, "back": action.back}
+                return _html(self._renderer.render("noted.html", context, visit))
+            if begun.deployment is not None:
+                return RedirectResponse(
+                    f"{self.door.base}/apps/{visit.app}/deployments/{begun.deployment}", 303
+                )
+            return RedirectResponse(back, 303)
 
         return act
 
@@ -273,7 +309,7 @@ class Dashboard:
 
 
 def _gathered(page: Page, visit: Visit) -> dict[str, Any]:
-    session = reading(visit.app) if visit.app else opened()
+    session = reading(visit.app, clusters=page.clusters) if visit.app else opened()
     with session as gatling:
         gatling.actor = visit.grant.name
         return page.gather(gatling, visit)
@@ -288,7 +324,11 @@ async def _form(request: Request) -> dict[str, str]:
         raw += chunk
         if len(raw) > FORM_BYTES:
             raise InvalidInput("The form has too much text.")
-    return dict(parse_qsl(raw.decode("utf-8", "replace"), keep_blank_values=True))
+    try:
+        return dict(parse_qsl(raw.decode("utf-8", "replace"), keep_blank_values=True,
+                              max_num_fields=FORM_FIELDS))  # fmt: skip
+    except ValueError:
+        raise InvalidInput("The form has too many fields.") from None
 
 
 def _html(text: str, status: int = 200, headers: dict[str, str] | None = None) -> Response:

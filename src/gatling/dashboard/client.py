@@ -7,6 +7,7 @@ own port with it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import shlex
@@ -64,7 +65,9 @@ async def _carry(
     far = tunnel.Tunnel(ends)
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await far.carry((reader, writer))
+        # asyncio of Python 3.11 prints a trace for each that is cancelled when the loop ends
+        with contextlib.suppress(asyncio.CancelledError):
+            await far.carry((reader, writer))
 
     server = await asyncio.start_server(connected, sock=taken)
     ready(f"http://{ADDRESS}:{taken.getsockname()[1]}{path}")

@@ -1,4 +1,4 @@
-"""The pages below an app: deployments, logs, jobs, settings, audit, confirmations."""
+"""The pages below an app: deployments, logs, jobs, settings, audit."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from gatling import names
-from gatling.dashboard import stream
+from gatling.dashboard import clusters, stream
 from gatling.deploy.plan import explain
-from gatling.errors import GatlingError, InvalidInput, NotFound
+from gatling.errors import GatlingError
 from gatling.operations import (
     audit,
-    backups,
     certificates,
     deployments,
     deploys,
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 
     from gatling.dashboard.visit import Visit
     from gatling.deploy.evidence.prober import Sample
-    from gatling.operations.backups import BackupEntry
-    from gatling.operations.databases import DatabaseEntry
     from gatling.operations.deployments import DeploymentEntry
     from gatling.operations.plans import PlanResult
     from gatling.operations.releases import ReleaseEntry
@@ -45,6 +42,8 @@ BAR = 600.0
 """The width of a timeline, in units of its own."""
 LEAST = 2.0
 """The width of a bar that would not be seen."""
+HELD = 3.0
+"""The height of the line of a request that was held open, from above."""
 
 
 class Bar(Struct, frozen=True):
@@ -62,6 +61,8 @@ class Dot(Struct, frozen=True):
 
     x: float
     y: float
+    width: float
+    """Of the line that shows a request that was held open; otherwise 0."""
     ms: float
     at: float
     """Seconds since the first one."""
@@ -121,13 +122,19 @@ def bars(found: DeploymentEntry) -> list[Bar]:
 
 
 def dots(samples: Sequence[Sample]) -> list[Dot]:
-    """The requests of the prober, by when they began and how long they took."""
-    end = max([1.0, *(one.at_ms for one in samples)])
-    longest = max([1.0, *(one.took_ms for one in samples)])
+    """The requests of the prober, by when they began and how long they took.
+
+    One that was held open is a line as long as it lasted, above the others: its time is not that of
+    a client, and the others are not measured by it.
+    """
+    held_until = [one.at_ms + one.took_ms for one in samples if one.held]
+    end = max([1.0, *(one.at_ms for one in samples), *held_until])
+    longest = max([1.0, *(one.took_ms for one in samples if not one.held)])
     return [
         Dot(
             round(BAR * one.at_ms / end, 1),
-            round(100 - 92 * one.took_ms / longest, 1),
+            HELD if one.held else round(100 - 92 * one.took_ms / longest, 1),
+            max(LEAST, round(BAR * one.took_ms / end, 1)) if one.held else 0.0,
             one.took_ms,
             one.at_ms / 1000,
             one.failed,
@@ -143,16 +150,19 @@ def logs_of(gatling: Gatling, visit: Visit) -> dict[str, Any]:
     text, since = query.get("q", ""), query.get("since", "")
     number = names.release_number(query.get("release", ""))
     wanted = logs.Wanted(f"v{number}" if number else None, query.get("process") or None)
-    found = gatling.logs.read(
-        visit.app, lines=SEARCHED if text else LINES,
+    found, unknown = clusters.log(
+        gatling, apps.get(gatling.db, visit.app), lines=SEARCHED if text else LINES,
         since=logs.parse_since(since) if since else None, wanted=wanted,
     )  # fmt: skip
     chosen = [line for line in found if text.casefold() in str(line).casefold()]
     live = [one for one in releases.every(gatling, visit.app) if one.kept]
     return {
         "lines": chosen[-LINES:],
+        "unknown": unknown,
         "shown": {key: query.get(key, "") for key in ("q", "since", "release", "process")},
-        "processes": ["web", *(one.process for one in processes.every(gatling, visit.app))],
+        "processes": list(
+            dict.fromkeys(["web", *(one.process for one in processes.every(gatling, visit.app))])
+        ),
         "releases": [one.release for one in live],
         "query": "&".join(
             f"{key}={_quoted(query[key])}" for key in ("q", "release", "process") if query.get(key)
@@ -175,17 +185,24 @@ def jobs_of(gatling: Gatling, visit: Visit) -> dict[str, Any]:
 
 
 def settings_of(gatling: Gatling, visit: Visit) -> dict[str, Any]:
-    """The settings of an app, its domains, and the names of its variables."""
+    """The settings of an app that were asked for, its domains, and the names of its variables."""
     found = settings.effective(gatling, visit.app)
+    app, variables = apps.get(gatling.db, visit.app), config.of_app(gatling.db, visit.app)
     waiting = config.pending(gatling.db, visit.app)
+    if app.live_release is None:
+        waiting = sorted(variables)
     sections: dict[str, list[tuple[str, Any, str]]] = {}
+    wanted, own = visit.query.get("q", "").strip().casefold(), bool(visit.query.get("own"))
     for key, value in found.values.items():
-        section = key.partition(".")[0]
-        sections.setdefault(section, []).append((key, value, found.sources.get(key, "")))
+        section, source = key.partition(".")[0], found.sources.get(key, "")
+        if wanted in key.casefold() and not (own and source == "default"):
+            sections.setdefault(section, []).append((key, value, source))
     return {
         "sections": sections,
-        "domains": apps.get(gatling.db, visit.app).domains,
-        "variables": sorted({*config.of_app(gatling.db, visit.app), *waiting}),
+        "q": visit.query.get("q", ""),
+        "own": own,
+        "domains": app.domains,
+        "variables": sorted({*variables, *waiting}),
         "waiting": waiting,
         "processes": processes.every(gatling, visit.app),
         "certificates": certificates.of(gatling, visit.app),
@@ -195,76 +212,3 @@ def settings_of(gatling: Gatling, visit: Visit) -> dict[str, Any]:
 def audit_of(gatling: Gatling, visit: Visit) -> dict[str, Any]:
     """The newest changes: of an app, or all."""
     return {"entries": audit.latest(gatling, visit.app or None)}
-
-
-def backups_of(gatling: Gatling, one: DatabaseEntry) -> list[BackupEntry] | GatlingError:
-    """The backups of a database, the newest first; or why they are not known."""
-    user = one.app or next((use.app for use in one.used_by), None)
-    if user is None:
-        return []
-    try:
-        return backups.every(gatling, user, one.name)[:-6:-1]
-    except GatlingError as error:
-        return error
-
-
-# ---------------------------------------------------------------- confirmations
-
-
-def _confirm(action: str, title: str, text: str, button: str, **more: Any) -> dict[str, Any]:
-    return {
-        "action": action, "title": title, "text": text, "button": button, "danger": False,
-        "release": None, "plan": None, "passed": [], **more,
-    }  # fmt: skip
-
-
-def rollback(gatling: Gatling, visit: Visit) -> dict[str, Any]:
-    """The confirmation of a rollback, with its plan."""
-    wanted = visit.query.get("release", "")
-    number = names.release_number(wanted) if wanted else None
-    if wanted and number is None:
-        raise InvalidInput(f"{wanted[:40]!r} is not a release.", hint="For example v4.")
-    number = deploys.rollback_target(gatling, visit.app, number)
-    known = releases.every(gatling, visit.app)
-    target = next((one for one in known if one.release == f"v{number}"), None)
-    if target is None:
-        raise NotFound(f"{visit.app} has no release v{number}.")
-    return _confirm(
-        "rollback", f"Roll back to v{number}",
-        f"v{number} becomes the live release of {visit.app} again, with the config that it had.",
-        f"Roll back to v{number}",
-        release=target, plan=plan(gatling, visit.app, f"v{number}"),
-        passed=deploys.passed_migrations(gatling, visit.app, number),
-    )  # fmt: skip
-
-
-def restart(gatling: Gatling, visit: Visit) -> dict[str, Any]:
-    """The confirmation of a restart."""
-    apps.get(gatling.db, visit.app)
-    return _confirm(
-        "restart", f"Restart {visit.app}",
-        "A new instance of the live release replaces the running one. No request is lost, and open"
-        " sockets connect again.",
-        f"Restart {visit.app}",
-    )  # fmt: skip
-
-
-def stop(gatling: Gatling, visit: Visit) -> dict[str, Any]:
-    """The confirmation of a stop."""
-    apps.get(gatling.db, visit.app)
-    return _confirm(
-        "stop", f"Stop {visit.app}",
-        "The instance and all workers end. The domains of the app answer with status 503 until it"
-        " is started or deployed.",
-        f"Stop {visit.app}", danger=True,
-    )  # fmt: skip
-
-
-def maintenance(gatling: Gatling, visit: Visit) -> dict[str, Any]:
-    """The confirmation of the maintenance page."""
-    apps.get(gatling.db, visit.app)
-    return _confirm(
-        "maintenance", f"Show the maintenance page of {visit.app}",
-        "Visitors see the maintenance page with status 503. The app keeps running.",
-        "Show the maintenance page",
-    )  # fmt: skip

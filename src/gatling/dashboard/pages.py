@@ -11,25 +11,24 @@ from typing import TYPE_CHECKING, Any
 import psutil
 from msgspec import Struct
 
-from gatling.dashboard import details, drawing
+from gatling.dashboard import clusters, confirmations, databases, details, drawing, rewinds
 from gatling.dashboard.visit import Page
 from gatling.deploy import live_node
 from gatling.errors import GatlingError
 from gatling.operations import (
     certificates,
-    databases,
     deployments,
-    overview,
     releases,
     sampling,
     stats,
     timeline,
 )
 from gatling.operations.session import opened
-from gatling.state import apps, locks
+from gatling.state import apps, issuance, locks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from gatling.dashboard.drawing import Chart
     from gatling.dashboard.visit import Visit
@@ -39,6 +38,9 @@ if TYPE_CHECKING:
 
 SPARK_SECONDS = 2 * 3600.0
 SPARK_POINTS = 40
+SPARK_FRESH_SECONDS = 20.0
+"""How long a small chart is shown again. It has a point for each three minutes, and those of fifty
+apps take two thirds of the time of their page, which is loaded again every five seconds."""
 CHART_POINTS = 120
 PING_SECONDS = 0.3
 """How long another command that talks to the node is waited for."""
@@ -74,28 +76,33 @@ def host(gatling: Gatling) -> Host:
 
 def _apps(gatling: Gatling, visit: Visit) -> dict[str, Any]:
     """All apps that the person may see."""
-    every = [app for app in apps.every(gatling.db) if visit.grant.covers(app.name)]
+    known = apps.every(gatling.db, clusters=True)
+    every = [app for app in known if visit.grant.covers(app.name)]
     wanted = visit.query.get("q", "")
     shown = [app for app in every if wanted.casefold() in app.name]
     names = [app.name for app in shown]
-    found = overview.every(gatling, shown)
-    points = timeline.of_apps(gatling, names, time.time() - SPARK_SECONDS, SPARK_POINTS)
+    found = clusters.overviews(gatling, shown)
+    places = clusters.places(shown)
     return {
         "host": host(gatling),
         "apps": found,
         "every": len(every),
         "q": wanted,
-        "sparks": {name: _spark(points[name]) for name in points},
+        "sparks": _sparks_of(gatling, names),
         "last": {name: next(iter(deployments.every(gatling, name, 1)), None) for name in names},
         "locks": {name: locks.of_app(gatling.db, name) for name in names},
         "watch": timeline.status(gatling, names),
-        "asked": [one.app for one in found if one.state == "running"],
+        "asked": [one.app for one in found if one.state == "running" and one.app not in places],
+        "places": places,
+        "away": sorted({places[one.app] for one in found if one.state == clusters.ASKED}),
+        "states": {},
     }
 
 
 def _app(gatling: Gatling, visit: Visit) -> dict[str, Any]:
     """One app."""
-    (found,) = overview.every(gatling, [apps.get(gatling.db, visit.app)])
+    app = apps.get(gatling.db, visit.app)
+    (found,) = clusters.overviews(gatling, [app])
     span = visit.query.get("span", "1h")
     span = span if span in SPANS else "1h"
     known = releases.every(gatling, visit.app)
@@ -105,11 +112,14 @@ def _app(gatling: Gatling, visit: Visit) -> dict[str, Any]:
     newer = retained[0] if retained and live and not retained[0].live else None
     return {
         "app": found,
-        "domains": apps.get(gatling.db, visit.app).domains,
+        "place": app.platform,
+        "instance": visit.query.get("instance", ""),
+        "domains": app.domains,
         "lock": locks.of_app(gatling.db, visit.app),
         "span": span,
         "spans": list(SPANS),
-        "charts": charts(shown, found.memory_limit),
+        # requests to an app on a cluster do not pass the proxy here
+        "charts": charts(shown, found.memory_limit)[-1 if app.platform else 0 :],
         "marks": shown.marks[::-1][:20],
         "watched": timeline.status(gatling, []).on,
         "alerts": timeline.status(gatling, [visit.app]).alerts,
@@ -119,7 +129,7 @@ def _app(gatling: Gatling, visit: Visit) -> dict[str, Any]:
         "newer": newer,
         "plan": details.plan(gatling, visit.app, newer.release) if newer else None,
         "node": None,
-        "asked": [visit.app] if found.state == "running" else [],
+        "asked": [visit.app] if found.state in ("running", clusters.ASKED) else [],
     }
 
 
@@ -163,6 +173,22 @@ def with_gaps(points: Sequence[Point], step: float) -> list[tuple[float, Point |
     return found
 
 
+_sparks: dict[tuple[Path, str], tuple[float, Chart]] = {}
+"""Small charts by home and app, each with the time of its drawing."""
+
+
+def _sparks_of(gatling: Gatling, names: Sequence[str]) -> dict[str, Chart]:
+    """The small charts of apps; without those of which nothing was measured."""
+    now, root = time.monotonic(), gatling.home.root
+    known = {name: one for name in names if (one := _sparks.get((root, name)))}
+    new = {name: one for name, (at, one) in known.items() if now - at < SPARK_FRESH_SECONDS}
+    old = [name for name in names if name not in new]
+    points = timeline.of_apps(gatling, old, time.time() - SPARK_SECONDS, SPARK_POINTS)
+    drawn = {name: _spark(points[name]) for name in points}
+    _sparks.update({(root, name): (now, one) for name, one in drawn.items()})
+    return new | drawn
+
+
 def _spark(points: Sequence[Point]) -> Chart:
     until = time.time()
     return drawing.chart(
@@ -199,27 +225,15 @@ def _certificates(gatling: Gatling, visit: Visit) -> dict[str, Any]:
         "rows": sorted(rows, key=lambda row: row[1].not_after),
         "due_days": DUE_DAYS,
         "errors": [
-            (one.app, one.https_error)
-            for one in overview.every(gatling, [apps.get(gatling.db, name) for name in names])
-            if one.https_error
+            (name, error) for name in names if (error := issuance.of_app(gatling.db, name).error)
         ],
-    }
-
-
-def _databases(gatling: Gatling, visit: Visit) -> dict[str, Any]:
-    """The databases of all apps that the person may see."""
-    return {
-        "rows": [
-            (one, details.backups_of(gatling, one))
-            for one in databases.every(gatling, visit.grant.covers)
-        ]
     }
 
 
 EVERY = (
     Page("/", ("apps",), "apps.html", _apps, live="pings"),
     Page("/certificates", ("apps",), "certificates.html", _certificates),
-    Page("/databases", ("db list",), "databases.html", _databases),
+    Page("/databases", ("db list",), "databases.html", databases.page, live="databases"),
     Page("/audit", ("audit",), "audit.html", details.audit_of),
     Page("/apps/{app}", ("status", "stats", "watch show", "releases", "deployments", "plan"),
          "app.html", _app, live="node"),
@@ -230,8 +244,24 @@ EVERY = (
     Page("/apps/{app}/settings", ("settings list", "info", "domains list"), "settings.html",
          details.settings_of),
     Page("/apps/{app}/audit", ("audit",), "audit.html", details.audit_of),
-    Page("/apps/{app}/rollback", ("rollback",), "confirm.html", details.rollback),
-    Page("/apps/{app}/restart", ("restart",), "confirm.html", details.restart),
-    Page("/apps/{app}/stop", ("stop",), "confirm.html", details.stop),
-    Page("/apps/{app}/maintenance", ("maintenance on",), "confirm.html", details.maintenance),
+    Page("/apps/{app}/rewind", ("rollback",), "rewind.html", rewinds.page, live="rewind",
+         clusters=False),
+    *(
+        Page(f"/apps/{{app}}/{action}", (command,), "confirm.html", gather,
+             clusters=action not in ("maintenance", "pool", "pool/off"))
+        for action, command, gather in (
+            ("rollback", "rollback", confirmations.rollback),
+            ("restart", "restart", confirmations.restart),
+            ("stop", "stop", confirmations.stop),
+            ("maintenance", "maintenance on", confirmations.maintenance),
+            ("settings/set", "settings set", confirmations.set_setting),
+            ("settings/unset", "settings unset", confirmations.unset_setting),
+            ("config/set", "config set", confirmations.set_variable),
+            ("config/unset", "config unset", confirmations.unset_variable),
+            ("pool", "db pool", confirmations.pool),
+            ("pool/off", "db pool", confirmations.pool_off),
+            ("jobs/run", "jobs run", confirmations.run_job),
+            ("jobs/cancel", "jobs cancel", confirmations.cancel_job),
+        )
+    ),
 )  # fmt: skip

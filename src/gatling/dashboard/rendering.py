@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jinja2
 
 from gatling import __version__, visible
+from gatling.project.schedule import here
 from gatling.text import step
 from gatling.ui import output
 
@@ -34,7 +36,7 @@ class Renderer:
         self._environment.filters |= {
             "ago": _ago, "duration": _duration, "size": _size, "ms": _ms, "rate": _rate,
             "count": _count, "plain": visible.one_line, "lines": visible.lines, "value": _value,
-            "step": step,
+            "step": step, "moment": _moment,
         }  # fmt: skip
         self._environment.globals |= {
             "base": door.base, "token": door.token, "version": __version__,
@@ -54,6 +56,11 @@ class Renderer:
 
 def _ago(stamp: str | None) -> str:
     return output.ago(stamp) if stamp else UNKNOWN
+
+
+def _moment(stamp: str) -> str:
+    """A time that is to come, in the time zone of the machine."""
+    return f"{datetime.fromisoformat(stamp).astimezone(here()):%Y-%m-%d %H:%M}"
 
 
 def _duration(seconds: float | None) -> str:

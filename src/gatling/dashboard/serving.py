@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 from msgspec import Struct
@@ -81,9 +81,9 @@ def on_loopback(gatling: Gatling, port: int, ready: Callable[[str], None]) -> No
             loop.run_in_executor(None, dashboard.warm_up)
             await _until_idle(dashboard, asyncio.ensure_future(end.wait()))
             server.close()
+            _leave()
 
         asyncio.run(serve())
-        _leave()
 
 
 def over_stdio(gatling: Gatling, port: int) -> None:
@@ -121,9 +121,9 @@ def over_stdio(gatling: Gatling, port: int) -> None:
         asyncio.get_running_loop().run_in_executor(None, dashboard.warm_up)
         carried = asyncio.ensure_future(tunnel.Tunnel(ends, connect).run())
         await _until_idle(dashboard, carried)
+        _leave()
 
     asyncio.run(serve())
-    _leave()
 
 
 def _made(gatling: Gatling, door: Door, who: Callable[[Database], Grant]) -> Dashboard:
@@ -173,8 +173,11 @@ async def _until_idle(dashboard: Dashboard, other: asyncio.Future[Any]) -> None:
             await other
 
 
-def _leave() -> None:
-    """End the process: threads may wait for a node, or for a change, which goes on without it."""
+def _leave() -> NoReturn:
+    """End the process: threads may wait for a node, or for a change, which goes on without it.
+
+    The event loop is not closed before. A thread that ends just then would print that it is closed.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

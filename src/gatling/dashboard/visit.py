@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from gatling.platform.open import Gatling
     from gatling.ssh.policy import Grant
 
+DATABASES, SETTINGS, JOBS = "/databases", "/apps/{app}/settings", "/apps/{app}/jobs"
+"""Pages that are shown after a change."""
+
 
 class Visit(NamedTuple):
     """A request for a page, which is permitted."""
@@ -48,6 +51,9 @@ class Page(NamedTuple):
     template: str
     gather: Callable[[Gatling, Visit], dict[str, Any]]
     """Reads what the template shows. It runs in a thread and asks no node."""
-    live: Literal["", "node", "pings"] = ""
-    """Questions to nodes: for their numbers, or whether they answer. `gather` gives the names of
-    the apps as `asked`."""
+    live: Literal["", "node", "pings", "databases", "rewind"] = ""
+    """Questions to nodes, for their numbers or whether they answer, or to clusters and repositories
+    of backups. `gather` gives the names of the apps or databases as `asked`, and for a rewind one
+    name of both app and release."""
+    clusters: bool = True
+    """Whether it works for an app on a cluster."""

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gatling import files
-from gatling.deploy.evidence.prober import Sample
 from gatling.state import deployments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from gatling.deploy.evidence.prober import Proof
+    from gatling.deploy.evidence.prober import Proof, Sample
     from gatling.paths import AppPaths
     from gatling.platform.open import Gatling
     from gatling.state.deployments import Deployment
@@ -65,6 +64,8 @@ def keep_samples(paths: AppPaths, ident: int, proof: Proof | None) -> None:
 
 def samples_of(paths: AppPaths, ident: int) -> list[Sample]:
     """The requests of the prober during a deployment; none where they are not kept."""
+    from gatling.deploy.evidence.prober import Sample  # loads http.client: not before a build
+
     try:
         raw = paths.deployment_probe(ident).read_bytes()
         return msgspec.json.decode(raw, type=list[Sample])

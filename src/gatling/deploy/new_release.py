@@ -6,17 +6,11 @@ import contextlib
 import dataclasses
 from typing import TYPE_CHECKING
 
-from gatling.build import builder, callbacks, toolchain, vm
+from gatling.build import builder, callbacks, toolchain
 from gatling.build.callbacks import Callbacks
+from gatling.deploy import early as early_vm
 from gatling.deploy import preload, project_domains, published
-from gatling.errors import (
-    BuildFailed,
-    CommandFailed,
-    GatlingError,
-    Interrupted,
-    InvalidInput,
-    NotFound,
-)
+from gatling.errors import BuildFailed, CommandFailed, InvalidInput, NotFound
 from gatling.platform.toolchains import order
 from gatling.project import manifest, toolchain_files
 from gatling.project import settings as project_settings
@@ -33,19 +27,21 @@ if TYPE_CHECKING:
     from gatling.deploy.context import Context
     from gatling.platform.base import Surroundings
     from gatling.platform.open import Gatling
-    from gatling.project.toolchains import Asked, Toolchain
+    from gatling.project.toolchains import Toolchain
 
 
-def make(gatling: Gatling, context: Context, commit: str) -> tuple[Context, Release]:
+def make(
+    gatling: Gatling, context: Context, commit: str, early: Vm | None = None
+) -> tuple[Context, Release]:
     """Export and build a commit, and store the release.
 
-    The context is returned with the commit's settings and domains. Raises BuildFailed and DiskFull.
+    `early` is a VM that was started for the build. The context is returned with the commit's
+    settings and domains. Raises BuildFailed and DiskFull.
     """
     name, paths, journal = context.app.name, gatling.home.app(context.app.name), context.journal
     directory = context.settings.build.directory
     journal.phase(f"Building {commit[:9]}")
     with contextlib.ExitStack() as waiting:
-        early = _early(gatling, context, commit)
         if early is not None:
             waiting.callback(early.close)
         with journal.step("export_source"):
@@ -81,34 +77,6 @@ def make(gatling: Gatling, context: Context, commit: str) -> tuple[Context, Rele
     return context, release
 
 
-def _early(gatling: Gatling, context: Context, commit: str) -> Vm | None:
-    """The VM of the build, started as the commit that was built before would have it.
-
-    None when there is none to go by, or when it cannot be started: the build then says why.
-    """
-    name = context.app.name
-    project = gatling.home.app(name).source / context.settings.build.directory
-    if not (project / "mix.exs").is_file():
-        return None
-    try:
-        around, asked = gatling.apps.surroundings(name), toolchain_files.read(project)
-        chosen = _choose(gatling, around, context.settings.build.toolchain, asked)
-        around = toolchain.surround(around, gatling.toolchains, chosen)
-        values, build = config.of_app(gatling.db, name), context.settings.build
-        return vm.start(
-            gatling.tasks, vm.task(around, values, build, context.deployment.mark, commit)
-        )
-    except Interrupted:
-        raise
-    except GatlingError:
-        return None
-
-
-def _choose(gatling: Gatling, around: Surroundings, wanted: str, asked: Asked) -> Toolchain | None:
-    installed = [each.plain for each in gatling.toolchains.installed()]
-    return toolchain.choose(around, wanted, asked, installed)
-
-
 def _with_toolchain(gatling: Gatling, context: Context, project: Path) -> Surroundings:
     """The surroundings of the build, with the toolchain that the project needs.
 
@@ -118,7 +86,7 @@ def _with_toolchain(gatling: Gatling, context: Context, project: Path) -> Surrou
     asked, wanted = toolchain_files.read(project), context.settings.build.toolchain
 
     def choose() -> Toolchain | None:
-        return _choose(gatling, around, wanted, asked)
+        return early_vm.choose(gatling, around, wanted, asked)
 
     try:
         chosen = choose()

@@ -40,8 +40,8 @@ def publish(gatling: Gatling, name: str, coming: Release | None = None) -> None:
         settings = project_settings.parse(
             (coming.manifest if coming else app.manifest) | app.settings
         )
-        page = None if app.maintenance is None else _page(gatling, app, settings)
-        gatling.router.publish(name, page, _trees(gatling, app, settings, coming))
+        shown = None if app.maintenance is None else page(gatling, app, settings)
+        gatling.router.publish(name, shown, _trees(gatling, app, settings, coming))
 
 
 def prepare(gatling: Gatling, context: Context, coming: Release) -> None:
@@ -110,7 +110,7 @@ def _try_to_publish(gatling: Gatling, context: Context, coming: Release | None) 
         context.progress.note(f"the app's files for nginx could not be written: {error}")
 
 
-def _page(gatling: Gatling, app: App, settings: Settings) -> str:
+def page(gatling: Gatling, app: App, settings: Settings) -> str:
     """The maintenance page: the project's, if it has one and no other text was requested."""
     if not app.maintenance and app.live_release is not None:
         commit = releases.get(gatling.db, app.name, app.live_release).commit

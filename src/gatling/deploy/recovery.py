@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatling import debuglog, visible
-from gatling.deploy import fallback, published
+from gatling.deploy import fallback, places, pools, published
 from gatling.deploy.migrations import rehearsal
 from gatling.deploy.outcome import decided, outcome_of
 from gatling.errors import GatlingError
@@ -24,7 +24,7 @@ from gatling.platform.base import State
 from gatling.project import settings as project_settings
 from gatling.releases import distillery, store
 from gatling.runtime import jobs, spec, workers
-from gatling.state import apps, deployments, domains, releases, watches
+from gatling.state import apps, deployments, domains, moves, releases, watches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -138,6 +138,8 @@ def reconcile(gatling: Gatling, name: str, *, own: int | None = None) -> list[st
     paths = gatling.home.app(name)
     if app.platform is not None:
         return _on_cluster(gatling, app, unfinished, own)
+    others = moves.others(gatling.db, name)
+    unpooled = pools.settled(gatling, name)
     stop_timeout = project_settings.parse(app.effective).instance.stop
     shall_run = app.live_release is not None and app.wanted == "running"
     kept = watches.kept_slot(gatling.db, name, app.live_release) if shall_run else None
@@ -151,7 +153,7 @@ def reconcile(gatling: Gatling, name: str, *, own: int | None = None) -> list[st
             limit = min(spec.UNUSED_STOP_SECONDS, stop_timeout) if unused else stop_timeout
             gatling.instances.stop(name, slot, limit, unused=unused)
     point(gatling, app)
-    if taken or any(deployment.id != own for deployment in unfinished):
+    if taken or others or any(deployment.id != own for deployment in unfinished):
         with contextlib.suppress(GatlingError):  # the next deployment says what is in the way
             gatling.configure_router()  # one may have gone live, or added domains, without nginx
     if not shall_run:
@@ -161,7 +163,8 @@ def reconcile(gatling: Gatling, name: str, *, own: int | None = None) -> list[st
         upgraded = any(d.strategy == "hot" and d.slot == app.live_slot for d in unfinished)
         start_live(gatling, app, perhaps_upgraded=upgraded)
     was, app = app, apps.get(gatling.db, name)
-    problems = workers.follow(gatling, name)
+    # workers of another place end before those of this one start
+    problems = [*unpooled, *places.leave(gatling, app), *workers.follow(gatling, name)]
     if app.live_release != was.live_release:
         undone = f"v{was.live_release} was undone: its boot check had not ended"
         problems = [f"{undone}. v{app.live_release} runs.", *problems]
@@ -187,7 +190,8 @@ def _on_cluster(
 
     paths = gatling.home.app(app.name)
     upgraded = any(deployment.strategy == "hot" for deployment in unfinished)
-    problems = cluster.reconcile(gatling, app, perhaps_upgraded=upgraded)
+    problems = places.leave(gatling, app)
+    problems += cluster.reconcile(gatling, app, perhaps_upgraded=upgraded)
     store.remove_unknown(paths, list(releases.kept_commits(gatling.db, app.name)))
     store.remove_incoming(paths)
     gatling.tasks.discard(paths, paths.staging)

@@ -21,7 +21,7 @@ from gatling.project import settings as project_settings
 from gatling.state import apps, audit, deployments, locks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from gatling.platform.open import Gatling
     from gatling.state.apps import App
@@ -38,11 +38,13 @@ def attempt(
     progress: Progress,
     watch_pusher: bool = False,
     same_release: bool = False,
+    first: Callable[[App, str], None] = lambda _app, _mark: None,
 ) -> Iterator[Context]:
     """Hold the app's lock, record the deployment and how it ends.
 
     Raises Locked for an app that an operator has locked, unless it is the `same_release` that runs
-    afterwards.
+    afterwards. `first` is called with the app and the mark of the deployment's programs before
+    anything is recorded; whatever it raises leaves no record.
 
     An error of the block before the decision is raised here, and the live release stays live. An
     error after the decision is recorded as a warning: the deployment has succeeded.
@@ -60,12 +62,14 @@ def attempt(
         app = apps.get(gatling.db, name)
         if not same_release:
             _refuse_if_locked(gatling, app, cause)
+        mark = f"{gatling.home.root}:{os.urandom(8).hex()}"
+        first(app, mark)
         deployment = deployments.begin(
             gatling.db,
             name,
             cause=cause,
             actor=gatling.actor,
-            mark=f"{gatling.home.root}:{os.urandom(8).hex()}",
+            mark=mark,
             commit=commit,
         )
         watcher = Watcher(gatling.home, name)

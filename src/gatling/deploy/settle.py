@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gatling import names
 from gatling.build import callbacks
 from gatling.cleanup import text_of
-from gatling.deploy import deployment_log, published, watch
+from gatling.deploy import deployment_log, pools, published, watch
 from gatling.deploy.plan import plan
 from gatling.errors import GatlingError
 from gatling.project import repository
@@ -40,6 +40,7 @@ def settle(gatling: Gatling, context: Context, release: Release) -> None:
         lambda: watch.begin(gatling, context),
         lambda: _summary(gatling, context, release),
         lambda: _retire(gatling, context, release),
+        lambda: pools.retire(gatling, context.app.name),
     )
     for step in steps:
         with context.tolerated():

@@ -223,6 +223,7 @@ class _Writer:
         """
         deadline, told = time.monotonic() + PATIENCE_SECONDS, False
         while True:
+            late = time.monotonic() >= deadline
             held, busy = dict[str, contextlib.ExitStack](), ""
             for name in app_names(self._home):
                 held[name] = contextlib.ExitStack()
@@ -235,7 +236,7 @@ class _Writer:
                 return held
             for one in held.values():
                 one.close()
-            if time.monotonic() > deadline:
+            if late:
                 raise GatlingError(
                     f"Deployments were in progress for {PATIENCE_SECONDS // 60} minutes, most"
                     f" recently of {busy}. No backup was written.",

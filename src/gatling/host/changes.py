@@ -14,7 +14,7 @@ from gatling.errors import InvalidInput
 from gatling.host import epmd, webserver
 from gatling.host.debian import apt, packages
 from gatling.host.machine import COMMAND, ETC, MANUAL, as_owner, has_user, placed, run
-from gatling.host.system_files import SOCKETS, TMPFILES, system_files
+from gatling.host.system_files import FORMER, HELPER, SOCKETS, TMPFILES, system_files
 from gatling.paths import SERVER
 from gatling.platform.programs import INSTALLED_TOOLCHAINS
 from gatling.platform.server import backing_up, obtaining, units
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SHELL = "/bin/sh"
 """sshd runs forced commands with it."""
+RECOVERY = "gatling-recovery.service"
 TIMERS = ("gatling-recovery.timer", obtaining.TIMER, backing_up.TIMER)
 ENABLED = (units.FENCE, "gatling-recover.service", *TIMERS)
 """The units that are started at each boot besides the sockets of root's helper."""
@@ -111,6 +112,12 @@ def changes(manual: str | None = None) -> Iterator[Change]:
             lambda f=file, t=text: _write(f, t),  # type: ignore[misc]
             renews=True,
         )
+    for file in FORMER:
+        yield Change(
+            f"remove {file}, of an earlier version", file.exists,
+            lambda f=file: _remove(f),  # type: ignore[misc]
+            renews=True,
+        )  # fmt: skip
     yield Change(
         f"let nginx open {webserver.FILES} files",
         lambda: webserver.opens_too_few() or webserver.comes_with(missing),
@@ -188,8 +195,13 @@ def _link() -> None:
 
 def _write(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    files.write(file, text, mode=0o644)
+    files.write(file, text, mode=0o755 if text.startswith("#!") else 0o644)
     (ETC / "version").unlink(missing_ok=True)  # what depends on it is yet to be done
+
+
+def _remove(file: Path) -> None:
+    file.unlink()
+    (ETC / "version").unlink(missing_ok=True)  # systemd has not read it again yet
 
 
 def _and_finish(change: Callable[[], object]) -> None:
@@ -214,8 +226,13 @@ def _use_units() -> None:
     run(["systemd-tmpfiles", "--create", str(TMPFILES)])
     run(["systemctl", "daemon-reload"])
     run(["systemctl", "enable", "--quiet", *SOCKETS, *ENABLED])
-    run(["systemctl", "restart", *SOCKETS])
+    # all of them, or the socket cannot be started: its service is of the version before
+    run(["systemctl", "stop", *SOCKETS, HELPER])
+    run(["systemctl", "start", *SOCKETS])
     run(["systemctl", "start", *TIMERS])
+    # its timer may have started it while the files of a package were being replaced
+    if process.run(["systemctl", "is-failed", RECOVERY], timeout=30, check=False).status == 0:
+        run(["systemctl", "start", RECOVERY], check=False)
     run(["systemctl", "enable", "--quiet", "--now", "nginx.service"])
 
 

@@ -9,21 +9,23 @@ import stat
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
+from gatling import times
 from gatling.errors import InvalidInput
 from gatling.host import clusters, expiry, libraries, machine, reach
 from gatling.host.findings import Finding, read, records, says
 from gatling.operations import timeline
 from gatling.paths import SERVER
 from gatling.platform import ports
-from gatling.platform.server import timers, units
+from gatling.platform.server import pool_units, timers, units
 from gatling.platform.server.helper import certificates
 from gatling.platform.server.helper.apps import LAYOUT
 from gatling.platform.server.home import ServerHome
 from gatling.platform.server.router import SystemRouter
 from gatling.project import settings
 from gatling.runtime import jobs
-from gatling.state import backups, databases, drains, forks, issuance, notices, samples
+from gatling.state import backups, config, databases, drains, forks, issuance, notices, samples
 from gatling.text import counted, listed
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from gatling.state.apps import App
     from gatling.state.issuance import Issuance
 
+ENDING_SECONDS = 2.0
+"""How long a process that ends may be seen without its owner."""
 MANY_FAILURES = 3
 """Attempts in a row from which on a channel fails, rather than stumbles."""
 
@@ -40,7 +44,7 @@ def every_app(server: Path = SERVER) -> Iterator[Finding]:
     """Whether each app has all of its files and users, and runs if it should."""
     for app in records(server):
         faults = [*_user(app), *_directories(app, server), *_drop_ins(app, server),
-                  *_running(app, server), *_timers(app)]  # fmt: skip
+                  *_running(app, server), *_timers(app), *_pool(app, server)]  # fmt: skip
         for what, hint in faults:
             yield Finding(f"app {app.name}", False, what, hint)
         if not faults:
@@ -50,32 +54,49 @@ def every_app(server: Path = SERVER) -> Iterator[Finding]:
 
 def _stale(app: App) -> str:
     """The libraries that an app uses as they were before an upgrade of their packages, in words."""
+    found = []
     with contextlib.suppress(KeyError):
-        if found := libraries.replaced(pwd.getpwnam(units.user(app.name)).pw_uid):
-            return (f" with libraries of before an upgrade ({listed(found)}):"
-                    f" `gatling restart {app.name}`")  # fmt: skip
-    return ""
+        uid = pwd.getpwnam(units.user(app.name)).pw_uid
+        for names, hint in (
+            (libraries.replaced(uid), f"gatling restart {app.name}"),
+            (libraries.replaced(uid, pooler=True),
+             f"systemctl restart {pool_units.unit(app.name)}"),
+        ):  # fmt: skip
+            if names:
+                found.append(f" with libraries of before an upgrade ({listed(names)}): `{hint}`")
+    return ",".join(found)
 
 
 def app_ports(server: Path = SERVER) -> Iterator[Finding]:
     """Whether anybody but an app listens on the app's ports."""
-    import psutil
-
     if os.geteuid() != 0:
         raise PermissionError  # others do not see whose a port is
+    # a process that is just ending, as after a deployment, seems to be nobody's
+    strangers: list[tuple[App, int]] = []
+    for _ in times.looks(ENDING_SECONDS, 0.2):
+        strangers = _strangers(server)
+        if not strangers:
+            break
+    for app, port in strangers:
+        yield Finding("ports", False, f"{ports.owner(port)} listens on port {port}, which"
+                      f" is {app.name}'s.", "Stop it.")  # fmt: skip
+    if not strangers:
+        yield Finding("ports", True, "nothing else listens on the ports of the apps")
+
+
+def _strangers(server: Path) -> list[tuple[App, int]]:
+    """The ports of apps on which somebody else listens now."""
+    import psutil
+
     listening: dict[int, int | None] = {}
     for one in psutil.net_connections(kind="tcp"):
         if one.status == psutil.CONN_LISTEN and one.laddr:
             listening.setdefault(one.laddr.port, one.pid)
-    strangers = 0
-    for app in records(server):
-        for port in (*app.ports.values(), *app.node_ports.values()):
-            if port in listening and not _is_of(listening[port], units.user(app.name)):
-                strangers += 1
-                yield Finding("ports", False, f"{ports.owner(port)} listens on port {port}, which"
-                              f" is {app.name}'s.", "Stop it.")  # fmt: skip
-    if not strangers:
-        yield Finding("ports", True, "nothing else listens on the ports of the apps")
+    return [
+        (app, port) for app in records(server)
+        for port in (*app.ports.values(), *app.node_ports.values())
+        if port in listening and not _is_of(listening[port], units.user(app.name))
+    ]  # fmt: skip
 
 
 def reachable(server: Path = SERVER) -> Iterator[Finding]:
@@ -230,6 +251,17 @@ def _timers(app: App) -> Iterator[tuple[str, str]]:
         state = says("systemctl", "is-active", unit)
         if state != "active":
             yield f"{unit} is {state}.", _anew(app)
+
+
+def _pool(app: App, server: Path) -> Iterator[tuple[str, str]]:
+    """The pool of connections, if the app has one or its config names one."""
+    place = f"socket_dir={quote(str(pool_units.sockets(app.name)))}"
+    named = read(server, lambda db: config.of_app(db, app.name)).values()
+    if pool_units.configuration(app.name).exists() or any(place in value for value in named):
+        unit = pool_units.unit(app.name)
+        state = says("systemctl", "is-active", unit)
+        if state != "active":
+            yield f"{unit} is {state}.", f"`journalctl -u {unit}`; {_anew(app)}"
 
 
 def _anew(app: App) -> str:

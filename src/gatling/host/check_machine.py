@@ -77,7 +77,10 @@ def helper(ask: Callable[[str], object] = client.ask) -> Iterator[Finding]:
     """Whether root's helper answers, and refuses what it does not know."""
     if os.geteuid() not in (0, _owner()):
         raise PermissionError
-    hint = "`systemctl restart gatling-helper.socket`; `journalctl -u 'gatling-helper@*'`."
+    hint = (
+        "`journalctl -u gatling-helper` says why. `systemctl stop gatling-helper.service`, then"
+        " `systemctl restart gatling-helper.socket`, restarts it."
+    )
     try:
         ask("check")
     except HelperFailed as error:

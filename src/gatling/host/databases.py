@@ -18,6 +18,7 @@ from gatling.platform.postgres.answers import Answer
 from gatling.platform.postgres.clusters import Cluster
 from gatling.platform.server.databases import UnitDatabases
 from gatling.platform.server.helper import client
+from gatling.platform.server.pools import UnitPools
 from gatling.platform.server.tasks import attend
 from gatling.state.database import open_database
 from gatling.text import counted
@@ -124,6 +125,13 @@ class Host:
             Progress().say("Installing pgBackRest, which scheduled backups need")
             self._host.install_backups(Progress().say)
 
+    def install_pooler(self, db: Database) -> None:
+        """Install what the pools of apps need, if there are any."""
+        host = UnitPools()
+        if db.value("SELECT count(*) FROM pools") and host.version() is None:
+            Progress().say("Installing PgBouncer, which the pools of apps need")
+            host.install(Progress().say)
+
 
 class Brought(NamedTuple):
     """The databases that a backup brings."""
@@ -162,6 +170,7 @@ def brought(listed: list[str], staging: Path, records: bytes, host: Host) -> Bro
         db.execute("UPDATE backup_plans SET changed_at = ?", times.now())
         if found:
             host.install_backups(db)
+            host.install_pooler(db)
     return Brought(found, [one.cluster.database for one in known
                            if one.cluster.database not in listed])  # fmt: skip
 

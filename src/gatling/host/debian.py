@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 
-from gatling import process
+from gatling import process, times
 from gatling.errors import CommandFailed, MissingProgram
 from gatling.host.machine import clean_environment
 
@@ -57,15 +56,13 @@ def update_lists(env: dict[str, str]) -> None:
 
     A new machine's first updates, say. Raises CommandFailed.
     """
-    deadline = time.monotonic() + APT_SECONDS
-    while True:
+    for last in times.looks(APT_SECONDS, 1):
         try:
             process.run(["apt-get", "update", "-qq"], timeout=600, env=env)
         except CommandFailed as error:
             # every error of apt-get has the status 100; LC_ALL=C, so its text is this one
             locked = any("Could not get lock" in line for line in error.log)
-            if not locked or time.monotonic() > deadline:
+            if not locked or last:
                 raise
-            time.sleep(1)
         else:
             return

@@ -23,6 +23,10 @@ from gatling.platform.server.helper import firewall, nginx, service
 
 SOCKETS = ("gatling-helper.socket", "gatling-logs.socket")
 """The sockets on which root's helper takes Gatling's requests."""
+HELPER = "gatling-helper.service"
+"""The service that answers requests on the first of them."""
+FORMER = (UNITS / "gatling-helper@.service",)
+"""Files of earlier versions, which are removed."""
 MAX_READERS = 64
 """Logs that are read or followed at the same time: each costs two processes of root's."""
 TMPFILES = Path("/etc/tmpfiles.d/gatling.conf")
@@ -66,14 +70,15 @@ def system_files() -> dict[Path, str]:
         UNITS / sampling.SERVICE: sampling.service(COMMAND),
         UNITS / notifying.SERVICE: notifying.service(COMMAND),
         UNITS / "gatling-helper.socket": units.helper_socket(),
-        UNITS / "gatling-helper@.service": units.helper_service(helper),
-        UNITS / "gatling-logs.socket": units.helper_socket("logs", MAX_READERS),
-        UNITS / "gatling-logs@.service": units.helper_service(helper, "logs"),
+        UNITS / HELPER: units.helper_service(helper),
+        UNITS / "gatling-logs.socket": units.logs_socket(MAX_READERS),
+        UNITS / "gatling-logs@.service": units.logs_service(helper),
         UNITS / timers.SERVICE: timers.service(COMMAND),
         TMPFILES: units.temporary_files(),
         **completions.FILES,
         SSHD: SSHD_TEXT,
         libraries.NEEDRESTART: libraries.NEEDRESTART_TEXT,
+        libraries.RESTART_NGINX: libraries.RESTART_NGINX_TEXT,
         webserver.DROP_IN: webserver.DROP_IN_TEXT,
         nginx.INCLUDE: (
             "# Written by Gatling; see there.\n"

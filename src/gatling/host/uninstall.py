@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from gatling.host import libraries, webserver
 from gatling.host.changes import TIMERS
 from gatling.host.machine import COMMAND, ETC, MANUAL, UNITS, clean_environment, has_user, run
-from gatling.host.system_files import SOCKETS, system_files
+from gatling.host.system_files import FORMER, HELPER, SOCKETS, system_files
 from gatling.paths import SERVER
 from gatling.platform.programs import INSTALLED_TOOLCHAINS
-from gatling.platform.server import cluster_units, obtaining, sampling, timers, units
+from gatling.platform.server import cluster_units, obtaining, pool_units, sampling, timers, units
 from gatling.platform.server.helper import firewall, namespaces, nginx
 
 if TYPE_CHECKING:
@@ -34,17 +34,19 @@ def uninstall(say: Callable[[str], None], *, purge: bool) -> None:
         check=False,
     )
     run(["systemctl", "stop", timers.TIMERS, obtaining.LATER], check=False)
-    run(["systemctl", "stop", "gatling@*.service", "gatling-*.service"], check=False)
     run(["systemctl", "disable", "--now", *SOCKETS, units.FENCE], check=False)
+    run(["systemctl", "kill", "--kill-whom=all", HELPER], check=False)  # with its requests
+    run(["systemctl", "stop", "gatling@*.service", "gatling-*.service"], check=False)
     for entry in (*UNITS.glob("gatling@*.service.d"), *UNITS.glob("gatling-*.service.d")):
         shutil.rmtree(entry)
     for link in (*UNITS.glob("*.wants/gatling@*.service"), *UNITS.glob(f"*.wants/{timers.TIMERS}")):
         link.unlink()
     for file in UNITS.glob(timers.TIMERS):
         file.unlink()
+    _remove_pools()
     namespaces.remove_all(UNITS, run)
     shutil.rmtree(units.INSTANCES, ignore_errors=True)
-    for file in (*system_files(), firewall.FILE, COMMAND, MANUAL):
+    for file in (*system_files(), *FORMER, firewall.FILE, COMMAND, MANUAL):
         if file.exists() or file.is_symlink():
             say(f"remove {file}")
             unlink(file)
@@ -84,6 +86,14 @@ def uninstall(say: Callable[[str], None], *, purge: bool) -> None:
         run(["userdel", "--force", name], check=False)
 
 
+def _remove_pools() -> None:
+    """Remove the pools of connections of apps, which have been stopped."""
+    for file in (*UNITS.glob(f"*.wants/{pool_units.UNITS}"), *UNITS.glob(pool_units.UNITS)):
+        file.unlink()
+    for directory in (pool_units.CONFIGURATIONS, pool_units.SOCKETS):
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 def _report_databases(say: Callable[[str], None]) -> None:
     for cluster in sorted(cluster_units.CLUSTERS.glob("*/gatling.*")):
         say(f"kept: {cluster} (pg_lsclusters lists it; pg_dropcluster removes it with its data)")
@@ -104,7 +114,7 @@ def unlink(file: Path) -> None:
     """Remove a file, and its directories if those were made for it alone."""
     file.unlink()
     alone = [file.parent] if file.parent.parent == UNITS and file.parent.suffix == ".d" else []
-    if file == libraries.NEEDRESTART:
+    if file in (libraries.NEEDRESTART, libraries.RESTART_NGINX):
         alone = [file.parent, file.parent.parent]
     with contextlib.suppress(OSError):  # the operator, or a package, has something there
         for directory in alone:

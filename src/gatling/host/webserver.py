@@ -89,9 +89,7 @@ def files_limit(pid: int) -> int:
 def master() -> int:
     """The process id of the system's nginx; 0 when it does not run."""
     with contextlib.suppress(GatlingError):
-        said = process.output(["systemctl", "show", "--property=MainPID", "--value",
-                               nginx.UNIT]).strip()  # fmt: skip
-        return int(said) if said.isdecimal() else 0
+        return nginx.master(process.output)
     return 0
 
 

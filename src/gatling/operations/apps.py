@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from gatling import names, process
 from gatling.cleanup import cleaning
+from gatling.errors import ClusterFailed
 from gatling.operations import databases, drains
 from gatling.paths import exclusively
 from gatling.platform import lock
 from gatling.project import repository as repository_settings
 from gatling.project import settings as project_settings
 from gatling.runtime import jobs, notifying, workers
-from gatling.state import apps, audit, config, platforms, samples
+from gatling.state import apps, audit, config, moves, platforms, samples
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -132,6 +133,9 @@ def unload(
             from gatling.operations import clusters
 
             clusters.remove(gatling, app)
+        for place in moves.others(gatling.db, name):
+            if place != moves.HERE and not leave_objects:
+                _leave(gatling, app, place)
         timeout = project_settings.parse(app.effective).instance.stop
         gatling.router.point(name, None)
         gatling.schedule.set(name, {})
@@ -149,6 +153,19 @@ def unload(
         gatling.apps.clear(name)
     audit.record(gatling.db, gatling.actor, name, "unload")
     return kept
+
+
+def _leave(gatling: Gatling, app: App, place: str) -> None:
+    """Remove an app from a cluster that it has left."""
+    from gatling.deploy import places
+
+    try:
+        places.remove(gatling, app, place)
+    except ClusterFailed as error:
+        raise ClusterFailed(
+            error.what, reason=error.reason,
+            hint=f"{error.hint} `gatling unload {app.name} --leave-objects` removes it here alone.",
+        ) from error  # fmt: skip
 
 
 def make_repository(paths: AppPaths) -> None:

@@ -203,6 +203,11 @@ def every(gatling: Gatling, app: str, name: str | None) -> list[BackupEntry]:
     return _every(gatling, databases.ready(gatling, app, name), app)
 
 
+def of_database(gatling: Gatling, name: str) -> list[BackupEntry]:
+    """The backups of a database, the newest first, for a caller who may see it."""
+    return [_entry(name, one, []) for one in reversed(gatling.databases.backups(name))]
+
+
 def _every(gatling: Gatling, record: Record, app: str) -> list[BackupEntry]:
     found = gatling.databases.backups(record.name)
     points = restore_points.reached(gatling, app, record.name, found)

@@ -10,6 +10,7 @@ from gatling.cleanup import cleaning
 from gatling.deploy.cluster import objects as applied
 from gatling.deploy.cluster import once
 from gatling.errors import CommandFailed, GatlingError, InvalidInput, NotOnCluster
+from gatling.interrupt import ended_by_signals
 from gatling.operations import one_off
 from gatling.platform.kubernetes import place, rollout, terminal
 from gatling.platform.kubernetes.execute import STDOUT
@@ -69,7 +70,7 @@ def run(
     tree = gatling.home.app(name).release(number)
     one_off.check_known(tree, release, command)
     audit.record(gatling.db, gatling.actor, name, "run", command[0])
-    with terminal.ended_by_signals(), place.opened(gatling.db, app) as api:
+    with ended_by_signals(), place.opened(gatling.db, app) as api:
         if command[0] in BESIDE:
             return _beside(gatling, api, app, release, command)
         return once.run(

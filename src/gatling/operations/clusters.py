@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from msgspec import structs
@@ -12,25 +12,25 @@ from gatling.deploy.cluster import workers
 from gatling.errors import ClusterFailed, InvalidInput, NotFound, UnhealthyRelease
 from gatling.operations import changes
 from gatling.operations.status import AppDetails, AppStatus, WorkerStatus
-from gatling.platform import lock, logs
-from gatling.platform.kubernetes import place, rollout
-from gatling.platform.kubernetes.api import timed
+from gatling.platform import lock
+from gatling.platform.kubernetes import place
 from gatling.platform.kubernetes.objects import WEB
 from gatling.project import history, settings
 from gatling.state import apps, audit, config, deployments, releases
 from gatling.times import seconds_since
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from gatling.platform.kubernetes.api import Api
     from gatling.platform.kubernetes.rollout import Pod
-    from gatling.platform.logs import Line, Wanted
     from gatling.platform.open import Gatling
     from gatling.state.apps import App
+    from gatling.state.platforms import Platform
     from gatling.ui.progress import Progress
 
-FOLLOW_SECONDS = 1.0
+LOOK_SECONDS = 3.0
+"""For an answer of an API server to somebody who asks for the status of apps."""
+CLUSTERS_AT_ONCE = 8
 
 
 def wait(gatling: Gatling, app: App) -> None:
@@ -50,6 +50,22 @@ def serve(gatling: Gatling, app: App) -> None:
     platform = place.of(gatling.db, app)
     with place.namespace(platform) as api:
         applied.apply_domains(api, app, settings.parse(app.effective).cluster.issuer)
+
+
+def maintain(gatling: Gatling, name: str) -> None:
+    """Show the maintenance page or the app, as recorded; the caller holds the lock.
+
+    The first deployment of an app does the same.
+    """
+    app = apps.get(gatling.db, name)
+    if app.live_release is None:
+        return
+    from gatling.deploy.cluster import maintenance
+
+    release = releases.get(gatling.db, name, app.live_release)
+    platform = place.of(gatling.db, app)
+    with place.namespace(platform) as api:
+        maintenance.follow(gatling, api, app, release, platform)
 
 
 def remove(gatling: Gatling, app: App) -> None:
@@ -154,25 +170,44 @@ def _checked(app: App, own: dict[str, str]) -> dict[str, str]:
     return own
 
 
-def status(gatling: Gatling, app: App) -> AppStatus:
-    """The status of an app on a cluster; `unknown` while the cluster does not answer."""
+def statuses(gatling: Gatling, found: Sequence[App]) -> dict[str, AppStatus]:
+    """The status of each of these apps; `unknown` while its cluster does not answer.
+
+    All clusters are asked at the same time, each once.
+    """
+    there = {app.platform: place.of(gatling.db, app) for app in found}
+    if not there:
+        return {}
+    with ThreadPoolExecutor(min(CLUSTERS_AT_ONCE, len(there))) as pool:
+        seen = dict(zip(there, pool.map(_look, there.values()), strict=True))
+    result = {}
+    for app in found:
+        pods, problem = seen[app.platform]
+        result[app.name] = described(gatling, app, pods.get(app.name, []), problem)
+    return result
+
+
+def _look(platform: Platform, app: str | None = None) -> tuple[dict[str, list[Pod]], str]:
+    """The instances and workers by app, of all apps or one; or why the cluster does not say."""
     try:
-        pods = applied.instances(gatling, app)
+        with place.namespace(platform, LOOK_SECONDS) as api:
+            return applied.by_app(api, app), ""
     except ClusterFailed as error:
-        return _status(gatling, app, [], f"unknown: {error.what}")
-    return _status(gatling, app, pods, _state(app, pods))
+        return {}, error.what
+
+
+def described(gatling: Gatling, app: App, pods: list[Pod], problem: str = "") -> AppStatus:
+    """The status of an app with these pods; `problem` is why the cluster does not say."""
+    return _status(gatling, app, pods, problem)
 
 
 def details(gatling: Gatling, app: App) -> AppDetails:
     """The same with the instances."""
-    try:
-        pods = applied.instances(gatling, app)
-        state = _state(app, pods)
-    except ClusterFailed as error:
-        pods, state = [], f"unknown: {error.what}"
+    found, problem = _look(place.of(gatling.db, app), app.name)
+    pods = found.get(app.name, [])
     last = next(iter(deployments.of_app(gatling.db, app.name, limit=1)), None)
     return AppDetails(
-        **structs.asdict(_status(gatling, app, pods, state)),
+        **structs.asdict(_status(gatling, app, pods, problem)),
         domains=list(app.domains),
         password_domains=[],
         ports=[],
@@ -193,20 +228,17 @@ def _state(app: App, pods: list[Pod]) -> str:
     return "running" if any(pod.ready and pod.process == WEB for pod in pods) else "down"
 
 
-def _status(gatling: Gatling, app: App, pods: list[Pod], state: str) -> AppStatus:
+def _status(gatling: Gatling, app: App, pods: list[Pod], problem: str) -> AppStatus:
     live = app.live_release
     release = releases.get(gatling.db, app.name, live) if live is not None else None
     written = None
     if release is not None:
         written = history.commit(gatling.home.app(app.name).repository, release.commit)
-    serving = [pod for pod in pods if pod.process == WEB]
-    ready = sum(pod.ready for pod in serving)
-    domains = [one for one in app.domains if not one.endswith(".localhost")]
-    secure = bool(settings.parse(app.effective).cluster.issuer)
+    wanted = settings.parse(app.effective).cluster
     limits = applied.settings_of(app, release).limits if release is not None else None
     return AppStatus(
         app=app.name,
-        state=state,
+        state=f"unknown: {problem}" if problem else _state(app, pods),
         release=release.label if release else None,
         version=release.version if release else None,
         commit=release.commit if release else None,
@@ -215,21 +247,38 @@ def _status(gatling: Gatling, app: App, pods: list[Pod], state: str) -> AppStatu
         slot=None,
         port=None,
         pid=None,
-        instance=f"{ready} of {len(serving)} ready on {app.platform}" if serving else "",
+        instance=_instances(app, pods, wanted.instances, problem),
         uptime=None,
         memory=None,
         memory_limit=limits.memory if limits else "",
         cpu=None,
         cpu_seconds=None,
         requests=None,
-        url=f"http{'s' if secure else ''}://{domains[0]}/" if domains else "",
-        maintenance=False,
+        url=url(app),
+        maintenance=app.maintenance is not None,
         waiting=config.pending(gatling.db, app.name),
         restarts=sum(pod.restarts for pod in pods),
         last_end=None,
         https_until=None,
         https_error=None,
     )
+
+
+def url(app: App) -> str:
+    """The address of the app's first domain in its Ingress; empty without one."""
+    domains = [one for one in app.domains if not one.endswith(".localhost")]
+    secure = bool(settings.parse(app.effective).cluster.issuer)
+    return f"http{'s' if secure else ''}://{domains[0]}/" if domains else ""
+
+
+def _instances(app: App, pods: list[Pod], wanted: int, problem: str) -> str:
+    """How many instances there are; as the records have it while the cluster does not say."""
+    if problem:
+        runs = app.live_release is not None and app.wanted == "running"
+        return f"{wanted} on {app.platform}, as recorded" if runs else ""
+    serving = [pod for pod in pods if pod.process == WEB]
+    ready = sum(pod.ready for pod in serving)
+    return f"{ready} of {len(serving)} ready on {app.platform}" if serving else ""
 
 
 def _instance(pod: Pod) -> WorkerStatus:
@@ -243,60 +292,6 @@ def _instance(pod: Pod) -> WorkerStatus:
         restarts=pod.restarts,
         last_end=None,
     )
-
-
-class Logs:
-    """The output of the pods that there are; Kubernetes keeps none of others."""
-
-    def __init__(self, gatling: Gatling, app: App) -> None:
-        self._platform = place.of(gatling.db, app)
-
-    def read(
-        self, app: str, *, lines: int, since: str | None = None, wanted: Wanted = logs.EVERYTHING
-    ) -> list[Line]:
-        """The last lines of all instances, in the order of their times."""
-        with place.namespace(self._platform) as api:
-            found = list(_lines(api, app, since or "", lines, wanted))
-        found.sort(key=lambda one: one[0])
-        return [line for _, line in found[-lines:]] if lines else []
-
-    def follow(
-        self, app: str, *, lines: int = 0, since: str | None = None,
-        wanted: Wanted = logs.EVERYTHING,
-    ) -> Iterator[Line]:  # fmt: skip
-        """Yield these lines, then new ones as they are printed; never ends."""
-        with place.namespace(self._platform) as api:
-            found = sorted(
-                _lines(api, app, since or "", lines or 1, wanted), key=lambda one: one[0]
-            )
-            shown = found[-lines:] if lines else []
-            seen: dict[str, str] = {}
-            for at, line in found:
-                seen[line.process] = max(at, seen.get(line.process, ""))
-            yield from (line for _, line in shown)
-            begun = found[-1][0] if found else ""
-            while True:
-                time.sleep(FOLLOW_SECONDS)
-                oldest = min(seen.values(), default=begun)
-                fresh = sorted(_lines(api, app, oldest, None, wanted), key=lambda one: one[0])
-                for at, line in fresh:
-                    if at > seen.get(line.process, begun):
-                        seen[line.process] = at
-                        yield line
-
-
-def _lines(
-    api: Api, app: str, since: str, count: int | None, wanted: Wanted
-) -> Iterator[tuple[str, Line]]:
-    moment = f"{since[:19]}Z" if since else ""
-    for pod in map(rollout.shown, applied.pods_and_workers(api, app)):
-        if wanted.release not in (None, pod.release):
-            continue
-        if wanted.process not in (None, pod.process, pod.name):
-            continue
-        for text in api.log(pod.name, lines=count, since=moment):
-            at, said = timed(text)
-            yield at, logs.Line(f"{at[:23]}Z", pod.release, said, pod.name)
 
 
 def scaled(gatling: Gatling, name: str, counts: Mapping[str, int], progress: Progress) -> None:

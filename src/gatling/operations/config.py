@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from gatling import names
-from gatling.deploy import new_release
+from gatling.deploy import new_release, pools
 from gatling.deploy.go_live import go_live
 from gatling.deploy.run import attempt
 from gatling.errors import InvalidInput
@@ -36,14 +36,15 @@ def change(
 
     The live release goes on as a new one that has them. Without `restart`, or when nothing is live,
     they wait for the next deployment. When the new release does not become healthy the variables
-    stay as they were. Raises InvalidInput for a name or value that cannot be, NotFound for an app
-    that there is not.
+    stay as they were. The URL of a pool follows that of its database. Raises InvalidInput for a
+    name or value that cannot be, NotFound for an app that there is not.
     """
     for key, value in changes.items():
         names.variable(key)
         if value is not None:
             names.value(key, value)
     app = apps.get(gatling.db, name)
+    changes = pools.follow(gatling, name, changes)
     before = config.of_app(gatling.db, name)
     if changed(before, changes) == before:
         return False

@@ -9,18 +9,20 @@ from msgspec import Struct, structs
 
 from gatling import names
 from gatling.cleanup import cleaning
+from gatling.deploy import pools
 from gatling.errors import CommandFailed, DiskFull, InvalidInput, NotAllowed, NotFound
 from gatling.operations import config as variables
 from gatling.operations import lifecycle
 from gatling.paths import exclusively
 from gatling.platform.base import run_mark
-from gatling.platform.postgres import health
+from gatling.platform.postgres import health, pooler
 from gatling.platform.postgres.clusters import Cluster, Facts
 from gatling.state import apps, audit, config, databases, forks, former_clusters
+from gatling.state import pools as sizes
 from gatling.state.databases import Attachment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from gatling.platform.base import Task
     from gatling.platform.open import Gatling
@@ -54,6 +56,16 @@ class Done(Struct, frozen=True):
     changed: bool
 
 
+class Pool(Struct, frozen=True):
+    """The pool of connections of an app."""
+
+    app: str
+    variable: str
+    """The config variable with its URL."""
+    size: int
+    """Connections that it opens at most."""
+
+
 class DatabaseEntry(Struct, frozen=True):
     """A database."""
 
@@ -72,6 +84,8 @@ class DatabaseEntry(Struct, frozen=True):
     """The database that it is a fork of; empty: it is none."""
     earlier: list[former_clusters.Former] = []
     """Stopped clusters of it that upgrades have kept."""
+    pools: list[Pool] = []
+    """The pools of connections through which apps use it."""
 
 
 def wanted(
@@ -108,7 +122,7 @@ def create(
             _check_same(record, want, version)
         check_variable(gatling, want)
         if record is None:
-            chosen = _installed(gatling, version, progress, may_install=may_install)
+            chosen = installed(gatling, version, progress, may_install=may_install)
             progress.phase(f"Creating the database {want.name} (PostgreSQL {chosen})")
             databases.add(gatling.db, want.name, want.app, chosen, want.variable)
             record = databases.get(gatling.db, want.name)
@@ -116,7 +130,7 @@ def create(
             databases.attach(gatling.db, Attachment(want.name, want.app, want.variable, "write"))
         changed = record.state == "creating" or not gatling.databases.exists(cluster(record))
         if changed:  # a restored home may lack the cluster and the version
-            _installed(gatling, record.version, progress, may_install=may_install)
+            installed(gatling, record.version, progress, may_install=may_install)
         _make(gatling, record)
         if record.state == "creating":
             databases.mark(gatling.db, want.name, "ready")
@@ -151,7 +165,7 @@ def detach(
 
     Raises NotFound for a database that the app does not use, and what a deployment raises.
     """
-    use = _use(gatling, app, name)
+    use = use_of(gatling, app, name)
     url = gatling.databases.url(app, use.database)
     if config.of_app(gatling.db, app).get(use.variable) == url:
         variables.change(
@@ -159,6 +173,8 @@ def detach(
         )  # fmt: skip
     with exclusively(gatling.home, "databases"):
         _leave(gatling, use)
+        for problem in pools.settled(gatling, app):
+            progress.say(problem)
         audit.record(gatling.db, gatling.actor, app, "db detach", use.database)
     return use.database
 
@@ -168,6 +184,7 @@ def leave(gatling: Gatling, app: str) -> list[str]:
     with exclusively(gatling.home, "databases"):
         for use in databases.attachments(gatling.db, app=app):
             _leave(gatling, use)
+        pools.settle(gatling, app)
     return of_app(gatling, app)
 
 
@@ -199,19 +216,26 @@ def every(gatling: Gatling, may_see: Callable[[str], bool]) -> list[DatabaseEntr
 def visible(one: DatabaseEntry, may_see: Callable[[str], bool]) -> DatabaseEntry:
     """A database without the apps that the caller may not see."""
     app = one.app if one.app and may_see(one.app) else None
-    return structs.replace(one, app=app, used_by=[use for use in one.used_by if may_see(use.app)])
+    used_by = [use for use in one.used_by if may_see(use.app)]
+    shown = [pool for pool in one.pools if may_see(pool.app)]
+    return structs.replace(one, app=app, used_by=used_by, pools=shown)
 
 
 def info(gatling: Gatling, app: str, name: str | None) -> DatabaseEntry:
     """A database that an app uses, or that was created for it."""
-    record = chosen(gatling, app, name)
+    return by_name(gatling, chosen(gatling, app, name).name)
+
+
+def by_name(gatling: Gatling, name: str) -> DatabaseEntry:
+    """A database with its facts, for a caller who may see it; raises NotFound."""
+    record = databases.get(gatling.db, name)
     facts = gatling.databases.facts(cluster(record)) if record.state == "ready" else None
     return _shown(gatling, record, facts)
 
 
 def shell(gatling: Gatling, app: str, name: str | None, words: Sequence[str]) -> Task:
     """psql in a database that an app uses, with the app's rights."""
-    use = _use(gatling, app, name)
+    use = use_of(gatling, app, name)
     record = _ready(gatling, use.database)
     audit.record(gatling.db, gatling.actor, app, "db psql", use.database)
     task = gatling.databases.shell(app, cluster(record), words)
@@ -257,7 +281,7 @@ def _make(gatling: Gatling, record: Record) -> None:
         raise
 
 
-def _installed(
+def installed(
     gatling: Gatling, version: int | None, progress: Progress, *, may_install: bool
 ) -> int:
     """The version for a new database: the one that is asked for, or the newest; installed."""
@@ -342,7 +366,7 @@ def _ready(gatling: Gatling, name: str) -> Record:
     return record
 
 
-def _use(gatling: Gatling, app: str, name: str | None) -> Attachment:
+def use_of(gatling: Gatling, app: str, name: str | None) -> Attachment:
     """The use of a database by an app: the named one, that of DATABASE_URL, or the only one.
 
     Raises NotFound, and InvalidInput where there are several.
@@ -377,5 +401,14 @@ def _shown(gatling: Gatling, record: Record, facts: Facts | None = None) -> Data
         record.begun or record.state,
         record.created_at, databases.attachments(gatling.db, database=record.name), facts, wrong,
         fork.source if (fork := forks.find(gatling.db, record.name)) else "",
-        former_clusters.of(gatling.db, record.name),
+        former_clusters.of(gatling.db, record.name), list(_pools(gatling, record.name)),
     )  # fmt: skip
+
+
+def _pools(gatling: Gatling, database: str) -> Iterator[Pool]:
+    """The pools through which apps use a database."""
+    for use in databases.attachments(gatling.db, database=database):
+        values = config.of_app(gatling.db, use.app)
+        if variable := pools.used(gatling, use.app, values).get(database):
+            size = sizes.size(gatling.db, use.app) or pooler.SIZE
+            yield Pool(use.app, variable, size)

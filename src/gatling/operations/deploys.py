@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from gatling import files
-from gatling.deploy import new_release, project_domains
+from gatling.deploy import early
 from gatling.deploy.run import attempt
 from gatling.deploy.wish import NO_WISH, Wish
 from gatling.errors import (
@@ -17,10 +18,12 @@ from gatling.project import refs
 from gatling.state import apps, config, deployments, releases, watches
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from gatling.build.vm import Vm
     from gatling.platform.open import Gatling
     from gatling.project.refs import Update
+    from gatling.state.apps import App
     from gatling.state.watches import Watch
     from gatling.ui.progress import Progress
 
@@ -35,25 +38,45 @@ def deploy_commit(
     updates: Sequence[Update] = (),
     wish: Wish = NO_WISH,
     watch_pusher: bool = False,
+    beside: Callable[[], None] = lambda: None,
 ) -> None:
     """Build a commit and make it live. For a push, `updates` are all refs that git sets after it.
 
     The refs must stand where the push found them until the decision. With `watch_pusher` the
-    deployment is called off when the client that pushes is gone.
+    deployment is called off when the client that pushes is gone. While the VM of the build boots,
+    `beside` is called, before anything is recorded.
     """
     for directory in (gatling.home.root, gatling.home.app(name).root):
         files.need_space(directory, f"A build of {name}")
-    lifecycle.ensure_up(gatling, progress, name)
-    with attempt(
-        gatling,
-        name,
-        cause=cause,
-        commit=commit,
-        progress=progress,
-        watch_pusher=watch_pusher,
-    ) as context:
+    is_up = lifecycle.ensure_started(gatling, progress, name)
+    vm: Vm | None = None
+
+    def first(app: App, mark: str) -> None:
+        """Start the VM of the build; all that follows goes on while the VM boots."""
+        nonlocal vm
+        vm = early.start(gatling, app, commit, mark)
+        if vm is not None:
+            ends.callback(vm.close)
+        if not is_up:
+            lifecycle.ensure_served(gatling)
+        beside()
+
+    with (
+        contextlib.ExitStack() as ends,
+        attempt(
+            gatling,
+            name,
+            cause=cause,
+            commit=commit,
+            progress=progress,
+            watch_pusher=watch_pusher,
+            first=first,
+        ) as context,
+    ):
+        from gatling.deploy import new_release, project_domains  # loaded while the VM boots
+
         refs.check_still(gatling.home.app(name).repository, updates)
-        built, release = new_release.make(gatling, context, commit)
+        built, release = new_release.make(gatling, context, commit, vm)
         from gatling.deploy.go_live import go_live  # loaded while mix worked
 
         with project_domains.in_force(gatling, built) as served:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gatling.cleanup import cleaning
+from gatling.deploy import pools
 from gatling.errors import InvalidInput
 from gatling.operations import config as variables
 from gatling.operations.databases import allowed, chosen, cluster
@@ -77,6 +78,8 @@ def destroy(gatling: Gatling, app: str, name: str | None, progress: Progress) ->
                     gatling, use.app, {use.variable: None}, progress=progress, restart=False
                 )
         databases.forget(gatling.db, database)
+        for problem in pools.settled(gatling, app):
+            progress.say(problem)
         audit.record(gatling.db, gatling.actor, app, "db destroy", database)
     return Destroyed(database, kept, earlier)
 

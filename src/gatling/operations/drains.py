@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -15,7 +16,9 @@ from gatling.state import apps, audit, drains
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gatling.operations.cluster_logs import Logs as ClusterLogs
     from gatling.operations.log_sinks import Sink
+    from gatling.platform.interface import Logs
     from gatling.platform.logs import Entry
     from gatling.platform.open import Gatling
     from gatling.state.drains import Drain
@@ -100,10 +103,10 @@ def drain(gatling: Gatling, ident: int) -> None:
         raise NotFound(f"There is no drain {ident}.")
     apps.get(gatling.db, found.app)
     reader = _Reader(gatling, found)
-    sink = log_sinks.opened(found.url, found.app)
-    for batch in reader.batches():
-        if not _send(gatling, sink, ident, batch):
-            return
+    with contextlib.closing(log_sinks.opened(found.url, found.app)) as sink:
+        for batch in reader.batches():
+            if not _send(gatling, sink, ident, batch):
+                return
 
 
 def _send(gatling: Gatling, sink: Sink, ident: int, batch: list[Entry]) -> bool:
@@ -124,6 +127,15 @@ def _send(gatling: Gatling, sink: Sink, ident: int, batch: list[Entry]) -> bool:
     return False
 
 
+def _logs(gatling: Gatling, name: str) -> Logs | ClusterLogs:
+    app = apps.get(gatling.db, name)
+    if app.platform is None:
+        return gatling.logs
+    from gatling.operations import cluster_logs  # which loads the client of Kubernetes
+
+    return cluster_logs.Logs(gatling, app)
+
+
 class _Reader:
     """Reads a log in a thread, no further ahead than one delivery."""
 
@@ -131,7 +143,7 @@ class _Reader:
         self._entries: queue.Queue[Entry | Exception] = queue.Queue(MAX_LINES)
         # until a line is accepted, the drain has no position: its program starts some moments after
         # it was added, and may be started again, as the machine may
-        self._source = gatling.logs.entries(of.app, of.position, of.created_at)
+        self._source = _logs(gatling, of.app).entries(of.app, of.position, of.created_at)
         threading.Thread(target=self._read, daemon=True).start()
 
     def batches(self) -> Iterator[list[Entry]]:

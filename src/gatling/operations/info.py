@@ -11,6 +11,7 @@ from gatling.state import apps, config, locks, releases
 
 if TYPE_CHECKING:
     from gatling.platform.open import Gatling
+    from gatling.state.apps import App
     from gatling.state.locks import Lock
 
 
@@ -43,6 +44,8 @@ class AppInfo(Struct, frozen=True):
     ports: list[int]
     lock: Lock | None
     """Why the app takes no deployment."""
+    platform: str | None
+    """The cluster that it runs on; None: this machine."""
 
 
 def info(gatling: Gatling, name: str) -> AppInfo:
@@ -54,7 +57,7 @@ def info(gatling: Gatling, name: str) -> AppInfo:
     return AppInfo(
         app=name,
         created_at=app.created_at,
-        url=gatling.router.url(app),
+        url=_url(gatling, app),
         domains=list(app.domains),
         repository=gatling.apps.push_address(name),
         branches=list(project_settings.parse(app.effective).branches),
@@ -69,6 +72,16 @@ def info(gatling: Gatling, name: str) -> AppInfo:
         config=sorted(config.of_app(gatling.db, name)),
         settings=dict(app.settings),
         manifest=dict(app.manifest),
-        ports=[app.ports[slot] for slot in sorted(app.ports)],
+        ports=[app.ports[slot] for slot in sorted(app.ports)] if app.platform is None else [],
         lock=locks.of_app(gatling.db, name),
+        platform=app.platform,
     )
+
+
+def _url(gatling: Gatling, app: App) -> str:
+    """The address at which people reach an app; empty for one on a cluster without a domain."""
+    if app.platform is None:
+        return gatling.router.url(app)
+    from gatling.operations import clusters  # which loads the client of Kubernetes
+
+    return clusters.url(app)

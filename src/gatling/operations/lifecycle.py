@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gatling import debuglog
 from gatling.errors import ClusterFailed, InvalidInput
-from gatling.operations import changes, drains
+from gatling.operations import changes, cut_off, drains
 from gatling.platform import lock
 from gatling.platform.base import OFF
 from gatling.platform.homes import is_missing
@@ -29,20 +29,36 @@ def ensure_up(gatling: Gatling, progress: Progress, name: str | None = None) -> 
     After a reboot that is everything, as by `gatling up`, but without waiting for it. An app `name`
     that runs on a cluster needs nothing here.
     """
+    if not ensure_started(gatling, progress, name):
+        ensure_served(gatling)
+
+
+def ensure_started(gatling: Gatling, progress: Progress, name: str | None = None) -> bool:
+    """Start what keeps instances running, and then everything else as `ensure_up` does.
+
+    Whether nothing is left to do; `ensure_served` does the rest.
+    """
     if name is not None and apps.get(gatling.db, name).platform is not None:
-        return
-    started = gatling.instances.ensure_running()
+        return True
+    if not gatling.instances.ensure_running():
+        return False
+    cut_off.start(gatling, progress)
+    ensure_served(gatling)
+    from gatling.deploy import watch
+
+    watch.resume(gatling)
+    _advise(gatling, progress)
+    for app in apps.every(gatling.db):
+        with lock.try_hold(gatling.home.app(app.name).lock) as held:
+            if held:
+                _reconcile(gatling, app, progress)
+    return True
+
+
+def ensure_served(gatling: Gatling) -> None:
+    """Configure the proxy as the records say, and start it if it does not run."""
     gatling.configure_router()
     gatling.router.ensure_running()
-    if started:
-        from gatling.deploy import watch
-
-        watch.resume(gatling)
-        _advise(gatling, progress)
-        for app in apps.every(gatling.db):
-            with lock.try_hold(gatling.home.app(app.name).lock) as held:
-                if held:
-                    _reconcile(gatling, app, progress)
 
 
 def up(
@@ -59,6 +75,7 @@ def up(
     if listen is not None or tls is not None:
         gatling.router.listen_on(listen, tls)
     gatling.instances.ensure_running()
+    cut_off.start(gatling, progress)
     every = apps.every(gatling.db)
     away = _on_clusters(gatling)
     for app in (*every, *away):
@@ -94,6 +111,7 @@ def recover(gatling: Gatling, progress: Progress, *, units: bool = False) -> Non
     """
     if is_missing(gatling.home):
         return
+    cut_off.start(gatling, progress)
     for app in apps.every(gatling.db) if units else ():
         _prepare(gatling, app, progress)
     try:

@@ -1,5 +1,7 @@
 """Receivers of logs: HTTP with lines of JSON, and syslog over TCP or TLS.
 
+TLS connections end with the alert close_notify (RFC 5425, section 4.4; RFC 9112, section 9.8).
+
 Syslog is RFC 5424, with a count of octets before each message (RFC 6587, section 3.4.1; RFC 5425,
 section 4.3). It has no answer, so lines count as accepted once the other machine's kernel has
 acknowledged all bytes (`SIOCOUTQ` in tcp(7)).
@@ -14,7 +16,7 @@ import json
 import socket
 import ssl
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 from gatling import __version__, visible
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
     from gatling.platform.logs import Line
 
+CLOSING_SECONDS = 1.0
+"""How long the receiver's own close_notify is waited for."""
 SECONDS = 15.0
 """Time limit for each wait: to connect, to send, for an answer or an acknowledgement."""
 MAX_URL = 2000
@@ -80,6 +84,23 @@ def opened(url: str, app: str) -> Sink:
     return Http(url, app) if urlsplit(url).scheme in ("http", "https") else Syslog(url, app)
 
 
+class _Connection(ssl.SSLSocket):
+    """A TLS connection that says when it ends.
+
+    Without the alert the receiver cannot distinguish the end from one that somebody on the way has
+    forced, and reports an error. The receiver's alert is waited for as well. A socket that has
+    something left to read resets the connection when it is closed, and lines that the receiver has
+    not read yet are lost.
+    """
+
+    def close(self) -> None:
+        """See socket.socket."""
+        with contextlib.suppress(OSError, ValueError):
+            self.settimeout(CLOSING_SECONDS)
+            self.unwrap()
+        super().close()
+
+
 class Http:
     """A server that takes lines of JSON by POST (application/x-ndjson)."""
 
@@ -94,6 +115,7 @@ class Http:
 
         if self._session is None:
             self._session = requests.Session()
+            self._session.mount("https://", _adapter())
             self._session.trust_env = False  # no credentials of a .netrc file
             self._session.headers["User-Agent"] = f"gatling/{__version__}"
             self._session.headers["Content-Type"] = "application/x-ndjson"
@@ -118,6 +140,20 @@ class Http:
             "time": line.time, "app": self._app, "process": line.process,
             "release": line.release, "host": self._host, "text": line.text,
         }  # fmt: skip
+
+
+def _adapter() -> requests.adapters.HTTPAdapter:
+    """The transport of `requests` for HTTPS, with the same authorities, over _Connection."""
+    import requests.adapters
+    from urllib3.util.ssl_ import create_urllib3_context
+
+    class Adapter(requests.adapters.HTTPAdapter):
+        def init_poolmanager(self, *args: Any, **more: Any) -> None:
+            context = create_urllib3_context()
+            context.sslsocket_class = _Connection
+            super().init_poolmanager(*args, ssl_context=context, **more)
+
+    return Adapter()
 
 
 class Syslog:
@@ -154,11 +190,12 @@ class Syslog:
             plain = socket.create_connection((host, parts.port or PORTS[parts.scheme]), SECONDS)
             try:
                 plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                self._connection = (
-                    ssl.create_default_context().wrap_socket(plain, server_hostname=host)
-                    if parts.scheme == "syslog+tls"
-                    else plain
-                )
+                if parts.scheme == "syslog+tls":
+                    context = ssl.create_default_context()
+                    context.sslsocket_class = _Connection
+                    self._connection = context.wrap_socket(plain, server_hostname=host)
+                else:
+                    self._connection = plain
             except BaseException:
                 plain.close()
                 raise

@@ -1,8 +1,8 @@
 """The numbers of all apps as Prometheus reads them: its text format, version 0.0.4.
 
 The metrics of a node have the names of the library prometheus.erl (its version 4 and its version 6,
-where those differ), so that existing boards for the BEAM show them. Those of requests and instances
-are Gatling's own.
+where those differ), and those of its OS process the names of prometheus_process_collector, so that
+existing boards for the BEAM show them. Those of requests and instances are Gatling's own.
 """
 
 from __future__ import annotations
@@ -12,8 +12,12 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from msgspec import structs
+
 from gatling.errors import GatlingError
+from gatling.platform import usage
 from gatling.proxy import figures, request_totals
+from gatling.times import seconds_since
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -61,17 +65,55 @@ class Sample(NamedTuple):
     status: AppStatus
     node: Numbers | None
     events: Sequence[Reported] = ()
+    pod: str = ""
+    """The instance that it is of, for an app on a cluster."""
+    program: usage.Program | None = None
+    """Its OS process, if that runs on this machine."""
+
+    @property
+    def own(self) -> Labels:
+        """The labels of its values."""
+        app = ("app", self.status.app)
+        return (app, ("pod", self.pod)) if self.pod else (app,)
 
 
 def of_apps(gatling: Gatling, shown: Sequence[App]) -> str:
     """Measure these apps, and return their metrics as text."""
     from gatling.operations import overview
 
-    nodes = measured(gatling, shown, _numbers)
-    samples = [
-        Sample(each, *nodes.get(each.app, (None, ()))) for each in overview.every(gatling, shown)
-    ]
-    return text(samples, totals(gatling, [app.name for app in shown]))
+    here = [app for app in shown if app.platform is None]
+    nodes = measured(gatling, here, _numbers)
+    samples = []
+    for each in overview.every(gatling, here):
+        node, events = nodes.get(each.app, (None, ()))
+        program = usage.of_program(each.pid) if each.pid else None
+        samples.append(Sample(each, node, events, program=program))
+    if len(here) < len(shown):
+        samples += _on_clusters(gatling, [app for app in shown if app.platform is not None])
+    return text(samples, totals(gatling, [app.name for app in here]))
+
+
+def _on_clusters(gatling: Gatling, shown: Sequence[App]) -> Iterator[Sample]:
+    """A sample of each instance; one of the app where it has none or the cluster is away."""
+    from gatling.operations import cluster_stats, clusters  # which load the client of Kubernetes
+
+    def measure(node: Sight, app: App) -> tuple[_Node, int | None]:
+        return _numbers(node, app), node.resident()
+
+    found = cluster_stats.of_apps(gatling, shown, measure)
+    for app in shown:
+        seen = found[app.name]
+        status = clusters.described(gatling, app, seen.pods, seen.problem)
+        for pod in seen.pods:
+            (node, events), memory = seen.measured.get(pod.name, ((None, ()), None))
+            own = structs.replace(
+                status, memory=memory, restarts=pod.restarts,
+                uptime=seconds_since(pod.started_at) if pod.started_at else None,
+                cpu_seconds=node.runtime_ms / 1000 if node else None,
+            )  # fmt: skip
+            yield Sample(own, node, events, pod.name)
+        if not seen.pods:
+            yield Sample(status, None)
 
 
 def measured(
@@ -134,6 +176,7 @@ def text(samples: Sequence[Sample], totals: Mapping[str, Totals]) -> str:
     """The metrics as text."""
     metrics = [
         *_of_instances(samples),
+        *_of_programs(samples),
         *_of_requests(totals),
         *_of_nodes(samples),
         *_of_events(samples),
@@ -167,18 +210,19 @@ def _simple(
 
 def _of_instances(samples: Sequence[Sample]) -> list[Metric]:
     def metric(name: str, kind: str, said: str, values: list[float | None]) -> Metric:
-        apps = [(("app", each.status.app),) for each in samples]
-        return _simple(f"gatling_{name}", kind, said, zip(apps, values, strict=True))
+        owners = [each.own for each in samples]
+        return _simple(f"gatling_{name}", kind, said, zip(owners, values, strict=True))
 
     every = [each.status for each in samples]
+    apps = list({one.app: one for one in every}.values())
     releases = _simple(
         "gatling_app_info", "gauge", "The live release of an app.",
         (((("app", one.app), ("release", one.release), ("version", one.version or "")), 1)
-         for one in every if one.release),
+         for one in apps if one.release),
     )  # fmt: skip
     return [
-        metric("app_up", "gauge", "1 if an instance of the app runs, otherwise 0.",
-               [float(one.state == "running") for one in every]),
+        _simple("gatling_app_up", "gauge", "1 if an instance of the app runs, otherwise 0.",
+                (((("app", one.app),), float(one.state == "running")) for one in apps)),
         releases,
         metric("app_node_reachable", "gauge", "1 if the node answered, otherwise 0.",
                [float(each.node is not None) for each in samples]),
@@ -191,6 +235,32 @@ def _of_instances(samples: Sequence[Sample]) -> list[Metric]:
         metric("instance_restarts_last_hour", "gauge", "Restarts that nobody asked for.",
                [float(one.restarts) for one in every]),
     ]  # fmt: skip
+
+
+def _of_programs(samples: Sequence[Sample]) -> list[Metric]:
+    every = [each.status for each in samples]
+    programs = [each.program for each in samples]
+    owners = [each.own for each in samples]
+    rows: list[tuple[str, str, str, list[float | None]]] = [
+        ("resident_memory_bytes", "gauge", "Memory of the live instance.",
+         [one.memory for one in every]),
+        ("virtual_memory_bytes", "gauge", "Address space of the OS process.",
+         [one and one.virtual_memory for one in programs]),
+        ("cpu_seconds_total", "counter", "Processor time of the live instance.",
+         [one.cpu_seconds for one in every]),
+        ("uptime_seconds", "gauge", "Time since the start of the live instance.",
+         [one.uptime for one in every]),
+        ("threads_total", "gauge", "Threads of the OS process.",
+         [one and one.threads for one in programs]),
+        ("open_fds", "gauge", "Files and sockets that the OS process has open.",
+         [one and one.files for one in programs]),
+        ("max_fds", "gauge", "Limit of that number.",
+         [one and one.files_limit for one in programs]),
+    ]  # fmt: skip
+    return [
+        _simple(f"process_{name}", kind, said, zip(owners, values, strict=True))
+        for name, kind, said, values in rows
+    ]
 
 
 def _of_requests(totals: Mapping[str, Totals]) -> list[Metric]:
@@ -220,8 +290,8 @@ def _of_events(samples: Sequence[Sample]) -> list[Metric]:
     waited: list[Point] = []
     took: list[Point] = []
     bounds = [*(str(bound / 1000) for bound in figures.BOUNDS), "+Inf"]
-    for app, each in ((one.status.app, each) for one in samples for each in one.events):
-        own: Labels = (("app", app), ("kind", each.kind), ("name", " ".join(each.name)))
+    for labels, each in ((one.own, each) for one in samples for each in one.events):
+        own: Labels = (*labels, ("kind", each.kind), ("name", " ".join(each.name)))
         failed.append(Point("", own, each.failed))
         waited.append(Point("", own, each.queue_us / 1e6))
         seen = 0
@@ -240,12 +310,12 @@ def _of_events(samples: Sequence[Sample]) -> list[Metric]:
 
 
 def _of_nodes(samples: Sequence[Sample]) -> list[Metric]:
-    nodes = [(("app", each.status.app), each.node) for each in samples if each.node is not None]
+    nodes = [(each.own, each.node) for each in samples if each.node is not None]
     found: dict[str, Metric] = {}
     for own, node in nodes:
         for name, kind, said, labels, value in _values(node):
             metric = found.setdefault(name, Metric(f"erlang_vm_{name}", kind, said, []))
-            metric.points.append(Point("", (own, *labels), value))
+            metric.points.append(Point("", (*own, *labels), value))
     return list(found.values())
 
 
@@ -262,12 +332,12 @@ def _values(node: Numbers) -> Iterator[tuple[str, str, str, Labels, float]]:
         yield f"memory_{name}_bytes_total", "gauge", said, (("usage", "used"),), used
         yield f"memory_{name}_bytes_total", "gauge", said, (("usage", "free"),), total - used
     other = memory.system - memory.atom - memory.binary - memory.code - memory.ets
-    for usage, count in (
+    for part, count in (
         ("atom", memory.atom), ("binary", memory.binary), ("code", memory.code),
         ("ets", memory.ets), ("other", other),
     ):  # fmt: skip
         said = "Memory that belongs to no process."
-        yield "memory_system_bytes_total", "gauge", said, (("usage", usage),), count
+        yield "memory_system_bytes_total", "gauge", said, (("usage", part),), count
     limits = node.limits
     for one, many, has in (
         ("process", "processes", limits.process), ("port", "ports", limits.port),
@@ -280,6 +350,7 @@ def _values(node: Numbers) -> Iterator[tuple[str, str, str, Labels, float]]:
     queue = "Processes and ports that are ready to run."
     yield "statistics_run_queues_length_total", "gauge", queue, (), node.run_queues
     yield "statistics_run_queues_length", "gauge", queue, (), node.run_queues
+    yield "dets_tables", "gauge", "Open DETS tables.", (), node.dets
     yield "schedulers_online", "gauge", "Schedulers that run.", (), node.schedulers
     if node.utilisation >= 0:
         said = "Share of time in which schedulers for the processor ran something."

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
+from gatling.deploy import pools
 from gatling.errors import InvalidInput, NotFound
 from gatling.platform.base import run_mark
 from gatling.releases import distillery, store
@@ -46,6 +47,7 @@ def prepare(gatling: Gatling, app: str, arguments: tuple[str, ...], number: int 
         store.use(around.paths, number)
     release = releases.kept(gatling.db, app, number)
     check_known(around.paths.release(number), release, arguments)
+    release = structs.replace(release, config=pools.direct(gatling, app, release.config))
     task = spec.task(around, found, release, slot, arguments)
     audit.record(gatling.db, gatling.actor, app, "run", arguments[0])
     mark = run_mark(around.paths, os.urandom(8).hex())

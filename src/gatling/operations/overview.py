@@ -42,15 +42,12 @@ def every(gatling: Gatling, found: Sequence[App]) -> list[AppStatus]:
     known = statuses(gatling, here)
     used = gatling.instances.usages(known)
     seen = lately(gatling)
-
-    def one(app: App) -> AppStatus:
-        if app.platform is None:
-            return _status(gatling, app, known, used, seen)
+    away: dict[str, AppStatus] = {}
+    if len(here) != len(found):
         from gatling.operations import clusters  # which loads the client of Kubernetes
 
-        return clusters.status(gatling, app)
-
-    return [one(app) for app in found]
+        away = clusters.statuses(gatling, [app for app in found if app.platform is not None])
+    return [away.get(app.name) or _status(gatling, app, known, used, seen) for app in found]
 
 
 def details(gatling: Gatling, name: str) -> AppDetails:

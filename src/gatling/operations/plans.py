@@ -17,10 +17,12 @@ from gatling.state import apps
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gatling.deploy.cluster.hot import Planning
     from gatling.deploy.migrations import linter
     from gatling.deploy.plan.by_files import Glance
-    from gatling.deploy.plan.plan import Plan
+    from gatling.deploy.plan.plan import Facts, Plan
     from gatling.platform.open import Gatling
+    from gatling.state.apps import App
     from gatling.state.releases import Release
 
 Described = list[dict[str, Any]] | UnsetType
@@ -126,15 +128,29 @@ def _notes(gatling: Gatling, app: str, target: Release) -> tuple[str, ...]:
 
 
 def _in_full(gatling: Gatling, name: str, target: Release, strategy: str | None) -> Proposal:
-    known, decided = explain.planned(gatling, name, target, strategy)
+    app = apps.get(gatling.db, name)
+    if app.platform is None:
+        known, decided = explain.planned(gatling, name, target, strategy)
+    else:
+        known = explain.facts(gatling, name, target, strategy)
+        decided = _on_cluster(gatling, app, known)
     found, unknown = _dangers(gatling, name, known.live, target, decided.migrations)
     return Proposal(known.live, target, decided, found, (unknown,) if unknown else ())
 
 
 def _at_a_glance(gatling: Gatling, name: str, target: Release, strategy: str | None) -> Proposal:
-    known, decided, seen = explain.at_a_glance(gatling, name, target, strategy)
+    app = apps.get(gatling.db, name)
+    if app.platform is None:
+        known, decided, seen = explain.at_a_glance(gatling, name, target, strategy)
+    else:
+        from gatling.deploy.cluster import hot
+
+        known, seen = explain.facts(gatling, name, target, strategy), None
+        decided = hot.at_once(_wanted_there(gatling, app, known))
+        if known.live is not None and known.live.number != target.number:
+            seen = explain.glanced(gatling, name, known.live, target)
     unknown = ["Only files and records were compared. The running node was not queried."]
-    if decided is not None and decided.strategy == "rolling":
+    if decided is not None and decided.strategy == "rolling" and app.platform is None:
         unknown.append(
             "The deployment will be a restart if the node has data open that a second node must"
             " not open."
@@ -145,6 +161,29 @@ def _at_a_glance(gatling: Gatling, name: str, target: Release, strategy: str | N
         )
     migrations: dict[str, list[linter.Danger]] = {file: [] for file in known.migrations}
     return Proposal(known.live, target, decided, migrations, tuple(unknown), seen)
+
+
+def _on_cluster(gatling: Gatling, app: App, known: Facts) -> Plan:
+    """The plan for an app on a cluster, whose nodes are asked.
+
+    Raises NotOnCluster, ClusterFailed, and InvalidInput for a strategy that is not possible.
+    """
+    from gatling.deploy.cluster import hot  # which loads the client of Kubernetes
+    from gatling.platform.kubernetes import place
+
+    wanted = _wanted_there(gatling, app, known)
+    with place.opened(gatling.db, app) as api:
+        decided = hot.planned(gatling, api, wanted)
+    return replace(
+        decided, requested=known.requested, migrations=known.migrations, domains=known.domains
+    )
+
+
+def _wanted_there(gatling: Gatling, app: App, known: Facts) -> Planning:
+    from gatling.deploy.cluster import hot, objects
+
+    objects.check(gatling, app, known.target, known.requested)
+    return hot.Planning(app, known.settings, known.live, known.target, known.requested)
 
 
 def _dangers(

@@ -12,6 +12,7 @@ from gatling.images import reference
 from gatling.names import is_app
 from gatling.platform.kubernetes import kubeconfig
 from gatling.state import audit, platforms
+from gatling.state.moves import HERE_NAME
 from gatling.state.platforms import Store
 
 if TYPE_CHECKING:
@@ -44,10 +45,11 @@ def every(gatling: Gatling) -> list[Shown]:
 
 def checked_name(name: str) -> str:
     """The name of a platform; raises InvalidInput."""
-    if not is_app(name):
+    if not is_app(name) or name == HERE_NAME:
         raise InvalidInput(
             f"{name!r} cannot be a platform's name.",
-            hint="Use 1 to 63 lower-case letters, digits and hyphens, no hyphen at either end.",
+            hint="Use 1 to 63 lower-case letters, digits and hyphens, no hyphen at either end."
+            f" The name {HERE_NAME} stands for this machine.",
         )
     return name
 

@@ -85,8 +85,11 @@ class Proving:
         audit.record(gatling.db, gatling.actor, name, "boot check", what)
 
     def _failed(self, watch: Watch, error: GatlingError) -> str:
-        """Why the release does not boot, once it is certain."""
-        self._check = None
+        """Why the release does not boot, once it is certain.
+
+        Without the lock, or after a later deployment, what runs in the slot may be that one's.
+        """
+        check, self._check = self._check, None
         with lock.try_hold(self._gatling.home.app(self._name).lock) as held:
             app = apps.get(self._gatling.db, self._name)
             undisturbed = (
@@ -96,6 +99,8 @@ class Proving:
                 and background.runs(self._gatling, app)
                 and self._deployment() == self._newest
             )
+            if undisturbed and check is not None:
+                check.give_up(error)
         self._failures = self._failures + 1 if undisturbed else 0
         if self._failures < SURE:
             return ""

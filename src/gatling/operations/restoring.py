@@ -131,7 +131,8 @@ def promote(
     """Use a restored database in the place of the main one, whose variable gets the other's URL.
 
     The other database stays. The same call with its name goes back. Raises NotFound and
-    InvalidInput, and as a deployment does.
+    InvalidInput, and as a deployment does; the app keeps its main database then. The switch of a
+    deployment records the exchange together with the config, so that a kill leaves both or none.
     """
     with exclusively(gatling.home, "databases"):
         record = databases.ready(gatling, app, name or f"{main(gatling, app).database}-restored")
@@ -142,15 +143,21 @@ def promote(
             if one.access != "write":
                 raise InvalidInput(f"{app} may only read {one.database}.")
         forks.own(gatling, record)
-        records.exchange(gatling.db, use, now)
-        backups.follow(gatling, now.database, use.database)
-        audit.record(gatling.db, gatling.actor, app, "db promote",
-                     f"{use.database} as {now.variable}, before {now.database}")  # fmt: skip
     values: dict[str, str | None] = {
         now.variable: gatling.databases.url(app, use.database),
         use.variable: gatling.databases.url(app, now.database),
     }
     variables.change(gatling, app, values, progress=progress, restart=restart)
+    with exclusively(gatling.home, "databases"):
+        stored = records.exchange_for(
+            gatling.db, app, now.variable, lambda name: gatling.databases.url(app, name),
+            values[now.variable],
+        )  # fmt: skip
+        if stored is not None:  # for the next deployment, or nothing is live
+            records.exchange(gatling.db, *stored)
+        backups.follow(gatling, now.database, use.database)
+        audit.record(gatling.db, gatling.actor, app, "db promote",
+                     f"{use.database} as {now.variable}, before {now.database}")  # fmt: skip
     return Promoted(use.database, now.variable, now.database, use.variable)
 
 

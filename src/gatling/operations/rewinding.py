@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, structs
 
-from gatling.deploy import new_release
+from gatling.deploy import new_release, pools
 from gatling.deploy.go_live import go_live
 from gatling.deploy.migrations import written
 from gatling.deploy.run import attempt
 from gatling.deploy.wish import NO_WISH, Wish
 from gatling.errors import GatlingError, InvalidInput, NotFound
 from gatling.operations import backups, databases, deploys, lifecycle, restore_points, restoring
+from gatling.operations import config as variables
 from gatling.releases import store
 from gatling.state import apps, audit, config, releases
 from gatling.state import databases as records
@@ -126,10 +127,11 @@ def _deploy(
     app = found.app
     old = releases.kept(gatling.db, app, found.release)
     (use,) = records.attachments(gatling.db, database=new, app=app)
-    values = old.config | {
+    urls: dict[str, str | None] = {
         main.variable: gatling.databases.url(app, new),
         use.variable: gatling.databases.url(app, found.database),
     }
+    values = variables.changed(old.config, pools.follow(gatling, app, urls, old.config))
     number, _ = new_release.next_number(gatling, app)
     context.journal.phase(f"Storing v{number}: {old.label} with the restored database")
     with context.journal.step("store_release"):

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from gatling import files, visible
 from gatling.errors import GatlingError
@@ -16,7 +16,7 @@ from gatling.platform.homes import is_missing
 from gatling.project import settings as project_settings
 from gatling.runtime import notifying
 from gatling.state import alert_notices, apps, audit, notices, samples
-from gatling.state.samples import SERIES, Sample
+from gatling.state.samples import SERIES, Measured, Sample
 from gatling.times import now
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from gatling.beam.sight import Sight
     from gatling.operations.alerts import Judged
+    from gatling.operations.cluster_samples import ClusterSampler
     from gatling.platform.open import Gatling
     from gatling.platform.usage import Usage
     from gatling.proxy.request_totals import Totals
@@ -44,16 +45,6 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 Value = TypeVar("Value")
 
 
-class Measured(NamedTuple):
-    """The numbers of a node."""
-
-    memory: int
-    processes: int
-    run_queue: int
-    schedulers: int
-    messages: int
-
-
 class Sampler:
     """Measures all apps again and again; what grows is counted from one time to the next."""
 
@@ -61,13 +52,15 @@ class Sampler:
         self._gatling = gatling
         self._totals: dict[str, Totals] | None = None
         self._cpu: dict[tuple[str, int], float] = {}
+        self._away: ClusterSampler | None = None
         self.schedulers: dict[str, int] = {}
         """Of each node, when it was last measured."""
 
     def sample(self, seconds: float, *, looks: bool) -> dict[str, Sample]:
         """The numbers of all apps in the last seconds. With `looks`, queues are looked at as well.
 
-        An app whose node does not answer has the numbers that its node does not give.
+        An app whose node does not answer has the numbers that its node does not give. An app on a
+        cluster that does not answer has none.
         """
         gatling = self._gatling
         every = apps.every(gatling.db)
@@ -90,6 +83,20 @@ class Sampler:
                 sample.run_queue, sample.messages = node.run_queue, node.messages
                 self.schedulers[app.name] = node.schedulers
             found[app.name] = sample
+        return found | self._on_clusters(seconds, looks=looks)
+
+    def _on_clusters(self, seconds: float, *, looks: bool) -> dict[str, Sample]:
+        away = [one for one in apps.every(self._gatling.db, clusters=True) if one.platform]
+        if not away and self._away is None:
+            return {}
+        if self._away is None:
+            from gatling.operations.cluster_samples import ClusterSampler
+
+            self._away = ClusterSampler()
+        found = self._away.sample(
+            self._gatling, away, seconds, lambda node: _node(node, looks=looks)
+        )
+        self.schedulers |= self._away.schedulers
         return found
 
     def _worked(self, app: App, used: Usage) -> float:
@@ -156,7 +163,7 @@ def step(gatling: Gatling, store: Samples, sampler: Sampler, at: float, seconds:
         if _each(SIZES_SECONDS, at):
             growth.record_all(gatling)
         if _each(TIDY_SECONDS, at):
-            store.tidy(at, [app.name for app in apps.every(gatling.db)])
+            store.tidy(at, [app.name for app in apps.every(gatling.db, clusters=True)])
     except (GatlingError, OSError) as error:
         said = error.what if isinstance(error, GatlingError) else str(error)
         sys.stderr.write(f"{now()} {visible.one_line(said)}\n")
@@ -186,7 +193,7 @@ def _each(seconds: int, at: float) -> bool:
 
 def judge(gatling: Gatling, store: Samples, schedulers: dict[str, int], at: float) -> None:
     """Begin and end the alerts of all apps."""
-    for app in apps.every(gatling.db):
+    for app in apps.every(gatling.db, clusters=True):
         recent = [each for _, each in store.of_app(app.name, STEP, at - WINDOW_SECONDS, at)]
         settings = project_settings.parse(app.effective)
         facts = alerts.Facts(

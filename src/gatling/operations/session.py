@@ -18,8 +18,23 @@ if TYPE_CHECKING:
     from gatling.state.apps import App
 
 
+CERTIFICATES = (
+    "cert-manager obtains certificates there: `gatling settings set APP cluster.issuer=NAME`"
+    " (docs/kubernetes.md, Certificates)."
+)
+"""The advice for commands for certificates of an app on a cluster."""
+DATABASES = (
+    "`gatling config set APP DATABASE_URL=ecto://…` names a database that pods can reach. Those of"
+    " this machine cannot be reached from a cluster."
+)
+"""The same for commands for databases."""
+PASSWORDS = "The ingress controller can ask for passwords: docs/kubernetes.md, Passwords."
+
+
 @contextlib.contextmanager
-def opened(app: str | None = None, *, clusters: bool = False) -> Iterator[Gatling]:
+def opened(
+    app: str | None = None, *, clusters: bool = False, instead: str = ""
+) -> Iterator[Gatling]:
     """Gatling with the home in use. A home that does not exist is not created: it has no apps.
 
     A command that changes an app names it. Raises NotFound for an app that does not exist. The app
@@ -27,13 +42,14 @@ def opened(app: str | None = None, *, clusters: bool = False) -> Iterator[Gatlin
     reads recovers none. The hint of an error that is raised in the block names the app as well.
 
     Raises NotOnCluster for an app that runs on a cluster, unless the command names `clusters`.
+    `instead` is what to do there.
     """
     from gatling.platform.open import open_gatling
     from gatling.state import apps, watches
 
     with _about(app), open_gatling(create=False) as gatling:
         if app is not None:
-            _check(apps.get(gatling.db, app), clusters=clusters)
+            _check(apps.get(gatling.db, app), clusters=clusters, instead=instead)
             if _unfinished(gatling, app):
                 from gatling.deploy import recovery
 
@@ -83,10 +99,11 @@ def reading(app: str, *, clusters: bool = False) -> Iterator[Gatling]:
         yield gatling
 
 
-def _check(app: App, *, clusters: bool) -> None:
+def _check(app: App, *, clusters: bool, instead: str = "") -> None:
     if app.platform is not None and not clusters:
         raise NotOnCluster(
-            f"{app.name} runs on the cluster {app.platform}, where this does not work yet."
+            f"{app.name} runs on the cluster {app.platform}, where this does not work yet.",
+            hint=instead,
         )
 
 

@@ -80,7 +80,7 @@ def change(
     """
     keys = sorted({*values, *unset})
     applied = [key for key in keys if key.startswith(IMMEDIATE)]
-    without = [key for key in applied if not key.startswith("schedule.")]
+    without = [key for key in applied if not key.startswith(("schedule.", "alerts."))]
     if without and apps.get(gatling.db, app).platform is not None:
         raise NotOnCluster(f"{listed(without)} has no effect on a cluster yet.")
     if project_settings.parse({k: v for k, v in values.items() if k == HTTP3}).proxy.http3:

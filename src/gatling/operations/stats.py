@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gatling import times
 from gatling.beam.sight import Numbers, Process, Table  # noqa: TC001 (msgspec reads them)
-from gatling.errors import GatlingError
+from gatling.errors import GatlingError, NotFound
 from gatling.operations import overview
 from gatling.operations.status import LastEnd
 from gatling.platform import restarts
@@ -19,6 +19,8 @@ from gatling.proxy.figures import Figures
 from gatling.state import apps
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gatling.beam.sight import Reported, Sight, Telemetry
     from gatling.platform.open import Gatling
     from gatling.state.apps import App
@@ -94,6 +96,28 @@ class Events(Struct, frozen=True, kw_only=True):
     """Oban's."""
 
 
+class InstanceStats(Struct, frozen=True, kw_only=True):
+    """The numbers of one instance of an app on a cluster."""
+
+    name: str
+    """The name of its pod."""
+    host: str
+    """The name of the cluster's node that it runs on."""
+    release: str
+    state: str
+    uptime: float | None
+    """Seconds since the start of the instance."""
+    restarts: int
+    """How often Kubernetes has started it again."""
+    memory: int | None
+    """Bytes that the BEAM has in memory."""
+    cpu_seconds: float | None
+    """Processor time since the start of the instance."""
+    node: NodeStats | None
+    node_unknown: str | None
+    events: Events | None
+
+
 class AppStats(Struct, frozen=True, kw_only=True):
     """The numbers of an app."""
 
@@ -120,6 +144,10 @@ class AppStats(Struct, frozen=True, kw_only=True):
     """Why these are not known."""
     events: Events | None
     """None for an app without telemetry, and with stats.telemetry = false."""
+    instances: list[InstanceStats] = []
+    """Those of an app on a cluster; `memory`, `cpu_seconds` and `events` are of all together."""
+    instance: str | None = None
+    """The one of them that the other numbers are of; None: all."""
 
 
 def of_app(
@@ -130,6 +158,8 @@ def of_app(
     `rows` is the length of lists of processes and tables.
     """
     app = apps.get(gatling.db, name)
+    if app.platform is not None:
+        return _on_cluster(gatling, app, rows)
     now = time.time()
     status = overview.every(gatling, [app])[0]
     requests, no_requests = requested(
@@ -151,6 +181,97 @@ def of_app(
         node=node,
         node_unknown=no_node,
         events=events,
+    )
+
+
+def of_instance(found: AppStats, name: str) -> AppStats:
+    """The same, of one instance alone; raises NotFound."""
+    for one in found.instances:
+        if one.name == name:
+            return structs.replace(
+                found, instance=name, release=one.release, state=one.state, uptime=one.uptime,
+                memory=one.memory, cpu=_cpu(one.cpu_seconds, one.uptime),
+                cpu_seconds=one.cpu_seconds, node=one.node, node_unknown=one.node_unknown,
+                events=one.events,
+            )  # fmt: skip
+    names = ", ".join(one.name for one in found.instances)
+    raise NotFound(
+        f"{found.app} has no instance {name!r}.",
+        hint=f"It has: {names}." if names else "Only apps on a cluster have instances with names.",
+    )
+
+
+def _cpu(seconds: float | None, uptime: float | None) -> float | None:
+    return round(100 * seconds / uptime, 1) if seconds is not None and uptime else None
+
+
+class _Measured(NamedTuple):
+    """The numbers of the node of an instance."""
+
+    node: NodeStats
+    events: Telemetry | None
+    memory: int | None
+
+
+def _on_cluster(gatling: Gatling, app: App, rows: int) -> AppStats:
+    from gatling.operations import cluster_stats, clusters  # which load the client of Kubernetes
+
+    def measure(node: Sight, of: App) -> _Measured:
+        return _Measured(_of_node(node, rows), reported(node, of), node.resident())
+
+    seen = cluster_stats.of_apps(gatling, [app], measure)[app.name]
+    status = clusters.described(gatling, app, seen.pods, seen.problem)
+    telemetry = [one.events for one in seen.measured.values() if one.events is not None]
+    instances = []
+    for pod in seen.pods:
+        one = seen.measured.get(pod.name)
+        instances.append(InstanceStats(
+            name=pod.name, host=pod.node, release=pod.release, state=pod.state,
+            uptime=times.seconds_since(pod.started_at) if pod.started_at else None,
+            restarts=pod.restarts, memory=one.memory if one else None,
+            cpu_seconds=one.node.numbers.runtime_ms / 1000 if one else None,
+            node=one.node if one else None, node_unknown=seen.unknown.get(pod.name),
+            events=_events(one.events) if one else None,
+        ))  # fmt: skip
+    memory = [one.memory for one in instances if one.memory is not None]
+    spent = [one.cpu_seconds for one in instances if one.cpu_seconds is not None]
+    found = AppStats(
+        app=app.name, state=status.state, release=status.release, uptime=None,
+        memory=sum(memory) if memory else None, memory_limit=status.memory_limit, cpu=None,
+        cpu_seconds=round(sum(spent), 2) if spent else None,
+        restarts=[LastEnd(end.stamp, round(end.after, 3), end.cause)
+                  for end in restarts.recent(sorted(seen.ends.values(), key=lambda end: end.at))],
+        requests=None,
+        requests_unknown="Gatling is not between the clients and the cluster",
+        node=None,
+        node_unknown=seen.problem or (
+            f"there are {len(instances)} instances, each with a node" if instances
+            else "the app does not run"
+        ),
+        events=_events(_together(telemetry)),
+        instances=instances,
+    )  # fmt: skip
+    if len(instances) != 1:
+        return found
+    alone = of_instance(found, instances[0].name)
+    return structs.replace(alone, state=status.state, instance=None)
+
+
+def _together(found: Sequence[Telemetry]) -> Telemetry | None:
+    """The events of several nodes as one."""
+    if not found:
+        return None
+    summed: dict[tuple[str, ...], Reported] = {}
+    for event in (event for one in found for event in one.events):
+        key = (event.kind, *event.name)
+        known = summed.get(key)
+        summed[key] = event if known is None else structs.replace(
+            known, count=known.count + event.count, failed=known.failed + event.failed,
+            us=known.us + event.us, queue_us=known.queue_us + event.queue_us,
+            ranges=[a + b for a, b in zip(known.ranges, event.ranges, strict=True)],
+        )  # fmt: skip
+    return structs.replace(
+        found[0], since=min(one.since for one in found), events=list(summed.values())
     )
 
 

@@ -113,7 +113,7 @@ def switch(gatling: Gatling, *, on: bool) -> None:
     with gatling.db.transaction(durable=True):
         notices.set_condition(gatling.db, WATCHED, "on" if on else "off")
         if not on:
-            for app in apps.every(gatling.db):
+            for app in apps.every(gatling.db, clusters=True):
                 for rule in sampling.begun(gatling, app.name):
                     notices.forget_condition(gatling.db, f"{app.name}/alert/{rule}")
     audit.record(gatling.db, gatling.actor, None, "watch on" if on else "watch off")

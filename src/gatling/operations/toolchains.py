@@ -70,7 +70,7 @@ class Use(Struct, frozen=True):
 def every(gatling: Gatling) -> list[Shown]:
     """The toolchains of the host, its own last."""
     used: dict[str, list[str]] = {}
-    for app in apps.every(gatling.db):
+    for app in apps.every(gatling.db, clusters=True):
         used.setdefault(_next(gatling, app), []).append(app.name)
     found = [
         Shown(each.name, str(each.elixir), str(each.otp), each.bytes, each.source,
@@ -174,7 +174,9 @@ def remove(gatling: Gatling, wanted: str) -> str:
     if not fitting:
         raise _not_installed(wanted)
     (one,) = fitting
-    using = [app.name for app in apps.every(gatling.db) if _next(gatling, app) == one.name]
+    using = [
+        app.name for app in apps.every(gatling.db, clusters=True) if _next(gatling, app) == one.name
+    ]
     if using:
         raise InvalidInput(
             f"{', '.join(using)} would be built with {one.name} at the next push.",

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from gatling.cleanup import cleaning
 from gatling.errors import GatlingError, InvalidInput, NotAllowed, NotFound
-from gatling.operations import databases
+from gatling.operations import cut_off, databases
 from gatling.paths import exclusively
 from gatling.platform.postgres.clusters import Cluster
 from gatling.state import audit, former_clusters
@@ -73,7 +73,7 @@ def upgrade(
     """
     record = databases.ready(gatling, app, name)
     _install(gatling, record, version, progress, may_install=may_install)
-    with exclusively(gatling.home, f"upgrade-{record.name}"):
+    with exclusively(gatling.home, cut_off.lock(record.name)):
         record = databases.ready(gatling, app, record.name)
         rehearsed = _rehearse(gatling, record, version, progress)
         progress.say(f"The rehearsal succeeded: pg_upgrade took {rehearsed.seconds:.1f} s")
@@ -116,7 +116,7 @@ def undo(gatling: Gatling, app: str, name: str | None) -> Done:
     Raises NotFound, and as the platform does.
     """
     record, former = databases.ready(gatling, app, name), before(gatling, app, name)
-    with exclusively(gatling.home, f"upgrade-{record.name}"):
+    with exclusively(gatling.home, cut_off.lock(record.name)):
         began = time.monotonic()
         gatling.databases.retire(databases.cluster(record))
         with exclusively(gatling.home, "databases"):

@@ -6,6 +6,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
+from gatling import times
 from gatling.deploy import watch as background
 from gatling.deploy.cutover import previous
 from gatling.deploy.evidence import judgement, traffic
@@ -70,26 +71,26 @@ def attend(gatling: Gatling, name: str, progress: Progress) -> None:
 @contextlib.contextmanager
 def _alone(gatling: Gatling, name: str) -> Iterator[bool]:
     """Whether this process may watch; one that is just ending is waited for."""
-    deadline = time.monotonic() + HANDOVER_SECONDS
-    while True:
+    for last in times.looks(HANDOVER_SECONDS, LOOK_SECONDS / 10):
         with lock.try_hold(gatling.home.app(name).watch_lock) as held:
-            if held or time.monotonic() > deadline:
+            if held or last:
                 yield held
                 return
-        time.sleep(LOOK_SECONDS / 10)
 
 
 def _lasting(gatling: Gatling, watch: Watch) -> str:
     """The problem of a release that is there in each of some looks; empty after one without."""
-    problem = ""
+    problem, pause = "", max(0.0, min(LOOK_SECONDS, watch.until - time.time()))
     for _ in range(SURE):
-        time.sleep(max(0.0, min(LOOK_SECONDS, watch.until - time.time())))
+        time.sleep(pause)
         app = apps.get(gatling.db, watch.app)
         if watches.of_app(gatling.db, watch.app) != watch or not background.concerns(watch, app):
             return ""
         problem = background.problem(gatling, app, watch)
         if not problem:
             return ""
+        # Not shortened by the end of the watch: looks at the same moment would be one look.
+        pause = LOOK_SECONDS
     return problem
 
 

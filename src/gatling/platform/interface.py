@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gatling.platform.conversation import Conversation
     from gatling.platform.logs import Entry, Line, Wanted
     from gatling.platform.restarts import End
-    from gatling.platform.services import Certificates, Databases, Router, Toolchains
+    from gatling.platform.services import Certificates, Databases, Pools, Router, Toolchains
     from gatling.platform.usage import Usage
     from gatling.process import Finished
     from gatling.state.apps import App
@@ -299,3 +299,7 @@ class Parts(Protocol):
     @property
     def databases(self) -> Databases:
         """PostgreSQL for apps."""
+
+    @property
+    def pools(self) -> Pools:
+        """Pools of connections to databases."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from gatling.paths import SERVER, exclusively, server_owner
 from gatling.platform.homes import find_home, is_missing, is_server, open_home
-from gatling.state import apps
+from gatling.state import apps, moves
 from gatling.state.database import Database, empty_database, open_database
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gatling.platform.embedded.home import EmbeddedHome
     from gatling.platform.interface import Apps, Instances, Logs, Parts, Schedule, Tasks
     from gatling.platform.server.home import ServerHome
-    from gatling.platform.services import Certificates, Databases, Router, Toolchains
+    from gatling.platform.services import Certificates, Databases, Pools, Router, Toolchains
 
 
 class Gatling:
@@ -84,10 +84,19 @@ class Gatling:
         """PostgreSQL for apps."""
         return self._parts.databases
 
+    @property
+    def pools(self) -> Pools:
+        """Pools of connections to databases."""
+        return self._parts.pools
+
     def configure_router(self) -> bool:
         """Make the proxy, and what guards the ports, know all apps as they are recorded now."""
         with exclusively(self.home, "router"):
-            every = apps.every(self.db)
+            coming = moves.coming_here(self.db)
+            every = [
+                app for app in apps.every(self.db, clusters=True)
+                if app.platform is None or app.name in coming
+            ]  # fmt: skip
             self.apps.guard({app.name: app.every_port for app in every})
             return self.router.configure(every)
 

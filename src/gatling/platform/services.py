@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gatling.platform.postgres.points import Place
     from gatling.platform.postgres.repository import Repository
     from gatling.platform.postgres.sites import Chosen, Forked, ForkWish, Made, Restored, Upgraded
+    from gatling.platform.postgres.volume import Volume
     from gatling.platform.toolchains.order import Order
     from gatling.platform.toolchains.store import Installed
     from gatling.proxy.certificates import Certificate
@@ -287,6 +288,12 @@ class Databases(Protocol):
     def retire(self, cluster: Cluster) -> None:
         """Stop a cluster in whose place another one is used; it stays."""
 
+    def is_left(self, cluster: Cluster) -> bool:
+        """Whether an upgrade that was cut off has left this cluster, which is used, stopped.
+
+        `create` starts it.
+        """
+
     def analyze(self, cluster: Cluster) -> None:
         """Have a cluster gather the statistics of its planner."""
 
@@ -314,6 +321,18 @@ class Databases(Protocol):
         Raises InvalidInput with the repository of before.
         """
 
+    def volume(self, action: str, count: int = 0, *, move: bool = False) -> Volume:
+        """Show the file system of all clusters, or create or enlarge a volume: see volume.py.
+
+        Raises InvalidInput before anything is changed.
+        """
+
+    def can_create_volume(self) -> bool:
+        """Whether the programs that create a volume are installed."""
+
+    def install_volume(self, say: Callable[[str], None]) -> None:
+        """Install them."""
+
     def keep_former(self, cluster: Cluster, stamp: str) -> Kept:
         """Do so for a cluster that is stopped, because another one of the database is used.
 
@@ -325,3 +344,35 @@ class Databases(Protocol):
 
         A cluster of which others of the same database are kept is removed after these.
         """
+
+
+class Pools(Protocol):
+    """Pools of connections between apps and their databases: a PgBouncer for each app with one."""
+
+    def version(self) -> tuple[int, int] | None:
+        """The version of PgBouncer; None: it is not installed."""
+
+    def install(self, say: Callable[[str], None]) -> None:
+        """Install PgBouncer from the distribution, whose own service does not run then.
+
+        Raises MissingProgram, with the command, where only somebody else can.
+        """
+
+    def check(self, app: str) -> None:
+        """Raise InvalidInput where the app can have no pool."""
+
+    def url(self, app: str, database: str) -> str:
+        """The URL with which an app reaches a database through its pool."""
+
+    def exists(self, app: str) -> bool:
+        """Whether there is a pool of an app, running or not."""
+
+    def set(self, app: str, databases: Sequence[str], size: int) -> None:
+        """Have a pool of an app with so many connections to each of these databases.
+
+        One that runs goes on with its connections. While a home is down its pools wait for `up`.
+        Raises InvalidInput without PgBouncer, and CommandFailed.
+        """
+
+    def remove(self, app: str) -> None:
+        """Stop the pool of an app, if there is one, and remove its files."""

@@ -25,6 +25,36 @@ class _Process(NamedTuple):
     usage: Usage
 
 
+class Program(NamedTuple):
+    """The address space, threads and open files of one OS process."""
+
+    virtual_memory: int
+    """Bytes of address space."""
+    threads: int
+    files: int | None
+    """Open files and sockets; None if it belongs to another user."""
+    files_limit: int | None
+    """None: no limit, or unknown."""
+
+
+def of_program(pid: int) -> Program | None:
+    """Return the address space, threads and open files of an OS process; None if it has ended."""
+    place = Path(f"/proc/{pid}")
+    try:
+        fields = (place / "stat").read_text(errors="replace").rpartition(")")[2].split()
+        threads, virtual_memory = int(fields[17]), int(fields[20])
+    except (OSError, ValueError, IndexError):
+        return None
+    files = limit = None
+    with contextlib.suppress(OSError):
+        files = len(list((place / "fd").iterdir()))
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        (line,) = [one for one in (place / "limits").read_text().splitlines()
+                   if one.startswith("Max open files")]  # fmt: skip
+        limit = int(line.removeprefix("Max open files").split()[0])
+    return Program(virtual_memory, threads, files, limit)
+
+
 def of_trees(roots: Collection[int]) -> dict[int, Usage]:
     """Return the resources that each of these OS processes uses together with its descendants.
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,6 +68,8 @@ def main(verb: str, directory: str, comment: str) -> int:
 def _create(ssh: Path, comment: str) -> None:
     """Make the key as a whole: it is there with all its bytes, or not at all."""
     ssh.mkdir(mode=0o755, exist_ok=True)
+    import tempfile  # slow to load, and builds only look for the key
+
     with tempfile.TemporaryDirectory(prefix=".new-", dir=ssh) as made:
         new = Path(made) / KEY
         process.output(

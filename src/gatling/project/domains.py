@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gatling import names
 from gatling.errors import InvalidInput, InvalidManifest
-from gatling.project import manifest
+from gatling.project.own_files import own_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ MAX_BYTES = 16384
 
 def read(directory: Path) -> tuple[str, ...]:
     """The domains in the directory's file, in its order; raises InvalidManifest."""
-    raw = manifest.own_file(directory / NAME, MAX_BYTES)
+    raw = own_file(directory / NAME, MAX_BYTES)
     return () if raw is None else parse(raw)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from gatling import process
 from gatling.errors import CommandFailed, InvalidManifest
-from gatling.project.manifest import own_file
+from gatling.project.own_files import own_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,6 +6,7 @@ that none of them can pass for another. Control characters are made visible when
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -15,7 +16,7 @@ from gatling.errors import CommandFailed, NotFound
 from gatling.project.git_environment import own_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 MAX_COMMITS = 200
@@ -25,6 +26,8 @@ MAX_FILES = 500
 MAX_KNOWN = 10_000
 """Commits that a process remembers. They never change, and a page that shows fifty apps would
 otherwise start git fifty times."""
+MISSING_SECONDS = 60.0
+"""How long a process remembers that git has removed a commit: a push may bring it back."""
 _FORMAT = "--format=%H%n%cI%n%an%n%s"
 
 
@@ -60,35 +63,45 @@ class Span(Struct, frozen=True):
 
 
 _known: dict[tuple[Path, str], Commit] = {}
+_missing: dict[tuple[Path, str], float] = {}
+"""Until when they count as missing, by time.monotonic()."""
 
 
 def commit(repository: Path, ident: str) -> Commit | None:
     """A commit of the repository; None when git has removed it before it was first asked for."""
     known = _known.get((repository, ident))
-    if known is not None:
+    if known is not None or _is_missing(repository, ident):
         return known
     try:
         found = _log(repository, ident, limit=1)
     except CommandFailed:
-        return None
-    _remember(repository, found)
+        found = []
+    _remember(repository, [ident], found)
     return found[0] if found else None
 
 
-def _remember(repository: Path, found: Iterable[Commit]) -> None:
-    if len(_known) > MAX_KNOWN:
-        _known.clear()
+def _is_missing(repository: Path, ident: str) -> bool:
+    return time.monotonic() < _missing.get((repository, ident), 0.0)
+
+
+def _remember(repository: Path, asked: Iterable[str], found: Sequence[Commit]) -> None:
+    for memory in (_known, _missing):
+        if len(memory) > MAX_KNOWN:
+            memory.clear()
     _known.update({(repository, each.id): each for each in found})
+    until, there = time.monotonic() + MISSING_SECONDS, {each.id for each in found}
+    _missing.update({(repository, ident): until for ident in asked if ident not in there})
 
 
 def commits(repository: Path, idents: Iterable[str]) -> dict[str, Commit]:
     """These commits, by id, without those that git has removed."""
     wanted = dict.fromkeys(idents)
     known = {ident: one for ident in wanted if (one := _known.get((repository, ident)))}
-    if len(known) == len(wanted):
+    unknown = [one for one in wanted if one not in known and not _is_missing(repository, one)]
+    if not unknown:
         return known
     try:
-        asked = "".join(f"{ident}\n" for ident in wanted if ident not in known)
+        asked = "".join(f"{ident}\n" for ident in unknown)
         there = [
             f"{line}\n"
             for line in _git(
@@ -98,8 +111,8 @@ def commits(repository: Path, idents: Iterable[str]) -> dict[str, Commit]:
         ]
         found = _log(repository, "--no-walk", "--stdin", stdin="".join(there)) if there else []
     except CommandFailed:
-        return known
-    _remember(repository, found)
+        found = []
+    _remember(repository, unknown, found)
     return known | {each.id: each for each in found}
 
 

@@ -7,9 +7,7 @@ the host override it.
 from __future__ import annotations
 
 import codecs
-import os
 import re
-import stat
 import tomllib
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +15,7 @@ import msgspec
 
 from gatling.errors import InvalidManifest
 from gatling.project import durations, manifest_errors
+from gatling.project.own_files import own_file
 from gatling.project.processes import missing
 from gatling.project.settings import HOST_ONLY, Settings, describe, flat
 
@@ -37,26 +36,6 @@ def read(directory: Path) -> dict[str, str]:
     """
     raw = own_file(directory / NAME, MAX_BYTES)
     return {} if raw is None else parse(raw)
-
-
-def own_file(path: Path, limit: int) -> bytes | None:
-    """A file of the pushed source, read up to one byte more than `limit`; None without one.
-
-    Raises InvalidManifest for a link, which might lead to a file that is not the project's.
-    """
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return None
-    except OSError:
-        raise InvalidManifest(f"{path.name} must be a regular file, not a link.") from None
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise InvalidManifest(f"{path.name} must be a regular file.")
-        with os.fdopen(os.dup(fd), "rb") as file:
-            return file.read(limit + 1)
-    finally:
-        os.close(fd)
 
 
 def branch(raw: bytes) -> str:

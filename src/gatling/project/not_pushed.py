@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gatling import process
 from gatling.errors import BuildFailed, CommandFailed, InvalidManifest
-from gatling.project.manifest import own_file
+from gatling.project.own_files import own_file
 from gatling.text import counted
 
 if TYPE_CHECKING:

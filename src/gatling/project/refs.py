@@ -9,12 +9,13 @@ disk; the same push again then finds its commit live and only moves the branch.
 
 from __future__ import annotations
 
+import functools
 import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gatling import names, process
+from gatling import names, process, times
 from gatling.errors import CommandFailed, PushRefused
 from gatling.project import source
 
@@ -31,7 +32,18 @@ LOCK_SECONDS = 3.0
 ABANDONED_SECONDS = 60.0
 """The age from which on a lock is what a killed git has left: git holds one for milliseconds."""
 
+_REFS = ("for-each-ref", "--format=%(objectname) %(refname)")
+_FAST_FORWARDS = ("config", "--type=bool", "--get", "receive.denyNonFastForwards")
+_KINDS = ("cat-file", "--batch-check=%(objecttype)")
+_WHOLE = (
+    "Fetch the rest with `git fetch --unshallow` and push again; in CI set the depth of the"
+    " checkout to 0 (actions/checkout: `fetch-depth: 0`, GitLab: `GIT_DEPTH: 0`)."
+)
+"""Advice for a push from a shallow clone, which lacks parents of its commits.
 
+git refuses it at its end. It is not accepted either: what is built from it could not be followed by
+an ordinary push.
+"""
 _PLAIN = re.compile(r"refs/(heads|tags)(/[A-Za-z0-9_][A-Za-z0-9_-]*)+")
 """Names that need no look by git: some of those that git-check-ref-format(1) allows."""
 
@@ -74,13 +86,63 @@ def parse(lines: Iterable[str]) -> list[Update]:
     return updates
 
 
-def check(repository: Path, updates: Iterable[Update]) -> dict[str, str]:
+class Look:
+    """git's knowledge of a push, asked for by processes that run beside each other and the caller.
+
+    A push waits for all of them.
+    """
+
+    def __init__(self, repository: Path, updates: Iterable[Update], path: str = "") -> None:
+        """Begin. `path` is that of a file which the pushed commits may have."""
+        self._pushed = [update.new for update in updates if not update.deletes]
+        self._complete = ("rev-list", "--quiet", *self._pushed, "--not", "--all")
+        self._objects = [*self._pushed, *(f"{new}:{path}" for new in self._pushed if path)]
+        questions: dict[tuple[str, ...], str] = {_REFS: ""}
+        if self._pushed:
+            names = "".join(f"{name}\n" for name in self._objects)
+            questions |= {_FAST_FORWARDS: "", _KINDS: names, self._complete: ""}
+        self._questions = list(questions)
+        self._answers = process.outputs(
+            [(["git", "--git-dir", str(repository), *words], questions[words])
+             for words in questions],
+            env=source.environment_of_push(repository), timeout=GIT_SECONDS,
+        )  # fmt: skip
+
+    @functools.cached_property
+    def _found(self) -> dict[tuple[str, ...], str | None]:
+        return dict(zip(self._questions, self._answers(), strict=True))
+
+    @property
+    def there(self) -> dict[str, str]:
+        """The objects of all refs of the repository, by name."""
+        return _parsed(self._found[_REFS])
+
+    @property
+    def only_forwards(self) -> bool:
+        """Whether the repository accepts only fast-forwards."""
+        return (self._found.get(_FAST_FORWARDS) or "").strip() == "true"
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all parents of the pushed commits are there."""
+        return not self._pushed or self._found[self._complete] is not None
+
+    def kind(self, name: str) -> str:
+        """The type of a pushed object, or of `COMMIT:PATH`; empty without such an object."""
+        kinds = dict(zip(self._objects, (self._found.get(_KINDS) or "").splitlines(), strict=False))
+        kind = kinds.get(name, "")
+        return kind if kind.isalpha() else ""  # otherwise `NAME missing`
+
+
+def check(repository: Path, updates: Iterable[Update], look: Look | None = None) -> dict[str, str]:
     """Raise PushRefused for what git would refuse, and for refs that an app has no use for.
 
-    Returns the objects of all refs of the repository, by name.
+    `look` was begun for the same updates. Returns the objects of all refs of the repository, by
+    name.
     """
     every = list(updates)
-    there = _refs(repository)
+    look = look or Look(repository, every)
+    there = look.there
     for update in every:
         _check_kind(update)
         _check_conflicts(update, {*there, *(u.ref for u in every if not u.deletes)})
@@ -89,8 +151,10 @@ def check(repository: Path, updates: Iterable[Update]) -> dict[str, str]:
         if update.deletes:
             _check_deletion(repository, update)
         else:
-            _check_object(repository, update)
-    _check_complete(repository, [update.new for update in every if not update.deletes])
+            kind = look.kind(update.new)
+            _check_object(repository, update, kind, only_forwards=look.only_forwards)
+    if not look.is_complete:
+        raise PushRefused("The pushed history is incomplete: this is a shallow clone.", hint=_WHOLE)
     return there
 
 
@@ -148,18 +212,17 @@ def _check_lock(repository: Path, update: Update) -> None:
     """
     for name in (update.ref, "HEAD", *(["packed-refs"] if update.deletes else [])):
         lock = repository / f"{name}.lock"
-        deadline = time.monotonic() + LOCK_SECONDS
-        while lock.exists():
+        for last in times.looks(LOCK_SECONDS, 0.05):
+            if not lock.exists():
+                break
             if _is_abandoned(lock):
                 lock.unlink(missing_ok=True)
-                continue
-            if time.monotonic() > deadline:
+            elif last:
                 raise PushRefused(
                     f"{_short(name)} is locked by another git process, or by one that was killed"
                     f" less than {ABANDONED_SECONDS:.0f} s ago.",
                     hint="Push again in a minute.",
                 )
-            time.sleep(0.05)
 
 
 def _is_abandoned(lock: Path) -> bool:
@@ -183,10 +246,13 @@ def _check_deletion(repository: Path, update: Update) -> None:
         )
 
 
-def _check_object(repository: Path, update: Update) -> None:
+def _check_object(repository: Path, update: Update, kind: str, *, only_forwards: bool) -> None:
+    """Raise PushRefused for a branch that git would not move there.
+
+    `kind` is that of the pushed object, and `only_forwards` the repository's setting.
+    """
     if not update.ref.startswith(HEADS):
         return
-    kind = _git(repository, "cat-file", "-t", update.new)
     if kind != "commit":
         name = _short(update.ref)
         hint = f"Push the commit of the tag: `git push REMOTE 'TAG^{{commit}}:{update.ref}'`."
@@ -194,7 +260,7 @@ def _check_object(repository: Path, update: Update) -> None:
             f"{name} cannot point at a {kind or 'missing object'}: a branch points at a commit.",
             hint=hint if kind == "tag" else "",
         )
-    if update.creates or _setting(repository, "receive.denyNonFastForwards") != "true":
+    if update.creates or not only_forwards:
         return
     if _git(repository, "merge-base", "--is-ancestor", update.old, update.new) is None:
         raise PushRefused(
@@ -203,23 +269,12 @@ def _check_object(repository: Path, update: Update) -> None:
         )
 
 
-def _check_complete(repository: Path, commits: list[str]) -> None:
-    """A push from a shallow clone lacks parents of its commits; git refuses it at its end.
-
-    It is not accepted either: what is built from it could not be followed by an ordinary push.
-    """
-    if not commits or _git(repository, "rev-list", "--quiet", *commits, "--not", "--all") == "":
-        return
-    raise PushRefused(
-        "The pushed history is incomplete: this is a shallow clone.",
-        hint="Fetch the rest with `git fetch --unshallow` and push again; in CI set the depth of"
-        " the checkout to 0 (actions/checkout: `fetch-depth: 0`, GitLab: `GIT_DEPTH: 0`).",
-    )
-
-
 def _refs(repository: Path) -> dict[str, str]:
-    listed = _git(repository, "for-each-ref", "--format=%(objectname) %(refname)") or ""
-    pairs = (line.split(" ", 1) for line in listed.splitlines())
+    return _parsed(_git(repository, *_REFS))
+
+
+def _parsed(listed: str | None) -> dict[str, str]:
+    pairs = (line.split(" ", 1) for line in (listed or "").splitlines())
     return {ref: object_ for object_, ref in pairs}
 
 

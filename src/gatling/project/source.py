@@ -20,7 +20,7 @@ from gatling import names, process
 from gatling.errors import BuildFailed, CommandFailed, InvalidManifest, NotFound
 from gatling.project import deploy_key, generated, not_pushed
 from gatling.project.git_environment import own_environment
-from gatling.project.manifest import own_file
+from gatling.project.own_files import own_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable

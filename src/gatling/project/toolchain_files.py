@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gatling.errors import GatlingError
 from gatling.project import manifest
-from gatling.project.manifest import own_file
+from gatling.project.own_files import own_file
 from gatling.project.toolchains import Asked, Requirement, Version, requirement, version
 
 if TYPE_CHECKING:

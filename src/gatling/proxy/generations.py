@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from gatling import times
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,13 +21,11 @@ def reloaded(master: int, reload: Callable[[], object]) -> bool:
     """
     before = _workers(master)
     reload()
-    deadline = time.monotonic() + SECONDS
     # nginx.org/en/docs/control.html: new workers are started, old ones take no more connections
-    while not _workers(master) - before or any(map(_takes_connections, before)):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.005)
-    return True
+    for _ in times.looks(SECONDS, 0.005):
+        if _workers(master) - before and not any(map(_takes_connections, before)):
+            return True
+    return False
 
 
 def _takes_connections(worker: int) -> bool:

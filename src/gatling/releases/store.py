@@ -160,15 +160,16 @@ def _settle(tree: Path, like: Path | None) -> int:
 
 def _settle_directory(directory: str, like: str | None, temporary: str) -> int:
     own = 0
+    twins = _inodes(like, directory)
     with os.scandir(directory) as entries:
         for entry in entries:
             twin = f"{like}/{entry.name}" if like is not None else None
             if entry.is_dir(follow_symlinks=False):
                 own += _settle_directory(entry.path, twin, temporary)
             elif entry.is_file(follow_symlinks=False):
+                if twins.get(entry.name) == entry.inode():
+                    continue  # one with its twin already; rename(2) does nothing then
                 info = entry.stat(follow_symlinks=False)
-                if twin is not None and _is_link(info, twin):
-                    continue
                 linked = twin is not None and _same(entry.path, info, twin)
                 if twin is None or not (linked and _replace_by_link(entry.path, twin, temporary)):
                     os.chmod(entry.path, stat.S_IMODE(info.st_mode) & ~0o222)  # noqa: PTH101
@@ -176,13 +177,20 @@ def _settle_directory(directory: str, like: str | None, temporary: str) -> int:
     return own
 
 
-def _is_link(info: os.stat_result, twin: str) -> bool:
-    """Whether a file is one with its twin already; rename(2) does nothing then."""
+def _inodes(like: str | None, directory: str) -> dict[str, int]:
+    """The inodes of the files in `like`, by name; none on another file system than `directory`.
+
+    Most files of a release are those of the one before: to list a directory is enough to see it.
+    """
+    if like is None:
+        return {}
     try:
-        other = os.lstat(twin)
-    except OSError:
-        return False
-    return (info.st_dev, info.st_ino) == (other.st_dev, other.st_ino)
+        if os.lstat(like).st_dev != os.lstat(directory).st_dev:
+            return {}
+        with os.scandir(like) as entries:
+            return {entry.name: entry.inode() for entry in entries}
+    except OSError:  # there is no such directory in the release before
+        return {}
 
 
 def _same(path: str, info: os.stat_result, twin: str) -> bool:

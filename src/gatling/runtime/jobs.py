@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
+from gatling import times
 from gatling.cleanup import cleaning, finally_, text_of
 from gatling.errors import GatlingError, Interrupted, InvalidInput, NotFound, TimedOut
 from gatling.files import open_lock
@@ -362,13 +363,8 @@ def _taken(file: TextIO, how: int, seconds: float = 0) -> bool:
 
     A process that only checks (_holder) holds it briefly, hence `seconds`.
     """
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
+    for _ in times.looks(seconds, 0.02):
+        with contextlib.suppress(BlockingIOError):
             fcntl.flock(file, how | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(0.02)
-        else:
             return True
+    return False

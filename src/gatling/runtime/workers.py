@@ -6,11 +6,11 @@ the same process are not at work at once, and one that fails takes nothing else 
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING
 
+from gatling import times
 from gatling.cleanup import text_of
 from gatling.errors import GatlingError
 from gatling.platform.base import Prepared, State
@@ -177,13 +177,13 @@ def _is(gatling: Gatling, instance: Instance) -> bool:
 
 def unwell(gatling: Gatling, name: str, slots: list[str]) -> list[str]:
     """Look for a while whether they stay up; those that did not, in words."""
-    deadline = time.monotonic() + WATCH_SECONDS
     unwell: dict[str, State] = {}
-    while time.monotonic() < deadline and len(unwell) < len(slots):
+    for _ in times.looks(WATCH_SECONDS, 0.1):
         for slot, status in statuses(gatling, name, slots).items():
             if not status.up:
                 unwell[slot] = status.state
-        time.sleep(0.1)
+        if len(unwell) == len(slots):
+            break
     return [
         f"{slot} keeps exiting. It will be restarted, and the app keeps serving. Its output:"
         f" `gatling logs {name} --process {slot}`"

@@ -107,6 +107,7 @@ DEPLOYING = frozenset(
         "db fork",
         "db upgrade",
         "db promote",
+        "db pool",
         "toolchain use",
         "auth add",
         "auth remove",

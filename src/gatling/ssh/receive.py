@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from gatling.deploy.watcher import JOB
 from gatling.deploy.wish import Wish
 from gatling.errors import PushRefused
-from gatling.operations import deploys
 from gatling.project import manifest, refs, source
 from gatling.project import repository as keeping
 from gatling.project import settings as project_settings
@@ -59,19 +58,26 @@ def receive(gatling: Gatling, name: str, lines: Iterable[str], progress: Progres
     branches = project_settings.parse(app.settings).branches
     updates = parse(lines)
     repository = gatling.home.app(name).repository
+    path = "/".join(filter(None, (settings.build.directory, manifest.NAME)))
+    look = refs.Look(repository, updates, path)
+    from gatling.operations import deploys  # loaded while git looks
 
     @functools.cache
     def named(update: Update) -> str:
         if app.settings.get("deploy.branch"):
             return ""  # the host's word counts
-        path = "/".join(filter(None, (settings.build.directory, manifest.NAME)))
+        if not look.kind(f"{update.new}:{path}"):
+            return ""
         raw = source.file_at(repository, update.new, path, manifest.MAX_BYTES)
         return manifest.branch(raw) if raw is not None else ""
 
     chosen = choose(updates, branches, named, protected=settings.branches)
-    there = refs.check(repository, updates)
-    # before a branch moves away from them
-    keeping.try_to_keep_commits(repository, releases.kept_commits(gatling.db, name), there)
+    there = refs.check(repository, updates, look)
+
+    def keep() -> None:
+        """Let git keep the commits of releases, before a branch moves away from them."""
+        keeping.try_to_keep_commits(repository, releases.kept_commits(gatling.db, name), there)
+
     for update in updates:
         if update is not chosen:
             done = "deleted" if update.deletes else "stored"
@@ -81,10 +87,12 @@ def receive(gatling: Gatling, name: str, lines: Iterable[str], progress: Progres
                 f" (deploy branch: {own or ' or '.join(branches)})"
             )
     if chosen is None:
+        keep()
         return
     if app.live_release is not None:
         live = releases.get(gatling.db, name, app.live_release)
         if live.commit == chosen.new and app.wanted == "running":
+            keep()
             progress.say(f"{name}: {live.label} of {chosen.new[:9]} is already live; nothing to do")
             return
     deploys.deploy_commit(
@@ -96,4 +104,5 @@ def receive(gatling: Gatling, name: str, lines: Iterable[str], progress: Progres
         updates=updates,
         wish=Wish(rehearse=push_options.rehearses()),
         watch_pusher=JOB not in os.environ,  # on a server the hook does that, in another process
+        beside=keep,
     )

@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import time
 from typing import TYPE_CHECKING, Any
 
+from gatling import times
 from gatling.cleanup import cleaning, finally_
 from gatling.errors import DiskFull, GatlingError
 from gatling.state.schema import SCHEMA
@@ -118,14 +118,12 @@ def empty_database(place: str) -> Database:
 
 def _use_wal(connection: sqlite3.Connection) -> None:
     """For this one statement SQLite waits for nobody who is at it too: two first commands, say."""
-    deadline = time.monotonic() + BUSY_SECONDS
-    while True:
+    for last in times.looks(BUSY_SECONDS, 0.01):
         try:
             connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
-            if not _is_busy(error) or time.monotonic() > deadline:
+            if not _is_busy(error) or last:
                 raise
-            time.sleep(0.01)
         else:
             return
 

@@ -69,10 +69,16 @@ def remove(db: Database, name: str) -> None:
     get(db, name)
     with db.transaction(durable=True):
         used = [row["name"] for row in db.rows("SELECT name FROM apps WHERE platform = ?", name)]
+        rows = db.rows("SELECT app FROM moves WHERE platform = ?", name)
         if used:
             raise InvalidInput(
                 f"Apps run on the platform {name}: {', '.join(used)}.",
-                hint="`gatling unload` removes an app.",
+                hint="`gatling move` moves an app, and `gatling unload` removes it.",
+            )
+        if rows:
+            raise InvalidInput(
+                f"The platform {name} still has objects of {rows[0]['app']}, which has moved.",
+                hint=f"`gatling recover {rows[0]['app']}` removes them.",
             )
         db.execute("DELETE FROM platforms WHERE name = ?", name)
 

@@ -45,6 +45,16 @@ class Series(NamedTuple):
 SERIES = (Series(10, 2 * 3600), Series(60, 2 * 86400), Series(600, 30 * 86400))
 
 
+class Measured(NamedTuple):
+    """The numbers of a node."""
+
+    memory: int
+    processes: int
+    run_queue: int
+    schedulers: int
+    messages: int
+
+
 class Sample(Struct, array_like=True):
     """The numbers of an app within a stretch of time."""
 

@@ -333,5 +333,19 @@ SCHEMA = (
     DROP TABLE former_clusters;
     ALTER TABLE kept_clusters RENAME TO former_clusters
     """,
+    """
+    CREATE TABLE pools (
+        app TEXT PRIMARY KEY REFERENCES apps ON DELETE CASCADE,
+        size INTEGER NOT NULL
+    ) STRICT
+    """,
+    """
+    CREATE TABLE moves (
+        app TEXT NOT NULL REFERENCES apps ON DELETE CASCADE,
+        platform TEXT NOT NULL,
+        stage TEXT NOT NULL CHECK (stage IN ('coming', 'left')),
+        PRIMARY KEY (app, platform)
+    ) STRICT
+    """,
 )
 """One script per schema version; `PRAGMA user_version` is the number of those that have run."""

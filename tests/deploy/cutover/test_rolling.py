@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from gatling.deploy.cutover import instance, restart, rolling
+from gatling.deploy.cutover import drain, instance, restart, rolling
 from gatling.errors import Interrupted, PortTaken, ProxyRefused, SupervisorFailed, UnhealthyRelease
 from gatling.state import apps, config
 from tests.deploy.stage import make_live, release
@@ -194,3 +195,52 @@ def test_a_connection_that_lasts_is_counted_when_its_time_is_up(stage: Stage, ho
     context = stage.context({"instance.drain": "0.01"})
     assert carry_out(stage, context, how).cut == 2
     assert stage.running == {2: 8}
+
+
+@pytest.mark.parametrize(("seen", "left"), [([0, 1, 1], 1), ([0, 0, 0], 0), ([2, 2], 2)])
+def test_a_drain_that_is_slow_looks_as_often_as_one_that_is_not(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, seen: list[int], left: int
+) -> None:
+    """Gatling is suspended after its first look, which came before nginx opened a connection."""
+    now, looks = 0.0, iter(seen)
+
+    def sleep(_: float) -> None:
+        nonlocal now
+        now += 60
+
+    monkeypatch.setattr(drain, "time", SimpleNamespace(monotonic=lambda: now, sleep=sleep))
+    monkeypatch.setattr(stage.gatling.instances, "connections", lambda *_: lambda: next(looks))
+    prober = cast("Any", SimpleNamespace(slow_down=lambda: None))
+    assert drain.drain(stage.gatling, stage.context(), 1.0, prober) == left
+
+
+def test_a_long_drain_looks_rarely_and_quickly_once_nobody_is_connected(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, pauses = 0.0, list[float]()
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        pauses.append(seconds)
+        now += seconds
+
+    monkeypatch.setattr(drain, "DRAIN_POLL_SECONDS", 0.05)
+    monkeypatch.setattr(drain, "time", SimpleNamespace(monotonic=lambda: now, sleep=sleep))
+    monkeypatch.setattr(stage.gatling.instances, "connections", lambda *_: lambda: now < 60)
+    prober = cast("Any", SimpleNamespace(slow_down=lambda: None))
+    assert drain.drain(stage.gatling, stage.context(), 600, prober) == 0
+    assert now < 60.4
+    assert len(pauses) < 320
+    assert pauses[:2] == pauses[-2:] == [0.05, 0.05]
+
+
+@pytest.mark.parametrize(("took", "stays"), [(0.8, 0.5), (4, 2), (60, 5)])
+def test_an_instance_that_boots_slowly_has_to_stay_longer(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, took: float, stays: float
+) -> None:
+    """A child that crashes again and again takes longer to end the node there, too."""
+    moments, slept, context = iter([0, took]), list[float](), stage.context()
+    clock = SimpleNamespace(monotonic=lambda: next(moments), sleep=slept.append)
+    monkeypatch.setattr(instance, "time", clock)
+    instance.boot(stage.gatling, context.app, release(8), 2, context.settings, 0.5)
+    assert slept == [stays]

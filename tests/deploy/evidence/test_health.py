@@ -8,10 +8,12 @@ import socket
 import subprocess
 import threading
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from gatling import proc
 from gatling.deploy.evidence import health
 from gatling.errors import Exit, UnhealthyRelease
 from gatling.platform.base import State, Status, local_status
@@ -61,13 +63,32 @@ def app(port: int, node_port: int = 0) -> App:
     )  # fmt: skip
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[], float]:
+    """A clock that goes on only between two checks, however slow the machine is."""
+    now = 0.0
+
+    def sleep(_: int, seconds: float) -> bool:
+        nonlocal now
+        now += seconds
+        return False
+
+    monkeypatch.setattr(health, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(proc, "wait_gone", sleep)
+    return lambda: now
+
+
 def sick(
-    port: int, timeout: float = 0.4, path: str = "/", interval: float = 0.02
+    port: int,
+    timeout: float = 0.4,
+    path: str = "/",
+    interval: float = 0.02,
+    clock: Callable[[], float] = time.monotonic,
 ) -> UnhealthyRelease:
-    started = time.monotonic()
+    started = clock()
     with pytest.raises(UnhealthyRelease) as caught:
         wait(port, timeout, path, interval=interval)
-    assert timeout / 2 <= time.monotonic() - started < timeout + 20
+    assert timeout / 2 <= clock() - started < timeout + 20
     assert caught.value.exit_status == Exit.UNHEALTHY
     assert f"within {timeout:g} s: GET {path}: " in caught.value.what
     return caught.value
@@ -84,9 +105,9 @@ def test_any_answer_below_500_will_do(server: Server, status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [500, 503, 599])
-def test_an_error_will_not(server: Server, status: int) -> None:
+def test_an_error_will_not(server: Server, status: int, clock: Callable[[], float]) -> None:
     server.statuses = [status]
-    error = sick(server.port, path="/up")
+    error = sick(server.port, path="/up", clock=clock)
     assert f"it answered {status}" in error.what
     assert "health.path" in error.hint
     assert len(server.requests) > 1
@@ -122,12 +143,12 @@ def test_a_redirect_that_stays_one_will_do() -> None:
         wait(port, timeout=60)
 
 
-def test_how_often_it_is_asked(server: Server) -> None:
+def test_how_often_it_is_asked(server: Server, clock: Callable[[], float]) -> None:
     server.statuses = [503]
     asked = []
     for interval in (0.2, 0.02):
         server.requests.clear()
-        sick(server.port, timeout=0.9, interval=interval)
+        sick(server.port, timeout=0.9, interval=interval, clock=clock)
         asked.append(len(server.requests))
     assert 2 <= asked[0] <= 6
     assert asked[1] > asked[0] + 1
@@ -230,14 +251,16 @@ def test_a_server_that_never_answers() -> None:
         (b"HTTP/1.1 2", "its answer was not HTTP"),
     ],
 )
-def test_a_server_that_closes_the_connection_or_is_no_http_server(sent: bytes, said: str) -> None:
+def test_a_server_that_closes_the_connection_or_is_no_http_server(
+    sent: bytes, said: str, clock: Callable[[], float]
+) -> None:
     def serve(connection: socket.socket) -> None:
         connection.recv(10_000)
         connection.sendall(sent)
         connection.close()
 
     with raw_server(serve) as port:
-        error = sick(port)
+        error = sick(port, clock=clock)
     assert said in error.what
 
 

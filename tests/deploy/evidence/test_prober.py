@@ -212,6 +212,20 @@ def test_a_held_request_is_answered_when_its_rest_has_come(server: Server) -> No
     assert (path, headers["Host"]) == ("/up", "shop.example.com")
 
 
+def test_a_held_request_is_in_the_picture_and_not_the_slowest(server: Server) -> None:
+    asking = prober(server.port)
+    with asking.asking(), HeldRequest(local(server.port), "shop.example.com", "/up") as held:
+        seen = asking.proof.requests
+        until(lambda: asking.proof.requests > seen + 5, "requests beside it")
+        asking.saw(held.finish(), held_since=held.began)
+    (one,) = (each for each in asking.proof.samples if each.held)
+    others = [each for each in asking.proof.samples if not each.held]
+    assert one.at_ms >= others[0].at_ms
+    assert one.took_ms > 50  # five pauses of the prober
+    assert asking.proof.samples == tuple(sorted(asking.proof.samples))
+    assert asking.proof.longest_ms == max(each.took_ms for each in others)
+
+
 def test_what_becomes_of_a_held_request(server: Server) -> None:
     server.statuses = [500]
     with HeldRequest(local(server.port), "shop.example.com", "/up") as held:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gatling.beam.comparison import AddedApp, Beam, Comparison, Removed, TreeChange
@@ -177,7 +177,6 @@ def test_rolling_with_everything_that_stands_in_the_way() -> None:
     assert "auto" in caught.value.hint
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(VARIABLES, VARIABLES)
 def test_variables_that_change_are_named_and_never_shown(
     before: dict[str, str], after: dict[str, str]

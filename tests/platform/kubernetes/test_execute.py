@@ -9,6 +9,7 @@ import contextlib
 import json
 import socket
 import threading
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
@@ -211,6 +212,24 @@ def test_a_connection_on_which_nothing_comes_is_lost(monkeypatch: pytest.MonkeyP
         with pytest.raises(ClusterFailed, match="no answer in time"):
             api.execute("shop-1", ("sleep",), timeout=20)
         over.set()
+
+
+def test_a_connection_is_not_lost_because_nobody_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gatling was suspended for an hour, as with SIGSTOP or on a machine that was paused."""
+    now, over = 0.0, threading.Event()
+    monkeypatch.setattr(execute, "time", SimpleNamespace(monotonic=lambda: now))
+
+    def behave(one: Pod) -> None:
+        one.accept()
+        one.pinged()
+        one.say(b"\x01still here")
+        over.wait(20)
+
+    with pod(behave) as api, api.execution("shop-1", ("sh",)) as one:
+        now = 3600
+        found = one.receive(20)
+        over.set()
+    assert found == [(execute.STDOUT, b"still here")]
 
 
 def test_output_that_comes_with_the_answer_to_the_request_is_not_left_out() -> None:

@@ -18,7 +18,7 @@ from msgspec import structs
 
 from gatling.errors import InvalidInput
 from gatling.images.tree import PLACE
-from gatling.platform.kubernetes import objects, pods, rights
+from gatling.platform.kubernetes import objects, page, pods, rights
 from gatling.platform.kubernetes.pods import Health, Pods
 from gatling.platform.limits import Limits
 from tests.images.trees import release
@@ -51,6 +51,9 @@ def every() -> list[dict[str, Any]]:
         objects.network(PODS),
         objects.ingress("prod", "shop", ["shop.example.com", "*.shop.example.com"], "le"),
         objects.job(migrate, "migrate", 0.5),
+        objects.boot_check(PODS, HEALTH, "check-7", "GATLING_BOOT_CHECK", 90),
+        page.secret(PODS, "<h1>Back soon</h1>"),
+        page.deployment(PODS, "<h1>Back soon</h1>"),
     ]
 
 
@@ -79,16 +82,16 @@ def test_what_is_no_object_is_found() -> None:
 
 def test_pods_are_restricted() -> None:
     """As the profile of that name of the Pod Security Standards asks for."""
-    assert len(templates()) == 3
+    assert len(templates()) == 5
     for spec in templates():
         around = spec["securityContext"]
         assert around["runAsNonRoot"]
         assert around["runAsUser"] == 10001
         assert around["seccompProfile"] == {"type": "RuntimeDefault"}
         assert not spec["automountServiceAccountToken"]
-        assert all("emptyDir" in volume for volume in spec["volumes"])
+        assert all({"emptyDir", "secret"} & volume.keys() for volume in spec["volumes"])
         assert "hostNetwork" not in spec
-        for container in (*spec["initContainers"], *spec["containers"]):
+        for container in (*spec.get("initContainers", ()), *spec["containers"]):
             own = container["securityContext"]
             assert not own["allowPrivilegeEscalation"]
             assert own["capabilities"] == {"drop": ["ALL"]}
@@ -98,15 +101,29 @@ def test_pods_are_restricted() -> None:
 def test_secrets_are_in_secrets_only() -> None:
     said = json.dumps([one for one in every() if one["kind"] != "Secret"])
     assert "ü" not in said
-    assert "secret" not in said.lower().replace("secretref", "").replace("pullsecrets", "").replace(
-        "secretname", ""
-    )
+    for named in ("secretref", "pullsecrets", '"secret": {"secretname"', "secretname"):
+        said = said.lower().replace(named, "")
+    assert "secret" not in said
     data = objects.config(PODS, ENV)["data"]
     assert data.keys() == {"SECRET", "LANG"}
     assert base64.b64decode(data["SECRET"]).decode() == ENV["SECRET"]
     login = objects.registry_login("prod", "r.example.com", "ann", "secret")
     kept = json.loads(base64.b64decode(login["data"][".dockerconfigjson"]))
     assert base64.b64decode(kept["auths"]["r.example.com"]["auth"]) == b"ann:secret"
+
+
+def test_an_instance_that_only_boots_serves_nobody_and_joins_no_other() -> None:
+    job = objects.boot_check(PODS, HEALTH, "check-7", "GATLING_BOOT_CHECK", 90)
+    template = job["spec"]["template"]
+    for one in (objects.service(PODS), objects.nodes(PODS)):
+        assert not one["spec"]["selector"].items() <= template["metadata"]["labels"].items()
+    (container,) = template["spec"]["containers"]
+    env = {one["name"]: one.get("value") for one in container["env"]}
+    assert env["GATLING_BOOT_CHECK"] == "1"
+    assert env["RELEASE_COOKIE"], "over that of the config, which the other nodes have"
+    assert "unset DNS_CLUSTER_QUERY" in container["command"][2]
+    assert container["command"][-2:] == ["/gatling/current/bin/shop", "start"]
+    assert template["spec"]["restartPolicy"] == "Never"
 
 
 def test_a_new_instance_is_ready_before_an_old_one_stops() -> None:

@@ -52,6 +52,19 @@ def deployment(
     }  # fmt: skip
 
 
+def test_the_last_end_of_an_app_is_known() -> None:
+    last = {"startedAt": "2026-01-31T12:00:00Z", "finishedAt": "2026-01-31T12:01:30Z",
+            "exitCode": 1}  # fmt: skip
+    found = rollout.last_end(pod(state=RUNNING, restarts=1, last=last))
+    assert found is not None
+    assert (found.stamp, found.after) == ("2026-01-31T12:01:30.000Z", 90.0)
+    assert found.cause == "ended with status 1"
+    killed = rollout.last_end(pod(state=RUNNING, last=last | {"reason": "OOMKilled"}))
+    assert killed is not None
+    assert "memory limit" in killed.cause
+    assert rollout.last_end(pod(state=RUNNING)) is None
+
+
 @pytest.mark.parametrize(
     ("found", "replicas", "done"),
     [

@@ -46,13 +46,22 @@ all(Milliseconds) ->
       reclaimed_words => Words,
       bytes_in => In,
       bytes_out => Out,
-      logger_queue => queue(logger)}.
+      logger_queue => queue(logger),
+      dets => dets()}.
 
 -spec counted(process | port | atom | ets) -> {atom(), {Count :: integer(), Limit :: integer()}}.
 counted(process) -> {process, {info(process_count), info(process_limit)}};
 counted(port) -> {port, {info(port_count), info(port_limit)}};
 counted(atom) -> {atom, {info(atom_count), info(atom_limit)}};
 counted(ets) -> {ets, {info(ets_count), info(ets_limit)}}.
+
+%% Open DETS tables, without a start of the server that dets:all() asks.
+-spec dets() -> non_neg_integer().
+dets() ->
+    case ets:info(dets_registry, size) of
+        undefined -> 0;
+        Size -> Size
+    end.
 
 -spec info(atom()) -> integer().
 info(Key) -> erlang:system_info(Key).

@@ -3,8 +3,10 @@
 %%
 %% The handlers are external functions, so a hot upgrade leaves them alone. No process is started.
 %% Counts are in one array of fixed size, and its slots are found by persistent terms. Each kind has
-%% a number of slots, and what comes later is counted as `other`. Nothing of a request is kept but
-%% the route, and of a query but the table.
+%% a number of slots, and what comes later is counted as `other`. A process that needs a slot for a
+%% new name takes the first free one by writing the name's hash there. Others that report the same
+%% name at that moment, as the jobs of a queue do after a boot, find the hash and count in that
+%% slot. Nothing of a request is kept but the route, and of a query but the table.
 %%
 %% A handler that fails would be detached by telemetry, with a line in the app's log. So none does.
 -module(gatling_telemetry).
@@ -20,7 +22,7 @@
 -define(KINDS, [route, live, query, job]).
 -define(CHARACTERS, 200).
 %% To be raised when the meaning of the array changes.
--define(VERSION, 1).
+-define(VERSION, 2).
 -define(STATE, {?MODULE, state}).
 
 -type kind() :: route | live | query | job.
@@ -98,7 +100,7 @@ state() ->
             State = #{version => ?VERSION,
                       since => erlang:system_time(second),
                       counts => counters:new(Kinds * ?SLOTS * ?WIDTH, [write_concurrency]),
-                      used => atomics:new(Kinds, [])},
+                      used => atomics:new(Kinds * ?SLOTS, [])},
             persistent_term:put(?STATE, State),
             State
     end.
@@ -233,7 +235,6 @@ status(Reason) ->
     catch _:_ -> 500
     end.
 
-%% The slot of a name. Two processes that need a new one at the same moment may use up two.
 -spec slot(kind(), name(), atomics:atomics_ref()) -> non_neg_integer().
 slot(Kind, Name, Used) ->
     case persistent_term:get({?MODULE, Kind, Name}, none) of
@@ -243,21 +244,37 @@ slot(Kind, Name, Used) ->
 
 -spec new_slot(kind(), name(), atomics:atomics_ref()) -> non_neg_integer().
 new_slot(Kind, Name, Used) ->
-    Index = index(Kind, ?KINDS, 1),
-    case is_short(Name) andalso atomics:get(Used, Index) < ?SLOTS - 1 of
+    Other = other(Kind),
+    %% no scan for each event of an app with more names than slots
+    case is_short(Name) andalso atomics:get(Used, Other) =:= 0 of
         true ->
-            case atomics:add_get(Used, Index, 1) of
-                N when N < ?SLOTS ->
-                    Slot = (Index - 1) * ?SLOTS + N - 1,
+            case taken(Used, hash(Name), Other - ?SLOTS + 1, Other) of
+                Other ->
+                    Other;
+                Slot ->
                     persistent_term:put({?MODULE, Kind, [copied(Part) || Part <- Name]}, Slot),
-                    Slot;
-                _ ->
-                    ok = atomics:sub(Used, Index, 1),
-                    other(Kind)
+                    Slot
             end;
         false ->
-            other(Kind)
+            Other
     end.
+
+%% The slot that has the hash of a name, or the first free one, which gets it. Slots are not given
+%% back, so all processes come to the same one. Nothing is locked: a process may be killed here.
+-spec taken(atomics:atomics_ref(), pos_integer(), non_neg_integer(), non_neg_integer()) ->
+          non_neg_integer().
+taken(_, _, Other, Other) ->
+    Other;
+taken(Used, Hash, Slot, Other) ->
+    case atomics:compare_exchange(Used, Slot + 1, 0, Hash) of
+        ok -> Slot;
+        Hash -> Slot;
+        _ -> taken(Used, Hash, Slot + 1, Other)
+    end.
+
+%% Wide enough that no two of some names have the same.
+-spec hash(name()) -> pos_integer().
+hash(Name) -> erlang:phash2(Name, 1 bsl 31) bsl 31 + erlang:phash2([Name], 1 bsl 31) + 1.
 
 -spec other(kind()) -> non_neg_integer().
 other(Kind) -> index(Kind, ?KINDS, 1) * ?SLOTS - 1.

@@ -1,12 +1,14 @@
-# The whole build in one VM: `elixir build.exs CACHE TOOLS`, in the project's directory, with MIX_ENV
-# set. The VM then waits for a line on its standard input, since the source may not be there yet: in
-# Base64, separated by zeros, DIRECTORY MARKER STAGING RELEASE GIT [FILE]. GIT is the git directory
-# of the source. FILE, which may be empty, is there when there are callbacks.
+# The whole build in one VM: `elixir -e EVAL build.exs CACHE TOOLS`, in the project's directory, with
+# MIX_ENV set. EVAL evaluates this file: Elixir compiles what it is given as a file, and loads the
+# compiler for that, one module after the other. The VM then waits for a line on its standard input,
+# since the source may not be there yet: in Base64, separated by zeros, DIRECTORY MARKER STAGING
+# RELEASE GIT [FILE]. GIT is the git directory of the source. FILE, which may be empty, is there when
+# there are callbacks.
 #
-# This script is evaluated, not compiled, so it is short. The task itself (build_task.ex), and what
-# Gatling runs in nodes of releases, are compiled once for each Elixir and OTP (compile.exs).
+# The task itself (build_task.ex), and what Gatling runs in nodes of releases, are compiled once for
+# each Elixir and OTP (compile.exs).
 
-[cache, tools] = System.argv()
+[_script, cache, tools] = System.argv()
 erts = List.to_string(:erlang.system_info(:version))
 compiled = cache <> "/" <> System.version() <> "-" <> System.otp_release() <> "-" <> erts
 
@@ -25,6 +27,7 @@ end
     Gatling.Assets,
     Gatling.Binaries,
     Gatling.Distillery,
+    Gatling.Ebin,
     Gatling.BuildPaths,
     Gatling.Fresh,
     Gatling.Toolchain

@@ -6,13 +6,20 @@ defmodule Gatling.BuildPaths do
 
   @shown 3
 
-  def warn do
+  # Begins to look, beside what else is done with the compiled modules.
+  def look do
     root = File.cwd!() <> "/"
+    beams = beams()
 
-    found =
-      for beam <- beams(),
+    Task.async(fn ->
+      for beam <- beams,
           path <- Enum.take(paths(literals(beam), root), 1),
           do: {module(beam), path}
+    end)
+  end
+
+  def warn(looking) do
+    found = Task.await(looking, :infinity)
 
     for {module, path} <- Enum.take(found, @shown) do
       Mix.shell().info(
@@ -39,9 +46,12 @@ defmodule Gatling.BuildPaths do
   # Erlang/OTP, lib/compiler/src/beam_asm.erl: uncompressed where the first word is 0 (OTP 28), else
   # the size of what zlib has packed.
   defp literals(beam) do
-    case :beam_lib.chunks(String.to_charlist(beam), [~c"LitT"], [:allow_missing_chunks]) do
-      {:ok, {_, [{_, <<0::32, text::binary>>}]}} -> text
-      {:ok, {_, [{_, <<_::32, packed::binary>>}]}} -> :zlib.uncompress(packed)
+    # read as a whole: the library reads a file in many small parts
+    with {:ok, binary} <- File.read(beam),
+         {:ok, {_, [{_, <<packed::32, text::binary>>}]}} <-
+           :beam_lib.chunks(binary, [~c"LitT"], [:allow_missing_chunks]) do
+      if packed == 0, do: text, else: :zlib.uncompress(text)
+    else
       _ -> ""
     end
   end

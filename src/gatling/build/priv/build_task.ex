@@ -19,50 +19,66 @@ end
 
 defmodule Gatling.Waiting do
   @moduledoc false
-  # Modules that each build needs, loaded while the VM waits for its source. Those that this Elixir
-  # or OTP does not have are not loaded. All are of mix, Elixir or the compiler, which are on the code
-  # path of each project: what is loaded is also what a project may call without a warning.
-  @needed [
-    :beam_asm,
-    :beam_lib,
-    :cerl,
-    :compile,
-    :core_lint,
-    :elixir_compiler,
-    :elixir_erl,
-    :elixir_expand,
-    :elixir_module,
-    :erl_lint,
-    :filelib,
-    :v3_core,
-    :v3_kernel,
-    Code,
-    Config,
-    Config.Reader,
-    Kernel.LexicalTracker,
-    Kernel.ParallelCompiler,
-    Mix.CLI,
-    Mix.Compilers.Elixir,
-    Mix.Compilers.Erlang,
-    Mix.Dep,
-    Mix.Dep.Converger,
-    Mix.Dep.Loader,
-    Mix.Project,
-    Mix.Release,
-    Mix.SCM,
-    Mix.SCM.Path,
-    Mix.Tasks.Compile,
-    Mix.Tasks.Compile.All,
-    Mix.Tasks.Compile.App,
-    Mix.Tasks.Compile.Elixir,
-    Mix.Tasks.Compile.Protocols,
-    Mix.Tasks.Deps.Loadpaths,
-    Mix.Tasks.Loadconfig,
-    Mix.Tasks.Loadpaths,
-    Mix.Tasks.Release
-  ]
+  # Modules that each build needs, loaded before its source is there: mix would load them one after
+  # the other, and would look for each in every directory of the code path. Those that this Elixir
+  # or OTP does not have are not loaded. All are of mix, Elixir, the compiler, stdlib or kernel,
+  # which are on the code path of each project: what is loaded is also what a project may call
+  # without a warning.
+  @erlang ~w(
+    beam_a beam_asm beam_block beam_bounds beam_call_types beam_clean beam_core_to_ssa
+    beam_dict beam_digraph beam_flatten beam_jump beam_kernel_to_ssa beam_lib beam_opcodes
+    beam_ssa beam_ssa_alias beam_ssa_bc_size beam_ssa_bool beam_ssa_bsm beam_ssa_codegen
+    beam_ssa_dead beam_ssa_destructive_update beam_ssa_lint beam_ssa_opt beam_ssa_pre_codegen
+    beam_ssa_recv beam_ssa_share beam_ssa_ss beam_ssa_throw beam_ssa_type beam_trim beam_types
+    beam_utils beam_validator beam_z cerl cerl_clauses cerl_trees compile core_lib core_lint
+    digraph digraph_utils disk_log disk_log_1 disk_log_server disk_log_sup elixir_compiler
+    elixir_def elixir_erl elixir_expand elixir_import elixir_map elixir_module
+    elixir_overridable erl_bifs erl_lint filelib gen_tcp io_lib io_lib_format io_lib_pretty
+    otp_internal sys_core_alias sys_core_bsm sys_core_fold v3_core v3_kernel
+  )a
+  @elixir ~w(
+    Code Code.Formatter Code.Identifier Code.Normalizer Collectable.BitString Collectable.Map
+    Config Config.Provider Config.Reader Enumerable.Function Enumerable.List Enumerable.MapSet
+    Enumerable.Stream File.Error File.Stat Inspect.Algebra Kernel.ErrorHandler
+    Kernel.LexicalTracker Kernel.ParallelCompiler Kernel.Typespec Kernel.Utils List.Chars.Atom
+    List.Chars.BitString MapSet Mix.CLI Mix.Compilers.ApplicationTracer Mix.Compilers.Elixir
+    Mix.Compilers.Erlang Mix.Dep Mix.Dep.Converger Mix.Dep.ElixirSCM Mix.Dep.Loader
+    Mix.Dep.Lock Mix.Dep.Umbrella Mix.Hex Mix.Local Mix.Project Mix.Release
+    Mix.RemoteConverger Mix.SCM Mix.SCM.Path Mix.Shell Mix.Shell.IO Mix.Shell.Process
+    Mix.Shell.Quiet Mix.Task Mix.Task.Compiler Mix.Tasks.Archive.Check Mix.Tasks.Compile
+    Mix.Tasks.Compile.All Mix.Tasks.Compile.App Mix.Tasks.Compile.Elixir
+    Mix.Tasks.Compile.Erlang Mix.Tasks.Compile.Leex Mix.Tasks.Compile.Protocols
+    Mix.Tasks.Compile.Yecc Mix.Tasks.Deps.Loadpaths Mix.Tasks.Loadconfig Mix.Tasks.Loadpaths
+    Mix.Tasks.Release Mix.Utils Module Module.LocalsTracker Module.Types Module.Types.Expr
+    Module.Types.Helpers Module.Types.Of Module.Types.Pattern Module.Types.Unify OptionParser
+    Path.Wildcard Stream String.Chars.Atom String.Chars.Integer String.Chars.List Task
+    Task.Supervised Version Version.Parser Version.Requirement
+  )
 
-  def load, do: Enum.each(@needed, &:code.ensure_loaded/1)
+  # The code server prepares those of one call beside each other, on all cores.
+  def load do
+    directories = directories()
+
+    found =
+      for module <- @erlang ++ Enum.map(@elixir, &Module.concat([&1])),
+          not :erlang.module_loaded(module),
+          file = ~c"#{module}.beam",
+          directory = directories[file],
+          path = directory ++ ~c"/" ++ file,
+          {:ok, beam} <- [:file.read_file(path)],
+          do: {module, path, beam}
+
+    with {:ok, prepared} <- :code.prepare_loading(found), do: :code.finish_loading(prepared)
+  end
+
+  # The directory of each compiled module: the first one of the code path that has it.
+  defp directories do
+    for directory <- Enum.reverse(:code.get_path()),
+        {:ok, files} <- [:file.list_dir(directory)],
+        file <- files,
+        into: %{},
+        do: {file, directory}
+  end
 end
 
 defmodule Mix.Tasks.Gatling.Build do
@@ -118,7 +134,7 @@ defmodule Mix.Tasks.Gatling.Build do
       end
     end)
 
-    step(marker, "mix_release", fn -> release(distillery, release, path) end)
+    step(marker, "mix_release", fn -> release(distillery, release, path, callbacks) end)
 
     fact(marker, "elixir", System.version())
     fact(marker, "otp", Gatling.Toolchain.otp_version())
@@ -159,14 +175,15 @@ defmodule Mix.Tasks.Gatling.Build do
   end
 
   defp compile(git_directory) do
-    before = Gatling.Fresh.others(git_directory)
+    # git lists files while the sources are read
+    others = fn -> Gatling.Fresh.others(git_directory) end
+    before = Task.async(others)
+    names = Gatling.Fresh.stale_dependencies()
+    stale = Gatling.Fresh.stale()
+    before = Task.await(before, :infinity)
+    if names != [], do: Mix.Task.run("deps.compile", names ++ ["--force"])
 
-    case Gatling.Fresh.stale_dependencies() do
-      [] -> :ok
-      names -> Mix.Task.run("deps.compile", names ++ ["--force"])
-    end
-
-    case Gatling.Fresh.stale() do
+    case stale do
       nil ->
         Mix.Task.run("compile", [])
 
@@ -175,6 +192,7 @@ defmodule Mix.Tasks.Gatling.Build do
         Mix.Task.run("compile", ["--force"])
     end
 
+    paths = Gatling.BuildPaths.look()
     # mix writes it again when mix.exs itself has changed, not what mix.exs reads (a file VERSION)
     shell = Mix.shell()
     Mix.shell(Mix.Shell.Quiet)
@@ -182,16 +200,18 @@ defmodule Mix.Tasks.Gatling.Build do
     Mix.shell(shell)
     # a compiler may have made the first file of a priv
     Gatling.Assets.link()
-    Gatling.Fresh.compiled(before, Gatling.Fresh.others(git_directory))
-    Gatling.BuildPaths.warn()
+    Gatling.Fresh.compiled(before, others.())
+    Gatling.BuildPaths.warn(paths)
   end
 
-  defp release(nil, name, path) do
+  defp release(nil, name, path, callbacks) do
     names = if name == "", do: [], else: [name]
+    Gatling.Ebin.start(callbacks == [])
     Mix.Task.run("release", names ++ ["--path", path, "--overwrite", "--quiet"])
   end
 
-  defp release(distillery, name, path), do: Gatling.Distillery.release(distillery, name, path)
+  defp release(distillery, name, path, _callbacks),
+    do: Gatling.Distillery.release(distillery, name, path)
 
   defp refuse(_marker, nil), do: :ok
   defp refuse(marker, why), do: plain_step(marker, "release_tool", fn -> Mix.raise(why) end)

@@ -5,13 +5,15 @@ making = "#{compiled}.#{System.pid()}"
 File.mkdir_p!(making)
 
 files =
-  ~w(assets.ex binaries.ex build_paths.ex callbacks.ex distillery.ex fresh.ex toolchain.ex) ++
-    ~w(build_task.ex)
+  ~w(assets.ex binaries.ex build_paths.ex callbacks.ex distillery.ex ebin.ex fresh.ex) ++
+    ~w(toolchain.ex build_task.ex)
 
 for file <- files,
     {module, beam} <- Code.compile_file(Path.join(priv, file)) do
   File.write!(Path.join(making, "#{module}.beam"), beam)
 end
+
+Gatling.Ebin.compile(making)
 
 for source <- Path.wildcard(Path.join(tools, "*.erl")) do
   options = [:deterministic, :report_errors, outdir: String.to_charlist(making)]

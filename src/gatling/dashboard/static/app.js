@@ -13,7 +13,34 @@ setInterval(() => {
   loaded = Date.now();
   main.dispatchEvent(new Event("refresh"));
 }, 200);
-document.addEventListener("htmx:after:swap", () => drawAll());
+document.addEventListener("htmx:after:swap", () => { seen(); drawAll(); });
+document.addEventListener("htmx:error", unseen);
+
+// Without an answer, what is shown is old, and looks as if it were not.
+let latest = new Date();
+
+function seen() {
+  latest = new Date();
+  document.getElementById("lost").hidden = true;
+}
+
+function unseen() {
+  const note = document.getElementById("lost");
+  if (!note.hidden) return;
+  note.querySelector("time").textContent = latest.toLocaleTimeString([], { hourCycle: "h23" });
+  note.hidden = false;
+}
+
+// A second click is no second change.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.method !== "post") return;
+  if (form.hasAttribute("aria-busy")) event.preventDefault();
+  form.setAttribute("aria-busy", "true");
+});
+addEventListener("pageshow", () => {
+  for (const form of document.querySelectorAll("form[aria-busy]")) form.removeAttribute("aria-busy");
+});
 
 const units = {
   rate: (v) => (v >= 10 || v === 0 ? v.toFixed(0) : v.toPrecision(2)) + "/s",
@@ -68,7 +95,7 @@ function drawn(plot, figure, data) {
       { label: "", value: (u, at) => (at == null ? "" : moment.format(at * 1000)) },
       ...data.names.map((name, i) => ({
         label: name, stroke: lines[i], width: 1.6, points: { show: false },
-        fill: i ? undefined : lines[0] + "22", value: (u, v) => (v == null ? "–" : write(v)),
+        fill: i ? undefined : lines[0] + "22", value: (u, v) => (v == null ? "" : write(v)),
       })),
     ],
     hooks: {
@@ -118,6 +145,8 @@ function followed() {
   const stop = () => { if (stream) stream.close(); stream = null; };
   const start = () => {
     stream = new EventSource(button.dataset.stream);
+    stream.onopen = seen;
+    stream.onerror = unseen;
     stream.onmessage = (event) => {
       const atEnd = lines.scrollHeight - lines.scrollTop - lines.clientHeight < 60;
       lines.append(document.createTextNode(JSON.parse(event.data) + "\n"));

@@ -8,9 +8,9 @@ that has the pods is changed, too. The controller is seen to have noticed before
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
+from gatling import times
 from gatling.errors import ClusterFailed
 from gatling.platform.kubernetes.objects import WEB
 from gatling.platform.kubernetes.pods import DEPLOYMENT, labels
@@ -83,8 +83,7 @@ def _noticed(api: Api, app: str, generation: int) -> None:
 
     It says so in the number of `updatedReplicas`, also of a Deployment that is paused.
     """
-    deadline = time.monotonic() + NOTICED_SECONDS
-    while time.monotonic() < deadline:
+    for _ in times.looks(NOTICED_SECONDS, POLL_SECONDS):
         found = api.find("Deployment", app)
         if found is None:
             raise ClusterFailed(f"Somebody has deleted the Deployment {app}.", reason="missing")
@@ -92,4 +91,3 @@ def _noticed(api: Api, app: str, generation: int) -> None:
         seen = status.get("observedGeneration", 0) >= generation
         if seen and status.get("updatedReplicas", 0) == status.get("replicas", 0) > 0:
             return
-        time.sleep(POLL_SECONDS)

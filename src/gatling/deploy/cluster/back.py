@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from gatling import times
 from gatling.beam.control import NodeBusy
 from gatling.deploy.cluster import nodes
 from gatling.deploy.cluster import objects as applied
@@ -59,8 +60,7 @@ def _bring(
     api: Api, paths: AppPaths, pod: Pod, live: Release, known: dict[str, Release]
 ) -> None:  # fmt: skip
     """Let a pod run the live release; waits for one that boots."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
+    for last in times.looks(PATIENCE_SECONDS, 1):
         try:
             with nodes.connected(api, paths, live, pod, PATIENCE_SECONDS) as node:
                 _swap(paths, node, live, known)
@@ -68,9 +68,8 @@ def _bring(
         except NodeBusy:
             raise
         except NodeUnreachable:
-            if pod.ready or time.monotonic() > deadline:
+            if pod.ready or last:
                 raise
-            time.sleep(1)
 
 
 def _swap(paths: AppPaths, node: Control, live: Release, known: dict[str, Release]) -> None:
@@ -89,10 +88,11 @@ def _swap(paths: AppPaths, node: Control, live: Release, known: dict[str, Releas
 def _when_swapped(node: Control) -> str:
     deadline = time.monotonic() + SWAP_ENDS_SECONDS
     while True:
+        late = time.monotonic() >= deadline
         try:
             return nodes.running(node)
         except NodeBusy as busy:
-            if busy.broken or time.monotonic() > deadline:
+            if busy.broken or late:
                 raise
             time.sleep(0.1)
 
@@ -110,9 +110,7 @@ def _replace(api: Api, app: App, pod: str, live: Release) -> None:
     """Delete a pod, and wait until as many serve as before."""
     api.remove("Pod", pod)
     wanted = applied.settings_of(app, live).cluster.instances
-    deadline = time.monotonic() + REPLACED_SECONDS
-    while time.monotonic() < deadline:
+    for _ in times.looks(REPLACED_SECONDS, applied.POLL_SECONDS):
         ready = sum(one.ready for one in nodes.found(applied.pods_of(api, app.name)))
         if ready >= wanted:
             return
-        time.sleep(applied.POLL_SECONDS)

@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from gatling.build import callbacks
-from gatling.deploy.cluster import hot, image, once, reconcile, workers
+from gatling.deploy.cluster import boot_check, hot, image, maintenance, once, reconcile, workers
 from gatling.deploy.cluster import objects as applied
 from gatling.deploy.cutover.hot import NotPossible
 from gatling.deploy.migrations import runner
@@ -45,9 +45,10 @@ def go_live(
     that is live. `context` has the settings of the release.
     """
     app, settings, journal = context.app, context.settings, context.journal
-    if wish.strategy == "restart" or wish.rehearse:
-        raise NotOnCluster("Restarts and rehearsals do not exist on a cluster yet.")
-    applied.check(gatling, app, release, settings)
+    if wish.rehearse:
+        raise NotOnCluster("Rehearsals do not exist on a cluster yet.")
+    requested = wish.strategy or settings.deploy.strategy
+    applied.check(gatling, app, release, requested)
     platform = place.of(gatling.db, app)
     journal.phase(f"Preparing {release.label} for {platform.name}")
     release = image.ensure(gatling, context, release)
@@ -70,8 +71,10 @@ def go_live(
         context.callbacks.at(*callbacks.BEFORE_MIGRATE)
         runner.run(gatling, context, live, release, elsewhere=in_a_job)
         context.callbacks.at(*callbacks.AFTER_MIGRATE)
-        requested = wish.strategy or settings.deploy.strategy
-        upgraded = _upgraded(gatling, context, api, live, release, requested)
+        wanted = hot.Planning(
+            app, settings, live, release, requested, journal.step, context.progress.note
+        )
+        upgraded = _upgraded(gatling, context, api, wanted)
         if not upgraded:
             journal.phase(f"Replacing the instances on {platform.name}")
             with journal.step("replace_instances"):
@@ -94,32 +97,37 @@ def go_live(
             else:
                 now = apps.get(gatling.db, app.name)
                 context.progress.notes(workers.follow(gatling, api, now, release, platform))
+            # the schedule, notifications and samples of the app are this machine's
+            gatling.instances.ensure_running()
             context.progress.notes(jobs.follow(gatling, app.name))
+        if app.maintenance is not None:  # the image of the release before may go
+            with context.tolerated():
+                maintenance.follow(gatling, api, apps.get(gatling.db, app.name), release, platform)
         if not upgraded:
             with context.tolerated():
                 applied.remove(api, app.name, keep=pods)
 
 
-def _upgraded(
-    gatling: Gatling,
-    context: Context,
-    api: Api,
-    live: Release | None,
-    release: Release,
-    requested: str,
-) -> bool:
+def _upgraded(gatling: Gatling, context: Context, api: Api, wanted: hot.Planning) -> bool:
     """Upgrade all instances in memory if the plan says so; whether they run the release now.
 
     False: they run what they ran before, and are to be replaced. Raises SwapUndone.
     """
     with contextlib.ExitStack() as connections:
-        ready = hot.found(gatling, context, api, live, release, requested, connections)
+        live, release = wanted.live, wanted.release
+        ready = hot.found(gatling, api, wanted, connections)
         _announce(gatling, context, release, ready.plan)
         if ready.plan.strategy != "hot":
             return False
         try:
             assert live is not None  # noqa: S101 (for the type checker: a hot plan has one)
-            hot.upgrade(context, live, release, ready, api)
+            platform = place.of(gatling.db, context.app)
+            with boot_check.beside(context, api, release, platform) as check:
+                before = check is not None and wanted.settings.hot.boot_check == "before"
+                if check is not None and before:
+                    check.wait()
+                last = _nothing if check is None or before else check.wait
+                hot.upgrade(context, live, release, ready, api, last)
         except NotPossible as refused:
             context.interruption.rearm()
             _announce(gatling, context, release, ready.plan.instead("rolling", str(refused)))
@@ -127,15 +135,17 @@ def _upgraded(
     return True
 
 
+def _nothing() -> None:
+    """There is no check after the switch."""
+
+
 def _announce(gatling: Gatling, context: Context, release: Release, planned: Plan) -> None:
-    # a first start is the same for a cluster
-    strategy = "hot" if planned.strategy == "hot" else "rolling"
     deployments.set_target(
-        gatling.db, context.deployment.id, release=release.number, slot=SLOT, strategy=strategy,
-        reasons=planned.reasons,
+        gatling.db, context.deployment.id, release=release.number, slot=SLOT,
+        strategy=planned.strategy, reasons=planned.reasons,
     )  # fmt: skip
-    context.callbacks.facts["strategy"] = strategy
-    how = IN_WORDS[strategy].capitalize()
+    context.callbacks.facts["strategy"] = planned.strategy
+    how = IN_WORDS[planned.strategy].capitalize()
     context.progress.note(f"{how}: {'; '.join(planned.reasons)}")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
@@ -27,7 +28,8 @@ from gatling.text import counted
 from gatling.ui.output import size
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from gatling.beam.comparison import Comparison
     from gatling.beam.control import Control, Swapped, Watched
@@ -49,6 +51,21 @@ HEALTHY = range(200, 400)
 """As the readiness probe of Kubernetes has it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Planning:
+    """A release that is to replace the live one, and who hears of the steps of its plan."""
+
+    app: App
+    settings: Settings
+    """Those of the release."""
+    live: Release | None
+    release: Release
+    requested: str
+    """The strategy that was requested."""
+    step: Callable[[str], AbstractContextManager[object]] = contextlib.nullcontext
+    note: Callable[[str], None] = lambda _: None
+
+
 class Found(Struct):
     """The plan, and what a hot upgrade needs to carry it out."""
 
@@ -57,41 +74,46 @@ class Found(Struct):
     nodes: dict[str, Control] = {}
 
 
-def found(
-    gatling: Gatling,
-    context: Context,
-    api: Api,
-    live: Release | None,
-    release: Release,
-    requested: str,
-    connections: contextlib.ExitStack,
-) -> Found:
+def at_once(wanted: Planning) -> plan.Plan | None:
+    """The plan where records decide; None if the nodes are to be asked. Raises InvalidInput."""
+    simple = plan.simple(wanted.live, wanted.release, wanted.requested)
+    # a first start, and one of the same release, are the same for a cluster
+    return replace(simple, strategy="rolling") if simple is not None else None
+
+
+def planned(gatling: Gatling, api: Api, wanted: Planning) -> Plan:
+    """The plan that a deployment would carry out now; raises as `found`.
+
+    The files that differ are brought to the pods, where nothing uses them yet.
+    """
+    with contextlib.ExitStack() as connections:
+        return found(gatling, api, wanted, connections).plan
+
+
+def found(gatling: Gatling, api: Api, wanted: Planning, connections: contextlib.ExitStack) -> Found:
     """Plan, with the facts of all nodes; raises InvalidInput if hot was asked for and is not.
 
     The connections to the nodes stay open with `connections`.
     """
-    app, settings = context.app, context.settings
-    simple = plan.simple(live, release, requested)
+    app, live, requested = wanted.app, wanted.live, wanted.requested
+    simple = at_once(wanted)
     if simple is not None or live is None:
-        return Found(simple or plan.Plan("start", ("nothing is live yet",)))
-
-    def rolling(reason: str) -> Found:
-        return Found(plan.refuse_or_roll([reason], requested))
-
+        return Found(simple or plan.Plan("rolling", ("nothing is live yet",)))
     if app.wanted != "running":
         return Found(plan.refuse_or_roll(["no instance runs"], requested))
     try:
         pods = _pods(api, app, live)
-        connected = _reached(gatling, context, api, live, pods, connections)
-        _deliver(gatling, context, live, release, connected)
-        with context.journal.step("plan"):
+        connected = _reached(gatling, wanted, api, live, pods, connections)
+        _deliver(gatling, wanted, live, connected)
+        with wanted.step("plan"):
             comparisons = _each(
-                nodes.of_all(lambda _, node: node.inspect(live, release, None), connected),
+                nodes.of_all(lambda _, node: node.inspect(live, wanted.release, None), connected),
                 "the node of the pod {} could not be asked: {}",
             )
     except _Obstacle as obstacle:
         return Found(plan.refuse_or_roll([str(obstacle)], requested))
-    return Found(union(comparisons, release.name, requested, settings), pods, connected)
+    decided = union(comparisons, wanted.release.name, requested, wanted.settings)
+    return Found(decided, pods, connected)
 
 
 class _Obstacle(Exception):
@@ -122,14 +144,14 @@ def _pods(api: Api, app: App, live: Release) -> dict[str, Pod]:
 
 def _reached(
     gatling: Gatling,
-    context: Context,
+    wanted: Planning,
     api: Api,
     live: Release,
     pods: Mapping[str, Pod],
     connections: contextlib.ExitStack,
 ) -> dict[str, Control]:
     """Connect to the nodes of all pods, which run the live release."""
-    app = context.app
+    app = wanted.app
     paths = gatling.home.app(app.name)
 
     def reach(_name: str, pod: Pod) -> tuple[contextlib.ExitStack, Control, str]:
@@ -137,7 +159,7 @@ def _reached(
             node = stack.enter_context(nodes.connected(api, paths, live, pod))
             return stack.pop_all(), node, nodes.running(node)
 
-    with context.journal.step("reach_nodes"):
+    with wanted.step("reach_nodes"):
         compiler.ensure(gatling.tasks, gatling.apps.surroundings(app.name), app, live)
         answers = nodes.of_all(reach, pods)
         for each in answers.values():
@@ -151,24 +173,21 @@ def _reached(
 
 
 def _deliver(
-    gatling: Gatling,
-    context: Context,
-    live: Release,
-    release: Release,
-    connected: Mapping[str, Control],
+    gatling: Gatling, wanted: Planning, live: Release, connected: Mapping[str, Control]
 ) -> None:
-    root = gatling.home.app(context.app.name).release(release.number)
-    with context.journal.step("deliver"):
+    number = wanted.release.number
+    root = gatling.home.app(wanted.app.name).release(number)
+    with wanted.step("deliver"):
         contents = nodes.entries(root)
         sent = _each(
             nodes.of_all(
-                lambda _, node: nodes.deliver(node, root, contents, release.number, {live.label}),
+                lambda _, node: nodes.deliver(node, root, contents, number, {live.label}),
                 connected,
             ),
             "the pod {} did not get the files: {}",
         )
     most = size(max(sent.values()))
-    context.progress.note(f"{most} sent to each of {counted(len(sent), 'pod')}")
+    wanted.note(f"{most} sent to each of {counted(len(sent), 'pod')}")
 
 
 def union(
@@ -200,8 +219,15 @@ def union(
     return plan.Plan("hot", (*first.reasons, several), first.details, requested=requested)
 
 
-def upgrade(context: Context, live: Release, release: Release, ready: Found, api: Api) -> None:
-    """Swap all nodes, and watch them.
+def upgrade(
+    context: Context,
+    live: Release,
+    release: Release,
+    ready: Found,
+    api: Api,
+    last: Callable[[], None] = lambda: None,
+) -> None:
+    """Swap all nodes, and watch them; `last` is called then, and may raise a GatlingError.
 
     Raises NotPossible when all run the release of before and nothing was touched, and SwapUndone
     when it was taken back; then recovery looks at each pod.
@@ -229,6 +255,7 @@ def upgrade(context: Context, live: Release, release: Release, ready: Found, api
         )
         try:
             _prove(context, release, ready, outcome.done, api)
+            last()
         except GatlingError:
             with journal.step("swap_back"):
                 _back(context, live, release, ready, outcome.done)

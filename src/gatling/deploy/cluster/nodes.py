@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct
 
-from gatling.beam import channel, control, toolbox
+from gatling.beam import channel, control, sight, toolbox
 from gatling.beam.answers import typed
 from gatling.beam.control import Control
 from gatling.beam.etf import Atom
@@ -24,6 +24,7 @@ from gatling.platform.kubernetes.pods import CURRENT, NODE, TREES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from gatling.beam.sight import Sight
     from gatling.paths import AppPaths
     from gatling.platform.kubernetes.api import Api
     from gatling.platform.kubernetes.pods import Object
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 RELEASES = f"{TREES}/releases"
 CHUNK = 256 << 10
 CONNECT_SECONDS = 10.0
+OBSERVE_SECONDS = 3.0
+"""The same for a node that is only measured."""
 DELIVER_SECONDS = 60.0
 """For each step of a delivery: a pod may have a slow disk."""
 MOST = 64
@@ -88,14 +91,29 @@ def connected(
 
     `release` is one with the pod's name of nodes and cookie: all of an app that run at once.
     """
+    with _channel(api, release, pod, patience, CONNECT_SECONDS) as node:
+        control.load_all(node, toolbox.beams(paths, release), paths.cache_anchor)
+        yield Control(node, paths, tree)
+
+
+@contextlib.contextmanager
+def observed(api: Api, paths: AppPaths, release: Release, pod: Pod) -> Iterator[Sight]:
+    """A connection to the node of a pod that measures it, as `connected`."""
+    with _channel(api, release, pod, sight.PATIENCE_SECONDS, OBSERVE_SECONDS) as node:
+        yield sight.measuring(node, paths, release)
+
+
+@contextlib.contextmanager
+def _channel(
+    api: Api, release: Release, pod: Pod, patience: float, within: float
+) -> Iterator[channel.Node]:
     if not pod.address:
         raise NodeUnreachable(f"The pod {pod.name} has no address yet.")
     name = f"{release.name}@{pod.address}"
     dial = functools.partial(_dialled, api, pod.name)
     cookie = release.config.get("RELEASE_COOKIE", "")
-    with channel.connect(dial, name, cookie, patience, within=CONNECT_SECONDS) as node:
-        control.load_all(node, toolbox.beams(paths, release), paths.cache_anchor)
-        yield Control(node, paths, tree)
+    with channel.connect(dial, name, cookie, patience, within=within) as node:
+        yield node
 
 
 def _dialled(api: Api, pod: str) -> Any:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from gatling.deploy.cluster import adopt
 from gatling.errors import ClusterFailed, NotOnCluster, UnhealthyRelease
-from gatling.platform.kubernetes import objects, place, pods, rollout
+from gatling.platform.kubernetes import objects, pods, rollout
 from gatling.platform.kubernetes.objects import WEB
+from gatling.platform.kubernetes.page import PAGE
 from gatling.project import settings as project_settings
 from gatling.releases import distillery
 from gatling.runtime import pods as spec
@@ -32,6 +33,8 @@ AWAY_SECONDS = 30.0
 LOG_LINES = 30
 MANAGED = {"app.kubernetes.io/managed-by": "gatling"}
 """The label of all objects that are Gatling's."""
+APP = "app.kubernetes.io/name"
+"""The label with the name of the app."""
 OF_APP = (
     "Deployment",
     "Job",
@@ -43,14 +46,16 @@ OF_APP = (
 )
 
 
-def check(gatling: Gatling, app: App, release: Release, settings: Settings) -> None:
-    """Raise NotOnCluster for what a release asks for and a cluster does not have yet."""
+def check(gatling: Gatling, app: App, release: Release, requested: str) -> None:
+    """Raise NotOnCluster for what a release asks for and a cluster does not have yet.
+
+    `requested` is the strategy.
+    """
     tree = gatling.home.app(app.name).release(release.number)
     unknown = (
         (distillery.made(tree, release), "Releases of Distillery do not run on a cluster."),
         (bool(app.passwords), "Passwords (`gatling auth`) do not work on a cluster yet."),
-        (settings.deploy.strategy == "restart",
-         "The setting deploy.strategy = restart does not work on a cluster yet."),
+        (requested == "restart", "The strategy restart does not exist on a cluster yet."),
         (bool(databases.attachments(gatling.db, app=app.name)),
          "The databases of this machine cannot be reached from a cluster."),
     )  # fmt: skip
@@ -82,8 +87,9 @@ def apply(
     settings = settings_of(app, release)
     described = spec.described(app, release, settings, platform, deployment)
     apply_config(api, app, release, platform, described)
+    serves = objects.WEB if app.maintenance is None else PAGE
     for one in (
-        objects.service(described), objects.nodes(described), objects.network(described),
+        objects.service(described, serves), objects.nodes(described), objects.network(described),
     ):  # fmt: skip
         api.apply(one)
     try:
@@ -103,11 +109,16 @@ def apply(
 
 def apply_config(api: Api, app: App, release: Release, platform: Platform, described: Pods) -> None:
     """Apply the Secrets that pods of a release need: its config, and the registry's login."""
+    apply_login(api, platform)
+    api.apply(objects.config(described, spec.environment(app, release, platform)))
+
+
+def apply_login(api: Api, platform: Platform) -> None:
+    """Apply the Secret with which nodes pull images."""
     store = platform.registry
     if store is not None and store.user:
         host = store.place.partition("/")[0]
         api.apply(objects.registry_login(api.namespace, host, store.user, store.password))
-    api.apply(objects.config(described, spec.environment(app, release, platform)))
 
 
 def apply_domains(api: Api, app: App, issuer: str) -> None:
@@ -121,7 +132,7 @@ def apply_domains(api: Api, app: App, issuer: str) -> None:
 
 def remove(api: Api, app: str, *, keep: Pods | None = None) -> None:
     """Delete the objects of an app; with `keep` only Secrets that no pod needs."""
-    selector = MANAGED | {"app.kubernetes.io/name": app}
+    selector = MANAGED | {APP: app}
     kept = {keep.config, *_configs(api, app)} if keep is not None else set()
     if keep is None:
         api.remove("Secret", objects.certificate_name(app))  # cert-manager's own leaves it
@@ -133,8 +144,13 @@ def remove(api: Api, app: str, *, keep: Pods | None = None) -> None:
                 continue
             raise
         for one in found:
-            if one["metadata"]["name"] not in kept:
+            shown = keep is not None and _component(one) == PAGE  # the maintenance page is not its
+            if one["metadata"]["name"] not in kept and not shown:
                 api.remove(kind, one["metadata"]["name"])
+
+
+def _component(one: Object) -> str:
+    return str(one["metadata"].get("labels", {}).get("app.kubernetes.io/component", ""))
 
 
 def _configs(api: Api, app: str) -> set[str]:
@@ -158,7 +174,7 @@ def pods_of(api: Api, app: str) -> list[Object]:
 
 def pods_and_workers(api: Api, app: str) -> list[Object]:
     """The pods of an app's instances and workers."""
-    found = api.every("Pod", MANAGED | {"app.kubernetes.io/name": app})
+    found = api.every("Pod", MANAGED | {APP: app})
     return [one for one in found if rollout.shown(one).process]
 
 
@@ -235,7 +251,13 @@ def without_times(lines: list[str]) -> list[str]:
     return [line.partition(" ")[2] for line in lines]
 
 
-def instances(gatling: Gatling, app: App) -> list[rollout.Pod]:
-    """The instances and workers of an app, as they are now."""
-    with place.opened(gatling.db, app) as api:
-        return sorted(map(rollout.shown, pods_and_workers(api, app.name)), key=lambda pod: pod.name)
+def by_app(api: Api, app: str | None = None) -> dict[str, list[rollout.Pod]]:
+    """The instances and workers by app, as they are now; with `app` those of one."""
+    found: dict[str, list[rollout.Pod]] = {}
+    for one in api.every("Pod", MANAGED | ({APP: app} if app else {})):
+        shown = rollout.shown(one)
+        if shown.process:
+            found.setdefault(one["metadata"]["labels"].get(APP, ""), []).append(shown)
+    for pods_ in found.values():
+        pods_.sort(key=lambda pod: pod.name)
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatling.deploy.cluster import back, workers
+from gatling.deploy.cluster import back, boot_check, maintenance, workers
 from gatling.deploy.cluster import objects as applied
 from gatling.platform.kubernetes import place
 from gatling.state import releases
@@ -30,6 +30,8 @@ def reconcile(gatling: Gatling, app: App, *, perhaps_upgraded: bool = False) -> 
         release = releases.get(gatling.db, app.name, app.live_release)
         platform = place.of(gatling.db, app)
         runs = app.wanted == "running"
+        if app.maintenance is not None:
+            maintenance.follow(gatling, api, app, release, platform)
         pods = applied.apply(
             api, app, release, platform, app.live_deployment or 0, runs=runs,
             upgraded=perhaps_upgraded,
@@ -41,4 +43,6 @@ def reconcile(gatling: Gatling, app: App, *, perhaps_upgraded: bool = False) -> 
                 for name in back.to_release(gatling, app, api, release)
             ]
         applied.remove(api, app.name, keep=pods)
+        if perhaps_upgraded:
+            boot_check.clean(api, app.name)
         return problems

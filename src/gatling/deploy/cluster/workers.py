@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from msgspec import structs
 
+from gatling import times
 from gatling.cleanup import text_of
 from gatling.deploy.cluster import objects as applied
 from gatling.errors import GatlingError
@@ -81,13 +81,13 @@ def restart(api: Api, app: str, name: str) -> None:
 
 def unwell(api: Api, app: str, counts: dict[str, int]) -> list[str]:
     """Wait until so many of each worker run, and no others; those that do not, in words."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while True:
+    wrong: list[str] = []
+    for _ in times.looks(WAIT_SECONDS, applied.POLL_SECONDS):
         found = applied.pods_and_workers(api, app)
         wrong = [text for name, count in counts.items() if (text := _missing(found, name, count))]
-        if not wrong or time.monotonic() > deadline:
-            return wrong
-        time.sleep(applied.POLL_SECONDS)
+        if not wrong:
+            break
+    return wrong
 
 
 def _missing(pods: Iterable[Object], name: str, count: int) -> str:

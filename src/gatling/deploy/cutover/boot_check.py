@@ -55,7 +55,7 @@ class BootCheck:
             instance.start(self._gatling, app, self.release, slot, self._settings, check=True)
             self._process = self._gatling.instances.status(app.name, slot).process
         except BaseException as error:
-            self._give_up(error)
+            self.give_up(error)
             raise
 
     def adopt(self) -> bool:
@@ -71,7 +71,8 @@ class BootCheck:
     def has_booted(self, patience: float) -> bool:
         """Whether the instance has become healthy within so many seconds; False: it may still.
 
-        Raises UnhealthyRelease, with its last words, and stops the instance then.
+        Raises UnhealthyRelease. The instance is left as it is: a deployment may have put its own
+        in the slot, and only the holder of the app's lock knows.
         """
         try:
             health.wait_healthy(
@@ -85,9 +86,6 @@ class BootCheck:
             )
         except health.StillBootsError:
             return False
-        except BaseException as error:
-            self._give_up(error)
-            raise
         return True
 
     def begin_to_stop(self) -> None:
@@ -105,7 +103,11 @@ class BootCheck:
             self._runs = False
             instance.stop_unused(self._gatling, self._app, self._app.free_slot, self._settings)
 
-    def _give_up(self, error: BaseException) -> None:
+    def give_up(self, error: BaseException) -> None:
+        """Stop the instance because of an error, which gets its last words as its log.
+
+        The caller holds the app's lock.
+        """
         self._runs = False
         instance.give_up(
             self._gatling, self._app, self.release, self._app.free_slot, self._settings,
@@ -161,7 +163,8 @@ def finish(context: Context, check: BootCheck, switched: float) -> bool:
     booted = False
     try:
         booted = check.has_booted(patience)
-    except BaseException:
+    except BaseException as error:
+        check.give_up(error)
         exclusive.tell(context, "boot check", check.release, check.seconds)
         raise
     if booted:

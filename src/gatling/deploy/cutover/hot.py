@@ -106,7 +106,7 @@ def upgrade(
             on_live()
             try:
                 if held is not None:
-                    prober.saw(held.finish())
+                    prober.saw(held.finish(), held_since=held.began)
                 check = boot_check.beside(gatling, context, release, booted=booted)
                 watched = _prove(gatling, context, node, release, swapped, switched, check)
                 rendering = pages.render_again(gatling, context, node, live, differences)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 CHECK_VARIABLE = "GATLING_BOOT_CHECK"
 """Set to 1 in an instance that never serves, and so in no other."""
+STAYS_SHARE, STAYS_AT_MOST_SECONDS = 2, 5.0
+"""An instance that has to stay up does so for half the time of its boot, within limits."""
 LOG_LINES = 2000
 
 
@@ -56,15 +58,17 @@ def boot(
 ) -> None:
     """Start a release in a slot, not to serve, and wait until it is healthy.
 
-    And is so after some seconds more, if wanted: it listens before its last child is started. Its
-    environment says that it is a second instance. Raises UnhealthyRelease and PortTaken.
+    And is so after `stays` seconds more: it listens before its last child is started. A machine on
+    which a boot is slow takes longer for a crash as well. The environment says that it is a second
+    instance. Raises UnhealthyRelease and PortTaken.
     """
-    since = now()
+    since, began = now(), time.monotonic()
     try:
         start(gatling, app, release, slot, settings, check=True)
         process_ = health.wait_healthy(gatling.instances, app, slot, settings.health)
         if stays:
-            time.sleep(stays)
+            share = (time.monotonic() - began) / STAYS_SHARE
+            time.sleep(max(stays, min(share, STAYS_AT_MOST_SECONDS)))
             health.wait_healthy(gatling.instances, app, slot, settings.health, process_)
     except BaseException as error:
         give_up(gatling, app, release, slot, settings, since, error, CHECK)

@@ -13,6 +13,7 @@ from gatling.deploy.cutover import instance
 from gatling.deploy.cutover.drain import DRAIN_CHECKS
 from gatling.deploy.cutover.pace import paced
 from gatling.platform import lock
+from gatling.platform.base import State
 from gatling.project import settings as project_settings
 from gatling.state import apps, deployments, watches
 from gatling.state.watches import Watch
@@ -62,7 +63,7 @@ def end_boot_check(gatling: Gatling, context: Context) -> None:
     """
     app = context.app
     watch = watches.unproven(gatling.db, app.name, app.live_release)
-    if watch is None or not gatling.instances.status(app.name, app.free_slot).up:
+    if watch is None or gatling.instances.status(app.name, app.free_slot).state == State.STOPPED:
         return
     context.progress.note(f"the boot check of v{watch.release} is interrupted: its slot is needed")
     instance.stop_unused(gatling, app, app.free_slot, context.settings)

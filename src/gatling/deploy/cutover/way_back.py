@@ -55,9 +55,10 @@ def _when_swapped(ask: Callable[[], int]) -> int:
     """The answer when no swap is under way any more; raises NodeBusy when that takes too long."""
     deadline = time.monotonic() + SWAP_ENDS_SECONDS
     while True:
+        late = time.monotonic() >= deadline
         try:
             return ask()
         except NodeBusy as busy:
-            if busy.broken or time.monotonic() > deadline:
+            if busy.broken or late:
                 raise
             time.sleep(0.1)

@@ -36,6 +36,8 @@ class Sample(NamedTuple):
     """When it began, since the first one did."""
     took_ms: float
     failed: bool
+    held: bool = False
+    """It was held open on purpose, from before a hot upgrade until after it (HeldRequest)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +125,11 @@ class HeldRequest:
         head = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: gatling-probe\r\n"
         self._head = head.encode()
         self._socket: socket.socket | None = None
+        self.began = 0.0
+        """When it began, as time.monotonic() has it."""
 
     def __enter__(self) -> Self:
+        self.began = time.monotonic()
         with contextlib.suppress(OSError):  # `finish` reports it
             self._socket = socket.create_connection(self._address, REQUEST_SECONDS)
             self._socket.sendall(self._head)
@@ -178,6 +183,7 @@ class Prober:
         self._first_failure = ""
         self._held, self._held_by = 0, ""
         self._https = False
+        self._first: float | None = None
         self._samples: list[Sample] = []
 
     @contextlib.contextmanager
@@ -196,9 +202,15 @@ class Prober:
         self._thread = threading.Thread(target=self._ask_on, daemon=True)
         self._thread.start()
 
-    def saw(self, problem: str) -> None:
-        """Count one more request; with what went wrong, if anything."""
+    def saw(self, problem: str, *, held_since: float | None = None) -> None:
+        """Count one more request; with what went wrong, if anything.
+
+        `held_since` is the beginning of a request that was held open. Its time is kept as well, but
+        is not that of a client.
+        """
         with self._counting:
+            if held_since is not None:
+                self._keep(held_since, time.monotonic() - held_since, problem, held=True)
             self._requests += 1
             if problem:
                 self._failed += 1
@@ -225,12 +237,12 @@ class Prober:
             held=self._held,
             held_by=self._held_by,
             https=self._https,
-            samples=tuple(self._samples),
+            samples=tuple(sorted(self._samples)),
         )
 
     def _ask_on(self) -> None:
         connection, used = self._connect(), False
-        first = time.monotonic()
+        self._first = time.monotonic()
         while not self._stop.is_set():
             started = time.monotonic()
             problem, reusable = self._ask(connection)
@@ -242,9 +254,7 @@ class Prober:
                 problem, reusable = self._ask(connection)
             took = time.monotonic() - started
             self._longest = max(self._longest, took)
-            if len(self._samples) < SAMPLES:
-                at_ms = round(1000 * (started - first), 1)
-                self._samples.append(Sample(at_ms, round(1000 * took, 1), bool(problem)))
+            self._keep(started, took, problem)
             self.saw(problem)
             self._answered.set()
             used = reusable
@@ -253,6 +263,11 @@ class Prober:
                 connection = self._connect()
             self._stop.wait(self._pause)
         connection.close()
+
+    def _keep(self, started: float, took: float, problem: str, *, held: bool = False) -> None:
+        if self._first is not None and len(self._samples) < SAMPLES:
+            at_ms = round(1000 * (started - self._first), 1)
+            self._samples.append(Sample(at_ms, round(1000 * took, 1), bool(problem), held))
 
     def _connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection(*self._address, timeout=REQUEST_SECONDS)

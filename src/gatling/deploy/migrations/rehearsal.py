@@ -54,16 +54,20 @@ def rehearse(
         )
         return
     with context.journal.step(STEP), contextlib.ExitStack() as stack:
-        values, watches = dict(target.config), []
+        forked, watches = {}, []
         for use, record in used:
             fork, made = stack.enter_context(_fork(gatling, context, record))
             context.progress.note(
                 f"rehearsing the migrations on a fork of {record.name} ({size(made.bytes)},"
                 f" made in {made.copy_seconds:.1f} s)"
             )
-            values[use.variable] = gatling.databases.url(context.app.name, fork.database)
+            forked[target.config[use.variable]] = gatling.databases.url(
+                context.app.name, fork.database
+            )
             watches.append((record, stack.enter_context(_watched(gatling, context, fork))))
         began = time.monotonic()
+        # other variables may have the same URL, such as that of a pool
+        values = {name: forked.get(value, value) for name, value in target.config.items()}
         migrate(structs.replace(target, config=values))
         took = time.monotonic() - began
         held = [(record, lock) for record, watch in watches for lock in watch.result()]

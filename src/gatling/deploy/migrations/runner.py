@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
+from gatling.deploy import pools
 from gatling.deploy.migrations import linter, points, rehearsal
 from gatling.errors import CommandFailed, MigrationFailed, NotFound
 from gatling.project import processes
@@ -66,6 +67,9 @@ def run(
     the source is the same.
     """
     tasks, around = gatling.tasks, gatling.apps.surroundings(context.app.name)
+    if elsewhere is None:
+        target = structs.replace(target, config=pools.direct(gatling, context.app.name,
+                                                             target.config))  # fmt: skip
     if live is not None:
         if runs_any(live, target):
             _migrate(gatling, around, context, live, target, elsewhere)

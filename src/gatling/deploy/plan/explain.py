@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from typing import TYPE_CHECKING
 
+from gatling import times
 from gatling.deploy.plan import gather, plan
 from gatling.deploy.plan.by_files import Glance, glance
 from gatling.errors import Busy, NotFound
@@ -49,15 +49,13 @@ def undisturbed(gatling: Gatling, name: str) -> Iterator[None]:
     than to stop an instance, such as the previous one in the background.
     """
     settings = project_settings.parse(apps.get(gatling.db, name).effective).instance
-    deadline = time.monotonic() + settings.stop + OTHERS_SECONDS
-    while True:
+    for last in times.looks(settings.stop + OTHERS_SECONDS, lock.POLL_SECONDS):
         with lock.try_hold(gatling.home.app(name).lock) as held:
             if held:
                 yield
                 return
-        if deployments.running(gatling.db, name) or time.monotonic() > deadline:
+        if deployments.running(gatling.db, name) or last:
             raise Busy(_whose(gatling, name), hint="Try again when it has ended.")
-        time.sleep(lock.POLL_SECONDS)
 
 
 def _whose(gatling: Gatling, name: str) -> str:
@@ -79,13 +77,18 @@ def at_a_glance(
 
     The plan is None where it depends on the node.
     """
-    known = _known(gatling, name, release, wish)
+    known = facts(gatling, name, release, wish)
     live = known.live
     decided = plan.at_once(known)
     if live is None or live.number == release.number:
         return known, decided, None
+    return known, decided, glanced(gatling, name, live, release)
+
+
+def glanced(gatling: Gatling, name: str, live: Release, release: Release) -> Glance:
+    """How the files of two releases differ."""
     paths = gatling.home.app(name)
-    return known, decided, glance(paths.release(live.number), paths.release(release.number))
+    return glance(paths.release(live.number), paths.release(release.number))
 
 
 def planned(
@@ -96,14 +99,15 @@ def planned(
     Raises NodeInUse or NodeBusy while another command works with the running node, and InvalidInput
     for a strategy that is not possible.
     """
-    known = _known(gatling, name, release, wish)
+    known = facts(gatling, name, release, wish)
     with contextlib.ExitStack() as open_node:
         app = apps.get(gatling.db, name)
         found = gather.with_node(gatling, app, known, open_node, insists=True)
         return found.facts, plan.plan(found.facts)
 
 
-def _known(gatling: Gatling, name: str, release: Release, wish: str | None) -> Facts:
+def facts(gatling: Gatling, name: str, release: Release, wish: str | None) -> Facts:
+    """The facts from records and files alone."""
     app = apps.get(gatling.db, name)
     settings = project_settings.parse(release.manifest | app.settings)
     live = releases.get(gatling.db, name, app.live_release) if app.live_release else None

@@ -10,7 +10,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING
 
-from gatling.platform.embedded import launch, postmaster
+from gatling.platform.embedded import launch, pooler, postmaster
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +23,8 @@ PROXY = "proxy"
 SAMPLER = "sampler"
 CLOCK = "clock"
 """The program that starts jobs and renewals when they are due."""
+
+POOL_LOG = "pgbouncer.log"
 
 SETTLED_SECONDS = 5
 """An exit within this time of the start counts as a failed start."""
@@ -96,6 +98,22 @@ def database(name: str, data: Path, postgres: str, log: Path) -> str:
         "redirect_stderr=true\n"
         f"stdout_logfile={_escaped(log)}\n"
         "stdout_logfile_maxbytes=5MB\nstdout_logfile_backups=2\n"
+    )
+
+
+def pool(name: str, directory: Path, pgbouncer: str) -> str:
+    """The pool of an app, which runs for as long as supervisord does."""
+    command = _command(sys.executable, "-I", "-S", str(pooler.__file__), str(directory), pgbouncer)
+    return (
+        f"[program:{name}]\ncommand={command}\n"
+        f"directory={_escaped(directory)}\n"
+        "autostart=true\nautorestart=true\n"
+        f"startsecs=1\nstartretries={RETRIES}\n"
+        # INT: PgBouncer waits for open transactions
+        "stopsignal=INT\nstopwaitsecs=10\n"
+        "redirect_stderr=true\n"
+        f"stdout_logfile={_escaped(directory)}/{POOL_LOG}\n"
+        "stdout_logfile_maxbytes=1MB\nstdout_logfile_backups=1\n"
     )
 
 

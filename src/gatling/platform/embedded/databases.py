@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         Site,
         Upgraded,
     )
+    from gatling.platform.postgres.volume import Volume
 
 
 class OwnDatabases(OwnClusters):
@@ -207,7 +208,7 @@ class OwnDatabases(OwnClusters):
             directory.mkdir(mode=0o700, parents=True)
             if self._fork_note(old).exists():
                 self._fork_note(new).touch()
-            self._programs.stop(program_name(old.database), START_SECONDS)
+            self._stop_for_good(old)
             try:
                 return self._repository.upgrade(*sites, say, rehearsal=False)
             except BaseException as error:
@@ -218,7 +219,19 @@ class OwnDatabases(OwnClusters):
     def retire(self, cluster: Cluster) -> None:
         """See Databases."""
         with self._alone(cluster):
-            self._programs.stop(program_name(cluster.database), START_SECONDS)
+            self._stop_for_good(cluster)
+
+    def _stop_for_good(self, cluster: Cluster) -> None:
+        """Stop a cluster, which supervisord must not start again when the home is started."""
+        self._programs.stop(program_name(cluster.database), START_SECONDS)
+        self._conf(cluster.database).unlink(missing_ok=True)
+
+    def is_left(self, cluster: Cluster) -> bool:
+        """See Databases."""
+        conf = self._conf(cluster.database)
+        return self.exists(cluster) and not (
+            conf.exists() and str(self._data(cluster)) in conf.read_text()
+        )
 
     def analyze(self, cluster: Cluster) -> None:
         """See Databases."""
@@ -249,6 +262,20 @@ class OwnDatabases(OwnClusters):
     def set_repository(self, wanted: Repository, *, keep: bool) -> None:
         """See Databases."""
         self._repository.set(wanted, keep=keep)
+
+    def volume(self, action: str, count: int = 0, *, move: bool = False) -> Volume:  # noqa: ARG002
+        """See Databases: only root can mount file systems."""
+        raise InvalidInput(
+            "Only a server has a volume for databases.",
+            hint="Put the home on XFS or btrfs: forks then share their files with the original.",
+        )
+
+    def can_create_volume(self) -> bool:
+        """See Databases."""
+        return False
+
+    def install_volume(self, say: Callable[[str], None]) -> None:
+        """See Databases: `volume` raises before."""
 
     def _site(self, cluster: Cluster) -> Site:
         return self._repository.site(

@@ -3,7 +3,8 @@
 The supervisor's configuration names this command once and for all; what to run, with which
 environment, stands in the directory's instance.json (mode 0600). So secrets are in no command
 line and no supervisor configuration, and a crashed instance is restarted as the release that is
-recorded there now. Only the standard library, since it runs without site-packages.
+recorded there now. Only the standard library, and a file of the package that needs no other one,
+since it runs without site-packages.
 """
 
 import json
@@ -12,7 +13,6 @@ import resource
 import shutil
 import signal
 import sys
-import time
 
 MAX_FILES = 65536
 """Open files that a program gets where the host allows it: the BEAM reserves memory for each."""
@@ -56,27 +56,11 @@ def end_rest(directory: str) -> None:
 
 
 def end_marked(wanted: str) -> None:
-    """SIGKILL every process that bears a mark, until none is left: some may be forking."""
-    for _ in range(50):
-        found = [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc")))
-                 if bears(pid, wanted)]  # fmt: skip
-        if not found:
-            return
-        for pid in found:
-            try:  # noqa: SIM105
-                os.kill(pid, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
-                pass
-        time.sleep(0.02)
+    """SIGKILL every process that bears a mark, as proc.py does, which is loaded if it is needed."""
+    import runpy
 
-
-def bears(pid: int, wanted: str) -> bool:
-    """Whether a process was started with that mark."""
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            return f"{MARK}={wanted}".encode() in file.read().split(b"\0")
-    except OSError:
-        return False
+    place = os.path.join(os.path.dirname(__file__), "..", "..", "proc.py")
+    runpy.run_path(place)["end_marked"](wanted)
 
 
 def main(directory: str) -> None:

@@ -6,10 +6,9 @@ import json
 import os
 import pwd
 import shutil
-import time
 from typing import TYPE_CHECKING
 
-from gatling import files, process
+from gatling import files, process, times
 from gatling.errors import CommandFailed, DiskFull, InvalidInput
 from gatling.paths import exclusively
 from gatling.platform import users
@@ -168,19 +167,17 @@ class OwnClusters:
         self._programs.update()
         if self._programs.has_ended(program_name(cluster.database)):
             self._programs.start(program_name(cluster.database))
-        deadline = time.monotonic() + START_SECONDS
-        while True:
+        for last in times.looks(START_SECONDS, 0.1):
             try:
                 self._query(cluster, "SELECT 1;")
             except CommandFailed as error:
-                if time.monotonic() > deadline:
+                if last:
                     log = self._log(cluster.database)
                     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
                     raise CommandFailed(
                         f"The database {cluster.database} does not start.",
                         log=[*error.log, *lines[-10:]],
                     ) from None
-                time.sleep(0.1)
             else:
                 return
 

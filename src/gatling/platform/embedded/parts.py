@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from gatling.platform.embedded.home import EmbeddedHome
     from gatling.platform.embedded.supervisord import Supervisord
     from gatling.platform.interface import Apps, Instances, Logs, Schedule, Tasks
-    from gatling.platform.services import Certificates, Databases, Router, Toolchains
+    from gatling.platform.services import Certificates, Databases, Pools, Router, Toolchains
     from gatling.state.database import Database
 
 
@@ -89,3 +89,10 @@ class EmbeddedParts:
         from gatling.platform.embedded.databases import OwnDatabases
 
         return OwnDatabases(self._home, self._programs)
+
+    @functools.cached_property
+    def pools(self) -> Pools:
+        """See Parts."""
+        from gatling.platform.embedded.pools import OwnPools
+
+        return OwnPools(self._home, self._programs)

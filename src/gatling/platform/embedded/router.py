@@ -10,7 +10,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from gatling import files, process
+from gatling import files, process, times
 from gatling.errors import CommandFailed, InvalidInput, PortTaken, ProxyRefused
 from gatling.paths import exclusively
 from gatling.platform import ports
@@ -88,13 +88,13 @@ class EmbeddedRouter:
         )
         takeover.read(self._conf)  # what starts now reads it
         self._programs.start(PROXY)
-        deadline = time.monotonic() + STARTUP_SECONDS
         probed = self.probe_address()
-        while not ports.answers(probed.port, probed.host):
+        for last in times.looks(STARTUP_SECONDS, 0.01):
+            if ports.answers(probed.port, probed.host):
+                return
             status = self._programs.status(PROXY)
-            if status.state in (State.RESTARTING, State.FAILED) or time.monotonic() > deadline:
+            if last or status.state in (State.RESTARTING, State.FAILED):
                 raise ProxyRefused("nginx does not start.", log=self._last_errors())
-            time.sleep(0.01)
 
     def configure(self, apps: Sequence[App]) -> bool:
         """See Router."""

@@ -15,7 +15,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from gatling import files, proc, process
+from gatling import files, proc, process, times
 from gatling.errors import CommandFailed, SupervisorFailed
 from gatling.paths import exclusively
 from gatling.platform import enter, limits, ports, restarts
@@ -90,14 +90,9 @@ class Supervisord:
                 )
             except CommandFailed as error:
                 raise SupervisorFailed("supervisord could not be started.", log=error.log) from None
-            deadline = time.monotonic() + STARTUP_SECONDS
-            while not self.running():
-                if time.monotonic() > deadline:
-                    lines = log.read_text(errors="replace").splitlines()[-10:]
-                    raise SupervisorFailed(
-                        "supervisord was started but does not answer.", log=lines
-                    )
-                time.sleep(0.02)
+            if not any(self.running() for _ in times.looks(STARTUP_SECONDS, 0.02)):
+                lines = log.read_text(errors="replace").splitlines()[-10:]
+                raise SupervisorFailed("supervisord was started but does not answer.", log=lines)
         return True
 
     def shut_down(self) -> None:
@@ -113,15 +108,16 @@ class Supervisord:
 
     def start(self, name: str) -> None:
         """Start a program by its name in supervisord, in which it does not run now."""
-        deadline = time.monotonic() + STARTUP_SECONDS
-        while (info := self._info(name)) and info["statename"] in ("STOPPING", "BACKOFF"):
+        for last in times.looks(STARTUP_SECONDS, 0.02):
             # supervisord takes a start while it still waits for an exit, and forgets about it;
             # while it waits for the time of its own next try, it refuses one
+            info = self._info(name)
+            if not info or info["statename"] not in ("STOPPING", "BACKOFF"):
+                break
             if info["statename"] == "BACKOFF":
                 self.stop(name, STARTUP_SECONDS)
-            if time.monotonic() > deadline:
+            elif last:
                 raise SupervisorFailed(f"{name} is still being stopped.")
-            time.sleep(0.02)
         self._call("startProcess", name, False)
 
     def stop(self, name: str, timeout: float, *, unused: bool = False) -> None:

@@ -40,13 +40,16 @@ _QUOTA = "exceeded quota"
 
 
 class Client:
-    """A cluster, as the user of its connection. All calls raise ClusterFailed."""
+    """A cluster, as the user of its connection. All calls raise ClusterFailed.
 
-    def __init__(self, connection: Connection) -> None:
+    `patience` is how many seconds the cluster may take to answer.
+    """
+
+    def __init__(self, connection: Connection, patience: float = ANSWER_SECONDS) -> None:
         self.server = connection.server
         self.namespace = connection.namespace
         config = _config(connection)
-        timeout = httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
+        timeout = httpx2.Timeout(patience, connect=min(patience, CONNECT_SECONDS))
         try:
             self.api = lightkube.Client(
                 config=config, namespace=connection.namespace, timeout=timeout,

@@ -75,7 +75,7 @@ class Execution:
         self._halves = protocol == _NEWEST
         self._message = b""
         self._early: list[tuple[int, bytes]] = []
-        self._heard = self._asked = time.monotonic()
+        self._asked, self._unanswered = time.monotonic(), 0
         self._leading = True
         self.status: int | None = None
         """The exit status, once it has ended."""
@@ -153,12 +153,16 @@ class Execution:
             self._early.insert(0, (STDOUT, data))
 
     def keep_alive(self) -> None:
-        """Ask for a sign of life when it is time; raises ClusterFailed if none came for long."""
+        """Ask for a sign of life when it is time; raises ClusterFailed if none came for long.
+
+        Only questions without an answer count: when this process was suspended, nothing came
+        because nothing was asked.
+        """
         now = time.monotonic()
-        if now - self._heard > LOST_SECONDS:
-            raise self._lost(TimeoutError())
         if now - self._asked >= PING_SECONDS:
-            self._asked = now
+            if (self._unanswered + 1) * PING_SECONDS >= LOST_SECONDS:
+                raise self._lost(TimeoutError())
+            self._asked, self._unanswered = now, self._unanswered + 1
             self._write(self._websocket.send(Ping()))
 
     def _read(self) -> list[tuple[int, bytes]]:
@@ -172,7 +176,7 @@ class Execution:
         except Exception as error:
             raise self._lost(error) from error
         self._leading = self._leading and len(data) == _CHUNK
-        self._heard = self._asked = time.monotonic()
+        self._asked, self._unanswered = time.monotonic(), 0
         found: list[tuple[int, bytes]] = []
         try:
             self._websocket.receive_data(data or None)

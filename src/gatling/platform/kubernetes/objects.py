@@ -11,6 +11,7 @@ import math
 from typing import TYPE_CHECKING
 
 from gatling.platform.kubernetes.pods import (
+    CURRENT,
     HTTP,
     NODE,
     PULL_SECRET,
@@ -124,15 +125,15 @@ def service_name(app: str) -> str:
     return f"web-{checked_app(app)}"
 
 
-def service(pods: Pods) -> Object:
-    """The address at which the ready instances serve requests."""
+def service(pods: Pods, component: str = WEB) -> Object:
+    """The address at which the ready instances serve requests, or pods of another component."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": metadata(pods, service_name(pods.app), WEB),
         "spec": {
             "type": "ClusterIP",
-            "selector": labels(pods.app, WEB),
+            "selector": labels(pods.app, component),
             "ports": [{"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}],
         },
     }
@@ -226,6 +227,35 @@ def job(pods: Pods, name: str, timeout: float) -> Object:
             "activeDeadlineSeconds": max(1, math.ceil(timeout)),
             "ttlSecondsAfterFinished": KEPT_SECONDS,
             "template": template(_literal(pods), "job", restarts=False),
+        },
+    }
+
+
+CHECK = "check"
+"""The component of a pod that only shows that a release boots. No Service leads to it."""
+# it finds no other node, and none of the app's lets it in: it would take part in their work
+_ALONE = 'unset DNS_CLUSTER_QUERY; exec "$@"'
+
+
+def boot_check(pods: Pods, health: Health, name: str, variable: str, seconds: float) -> Object:
+    """A Job with one instance that never serves; `variable` is set in its environment."""
+    import msgspec
+
+    start = ("/bin/sh", "-c", _ALONE, "sh", f"{CURRENT}/{pods.command[0]}", *pods.command[1:])
+    alone = msgspec.structs.replace(pods, command=start, drain_seconds=0, stop_seconds=1)
+    spec = template(alone, CHECK, health=health, restarts=False)
+    (container,) = spec["spec"]["containers"]
+    own = {variable: "1", "RELEASE_COOKIE": f"{name}-{pods.config}"}
+    container["env"] += [{"name": key, "value": value} for key, value in own.items()]
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": metadata(pods, part_name(pods.app, name), CHECK),
+        "spec": {
+            "backoffLimit": 0,
+            "activeDeadlineSeconds": max(1, math.ceil(seconds)),
+            "ttlSecondsAfterFinished": KEPT_SECONDS,
+            "template": spec,
         },
     }
 

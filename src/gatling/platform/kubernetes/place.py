@@ -12,7 +12,7 @@ from gatling.images import reference
 from gatling.images.http import Login
 from gatling.images.registry import Registry
 from gatling.platform.kubernetes.api import Api
-from gatling.platform.kubernetes.client import Client
+from gatling.platform.kubernetes.client import ANSWER_SECONDS, Client
 from gatling.state import platforms
 
 if TYPE_CHECKING:
@@ -38,9 +38,9 @@ def opened(db: Database, app: App) -> Iterator[Api]:
 
 
 @contextlib.contextmanager
-def namespace(platform: Platform) -> Iterator[Api]:
-    """The namespace of a platform."""
-    with Client(platform.cluster) as client:
+def namespace(platform: Platform, patience: float = ANSWER_SECONDS) -> Iterator[Api]:
+    """The namespace of a platform, whose API server may take so many seconds to answer."""
+    with Client(platform.cluster, patience) as client:
         yield Api(client)
 
 

@@ -146,7 +146,7 @@ def template(
         "envFrom": [{"secretRef": {"name": pods.config}}],
         "env": _environment(pods, serves=serves),
         "volumeMounts": _mounts(),
-        "securityContext": _confined(),
+        "securityContext": confined(),
         "resources": resources(pods.limits),
     }
     if health is not None:
@@ -159,26 +159,13 @@ def template(
         pause = str(math.ceil(pods.drain_seconds))
         container["lifecycle"] = {"preStop": {"exec": {"command": ["sleep", pause]}}}
     drain = pods.drain_seconds if serves else 0
-    spec: Object = {
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,  # variables of other Services are none of the app's config
+    spec: Object = pod_spec(pods) | {
         "restartPolicy": "Always" if restarts else "Never",
         "terminationGracePeriodSeconds": math.ceil(pods.stop_seconds + drain),
-        "securityContext": {
-            "runAsNonRoot": True, "runAsUser": USER, "runAsGroup": USER, "fsGroup": USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
         "initContainers": [_filling(pods)],
         "containers": [container],
-        "tolerations": [
-            {"key": f"node.kubernetes.io/{key}", "operator": "Exists", "effect": "NoExecute",
-             "tolerationSeconds": LOST_SECONDS}
-            for key in ("not-ready", "unreachable")
-        ],
         "volumes": [{"name": "trees", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}],
-    }  # fmt: skip
-    if pods.pulls:
-        spec["imagePullSecrets"] = [{"name": PULL_SECRET}]
+    }
     if serves:
         spec["topologySpreadConstraints"] = [{
             "maxSkew": 1, "topologyKey": "kubernetes.io/hostname",
@@ -188,6 +175,26 @@ def template(
     marks = labels(pods.app, component) | {RELEASE: f"v{pods.release}"}
     notes = {DEPLOYMENT: str(pods.deployment)}
     return {"metadata": {"labels": marks, "annotations": notes}, "spec": spec}
+
+
+def pod_spec(pods: Pods) -> Object:
+    """The part of the specification that all pods have."""
+    spec: Object = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,  # variables of other Services are none of the app's config
+        "securityContext": {
+            "runAsNonRoot": True, "runAsUser": USER, "runAsGroup": USER, "fsGroup": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "tolerations": [
+            {"key": f"node.kubernetes.io/{key}", "operator": "Exists", "effect": "NoExecute",
+             "tolerationSeconds": LOST_SECONDS}
+            for key in ("not-ready", "unreachable")
+        ],
+    }  # fmt: skip
+    if pods.pulls:
+        spec["imagePullSecrets"] = [{"name": PULL_SECRET}]
+    return spec
 
 
 def resources(limits: Limits) -> Object:
@@ -242,7 +249,7 @@ def _filling(pods: Pods) -> Object:
         "image": pods.image,
         "command": ["/bin/sh", "-c", _FILL, "sh", tree],
         "volumeMounts": _mounts(),
-        "securityContext": _confined(),
+        "securityContext": confined(),
     }
 
 
@@ -253,7 +260,8 @@ def _mounts() -> list[Object]:
     ]
 
 
-def _confined() -> Object:
+def confined() -> Object:
+    """The security context of every container."""
     return {
         "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from gatling.platform.kubernetes import objects
 from gatling.platform.kubernetes.pods import DEPLOYMENT, RELEASE
+from gatling.platform.restarts import End
 from gatling.visible import one_line
 
 if TYPE_CHECKING:
@@ -112,6 +114,18 @@ def exit_status(pod: Object) -> int | None:
     return int(ended["exitCode"]) if ended else None
 
 
+def last_end(pod: Object) -> End | None:
+    """How the app of a pod ended before it was started again."""
+    last = (_app(pod).get("lastState") or {}).get("terminated") or {}
+    if not last.get("finishedAt"):
+        return None
+    ended, began = (
+        datetime.fromisoformat(last.get(key) or last["finishedAt"]).timestamp()
+        for key in ("finishedAt", "startedAt")
+    )
+    return End(ended, max(0.0, ended - began), _why(last))
+
+
 def problems(pod: Object) -> list[Problem]:
     """The obstacles of a pod, the worst first."""
     return sorted(_problems(pod), key=lambda one: not one.final)
@@ -140,14 +154,8 @@ def _problems(pod: Object) -> Iterator[Problem]:
             )  # fmt: skip
     last = (app.get("lastState") or {}).get("terminated") or {}
     if app.get("restartCount", 0) >= CRASHES:
-        why = (
-            "was killed, as it exceeded its memory limit"
-            if last.get("reason") == "OOMKilled"
-            else f"ended with status {last.get('exitCode')}"
-        )
-        yield Problem(
-            f"The app in the pod {name} {why}, {app['restartCount']} times.", pod=name, final=True
-        )
+        what = f"The app in the pod {name} {_why(last)}, {app['restartCount']} times."
+        yield Problem(what, pod=name, final=True)
     for condition in (pod.get("status") or {}).get("conditions") or ():
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             yield Problem(
@@ -156,6 +164,12 @@ def _problems(pod: Object) -> Iterator[Problem]:
             )  # fmt: skip
     if started(pod) and not app.get("ready"):
         yield Problem(f"The pod {name} on the node {node} runs, but is not ready.", pod=name)
+
+
+def _why(ended: Object) -> str:
+    if ended.get("reason") == "OOMKilled":
+        return "was killed, as it exceeded its memory limit"
+    return f"ended with status {ended.get('exitCode')}"
 
 
 def _refused(status: Object) -> Iterator[Problem]:

@@ -20,25 +20,6 @@ if TYPE_CHECKING:
 _CHUNK = 4096
 
 
-class EndedBySignal(SystemExit):
-    """A signal that ends this process, after what is to be cleaned up."""
-
-
-@contextlib.contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the block by an exception, so that it cleans up."""
-
-    def end(number: int, _: FrameType | None) -> None:
-        raise EndedBySignal(128 + number)
-
-    before = {one: signal.signal(one, end) for one in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def relay(execution: Execution) -> int:
     """Hand the output on until the command ends; its exit status. It has no input."""
     while execution.status is None:

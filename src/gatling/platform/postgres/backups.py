@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatling import files, process
+from gatling import files, process, times
 from gatling.errors import (
     CommandFailed,
     DiskFull,
@@ -25,7 +25,7 @@ from gatling.errors import (
     MissingProgram,
     TimedOut,
 )
-from gatling.platform.postgres import pgbackrest, proof, settings
+from gatling.platform.postgres import pgbackrest, proof, settings, tablespaces
 from gatling.platform.postgres.clusters import PORT, READER, SUPERUSER
 from gatling.platform.postgres.pgbackrest import DOUBTED, PROVED, REFUTED, ROWS, TABLES
 from gatling.platform.postgres.session import Session
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from gatling.platform.postgres.pgbackrest import Backup
     from gatling.platform.postgres.proof import Moment, Outcome, Sample
-    from gatling.platform.postgres.sites import Site
+    from gatling.platform.postgres.sites import Chosen, Site
 
 QUIET_SECONDS, BUSY_SECONDS = 5.0, 30.0
 """How long a moment is looked for in which nothing is written, and in which nothing ends."""
@@ -152,6 +152,15 @@ class Backups:
         except CommandFailed as error:
             self._say(f"The newest part of the log may be missing: {error.what}")
 
+    def check_replay(self, chosen: Chosen, stanza: Stanza) -> None:
+        """Raise InvalidInput if a restore would write into a tablespace of the running cluster."""
+        data = Path(self._site.data)
+        if tablespaces.links(data):
+            every = pgbackrest.backups(stanza.run("info", "--output=json"), chosen.database)
+            began = [one.started for one in every if one.label == chosen.label]
+            until = "" if chosen.point else chosen.target
+            tablespaces.check_replay(data, chosen.database, min(began, default=0), until)
+
     def _prove(self, backup: Backup) -> Outcome:
         """Prove a backup, and record the result in the repository."""
         try:
@@ -231,20 +240,27 @@ class Backups:
 
     def _await_archived(self, segment: str) -> None:
         """Wait until the log is in the repository up to a segment."""
-        deadline = time.monotonic() + ARCHIVE_SECONDS
-        while self._psql(proof.archived(segment)).strip() != "t":
-            if time.monotonic() > deadline:
-                raise CommandFailed(f"The database {self._site.database} does not archive its log.")
-            time.sleep(0.2)
+        for _ in times.looks(ARCHIVE_SECONDS, 0.2):
+            if self._psql(proof.archived(segment)).strip() == "t":
+                return
+        raise CommandFailed(f"The database {self._site.database} does not archive its log.")
 
     def _restore(self, backup: Backup, moment: Moment) -> None:
+        # the log since the backup is replayed, up to the present
+        tablespaces.check_replay(Path(self._site.data), self._site.database, backup.started)
         self._scratch.mkdir(mode=0o700)
         self._copy.mkdir(mode=0o700)
         self._stanza.run(
             "restore", f"--set={backup.label}", f"--pg1-path={self._copy}",
             "--type=name", f"--target={moment.name}", "--target-action=promote",
-            "--archive-mode=off", seconds=LONG_SECONDS,
+            "--archive-mode=off", *self._elsewhere(), seconds=LONG_SECONDS,
         )  # fmt: skip
+
+    def _elsewhere(self) -> list[str]:
+        """Options with which pgBackRest restores tablespaces beside a copy, and not in place."""
+        place = self._scratch / "tablespaces"
+        place.mkdir(mode=0o700)
+        return [f"--tablespace-map-all={place}"]
 
     @contextlib.contextmanager
     def _running(self) -> Iterator[None]:
@@ -276,8 +292,8 @@ class Backups:
 
     def _await_recovered(self) -> None:
         """Wait until the throw-away cluster has replayed its log, as its own file says."""
-        file, deadline = self._copy / "postmaster.pid", time.monotonic() + LONG_SECONDS
-        while time.monotonic() < deadline:
+        file = self._copy / "postmaster.pid"
+        for _ in times.looks(LONG_SECONDS, 0.1):
             try:
                 if file.read_text().split("\n")[7].strip() == "ready":
                     return
@@ -285,7 +301,6 @@ class Backups:
                 raise CommandFailed("PostgreSQL has ended.") from None
             except IndexError:  # it is being written
                 pass
-            time.sleep(0.1)
         raise TimedOut("The log was not replayed in time.")
 
     def _read_copy(self, tables: list[proof.Table]) -> tuple[Sample, str]:

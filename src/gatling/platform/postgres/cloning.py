@@ -68,7 +68,9 @@ def cluster(superuser: Session, data: Path, copy: Path) -> None:
         directory.mkdir(mode=0o700)
     last, label = superuser.ask(END, STEP_SECONDS)[-1].split(" ")
     for segment in sorted((data / "pg_wal").iterdir()):
-        if first[8:] <= segment.name[8:] <= last[8:] and len(segment.name) == len(first):
+        needed = first[8:] <= segment.name[8:] <= last[8:] and len(segment.name) == len(first)
+        # a cluster that was restored is on a later timeline, whose history base backups send
+        if needed or segment.suffix == ".history":
             _clone(segment, copy / "pg_wal" / segment.name)
     files.write(copy / "backup_label", bytes.fromhex(label).decode())
     os.sync()  # PostgreSQL only writes out the files that it changes

@@ -1,7 +1,8 @@
 """The settings of a database and its roles, which a dump of the database lacks. Pure.
 
-`ALTER DATABASE … SET`, `ALTER ROLE … IN DATABASE … SET` and `ALTER ROLE … SET` write to a catalog
-of the whole cluster. They are read as text, checked, and set again by the superuser.
+`ALTER DATABASE … SET`, `ALTER ROLE … IN DATABASE … SET`, `ALTER ROLE … SET` and `COMMENT ON
+DATABASE` write to catalogs of the whole cluster. They are read as text, checked, and set again by
+the superuser.
 """
 
 from __future__ import annotations
@@ -24,11 +25,15 @@ SELECT json_build_object('connections', d.datconnlimit, 'settings', (
                            ORDER BY s.setdatabase <> 0, r.rolname), '[]')
   FROM pg_catalog.pg_db_role_setting s LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole
   WHERE s.setdatabase IN (0, d.oid)
-    AND (s.setrole = 0 OR r.rolname LIKE 'gatling-%' OR r.rolname = 'gatling_owner')))::text
+    AND (s.setrole = 0 OR r.rolname LIKE 'gatling-%' OR r.rolname = 'gatling_owner')),
+  'comment', (SELECT coalesce(min(c.description), '') FROM pg_catalog.pg_shdescription c
+              WHERE c.classoid = 'pg_catalog.pg_database'::pg_catalog.regclass
+                AND c.objoid = d.oid AND octet_length(c.description) <= 1048576))::text
 FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database();
 """
-"""One line of JSON: the limit of connections of the current database, its settings, and those of
-the roles of apps."""
+"""One line of JSON: the limit of connections of the current database, its settings, those of the
+roles of apps, and the comment on the database. A comment of more than a megabyte is left out: the
+line has a largest size."""
 UNLIMITED = -1
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)*")
 _LISTS = frozenset({
@@ -58,6 +63,7 @@ class OwnSettings(NamedTuple):
     connections: int = UNLIMITED
     """The number of sessions that it may have."""
     settings: tuple[Setting, ...] = ()
+    comment: str = ""
 
     def of(self, roles: Collection[str]) -> OwnSettings:
         """Those of a database that has only these roles of apps."""
@@ -75,18 +81,22 @@ def parse(line: str) -> OwnSettings:
         found["connections"],
         [[in_database, role, *text.split("=", 1)]
          for in_database, role, texts in found["settings"] for text in texts],
+        found["comment"],
     ])  # fmt: skip
 
 
 def from_json(value: Any) -> OwnSettings:
-    """Settings that json.dumps has written. Raises InvalidInput for what cannot be one."""
+    """Settings that json.dumps has written. Raises InvalidInput for what cannot be one.
+
+    Those of an earlier Gatling have no comment.
+    """
     try:
-        connections, rows = value
+        connections, rows, *more = value
         settings = tuple(
             Setting(bool(in_database), str(role), str(name), str(text))
             for in_database, role, name, text in rows
         )
-        own = OwnSettings(int(connections), settings)
+        own = OwnSettings(int(connections), settings, *map(str, more[:1]))
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"These are not settings of a database: {error}") from None
     for one in own.settings:
@@ -94,6 +104,8 @@ def from_json(value: Any) -> OwnSettings:
             one.role in ("", OWNER) or ROLE.fullmatch(one.role)
         ):  # fmt: skip
             raise InvalidInput(f"{one.name} of {one.role!r} cannot be a setting of a database.")
+    if "\0" in own.comment:
+        raise InvalidInput("The comment on the database cannot be one.")
     kept = (one for one in own.settings
             if one.in_database or not ROLE.fullmatch(one.role) or one.name not in _OWN)  # fmt: skip
     return own._replace(settings=tuple(kept))
@@ -109,6 +121,9 @@ def statements(database: str, own: OwnSettings) -> list[tuple[str, str]]:
     if own.connections != UNLIMITED:
         limit = f"CONNECTION LIMIT {own.connections}"
         found.append((limit, f"ALTER DATABASE {name} {limit};\n"))
+    if own.comment:
+        comment = f"COMMENT ON DATABASE {name} IS {_literal(own.comment)};\n"
+        found.append(("COMMENT ON DATABASE", comment))
     return found
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from gatling import files, process
 from gatling.errors import CommandFailed, InvalidInput
-from gatling.platform.postgres import cloning, database_settings, proof, settings, sql
+from gatling.platform.postgres import cloning, database_settings, proof, settings, sql, tablespaces
 from gatling.platform.postgres.clusters import OWNER, PORT, READER, SUPERUSER, WRITE
 from gatling.platform.postgres.restoring import Restore
 from gatling.platform.postgres.session import Session
@@ -64,7 +64,7 @@ class Fork(Restore):
             size = int(superuser.ask(f"SET search_path = '';\n{script}", SHORT_SECONDS)[2])
         for place in (self._copy.parent, self._scratch.parent):
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        how = self._how(source, wish)
+        how, before = self._how(source, wish), tablespaces.links(Path(source.data))
         least = 0 if how == "clone" else settings.LEAST_BYTES
         self._check_place(self._copy.parent, least + (size if how == "copy" else 0), "The fork")
         self._scratch.mkdir(mode=0o700)
@@ -79,8 +79,11 @@ class Fork(Restore):
         else:
             self._say(f"Copying {source.database} ({size >> 20} MB)")
             self._copy_files(source)
+        if how != "schema":
+            tablespaces.check_same(Path(source.data), source.database, before)
         with self._running():
             self._open(source, role, how)
+            tablespaces.dissolve(self._superuser_of_copy)
             if how == "schema":
                 self._define(source, role)
             copied = time.monotonic()
@@ -99,14 +102,11 @@ class Fork(Restore):
         return "clone" if cloning.possible(Path(source.data), self._copy.parent) else "copy"
 
     def _copy_files(self, source: Site) -> None:
-        if any((Path(source.data) / "pg_tblspc").iterdir()):
-            raise InvalidInput(
-                f"{source.database} has tablespaces of its own, and cannot be forked."
-            )
         self._program(
             "pg_basebackup", f"--pgdata={self._copy}", "--host", source.sockets, "--port",
             str(PORT), "--username", SUPERUSER, "--checkpoint=fast", "--wal-method=stream",
             "--no-password", "--no-manifest",
+            *tablespaces.mapping(Path(source.data), self._scratch / "tablespaces"),
         )  # fmt: skip
 
     def _initialize(self) -> None:
@@ -160,9 +160,9 @@ class Fork(Restore):
         files.write(listed, "\n".join(kept) + "\n")
         self._program(
             "pg_restore", f"--use-list={listed}", "--no-owner", "--no-privileges",
-            "--no-publications", "--no-subscriptions", "--single-transaction", "--exit-on-error",
-            "--host", self._sockets, "--port", str(PORT), "--username", role,
-            "--dbname", self._site.database, str(dump),
+            "--no-tablespaces", "--no-publications", "--no-subscriptions",
+            "--single-transaction", "--exit-on-error", "--host", self._sockets,
+            "--port", str(PORT), "--username", role, "--dbname", self._site.database, str(dump),
         )  # fmt: skip
 
     def _scrub(self, role: str, script: str) -> None:

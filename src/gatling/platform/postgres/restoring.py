@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gatling import files
 from gatling.errors import CommandFailed, InvalidInput
-from gatling.platform.postgres import pgbackrest, proof
+from gatling.platform.postgres import pgbackrest, proof, tablespaces
 from gatling.platform.postgres.backups import COPY_SETTINGS, Backups
 from gatling.platform.postgres.clusters import READER, SUPERUSER
 from gatling.platform.postgres.session import Session
@@ -66,10 +66,11 @@ class Restore(Backups):
         text = pgbackrest.configuration(chosen.stanza, str(self._copy), self._site.sockets,
                                         repository, options)  # fmt: skip
         files.write(self._config, text)
+        source.check_replay(chosen, self._stanza)
         self._say(f"Restoring the backup {chosen.label}")
         self._copy.mkdir(mode=0o700)
         self._stanza.run("restore", f"--set={chosen.label}", *_target(chosen),
-                         seconds=LONG_SECONDS)  # fmt: skip
+                         *self._elsewhere(), seconds=LONG_SECONDS)  # fmt: skip
         self._say("Replaying the log")
         with self._running():
             tables, rows = self._take_over(chosen)
@@ -89,12 +90,17 @@ class Restore(Backups):
             if chosen.database != name:
                 superuser.ask(f"ALTER DATABASE {identifier(chosen.database)}"
                               f" RENAME TO {identifier(name)};\n", SHORT_SECONDS)  # fmt: skip
+        tablespaces.dissolve(self._superuser_of_copy)
         with Session(self._psql_argv(READER, name, sockets), ENVIRONMENT) as reading:
             reading.ask(proof.STYLE + "\n", SHORT_SECONDS)
             tables = proof.tables(reading.ask(proof.TABLES, SHORT_SECONDS)[0])
             counted = [proof.Table(one.oid, one.name, whole=False) for one in tables]
             lines = reading.ask(proof.contents(counted), LONG_SECONDS)
         return len(tables), sum(int(line.split(" ")[0]) for line in lines)
+
+    def _superuser_of_copy(self, database: str) -> Session:
+        sockets = str(self._scratch / "s")
+        return Session(self._psql_argv(SUPERUSER, database, sockets), ENVIRONMENT)
 
     def _without_recovery(self) -> None:
         """Take out what the restore has put into the settings."""

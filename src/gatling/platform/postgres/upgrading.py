@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from gatling import files, process
 from gatling.errors import CommandFailed, DiskFull, InvalidInput
-from gatling.platform.postgres import pgbackrest, proof, scratch, settings
+from gatling.platform.postgres import cloning, pgbackrest, proof, scratch, settings, tablespaces
 from gatling.platform.postgres.backups import COPY_SETTINGS, Backups
 from gatling.platform.postgres.clusters import PORT, READER, SUPERUSER
 from gatling.platform.postgres.restoring import DURABLE
@@ -134,11 +134,8 @@ class Upgrade:
         """
         source, copy = Path(self._old.data), self._scratch / "old"
         with self._alone():
-            if any((source / "pg_tblspc").iterdir()):
-                raise InvalidInput(
-                    f"{self._old.database} has tablespaces of its own, and cannot be upgraded."
-                )
-            self._need_room(3)
+            tablespaces.check_none(source, self._old.database)
+            self._need_room(2 if cloning.possible(source, self._scratch.parent) else 3)
             # before its roles are read: the comparison of an earlier Gatling may not have been made
             script = f"SET search_path = '';\n{proof.reader(self._old.database)}"
             self._run_old("psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1",
@@ -155,12 +152,13 @@ class Upgrade:
         with self._alone():
             if Path(self._new.data).exists():
                 raise InvalidInput(f"The new cluster of {self._new.database} is there already.")
-            self._need_room(1)
-            place = self._result.parent
+            place, source = self._result.parent, Path(self._old.data)
+            near = place if place.exists() else place.parent
+            self._need_room(0 if cloning.possible(source, near) else 1)
             if not place.exists():
                 place.mkdir(parents=True)
                 place.chmod(0o755)
-            old = Side(self._old, Path(self._old.data), self._scratch / "a", DURABLE)
+            old = Side(self._old, source, self._scratch / "a", DURABLE)
             new = Side(self._new, self._result, self._scratch / "b", DURABLE)
             done = self._upgrade(old, new)
             shutil.rmtree(self._result / "pg_upgrade_output.d", ignore_errors=True)
@@ -178,7 +176,8 @@ class Upgrade:
             env=ENVIRONMENT, timeout=LONG_SECONDS,
         )  # fmt: skip
         self._check_backups(new)
-        self._say("Upgrading with pg_upgrade")
+        how = " by copy-on-write" if cloning.possible(old.data, new.data.parent) else ""
+        self._say(f"Upgrading with pg_upgrade{how}")
         began = time.monotonic()
         self._pg_upgrade(old, new)
         seconds = time.monotonic() - began
@@ -226,6 +225,8 @@ class Upgrade:
             f"--socketdir={sockets}", f"--username={SUPERUSER}", "--jobs=2",
             f"--old-port={PORT}", f"--new-port={PORT}",
         ]  # fmt: skip
+        if cloning.possible(old.data, new.data.parent):  # both clusters stay complete
+            argv.append("--clone")
         done = process.run(argv, cwd=self._scratch, env=ENVIRONMENT, timeout=LONG_SECONDS,
                            check=False)  # fmt: skip
         if done.status == 0:

@@ -34,6 +34,8 @@ PROOFS = CLUSTERS / ".gatling-proof"
 PROGRAMS = Path("/usr/lib/postgresql")
 OWNER = "postgres"
 """The OS user that Debian's packages run clusters as."""
+AUTO, MANUAL = "auto", "manual"
+"""Whether a cluster is started at boot: pg_createcluster(1), start.conf."""
 UNITS = "postgresql@*-gatling.*.service"
 
 
@@ -159,7 +161,10 @@ def drop_in() -> str:
 def temporary_files(cluster: Cluster, users: Iterable[str]) -> str:
     """tmpfiles.d(5): the directory of a cluster's socket, which these users can pass, and its link.
 
-    At boot it is made before any unit starts.
+    At boot it is made before any unit starts, and the file with the process id of before is
+    removed. After a power cut that may be the id of another cluster by now, for which
+    pg_ctlcluster(1) takes any process that has `postgres` in its command line; it would not start
+    this one.
     """
     directory = sockets(cluster)
     allowed = ",".join(("user::rwx", "group::---", "other::---", "mask::--x",
@@ -170,4 +175,5 @@ def temporary_files(cluster: Cluster, users: Iterable[str]) -> str:
         f"d {directory} 0710 {OWNER} {OWNER} -\n"
         f"a {directory} - - - - {allowed}\n"
         f"L+ {SOCKETS / cluster.database} - - - - {cluster.label}\n"
+        f"r! {data(cluster)}/postmaster.pid\n"
     )

@@ -19,6 +19,7 @@ from gatling.platform.postgres.pgbackrest import Backup
 from gatling.platform.postgres.points import Place
 from gatling.platform.postgres.repository import Repository
 from gatling.platform.postgres.sites import Forked, Made, Restored, Upgraded
+from gatling.platform.postgres.volume import Volume
 from gatling.platform.server import cluster_units as places
 from gatling.platform.server import units
 from gatling.platform.server.helper import client
@@ -61,7 +62,7 @@ class UnitDatabases:
     def install(self, version: int | None, say: Callable[[str], None]) -> None:
         """See Databases: by root's helper."""
         arguments = {"version": str(version) if version else ""}
-        answer, tail, _ = _asked(lambda: attend("database-install", arguments, say))
+        answer, tail, _ = asked(lambda: attend("database-install", arguments, say))
         if answer.get("status") != 0:
             raise CommandFailed("PostgreSQL was not installed.", log=tail)
 
@@ -112,7 +113,7 @@ class UnitDatabases:
         """See Databases: in a unit of its own."""
         answer = Answer(say)
         arguments = _named(cluster) | {"apps": dict(apps), **asdict(policy)}
-        _, tail, _ = _asked(lambda: attend("database-backup", arguments, answer.take))
+        _, tail, _ = asked(lambda: attend("database-backup", arguments, answer.take))
         return Made(**answer.result(tail))
 
     def backups(self, database: str) -> list[Backup]:
@@ -134,7 +135,7 @@ class UnitDatabases:
             "stanza": chosen.stanza, "label": chosen.label, "bytes": chosen.bytes,
             "target": chosen.target, "point": chosen.point,
         }  # fmt: skip
-        _, tail, _ = _asked(lambda: attend("database-restore", arguments, answer.take))
+        _, tail, _ = asked(lambda: attend("database-restore", arguments, answer.take))
         return Restored(**answer.result(tail))
 
     def fork(
@@ -153,7 +154,7 @@ class UnitDatabases:
             "source": source.database, "source_generation": source.generation, "apps": dict(apps),
             **asdict(wish),
         }  # fmt: skip
-        _, tail, _ = _asked(lambda: attend("database-fork", arguments, answer.take))
+        _, tail, _ = asked(lambda: attend("database-fork", arguments, answer.take))
         return Forked(**answer.result(tail))
 
     def own(self, cluster: Cluster) -> None:
@@ -167,12 +168,21 @@ class UnitDatabases:
         answer = Answer(say)
         arguments = _named(old) | {"to_version": new.version, "to_generation": new.generation,
                                    "rehearsal": rehearsal}  # fmt: skip
-        _, tail, _ = _asked(lambda: attend("database-upgrade", arguments, answer.take))
+        _, tail, _ = asked(lambda: attend("database-upgrade", arguments, answer.take))
         return Upgraded(**answer.result(tail))
 
     def retire(self, cluster: Cluster) -> None:
         """See Databases."""
         _ask("database-retire", cluster)
+
+    def is_left(self, cluster: Cluster) -> bool:
+        """See Databases."""
+        if not places.data(cluster).is_dir():  # its volume is not mounted, say
+            return False
+        start = places.configuration(cluster) / "start.conf"
+        return places.restored(cluster).exists() or (
+            start.exists() and start.read_text().strip() == places.MANUAL
+        )
 
     def analyze(self, cluster: Cluster) -> None:
         """See Databases."""
@@ -188,18 +198,33 @@ class UnitDatabases:
 
     def install_backups(self, say: Callable[[str], None]) -> None:
         """See Databases: by root's helper."""
-        answer, tail, _ = _asked(lambda: attend("database-backup-install", {}, say))
+        answer, tail, _ = asked(lambda: attend("database-backup-install", {}, say))
         if answer.get("status") != 0:
             raise CommandFailed("pgBackRest was not installed.", log=tail)
 
     def repository(self) -> Repository:
         """See Databases."""
-        return Repository(**_asked(lambda: client.ask("database-repository")))
+        return Repository(**asked(lambda: client.ask("database-repository")))
 
     def set_repository(self, wanted: Repository, *, keep: bool) -> None:
         """See Databases: by root's helper, which alone reads the secrets again."""
         arguments = {"repository": asdict(wanted), "keep": keep}
-        _asked(lambda: client.ask("database-repository-set", **arguments))
+        asked(lambda: client.ask("database-repository-set", **arguments))
+
+    def volume(self, action: str, count: int = 0, *, move: bool = False) -> Volume:
+        """See Databases: by root's helper."""
+        arguments = {"action": action, "bytes": count, "move": move}
+        return Volume(**asked(lambda: client.ask("database-volume", **arguments)))
+
+    def can_create_volume(self) -> bool:
+        """See Databases."""
+        return Path("/usr/sbin/mkfs.xfs").exists()
+
+    def install_volume(self, say: Callable[[str], None]) -> None:
+        """See Databases: by root's helper."""
+        answer, tail, _ = asked(lambda: attend("database-volume-install", {}, say))
+        if answer.get("status") != 0:
+            raise CommandFailed("xfsprogs was not installed.", log=tail)
 
     def remove(self, cluster: Cluster, kept: str) -> None:
         """See Databases."""
@@ -207,7 +232,7 @@ class UnitDatabases:
 
 
 def _ask(verb: str, cluster: Cluster, **arguments: Any) -> dict[str, Any]:
-    answer: dict[str, Any] = _asked(lambda: client.ask(verb, **_named(cluster), **arguments))
+    answer: dict[str, Any] = asked(lambda: client.ask(verb, **_named(cluster), **arguments))
     return answer
 
 
@@ -216,7 +241,7 @@ def _named(cluster: Cluster) -> dict[str, Any]:
             "generation": cluster.generation}  # fmt: skip
 
 
-def _asked(request: Callable[[], Any]) -> Any:
+def asked(request: Callable[[], Any]) -> Any:
     """The answer to a request; an error that the user can correct becomes an InvalidInput."""
     try:
         return request()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gatling.platform.interface import Apps, Instances, Logs, Schedule, Tasks
     from gatling.platform.server.home import ServerHome
-    from gatling.platform.services import Certificates, Databases, Router, Toolchains
+    from gatling.platform.services import Certificates, Databases, Pools, Router, Toolchains
 
 
 class ServerParts:
@@ -79,3 +79,10 @@ class ServerParts:
         from gatling.platform.server.databases import UnitDatabases
 
         return UnitDatabases(self._home)
+
+    @functools.cached_property
+    def pools(self) -> Pools:
+        """See Parts."""
+        from gatling.platform.server.pools import UnitPools
+
+        return UnitPools()

@@ -6,7 +6,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
-from gatling import names
+from gatling import names, times
 from gatling.errors import GatlingError, InvalidInput, ProxyRefused
 from gatling.platform import ports
 from gatling.platform.base import Address
@@ -39,14 +39,11 @@ class SystemRouter:
 
     def ensure_running(self) -> None:
         """systemd keeps nginx running; raises ProxyRefused when it does not answer."""
-        deadline = time.monotonic() + STARTUP_SECONDS
-        while not ports.answers(PORT):
-            if time.monotonic() > deadline:
-                raise ProxyRefused(
-                    f"Nothing listens on port {PORT}: nginx does not run.",
-                    hint="`systemctl status nginx` says why.",
-                )
-            time.sleep(0.05)
+        if not any(ports.answers(PORT) for _ in times.looks(STARTUP_SECONDS, 0.05)):
+            raise ProxyRefused(
+                f"Nothing listens on port {PORT}: nginx does not run.",
+                hint="`systemctl status nginx` says why.",
+            )
 
     def configure(self, apps: Sequence[App]) -> bool:
         """See Router."""

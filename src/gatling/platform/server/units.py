@@ -273,12 +273,17 @@ WantedBy=multi-user.target nftables.service
 """
 
 
-def helper_socket(name: str = "helper", connections: int = 256) -> str:
-    """gatling-helper.socket: how Gatling asks for the few things that only root can do.
+def helper_socket() -> str:
+    """gatling-helper.socket: how Gatling asks for the few things that only root can do."""
+    return _socket("helper", "")
 
-    gatling-logs.socket is one more, for those who read logs: when all of its connections are
-    taken, deployments go on.
-    """
+
+def logs_socket(connections: int) -> str:
+    """gatling-logs.socket: one more, for those who read logs, so that deployments go on then."""
+    return _socket("logs", f"Accept=yes\nMaxConnections={connections}\n")
+
+
+def _socket(name: str, more: str) -> str:
     return f"""\
 # Written by Gatling. Nothing runs until Gatling asks; its user alone can.
 [Unit]
@@ -289,9 +294,7 @@ ListenStream={RUN}/{name}.sock
 SocketUser={OWNER}
 SocketMode=0600
 DirectoryMode=0755
-Accept=yes
-MaxConnections={connections}
-RemoveOnStop=yes
+{more}RemoveOnStop=yes
 
 [Install]
 WantedBy=sockets.target
@@ -302,19 +305,29 @@ HELPER_CPU_SECONDS = 900
 """Processor time of a request to root's helper. Requests may last for days, but they wait then."""
 
 
-def helper_service(helper: Path, only: str = "") -> str:
-    """gatling-helper@.service: one request, for as long as it takes; `only` such, if it says so."""
-    # those of `only` follow logs, which costs processor time for as long as somebody reads
-    limit = "" if only else f"LimitCPU={HELPER_CPU_SECONDS}\n"
+def helper_service(helper: Path) -> str:
+    """gatling-helper.service: answers requests, each in a process of its own.
+
+    KillMode is `process`, so that those under way go on when a newer version takes its place. The
+    limit of processor time is one of each process: setrlimit(2).
+    """
+    return _asked(str(helper), f"KillMode=process\nLimitCPU={HELPER_CPU_SECONDS}\n")
+
+
+def logs_service(helper: Path) -> str:
+    """gatling-logs@.service: one reader of logs, without a limit of processor time."""
+    return _asked(f"{helper} logs", "StandardInput=socket\n")
+
+
+def _asked(program: str, more: str) -> str:
     return f"""\
 # Written by Gatling.
 [Unit]
-Description=Gatling: a request to root
+Description=Gatling: requests to root
 CollectMode=inactive-or-failed
 
 [Service]
-ExecStart=/usr/bin/python3 -I -S {helper}{f" {only}" if only else ""}
-StandardInput=socket
+ExecStart=/usr/bin/python3 -I -S {program}
 StandardOutput=journal
 StandardError=journal
 Environment=LANG=C.UTF-8
@@ -322,5 +335,5 @@ ProtectHome=yes
 PrivateTmp=yes
 ProtectKernelModules=yes
 NoNewPrivileges=yes
-{limit}TimeoutStopSec=10
+{more}TimeoutStopSec=10
 """

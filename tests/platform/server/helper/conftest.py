@@ -26,7 +26,6 @@ from gatling.platform.server.helper import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -88,8 +87,7 @@ class Helper:
             socket.send_fds(ours, [struct.pack("!I", len(payload))], opened)
             sending = threading.Thread(target=ours.sendall, args=(payload,))
             sending.start()
-            with standard_input(its.fileno()):
-                service.main()
+            service.answer(its.dup(), service.VERBS)
             sending.join()
             for fd in self.came:
                 os.close(fd)
@@ -136,18 +134,6 @@ class Helper:
             os.close(fd)
         files.clear()
         return {"status": 0}
-
-
-@contextlib.contextmanager
-def standard_input(fd: int) -> Iterator[None]:
-    """Another file as standard input, for a moment."""
-    kept = os.dup(0)
-    os.dup2(fd, 0)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 0)
-        os.close(kept)
 
 
 @pytest.fixture

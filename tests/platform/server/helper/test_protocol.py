@@ -66,7 +66,7 @@ def test_byte_by_byte(pair: Pair) -> None:
     sending.join()
 
 
-@settings(deadline=None, max_examples=scaled(50, 200))
+@settings(max_examples=scaled(50, 200))
 @given(st.binary(max_size=60))
 @example(framed(REQUEST)[:-1])
 @example(framed(REQUEST)[:3])

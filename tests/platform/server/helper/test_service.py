@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from tests.platform.server.helper.conftest import Helper
 
 EXAMPLES = settings(
-    deadline=None,
     max_examples=scaled(60, 250),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
@@ -694,7 +693,7 @@ def test_a_request_loads_only_what_its_verb_needs() -> None:
 
 def test_a_request_has_a_limit_of_processor_time_but_readers_of_logs_have_none() -> None:
     assert "\nLimitCPU=900\n" in units.helper_service(Path("/x"))
-    assert "LimitCPU" not in units.helper_service(Path("/x"), "logs")
+    assert "LimitCPU" not in units.logs_service(Path("/x"))
 
 
 def test_each_later_attempt_has_a_timer_of_its_own(helper: Helper) -> None:

@@ -19,7 +19,7 @@ from gatling.platform.server.helper import shapes
 from gatling.platform.server.helper.shapes import MAX_WORDS, Refused
 from tests.scale import scaled
 
-EXAMPLES = settings(deadline=None, max_examples=scaled(75, 300))
+EXAMPLES = settings(max_examples=scaled(75, 300))
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),

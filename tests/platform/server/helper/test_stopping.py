@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 
 import pytest
 
@@ -21,8 +20,14 @@ class Unit:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, ends_at: int, listens_at: int) -> None:
         self.ends_at, self.listens_at = ends_at, listens_at
         self.signals: list[str] = []
+        self.now = 0.0
+        """The time, which goes on only while a unit is waited for."""
+        monkeypatch.setattr(stopping, "time", self)
         monkeypatch.setattr(limits, "TERM_AGAIN_SECONDS", 0.02)
         monkeypatch.setattr(ports, "listening", self.listening)
+
+    def monotonic(self) -> float:
+        return self.now
 
     def listening(self, pid: int) -> list[str]:
         assert pid == PID
@@ -39,7 +44,7 @@ class Unit:
         if argv[1] == "stop":
             self.signals = self.signals or [SYSTEMD]
             if "KILL" not in self.signals and len(self.signals) < self.ends_at:
-                time.sleep(timeout)
+                self.now += timeout
                 raise subprocess.TimeoutExpired(argv, timeout)
         return ""
 
@@ -64,15 +69,13 @@ def test_one_that_may_handle_it_gets_it_once(
 ) -> None:
     """A handler of the app's own runs once, and has all of its time."""
     unit = Unit(monkeypatch, ends_at=100, listens_at=listens_at)
-    begun = time.monotonic()
     stopping.stop(UNIT, 0.3, unit.call, unused=unused)
-    assert 0.3 <= time.monotonic() - begun < 2
+    assert unit.now == pytest.approx(0.3)
     assert unit.signals == [SYSTEMD, "KILL"]
 
 
 def test_one_that_never_ends_is_killed_when_its_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
     unit = Unit(monkeypatch, ends_at=1000, listens_at=1000)
-    begun = time.monotonic()
     stopping.stop(UNIT, 0.2, unit.call, unused=True)
-    assert 0.2 <= time.monotonic() - begun < 2
+    assert unit.now == pytest.approx(0.2)
     assert (unit.signals[0], unit.signals[-1], unit.signals.count("KILL")) == ("TERM", "KILL", 1)

@@ -76,8 +76,9 @@ def discard(request: dict[str, Any]) -> dict[str, Any]:
 def forget(request: dict[str, Any]) -> dict[str, Any]:
     """Remove an app's programs, units, directories and user."""
     name = names.app_name(text(request, "app"))
-    from gatling.platform.server.helper import certificates
+    from gatling.platform.server.helper import certificates, pools
 
+    pools.drop(name)
     timers.write(machine.UNITS, name, {}, machine.call)
     machine.end([f"{obtaining.prefix(name)}*"])
     machine.end([draining.units_of(name)])

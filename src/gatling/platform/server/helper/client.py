@@ -66,7 +66,7 @@ class Call:
                 raise _crowded() from None
             raise HelperFailed(
                 f"The helper ended without an answer to {self.verb}.",
-                hint="`journalctl -u 'gatling-helper@*'` says why.",
+                hint="`journalctl -u gatling-helper` says why.",
             ) from None
         if answer.get("code") == INVALID:
             raise HelperFailed(answer["refused"], hint=answer.get("hint", ""), reason=INVALID)

@@ -2,11 +2,10 @@
 
 import socket
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
-from gatling import files
+from gatling import files, times
 from gatling.platform.postgres.clusters import version
 from gatling.platform.server import cluster_units as places
 from gatling.platform.server.helper import running
@@ -35,18 +34,20 @@ def install(request: dict[str, Any], given: list[int], connection: socket.socket
 
 def install_package(package: str, given: list[int], connection: socket.socket) -> dict[str, Any]:
     """Install a package by one of the names that Gatling has; how apt-get ended."""
-    deadline = time.monotonic() + INSTALL_SECONDS
-    while _is_installing():  # somebody else's
-        if time.monotonic() > deadline:
-            raise Refused("another installation does not end")
-        time.sleep(0.5)
+    return install_by(f"{INSTALL} {package}", given, connection)
+
+
+def install_by(script: str, given: list[int], connection: socket.socket) -> dict[str, Any]:
+    """Run a shell script of Gatling that installs packages; return how it ended."""
+    if not any(not _is_installing() for _ in times.looks(INSTALL_SECONDS, 0.5)):
+        raise Refused("another installation does not end")
     if not any(places.PROGRAMS.glob("*/bin/postgres")):
         NO_MAIN.parent.mkdir(parents=True, exist_ok=True)
         files.write(NO_MAIN, "create_main_cluster = false\n", mode=0o644)
     argv = ["systemd-run", "--quiet", "--wait", "--pipe", "--collect", f"--unit={INSTALLING}",
             "--setenv=DEBIAN_FRONTEND=noninteractive", "--setenv=LC_ALL=C",
             "--setenv=PATH=/usr/sbin:/usr/bin:/sbin:/bin",
-            "/bin/sh", "-c", f"{INSTALL} {package}"]  # fmt: skip
+            "/bin/sh", "-c", script]  # fmt: skip
     try:
         return running.attend(argv, given, connection, on_gone=running.STOP)
     finally:

@@ -87,6 +87,49 @@ def database_analyze(request: dict[str, Any]) -> dict[str, Any]:
     return upgrades.analyze(request)
 
 
+def pool(request: dict[str, Any]) -> dict[str, Any]:
+    """Have the pool of an app run."""
+    from gatling.platform.server.helper import pools
+
+    return pools.configure(request)
+
+
+def pool_remove(request: dict[str, Any]) -> dict[str, Any]:
+    """Remove the pool of an app."""
+    from gatling.platform.server.helper import pools
+
+    return pools.remove(request)
+
+
+def pool_install(
+    request: dict[str, Any],  # noqa: ARG001
+    files: list[int],
+    connection: socket.socket,
+) -> dict[str, Any]:
+    """Install PgBouncer."""
+    from gatling.platform.server.helper import pools
+
+    return pools.install(files, connection)
+
+
+def database_volume(request: dict[str, Any]) -> dict[str, Any]:
+    """Show the volume of databases, create it, or make it larger."""
+    from gatling.platform.server.helper import volumes
+
+    return volumes.handle(request)
+
+
+def database_volume_install(
+    request: dict[str, Any],  # noqa: ARG001
+    files: list[int],
+    connection: socket.socket,
+) -> dict[str, Any]:
+    """Install xfsprogs."""
+    from gatling.platform.server.helper import database_packages
+
+    return database_packages.install_package("xfsprogs", files, connection)
+
+
 PLAIN = {
     "database-keep": database_keep,
     "database-keep-former": database_keep_former,
@@ -94,10 +137,15 @@ PLAIN = {
     "database-own": database_own,
     "database-retire": database_retire,
     "database-analyze": database_analyze,
+    "database-volume": database_volume,
+    "pool": pool,
+    "pool-remove": pool_remove,
 }
 ATTENDED = {
     "database-dump": database_dump,
     "database-load": database_load,
     "database-fork": database_fork,
     "database-upgrade": database_upgrade,
+    "pool-install": pool_install,
+    "database-volume-install": database_volume_install,
 }

@@ -11,13 +11,12 @@ import os
 import pwd
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from gatling import files, names
+from gatling import files, names, times
 from gatling.errors import InvalidInput
 from gatling.platform.postgres import points, settings, sql
 from gatling.platform.postgres.clusters import (
@@ -44,6 +43,7 @@ ADOPTED = {
 the settings."""
 START_SECONDS = 60.0
 MAX_APPS = 64
+VOLUME_LOCK = ".volume.lock"
 Call = Callable[..., object]
 
 
@@ -76,8 +76,8 @@ def create(request: dict[str, Any], apps: Path, call: Call) -> dict[str, Any]:
             files.sync(directory)
         configure(cluster, list(allowed), call)
         start = places.configuration(cluster) / "start.conf"
-        if start.read_text().strip() != "auto":  # of a cluster that another one was used for
-            write_as(pwd.getpwnam(places.OWNER), start, "auto\n", 0o644)
+        if start.read_text().strip() != places.AUTO:  # of a cluster that another one was used for
+            write_as(pwd.getpwnam(places.OWNER), start, f"{places.AUTO}\n", 0o644)
         call(["systemctl", "start", places.unit(cluster)], timeout=300)
         wait(cluster)
         restored.unlink(missing_ok=True)
@@ -262,14 +262,12 @@ def drop(cluster: Cluster, call: Call) -> None:
 
 def wait(cluster: Cluster) -> None:
     """Wait until a cluster that was started takes queries."""
-    deadline = time.monotonic() + START_SECONDS
-    while True:
+    for last in times.looks(START_SECONDS, 0.1):
         try:
             query(cluster, "SELECT 1;")
         except subprocess.CalledProcessError:
-            if time.monotonic() > deadline:
+            if last:
                 raise
-            time.sleep(0.1)
         else:
             return
 
@@ -316,5 +314,16 @@ def alone(database: str) -> Iterator[Path]:
     owner = pwd.getpwnam(units.OWNER)
     places.DATABASES.mkdir(mode=0o750, exist_ok=True)
     os.chown(places.DATABASES, 0, owner.pw_gid)
-    with files.locked(places.DATABASES / f".{database}.lock"):
+    with (
+        files.locked(places.DATABASES / VOLUME_LOCK, shared=True),
+        files.locked(places.DATABASES / f".{database}.lock"),
+    ):
         yield places.DATABASES
+
+
+@contextlib.contextmanager
+def nothing_created() -> Iterator[None]:
+    """Keep all requests for databases waiting, while their files move to another file system."""
+    places.DATABASES.mkdir(mode=0o750, exist_ok=True)
+    with files.locked(places.DATABASES / VOLUME_LOCK):
+        yield

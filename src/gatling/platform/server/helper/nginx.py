@@ -7,9 +7,11 @@ are included in the app's server block, and only root can write them.
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import re
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 DIRECTORY = Path("/etc/nginx/gatling")
+PID_FILE = Path("/run/nginx.pid")
 SITES = "sites.conf"
 """The configuration's file there."""
 LOG = Path("/var/log/nginx/gatling-requests")
@@ -183,7 +186,35 @@ def rotate(call: Callable[..., str], log: Path = LOG) -> dict[str, Any]:
     if log_rotation.is_due(log):
         log_rotation.rotate(log, lambda: _create(log))
         call(["systemctl", "kill", "--signal=USR1", "--kill-whom=main", UNIT])
+        if later := later_master(call):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(later, signal.SIGUSR1)
     return {}
+
+
+def master(call: Callable[..., str]) -> int:
+    """The process of nginx that starts the workers for new connections; 0 when it does not run."""
+    return later_master(call) or _main_process(call)
+
+
+def _main_process(call: Callable[..., str]) -> int:
+    """The process that systemd takes for nginx."""
+    said = call(["systemctl", "show", "--property=MainPID", "--value", UNIT]).strip()
+    return int(said) if said.isdecimal() else 0
+
+
+def later_master(call: Callable[..., str], file: Path = PID_FILE) -> int:
+    """The process that has replaced systemd's main process; 0 where there is none.
+
+    nginx executes itself again when its package or a library is upgraded. The process of before
+    ends with its last connection, and until then systemd takes it for the main one.
+    """
+    try:
+        pid = int(file.read_text())
+        later = Path(f"/proc/{pid}/comm").read_text().strip() == "nginx"
+    except (OSError, ValueError):
+        return 0
+    return pid if later and pid != _main_process(call) else 0
 
 
 def _create(log: Path) -> None:
@@ -227,10 +258,10 @@ def _reload(call: Callable[..., str]) -> None:
     def reload() -> None:
         call(["systemctl", "reload-or-restart", UNIT])
 
-    master = call(["systemctl", "show", "--property=MainPID", "--value", UNIT]).strip()
-    if not master.isdecimal() or master == "0":
+    running = master(call)
+    if not running:
         reload()
-    elif not generations.reloaded(int(master), reload):
+    elif not generations.reloaded(running, reload):
         raise takeover.Refused(["nginx did not reload; its error log has the reason."])
 
 

@@ -1,10 +1,11 @@
 """The only part of Gatling that runs as root while a server is in use.
 
-systemd starts it for each connection to gatling-helper.socket, which the user gatling alone may
-open. A request is one of the verbs below with arguments of known shapes, validated here whatever
-the client did: app names, slots, numbers, patterns. Nothing of a request becomes part of a shell
-command or of a path other than by a validated app name; root never writes into a directory that
-another user can write to. Programs are run as an app's user or as gatling, never as root.
+systemd starts it for a connection to gatling-helper.socket, which the user gatling alone may open;
+each request is answered in a process of its own (serving.py). A request is one of the verbs below
+with arguments of known shapes, validated here whatever the client did: app names, slots, numbers,
+patterns. Nothing of a request becomes part of a shell command or of a path other than by a
+validated app name; root never writes into a directory that another user can write to. Programs are
+run as an app's user or as gatling, never as root.
 
     app          make an app's user, directories and units, or bring them up to date
     slot         make the unit of a process's slot, or bring it up to date
@@ -51,20 +52,28 @@ another user can write to. Programs are run as an app's user or as gatling, neve
     database-repository       where backups are kept, without secrets
     database-repository-set   keep further backups elsewhere, once that was tried as postgres
     database-backup-install   install pgBackRest from the distribution
+    database-volume           show, create or enlarge the file system that databases are on
+    database-volume-install   install xfsprogs from the distribution
+    pool                have a pool of connections of an app run, as the app's user
+    pool-remove         stop and remove it
+    pool-install        install PgBouncer from the distribution, without its own service
     drain               send the log of an app to a drain, as gatling, in a unit of its own, or stop
     sample              sample the numbers of all apps, as gatling, in a unit of its own, or stop
     notify              send the notifications that wait, as gatling, in a unit of its own
     logs         what the instances of an app have printed
 
 The journal has a line for each request: verb, app, who asked, the outcome, how long it took. `logs`
-is answered on a socket of its own. Only the standard library and the package's own pure renderers
-are loaded, and the library `cryptography` to read a certificate that is added.
+is answered on a socket of its own, for each of whose connections systemd starts a process. Only the
+standard library and the package's own pure renderers are loaded, and the library `cryptography` to
+read a certificate that is added.
 """
 
 import contextlib
 import gc
+import importlib
 import json
 import os
+import pkgutil
 import socket
 import struct
 import subprocess
@@ -78,7 +87,7 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parents[4]))
 
 from gatling.errors import GatlingError, InvalidInput
-from gatling.platform.server import units
+from gatling.platform.server import helper, units
 from gatling.platform.server.helper import (
     apps,
     database_verbs,
@@ -87,6 +96,7 @@ from gatling.platform.server.helper import (
     machine,
     programs,
     running,
+    serving,
 )
 from gatling.platform.server.helper.shapes import Refused, UnknownVerb, owned_ports, text
 
@@ -102,7 +112,7 @@ def ports(request: dict[str, Any]) -> dict[str, Any]:
 
 def proxy(request: dict[str, Any]) -> dict[str, Any]:
     """Render and take into use the configuration of all apps."""
-    # loaded by the verbs that need them: each request is a process of its own
+    # loaded by the verbs that need them, so that the first request need not wait for all
     from gatling.platform.server.helper import certificates, nginx
 
     sites = request.get("sites")
@@ -315,11 +325,24 @@ READERS = frozenset({"logs"})
 """Verbs with a socket of their own: readers of logs keep no deployment waiting."""
 
 
-def main(verbs: frozenset[str] = VERBS) -> None:
-    """Answer the one request of the connection that is standard input, and log it."""
+def main() -> None:
+    """Answer requests: `logs` on standard input, which is one connection, others on a socket."""
+    if sys.argv[1:] == ["logs"]:
+        answer(socket.socket(fileno=os.dup(0)), READERS)
+    else:
+        serving.serve(serving.passed(), answer, load)
+
+
+def load() -> None:
+    """Load what verbs need, for all requests to come."""
+    for module in pkgutil.iter_modules(helper.__path__):
+        importlib.import_module(f"{helper.__name__}.{module.name}")
+
+
+def answer(connection: socket.socket, verbs: frozenset[str] = VERBS - READERS) -> None:
+    """Answer the one request of a connection, and log it."""
     began = time.monotonic()
     gc.freeze()  # the modules are no garbage
-    connection = socket.socket(fileno=os.dup(0))
     files: list[int] = []
     request: dict[str, Any] = {}
     try:
@@ -328,32 +351,32 @@ def main(verbs: frozenset[str] = VERBS) -> None:
         if verb not in verbs:
             raise UnknownVerb("no such verb")
         if verb in PLAIN:
-            answer = PLAIN[verb](request)
+            reply = PLAIN[verb](request)
         elif len(files) == 3:
-            answer = ATTENDED[verb](request, files, connection)
+            reply = ATTENDED[verb](request, files, connection)
         else:
             raise Refused("it needs three files")
     except UnknownVerb as refused:
-        answer = {"refused": str(refused), "code": "unknown-verb"}
+        reply = {"refused": str(refused), "code": "unknown-verb"}
     except Refused as refused:
-        answer = {"refused": str(refused)}
+        reply = {"refused": str(refused)}
     except InvalidInput as error:
-        answer = {"refused": error.what, "hint": error.hint, "code": "invalid-input"}
+        reply = {"refused": error.what, "hint": error.hint, "code": "invalid-input"}
     except GatlingError as error:
-        answer = {"refused": error.what}
+        reply = {"refused": error.what}
     except running.NotStarted as error:
-        answer = {"failed": str(error)}
+        reply = {"failed": str(error)}
     except subprocess.CalledProcessError as error:
         said = (error.stderr or b"").decode("utf-8", "replace").strip()
-        answer = {"failed": f"{error.cmd[0]} exited with status {error.returncode}", "log": said}
+        reply = {"failed": f"{error.cmd[0]} exited with status {error.returncode}", "log": said}
     except (OSError, subprocess.SubprocessError) as error:
-        answer = {"failed": f"{type(error).__name__}: {error}"}
+        reply = {"failed": f"{type(error).__name__}: {error}"}
     except Exception:  # noqa: BLE001 (the client gets an answer, and the journal the traceback)
         traceback.print_exc()
-        answer = {"failed": "a defect in the helper; its traceback is in the journal"}
-    journal.note(connection, request, answer, time.monotonic() - began)
+        reply = {"failed": "a defect in the helper; its traceback is in the journal"}
+    journal.note(connection, request, reply, time.monotonic() - began)
     with connection, contextlib.suppress(OSError):  # a client who is gone
-        connection.sendall(json.dumps(answer).encode())
+        connection.sendall(json.dumps(reply).encode())
 
 
 def _received(connection: socket.socket, files: list[int]) -> dict[str, Any]:
@@ -385,4 +408,4 @@ def _received(connection: socket.socket, files: list[int]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(READERS if sys.argv[1:] == ["logs"] else VERBS - READERS)
+    main()

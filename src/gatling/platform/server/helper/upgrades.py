@@ -1,7 +1,8 @@
 """Upgrading the clusters of apps to another major version: as postgres, in units with limits.
 
 The old cluster is stopped for an upgrade, and started again if that does not succeed. Afterwards it
-stays, stopped: postgresql-common's start.conf says so, also at boot.
+stays, stopped: postgresql-common's start.conf says so, also at boot. After a power cut in between,
+recovery starts the cluster that is used: `operations.cut_off`.
 """
 
 import pwd
@@ -18,8 +19,6 @@ from gatling.platform.server.helper import backups, databases
 from gatling.platform.server.helper.backups import Call
 from gatling.platform.server.helper.shapes import Refused, number
 
-AUTO, MANUAL = "auto", "manual"
-"""Whether a cluster is started at boot: pg_createcluster(1), start.conf."""
 ANALYZE_SECONDS = 6 * 3600.0
 
 
@@ -100,12 +99,12 @@ def _allow_copies(cluster: Cluster, call: Call) -> None:
 
 def stop(cluster: Cluster, call: Call) -> None:
     """Stop a cluster, also at boot."""
-    start_at_boot(cluster, MANUAL)
+    start_at_boot(cluster, places.MANUAL)
     call(["systemctl", "stop", places.unit(cluster)], timeout=300)
 
 
 def start(cluster: Cluster, call: Call) -> None:
     """Start a cluster, also at boot."""
-    start_at_boot(cluster, AUTO)
+    start_at_boot(cluster, places.AUTO)
     call(["systemctl", "start", places.unit(cluster)], timeout=300)
     databases.wait(cluster)
