@@ -186,23 +186,40 @@ def test_what_a_one_off_command_has_started_ends_with_it(world: World) -> None:
     assert daemons() == 0
 
 
+CRASHES = """\
+spawn(fn ->
+      Process.sleep(1_500)
+
+      Stream.repeatedly(fn -> Process.sleep(50) end)
+      |> Enum.find(fn _ -> File.exists?("{}") end)
+
+      System.halt(1)
+    end)
+
+    children = ["""
+
+
 @contextlib.contextmanager
 def crashing(shop: Project) -> Iterator[str]:
-    """A release that is live and crashes again and again; at last the one before is live again."""
+    """A release that is live and crashes again and again; at last the one before is live again.
+
+    It crashes while the file `crash` is there, 1.5 s after each start. Without the file it would
+    have to be proved, on a busy machine too, in these 1.5 s.
+    """
     world = shop.world
     shop.replace(
-        "lib/counter/application.ex",
-        "children = [",
-        "spawn(fn -> Process.sleep(1_500) && System.halt(1) end)\n    children = [",
+        "lib/counter/application.ex", "children = [", CRASHES.format(world.home.parent / "crash")
     )
     shop.commit("crashes soon")
     shop.push()
     bad = world.status()["release"]
+    (world.home.parent / "crash").touch()
     until(lambda: world.status()["state"] == "restarting", "the crash")
     try:
         yield bad
     finally:
         rollback = until(lambda: try_ok(world, "rollback", "shop"), "the rollback")
+        (world.home.parent / "crash").unlink(missing_ok=True)
         assert f"{world.status()['release']} is live" in rollback
         shop.git("revert", "--no-edit", "HEAD")
 
@@ -236,6 +253,7 @@ def test_commands_while_an_instance_waits_to_be_started_again(shop: Project) -> 
         assert "cleanup did not finish" not in output
         assert world.last()["outcome"] == "failed"
         until(lambda: world.status()["state"] == "restarting", "another crash")
+        (world.home.parent / "crash").unlink()
         done = world.try_run("start", "shop")
         assert (done.returncode, done.stdout) == (Exit.OK, "shop is running.\n")
     serves_alone(world, good)
