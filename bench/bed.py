@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+import psutil
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -139,17 +141,17 @@ class Beside:
 
 
 class KeepAliveClient(Beside):
-    """One kept connection, asking again and again."""
+    """One kept connection, asking again and again, `pause` seconds after each answer."""
 
-    def __init__(self, port: int, host: str) -> None:
+    def __init__(self, port: int, host: str, pause: float = 0.002) -> None:
         super().__init__()
-        self._port, self._host = port, host
+        self._port, self._host, self._pause = port, host, pause
         self.requests = self.failed = self.closed_idle = 0
         self.waits: list[float] = []
 
     def _run(self) -> None:
         connection, answered = self._connect(), False
-        while not self._stop.wait(0.002):
+        while not self._stop.wait(self._pause):
             started = time.monotonic()
             try:
                 connection.request("GET", "/health", headers={"Host": self._host})
@@ -216,6 +218,13 @@ def cpu() -> float:
     """CPU seconds of all programs that this process has started and that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+def busy() -> tuple[float, float]:
+    """Seconds since the boot that the cores of the machine were busy, and all seconds of them."""
+    times = psutil.cpu_times()
+    everything = sum(times) - times.guest - times.guest_nice  # these are in `user` and `nice`
+    return everything - times.idle - times.iowait, everything
 
 
 def phases(home: Bed, app: str, strategy: str, deployments: int) -> str:

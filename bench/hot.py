@@ -1,11 +1,12 @@
 """Hot upgrades: from `git push` to new code answering, and what clients see meanwhile.
 
-    python bench/hot.py [--rounds 7] [--modules 0 300] [--swaps 20]
+    python bench/hot.py [--rounds 7] [--modules 0 300] [--swaps 20] [--pauses 0.05 0.002]
 
 In turn on one app each: a push that is upgraded hot, a push that rolls, and the floor, a warm
-`mix do compile + release` in one VM, with nothing started. Then ten clients with kept connections,
-through nginx and direct, while nothing happens and while hot upgrades go up and down. Last, 200
-requests a second through nginx for a page whose code loses a function with each upgrade.
+`mix do compile + release` in one VM, with nothing started. Then 200 requests a second through
+nginx for a page whose code loses a function with each upgrade. Last, ten clients with kept
+connections, through nginx and direct, while nothing happens and while hot upgrades go up and down:
+with idle cores, and with none.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from bed import Bed, KeepAliveClient, Load, bed, cpu, phases, spread, waits
+from bed import Bed, KeepAliveClient, Load, bed, busy, cpu, phases, spread, waits
 from generate_app import generate, touch_one_line
 from push import BETWEEN_SECONDS, push
 
@@ -89,8 +90,12 @@ def suspended(home: Bed, app: str) -> None:
     )
 
 
-def load(home: Bed) -> None:
-    """Ten clients each way while upgrades with a converted process go up and down."""
+def load(home: Bed, pauses: list[float]) -> None:
+    """Ten clients each way while upgrades with a converted process go up and down.
+
+    They pause for so many seconds between two requests. After 2 ms, no core is idle, and they wait
+    for each other.
+    """
     project = home.root / "load"
     generate(project, 0)
     home.repository(project, "load", "auto")
@@ -101,23 +106,28 @@ def load(home: Bed) -> None:
     store.write_text(text)
     push(home, project, "load", 1)
     status = json.loads(home.gatling("status", "load", "--json"))
-    for word, port in (("through nginx", home.port), ("direct", status["port"])):
-        for what in ("nothing happens", "up and down, 6 upgrades"):
-            with ExitStack() as stack:
-                clients = [
-                    stack.enter_context(KeepAliveClient(port, "load.localhost")) for _ in range(10)
-                ]
-                if what == "nothing happens":
-                    time.sleep(10)
-                else:
-                    for number in range(6):
-                        home.gatling("rollback", "load", f"v{1 + number % 2}")
-            print(
-                f"  {word}, {what}: {sum(c.requests for c in clients)} requests,"
-                f" {sum(c.failed for c in clients)} failed,"
-                f" {sum(c.closed_idle for c in clients)} closed while idle,"
-                f" {waits([wait for c in clients for wait in c.waits])}"
-            )
+    for pause in pauses:
+        print(f"10 clients with kept connections that ask again after {1000 * pause:.0f} ms:")
+        for word, port in (("through nginx", home.port), ("direct", status["port"])):
+            for what in ("nothing happens", "up and down, 6 upgrades"):
+                clients = [KeepAliveClient(port, "load.localhost", pause) for _ in range(10)]
+                before = busy()
+                with ExitStack() as stack:
+                    for client in clients:
+                        stack.enter_context(client)
+                    if what == "nothing happens":
+                        time.sleep(10)
+                    else:
+                        for number in range(6):
+                            home.gatling("rollback", "load", f"v{1 + number % 2}")
+                used, all_of_them = (now - then for now, then in zip(busy(), before, strict=True))
+                print(
+                    f"  {word}, {what}: {sum(c.requests for c in clients)} requests,"
+                    f" {sum(c.failed for c in clients)} failed,"
+                    f" {sum(c.closed_idle for c in clients)} closed while idle,"
+                    f" {waits([wait for c in clients for wait in c.waits])},"
+                    f" cores busy for {100 * used / all_of_them:.0f} %"
+                )
     suspended(home, "load")
 
 
@@ -172,6 +182,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--modules", type=int, nargs="*", default=[0, 300])
     parser.add_argument("--swaps", type=int, default=20)
+    parser.add_argument(
+        "--pauses", type=float, nargs="*", default=[0.05, 0.002],
+        help="seconds between two requests of a client",
+    )  # fmt: skip
     arguments = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at start")
     with bed() as home:
@@ -179,8 +193,7 @@ def main() -> None:
             compare(home, modules, arguments.rounds)
         if arguments.swaps:
             losing(home, arguments.swaps)
-        print("10 clients with kept connections:")
-        load(home)
+        load(home, arguments.pauses)
 
 
 if __name__ == "__main__":
