@@ -7,15 +7,13 @@ import os
 import pwd
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gatling.platform import enter, restarts
 from gatling.platform.restarts import End
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -31,7 +29,8 @@ def launched(tmp_path: Path, runtime: Path, **more: Any) -> subprocess.Completed
     env = {"CREDENTIALS_DIRECTORY": str(tmp_path), "RUNTIME_DIRECTORY": str(runtime),
            "MEMORY_LIMIT": "100M"}  # fmt: skip
     return subprocess.run([sys.executable, "-I", "-S", str(enter.__file__)], env=env,
-                          capture_output=True, text=True, check=False, timeout=60)  # fmt: skip
+                          capture_output=True, text=True, check=False, timeout=60,
+                          start_new_session=True)  # fmt: skip
 
 
 def test_the_first_start_says_nothing_and_each_further_one_why(
@@ -52,6 +51,15 @@ def test_the_first_start_says_nothing_and_each_further_one_why(
         "killed for its memory (limit 100M)"]  # fmt: skip
     assert not (runtime / enter.PAUSE).exists()
     assert not restarts.hopeless(found)
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="no groups of sessions")
+def test_a_build_and_its_session_are_nice(tmp_path: Path, runtime: Path) -> None:
+    script = 'nice; read group word nice </proc/self/autogroup; echo "$nice"'
+    said = launched(tmp_path, runtime, argv=["/bin/sh", "-c", script]).stdout.split()
+    usual = int(said[0])
+    said = launched(tmp_path, runtime, argv=["/bin/sh", "-c", script], nice=5).stdout.splitlines()
+    assert said[-2:] == [str(min(19, usual + 5)), "5"]
 
 
 def test_a_unit_that_is_another_users_starts_nothing(tmp_path: Path, runtime: Path) -> None:

@@ -148,13 +148,13 @@ class UnitInstances(LocalInstances):
         if not known.exists() or known.read_text() != wanted:
             slots.make_unit(app, slot, limits)
             files.write(known, wanted)
-        argv = list(instance.argv)
-        if instance.nice:
-            argv = ["/usr/bin/nice", "-n", str(instance.nice), *argv]
         record = {"release": instance.release, "argv": instance.argv}
         files.write(self.record(app, slot), json.dumps(record))
         journald.note(slots.history(self._home, app, slot), instance.release, check=instance.check)
-        client.ask(verb, app=app, slot=slot, argv=argv, env=instance.env, cwd=str(instance.cwd))
+        client.ask(
+            verb, app=app, slot=slot, argv=list(instance.argv), env=instance.env,
+            cwd=str(instance.cwd), nice=instance.nice,
+        )  # fmt: skip
 
 
 def _pairs(block: str) -> dict[str, str]:

@@ -71,6 +71,7 @@ PROGRAM = {
     "argv": st.lists(TEXTS, min_size=1, max_size=3),
     "env": st.dictionaries(st.sampled_from(["A", "HOME"]), TEXTS, max_size=2),
     "cwd": st.just("(the app's)"),
+    "nice": st.integers(0, 19),
 }
 PORTS = st.none() | st.lists(st.integers(1024, 65535), max_size=4)
 VALID: dict[str, dict[str, st.SearchStrategy[Any]]] = {
@@ -93,7 +94,6 @@ VALID: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "kind": st.sampled_from(["build", "release", "run"]),
         "id": st.from_regex(r"[a-z0-9]{1,40}", fullmatch=True),
         "timeout": st.floats(0, 86400 * 7) | st.just(0),
-        "nice": st.integers(0, 19),
         "umask": st.booleans(),
         "terminal": st.booleans(),
         "limits": LIMITS,
@@ -260,7 +260,6 @@ def lines(app: str) -> re.Pattern[str]:
         "MemorySwapMax=0",
         "TasksMax=[1-9][0-9]*",
         "CPUQuota=[1-9][0-9]*%",
-        "Nice=1?[0-9]",
         r"RuntimeMaxSec=[0-9]{1,6}\.[0-9]{3}",
         "UMask=0000",
         r"TemporaryFileSystem=/\S+/server:ro,mode=755 /dev/shm:mode=1777,nosuid,nodev",
@@ -330,7 +329,9 @@ def assert_only_what_may_be(helper: Helper, request: Any, answer: Any) -> None:
                 }
             else:
                 assert may_be.fullmatch(line.replace(base, "SERVER")), line
-        assert program["program"].keys() == {"argv", "env", "cwd"}
+        given = {"nice"} & request.keys() if verb == "run" else set()
+        assert program["program"].keys() == {"argv", "env", "cwd"} | given
+        assert program["program"].get("nice", 0) in range(20)
         if verb == "push":
             argv = ["/usr/local/bin/gatling", "receive", app]
             assert program["program"]["argv"] == argv

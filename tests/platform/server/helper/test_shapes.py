@@ -186,12 +186,14 @@ PROGRAM = st.fixed_dictionaries(
         | ANY,
         "cwd": CWD | BAD_CWD | ANY,
     },
-    optional={"umask": ANY, "empty": ANY, "User": ANY},
+    optional={"umask": ANY, "empty": ANY, "User": ANY, "nice": st.integers(-20, 20) | ANY},
 )
 
 
 @settings(EXAMPLES, max_examples=scaled(150, 600))
 @given(PROGRAM)
+@example({"argv": ["a"], "env": {}, "cwd": "/srv/apps/shop", "nice": -1})
+@example({"argv": ["a"], "env": {}, "cwd": "/srv/apps/shop", "nice": 19})
 @example({"argv": ["a"] * (MAX_WORDS + 1), "env": {}, "cwd": "/srv/apps/shop"})
 @example({"argv": ["a"], "env": {}, "cwd": "/srv/apps/shop/../blog"})
 @example({"argv": ["a"], "env": {"A=B": "c"}, "cwd": "/srv/apps/shop"})
@@ -204,7 +206,9 @@ def test_a_program_is_words_texts_and_a_place_within_the_app(value: Any) -> None
     except Refused:
         return
     # what enter.py takes besides these is not the client's to say
-    assert found.keys() == {"argv", "env", "cwd"}
+    assert found.keys() == {"argv", "env", "cwd"} | ({"nice"} & value.keys())
+    assert found.pop("nice", 0) == int(value.get("nice", 0))
+    assert 0 <= value.get("nice", 0) <= 19
     assert found == {key: value[key] for key in found}
     assert 0 < len(found["argv"]) <= MAX_WORDS
     assert all(isinstance(word, str) and "\0" not in word for word in found["argv"])

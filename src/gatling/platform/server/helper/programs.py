@@ -92,8 +92,6 @@ def run(request: dict[str, Any], files: list[int], connection: socket.socket) ->
     directory = machine.SERVER / "apps" / name
     unit = units.task(name, kind, _identifier(request))
     properties = units.task_properties(name, directory, kind, limits(request))
-    if request.get("nice"):
-        properties.append(f"Nice={int(number(request, 'nice', 0, 19))}")
     seconds = number(request, "timeout", 0, 86400 * 7)
     if seconds:
         properties.append(f"RuntimeMaxSec={max(seconds, 0.001):.3f}")

@@ -117,7 +117,10 @@ def _ports(value: object) -> tuple[int, ...]:
 
 
 def program(request: dict[str, Any], directory: Path) -> dict[str, Any]:
-    """A program: argv, env, cwd (within the app's directory); any user but root may say them."""
+    """A program: argv, env, cwd (within the app's directory), niceness.
+
+    Any user but root may say them.
+    """
     argv, env, cwd = request.get("argv"), request.get("env"), request.get("cwd")
     words = argv if isinstance(argv, list) else []
     if not 0 < len(words) <= MAX_WORDS or not all(_passable(word) for word in words):
@@ -130,7 +133,10 @@ def program(request: dict[str, Any], directory: Path) -> dict[str, Any]:
         raise Refused("cwd is not a path")
     if not Path(cwd).is_relative_to(directory):
         raise Refused("cwd is not within the app's directory")
-    return {"argv": words, "env": env, "cwd": cwd}
+    found = {"argv": words, "env": env, "cwd": cwd}
+    if "nice" in request:
+        found["nice"] = int(number(request, "nice", 0, 19))
+    return found
 
 
 def _passable(value: object) -> bool:
