@@ -1,9 +1,10 @@
 #!/usr/bin/env escript
-%% Checks the Erlang that Gatling runs in nodes: `check.escript SOURCES CACHE`.
+%% Checks the Erlang that Gatling runs in nodes: `check.escript SOURCES CACHE MODULE…`.
 %%
 %% The compiler runs with all warnings as errors and wants a -spec for every function. xref looks for
 %% calls of functions that do not exist and for functions that nothing calls. Dialyzer checks the types.
-%% What it knows of OTP (its PLT) is built once for each version and kept in the directory CACHE.
+%% What it knows of OTP (its PLT) is built once for each version and kept in the directory CACHE: the
+%% modules that are named, and those whose types they have in their specifications.
 
 %% Modules of Elixir and of optional applications of OTP, which may not be installed.
 -define(ELSEWHERE, ["Elixir.", "mnesia"]).
@@ -12,12 +13,12 @@
 -define(COMPILER, [debug_info, return, warnings_as_errors, warn_unused_vars, warn_missing_spec,
                    warn_missing_spec_all, warn_export_vars, warn_obsolete_guard]).
 
-main([Sources, Cache]) ->
+main([Sources, Cache | Names]) ->
     Files = filelib:wildcard(filename:join(Sources, "*.erl")),
     Directory = temporary(),
     Found = try
                 case lists:append([compiled(F, Directory) || F <- Files]) of
-                    [] -> crossed(Directory) ++ typed(Directory, plt(Cache));
+                    [] -> crossed(Directory) ++ typed(Directory, plt(Cache, Names));
                     Warnings -> Warnings
                 end
             after
@@ -86,23 +87,41 @@ is_preloaded(M, F, A) ->
 %% ---------------------------------------------------------------- dialyzer
 
 %% The file is written under another name first: two checks may need it at the same time.
-plt(Cache) ->
+plt(Cache, Names) ->
     Erts = erlang:system_info(version),
-    Plt = filename:join(Cache, "erts-" ++ Erts ++ ".plt"),
+    Plt = filename:join(Cache, io_lib:format("erts-~ts-~.16b.plt", [Erts, erlang:phash2(Names)])),
     case filelib:is_regular(Plt) of
         true ->
             Plt;
         false ->
             io:format(standard_error, "gatling: preparing dialyzer for this OTP, once~n", []),
             ok = filelib:ensure_dir(Plt),
-            Making = Plt ++ "." ++ os:getpid(),
+            Making = lists:flatten([Plt, ".", os:getpid()]),
             _ = dialyzer:run([{analysis_type, plt_build},
                               {output_plt, Making},
-                              {files_rec, [filename:join(code:lib_dir(A), "ebin")
-                                           || A <- ?KNOWN]}]),
+                              {files, known(Names)}]),
             ok = file:rename(Making, Plt),
             Plt
     end.
+
+%% The files of the modules of OTP among these names, and of those whose types they use.
+known(Names) ->
+    Files = maps:from_list([{filename:basename(F, ".beam"), F}
+                            || A <- ?KNOWN,
+                               F <- filelib:wildcard(code:lib_dir(A) ++ "/ebin/*.beam")]),
+    Named = [Name || Name <- Names, is_map_key(Name, Files)],
+    Types = [atom_to_list(M) || Name <- Named, M <- remote(forms(maps:get(Name, Files)))],
+    maps:values(maps:with(Named ++ Types, Files)).
+
+forms(File) ->
+    {ok, {_, [{abstract_code, {_, Forms}}]}} = beam_lib:chunks(File, [abstract_code]),
+    [Form || {attribute, _, What, _} = Form <- Forms,
+             lists:member(What, [spec, callback, type, opaque])].
+
+remote({remote_type, _, [{atom, _, Module} | Rest]}) -> [Module | remote(Rest)];
+remote(Tuple) when is_tuple(Tuple) -> remote(tuple_to_list(Tuple));
+remote([Head | Tail]) -> remote(Head) ++ remote(Tail);
+remote(_) -> [].
 
 typed(Directory, Plt) ->
     Warnings = dialyzer:run([{analysis_type, succ_typings},
