@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import shutil
 import subprocess
@@ -22,15 +24,19 @@ if TYPE_CHECKING:
 
 ME = os.geteuid()
 NOBODY = 65534
+COPY = "src/gatling/host/copy_packages.py"
 PYTHON = """\
 #!/bin/sh
-# `-m venv --clear PLACE` makes an environment whose programs succeed; all else succeeds
+# `-m venv … PLACE` makes an environment whose programs succeed; all else succeeds, and is noted
 if [ "$2" = venv ]; then
-  mkdir -p "$4/bin"
-  cp "$0" "$4/bin/python"
-  printf '#!/bin/sh\\necho "$0 $*" >> %s\\n' "$(dirname "$0")/../ran" > "$4/bin/gatling"
-  chmod 755 "$4/bin/gatling"
+  for place; do :; done
+  mkdir -p "$place/bin"
+  cp "$0" "$place/bin/python"
+  printf '#!/bin/sh\\necho "$0 $*" >> ROOT/ran\\n' > "$place/bin/gatling"
+  chmod 755 "$place/bin/gatling"
 fi
+echo "$*" >> ROOT/python
+[ "$1" != -VV ] || cat ROOT/python-version
 """
 
 
@@ -42,21 +48,22 @@ class Place:
         self.upstream, self.path = root / "upstream", root / "clone"
         self.said: list[str] = []
         (self.upstream / "bin").mkdir(parents=True)
-        (self.upstream / "src").mkdir()
+        (self.upstream / COPY).parent.mkdir(parents=True)
         script = (ROOT / "bin/install").read_text()
         assert script.count("/opt/gatling") >= 2
         script = script.replace('"$(id -u)" = 0', "0 = 0").replace("/opt/", f"{root}/opt/")
         script = script.replace("command -v apt-get", "command -v sh")
         (self.upstream / "bin/install").write_text(script)
         (self.upstream / "bin/install").chmod(0o755)
-        for name in ("requirements.txt", "requirements-build.txt", "pyproject.toml",
+        for name in (COPY, "requirements.txt", "requirements-build.txt", "pyproject.toml",
                      "hatch_build.py", "bin/apt.sh"):  # fmt: skip
             shutil.copy(ROOT / name, self.upstream / name)
         self.git("init", "--quiet", "--initial-branch=main")
         self.commit("First")
         subprocess.run(["git", "clone", "--quiet", self.upstream, self.path], check=True)
         (root / "bin").mkdir()
-        (root / "bin/python3").write_text(PYTHON)
+        (root / "bin/python3").write_text(PYTHON.replace("ROOT", str(root)))
+        (root / "python-version").write_text("Python 3.11.2\n")
         (root / "bin/python3").chmod(0o755)
 
     def git(self, *words: str, where: Path | None = None) -> str:
@@ -118,6 +125,69 @@ def test_an_installation_is_updated_from_its_clone(place: Place) -> None:
         -1
     ] == f"{second}/bin/gatling server install"
     assert place.update() == ["origin/main has no new commits."]
+
+
+def test_packages_are_installed_again_only_if_they_are_others(place: Place) -> None:
+    """Each environment of another Python, or of other packages, is made by pip."""
+    (place.root / "opt").mkdir()
+
+    def installed_by_pip() -> bool:
+        (place.root / "python").unlink(missing_ok=True)
+        place.install()
+        return f"--requirement {place.path}/requirements.txt" in (place.root / "python").read_text()
+
+    assert installed_by_pip()
+    place.commit("Second")
+    place.update()
+    assert not installed_by_pip()
+    (place.upstream / "requirements.txt").write_text("cronsim==2.7 --hash=sha256:00\n")
+    place.commit("Third")
+    place.update()
+    assert installed_by_pip()
+    (place.root / "python-version").write_text("Python 3.11.3\n")
+    place.commit("Fourth")
+    place.update()
+    assert installed_by_pip()
+
+
+def hashed(content: bytes) -> str:
+    """As pip records it."""
+    return base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")
+
+
+def test_copied_packages_are_what_pip_has_installed(tmp_path: Path) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", before], check=True)
+    (modules,) = before.glob("lib/python*/site-packages")
+    content = b"ONE = 1\n"
+    for name in ("small", "gatling"):
+        for part in (f"{name}/__pycache__", f"{name}-1.0.dist-info"):
+            (modules / part).mkdir(parents=True)
+        files = [f"{name}/one.py,sha256={hashed(content)},8", f"{name}/__pycache__/one.pyc,,",
+                 f"{name}-1.0.dist-info/METADATA,,", f"{name}-1.0.dist-info/RECORD,,",
+                 f"../../../bin/{name},,"]  # fmt: skip
+        (modules / name / "one.py").write_bytes(content)
+        (modules / name / "__pycache__/one.pyc").touch()
+        (modules / f"{name}-1.0.dist-info/METADATA").write_text(f"Name: {name}\nVersion: 1.0\n")
+        (modules / f"{name}-1.0.dist-info/RECORD").write_text("\n".join(files) + "\n")
+        (before / "bin" / name).touch()
+    (modules / "unknown.pth").write_text("import small.one")  # nobody's
+
+    def copy() -> subprocess.CompletedProcess[str]:
+        argv = [str(before / "bin/python"), "-I", str(ROOT / COPY), str(after)]
+        return subprocess.run(argv, check=False, capture_output=True, text=True)
+
+    assert copy().returncode == 0
+    found = {str(path.relative_to(after / modules.relative_to(before)))
+             for path in after.rglob("*") if path.is_file()}  # fmt: skip
+    assert found == {"small/one.py", "small/__pycache__/one.pyc", "small-1.0.dist-info/METADATA",
+                     "small-1.0.dist-info/RECORD"}  # fmt: skip
+    (modules / "small/one.py").write_bytes(b"ONE = 2\n")
+    done = copy()
+    assert done.returncode == 1
+    assert f"{modules}/small/one.py has changed since it was installed" in done.stderr
+    (modules / "small/one.py").unlink()
+    assert copy().returncode == 1
 
 
 def test_a_dry_run_lists_and_changes_nothing(place: Place) -> None:
