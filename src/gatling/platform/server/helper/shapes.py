@@ -133,7 +133,7 @@ def program(request: dict[str, Any], directory: Path) -> dict[str, Any]:
         raise Refused("cwd is not a path")
     if not Path(cwd).is_relative_to(directory):
         raise Refused("cwd is not within the app's directory")
-    found = {"argv": words, "env": env, "cwd": cwd}
+    found: dict[str, Any] = {"argv": words, "env": env, "cwd": cwd}
     if "nice" in request:
         found["nice"] = int(number(request, "nice", 0, 19))
     return found
