@@ -147,22 +147,25 @@ def fork_changes(place: str) -> None:
     """
     from gatling import process
 
-    def output(argv: Sequence[str], *, stdin: str, cwd: Path, env: Mapping[str, str],
-               timeout: float) -> str:  # fmt: skip
-        assert argv[-1] == WORKER
-        asked, given = _memory(_request([], env, str(cwd), WORKER)), _memory(stdin.encode())
+    all_others = process.output
+
+    def output(argv: Sequence[str], **how: Any) -> str:
+        if argv[-1] != WORKER:
+            return all_others(argv, **how)
+        asked = _memory(_request([], how["env"], str(how["cwd"]), WORKER))
+        given = _memory(how["stdin"].encode())
         answer, its_answer = os.pipe()
         ended, its_status = os.pipe()
         _ask(place, [asked, given, its_answer, 2, its_status])
         for fd in (asked, given, its_answer, its_status):
             os.close(fd)
         read = {answer: b"", ended: b""}
-        _read(read, time.monotonic() + timeout)
+        _read(read, time.monotonic() + how["timeout"])
         os.close(answer)
         os.close(ended)
         return read[answer].decode()
 
-    process.output = output  # type: ignore[assignment]
+    process.output = output
 
 
 def _ask(place: str, files: list[int]) -> None:

@@ -13,19 +13,11 @@ import pytest
 
 from gatling.api import description
 from gatling.api.routes import ROUTES
-from tests.api.served import MALFORMED, UNLIMITED, new_home, server
-from tests.conftest import ROOT, warm
+from tests.api.served import MALFORMED, UNLIMITED, forked, new_home, server
 from tests.scale import LONG, scaled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-FORKED = """\
-import sys
-sys.path.append({root!r})
-from tests.warm import fork_changes
-fork_changes({place!r})
-"""
 
 
 def schemas(value: Any) -> Iterator[dict[str, Any]]:
@@ -72,7 +64,7 @@ def test_requests_made_from_the_description(tmp_path: Any) -> None:
 
     A hundred of them change something. A process that has to load its modules takes 0.3 s for that.
     """
-    before = f"{UNLIMITED}\n{FORKED.format(root=str(ROOT), place=str(warm().directory / 'warm'))}"
+    before = f"{UNLIMITED}\n{forked()}"
     with new_home() as home, server(home, free_address(), before, MALFORMED) as place:
         done = subprocess.run(
             [
