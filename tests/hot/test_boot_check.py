@@ -45,6 +45,11 @@ WAITS = """  def init(count) do
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def boots_quickly(on_demand: None) -> None:
+    """Each test boots two instances, and is about what surrounds these boots."""
+
+
 class Slow:
     """A release whose boot check waits until a test says whether it boots."""
 

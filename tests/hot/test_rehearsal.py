@@ -17,6 +17,11 @@ LAST_LINES = "    {:noreply, %{state | subscribers: Map.delete(state.subscribers
 RAISES = LAST_LINES + '\n  @impl true\n  def code_change(_, _, _), do: raise "cannot convert"\n'
 
 
+@pytest.fixture(scope="module", autouse=True)
+def boots_quickly(on_demand: None) -> None:
+    """Each test boots a copy, and is about what surrounds that."""
+
+
 def instances(hot: Hot) -> int:
     return len([line for line in hot.world.processes() if "beam" in line])
 

@@ -47,6 +47,11 @@ end
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def boots_quickly(on_demand: None) -> None:
+    """Each test boots several instances, and is about what they open."""
+
+
 class Ledger:
     """Writes keys one after another through the proxy, and knows which the app has confirmed."""
 

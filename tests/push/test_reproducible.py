@@ -6,10 +6,14 @@ import os
 import subprocess
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.conftest import COUNTER
 
 if TYPE_CHECKING:
     from tests.conftest import Project
+
+pytestmark = pytest.mark.usefixtures("on_demand")
 
 SHELL = {
     "LC_ALL": "C", "LANG": "C", "MIX_TARGET": "rpi4", "MIX_BUILD_PATH": "/tmp/elsewhere-build",
