@@ -143,6 +143,10 @@ class Machine(Reached):
             words = ["runuser", "-u", user, "--", *words]
         return self.ssh("root", words, key=self.key, stdin=stdin, check=check, timeout=timeout)
 
+    def begin(self, argv: Sequence[str]) -> subprocess.Popen[str]:
+        """Begin a program inside, as root, in a process group of its own."""
+        return self.start_ssh("root", argv, key=self.key)
+
     def online(
         self, argv: Sequence[str], *, timeout: float = 3600
     ) -> subprocess.CompletedProcess[str]:

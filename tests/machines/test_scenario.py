@@ -90,9 +90,9 @@ def test_a_power_cut_during_a_hot_upgrade(server: Server, shop: Checkout) -> Non
     """Everything that was not written to the disk is lost."""
     old = server.status()["commit"]
     new = shop.title("Third")
-    push = shop.start_push()
+    with server.until_step("hot_swap"):
+        push = shop.start_push()
     try:
-        server.at_step("hot_swap")
         server.box.crash()
     finally:
         push.kill()

@@ -229,6 +229,14 @@ class Box(Reached):
         command = self._enter(argv, user, env, online=False)
         return run(*command, check=check, seconds=timeout, stdin=stdin)
 
+    def begin(self, argv: Sequence[str]) -> subprocess.Popen[str]:
+        """Begin a program inside, as root, in a process group of its own."""
+        command = self._enter(argv, None, None, online=False)
+        return subprocess.Popen(
+            command, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+
     def online(
         self,
         argv: Sequence[str],

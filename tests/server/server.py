@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import shutil
+import signal
 import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.conftest import NEWEST_STEP, ON_DEMAND, QUIET, Answer, Project, World, output_of
+from tests.conftest import ON_DEMAND, QUIET, Answer, Project, World, output_of
 from tests.server import seeds
 from tests.server.host import ROOT, run
 
@@ -73,18 +75,25 @@ def download(box: Box, *packages: str) -> None:
 
 STATE = "/var/lib/gatling/home/state.db"
 # not by the command line, which takes longer than a short step
-AT_STEP = """
+BEGAN_STEP = """
 import contextlib, sqlite3, sys, time
 path, query, app, step, seconds = sys.argv[1:]
-deadline, found = time.monotonic() + float(seconds), None
-while found != ("running", step):
-    if time.monotonic() > deadline:
-        sys.exit(f"no step {step}, but {found}")
+deadline, seen = time.monotonic() + float(seconds), [None]
+print("looks", flush=True)
+while not (seen[-1] and seen[-1][0] == "running" and step in seen[-1][1].split()):
+    if time.monotonic() > deadline or len(seen) > 2 and seen[-1][0] != "running":
+        sys.exit(f"no step {step}, but {seen}")
     time.sleep(0.01)
     open(path).close()
     with contextlib.suppress(sqlite3.OperationalError):  # nobody has opened it to write
         with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as state:
             found = state.execute(query, (app,)).fetchone()
+            if found != seen[-1]:
+                seen.append(found)
+"""
+STEPS = """
+    SELECT outcome, (SELECT coalesce(group_concat(name, ' '), '') FROM steps WHERE deployment = id)
+    FROM deployments WHERE app = ? ORDER BY id DESC LIMIT 1
 """
 
 
@@ -246,11 +255,25 @@ class Server:
         lines = [line for line in done.stdout.splitlines() if not line.startswith(own)]
         return [line for line in lines if not line.endswith("<defunct>")]  # has ended
 
-    def at_step(self, step: str, app: str = "shop") -> None:
-        """Wait until the newest deployment is at this step."""
+    @contextlib.contextmanager
+    def until_step(self, step: str, app: str = "shop") -> Iterator[None]:
+        """Wait until the deployment that the block starts has begun this step, and goes on.
+
+        The look inside begins before the block: to start it takes longer than a short step.
+        """
         seconds = 12 * self.box.patience
-        words = ["python3", "-c", AT_STEP, STATE, NEWEST_STEP, app, step, str(seconds)]
-        self.box.exec(words, timeout=2 * seconds)
+        words = ["python3", "-c", BEGAN_STEP, STATE, STEPS, app, step, str(seconds)]
+        with self.box.begin(words) as looking:
+            try:
+                assert looking.stdout is not None
+                first = looking.stdout.readline()
+                assert first == "looks\n", first
+                yield
+                said, _ = looking.communicate(timeout=2 * seconds)
+                assert looking.returncode == 0, said
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(looking.pid, signal.SIGKILL)
 
 
 def push_all(projects: Sequence[Project]) -> list[str]:

@@ -69,8 +69,8 @@ def test_a_killed_deployment_leaves_no_unit(server: Server, shop: Checkout) -> N
     person.run("config", "set", "callbacks", "SLOW=1")
     live = server.status("callbacks")["release"]
     shop.title("slow")
-    push = shop.start_push()
-    server.at_step("before_upgrade_service", "callbacks")
+    with server.until_step("before_upgrade_service", "callbacks"):
+        push = shop.start_push()
     assert units(server)
     server.box.exec(["systemctl", "kill", "--signal=KILL", "gatling-push-callbacks.*"])
     output_of(push, None)

@@ -47,8 +47,8 @@ def test_a_push_that_is_killed(server: Server, shop: Checkout, strategy: str, st
     old = server.status()["commit"]
     shop.write("gatling.toml", f'[deploy]\nstrategy = "{strategy}"\n[instance]\ndrain = 0\n')
     new = shop.title(f"killed {strategy}")
-    push = shop.start_push()
-    server.at_step(step)
+    with server.until_step(step):
+        push = shop.start_push()
     seconds = recovered_after(server, "gatling-push-shop.*.service")
     text, _ = push.communicate(timeout=PATIENCE_SECONDS)
     assert push.returncode != 0, text
@@ -65,8 +65,8 @@ def test_the_timer_finds_what_nobody_watches(server: Server, ann: Person, shop: 
     """A command of an SSH session that is killed with everything around it."""
     shop.push()
     old = server.status()["commit"]
-    begun = server.box.start_ssh("gatling", ["restart", "shop"], key=ann.key)
-    server.at_step("health_check")
+    with server.until_step("health_check"):
+        begun = server.box.start_ssh("gatling", ["restart", "shop"], key=ann.key)
     server.box.exec(["systemctl", "kill", "--signal=KILL", "--kill-whom=all", "session-*.scope"])
     killed = time.monotonic()
     until(lambda: newest(server)[0] != "running", "the recovery", PATIENCE_SECONDS)

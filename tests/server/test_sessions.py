@@ -75,7 +75,6 @@ def test_sessions_and_pushes_may_have_half_of_the_memory(
         has_half_of_the_memory(server, process(server, SESSION))
     shop.title("Limits")
     pushing = shop.start_push()
-    server.at_step("mix_compile")
     has_half_of_the_memory(server, process(server, "receive shop"))
     assert " is live " in output_of(pushing)
 
