@@ -109,6 +109,10 @@ NEWEST_STEP = """
     SELECT outcome, (SELECT name FROM steps WHERE deployment = id ORDER BY position DESC LIMIT 1)
     FROM deployments WHERE app = ? ORDER BY id DESC LIMIT 1
 """
+BEGUN_STEPS = """
+    SELECT outcome, (SELECT coalesce(group_concat(name, ' '), '') FROM steps WHERE deployment = id)
+    FROM deployments WHERE app = ? ORDER BY id DESC LIMIT 1
+"""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -405,8 +409,17 @@ class World:
         return bool(found == ("running", step))
 
     def at_step(self, step: str, app: str = "shop") -> None:
-        """Wait until the newest deployment is at this step."""
-        until(lambda: self.is_at(step, app), f"step {step}", longest=0.02)
+        """Wait until the newest deployment has begun this step, and goes on.
+
+        Most likely it is still at it. On a busy machine a look comes too late for a short step.
+        """
+
+        def begun() -> bool:
+            with contextlib.closing(sqlite3.connect(self.home / "state.db", timeout=60)) as state:
+                found = state.execute(BEGUN_STEPS, (app,)).fetchone()
+            return found is not None and found[0] == "running" and step in found[1].split()
+
+        until(begun, f"step {step}", longest=0.02)
 
     def is_checked(self, app: str = "shop") -> bool:
         """Whether the boot check of the newest release goes on."""

@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.conftest import ON_DEMAND, QUIET, Answer, Project, World, output_of
+from tests.conftest import BEGUN_STEPS, ON_DEMAND, QUIET, Answer, Project, World, output_of
 from tests.server import seeds
 from tests.server.host import ROOT, run
 
@@ -90,10 +90,6 @@ while not (seen[-1] and seen[-1][0] == "running" and step in seen[-1][1].split()
             found = state.execute(query, (app,)).fetchone()
             if found != seen[-1]:
                 seen.append(found)
-"""
-STEPS = """
-    SELECT outcome, (SELECT coalesce(group_concat(name, ' '), '') FROM steps WHERE deployment = id)
-    FROM deployments WHERE app = ? ORDER BY id DESC LIMIT 1
 """
 
 
@@ -262,7 +258,7 @@ class Server:
         The look inside begins before the block: to start it takes longer than a short step.
         """
         seconds = 12 * self.box.patience
-        words = ["python3", "-c", BEGAN_STEP, STATE, STEPS, app, step, str(seconds)]
+        words = ["python3", "-c", BEGAN_STEP, STATE, BEGUN_STEPS, app, step, str(seconds)]
         with self.box.begin(words) as looking:
             try:
                 assert looking.stdout is not None
