@@ -56,6 +56,7 @@ LONGEST = (
     "server/test_acme.py", "server/test_connections.py", "server/test_jobs.py",
     "project/test_mutations.py", "hot/test_recovery.py", "hot/test_boot_check.py",
     "operations/test_stats.py", "server/test_neighbours.py", "server/test_processes.py",
+    "server/test_contract.py", "home/test_contract.py",
     "home/test_jobs.py", "home/test_sockets.py", "home/test_rewinds.py", "push/test_migrations.py",
     "project/test_refs.py", "push/test_manifest.py", "push/test_push.py", "server/test_drains.py",
     "server/test_package.py", "distillery/test_distillery.py", "server/test_toolchains.py",

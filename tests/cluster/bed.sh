@@ -15,6 +15,7 @@ nodes="1 2"
 net=10.78.0
 api=$net.11
 registry=$net.254:5000
+services=10.97.0.0/16
 
 say() { printf '%s\n' "gatling: $*" >&2; }
 
@@ -118,6 +119,8 @@ network() {
   ip -n gk-lan link add br0 type bridge
   ip -n gk-lan addr add "$net.254/24" dev br0
   ip -n gk-lan link set br0 up
+  # the addresses of Services, as an ingress controller has them
+  ip -n gk-lan route add "$services" via "$net.11"
   for i in $nodes; do
     ip netns add "gk$i"
     ip -n "gk$i" link add eth0 type veth peer name "v$i" netns gk-lan
@@ -250,7 +253,7 @@ up() {
     --tls-private-key-file="$run/etc/api.key" --token-auth-file="$run/etc/tokens.csv" \
     --authorization-mode=Node,RBAC --service-account-key-file="$run/etc/sa.pub" \
     --service-account-signing-key-file="$run/etc/sa.key" \
-    --service-account-issuer=https://kubernetes.default.svc --service-cluster-ip-range=10.97.0.0/16 \
+    --service-account-issuer=https://kubernetes.default.svc --service-cluster-ip-range="$services" \
     --allow-privileged --kubelet-preferred-address-types=InternalIP
   wait_for 60 "the API server" kubectl get --raw /readyz
   start gk1 controllers "$bin/kube-controller-manager" --kubeconfig="$run/etc/component" \

@@ -34,9 +34,12 @@ class Cluster:
         self.previous[pod], self.logs[pod] = self.logs[pod], []
         self.restarts[pod] = self.restarts.get(pod, 0) + 1
 
-    def log(self, pod: str, *, since: str = "", previous: bool = False) -> list[str]:
+    def log(
+        self, pod: str, *, lines: int | None = None, since: str = "", previous: bool = False
+    ) -> list[str]:
         found = self.previous.get(pod, []) if previous else self.logs.get(pod, [])
-        return [line for line in found if line[:19] >= since[:19]]
+        shown = [line for line in found if line[:19] >= since[:19]]
+        return shown if lines is None else shown[-lines:] if lines else []
 
     def pods(self, *_: object) -> list[Any]:
         if self.fails:
@@ -54,7 +57,7 @@ class Cluster:
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     made = Cluster()
     monkeypatch.setattr(place, "of", lambda *_: None)
-    monkeypatch.setattr(place, "namespace", lambda _: contextlib.nullcontext(made))
+    monkeypatch.setattr(place, "namespace", lambda *_: contextlib.nullcontext(made))
     monkeypatch.setattr(objects, "pods_and_workers", made.pods)
     monkeypatch.setattr(cluster_logs, "DRAIN_SECONDS", 0)
     return made
@@ -108,3 +111,16 @@ def test_a_cluster_that_refuses_ends_it(cluster: Cluster) -> None:
     cluster.fails.append(ClusterFailed("No right.", reason="denied"))
     with pytest.raises(ClusterFailed, match="No right"):
         next(read())
+
+
+def test_lines_of_before_a_restart_are_shown_and_none_that_is_too_old(cluster: Cluster) -> None:
+    cluster.print("a", 1, "in the same second")
+    cluster.logs["a"].append("2026-01-31T12:00:01.5Z last words")
+    cluster.restart("a")
+    cluster.print("a", 2, "again")
+    cluster.print("b", 3, "another")
+    source = cluster_logs.Logs(cast("Any", _Home), cast("Any", None))
+    found = source.read("shop", lines=3, since="2026-01-31T12:00:01.400Z")
+    assert [line.text for line in found] == ["last words", "again", "another"]
+    assert found[0].time == "2026-01-31T12:00:01.500Z"
+    assert [line.text for line in source.read("shop", lines=2)] == ["again", "another"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
+from msgspec import structs
 
 from gatling.cli import cli
 from gatling.errors import ClusterFailed, InvalidInput, NotFound, NotOnCluster
@@ -26,7 +27,9 @@ from gatling.operations import (
     toolchains,
 )
 from gatling.platform import lock
+from gatling.platform.kubernetes.rollout import Pod
 from gatling.platform.open import open_gatling
+from gatling.platform.restarts import End
 from gatling.state import apps, domains, platforms, releases
 from gatling.state.platforms import Connection, Store
 from gatling.ui.progress import Progress
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gatling.platform.kubernetes.rollout import Pod
+    from gatling.operations.status import AppStatus
     from gatling.platform.open import Gatling
 
 
@@ -220,6 +223,35 @@ def test_the_state_is_unknown_while_the_cluster_does_not_answer(gatling: Gatling
     (one,) = overview.every(gatling, apps.every(gatling.db, clusters=True))
     assert one.state.startswith("unknown: The cluster http://127.0.0.1:")
     assert overview.details(gatling, "shop").processes == []
+
+
+def instance(state: str, *, ready: bool, restarts: int = 0, ago: float | None = None) -> Pod:
+    end = None if ago is None else End(time.time() - ago, 7.0, "killed by SIGKILL")
+    return Pod("shop-a", "n1", "v1", "1", state, ready, restarts, "", "web", end)
+
+
+def test_states_and_restarts_are_those_of_apps_elsewhere(gatling: Gatling) -> None:
+    def seen(*pods: Pod) -> AppStatus:
+        return clusters.described(gatling, apps.get(gatling.db, "shop"), list(pods))
+
+    assert seen().state == "empty"
+    releases.add(gatling.db, release(1))
+    apps.make_live(gatling.db, "shop", release=1, slot=1, config={}, deployment=1)
+    assert seen().state == "down"
+    assert seen(instance("CrashLoopBackOff", ready=False)).state == "down"
+    assert seen(instance("starting", ready=False)).state == "starting"
+    assert seen(instance("starting", ready=False), instance("running", ready=True)).state == (
+        "running"
+    )
+    again = seen(instance("running", ready=True, restarts=2, ago=60))
+    assert again.last_end is not None
+    assert (again.restarts, again.last_end.cause, again.last_end.after) == (
+        2, "killed by SIGKILL", 7.0,
+    )  # fmt: skip
+    before = seen(instance("running", ready=True, restarts=2, ago=3700))
+    assert (before.restarts, before.last_end) == (0, None)
+    worker = structs.replace(instance("running", ready=True, restarts=2, ago=60), process="worker")
+    assert (seen(worker).restarts, seen(worker).state) == (0, "down")
 
 
 def test_apps_on_a_cluster_that_is_away_keep_no_other_from_being_recovered(

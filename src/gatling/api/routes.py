@@ -216,7 +216,7 @@ ON_CLUSTERS = frozenset((
     "list_config", "change_config", "list_domains", "add_domain", "remove_domain", "get_settings",
     "change_settings", "list_processes", "scale", "list_audit", "restart", "stop", "start",
     "rollback", "get_plan", "get_stats", "get_timeline", "list_jobs", "list_runs", "run_job",
-    "cancel_job",
+    "cancel_job", "begin_maintenance", "end_maintenance",
 ))  # fmt: skip
 """The routes that work for an app on a cluster; others refuse it."""
 BY_NAME = {route.name: route for route in ROUTES}

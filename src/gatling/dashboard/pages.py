@@ -248,7 +248,7 @@ EVERY = (
          clusters=False),
     *(
         Page(f"/apps/{{app}}/{action}", (command,), "confirm.html", gather,
-             clusters=action not in ("maintenance", "pool", "pool/off"))
+             clusters=action not in ("pool", "pool/off"))
         for action, command, gather in (
             ("rollback", "rollback", confirmations.rollback),
             ("restart", "restart", confirmations.restart),

@@ -56,7 +56,7 @@ class Logs:
             for at, line in found:
                 seen[line.process] = max(at, seen.get(line.process, ""))
             yield from (line for _, line in shown)
-            begun = found[-1][0] if found else ""
+            begun = found[-1][0] if found else (since or "").removesuffix("Z")
             while True:
                 time.sleep(FOLLOW_SECONDS)
                 oldest = min(seen.values(), default=begun)
@@ -102,19 +102,33 @@ def _fresh(
             at, said = timed(text)
             if at > seen.get(pod.name, since.removesuffix("Z")):
                 seen[pod.name] = at
-                line = logs.Line(f"{at[:23]}Z", pod.release, said, pod.name)
+                line = logs.Line(_stamp(at), pod.release, said, pod.name)
                 yield logs.Entry(msgspec.json.encode(seen).decode(), line)
 
 
 def _lines(
     api: Api, app: str, since: str, count: int | None, wanted: Wanted
 ) -> Iterator[tuple[str, Line]]:
+    """The lines from `since` on, each with its time; also those of before the last start of a pod.
+
+    An API server knows whole seconds only.
+    """
     moment = f"{since[:19]}Z" if since else ""
     for pod in map(rollout.shown, applied.pods_and_workers(api, app)):
         if wanted.release not in (None, pod.release):
             continue
         if wanted.process not in (None, pod.process, pod.name):
             continue
-        for text in api.log(pod.name, lines=count, since=moment):
+        printed = api.log(pod.name, lines=count, since=moment)
+        if pod.restarts:
+            printed = [*api.log(pod.name, lines=count, since=moment, previous=True), *printed]
+        for text in printed:
             at, said = timed(text)
-            yield at, logs.Line(f"{at[:23]}Z", pod.release, said, pod.name)
+            if at >= since.removesuffix("Z"):
+                yield at, logs.Line(_stamp(at), pod.release, said, pod.name)
+
+
+def _stamp(at: str) -> str:
+    """A time as all logs have it, to the millisecond."""
+    whole, _, fraction = at.partition(".")
+    return f"{whole}.{fraction:0<3.3}Z"

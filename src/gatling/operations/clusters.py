@@ -11,8 +11,8 @@ from gatling.deploy.cluster import objects as applied
 from gatling.deploy.cluster import workers
 from gatling.errors import ClusterFailed, InvalidInput, NotFound, UnhealthyRelease
 from gatling.operations import changes
-from gatling.operations.status import AppDetails, AppStatus, WorkerStatus
-from gatling.platform import lock
+from gatling.operations.status import AppDetails, AppStatus, LastEnd, WorkerStatus
+from gatling.platform import lock, restarts
 from gatling.platform.kubernetes import place
 from gatling.platform.kubernetes.objects import WEB
 from gatling.project import history, settings
@@ -221,11 +221,30 @@ def details(gatling: Gatling, app: App) -> AppDetails:
 
 
 def _state(app: App, pods: list[Pod]) -> str:
+    """In the words that apps of this machine have for it."""
     if app.live_release is None:
-        return "not deployed"
+        return "empty"
     if app.wanted == "stopped":
         return "stopped"
-    return "running" if any(pod.ready and pod.process == WEB for pod in pods) else "down"
+    serving = [pod for pod in pods if pod.process == WEB]
+    if any(pod.ready for pod in serving):
+        return "running"
+    return "starting" if any(pod.state == "starting" for pod in serving) else "down"
+
+
+def restarts_lately(pod: Pod) -> int:
+    """How often its app was started again, unless the last time is more than an hour ago.
+
+    Kubernetes counts since the start of the pod, and knows the time of the last end only.
+    """
+    known = pod.last_end
+    return pod.restarts if known is None or restarts.recent([known]) else 0
+
+
+def _last_end(pods: Sequence[Pod]) -> LastEnd | None:
+    ends = restarts.recent([pod.last_end for pod in pods if pod.last_end is not None])
+    last = max(ends, key=lambda end: end.at, default=None)
+    return LastEnd(last.stamp, round(last.after, 3), last.cause) if last else None
 
 
 def _status(gatling: Gatling, app: App, pods: list[Pod], problem: str) -> AppStatus:
@@ -236,6 +255,7 @@ def _status(gatling: Gatling, app: App, pods: list[Pod], problem: str) -> AppSta
         written = history.commit(gatling.home.app(app.name).repository, release.commit)
     wanted = settings.parse(app.effective).cluster
     limits = applied.settings_of(app, release).limits if release is not None else None
+    serving = [pod for pod in pods if pod.process == WEB]
     return AppStatus(
         app=app.name,
         state=f"unknown: {problem}" if problem else _state(app, pods),
@@ -257,8 +277,8 @@ def _status(gatling: Gatling, app: App, pods: list[Pod], problem: str) -> AppSta
         url=url(app),
         maintenance=app.maintenance is not None,
         waiting=config.pending(gatling.db, app.name),
-        restarts=sum(pod.restarts for pod in pods),
-        last_end=None,
+        restarts=sum(map(restarts_lately, serving)),
+        last_end=_last_end(serving),
         https_until=None,
         https_error=None,
     )
@@ -289,8 +309,8 @@ def _instance(pod: Pod) -> WorkerStatus:
         pid=None,
         instance=f"node {pod.node}" if pod.node else "no node",
         uptime=seconds_since(pod.started_at) if pod.started_at else None,
-        restarts=pod.restarts,
-        last_end=None,
+        restarts=restarts_lately(pod),
+        last_end=_last_end([pod]),
     )
 
 

@@ -107,7 +107,7 @@ def _on_clusters(gatling: Gatling, shown: Sequence[App]) -> Iterator[Sample]:
         for pod in seen.pods:
             (node, events), memory = seen.measured.get(pod.name, ((None, ()), None))
             own = structs.replace(
-                status, memory=memory, restarts=pod.restarts,
+                status, memory=memory, restarts=clusters.restarts_lately(pod),
                 uptime=seconds_since(pod.started_at) if pod.started_at else None,
                 cpu_seconds=node.runtime_ms / 1000 if node else None,
             )  # fmt: skip

@@ -58,11 +58,25 @@ def test_the_last_end_of_an_app_is_known() -> None:
     found = rollout.last_end(pod(state=RUNNING, restarts=1, last=last))
     assert found is not None
     assert (found.stamp, found.after) == ("2026-01-31T12:01:30.000Z", 90.0)
-    assert found.cause == "ended with status 1"
-    killed = rollout.last_end(pod(state=RUNNING, last=last | {"reason": "OOMKilled"}))
-    assert killed is not None
-    assert "memory limit" in killed.cause
+    assert found.cause == "exited with status 1"
     assert rollout.last_end(pod(state=RUNNING)) is None
+
+
+@pytest.mark.parametrize(
+    ("ended", "cause"),
+    [
+        ({"exitCode": 3}, "exited with status 3"),
+        ({"exitCode": 128}, "exited with status 128"),
+        ({"exitCode": 137}, "killed by SIGKILL"),
+        ({"exitCode": 255}, "exited with status 255"),
+        ({"exitCode": 137, "reason": "OOMKilled"}, "killed for its memory"),
+    ],
+)
+def test_an_end_has_the_words_that_it_has_elsewhere(ended: dict[str, Any], cause: str) -> None:
+    last = {"finishedAt": "2026-01-31T12:01:30Z", **ended}
+    found = rollout.shown(pod(state=RUNNING, restarts=1, last=last)).last_end
+    assert found is not None
+    assert found.cause == cause
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
@@ -76,9 +76,7 @@ class Found(Struct):
 
 def at_once(wanted: Planning) -> plan.Plan | None:
     """The plan where records decide; None if the nodes are to be asked. Raises InvalidInput."""
-    simple = plan.simple(wanted.live, wanted.release, wanted.requested)
-    # a first start, and one of the same release, are the same for a cluster
-    return replace(simple, strategy="rolling") if simple is not None else None
+    return plan.simple(wanted.live, wanted.release, wanted.requested)
 
 
 def planned(gatling: Gatling, api: Api, wanted: Planning) -> Plan:
@@ -98,7 +96,7 @@ def found(gatling: Gatling, api: Api, wanted: Planning, connections: contextlib.
     app, live, requested = wanted.app, wanted.live, wanted.requested
     simple = at_once(wanted)
     if simple is not None or live is None:
-        return Found(simple or plan.Plan("rolling", ("nothing is live yet",)))
+        return Found(simple or plan.Plan("start", ("nothing is live yet",)))
     if app.wanted != "running":
         return Found(plan.refuse_or_roll(["no instance runs"], requested))
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 CRASHES = 2
 """Restarts after which a new pod is taken for one that does not start."""
 _MAX_SAID = 400
+_SIGNALS = 128
+"""The exit status of a container that a signal has killed is the signal's number and this."""
 _PULLING = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
 _BROKEN = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 
@@ -59,6 +63,8 @@ class Pod(Struct, frozen=True):
     started_at: str
     process: str = ""
     """`web`, or the worker that it runs; empty for a pod that runs once."""
+    last_end: End | None = None
+    """How its app ended before it was started again."""
 
 
 def progress(deployment: Object, pods: Sequence[Object], number: int, replicas: int) -> Progress:
@@ -105,6 +111,7 @@ def shown(pod: Object) -> Pod:
         restarts=app.get("restartCount", 0),
         started_at=started,
         process=objects.process_of(marks.get("app.kubernetes.io/component", "")),
+        last_end=last_end(pod),
     )
 
 
@@ -123,7 +130,7 @@ def last_end(pod: Object) -> End | None:
         datetime.fromisoformat(last.get(key) or last["finishedAt"]).timestamp()
         for key in ("finishedAt", "startedAt")
     )
-    return End(ended, max(0.0, ended - began), _why(last))
+    return End(ended, max(0.0, ended - began), _cause(last))
 
 
 def problems(pod: Object) -> list[Problem]:
@@ -170,6 +177,17 @@ def _why(ended: Object) -> str:
     if ended.get("reason") == "OOMKilled":
         return "was killed, as it exceeded its memory limit"
     return f"ended with status {ended.get('exitCode')}"
+
+
+def _cause(ended: Object) -> str:
+    """The same in the words that instances of this machine have for it (platform/enter.py)."""
+    status = ended.get("exitCode")
+    if ended.get("reason") == "OOMKilled":
+        return "killed for its memory"
+    if isinstance(status, int) and status > _SIGNALS:
+        with contextlib.suppress(ValueError):
+            return f"killed by {signal.Signals(status - _SIGNALS).name}"
+    return f"exited with status {status}"
 
 
 def _refused(status: Object) -> Iterator[Problem]:
