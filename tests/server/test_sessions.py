@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gatling.process import BACKGROUND
 from tests.conftest import output_of, until
 
 if TYPE_CHECKING:
@@ -36,6 +37,13 @@ for line in pathlib.Path(f"/proc/{sys.argv[1]}/cgroup").read_text().splitlines()
 print(min(limits), os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 """
 """The memory that the kernel lets the control group of a process have, and that of the machine."""
+GROUP = f"""\
+group = "/proc/self/autogroup"
+known = File.exists?(group)
+nice = if known, do: File.read!(group) |> String.split() |> List.last(), else: "{BACKGROUND}"
+IO.puts("built in a session with nice #{{nice}}")
+"""
+"""The first lines of a mix.exs: without groups of sessions in the kernel, niceness is enough."""
 
 
 @pytest.fixture(scope="module")
@@ -70,13 +78,16 @@ def has_half_of_the_memory(server: Server, pid: str) -> None:
 def test_sessions_and_pushes_may_have_half_of_the_memory(
     server: Server, ann: Person, shop: Checkout
 ) -> None:
-    """What a hostile node makes Gatling take is taken from no app."""
+    """What a hostile node makes Gatling take is taken from no app, nor processors by a build."""
     with ann.session("logs", "shop", "-f", "-n", "1"):
         has_half_of_the_memory(server, process(server, SESSION))
+    shop.write("mix.exs", GROUP + (shop.directory / "mix.exs").read_text())
     shop.title("Limits")
     pushing = shop.start_push()
     has_half_of_the_memory(server, process(server, "receive shop"))
-    assert " is live " in output_of(pushing)
+    said = output_of(pushing)
+    assert " is live " in said
+    assert f"built in a session with nice {BACKGROUND}" in said
 
 
 def test_a_command_starts_no_user_manager(server: Server, ann: Person, shop: Checkout) -> None:
