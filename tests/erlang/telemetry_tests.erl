@@ -12,7 +12,9 @@ counted_test_() ->
              fun a_job_counts_by_its_worker/0, fun nonsense_is_no_error_and_counts_nowhere/0,
              fun names_are_limited_and_the_rest_is_counted_together/0,
              fun a_long_name_is_not_kept/0, fun nothing_of_a_large_binary_is_kept/0,
-             fun many_processes_count_together/0, fun a_term_of_another_version_is_replaced/0,
+             fun each_duration_has_its_range/0, fun many_processes_count_together/0,
+             fun a_term_of_another_version_is_replaced/0,
+             fun handlers_of_another_version_count_once_they_are_attached_again/0,
              fun without_handlers_nothing_counts/0],
     {foreach, fun() -> _ = gatling_telemetry:state(), ok end,
      fun(_) -> ok = gatling_telemetry:detach() end, Tests}.
@@ -32,13 +34,21 @@ rows() ->
 a_request_counts_by_its_route() ->
     [request(<<"GET">>, <<"/posts/:id">>, 200, Ms) || Ms <- [1, 7, 30, 20000]],
     request(<<"POST">>, <<"/posts">>, 302, 3),
-    request(<<"BREW">>, <<"/posts">>, 404, 3),
+    [request(Method, <<"/posts">>, 404, 3) || Method <- [<<"BREW">>, <<"STEEP">>, <<"BREW">>]],
     [{[<<"GET">>, <<"/posts/:id">>], 4, 0}, {[<<"POST">>, <<"/posts">>], 1, 0},
-     {[<<"other">>, <<"/posts">>], 1, 0}] = rows(),
+     {[<<"other">>, <<"/posts">>], 3, 0}] = rows(),
     {_, Rows} = gatling_telemetry:read(),
     [#{us := 20038000, queue_us := 0, kind := route, ranges := Ranges}] =
         [Row || #{count := 4} = Row <- Rows],
     [1, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1] = Ranges.
+
+%% The bounds are those of nginx's requests, and a duration at a bound is above it.
+each_duration_has_its_range() ->
+    Bounds = [5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000],
+    [request(<<"GET">>, <<"/">>, 200, Ms) || Bound <- Bounds, Ms <- [Bound - 1, Bound]],
+    {_, [#{count := 22, failed := 0, us := Us, ranges := Ranges}]} = gatling_telemetry:read(),
+    ?assertEqual([1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1], Ranges),
+    ?assertEqual(1000 * (2 * lists:sum(Bounds) - length(Bounds)), Us).
 
 a_failed_request_fails() ->
     request(<<"GET">>, <<"/">>, 500, 1),
@@ -144,6 +154,18 @@ a_term_of_another_version_is_replaced() ->
     request(<<"GET">>, <<"/">>, 200, 1),
     _ = gatling_telemetry:state(),
     [] = rows().
+
+%% A newer Gatling loads this module while the handlers of an older one are attached.
+handlers_of_another_version_count_once_they_are_attached_again() ->
+    #{counts := Counts} = State = gatling_telemetry:state(),
+    persistent_term:put({gatling_telemetry, state}, State#{version => 2}),
+    persistent_term:put({gatling_telemetry, route, [<<"GET">>, <<"/">>]}, 5),
+    request(<<"GET">>, <<"/">>, 200, 1),
+    none = gatling_telemetry:read(),
+    #{counts := New} = gatling_telemetry:state(),
+    ?assertNotEqual(Counts, New),
+    request(<<"GET">>, <<"/">>, 200, 1),
+    [{[<<"GET">>, <<"/">>], 1, 0}] = rows().
 
 without_handlers_nothing_counts() ->
     request(<<"GET">>, <<"/">>, 200, 1),

@@ -2,27 +2,35 @@
 %% LiveView events, queries, jobs. Loaded into the node by Gatling, without its other modules.
 %%
 %% The handlers are external functions, so a hot upgrade leaves them alone. No process is started.
-%% Counts are in one array of fixed size, and its slots are found by persistent terms. Each kind has
-%% a number of slots, and what comes later is counted as `other`. A process that needs a slot for a
-%% new name takes the first free one by writing the name's hash there. Others that report the same
-%% name at that moment, as the jobs of a queue do after a boot, find the hash and count in that
-%% slot. Nothing of a request is kept but the route, and of a query but the table.
+%% Counts are in one array of fixed size, and a persistent term for each name has its slot. Each
+%% kind has a number of slots, and what comes later is counted as `other`. A process that needs a
+%% slot for a new name takes the first free one by writing the name's hash there. Others that report
+%% the same name at that moment, as the jobs of a queue do after a boot, find the hash and count in
+%% that slot. Nothing of a request is kept but the route, and of a query but the table.
 %%
 %% A handler that fails would be detached by telemetry, with a line in the app's log. So none does.
+%%
+%% Between two events a request runs so much other code that most of what an event touches is no
+%% longer in the processor's caches. So an event of a known name touches little: one persistent
+%% term, and one cache line of counts.
 -module(gatling_telemetry).
 
 -export([attach/0, detach/0, read/0]).
 -export([handle/4]).
 
-%% A slot: events, failures, microseconds, microseconds in a queue, and twelve ranges of duration.
+%% A slot: microseconds, microseconds in a queue, failures, and events in twelve ranges of duration.
+%% Eight counts are a cache line of a scheduler, so a slot begins with those that are most used.
 -define(WIDTH, 16).
+-define(US, 1).
+-define(QUEUE_US, 2).
+-define(FAILED, 3).
 -define(RANGES, 12).
 %% Names of each kind; the last is for all others.
 -define(SLOTS, 64).
 -define(KINDS, [route, live, query, job]).
 -define(CHARACTERS, 200).
 %% To be raised when the meaning of the array changes.
--define(VERSION, 2).
+-define(VERSION, 3).
 -define(STATE, {?MODULE, state}).
 
 -type kind() :: route | live | query | job.
@@ -31,6 +39,8 @@
                    since := integer(),
                    counts := counters:counters_ref(),
                    used := atomics:atomics_ref()}.
+%% The array, the place before its first count there, and a microsecond in the unit of durations.
+-type slot() :: {counters:counters_ref(), Base :: non_neg_integer(), pos_integer()}.
 -type event() :: [atom()].
 -type row() :: #{kind := kind(), name := [binary()], count := integer(), failed := integer(),
                  us := integer(), queue_us := integer(), ranges := [integer()]}.
@@ -68,22 +78,21 @@ detach() ->
 read() ->
     case persistent_term:get(?STATE, none) of
         #{version := ?VERSION, since := Since, counts := Counts} ->
-            Named = [row(Counts, Kind, Name, Slot)
-                     || {{?MODULE, Kind, Name}, Slot} <- terms()],
-            Others = [row(Counts, Kind, [<<"other">>], other(Kind)) || Kind <- ?KINDS],
+            Named = [row(Kind, Name, Slot) || {{?MODULE, Kind, Name}, Slot} <- terms()],
+            Others = [row(Kind, [<<"other">>], slot(Counts, other(Kind))) || Kind <- ?KINDS],
             {Since, [Row || #{count := N} = Row <- Named ++ Others, N > 0]};
         _ ->
             none
     end.
 
--spec row(counters:counters_ref(), kind(), term(), non_neg_integer()) -> row().
-row(Counts, Kind, Name, Slot) ->
-    [Count, Failed, Us, Queue | Ranges] =
-        [counters:get(Counts, Slot * ?WIDTH + N) || N <- lists:seq(1, ?WIDTH)],
-    #{kind => Kind, name => [text(Part) || Part <- Name], count => Count, failed => Failed,
-      us => Us, queue_us => Queue, ranges => Ranges}.
+-spec row(kind(), term(), slot()) -> row().
+row(Kind, Name, {Counts, Base, _}) ->
+    [Us, QueueUs, Failed | Ranges] =
+        [counters:get(Counts, Base + N) || N <- lists:seq(1, ?FAILED + ?RANGES)],
+    #{kind => Kind, name => [text(Part) || Part <- Name], count => lists:sum(Ranges),
+      failed => Failed, us => Us, queue_us => QueueUs, ranges => Ranges}.
 
--spec terms() -> [{{?MODULE, kind(), name()}, non_neg_integer()}].
+-spec terms() -> [{{?MODULE, kind(), name()}, slot()}].
 terms() -> [Term || {{?MODULE, _, _}, _} = Term <- persistent_term:get()].
 
 %% ---------------------------------------------------------------- the state
@@ -149,24 +158,28 @@ meta(Repo) ->
 -spec handle(event(), map(), map(), kind()) -> ok.
 handle(Event, Measured, Metadata, Kind) ->
     try
-        #{counts := Counts, used := Used} = persistent_term:get(?STATE),
-        {Name, Failed} = named(Kind, lists:last(Event), Event, Metadata),
-        count(Counts, slot(Kind, Name, Used), Failed, Measured)
+        {Name, Failed} = named(Kind, Event, Metadata),
+        Slot = case persistent_term:get({?MODULE, Kind, Name}, none) of
+                   none -> unknown(Kind, Name);
+                   Known -> Known
+               end,
+        count(Slot, Failed, Measured)
     catch _:_ -> ok
     end.
 
--spec count(counters:counters_ref(), non_neg_integer(), boolean(), map()) -> ok.
-count(Counts, Slot, Failed, Measured) ->
-    Base = Slot * ?WIDTH,
-    Us = us(duration(Measured)),
-    ok = counters:add(Counts, Base + 1, 1),
-    ok = case Failed of true -> counters:add(Counts, Base + 2, 1); false -> ok end,
-    ok = counters:add(Counts, Base + 3, Us),
-    ok = case us(maps:get(queue_time, Measured, 0)) of
-             0 -> ok;
-             Queue -> counters:add(Counts, Base + 4, Queue)
+-spec count(slot(), boolean(), map()) -> ok.
+count({Counts, Base, Unit}, Failed, Measured) ->
+    Us = us(duration(Measured), Unit),
+    ok = counters:add(Counts, Base + ?FAILED + range(Us), 1),
+    ok = counters:add(Counts, Base + ?US, Us),
+    ok = case Failed of
+             true -> counters:add(Counts, Base + ?FAILED, 1);
+             false -> ok
          end,
-    counters:add(Counts, Base + 4 + range(Us div 1000), 1).
+    case Measured of
+        #{queue_time := Queue} -> counters:add(Counts, Base + ?QUEUE_US, us(Queue, Unit));
+        _ -> ok
+    end.
 
 -spec duration(map()) -> term().
 duration(#{duration := Duration}) -> Duration;
@@ -174,46 +187,54 @@ duration(#{query_time := Time}) -> Time;
 duration(#{total_time := Time}) -> Time;
 duration(_) -> 0.
 
--spec us(term()) -> non_neg_integer().
-us(Native) when is_integer(Native), Native > 0 ->
-    erlang:convert_time_unit(Native, native, microsecond);
-us(_) ->
-    0.
+-spec us(term(), pos_integer()) -> non_neg_integer().
+us(Native, Unit) when is_integer(Native), Native > 0 -> Native div Unit;
+us(_, _) -> 0.
 
-%% The bounds in ms are those of proxy/figures.py.
+%% The bounds are those of proxy/figures.py.
 -spec range(integer()) -> 1..?RANGES.
-range(Ms) when Ms < 5 -> 1;
-range(Ms) when Ms < 10 -> 2;
-range(Ms) when Ms < 25 -> 3;
-range(Ms) when Ms < 50 -> 4;
-range(Ms) when Ms < 100 -> 5;
-range(Ms) when Ms < 250 -> 6;
-range(Ms) when Ms < 500 -> 7;
-range(Ms) when Ms < 1000 -> 8;
-range(Ms) when Ms < 2500 -> 9;
-range(Ms) when Ms < 5000 -> 10;
-range(Ms) when Ms < 10000 -> 11;
+range(Us) when Us < 5_000 -> 1;
+range(Us) when Us < 10_000 -> 2;
+range(Us) when Us < 25_000 -> 3;
+range(Us) when Us < 50_000 -> 4;
+range(Us) when Us < 100_000 -> 5;
+range(Us) when Us < 250_000 -> 6;
+range(Us) when Us < 500_000 -> 7;
+range(Us) when Us < 1_000_000 -> 8;
+range(Us) when Us < 2_500_000 -> 9;
+range(Us) when Us < 5_000_000 -> 10;
+range(Us) when Us < 10_000_000 -> 11;
 range(_) -> 12.
 
 %% The name under which an event counts, and whether what it reports failed.
--spec named(kind(), atom(), event(), map()) -> {name(), boolean()}.
-named(route, stop, _, #{route := Route, conn := #{method := Method, status := Status}}) ->
-    {[method(Method), Route], is_integer(Status) andalso Status >= 500};
-named(route, exception, _, #{route := Route, conn := #{method := Method}} = Metadata) ->
-    {[method(Method), Route], status(maps:get(reason, Metadata, none)) >= 500};
-named(live, End, [_, _, handle_event, _], #{socket := #{view := View}} = Metadata) ->
+-spec named(kind(), event(), map()) -> {name(), boolean()}.
+named(route, [_, _, stop], #{route := Route, conn := #{method := Method, status := Status}}) ->
+    {[Method, Route], is_integer(Status) andalso Status >= 500};
+named(route, [_, _, exception], #{route := Route, conn := #{method := Method}} = Metadata) ->
+    {[Method, Route], status(maps:get(reason, Metadata, none)) >= 500};
+named(live, [_, _, handle_event, End], #{socket := #{view := View}} = Metadata) ->
     %% a client can send any name, and one that no clause takes is an exception
     Event = case End of stop -> maps:get(event, Metadata); exception -> <<"exception">> end,
     {[View, <<"handle_event">>, Event], End =:= exception};
-named(live, End, [_, _, Callback, _], #{socket := #{view := View}}) ->
+named(live, [_, _, Callback, End], #{socket := #{view := View}}) ->
     {[View, Callback], End =:= exception};
-named(query, _, _, #{repo := Repo} = Metadata) ->
-    Source = case maps:get(source, Metadata, nil) of nil -> <<"(no table)">>; S -> S end,
+named(query, _, #{repo := Repo} = Metadata) ->
+    Source = case Metadata of
+                 #{source := nil} -> <<"(no table)">>;
+                 #{source := Table} -> Table;
+                 _ -> <<"(no table)">>
+             end,
     {[Repo, Source], case Metadata of #{result := {error, _}} -> true; _ -> false end};
-named(job, End, _, #{worker := Worker, queue := Queue}) ->
+named(job, [_, _, End], #{worker := Worker, queue := Queue}) ->
     {[Worker, Queue], End =:= exception};
-named(job, End, _, #{job := #{worker := Worker, queue := Queue}}) ->
+named(job, [_, _, End], #{job := #{worker := Worker, queue := Queue}}) ->
     {[Worker, Queue], End =:= exception}.
+
+%% A client can send any method. The known ones have no other name, so their requests do not come
+%% here once they have a slot.
+-spec allowed(kind(), name()) -> name().
+allowed(route, [Method, Route]) -> [method(Method), Route];
+allowed(_, Name) -> Name.
 
 -spec method(term()) -> binary().
 method(Method) ->
@@ -235,15 +256,19 @@ status(Reason) ->
     catch _:_ -> 500
     end.
 
--spec slot(kind(), name(), atomics:atomics_ref()) -> non_neg_integer().
-slot(Kind, Name, Used) ->
+%% The slot of a name that has none yet, or that gets none.
+-spec unknown(kind(), name()) -> slot().
+unknown(Kind, Given) ->
+    #{counts := Counts, used := Used} = persistent_term:get(?STATE),
+    Name = allowed(Kind, Given),
     case persistent_term:get({?MODULE, Kind, Name}, none) of
-        none -> new_slot(Kind, Name, Used);
+        none -> slot(Counts, number(Kind, Name, Counts, Used));
         Slot -> Slot
     end.
 
--spec new_slot(kind(), name(), atomics:atomics_ref()) -> non_neg_integer().
-new_slot(Kind, Name, Used) ->
+-spec number(kind(), name(), counters:counters_ref(), atomics:atomics_ref()) ->
+          non_neg_integer().
+number(Kind, Name, Counts, Used) ->
     Other = other(Kind),
     %% no scan for each event of an app with more names than slots
     case is_short(Name) andalso atomics:get(Used, Other) =:= 0 of
@@ -251,13 +276,18 @@ new_slot(Kind, Name, Used) ->
             case taken(Used, hash(Name), Other - ?SLOTS + 1, Other) of
                 Other ->
                     Other;
-                Slot ->
-                    persistent_term:put({?MODULE, Kind, [copied(Part) || Part <- Name]}, Slot),
-                    Slot
+                Number ->
+                    Key = {?MODULE, Kind, [copied(Part) || Part <- Name]},
+                    persistent_term:put(Key, slot(Counts, Number)),
+                    Number
             end;
         false ->
             Other
     end.
+
+-spec slot(counters:counters_ref(), non_neg_integer()) -> slot().
+slot(Counts, Number) ->
+    {Counts, Number * ?WIDTH, max(1, erlang:convert_time_unit(1, microsecond, native))}.
 
 %% The slot that has the hash of a name, or the first free one, which gets it. Slots are not given
 %% back, so all processes come to the same one. Nothing is locked: a process may be killed here.
