@@ -14,7 +14,7 @@ from tests.conftest import until
 if TYPE_CHECKING:
     from tests.conftest import Project, World
 
-pytestmark = pytest.mark.usefixtures("on_demand")
+pytestmark = pytest.mark.usefixtures("on_demand", "shared_builds")
 
 # The hook's command, in which one call fails once after the decision. Such faults (a supervisor
 # that does not answer for a moment, a disk that is full for a moment) cannot be had on demand.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Project, World
 
-pytestmark = pytest.mark.usefixtures("on_demand")
+pytestmark = pytest.mark.usefixtures("on_demand", "shared_builds")
 
 
 @pytest.fixture(scope="module")

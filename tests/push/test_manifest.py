@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.conftest import Project, World
 
-pytestmark = pytest.mark.usefixtures("on_demand")
+pytestmark = pytest.mark.usefixtures("on_demand", "shared_builds")
 
 
 def settings_of(project: Project) -> dict[str, object]:

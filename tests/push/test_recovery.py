@@ -20,7 +20,7 @@ from tests.push.test_push import STEPS
 if TYPE_CHECKING:
     from tests.conftest import Project, World
 
-pytestmark = [pytest.mark.timeout(1800), pytest.mark.usefixtures("on_demand")]
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.usefixtures("on_demand", "shared_builds")]
 
 # The hook's command, with a process that ends itself by SIGKILL at one point. Nothing in Gatling
 # itself knows of it.
