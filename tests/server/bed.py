@@ -59,17 +59,19 @@ class Bed:
         self.write_hosts()
         return box
 
-    def installed_image(self, key: str, install: Callable[[Box], object]) -> Image:
-        """The clean image after `install` was carried out in a box of it.
+    def layered_image(
+        self, kind: str, key: str, install: Callable[[Box], object], base: Image | None = None
+    ) -> Image:
+        """An image after `install` was carried out in a box of it: the clean one, or `base`.
 
-        It is kept under `key`: the same key gives the same image, also to other workers and to
-        later runs, and `install` is not called then.
+        It is kept under `kind` and `key`: the same ones give the same image, also to other workers
+        and to later runs, and `install` is not called then.
         """
-        clean = images.clean_image()
+        below = base or images.clean_image()
         made: list[Box] = []
 
         def build() -> Path:
-            box = self.box("install", clean, gives_layer=True)
+            box = self.box("install", below, gives_layer=True)
             made.append(box)
             box.up()
             install(box)
@@ -77,7 +79,7 @@ class Bed:
             return box.give_layer()
 
         try:
-            return images.installed_image(key, clean, build)
+            return images.layered_image(kind, key, below, build)
         finally:
             for box in made:
                 box.destroy()

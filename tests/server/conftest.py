@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
+from gatling.platform.server.helper import database_packages
 from tests.server import image as images
 from tests.server.bed import Bed
 from tests.server.host import run, why_not
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from tests.server.server import Checkout, Person
 
 BED = pytest.StashKey[Bed]()
+DATABASES = ("postgresql", "pgbackrest")
+"""The packages of databases that most tests of them begin with."""
 
 
 class Boxes(Protocol):
@@ -82,7 +85,40 @@ def ssh_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def server_image(bed: Bed) -> Image:
     """A Debian server on which Gatling was installed as the README says."""
-    return bed.installed_image(source_key(), install)
+    return _installed(bed)
+
+
+@pytest.fixture(scope="session")
+def database_image(bed: Bed) -> Image:
+    """The same, with the packages of databases, which take 15 s of CPU to install.
+
+    A module whose servers all have it overrides `server_image`. Gatling installs these packages
+    itself in test_databases.py and on the second server of test_moving_databases.py.
+    """
+    return bed.layered_image(
+        "databases", "-".join(DATABASES), _install_databases, base=_installed(bed)
+    )
+
+
+def _installed(bed: Bed) -> Image:
+    return bed.layered_image("installed", source_key(), _install)
+
+
+def _install(box: Box) -> None:
+    """Install where apt has fetched nothing yet: the clean image has its lists."""
+    box.exec(["sh", "-c", "rm -rf /var/lib/apt/lists/*"])
+    install(box)
+
+
+def _install_databases(box: Box) -> None:
+    """Install PostgreSQL and pgBackRest, as Gatling does: without a cluster of Debian's own."""
+    no_main = database_packages.NO_MAIN
+    box.exec(["mkdir", "-p", str(no_main.parent)])
+    box.exec(["sh", "-c", f"echo create_main_cluster = false > {no_main}"])
+    words = ["apt-get", "install", "-y", "-qq", "--no-install-recommends"]
+    box.online([*words, "postgresql-common", *DATABASES], timeout=600,
+               env={"DEBIAN_FRONTEND": "noninteractive"})  # fmt: skip
+    box.exec(["rm", str(no_main)])
 
 
 @pytest.fixture(scope="module")

@@ -55,8 +55,11 @@ def bootstrap(
     left_out: Iterable[str] = (),
     *,
     variant: str = "minbase",
+    skip: Iterable[str] = (),
 ) -> None:
     """Make a tree of a suite with these packages; `left_out` are patterns of files.
+
+    `skip` are steps of mmdebstrap that are left out.
 
     `sources` is a file for apt with that suite; without one it is the machine's mirror.
     """
@@ -71,6 +74,7 @@ def bootstrap(
         f"--include={','.join(packages)}",
         f"--aptopt={settings}",
         "--dpkgopt=force-unsafe-io",
+        *(f"--skip={step}" for step in skip),
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in left_out),
         "--dpkgopt=path-include=/usr/share/doc/*/copyright",
         suite, tree, *([source] if source else []),

@@ -207,9 +207,9 @@ def test_an_installed_image(bed: Bed, boxes: Boxes) -> None:
         box.exec(["sh", "-c", "echo new > /etc/skel/new; useradd --create-home deploy"])
         (box.root / "etc/box").write_text((box.root / "etc/machine-id").read_text())
 
-    image = bed.installed_image(key, install)
+    image = bed.layered_image("installed", key, install)
     try:
-        assert bed.installed_image(key, install) == image
+        assert bed.layered_image("installed", key, install) == image
         assert calls == ["install"]
         box = boxes("one", image)
         assert not (box.root / "etc/cron.daily/dpkg").exists()

@@ -38,15 +38,21 @@ GRANT SELECT ON orders TO "gatling-shop";
 
 @pytest.fixture(scope="module")
 def pair(
-    module_boxes: Boxes, server_image: Image, tmp_path_factory: pytest.TempPathFactory
+    module_boxes: Boxes,
+    server_image: Image,
+    database_image: Image,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Server, Server, Person]:
-    """Two hosts, and an admin of the first one, whose app has a database."""
+    """Two hosts, and an admin of the first one, whose app has a database.
+
+    Gatling installs the packages of databases on the second host when it restores there.
+    """
     old, new = (
-        Server(module_boxes(None, server_image), tmp_path_factory.mktemp(name))
-        for name in ("old", "new")
+        Server(module_boxes(None, image), tmp_path_factory.mktemp(name))
+        for name, image in (("old", database_image), ("new", server_image))
     )
-    for server in (old, new):
-        download(server.box, "postgresql", "pgbackrest", "pgbouncer")
+    download(old.box, "pgbouncer")
+    download(new.box, "postgresql", "pgbackrest", "pgbouncer")
     amy = old.admin("amy")
     return old, new, amy
 

@@ -13,10 +13,17 @@ from tests.conftest import until
 from tests.server.server import download
 
 if TYPE_CHECKING:
+    from tests.server.image import Image
     from tests.server.server import Person, Server
 
 POOL = "DATABASE_CONNECTION_POOL_URL"
 UNIT = pool_units.unit("shop")
+
+
+@pytest.fixture(scope="module")
+def server_image(database_image: Image) -> Image:
+    """With the packages of databases: their installation is what other tests are about."""
+    return database_image
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +35,7 @@ def dora(server: Server) -> Person:
 @pytest.fixture(scope="module")
 def amy(server: Server, dora: Person) -> Person:
     """An admin, on a server with two databases."""
-    download(server.box, "postgresql", "pgbouncer")
+    download(server.box, "pgbouncer")
     found = server.admin("amy")
     for app in ("shop", "blog"):
         dora.run("load", app)

@@ -22,7 +22,7 @@ from tests.conftest import until
 from tests.home.test_restore_points import RELEASE
 from tests.home.test_upgrades import LATER
 from tests.scale import LONG
-from tests.server.server import download
+from tests.server.server import Server, download
 from tests.server.test_databases import sql
 from tests.server.test_upgrades import add_loop_devices, install_first, install_later
 from tests.server.whole import newest_log, recovered, shown
@@ -30,7 +30,9 @@ from tests.server.whole import newest_log, recovered, shown
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from tests.server.server import Person, Server
+    from tests.server.conftest import Boxes
+    from tests.server.image import Image
+    from tests.server.server import Person
 
 pytestmark = [
     pytest.mark.timeout(3600),
@@ -179,8 +181,11 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def shop(server: Server) -> Shop:
-    download(server.box, "postgresql", "pgbackrest", "xfsprogs")
+def shop(
+    module_boxes: Boxes, database_image: Image, tmp_path_factory: pytest.TempPathFactory
+) -> Shop:
+    server = Server(module_boxes(None, database_image), tmp_path_factory.mktemp("server"))
+    download(server.box, "xfsprogs")
     amy = server.admin("amy")
     amy.run("load", "shop")
     amy.run("settings", "set", "shop", "releases.keep=100")

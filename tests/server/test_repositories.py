@@ -18,7 +18,7 @@ from tests.home import s3 as servers
 from tests.scale import LONG
 from tests.server.image import SUITE
 from tests.server.network import PREFIX
-from tests.server.server import Server, download
+from tests.server.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,9 +34,14 @@ KEY = "/var/lib/postgresql/.ssh/id_ed25519"
 
 
 @pytest.fixture(scope="module")
+def server_image(database_image: Image) -> Image:
+    """With the packages of databases: their installation is what other tests are about."""
+    return database_image
+
+
+@pytest.fixture(scope="module")
 def amy(server: Server) -> Person:
     """An admin, and an app with a database."""
-    download(server.box, "postgresql", "pgbackrest")
     amy = server.admin("amy")
     amy.run("load", "shop")
     amy.run("db", "create", "shop")
@@ -163,7 +168,6 @@ def second(
 ) -> Person:
     """An admin of another server, with nothing of the first one, and an app of the same name."""
     there = Server(module_boxes(None, server_image), tmp_path_factory.mktemp("second"))
-    download(there.box, "postgresql", "pgbackrest")
     bea = there.admin("bea")
     bea.run("load", "shop")
     bea.run("db", "create", "shop")
