@@ -124,7 +124,11 @@ def test_config_is_resolved_anew_and_delivered_and_the_rest_stays(hot: Hot) -> N
     hot.project.title("a regular expression is no change")
     hot.project.push()
     assert hot.reasons() == "counter: 1 changed module"
-    hot.write("config/runtime.exs", runtime + "\nconfig :counter, limit: 2, pattern: ~r/^b+$/\n")
+    hot.write(
+        "config/runtime.exs",
+        runtime + "\nconfig :counter, limit: 2, pattern: ~r/^b+$/,"
+        ' serves: System.get_env("PHX_SERVER")\n',
+    )
     hot.push()
     assert hot.strategy() == "hot", hot.reasons()
     assert "config of counter: :limit" in hot.reasons()
@@ -133,9 +137,9 @@ def test_config_is_resolved_anew_and_delivered_and_the_rest_stays(hot: Hot) -> N
     said = hot.rpc(
         "env = Application.get_all_env(:counter);"
         " IO.inspect({env[:limit], 'bbb' |> to_string() =~ env[:pattern], env[:set_by_hand],"
-        " env[:port]})"
+        " env[:port], env[:serves]})"
     )
-    assert f"{{2, true, :stays, {hot.world.status()['port']}}}" in said
+    assert f'{{2, true, :stays, {hot.world.status()["port"]}, "true"}}' in said
     hot.world.run("rollback", "shop")
     assert hot.strategy() == "hot", hot.reasons()
     said = hot.rpc(

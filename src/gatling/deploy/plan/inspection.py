@@ -38,10 +38,11 @@ ENDING_SECONDS = 0.2
 """Pause between two attempts to end nodes."""
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 """Makes a file, and follows no link to one."""
-_START = (
+START = (
     ':code.add_patha(String.to_charlist(System.fetch_env!("GATLING_TOOLBOX")));'
     " :gatling_planner.main()"
 )
+"""The program of such a node, in Elixir; its environment names the file and the toolbox."""
 
 
 @contextlib.contextmanager
@@ -122,26 +123,24 @@ def _run(
     mark: str,
 ) -> None:
     tree = around.paths.release(release.number)
-    question = {
-        Atom("apps"): [Atom(name) for name in _applications(tree)],
-        Atom("trees"): [Atom(name) for name in trees],
-        Atom("modules"): [Atom(name) for name in modules],
-    }
+    asked = question(tree, trees, modules)
     try:
         fd = os.open(file, NEW, 0o600)
     except OSError as error:
         raise PlannerFailed(f"{file} cannot be written: {error.strerror}.") from None
     with os.fdopen(fd, "wb") as sink:
         os.fchmod(fd, around.paths.work_mode)
-        sink.write(etf.encode(question))
+        sink.write(asked)
     # the slot is part of the config (PORT), and it is the live one that will run with it
     slot = app.live_slot or app.free_slot
-    task = spec.task(around, app, release, slot, ("eval", _START))
+    task = spec.task(around, app, release, slot, ("eval", START))
     beams = toolbox.beams(around.paths, release)
     # with a tmp of its own: two of them, and a command of the user's, may run at once
     own = {
         "GATLING_PLANNER": str(file),
         "GATLING_TOOLBOX": str(beams),
+        # one-off commands go without it, and config and children of an instance may depend on it
+        "PHX_SERVER": spec.environment(around, app, release, slot).get("PHX_SERVER", ""),
     }
     if not around.private_tmp:
         own["RELEASE_TMP"] = str(temporary(file))
@@ -154,6 +153,15 @@ def _run(
     except CommandFailed as error:
         cause = crash_excerpt.cause(error.log) or error.what
         raise PlannerFailed(f"{release.label} does not boot: {cause}", log=error.log) from None
+
+
+def question(tree: Path, trees: Sequence[str], modules: Sequence[str]) -> bytes:
+    """The content of the file that a node of the release in a tree reads, and answers in."""
+    return etf.encode({
+        Atom("apps"): [Atom(name) for name in _applications(tree)],
+        Atom("trees"): [Atom(name) for name in trees],
+        Atom("modules"): [Atom(name) for name in modules],
+    })  # fmt: skip
 
 
 def _applications(tree: Path) -> list[str]:
