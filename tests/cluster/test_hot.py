@@ -12,7 +12,8 @@ import pytest
 
 from tests.cluster.conftest import NAMESPACE, get, killed_push, only, probing
 from tests.conftest import until
-from tests.hot.conftest import STORE
+from tests.hot.conftest import APPLICATION, STORE
+from tests.push.test_recovery import arm
 
 if TYPE_CHECKING:
     from tests.cluster.conftest import Pods
@@ -32,6 +33,67 @@ BROKEN = '  def init(_count), do: raise("no store in this one")\n'
 STEPS = ("reach_nodes", "deliver", "plan", "hot_swap", "watch", "boot_check", "follow_template")
 POINTS = [*(f"{when} {step}" for step in STEPS for when in ("begin", "end")), "decided", "ended"]
 DECIDED = {"decided", "begin follow_template", "end follow_template", "ended"}
+
+
+TELLS = """
+  @impl true
+  def config_change(_changed, _new, _removed), do: :ok
+end
+"""
+EXTRA = """
+defmodule Counter.Extra do
+  use Agent
+
+  def start_link(_) do
+    if File.exists?("/tmp/refuse"), do: raise("not in this pod")
+    Agent.start_link(fn -> "extra" end, name: __MODULE__)
+  end
+
+  def said, do: Agent.get(__MODULE__, & &1)
+end
+"""
+ROUTER, RUNTIME = "lib/counter/router.ex", "config/runtime.exs"
+
+
+def greets(shop: Project, word: str) -> None:
+    """Config whose value is another one in each pod, and which the page shows."""
+    text = (shop.directory / RUNTIME).read_text()
+    wanted = f'greeting: "{word} " <> System.get_env("POD_IP", "")'
+    shop.write(RUNTIME, re.sub(r"greeting: .*", wanted, text))
+
+
+def all_greet(pods: Pods, word: str) -> bool:
+    """Whether each pod greets with this word and its own address."""
+    pages = {
+        one["status"]["podIP"]: pods.ask(one["metadata"]["name"]) for one in pods.cluster.pods()
+    }
+    return all(f"{word} {address}" in page for address, page in pages.items())
+
+
+def child(shop: Project, *, there: bool) -> None:
+    """A new child with code that calls it, or without it."""
+    changes = [
+        (APPLICATION, "      Counter.Store,\n", "      Counter.Store,\n      Counter.Extra,\n"),
+        (ROUTER, "text(200, Counter.version())", "text(200, Counter.Extra.said())"),
+    ]
+    for path, without, extended in changes:
+        text = (shop.directory / path).read_text().replace(extended, without)
+        shop.write(path, text.replace(without, extended) if there else text)
+    shop.write("lib/counter/extra.ex", EXTRA if there else "")
+
+
+def versions(pods: Pods) -> set[str]:
+    return {pods.ask(name, "/version") for name in pods.names()}
+
+
+def upgraded(shop: Project, world: World, pods: Pods, kept: set[str]) -> list[str]:
+    """Push a change that no pod is replaced for; the reasons of its plan."""
+    with probing():
+        said = shop.push()
+    assert world.last()["strategy"] == "hot", said
+    until(lambda: pods.uids() == kept, f"the pods of before alone: {said}")
+    reasons: list[str] = world.last()["reasons"]
+    return reasons
 
 
 def increment() -> None:
@@ -229,6 +291,95 @@ def test_what_cannot_be_changed_in_memory_is_rolling(
     assert "rolling deployment" in said
     assert not kept & pods.uids()
     assert shop.app == "shop"
+
+
+def test_config_and_children_change_in_all_pods_and_back(
+    shop: Project, world: World, pods: Pods
+) -> None:
+    text = (shop.directory / APPLICATION).read_text()
+    shop.write(APPLICATION, text.rstrip().removesuffix("end") + TELLS)
+    greets(shop, "hello from")
+    shop.commit("config that nobody takes over yet")
+    said = " ".join(shop.push().split())
+    assert "config of counter, :greeting, changes and is read when its process starts" in said
+    until(lambda: only(pods, world.status()["release"]), "the new pods alone")
+    first, kept = world.status()["release"], pods.uids()
+    assert all_greet(pods, "hello from")
+    until(lambda: counted(pods), "something that each has counted")
+    counts = pods.counts()
+
+    greets(shop, "good day from")
+    shop.commit("config")
+    assert "config of counter: :greeting" in upgraded(shop, world, pods, kept)
+    second = world.status()["release"]
+    assert all_greet(pods, "good day from")
+    found = world.json("plan", "shop", first)
+    assert (found["strategy"], "config of counter: :greeting" in found["reasons"]) == ("hot", True)
+    assert all_greet(pods, "good day from"), "nothing was changed"
+
+    child(shop, there=True)
+    shop.commit("a child")
+    assert "starts Counter.Extra" in upgraded(shop, world, pods, kept)
+    assert versions(pods) == {"extra"}
+    assert pods.counts() == counts
+
+    # a container that starts again has what was changed in memory
+    restarts = pods.restarts()
+    pods.run(pods.names()[0], "sh", "-c", "kill 1")
+    until(lambda: pods.restarts() > restarts, "the restart")
+    until(lambda: pods.all_show("good day from"), "both pods")
+    assert versions(pods) == {"extra"}
+    until(lambda: world.status()["instance"].startswith("2 of 2 ready"), "the pods")
+    for back, word in ((second, "good day from"), (first, "hello from")):
+        with probing():
+            world.run("rollback", "shop", back)
+        assert (world.status()["release"], world.last()["strategy"]) == (back, "hot")
+        assert all_greet(pods, word)
+        assert "extra" not in versions(pods)
+    assert pods.uids() == kept
+
+
+def test_config_and_children_of_an_upgrade_that_fails_are_taken_back(
+    shop: Project, world: World, pods: Pods
+) -> None:
+    text = (shop.directory / APPLICATION).read_text()
+    if TELLS not in text:
+        shop.write(APPLICATION, text.rstrip().removesuffix("end") + TELLS)
+    greets(shop, "hello from")
+    child(shop, there=False)
+    shop.commit("config that can be taken over")
+    shop.push()
+    until(lambda: only(pods, world.status()["release"]), "the pods of the release alone")
+    before, kept = world.status()["release"], pods.uids()
+
+    def nothing_is_left() -> bool:
+        return (
+            only(pods, before) and all_greet(pods, "hello from") and "extra" not in versions(pods)
+        )
+
+    greets(shop, "not for long from")
+    child(shop, there=True)
+    shop.commit("a child that fails in one pod")
+    pods.run(pods.names()[1], "touch", "/tmp/refuse")
+    said = " ".join(shop.push(ok=False).split())
+    assert f"After the switch in the pod {pods.names()[1]}: Counter.Extra" in said, said
+    assert f"{before} runs again in all pods" in said
+    until(nothing_is_left, "the release of before")
+    assert (world.status()["release"], pods.uids()) == (before, kept)
+    pods.run(pods.names()[1], "rm", "/tmp/refuse")
+
+    # all pods have the new config and children, and nobody is left to take them back
+    (world.root / "point").write_text("begin watch")
+    arm(world)
+    shop.start_push().communicate()
+    (world.root / "point").write_text("")
+    world.settled()
+    until(nothing_is_left, "the release of before, by recovery")
+    assert (world.status()["release"], pods.uids()) == (before, kept)
+
+    upgraded(shop, world, pods, kept)
+    assert all_greet(pods, "not for long from")
+    assert versions(pods) == {"extra"}
 
 
 @pytest.mark.parametrize("step", ["deliver", "watch"])

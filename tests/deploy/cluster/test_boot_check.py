@@ -64,7 +64,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_one_that_is_ready_and_stays_so_has_booted() -> None:
     one = Check([None, pod(node=""), pod(), STARTING, READY, READY])
-    one.check.wait()
+    assert one.check.wait()
     assert one.notes == []
 
 
@@ -94,5 +94,5 @@ def test_a_cluster_without_room_leaves_it_out(
 ) -> None:
     monkeypatch.setattr(boot_check, "ROOM_SECONDS", 0.01)
     one = Check([seen])
-    one.check.wait()
+    assert not one.check.wait()
     assert one.notes == ["the boot of v3 was not checked: the cluster has no room for another pod."]

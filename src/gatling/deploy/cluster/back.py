@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatling import times
 from gatling.beam.control import NodeBusy
-from gatling.deploy.cluster import nodes
+from gatling.deploy.cluster import nodes, planner
 from gatling.deploy.cluster import objects as applied
+from gatling.deploy.plan import obstacles
 from gatling.errors import ClusterFailed, NodeUnreachable
 from gatling.platform.kubernetes.pods import DEPLOYMENT, RELEASE
 from gatling.state import releases
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from gatling.paths import AppPaths
     from gatling.platform.kubernetes.api import Api
     from gatling.platform.open import Gatling
+    from gatling.project.settings import Hot
     from gatling.state.apps import App
     from gatling.state.releases import Release
 
@@ -30,6 +34,18 @@ SUSPEND_SECONDS = 10.0
 REPLACED_SECONDS = 300.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """The way of a pod to the live release."""
+
+    api: Api
+    paths: AppPaths
+    live: Release
+    known: dict[str, Release]
+    """All releases that a node may run, by label."""
+    hot: Hot
+
+
 def to_release(gatling: Gatling, app: App, api: Api, live: Release) -> list[str]:
     """Let every pod run the live release, now and at its next start; the pods that were replaced.
 
@@ -37,16 +53,18 @@ def to_release(gatling: Gatling, app: App, api: Api, live: Release) -> list[str]
     and its Deployment, whose template is of the live release, starts another. They are deleted one
     after the other.
     """
-    paths = gatling.home.app(app.name)
     known = {
         f"v{number}": releases.get(gatling.db, app.name, number)
         for number in releases.kept_commits(gatling.db, app.name)
     }
+    way = _Way(
+        api, gatling.home.app(app.name), live, known, applied.settings_of(app, live).hot
+    )  # fmt: skip
     pods = {pod.name: pod for pod in nodes.found(applied.pods_of(api, app.name))}
     number = app.live_deployment or 0
 
     def bring(name: str, pod: Pod) -> None:
-        _bring(api, paths, pod, live, known)
+        _bring(way, pod)
         _mark(api, name, live, number)
 
     outcome = nodes.of_all(bring, pods)
@@ -56,14 +74,12 @@ def to_release(gatling: Gatling, app: App, api: Api, live: Release) -> list[str]
     return wrong
 
 
-def _bring(
-    api: Api, paths: AppPaths, pod: Pod, live: Release, known: dict[str, Release]
-) -> None:  # fmt: skip
+def _bring(way: _Way, pod: Pod) -> None:
     """Let a pod run the live release; waits for one that boots."""
     for last in times.looks(PATIENCE_SECONDS, 1):
         try:
-            with nodes.connected(api, paths, live, pod, PATIENCE_SECONDS) as node:
-                _swap(paths, node, live, known)
+            with nodes.connected(way.api, way.paths, way.live, pod, PATIENCE_SECONDS) as node:
+                _swap(way, pod.name, node)
                 break
         except NodeBusy:
             raise
@@ -72,14 +88,21 @@ def _bring(
                 raise
 
 
-def _swap(paths: AppPaths, node: Control, live: Release, known: dict[str, Release]) -> None:
-    runs = _when_swapped(node)
+def _swap(way: _Way, pod: str, node: Control) -> None:
+    live, runs = way.live, _when_swapped(node)
     if runs != live.label:
-        if runs not in known:
+        if runs not in way.known:
             raise NodeUnreachable(f"The node runs {runs}, which does not exist.")
-        root = paths.release(live.number)
+        before = way.known[runs]
+        root = way.paths.release(live.number)
         nodes.deliver(node, root, nodes.entries(root), live.number, {runs})
-        swapped = node.swap(known[runs], live, None, suspend=SUSPEND_SECONDS, insist=True)
+        with contextlib.ExitStack() as stack:
+            planner.forget_later(node, stack)
+            found, answers = planner.compared(way.api, way.paths, pod, node, before, live)
+            problems = obstacles.answered(found, way.hot) if answers is not None else []
+            if problems:  # such as config that is read at boot: another pod takes its place
+                raise NodeUnreachable(f"{'; '.join(problems)}.")
+            swapped = node.swap(before, live, answers, suspend=SUSPEND_SECONDS, insist=True)
         if swapped.failed:
             raise NodeUnreachable(f"Children: {'; '.join(swapped.failed)}.")
     nodes.point(node, live.number)

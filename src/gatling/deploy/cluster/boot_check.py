@@ -51,12 +51,12 @@ class BootCheck:
         health = spec.health(app, settings)
         self._api.apply(objects.boot_check(described, health, self._name, CHECK_VARIABLE, seconds))
 
-    def wait(self) -> None:
-        """Wait until the release has booted, or there is no room; raises UnhealthyRelease."""
+    def wait(self) -> bool:
+        """Wait for its boot; False if there is no room for the pod. Raises UnhealthyRelease."""
         with self._context.journal.step("boot_check"):
-            self._wait()
+            return self._wait()
 
-    def _wait(self) -> None:
+    def _wait(self) -> bool:
         label, limit = self._release.label, self._context.settings.health.timeout
         began = time.monotonic()
         started = ready = None
@@ -67,7 +67,7 @@ class BootCheck:
                     found = rollout.problems(pod) if pod is not None else []
                     why = found[0].what if found else "the cluster has no room for another pod."
                     self._context.progress.note(f"the boot of {label} was not checked: {why}")
-                    return
+                    return False
                 time.sleep(applied.POLL_SECONDS)
                 continue
             status = rollout.exit_status(pod)
@@ -81,7 +81,7 @@ class BootCheck:
             if rollout.shown(pod).ready:
                 ready = ready or now
                 if now - ready >= STAYS_SECONDS:
-                    return
+                    return True
             else:
                 ready = None
             if now - (started or began) > (limit if started else applied.PULL_SECONDS):

@@ -123,9 +123,12 @@ def _upgraded(gatling: Gatling, context: Context, api: Api, wanted: hot.Planning
             assert live is not None  # noqa: S101 (for the type checker: a hot plan has one)
             platform = place.of(gatling.db, context.app)
             with boot_check.beside(context, api, release, platform) as check:
-                before = check is not None and wanted.settings.hot.boot_check == "before"
-                if check is not None and before:
-                    check.wait()
+                # a new child that crashes again and again takes its supervisor, and so the node,
+                # along: it must have run in another pod before it is started in those that serve
+                early = ready.starts_something
+                before = early or wanted.settings.hot.boot_check == "before"
+                if check is not None and before and not check.wait() and early:
+                    raise NotPossible("new children could not be started in a spare pod first")
                 last = _nothing if check is None or before else check.wait
                 hot.upgrade(context, live, release, ready, api, last)
         except NotPossible as refused:
@@ -135,8 +138,9 @@ def _upgraded(gatling: Gatling, context: Context, api: Api, wanted: hot.Planning
     return True
 
 
-def _nothing() -> None:
+def _nothing() -> bool:
     """There is no check after the switch."""
+    return True
 
 
 def _announce(gatling: Gatling, context: Context, release: Release, planned: Plan) -> None:

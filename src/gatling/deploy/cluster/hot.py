@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, TypeVar
 from msgspec import Struct
 
 from gatling import names
-from gatling.beam import comparison as beam_comparison
 from gatling.beam import compiler, together
+from gatling.beam.comparison import Answers
 from gatling.deploy import live_node, watch
-from gatling.deploy.cluster import adopt, nodes
+from gatling.deploy.cluster import adopt, nodes, planner
 from gatling.deploy.cluster import objects as applied
 from gatling.deploy.cutover.hot import CRASHED_HINT, NotPossible
 from gatling.deploy.evidence import verdict
 from gatling.deploy.plan import plan
-from gatling.errors import ClusterFailed, GatlingError, SwapUndone
+from gatling.errors import ClusterFailed, GatlingError, PlannerFailed, SwapUndone
 from gatling.platform.kubernetes.pods import HTTP
 from gatling.text import counted
 from gatling.ui.output import size
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from gatling.beam.control import Control, Swapped, Watched
     from gatling.deploy.cluster.nodes import Pod
     from gatling.deploy.context import Context
+    from gatling.deploy.plan.inspection import Differences
     from gatling.deploy.plan.plan import Plan
     from gatling.platform.kubernetes.api import Api
     from gatling.platform.open import Gatling
@@ -42,9 +43,6 @@ if TYPE_CHECKING:
     from gatling.state.apps import App
     from gatling.state.releases import Release
 
-UNANSWERED = (
-    "config, a supervision tree or a struct may change, and Gatling does not find out on a cluster"
-)
 HEALTH_SECONDS = 5.0
 Result = TypeVar("Result")
 HEALTHY = range(200, 400)
@@ -72,6 +70,10 @@ class Found(Struct):
     plan: Plan
     pods: dict[str, Pod] = {}
     nodes: dict[str, Control] = {}
+    answers: dict[str, Answers | None] = {}
+    """The files in each pod with the answers of nodes of both releases, if they were asked."""
+    starts_something: bool = False
+    """Whether children or applications are started in the nodes."""
 
 
 def at_once(wanted: Planning) -> plan.Plan | None:
@@ -103,15 +105,15 @@ def found(gatling: Gatling, api: Api, wanted: Planning, connections: contextlib.
         pods = _pods(api, app, live)
         connected = _reached(gatling, wanted, api, live, pods, connections)
         _deliver(gatling, wanted, live, connected)
-        with wanted.step("plan"):
-            comparisons = _each(
-                nodes.of_all(lambda _, node: node.inspect(live, wanted.release, None), connected),
-                "the node of the pod {} could not be asked: {}",
-            )
+        differences = _compared(gatling, api, wanted, live, connected, connections)
     except _Obstacle as obstacle:
         return Found(plan.refuse_or_roll([str(obstacle)], requested))
-    decided = union(comparisons, wanted.release.name, requested, wanted.settings)
-    return Found(decided, pods, connected)
+    comparisons = {name: comparison for name, (comparison, _) in differences.items()}
+    return Found(
+        union(comparisons, requested, wanted.settings), pods, connected,
+        answers={name: answers for name, (_, answers) in differences.items()},
+        starts_something=any(one.starts_something for one in comparisons.values()),
+    )  # fmt: skip
 
 
 class _Obstacle(Exception):
@@ -188,21 +190,37 @@ def _deliver(
     wanted.note(f"{most} sent to each of {counted(len(sent), 'pod')}")
 
 
-def union(
-    comparisons: Mapping[str, Comparison], release_name: str, requested: str, settings: Settings
-) -> Plan:
+def _compared(
+    gatling: Gatling,
+    api: Api,
+    wanted: Planning,
+    live: Release,
+    connected: Mapping[str, Control],
+    connections: contextlib.ExitStack,
+) -> dict[str, Differences]:
+    """How the releases differ in each pod; what was answered there goes with `connections`."""
+    paths = gatling.home.app(wanted.app.name)
+
+    def asked(pod: str, node: Control) -> Differences:
+        return planner.compared(api, paths, pod, node, live, wanted.release)
+
+    for node in connected.values():
+        planner.forget_later(node, connections)
+    with wanted.step("plan"):
+        answered = nodes.of_all(asked, connected)
+    for name, error in answered.items():
+        if isinstance(error, PlannerFailed):
+            raise _Obstacle(f"{said(error)} (in the pod {name})")
+    return _each(answered, "the node of the pod {} could not be asked: {}")
+
+
+def union(comparisons: Mapping[str, Comparison], requested: str, settings: Settings) -> Plan:
     """The plan for all nodes. Pure. Raises InvalidInput if hot was asked for and is not possible.
 
     An obstacle on one node is an obstacle for all.
     """
     reasons: list[str] = []
-    plans = {}
-    for name, comparison in comparisons.items():
-        asked = beam_comparison.questions(comparison, release_name)
-        if comparison.erts == "same" and asked is not None:
-            reasons.append(UNANSWERED)
-            continue
-        plans[name] = plan.decide(comparison, "auto", settings.hot)
+    plans = {name: plan.decide(one, "auto", settings.hot) for name, one in comparisons.items()}
     refusals: dict[str, list[str]] = {}
     for name, one in plans.items():
         for reason in one.reasons if one.strategy != "hot" else ():
@@ -223,7 +241,7 @@ def upgrade(
     release: Release,
     ready: Found,
     api: Api,
-    last: Callable[[], None] = lambda: None,
+    last: Callable[[], bool] = lambda: True,
 ) -> None:
     """Swap all nodes, and watch them; `last` is called then, and may raise a GatlingError.
 
@@ -239,7 +257,8 @@ def upgrade(
         with journal.step("hot_swap"):
             outcome = together.swap({
                 name: together.Member(
-                    node.node, node.swap_request(live, release, None, suspend=suspend)
+                    node.node,
+                    node.swap_request(live, release, ready.answers[name], suspend=suspend),
                 )
                 for name, node in ready.nodes.items()
             })  # fmt: skip
@@ -330,11 +349,14 @@ def _back(
     done: Mapping[str, Swapped],
 ) -> None:
     """Swap all nodes back together. Recovery replaces the pods where that fails."""
+    answers = {
+        name: one and Answers(old=one.new, new=one.old) for name, one in ready.answers.items()
+    }
     outcome = together.swap({
         name: together.Member(
             node.node,
             node.swap_request(
-                release, live, None, suspend=context.settings.hot.suspend, insist=True
+                release, live, answers[name], suspend=context.settings.hot.suspend, insist=True
             ),
         )
         for name, node in ready.nodes.items()

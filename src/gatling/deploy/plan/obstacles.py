@@ -58,6 +58,16 @@ def found(comparison: Comparison, settings: Hot) -> list[str]:
     ]
 
 
+def answered(comparison: Comparison, settings: Hot) -> list[str]:
+    """Those of them that only nodes of both releases can answer: config, children, structs."""
+    return [
+        *([] if settings.structs else _structs(comparison)),
+        *_schemas(comparison),
+        *_config(comparison),
+        *[reason for change in comparison.trees for reason in _tree(change)],
+    ]
+
+
 def cautions(comparison: Comparison) -> list[str]:
     """Why the node might not be what a fresh boot of the target is, though it could be changed.
 
