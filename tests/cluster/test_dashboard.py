@@ -43,8 +43,8 @@ def test_pages_of_an_app(shop: Project, world: World, cluster: Cluster) -> None:
         text = read(here, "/apps/shop")
         assert "shop running on prod" in text
         for pod, machine in pods.items():
-            assert re.search(rf"{pod} running v1 {machine} .*? \d+\.\d MB \d+ \d+", text), text
-        assert re.search(r"Memory of all instances \d+\.\d MB", text), text
+            assert re.search(rf"{pod} running v1 {machine} .*? [\d.]+ MB \d+ \d+", text), text
+        assert re.search(r"Memory of all instances [\d.]+ MB", text), text
         assert re.search(r"v1 .*? live", text)
         assert re.search(r"v2 Winter .*? Roll back", text), text
         # the plan of the release that is newer than the live one
@@ -56,7 +56,7 @@ def test_pages_of_an_app(shop: Project, world: World, cluster: Cluster) -> None:
         for pod in pods:
             node = read(here, f"/apps/shop?instance={pod}").partition(f"Node of {pod}")[2]
             assert re.search(r"Processes \d+ Sockets \d+ Run queue \d+", node), node
-            assert "Counter.Store" in node
+            assert "Counter." in node
 
         log = read(here, "/apps/shop/logs")
         assert all(f"v1[{pod}]" in log for pod in pods), log
