@@ -50,9 +50,12 @@ missing_packages() { # runtime|dev
   if [ "$1" = dev ]; then
     # its programs are not on PATH
     compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || printf 'postgresql '
-    for program in shellcheck tmux zsh fish skopeo pgbackrest; do
+    for program in shellcheck tmux zsh fish skopeo pgbackrest chromium groff; do
       command -v "$program" >/dev/null || printf '%s ' "$program"
     done
+    command -v nft >/dev/null || printf '%s ' nftables
+    command -v mkfs.xfs >/dev/null || printf '%s ' xfsprogs
+    command -v cc >/dev/null || printf '%s ' gcc libc6-dev
   fi
 }
 
