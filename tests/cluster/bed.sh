@@ -303,6 +303,12 @@ down() {
     [ ! -e "/run/netns/gk$i" ] || ip netns del "gk$i"
   done
   [ ! -e /run/netns/gk-lan ] || ip netns del gk-lan
+  # containerd names those of pods so, and a killed one leaves them; nobody is in these any more
+  for group in /run/netns/cni-*; do
+    [ "$group" -nt "$run/etc" ] || continue
+    [ -z "$(ip netns pids "${group##*/}")" ] || continue
+    ip netns del "${group##*/}"
+  done
   grep -o " $run/n[^ ]*" /proc/self/mounts | sort -r | xargs -r -n1 umount -l 2>/dev/null || true
   rm -rf --one-file-system "$run"
 }
