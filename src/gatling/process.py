@@ -30,8 +30,12 @@ Taken = TypeVar("Taken")
 TAIL_LINES = 30
 """How many of a program's last lines are kept for an error."""
 
-BACKGROUND = 10
-"""The niceness of builds, plans and checks: they must not take the processor from what serves."""
+BACKGROUND = 5
+"""The niceness of builds, plans and checks: they must not take the processor from what serves.
+
+Nor must an app that uses all of it keep away the release that repairs it: at 5, a build gets a
+quarter of a core that another program wants, at 10 a tenth.
+"""
 
 QUIET_VM = "+sbwt none +sbwtdcpu none +sbwtdio none"
 """Flags for a BEAM that serves nobody: its schedulers do not busy-wait. See erl(1).
