@@ -125,6 +125,10 @@ def test_a_release_that_does_not_boot_says_why(paths: Any) -> None:
     [
         ({}, None),
         ({"memory.max": b"max\n"}, None),
+        # what a node says is the app's word
+        ({"memory.max": "²".encode()}, None),
+        ({"memory.max": b"9" * 5000}, None),
+        (SECOND | {"memory.current": b"-\xff", "memory.stat": b"inactive_file x\n"}, 536870912),
         ({"memory/memory.limit_in_bytes": b"9223372036854771712\n"}, None),
         (SECOND, 36870912),
         (SECOND | {"memory.stat": b"anon 1\ninactive_file 200000000\n"}, 236870912),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,11 +41,12 @@ ENDS_SECONDS = 15.0
 """For the end of a node that took too long, and for the way to the pod."""
 NO_LIMIT = 1 << 60
 """The first version of control groups has a number for a limit that there is not."""
+_NUMBER = re.compile(r"[0-9]{1,20}")
 # The whole program ends by its own time limit, also if nobody waits for it any more. No node
 # listens: the port of distribution is the instance's.
 _RUN = (
     'export ERL_ZFLAGS="$ERL_ZFLAGS -dist_listen false"; mkdir -p "$RELEASE_TMP";'
-    ' exec timeout -k 5 "$1" nice -n 10 "$2" eval "$3"'
+    f' exec timeout -k 5 "$1" nice -n {process.BACKGROUND} "$2" eval "$3"'
 )
 
 
@@ -111,12 +113,18 @@ def _free(node: Control) -> int | None:
         most = _read(node, limit)
         if most is None:
             continue
-        if not most.isdigit() or int(most) > NO_LIMIT:
+        if (top := _number(most)) is None or top > NO_LIMIT:
             return None
+        in_use = _number(_read(node, used) or "") or 0
         stat = _read(node, f"{Path(limit).parent}/memory.stat") or ""
         counted = dict(line.split()[:2] for line in stat.splitlines() if len(line.split()) > 1)
-        return int(most) - int(_read(node, used) or 0) + int(counted.get(files, 0))
+        return top - in_use + (_number(counted.get(files, "")) or 0)
     return None
+
+
+def _number(text: str) -> int | None:
+    """The number that a node says a file of the kernel has; None if it is none."""
+    return int(text) if _NUMBER.fullmatch(text) else None
 
 
 def _read(node: Control, name: str) -> str | None:
