@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import secrets
 import socket
 import sys
 import threading
@@ -36,11 +37,13 @@ Error = TypeVar("Error", bound=GatlingError)
 APP = "contract"
 DIGESTED = "app-0123456789abcdef0123456789abcdef.js"
 
+# Seconds that nothing else sleeps: a box whose platform is checked, too, shows its processes here.
+SLEEPER, CHILD = (str(10_000_000 + secrets.randbelow(90_000_000)) for _ in range(2))
 PROGRAM = """#!/usr/bin/python3 -u
 import http.server, os, signal, subprocess, sys
 RELEASE = os.path.basename(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 if len(sys.argv) > 1 and sys.argv[1] == "sleep":
-    subprocess.Popen(["sleep", "3601"])
+    subprocess.Popen(["sleep", "SLEEPER"])
     print("sleeping", flush=True)
     signal.pause()
 if len(sys.argv) > 1 and sys.argv[1] == "fail":
@@ -65,11 +68,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 if os.environ.get("CHILD"):
-    subprocess.Popen(["sleep", "3602"])
+    subprocess.Popen(["sleep", "CHILD"])
 server = http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler)
 print("serving " + RELEASE)
 server.serve_forever()
-"""
+""".replace("SLEEPER", SLEEPER).replace('CHILD"]', f'{CHILD}"]')
 
 
 def until(look: Callable[[], bool], what: str) -> None:
@@ -241,12 +244,12 @@ def a_crash(it: Bench) -> None:
 def an_end(it: Bench) -> None:
     """Takes along what ignores SIGTERM, and what the instance has started."""
     it.start(1, STUBBORN="1", CHILD="1")
-    until(lambda: _running("3602"), "the child")
+    until(lambda: _running(CHILD), "the child")
     started = time.monotonic()
     it.stop(1, 1)
     assert 0.9 < time.monotonic() - started < SECONDS
     assert it.instances.status(APP, 1).state == State.STOPPED
-    assert not _running("3602")
+    assert not _running(CHILD)
     assert it.body(1) is None
 
 
@@ -268,7 +271,7 @@ def a_process(it: Bench) -> None:
     it.stop("worker.1")
     it.instances.discard(APP, "worker.1")
     assert it.instances.process_slots(APP) == []
-    assert not _running("3601")
+    assert not _running(SLEEPER)
 
 
 def logs(it: Bench) -> None:
@@ -347,7 +350,7 @@ def tasks(it: Bench) -> None:
     assert "it fails" in failed.log, failed.log
     late = raised(TimedOut, lambda: run(it.task("sleep"), timeout=2))
     assert "sleeping" in late.log, late.log
-    until(lambda: not _running("3601"), "the end of what it started")
+    until(lambda: not _running(SLEEPER), "the end of what it started")
 
 
 def a_watch(it: Bench) -> None:
