@@ -317,7 +317,10 @@ def _newest_proved(home: Home) -> str:
 def _worker(home: Home) -> int:
     """The process of the program that makes a backup of this home, whatever others do."""
     for directory in Path("/proc").glob("[0-9]*"):
-        words = (directory / "cmdline").read_bytes().split(b"\0") if directory.exists() else []
+        try:
+            words = (directory / "cmdline").read_bytes().split(b"\0")
+        except OSError:  # it has ended
+            continue
         own = any(str(home.home).encode() in word for word in words)
         if own and any(word.endswith(b"/postgres/worker.py") for word in words):
             return int(directory.name)
