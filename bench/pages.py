@@ -4,8 +4,10 @@
 
 An app is pushed, and numbers are kept. Chromium loads each page in a new tab, the pages in turn, so
 that a busy moment of the machine meets all of them. The first round is left out. The result is the
-median of each page with its extremes, the browser's time for styles and layout, the memory of the
-dashboard, and the load of the machine.
+median of each page with its extremes, the browser's time for styles and layout, the elements of the
+page, the memory of the dashboard, and the load of the machine.
+
+`/apps/shop` is shown twice: the second time its node was asked within the last seconds.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = Path(__file__).parents[1] / "examples/counter"
 PAGES = (
-    "/", "/apps/shop", "/apps/shop/deployments", "/apps/shop/deployments/1", "/apps/shop/logs",
+    "/", "/apps/shop", "/apps/shop?span=6h", "/apps/shop/deployments", "/apps/shop/deployments/1", "/apps/shop/logs",
     "/apps/shop/jobs", "/apps/shop/settings", "/apps/shop/audit", "/certificates", "/databases",
     "/audit", "/nope",
 )  # fmt: skip
@@ -49,6 +51,7 @@ class Load(NamedTuple):
     paint: float
     layout: float
     """What the browser needed for styles and layout until it had painted."""
+    elements: float
 
 
 def main() -> None:
@@ -90,10 +93,11 @@ def measure(home: Bed, rounds: int) -> None:
                 if number:
                     loads.append(one)
         for path, loads in found.items():
-            print(f"{path:26}", *(f"{each:28}" for each in map(spread, zip(*loads, strict=True))))
+            *times, elements = zip(*loads, strict=True)
+            print(f"{path:26}", *(f"{each:28}" for each in map(spread, times)), max(elements))
         status = Path(f"/proc/{dashboard.pid}/status").read_text()
         memory = int(status.partition("VmRSS:")[2].split()[0]) / 1000
-        print(f"(first byte, first paint, styles and layout; load {os.getloadavg()[0]:.1f},"
+        print(f"(first byte, first paint, styles and layout, elements; load {os.getloadavg()[0]:.1f},"
               f" {memory:.0f} MB in the dashboard)")  # fmt: skip
         browser.close()
         dashboard.terminate()
@@ -121,9 +125,10 @@ def load(context: BrowserContext, url: str) -> Load:
     metrics = {
         one["name"]: one["value"] for one in session.send("Performance.getMetrics")["metrics"]
     }
+    elements = page.evaluate("document.getElementsByTagName('*').length")
     page.close()
     layout = 1000 * (metrics["LayoutDuration"] + metrics["RecalcStyleDuration"])
-    return Load(times[0], times[1], layout)
+    return Load(times[0], times[1], layout, elements)
 
 
 def spread(values: tuple[float, ...]) -> str:

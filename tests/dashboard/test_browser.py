@@ -192,18 +192,21 @@ def test_settings_and_config_are_changed_by_role_without_javascript(
     assert "with the next deployment" in page.inner_text("main")
     page.get_by_label("health.path").fill("/up?<b>")
     page.get_by_role("button", name="Store health.path").click()
+    # its group is open, and the keyboard goes on from what was changed
     row = page.get_by_role("row", name="health.path")
+    assert page.locator("a:focus").get_attribute("aria-label") == "Change health.path"
     assert "/up?<b>" in row.inner_text()
     assert "this host" in row.inner_text()
     row.get_by_role("link", name="Unset health.path").click()
     page.get_by_role("button", name="Unset health.path").click()
-    page.get_by_role("heading", name="health").click()
+    assert page.locator("a:focus").get_attribute("aria-label") == "Change health.path"
     assert "default" in page.get_by_role("row", name="health.path").inner_text()
     page.get_by_role("link", name="Set a variable").click()
     page.get_by_label("Name").fill("API_KEY")
     page.get_by_label("Value").fill("from\nthe-browser")
     page.get_by_role("button", name="Set the variable").click()
     assert "waits" in page.get_by_role("row", name="API_KEY").inner_text()
+    assert page.locator("a:focus").get_attribute("aria-label") == "Set API_KEY"
     assert "the-browser" not in page.content()
     page = browser.context(rita).new_page()
     page.goto(f"{rita.origin}{rita.base}/apps/shop/settings")
@@ -266,12 +269,13 @@ def test_a_second_click_is_no_second_change(here: Opened, browser: Chromium) -> 
     page.goto(f"{here.origin}{here.base}/apps/blog/settings/set?key=deploy.branch")
     page.get_by_label("deploy.branch").fill("next")
     page.get_by_role("button", name="Store deploy.branch").dblclick()
-    page.wait_for_url("**/apps/blog/settings")
+    page.wait_for_url("**/apps/blog/settings?at=deploy.branch#at-deploy.branch")
+    assert page.locator("a:focus").get_attribute("aria-label") == "Change deploy.branch"
     assert len(sent) == 1
     page.go_back()
     page.get_by_label("deploy.branch").fill("main")
     page.get_by_role("button", name="Store deploy.branch").click()
-    page.wait_for_url("**/apps/blog/settings")
+    page.wait_for_url("**/apps/blog/settings?at=deploy.branch#at-deploy.branch")
     assert len(sent) == 2
 
 

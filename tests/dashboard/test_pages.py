@@ -283,10 +283,14 @@ def test_settings_are_set_and_unset(home: Served, bob: Opened) -> None:
         found = bob.ask("POST", f"/apps/blog/settings/{action}", sent)
         return found.status, found.headers.get("location", "")
 
-    settings = f"{bob.base}/apps/blog/settings"
+    settings = f"{bob.base}/apps/blog/settings?at="
     assert 'value="60"' in bob.get("/apps/blog/settings/set?key=health.timeout").text
-    assert post("set", key="health.timeout", value="120") == (303, settings)
-    assert post("set", lines="deploy.branch = next\r\n\r\nalerts.errors=2\r\n") == (303, settings)
+    assert post("set", key="health.timeout", value="120") == (
+        303, f"{settings}health.timeout#at-health.timeout"
+    )  # fmt: skip
+    assert post("set", lines="deploy.branch = next\r\n\r\nalerts.errors=2\r\n") == (
+        303, f"{settings}deploy.branch%2Calerts.errors#at-deploy.branch"
+    )  # fmt: skip
     wanted = {"health.timeout": "120", "deploy.branch": "next", "alerts.errors": "2"}
     assert own() == wanted
     for fields in (
@@ -297,7 +301,11 @@ def test_settings_are_set_and_unset(home: Served, bob: Opened) -> None:
     assert own() == wanted
     assert bob.get("/apps/blog/settings/set?key=no.such").status == 404
     assert "gatling.toml" not in bob.get("/apps/blog/settings/unset?key=alerts.errors").text
-    assert post("unset", key="alerts.errors") == (303, settings)
+    assert post("unset", key="alerts.errors") == (303, f"{settings}alerts.errors#at-alerts.errors")
+    groups = bob.get("/apps/blog/settings?at=hot.watch,alerts.errors,no.such,%22").text
+    for name, is_open in (("hot", True), ("alerts", True), ("stats", False)):
+        mark = " open" if is_open else ""
+        assert f'<details class="card group"{mark}><summary><h2>{name}</h2>' in groups, name
     assert post("unset", key="alerts.errors")[0] == 404
     assert bob.get("/apps/blog/settings/unset?key=alerts.errors").status == 404
     assert own() == {"health.timeout": "120", "deploy.branch": "next"}
@@ -317,7 +325,7 @@ def test_a_variable_is_set_and_unset_and_its_value_never_shown(home: Served, bob
         texts.append(found.text)
         return found.status, found.headers.get("location", "")
 
-    settings = f"{bob.base}/apps/blog/settings"
+    settings = f"{bob.base}/apps/blog/settings?at=KEY#at-KEY"
     assert post("set", name="KEY", value=typed) == (303, settings)
     with home.opened() as gatling:
         assert config.of_app(gatling.db, "blog")["KEY"] == "-----BEGIN\nof-a-secret\n"

@@ -14,7 +14,7 @@ from gatling.api import changes
 from gatling.api.answers import Refused
 from gatling.api.contract import Caller
 from gatling.api.worker import Job
-from gatling.dashboard.visit import DATABASES, JOBS, SETTINGS
+from gatling.dashboard.visit import DATABASES, JOBS, SETTINGS, changed
 from gatling.errors import GatlingError, InvalidInput
 from gatling.platform.postgres import pooler
 from gatling.state import deployments, runs
@@ -122,6 +122,11 @@ class Action(NamedTuple):
     """The page that is shown afterwards, unless that of a deployment is."""
     record: Literal["deployment", "run"] = "deployment"
     """The record that shows that it has begun."""
+
+    def after(self, visit: Visit, form: Mapping[str, str]) -> str:
+        """The path of the page that is shown afterwards; raises InvalidInput."""
+        names = list(self.asked(form).body) if self.back == SETTINGS else []
+        return changed(self.back, names).replace("{app}", visit.app)
 
     def job(self, visit: Visit, form: Mapping[str, str]) -> Job:
         """The request for the program; raises InvalidInput."""

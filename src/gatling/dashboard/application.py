@@ -45,8 +45,11 @@ if TYPE_CHECKING:
 
 READERS = 8
 """Threads that read."""
-QUICK_SECONDS = 0.12
+QUICK_SECONDS = 0.06
 """How long a page waits for nodes. It is loaded again soon if that was too short."""
+NODES_KEPT = 20.0
+"""How long the numbers of a node are shown while it is asked again: a node with many processes may
+take longer than a page waits, and its numbers would come and go."""
 BACKUPS_SECONDS, BACKUPS_KEPT = 20.0, 600.0
 """How long a list of backups counts as new, and is shown while a slow repository is asked again."""
 REWIND_SECONDS = 20.0
@@ -93,9 +96,9 @@ class Dashboard:
         self._readers = ThreadPoolExecutor(READERS, "readers")
         self._changes = actions.Workers(CHANGES, "changes")
         self._jobs = actions.Workers(JOBS, "jobs")
-        self._nodes = Live(pages.ask_node)
+        self._nodes = Live(pages.ask_node, keep=NODES_KEPT)
         self._pings = Live(pages.ping)
-        self._away = clusters.asked(pages.ask_node)
+        self._away = clusters.asked(pages.ask_instances)
         self._states = clusters.asked(clusters.ask)
         self._clusters = Live(databases.ask_cluster)
         self._backups = Live(databases.ask_backups, fresh=BACKUPS_SECONDS, keep=BACKUPS_KEPT)
@@ -289,17 +292,17 @@ class Dashboard:
             self.door.check_form(request.headers, form.pop("token", ""))
             visit = await self._visit(request, grant, (action.command,))
             job = action.job(visit, form)
-            back = self.door.base + action.back.replace("{app}", visit.app)
+            back = action.after(visit, form)
             run = actions.Run(action, job, self._root, self._database)
             begun = await run.begun(self._jobs if action.route == "run_job" else self._changes)
             if begun.notes:
-                context = {"notes": begun.notes, "begun": begun, "back": action.back}
+                context = {"notes": begun.notes, "begun": begun, "back": back}
                 return _html(self._renderer.render("noted.html", context, visit))
             if begun.deployment is not None:
                 return RedirectResponse(
                     f"{self.door.base}/apps/{visit.app}/deployments/{begun.deployment}", 303
                 )
-            return RedirectResponse(back, 303)
+            return RedirectResponse(self.door.base + back, 303)
 
         return act
 

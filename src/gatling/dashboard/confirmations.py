@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from gatling import names
 from gatling.dashboard import details
-from gatling.dashboard.visit import DATABASES, JOBS, SETTINGS
+from gatling.dashboard.visit import DATABASES, JOBS, SETTINGS, changed
 from gatling.errors import InvalidInput, NotFound
 from gatling.operations import databases, deploys, jobs, releases, settings
 from gatling.operations import pools as operations
@@ -132,7 +132,8 @@ def set_setting(gatling: Gatling, visit: Visit) -> dict[str, Any]:
     if now is None:
         now = values[key] if isinstance(values[key], str) else template.written(values[key])
     return _confirm(
-        "settings/set", f"Change {key}", _from_when(app, key), f"Store {key}", SETTINGS,
+        "settings/set", f"Change {key}", _from_when(app, key), f"Store {key}",
+        changed(SETTINGS, [key]),
         hidden={"key": key}, fields=[Field("value", key, value=now, required=False)],
     )  # fmt: skip
 
@@ -145,7 +146,7 @@ def unset_setting(gatling: Gatling, visit: Visit) -> dict[str, Any]:
     rest = "The value of gatling.toml" if key in app.manifest else "The default"
     return _confirm(
         "settings/unset", f"Unset {key}", f"{rest} is used instead. {_from_when(app, key)}",
-        f"Unset {key}", SETTINGS, hidden={"key": key},
+        f"Unset {key}", changed(SETTINGS, [key]), hidden={"key": key},
     )  # fmt: skip
 
 
@@ -168,7 +169,8 @@ def set_variable(gatling: Gatling, visit: Visit) -> dict[str, Any]:
         fields.insert(0, Field("name", "Name"))
     return _confirm(
         "config/set", f"Set {name or 'a variable'} of {visit.app}", _new_release(app),
-        f"Set {name or 'the variable'}", SETTINGS, hidden={"name": name} if name else {},
+        f"Set {name or 'the variable'}", changed(SETTINGS, [name] if name else []),
+        hidden={"name": name} if name else {},
         fields=[*fields, *_later(app)],
     )  # fmt: skip
 
@@ -180,8 +182,8 @@ def unset_variable(gatling: Gatling, visit: Visit) -> dict[str, Any]:
         raise NotFound(f"{visit.app} has no variable {name[:80]!r}.")
     return _confirm(
         "config/unset", f"Unset {name} of {visit.app}",
-        f"Its value is removed. {_new_release(app)}", f"Unset {name}", SETTINGS,
-        hidden={"name": name}, fields=_later(app), danger=True,
+        f"Its value is removed. {_new_release(app)}", f"Unset {name}",
+        changed(SETTINGS, [name]), hidden={"name": name}, fields=_later(app), danger=True,
     )  # fmt: skip
 
 

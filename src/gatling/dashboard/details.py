@@ -201,6 +201,7 @@ def settings_of(gatling: Gatling, visit: Visit) -> dict[str, Any]:
         "sections": sections,
         "q": visit.query.get("q", ""),
         "own": own,
+        "at": set(visit.query.get("at", "").split(",")),
         "domains": app.domains,
         "variables": sorted({*variables, *waiting}),
         "waiting": waiting,

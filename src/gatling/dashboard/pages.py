@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psutil
 from msgspec import Struct
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from gatling.dashboard.drawing import Chart
     from gatling.dashboard.visit import Visit
-    from gatling.operations.stats import AppStats
+    from gatling.operations.stats import AppStats, Events, NodeStats
     from gatling.operations.timeline import Point, Timeline
     from gatling.platform.open import Gatling
 
@@ -121,8 +121,7 @@ def _app(gatling: Gatling, visit: Visit) -> dict[str, Any]:
         # requests to an app on a cluster do not pass the proxy here
         "charts": charts(shown, found.memory_limit)[-1 if app.platform else 0 :],
         "marks": shown.marks[::-1][:20],
-        "watched": timeline.status(gatling, []).on,
-        "alerts": timeline.status(gatling, [visit.app]).alerts,
+        "watch": timeline.status(gatling, [visit.app]),
         "releases": known[:12],
         "previous": details.previous(gatling, visit.app, known),
         "deployments": deployments.every(gatling, visit.app, 8),
@@ -201,10 +200,26 @@ def _seconds(stamp: str) -> float:
     return datetime.fromisoformat(stamp).timestamp()
 
 
-def ask_node(name: str) -> AppStats:
-    """The numbers of an app and its node; takes as long as the node does."""
+class Measured(NamedTuple):
+    """The numbers of an app's node, or why they are not known."""
+
+    node: NodeStats | None
+    events: Events | None
+    node_unknown: str | None
+
+
+def ask_node(name: str) -> Measured:
+    """The numbers of an app's node that a page shows; takes as long as the node does."""
     with opened() as gatling:
-        return stats.of_app(gatling, name)
+        app = apps.get(gatling.db, name)
+        # the page shows no utilisation, for which the node would be watched for a fifth of a second
+        return Measured(*stats.measured(gatling, app, utilisation_ms=0))
+
+
+def ask_instances(name: str) -> AppStats:
+    """The numbers of an app on a cluster; takes as long as the cluster and the nodes do."""
+    with opened() as gatling:
+        return stats.of_app(gatling, name, utilisation_ms=0)
 
 
 def ping(name: str) -> str:

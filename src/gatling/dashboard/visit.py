@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from urllib.parse import quote, urlencode
 
 from gatling.errors import InvalidInput, NotAllowed
 from gatling.ssh import policy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from gatling.platform.open import Gatling
     from gatling.ssh.policy import Grant
 
 DATABASES, SETTINGS, JOBS = "/databases", "/apps/{app}/settings", "/apps/{app}/jobs"
 """Pages that are shown after a change."""
+
+
+def changed(page: str, names: Sequence[str]) -> str:
+    """A page that leads to what was changed on it: the settings or the variables of these names."""
+    if page != SETTINGS or not names:
+        return page
+    return f"{page}?{urlencode({'at': ','.join(names)})}#at-{quote(names[0])}"
 
 
 class Visit(NamedTuple):

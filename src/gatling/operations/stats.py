@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec import Struct, structs
 
 from gatling import times
-from gatling.beam.sight import Numbers, Process, Table  # noqa: TC001 (msgspec reads them)
+from gatling.beam.sight import (
+    MEASURED_MS,
+    Numbers,
+    Process,
+    Table,
+)
 from gatling.errors import GatlingError, NotFound
 from gatling.operations import overview
 from gatling.operations.status import LastEnd
@@ -151,21 +156,27 @@ class AppStats(Struct, frozen=True, kw_only=True):
 
 
 def of_app(
-    gatling: Gatling, name: str, since: float | None = None, *, rows: int = ROWS
+    gatling: Gatling,
+    name: str,
+    since: float | None = None,
+    *,
+    rows: int = ROWS,
+    utilisation_ms: int = MEASURED_MS,
 ) -> AppStats:
     """Measure an app; raises NotFound. Requests are those since a Unix time, or of five minutes.
 
-    `rows` is the length of lists of processes and tables.
+    `rows` is the length of lists of processes and tables. The node's utilisation is measured over
+    `utilisation_ms` milliseconds, for which the caller waits; with 0 it is not measured.
     """
     app = apps.get(gatling.db, name)
     if app.platform is not None:
-        return _on_cluster(gatling, app, rows)
+        return _on_cluster(gatling, app, rows, utilisation_ms)
     now = time.time()
     status = overview.every(gatling, [app])[0]
     requests, no_requests = requested(
         gatling, name, now - WINDOW_SECONDS if since is None else since, now
     )
-    node, events, no_node = measured(gatling, app, rows)
+    node, events, no_node = measured(gatling, app, rows, utilisation_ms)
     return AppStats(
         app=name,
         state=status.state,
@@ -213,11 +224,11 @@ class _Measured(NamedTuple):
     memory: int | None
 
 
-def _on_cluster(gatling: Gatling, app: App, rows: int) -> AppStats:
+def _on_cluster(gatling: Gatling, app: App, rows: int, utilisation_ms: int) -> AppStats:
     from gatling.operations import cluster_stats, clusters  # which load the client of Kubernetes
 
     def measure(node: Sight, of: App) -> _Measured:
-        return _Measured(_of_node(node, rows), reported(node, of), node.resident())
+        return _Measured(_of_node(node, rows, utilisation_ms), reported(node, of), node.resident())
 
     seen = cluster_stats.of_apps(gatling, [app], measure)[app.name]
     status = clusters.described(gatling, app, seen.pods, seen.problem)
@@ -310,7 +321,7 @@ def summary(found: Figures, since: float, until: float) -> Requests:
 
 
 def measured(
-    gatling: Gatling, app: App, rows: int
+    gatling: Gatling, app: App, rows: int = ROWS, utilisation_ms: int = MEASURED_MS
 ) -> tuple[NodeStats | None, Events | None, str | None]:
     """The numbers of an app's node and what its libraries reported, or why they are not known."""
     from gatling.deploy import live_node  # loads what talks to nodes
@@ -319,7 +330,7 @@ def measured(
         return None, None, "the app does not run"
     try:
         with live_node.observed(gatling, app) as node:
-            found = _of_node(node, rows)
+            found = _of_node(node, rows, utilisation_ms)
             return found, _events(reported(node, app)), None
     except GatlingError as error:
         return None, None, error.what
@@ -327,13 +338,13 @@ def measured(
         return None, None, f"a file of the release cannot be read: {error.strerror}"
 
 
-def _of_node(node: Sight, rows: int) -> NodeStats:
+def _of_node(node: Sight, rows: int, utilisation_ms: int) -> NodeStats:
     processes, processes_seen = node.processes("memory", rows)
     queues, _ = node.processes("message_queue_len", rows)
     busy, _ = node.processes("reductions", rows)
     tables, tables_seen = node.tables(rows)
     return NodeStats(
-        numbers=node.numbers(),
+        numbers=node.numbers(utilisation_ms),
         sockets=node.sockets(),
         processes=processes,
         processes_seen=processes_seen,

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 
+STAT_BYTES = 4096
+"""More than /proc/PID/stat has."""
+
+
 class Usage(NamedTuple):
     """The resources that an OS process and its descendants use."""
 
@@ -86,7 +90,12 @@ def _pids() -> list[int]:
 def _process(pid: int) -> _Process | None:
     """Fields 4, 14, 15 and 24 of /proc/PID/stat; None when it is gone or not ours to see."""
     with contextlib.suppress(OSError, ValueError, IndexError):
-        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        # without the classes of pathlib and io: there is one for each OS process of the machine
+        file = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
+        try:
+            fields = os.read(file, STAT_BYTES).rpartition(b")")[2].split()
+        finally:
+            os.close(file)
         ticks, pages = int(fields[11]) + int(fields[12]), int(fields[21])
         usage = Usage(pages * os.sysconf("SC_PAGE_SIZE"), ticks / os.sysconf("SC_CLK_TCK"))
         return _Process(int(fields[1]), usage)

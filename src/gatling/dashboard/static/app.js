@@ -4,6 +4,29 @@
 const style = getComputedStyle(document.documentElement);
 const colour = (name) => style.getPropertyValue(name).trim();
 
+// What improves a page that can be read already is loaded when it has been painted.
+const own = document.currentScript;
+const painted = new Promise((done) => {
+  new PerformanceObserver((list) => {
+    if (list.getEntriesByName("first-contentful-paint").length) done();
+  }).observe({ type: "paint", buffered: true });
+  setTimeout(done, 1000); // a tab in the background is not painted
+});
+painted.then(() => Promise.all(own.dataset.later.split(" ").filter(Boolean).map(fetched)))
+  .then(drawAll, unseen);
+
+function fetched(name) {
+  const sheet = name.endsWith(".css");
+  const made = document.createElement(sheet ? "link" : "script");
+  if (sheet) made.rel = "stylesheet";
+  made[sheet ? "href" : "src"] = new URL(name, own.src).href;
+  return new Promise((done, failed) => {
+    made.onload = done;
+    made.onerror = failed;
+    if (sheet) document.head.prepend(made); else document.head.append(made); // before our own style
+  });
+}
+
 // Load the content again, as often as the page says, while somebody looks at it.
 let loaded = Date.now();
 setInterval(() => {
@@ -89,7 +112,8 @@ function drawn(plot, figure, data) {
     axes: [
       { stroke: colour("--dim"), grid: { show: false }, ticks: { show: false }, size: 22, font: "11px system-ui", space: 60,
         values: (u, at) => at.map((each) => (data.span[1] - data.span[0] > 100000 ? day : clock).format(each * 1000)) },
-      { show: false, grid: { show: true } },
+      { size: 0, values: () => [], ticks: { show: false }, grid: { stroke: colour("--edge"), width: 1 },
+        splits: (u, axis, min, max) => [max / 4, max / 2, (3 * max) / 4] },
     ],
     series: [
       { label: "", value: (u, at) => (at == null ? "" : moment.format(at * 1000)) },
@@ -130,7 +154,7 @@ addEventListener("resize", () => {
     if (plot && plot.clientWidth) chart.setSize({ width: plot.clientWidth, height: HEIGHT });
   }
 });
-addEventListener("DOMContentLoaded", () => { drawAll(); followed(); });
+addEventListener("DOMContentLoaded", followed);
 
 // The log: new lines are added as text, and the newest stay in sight.
 const MOST = 5000;
