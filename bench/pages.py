@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 EXAMPLE = Path(__file__).parents[1] / "examples/counter"
 PAGES = (
-    "/", "/apps/shop", "/apps/shop?span=6h", "/apps/shop/deployments", "/apps/shop/deployments/1", "/apps/shop/logs",
-    "/apps/shop/jobs", "/apps/shop/settings", "/apps/shop/audit", "/certificates", "/databases",
-    "/audit", "/nope",
+    "/", "/apps/shop", "/apps/shop?span=6h", "/apps/shop/deployments", "/apps/shop/deployments/1",
+    "/apps/shop/logs", "/apps/shop/jobs", "/apps/shop/settings", "/apps/shop/audit",
+    "/certificates", "/databases", "/audit", "/nope",
 )  # fmt: skip
 """The last is the smallest page: what it takes, a browser takes for any."""
 TIMES = """() => {
@@ -97,8 +97,8 @@ def measure(home: Bed, rounds: int) -> None:
             print(f"{path:26}", *(f"{each:28}" for each in map(spread, times)), max(elements))
         status = Path(f"/proc/{dashboard.pid}/status").read_text()
         memory = int(status.partition("VmRSS:")[2].split()[0]) / 1000
-        print(f"(first byte, first paint, styles and layout, elements; load {os.getloadavg()[0]:.1f},"
-              f" {memory:.0f} MB in the dashboard)")  # fmt: skip
+        print(f"(first byte, first paint, styles and layout, elements;"
+              f" load {os.getloadavg()[0]:.1f}, {memory:.0f} MB in the dashboard)")  # fmt: skip
         browser.close()
         dashboard.terminate()
 
