@@ -224,7 +224,7 @@ class Project:
     forks_hook = True
     """Whether the hook of a push may be forked: it is run on this machine, by this user."""
     kept_as: str | None = None
-    """The name by which tests share what the first build has compiled, until that is kept."""
+    """The name by which tests share what the first build has made, until that is kept."""
 
     def __init__(self, world: World, app: str, directory: Path) -> None:
         self.world, self.app, self.directory = world, app, directory
@@ -291,8 +291,7 @@ class Project:
         assert (push.returncode == 0) == ok, text
         if self.kept_as and ok:
             name, self.kept_as = self.kept_as, None
-            if self.git("rev-parse", "HEAD") in name:
-                builds.keep(self.world.home / "apps" / self.app / "build", name)
+            builds.keep(self.world.home, self.app, name)
         if CHECKED_ON in text:
             until(lambda: not self.is_checked(), "the end of the boot check")
         return text
@@ -309,7 +308,7 @@ class World:
     """Whether instances load modules on demand, and not all of them at boot, as releases do."""
 
     shares_builds = False
-    """Whether the first build of an app begins with what another one has compiled."""
+    """Whether the first build of an app takes what that of another one has made."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -377,8 +376,7 @@ class World:
         with mock.patch.dict(project.env, builds.DATES):
             first = project.commit("first")
         if self.shares_builds:
-            project.kept_as = f"{self._beams}-{first}"
-            builds.give(self.home / "apps" / app / "build", project.kept_as)
+            project.kept_as = builds.share(self.home, app, first)
         return project
 
     def get(self, path: str = "/", *, host: str = "shop.localhost", method: str = "GET") -> Answer:
@@ -557,7 +555,7 @@ def on_demand() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def shared_builds() -> Iterator[None]:
-    """Homes begin with what another one has compiled, in tests that are not about builds."""
+    """Homes begin with what another one has built, in tests that are not about builds."""
     World.shares_builds = True
     yield
     World.shares_builds = False

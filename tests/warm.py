@@ -217,6 +217,7 @@ def _serve(connection: socket.socket, directory: Path) -> bool:
     for module in pkgutil.walk_packages(gatling.__path__, "gatling."):
         if not module.name.startswith(NOT_LOADED):
             importlib.import_module(module.name)
+    _share_builds()
     place = str(directory / "warm")
     _start_watching_commands(place)
     gc.collect()
@@ -280,6 +281,15 @@ def _write_programs(directory: Path, place: str) -> None:
         program.write_text(CLIENT.format(python=sys.executable, path=place))
         program.chmod(0o755)
     (directory / "gitconfig").write_text(f"[core]\n\thooksPath = {hooks}\n")
+
+
+def _share_builds() -> None:
+    """Have pushes take a release that the same build has made for another home."""
+    sys.path.append(str(Path(__file__).parents[1]))
+    from tests import builds
+
+    sys.path.pop()
+    builds.reuse()
 
 
 def _start_watching_commands(place: str) -> None:
