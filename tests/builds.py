@@ -5,7 +5,9 @@ its directory, the release, and what mix has printed. A push of the same commit 
 takes the release, by way of the same steps, and starts no VM (`reuse`). That is for pushes whose
 hook is forked (tests/warm.py), in tests that are not about builds.
 
-The builds that follow in such an app are real. mix sees that nothing has changed in the directory,
+So does a push to the same app whose only change is gatling.toml, which mix does not read: it takes
+the release that was built from the same sources. All other builds of such an app are real, also of
+a commit that has been built before. mix sees that nothing has changed in the directory,
 since the files keep their times and the checkout finds them as it would leave them: it belongs to a
 commit with which all of these projects begin. mix compiles again whatever has changed.
 """
@@ -18,6 +20,7 @@ import hashlib
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import threading
 from pathlib import Path
@@ -28,6 +31,7 @@ from gatling.beam import toolbox
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gatling.paths import AppPaths
     from gatling.platform.base import Surroundings
 
 BUILDS = (
@@ -39,6 +43,12 @@ RELEASE, SAID = "release", "said.json"
 """What is kept beside them: the release as mix has assembled it, and the lines of the output."""
 SHARING = "shares-{app}"
 """In the directory of a home: a file with the name by which the first build of an app is kept."""
+BUILT = "built-{app}"
+"""There, too: what has been built for the app, a line for each build."""
+STORED = """
+    SELECT number FROM releases WHERE app = ? AND commit_id = ? AND origin = 'build'
+    AND removed_at IS NULL ORDER BY number DESC LIMIT 1
+"""
 MARKER = "@kept"
 """Stands in kept lines for the marker of a build's own lines."""
 DATES = dict.fromkeys(("GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"), "2026-01-01T00:00:00Z")
@@ -108,22 +118,17 @@ def reuse() -> None:
     build, start = builder.build, early.start
 
     def started(gatling: Any, app: Any, commit: str, mark: str) -> Any:
-        name = _shared(app.name, commit)
-        return None if name and (BUILDS / name).exists() else start(gatling, app, commit, mark)
+        found = _found(gatling.home.app(app.name), commit)
+        return None if found else start(gatling, app, commit, mark)
 
     def built(
         tasks: Any, around: Surroundings, config: Mapping[str, str], settings: Build, mark: str,
         watcher: Any, commit: str, previous: Path | None, callbacks: Any, early: Any,
     ) -> builder.Built:  # fmt: skip
-        everything = (
-            tasks, around, config, settings, mark, watcher, commit, previous, callbacks, early
-        )  # fmt: skip
-        paths = around.paths
-        name = _shared(paths.name, commit)
-        if not name or settings != Build() or callbacks or around.pinned:
-            return build(*everything)
-        if not (BUILDS / name).exists():
-            lines: list[str] = []
+        paths, lines = around.paths, []
+        name = _name(paths)
+        found = _found(paths, commit)
+        if not found or settings != Build() or callbacks or around.pinned:
 
             class Kept(Steps):
                 def line(self, text: str) -> None:
@@ -131,28 +136,71 @@ def reuse() -> None:
                     super().line(text)
 
             builder.Steps = Kept  # type: ignore[attr-defined]
-            made = build(*everything)
-            target = paths.home.parent / name
-            shutil.copytree(made.tree, target / RELEASE, symlinks=True)
-            (target / SAID).write_text(json.dumps(lines))
-            return made
-        if early is not None:
-            early.close()
-        steps = Steps(MARKER, watcher)
-        tasks.discard(paths, paths.staging)
-        subprocess.run(["cp", "-a", BUILDS / name / RELEASE, paths.staging], check=True)
-        for line in json.loads((BUILDS / name / SAID).read_text()):
-            steps.line(line)
-        return builder._inspect(tasks.staged(paths, previous), steps.facts)
+            made = build(
+                tasks, around, config, settings, mark, watcher, commit, previous, callbacks, early
+            )
+            if name.endswith(f"-{commit}") and not (BUILDS / name).exists():
+                target = paths.home.parent / name
+                shutil.copytree(made.tree, target / RELEASE, symlinks=True)
+                (target / SAID).write_text(json.dumps(lines))
+        else:
+            if early is not None:
+                early.close()
+            tree, lines = found
+            steps = Steps(MARKER, watcher)
+            tasks.discard(paths, paths.staging)
+            subprocess.run(["cp", "-a", tree, paths.staging], check=True)
+            for line in lines:
+                steps.line(line)
+            made = builder._inspect(tasks.staged(paths, previous), steps.facts)
+        if name:
+            records = paths.home.parent / BUILT.format(app=paths.name)
+            whole, sources = _trees(paths, commit)
+            record = {"commit": commit, "whole": whole, "sources": sources, "lines": lines}
+            with records.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+        return made
 
     early.start, builder.build = started, built  # type: ignore[assignment]
 
 
-def _shared(app: str, commit: str) -> str | None:
-    """The name by which the build of a commit is kept, if this home shares it."""
-    file = Path(os.environ["GATLING_HOME"]).parent / SHARING.format(app=app)
+def _name(paths: AppPaths) -> str:
+    """The name by which the first build of an app is kept; empty for one that shares nothing."""
     try:
-        name = file.read_text()
+        return (paths.home.parent / SHARING.format(app=paths.name)).read_text()
     except OSError:
+        return ""
+
+
+def _found(paths: AppPaths, commit: str) -> tuple[Path, list[str]] | None:
+    """The release that the build of a commit would make, and the lines of its output."""
+    name = _name(paths)
+    if not name:
         return None
-    return name if name.endswith(f"-{commit}") else None
+    records = paths.home.parent / BUILT.format(app=paths.name)
+    if not records.exists():
+        kept = BUILDS / name
+        if not name.endswith(f"-{commit}") or not kept.exists():
+            return None
+        return kept / RELEASE, json.loads((kept / SAID).read_text())
+    whole, sources = _trees(paths, commit)
+    for line in reversed(records.read_text().splitlines()):
+        record = json.loads(line)
+        if record["sources"] == sources and record["whole"] != whole:
+            with contextlib.closing(sqlite3.connect(paths.home / "state.db", timeout=60)) as state:
+                row = state.execute(STORED, (paths.name, record["commit"])).fetchone()
+            if row and paths.release(row[0]).is_dir():
+                return paths.release(row[0]), record["lines"]
+    return None
+
+
+def _trees(paths: AppPaths, commit: str) -> tuple[str, str]:
+    """Digests of all files of a commit, and of those that a build reads."""
+    listed = subprocess.run(
+        ["git", f"--git-dir={paths.repository}", "ls-tree", "-r", commit],
+        check=True, capture_output=True, text=True,
+    ).stdout.splitlines()  # fmt: skip
+    sources = [line for line in listed if not line.endswith("\tgatling.toml")]
+    whole, read = (hashlib.sha256("\n".join(each).encode()).hexdigest() for each in
+                   (listed, sources))  # fmt: skip
+    return whole, read

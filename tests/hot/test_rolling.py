@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.hot.conftest import APPLICATION, STORE
+from tests.conftest import Client
+from tests.hot.conftest import APPLICATION, STORE, held
+from tests.hot.test_traps import CHILD
+from tests.hot.test_undone import demand
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -190,3 +193,110 @@ def test_a_process_lingering_in_old_code(hot: Hot) -> None:
     assert hot.strategy() == "rolling"
     assert "code of Counter.Looping from before the last upgrade still runs" in hot.reasons()
     assert "lingerer" in hot.reasons()
+
+
+def test_a_function_kept_in_a_table(hot: Hot) -> None:
+    # as telemetry keeps its handlers
+    hot.replace(
+        STORE, "  @impl true\n  def init(",
+        "  def attach, do: :ets.insert(:handlers, {:id, fn -> :first end})\n\n"
+        "  @impl true\n  def init(",
+    )  # fmt: skip
+    hot.push()
+    hot.rpc(held(":ets.new(:handlers, [:named_table, :public]); Counter.Store.attach()"))
+    hot.replace(STORE, "fn -> :first end", "fn -> :second end")
+    hot.push()
+    assert hot.strategy() == "rolling"
+    assert hot.reasons() == (
+        ":handlers keeps a function of Counter.Store, which a hot upgrade would not replace"
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "reason"),
+    [
+        ("{:ok, _} = Agent.start_link(fn -> 1 end)",
+         "it starts a process on its own, {:gen_server, Agent.Server}"),
+        ("{:ok, _} = :gen_event.start_link()", "it starts a process on its own, {:gen_event,"),
+    ],
+)  # fmt: skip
+def test_start_does_more_than_to_start_one_supervisor(hot: Hot, first: str, reason: str) -> None:
+    hot.replace(APPLICATION, "    children = [\n", f"    {first}\n    children = [\n")
+    hot.replace(APPLICATION, CHILD, CHILD + "      {Task.Supervisor, name: Counter.Tasks},\n")
+    output = demand(hot)
+    assert "A hot upgrade is not possible: " in output
+    assert reason in output
+
+
+def test_what_start_starts_first_looks_like_the_whole_tree(hot: Hot) -> None:
+    """And the live node does not run it as such."""
+    first = "{:ok, _} = Registry.start_link(keys: :unique, name: Counter.Names)"
+    hot.replace(APPLICATION, "    children = [\n", f"    {first}\n    children = [\n")
+    hot.push()
+    hot.replace(APPLICATION, CHILD, CHILD + "      {Task.Supervisor, name: Counter.Tasks},\n")
+    hot.push()
+    assert hot.strategy() == "rolling"
+    assert "start/2 names the child" in hot.reasons()
+    assert "true" in hot.rpc("IO.inspect(is_pid(Process.whereis(Counter.Tasks)))")
+
+
+def test_the_limits_of_a_dynamic_supervisor(hot: Hot) -> None:
+    hot.write(
+        "lib/counter/items.ex",
+        "defmodule Counter.Items do\n  use DynamicSupervisor\n"
+        "  def start_link(_), do: DynamicSupervisor.start_link(__MODULE__, [], name: __MODULE__)\n"
+        "  def init(_), do: DynamicSupervisor.init(strategy: :one_for_one, max_children: 5)\nend\n",
+    )
+    hot.replace(APPLICATION, CHILD, CHILD + "      Counter.Items,\n")
+    hot.push()
+    assert hot.strategy() == "hot", hot.reasons()
+    hot.replace("lib/counter/items.ex", "max_children: 5", "max_children: 6")
+    hot.push()
+    assert hot.strategy() == "rolling"
+    assert "Counter.Items changes its strategy or limits" in hot.reasons()
+
+
+def test_a_node_that_names_itself(hot: Hot) -> None:
+    hot.write("rel/env.sh.eex", 'export RELEASE_NODE="own@127.0.0.1"\n')
+    hot.push()
+    hot.project.title("under a name of its own")
+    output = hot.project.push()
+    assert hot.strategy() == "rolling"
+    assert "the node is called own@127.0.0.1, not counter@127.0.0.1" in output
+    assert "RELEASE_NODE" in output
+    assert "under a name of its own" in hot.world.get().text
+
+
+def test_a_function_that_a_process_holds(hot: Hot) -> None:
+    """As LiveViews hold their hooks: it is gone with the upgrade after next."""
+    hot.write(
+        "lib/counter/hook.ex",
+        "defmodule Counter.Hook do\n  def new, do: fn -> 1 end\nend\n",
+    )
+    hot.push()
+    hot.rpc("Agent.start(Counter.Hook, :new, [], name: :holder)")
+    hot.replace("lib/counter/hook.ex", "fn -> 1 end", "fn -> 2 end")
+    hot.push()
+    assert hot.strategy() == "hot", hot.reasons()
+    hot.replace("lib/counter/hook.ex", "fn -> 2 end", "fn -> 3 end")
+    hot.push()
+    assert hot.strategy() == "rolling"
+    assert hot.reasons() == (
+        "functions of Counter.Hook from before the last upgrade are still referenced by :holder"
+    )
+
+
+def test_a_release_that_calls_what_it_lacks(hot: Hot) -> None:
+    """It never meets the users: the health check of a rolling deployment refuses it."""
+    # time to boot on a slow machine as well, and to answer once with the error
+    hot.world.run("settings", "set", "shop", "health.timeout=8")
+    hot.replace("lib/counter/page.ex", "defmodule Counter.Page do", "defmodule Counter.Sheet do")
+    try:
+        with Client(hot.world) as client:
+            output = hot.push(ok=False)
+    finally:
+        hot.world.run("settings", "unset", "shop", "health.timeout")
+    assert client.failures == []
+    assert hot.strategy() == "rolling"
+    assert "Counter.Page is removed, and Counter.Router still calls Counter.Page.html/3" in output
+    assert "Counter.Page.html/3 is undefined" in output, output

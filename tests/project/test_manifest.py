@@ -172,6 +172,8 @@ def test_an_empty_file_says_nothing() -> None:
          "gatling.toml, line 4: health.timeout: expected a number, got a string."),
         ("[health]\ntimeout = -1\n",
          "gatling.toml, line 2: health.timeout: expected a number of at least 0.01."),
+        ("[health]\ntimeout = nan\n",
+         "gatling.toml, line 2: health.timeout: expected a number of at least 0.01."),
         ("[hot]\nboot_check = 'never'\n",
          "gatling.toml, line 2: hot.boot_check: expected one of after, before, off."),
         ("[hot]\ndeny = [\n  1,\n]\nwatch = 1\n",
