@@ -110,8 +110,8 @@ def _lacking(client: Client, wanted: tuple[Right, ...], namespace: str) -> list[
             review = SelfSubjectAccessReview(
                 spec=SelfSubjectAccessReviewSpec(resourceAttributes=attributes)
             )
-            with client.talking("a question about rights") as api:
-                status = api.create(review).status
+            with client.talking("a question about rights"):
+                status = client.api.create(review).status
             if status is None or not status.allowed:
                 found.append((right, verb))
     return found
@@ -152,10 +152,10 @@ def _namespace(client: Client) -> Finding:
 
 def _nodes(client: Client) -> Finding:
     try:
-        with client.talking("the list of nodes") as api:
+        with client.talking("the list of nodes"):
             found = [
                 node.status.nodeInfo.architecture
-                for node in api.list(Node) if node.status and node.status.nodeInfo
+                for node in client.api.list(Node) if node.status and node.status.nodeInfo
             ]  # fmt: skip
     except ClusterFailed as error:
         return _not_known("nodes", "the architecture of the nodes", error)
@@ -172,8 +172,8 @@ def _nodes(client: Client) -> Finding:
 
 def _storage(client: Client) -> Finding:
     try:
-        with client.talking("the list of storage classes") as api:
-            found = [one.metadata for one in api.list(StorageClass) if one.metadata]
+        with client.talking("the list of storage classes"):
+            found = [one.metadata for one in client.api.list(StorageClass) if one.metadata]
     except ClusterFailed as error:
         return _not_known("storage", "the storage classes", error)
     named = [one.name for one in found if (one.annotations or {}).get(_DEFAULT_STORAGE) == "true"]
@@ -188,8 +188,8 @@ def _storage(client: Client) -> Finding:
 
 def _ingress(client: Client) -> Finding:
     try:
-        with client.talking("the list of ingress classes") as api:
-            found = [one.metadata for one in api.list(IngressClass) if one.metadata]
+        with client.talking("the list of ingress classes"):
+            found = [one.metadata for one in client.api.list(IngressClass) if one.metadata]
     except ClusterFailed as error:
         return _not_known("ingress", "the ingress classes", error)
     named = [one.name for one in found if (one.annotations or {}).get(_DEFAULT_INGRESS) == "true"]

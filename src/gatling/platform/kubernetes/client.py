@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import json
 import ssl
 from typing import TYPE_CHECKING, Any
@@ -50,15 +51,18 @@ class Client:
         self.namespace = connection.namespace
         config = _config(connection)
         timeout = httpx2.Timeout(patience, connect=min(patience, CONNECT_SECONDS))
+        self._opened = contextlib.ExitStack()
+
+        def typed(*, dry: bool = False) -> lightkube.Client:
+            made = lightkube.Client(
+                config=config, namespace=connection.namespace, timeout=timeout,
+                field_manager=MANAGER, dry_run=dry,
+            )  # fmt: skip
+            self._opened.callback(made.close)
+            return made
+
+        self._typed = typed
         try:
-            self.api = lightkube.Client(
-                config=config, namespace=connection.namespace, timeout=timeout,
-                field_manager=MANAGER,
-            )  # fmt: skip
-            self.dry = lightkube.Client(
-                config=config, namespace=connection.namespace, timeout=timeout,
-                field_manager=MANAGER, dry_run=True,
-            )  # fmt: skip
             self._plain = client_adapter.Client(
                 config, client_adapter.ConnectionParams(timeout=timeout)
             )
@@ -72,9 +76,20 @@ class Client:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.api.close()
-        self.dry.close()
+        self._opened.close()
         self._plain.close()
+
+    # each of these loads the cluster's CA again, and only the check of a cluster needs them
+
+    @functools.cached_property
+    def api(self) -> lightkube.Client:
+        """The client for objects with types."""
+        return self._typed()
+
+    @functools.cached_property
+    def dry(self) -> lightkube.Client:
+        """The same for requests that change nothing."""
+        return self._typed(dry=True)
 
     def version(self) -> str:
         """The version of the API server: `v1.33.1`."""
@@ -141,10 +156,10 @@ class Client:
         )
 
     @contextlib.contextmanager
-    def talking(self, about: str) -> Iterator[lightkube.Client]:
-        """The client; what is raised in the block becomes a ClusterFailed that names `about`."""
+    def talking(self, about: str) -> Iterator[None]:
+        """Turn the errors of the block into a ClusterFailed that names `about`."""
         try:
-            yield self.api
+            yield
         except httpx2.HTTPStatusError as error:
             raise self._refused(error, about) from error
         except httpx2.TransportError as error:
