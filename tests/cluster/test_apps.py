@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import select
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Self
 
 from tests.cluster.conftest import NAMESPACE, Cluster, answers, get, load, probing
 from tests.conftest import until
 
 if TYPE_CHECKING:
     from tests.conftest import Project, World
+
+
+SERVING = "app.kubernetes.io/name=shop,app.kubernetes.io/component=web"
 
 
 def releases(cluster: Cluster) -> list[str]:
@@ -108,6 +112,58 @@ def test_a_release_that_is_never_ready_is_withdrawn(
     shop.git("reset", "--quiet", "--hard", "HEAD~1")
 
 
+class Watch(threading.Thread):
+    """Looks which releases have pods, those that end included."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__()
+        self.cluster = cluster
+        self.seen: list[frozenset[str]] = []
+        self._over = threading.Event()
+
+    def __enter__(self) -> Self:
+        # pods of an earlier test may still end
+        until(lambda: len(self.look()) == 1, "the pods of one release")
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.join()
+
+    def look(self) -> frozenset[str]:
+        pods = self.cluster.get("pods", "-l", SERVING)["items"]
+        return frozenset(one["metadata"]["labels"]["gatling/release"] for one in pods)
+
+    def run(self) -> None:
+        while not self._over.wait(0.2):
+            self.seen.append(self.look())
+
+
+def test_an_app_that_must_run_alone(shop: Project, world: World, cluster: Cluster) -> None:
+    """Pods of one release end before those of another start, also if that one is withdrawn."""
+    world.run("settings", "set", "shop", "deploy.strategy=restart")
+    before = live(world)
+    shop.title("alone")
+    with Watch(cluster) as watch:
+        said = shop.push()
+        assert "is live on prod (restart" in said, said
+        shop.replace("config/runtime.exs", "import Config", 'import Config\nraise "no key"')
+        shop.commit("broken")
+        assert "no key" in shop.push(ok=False)
+        until(lambda: answers(1) and answers(2), "the release before")
+    assert len(watch.seen) > 5
+    assert {before, live(world)} <= set().union(*watch.seen)
+    assert max(map(len, watch.seen)) == 1, set(watch.seen)
+    shop.git("reset", "--quiet", "--hard", "HEAD~1")
+    world.run("settings", "set", "shop", "deploy.strategy=rolling")
+    with Watch(cluster) as watch:
+        world.run("rollback", "shop", "--strategy", "restart")
+    assert max(map(len, watch.seen)) == 1, set(watch.seen)
+    with probing():
+        world.run("restart", "shop")
+
+
 def test_config_reaches_the_instances(shop: Project, world: World) -> None:
     with probing():
         world.run("config", "set", "shop", "GREETING=hello from two nodes")
@@ -170,7 +226,7 @@ def test_what_does_not_work_there_is_refused(shop: Project, world: World) -> Non
         ("maintenance", "on", "shop"),
         ("settings", "set", "shop", "proxy.hsts=9"),
         ("auth", "add", "shop", "*", "ann"),
-        ("deploy", "shop", "--strategy", "restart"),
+        ("deploy", "shop", "--rehearse"),
     ):  # fmt: skip
         done = world.try_run(*words, stdin="secret\n")
         assert done.returncode == 3, (words, done.stdout)

@@ -99,7 +99,7 @@ def _prove_there(gatling: Gatling, context: Context, release: Release, name: str
 
     number, settings, journal = context.deployment.id, context.settings, context.journal
     app = dataclasses.replace(context.app, platform=name, live_slot=SLOT, live_deployment=number)
-    applied.check(gatling, app, release, "rolling")
+    applied.check(gatling, app, release)
     platform = platforms.get(gatling.db, name)
     deployments.set_target(
         # without a slot: this deployment is not decided while the app runs in one of this machine

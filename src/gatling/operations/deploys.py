@@ -9,10 +9,7 @@ from gatling import files
 from gatling.deploy import early
 from gatling.deploy.run import attempt
 from gatling.deploy.wish import NO_WISH, Wish
-from gatling.errors import (
-    InvalidInput,
-    NotFound,
-)
+from gatling.errors import InvalidInput, NotFound, NotOnCluster
 from gatling.operations import lifecycle
 from gatling.project import refs
 from gatling.state import apps, config, deployments, releases, watches
@@ -46,6 +43,7 @@ def deploy_commit(
     deployment is called off when the client that pushes is gone. While the VM of the build boots,
     `beside` is called, before anything is recorded.
     """
+    _check_rehearsal(gatling, name, wish)
     for directory in (gatling.home.root, gatling.home.app(name).root):
         files.need_space(directory, f"A build of {name}")
     is_up = lifecycle.ensure_started(gatling, progress, name)
@@ -96,6 +94,7 @@ def deploy_release(
     from gatling.deploy.go_live import go_live
 
     releases.kept(gatling.db, name, number)
+    _check_rehearsal(gatling, name, wish)
     lifecycle.ensure_up(gatling, progress, name)
     with attempt(gatling, name, cause=cause, commit=None, progress=progress) as context:
         release = releases.kept(gatling.db, name, number)
@@ -106,6 +105,18 @@ def deploy_release(
                 f"{release.label} has its own config: changes that were stored for the next"
                 f" deployment are dropped ({', '.join(dropped)})"
             )
+
+
+def _check_rehearsal(gatling: Gatling, name: str, wish: Wish) -> None:
+    """Raise NotOnCluster for a rehearsal on a cluster: it has neither forks nor spare nodes."""
+    platform = apps.get(gatling.db, name).platform
+    if wish.rehearse and platform is not None:
+        raise NotOnCluster(
+            f"{name} runs on the cluster {platform}, where nothing can be rehearsed: Gatling makes"
+            " no copies of databases there. Nothing was changed.",
+            hint="Try the migrations on a copy of the database that you make, then push without"
+            " --rehearse. A hot upgrade that fails is undone in all pods in any case.",
+        )
 
 
 def undo(gatling: Gatling, watch: Watch, problem: str, *, progress: Progress) -> None:

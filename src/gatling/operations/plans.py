@@ -182,7 +182,7 @@ def _on_cluster(gatling: Gatling, app: App, known: Facts) -> Plan:
 def _wanted_there(gatling: Gatling, app: App, known: Facts) -> Planning:
     from gatling.deploy.cluster import hot, objects
 
-    objects.check(gatling, app, known.target, known.requested)
+    objects.check(gatling, app, known.target)
     return hot.Planning(app, known.settings, known.live, known.target, known.requested)
 
 

@@ -136,6 +136,16 @@ def test_a_new_instance_is_ready_before_an_old_one_stops() -> None:
     assert "livenessProbe" not in container
 
 
+def test_instances_that_must_be_alone_end_before_new_ones_start() -> None:
+    alone = objects.instances(PODS, HEALTH, 1, alone=True)
+    for version in VERSIONS:
+        assert kubernetes_validate.validate(alone, version, strict=True) == version
+    assert alone["spec"].pop("strategy") == {"type": "Recreate"}
+    beside = objects.instances(PODS, HEALTH, 1)
+    assert beside["spec"].pop("strategy")["type"] == "RollingUpdate"
+    assert alone == beside
+
+
 def test_each_deployment_has_pods_of_its_own() -> None:
     one, two = (
         objects.instances(msgspec.structs.replace(PODS, deployment=number), HEALTH, 1)

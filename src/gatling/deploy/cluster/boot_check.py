@@ -112,8 +112,12 @@ class BootCheck:
 def beside(
     context: Context, api: Api, release: Release, platform: Platform
 ) -> Iterator[BootCheck | None]:
-    """A check that is begun, and ends with the block; None if the settings have none."""
-    if context.settings.hot.boot_check == "off":
+    """A check that is begun, and ends with the block; None if the settings have none.
+
+    Nor do they with the strategy `restart`: such an app must not run twice.
+    """
+    settings = context.settings
+    if settings.hot.boot_check == "off" or settings.deploy.strategy == "restart":
         yield None
         return
     check = BootCheck(context, api, release)

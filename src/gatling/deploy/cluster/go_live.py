@@ -11,7 +11,7 @@ from gatling.deploy.cluster import objects as applied
 from gatling.deploy.cutover.hot import NotPossible
 from gatling.deploy.migrations import runner
 from gatling.deploy.plan.plan import IN_WORDS
-from gatling.errors import CommandFailed, NotOnCluster
+from gatling.errors import CommandFailed
 from gatling.platform.kubernetes import place
 from gatling.project import refs
 from gatling.runtime import jobs
@@ -45,10 +45,8 @@ def go_live(
     that is live. `context` has the settings of the release.
     """
     app, settings, journal = context.app, context.settings, context.journal
-    if wish.rehearse:
-        raise NotOnCluster("Rehearsals do not exist on a cluster yet.")
     requested = wish.strategy or settings.deploy.strategy
-    applied.check(gatling, app, release, requested)
+    applied.check(gatling, app, release)
     platform = place.of(gatling.db, app)
     journal.phase(f"Preparing {release.label} for {platform.name}")
     release = image.ensure(gatling, context, release)
@@ -78,7 +76,10 @@ def go_live(
         if not upgraded:
             journal.phase(f"Replacing the instances on {platform.name}")
             with journal.step("replace_instances"):
-                pods = applied.apply(api, app, release, platform, context.deployment.id)
+                pods = applied.apply(
+                    api, app, release, platform, context.deployment.id,
+                    restart=requested == "restart",
+                )  # fmt: skip
                 applied.wait(api, app, settings, context.deployment.id, settings.cluster.instances)
         context.callbacks.at(*callbacks.BEFORE_DECISION)
         refs.check_still(gatling.home.app(app.name).repository, updates)
@@ -119,6 +120,8 @@ def _upgraded(gatling: Gatling, context: Context, api: Api, wanted: hot.Planning
         _announce(gatling, context, release, ready.plan)
         if ready.plan.strategy != "hot":
             return False
+        if wanted.settings.hot.rehearse:
+            context.progress.note("the upgrade was not rehearsed: that is not done on clusters")
         try:
             assert live is not None  # noqa: S101 (for the type checker: a hot plan has one)
             platform = place.of(gatling.db, context.app)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from gatling import times
 from gatling.deploy.cluster import adopt
 from gatling.errors import ClusterFailed, NotOnCluster, UnhealthyRelease
 from gatling.platform.kubernetes import objects, pods, rollout
@@ -46,16 +47,12 @@ OF_APP = (
 )
 
 
-def check(gatling: Gatling, app: App, release: Release, requested: str) -> None:
-    """Raise NotOnCluster for what a release asks for and a cluster does not have yet.
-
-    `requested` is the strategy.
-    """
+def check(gatling: Gatling, app: App, release: Release) -> None:
+    """Raise NotOnCluster for what a release asks for and a cluster does not have yet."""
     tree = gatling.home.app(app.name).release(release.number)
     unknown = (
         (distillery.made(tree, release), "Releases of Distillery do not run on a cluster."),
         (bool(app.passwords), "Passwords (`gatling auth`) do not work on a cluster yet."),
-        (requested == "restart", "The strategy restart does not exist on a cluster yet."),
         (bool(databases.attachments(gatling.db, app=app.name)),
          "The databases of this machine cannot be reached from a cluster."),
     )  # fmt: skip
@@ -78,11 +75,12 @@ def apply(
     *,
     runs: bool = True,
     upgraded: bool = False,
+    restart: bool = False,
 ) -> Pods:
     """Apply all objects of a release, the Deployment last: the cluster follows it from then on.
 
     Without `runs` no instance runs. With `upgraded` the pods that there are run the release, or
-    are brought to it, and none is replaced.
+    are brought to it, and none is replaced. With `restart`, all pods end before new ones start.
     """
     settings = settings_of(app, release)
     described = spec.described(app, release, settings, platform, deployment)
@@ -99,7 +97,8 @@ def apply(
             raise
     apply_domains(api, app, settings.cluster.issuer)
     count = settings.cluster.instances if runs else 0
-    wanted = objects.instances(described, spec.health(app, settings), count)
+    alone = restart or settings.deploy.strategy == "restart"
+    wanted = objects.instances(described, spec.health(app, settings), count, alone=alone)
     if upgraded:
         adopt.apply(api, app.name, wanted)
     else:
@@ -214,6 +213,15 @@ def wait(api: Api, app: App, settings: Settings, number: int, replicas: int) -> 
                 f"The cluster did not replace the instances of {app.name} within {limit:.0f} s."
             )
         time.sleep(POLL_SECONDS)
+
+
+def wait_for_none(api: Api, app: str, settings: Settings) -> None:
+    """Wait until no instance is left; raises UnhealthyRelease."""
+    limit = settings.instance.drain + settings.instance.stop + AWAY_SECONDS
+    for _ in times.looks(limit, POLL_SECONDS):
+        if not pods_of(api, app):
+            return
+    raise UnhealthyRelease(f"The instances of {app} did not end within {limit:.0f} s.")
 
 
 def _failed(

@@ -14,14 +14,16 @@ if TYPE_CHECKING:
     from gatling.state.apps import App
 
 
-def reconcile(gatling: Gatling, app: App, *, perhaps_upgraded: bool = False) -> list[str]:
+def reconcile(
+    gatling: Gatling, app: App, *, perhaps_upgraded: bool = False, restart: bool = False
+) -> list[str]:
     """Apply the live release as it was applied when it went live; without one remove all.
 
     Returns the problems of its workers, and the pods that were replaced, in words.
 
     No pod is replaced if nothing has changed. `perhaps_upgraded`: a hot upgrade may have left pods
-    with another release than their template has, so each is asked. Raises ClusterFailed; what
-    serves goes on.
+    with another release than their template has, so each is asked. `restart`: pods of another
+    release end before those of the live one start. Raises ClusterFailed; what serves goes on.
     """
     with place.opened(gatling.db, app) as api:
         if app.live_release is None:
@@ -34,7 +36,7 @@ def reconcile(gatling: Gatling, app: App, *, perhaps_upgraded: bool = False) -> 
             maintenance.follow(gatling, api, app, release, platform)
         pods = applied.apply(
             api, app, release, platform, app.live_deployment or 0, runs=runs,
-            upgraded=perhaps_upgraded,
+            upgraded=perhaps_upgraded, restart=restart,
         )  # fmt: skip
         problems = workers.follow(gatling, api, app, release, platform)
         if perhaps_upgraded and runs:

@@ -64,8 +64,10 @@ def registry_login(namespace: str, host: str, user: str, password: str) -> Objec
     }  # fmt: skip
 
 
-def instances(pods: Pods, health: Health, replicas: int) -> Object:
+def instances(pods: Pods, health: Health, replicas: int, *, alone: bool = False) -> Object:
     """The Deployment of the instances: each new one is ready before an old one is stopped.
+
+    With `alone`, all old ones end before the first new one starts.
 
     It is no StatefulSet: the pods of one are not started elsewhere when their node is lost.
     """
@@ -75,7 +77,7 @@ def instances(pods: Pods, health: Health, replicas: int) -> Object:
         "metadata": metadata(pods, checked_app(pods.app), WEB),
         "spec": {
             "replicas": replicas,
-            "strategy": {
+            "strategy": {"type": "Recreate"} if alone else {
                 "type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
             },
             "revisionHistoryLimit": 2,
