@@ -371,7 +371,7 @@ APP = {
     "subject": str, "slot": int, "port": int, "pid": int, "instance": LEFT_OUT, "uptime": float,
     "memory": int, "memory_limit": str, "cpu": float, "cpu_seconds": float,
     "requests": {"per_second": float, "failed": int, "p95_ms": (int, None)},
-    "url": str, "maintenance": bool, "waiting": [str], "restarts": int,
+    "url": str, "also": (None, str), "maintenance": bool, "waiting": [str], "restarts": int,
     "last_end": (None, {"at": str, "after": float, "cause": str}),
     "https_until": (None, str), "https_error": (None, str),
 }  # fmt: skip

@@ -21,6 +21,7 @@ ELSEWHERE = {
     "gatling scale shop web=3": "needs a cluster: tests/cluster",
     "gatling move shop --to prod": "needs a cluster: tests/cluster",
     "gatling move shop --to here": "needs a cluster: tests/cluster",
+    "gatling move shop --finish": "needs a cluster: tests/cluster",
     "gatling stats shop --instance shop-5d4f8c7b9-x2x4z": "needs a cluster: tests/cluster",
     "source <(gatling completion bash)": "a shell's start: cli/test_completion.py",
     "gatling completion zsh > ~/.zfunc/_gatling": "a shell's start: cli/test_completion.py",

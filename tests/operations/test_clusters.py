@@ -14,11 +14,13 @@ from click.testing import CliRunner
 from msgspec import structs
 
 from gatling.cli import cli
+from gatling.deploy.wish import Wish
 from gatling.errors import ClusterFailed, InvalidInput, NotFound, NotOnCluster
 from gatling.operations import apps as loading
 from gatling.operations import (
     cluster_stats,
     clusters,
+    deploys,
     lifecycle,
     metrics,
     overview,
@@ -26,11 +28,12 @@ from gatling.operations import (
     stats,
     toolchains,
 )
+from gatling.operations import domains as named
 from gatling.platform import lock
 from gatling.platform.kubernetes.rollout import Pod
 from gatling.platform.open import open_gatling
 from gatling.platform.restarts import End
-from gatling.state import apps, domains, platforms, releases
+from gatling.state import apps, deployments, domains, platforms, releases
 from gatling.state.platforms import Connection, Store
 from gatling.ui.progress import Progress
 from tests.host.archives import release
@@ -94,6 +97,47 @@ def test_a_command_that_does_not_name_clusters_is_refused() -> None:
         assert "docs/kubernetes.md lists" in refused.value.hint
         with way("shop", clusters=True):
             pass
+
+
+def test_a_rehearsal_is_refused_before_anything_is_built(gatling: Gatling) -> None:
+    with pytest.raises(NotOnCluster, match="where nothing can be rehearsed") as refused:
+        deploys.deploy_commit(
+            gatling, "shop", "a" * 40, cause="push", progress=Progress(io.StringIO()),
+            wish=Wish(rehearse=True),
+        )  # fmt: skip
+    assert "Try the migrations on a copy of the database" in refused.value.hint
+    assert deployments.of_app(gatling.db, "shop") == []
+
+
+def test_a_domain_moves_between_places(gatling: Gatling, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The app that has it now is served first; what fails changes nothing."""
+    apps.create(gatling.db, "local", lambda _: True)
+    domains.add(gatling.db, "local", "a.test")
+    served: list[str] = []
+    fails: dict[str, str] = {}
+
+    def serve(_: Gatling, name: str) -> None:
+        served.append(name)
+        if reason := fails.pop(name, ""):
+            raise ClusterFailed("It failed.", reason=reason)
+
+    monkeypatch.setattr(named, "_serve", serve)
+    done = named.move(gatling, "shop", "a.test", "local")
+    assert (served, done.place) == (["shop", "local"], "prod")
+    assert done.notes[0] == "Let the DNS record of a.test lead to prod."
+    served.clear()
+    fails["shop"] = "unreachable"
+    with pytest.raises(ClusterFailed):
+        named.move(gatling, "local", "a.test", "shop")
+    assert served == ["local", "shop", "shop", "local"]
+    assert "a.test" in apps.get(gatling.db, "shop").domains
+    # two apps of one cluster, whose controller admits a domain in one Ingress alone
+    apps.create(gatling.db, "other", lambda _: True, "prod")
+    served.clear()
+    fails["other"] = "refused"
+    done = named.move(gatling, "other", "a.test", "shop")
+    assert (served, done.place) == (["other", "shop", "other"], None)
+    assert apps.get(gatling.db, "other").domains == ("other.localhost", "a.test")
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,13 @@ import io
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
-from gatling.deploy import recovery
-from gatling.errors import ClusterFailed, InvalidInput, NotFound
+from gatling.cli import cli
+from gatling.deploy import places, recovery
+from gatling.errors import ClusterFailed, InvalidInput, Misused, NotFound
 from gatling.operations import apps as loading
-from gatling.operations import moving
+from gatling.operations import auth, deploys, maintenance, moving, overview
 from gatling.operations import platforms as adding
 from gatling.platform import lock
 from gatling.state import apps, moves, platforms, releases, runs
@@ -82,10 +84,10 @@ def test_the_decision_is_one_change_of_the_records(gatling: Gatling) -> None:
     assert (app.platform, app.live_release, app.live_slot, app.live_deployment) == ("prod", 1, 1, 7)
     assert moves.others(gatling.db, "shop") == [moves.HERE]
     moves.begin(gatling.db, "shop", moves.HERE)
-    assert moves.coming_here(gatling.db) == {"shop"}
+    assert moves.served_here(gatling.db) == {"shop"}
     moves.decide(gatling.db, "shop", moves.HERE, slot=1, deployment=None)
     assert moves.others(gatling.db, "shop") == ["prod"]
-    assert moves.coming_here(gatling.db) == set()
+    assert moves.served_here(gatling.db) == set()
     assert apps.get(gatling.db, "shop").platform is None
 
 
@@ -115,3 +117,58 @@ def test_an_app_stays_where_it_is_while_the_cluster_is_away(gatling: Gatling) ->
         move(gatling, "prod")
     assert apps.get(gatling.db, "shop").platform is None
     assert moves.others(gatling.db, "shop") == []
+
+
+def serves_twice(gatling: Gatling) -> None:
+    """An app that was moved to a cluster, and is served here as well."""
+    deployed(gatling)
+    moves.decide(gatling.db, "shop", "prod", slot=1, deployment=7, serves=True)
+
+
+def test_the_place_before_serves_as_well_until_that_is_ended(gatling: Gatling) -> None:
+    serves_twice(gatling)
+    assert moves.serving(gatling.db, "shop") == moves.HERE
+    assert moves.slot(gatling.db, "shop") == 2
+    assert moves.served_here(gatling.db) == {"shop"}
+    assert overview.details(gatling, "shop").also == "here"
+    kept: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(places, "keep", lambda *given: kept.append(given[-1]))
+        assert places.leave(gatling, apps.get(gatling.db, "shop")) == []
+    assert kept == [moves.HERE]
+    with pytest.raises(ClusterFailed):  # recovery of an app on a cluster that is away
+        moving.finish(gatling, "shop", progress=Progress(io.StringIO()))
+    assert moves.others(gatling.db, "shop") == []
+    assert overview.details(gatling, "shop").also is None
+    with pytest.raises(InvalidInput, match="No other place serves shop"):
+        moving.finish(gatling, "shop", progress=Progress(io.StringIO()))
+
+
+def test_an_app_that_is_stopped_serves_nowhere(gatling: Gatling) -> None:
+    serves_twice(gatling)
+    apps.want(gatling.db, "shop", "stopped")
+    assert places.leave(gatling, apps.get(gatling.db, "shop")) == []
+    assert moves.others(gatling.db, "shop") == []
+
+
+def test_what_would_not_take_effect_in_both_places_is_refused(gatling: Gatling) -> None:
+    serves_twice(gatling)
+    silent = Progress(io.StringIO())
+    for refused in (
+        lambda: deploys.restart(gatling, "shop", progress=silent),
+        lambda: maintenance.switch(gatling, "shop", ""),
+        lambda: auth.add(gatling, "shop", "*", "ann", "secret"),
+        lambda: move(gatling, "bare"),
+    ):
+        with pytest.raises(InvalidInput, match="this machine still serves it as well") as error:
+            refused()
+        assert "`gatling move shop --finish`" in error.value.hint
+    moves.decide(gatling.db, "shop", moves.HERE, slot=2, deployment=None, serves=True)
+    with pytest.raises(InvalidInput, match="prod still has objects of shop") as error:
+        platforms.remove(gatling.db, "prod")
+    assert error.value.hint == "`gatling move shop --finish` removes them."
+
+
+def test_a_command_needs_a_place_or_the_end() -> None:
+    done = CliRunner().invoke(cli, ["move", "shop"])
+    assert isinstance(done.exception, Misused)

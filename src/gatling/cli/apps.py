@@ -178,6 +178,7 @@ def status_command(app: str, as_json: bool) -> None:
             ("instance", (process := _process(found)) and f"{process}, slot {found.slot},"
                 f" port {found.port}, up {duration(found.uptime or 0)}" if found.slot else
                 found.instance or None),
+            *([("also served by", _also(found))] if found.also else []),
             ("uses", _uses(found)),
             ("requests", _requests(found)),
             ("restarts", _restarts(found)),
@@ -189,6 +190,11 @@ def status_command(app: str, as_json: bool) -> None:
             ("push to", found.repository),
         ]
     )  # fmt: skip
+
+
+def _also(found: AppDetails) -> str:
+    place = "this machine" if found.also == "here" else found.also
+    return f"{place}, until `gatling move {found.app} --finish`"
 
 
 def _passwords(found: AppDetails) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gatling.cli.common import app_argument, opened, progress
+from gatling.errors import Misused
 from gatling.ui.output import echo
 
 if TYPE_CHECKING:
@@ -16,24 +17,36 @@ if TYPE_CHECKING:
 @click.command("move")
 @app_argument
 @click.option(
-    "--to", "to", required=True, metavar="NAME",
+    "--to", "to", metavar="NAME",
     help="A cluster (`gatling platform list`), or `here` for this machine.",
 )  # fmt: skip
-def move_command(app: str, to: str) -> None:
+@click.option(
+    "--finish", is_flag=True, help="Stop APP in the place before, which serves it as well."
+)
+def move_command(app: str, to: str | None, finish: bool) -> None:
     """Move APP to a cluster, or back to this machine, with its release, config and history.
 
     The place before serves until the live release is healthy in the new one. If it does not become
     healthy there, APP stays where it is. Requests follow once the DNS records of its domains do.
+    Until then the place before serves APP as well. `--finish` ends that, and deployments are
+    refused before.
 
     \b
     Examples:
       gatling move shop --to prod
+      gatling move shop --finish
       gatling move shop --to here
     """
     from gatling.operations import moving
 
+    if to is None and not finish:
+        raise Misused("Name the new place with --to, or end a move with --finish.")
     with opened(app, clusters=True) as gatling:
-        _advise(moving.move(gatling, app, to, progress=progress()))
+        if to is None:
+            done = moving.finish(gatling, app, progress=progress())
+            echo(f"{app} is no longer served by {done}.")
+        else:
+            _advise(moving.move(gatling, app, to, progress=progress(), finish=finish))
 
 
 def _advise(moved: Moved) -> None:
@@ -46,3 +59,8 @@ def _advise(moved: Moved) -> None:
     )  # fmt: skip
     names = ", ".join(moved.domains)
     echo(f"Let the DNS records of {names} lead to {where}.")
+    if moved.also is not None:
+        echo(
+            f"Until they do, {moved.also} serves {moved.app} as well. Then end that:"
+            f"  gatling move {moved.app} --finish"
+        )

@@ -1,7 +1,9 @@
 """Move an app to another place: prove the live release there, decide, and leave the place before.
 
 Until the decision the place before serves and is not touched. It is one transaction; whatever
-happens after it, recovery removes the app from the place that it has left.
+happens after it, recovery removes the app from the place that it has left, or lets that place
+serve as well until the DNS has changed. An app that must not run twice, as the strategy `restart`
+says, is stopped in the place before first.
 """
 
 from __future__ import annotations
@@ -22,14 +24,18 @@ if TYPE_CHECKING:
     from gatling.deploy.context import Context
     from gatling.platform.kubernetes.api import Api
     from gatling.platform.open import Gatling
+    from gatling.state.apps import App
     from gatling.state.releases import Release
 
 SLOT = 1
 """The slot in which an app begins on this machine. A cluster has no slots, and records need one."""
 
 
-def move(gatling: Gatling, context: Context, place: str) -> None:
+def move(gatling: Gatling, context: Context, place: str, *, finish: bool) -> None:
     """Move a running app to a place, which is not its own.
+
+    With `finish` the place before is left at the end. Without, it serves as well if domains of the
+    app lead there by DNS.
 
     Raises InvalidInput, UnhealthyRelease and others with nothing decided; recovery then removes
     what there is of it in the new place.
@@ -39,14 +45,18 @@ def move(gatling: Gatling, context: Context, place: str) -> None:
     context = dataclasses.replace(
         context, settings=project_settings.parse(release.manifest | app.settings)
     )
-    here = place == moves.HERE
+    here, slot = place == moves.HERE, SLOT
+    alone = context.settings.deploy.strategy == "restart"
+    serves = bool(public(app)) and not (finish or alone)
     if here:
-        _prove_here(gatling, context, release)
+        slot = _prove_here(gatling, context, release)
     else:
         _prove_there(gatling, context, release, place)
     context.interruption.shield()
     deployment = None if here else context.deployment.id
-    moves.decide(gatling.db, app.name, place, slot=SLOT, deployment=deployment)
+    moves.decide(
+        gatling.db, app.name, place, slot=slot, deployment=deployment, serves=serves
+    )  # fmt: skip
     with context.tolerated():
         context.journal.phase(f"Leaving {moves.said(app.platform or moves.HERE)}")
         with context.journal.step("leave_place"):
@@ -69,26 +79,62 @@ def _follow(gatling: Gatling, context: Context) -> None:
         obtaining.later(gatling, name)
 
 
-def _prove_here(gatling: Gatling, context: Context, release: Release) -> None:
-    """Start the release on this machine, beside the instances on the cluster."""
+def public(app: App) -> list[str]:
+    """The domains of an app to which the DNS leads."""
+    return [one for one in app.domains if not one.endswith(".localhost")]
+
+
+def _stop_before(gatling: Gatling, context: Context, release: Release) -> None:
+    """Stop the instances of an app that must not run twice; recovery starts them again."""
+    app, settings = context.app, context.settings
+    if settings.deploy.strategy != "restart":
+        return
+    with context.journal.step("stop_instance"):
+        if app.platform is None:
+            gatling.router.point(app.name, None)
+            for slot in apps.SLOTS:
+                gatling.instances.stop(app.name, slot, settings.instance.stop)
+            return
+        from gatling.deploy.cluster import objects as applied
+        from gatling.platform.kubernetes import place
+
+        platform = place.of(gatling.db, app)
+        with place.namespace(platform) as api:
+            number = app.live_deployment or 0
+            applied.apply(api, app, release, platform, number, runs=False)
+            applied.wait_for_none(api, app.name, settings)
+
+
+def _prove_here(gatling: Gatling, context: Context, release: Release) -> int:
+    """Start the release on this machine, beside the instances on the cluster; in which slot.
+
+    An instance that serves here as well has been proved, and is only asked once more.
+    """
     app, settings, journal = context.app, context.settings, context.journal
+    kept = moves.slot(gatling.db, app.name)
+    slot = SLOT if kept is None else kept
     deployments.set_target(
-        gatling.db, context.deployment.id, release=release.number, slot=SLOT, strategy="rolling",
+        gatling.db, context.deployment.id, release=release.number, slot=slot, strategy="rolling",
         reasons=["moved to this machine"],
     )  # fmt: skip
-    gatling.apps.prepare(app)
-    moves.begin(gatling.db, app.name, moves.HERE)
-    gatling.configure_router()
+    if kept is None:
+        gatling.apps.prepare(app)
+        moves.begin(gatling.db, app.name, moves.HERE)
+        gatling.configure_router()
     since = now()
     try:
         journal.phase(f"Starting {release.label} on this machine")
+        _stop_before(gatling, context, release)
         with journal.step("start_instance"):
-            instance.start(gatling, app, release, SLOT, settings)
+            if kept is None or not gatling.instances.status(app.name, slot).up:
+                instance.start(gatling, app, release, slot, settings)
         with journal.step("health_check"):
-            health.wait_healthy(gatling.instances, app, SLOT, settings.health)
+            health.wait_healthy(gatling.instances, app, slot, settings.health)
     except BaseException as error:
-        instance.give_up(gatling, app, release, SLOT, settings, since, error)
+        if kept is None:
+            instance.give_up(gatling, app, release, slot, settings, since, error)
         raise
+    return slot
 
 
 def _prove_there(gatling: Gatling, context: Context, release: Release, name: str) -> None:
@@ -107,11 +153,15 @@ def _prove_there(gatling: Gatling, context: Context, release: Release, name: str
         reasons=[f"moved to {name}"],
     )  # fmt: skip
     with place.namespace(platform) as api:
-        check_free(api, app.name, name)
+        known = moves.serving(gatling.db, app.name) == name
+        if not known:
+            check_free(api, app.name, name)
         journal.phase(f"Preparing {release.label} for {name}")
         release = image.ensure(gatling, dataclasses.replace(context, app=app), release)
         journal.phase(f"Starting {release.label} on {name}")
-        moves.begin(gatling.db, app.name, name)
+        if not known:
+            moves.begin(gatling.db, app.name, name)
+        _stop_before(gatling, context, release)
         with journal.step("start_elsewhere"):
             applied.apply(api, app, release, platform, number)
             applied.wait(api, app, settings, number, settings.cluster.instances)

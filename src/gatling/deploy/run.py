@@ -18,7 +18,7 @@ from gatling.errors import DiskFull, GatlingError, Interrupted, Locked, is_full
 from gatling.interrupt import interruptible
 from gatling.platform import lock
 from gatling.project import settings as project_settings
-from gatling.state import apps, audit, deployments, locks
+from gatling.state import apps, audit, deployments, locks, moves
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,13 +38,15 @@ def attempt(
     progress: Progress,
     watch_pusher: bool = False,
     same_release: bool = False,
+    moves_app: bool = False,
     first: Callable[[App, str], None] = lambda _app, _mark: None,
 ) -> Iterator[Context]:
     """Hold the app's lock, record the deployment and how it ends.
 
     Raises Locked for an app that an operator has locked, unless it is the `same_release` that runs
-    afterwards. `first` is called with the app and the mark of the deployment's programs before
-    anything is recorded; whatever it raises leaves no record.
+    afterwards, and InvalidInput while two places serve it, unless the deployment `moves_app`.
+    `first` is called with the app and the mark of the deployment's programs before anything is
+    recorded; whatever it raises leaves no record.
 
     An error of the block before the decision is raised here, and the live release stays live. An
     error after the decision is recorded as a warning: the deployment has succeeded.
@@ -62,6 +64,8 @@ def attempt(
         app = apps.get(gatling.db, name)
         if not same_release:
             _refuse_if_locked(gatling, app, cause)
+        if not moves_app:
+            moves.need_one(gatling.db, name)
         mark = f"{gatling.home.root}:{os.urandom(8).hex()}"
         first(app, mark)
         deployment = deployments.begin(

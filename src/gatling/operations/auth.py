@@ -10,7 +10,7 @@ from gatling import names, process
 from gatling.errors import InvalidInput, NotFound
 from gatling.operations import changes
 from gatling.project import proxy
-from gatling.state import apps, passwords
+from gatling.state import apps, moves, passwords
 
 if TYPE_CHECKING:
     from gatling.platform.open import Gatling
@@ -60,6 +60,7 @@ def add(gatling: Gatling, app: str, domain: str, user: str, password: str) -> st
         raise InvalidInput(
             f"A password has 1 to {MAX_PASSWORD} characters and no control characters."
         )
+    moves.need_one(gatling.db, app)
     before = apps.get(gatling.db, app).passwords
     passwords.put(gatling.db, app, name, user, _hashed(password))
     _apply(gatling, app, name, user, before, "auth add")

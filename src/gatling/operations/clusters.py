@@ -16,7 +16,7 @@ from gatling.platform import lock, restarts
 from gatling.platform.kubernetes import place
 from gatling.platform.kubernetes.objects import WEB
 from gatling.project import history, settings
-from gatling.state import apps, audit, config, deployments, releases
+from gatling.state import apps, audit, config, deployments, moves, platforms, releases
 from gatling.times import seconds_since
 
 if TYPE_CHECKING:
@@ -43,12 +43,14 @@ def wait(gatling: Gatling, app: App) -> None:
         applied.wait(api, app, found, number, found.cluster.instances)
 
 
-def serve(gatling: Gatling, app: App) -> None:
-    """Apply the Ingress of the app's domains; the first deployment does where nothing is live."""
+def serve(gatling: Gatling, app: App, name: str) -> None:
+    """Apply the Ingress of the app's domains on a cluster of that name.
+
+    The first deployment does where nothing is live.
+    """
     if app.live_release is None:
         return
-    platform = place.of(gatling.db, app)
-    with place.namespace(platform) as api:
+    with place.namespace(platforms.get(gatling.db, name)) as api:
         applied.apply_domains(api, app, settings.parse(app.effective).cluster.issuer)
 
 
@@ -275,6 +277,7 @@ def _status(gatling: Gatling, app: App, pods: list[Pod], problem: str) -> AppSta
         cpu_seconds=None,
         requests=None,
         url=url(app),
+        also=moves.serving_name(gatling.db, app.name),
         maintenance=app.maintenance is not None,
         waiting=config.pending(gatling.db, app.name),
         restarts=sum(map(restarts_lately, serving)),

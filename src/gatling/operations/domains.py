@@ -6,16 +6,16 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gatling import names
 from gatling.deploy import project_domains
-from gatling.errors import HelperFailed, InvalidInput, NotOnCluster
+from gatling.errors import ClusterFailed, HelperFailed, InvalidInput
 from gatling.operations import certificates, changes, issuing
 from gatling.project.proxy import EVERYWHERE
 from gatling.proxy.certificates import chosen
 from gatling.runtime import obtaining
-from gatling.state import apps, audit, domains, issuance
+from gatling.state import apps, audit, domains, issuance, moves
 
 if TYPE_CHECKING:
     from gatling.platform.open import Gatling
@@ -38,11 +38,15 @@ class DomainChange(Struct, frozen=True):
     """Why the domain is served over HTTP only, on a home with an authority of its own."""
     needs_dns: bool = False
     """Whether a certificate could be obtained if this server could write records in the DNS."""
+    place: str | None = None
+    """The place that the DNS record must lead to, where that is another one than before."""
 
     @property
     def notes(self) -> list[str]:
         """The effects of the change on HTTPS and on PHX_HOST, as sentences."""
         said = []
+        if self.place is not None:
+            said.append(f"Let the DNS record of {self.domain} lead to {self.place}.")
         if self.obtaining:
             said.append(
                 "A certificate for HTTPS is being obtained."
@@ -91,21 +95,26 @@ def _need_reachable(gatling: Gatling, name: str) -> None:
 def move(gatling: Gatling, app: str, domain: str, source: str) -> DomainChange:
     """Serve an app under a domain of another one, from one request to the next.
 
-    The certificate that serves the domain serves on. Raises NotFound, InvalidInput, ProxyRefused
-    with everything as before.
+    The certificate that serves the domain serves on. If one of the apps runs on a cluster, the
+    domain gets a certificate of its new place, and the DNS decides when requests follow. Raises
+    NotFound, InvalidInput, ProxyRefused, ClusterFailed with everything as before.
     """
     name = names.domain(domain)
     before, other = apps.get(gatling.db, app), apps.get(gatling.db, source)
-    if before.platform is not None or other.platform is not None:
-        raise NotOnCluster("A domain cannot be moved to or from an app on a cluster yet.")
     if name in before.domains:
         return DomainChange(app, name, changed=False, domains=list(before.domains))
     guarded = {name, EVERYWHERE}
     if guarded & other.passwords.keys() and not guarded & before.passwords.keys():
         raise InvalidInput(
             f"{source} protects {name} with passwords, and {app} would not.",
-            hint=f"First `gatling auth add {app} '*' USER`.",
-        )
+            hint=f"First `gatling auth add {app} '*' USER`." if before.platform is None
+            else f"`gatling auth list {source}` shows the users; without them the domain is public."
+            " docs/kubernetes.md, Passwords, says how a cluster asks for passwords.",
+        )  # fmt: skip
+    for one in (app, source):
+        moves.need_one(gatling.db, one)
+    if before.platform is not None or other.platform is not None:
+        return _move_elsewhere(gatling, before, other, name)
     covering = chosen(gatling.certificates.of(source), [name], time.time())
     take_back = domains.move(gatling.db, name, source, app)
 
@@ -133,6 +142,38 @@ def move(gatling: Gatling, app: str, domain: str, source: str) -> DomainChange:
     return _result(gatling, before, name)
 
 
+def _move_elsewhere(gatling: Gatling, app: App, other: App, name: str) -> DomainChange:
+    """Move a domain where at least one of the apps runs on a cluster."""
+
+    def serve() -> None:
+        """Let both apps be served as recorded: the app that has the domain now comes first."""
+        has = name in apps.get(gatling.db, app.name).domains
+        first, then = (app.name, other.name) if has else (other.name, app.name)
+        try:
+            _serve(gatling, first)
+        except ClusterFailed as error:
+            if error.reason != "refused":
+                raise
+            # ingress-nginx admits no domain that another Ingress still has
+            _serve(gatling, then)
+            _serve(gatling, first)
+        else:
+            _serve(gatling, then)
+
+    changes.change(
+        gatling, app.name, "domains add", f"{name} from {other.name}",
+        steps=[serve], take_back=domains.move(gatling.db, name, other.name, app.name),
+    )  # fmt: skip
+    audit.record(gatling.db, gatling.actor, other.name, "domains remove", f"{name} to {app.name}")
+    if other.platform is None:
+        issuing.tidy(gatling, other.name)
+        obtaining.later(gatling, other.name)
+    done = _result(gatling, app, name)
+    if app.platform != other.platform:
+        done = structs.replace(done, place=moves.said(app.platform or moves.HERE))
+    return done
+
+
 def remove(gatling: Gatling, app: str, domain: str) -> DomainChange:
     """Serve the app no longer under a domain.
 
@@ -151,14 +192,16 @@ def remove(gatling: Gatling, app: str, domain: str) -> DomainChange:
 
 
 def _serve(gatling: Gatling, name: str) -> None:
-    """Serve an app under the domains that are recorded: by the proxy, or by its cluster."""
+    """Serve an app under the domains that are recorded: by the proxy, by its cluster, or both."""
     app = apps.get(gatling.db, name)
-    if app.platform is None:
-        gatling.configure_router()
-        return
-    from gatling.operations import clusters
+    also = moves.serving(gatling.db, name)
+    for place in (app.platform or moves.HERE, *(() if also is None else (also,))):
+        if place == moves.HERE:
+            gatling.configure_router()
+            continue
+        from gatling.operations import clusters
 
-    clusters.serve(gatling, app)
+        clusters.serve(gatling, app, place)
 
 
 def _result(gatling: Gatling, before: App, name: str) -> DomainChange:

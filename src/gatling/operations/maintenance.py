@@ -8,7 +8,7 @@ from gatling.deploy import published
 from gatling.errors import InvalidInput
 from gatling.operations import changes
 from gatling.platform import lock
-from gatling.state import apps
+from gatling.state import apps, moves
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +30,7 @@ def switch(
         len(message) > MAX_MESSAGE or not message.replace("\n", "").isprintable()
     ):
         raise InvalidInput(f"A message is a text of up to {MAX_MESSAGE} characters.")
+    moves.need_one(gatling.db, app)
     if apps.get(gatling.db, app).platform is None:
         _switch(gatling, app, message, lambda: published.publish(gatling, app))
         return

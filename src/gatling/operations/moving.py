@@ -28,13 +28,19 @@ class Moved(Struct, frozen=True):
     """The domains whose DNS records must lead to the new place."""
     address: str
     """The address of the new place; empty where it is not known."""
+    also: str | None = None
+    """The place before, if it serves as well."""
 
 
-def move(gatling: Gatling, name: str, to: str, *, progress: Progress) -> Moved:
+def move(
+    gatling: Gatling, name: str, to: str, *, progress: Progress, finish: bool = False
+) -> Moved:
     """Move an app to a cluster, or `here`.
 
-    The place before serves until the live release is proved in the new one. Raises InvalidInput,
-    NotFound, ClusterFailed, UnhealthyRelease and others; then the app runs where it did.
+    The place before serves until the live release is proved in the new one. It serves on after
+    that until `finish`, for clients whose DNS still leads there; with `finish` it does not. Raises
+    InvalidInput, NotFound, ClusterFailed, UnhealthyRelease and others; then the app runs where it
+    did.
     """
     place = moves.HERE if to == moves.HERE_NAME else to
     app = apps.get(gatling.db, name)
@@ -50,15 +56,30 @@ def move(gatling: Gatling, name: str, to: str, *, progress: Progress) -> Moved:
         if place == moves.HERE:
             lifecycle.ensure_up(gatling, progress)
         with attempt(
-            gatling, name, cause=f"move to {to}", commit=None, progress=progress
+            gatling, name, cause=f"move to {to}", commit=None, progress=progress, moves_app=True
         ) as context:
             _check(gatling, context.app, place)
-            moving.move(gatling, context, place)
+            moving.move(gatling, context, place, finish=finish)
         for one in drains.of_app(gatling.db, name):  # they read the output of the place before
             gatling.logs.forward(name, one.id, wanted=False)
             gatling.logs.forward(name, one.id, wanted=True)
     audit.record(gatling.db, gatling.actor, name, "move", to)
     return _moved(gatling, apps.get(gatling.db, name))
+
+
+def finish(gatling: Gatling, name: str, *, progress: Progress) -> str:
+    """Stop an app in the place that serves it as well since it was moved; which one, in words.
+
+    Raises InvalidInput if no other place serves it. A cluster that cannot be reached is left to
+    recovery, which says so.
+    """
+    with lock.hold_app(gatling.home.app(name), progress.say):
+        place = moves.leave(gatling.db, name)
+        if place is None:
+            raise InvalidInput(f"No other place serves {name}.")
+        _reconciled(gatling, name, progress)
+    audit.record(gatling.db, gatling.actor, name, "move", f"finished on {moves.said(place)}")
+    return moves.said(place)
 
 
 def _check_free(gatling: Gatling, app: str, place: str) -> None:
@@ -84,6 +105,8 @@ def _check(gatling: Gatling, app: App, place: str) -> None:
     name = app.name
     if place == (app.platform or moves.HERE):
         raise InvalidInput(f"{name} runs on {moves.said(place)} already.")
+    if moves.serving(gatling.db, name) not in (None, place):
+        moves.need_one(gatling.db, name)
     if app.live_release is not None and app.wanted == "stopped":
         raise InvalidInput(
             f"{name} is stopped, so it cannot be proved in another place.",
@@ -111,6 +134,7 @@ def _check(gatling: Gatling, app: App, place: str) -> None:
 
 def _moved(gatling: Gatling, app: App) -> Moved:
     public = [one for one in app.domains if not one.endswith(".localhost")]
+    also = moves.serving(gatling.db, app.name)
     address = ""
     if app.platform is None:
         address = gatling.router.public_address() or ""
@@ -122,7 +146,10 @@ def _moved(gatling: Gatling, app: App) -> Moved:
                 address = _address(api.find("Ingress", app.name) or {})
         except ClusterFailed:  # it has moved, and this is only advice
             pass
-    return Moved(app.name, app.platform or moves.HERE_NAME, public, address)
+    return Moved(
+        app.name, app.platform or moves.HERE_NAME, public, address,
+        None if also is None else moves.said(also),
+    )  # fmt: skip
 
 
 def _address(ingress: dict[str, object]) -> str:

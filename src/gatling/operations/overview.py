@@ -14,7 +14,7 @@ from gatling.project import history
 from gatling.project import settings as project_settings
 from gatling.proxy import certificates, request_log
 from gatling.proxy.figures import Figures
-from gatling.state import apps, config, deployments, issuance, releases
+from gatling.state import apps, config, deployments, issuance, moves, releases
 from gatling.times import stamp_of
 
 if TYPE_CHECKING:
@@ -128,6 +128,7 @@ def _status(gatling: Gatling, app: App, known: Known, used: Used, seen: Window |
         cpu_seconds=round(took.cpu, 2) if took else None,
         requests=_lately(seen, app.name),
         url=gatling.router.url(app),
+        also=moves.serving_name(gatling.db, app.name),
         maintenance=app.maintenance is not None,
         waiting=config.pending(gatling.db, app.name),
         restarts=count,

@@ -70,6 +70,8 @@ class AppStatus(Struct, frozen=True, kw_only=True):
     requests: Lately | None
     """None where the proxy does not count them."""
     url: str
+    also: str | None = None
+    """The place that serves it as well since it was moved: `here`, or the name of a cluster."""
     maintenance: bool
     waiting: list[str]
     """Variables whose stored value waits for the next deployment."""

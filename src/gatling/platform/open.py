@@ -92,10 +92,10 @@ class Gatling:
     def configure_router(self) -> bool:
         """Make the proxy, and what guards the ports, know all apps as they are recorded now."""
         with exclusively(self.home, "router"):
-            coming = moves.coming_here(self.db)
+            also = moves.served_here(self.db)
             every = [
                 app for app in apps.every(self.db, clusters=True)
-                if app.platform is None or app.name in coming
+                if app.platform is None or app.name in also
             ]  # fmt: skip
             self.apps.guard({app.name: app.every_port for app in every})
             return self.router.configure(every)

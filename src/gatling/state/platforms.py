@@ -69,7 +69,7 @@ def remove(db: Database, name: str) -> None:
     get(db, name)
     with db.transaction(durable=True):
         used = [row["name"] for row in db.rows("SELECT name FROM apps WHERE platform = ?", name)]
-        rows = db.rows("SELECT app FROM moves WHERE platform = ?", name)
+        rows = db.rows("SELECT app, stage FROM moves WHERE platform = ?", name)
         if used:
             raise InvalidInput(
                 f"Apps run on the platform {name}: {', '.join(used)}.",
@@ -78,7 +78,9 @@ def remove(db: Database, name: str) -> None:
         if rows:
             raise InvalidInput(
                 f"The platform {name} still has objects of {rows[0]['app']}, which has moved.",
-                hint=f"`gatling recover {rows[0]['app']}` removes them.",
+                hint=f"`gatling move {rows[0]['app']} --finish` removes them."
+                if rows[0]["stage"] == "serving"
+                else f"`gatling recover {rows[0]['app']}` removes them.",
             )
         db.execute("DELETE FROM platforms WHERE name = ?", name)
 

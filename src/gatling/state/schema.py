@@ -347,5 +347,17 @@ SCHEMA = (
         PRIMARY KEY (app, platform)
     ) STRICT
     """,
+    """
+    CREATE TABLE moves_now (
+        app TEXT NOT NULL REFERENCES apps ON DELETE CASCADE,
+        platform TEXT NOT NULL,
+        stage TEXT NOT NULL CHECK (stage IN ('coming', 'left', 'serving')),
+        slot INTEGER,
+        PRIMARY KEY (app, platform)
+    ) STRICT;
+    INSERT INTO moves_now (app, platform, stage) SELECT app, platform, stage FROM moves;
+    DROP TABLE moves;
+    ALTER TABLE moves_now RENAME TO moves
+    """,
 )
 """One script per schema version; `PRAGMA user_version` is the number of those that have run."""

@@ -72,6 +72,12 @@ def described(
     )  # fmt: skip
 
 
+def remove(api: Api, app: str) -> None:
+    """Remove the workers of an app that there are."""
+    for _, name in _there(api, app):
+        api.remove("Deployment", name)
+
+
 def restart(api: Api, app: str, name: str) -> None:
     """End the pods of a worker, in whose place its Deployment starts others."""
     component = objects.worker_component(name)
