@@ -6,6 +6,7 @@ What is valid is said by the JSON Schema that editors are given; so the two agre
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 import time
 import tomllib
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 LINES = EVERY_KEY.splitlines()
 FULL = manifest.parse(EVERY_KEY.encode())
-MODELS: dict[str, Any] = template.schema()["$defs"]
 SECTIONS = [n for n, line in enumerate(LINES) if line.startswith("[")]
 KEYS = [n for n, line in enumerate(LINES) if re.match(r"\w+ = [^\[]", line)]
 """The lines with a table, and those with a key and all of its value."""
@@ -48,6 +48,13 @@ TEXTS = st.text(max_size=8) | st.sampled_from(
     ["\0", "\u202e", "\x1b[2J", "a\nb", "`", "x` - at `$.hot"]
 )
 USUAL = settings(max_examples=scaled(50, 200))
+
+
+@functools.cache
+def models() -> dict[str, Any]:
+    """The schema's models; it takes a while to make, which each process that collects would do."""
+    found: dict[str, Any] = template.schema()["$defs"]
+    return found
 
 
 def read(raw: bytes) -> dict[str, str] | str:
@@ -78,16 +85,16 @@ def checked(raw: bytes) -> dict[str, str] | str:
         assert isinstance(said, str)
         return said
     if isinstance(said, dict):
-        assert is_valid(tree, MODELS["Settings"]), raw
+        assert is_valid(tree, models()["Settings"]), raw
     elif not OF_THE_MODEL.search(said):
-        assert not is_valid(tree, MODELS["Settings"]), (said, raw)
+        assert not is_valid(tree, models()["Settings"]), (said, raw)
     return said
 
 
 def is_valid(value: Any, model: dict[str, Any]) -> bool:
     """Whether a value is as the schema says: so much of JSON Schema as ours has."""
     if "$ref" in model:
-        return is_valid(value, MODELS[model["$ref"].rpartition("/")[2]])
+        return is_valid(value, models()[model["$ref"].rpartition("/")[2]])
     if "anyOf" in model:
         return any(is_valid(value, one) for one in model["anyOf"])
     if "enum" in model:
