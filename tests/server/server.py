@@ -36,6 +36,8 @@ SOURCES = (
 )
 """What an installation is made from."""
 CLONE = "root/gatling"
+SAID = "root/installation.txt"
+"""What the installation of the image of servers printed."""
 APPS = Path("/var/lib/gatling/apps")
 
 
