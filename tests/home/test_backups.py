@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(shutil.which("pgbackrest") is None, reason="needs pgBackRest")
 
-BUSY = "DO $$ BEGIN LOOP INSERT INTO events DEFAULT VALUES; COMMIT; END LOOP; END $$"
+BUSY = (
+    "DO $$ BEGIN LOOP INSERT INTO events DEFAULT VALUES; COMMIT; PERFORM pg_sleep(0.002);"
+    " END LOOP; END $$"
+)
+"""Writes hundreds of rows in a second, and leaves the processor to what is tested."""
 HOSTILE = """
 CREATE FUNCTION evil(orders) RETURNS text LANGUAGE plpgsql AS
   $$ BEGIN ALTER ROLE "gatling-shop" SUPERUSER; RETURN 'x'; END $$;

@@ -37,7 +37,10 @@ CREATE TABLE schema_migrations (version bigint PRIMARY KEY, inserted_at timestam
 INSERT INTO schema_migrations VALUES (20260101000000, now());
 ALTER TABLE orders RENAME COLUMN data TO extra;
 """
-INSERTING = "DO $$ BEGIN LOOP INSERT INTO orders (name) VALUES ('x'); COMMIT; END LOOP; END $$"
+INSERTING = (
+    "DO $$ BEGIN LOOP INSERT INTO orders (name) VALUES ('x'); COMMIT; PERFORM pg_sleep(0.002);"
+    " END LOOP; END $$"
+)
 
 
 def later() -> Path:
