@@ -105,8 +105,11 @@ def _python() -> str:
     python = root / "env/bin/python"
     with locked(root / "lock"):
         if not (root / "done").exists():
-            subprocess.run([sys.executable, "-m", "venv", str(root / "env")], check=True)
-            done = subprocess.run([str(python), "-m", "pip", "install", "-q", *PACKAGES],
+            subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip",
+                            str(root / "env")], check=True)  # fmt: skip
+            # to compile all of its modules takes 12 s of CPU, and few of them are loaded
+            done = subprocess.run([sys.executable, "-m", "pip", f"--python={python}", "install",
+                                   "-q", "--no-compile", *PACKAGES],
                                   check=False, timeout=600)  # fmt: skip
             if done.returncode != 0:
                 pytest.skip("moto, which is the S3 server of this test, cannot be installed")
