@@ -269,8 +269,10 @@ def test_the_state_is_unknown_while_the_cluster_does_not_answer(gatling: Gatling
     assert overview.details(gatling, "shop").processes == []
 
 
-def instance(state: str, *, ready: bool, restarts: int = 0, ago: float | None = None) -> Pod:
-    end = None if ago is None else End(time.time() - ago, 7.0, "killed by SIGKILL")
+def instance(
+    state: str, *, ready: bool, restarts: int = 0, ago: float | None = None, after: float = 7.0
+) -> Pod:
+    end = None if ago is None else End(time.time() - ago, after, "killed by SIGKILL")
     return Pod("shop-a", "n1", "v1", "1", state, ready, restarts, "", "web", end)
 
 
@@ -292,6 +294,9 @@ def test_states_and_restarts_are_those_of_apps_elsewhere(gatling: Gatling) -> No
     assert (again.restarts, again.last_end.cause, again.last_end.after) == (
         2, "killed by SIGKILL", 7.0,
     )  # fmt: skip
+    # the end before the last one was more than an hour ago
+    settled = instance("running", ready=True, restarts=9, ago=60, after=3700)
+    assert seen(settled).restarts == clusters.restarts_lately(settled) == 1
     before = seen(instance("running", ready=True, restarts=2, ago=3700))
     assert (before.restarts, before.last_end) == (0, None)
     worker = structs.replace(instance("running", ready=True, restarts=2, ago=60), process="worker")

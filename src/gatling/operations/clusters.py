@@ -235,12 +235,18 @@ def _state(app: App, pods: list[Pod]) -> str:
 
 
 def restarts_lately(pod: Pod) -> int:
-    """How often its app was started again, unless the last time is more than an hour ago.
+    """How often its app was started again within the last hour, at most.
 
-    Kubernetes counts since the start of the pod, and knows the time of the last end only.
+    Kubernetes counts since the start of the pod, and knows only when the last run began and ended.
+    If that run ended within the hour, and began within it, all that was counted may be of the hour.
     """
     known = pod.last_end
-    return pod.restarts if known is None or restarts.recent([known]) else 0
+    if known is None:
+        return pod.restarts
+    if not restarts.recent([known]):
+        return 0
+    before = structs.replace(known, at=known.at - known.after)
+    return pod.restarts if restarts.recent([before]) else min(1, pod.restarts)
 
 
 def _last_end(pods: Sequence[Pod]) -> LastEnd | None:

@@ -113,7 +113,8 @@ class InstanceStats(Struct, frozen=True, kw_only=True):
     uptime: float | None
     """Seconds since the start of the instance."""
     restarts: int
-    """How often Kubernetes has started it again."""
+    """Within the last hour, at most: Kubernetes counts since the start of the pod, and knows only
+    when the last run began and ended."""
     memory: int | None
     """Bytes that the BEAM has in memory."""
     cpu_seconds: float | None
@@ -239,7 +240,7 @@ def _on_cluster(gatling: Gatling, app: App, rows: int, utilisation_ms: int) -> A
         instances.append(InstanceStats(
             name=pod.name, host=pod.node, release=pod.release, state=pod.state,
             uptime=times.seconds_since(pod.started_at) if pod.started_at else None,
-            restarts=pod.restarts, memory=one.memory if one else None,
+            restarts=clusters.restarts_lately(pod), memory=one.memory if one else None,
             cpu_seconds=one.node.numbers.runtime_ms / 1000 if one else None,
             node=one.node if one else None, node_unknown=seen.unknown.get(pod.name),
             events=_events(one.events) if one else None,

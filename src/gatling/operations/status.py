@@ -36,7 +36,7 @@ class WorkerStatus(Struct, frozen=True, kw_only=True):
     uptime: float | None
     """Seconds, to the millisecond; None when nothing runs."""
     restarts: int
-    """Within the last hour."""
+    """Within the last hour; on a cluster at most."""
     last_end: LastEnd | None
 
 
@@ -76,7 +76,7 @@ class AppStatus(Struct, frozen=True, kw_only=True):
     waiting: list[str]
     """Variables whose stored value waits for the next deployment."""
     restarts: int
-    """Within the last hour."""
+    """Within the last hour; on a cluster at most."""
     last_end: LastEnd | None
     https_until: str | None
     """The time until which every certificate in use is valid; None without HTTPS."""
