@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gatling.dashboard import pages
 from gatling.state import deployments
 from tests.conftest import until
 from tests.dashboard.chromium import ELSEWHERE, axe
@@ -214,6 +215,30 @@ def test_settings_and_config_are_changed_by_role_without_javascript(
     assert page.get_by_text("health.path").is_visible()
     assert page.get_by_role("link", name="Change").count() == 0
     assert page.get_by_role("link", name="Set").count() == 1  # the tab
+
+
+def test_each_role_opens_the_pages_that_it_may_and_no_other(
+    rita: Opened, bob: Opened, browser: Chromium
+) -> None:
+    seen = 0
+    for found, role, own, other in (
+        (rita, "reader", "shop", "blog"),
+        (bob, "deployer", "blog", "shop"),
+    ):
+        page = browser.context(found).new_page()
+        for one in pages.EVERY:
+            changes = one.template in ("confirm.html", "rewind.html")
+            for app in (own, other) if "{app}" in one.path else ("",):
+                path = one.path.replace("{app}", app).replace("{id}", "1")
+                may = app != other and path != "/audit" and not (changes and role == "reader")
+                answer = page.goto(found.origin + found.base + path, wait_until="commit")
+                assert answer is not None
+                assert (answer.status != 403) is may, (role, path, answer.status)
+                page.wait_for_load_state()
+                assert page.locator("h1").is_visible()
+                assert role == "deployer" or page.locator("form[method=post]").count() == 0, path
+                seen += 1
+    assert seen > 2 * len(pages.EVERY)
 
 
 def test_the_keyboard_leads_to_the_content_first(here: Opened, browser: Chromium) -> None:
