@@ -66,11 +66,19 @@ execute(Event, Measured, Metadata) ->
             end
         end, ets:lookup(telemetry_handler_table, Event)).
 """
+ECTO = """\
+# What Gatling asks of Ecto: the repositories that run, and the events of their queries.
+defmodule Ecto.Repo do
+  def all_running, do: [Counter.Repo]
+end
+
+defmodule Ecto.Adapter do
+  def lookup_meta(repo), do: %{telemetry: {repo, :debug, [:counter, :repo, :query]}}
+end
+"""
 REPORTS = """\
   def call(%{path: "/on"}) do
     :attached = :gatling_telemetry.attach()
-    event = [:counter, :repo, :query]
-    :telemetry.attach({:gatling_telemetry, event}, event, &:gatling_telemetry.handle/4, :query)
     text(200, "on")
   end
 
@@ -197,7 +205,6 @@ def handlers(home: Bed, app: dict[str, Any], rounds: int, requests: int, queries
             for kind in order:
                 ask_once(port, "/off" if kind.startswith("without") else "/on")
                 found[kind].append(window(clients, pid, port, requests))
-        ask_once(port, "/off")  # a second handler for queries would count them twice
         ask_once(port, "/on")
         events = ("routes", "queries") if queries else ("routes",)
         before = counted(home)
@@ -255,6 +262,7 @@ def reporting(root: Path, queries: int) -> Path:
     shutil.copytree(EXAMPLE, project, ignore=ignore)
     (project / "src").mkdir()
     (project / "src/telemetry.erl").write_text(TELEMETRY)
+    (project / "lib/ecto.ex").write_text(ECTO)
     tables = json.dumps([f"table_{number}" for number in range(queries)])
     change(project / "lib/counter/router.ex", lambda text: text.replace(
         "  def call(", REPORTS.replace("TABLES", tables), 1))  # fmt: skip
