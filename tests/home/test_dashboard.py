@@ -13,6 +13,7 @@ from unittest import mock
 
 import pytest
 
+from gatling.dashboard.live import FRESH_SECONDS
 from gatling.platform.open import open_gatling
 from gatling.state import keys
 from tests.conftest import new_world, suspend, until
@@ -239,12 +240,13 @@ def test_a_node_that_hangs_is_shown_within_a_second_and_holds_up_nothing(
     )  # fmt: skip
     suspend(node)
     try:
-        until(lambda: "node is being asked" in here.get("/apps/shop").text, "a new question")
+        # until it is asked again, and for as long as it is waited for, its last numbers are shown
         began = time.monotonic()
         shown = re.compile("the node (does not answer|is not reached)")
         until(lambda: shown.search(here.get("/apps/shop").text), "the sign", longest=0.05)
         until(lambda: shown.search(here.get("/").text), "the sign", longest=0.05)
-        assert time.monotonic() - began < 10, "within a second, if nothing else used the machine"
+        # within a second of the question, if nothing else used the machine
+        assert time.monotonic() - began < 2 * FRESH_SECONDS + 10
         began = time.monotonic()
         assert here.get("/apps/shop/deployments").status == 200
         assert time.monotonic() - began < 10
