@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from gatling import process
 from gatling.beam import toolbox
-from gatling.build import environment
+from gatling.build import boot, environment
 from gatling.platform.base import Task
 from gatling.platform.limits import Limits
 
@@ -41,20 +41,16 @@ def task(
 
     Raises MissingProgram, or BuildFailed for a toolchain that has gone.
     """
-    argv = [
-        "elixir",
-        "-e",
-        EVAL,
-        str(SCRIPT),
-        str(toolbox.cache(around.paths)),
-        str(toolbox.SOURCES),
-    ]
-    program, *arguments = environment.program_in(around, argv)
+    (program,) = environment.program_in(around, ["elixir"])
+    program = _resolved(program)
+    variables = environment.build_environment(around, config, commit)
+    cache = toolbox.cache(around.paths)
+    options, words = boot.arguments(cache, program, variables["PATH"])
     return Task(
         around.paths,
         "build",
-        [_resolved(program), *arguments],
-        environment.build_environment(around, config, commit),
+        [program, *options, "-e", EVAL, str(SCRIPT), str(cache), str(toolbox.SOURCES), *words],
+        variables,
         around.paths.source / settings.directory,
         mark=mark,
         nice=process.BACKGROUND,

@@ -1,14 +1,15 @@
-# The whole build in one VM: `elixir -e EVAL build.exs CACHE TOOLS`, in the project's directory, with
-# MIX_ENV set. EVAL evaluates this file: Elixir compiles what it is given as a file, and loads the
-# compiler for that, one module after the other. The VM then waits for a line on its standard input,
-# since the source may not be there yet: in Base64, separated by zeros, DIRECTORY MARKER STAGING
-# RELEASE GIT [FILE]. GIT is the git directory of the source. FILE, which may be empty, is there when
+# The whole build in one VM: `elixir -e EVAL build.exs CACHE TOOLS [BOOT OTP ELIXIR]`, in the
+# project's directory, with MIX_ENV set. EVAL evaluates this file: Elixir compiles what it is given as
+# a file, and loads the compiler for that, one module after the other. BOOT is the file with which the
+# next VM starts quicker (boot.ex). The VM then waits for a line on its standard input, since the
+# source may not be there yet: in Base64, separated by zeros, DIRECTORY MARKER STAGING RELEASE GIT
+# [FILE]. GIT is the git directory of the source. FILE, which may be empty, is there when
 # there are callbacks.
 #
 # The task itself (build_task.ex), and what Gatling runs in nodes of releases, are compiled once for
 # each Elixir and OTP (compile.exs).
 
-[_script, cache, tools] = System.argv()
+[_script, cache, tools | boot] = System.argv()
 erts = List.to_string(:erlang.system_info(:version))
 compiled = cache <> "/" <> System.version() <> "-" <> System.otp_release() <> "-" <> erts
 
@@ -22,6 +23,7 @@ end
 # now: when mix compiles a dependency it takes from the code path what that one does not name
 :ok =
   :code.ensure_modules_loaded([
+    Gatling.Boot,
     Gatling.Shell,
     Gatling.Waiting,
     Gatling.Assets,
@@ -38,6 +40,7 @@ Process.put(Gatling.Binaries, Path.join(Path.dirname(cache), "bin"))
 Mix.start()
 Mix.shell(Gatling.Shell)
 Gatling.Waiting.load()
+with [file, root, elixir] <- boot, do: Gatling.Boot.write(file, root, elixir, compiled)
 
 case IO.read(:stdio, :line) do
   line when is_binary(line) ->

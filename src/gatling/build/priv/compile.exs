@@ -5,7 +5,7 @@ making = "#{compiled}.#{System.pid()}"
 File.mkdir_p!(making)
 
 files =
-  ~w(assets.ex binaries.ex build_paths.ex callbacks.ex distillery.ex ebin.ex fresh.ex) ++
+  ~w(assets.ex binaries.ex boot.ex build_paths.ex callbacks.ex distillery.ex ebin.ex fresh.ex) ++
     ~w(toolchain.ex build_task.ex)
 
 for file <- files,
