@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatling import __version__, paths, visible
+from gatling import __version__, visible
 from gatling.errors import DiskFull, GatlingError, Unexpected, is_full
 
 if TYPE_CHECKING:
@@ -129,6 +129,8 @@ def _where(error: BaseException) -> str:
 
 def _place() -> Path | None:
     """Return the log's directory: an existing one of this user's own, if any."""
+    from gatling import paths  # the process gateway loads this module
+
     candidates = [paths.default_root()]
     if os.geteuid() == 0:  # root writes nothing where gatling could put a link
         candidates.insert(0, paths.SERVER)

@@ -7,6 +7,7 @@ import sys
 
 from gatling.deploy import preload
 
+FIRST = "gatling.ssh.pre_receive, gatling.ssh.push_options, gatling.ui.failing"
 LATE = (
     "gatling.build.builder",
     "gatling.build.hints",
@@ -29,14 +30,14 @@ def loaded(program: str) -> str:
 
 
 def test_a_push_loads_none_of_them_before_its_build() -> None:
-    hook = "gatling.ssh.pre_receive, gatling.ssh.receive, gatling.operations.deploys"
+    hook = f"{FIRST}, gatling.ssh.receive, gatling.operations.deploys"
     assert loaded(f"import {hook}") == "[]"
 
 
 def test_what_a_plain_push_does_not_need_is_loaded_by_no_hook() -> None:
     """The VM of the build boots when these are loaded, and the push waits for both."""
     code = (
-        "import sys, gatling.ssh.pre_receive, gatling.operations.session, gatling.platform.open,"
+        f"import sys, {FIRST}, gatling.operations.session, gatling.platform.open,"
         " gatling.platform.embedded.parts, gatling.ssh.receive, gatling.operations.deploys;"
         " print(*sorted(m for m in sys.modules if m.startswith('gatling.')"
         f" or m in {LATE!r}))"

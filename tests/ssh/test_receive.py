@@ -130,4 +130,4 @@ def test_the_hook_of_a_server_loads_nothing_that_deploys() -> None:
     """It hands the push over to a job, for which the same would be loaded a second time."""
     slow = ("msgspec", "gatling.operations", "gatling.build", "gatling.deploy.", "gatling.project",
             "sqlite3")  # fmt: skip
-    assert loaded("from gatling.ssh import pre_receive, push", *slow) == ["gatling.deploy.watcher"]
+    assert loaded("from gatling.ssh import pre_receive, push", *slow) == []

@@ -14,7 +14,7 @@ from gatling.errors import BuildFailed, CommandFailed, DiskFull, GatlingError, I
 from gatling.project import source
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from gatling.build.callbacks import Callbacks
@@ -50,12 +50,14 @@ def build(
     previous: Path | None = None,
     callbacks: Callbacks | None = None,
     early: Vm | None = None,
+    branches: Sequence[str] = (),
 ) -> Built:
     """Build the exported source. Incremental; the release is assembled in an empty directory.
 
     `commit` is its id, for the build to read. `previous` is a release's tree that may share files
     with this. With `callbacks` the VM goes on as theirs. `early` was started before the source was
-    there; it is used if it is what would be started now. Raises BuildFailed or DiskFull; nothing of
+    there; it is used if it is what would be started now. `branches` are those whose next push will
+    want such a VM again. Raises BuildFailed or DiskFull; nothing of
     a failed build is left but mix's own caches.
     """
     paths = around.paths
@@ -73,6 +75,8 @@ def build(
         started = vm.fitting(tasks, early, lambda: vm.task(around, config, settings, mark, commit))
         tasks.discard(paths, paths.staging)
         started.say(arguments)
+        if branches:
+            tasks.expect(started.task, commit, branches)
         if callbacks is not None:
             callbacks.build(started.conversation, settings.timeout, steps)
         else:

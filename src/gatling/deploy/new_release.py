@@ -64,9 +64,11 @@ def make(
     given = found if found.any else None
     journal.between = "starting mix"
     preload.start()
+    branches = {*context.settings.branches, *project_settings.parse(context.app.settings).branches}
     built = builder.build(
-        gatling.tasks, around, values, wanted, mark, journal, commit, like, given, early
-    )
+        gatling.tasks, around, values, wanted, mark, journal, commit, like, given, early,
+        sorted(branches),
+    )  # fmt: skip
     with journal.step("store_release"):
         number, newest = next_number(gatling, name)
         size = store.store(paths, built.tree, number, _to_share(gatling, name), also=newest)

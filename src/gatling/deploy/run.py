@@ -23,6 +23,7 @@ from gatling.state import apps, audit, deployments, locks, moves
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from gatling.deploy.early import Waiting
     from gatling.platform.open import Gatling
     from gatling.state.apps import App
     from gatling.ui.progress import Progress
@@ -39,6 +40,7 @@ def attempt(
     watch_pusher: bool = False,
     same_release: bool = False,
     moves_app: bool = False,
+    waiting: Waiting | None = None,
     first: Callable[[App, str], None] = lambda _app, _mark: None,
 ) -> Iterator[Context]:
     """Hold the app's lock, record the deployment and how it ends.
@@ -46,7 +48,8 @@ def attempt(
     Raises Locked for an app that an operator has locked, unless it is the `same_release` that runs
     afterwards, and InvalidInput while two places serve it, unless the deployment `moves_app`.
     `first` is called with the app and the mark of the deployment's programs before anything is
-    recorded; whatever it raises leaves no record.
+    recorded; whatever it raises leaves no record. The mark is that of `waiting`, if it is there: a
+    VM that is ended when the lock has to be waited for.
 
     An error of the block before the decision is raised here, and the live release stays live. An
     error after the decision is recorded as a warning: the deployment has succeeded.
@@ -55,7 +58,7 @@ def attempt(
     app = apps.get(gatling.db, name)
     with (
         interruptible(watch_pusher=watch_pusher) as interruption,
-        lock.hold(paths.lock, lambda: _say_for_whom(gatling, name, progress)),
+        lock.hold(paths.lock, lambda: _wait(gatling, name, progress, waiting)),
     ):
         if deployments.running(gatling.db, name):
             from gatling.deploy import recovery
@@ -66,7 +69,7 @@ def attempt(
             _refuse_if_locked(gatling, app, cause)
         if not moves_app:
             moves.need_one(gatling.db, name)
-        mark = f"{gatling.home.root}:{os.urandom(8).hex()}"
+        mark = waiting.mark if waiting else f"{gatling.home.root}:{os.urandom(8).hex()}"
         first(app, mark)
         deployment = deployments.begin(
             gatling.db,
@@ -213,8 +216,10 @@ def _failed(gatling: Gatling, context: Context, error: BaseException) -> None:
     context.progress.record(f" !     {text_of(error)}")
 
 
-def _say_for_whom(gatling: Gatling, name: str, progress: Progress) -> None:
-    """Say what this deployment waits for."""
+def _wait(gatling: Gatling, name: str, progress: Progress, waiting: Waiting | None) -> None:
+    """Say what this deployment waits for. Meanwhile its VM would only need memory."""
+    if waiting is not None:
+        waiting.close()
     running = deployments.running(gatling.db, name)
     if not running:
         progress.say(f"{name}: waiting for another command")

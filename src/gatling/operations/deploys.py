@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gatling.build.vm import Vm
+    from gatling.deploy.early import Waiting
     from gatling.platform.open import Gatling
     from gatling.project.refs import Update
     from gatling.state.apps import App
@@ -36,12 +37,13 @@ def deploy_commit(
     wish: Wish = NO_WISH,
     watch_pusher: bool = False,
     beside: Callable[[], None] = lambda: None,
+    waiting: Waiting | None = None,
 ) -> None:
     """Build a commit and make it live. For a push, `updates` are all refs that git sets after it.
 
     The refs must stand where the push found them until the decision. With `watch_pusher` the
     deployment is called off when the client that pushes is gone. While the VM of the build boots,
-    `beside` is called, before anything is recorded.
+    `beside` is called, before anything is recorded. `waiting` may be that VM.
     """
     _check_rehearsal(gatling, name, wish)
     for directory in (gatling.home.root, gatling.home.app(name).root):
@@ -52,7 +54,7 @@ def deploy_commit(
     def first(app: App, mark: str) -> None:
         """Start the VM of the build; all that follows goes on while the VM boots."""
         nonlocal vm
-        vm = early.start(gatling, app, commit, mark)
+        vm = early.start(gatling, app, commit, mark, waiting)
         if vm is not None:
             ends.callback(vm.close)
         if not is_up:
@@ -68,6 +70,7 @@ def deploy_commit(
             commit=commit,
             progress=progress,
             watch_pusher=watch_pusher,
+            waiting=waiting,
             first=first,
         ) as context,
     ):

@@ -230,6 +230,9 @@ class Tasks(Protocol):
     def talk(self, task: Task) -> Conversation:
         """Start one that is talked to, and ends with what it has started when that is over."""
 
+    def expect(self, task: Task, commit: str, branches: Sequence[str]) -> None:
+        """Know that the next push to one of the branches starts such a task, for another commit."""
+
     def become(self, task: Task) -> NoReturn:
         """Replace this process by the program, or do as if: terminal, signals, exit status."""
 

@@ -19,6 +19,7 @@ from gatling.state import apps, releases
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from gatling.deploy.early import Waiting
     from gatling.platform.open import Gatling
     from gatling.ui.progress import Progress
 
@@ -50,8 +51,14 @@ def choose(
     return next((by_branch[branch] for branch in candidates), None)
 
 
-def receive(gatling: Gatling, name: str, lines: Iterable[str], progress: Progress) -> None:
-    """Handle a push; an error raised rejects it."""
+def receive(
+    gatling: Gatling,
+    name: str,
+    lines: Iterable[str],
+    progress: Progress,
+    waiting: Waiting | None = None,
+) -> None:
+    """Handle a push; an error raised rejects it. `waiting` may be the VM of its build."""
     app = apps.get(gatling.db, name)
     settings = project_settings.parse(app.effective)
     # what the live release says of branches protects its own; a pushed source says it for itself
@@ -105,4 +112,5 @@ def receive(gatling: Gatling, name: str, lines: Iterable[str], progress: Progres
         wish=Wish(rehearse=push_options.rehearses()),
         watch_pusher=JOB not in os.environ,  # on a server the hook does that, in another process
         beside=keep,
+        waiting=waiting,
     )
