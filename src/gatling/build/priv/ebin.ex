@@ -153,7 +153,9 @@ defmodule Gatling.Ebin do
 
     with %{^file => {_, ^mode, ^digest, contents}} when is_binary(digest) <- known,
          :ok <- :file.make_link(Path.join(kept, file), link) do
-      contents(link) == contents or (File.rm!(link) && false)
+      same = contents(link) == contents
+      if not same, do: File.rm!(link)
+      same
     else
       _ -> false
     end
