@@ -17,13 +17,14 @@ from gatling.beam import toolbox
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-EBIN = Path(toolbox.__file__).parents[1] / "build" / "priv" / "ebin.ex"
+PRIV = Path(toolbox.__file__).parents[1] / "build" / "priv"
 # Reads lines `{APP, OPTIONS, STEPS, CALLBACKS}` and answers each when the library has been copied.
 SCRIPT = """
-[ebin, made] = System.argv()
+[ebin, erts, made] = System.argv()
 original = :code.which(Mix.Release)
 [{module, beam}] = Code.compile_file(ebin)
 File.write!("#{made}/#{module}.beam", beam)
+Code.compile_file(erts)
 Gatling.Ebin.compile(made)
 :code.add_patha(String.to_charlist(made))
 
@@ -45,9 +46,15 @@ for line <- IO.stream(:stdio, :line) do
   Gatling.Ebin.start(not callbacks)
   libs = if app == :eex, do: Path.dirname(:code.lib_dir(:elixir)), else: Path.expand("libs")
   known = %{shop: [], dep: [], eex: []}
-  release = struct!(Mix.Release, options: options, steps: steps, applications: known)
+  version = :erlang.system_info(:version)
+  programs = [path: Path.expand("out"), erts_version: version,
+    erts_source: Path.join(:code.root_dir(), "erts-#{version}")]
+  parts = [options: options, steps: steps, applications: known] ++ programs
+  release = struct!(Mix.Release, parts)
   File.rm_rf!("out")
-  true = Mix.Release.copy_ebin(release, "#{libs}/#{app}/ebin", "out/ebin")
+  if app == :erts,
+    do: true = Mix.Release.copy_erts(release),
+    else: true = Mix.Release.copy_ebin(release, "#{libs}/#{app}/ebin", "out/ebin")
   IO.puts("done")
 end
 """
@@ -88,7 +95,16 @@ class Copies:
         self._vm.stdin.write(f"{{:{app}, {options}, {steps}, {str(callbacks).lower()}}}\n")
         self._vm.stdin.flush()
         assert self._vm.stdout.readline() == "done\n"
-        return {file.name: file.read_bytes() for file in self.out.iterdir()}
+        return {file.name: file.read_bytes() for file in self.out.glob("*")}
+
+    def programs(self, **how: str | bool) -> dict[str, tuple[int, int, bytes]]:
+        """Copy the host's runtime system; inode, mode and contents of each program."""
+        self.copy("erts", **how)  # type: ignore[arg-type]
+        (directory,) = (self.root / "out").glob("erts-*/bin")
+        return {
+            file.name: (file.stat().st_ino, file.stat().st_mode, file.read_bytes())
+            for file in directory.iterdir()
+        }
 
     def linked(self, app: str = "dep") -> bool:
         """Whether the last copies are links to what is kept."""
@@ -108,7 +124,8 @@ def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copies]:
         check=True, capture_output=True, text=True,
     ).stdout  # fmt: skip
     (root / "script.exs").write_text(SCRIPT)
-    argv = ["elixir", str(root / "script.exs"), str(EBIN), str(root / "made")]
+    argv = ["elixir", str(root / "script.exs")]
+    argv += [str(PRIV / "ebin.ex"), str(PRIV / "erts.ex"), str(root / "made")]
     with subprocess.Popen(
         argv, cwd=root, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as started:
@@ -239,3 +256,35 @@ def test_callbacks_may_write_to_the_projects_own_modules(copies: Copies) -> None
     assert {file.stat().st_nlink for file in copies.out.iterdir()} == {1}
     copies.copy(callbacks=True)
     assert copies.linked(), "those of dependencies are kept"
+
+
+def test_the_next_build_links_the_programs_of_the_runtime_system(copies: Copies) -> None:
+    first = copies.programs()
+    assert {"beam.smp", "erl", "erlexec"} <= set(first)
+    assert b"ROOTDIR" in first["erl"][2], "mix's own"
+    assert copies.programs() == first
+    apart = copies.programs(steps="[fn release -> release end]")
+    assert {name: parts[1:] for name, parts in apart.items()} == {
+        name: parts[1:] for name, parts in first.items()
+    }
+    assert not {parts[0] for parts in apart.values()} & {parts[0] for parts in first.values()}
+    by_callbacks = copies.programs(callbacks=True)
+    assert by_callbacks["beam.smp"][0] != first["beam.smp"][0]
+    (copies.root / "rel/overlays/erts-1").mkdir(parents=True)
+    assert copies.programs()["beam.smp"][0] != first["beam.smp"][0]
+
+
+@pytest.mark.parametrize("damage", ["another size", "gone", "noted"])
+def test_kept_programs_are_checked(copies: Copies, damage: str) -> None:
+    first = copies.programs()
+    (kept,) = (copies.root / "made").glob("erts-*")
+    file = kept / ("noted" if damage == "noted" else "erlexec")
+    file.unlink()
+    if damage != "gone":
+        file.write_bytes(b"another size")
+    second = copies.programs()
+    assert {name: parts[1:] for name, parts in second.items()} == {
+        name: parts[1:] for name, parts in first.items()
+    }
+    assert copies.programs() == second
+    assert [each.name for each in (copies.root / "made").glob("erts-*")] == [kept.name]

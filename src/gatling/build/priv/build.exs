@@ -30,6 +30,7 @@ end
     Gatling.Binaries,
     Gatling.Distillery,
     Gatling.Ebin,
+    Gatling.Erts,
     Gatling.BuildPaths,
     Gatling.Fresh,
     Gatling.Toolchain

@@ -11,9 +11,13 @@ defmodule Gatling.Ebin do
   # contents are compared.
   @settled 2
 
-  # Functions of the module Mix.Release, each with the function below that is called instead. It is
-  # given the same arguments, and then the function of mix.
-  @replaced %{{:copy_ebin, 3} => :copy, {:random_cookie, 0} => :cookie}
+  # Functions of the module Mix.Release, each with the function that is called instead. It is given
+  # the same arguments, and then the function of mix.
+  @replaced %{
+    {:copy_ebin, 3} => {__MODULE__, :copy},
+    {:copy_erts, 1} => {Gatling.Erts, :copy},
+    {:random_cookie, 0} => {__MODULE__, :cookie}
+  }
 
   # Compiles mix's own module with these functions replaced, into a directory that comes before mix
   # on the code path. A function that a mix does not have is left out. Nothing is done for a mix whose
@@ -32,7 +36,8 @@ defmodule Gatling.Ebin do
     arguments = Enum.map(1..arity//1, &{:var, line, :"V#{&1}"})
     renamed = :"#{name}_of_mix"
     original = {:fun, line, {:function, renamed, arity}}
-    other = {:remote, line, {:atom, line, __MODULE__}, {:atom, line, @replaced[{name, arity}]}}
+    {module, function} = @replaced[{name, arity}]
+    other = {:remote, line, {:atom, line, module}, {:atom, line, function}}
     body = [{:call, line, other, arguments ++ [original]}]
 
     [
@@ -48,15 +53,20 @@ defmodule Gatling.Ebin do
   def start(own_modules) do
     names = Map.keys(Mix.Project.apps_paths() || %{Mix.Project.config()[:app] => "."})
     host = [:code.root_dir(), Path.dirname(:code.lib_dir(:elixir))]
+    # beside the modules of Gatling, which are those of one Elixir and OTP as well
+    beside = :code.which(__MODULE__) |> Path.dirname()
 
     :persistent_term.put(__MODULE__, %{
       left: if(own_modules, do: [], else: Enum.map(names, &to_string/1)),
       project: Path.join([File.cwd!(), "_build", @kept]),
-      # beside the modules of Gatling, which are those of one Elixir and OTP as well
-      host: :code.which(__MODULE__) |> Path.dirname() |> Path.join("ebin"),
+      host: Path.join(beside, "ebin"),
+      erts: if(own_modules, do: beside),
       of_host: for(directory <- host, do: Path.expand(directory) <> "/")
     })
   end
+
+  # What `start` has found out; nil before.
+  def places, do: :persistent_term.get(__MODULE__, nil)
 
   # As `Mix.Release.random_cookie/0`, which is `mix`, without crypto: no other part of a build may
   # need it, and it takes long to load.
@@ -88,7 +98,8 @@ defmodule Gatling.Ebin do
     end
   end
 
-  defp changed_later?(release) do
+  # Whether the project may change what is copied here.
+  def changed_later?(release) do
     overlays = ["rel/overlays" | List.wrap(Keyword.get(release.options, :overlays, []))]
 
     Enum.any?(release.steps, &is_function/1) or
@@ -98,7 +109,7 @@ defmodule Gatling.Ebin do
   # The directory for what is kept of an application: one for all projects if it is OTP's or
   # Elixir's.
   defp place(release, source) do
-    with %{left: left} = places <- :persistent_term.get(__MODULE__, nil),
+    with %{left: left} = places <- places(),
          "ebin" <- Path.basename(source),
          app = source |> Path.dirname() |> Path.basename() |> String.split("-") |> hd(),
          true <- app not in left and is_map_key(release.applications, String.to_atom(app)) do
@@ -111,7 +122,7 @@ defmodule Gatling.Ebin do
 
   # A file's name, its mode, and the identity by which a change is seen without reading the file:
   # nil for one that has just changed.
-  defp listed(directory) do
+  def listed(directory) do
     last = System.os_time(:second) - @settled
 
     with {:ok, files} <- :file.list_dir(directory),
@@ -162,7 +173,7 @@ defmodule Gatling.Ebin do
   end
 
   # Links change the time of a file's inode, not that of its contents.
-  defp contents(path) do
+  def contents(path) do
     with {:ok, info} <- info(path), do: {elem(info, 1), elem(info, 5)}
   end
 
