@@ -26,6 +26,12 @@ cookies = for _ <- 1..2, do: Gatling.Ebin.cookie(fn -> "of mix" end)
 IO.inspect({Enum.all?(cookies, &(byte_size(&1) == 56)), Enum.uniq(cookies) == cookies})
 IO.inspect(:code.is_loaded(:crypto))
 """
+COMPILE = """
+[file, compiled] = System.argv()
+Code.eval_file(file)
+:code.add_patha(String.to_charlist(compiled))
+IO.write(:code.which(Gatling.Ebin))
+"""
 WRITE = """
 Mix.start()
 Gatling.Waiting.load()
@@ -43,11 +49,15 @@ def elixir(*argv: str | Path) -> list[str]:
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     compiled = tmp_path_factory.mktemp("cache") / "compiled"
     words = "\n".join(map(str, (compiled, toolbox.SOURCES, PRIV)))
-    subprocess.run(
-        ["elixir", str(PRIV / "compile.exs")],
+    done = subprocess.run(
+        ["elixir", "-e", COMPILE, str(PRIV / "compile.exs"), compiled],
         check=True,
         env=os.environ | {"GATLING_COMPILE": words},
+        capture_output=True,
+        text=True,
     )
+    # not the one in memory, which has no place: it keeps what the next build is to find
+    assert done.stdout == f"{compiled}/Elixir.Gatling.Ebin.beam"
     return compiled
 
 

@@ -310,6 +310,19 @@ def test_files_are_shared_with_the_live_release_and_otherwise_with_the_newest(
     assert own == 0
 
 
+def test_files_that_are_shared_already_are_left_as_they_are(paths: EmbeddedPaths) -> None:
+    """A build keeps files of its own; the release after this one then has them as well."""
+    store.store(paths, build(paths), 1, None)
+    tree = build(paths)
+    kept = paths.build / "kept.beam"
+    kept.hardlink_to(tree / "lib/a.beam")
+    own = store.store(paths, tree, 2, 1)
+    assert inode(paths, 2, "lib/a.beam") == kept.stat().st_ino != inode(paths, 1, "lib/a.beam")
+    assert inode(paths, 2, "lib/b.beam") == inode(paths, 1, "lib/b.beam")
+    assert not (paths.release(2) / "lib/a.beam").stat().st_mode & 0o222
+    assert own == 0
+
+
 @pytest.mark.parametrize(("number", "kind"), [(errno.ENOSPC, DiskFull), (errno.EIO, OSError)])
 def test_a_tree_that_does_not_reach_the_disk_is_not_stored(
     paths: EmbeddedPaths, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception]

@@ -46,9 +46,9 @@ def store(
     like = paths.release(previous) if previous is not None else None
     try:
         tree.rename(partial)
-        if also not in (None, previous):
-            _settle(partial, paths.release(also or 0))
         own = _settle(partial, like if like is not None and like.is_dir() else None)
+        if also not in (None, previous):
+            own = _settle(partial, paths.release(also or 0))
         _sync(partial)
         partial.rename(paths.release(number))
     except OSError as error:
@@ -170,6 +170,12 @@ def _settle_directory(directory: str, like: str | None, temporary: str) -> int:
                 if twins.get(entry.name) == entry.inode():
                     continue  # one with its twin already; rename(2) does nothing then
                 info = entry.stat(follow_symlinks=False)
+                if info.st_nlink > 1:
+                    # With what builds keep, or with a release already. To link it to another copy
+                    # would save nothing, and the next release would have to be compared as well.
+                    if info.st_mode & 0o222:
+                        os.chmod(entry.path, stat.S_IMODE(info.st_mode) & ~0o222)  # noqa: PTH101
+                    continue
                 linked = twin is not None and _same(entry.path, info, twin)
                 if twin is None or not (linked and _replace_by_link(entry.path, twin, temporary)):
                     os.chmod(entry.path, stat.S_IMODE(info.st_mode) & ~0o222)  # noqa: PTH101

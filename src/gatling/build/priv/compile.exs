@@ -15,6 +15,14 @@ end
 
 Gatling.Ebin.compile(making)
 
+# This build loads them from their files, as the next ones do: what it keeps lies beside them.
+for file <- File.ls!(making), module = file |> Path.rootname() |> String.to_atom() do
+  if :code.is_loaded(module) != false and module != Mix.Release do
+    :code.delete(module)
+    :code.purge(module)
+  end
+end
+
 for source <- Path.wildcard(Path.join(tools, "*.erl")) do
   options = [:deterministic, :report_errors, outdir: String.to_charlist(making)]
   {:ok, _module} = :compile.file(String.to_charlist(source), options)
