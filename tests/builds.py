@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatling.beam import toolbox
+from gatling.platform.embedded import headstart
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,13 +118,13 @@ def reuse() -> None:
 
     build, start = builder.build, early.start
 
-    def started(gatling: Any, app: Any, commit: str, mark: str) -> Any:
+    def started(gatling: Any, app: Any, commit: str, mark: str, waiting: Any = None) -> Any:
         found = _found(gatling.home.app(app.name), commit)
-        return None if found else start(gatling, app, commit, mark)
+        return None if found else start(gatling, app, commit, mark, waiting)
 
     def built(
         tasks: Any, around: Surroundings, config: Mapping[str, str], settings: Build, mark: str,
-        watcher: Any, commit: str, previous: Path | None, callbacks: Any, early: Any,
+        watcher: Any, commit: str, previous: Path | None, callbacks: Any, early: Any, branches: Any,
     ) -> builder.Built:  # fmt: skip
         paths, lines = around.paths, []
         name = _name(paths)
@@ -137,8 +138,9 @@ def reuse() -> None:
 
             builder.Steps = Kept  # type: ignore[attr-defined]
             made = build(
-                tasks, around, config, settings, mark, watcher, commit, previous, callbacks, early
-            )
+                tasks, around, config, settings, mark, watcher, commit, previous, callbacks, early,
+                branches,
+            )  # fmt: skip
             if name.endswith(f"-{commit}") and not (BUILDS / name).exists():
                 target = paths.home.parent / name
                 shutil.copytree(made.tree, target / RELEASE, symlinks=True)
@@ -162,6 +164,8 @@ def reuse() -> None:
         return made
 
     early.start, builder.build = started, built  # type: ignore[assignment]
+    # it might start a VM that is not needed
+    headstart.noted = lambda root, app: False  # noqa: ARG005
 
 
 def _name(paths: AppPaths) -> str:

@@ -26,11 +26,8 @@ def test_pushes_replace_one_another_without_a_failed_request(world: World) -> No
         f"Building {project.git('rev-parse', '--short=9', 'HEAD')}", "Preparing v1", "Starting v1",
         "Switching to v1",
     ]  # fmt: skip
-    # parts of less than 100 ms are not worth a word, as the compilation of one file may be
-    # on a busy machine the time between two parts is named as well
-    assert re.search(
-        r"mix compile [\d.]+ m?s · (after mix compile [\d.]+ s · )?mix release", output
-    )
+    # parts of less than 100 ms are not worth a word, as the others may be
+    assert re.search(r" mix compile [\d.]+ m?s( · |$)", output, re.MULTILINE)
     live, evidence, url, following = output.partition("\n=====>")[2].splitlines()[:4]
     assert re.fullmatch(r" shop v1 is live \(first start\) in [\d.]+ s", live)
     assert re.fullmatch(r" {7}0 of \d+ requests? failed, the slowest took \d+ ms", evidence)
