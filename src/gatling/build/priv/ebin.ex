@@ -65,7 +65,7 @@ defmodule Gatling.Ebin do
     })
   end
 
-  # What `start` has found out; nil before.
+  # The findings of `start`; nil before.
   def places, do: :persistent_term.get(__MODULE__, nil)
 
   # As `Mix.Release.random_cookie/0`, which is `mix`, without crypto: no other part of a build may
