@@ -35,6 +35,9 @@ def test_the_hook_starts_it_first_unless_something_has_changed(world: World) -> 
     assert "three" in world.get().text
     world.run("config", "set", "shop", "--no-restart", "GREETING=hello")
     project.title("four")
+    assert vms(project) == [0]  # with the config of now
+    project.env["HEX_HOME"] = str(world.root / "hex")
+    project.title("five")
     first, second = vms(project)
     assert (first, second > first) == (0, True)
-    assert "four" in world.get().text
+    assert "five" in world.get().text

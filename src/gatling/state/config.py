@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from gatling.state.database import Database
 
@@ -15,6 +17,15 @@ def of_app(db: Database, app: str) -> dict[str, str]:
     """All variables, by name."""
     rows = db.rows("SELECT name, value FROM config WHERE app = ? ORDER BY name", app)
     return {row["name"]: row["value"] for row in rows}
+
+
+def read(database: Path, app: str) -> dict[str, str]:
+    """The same from the records of a home that is not opened. Raises sqlite3.Error."""
+    import sqlite3
+
+    uri = f"{database.as_uri()}?mode=ro"
+    with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=1)) as db:
+        return dict(db.execute("SELECT name, value FROM config WHERE app = ?", (app,)))
 
 
 def replace(db: Database, app: str, values: Mapping[str, str]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sqlite3
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +31,17 @@ SAYS = 'echo "$COMMIT $SHARED $OWN"; read -r line; echo "$line"'
 def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Task:
     """As the last push has started one."""
     monkeypatch.setenv("SHARED", "of then")
-    paths = EmbeddedHome(tmp_path).app("shop")
+    home = EmbeddedHome(tmp_path)
+    paths = home.app("shop")
     paths.root.mkdir(parents=True)
-    env = {"PATH": os.environ["PATH"], "COMMIT": OLD, "SHARED": "of then", "OWN": "value"}
+    with contextlib.closing(sqlite3.connect(home.database)) as db:
+        db.execute("CREATE TABLE config (app, name, value)")
+        values = {"SECRET": "hush", "OWN": "value", "RELEASE_COOKIE": "of instances"}
+        db.executemany("INSERT INTO config VALUES ('shop', ?, ?)", values.items())
+        db.execute("INSERT INTO config VALUES ('other', 'OTHER', '1')")
+        db.commit()
+    env = {"PATH": os.environ["PATH"], "COMMIT": OLD, "SHARED": "of then",
+           "SECRET": "hush", "OWN": "value", "GATLING_CONFIG": "OWN SECRET"}  # fmt: skip
     return Task(paths, "build", ["sh", "-c", SAYS], env, tmp_path, mark="mark", nice=3)
 
 
@@ -140,6 +150,8 @@ def test_no_other_push_starts_it(noted: Task, lines: list[str]) -> None:
 def test_the_note_is_its_owners_and_written_when_it_changes(noted: Task) -> None:
     file = noted.paths.root / headstart.NAME
     assert file.stat().st_mode & 0o777 == 0o600
+    assert "hush" not in file.read_text()
+    assert "value" not in json.loads(file.read_text())["env"].values()
     before = file.stat().st_ino
     LocalTasks().expect(structs.replace(noted, mark="other"), OLD, ["main", "master"])
     assert file.stat().st_ino == before
@@ -171,3 +183,26 @@ def test_a_link_or_nothing_is_no_note(noted: Task) -> None:
     file.symlink_to(file.with_name("other"))
     assert begin(noted) is None
     assert not headstart.noted(str(noted.paths.home), "../shop/apps/shop")
+
+
+def test_the_config_is_that_of_the_push(noted: Task) -> None:
+    with contextlib.closing(sqlite3.connect(noted.paths.home / "state.db")) as db:
+        db.execute("UPDATE config SET value = 'new' WHERE name = 'SECRET'")
+        db.execute("DELETE FROM config WHERE name = 'OWN'")
+        db.commit()
+    found = begin(noted)
+    assert found is not None
+    env = {name: text for name, text in noted.env.items() if name != "OWN"}
+    env |= {"COMMIT": NEW, "SECRET": "new", "GATLING_CONFIG": "SECRET"}
+    taken = found.take(structs.replace(noted, env=env, mark=found.mark))
+    assert taken is not None
+    taken.close()
+
+
+@pytest.mark.parametrize("content", [None, "no database"])
+def test_records_that_cannot_be_read(noted: Task, content: str | None) -> None:
+    file = noted.paths.home / "state.db"
+    file.unlink()
+    if content is not None:
+        file.write_text(content)
+    assert begin(noted) is None

@@ -1,9 +1,9 @@
 """The VM of an embedded home's build, started by the hook before it loads the rest of Gatling.
 
 A push of few modules waits for that VM longer than for all else. How the last one was started is
-noted in the app's directory, 0600 as its environment has the app's config; the next one is started
-the same way, for the commit that is pushed. It waits for a line and does nothing before. If it is
-not what the build wants after all, since a setting has changed, say, the build starts its own.
+noted in the app's directory, without the app's config; the next one is started the same way, with
+the config of now, for the commit that is pushed. It waits for a line and does nothing before. If it
+is not what the build wants after all, since a setting has changed, say, the build starts its own.
 
 This module loads little.
 """
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatling.errors import GatlingError
 from gatling.platform.embedded import talking
+from gatling.state import config
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +30,8 @@ NAME = "headstart"
 """The file of the note, in the directory of an app."""
 MAX_BYTES = 4 << 20
 """Of a note; the kernel starts no program with a larger environment."""
+CONFIG = "GATLING_CONFIG"
+"""The variable of a build with the names of its config (build/environment.py)."""
 
 
 class Headstart:
@@ -58,9 +61,11 @@ class Headstart:
 def note(directory: Path, task: Task, commit: str, branches: Sequence[str]) -> None:
     """Note how the VM of a build was started, for the next push to one of the branches.
 
-    Variables that have the value of this process are to have that of the next push's.
+    Variables that have the value of this process are to have that of the next push's. Values of the
+    config are secret, and not noted.
     """
-    given = task.env
+    names = {CONFIG, *task.env.get(CONFIG, "").split()}
+    given = {name: value for name, value in task.env.items() if name not in names}
     entry = {
         "argv": list(task.argv),
         "env": {name: value for name, value in given.items() if value != commit},
@@ -89,6 +94,8 @@ def begin(root: str, app: str, lines: Sequence[str]) -> Headstart | None:
     None unless the push sets one branch that deploys, and where nothing was noted, or is not
     right any more.
     """
+    import sqlite3  # the hook of a server does without
+
     root = os.path.abspath(root)  # noqa: PTH100 (links are kept as they are)
     directory = Path(root, "apps", app)
     entry = _read(directory / NAME)
@@ -104,9 +111,12 @@ def begin(root: str, app: str, lines: Sequence[str]) -> Headstart | None:
             env.pop(name, None)
             if name in os.environ:
                 env[name] = os.environ[name]
+        values = config.read(Path(root, "state.db"), app)
+        values.pop("RELEASE_COOKIE", None)
+        env |= values | {CONFIG: " ".join(sorted(values))}
         argv, cwd, nice = list(entry["argv"]), str(entry["cwd"]), int(entry["nice"])
         conversation = talking.start(argv, env, Path(cwd), mark=mark, nice=nice)
-    except (LookupError, TypeError, ValueError, GatlingError):
+    except (LookupError, TypeError, ValueError, GatlingError, sqlite3.Error):
         return None
     return Headstart(mark, (argv, env, cwd, nice, mark), conversation)
 
