@@ -217,7 +217,7 @@ def _failed(gatling: Gatling, context: Context, error: BaseException) -> None:
 
 
 def _wait(gatling: Gatling, name: str, progress: Progress, waiting: Waiting | None) -> None:
-    """Say what this deployment waits for. Its VM would only need memory."""
+    """Say what this deployment waits for, and end its VM, which would only need memory."""
     if waiting is not None:
         waiting.close()
     running = deployments.running(gatling.db, name)
