@@ -21,7 +21,7 @@ from gatling.operations import apps as loading
 from gatling.operations import tokens
 from gatling.platform.open import open_gatling
 from gatling.state import audit, config, deployments, releases
-from tests.conftest import ROOT, warm
+from tests.conftest import ROOT, until, warm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -170,7 +170,13 @@ def new_home() -> Iterator[Served]:
     finally:
         subprocess.run([sys.executable, "-I", "-m", "gatling", "down"], env=env, check=False,
                        capture_output=True)  # fmt: skip
-        shutil.rmtree(root)
+
+        def removed() -> bool:
+            """A thread that still asks a node may close the records while they are removed."""
+            shutil.rmtree(root, ignore_errors=True)
+            return not root.exists()
+
+        until(removed, "the end of the home")
 
 
 def forked() -> str:
