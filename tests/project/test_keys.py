@@ -58,6 +58,8 @@ SHOWN_BY = {
     ),
     "releases.keep": "push/test_manifest.py::test_what_it_asks_for_is_done",
     "cluster.instances": "cluster/test_apps.py::test_it_is_scaled_stopped_and_started",
+    "cluster.base": "cluster/test_base.py::test_a_named_image_is_the_base_of_releases",
+    "cluster.tls": "cluster/test_distribution.py::test_it_is_turned_on_without_a_failed_request",
     "cluster.issuer": "cluster/test_apps.py::test_domains_are_in_an_ingress",
     "proxy.body_limit": "home/test_proxy.py::test_how_large_a_body_may_be",
     "proxy.read_timeout": "home/test_proxy.py::test_how_long_the_app_may_keep_silent",

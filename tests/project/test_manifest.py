@@ -74,6 +74,8 @@ keep = 3
 [cluster]
 instances = 3
 issuer = "letsencrypt"
+base = "registry.example.com/team/base:1"
+tls = true
 
 [proxy]
 body_limit = "2g"

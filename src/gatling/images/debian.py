@@ -61,7 +61,7 @@ def base(tree: Path, root: Path = Path("/")) -> Base:
     for package in filter(host.has, PROGRAMS):
         closure.take(package)
     own = set[str]()
-    for linked, name in _linked_in(tree):
+    for linked, name in linked_in(tree):
         own.add(name)
         closure.need(linked)
     closure.finish()
@@ -116,7 +116,8 @@ class _Closure:
                 self._todo.append(item.name)
 
 
-def _linked_in(tree: Path) -> Iterator[tuple[elf.Linked, str]]:
+def linked_in(tree: Path) -> Iterator[tuple[elf.Linked, str]]:
+    """Yield what the files of a tree are linked to, with the name of each file."""
     for directory, names, files in os.walk(tree):
         names.sort()
         for name in files:

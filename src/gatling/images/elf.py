@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 _MAGIC = b"\x7fELF\x02\x01"
 """An ELF file of 64 bits, little-endian, as on all machines that Erlang has a JIT for."""
@@ -16,6 +19,9 @@ _SEGMENT = struct.Struct("<IIQQQQQQ")
 _ENTRY = struct.Struct("<qQ")
 _LOAD, _DYNAMIC, _INTERPRETER = 1, 2, 3
 _NEEDED, _STRINGS, _RPATH, _RUNPATH = 1, 5, 15, 29
+_VERSIONS = 0x6FFFFFFE
+_FILE, _SYMBOL = struct.Struct("<HHIII"), struct.Struct("<IHHII")
+_MAX_VERSIONS = 4096
 _MAX_SEGMENTS = 256
 _MAX_DYNAMIC = 1 << 20
 _MAX_NAME = 4096
@@ -31,6 +37,8 @@ class Linked(NamedTuple):
     """The names of the libraries."""
     paths: tuple[str, ...]
     """The directories in which they are looked for first."""
+    versions: tuple[tuple[str, str], ...] = ()
+    """The versions of symbols that are needed of a library: `("libc.so.6", "GLIBC_2.34")`."""
 
 
 def linked(opened: int) -> Linked | None:
@@ -73,7 +81,24 @@ def _linked(opened: int) -> Linked | None:
         path for tag, value in entries if tag in {_RPATH, _RUNPATH}
         for path in name(value).split(":")
     ]  # fmt: skip
-    return Linked(machine, interpreter, needed, tuple(paths))
+    versions: list[tuple[str, str]] = []
+    for value in [value for tag, value in entries if tag == _VERSIONS]:
+        versions += _versions(opened, _offset(segments, value), name)
+    return Linked(machine, interpreter, needed, tuple(paths), tuple(versions))
+
+
+def _versions(opened: int, at: int, name: Callable[[int], str]) -> Iterator[tuple[str, str]]:
+    """Yield the entries of the section .gnu.version_r: a list of libraries, each with one."""
+    for _ in range(_MAX_VERSIONS):
+        _, count, library, first, following = _FILE.unpack(os.pread(opened, _FILE.size, at))
+        symbol = at + first
+        for _ in range(min(count, _MAX_VERSIONS)):
+            _, _, _, version, more = _SYMBOL.unpack(os.pread(opened, _SYMBOL.size, symbol))
+            yield name(library), name(version)
+            symbol += more
+        if not following:
+            return
+        at += following
 
 
 def _offset(segments: list[tuple[int, ...]], address: int) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from gatling.errors import InvalidInput, RegistryFailed
-from gatling.images import debian, tree
+from gatling.images import debian, fitting, tree
 from gatling.images.http import MAX_TEXT, parsed
 from gatling.images.layout import CONFIG, DIGEST, INDEX, LAYER, MANIFEST, Descriptor, Layer
 from gatling.images.registry import DOCKER_LIST, DOCKER_MANIFEST
@@ -42,6 +42,8 @@ class Base(Struct, frozen=True):
     notes: tuple[str, ...] = ()
     origin: str = ""
     """The repository that it was taken from, if it was."""
+    digest: str = ""
+    """The digest of its manifest there."""
 
 
 class Pushed(Struct, frozen=True):
@@ -78,7 +80,7 @@ def debian_base(layout: Layout, release: Path) -> Base:
 
 def named_base(layout: Layout, registry: Registry, reference: Reference) -> Base:
     """The image of a registry as a base; its layers are copied into the layout."""
-    manifest = _of_this_machine(registry, reference)
+    digest, manifest = _of_this_machine(registry, reference)
     try:
         config = _descriptor(manifest["config"], CONFIG)
         blobs = [_descriptor(one, _LAYERS[one["mediaType"]]) for one in manifest["layers"]]
@@ -99,8 +101,14 @@ def named_base(layout: Layout, registry: Registry, reference: Reference) -> Base
         raise _malformed(reference)
     return Base(
         tuple(Layer(blob, diff) for blob, diff in zip(blobs, diffs, strict=True)),
-        environment, origin=str(reference.repository),
+        environment, origin=str(reference.repository), digest=digest,
     )  # fmt: skip
+
+
+def check_fits(layout: Layout, base: Base, release: Path) -> tuple[str, ...]:
+    """Check that a release runs on a named base; notes for the log. Raises InvalidInput."""
+    layers = [(layout.path(one.blob.digest), one.blob.media) for one in base.layers]
+    return fitting.check(release, layers, base.environment, f"{base.origin}@{base.digest}")
 
 
 def write(
@@ -173,7 +181,7 @@ def collect(registry: Registry, remove: Iterable[str], keep: Iterable[str]) -> C
     return Collected(tuple(removed), tuple(left), why)
 
 
-def _of_this_machine(registry: Registry, reference: Reference) -> Mapping[str, Any]:
+def _of_this_machine(registry: Registry, reference: Reference) -> tuple[str, Mapping[str, Any]]:
     found = registry.manifest(reference.version)
     if found is not None and found.media in {INDEX, DOCKER_LIST}:
         try:
@@ -193,7 +201,7 @@ def _of_this_machine(registry: Registry, reference: Reference) -> Mapping[str, A
         raise RegistryFailed(
             f"There is no image {reference}.", hint="Check its name and tag.", reason="missing"
         )
-    return _manifest(found, reference)
+    return found.digest, _manifest(found, reference)
 
 
 def _manifest(found: Found, reference: Reference) -> Mapping[str, Any]:

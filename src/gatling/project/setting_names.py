@@ -44,6 +44,8 @@ SETTING_NAMES = (
     "releases.keep",
     "cluster.instances",
     "cluster.issuer",
+    "cluster.base",
+    "cluster.tls",
     "proxy.body_limit",
     "proxy.read_timeout",
     "proxy.send_timeout",

@@ -33,6 +33,10 @@ _TOOLCHAIN = rf"^({toolchains.WANTED}|{toolchains.SYSTEM})?\Z"
 _TIME = r"([01][0-9]|2[0-3]):[0-5][0-9]"
 _HOURS = rf"^({_TIME}-{_TIME})?\Z"
 _ISSUER = r"^((issuer/)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?)?\Z"
+_IMAGE = (
+    r"^((localhost|(?=[^/]*[.:])[a-z0-9][a-z0-9.-]*)(:[0-9]{1,5})?(/[a-z0-9][a-z0-9._-]*)+"
+    r"(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?)?\Z"
+)
 _BRANCH = rf"^(?!.*\.lock(?:/|\Z))(?:{_PART}(?:/{_PART})*)?\Z"
 
 EXPECTED = {
@@ -46,6 +50,7 @@ EXPECTED = {
     _CPU: "a percentage such as 150%, or nothing",
     _TOOLCHAIN: "a version such as 1.18 or 1.18.4/27, system, or nothing",
     _BRANCH: "the name of a branch, or nothing",
+    _IMAGE: "an image such as registry.example.com/team/base:1.2, or nothing",
     _ISSUER: "the name of a ClusterIssuer, issuer/NAME, or nothing",
     _HOURS: "hours such as 22:00-07:00, or nothing",
 }
@@ -247,6 +252,12 @@ class Cluster(Struct, frozen=True, forbid_unknown_fields=True):
     issuer: Annotated[str, Meta(pattern=_ISSUER, max_length=253)] = ""
     """ClusterIssuer of cert-manager that obtains certificates for the app's domains on a cluster.
     `issuer/NAME` is an Issuer of the namespace. Default: the domains are served without HTTPS."""
+    base: Annotated[str, Meta(pattern=_IMAGE, max_length=512)] = ""
+    """Image that the images of releases are based on, for those that are built from then on. Each
+    release keeps the digest that the tag has then. Default: the Debian packages of this machine."""
+    tls: bool = False
+    """Encrypt Erlang's distribution between the instances on a cluster, and verify both sides, with
+    a certificate that Gatling creates for the app. The release needs the application `ssl`."""
 
 
 class Stats(Struct, frozen=True, forbid_unknown_fields=True):

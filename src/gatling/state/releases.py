@@ -54,6 +54,8 @@ class Release(Summary, frozen=True):
     """Settings that its source has in gatling.toml."""
     image: str = ""
     """Its image in a registry, with the digest; empty where none was pushed."""
+    base_image: str = ""
+    """The image below its own layers, with the digest; empty: this machine's distribution."""
 
 
 def next_number(db: Database, app: str) -> int:
@@ -67,8 +69,8 @@ def add(db: Database, release: Release) -> None:
     with db.transaction():
         db.execute(
             "INSERT INTO releases (app, number, origin, base, commit_id, name, version, elixir,"
-            " otp, config, bytes, created_at, removed_at, manifest, image)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " otp, config, bytes, created_at, removed_at, manifest, image, base_image)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             release.app,
             release.number,
             release.origin,
@@ -84,13 +86,17 @@ def add(db: Database, release: Release) -> None:
             release.removed_at,
             json.dumps(release.manifest),
             release.image,
+            release.base_image,
         )
 
 
-def set_image(db: Database, app: str, number: int, image: str) -> None:
-    """Record the image of a release, once a registry has it."""
+def set_image(db: Database, app: str, number: int, image: str, base: str = "") -> None:
+    """Record the image of a release, once a registry has it, and the image that it is based on."""
     with db.transaction():
-        db.execute("UPDATE releases SET image = ? WHERE app = ? AND number = ?", image, app, number)
+        db.execute(
+            "UPDATE releases SET image = ?, base_image = ? WHERE app = ? AND number = ?",
+            image, base, app, number,
+        )  # fmt: skip
 
 
 def images(db: Database, app: str, *, retained: bool) -> dict[int, str]:
@@ -193,8 +199,10 @@ def mark_removed(db: Database, app: str, number: int) -> None:
 
 def _release(row: sqlite3.Row) -> Release:
     config, manifest = json.loads(row["config"]), json.loads(row["manifest"])
-    image = row["image"]
-    return Release(**_listed(row), config=config, manifest=manifest, image=image)
+    return Release(
+        **_listed(row), config=config, manifest=manifest, image=row["image"],
+        base_image=row["base_image"],
+    )  # fmt: skip
 
 
 def _listed(row: sqlite3.Row) -> dict[str, Any]:

@@ -359,5 +359,6 @@ SCHEMA = (
     DROP TABLE moves;
     ALTER TABLE moves_now RENAME TO moves
     """,
+    "ALTER TABLE releases ADD COLUMN base_image TEXT NOT NULL DEFAULT ''",
 )
 """One script per schema version; `PRAGMA user_version` is the number of those that have run."""

@@ -14,13 +14,14 @@ from gatling.images.registry import Registry
 from gatling.platform.kubernetes.api import Api
 from gatling.platform.kubernetes.client import ANSWER_SECONDS, Client
 from gatling.state import platforms
+from gatling.state.platforms import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gatling.state.apps import App
     from gatling.state.database import Database
-    from gatling.state.platforms import Platform, Store
+    from gatling.state.platforms import Platform
 
 
 def of(db: Database, app: App) -> Platform:
@@ -54,14 +55,26 @@ def store(platform: Platform) -> Store:
     return platform.registry
 
 
-@contextlib.contextmanager
-def repository(place: Store, name: str, rights: str = "pull,push") -> Iterator[Registry]:
+def repository(
+    place: Store, name: str, rights: str = "pull,push"
+) -> contextlib.AbstractContextManager[Registry]:
     """One repository of a registry, with its login."""
+    return _repository(place, reference.repository(f"{place.place}/{name}"), rights)
+
+
+def origin(place: Store, image: reference.Reference) -> contextlib.AbstractContextManager[Registry]:
+    """The repository of an image that is a base; with the login for one in the same registry."""
+    if image.repository.host != place.place.partition("/")[0]:
+        place = Store(place=str(image.repository))
+    return _repository(place, image.repository, "pull")
+
+
+@contextlib.contextmanager
+def _repository(place: Store, found: reference.Repository, rights: str) -> Iterator[Registry]:
     login = Login(place.user, place.password) if place.user else None
     with tempfile.NamedTemporaryFile("w", suffix=".pem") as bundle:
         bundle.write(place.authority)
         bundle.flush()
         trusted = Path(bundle.name) if place.authority else None
-        found = reference.repository(f"{place.place}/{name}")
         with Registry(found, login=login, trusted=trusted, rights=rights) as opened:
             yield opened
