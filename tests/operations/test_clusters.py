@@ -21,6 +21,7 @@ from gatling.operations import (
     cluster_stats,
     clusters,
     deploys,
+    issuing,
     lifecycle,
     metrics,
     overview,
@@ -30,6 +31,7 @@ from gatling.operations import (
 )
 from gatling.operations import domains as named
 from gatling.platform import lock
+from gatling.platform.kubernetes import distribution
 from gatling.platform.kubernetes.rollout import Pod
 from gatling.platform.open import open_gatling
 from gatling.platform.restarts import End
@@ -84,6 +86,32 @@ def test_what_is_for_this_machine_leaves_the_app_alone(gatling: Gatling) -> None
     apps.create(gatling.db, "here", lambda _: True)
     assert [app.name for app in apps.every(gatling.db)] == ["here"]
     assert [app.name for app in apps.every(gatling.db, clusters=True)] == ["here", "shop"]
+
+
+def test_certificates_of_distribution_are_renewed_by_the_timer(
+    gatling: Gatling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of apps that have any; one whose cluster is away does not keep another from it."""
+    tried: list[str] = []
+
+    def ensure(_: object, app: str) -> None:
+        tried.append(app)
+        raise ClusterFailed("away", reason="unreachable")
+
+    monkeypatch.setattr(distribution, "ensure", ensure)
+    for name, tls in (("shop", True), ("plain", False), ("other", True)):
+        if name != "shop":
+            apps.create(gatling.db, name, lambda _: True, "prod")
+        gatling.home.app(name).root.mkdir(parents=True, exist_ok=True)
+        manifest = {"cluster.tls": "true"} if tls else {}
+        releases.add(gatling.db, structs.replace(release(1), app=name, manifest=manifest))
+        apps.make_live(gatling.db, name, release=1, slot=1, config={}, deployment=1)
+    issuing.renew(gatling, scheduled=True)
+    assert tried == ["other", "shop"]
+    with lock.try_hold(gatling.home.app("other").lock) as held:
+        assert held
+        issuing.renew(gatling, scheduled=True)
+    assert tried == ["other", "shop", "shop"]
 
 
 @pytest.mark.usefixtures("gatling")

@@ -38,13 +38,26 @@ def test_pods_have_the_settings_of_the_release() -> None:
 
 def test_the_config_of_the_release_counts_over_suggestions_and_not_over_ports() -> None:
     config = {"PHX_HOST": "own.example.com", "ERL_ZFLAGS": "+P 1000", "SECRET": SECRET, "PORT": "1"}
-    env = pods.environment(APP, structs.replace(MINE, config=config), PLATFORM)
+    env = pods.environment(
+        APP, structs.replace(MINE, config=config), settings.parse({}), PLATFORM
+    )  # fmt: skip
     assert env["PHX_HOST"] == "own.example.com"
     assert env["SECRET"] == SECRET
     assert env["ERL_ZFLAGS"].startswith("+P 1000 -start_epmd false -erl_epmd_port 4370")
     assert env["DNS_CLUSTER_QUERY"] == f"nodes-{APP.name}.team.svc.cluster.local"
     made = pods.described(APP, MINE, settings.parse({}), PLATFORM, 12)
     assert "PORT" not in objects.config(made, env)["data"]
+
+
+def test_distribution_is_over_tls_where_that_is_set() -> None:
+    own = settings.parse({"cluster.tls": "true"})
+    env = pods.environment(APP, MINE, own, PLATFORM)
+    flags = "-proto_dist inet_tls -ssl_dist_optfile /etc/gatling/distribution/options.config"
+    assert env["ERL_ZFLAGS"].endswith(flags)
+    made = pods.described(APP, MINE, own, PLATFORM, 12)
+    plain = pods.described(APP, MINE, settings.parse({}), PLATFORM, 12)
+    assert (made.distribution, plain.distribution) == (f"distribution-{APP.name}", "")
+    assert made.config != plain.config, "pods of each kind have an environment of their own"
 
 
 def test_the_config_has_another_name_when_it_has_other_content() -> None:

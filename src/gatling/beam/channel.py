@@ -70,7 +70,10 @@ _FLAGS = sum(
 )
 _SEND, _REG_SEND, _MONITOR, _MONITOR_EXIT, _SEND_SENDER = 2, 6, 19, 21, 22
 _PASS_THROUGH = 112
+_MAX_PACKET = 1 << 16
 _TICK = b"\0\0\0\0"
+LENGTH, LENGTH_OVER_TLS = struct.Struct(">H"), struct.Struct(">I")
+"""The length before each packet of a handshake; inet_tls_dist has it as after the handshake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +222,7 @@ def connect(
     patience: float = PATIENCE_SECONDS,
     gate: Path | None = None,
     within: float = CONNECT_SECONDS,
+    length: struct.Struct = LENGTH,
 ) -> Iterator[Node]:
     """A connection to the node that listens there and is called `node`.
 
@@ -226,10 +230,11 @@ def connect(
     and then raises NodeInUse. `gate` is a file that commands lock while they are connected. Without
     it, of two that connect at the same moment the node may drop one after its handshake. Raises
     NodeUnreachable when nothing listens there, or another node, or one with another cookie.
+    `length` is the form of lengths in the handshake.
     """
     waited_until = time.monotonic() + patience
     with _passed(gate, waited_until):
-        connected = _waited_for(address, node, cookie, waited_until, within)
+        connected = _waited_for(address, node, cookie, waited_until, within, length)
         try:
             yield connected
         finally:
@@ -253,11 +258,18 @@ def _passed(gate: Path | None, waited_until: float) -> Iterator[None]:
         yield
 
 
-def _waited_for(address: Way, node: str, cookie: str, waited_until: float, within: float) -> Node:
+def _waited_for(
+    address: Way,
+    node: str,
+    cookie: str,
+    waited_until: float,
+    within: float,
+    length: struct.Struct,
+) -> Node:
     dropped = 0
     while True:
         try:
-            return _connected(address, node, cookie, within)
+            return _connected(address, node, cookie, within, length)
         except _InUse:
             if time.monotonic() > waited_until:
                 raise NodeInUse from None
@@ -290,14 +302,15 @@ class _InUse(Exception):
     """The node has a connection from a node of this name, or has not noticed its end yet."""
 
 
-def _connected(address: Way, node: str, cookie: str, within: float) -> Node:
+def _connected(address: Way, node: str, cookie: str, within: float, length: struct.Struct) -> Node:
     deadline = time.monotonic() + within
     own, creation = _own_name(node, cookie), secrets.randbelow((1 << 32) - 4) + 4
     connection = address() if callable(address) else _dialled(address, within)
     try:
         with _lost():
             try:
-                _handshake(connection, own, creation, node, cookie, deadline)
+                handshake = _Handshake(connection, length, deadline)
+                handshake.run(own, creation, node, cookie)
             except ConnectionError:
                 raise _Dropped from None
     except BaseException:
@@ -331,41 +344,53 @@ def _own_name(node: str, cookie: str) -> Atom:
     return Atom(f"gatling-{secret}@127.0.0.1")
 
 
-def _handshake(
-    connection: socket.socket, own: Atom, creation: int, node: str, cookie: str, deadline: float
-) -> None:
-    name = own.encode()
-    _send_packet(connection, struct.pack(">cQIH", b"N", _FLAGS, creation, len(name)) + name)
-    status = _read_packet(connection, deadline)
-    if status in (b"salive", b"snok"):
-        # to answer `true` would end the other connection, which may be carrying out an upgrade
-        raise _InUse
-    if status not in (b"sok", b"sok_simultaneous"):
-        raise NodeUnreachable(f"The node refused a control connection: {status[1:].decode()!r}.")
-    packet = _read_packet(connection, deadline)
-    kind, _flags, challenge, _creation, size = struct.unpack_from(">cQIIH", packet)
-    theirs = packet[19 : 19 + size].decode()
-    if kind != b"N" or theirs != node:
-        raise NodeUnreachable(f"Another node listens on that port: {theirs!r} instead of {node!r}.")
-    own_challenge = secrets.randbits(32)
-    _send_packet(connection, struct.pack(">cI", b"r", own_challenge) + _digest(cookie, challenge))
-    answer = _read_packet(connection, deadline)
-    if answer[:1] != b"a" or not hmac.compare_digest(answer[1:], _digest(cookie, own_challenge)):
-        raise NodeUnreachable("The node has a different cookie.")
+class _Handshake:
+    """The packets by which two nodes get to know each other."""
+
+    def __init__(self, connection: socket.socket, length: struct.Struct, deadline: float) -> None:
+        self._connection, self._length, self._deadline = connection, length, deadline
+
+    def run(self, own: Atom, creation: int, node: str, cookie: str) -> None:
+        """Carry it out; raises NodeUnreachable for another node or cookie, and _InUse."""
+        name = own.encode()
+        self._send(struct.pack(">cQIH", b"N", _FLAGS, creation, len(name)) + name)
+        status = self._read()
+        if status in (b"salive", b"snok"):
+            # to answer `true` would end the other connection, which may carry out an upgrade
+            raise _InUse
+        if status not in (b"sok", b"sok_simultaneous"):
+            raise NodeUnreachable(
+                f"The node refused a control connection: {status[1:].decode()!r}."
+            )
+        packet = self._read()
+        kind, _flags, challenge, _creation, size = struct.unpack_from(">cQIIH", packet)
+        theirs = packet[19 : 19 + size].decode()
+        if kind != b"N" or theirs != node:
+            raise NodeUnreachable(
+                f"Another node listens on that port: {theirs!r} instead of {node!r}."
+            )
+        own_challenge = secrets.randbits(32)
+        self._send(struct.pack(">cI", b"r", own_challenge) + _digest(cookie, challenge))
+        answer = self._read()
+        if answer[:1] != b"a" or not hmac.compare_digest(
+            answer[1:], _digest(cookie, own_challenge)
+        ):
+            raise NodeUnreachable("The node has a different cookie.")
+
+    def _send(self, data: bytes) -> None:
+        self._connection.sendall(self._length.pack(len(data)) + data)
+
+    def _read(self) -> bytes:
+        head = _read(self._connection, self._length.size, self._deadline)
+        (size,) = self._length.unpack(head)
+        if size > _MAX_PACKET:
+            raise ValueError(size)
+        return _read(self._connection, size, self._deadline)
 
 
 def _digest(cookie: str, challenge: int) -> bytes:
     # MD5 is what the protocol says
     return hashlib.md5(f"{cookie}{challenge}".encode(), usedforsecurity=False).digest()
-
-
-def _send_packet(connection: socket.socket, data: bytes) -> None:
-    connection.sendall(struct.pack(">H", len(data)) + data)
-
-
-def _read_packet(connection: socket.socket, deadline: float) -> bytes:
-    (size,) = struct.unpack(">H", _read(connection, 2, deadline))
-    return _read(connection, size, deadline)
 
 
 def _read(connection: socket.socket, size: int, deadline: float) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from msgspec import structs
 
 from gatling.deploy.cluster import objects as applied
 from gatling.deploy.cluster import workers
-from gatling.errors import ClusterFailed, InvalidInput, NotFound, UnhealthyRelease
+from gatling.errors import ClusterFailed, GatlingError, InvalidInput, NotFound, UnhealthyRelease
 from gatling.operations import changes
 from gatling.operations.status import AppDetails, AppStatus, LastEnd, WorkerStatus
 from gatling.platform import lock, restarts
@@ -68,6 +69,28 @@ def maintain(gatling: Gatling, name: str) -> None:
     platform = place.of(gatling.db, app)
     with place.namespace(platform) as api:
         maintenance.follow(gatling, api, app, release, platform)
+
+
+def renew_certificates(gatling: Gatling) -> None:
+    """Renew the certificates of encrypted distribution that are due.
+
+    An app whose cluster is away, or that is being deployed, has its turn the next time.
+    """
+    for app in apps.every(gatling.db, clusters=True):
+        if app.platform is None or app.live_release is None:
+            continue
+        release = releases.get(gatling.db, app.name, app.live_release)
+        if not applied.settings_of(app, release).cluster.tls:
+            continue
+        from gatling.platform.kubernetes import distribution  # which loads cryptography
+
+        with (
+            lock.try_hold(gatling.home.app(app.name).lock) as held,
+            contextlib.suppress(GatlingError),
+        ):
+            if held:
+                with place.opened(gatling.db, app) as api:
+                    distribution.ensure(api, app.name)
 
 
 def remove(gatling: Gatling, app: App) -> None:

@@ -76,6 +76,10 @@ def renew(gatling: Gatling, app: str | None = None, *, scheduled: bool = False) 
     if gatling.certificates.authority() is not None:
         gatling.configure_router()
         return []
+    if scheduled and any(one.platform for one in apps.every(gatling.db, clusters=True)):
+        from gatling.operations import clusters  # which loads the client of Kubernetes
+
+        clusters.renew_certificates(gatling)
     if scheduled and issuance.account(gatling.db) is None:
         return []
     ca_account.used(gatling)

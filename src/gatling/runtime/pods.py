@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING
 
 from gatling import names
 from gatling.platform.kubernetes import objects
-from gatling.platform.kubernetes.pods import CURRENT, NODE, Health, Pods, secret_name
+from gatling.platform.kubernetes.pods import (
+    CURRENT,
+    DISTRIBUTION,
+    DISTRIBUTION_FILES,
+    NODE,
+    Health,
+    Pods,
+    distribution_name,
+    secret_name,
+)
 from gatling.platform.limits import Limits
 from gatling.releases import distillery
 from gatling.runtime import spec
@@ -20,7 +29,9 @@ if TYPE_CHECKING:
     from gatling.state.releases import Release
 
 # pods reach each other, so distribution listens on the pod's address; a NetworkPolicy guards it
-NODE_FLAGS = f"-start_epmd false -erl_epmd_port {NODE} -proto_dist inet_tcp"
+NODE_FLAGS = f"-start_epmd false -erl_epmd_port {NODE} -proto_dist"
+PLAIN = "inet_tcp"
+ENCRYPTED = f"inet_tls -ssl_dist_optfile {DISTRIBUTION}/{DISTRIBUTION_FILES[-1]}"
 
 
 def described(
@@ -39,8 +50,9 @@ def described(
         stop_seconds=settings.instance.stop,
         drain_seconds=settings.instance.drain,
         pulls=platform.registry is not None and bool(platform.registry.user),
-        config=secret_name(app.name, release.number, environment(app, release, platform)),
+        config=secret_name(app.name, release.number, environment(app, release, settings, platform)),
         deployment=deployment,
+        distribution=distribution_name(app.name) if settings.cluster.tls else "",
     )
 
 
@@ -49,20 +61,22 @@ def health(app: App, settings: Settings) -> Health:
     return Health(settings.health.path, names.host(app.primary_domain))
 
 
-def environment(app: App, release: Release, platform: Platform) -> dict[str, str]:
+def environment(
+    app: App, release: Release, settings: Settings, platform: Platform
+) -> dict[str, str]:
     """The variables that Gatling suggests, those of the release, and those that Gatling sets."""
     own = release.config.get(distillery.FLAGS, "")
-    nodes = f"{objects.nodes_name(app.name)}.{platform.cluster.namespace}.svc.cluster.local"
     suggested = {
         "LANG": "C.UTF-8",
         "MIX_ENV": "prod",
         "PHX_SERVER": "true",
         "PHX_HOST": app.primary_domain,
-        "DNS_CLUSTER_QUERY": nodes,
+        "DNS_CLUSTER_QUERY": objects.nodes_domain(app.name, platform.cluster.namespace),
         "ERL_CRASH_DUMP": f"/tmp/{spec.CRASH_DUMP}",  # noqa: S108 (of the pod alone)
         "ERL_CRASH_DUMP_SECONDS": "0",
     }
-    return suggested | release.config | {distillery.FLAGS: f"{own} {NODE_FLAGS}".lstrip()}
+    flags = f"{NODE_FLAGS} {ENCRYPTED if settings.cluster.tls else PLAIN}"
+    return suggested | release.config | {distillery.FLAGS: f"{own} {flags}".lstrip()}
 
 
 def words(pods: Pods, command: tuple[str, ...], *, program: bool) -> tuple[str, ...]:

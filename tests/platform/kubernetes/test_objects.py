@@ -33,6 +33,7 @@ PODS = Pods(
     image=f"registry.example.com/team/shop@sha256:{'0' * 64}", command=("bin/shop", "start"),
     node="shop", config="shop-v12-0", limits=Limits(memory="512M", cpu="150%", tasks=100),
 )  # fmt: skip
+ENCRYPTED = structs.replace(PODS, distribution="distribution-shop")
 HEALTH = Health("/health", "shop.example.com")
 ENV = {"SECRET": "ü$(POD_IP)", "PORT": "4001", "RELEASE_NODE": "shop@127.0.0.1", "LANG": "C.UTF-8"}
 
@@ -52,6 +53,7 @@ def every() -> list[dict[str, Any]]:
         objects.ingress("prod", "shop", ["shop.example.com", "*.shop.example.com"], "le"),
         objects.job(migrate, "migrate", 0.5),
         objects.boot_check(PODS, HEALTH, "check-7", "GATLING_BOOT_CHECK", 90),
+        objects.instances(ENCRYPTED, HEALTH, 3),
         page.secret(PODS, "<h1>Back soon</h1>"),
         page.deployment(PODS, "<h1>Back soon</h1>"),
     ]
@@ -82,7 +84,7 @@ def test_what_is_no_object_is_found() -> None:
 
 def test_pods_are_restricted() -> None:
     """As the profile of that name of the Pod Security Standards asks for."""
-    assert len(templates()) == 5
+    assert len(templates()) == 6
     for spec in templates():
         around = spec["securityContext"]
         assert around["runAsNonRoot"]
@@ -110,6 +112,31 @@ def test_secrets_are_in_secrets_only() -> None:
     login = objects.registry_login("prod", "r.example.com", "ann", "secret")
     kept = json.loads(base64.b64decode(login["data"][".dockerconfigjson"]))
     assert base64.b64decode(kept["auths"]["r.example.com"]["auth"]) == b"ann:secret"
+
+
+def test_pods_with_nodes_have_the_certificate_of_distribution() -> None:
+    web, check, job, worker = (
+        one["spec"]["template"]["spec"]
+        for one in (
+            objects.instances(ENCRYPTED, HEALTH, 3),
+            objects.boot_check(ENCRYPTED, HEALTH, "check-7", "GATLING_BOOT_CHECK", 90),
+            objects.job(ENCRYPTED, "migrate", 5),
+            objects.worker(ENCRYPTED, "mailer", 2),
+        )
+    )
+    for spec in (web, check):
+        (volume,) = [one for one in spec["volumes"] if "secret" in one]
+        assert volume["secret"]["secretName"] == "distribution-shop"
+        files = {one["key"] for one in volume["secret"]["items"]}
+        assert {"tls.key", "ca.crt"} < files
+        assert "ca.key" not in files, "no pod needs the key of the authority"
+        assert volume["secret"]["defaultMode"] == 0o400
+        (mount,) = [one for one in spec["containers"][0]["volumeMounts"] if "readOnly" in one]
+        assert mount["mountPath"] == "/etc/gatling/distribution"
+    for spec in (job, worker):
+        assert not [one for one in spec["volumes"] if "secret" in one]
+    assert pods.encrypted({"spec": web})
+    assert not pods.encrypted({"spec": job})
 
 
 def test_an_instance_that_only_boots_serves_nobody_and_joins_no_other() -> None:

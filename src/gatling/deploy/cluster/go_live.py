@@ -6,7 +6,16 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from gatling.build import callbacks
-from gatling.deploy.cluster import boot_check, hot, image, maintenance, once, reconcile, workers
+from gatling.deploy.cluster import (
+    boot_check,
+    hot,
+    image,
+    maintenance,
+    nodes,
+    once,
+    reconcile,
+    workers,
+)
 from gatling.deploy.cluster import objects as applied
 from gatling.deploy.cutover.hot import NotPossible
 from gatling.deploy.migrations import runner
@@ -30,6 +39,10 @@ if TYPE_CHECKING:
 
 SLOT = 1
 """A cluster has no slots; records need one."""
+CHANGED = (
+    "cluster.tls has changed: nodes with and without TLS do not connect to each other until all"
+    " instances are replaced"
+)
 
 
 def go_live(
@@ -70,11 +83,21 @@ def go_live(
         runner.run(gatling, context, live, release, elsewhere=in_a_job)
         context.callbacks.at(*callbacks.AFTER_MIGRATE)
         wanted = hot.Planning(
-            app, settings, live, release, requested, journal.step, context.progress.note
+            app,
+            settings,
+            live,
+            release,
+            requested,
+            journal.step,
+            context.progress.note,
+            replaces=True,
         )
         upgraded = _upgraded(gatling, context, api, wanted)
         if not upgraded:
             journal.phase(f"Replacing the instances on {platform.name}")
+            there = nodes.found(applied.pods_of(api, app.name))
+            if any(pod.encrypted != settings.cluster.tls for pod in there):
+                context.progress.note(CHANGED)
             with journal.step("replace_instances"):
                 pods = applied.apply(
                     api, app, release, platform, context.deployment.id,

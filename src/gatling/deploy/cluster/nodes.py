@@ -19,7 +19,7 @@ from gatling.beam.etf import Atom
 from gatling.errors import ClusterFailed, NodeUnreachable
 from gatling.images.tree import SECRET
 from gatling.platform.kubernetes import rollout
-from gatling.platform.kubernetes.pods import CURRENT, NODE, TREES
+from gatling.platform.kubernetes.pods import CURRENT, NODE, TREES, encrypted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -53,13 +53,23 @@ class Pod(Struct, frozen=True):
     release: str
     """The label of its release, as Kubernetes has it."""
     ready: bool
+    app: str = ""
+    encrypted: bool = False
+    """Whether its distribution is over TLS."""
 
 
 def found(pods: Sequence[Object]) -> list[Pod]:
     """The pods that do not end."""
     shown = [(pod, rollout.shown(pod)) for pod in pods]
     return [
-        Pod(one.name, (pod.get("status") or {}).get("podIP", ""), one.release, one.ready)
+        Pod(
+            name=one.name,
+            address=(pod.get("status") or {}).get("podIP", ""),
+            release=one.release,
+            ready=one.ready,
+            app=(pod["metadata"].get("labels") or {}).get("app.kubernetes.io/name", ""),
+            encrypted=encrypted(pod),
+        )
         for pod, one in shown
         if one.state != "stopping"
     ]
@@ -110,9 +120,12 @@ def _channel(
     if not pod.address:
         raise NodeUnreachable(f"The pod {pod.name} has no address yet.")
     name = f"{release.name}@{pod.address}"
-    dial = functools.partial(_dialled, api, pod.name)
+    dial: Callable[[], Any] = functools.partial(_dialled, api, pod.name)
+    length = channel.LENGTH
+    if pod.encrypted:
+        dial, length = _over_tls(api, pod, dial, within), channel.LENGTH_OVER_TLS
     cookie = release.config.get("RELEASE_COOKIE", "")
-    with channel.connect(dial, name, cookie, patience, within=within) as node:
+    with channel.connect(dial, name, cookie, patience, within=within, length=length) as node:
         yield node
 
 
@@ -122,6 +135,17 @@ def _dialled(api: Api, pod: str) -> Any:
     except ClusterFailed as error:
         hint = f" {error.hint}" if error.reason == "denied" else ""
         raise NodeUnreachable(f"{error.what}{hint}") from error
+
+
+def _over_tls(api: Api, pod: Pod, dial: Callable[[], Any], within: float) -> Callable[[], Any]:
+    from gatling.platform.kubernetes import distribution, secured  # which load cryptography
+
+    try:
+        context = distribution.context(api, pod.app)
+    except ClusterFailed as error:
+        raise NodeUnreachable(error.what) from error
+    name = distribution.common_name(pod.app, api.namespace)
+    return lambda: secured.over(dial(), context, name, within)
 
 
 def tree(number: int) -> Path:

@@ -50,6 +50,11 @@ OF_APP = (
 def check(gatling: Gatling, app: App, release: Release) -> None:
     """Raise NotOnCluster for what a release asks for and a cluster does not have yet."""
     tree = gatling.home.app(app.name).release(release.number)
+    if settings_of(app, release).cluster.tls and not any(tree.glob("lib/ssl-*/ebin/ssl.app")):
+        raise NotOnCluster(
+            f"{release.label} lacks the application ssl, which `cluster.tls` needs.",
+            hint="Add :ssl to extra_applications in mix.exs, or unset cluster.tls.",
+        )
     unknown = (
         (distillery.made(tree, release), "Releases of Distillery do not run on a cluster."),
         (bool(app.passwords), "Passwords (`gatling auth`) do not work on a cluster yet."),
@@ -107,9 +112,14 @@ def apply(
 
 
 def apply_config(api: Api, app: App, release: Release, platform: Platform, described: Pods) -> None:
-    """Apply the Secrets that pods of a release need: its config, and the registry's login."""
+    """Apply the Secrets that pods of a release need: config, certificate, the registry's login."""
     apply_login(api, platform)
-    api.apply(objects.config(described, spec.environment(app, release, platform)))
+    env = spec.environment(app, release, settings_of(app, release), platform)
+    api.apply(objects.config(described, env))
+    if described.distribution:
+        from gatling.platform.kubernetes import distribution  # which loads cryptography
+
+        distribution.ensure(api, app.name)
 
 
 def apply_login(api: Api, platform: Platform) -> None:
@@ -132,7 +142,7 @@ def apply_domains(api: Api, app: App, issuer: str) -> None:
 def remove(api: Api, app: str, *, keep: Pods | None = None) -> None:
     """Delete the objects of an app; with `keep` only Secrets that no pod needs."""
     selector = MANAGED | {APP: app}
-    kept = {keep.config, *_configs(api, app)} if keep is not None else set()
+    kept = {keep.config, keep.distribution, *_used(api, app)} if keep is not None else set()
     if keep is None:
         api.remove("Secret", objects.certificate_name(app))  # cert-manager's own leaves it
     for kind in ("Secret",) if keep is not None else OF_APP:
@@ -152,17 +162,24 @@ def _component(one: Object) -> str:
     return str(one["metadata"].get("labels", {}).get("app.kubernetes.io/component", ""))
 
 
-def _configs(api: Api, app: str) -> set[str]:
-    """The Secrets that pods have as their environment.
+def _used(api: Api, app: str) -> set[str]:
+    """The Secrets that pods have as their environment or as files.
 
     After a hot upgrade these are of an earlier release, and a container that starts again needs it.
     """
-    return {
+    there = pods_of(api, app)
+    environments = {
         source["secretRef"]["name"]
-        for pod in pods_of(api, app)
+        for pod in there
         for container in pod["spec"].get("containers") or ()
         for source in container.get("envFrom") or ()
         if "secretRef" in source
+    }
+    return environments | {
+        volume["secret"]["secretName"]
+        for pod in there
+        for volume in pod["spec"].get("volumes") or ()
+        if "secret" in volume
     }
 
 

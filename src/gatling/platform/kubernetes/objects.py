@@ -146,6 +146,11 @@ def nodes_name(app: str) -> str:
     return f"nodes-{checked_app(app)}"
 
 
+def nodes_domain(app: str, namespace: str) -> str:
+    """The domain of the headless Service in the DNS of the cluster."""
+    return f"{nodes_name(app)}.{namespace}.svc.cluster.local"
+
+
 def nodes(pods: Pods) -> Object:
     """The headless Service: nodes find each other before they are ready."""
     return {

@@ -29,6 +29,9 @@ Object = dict[str, Any]
 TREES = "/gatling"
 """The directory of release trees in a pod."""
 CURRENT = f"{TREES}/current"
+DISTRIBUTION = "/etc/gatling/distribution"
+"""The directory of the certificate of Erlang's distribution, and of its options, in a pod."""
+DISTRIBUTION_FILES = ("ca.crt", "tls.crt", "tls.key", "options.config")
 LOST_SECONDS = 30
 """After so long without its node a pod is started elsewhere; Kubernetes itself waits 300 s."""
 HTTP, NODE = 4000, 4370
@@ -77,6 +80,8 @@ class Pods(Struct, frozen=True, kw_only=True):
     """The variable GATLING_PROCESS of workers and jobs, which names them."""
     deployment: int = 0
     """The deployment that they belong to, so that each deployment replaces all pods."""
+    distribution: str = ""
+    """The name of the Secret for distribution over TLS; empty: it is not encrypted."""
 
 
 class Health(Struct, frozen=True):
@@ -108,6 +113,17 @@ def part_name(app: str, part: str) -> str:
     digest = hashlib.sha256(f"{app}/{part}".encode()).hexdigest()[:8]
     readable = f"{checked_app(app)}-{part.replace('_', '-')}"[: MAX_NAME - 9].rstrip("-")
     return f"{readable}-{digest}"
+
+
+def distribution_name(app: str) -> str:
+    """The name of the Secret with the certificate of an app's nodes."""
+    return f"distribution-{checked_app(app)}"
+
+
+def encrypted(pod: Object) -> bool:
+    """Whether the node of a pod has its distribution over TLS."""
+    volumes = (pod.get("spec") or {}).get("volumes") or ()
+    return any(one.get("name") == _DISTRIBUTION for one in volumes)
 
 
 def labels(app: str, component: str) -> dict[str, str]:
@@ -166,6 +182,11 @@ def template(
         "containers": [container],
         "volumes": [{"name": "trees", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}],
     }
+    if serves and pods.distribution:
+        container["volumeMounts"].append(
+            {"name": _DISTRIBUTION, "mountPath": DISTRIBUTION, "readOnly": True}
+        )
+        spec["volumes"].append(_certificate(pods))
     if serves:
         spec["topologySpreadConstraints"] = [{
             "maxSkew": 1, "topologyKey": "kubernetes.io/hostname",
@@ -223,6 +244,19 @@ def resources(limits: Limits) -> Object:
 def variables(env: Mapping[str, str]) -> dict[str, str]:
     """The environment of a release without what each pod has for itself."""
     return {name: value for name, value in env.items() if name not in _OWN}
+
+
+_DISTRIBUTION = "distribution"
+
+
+def _certificate(pods: Pods) -> Object:
+    """The files of the Secret without the key of the authority.
+
+    Kubernetes adds the right to read for the group, which is the app's own.
+    """
+    items = [{"key": name, "path": name} for name in DISTRIBUTION_FILES]
+    secret = {"secretName": pods.distribution, "defaultMode": 0o400, "items": items}
+    return {"name": _DISTRIBUTION, "secret": secret}
 
 
 _OWN = ("PORT", "RELEASE_NODE", "RELEASE_DISTRIBUTION", "RELEASE_TMP", "HOME", "POD_IP")
