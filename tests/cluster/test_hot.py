@@ -401,6 +401,49 @@ def test_a_pod_that_is_deleted_in_the_middle(
     assert shown == any(title in pods.ask(name) for name in pods.names())
 
 
+def differing(shop: Project, world: World, pods: Pods) -> tuple[str, str]:
+    """A pod whose app was started again with the release before; its name, and the release."""
+    before = world.status()["release"]
+    shop.title(f"after {before}")
+    shop.push()
+    assert world.last()["strategy"] == "hot"
+    name = pods.names()[1]
+    restarts = pods.restarts()
+    pods.run(name, "sh", "-c", f"ln -sfn /gatling/releases/{before} /gatling/current && kill 1")
+    until(lambda: pods.restarts() > restarts, "the restart")
+    until(lambda: world.status()["instance"].startswith("2 of 2 ready"), "the pods")
+    assert f"after {before}" not in pods.ask(name)
+    return name, before
+
+
+def test_a_pod_that_differs_is_replaced_first(shop: Project, world: World, pods: Pods) -> None:
+    """And the others are upgraded in memory, in spite of it."""
+    name, older = differing(shop, world, pods)
+    live, kept = world.status()["release"], pods.uids()
+    first = f"the pod {name} is replaced first, as it has a node that runs {older}"
+    assert first in world.json("plan", "shop", older)["reasons"]
+    assert pods.uids() == kept, "a plan changes nothing"
+    shop.title("all of them")
+    with probing():
+        said = " ".join(shop.push().split())
+    assert "is live on prod (hot upgrade" in said, said
+    assert f"the pod {name} has a node that runs {older}, and was replaced first" in said
+    until(lambda: len(pods.names()) == 2, "the end of the pod")
+    assert len(pods.uids() & kept) == 1
+    assert name not in pods.names()
+    assert pods.all_show("all of them")
+    live = world.status()["release"]
+    assert pods.labels() == {live}
+
+    for point in ("begin replace_pods", "end replace_pods"):
+        name, _ = differing(shop, world, pods)
+        live = world.status()["release"]
+        with probing():
+            assert killed_push(shop, point, f"never {point}") == ("interrupted", live)
+        until(lambda: only(pods, world.status()["release"]), f"one release after {point}")
+        assert not any("never" in pods.ask(one) for one in pods.names())
+
+
 def test_killed_at_every_step(shop: Project, world: World, pods: Pods) -> None:
     outcomes, kept = {}, pods.uids()
     titles = {world.status()["release"]: "<title>"}

@@ -32,6 +32,7 @@ KILLED_BY = {
     "setup": "push/test_migrations.py::test_setup_is_run_once_after_the_first_migrations",
     "rehearsal": "hot/test_rehearsal.py::test_killed_while_rehearsing",
     "swap_back": "hot/test_undone.py::test_killed_while_it_is_taken_back",
+    "replace_pods": "cluster/test_hot.py::test_a_pod_that_differs_is_replaced_first",
     "stop_instance": "cluster/test_move.py::test_an_app_that_must_run_alone_is_stopped_first",
     "processes": "home/test_processes.py::test_a_killed_deployment_leaves_those_of_what_is_live",
 }

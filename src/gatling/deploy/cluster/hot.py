@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
@@ -17,7 +17,7 @@ from gatling import names
 from gatling.beam import compiler, together
 from gatling.beam.comparison import Answers
 from gatling.deploy import live_node, watch
-from gatling.deploy.cluster import adopt, nodes, planner
+from gatling.deploy.cluster import adopt, nodes, planner, replacing
 from gatling.deploy.cluster import objects as applied
 from gatling.deploy.cutover.hot import CRASHED_HINT, NotPossible
 from gatling.deploy.evidence import verdict
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from gatling.state.releases import Release
 
 HEALTH_SECONDS = 5.0
+CHANGED = "cluster.tls has changed, and a node has it from its start"
 Result = TypeVar("Result")
 HEALTHY = range(200, 400)
 """As the readiness probe of Kubernetes has it."""
@@ -62,6 +63,8 @@ class Planning:
     """The strategy that was requested."""
     step: Callable[[str], AbstractContextManager[object]] = contextlib.nullcontext
     note: Callable[[str], None] = lambda _: None
+    replaces: bool = False
+    """Whether pods that differ are replaced before the others are upgraded."""
 
 
 class Found(Struct):
@@ -102,18 +105,83 @@ def found(gatling: Gatling, api: Api, wanted: Planning, connections: contextlib.
     if app.wanted != "running":
         return Found(plan.refuse_or_roll(["no instance runs"], requested))
     try:
-        pods = _pods(api, app, live)
-        connected = _reached(gatling, wanted, api, live, pods, connections)
-        _deliver(gatling, wanted, live, connected)
-        differences = _compared(gatling, api, wanted, live, connected, connections)
+        pods, differ = _pods(api, app, live, wanted.settings)
+        asked = _asked(gatling, api, wanted, live, pods, connections, differ)
+        planned = union(asked.comparisons, requested, wanted.settings)
+        if differ and planned.strategy == "hot":
+            if wanted.replaces:
+                _replaced(api, wanted, live, differ)
+                more, others = _pods(api, app, live, wanted.settings)
+                more = {name: pod for name, pod in more.items() if name not in asked.nodes}
+                if more or others:
+                    later = _asked(
+                        gatling, api, wanted, live, more, connections, others, all_of=True
+                    )
+                    pods, asked = pods | more, asked.joined(later)
+                    planned = union(asked.comparisons, requested, wanted.settings)
+            else:
+                first = (f"the pod {name} is replaced first, as it {why}"
+                         for name, why in differ.items())  # fmt: skip
+                planned = replace(planned, reasons=(*planned.reasons, *first))
     except _Obstacle as obstacle:
         return Found(plan.refuse_or_roll([str(obstacle)], requested))
-    comparisons = {name: comparison for name, (comparison, _) in differences.items()}
     return Found(
-        union(comparisons, requested, wanted.settings), pods, connected,
-        answers={name: answers for name, (_, answers) in differences.items()},
-        starts_something=any(one.starts_something for one in comparisons.values()),
-    )  # fmt: skip
+        planned,
+        {name: pods[name] for name in asked.nodes},
+        asked.nodes,
+        answers={name: answers for name, (_, answers) in asked.differences.items()},
+        starts_something=any(one.starts_something for one in asked.comparisons.values()),
+    )
+
+
+class _Asked(Struct, frozen=True):
+    """Nodes that were asked, with what they answered."""
+
+    nodes: dict[str, Control]
+    differences: dict[str, Differences]
+
+    @property
+    def comparisons(self) -> dict[str, Comparison]:
+        """How the releases differ in each pod."""
+        return {name: comparison for name, (comparison, _) in self.differences.items()}
+
+    def joined(self, other: _Asked) -> _Asked:
+        """These and others."""
+        return _Asked(self.nodes | other.nodes, self.differences | other.differences)
+
+
+def _asked(
+    gatling: Gatling,
+    api: Api,
+    wanted: Planning,
+    live: Release,
+    pods: Mapping[str, Pod],
+    connections: contextlib.ExitStack,
+    differ: dict[str, str],
+    *,
+    all_of: bool = False,
+) -> _Asked:
+    """Ask the nodes of these pods; a pod whose node does not run the live release joins `differ`.
+
+    Raises _Obstacle if too many differ, or, with `all_of`, any.
+    """
+    connected = _reached(gatling, wanted, api, live, pods, connections, differ)
+    problem = replacing.too_many(differ, () if all_of else connected)
+    if problem:
+        raise _Obstacle(problem)
+    _deliver(gatling, wanted, live, connected)
+    return _Asked(connected, _compared(gatling, api, wanted, live, connected, connections))
+
+
+def _replaced(api: Api, wanted: Planning, live: Release, differ: Mapping[str, str]) -> None:
+    """Replace pods before the upgrade; raises _Obstacle."""
+    with wanted.step("replace_pods"):
+        try:
+            replaced = replacing.replace(api, wanted.app, live, differ, wanted.settings)
+        except replacing.NotReplaced as error:
+            raise _Obstacle(str(error)) from error
+    for name in replaced:
+        wanted.note(f"the pod {name} {differ[name]}, and was replaced first")
 
 
 class _Obstacle(Exception):
@@ -130,16 +198,23 @@ def _each(answers: Mapping[str, Result | Exception], what: str) -> dict[str, Res
     return found
 
 
-def _pods(api: Api, app: App, live: Release) -> dict[str, Pod]:
+def _pods(
+    api: Api, app: App, live: Release, settings: Settings
+) -> tuple[dict[str, Pod], dict[str, str]]:
+    """The pods that serve the live release, and why others do not. Raises _Obstacle."""
     pods = {pod.name: pod for pod in nodes.found(applied.pods_of(api, app.name))}
     if not pods:
         raise _Obstacle("no instance runs")
-    for pod in pods.values():
-        if pod.release != live.label or not pod.ready:
-            raise _Obstacle(f"the pod {pod.name} does not serve {live.label}")
+    if any(pod.encrypted != settings.cluster.tls for pod in pods.values()):
+        raise _Obstacle(CHANGED)
     if problem := adopt.possible(api, app.name):
         raise _Obstacle(problem)
-    return pods
+    differ = {
+        name: f"does not serve {live.label}"
+        for name, pod in pods.items()
+        if pod.release != live.label or not pod.ready
+    }
+    return {name: pod for name, pod in pods.items() if name not in differ}, differ
 
 
 def _reached(
@@ -149,8 +224,9 @@ def _reached(
     live: Release,
     pods: Mapping[str, Pod],
     connections: contextlib.ExitStack,
+    differ: dict[str, str],
 ) -> dict[str, Control]:
-    """Connect to the nodes of all pods, which run the live release."""
+    """Connect to the nodes of pods that run the live release; why others do not joins `differ`."""
     app = wanted.app
     paths = gatling.home.app(app.name)
 
@@ -162,14 +238,19 @@ def _reached(
     with wanted.step("reach_nodes"):
         compiler.ensure(gatling.tasks, gatling.apps.surroundings(app.name), app, live)
         answers = nodes.of_all(reach, pods)
-        for each in answers.values():
-            if not isinstance(each, Exception):
-                connections.push(each[0])
-        reached = _each(answers, "the node of the pod {} cannot be reached: {}")
-    for name, (_, _, runs) in reached.items():
-        if runs != live.label:
-            raise _Obstacle(f"the node of the pod {name} runs {runs}")
-    return {name: node for name, (_, node, _) in reached.items()}
+    found = {}
+    for name, each in answers.items():
+        if isinstance(each, Exception):
+            differ[name] = f"has a node that cannot be reached ({said(each)})"
+            continue
+        stack, node, runs = each
+        if runs == live.label:
+            connections.push(stack)
+            found[name] = node
+        else:
+            stack.close()
+            differ[name] = f"has a node that runs {runs}"
+    return found
 
 
 def _deliver(
