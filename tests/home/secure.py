@@ -6,6 +6,8 @@ import socket
 import ssl
 from typing import TYPE_CHECKING
 
+from tests.secured import wrapped
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -28,4 +30,4 @@ def connect(world: World, host: str, trusted: str | None = None) -> ssl.SSLSocke
     if trusted is None:
         context.verify_flags |= ssl.VERIFY_X509_STRICT
     raw = socket.create_connection(("127.0.0.1", tls_port(world)), timeout=10)
-    return context.wrap_socket(raw, server_hostname=host)
+    return wrapped(raw, context, host)

@@ -20,6 +20,7 @@ from gatling.proxy.site import Site
 from tests.proxy import scan
 from tests.proxy.authority import INTERMEDIATE, ROOT, certificate
 from tests.proxy.bench import App, Bench
+from tests.secured import wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +61,7 @@ def trusting(**kwargs: ssl.TLSVersion) -> ssl.SSLContext:
 
 def connect(bench: Bench, host: str, context: ssl.SSLContext | None = None) -> ssl.SSLSocket:
     raw = socket.create_connection(("127.0.0.1", bench.tls_port), timeout=10)
-    return (context or trusting()).wrap_socket(raw, server_hostname=host)
+    return wrapped(raw, context or trusting(), host)
 
 
 def ask(bench: Bench, host: str, path: str = "/", *, tls: bool = True) -> http.client.HTTPResponse:

@@ -18,6 +18,7 @@ from tests.ca import pebble, unpacked
 from tests.conftest import Answer, until
 from tests.proxy import scan
 from tests.proxy.authority import ROOT, certificate
+from tests.secured import wrapped
 from tests.server.host import run
 
 if TYPE_CHECKING:
@@ -107,12 +108,7 @@ def account(server: Server, ca: Ca) -> str:
 
 def connected(server: Server, ca: Ca, host: str) -> ssl.SSLSocket:
     raw = server.box.bed.lan.connect(server.box.ip, 443, 10)
-    try:
-        raw.getpeername()  # of one that has been reset, wrap_socket leaves a socket open
-        return ssl.create_default_context(cadata=ca.root()).wrap_socket(raw, server_hostname=host)
-    except BaseException:
-        raw.close()
-        raise
+    return wrapped(raw, ssl.create_default_context(cadata=ca.root()), host)
 
 
 def ask(server: Server, ca: Ca, host: str = FIRST) -> Answer:

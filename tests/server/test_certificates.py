@@ -16,10 +16,9 @@ import pytest
 from gatling.errors import Exit
 from tests.conftest import Answer, until
 from tests.proxy.authority import INTERMEDIATE, ROOT, Issued, certificate
+from tests.secured import wrapped
 
 if TYPE_CHECKING:
-    import socket
-
     from tests.server.server import Checkout, Person, Server
 
 KEPT = "etc/gatling/certificates"
@@ -32,25 +31,21 @@ def full(issued: Issued) -> str:
     return issued.pem + INTERMEDIATE.pem + issued.key_pem
 
 
-def secured(server: Server, host: str) -> ssl.SSLSocket:
+def connected(server: Server, host: str) -> ssl.SSLSocket:
     """A connection from another machine that trusts the root, and checks the name."""
-    raw: socket.socket = server.box.bed.lan.connect(server.box.ip, 443, 10)
-    try:
-        return ssl.create_default_context(cadata=ROOT.pem).wrap_socket(raw, server_hostname=host)
-    except BaseException:
-        raw.close()
-        raise
+    raw = server.box.bed.lan.connect(server.box.ip, 443, 10)
+    return wrapped(raw, ssl.create_default_context(cadata=ROOT.pem), host)
 
 
 def shown(server: Server, host: str = "shop.example") -> bytes | None:
-    with secured(server, host) as connection:
+    with connected(server, host) as connection:
         return connection.getpeercert(binary_form=True)
 
 
 def ask(server: Server, host: str = "shop.example", path: str = "/") -> Answer:
     connection = http.client.HTTPConnection(server.box.ip, timeout=10)
     with contextlib.closing(connection):
-        connection.sock = secured(server, host)
+        connection.sock = connected(server, host)
         connection.request("GET", path, headers={"Host": host})
         answer = connection.getresponse()
         return Answer(answer.status, answer.headers, answer.read().decode())

@@ -119,9 +119,7 @@ defmodule Mix.Tasks.Gatling.Build do
         end
 
         plain_step(marker, "mix_digest", fn ->
-          Gatling.Binaries.restore()
-          digest.()
-          Gatling.Binaries.keep()
+          Gatling.Binaries.around(digest)
           Gatling.Assets.link()
         end)
       end
