@@ -7,17 +7,18 @@ defmodule Gatling.Assets do
   @stamp "node_modules/.gatling"
 
   # The project's own task for its assets, in an umbrella each app that has one, or else
-  # Phoenix' own digest; nil when there is nothing to do.
+  # Phoenix' own digest; nil when there is nothing to do. The function is
+  # given what was started of the project's own task.
   def digest do
     apps = for {app, path} <- apps(), within(app, path, &own_task/0), do: {app, path}
 
     cond do
-      own_task() -> &run/0
+      own_task() -> &Gatling.EarlyCss.deploy/1
       # mix' own way into an umbrella's apps knows of no aliases that they alone have
-      apps != [] -> fn -> for {app, path} <- apps, do: within(app, path, &run/0) end
+      apps != [] -> fn _ -> for {app, path} <- apps, do: within(app, path, &run/0) end
       not Enum.any?(directories(), &File.dir?(Path.join(&1, "priv/static"))) -> nil
-      Mix.Task.get("phx.digest") -> fn -> Mix.Task.run("phx.digest", []) end
-      Mix.Task.get("phoenix.digest") -> fn -> Mix.Task.run("phoenix.digest", []) end
+      Mix.Task.get("phx.digest") -> fn _ -> Mix.Task.run("phx.digest", []) end
+      Mix.Task.get("phoenix.digest") -> fn _ -> Mix.Task.run("phoenix.digest", []) end
       true -> nil
     end
   end

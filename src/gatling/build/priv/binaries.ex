@@ -16,6 +16,12 @@ defmodule Gatling.Binaries do
   # Seconds after which nobody makes a copy any more.
   @making 3600
 
+  # Whether this file is the program of this version, as far as it is known without a run of it.
+  def known?(path, version) do
+    identity = identity(path)
+    identity != nil and read()[{path, version}] == identity
+  end
+
   # Runs `fun`, which uses the programs, with the configured versions in place, and keeps what it
   # has downloaded.
   def around(fun) do

@@ -29,6 +29,7 @@ end
     Gatling.Assets,
     Gatling.Binaries,
     Gatling.Distillery,
+    Gatling.EarlyCss,
     Gatling.Ebin,
     Gatling.Erts,
     Gatling.BuildPaths,

@@ -99,7 +99,7 @@ defmodule Mix.Tasks.Gatling.Build do
 
     refuse(marker, Gatling.Distillery.exrm())
 
-    step(marker, "mix_deps_get", &get_dependencies/0)
+    there = step(marker, "mix_deps_get", &get_dependencies/0)
 
     distillery =
       case Gatling.Distillery.found() do
@@ -108,18 +108,32 @@ defmodule Mix.Tasks.Gatling.Build do
         nil -> nil
       end
 
-    step(marker, "mix_compile", fn -> compile(git_directory) end)
+    # a callback may write what it reads
+    css = if there == :there and callbacks == [], do: Gatling.EarlyCss.start()
+
+    step(marker, "mix_compile", fn ->
+      try do
+        compile(git_directory)
+      catch
+        kind, reason ->
+          Gatling.EarlyCss.stop(css)
+          :erlang.raise(kind, reason, __STACKTRACE__)
+      end
+    end)
 
     around("mix_digest", fn ->
       # asked when the callback has run: it may have made the assets
       if digest = Gatling.Assets.digest() do
-        for directory <- Gatling.Assets.npm_directories() do
+        npm = Gatling.Assets.npm_directories()
+        if npm != [], do: Gatling.EarlyCss.stop(css)
+
+        for directory <- npm do
           if is_nil(Gatling.Assets.npm()), do: fact(marker, "missing", "npm")
           step(marker, "npm_install", fn -> Gatling.Assets.npm_install(directory) end)
         end
 
         plain_step(marker, "mix_digest", fn ->
-          Gatling.Binaries.around(digest)
+          Gatling.Binaries.around(fn -> digest.(if npm == [], do: css) end)
           Gatling.Assets.link()
         end)
       end
@@ -146,6 +160,7 @@ defmodule Mix.Tasks.Gatling.Build do
 
     if not own and dependencies_there?() do
       Mix.shell().info("All dependencies are up to date")
+      :there
     else
       Mix.Task.run("deps.get", ["--only", to_string(Mix.env())])
     end
@@ -218,8 +233,9 @@ defmodule Mix.Tasks.Gatling.Build do
 
   defp around(name, fun) do
     point("before_" <> name)
-    fun.()
+    result = fun.()
     point("after_" <> name)
+    result
   end
 
   defp point(name) do
@@ -228,8 +244,9 @@ defmodule Mix.Tasks.Gatling.Build do
 
   defp plain_step(marker, name, fun) do
     IO.puts("#{marker} begin #{name}")
-    fun.()
+    result = fun.()
     IO.puts("#{marker} end #{name}")
+    result
   end
 
   defp fact(marker, name, value), do: IO.puts("#{marker} fact #{name} #{value}")

@@ -5,8 +5,8 @@ making = "#{compiled}.#{System.pid()}"
 File.mkdir_p!(making)
 
 files =
-  ~w(assets.ex binaries.ex boot.ex build_paths.ex callbacks.ex distillery.ex ebin.ex erts.ex) ++
-    ~w(fresh.ex toolchain.ex build_task.ex)
+  ~w(assets.ex binaries.ex boot.ex build_paths.ex callbacks.ex distillery.ex early_css.ex ebin.ex) ++
+    ~w(erts.ex fresh.ex toolchain.ex build_task.ex)
 
 for file <- files,
     {module, beam} <- Code.compile_file(Path.join(priv, file)) do
