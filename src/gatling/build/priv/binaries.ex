@@ -6,7 +6,7 @@ defmodule Gatling.Binaries do
 
   @packages [esbuild: Esbuild, tailwind: Tailwind]
 
-  # What is known of the programs of the build before.
+  # The note of the programs that were there after the build before.
   @note "_build/gatling/binaries"
   # A file that was changed less than this many seconds ago may change again without a trace.
   @settled 2

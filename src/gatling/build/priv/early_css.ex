@@ -75,7 +75,7 @@ defmodule Gatling.EarlyCss do
     Mix.Task.run(task, arguments)
   end
 
-  # What the alias begins with: each command as the package would run it.
+  # The commands that the alias begins with, as the package would run them.
   defp commands do
     aliases = Mix.Project.config()[:aliases] || []
 
