@@ -67,7 +67,8 @@ defmodule Gatling.Binaries do
     for program <- programs, File.regular?(program.path), do: {program, identity(program.path)}
   end
 
-  # Keeps the configured versions. What `restore` has found, and is as it was, is not run again.
+  # Keeps the configured versions. Those that `restore` has found, and that are as they were, are not
+  # run again.
   def keep(found \\ []) do
     programs = programs()
 
