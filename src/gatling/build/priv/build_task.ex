@@ -113,7 +113,7 @@ defmodule Mix.Tasks.Gatling.Build do
 
     step(marker, "mix_compile", fn ->
       try do
-        compile(git_directory)
+        compile(git_directory, there)
       catch
         kind, reason ->
           Gatling.EarlyCss.stop(css)
@@ -187,7 +187,20 @@ defmodule Mix.Tasks.Gatling.Build do
     end
   end
 
-  defp compile(git_directory) do
+  # What compiling would do with dependencies first, without their check: that is half of it, and has
+  # just been made. Only if none of them is to be compiled.
+  defp load_dependencies do
+    if Enum.all?(Mix.Dep.load_and_cache(), &compiled?/1) do
+      Mix.Task.run("deps.loadpaths", ["--no-deps-check", "--listeners"])
+    end
+  end
+
+  # Those with a path are compiled each time, and an umbrella's apps by its own compilation.
+  defp compiled?(dep) do
+    Mix.Dep.ok?(dep) and not Mix.Dep.compilable?(dep) and dep.scm.fetchable?()
+  end
+
+  defp compile(git_directory, there) do
     # git lists files while the sources are read
     others = fn -> Gatling.Fresh.others(git_directory) end
     before = Task.async(others)
@@ -195,6 +208,7 @@ defmodule Mix.Tasks.Gatling.Build do
     stale = Gatling.Fresh.stale()
     before = Task.await(before, :infinity)
     if names != [], do: Mix.Task.run("deps.compile", names ++ ["--force"])
+    if names == [] and there == :there, do: load_dependencies()
 
     case stale do
       nil ->
