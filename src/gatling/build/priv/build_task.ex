@@ -187,15 +187,15 @@ defmodule Mix.Tasks.Gatling.Build do
     end
   end
 
-  # What compiling would do with dependencies first, without their check: that is half of it, and has
-  # just been made. Only if none of them is to be compiled.
+  # Does what compiling would do with dependencies first, without their check: that is half of it, and
+  # has just been made. This is only for a project of which no dependency is to be compiled.
   defp load_dependencies do
     if Enum.all?(Mix.Dep.load_and_cache(), &compiled?/1) do
       Mix.Task.run("deps.loadpaths", ["--no-deps-check", "--listeners"])
     end
   end
 
-  # Those with a path are compiled each time, and an umbrella's apps by its own compilation.
+  # A dependency with a path is compiled each time, and an umbrella's apps by its own compilation.
   defp compiled?(dep) do
     Mix.Dep.ok?(dep) and not Mix.Dep.compilable?(dep) and dep.scm.fetchable?()
   end
