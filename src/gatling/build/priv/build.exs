@@ -24,6 +24,7 @@ end
 :ok =
   :code.ensure_modules_loaded([
     Gatling.Boot,
+    Gatling.BootScript,
     Gatling.Shell,
     Gatling.Waiting,
     Gatling.Assets,

@@ -4,9 +4,10 @@
 making = "#{compiled}.#{System.pid()}"
 File.mkdir_p!(making)
 
+# each after those that it calls
 files =
-  ~w(assets.ex binaries.ex boot.ex build_paths.ex callbacks.ex distillery.ex early_css.ex ebin.ex) ++
-    ~w(erts.ex fresh.ex toolchain.ex build_task.ex)
+  ~w(binaries.ex early_css.ex assets.ex boot.ex build_paths.ex callbacks.ex distillery.ex ebin.ex) ++
+    ~w(boot_script.ex erts.ex fresh.ex toolchain.ex build_task.ex)
 
 for file <- files,
     {module, beam} <- Code.compile_file(Path.join(priv, file)) do

@@ -16,6 +16,7 @@ defmodule Gatling.Ebin do
   @replaced %{
     {:copy_ebin, 3} => {__MODULE__, :copy},
     {:copy_erts, 1} => {Gatling.Erts, :copy},
+    {:make_boot_script, 4} => {Gatling.BootScript, :make},
     {:random_cookie, 0} => {__MODULE__, :cookie}
   }
 
