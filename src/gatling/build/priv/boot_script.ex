@@ -29,7 +29,7 @@ defmodule Gatling.BootScript do
     end
   end
 
-  # Where the release is put does not matter, nor do its steps. (crypto may not be on the code path of
+  # The place of the release does not matter, nor do its steps. (crypto may not be on the code path of
   # the project.)
   defp key(release, others) do
     paths = :code.get_path()
