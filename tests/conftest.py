@@ -652,8 +652,13 @@ def files_with(directory: Path, text: bytes) -> list[Path]:
     return found
 
 
-def share(source: Path, target: Path) -> None:
-    """Copy what a build has compiled for nodes and builds, which depends on the toolchain only."""
+def share(
+    source: Path, target: Path, *, root: Path = Path("/"), known_as: Path | None = None
+) -> None:
+    """Copy what a build has compiled for nodes and builds, which depends on the toolchain only.
+
+    Builds in a box know `target` as `known_as`, and the box's file system is at `root`.
+    """
     for made in source.glob("[!.]*"):
         if made.is_dir() and not (target / made.name).exists():
             partial = target / f".{made.name}.{os.getpid()}.{threading.get_ident()}"
@@ -661,6 +666,41 @@ def share(source: Path, target: Path) -> None:
             with contextlib.suppress(OSError):  # another process was quicker
                 partial.rename(target / made.name)
             shutil.rmtree(partial, ignore_errors=True)
+    for note in source.glob("boot-*.seen"):
+        with contextlib.suppress(OSError, ValueError):  # one of another toolchain, or hostile
+            _share_script(note, target, root, known_as or target)
+
+
+def _share_script(note: Path, target: Path, root: Path, known_as: Path) -> None:
+    """Copy the script with which builds start, as the first build there would write it.
+
+    That build would start one more VM to try it: 0.4 s of CPU. It names its directory, and its note
+    the inode, time and size of each file and directory that it was made from.
+    """
+    script = note.with_suffix(".boot")
+    if (target / note.name).exists() or not script.exists():
+        return
+    paths = [Path(line.split(" ", 3)[3]) for line in note.read_text().splitlines()]
+    (beam,) = [path for path in paths if path.name == "Elixir.Gatling.Boot.beam"]
+    own, lines = known_as / beam.parent.name, []
+    for path in paths:
+        there = target / own.name / path.name if path == beam else root / path.relative_to("/")
+        seen = there.stat()
+        named = own / path.name if path == beam else path
+        lines.append(f"{seen.st_ino} {int(seen.st_mtime)} {seen.st_size} {named}\n")
+    parts = script.read_bytes().split(_charlist(beam.parent))
+    assert len(parts) == 2, f"{script} names its directory {len(parts) - 1} times"
+    partial = target / f".boot.{os.getpid()}.{threading.get_ident()}"
+    partial.write_bytes(_charlist(own).join(parts))
+    partial.rename(target / script.name)
+    partial.write_text("".join(lines))
+    partial.rename(target / note.name)
+
+
+def _charlist(path: Path) -> bytes:
+    """A list of characters in Erlang's external term format."""
+    text = str(path).encode()
+    return b"k" + len(text).to_bytes(2, "big") + text
 
 
 def _environment(pid: int) -> list[bytes]:

@@ -1,7 +1,8 @@
 """Gatling's code for nodes and builds, which each app of a server compiles for itself.
 
 That takes 2 s of CPU with the first push to each app, so tests compile it once for all of them, and
-put it where the app's build would. It is the same that homes of other tests share.
+put it where the app's build would, with the script with which builds start. It is the same that
+homes of other tests share.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ def keep(build: Path) -> None:
     share(build / "cache" / name, BEAMS / name)
 
 
-def give(build: Path, push: subprocess.Popen[str]) -> None:
+def give(root: Path, build: Path, push: subprocess.Popen[str]) -> None:
     """Give the builds of an app that a push creates what others have compiled.
 
-    The build compiles it itself when it is quicker.
+    The build compiles it itself when it is quicker. `root` is the file system of the box.
     """
     kept = BEAMS / f"beam-{toolbox.digest()}"
     owner = None
@@ -43,7 +44,8 @@ def give(build: Path, push: subprocess.Popen[str]) -> None:
         return
     new = build / ".cache.new"
     with contextlib.suppress(OSError):  # the build was quicker, or the app is removed again
-        share(kept, new / kept.name)
+        known_as = "/" / build.relative_to(root) / "cache" / kept.name
+        share(kept, new / kept.name, root=root, known_as=known_as)
         for directory, _, files in os.walk(new):
             for path in (directory, *(f"{directory}/{file}" for file in files)):
                 os.chown(path, owner.st_uid, owner.st_gid)

@@ -105,14 +105,15 @@ class Checkout(Project):
         self.env = person.env
         self.patience = 24 * person.server.box.patience
         # the disk of a machine cannot be seen from here
-        root: Path | None = getattr(person.server.box, "root", None)
-        self._build = root and root / APPS.relative_to("/") / app / "build"
+        self._root: Path | None = getattr(person.server.box, "root", None)
+        self._build = self._root and self._root / APPS.relative_to("/") / app / "build"
 
     def start_push(self, *refs: str, options: tuple[str, ...] = ()) -> subprocess.Popen[str]:
         """See Project."""
         push = super().start_push(*refs, options=options)
-        if self._build and not self._build.exists():
-            threading.Thread(target=seeds.give, args=[self._build, push], daemon=True).start()
+        if self._root and self._build and not self._build.exists():
+            words = self._root, self._build, push
+            threading.Thread(target=seeds.give, args=words, daemon=True).start()
         return push
 
     def push(self, *refs: str, ok: bool = True, options: tuple[str, ...] = ()) -> str:
