@@ -336,6 +336,8 @@ def workers(it: Bench) -> None:
         return [name for name in found if "worker" in name]
 
     until(lambda: len(running()) == 1, "the worker")
+    # a pod that is starting has no time of its start yet
+    until(lambda: None not in [one["uptime"] for one in it.status()["processes"]], "its start")
     has_its_shape(it, "status shop")
     it.ok("restart", "shop", "--process", "worker")
     until(lambda: len(running()) == 1, "the worker again")

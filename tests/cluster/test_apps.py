@@ -223,7 +223,6 @@ def test_logs_have_the_output_of_all_instances(
 def test_what_does_not_work_there_is_refused(shop: Project, world: World) -> None:
     assert shop.app == "shop"
     for words in (
-        ("maintenance", "on", "shop"),
         ("settings", "set", "shop", "proxy.hsts=9"),
         ("auth", "add", "shop", "*", "ann"),
         ("deploy", "shop", "--rehearse"),
