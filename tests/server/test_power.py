@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(3000)
 
 HOT_STEPS = ["plan", "hot_swap", "watch", "boot_check"]
-AT_STEPS = scaled(2, 10)
+AT_STEPS = scaled(1, 10)
 """Number of steps of a strategy, chosen at random in each run, at which the power is cut.
 
 Gatling alone is killed at every step in tests/push/test_recovery.py.

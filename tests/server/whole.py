@@ -19,13 +19,17 @@ if TYPE_CHECKING:
 TAKEN = re.compile(r"/var/lib/gatling/apps/([^/]+)/releases/(v\d+)/")
 TASKS = "gatling-build-*", "gatling-release-*", "gatling-push-*"
 # everything at once: each way into a box takes its time
-LOOK = r"""
-gatling status {app} --json && gatling deployments {app} --json && gatling releases {app} --json
-echo
+GOES_ON = r"""
 ps -eo pid=,args= | grep '[/]bin/beam'
 echo --
 systemctl list-units --all --plain --no-legend --no-pager {tasks}
 echo --
+"""
+SAID = r"""
+gatling status {app} --json && gatling deployments {app} --json && gatling releases {app} --json
+echo
+"""
+LEFT = r"""
 find /var/lib/gatling/apps/{app}/releases -mindepth 1 -maxdepth 1 -printf '%f\n'
 echo --
 cd /var/lib/gatling/routes/{app} && find 1 2 down 2>/dev/null
@@ -64,7 +68,7 @@ class Seen:
 
 def look(server: Server, app: str = "shop") -> Seen:
     """Look at everything of an app; this is a `next command` as well."""
-    script = LOOK.format(app=app, tasks=" ".join(f"'{name}'" for name in TASKS))
+    script = (SAID + GOES_ON + LEFT).format(app=app, tasks=" ".join(f"'{name}'" for name in TASKS))
     done = server.box.exec(["sh", "-c", script], check=False)
     decoder, at, told = json.JSONDecoder(), 0, []
     for _ in range(3):
@@ -73,18 +77,29 @@ def look(server: Server, app: str = "shop") -> Seen:
         value, at = decoder.raw_decode(done.stdout, begin)
         told.append(value)
     beams, tasks, trees, route, branch = done.stdout[at:].split("--\n")
-    found = [(int(line.split()[0]), TAKEN.search(line)) for line in beams.strip().splitlines()]
     status, deployments, releases = told
     return Seen(
         status=status,
         deployments=deployments,
         releases=releases,
-        instances=[(pid, tree[2]) for pid, tree in found if tree and tree[1] == app],
+        instances=_instances(beams, app),
         tasks=tasks.strip(),
         trees=set(trees.split()),
         route=route.split(),
         branch=branch.strip(),
     )
+
+
+def _instances(listed: str, app: str) -> list[tuple[int, str]]:
+    found = [(int(line.split()[0]), TAKEN.search(line)) for line in listed.strip().splitlines()]
+    return [(pid, tree[2]) for pid, tree in found if tree and tree[1] == app]
+
+
+def is_alone(server: Server, app: str) -> bool:
+    """Whether nothing goes on but one instance, by no command of Gatling: it takes longer."""
+    script = GOES_ON.format(tasks=" ".join(f"'{name}'" for name in TASKS))
+    beams, tasks, _ = server.box.exec(["sh", "-c", script], check=False).stdout.split("--\n")
+    return not tasks.strip() and len(_instances(beams, app)) == 1
 
 
 def title_of(project: Checkout, commit: str) -> str:
@@ -128,18 +143,11 @@ def check_whole(server: Server, project: Checkout, *, old: str, new: str | None)
     app = project.app
     served = until(lambda: shown(server, app), f"a page of {app}", 30 * server.box.patience)
     seen = look(server, app)
-
-    def alone() -> bool:
-        return not seen.tasks and len(seen.instances) == 1
-
-    def settled() -> bool:
-        nonlocal seen
-        seen = look(server, app)
-        return alone()
-
     # a unit is there for a moment longer than the program in it, and a boot check goes on for one
-    if not alone():
-        until(settled, f"the end of {seen.tasks} and of a boot check", 6 * server.box.patience)
+    if seen.tasks or len(seen.instances) != 1:
+        until(lambda: is_alone(server, app), f"the end of {seen.tasks} and of a boot check",
+              6 * server.box.patience)  # fmt: skip
+        seen = look(server, app)
     live = seen.status
     assert live["commit"] in {old, new}, live
     assert title_of(project, live["commit"]) == served
