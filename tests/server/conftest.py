@@ -80,6 +80,12 @@ def clean_image(bed: Bed) -> Image:
 
 
 @pytest.fixture(scope="session")
+def venv_image(bed: Bed) -> Image:
+    """A Debian server with the package that an installation from the package index begins with."""
+    return bed.layered_image("venv", "packages", _install_venv)
+
+
+@pytest.fixture(scope="session")
 def ssh_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A private key; the public one is beside it, with `.pub`."""
     return new_key(tmp_path_factory.mktemp("ssh"), "tests")
@@ -114,6 +120,11 @@ def _install(box: Box) -> None:
     """
     box.exec(["sh", "-c", "rm -rf /var/lib/apt/lists/*"])
     (box.root / SAID).write_text(install(box))
+
+
+def _install_venv(box: Box) -> None:
+    box.online(["apt-get", "update", "-qq"])
+    box.online(["apt-get", "install", "-y", "-qq", "python3-venv"])
 
 
 def _install_databases(box: Box) -> None:

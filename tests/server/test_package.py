@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from tests.server.box import Box
     from tests.server.conftest import Boxes
+    from tests.server.image import Image
 
 PLACE = "/opt/gatling-package"
 PYTHON = f"{PLACE}/bin/python"
@@ -46,12 +47,12 @@ def sources(target: Path) -> Path:
     return target
 
 
-def test_a_server_from_a_package_and_a_newer_one(boxes: Boxes, tmp_path: Path) -> None:
-    box = boxes()
+def test_a_server_from_a_package_and_a_newer_one(
+    boxes: Boxes, venv_image: Image, tmp_path: Path
+) -> None:
+    box = boxes(None, venv_image)
     source = sources(tmp_path / "source")
     package = wheel(source, box)
-    box.online(["apt-get", "update", "-qq"])
-    box.online(["apt-get", "install", "-y", "-qq", "python3-venv"])
     box.exec(["python3", "-m", "venv", PLACE])
     box.online([PYTHON, "-m", "pip", "install", "--quiet", package])
     # as in root's home, where pipx and uv would put it
