@@ -2,30 +2,55 @@
 %% what was laid beside them (overlays).
 -module(gatling_files).
 
--export([native/1, priv_differs/3, data/2, overlays/3, identity/1]).
+-export([priv/2, native/1, data/1, assets/1, overlays/3, identity/1]).
+-export_type([change/0]).
+
+%% The files in an application's priv that are not the same in both releases, relative to the two
+%% directories.
+-type change() :: #{name := gatling_types:app_name(),
+                    old := string(),
+                    new := string(),
+                    files := [{string(), removed | added | changed}]}.
 
 %% In priv: what is served, what is compiled in, what only migrations and generators read.
 -define(NOT_AT_START, ["static", "gettext", "templates"]).
 %% At the top of a release: what every one has.
 -define(USUAL, ["bin", "lib", "releases"]).
+%% In this process, and with no time converted to that of a calendar.
+-define(RAW, [raw, {time, posix}]).
+
+%% The applications whose priv differs. Each directory is listed once, and no file is opened that is
+%% the same inode in both releases: each deployment compares all applications, twice.
+-spec priv([{gatling_types:app(), gatling_types:app()}], gatling_types:files()) -> [change()].
+priv([], _) ->
+    [];
+priv([{_, #{directory := Directory}} | _] = Apps, Differing) ->
+    Within = in_priv(filename:dirname(Directory) ++ "/", maps:keys(Differing)),
+    [#{name => A, old => Old, new => New, files => Files}
+     || {#{directory := Before}, #{name := A, directory := Now}} <- Apps,
+        Old <- [filename:join(Before, "priv")], New <- [filename:join(Now, "priv")],
+        Files <- [differing(Old, New, maps:get(filename:basename(Now), Within, []))],
+        Files =/= []].
+
+%% Of some files, those in the priv of a directory in `Lib`: by the names of these directories, and
+%% relative to priv.
+-spec in_priv(Lib :: string(), [string()]) -> #{string() => [string()]}.
+in_priv(Lib, Paths) ->
+    lists:foldl(
+      fun({Directory, File}, Found) ->
+              Found#{Directory => [File | maps:get(Directory, Found, [])]}
+      end, #{},
+      [{Directory, File} || Path <- Paths, lists:prefix(Lib, Path),
+                            Relative <- [lists:nthtail(length(Lib), Path)],
+                            [Directory, File] <- [string:split(Relative, "/priv/")]]).
 
 %% Native libraries in priv that are new, gone or changed: a loaded one cannot be replaced.
--spec native([{gatling_types:app(), gatling_types:app()}]) ->
-          [{gatling_types:app_name(), binary()}].
-native(Apps) ->
-    [{A, gatling_release:text(F)} || {#{directory := Old}, #{name := A, directory := New}} <- Apps,
-                                     F <- native(Old, New)].
-
--spec native(string(), string()) -> [string()].
-native(OldDir, NewDir) ->
-    Old = filename:join(OldDir, "priv"),
-    New = filename:join(NewDir, "priv"),
-    OldFiles = files(Old),
-    NewFiles = files(New),
-    [F || F <- lists:usort(OldFiles ++ NewFiles),
-          is_native(filename:join(Old, F)) orelse is_native(filename:join(New, F)),
-          not (lists:member(F, OldFiles) andalso lists:member(F, NewFiles)
-               andalso same_file(filename:join(Old, F), filename:join(New, F)))].
+-spec native([change()]) -> [{gatling_types:app_name(), binary()}].
+native(Changes) ->
+    [{A, gatling_release:text(F)}
+     || #{name := A, old := Old, new := New, files := Files} <- Changes,
+        {F, _} <- lists:sort(Files),
+        is_native(filename:join(Old, F)) orelse is_native(filename:join(New, F))].
 
 -spec is_native(string()) -> boolean().
 is_native(File) ->
@@ -38,18 +63,22 @@ is_native(File) ->
             false
     end.
 
-%% Whether anything in an application's priv differs.
--spec priv_differs(gatling_types:app(), gatling_types:app(), gatling_types:files()) -> boolean().
-priv_differs(Old, New, Differing) -> differing(priv(Old), priv(New), Differing) =/= [].
-
 %% Files in priv that a process may have read when it started, as [{App, File}].
--spec data([{gatling_types:app(), gatling_types:app()}], gatling_types:files()) ->
-          [{gatling_types:app_name(), binary()}].
-data(Apps, Differing) ->
-    [{A, gatling_release:text(F)} || {Old, #{name := A} = New} <- Apps,
-                                     F <- differing(priv(Old), priv(New), Differing),
+-spec data([change()]) -> [{gatling_types:app_name(), binary()}].
+data(Changes) ->
+    [{A, gatling_release:text(F)} || #{name := A, new := New, files := Files} <- Changes,
+                                     {F, _} <- Files,
                                      is_read_at_start(filename:split(F)),
-                                     not is_native(filename:join(priv(New), F))].
+                                     not is_native(filename:join(New, F))].
+
+%% The applications that differ by more than the manifest that phx.digest rewrites each time, with
+%% the time.
+-spec assets([change()]) -> [gatling_types:app_name()].
+assets(Changes) ->
+    [A || #{name := A, files := Files} <- Changes,
+          lists:any(fun({F, How}) ->
+                            How =/= changed orelse filename:basename(F) =/= "cache_manifest.json"
+                    end, Files)].
 
 -spec is_read_at_start([string(), ...]) -> boolean().
 is_read_at_start([Top | Rest]) ->
@@ -72,23 +101,29 @@ tops(#{root := Root}) ->
 
 -spec differing_at(string(), string(), Top :: string(), gatling_types:files()) -> [string()].
 differing_at(Old, New, Top, Differing) ->
+    Prefix = New ++ "/",
     case {filelib:is_dir(Old), filelib:is_dir(New)} of
-        {false, false} -> [Top || differs(Old, New, Differing)];
-        _ -> [filename:join(Top, F) || F <- differing(Old, New, Differing)]
+        {false, false} ->
+            [Top || is_map_key(New, Differing), not same_file(Old, New)];
+        _ ->
+            Within = [lists:nthtail(length(Prefix), F)
+                      || F <- maps:keys(Differing), lists:prefix(Prefix, F)],
+            [filename:join(Top, F) || {F, _} <- differing(Old, New, Within)]
     end.
 
-%% The files below two directories that are not the same, relative to them.
--spec differing(string(), string(), gatling_types:files()) -> [string()].
-differing(Old, New, Differing) ->
-    OldFiles = files(Old),
-    NewFiles = files(New),
-    (OldFiles -- NewFiles) ++ (NewFiles -- OldFiles)
-        ++ [F || F <- NewFiles, lists:member(F, OldFiles),
-                 differs(filename:join(Old, F), filename:join(New, F), Differing)].
-
-%% Files that are not the same inode may have the same content.
--spec differs(string(), string(), gatling_types:files()) -> boolean().
-differs(Old, New, Differing) -> is_map_key(New, Differing) andalso not same_file(Old, New).
+%% The files below two directories that are not the same, relative to them. `Within` are those of
+%% the new one that are not the same inode in the old one: these may have the same content. A
+%% file behind a link may differ although the link is the same inode.
+-spec differing(string(), string(), Within :: [string()]) ->
+          [{string(), removed | added | changed}].
+differing(Old, New, Within) ->
+    {OldFiles, _} = files(Old),
+    {NewFiles, Linked} = files(New),
+    [{F, removed} || F <- ordsets:subtract(OldFiles, NewFiles)]
+        ++ [{F, added} || F <- ordsets:subtract(NewFiles, OldFiles)]
+        ++ [{F, changed} || F <- lists:usort(Within ++ Linked),
+                            ordsets:is_element(F, OldFiles), ordsets:is_element(F, NewFiles),
+                            not same_file(filename:join(Old, F), filename:join(New, F))].
 
 -spec same_file(string(), string()) -> boolean().
 same_file(A, B) ->
@@ -101,14 +136,49 @@ same_file(A, B) ->
 %% Releases share equal files as hard links: one inode is one content.
 -spec identity(string()) -> {Device :: term(), Inode :: term(), Size :: term()}.
 identity(File) ->
-    case file:read_file_info(File, [raw]) of
+    case file:read_file_info(File, ?RAW) of
         {ok, Info} -> {element(10, Info), element(12, Info), element(2, Info)};
         {error, _} -> {none, File, none}
     end.
 
--spec priv(gatling_types:app()) -> string().
-priv(#{directory := D}) -> filename:join(D, "priv").
-
--spec files(string()) -> [string()].
+%% All files below a directory, relative to it, and those of them that are, or are in, links.
+%% filelib:wildcard/2 takes ten times as long.
+-spec files(string()) -> {ordsets:ordset(string()), Linked :: [string()]}.
 files(Directory) ->
-    [F || F <- filelib:wildcard("**", Directory), filelib:is_regular(filename:join(Directory, F))].
+    {_, IsLink} = kind(Directory),
+    {Files, Linked} = files(Directory, "", IsLink, {[], []}),
+    {ordsets:from_list(Files), Linked}.
+
+-spec files(string(), Within :: string(), IsLink :: boolean(), Found) -> Found
+              when Found :: {[string()], Linked :: [string()]}.
+files(Directory, Within, IsLink, Found) ->
+    case file:list_dir(Directory) of
+        {ok, Names} ->
+            lists:foldl(fun(Name, Before) ->
+                                below(Directory ++ "/" ++ Name, Within ++ Name, IsLink, Before)
+                        end, Found, Names);
+        {error, _} ->
+            Found
+    end.
+
+-spec below(string(), Within :: string(), IsLink :: boolean(), Found) -> Found
+              when Found :: {[string()], Linked :: [string()]}.
+below(Path, Within, InLink, {Files, Linked} = Found) ->
+    case kind(Path) of
+        {directory, IsLink} -> files(Path, Within ++ "/", InLink orelse IsLink, Found);
+        {regular, false} when not InLink -> {[Within | Files], Linked};
+        {regular, _} -> {[Within | Files], [Within | Linked]};
+        _ -> Found
+    end.
+
+%% The type of a file, or of what a link leads to, as in #file_info{}; and whether it is a link.
+-spec kind(string()) -> {Type :: atom(), IsLink :: boolean()}.
+kind(Path) ->
+    case type(file:read_link_info(Path, ?RAW)) of
+        symlink -> {type(file:read_file_info(Path, ?RAW)), true};
+        Type -> {Type, false}
+    end.
+
+-spec type({ok, file:file_info()} | {error, term()}) -> atom().
+type({ok, Info}) -> element(3, Info);
+type({error, _}) -> none.

@@ -146,8 +146,9 @@ compare_code(Old, New, Differing) ->
         ++ [{M, F} || {M, A, F} <- Added, is_map_key(A, OldApps)],
     Callable = [{M, FO} || {M, _, FO, _} <- Changed]
         ++ [{M, F} || {M, _} <- Removed, #{M := {_, F}} <- [OldModules]],
-    Own = [App || #{name := A} = App <- maps:get(apps, New),
-                  is_map_key(A, OldApps), not is_runtime(A)],
+    Priv = gatling_files:priv([{maps:get(A, OldApps), maps:get(A, NewApps)} || A <- Common],
+                              Differing),
+    OwnPriv = [Change || #{name := A} = Change <- Priv, not is_runtime(A)],
     NewOnes = [App || #{name := A} = App <- maps:get(apps, New), not is_map_key(A, OldApps)],
     #{erts => same,
       sources => {OldModules, NewModules},
@@ -176,25 +177,18 @@ compare_code(Old, New, Differing) ->
                                 content(Old, F) =/= content(New, F)],
       config_files => [text(F) || {F, Read} <- [{"sys.config", fun configured/2},
                                                 {"runtime.exs", fun content/2}],
+                                  content(Old, F) =/= content(New, F),
                                   Read(Old, F) =/= Read(New, F)],
       config_modules => case Changed ++ Added ++ Removed of
                             [] -> [];
                             _ -> gatling_script:called(content(New, "runtime.exs"), NewModules)
                         end,
       providers => providers(New),
-      native => gatling_files:native([{maps:get(A, OldApps), maps:get(A, NewApps)} || A <- Common]),
+      native => gatling_files:native(Priv),
       overlays => gatling_files:overlays(Old, New, Differing),
-      data => gatling_files:data([{maps:get(A, OldApps), App} || #{name := A} = App <- Own],
-                                 Differing),
-      priv => [A || A <- Common, not is_runtime(A),
-                    gatling_files:priv_differs(maps:get(A, OldApps), maps:get(A, NewApps),
-                                               Differing)],
-      %% phx.digest rewrites its manifest each time, with the time
-      assets => [A || A <- Common, not is_runtime(A),
-                      gatling_files:priv_differs(
-                        maps:get(A, OldApps), maps:get(A, NewApps),
-                        maps:filter(fun(F, _) -> filename:basename(F) =/= "cache_manifest.json" end,
-                                    Differing))]}.
+      data => gatling_files:data(OwnPriv),
+      priv => [A || #{name := A} <- OwnPriv],
+      assets => gatling_files:assets(OwnPriv)}.
 
 %% Whether two files have the same place in their releases, and so are covered by `Differing`.
 -spec corresponds(string(), string(), gatling_types:release(), gatling_types:release()) ->
