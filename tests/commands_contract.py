@@ -323,17 +323,20 @@ def workers(it: Bench) -> None:
         return {one["process"]: one["instances"] for one in it.json("scale", "shop")}
 
     own = {"web": 1} if it.place.kind == "cluster" else {}
-    before = len(it.status()["processes"])
     assert scaled() == own | {"worker": 0}
     it.ok("scale", "shop", "worker=1")
     assert scaled() == own | {"worker": 1}
     until(lambda: "working" in it.ok("logs", "shop", "--process", "worker"), "its line")
     assert "working" not in it.ok("logs", "shop", "--process", "web")
 
+    def all_of_it() -> list[str]:
+        """Its states; a pod of another process may still end."""
+        found = it.status()["processes"]
+        return [one["state"] for one in found if "worker" in one["process"]]
+
     def running() -> list[str]:
         up = ("starting", "running")  # a supervisor takes its time to call it running
-        found = [one["process"] for one in it.status()["processes"] if one["state"] in up]
-        return [name for name in found if "worker" in name]
+        return [state for state in all_of_it() if state in up]
 
     until(lambda: len(running()) == 1, "the worker")
     # a pod that is starting has no time of its start yet
@@ -342,7 +345,7 @@ def workers(it: Bench) -> None:
     it.ok("restart", "shop", "--process", "worker")
     until(lambda: len(running()) == 1, "the worker again")
     it.ok("scale", "shop", "worker=0")
-    until(lambda: len(it.status()["processes"]) == before, "its end")
+    until(lambda: not all_of_it(), "its end")
 
 
 def a_killed_instance(it: Bench) -> None:
