@@ -39,6 +39,25 @@ def test_objects_are_applied_as_gatling_s() -> None:
     assert one.headers["Content-Type"] == "application/apply-patch+yaml"
 
 
+@pytest.mark.parametrize("broken", [1, 2])
+def test_a_request_whose_connection_breaks_is_sent_once_more(broken: int) -> None:
+    left = [broken]
+
+    def answer(asked: Asked) -> Reply:
+        left[0] -= 1
+        return Reply(200, None if left[0] >= 0 else asked.body, JSON)
+
+    with api(answer) as (opened, asked):
+        if broken == 1:
+            assert opened.apply(SERVICE) == SERVICE
+        else:
+            with pytest.raises(ClusterFailed) as failed:
+                opened.apply(SERVICE)
+            assert failed.value.reason == "unreachable"
+    assert len(asked) == 2
+    assert asked[0] == asked[1]
+
+
 def test_objects_are_found_by_labels_and_fields() -> None:
     one = {"metadata": {"name": "shop-1"}}
     with api(lambda _: listed("Pod", [one])) as (opened, asked):

@@ -38,6 +38,8 @@ ANSWER_SECONDS = 30.0
 MAX_DETAIL = 400
 _ACCESS = "docs/kubernetes.md has the Role with the rights that Gatling needs."
 _QUOTA = "exceeded quota"
+_BROKEN = (httpx2.ReadError, httpx2.WriteError, httpx2.RemoteProtocolError)
+"""The errors of a connection that was there."""
 
 
 class Client:
@@ -111,13 +113,23 @@ class Client:
         media: str = "application/json",
         query: Mapping[str, str | int] | None = None,
     ) -> bytes:
-        """The answer to a request; `body` is sent as JSON. `about` names it in errors."""
+        """The answer to a request; `body` is sent as JSON. `about` names it in errors.
+
+        A request whose connection breaks is sent once more, so it has to be one that may be carried
+        out twice. Connections are kept, and servers, and what balances the load before them, close
+        those that are idle without a word.
+        """
+        content = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": media} if body is not None else {}
+        send = functools.partial(
+            self._plain.request,
+            method, path, content=content, headers=headers, params=dict(query or {}),
+        )  # fmt: skip
         with self.talking(about):
-            content = None if body is None else json.dumps(body).encode()
-            headers = {"Content-Type": media} if body is not None else {}
-            answer = self._plain.request(
-                method, path, content=content, headers=headers, params=dict(query or {})
-            )
+            try:
+                answer = send()
+            except _BROKEN:
+                answer = send()
             answer.raise_for_status()
             return answer.content
 
