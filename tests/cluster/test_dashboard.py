@@ -29,7 +29,9 @@ def test_pages_of_an_app(shop: Project, world: World, cluster: Cluster) -> None:
     shop.push()
     world.run("rollback", "shop", "v1")
     pods = {one["metadata"]["name"]: one["spec"]["nodeName"] for one in cluster.pods()}
-    assert sorted(pods.values()) == ["gk1", "gk2"]
+    # old pods count as well while new ones are placed, so both may be on one node
+    assert len(pods) == 2
+    assert {*pods.values()} <= {"gk1", "gk2"}
     with opened(world.env) as here:
         assert here.enter().status < 400
         for path in OF_APP:

@@ -190,6 +190,7 @@ def test_it_is_turned_off(encrypted: Project, world: World, cluster: Cluster) ->
         cluster, pods.names()[0],
         f"-proto_dist inet_tls -ssl_dist_optfile {DISTRIBUTION}/options.config",
     )  # fmt: skip
+    until(lambda: len(cluster.get("pods")["items"]) == 2, "the end of the pods that need it")
     encrypted.title("plain")
     assert "hot upgrade" in encrypted.push()
     names = [one["metadata"]["name"] for one in cluster.get("secret")["items"]]

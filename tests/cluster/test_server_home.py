@@ -99,7 +99,10 @@ def test_a_server_deploys_to_a_cluster(
     shop = ann.project()
     shop.push()
     expose(cluster)
-    assert ann.json("status", "shop")["instance"] == "1 of 1 ready on prod"
+    until(
+        lambda: ann.json("status", "shop")["instance"] == "1 of 1 ready on prod",
+        "the end of the pods of an app that was there before",
+    )
     shop.title("second")
     with probing():
         assert "is live on prod (hot" in shop.push()
