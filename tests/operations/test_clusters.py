@@ -317,6 +317,10 @@ def test_states_and_restarts_are_those_of_apps_elsewhere(gatling: Gatling) -> No
     assert seen(instance("starting", ready=False), instance("running", ready=True)).state == (
         "running"
     )
+    # after a deployment, old pods answer their last requests
+    ending = instance("stopping", ready=True), instance("stopping", ready=False)
+    assert seen(instance("running", ready=True), *ending).instance == "1 of 1 ready on prod"
+    assert seen(*ending).instance == ""
     again = seen(instance("running", ready=True, restarts=2, ago=60))
     assert again.last_end is not None
     assert (again.restarts, again.last_end.cause, again.last_end.after) == (

@@ -328,7 +328,8 @@ def _instances(app: App, pods: list[Pod], wanted: int, problem: str) -> str:
     if problem:
         runs = app.live_release is not None and app.wanted == "running"
         return f"{wanted} on {app.platform}, as recorded" if runs else ""
-    serving = [pod for pod in pods if pod.process == WEB]
+    # pods that end are not missing
+    serving = [pod for pod in pods if pod.process == WEB and pod.state != "stopping"]
     ready = sum(pod.ready for pod in serving)
     return f"{ready} of {len(serving)} ready on {app.platform}" if serving else ""
 
