@@ -95,10 +95,12 @@ def measured(known: AppStatus, stats: AppStats | None) -> AppStatus:
     """The same status, with the state and the numbers that a cluster has given."""
     if stats is None or known.state != ASKED:
         return known
-    ready = sum(one.state == "running" for one in stats.instances)
+    # those that end are not missing
+    serving = [one for one in stats.instances if one.state != "stopping"]
+    ready = sum(one.state == "running" for one in serving)
     return structs.replace(
         known, state=stats.state, memory=stats.memory, cpu_seconds=stats.cpu_seconds,
-        instance=f"{ready} of {len(stats.instances)}" if stats.instances else "",
+        instance=f"{ready} of {len(serving)}" if serving else "",
         restarts=sum(one.restarts for one in stats.instances),
     )  # fmt: skip
 
