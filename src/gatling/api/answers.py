@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gatling import visible
+from gatling import decoding, visible
 from gatling.errors import Exit, GatlingError, InvalidInput, NotAllowed
 from gatling.operations.sending import NotDelivered
 
@@ -60,7 +60,7 @@ def encoded(error: GatlingError) -> bytes:
 def converted(value: object, kind: object, what: str, *, strict: bool = True) -> object:
     """A value of that type; raises InvalidInput in words."""
     try:
-        return msgspec.convert(value, kind, strict=strict)
+        return decoding.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:
         raise InvalidInput(f"{what}: {error}.") from None
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gatling import process
+from gatling import decoding, process
 from gatling.api.worker import Done
 
 if TYPE_CHECKING:
@@ -31,4 +31,4 @@ def carried_out(job: Job, root: Path) -> Done:
         env=kept | {"GATLING_ACTOR": job.caller.name, "GATLING_ROLE": job.caller.role,
                     "GATLING_APPS": ",".join(job.caller.apps)},
     )  # fmt: skip
-    return msgspec.json.decode(text, type=Done)
+    return decoding.from_json(text, Done)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
-from gatling import debuglog
+from gatling import debuglog, decoding
 from gatling.api import answers
 from gatling.api.contract import Call, Caller
 from gatling.api.routes import BY_NAME, ON_CLUSTERS
@@ -78,7 +78,7 @@ def other_app(route: Route, body: bytes) -> str | None:
 
 def main() -> None:
     """Answer the request on standard input."""
-    job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
+    job = decoding.from_json(sys.stdin.buffer.read(), Job)
     answer = os.dup(1)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):  # what a deployment prints is in its log

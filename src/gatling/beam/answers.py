@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from gatling import decoding
 from gatling.beam.comparison import Comparison  # noqa: TC001 (msgspec reads the annotation)
 from gatling.beam.etf import Opaque
 from gatling.errors import NodeUnreachable
@@ -114,7 +115,7 @@ Crash = tuple[str, list[str], str]
 def typed(term: Any, wanted: Any, call: str) -> Any:
     """A decoded term as the type that the call answers with; raises NodeUnreachable."""
     try:
-        return msgspec.convert(plain(term), wanted)
+        return decoding.convert(plain(term), wanted)
     except msgspec.ValidationError:
         raise NodeUnreachable(f"The node's answer to {call} is not valid.") from None
 

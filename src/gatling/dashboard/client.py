@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gatling import process
+from gatling import decoding, process
 from gatling.cli.afar import NotReached
 from gatling.dashboard import tunnel
 from gatling.dashboard.door import ADDRESS
@@ -83,7 +83,7 @@ async def _carry(
 async def _greeted(reader: asyncio.StreamReader, host: Host) -> str:
     try:
         raw = await asyncio.wait_for(reader.readline(), GREETING_SECONDS)
-        path = msgspec.json.decode(raw, type=Greeting).path
+        path = decoding.from_json(raw, Greeting).path
     except (TimeoutError, ValueError, msgspec.DecodeError):
         path = ""
     if not _PATH.match(path):

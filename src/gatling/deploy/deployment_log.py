@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gatling import files
+from gatling import decoding, files
 from gatling.state import deployments
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def samples_of(paths: AppPaths, ident: int) -> list[Sample]:
 
     try:
         raw = paths.deployment_probe(ident).read_bytes()
-        return msgspec.json.decode(raw, type=list[Sample])
+        return decoding.from_json(raw, list[Sample])
     except (FileNotFoundError, msgspec.DecodeError):
         return []
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gatling import decoding
 from gatling.deploy.cluster import objects as applied
 from gatling.errors import ClusterFailed
 from gatling.platform import logs
@@ -73,7 +74,7 @@ class Logs:
         is read as long as Kubernetes keeps it. Lines of a pod that was removed since the last look
         are lost.
         """
-        seen: dict[str, str] = msgspec.json.decode(after, type=dict[str, str]) if after else {}
+        seen: dict[str, str] = decoding.from_json(after, dict[str, str]) if after else {}
         restarts: dict[str, int] = {}
         with place.namespace(self._platform) as api:
             while True:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from gatling import decoding
 from gatling.errors import InvalidManifest
 from gatling.project import durations, manifest_errors
 from gatling.project.own_files import own_file
@@ -131,7 +132,7 @@ def toml(text: str) -> dict[str, Any]:
 
 def _settings(tree: dict[str, Any]) -> Settings:
     """Raises msgspec.ValidationError."""
-    return msgspec.convert(_in_full(tree), Settings)
+    return decoding.convert(_in_full(tree), Settings)
 
 
 def _text(value: object) -> str:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from gatling import decoding
 from gatling.errors import InvalidInput
 from gatling.project import durations, headers, processes, proxy, setting_errors, toolchains
 from gatling.project.processes import MAX_NAMES, Job, Name, Process
@@ -333,7 +334,7 @@ HOST_ONLY = ("build.directory",)
 def parse(values: dict[str, str]) -> Settings:
     """Settings from dotted keys and texts, as they are stored; raises InvalidInput."""
     try:
-        return msgspec.convert(_tree(values), Settings, strict=False)
+        return decoding.convert(_tree(values), Settings, strict=False)
     except (msgspec.ValidationError, ValueError):
         raise setting_errors.explained(values, known(), tuple(NAMED), _reason, choices) from None
 
@@ -355,7 +356,7 @@ def _tree(values: dict[str, str]) -> dict[str, Any]:
 def _reason(key: str, text: str) -> str:
     """The validation error of one setting alone, without patterns, or an empty string."""
     try:
-        msgspec.convert(_tree({key: text}), Settings, strict=False)
+        decoding.convert(_tree({key: text}), Settings, strict=False)
     except msgspec.ValidationError as error:
         return in_words(str(error)).replace("`$.", "`")
     return ""

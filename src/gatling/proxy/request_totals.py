@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import msgspec
 from msgspec import Struct, field
 
-from gatling import files
+from gatling import decoding, files
 from gatling.proxy import figures, request_log
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def update(log: Path, kept: Path, limit: int = request_log.READ_BYTES) -> dict[s
 
 def _read(kept: Path) -> _Kept:
     try:
-        state = msgspec.json.decode(kept.read_bytes(), type=_Kept)
+        state = decoding.from_json(kept.read_bytes(), _Kept)
     except (FileNotFoundError, msgspec.DecodeError):
         return _Kept()
     wanted = len(figures.BOUNDS) + 1

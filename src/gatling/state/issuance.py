@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gatling import decoding
 from gatling.state import home_settings
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Issuance:
 def account(db: Database) -> Account | None:
     """The account of this home, if there is one."""
     stored = home_settings.get(db, ACCOUNT)
-    return msgspec.json.decode(stored, type=Account) if stored else None
+    return decoding.from_json(stored, Account) if stored else None
 
 
 def put_account(db: Database, given: Account) -> None:
@@ -87,7 +88,7 @@ def put_account(db: Database, given: Account) -> None:
 def dns(db: Database) -> Dns | None:
     """How this home writes records of challenges, if it can."""
     stored = home_settings.get(db, DNS)
-    return msgspec.json.decode(stored, type=Dns) if stored else None
+    return decoding.from_json(stored, Dns) if stored else None
 
 
 def put_dns(db: Database, given: Dns | None) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
+from gatling import decoding
 from gatling.errors import InvalidInput, NotFound
 from gatling.times import now
 
@@ -101,8 +102,8 @@ def every(db: Database) -> list[Platform]:
 def _platform(row: sqlite3.Row) -> Platform:
     return Platform(
         name=row["name"],
-        cluster=msgspec.json.decode(row["cluster"], type=Connection),
-        registry=msgspec.json.decode(row["registry"], type=Store | None),
+        cluster=decoding.from_json(row["cluster"], Connection),
+        registry=decoding.from_json(row["registry"], Store | None),
         added_at=row["added_at"],
     )
 

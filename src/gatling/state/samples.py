@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from msgspec import Struct, field
 
+from gatling import decoding
 from gatling.errors import DiskFull, GatlingError
 
 if TYPE_CHECKING:
@@ -231,7 +232,7 @@ def _open(file: Path, *, check: bool) -> Samples:
 def _decoded(data: bytes) -> Sample | None:
     """A sample; None for one that another version of Gatling wrote in another form."""
     try:
-        sample = msgspec.msgpack.decode(data, type=Sample)
+        sample = decoding.from_msgpack(data, Sample)
     except msgspec.DecodeError:
         return None
     sound = len(sample.classes) == 5 and len(sample.ranges) == RANGES

@@ -6,9 +6,9 @@ import contextlib
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-import msgspec
 from msgspec import Struct
 
+from gatling import decoding
 from gatling.errors import NodeUnreachable
 from gatling.project import settings as project_settings
 from gatling.releases import safe_copy
@@ -110,7 +110,7 @@ def assets(tree: Path) -> list[str]:
     if len(manifests) != 1:
         return []
     try:
-        manifest = msgspec.json.decode(safe_copy.read(manifests[0], tree), type=_Manifest)
+        manifest = decoding.from_json(safe_copy.read(manifests[0], tree), _Manifest)
     except (OSError, ValueError):  # DecodeError and ValidationError are ValueErrors
         return []
     files = [file for name, file in manifest.latest.items() if name.endswith(TRACKED)]

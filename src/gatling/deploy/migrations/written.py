@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct, structs
 
+from gatling import decoding
 from gatling.errors import CommandFailed
 from gatling.platform.base import run_mark
 
@@ -78,7 +79,7 @@ def read(gatling: Gatling, app: str, cluster: Cluster) -> Counters:
 def decode(text: str) -> Counters:
     """The counters of a record; UNKNOWN for a record that has none."""
     try:
-        return msgspec.json.decode(text, type=Counters)
+        return decoding.from_json(text, Counters)
     except msgspec.MsgspecError:
         return UNKNOWN
 
