@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatling.beam import channel
+from gatling.beam import channel, handshake
 from gatling.beam.channel import RemoteError, connect
 from gatling.beam.etf import Atom
 from gatling.errors import NodeUnreachable
@@ -105,7 +105,7 @@ def hold(port: int, name: str, ended: threading.Event) -> None:
     """Begin handshakes as a node of this name, again and again, and finish none."""
     while not ended.is_set():
         with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
-            packet = struct.pack(">cQIH", b"N", channel._FLAGS, 7, len(name)) + name.encode()
+            packet = struct.pack(">cQIH", b"N", handshake._FLAGS, 7, len(name)) + name.encode()
             sock.sendall(struct.pack(">H", len(packet)) + packet)
             sock.recv(64)
 

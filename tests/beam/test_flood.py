@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatling.beam import channel, etf
+from gatling.beam import etf, handshake
 from gatling.beam.channel import Limit, connect
 from gatling.beam.etf import Atom, Opaque
 from gatling.errors import NodeUnreachable
@@ -45,11 +45,11 @@ def shake_hands(connection: socket.socket) -> None:
     """The accepting side, up to its proof that it knows the cookie."""
     packet(connection)
     name = NAME.encode()
-    challenge = struct.pack(">cQIIH", b"N", channel._FLAGS, 7, 9, len(name)) + name
+    challenge = struct.pack(">cQIIH", b"N", handshake._FLAGS, 7, 9, len(name)) + name
     for answer in (b"sok", challenge):
         connection.sendall(struct.pack(">H", len(answer)) + answer)
     (theirs,) = struct.unpack_from(">I", packet(connection), 1)
-    proof = b"a" + channel._digest(COOKIE, theirs)
+    proof = b"a" + handshake._digest(COOKIE, theirs)
     connection.sendall(struct.pack(">H", len(proof)) + proof)
 
 

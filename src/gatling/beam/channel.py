@@ -12,7 +12,6 @@ time, the bytes and the elements of each answer. All that can go wrong is NodeUn
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import hmac
 import os
 import secrets
@@ -24,8 +23,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gatling import files
-from gatling.beam import etf
+from gatling.beam import etf, until
 from gatling.beam.etf import Atom, Opaque
+from gatling.beam.handshake import LENGTH, Handshake, InUse
 from gatling.errors import NodeUnreachable
 
 if TYPE_CHECKING:
@@ -47,33 +47,9 @@ MAX_STRAYS = 1000
 MAX_STRAY_BYTES = 32 << 20
 _CONTROL_BYTES, _CONTROL_ELEMENTS = 4096, 64
 
-# Distribution flags of erl_dist_protocol: what OTP 25 demands of a node, and nothing that would
-# change the messages' form (no atom cache, no fragments).
-_FLAGS = sum(
-    1 << bit
-    for bit in (
-        2,  # EXTENDED_REFERENCES
-        3,  # DIST_MONITOR
-        4,  # FUN_TAGS
-        7,  # NEW_FUN_TAGS
-        8,  # EXTENDED_PIDS_PORTS
-        9,  # EXPORT_PTR_TAG
-        10,  # BIT_BINARIES
-        11,  # NEW_FLOATS
-        16,  # UTF8_ATOMS
-        17,  # MAP_TAG
-        18,  # BIG_CREATION
-        24,  # HANDSHAKE_23
-        25,  # UNLINK_ID
-        34,  # V4_NC
-    )
-)
 _SEND, _REG_SEND, _MONITOR, _MONITOR_EXIT, _SEND_SENDER = 2, 6, 19, 21, 22
 _PASS_THROUGH = 112
-_MAX_PACKET = 1 << 16
 _TICK = b"\0\0\0\0"
-LENGTH, LENGTH_OVER_TLS = struct.Struct(">H"), struct.Struct(">I")
-"""The length before each packet of a handshake; inet_tls_dist has it as after the handshake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,17 +134,17 @@ class Node:
         if message is not None:
             data += etf.encode(message)
         with _lost(), self._sending:
-            self._connection.settimeout(_left(deadline))
+            self._connection.settimeout(until.left(deadline))
             self._connection.sendall(struct.pack(">I", len(data)) + data)
 
     def _answer(self, asker: Opaque, limit: Limit, deadline: float) -> Any:
         """Return the message to `asker`; drop all others."""
         dropped = 0
         for _ in range(MAX_STRAYS):
-            (size,) = struct.unpack(">I", _read(self._connection, 4, deadline))
+            (size,) = struct.unpack(">I", until.read(self._connection, 4, deadline))
             if size == 0:
                 continue  # a tick; there are ticks of our own
-            head = _read(self._connection, min(size, _CONTROL_BYTES), deadline)
+            head = until.read(self._connection, min(size, _CONTROL_BYTES), deadline)
             if head[0] != _PASS_THROUGH:
                 raise NodeUnreachable(f"The node sent a message of kind {head[0]}.")
             control, end = etf.decode_first(head[1:], _CONTROL_ELEMENTS)
@@ -177,12 +153,12 @@ class Node:
             if control[0] in (_SEND, _SEND_SENDER) and control[-1] == asker:
                 if size > limit.bytes:
                     raise NodeUnreachable(f"The node's answer has {size} bytes.")
-                rest = _read(self._connection, size - len(head), deadline)
+                rest = until.read(self._connection, size - len(head), deadline)
                 return etf.decode(head[1 + end :] + rest, limit.elements)
             dropped += size
             if dropped > MAX_STRAY_BYTES:
                 break
-            _skip(self._connection, size - len(head), deadline)
+            until.skip(self._connection, size - len(head), deadline)
             self._not_here(control, deadline)
         raise NodeUnreachable("The node floods the control connection with messages.")
 
@@ -270,7 +246,7 @@ def _waited_for(
     while True:
         try:
             return _connected(address, node, cookie, within, length)
-        except _InUse:
+        except InUse:
             if time.monotonic() > waited_until:
                 raise NodeInUse from None
             time.sleep(0.02)
@@ -298,10 +274,6 @@ class _Dropped(Exception):
     """
 
 
-class _InUse(Exception):
-    """The node has a connection from a node of this name, or has not noticed its end yet."""
-
-
 def _connected(address: Way, node: str, cookie: str, within: float, length: struct.Struct) -> Node:
     deadline = time.monotonic() + within
     own, creation = _own_name(node, cookie), secrets.randbelow((1 << 32) - 4) + 4
@@ -309,7 +281,7 @@ def _connected(address: Way, node: str, cookie: str, within: float, length: stru
     try:
         with _lost():
             try:
-                handshake = _Handshake(connection, length, deadline)
+                handshake = Handshake(connection, length, deadline)
                 handshake.run(own, creation, node, cookie)
             except ConnectionError:
                 raise _Dropped from None
@@ -342,82 +314,6 @@ def _own_name(node: str, cookie: str) -> Atom:
     """
     secret = hmac.new(cookie.encode(), node.encode(), "sha256").hexdigest()[:16]
     return Atom(f"gatling-{secret}@127.0.0.1")
-
-
-class _Handshake:
-    """The packets by which two nodes get to know each other."""
-
-    def __init__(self, connection: socket.socket, length: struct.Struct, deadline: float) -> None:
-        self._connection, self._length, self._deadline = connection, length, deadline
-
-    def run(self, own: Atom, creation: int, node: str, cookie: str) -> None:
-        """Carry it out; raises NodeUnreachable for another node or cookie, and _InUse."""
-        name = own.encode()
-        self._send(struct.pack(">cQIH", b"N", _FLAGS, creation, len(name)) + name)
-        status = self._read()
-        if status in (b"salive", b"snok"):
-            # to answer `true` would end the other connection, which may carry out an upgrade
-            raise _InUse
-        if status not in (b"sok", b"sok_simultaneous"):
-            raise NodeUnreachable(
-                f"The node refused a control connection: {status[1:].decode()!r}."
-            )
-        packet = self._read()
-        kind, _flags, challenge, _creation, size = struct.unpack_from(">cQIIH", packet)
-        theirs = packet[19 : 19 + size].decode()
-        if kind != b"N" or theirs != node:
-            raise NodeUnreachable(
-                f"Another node listens on that port: {theirs!r} instead of {node!r}."
-            )
-        own_challenge = secrets.randbits(32)
-        self._send(struct.pack(">cI", b"r", own_challenge) + _digest(cookie, challenge))
-        answer = self._read()
-        if answer[:1] != b"a" or not hmac.compare_digest(
-            answer[1:], _digest(cookie, own_challenge)
-        ):
-            raise NodeUnreachable("The node has a different cookie.")
-
-    def _send(self, data: bytes) -> None:
-        self._connection.sendall(self._length.pack(len(data)) + data)
-
-    def _read(self) -> bytes:
-        head = _read(self._connection, self._length.size, self._deadline)
-        (size,) = self._length.unpack(head)
-        if size > _MAX_PACKET:
-            raise ValueError(size)
-        return _read(self._connection, size, self._deadline)
-
-
-def _digest(cookie: str, challenge: int) -> bytes:
-    # MD5 is what the protocol says
-    return hashlib.md5(f"{cookie}{challenge}".encode(), usedforsecurity=False).digest()
-
-
-def _read(connection: socket.socket, size: int, deadline: float) -> bytes:
-    data = bytearray()
-    while len(data) < size:
-        data += _chunk(connection, size - len(data), deadline)
-    return bytes(data)
-
-
-def _skip(connection: socket.socket, size: int, deadline: float) -> None:
-    while size > 0:
-        size -= len(_chunk(connection, size, deadline))
-
-
-def _chunk(connection: socket.socket, most: int, deadline: float) -> bytes:
-    connection.settimeout(_left(deadline))
-    chunk = connection.recv(min(most, 1 << 16))
-    if not chunk:
-        raise ConnectionResetError("closed")
-    return chunk
-
-
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from cryptography import x509
 
-from gatling.beam import channel
+from gatling.beam import channel, handshake
 from gatling.errors import NodeUnreachable
 from gatling.platform.kubernetes import distribution, secured
 from gatling.platform.kubernetes.pods import DISTRIBUTION
@@ -186,7 +186,7 @@ def test_a_node_is_called_over_tls(place: Path) -> None:
         with (
             contextlib.suppress(NodeUnreachable, ConnectionError),
             channel.connect(
-                dial, "shop@127.0.0.1", "x", within=60, length=channel.LENGTH_OVER_TLS
+                dial, "shop@127.0.0.1", "x", within=60, length=handshake.LENGTH_OVER_TLS
             ) as there,
         ):
             return there.call("erlang", "node")

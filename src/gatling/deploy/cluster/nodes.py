@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct
 
-from gatling.beam import channel, control, sight, toolbox
+from gatling.beam import channel, control, handshake, sight, toolbox
 from gatling.beam.answers import typed
 from gatling.beam.control import Control
 from gatling.beam.etf import Atom
@@ -121,9 +121,9 @@ def _channel(
         raise NodeUnreachable(f"The pod {pod.name} has no address yet.")
     name = f"{release.name}@{pod.address}"
     dial: Callable[[], Any] = functools.partial(_dialled, api, pod.name)
-    length = channel.LENGTH
+    length = handshake.LENGTH
     if pod.encrypted:
-        dial, length = _over_tls(api, pod, dial, within), channel.LENGTH_OVER_TLS
+        dial, length = _over_tls(api, pod, dial, within), handshake.LENGTH_OVER_TLS
     cookie = release.config.get("RELEASE_COOKIE", "")
     with channel.connect(dial, name, cookie, patience, within=within, length=length) as node:
         yield node
