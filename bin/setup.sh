@@ -77,13 +77,65 @@ install_packages() { # runtime|dev
   apt_install $packages || exit 8
 }
 
+# pip takes half a minute for the packages of the tests. They are kept, and the next clone with the same
+# lists of versions and the same Python copies them.
+kept_packages() { # prints a directory; nothing if paths in scripts could not simply be replaced
+  [[ $venv =~ ^[A-Za-z0-9/._+-]{1,100}$ ]] || return 0
+  local key
+  key=$({
+    "$venv/bin/python" -c 'import platform, sys; print(sys.version, sys.base_prefix, platform.platform())'
+    cat "$root/pyproject.toml" "$root/constraints.txt" "$root/bin/setup.sh"
+  } | sha256sum)
+  printf '%s' "${XDG_CACHE_HOME:-$HOME/.cache}/gatling/packages/${key:0:16}"
+}
+
+rename_in_scripts() { # DIRECTORY FROM TO
+  local script start
+  for script in "$1"/bin/*; do
+    read -r -N 2 start <"$script" || continue
+    [ "$start" != '#!' ] || sed -i "s|$2|$3|g" "$script"
+  done
+}
+
+keep_packages() { # KEPT; without what belongs to this clone alone
+  local new=$1.$$
+  mkdir -p "$new" && cp -a "$venv/." "$new/" &&
+    rm -rf "$new"/pyvenv.cfg "$new"/.[a-z]* "$new"/bin/{python*,[Aa]ctivate*,gatling} \
+      "$new"/lib/python3*/site-packages/{gatling_deploy-*,_editable_impl_gatling_deploy.pth} &&
+    rename_in_scripts "$new" "$venv" @venv@ || return
+  (
+    flock 9
+    find "${1%/*}" -mindepth 1 -maxdepth 1 -type d ! -path "$new" -exec rm -rf {} + # one is enough
+    mv -T "$new" "$1"
+  ) 9>"${1%/*}/lock"
+}
+
+take_packages() { # KEPT; fails if there are none
+  mkdir -p "${1%/*}" && (
+    flock 9
+    [ -d "$1" ] && cp -a "$1/." "$venv/"
+  ) 9>"${1%/*}/lock" && rename_in_scripts "$venv" @venv@ "$venv"
+}
+
 install_venv() { # cli|runtime|dev
-  local extra=""
-  [ "$1" = dev ] && extra="[dev]"
+  local extra="" kept="" alone=() unfinished=$venv/.unfinished
   say "preparing Python packages ($1) in .venv"
-  [ -x "$venv/bin/python" ] || "$(find_python)" -m venv "$venv" || exit 8
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+  if [ ! -x "$venv/bin/python" ] || [ -e "$unfinished" ]; then
+    rm -rf "$venv"
+    "$(find_python)" -m venv "$venv" || exit 8
+    touch "$unfinished"
+    [ "$1" != dev ] || kept=$(kept_packages)
+  fi
+  [ "$1" != dev ] || extra="[dev]"
+  if [ -n "$kept" ] && take_packages "$kept"; then
+    alone=(--no-deps --no-index --no-build-isolation) # nothing else is left to install
+  fi
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "${alone[@]}" \
     --constraint "$root/constraints.txt" --editable "$root$extra" >&2 || exit 8
+  rm -f "$unfinished"
+  if [ -n "$kept" ] && [ ${#alone[@]} = 0 ]; then
+    keep_packages "$kept" || say "the Python packages could not be kept for the next clone"
+  fi
 }
 
 setup() { # cli|runtime|dev

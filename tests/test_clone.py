@@ -20,8 +20,33 @@ case "$*" in
 esac
 """
 """Stands for Python: it notes each call, and makes environments that have itself."""
+PIP = """\
+case "$*" in
+  *--no-deps*) ;;
+  "-m pip install "*)
+    venv=${0%/bin/python}
+    mkdir -p "$venv/lib/python3.11/site-packages/gatling_deploy-2.dist-info"
+    echo "$*" > "$venv/lib/python3.11/site-packages/tool.py"
+    printf '#!%s\\ntool\\n' "$0" > "$venv/bin/tool" ;;
+esac
+[ -z "$PIP_BREAKS" ] || case "$*" in "-m pip "*) exit 1 ;; esac
+"""
+"""What pip leaves of a package that has a script, beside Gatling itself."""
 FORBIDDEN = ("apt-get", "apt", "sudo", "brew", "dpkg-query", "nginx", "erl", "elixir", "curl")
-TOOLS = ("bash", "sh", "env", "dirname", "readlink", "mkdir", "cp", "touch", "cat", "id", "uname")
+TOOLS = (
+    "bash",
+    "sh",
+    "env",
+    "dirname",
+    "readlink",
+    "mkdir",
+    "cp",
+    "rm",
+    "touch",
+    "cat",
+    "id",
+    "uname",
+)
 """Besides the shell's own, what a Mac has as well."""
 
 
@@ -98,3 +123,42 @@ def test_the_demo_prints_commands_as_they_have_to_be_typed(words: list[str]) -> 
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     assert shlex.split(done.stdout) == words
+
+
+def prepare(clone: Path, env: dict[str, str], *, ok: bool = True) -> None:
+    """Set up the Python packages of the tests."""
+    words = ["bash", "-euc", ". bin/setup.sh; install_venv dev"]
+    done = subprocess.run(words, cwd=clone, env=env, check=False, capture_output=True, text=True)
+    assert (done.returncode == 0) == ok, done.stderr
+
+
+def test_a_clone_copies_the_packages_that_another_one_has_kept(clone: Path, tmp_path: Path) -> None:
+    env, log = machine(tmp_path)
+    python = tmp_path / "programs/python3"
+    python.write_text(python.read_text() + PIP)
+    env |= {"PATH": f"{env['PATH']}:/usr/bin:/bin", "PIP_BREAKS": ""}
+    others = [shutil.copytree(clone, tmp_path / f"other{number}") for number in range(3)]
+
+    def installed() -> list[str]:
+        calls = [call for call in log.read_text().splitlines() if " -m pip install " in call]
+        log.write_text("")
+        return calls
+
+    prepare(clone, env)
+    (call,) = installed()
+    assert "--no-deps" not in call
+    prepare(others[0], env)
+    (call,) = installed()
+    assert "--no-deps" in call
+    assert call.endswith(f"--editable {others[0]}[dev]")
+    venv = others[0] / ".venv"
+    assert (venv / "bin/tool").read_text() == f"#!{venv}/bin/python\ntool\n"
+    assert [path.name for path in venv.glob("lib/python3.11/site-packages/*")] == ["tool.py"]
+
+    (others[1] / "constraints.txt").write_text("other versions\n")
+    prepare(others[1], env | {"PIP_BREAKS": "1"}, ok=False)
+    prepare(others[1], env)  # begins anew, since the environment was not complete
+    assert [" --no-deps " in call for call in installed()] == [False, False]
+    prepare(others[2], env)  # of whose lists nothing is kept any more
+    (call,) = installed()
+    assert " --no-deps " not in call
