@@ -32,6 +32,7 @@ class Chromium:
 
     def __init__(self, browser: Browser) -> None:
         self._browser = browser
+        self._profiles: list[BrowserContext] = []
 
     def context(self, page: Opened | None = None, **options: Any) -> BrowserContext:
         """A profile, which has the cookie of a dashboard."""
@@ -42,7 +43,16 @@ class Chromium:
                 "name": name, "value": value, "domain": "127.0.0.1", "path": f"{page.base}/",
                 "httpOnly": True, "sameSite": "Strict",
             }])  # fmt: skip
+        self._profiles.append(made)
         return made
+
+    @contextlib.contextmanager
+    def closing(self) -> Iterator[None]:
+        """Close the profiles that are made in the block: an open page loads itself again."""
+        before = len(self._profiles)
+        yield
+        while len(self._profiles) > before:
+            self._profiles.pop().close()
 
 
 @contextlib.contextmanager

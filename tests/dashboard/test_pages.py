@@ -251,6 +251,30 @@ def test_a_reader_sees_their_app_and_changes_nothing(home: Served, rita: Opened)
     assert ("rita", "blog") in {(one.actor, one.app) for one in refused(home)}
 
 
+def test_each_role_opens_the_pages_that_it_may_and_no_other(rita: Opened, bob: Opened) -> None:
+    seen = 0
+    for found, role, own, other in (
+        (rita, "reader", "shop", "blog"),
+        (bob, "deployer", "blog", "shop"),
+    ):
+        for one in pages.EVERY:
+            changes = one.template in ("confirm.html", "rewind.html")
+            for app in (own, other) if "{app}" in one.path else ("",):
+                path = one.path.replace("{app}", app).replace("{id}", "1")
+                may = app != other and path != "/audit" and not (changes and role == "reader")
+                answer = found.get(path)
+                assert (answer.status != 403) is may, (role, path, answer.status)
+                assert len(re.findall(r"<h1[ >]", answer.text)) == 1, path
+                posts = re.search(r'<form[^>]*method="?post', answer.text, re.IGNORECASE)
+                assert role == "deployer" or not posts, path
+                seen += 1
+    assert seen > 2 * len(pages.EVERY)
+    text = rita.get("/apps/shop/settings").text
+    assert "health.path" in text
+    assert "Change health.path" not in text
+    assert "Change health.path" in bob.get("/apps/blog/settings").text
+
+
 def test_a_form_is_checked_as_its_command_is(home: Served, rita: Opened, bob: Opened) -> None:
     token = bob.token("blog")
     for action in actions.EVERY:
