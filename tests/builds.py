@@ -5,16 +5,17 @@ its directory, the release, and what mix has printed. A push of the same commit 
 takes the release, by way of the same steps, and starts no VM (`reuse`). That is for pushes whose
 hook is forked (tests/warm.py), in tests that are not about builds.
 
-So does a push to the same app whose only change is gatling.toml, which mix does not read: it takes
-the release that was built from the same sources. All other builds of such an app are real, also of
-a commit that has been built before. mix sees that nothing has changed in the directory,
-since the files keep their times and the checkout finds them as it would leave them: it belongs to a
-commit with which all of these projects begin. mix compiles again whatever has changed.
+So does a push to the same app whose only change is gatling.toml or `domains`, which mix does not
+read: it takes the release that was built from the same sources. All other builds of such an app are
+real, also of a commit that has been built before. mix sees that nothing has changed in the
+directory, since the files keep their times and the checkout finds them as it would leave them: it
+belongs to a commit with which all of these projects begin. mix compiles again whatever has changed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import functools
 import hashlib
 import json
@@ -40,8 +41,9 @@ BUILDS = (
 )
 PARTS = ("source", "git")
 """Of the directory of an app's builds: the work tree with mix's caches, and its git directory."""
-RELEASE, SAID = "release", "said.json"
-"""What is kept beside them: the release as mix has assembled it, and the lines of the output."""
+RELEASE, SAID, LINKS = "release", "said.json", "links.json"
+"""What is kept beside them: the release as mix has assembled it, the lines of the output, and the
+files of the release that were hard links to files of its home."""
 SHARING = "shares-{app}"
 """In the directory of a home: a file with the name by which the first build of an app is kept."""
 BUILT = "built-{app}"
@@ -58,9 +60,12 @@ DATES = dict.fromkeys(("GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"), "2026-01-01T00:
 
 @functools.cache
 def _toolchain() -> str:
-    """A digest of what builds: Gatling's code for builds and nodes, and the programs they run."""
+    """A digest of what builds: Gatling's code for builds and nodes, and the programs they run.
+
+    And of this file, which decides what is kept.
+    """
     build = Path(toolbox.__file__).parents[1] / "build"
-    digest = hashlib.sha256(toolbox.digest().encode())
+    digest = hashlib.sha256(toolbox.digest().encode() + Path(__file__).read_bytes())
     for file in sorted(build.rglob("*.*")):
         if file.suffix in (".py", ".ex", ".exs"):
             digest.update(file.read_bytes())
@@ -145,13 +150,18 @@ def reuse() -> None:
                 target = paths.home.parent / name
                 shutil.copytree(made.tree, target / RELEASE, symlinks=True)
                 (target / SAID).write_text(json.dumps(lines))
+                (target / LINKS).write_text(json.dumps(_links(paths, made.tree)))
         else:
             if early is not None:
                 early.close()
             tree, lines = found
             steps = Steps(MARKER, watcher)
             tasks.discard(paths, paths.staging)
-            subprocess.run(["cp", "-a", tree, paths.staging], check=True)
+            if tree.is_relative_to(paths.home):
+                subprocess.run(["cp", "-al", tree, paths.staging], check=True)
+            else:
+                subprocess.run(["cp", "-a", tree, paths.staging], check=True)
+                _link(paths, tree.parent)
             for line in lines:
                 steps.line(line)
             made = builder._inspect(tasks.staged(paths, previous), steps.facts)
@@ -166,6 +176,35 @@ def reuse() -> None:
     early.start, builder.build = started, built  # type: ignore[assignment]
     # it might start a VM that is not needed
     headstart.noted = lambda root, app: False  # noqa: ARG005
+
+
+def _links(paths: AppPaths, tree: Path) -> dict[str, str]:
+    """Files of a release that are hard links to files of its home, with those; by relative path."""
+    own, build = paths.home, paths.staging.parent
+    inodes = {
+        file.stat().st_ino: str(file.relative_to(own))
+        for place in (own / "cache", build / "source")
+        for file in place.rglob("*")
+        if file.is_file() and not file.is_symlink()
+    }
+    return {
+        str(file.relative_to(tree)): inodes[file.stat().st_ino]
+        for file in tree.rglob("*")
+        if file.is_file() and not file.is_symlink() and file.stat().st_ino in inodes
+    }
+
+
+def _link(paths: AppPaths, kept: Path) -> None:
+    """Link the files of a kept release as its build did.
+
+    Otherwise the release of the next build would share no file with this one, and each comparison
+    of the two would have to read them all.
+    """
+    for name, twin in json.loads((kept / LINKS).read_text()).items():
+        file, other = paths.staging / name, paths.home / twin
+        if other.exists() and filecmp.cmp(file, other):
+            file.unlink()
+            file.hardlink_to(other)
 
 
 def _name(paths: AppPaths) -> str:
@@ -204,7 +243,7 @@ def _trees(paths: AppPaths, commit: str) -> tuple[str, str]:
         ["git", f"--git-dir={paths.repository}", "ls-tree", "-r", commit],
         check=True, capture_output=True, text=True,
     ).stdout.splitlines()  # fmt: skip
-    sources = [line for line in listed if not line.endswith("\tgatling.toml")]
+    sources = [line for line in listed if not line.endswith(("\tgatling.toml", "\tdomains"))]
     whole, read = (hashlib.sha256("\n".join(each).encode()).hexdigest() for each in
                    (listed, sources))  # fmt: skip
     return whole, read
