@@ -14,8 +14,9 @@ from gatling.platform.postgres.clusters import Cluster
 from gatling.platform.server import cluster_units as places
 from tests.conftest import until
 from tests.home.test_restore_points import RELEASE
+from tests.scale import LONG
 from tests.server.server import download
-from tests.server.test_killed import READ, newest
+from tests.server.test_killed import READ, await_recovery
 
 if TYPE_CHECKING:
     from tests.server.server import Person, Server
@@ -174,14 +175,13 @@ while not state.execute(sys.argv[1]).fetchone():
 subprocess.run(["pkill", "-KILL", "-u", "gatling"])
 subprocess.run(sys.argv[2:])
 """
-REWINDS = (
-    ("SELECT 1 FROM databases WHERE name = 'shop-v1' AND state = 'creating'", False),
-    ("SELECT 1 FROM apps WHERE name = 'shop' AND live_release > 2", True),
-)  # fmt: skip
+REWINDS = [("SELECT 1 FROM databases WHERE name = 'shop-v1' AND state = 'creating'", False)]
 """The state in which a rollback with data is killed, and whether it has taken place by then.
 
-tests/home/test_rewinds.py kills at more steps, without root's helper.
+tests/home/test_rewinds.py kills at more steps, also after the decision, without root's helper.
 """
+if LONG:
+    REWINDS.append(("SELECT 1 FROM apps WHERE name = 'shop' AND live_release > 2", True))
 
 
 def killed_rewind(server: Server, dora: Person, begun: str) -> None:
@@ -190,7 +190,7 @@ def killed_rewind(server: Server, dora: Person, begun: str) -> None:
     with dora.session(*words) as session:
         server.box.exec(["python3", "-c", KILL_WHEN, begun, *KILL_HELPER], timeout=400)
         assert session.wait(60) != 0
-    until(lambda: newest(server)[0] != "running", "the recovery", 300)
+    await_recovery(server)
 
 
 def pair(server: Server, dora: Person) -> tuple[int, str, bool]:
@@ -335,8 +335,8 @@ def test_a_fork(server: Server, cluster: Cluster, dora: Person, amy: Person) -> 
     copy = server.box.root / str(places.CLUSTERS).lstrip("/") / str(cluster.version)
     left = [path.name for path in copy.iterdir() if "try" in path.name]
     assert left == []
-    # a script that fails, and one that would run a program as postgres
-    for script in ("SELECT 1 / 0", "\\! touch /var/lib/postgresql/ran",
+    # scripts that would run a program as postgres; tests/home/test_forks.py has further ones
+    for script in ("\\! touch /var/lib/postgresql/ran",
                    "COPY orders TO PROGRAM 'touch /var/lib/postgresql/ran'"):  # fmt: skip
         said = dora.run(*fork, "--scrub", "-", stdin=script, status=Exit.INVALID)
         assert "The script failed, and the fork was removed:" in said
@@ -370,8 +370,9 @@ def test_a_fork(server: Server, cluster: Cluster, dora: Person, amy: Person) -> 
 
 
 def test_power_cuts(server: Server, cluster: Cluster, dora: Person, amy: Person) -> None:
-    """During a creation, a proof and a restore: the database is whole, and the same command works.
+    """During a creation and a restore: the database is whole, and the same command works.
 
+    With `--long` during a proof, too; a proof whose programs are killed is in `test_backups`.
     tests/server/test_power.py cuts the power during deployments, as of a promotion or a rewind.
     """
     root, version = server.box.root, str(cluster.version)
@@ -392,9 +393,10 @@ def test_power_cuts(server: Server, cluster: Cluster, dora: Person, amy: Person)
     assert not taken.exists()
     server.box.exec(["systemctl", "start", unit])
     restore = ("db", "restore", "shop", "--as", "shop-cut")
+    proof = ("db", "backup", "shop"), clusters / ".gatling-proof/shop.1/data/PG_VERSION"
     for words, moment in (
         (("db", "create", "blog"), clusters / version / "gatling.blog.1/base"),
-        (("db", "backup", "shop"), clusters / ".gatling-proof/shop.1/data/PG_VERSION"),
+        *([proof] if LONG else []),
         (restore, clusters / version / "gatling.shop_cut.1.new/PG_VERSION"),
     ):
         with dora.session(*words) as session:

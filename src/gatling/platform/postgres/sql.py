@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
+NOT_CONNECTED = 2
+"""The exit status of psql(1) without a connection, also of one that is lost."""
+
+
 def identifier(name: str) -> str:
     """A name as an identifier."""
     return '"' + name.replace('"', '""') + '"'

@@ -161,6 +161,33 @@ def test_what_killed_upgrades_left_goes_with_a_cluster(
     assert {note.name for note in notes.glob("[mr]*-15-*")} == {"restoring-15-shop-restored.2"}
 
 
+@pytest.mark.parametrize("enabled", [False, True])
+def test_a_cluster_is_dropped_with_one_reload(
+    helper: Helper, places: Path, monkeypatch: pytest.MonkeyPatch, enabled: bool
+) -> None:
+    """pg_dropcluster reloads systemd, and disables units, only for what somebody has enabled."""
+    monkeypatch.setattr(databases, "UNITS", helper.units)
+    keeps, update = places / "autoremove", places / "pg_updateaptconfig"
+    monkeypatch.setattr(databases, "APT_KEEPS", keeps)
+    monkeypatch.setattr(databases, "UPDATE_APT", update)
+    update.touch()
+    keeps.write_text('    "^postgresql.*-15";\n')
+    wants = helper.units / "timers.target.wants"
+    wants.mkdir()
+    (wants / "pg_dump@15-gatling.shop.10.timer").touch()  # of another cluster
+    if enabled:
+        (wants / "pg_dump@15-gatling.shop.1.timer").touch()
+    (places / "configurations/15/gatling.shop.1").mkdir(parents=True)
+    (places / "databases").mkdir()
+    (places / "databases/making-15-shop.1").touch()
+    assert helper.ask(GOOD | {"verb": "database-remove", "kept": ""}) == {}
+    (dropped,) = [words for words in helper.calls if "pg_dropcluster" in words]
+    assert (dropped[0] == "pg_dropcluster") == enabled
+    assert helper.calls.count(["systemctl", "daemon-reload"]) == 1
+    # apt no longer keeps the packages of a version that has no cluster any more
+    assert [str(update)] in helper.calls
+
+
 def test_a_copy_of_a_cluster_whose_version_was_removed(helper: Helper, places: Path) -> None:
     (places / "configurations/15/gatling.shop.1").mkdir(parents=True)
     wanted = {"verb": "database-keep-former", "stamp": "20260101T000000Z"}

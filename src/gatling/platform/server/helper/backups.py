@@ -54,9 +54,8 @@ def make(
         repository_directory()
         databases.configure(cluster, list(allowed), call)
         call(["systemctl", "start", places.unit(cluster)], timeout=300)
-        databases.wait(cluster)
-        databases.query(cluster, "SELECT pg_reload_conf();\n")
-        if databases.query(cluster, "SHOW archive_mode;\n").strip() != "on":
+        said = databases.wait(cluster, "SELECT pg_reload_conf();\nSHOW archive_mode;\n")
+        if said.split()[-1] != "on":
             os.write(given[1], b"Restarting the database once, so that it can archive its log\n")
             call(["systemctl", "restart", places.unit(cluster)], timeout=300)
             databases.wait(cluster)

@@ -41,6 +41,13 @@ ADOPTED = {
 }  # fmt: skip
 """Files that pg_createcluster needs in a data directory that it did not make; `configure` writes
 the settings."""
+WITHOUT_RELOADS = ["env", f"PG_CLUSTER_CONF_ROOT={places.CONFIGURATIONS}"]
+"""Before pg_createcluster(1) and pg_dropcluster(1): if the directory of configurations is given,
+even the usual one, they leave systemd and apt alone. Otherwise the former has systemd
+reload all units, and the latter five times."""
+APT_KEEPS = Path("/etc/apt/apt.conf.d/02autoremove-postgresql")
+UPDATE_APT = Path("/usr/share/postgresql-common/pg_updateaptconfig")
+"""The program that writes APT_KEEPS: the versions whose packages `apt autoremove` leaves."""
 START_SECONDS = 60.0
 MAX_APPS = 64
 VOLUME_LOCK = ".volume.lock"
@@ -68,9 +75,7 @@ def create(request: dict[str, Any], apps: Path, call: Call) -> dict[str, Any]:
             need_room(places.CLUSTERS, settings.LEAST_BYTES, "A database")
             files.write(begun, "")
             drop(cluster, call)
-            call(["pg_createcluster", str(cluster.version), cluster.name, "--port", str(PORT),
-                  "--socketdir", str(places.sockets(cluster)), "--start-conf", "auto",
-                  *settings.LOCALE, "--", "--data-checksums"], timeout=300)  # fmt: skip
+            _pg_createcluster(cluster, call, *settings.LOCALE, "--", "--data-checksums")
             os.sync()
             begun.unlink()
             files.sync(directory)
@@ -116,14 +121,40 @@ def _adopt(cluster: Cluster, call: Call) -> None:
     # pg_createcluster moves them; a backup does not have those of Debian's clusters
     for name, wanted in ADOPTED.items():
         write_as(owner, places.data(cluster) / name, wanted, 0o600)
-    call(["pg_createcluster", str(cluster.version), cluster.name, "--port", str(PORT),
-          "--socketdir", str(places.sockets(cluster)), "--start-conf", "auto"],
-         timeout=300)  # fmt: skip
+    _pg_createcluster(cluster, call)
     subprocess.run(
         ["/bin/mkdir", "-p", str(places.configuration(cluster) / "conf.d")],
         check=True, capture_output=True, **as_postgres(),
     )  # fmt: skip
     os.sync()
+
+
+def _pg_createcluster(cluster: Cluster, call: Call, *words: str) -> None:
+    """Run pg_createcluster(1); `configure` has systemd load the change."""
+    unit_files.change()
+    call([*WITHOUT_RELOADS, "pg_createcluster", str(cluster.version), cluster.name,
+          "--port", str(PORT), "--socketdir", str(places.sockets(cluster)),
+          "--start-conf", places.AUTO, *words], timeout=300)  # fmt: skip
+    _keep_packages(cluster.version, call)
+
+
+def _pg_dropcluster(cluster: Cluster, call: Call) -> None:
+    """Run pg_dropcluster(1); whatever writes unit files next has systemd load the change."""
+    unit_files.change()
+    # an administrator may have enabled units of it: pg_dropcluster disables them
+    enabled = any(UNITS.glob(f"*.wants/*@{cluster.version}-{cluster.name}.*"))
+    without = [] if enabled else WITHOUT_RELOADS
+    call([*without, "pg_dropcluster", "--stop", str(cluster.version), cluster.name], timeout=300,
+         check=False)  # fmt: skip
+    _keep_packages(cluster.version, call)
+
+
+def _keep_packages(version: int, call: Call) -> None:
+    """Have apt keep the packages of all versions that have clusters, and no others."""
+    used = any(places.CONFIGURATIONS.glob(f"{version}/*/postgresql.conf"))
+    listed = APT_KEEPS.exists() and f'-{version}"' in APT_KEEPS.read_text()
+    if used != listed and UPDATE_APT.exists():
+        call([str(UPDATE_APT)], check=False)
 
 
 def making(cluster: Cluster) -> Path:
@@ -143,8 +174,7 @@ def access(request: dict[str, Any], apps: Path, call: Call) -> dict[str, Any]:
         must_exist(cluster)
         configure(cluster, list(allowed), call)
         call(["systemctl", "start", places.unit(cluster)], timeout=300)
-        wait(cluster)
-        query(cluster, sql.access(cluster.database, allowed))
+        wait(cluster, sql.access(cluster.database, allowed))
     return {}
 
 
@@ -246,30 +276,27 @@ def write_as(owner: pwd.struct_passwd, file: Path, wanted: str, mode: int) -> No
 
 def drop(cluster: Cluster, call: Call) -> None:
     """Remove all files of a cluster, which a file marks as being made or removed."""
-    restore = places.restore_unit(cluster)  # of a helper that was killed
-    call(["systemctl", "stop", restore], timeout=300, check=False)
-    call(["systemctl", "reset-failed", restore], check=False)
-    call(["systemctl", "stop", places.unit(cluster)], timeout=300, check=False)
-    call(["systemctl", "reset-failed", places.unit(cluster)], check=False)
+    # the restore may be that of a helper that was killed
+    units_of_it = [places.restore_unit(cluster), places.unit(cluster)]
+    call(["systemctl", "stop", *units_of_it], timeout=300, check=False)
+    call(["systemctl", "reset-failed", *units_of_it], check=False)
     if places.configuration(cluster).is_dir():
-        call(["pg_dropcluster", "--stop", str(cluster.version), cluster.name], timeout=300,
-             check=False)  # fmt: skip
+        _pg_dropcluster(cluster, call)
     # of one that was killed
     own = (places.data(cluster), places.configuration(cluster))
     for left in (*own, *places.unfinished(cluster)):
         shutil.rmtree(left, ignore_errors=True)
 
 
-def wait(cluster: Cluster) -> None:
-    """Wait until a cluster that was started takes queries."""
+def wait(cluster: Cluster, script: str = "SELECT 1;\n") -> str:
+    """Run a script in a cluster that was started, once it takes queries; its output."""
     for last in times.looks(START_SECONDS, 0.1):
         try:
-            query(cluster, "SELECT 1;")
-        except subprocess.CalledProcessError:
-            if last:
+            return query(cluster, script)
+        except subprocess.CalledProcessError as error:
+            if last or error.returncode != sql.NOT_CONNECTED:
                 raise
-        else:
-            return
+    raise AssertionError  # the last look has returned or raised
 
 
 def requested(request: dict[str, Any]) -> Cluster:

@@ -40,8 +40,7 @@ def make(
         backups.repository_directory()
         databases.configure(source, list(allowed), call)
         call(["systemctl", "start", places.unit(source)], timeout=300)
-        databases.wait(source)
-        databases.query(source, "SELECT pg_reload_conf();\n")
+        databases.wait(source, "SELECT pg_reload_conf();\n")
     with databases.alone(cluster.database):
         databases.begin_restore(cluster, call)
         files.write(places.forked(cluster), "")

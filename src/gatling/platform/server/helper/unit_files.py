@@ -28,7 +28,7 @@ class UnitFiles:
         """Give a file this text; False when it has it already."""
         if file.exists() and file.read_text() == text:
             return False
-        self._mark()
+        self.changed()
         file.parent.mkdir(mode=0o755, exist_ok=True)
         files.write(file, text, mode=0o644)
         files.sync(file.parent.parent)
@@ -38,7 +38,7 @@ class UnitFiles:
         """Have a link there; False when there is one."""
         if link.is_symlink():
             return False
-        self._mark()
+        self.changed()
         link.parent.mkdir(exist_ok=True)
         link.symlink_to(target)
         files.sync(link.parent)
@@ -46,16 +46,25 @@ class UnitFiles:
 
     def remove(self, *paths: Path) -> None:
         """Remove files, links and directories, as far as they are there."""
-        self._mark()
+        self.changed()
         for path in paths:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
 
-    def _mark(self) -> None:
+    def changed(self) -> None:
+        """Note that systemd does not know of all that is there."""
         self._untold.write("x")
         self._untold.flush()
+
+
+def change() -> None:
+    """Note that a program changes what systemd loads; the next `writing` has it loaded."""
+    UNTOLD.parent.mkdir(mode=0o755, exist_ok=True)
+    with files.open_lock(UNTOLD) as untold:
+        fcntl.flock(untold, fcntl.LOCK_EX)
+        UnitFiles(untold).changed()
 
 
 @contextlib.contextmanager
