@@ -8,21 +8,22 @@ from gatling.errors import InvalidInput
 
 # RFC 1123, section 2.1: a DNS label; it becomes a directory, a host name and a program's name.
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_APP = re.compile(rf"{_LABEL}\Z")
+# texts, which `re` compiles when one is used: a command uses few of them
+_APP = rf"{_LABEL}\Z"
 # with underscores in it: DNS, browsers and nginx take them, and Gatling 1's own example has one
 _HOST = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
-_DOMAIN = re.compile(rf"(?:\*\.)?{_HOST}(?:\.{_HOST})*\Z")
+_DOMAIN = rf"(?:\*\.)?{_HOST}(?:\.{_HOST})*\Z"
 _BYTE = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
-_ADDRESS = re.compile(rf"{_BYTE}(?:\.{_BYTE}){{3}}\Z")
+_ADDRESS = rf"{_BYTE}(?:\.{_BYTE}){{3}}\Z"
 # RFC 4291, section 2.2, with the brackets of a URL and the zone of RFC 4007
-_ADDRESS_6 = re.compile(r"(\[)?([0-9a-f.]*:[0-9a-f:.]{1,44})(%[^\]/]*)?(?(1)\])\Z")
-_URL = re.compile(r"(?:[a-z]+://)?(\[[^\]/]*\]|[^/:]*)[/:].*\Z", re.DOTALL)
-_PROCESS_SLOT = re.compile(r"[a-z][a-z0-9_-]{0,30}\.[1-9][0-9]?\Z")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
-_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
-_RELEASE = re.compile(r"v?([1-9][0-9]{0,8})\Z")
-_OTP_NAME = re.compile(r"[a-z][a-zA-Z0-9_]{0,127}\Z")
-_VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_-]{0,127}\Z")
+_ADDRESS_6 = r"(\[)?([0-9a-f.]*:[0-9a-f:.]{1,44})(%[^\]/]*)?(?(1)\])\Z"
+_URL = r"(?s)(?:[a-z]+://)?(\[[^\]/]*\]|[^/:]*)[/:].*\Z"
+_PROCESS_SLOT = r"[a-z][a-z0-9_-]{0,30}\.[1-9][0-9]?\Z"
+_VARIABLE = r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z"
+_COMMIT = r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z"
+_RELEASE = r"v?([1-9][0-9]{0,8})\Z"
+_OTP_NAME = r"[a-z][a-zA-Z0-9_]{0,127}\Z"
+_VERSION = r"[0-9A-Za-z][0-9A-Za-z.+_-]{0,127}\Z"
 
 MAX_DOMAIN = 253
 """Characters of a host name (RFC 1035, section 2.3.4, without the final dot)."""
@@ -36,7 +37,7 @@ SETTABLE = frozenset({"RELEASE_COOKIE"})
 
 def app_name(text: str) -> str:
     """A valid app name: a DNS label of lower-case letters, digits and inner hyphens."""
-    if not _APP.match(text):
+    if not re.match(_APP, text):
         raise InvalidInput(
             f"{text!r} cannot be an app's name.",
             hint="Use 1 to 63 lower-case letters, digits and hyphens, no hyphen at either end.",
@@ -46,12 +47,12 @@ def app_name(text: str) -> str:
 
 def is_app(text: str) -> bool:
     """Whether this can be an app's name."""
-    return _APP.match(text) is not None
+    return re.match(_APP, text) is not None
 
 
 def is_process_slot(text: str) -> bool:
     """Whether this is the slot of a process: its name and a number, such as `worker.1`."""
-    return _PROCESS_SLOT.match(text) is not None
+    return re.match(_PROCESS_SLOT, text) is not None
 
 
 def domain(text: str) -> str:
@@ -64,20 +65,20 @@ def domain(text: str) -> str:
         return address
     if not _is_domain(name):
         # not of a text that is longer than any domain: it may be a stranger's
-        url = _URL.match(name) if len(name) <= MAX_DOMAIN else None
+        url = re.match(_URL, name) if len(name) <= MAX_DOMAIN else None
         host = url[1] if url else name
         hint = (
             "Use a host name such as shop.example.com. Write international names in punycode"
             " (xn--…)."
         )
-        if host != name and (_is_domain(host) or _ADDRESS_6.match(host)):
+        if host != name and (_is_domain(host) or re.match(_ADDRESS_6, host)):
             hint = f"Give the host name alone: {host}."
         raise InvalidInput(f"{text!r} is not a domain.", hint=hint)
     return name
 
 
 def _is_domain(name: str) -> bool:
-    return len(name) <= MAX_DOMAIN and _DOMAIN.match(name) is not None
+    return len(name) <= MAX_DOMAIN and re.match(_DOMAIN, name) is not None
 
 
 def _address_6(name: str) -> str | None:
@@ -85,7 +86,7 @@ def _address_6(name: str) -> str | None:
 
     Raises InvalidInput for one that no other machine can reach an app under.
     """
-    found = _ADDRESS_6.match(name)
+    found = re.match(_ADDRESS_6, name)
     if found is None:
         return None
     import ipaddress  # for few apps
@@ -113,7 +114,7 @@ def _address_6(name: str) -> str | None:
 
 def is_address(name: str) -> bool:
     """Whether a domain is an IP address, under which an app can be reached without DNS."""
-    return is_ipv6(name) or _ADDRESS.match(name) is not None
+    return is_ipv6(name) or re.match(_ADDRESS, name) is not None
 
 
 def is_ipv6(name: str) -> bool:
@@ -138,7 +139,7 @@ def is_wildcard(name: str) -> bool:
 
 def variable(text: str) -> str:
     """A valid name of a config variable that Gatling does not set by itself."""
-    if not _VARIABLE.match(text):
+    if not re.match(_VARIABLE, text):
         raise InvalidInput(
             f"{text!r} cannot be a variable's name.",
             hint="Use up to 255 letters, digits and underscores, not beginning with a digit.",
@@ -166,24 +167,24 @@ def value(name: str, text: str) -> str:
 
 def is_commit(text: str) -> bool:
     """Whether this is a full object id (SHA-1 or SHA-256) as git prints it."""
-    return bool(_COMMIT.match(text))
+    return bool(re.match(_COMMIT, text))
 
 
 def release_number(text: str) -> int | None:
     """7 for `v7` or `7`; None when the text does not name a release."""
-    match = _RELEASE.match(text)
+    match = re.match(_RELEASE, text)
     return int(match[1]) if match else None
 
 
 def otp_name(text: str) -> str:
     """A release's name, as mix accepts it (an atom in lower case)."""
-    if not _OTP_NAME.match(text):
+    if not re.match(_OTP_NAME, text):
         raise InvalidInput(f"{text!r} is not the name of an OTP release.")
     return text
 
 
 def version(text: str) -> str:
     """A release's version: it is part of a path (`releases/VERSION`)."""
-    if not _VERSION.match(text) or ".." in text:
+    if not re.match(_VERSION, text) or ".." in text:
         raise InvalidInput(f"{text!r} is not the version of an OTP release.")
     return text

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from gatling.deploy import pools
 from gatling.errors import GatlingError
 from gatling.platform.postgres import pooler
-from gatling.platform.postgres.clusters import Cluster
 from gatling.state import config, databases
 from gatling.state import pools as sizes
 
@@ -66,6 +65,8 @@ def _takes(gatling: Gatling, database: str) -> int | None:
     record = databases.get(gatling.db, database)
     if record.state != "ready":
         return None
+    from gatling.platform.postgres.clusters import Cluster  # few apps have a database
+
     try:
         found = gatling.databases.facts(Cluster(record.name, record.version, record.generation))
     except GatlingError:  # it does not run, which the app itself will report

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import codecs
 import re
-import tomllib
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -94,6 +93,8 @@ def _decoded(raw: bytes) -> str:
 
 
 def _tree(text: str) -> dict[str, Any]:
+    import tomllib
+
     try:
         return toml(text)
     except TooDeep as error:
@@ -122,6 +123,8 @@ def toml(text: str) -> dict[str, Any]:
 
     Raises ValueError for other texts and for what the parser would need long for; RecursionError.
     """
+    import tomllib  # many projects have no such file
+
     if len(text) > MAX_BYTES:
         raise ValueError("too large")
     deep = _DEEP.search(text)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 import time
-import tomllib
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -56,6 +55,8 @@ def line(text: str, path: list[str]) -> int:
 
     Found by the parser itself: it is the first line up to which the text has the path.
     """
+    import tomllib
+
     path, lines, deadline = list(path), text.split("\n"), time.process_time() + SECONDS
     tree = tomllib.loads(text)
     while path and _value(tree, path) is None:

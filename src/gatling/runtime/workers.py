@@ -7,7 +7,6 @@ the same process are not at work at once, and one that fails takes nothing else 
 from __future__ import annotations
 
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING
 
 from gatling import times
@@ -134,6 +133,10 @@ def _stop(
     Calls `stopped` with each process as soon as all of its slots have stopped. A slot that cannot
     be stopped keeps only its own process from that: its SupervisorFailed is raised at the end.
     """
+    if not slots:  # most apps have no workers
+        return
+    from concurrent.futures import ThreadPoolExecutor, as_completed
+
     named = project_settings.parse(app.effective).processes
 
     def end(slot: str) -> str:

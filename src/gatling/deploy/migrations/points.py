@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 from gatling.deploy.migrations import written
 from gatling.errors import GatlingError
-from gatling.platform.postgres import points
-from gatling.platform.postgres.clusters import Cluster
 from gatling.state import backups, databases, restore_points
 from gatling.state.restore_points import RestorePoint
 from gatling.times import now
@@ -42,6 +40,10 @@ def make(gatling: Gatling, context: Context, target: Release) -> None:
 
 
 def _make(gatling: Gatling, app: str, record: Record, target: Release) -> None:
+    # few apps have a database
+    from gatling.platform.postgres import points
+    from gatling.platform.postgres.clusters import Cluster
+
     name = points.name(target.number, time.time_ns())
     cluster = Cluster(record.name, record.version, record.generation)
     place, at = gatling.databases.point(cluster, name), now()

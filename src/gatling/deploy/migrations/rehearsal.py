@@ -15,8 +15,6 @@ from gatling.cleanup import finally_
 from gatling.deploy.migrations import locks
 from gatling.errors import InvalidInput
 from gatling.paths import exclusively
-from gatling.platform.postgres.clusters import WRITE, Cluster
-from gatling.platform.postgres.sites import ForkWish
 from gatling.state import databases, forks
 from gatling.ui.output import duration, size
 
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
 
     from gatling.deploy.context import Context
     from gatling.platform.open import Gatling
+    from gatling.platform.postgres.clusters import Cluster
     from gatling.platform.postgres.sites import Forked
     from gatling.state.databases import Attachment, Record
     from gatling.state.releases import Release
@@ -95,7 +94,7 @@ def _used(gatling: Gatling, app: str, target: Release) -> Iterator[tuple[Attachm
     for use in databases.attachments(gatling.db, app=app):
         record = databases.get(gatling.db, use.database)
         url = gatling.databases.url(app, use.database)
-        if use.access == WRITE and record.state == "ready" and (
+        if use.access == "write" and record.state == "ready" and (
             target.config.get(use.variable) == url
         ):  # fmt: skip
             yield use, record
@@ -104,6 +103,10 @@ def _used(gatling: Gatling, app: str, target: Release) -> Iterator[tuple[Attachm
 @contextlib.contextmanager
 def _fork(gatling: Gatling, context: Context, source: Record) -> Iterator[tuple[Cluster, Forked]]:
     """A fork of a database, for as long as the block lasts."""
+    # few apps have a database
+    from gatling.platform.postgres.clusters import Cluster
+    from gatling.platform.postgres.sites import ForkWish
+
     app, name = context.app.name, f"{source.name}-rehearsal"
     gatling.databases.check(name)
     with exclusively(gatling.home, "databases"):
@@ -127,7 +130,7 @@ def _fork(gatling: Gatling, context: Context, source: Record) -> Iterator[tuple[
             cluster, Cluster(source.name, source.version, source.generation), allowed,
             ForkWish(app), context.progress.record,
         )  # fmt: skip
-        gatling.databases.create(cluster, {app: WRITE})
+        gatling.databases.create(cluster, {app: "write"})
         databases.mark(gatling.db, name, "ready")
         yield cluster, made
 
@@ -144,5 +147,7 @@ def _watched(gatling: Gatling, context: Context, fork: Cluster) -> Iterator[lock
 
 
 def _remove(gatling: Gatling, record: Record) -> None:
+    from gatling.platform.postgres.clusters import Cluster  # few apps have a database
+
     gatling.databases.remove(Cluster(record.name, record.version, record.generation), "")
     databases.forget(gatling.db, record.name)

@@ -10,7 +10,6 @@ import re
 from typing import TYPE_CHECKING
 
 from gatling.errors import InvalidInput
-from gatling.platform.postgres.clusters import PORT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,6 +60,8 @@ def configuration(
 
     `databases` has the directory of each one's socket, and `sockets` is that of the pool's own.
     """
+    from gatling.platform.postgres.clusters import PORT  # few commands write one
+
     lines = [
         f"{name} = host={_quoted(directory)} port={PORT} dbname={name} user={role}"
         for name, directory in sorted(databases.items())

@@ -6,7 +6,6 @@ a last line that begins with a NUL.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -21,6 +20,8 @@ def main(home: str, app: str, commit: str, directory: str) -> int:
         paths = ServerPaths(Path(home), app)
         source.export(paths, commit, lambda text: print(text, flush=True), directory)  # noqa: T201
     except GatlingError as error:
+        import json
+
         told = {"what": error.what, "hint": error.hint, "log": error.log}
         sys.stdout.write("\0" + json.dumps(told) + "\n")
         return int(error.exit_status)
