@@ -16,7 +16,6 @@ import sys
 from typing import TYPE_CHECKING
 
 from gatling import names, process
-from gatling.cli import targets
 from gatling.errors import Exit, InvalidInput, Misused, NotAllowed, NotFound
 from gatling.platform.open import open_gatling
 from gatling.ssh import policy, sessions
@@ -207,6 +206,8 @@ def _run_command(grant: Grant, words: Sequence[str]) -> int:
 
 def _address() -> str:
     """How this server is called in texts, as in the address for pushes."""
+    from gatling.cli import targets
+
     return f"{targets.USER}@{os.uname().nodename}"
 
 

@@ -1,7 +1,8 @@
 """The permissions over SSH. Pure: it runs nothing and knows neither home nor state.
 
 A request is understood by the parser of the very command that would run it, so that the app that is
-checked is the app that is used, wherever options stand.
+checked is the app that is used, wherever options stand. The parser is not loaded for git, whose
+pushes and fetches are most of what comes.
 """
 
 from __future__ import annotations
@@ -12,10 +13,6 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from gatling import names, visible
-from gatling.cli import habits, remote, suggestions
-from gatling.cli import words as wording
-from gatling.cli.groups import Group
-from gatling.cli.visitor import Visitor
 from gatling.errors import NotAllowed
 from gatling.state.keys import EVERY_APP
 from gatling.text import listed
@@ -25,6 +22,7 @@ if TYPE_CHECKING:
 
     import click
 
+    from gatling.cli.visitor import Visitor
     from gatling.state.keys import Role
 
 FETCH = "git-upload-pack"
@@ -139,10 +137,8 @@ WITHOUT_APP = frozenset(
 
 _BY_ROLE = {"reader": READING, "deployer": READING | DEPLOYING}
 _ROLES = {"reader": "a reader", "deployer": "a deployer", "admin": "an admin"}
-LOCAL = (*remote.HERE, "server", "watch run", "api")
-"""The commands that nobody can use over SSH, with all below them …"""
 REMOTE = ("server keys",)
-"""… but these."""
+"""The commands for admins among those of `_local`."""
 _INSTEAD = {
     "platform add": "Give the kubeconfig on standard input: gatling platform add prod < FILE. A"
     " registry with a password is named on the server itself."
@@ -190,6 +186,8 @@ def allowed(grant: Grant, words: Sequence[str]) -> Request:
 
 def visitor(grant: Grant, address: str = "gatling@SERVER") -> Visitor:
     """The holder of the key for the command line. `address` is that of this server."""
+    from gatling.cli.visitor import Visitor
+
     which = "" if grant.role == "admin" or EVERY_APP in grant.apps else listed(sorted(grant.apps))
     return Visitor(
         may=functools.partial(reaches, grant),
@@ -205,7 +203,7 @@ def reaches(grant: Grant, path: str) -> bool:
     """Whether a command, or one below it, is for the holder of the key."""
     if grant.role == "admin":
         there = any(_below(command, (path,)) for command in REMOTE)
-        return there or not _below(path, LOCAL) or _below(path, REMOTE)
+        return there or not _below(path, _local()) or _below(path, REMOTE)
     return any(_below(command, (path,)) for command in _BY_ROLE[grant.role])
 
 
@@ -217,7 +215,9 @@ def understand(words: Sequence[str], visitor: Visitor | None = None) -> Request:
     """
     import click
 
-    from gatling.cli import cli
+    from gatling.cli import cli, remote, suggestions
+    from gatling.cli import words as wording
+    from gatling.cli.groups import Group
 
     typed = remote.read(cli, words)
     if typed == ["--version"]:
@@ -248,7 +248,8 @@ def for_audit(words: Sequence[str]) -> str:
     """
     import click
 
-    from gatling.cli import cli
+    from gatling.cli import cli, habits
+    from gatling.cli import words as wording
 
     found = wording.find(cli, habits.translated(cli, words))
     if not isinstance(found.command, click.Group) or not found.rest:
@@ -266,7 +267,8 @@ def check(grant: Grant, request: Request) -> None:
     command = request.command
     if request.is_help:
         return
-    if _below(command, LOCAL) and not _below(command, REMOTE):
+    by_git = command in (FETCH, PUSH)
+    if not by_git and _below(command, _local()) and not _below(command, REMOTE):
         raise NotAllowed(
             f"`gatling {command}` is not available over SSH.",
             hint="Run `init` on your own machine, and the others on the server itself.",
@@ -330,6 +332,13 @@ def _uses_files(kind: click.ParamType[Any]) -> bool:
     if isinstance(kind, click.Tuple):
         return any(_uses_files(each) for each in kind.types)
     return isinstance(kind, (click.File, click.Path))
+
+
+def _local() -> tuple[str, ...]:
+    """The commands that nobody can use over SSH, with all below them but REMOTE."""
+    from gatling.cli import remote
+
+    return (*remote.HERE, "server", "watch run", "api")
 
 
 def _below(command: str, commands: Sequence[str]) -> bool:
