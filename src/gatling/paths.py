@@ -8,9 +8,8 @@ from __future__ import annotations
 import abc
 import contextlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gatling import files
 
@@ -21,12 +20,15 @@ SERVER = Path("/var/lib/gatling")
 """Everything of a server's home; root's, with directories of the users who write there."""
 
 
-@dataclass(frozen=True, slots=True)
-class AppPaths(abc.ABC):
-    """The paths of one app; each kind of home has its own layout."""
-
+class _OfApp(NamedTuple):
     home: Path
     name: str
+
+
+class AppPaths(_OfApp, abc.ABC):
+    """The paths of one app; each kind of home has its own layout."""
+
+    __slots__ = ()
 
     @property
     @abc.abstractmethod
@@ -142,11 +144,14 @@ class AppPaths(abc.ABC):
         return self.logs / f"deployment-{deployment}.probe"
 
 
-@dataclass(frozen=True, slots=True)
-class Home(abc.ABC):
+class _OfHome(NamedTuple):
+    root: Path
+
+
+class Home(_OfHome, abc.ABC):
     """A home directory; platform/homes.py finds and creates it."""
 
-    root: Path
+    __slots__ = ()
 
     @abc.abstractmethod
     def app(self, name: str) -> AppPaths:

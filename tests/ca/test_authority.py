@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import http.server
 import json
 import ssl
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
+from msgspec import structs
 
 from gatling.errors import CertificateFailed, InvalidInput
 from gatling.proxy import authority, requests
@@ -54,7 +54,7 @@ def ca(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pebbl
 def account(ca: Pebble) -> Account:
     made = Account(email="ops@shop.example", directory=ca.directory, key=new_key(), uri="",
                    profile="default", trusted=ROOT.pem)  # fmt: skip
-    return dataclasses.replace(made, uri=Authority(made).register(made.email))
+    return structs.replace(made, uri=Authority(made).register(made.email))
 
 
 @pytest.fixture
@@ -110,19 +110,19 @@ def test_a_ca_that_has_customers_only(
         again = Authority(made).register("other@shop.example", Binding(kid, key))
         assert again == uri, "the account of before, with another address"
         _, request = requests.new(NAMES)
-        known = Authority(dataclasses.replace(made, uri=uri))
+        known = Authority(structs.replace(made, uri=uri))
         assert "CERTIFICATE" in known.certificate(request.decode(), lambda _: challenge)
 
 
 def test_a_profile_of_six_days_and_one_that_the_ca_lacks(
     account: Account, challenge: HttpChallenge
 ) -> None:
-    short = Authority(dataclasses.replace(account, profile="shortlived"))
+    short = Authority(structs.replace(account, profile="shortlived"))
     short.check_profile()
     key, request = requests.new(NAMES)
     chain = short.certificate(request.decode(), lambda _: challenge)
     assert days(requests.answered(chain.encode(), key, NAMES, time.time())) == 6
-    other = Authority(dataclasses.replace(account, profile="tlsclient"))
+    other = Authority(structs.replace(account, profile="tlsclient"))
     with pytest.raises(InvalidInput, match="no profile 'tlsclient'") as caught:
         other.check_profile()
     assert caught.value.hint == "Its profiles: default, shortlived."
@@ -150,10 +150,8 @@ def days(pair: Pair) -> int:
 
 
 def test_an_account_is_found_again_by_its_key(account: Account) -> None:
-    assert Authority(dataclasses.replace(account, uri="")).register("ops@shop.example") == (
-        account.uri
-    )
-    again = Authority(dataclasses.replace(account, uri=""))
+    assert Authority(structs.replace(account, uri="")).register("ops@shop.example") == (account.uri)
+    again = Authority(structs.replace(account, uri=""))
     assert again.register("new@shop.example") == account.uri
     known = again._network.account
     assert known is not None
@@ -161,7 +159,7 @@ def test_an_account_is_found_again_by_its_key(account: Account) -> None:
 
 
 def test_a_forgotten_account_is_known_as_such(account: Account, challenge: HttpChallenge) -> None:
-    forgotten = dataclasses.replace(account, uri=account.uri.replace("my-account/", "my-account/9"))
+    forgotten = structs.replace(account, uri=account.uri.replace("my-account/", "my-account/9"))
     _, request = requests.new(NAMES)
     with pytest.raises(CertificateFailed) as caught:
         Authority(forgotten).certificate(request.decode(), lambda _: challenge)
@@ -238,14 +236,14 @@ def test_a_ca_that_refuses_many_nonces(
 
 
 def test_a_ca_that_cannot_be_reached_or_trusted(account: Account) -> None:
-    gone = dataclasses.replace(account, directory=f"https://127.0.0.1:{free_port()}/dir")
+    gone = structs.replace(account, directory=f"https://127.0.0.1:{free_port()}/dir")
     with pytest.raises(CertificateFailed, match=r"cannot be reached: Connection refused"):
         Authority(gone).register("ops@shop.example")
-    nowhere = dataclasses.replace(account, directory="https://ca.invalid/dir")
+    nowhere = structs.replace(account, directory="https://ca.invalid/dir")
     with pytest.raises(CertificateFailed, match=r"ca\.invalid cannot be reached: "):
         Authority(nowhere).register("ops@shop.example")
     with pytest.raises(CertificateFailed, match=r"does not trust \(OpenSSL: \w.+\)\.") as caught:
-        Authority(dataclasses.replace(account, trusted="")).register("ops@shop.example")
+        Authority(structs.replace(account, trusted="")).register("ops@shop.example")
     assert "--ca-file" in caught.value.hint
 
 
@@ -333,7 +331,7 @@ def test_a_rate_limit_is_heeded(
     headers: dict[str, str], seconds: float,
 ) -> None:  # fmt: skip
     with lying(ca, tmp_path, {"/order-plz": (429, PROBLEM | headers, LIMITED)}) as directory:
-        account = dataclasses.replace(account, directory=directory, uri="")
+        account = structs.replace(account, directory=directory, uri="")
         authority = Authority(account)
         authority.register("ops@shop.example")
         _, request = requests.new(NAMES)
@@ -350,7 +348,7 @@ def test_a_ca_can_verify_only_what_was_asked_for(
     headers = {"Content-Type": "application/json", "Replay-Nonce": "bm9uY2U"}
     other = (200, headers, json.dumps(body))
     with lying(ca, tmp_path, {"/authZ/": other}) as directory:
-        authority = Authority(dataclasses.replace(account, directory=directory, uri=""))
+        authority = Authority(structs.replace(account, directory=directory, uri=""))
         authority.register("ops@shop.example")
         _, request = requests.new(["fresh2.shop.example"])
         with pytest.raises(CertificateFailed, match=r"other\.example, which was not asked for"):
@@ -383,7 +381,7 @@ def test_an_answer_that_is_none_names_the_ca(
     answers: dict[str, tuple[int, dict[str, str], str]],
 ) -> None:  # fmt: skip
     def obtain(directory: str) -> None:
-        authority = Authority(dataclasses.replace(account, directory=directory, uri=""))
+        authority = Authority(structs.replace(account, directory=directory, uri=""))
         authority.register("ops@shop.example")
         key, request = requests.new(NAMES)
         chain = authority.certificate(request.decode(), lambda _: challenge)
@@ -443,7 +441,7 @@ def test_names_are_taken_from_an_error_as_a_whole(
     ca: Pebble, account: Account, challenge: HttpChallenge, tmp_path: Path, problem: str
 ) -> None:
     with lying(ca, tmp_path, {"/order-plz": (403, PROBLEM, problem)}) as directory:
-        authority = Authority(dataclasses.replace(account, directory=directory, uri=""))
+        authority = Authority(structs.replace(account, directory=directory, uri=""))
         authority.register("ops@shop.example")
         _, request = requests.new(NAMES)
         with pytest.raises(CertificateFailed) as caught:

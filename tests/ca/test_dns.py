@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 import time
@@ -10,6 +9,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec import structs
 
 from gatling.errors import CertificateFailed, InvalidInput
 from gatling.operations import reachability
@@ -59,7 +59,7 @@ def authority(
     with pebble.running(tmp_path_factory.mktemp("ca"), bench.port, names=names) as ca:
         made = Account(email="ops@shop.example", directory=ca.directory, key=new_key(), uri="",
                        trusted=ROOT.pem)  # fmt: skip
-        yield Authority(dataclasses.replace(made, uri=Authority(made).register(made.email)))
+        yield Authority(structs.replace(made, uri=Authority(made).register(made.email)))
 
 
 @pytest.fixture
@@ -206,7 +206,7 @@ def test_an_update_that_is_refused_says_why(
     given: Dns, changed: dict[str, str], name: str, said: str, hint: str
 ) -> None:
     with pytest.raises(CertificateFailed, match=said) as caught:
-        dns.Updates(dataclasses.replace(given, **changed)).add(name, "x")  # type: ignore[arg-type]
+        dns.Updates(structs.replace(given, **changed)).add(name, "x")
     assert hint in caught.value.hint
     assert given.secret not in f"{caught.value.what}{caught.value.hint}"
 
@@ -215,7 +215,7 @@ def test_whether_records_can_be_written_is_known_before_the_ca_is_asked(
     given: Dns, lookup: dns.Lookup, server: Knot
 ) -> None:
     good = dns.DnsChallenge(dns.Updates(given), lookup)
-    wrong = dns.DnsChallenge(dns.Updates(dataclasses.replace(given, key="other")), lookup)
+    wrong = dns.DnsChallenge(dns.Updates(structs.replace(given, key="other")), lookup)
     missing = dns.DnsChallenge(dns.Program("/etc/gatling/none"), lookup)
     ways = {"*.shop.example": good, "shop.example": wrong, "www.shop.example": missing}
     found = reachability.faults_of_records(list(ways), ways.__getitem__)
@@ -279,7 +279,7 @@ def test_records_that_take_too_long_are_not_all_tried(monkeypatch: pytest.Monkey
 
 def test_a_server_that_is_off(given: Dns) -> None:
     with pytest.raises(CertificateFailed, match="Connection refused"):
-        dns.Updates(dataclasses.replace(given, port=free_port())).add(CHALLENGE, "x")
+        dns.Updates(structs.replace(given, port=free_port())).add(CHALLENGE, "x")
 
 
 def test_all_servers_of_the_zone_need_the_record(
@@ -293,7 +293,7 @@ def test_all_servers_of_the_zone_need_the_record(
         with pytest.raises(CertificateFailed, match=r"but ns2\.late\.example did not") as caught:
             lookup.wait([(name, "here")], seconds=2)
         assert "dig TXT" in caught.value.hint
-        dns.Updates(dataclasses.replace(given, server=second.address)).add(name, "here")
+        dns.Updates(structs.replace(given, server=second.address)).add(name, "here")
         lookup.wait([(name, "here")], seconds=20)
     updates.remove(name, "here")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -43,7 +42,7 @@ def found(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     def with_node(_: object, __: object, known: Facts, *___: object, **____: object) -> Gathered:
         stage.do("ask the node")
         compares = known.requested in ("auto", "hot") and known.live is not None
-        facts = dataclasses.replace(known, **(found if compares else {}))
+        facts = structs.replace(known, **(found if compares else {}))
         if facts.comparison is None:
             return Gathered(facts)
         return Gathered(facts, cast("Control", Node(stage)), (facts.comparison, None))

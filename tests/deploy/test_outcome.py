@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,7 +20,7 @@ DEPLOYMENT = Deployment(
     slot=2, strategy="rolling", reasons=(), outcome="running", error=None, started_at="",
     seconds=None, probe=None, suspended_ms=None, steps=(),
 )  # fmt: skip
-LIVE = dataclasses.replace(APP, live_release=8, live_slot=2)
+LIVE = structs.replace(APP, live_release=8, live_slot=2)
 
 
 def after(*steps: tuple[str, str]) -> Deployment:
@@ -45,7 +44,7 @@ def test_a_release_that_is_recorded_as_live_has_succeeded(error: Exception | Non
         (structs.replace(DEPLOYMENT, release=7), APP),
         # no target was recorded yet, and nothing was ever live
         (structs.replace(DEPLOYMENT, release=None, slot=None),
-         dataclasses.replace(APP, live_release=None, live_slot=None)),
+         structs.replace(APP, live_release=None, live_slot=None)),
     ],
 )  # fmt: skip
 def test_everything_else_has_not(deployment: Deployment, app: App) -> None:
@@ -57,9 +56,9 @@ def test_everything_else_has_not(deployment: Deployment, app: App) -> None:
 
 def test_on_a_cluster_the_deployment_itself_is_recorded() -> None:
     """A restart there has the release, and the slot, of the one before."""
-    there = dataclasses.replace(LIVE, platform="prod", live_deployment=9)
+    there = structs.replace(LIVE, platform="prod", live_deployment=9)
     assert outcome_of(DEPLOYMENT, there).outcome == "interrupted"
-    mine = dataclasses.replace(there, live_deployment=1)
+    mine = structs.replace(there, live_deployment=1)
     assert outcome_of(DEPLOYMENT, mine).outcome == "succeeded"
 
 
@@ -86,7 +85,7 @@ def test_a_kill_reports_the_step_and_what_serves() -> None:
         "The deploying process was killed during health check. v7 is still live."
         " The migrations of the new release have run and stay applied."
     )
-    stopped = dataclasses.replace(APP, wanted="stopped")
+    stopped = structs.replace(APP, wanted="stopped")
     assert "the app is stopped" in (outcome_of(DEPLOYMENT, stopped).text or "")
-    nothing = dataclasses.replace(APP, live_release=None, live_slot=None)
+    nothing = structs.replace(APP, live_release=None, live_slot=None)
     assert "Nothing is live." in (outcome_of(DEPLOYMENT, nothing).text or "")

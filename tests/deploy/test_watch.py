@@ -82,8 +82,7 @@ def test_neither_a_first_release_nor_a_return_is_watched(stage: Stage) -> None:
     returning = deployments.begin(
         stage.gatling.db, "shop", cause=background.CAUSE, actor="a", mark="m", commit=None
     )
-    context = stage.context()
-    object.__setattr__(context, "deployment", returning)
+    context = structs.replace(stage.context(), deployment=returning)
     assert background.after(stage.gatling, context, 8, switched, 60) is None
     make_live(stage.gatling.db, "shop", release=None, slot=None, config=None)
     assert background.after(stage.gatling, stage.context(), 8, switched, 60) is None

@@ -9,11 +9,12 @@ import socket
 import ssl
 import threading
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from msgspec import structs
 
 from gatling.errors import CertificateFailed, HelperFailed, InvalidInput, NotFound, ProxyRefused
 from gatling.operations import ca_account, certificates, domains, issuing, reachability
@@ -183,7 +184,7 @@ class Fake:
         return issuance.of_app(self.db, app)
 
     def forget_pauses(self, app: str = "shop") -> None:
-        issuance.put(self.db, replace(self.state(app), retry_at=0, blocked_until=0))
+        issuance.put(self.db, structs.replace(self.state(app), retry_at=0, blocked_until=0))
 
 
 ACCOUNT = Account(email="a@shop.example", directory="https://ca.example/dir", key="k", uri="u")
@@ -296,7 +297,7 @@ def test_domains_that_the_ca_refuses_block_no_others(fake: Fake) -> None:
     assert fake.renew()["shop"].domains == [], "nothing is due: the others have one"
     assert len(fake.ca.orders) == 3
     (one,) = fake.certificates.of("shop")
-    fake.certificates.kept["shop"] = [replace(one, not_before=0)]
+    fake.certificates.kept["shop"] = [one._replace(not_before=0)]
     fake.forget_pauses()
     assert fake.renew()["shop"].domains == ["a.example", "c.example"], "it is due"
 
@@ -365,7 +366,7 @@ def test_another_ca_replaces_all_certificates(
     monkeypatch.setattr(authority.Authority, "check_profile", lambda *_: None)
     ca_account.use(fake.gatling, "b@shop.example", directory, "")
     if directory == ACCOUNT.directory:
-        assert fake.state() == replace(blocked, retry_at=0)
+        assert fake.state() == structs.replace(blocked, retry_at=0)
         for new_key in (False, True):
             ca_account.use(fake.gatling, "b@shop.example", directory, "", new_key=new_key)
             account = issuance.account(fake.db)

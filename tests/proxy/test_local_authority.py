@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import ssl
 import stat
 import subprocess
@@ -151,11 +150,11 @@ def test_when_a_certificate_is_due(directory: Path) -> None:
     assert due(days=-2) == wanted  # the clock was wrong when it was made
     assert due(names=["shop.localhost"]) == ["shop.localhost"]
     assert due(names=[*domains, "www.shop.test"]) == [*wanted, "www.shop.test"]
-    assert due(dataclasses.replace(one, issuer="Gatling local authority 0")) == wanted
-    own = dataclasses.replace(one, obtained=False, names=("shop.localhost",))
+    assert due(one._replace(issuer="Gatling local authority 0")) == wanted
+    own = one._replace(obtained=False, names=("shop.localhost",))
     assert local_authority.due(authority, [own], domains, NOW) == ["shop.example.com"]
     assert local_authority.due(authority, [own], domains[:1], NOW) == []
-    expired = dataclasses.replace(own, not_after=int(NOW) - 1)
+    expired = own._replace(not_after=int(NOW) - 1)
     assert local_authority.due(authority, [expired], domains[:1], NOW) == ["shop.localhost"]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import subprocess
 import tempfile
@@ -161,14 +160,12 @@ def test_where_nobody_can_listen(text: str) -> None:
 )
 def test_a_redirect_to_https_names_the_port(plain: str, tls: str, expected: str) -> None:
     root = Path("/srv/gatling")
-    one = dataclasses.replace(
-        site(root, "shop", ("a.example",), 20000), certificates={"a.example": root / "one"}
-    )
+    one = site(root, "shop", ("a.example",), 20000)
+    one = one._replace(certificates={"a.example": root / "one"})
     text = main_configuration(root / "nginx", Listen((plain,), (tls,)), [one], as_root=False)
     assert expected in text
-    other = dataclasses.replace(
-        one, certificates={}, wishes=Wishes(Options(https="redirect"))
-    )  # another proxy ends TLS
+    # another proxy ends TLS
+    other = one._replace(certificates={}, wishes=Wishes(Options(https="redirect")))
     text = main_configuration(root / "nginx", Listen((plain,), (tls,)), [other], as_root=False)
     assert "return 308 https://$host$request_uri;" in text
 
@@ -188,7 +185,7 @@ def test_a_redirect_to_the_apex_names_the_port_of_the_scheme(
     names = ("a.example", "www.a.example")
     wishes = Wishes(Options(redirect_www="to-apex", https=https))
     kept = dict.fromkeys(names, root / "one") if secured else {}
-    one = dataclasses.replace(site(root, "shop", names, 20000), certificates=kept, wishes=wishes)
+    one = site(root, "shop", names, 20000)._replace(certificates=kept, wishes=wishes)
     listen = Listen(("127.0.0.1:8080",), ("127.0.0.1:8443",))
     text = main_configuration(root / "nginx", listen, [one], as_root=False)
     for line in expected:
@@ -203,9 +200,8 @@ def test_http_2_as_the_version_and_the_modules_of_nginx_have_it(
     directive: bool, module: bool, expected: str
 ) -> None:
     root = Path("/srv/gatling")
-    one = dataclasses.replace(
-        site(root, "shop", ("a.example",), 20000), certificates={"a.example": root / "one"}
-    )
+    one = site(root, "shop", ("a.example",), 20000)
+    one = one._replace(certificates={"a.example": root / "one"})
     listen = Listen(("80",), ("443",), http2_directive=directive, http2=module)
     text = main_configuration(root / "nginx", listen, [one], as_root=False)
     assert expected in text
@@ -215,8 +211,7 @@ def test_http_2_as_the_version_and_the_modules_of_nginx_have_it(
 def test_http_3_is_served_for_apps_that_have_it_where_nginx_has_it() -> None:
     root = Path("/srv/gatling")
     apps = [
-        dataclasses.replace(
-            site(root, name, (f"{name}.example", f"www.{name}.example"), port),
+        site(root, name, (f"{name}.example", f"www.{name}.example"), port)._replace(
             certificates={f"{name}.example": root / name},
             wishes=Wishes(Options(http3=name == "shop", redirect_www="to-apex")),
         )
@@ -228,9 +223,7 @@ def test_http_3_is_served_for_apps_that_have_it_where_nginx_has_it() -> None:
         assert text.count(f"listen {address} quic reuseport default_server;") == 1
         assert text.count(f"listen {address} quic;") == 1, "with its certificate, and for it alone"
     assert text.count("""if ($https) { set $gatling_alternative 'h3=":443"; ma=3600'; }""") == 1
-    without = main_configuration(
-        root / "nginx", dataclasses.replace(listen, http3=False), apps, as_root=False
-    )
+    without = main_configuration(root / "nginx", listen._replace(http3=False), apps, as_root=False)
     assert "quic" not in without
     assert "h3=" not in without
     assert "quic" not in main_configuration(root / "nginx", listen, apps[1:], as_root=False)

@@ -54,7 +54,7 @@ def test_the_whole_text_with_everything() -> None:
 
 
 def test_the_defaults_of_the_settings_are_those_of_the_proxy() -> None:
-    for name in Options.__dataclass_fields__:
+    for name in Options._fields:
         assert getattr(Proxy(), name) == getattr(Options(), name), name
 
 
@@ -157,6 +157,7 @@ WISHES = st.builds(
         buffering=st.booleans(),
         redirect_www=st.sampled_from(proxy.WWW),
         https=st.sampled_from(proxy.HTTPS),
+        hsts=st.integers(0, proxy.MAX_HSTS),
         headers=HEADERS,
         static=st.booleans(),
     ),

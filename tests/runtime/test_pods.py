@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -62,7 +61,7 @@ def test_distribution_is_over_tls_where_that_is_set() -> None:
 
 def test_the_config_has_another_name_when_it_has_other_content() -> None:
     """A Secret that pods use cannot be changed, and a new domain changes PHX_HOST."""
-    other = dataclasses.replace(APP, domains=("new.example.com",))
+    other = structs.replace(APP, domains=("new.example.com",))
     one, two, again = (
         pods.described(app, MINE, settings.parse({}), PLATFORM, number).config
         for app, number in ((APP, 1), (other, 2), (APP, 3))
@@ -72,7 +71,7 @@ def test_the_config_has_another_name_when_it_has_other_content() -> None:
 
 
 def test_the_health_check_names_the_first_domain() -> None:
-    app = dataclasses.replace(APP, domains=("shop.example.com", f"{APP.name}.localhost"))
+    app = structs.replace(APP, domains=("shop.example.com", f"{APP.name}.localhost"))
     asked = pods.health(app, settings.parse({"health.path": "/up"}))
     assert (asked.path, asked.host) == ("/up", "shop.example.com")
 

@@ -19,8 +19,9 @@ import socket
 import struct
 import threading
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from gatling import files
 from gatling.beam import etf, until
@@ -52,8 +53,7 @@ _PASS_THROUGH = 112
 _TICK = b"\0\0\0\0"
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(Struct, frozen=True):
     """How large an answer may be."""
 
     bytes: int

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from gatling.beam import answers, channel, toolbox, trees
 from gatling.beam.answers import Announced, Busy, Count, Crash, Pages, elixir, said, typed
@@ -35,8 +36,7 @@ MODERATE = channel.Limit(1 << 20, 50_000)
 _MARK = Atom("gatling_toolbox")
 
 
-@dataclass(frozen=True, slots=True)
-class Swapped:
+class Swapped(Struct, frozen=True):
     """The result of a swap. Times in milliseconds."""
 
     processes: int
@@ -48,8 +48,7 @@ class Swapped:
     """How long new requests were held, so that none was in code that calls what is removed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Logged:
+class Logged(Struct, frozen=True):
     """An error that the node logged after a swap and not before, and from how many processes."""
 
     what: str
@@ -58,8 +57,7 @@ class Logged:
     """Whether code was on its way that the swap changed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Watched:
+class Watched(Struct, frozen=True):
     """The failures after a swap."""
 
     crashed: list[str]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gatling import names, text
 from gatling.build import vm
@@ -28,8 +29,7 @@ ALMOST_NOTHING = 1 << 20
 """Free bytes below which a failure is put down to the full disk."""
 
 
-@dataclass(frozen=True, slots=True)
-class Built:
+class Built(Struct, frozen=True):
     """A release tree in the staging directory, and what it says of itself."""
 
     tree: Path

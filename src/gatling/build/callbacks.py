@@ -11,8 +11,9 @@ from __future__ import annotations
 import os
 import stat
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import Struct, field
 
 from gatling.errors import CallbackFailed, CommandFailed
 
@@ -61,8 +62,7 @@ def points(kind: Kind) -> list[str]:
     return [f"{when}_{step}" for step in steps for when in ("before", "after")]
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """The callbacks that a project has."""
 
     kind: Kind

@@ -11,9 +11,10 @@ import base64
 import contextlib
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gatling import process
 from gatling.beam import toolbox
@@ -67,8 +68,7 @@ def _resolved(program: str) -> str:
     return real if os.path.basename(real) == os.path.basename(program) else program  # noqa: PTH119
 
 
-@dataclass(frozen=True, slots=True)
-class Vm:
+class Vm(Struct, frozen=True):
     """One that was started; its owner closes it."""
 
     task: Task

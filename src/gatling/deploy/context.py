@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from gatling.build.callbacks import Callbacks
 from gatling.cleanup import text_of
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
     from gatling.ui.progress import Progress
 
 
-@dataclass
-class Result:
+class Result(Struct):
     """The result of a deployment so far; the only part of its context that changes."""
 
     proof: Proof | None = None
@@ -35,8 +35,7 @@ class Result:
     """The project's, from the export of a commit on."""
 
 
-@dataclass(frozen=True)
-class Context:
+class Context(Struct, frozen=True):
     """The state that a deployment's parts share. A later stage knows more, in a copy of its own."""
 
     app: App

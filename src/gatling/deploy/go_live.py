@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from typing import TYPE_CHECKING
 
-import msgspec
+from msgspec import structs
 
 from gatling.build import callbacks
 from gatling.deploy import connections, live_node, published, settle
@@ -41,10 +40,10 @@ def go_live(
     app, live = context.app, None
     settings = project_settings.parse(release.manifest | app.settings)
     if wish.rehearse:
-        hot = msgspec.structs.replace(settings.hot, rehearse=True)
-        migrate = msgspec.structs.replace(settings.migrate, rehearse=True)
-        settings = msgspec.structs.replace(settings, hot=hot, migrate=migrate)
-    context = dataclasses.replace(context, settings=settings)
+        hot = structs.replace(settings.hot, rehearse=True)
+        migrate = structs.replace(settings.migrate, rehearse=True)
+        settings = structs.replace(settings, hot=hot, migrate=migrate)
+    context = structs.replace(context, settings=settings)
     if app.platform is not None:
         from gatling.deploy.cluster import go_live as cluster
 
@@ -101,7 +100,7 @@ def _cut_over(
             on_error=lambda error: _record(context, error),
         )
         planned = plan.plan(found.facts)
-        context = dataclasses.replace(context, alone=planned.alone)
+        context = structs.replace(context, alone=planned.alone)
         try:
             if planned.strategy == "hot":
                 _upgrade(gatling, context, planned, found, updates)

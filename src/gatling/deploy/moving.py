@@ -8,9 +8,10 @@ says, is stopped in the place before first.
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from gatling.deploy.cutover import instance
 from gatling.deploy.evidence import health
@@ -42,7 +43,7 @@ def move(gatling: Gatling, context: Context, place: str, *, finish: bool) -> Non
     """
     app = context.app
     release = releases.kept(gatling.db, app.name, app.live_release or 0)
-    context = dataclasses.replace(
+    context = structs.replace(
         context, settings=project_settings.parse(release.manifest | app.settings)
     )
     here, slot = place == moves.HERE, SLOT
@@ -144,7 +145,7 @@ def _prove_there(gatling: Gatling, context: Context, release: Release, name: str
     from gatling.platform.kubernetes import place
 
     number, settings, journal = context.deployment.id, context.settings, context.journal
-    app = dataclasses.replace(context.app, platform=name, live_slot=SLOT, live_deployment=number)
+    app = structs.replace(context.app, platform=name, live_slot=SLOT, live_deployment=number)
     applied.check(gatling, app, release)
     platform = platforms.get(gatling.db, name)
     deployments.set_target(
@@ -157,7 +158,7 @@ def _prove_there(gatling: Gatling, context: Context, release: Release, name: str
         if not known:
             check_free(api, app.name, name)
         journal.phase(f"Preparing {release.label} for {name}")
-        release = image.ensure(gatling, dataclasses.replace(context, app=app), release)
+        release = image.ensure(gatling, structs.replace(context, app=app), release)
         journal.phase(f"Starting {release.label} on {name}")
         if not known:
             moves.begin(gatling.db, app.name, name)

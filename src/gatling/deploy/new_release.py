@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from gatling.build import builder, callbacks, toolchain
 from gatling.build.callbacks import Callbacks
@@ -48,9 +49,9 @@ def make(
             gatling.tasks.export(paths, commit, directory, journal.line)
             own = manifest.read(paths.source / directory)
             settings = project_settings.parse(own | context.app.settings)
-            context = dataclasses.replace(context, settings=settings)
+            context = structs.replace(context, settings=settings)
             published.check_page(gatling, name, commit, context.settings)
-            context = dataclasses.replace(context, domains=project_domains.new(gatling, context))
+            context = structs.replace(context, domains=project_domains.new(gatling, context))
             found = _callbacks(gatling, context, commit, paths.source / directory)
             context.result.callbacks, context.journal.at = found, found.at
         values = config.of_app(gatling.db, name)

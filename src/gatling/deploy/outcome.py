@@ -7,8 +7,9 @@ that serves. A deployment that fails and the recovery of one that was killed bot
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gatling import text
 from gatling.cleanup import text_of
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
 _MIGRATIONS = ("migrate", "setup")
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """An outcome, and what the record of it says."""
 
     outcome: Outcome

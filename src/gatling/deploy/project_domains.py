@@ -7,8 +7,9 @@ The module also writes the message about PHX_HOST when an app's domains change.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from gatling.cleanup import cleaning
 from gatling.deploy.run import is_decided
@@ -85,8 +86,8 @@ def in_force(gatling: Gatling, context: Context) -> Iterator[Context]:
     try:
         if before.platform is None:
             gatling.configure_router()
-        app = dataclasses.replace(before, domains=apps.get(db, before.name).domains)
-        context = dataclasses.replace(context, app=app)
+        app = structs.replace(before, domains=apps.get(db, before.name).domains)
+        context = structs.replace(context, app=app)
         context.callbacks.facts["domains"] = " ".join(context.app.domains)
         context.progress.note(f"also served under {', '.join(context.domains)} (domains)")
         yield context

@@ -11,8 +11,9 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gatling import debuglog, visible
 from gatling.deploy import fallback, places, pools, published
@@ -40,8 +41,7 @@ PASSING_SECONDS = 5.0
 """How long another process may hold an app's lock before it counts as a deployment under way."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recovery:
+class Recovery(Struct, frozen=True):
     """The recovery of an app whose deploying process is gone; `error` is why it failed."""
 
     app: str

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
+from msgspec import Struct
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(Struct, frozen=True):
     """A requested strategy, and whether to rehearse migrations and a hot upgrade."""
 
     strategy: str | None = None

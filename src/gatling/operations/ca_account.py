@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import time
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gatling.errors import InvalidInput, NotFound
 from gatling.runtime import obtaining
@@ -103,7 +102,7 @@ def use(
     ca = authority.Authority(wanted)
     ca.check_profile()
     uri = ca.register(wanted.email, bound)
-    issuance.put_account(gatling.db, dataclasses.replace(wanted, uri=uri))
+    issuance.put_account(gatling.db, structs.replace(wanted, uri=uri))
     if same:
         issuance.wait_no_longer(gatling.db)
     elif before:
@@ -119,7 +118,7 @@ def _replace_all(gatling: Gatling) -> None:
         current = obtaining.newest(gatling.certificates.of(app.name))
         state = issuance.Issuance(app=app.name)
         if current is not None:  # the CA of now has nothing to say of it
-            state = dataclasses.replace(state, certificate=current.id, renew_at=1, ask_at=soon)
+            state = structs.replace(state, certificate=current.id, renew_at=1, ask_at=soon)
         issuance.put(gatling.db, state)
 
 

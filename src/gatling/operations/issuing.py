@@ -7,12 +7,11 @@ handshake before an earlier certificate goes, so that an error or a kill leaves 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import shutil
 import time
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gatling import debuglog
 from gatling.errors import CertificateFailed, DiskFull, GatlingError, NotFound, ProxyRefused
@@ -143,7 +142,7 @@ def _attempt(gatling: Gatling, app: App, *, forced: bool) -> Obtained:
     kept, means = gatling.certificates.of(app.name), obtaining.means(gatling.db)
     every, current = obtaining.wanted(app.domains, kept, now, **means), obtaining.newest(kept)
     if state.domains != " ".join(every):  # those that failed are others
-        state = dataclasses.replace(state, domains=" ".join(every), failures=0, retry_at=0)
+        state = structs.replace(state, domains=" ".join(every), failures=0, retry_at=0)
     if not forced and not options.obtain:
         return _nothing_to_do(gatling, state)
     if not forced and every and now < max(state.retry_at, state.blocked_until):
@@ -191,7 +190,7 @@ def _attempt(gatling: Gatling, app: App, *, forced: bool) -> Obtained:
     with failing(Stage.ISSUED):
         certificate = _taken(gatling, app.name, chain, domains)
     errors = [*refused, *faults.values(), *verification.too_many(app.name, others)]
-    state = dataclasses.replace(
+    state = structs.replace(
         issuance.Issuance(app=app.name, domains=state.domains),
         failures=state.failures if errors else 0,
         early_at=obtaining.early_at(current, state, now, due=is_due),
@@ -208,7 +207,7 @@ def _attempt(gatling: Gatling, app: App, *, forced: bool) -> Obtained:
 
 def _nothing_to_do(gatling: Gatling, state: Issuance) -> Obtained:
     if state.error:
-        issuance.put(gatling.db, dataclasses.replace(state, error="", hint="", failures=0))
+        issuance.put(gatling.db, structs.replace(state, error="", hint="", failures=0))
     return Obtained(state.app, [])
 
 
@@ -307,7 +306,7 @@ def _from_ca(gatling: Gatling, request: str, challenges: Challenges, replaces: s
             raise
         # a CA may forget accounts; the key stays the same
         uri = authority.register(used.email)
-        issuance.put_account(gatling.db, dataclasses.replace(used, uri=uri))
+        issuance.put_account(gatling.db, structs.replace(used, uri=uri))
         return authority.certificate(request, challenges)
 
 
@@ -316,13 +315,13 @@ def _with_ari(gatling: Gatling, app: str, current: Certificate | None, state: Is
     now = time.time()
     if current is None or (state.certificate == current.id and now < state.ask_at):
         return state
-    known = state if state.certificate == current.id else dataclasses.replace(state, renew_at=0)
+    known = state if state.certificate == current.id else structs.replace(state, renew_at=0)
     try:
         _, authority = _authority(gatling)
         at, again = authority.renewal(gatling.certificates.chain(app, current.id))
     except (CertificateFailed, OSError):
         at, again = known.renew_at or None, now + ARI_SECONDS
-    state = dataclasses.replace(
+    state = structs.replace(
         known,
         certificate=current.id,
         renew_at=at or 0,
@@ -356,7 +355,7 @@ def _record_failure(
     seconds = min(max(pause, blocked - now), DAY)
     issuance.put(
         gatling.db,
-        dataclasses.replace(
+        structs.replace(
             state, failures=failures, error=error.what, hint=error.hint, retry_at=now + seconds,
             blocked_until=blocked,
         ),

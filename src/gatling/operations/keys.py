@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -60,8 +59,7 @@ _FINGERPRINT = re.compile(r"([0-9]{1,5}) (SHA256:[A-Za-z0-9+/]{43}) ")
 _NEW_KEY = "`ssh-keygen -t ed25519` creates one. Its public half is in the file that ends in .pub."
 
 
-@dataclass(frozen=True, slots=True)
-class PublicKey:
+class PublicKey(Struct, frozen=True):
     """A public key that sshd will take."""
 
     type: str

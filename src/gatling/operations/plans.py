@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType, structs, to_builtins
 
 from gatling.deploy import connections, published
 from gatling.deploy.migrations import runner
@@ -66,8 +65,7 @@ class PlanResult(Struct, frozen=True, kw_only=True):
     """Files, with warnings of what they endanger."""
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
+class Proposal(Struct, frozen=True):
     """A plan, with the migrations that come with it."""
 
     live: Release | None
@@ -86,7 +84,7 @@ class Proposal:
         """The same for programs."""
         compared = dict(self.decided.details) if self.decided else {}
         if self.glance is not None:
-            compared |= asdict(self.glance)
+            compared |= to_builtins(self.glance)
         return PlanResult(
             live=self.live.label if self.live else None,
             target=self.target.label,
@@ -97,7 +95,7 @@ class Proposal:
             notes=list(self.notes),
             **compared,
             migrations=[
-                {"file": name, "warnings": [asdict(danger) for danger in found]}
+                {"file": name, "warnings": [structs.asdict(danger) for danger in found]}
                 for name, found in self.migrations.items()
             ],
         )
@@ -113,9 +111,9 @@ def proposed(
     """
     notes = _notes(gatling, app, target)
     if files_only:
-        return replace(_at_a_glance(gatling, app, target, strategy), notes=notes)
+        return structs.replace(_at_a_glance(gatling, app, target, strategy), notes=notes)
     with explain.undisturbed(gatling, app):
-        return replace(_in_full(gatling, app, target, strategy), notes=notes)
+        return structs.replace(_in_full(gatling, app, target, strategy), notes=notes)
 
 
 def _notes(gatling: Gatling, app: str, target: Release) -> tuple[str, ...]:
@@ -174,7 +172,7 @@ def _on_cluster(gatling: Gatling, app: App, known: Facts) -> Plan:
     wanted = _wanted_there(gatling, app, known)
     with place.opened(gatling.db, app) as api:
         decided = hot.planned(gatling, api, wanted)
-    return replace(
+    return structs.replace(
         decided, requested=known.requested, migrations=known.migrations, domains=known.domains
     )
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 TERM_AGAIN_SECONDS = 0.5
 """Between two SIGTERMs for a node that boots, which ignores them until it has loaded its code."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """The resources that a program may use; empty or 0: no limit."""
 
     memory: str = ""

@@ -8,7 +8,6 @@ import ipaddress
 import os
 import socket
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -112,8 +111,7 @@ def listening(pid: int, user: int | None = None) -> list[str]:
     return sorted(found | set(_unix_sockets(inodes)))
 
 
-@dataclass(frozen=True, slots=True)
-class _Listener:
+class _Listener(NamedTuple):
     address: IPv4Address | IPv6Address
     port: int
     user: int

@@ -6,8 +6,9 @@ The same checks hold for the settings' own values and for those that root's help
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from gatling import names
 from gatling.errors import InvalidInput
@@ -32,14 +33,11 @@ _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,63}\Z")
 _HASH = re.compile(r"\$6\$(rounds=[1-9][0-9]{3,4}\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{86}\Z")
 """crypt(5), sha512crypt; as `openssl passwd -6` writes it. nginx does the rounds each time."""
 
-Passwords = dict[str, dict[str, str]]
+Passwords = Mapping[str, dict[str, str]]
 """By domain, or EVERYWHERE: users and the hashes of their passwords."""
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How the proxy treats one app; see `Proxy` in project/settings.py for the meanings."""
-
+class _Options(NamedTuple):
     body_limit: str = "100m"
     """Leaves the limit to Phoenix' own upload limits; nginx' default of 1m surprises everybody."""
     read_timeout: int = 120
@@ -52,8 +50,19 @@ class Options:
     headers: str = ""
     static: bool = True
 
-    def __post_init__(self) -> None:
+
+class Options(_Options):
+    """How the proxy treats one app; see `Proxy` in project/settings.py for the meanings."""
+
+    __slots__ = ()
+
+    def __new__(cls, *values: Any, **named: Any) -> Self:
         """Raise InvalidInput for values that nginx must not receive."""
+        self = super().__new__(cls, *values, **named)
+        self._check()
+        return self
+
+    def _check(self) -> None:
         if not isinstance(self.body_limit, str) or not re.fullmatch(SIZE, self.body_limit):
             raise InvalidInput("body_limit is not a size such as 100m.")
         for name in ("read_timeout", "send_timeout"):
@@ -71,23 +80,21 @@ class Options:
         headers.parse(self.headers)
 
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
+class Wishes(NamedTuple):
     """Options and passwords of one app, as the proxy receives them."""
 
-    options: Options = field(default_factory=Options)
-    passwords: Passwords = field(default_factory=dict)
+    options: Options = Options()
+    passwords: Passwords = MappingProxyType({})
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""
-        return asdict(self)
+        return {"options": self.options._asdict(), "passwords": dict(self.passwords)}
 
 
 def checked(given: dict[str, Any]) -> Wishes:
     """Validate the requested proxy options of an app. Raises InvalidInput."""
     said, passwords = given.get("options", {}), given.get("passwords", {})
-    known = {entry.name for entry in fields(Options)}
-    if not isinstance(said, dict) or said.keys() - known:
+    if not isinstance(said, dict) or said.keys() - set(Options._fields):
         raise InvalidInput("These are not options of a proxy.")
     if not isinstance(passwords, dict) or len(passwords) > MAX_USERS:
         raise InvalidInput("These are not passwords of a proxy.")

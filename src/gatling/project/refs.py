@@ -12,8 +12,7 @@ from __future__ import annotations
 import functools
 import re
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gatling import names, process, times
 from gatling.errors import CommandFailed, PushRefused
@@ -48,8 +47,7 @@ _PLAIN = re.compile(r"refs/(heads|tags)(/[A-Za-z0-9_][A-Za-z0-9_-]*)+")
 """Names that need no look by git: some of those that git-check-ref-format(1) allows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(NamedTuple):
     """One ref of a push."""
 
     old: str

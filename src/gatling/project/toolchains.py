@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import operator
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gatling.errors import InvalidInput
 
@@ -29,8 +28,7 @@ _WANTED = re.compile(rf"(?:v?({_NUMBERS}{_PRE}))?(?:(?:-otp-|/)({_NUMBERS}{_PRE}
 _VERSION = re.compile(rf"v?({_NUMBERS})({_PRE})")
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(NamedTuple):
     """A version, or the beginning of one: 1.18 stands for each 1.18.x."""
 
     numbers: tuple[int, ...]
@@ -65,8 +63,7 @@ def version(text: str) -> Version | None:
     return Version(tuple(map(int, match[1].split("."))), match[2].removeprefix("-"))
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """A request for a toolchain. None: any version, the newest one preferred."""
 
     elixir: Version | None
@@ -99,21 +96,20 @@ def parse(text: str) -> Wanted:
 _TERM = re.compile(r"(~>|>=|<=|==|!=|>|<)?\s*v?([0-9]+(?:\.[0-9]+){0,2})(-[0-9A-Za-z.-]+)?")
 
 
-@dataclass(frozen=True, slots=True)
-class Requirement:
+class Requirement(NamedTuple):
     """A requirement as mix.exs has it for Elixir: `~> 1.17` or `>= 1.15.0 and < 2.0.0`."""
 
     text: str
     least: Version | None
     """The first version that a term names and that it allows, for a command that installs it."""
-    _any_of: tuple[tuple[tuple[str, tuple[int, ...], int], ...], ...]
+    any_of: tuple[tuple[tuple[str, tuple[int, ...], int], ...], ...]
 
     def allows(self, elixir: Version) -> bool:
         """Whether it holds for a version. As with mix, a pre-release counts as what it precedes."""
         have = _padded(elixir.numbers)
         if elixir.pre:  # just below the release
             have = (*have[:2], have[2] - 0.5) if have[2] else (have[0], have[1] - 0.5, 0)
-        return any(all(_holds(term, have) for term in terms) for terms in self._any_of)
+        return any(all(_holds(term, have) for term in terms) for terms in self.any_of)
 
     @property
     def is_open(self) -> bool:
@@ -167,8 +163,7 @@ _COMPARE: dict[str, Callable[[tuple[float, ...], tuple[float, ...]], bool]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """The versions that a project asks for, and the file that says so of each."""
 
     elixir: Version | None = None
@@ -208,8 +203,7 @@ class Asked:
         return " and ".join(said)
 
 
-@dataclass(frozen=True, slots=True)
-class Toolchain:
+class Toolchain(NamedTuple):
     """An Elixir with its OTP that a build can use."""
 
     name: str

@@ -15,8 +15,7 @@ import os
 import re
 import shutil
 import time
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatling import files, names
 
@@ -36,8 +35,7 @@ MAX_NAMES = 100
 _ID = re.compile(r"[0-9a-f]{32}\Z")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Certificate:
+class Certificate(NamedTuple):
     """A certificate as people need it. Its key stays with the host."""
 
     id: str
@@ -61,7 +59,7 @@ class Certificate:
 
 
 def from_plain(data: dict[str, Any]) -> Certificate:
-    """A certificate from what JSON has of it, as `dataclasses.asdict` makes it."""
+    """A certificate from what JSON has of it, as `_asdict` makes it."""
     return Certificate(**(data | {"names": tuple(data["names"])}))
 
 
@@ -135,7 +133,7 @@ def add(directory: Path, app: str, certificate: Certificate, chain: bytes, key: 
     shutil.rmtree(making, ignore_errors=True)  # of somebody who was killed
     making.mkdir(mode=0o700)
     try:
-        about = json.dumps(asdict(certificate)).encode()
+        about = json.dumps(certificate._asdict()).encode()
         for name, data, mode in ((KEY, key, 0o600), (CHAIN, chain, 0o644), (ABOUT, about, 0o644)):
             _write(making / name, data, mode)
         files.sync(making)

@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gatling import files
 from gatling.names import is_address
@@ -35,8 +34,7 @@ NETWORKS = ("127.0.0.0/8", "::1/128")
 """The only IP addresses that an authority may vouch for: those of the machine itself."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Authority:
+class Authority(NamedTuple):
     """An authority as people need it. Its key stays in the home."""
 
     id: str
@@ -104,7 +102,7 @@ def put(directory: Path, authority: Authority, certificate: str, key: str) -> No
     making.mkdir(mode=0o700)
     files.write(making / KEY, key, mode=0o600)
     files.write(making / CERTIFICATE, certificate, mode=0o644)
-    files.write(making / ABOUT, json.dumps(asdict(authority)), mode=0o644)
+    files.write(making / ABOUT, json.dumps(authority._asdict()), mode=0o644)
     if directory.exists():
         directory.rename(earlier)
     making.rename(directory)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -154,8 +153,7 @@ def left_out(text: str, without: frozenset[str]) -> str:
     return "".join(line for line in lines if line.strip().partition(" ")[0] not in without)
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """How many requests and websockets may be open at the same time."""
 
     app: int

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gatling import files
 from gatling.proxy import nginx
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
     from gatling.proxy.site import Site
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(NamedTuple):
     """The expected content of a directory of such files."""
 
     directory: Path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 from typing import TYPE_CHECKING
 
@@ -66,4 +65,4 @@ def answered(chain: bytes, key: bytes, domains: Sequence[str], now: float) -> pa
         raise InvalidInput(f"The CA's certificate is not for {joined(missing)}.")
     if certificate.self_signed or certificate.alone:
         raise InvalidInput("The CA's certificate came without the certificate of its issuer.")
-    return dataclasses.replace(pair, certificate=dataclasses.replace(certificate, obtained=True))
+    return pair._replace(certificate=certificate._replace(obtained=True))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from gatling.project.proxy import Wishes
 
@@ -12,23 +12,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(NamedTuple):
     """The proxy's view of one app; all of it validated."""
 
     app: str
     domains: tuple[str, ...]
     ports: dict[int, int]
     route: Path
-    wishes: Wishes = field(default_factory=Wishes)
-    certificates: Mapping[str, Path] = field(default_factory=dict)
+    wishes: Wishes = Wishes()
+    certificates: Mapping[str, Path] = MappingProxyType({})
     """For each domain that has one, the directory with its certificate; see certificates.py."""
     challenges: Path | None = None
     """The directory with the answers to a CA's challenges, by their tokens (RFC 8555, 8.3)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Listen:
+class Listen(NamedTuple):
     """The addresses on which nginx listens, as `listen` of ngx_http_core_module writes them."""
 
     plain: tuple[str, ...]

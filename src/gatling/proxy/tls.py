@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gatling import names
@@ -37,7 +36,7 @@ def with_addresses(listen: Listen, sites: Sequence[Site]) -> Listen:
         for domain in _certified(sites)
         if is_ipv6(domain) in every
     )
-    return replace(listen, tls=tuple(dict.fromkeys([*listen.tls, *added])))
+    return listen._replace(tls=tuple(dict.fromkeys([*listen.tls, *added])))
 
 
 def default_servers(listen: Listen, sites: Sequence[Site]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 from gatling.project import settings
@@ -15,5 +14,5 @@ if TYPE_CHECKING:
 def of_app(app: App) -> Wishes:
     """The proxy options of an app, from its effective settings and its records."""
     proxy = settings.parse(app.effective).proxy
-    said = {entry.name: getattr(proxy, entry.name) for entry in dataclasses.fields(Options)}
+    said = {name: getattr(proxy, name) for name in Options._fields}
     return Wishes(Options(**said), app.passwords)

@@ -8,8 +8,7 @@ the CA/Browser Forum's baseline requirements have it (7.1.3.1).
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -34,8 +33,7 @@ LEAST_RSA_BITS = 2048
 CURVES = ("secp256r1", "secp384r1")
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(NamedTuple):
     """A certificate that was checked, and what nginx reads of it."""
 
     certificate: Certificate

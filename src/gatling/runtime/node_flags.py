@@ -8,8 +8,9 @@ Only the command line of the running node counts; the files only show who change
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
 ENV_SH, VM_ARGS = "rel/env.sh.eex", "rel/vm.args.eex"
 
 
-@dataclass(frozen=True, slots=True)
-class Files:
+class Files(Struct, frozen=True):
     """The text of a release's env.sh and vm.args, as they were built."""
 
     env_sh: str = ""

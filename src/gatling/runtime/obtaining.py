@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypedDict
+
+from msgspec import structs
 
 from gatling import names
 from gatling.errors import HelperFailed
@@ -112,7 +113,7 @@ def within(domains: Sequence[str], current: Certificate | None) -> tuple[list[st
 
 def trusted(state: Issuance, now: float) -> Issuance:
     """The state without times that are too far ahead, which a wrong clock or CA has left."""
-    return dataclasses.replace(
+    return structs.replace(
         state,
         ask_at=state.ask_at if state.ask_at <= now + DAY else 0,
         retry_at=state.retry_at if state.retry_at <= now + DAY else 0,

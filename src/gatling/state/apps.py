@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct, field
 
 from gatling.errors import InvalidInput, NotFound
 from gatling.state import databases, domains, passwords, watches
@@ -27,8 +28,7 @@ DEFAULT_PORTS = "20000-29999"
 """Below Linux' ephemeral ports (32768 …), above what people choose by hand."""
 
 
-@dataclass(frozen=True, slots=True)
-class App:
+class App(Struct, frozen=True):
     """An app as recorded. `live_release` and `live_slot` are None until the first deployment."""
 
     name: str
@@ -46,12 +46,16 @@ class App:
     """Settings that the live release has in its gatling.toml."""
     maintenance: str | None = None
     """None: it is served. Otherwise a page is shown: one with this text, or the project's own."""
-    passwords: dict[str, dict[str, str]] = field(default_factory=dict, repr=False)
+    passwords: dict[str, dict[str, str]] = field(default_factory=dict)
     """The users who may enter, with hashes of their passwords, by domain or `*` for all."""
     platform: str | None = None
     """The cluster that it runs on; None: this machine."""
     live_deployment: int | None = None
     """On a cluster the deployment whose pods are live."""
+
+    def __repr__(self) -> str:
+        # without the hashes of passwords
+        return f"App({self.name!r})"
 
     @property
     def effective(self) -> dict[str, str]:

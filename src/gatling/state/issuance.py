@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import Struct, structs
 
 from gatling import decoding
 from gatling.state import home_settings
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 ACCOUNT, DNS = "acme-account", "acme-dns"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
+class Account(Struct, frozen=True, kw_only=True):
     """An account with a CA that speaks ACME. It is a secret."""
 
     email: str
@@ -33,8 +32,7 @@ class Account:
     """The certificates (PEM) with which the CA's server is checked; empty: those of the system."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dns:
+class Dns(Struct, frozen=True, kw_only=True):
     """How records get into the DNS: by updates or by a program. It is a secret."""
 
     server: str = ""
@@ -49,8 +47,7 @@ class Dns:
     """The path of the program; empty: updates."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Issuance:
+class Issuance(Struct, frozen=True, kw_only=True):
     """The state of an app's certificates; times are Unix times, 0 for none."""
 
     app: str
@@ -104,7 +101,7 @@ def of_app(db: Database, app: str) -> Issuance:
 
 def put(db: Database, state: Issuance) -> None:
     """Record a state, unless its app has been removed."""
-    values = asdict(state)
+    values = structs.asdict(state)
     with db.transaction(durable=True):
         if db.row("SELECT 1 FROM apps WHERE name = ?", state.app):
             db.execute(

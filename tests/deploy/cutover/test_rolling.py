@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from msgspec import structs
 
 from gatling.deploy.cutover import drain, instance, restart, rolling
 from gatling.errors import Interrupted, PortTaken, ProxyRefused, SupervisorFailed, UnhealthyRelease
@@ -175,7 +175,7 @@ def test_a_restart_that_fails_ends_the_new_instance_and_decides_nothing(
 
 def test_a_boot_check_leaves_nothing_behind(stage: Stage) -> None:
     context = stage.context()
-    app = dataclasses.replace(context.app)
+    app = structs.replace(context.app)
     with instance.throw_away(stage.gatling, app, 2, context.settings):
         instance.boot(stage.gatling, app, release(8), 2, context.settings)
     boots = ["stop 2", "boot v8 in 2", "wait until it is healthy", "stop 2"]

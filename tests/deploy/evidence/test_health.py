@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import socket
 import subprocess
@@ -12,6 +11,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec import structs
 
 from gatling import proc
 from gatling.deploy.evidence import health
@@ -201,7 +201,7 @@ def test_it_listens_elsewhere(
 def test_the_ports_of_the_other_instance_are_not_shown(closed_port: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as web, socket.create_server(("127.0.0.1", 0)) as n:
         other, node = web.getsockname()[1], n.getsockname()[1]
-        both = dataclasses.replace(
+        both = structs.replace(
             app(closed_port), ports={1: closed_port, 2: other}, node_ports={1: 0, 2: node}
         )
         with pytest.raises(UnhealthyRelease) as caught:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import threading
 import time
 from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from gatling.deploy.evidence import health
 from gatling.deploy.evidence import prober as probe
@@ -197,10 +198,10 @@ def test_a_proof_in_words() -> None:
     hot = Proof(10, 0, 12.6, processes=3, suspended_ms=4.25)
     converted = f"{proof}, 3 processes converted in 4.2 ms"
     assert str(hot) == converted  # nobody was connected
-    paused = dataclasses.replace(hot, paused_ms=24.4)
+    paused = structs.replace(hot, paused_ms=24.4)
     assert str(paused) == f"{converted}, new requests paused for 24 ms"
     # two of five ended by themselves, and are not counted as cut
-    some = dataclasses.replace(hot, connections=5, kept=2, lost=1)
+    some = structs.replace(hot, connections=5, kept=2, lost=1)
     assert str(some) == f"{converted}, 2 connections kept, 1 connection cut"
 
 

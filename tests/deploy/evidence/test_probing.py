@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from gatling.deploy.evidence import probing
 from gatling.project import settings
@@ -22,7 +22,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Any:
     router = SimpleNamespace(probe_address=lambda: local(80), in_maintenance=away.__contains__)
 
     def make(*kept: Certificate, **changes: Any) -> SimpleNamespace:
-        app = dataclasses.replace(APP, **changes)
+        app = structs.replace(APP, **changes)
         chosen = settings.parse({"health.path": "/up"})
         gatling: Any = SimpleNamespace(
             router=router, certificates=SimpleNamespace(of=lambda _: kept)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -84,7 +84,7 @@ def test_a_script_that_is_not_executable_gives_way_to_the_release_module(tree: P
 def test_a_program_that_is_not_executable_is_named(tree: Path) -> None:
     write(tree / "bin/shop", 0o755)
     write(tree / "bin/seed")
-    app: Any = App.__new__(App)
+    app = App("shop", "", "running", None, None, {}, (), {}, {})
     paths = EmbeddedPaths(tree.parents[3], "shop")
     assert paths.release(1) == tree
     with pytest.raises(NotFound, match=r"bin/seed of v1 is not executable") as caught:

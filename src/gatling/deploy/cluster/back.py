@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gatling import times
 from gatling.beam.control import NodeBusy
@@ -34,8 +35,7 @@ SUSPEND_SECONDS = 10.0
 REPLACED_SECONDS = 300.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Way:
+class _Way(Struct, frozen=True):
     """The way of a pod to the live release."""
 
     api: Api

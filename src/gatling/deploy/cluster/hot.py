@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gatling import names
 from gatling.beam import compiler, together
@@ -50,8 +49,7 @@ HEALTHY = range(200, 400)
 """As the readiness probe of Kubernetes has it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Planning:
+class Planning(Struct, frozen=True):
     """A release that is to replace the live one, and who hears of the steps of its plan."""
 
     app: App
@@ -122,7 +120,7 @@ def found(gatling: Gatling, api: Api, wanted: Planning, connections: contextlib.
             else:
                 first = (f"the pod {name} is replaced first, as it {why}"
                          for name, why in differ.items())  # fmt: skip
-                planned = replace(planned, reasons=(*planned.reasons, *first))
+                planned = structs.replace(planned, reasons=(*planned.reasons, *first))
     except _Obstacle as obstacle:
         return Found(plan.refuse_or_roll([str(obstacle)], requested))
     return Found(

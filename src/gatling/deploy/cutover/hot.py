@@ -7,9 +7,10 @@ recovery finds a node that runs another release than the records say, and swaps 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import time
 from typing import TYPE_CHECKING, NoReturn
+
+from msgspec import structs
 
 from gatling import names
 from gatling.beam.comparison import Answers
@@ -127,7 +128,7 @@ def upgrade(
         _decide(gatling, context, release, switched, unproven=unproven)
         _settle(gatling, context, node, release, swapped, kept)
     shown = _shown(context, node, rendering)
-    return dataclasses.replace(
+    return structs.replace(
         prober.proof,
         pages=shown.open if shown else 0,
         pages_rendered=shown.rendered if shown else 0,

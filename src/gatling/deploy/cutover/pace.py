@@ -8,9 +8,10 @@ with thousands of mounts. Phoenix' own message for this is sent to a few sockets
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import time
 from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from gatling.deploy import live_node
 from gatling.errors import GatlingError
@@ -72,7 +73,7 @@ def paced(gatling: Gatling, app: App, slot: int, rate: int) -> Iterator[Pace]:
     with contextlib.ExitStack() as connection:
         node = None
         if rate and gatling.instances.status(app.name, slot).up:
-            there = dataclasses.replace(app, live_slot=slot)
+            there = structs.replace(app, live_slot=slot)
             with contextlib.suppress(GatlingError, OSError):
                 node = connection.enter_context(live_node.observed(gatling, there))
         yield Pace(node, rate)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from gatling.beam.control import SwapFailed, control
 from gatling.deploy import watch
@@ -37,7 +38,7 @@ def rehearse(
     try:
         with instance.throw_away(gatling, app, slot, settings):
             instance.boot(gatling, app, live, slot, settings)
-            copy = dataclasses.replace(app, live_slot=slot)
+            copy = structs.replace(app, live_slot=slot)
             with control(
                 gatling.home.app(app.name), copy, live, gatling.instances.node_address(app, slot)
             ) as node:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from gatling.deploy.cutover import previous
 from gatling.deploy.cutover.drain import drain
@@ -68,4 +69,4 @@ def restart(
             switch(gatling, app, release, slot)
         with context.tolerated():
             on_live()
-    return dataclasses.replace(prober.proof, cut=cut)
+    return structs.replace(prober.proof, cut=cut)

@@ -8,9 +8,10 @@ after it, recovery finishes what was decided.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import time
 from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from gatling.deploy import watch
 from gatling.deploy.cutover import previous
@@ -96,4 +97,4 @@ def roll(
                 cut = left
                 with context.tolerated(), journal.step("stop_previous"):
                     gatling.instances.stop(app.name, app.live_slot, settings.instance.stop)
-    return dataclasses.replace(prober.proof, cut=cut)
+    return structs.replace(prober.proof, cut=cut)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import http.client
 import math
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gatling import names, proc
 from gatling.errors import UnhealthyRelease
 from gatling.text import listed
 
 if TYPE_CHECKING:
+    import http.client
     from collections.abc import Sequence
 
     from gatling.platform.base import Address, Status
@@ -39,8 +40,7 @@ ENDING_SECONDS = 0.02
 """Until the status of an instance whose process has just ended is asked for again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """The result of one check: an HTTP status, or the reason why there was none."""
 
     status: int | None
@@ -93,6 +93,8 @@ def sends_to_https(address: Address, path: str, host: str) -> bool:
 
 
 def _ask(address: Address, path: str, host: str, timeout: float, more: dict[str, str]) -> Answer:
+    import http.client  # takes a while, and many commands check nothing
+
     connection = http.client.HTTPConnection(address.host, address.port, timeout=timeout)
     try:
         connection.connect()  # first: no request is made up while nothing listens
@@ -112,6 +114,8 @@ def _ask(address: Address, path: str, host: str, timeout: float, more: dict[str,
 
 def unanswered(error: OSError | http.client.HTTPException) -> str:
     """Why there was no answer, in words."""
+    import http.client
+
     match error:
         case http.client.RemoteDisconnected():
             return NO_ANSWER

@@ -7,8 +7,9 @@ import http.client
 import socket
 import threading
 import time
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from msgspec import Struct, structs
 
 from gatling.deploy.evidence import health
 from gatling.text import counted
@@ -40,8 +41,7 @@ class Sample(NamedTuple):
     """It was held open on purpose, from before a hot upgrade until after it (HeldRequest)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
+class Proof(Struct, frozen=True):
     """The prober's report. A request fails by no answer, or by a status of 500 and above."""
 
     requests: int
@@ -79,7 +79,7 @@ class Proof:
 
     def json(self) -> dict[str, Any]:
         """As it is recorded. Samples are kept beside the output (`deployment_log.py`)."""
-        found = asdict(self)
+        found = structs.asdict(self)
         del found["samples"]
         return found
 

@@ -7,12 +7,11 @@ thrown away (priv/migrations.exs), with the rights of the app, and only where th
 from __future__ import annotations
 
 import base64
-import dataclasses
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from gatling import process
 from gatling.errors import CommandFailed
@@ -35,8 +34,7 @@ MAX_NAMES = 64 * 1024
 ADVICE = "Use two deployments: first code that works with both schemas, then the migration."
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Danger:
+class Danger(Struct, frozen=True):
     """A line of a migration that code which is running may not live with."""
 
     line: int

@@ -9,8 +9,9 @@ from __future__ import annotations
 import filecmp
 import os
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gatling.text import counted
 
@@ -25,16 +26,14 @@ _BEAM = re.compile(r"ebin/(?P<module>[^/]+)\.beam\Z")
 _FOR_BOOT = re.compile(r"releases/(?:.*/)?(?:vm\.args|env\.sh|.*\.config|runtime\.exs)\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Module:
+class Module(Struct, frozen=True):
     """A compiled module, and the application that it belongs to."""
 
     app: str
     module: str
 
 
-@dataclass(frozen=True, slots=True)
-class Glance:
+class Glance(Struct, frozen=True):
     """The differences between two trees."""
 
     changed: tuple[Module, ...]

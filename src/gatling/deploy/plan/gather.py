@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, structs
 
 from gatling.beam.channel import PATIENCE_SECONDS, NodeInUse
 from gatling.beam.control import NodeBusy
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
     from gatling.state.releases import Release
 
 
-@dataclass(frozen=True, slots=True)
-class Gathered:
+class Gathered(Struct, frozen=True):
     """The facts, with what a hot upgrade needs to carry out the plan that is made of them."""
 
     facts: Facts
@@ -82,7 +82,7 @@ def with_node(
         return Gathered(known)
     compares = plan.simple(live, known.target, known.requested) is None
     if by_setting is not None and not compares:
-        return Gathered(replace(known, alone=by_setting))
+        return Gathered(structs.replace(known, alone=by_setting))
     paths = gatling.home.app(app.name)
     try:
         node = open_node.enter_context(live_node.connected(gatling, app, patience))
@@ -91,13 +91,13 @@ def with_node(
         alone = exclusive.unasked(paths.release(live.number), live.label, error.what)
         alone = alone if by_setting is None else by_setting
         on_error(error)
-        return Gathered(replace(known, alone=alone, unknown=error.what))
+        return Gathered(structs.replace(known, alone=alone, unknown=error.what))
     if by_setting is None:
         ephemeral = gatling.instances.ephemeral_ports()
         alone = exclusive.reasons(node, paths, app, live, ephemeral)
     else:
         alone = by_setting
-    known = replace(known, alone=alone)
+    known = structs.replace(known, alone=alone)
     if not compares:
         return Gathered(known)
     try:
@@ -110,8 +110,8 @@ def with_node(
     except (NodeUnreachable, PlannerFailed) as error:
         _raise_if(busy=error, insists=insists, app=app)
         on_error(error)
-        return Gathered(replace(known, unknown=error.what))
-    return Gathered(replace(known, comparison=differences[0]), node, differences)
+        return Gathered(structs.replace(known, unknown=error.what))
+    return Gathered(structs.replace(known, comparison=differences[0]), node, differences)
 
 
 def _raise_if(*, busy: GatlingError, insists: bool, app: App) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import Struct, field, structs
 
 from gatling.deploy.plan import obstacles
 from gatling.errors import InvalidInput
@@ -27,8 +28,7 @@ NAMES = 3
 WISHES = ("auto", "hot", "rolling", "restart")
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """A strategy, and the reasons for it in words."""
 
     strategy: Strategy
@@ -53,11 +53,10 @@ class Plan:
         """
         if self.requested == "hot":
             raise _impossible([reason])
-        return beside(replace(self, strategy=strategy, reasons=(reason,)), self.alone)
+        return beside(structs.replace(self, strategy=strategy, reasons=(reason,)), self.alone)
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """All that a plan depends on."""
 
     live: Release | None
@@ -91,7 +90,7 @@ def plan(facts: Facts) -> Plan:
         decided = decide(facts.comparison, facts.requested, facts.settings.hot)
     elif decided is None:
         decided = refuse_or_roll([facts.unknown], facts.requested)
-    return replace(
+    return structs.replace(
         beside(decided, facts.alone),
         requested=facts.requested,
         migrations=facts.migrations,
@@ -159,9 +158,9 @@ def beside(decided: Plan, alone: tuple[str, ...]) -> Plan:
     if not alone or decided.strategy not in ("hot", "rolling"):
         return decided
     if decided.strategy == "hot":
-        return replace(decided, alone=alone)
+        return structs.replace(decided, alone=alone)
     reasons = (*decided.reasons, *(f"not rolling: {reason}" for reason in alone))
-    return replace(decided, strategy="restart", reasons=reasons, alone=alone)
+    return structs.replace(decided, strategy="restart", reasons=reasons, alone=alone)
 
 
 def refuse_or_roll(reasons: list[str], wish: str, details: dict[str, Any] | None = None) -> Plan:

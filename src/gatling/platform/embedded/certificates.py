@@ -7,7 +7,6 @@ HOME/certificates/due   the Unix time of the next renewal, for the clock; only w
 
 from __future__ import annotations
 
-import dataclasses
 import getpass
 import os
 import socket
@@ -158,7 +157,7 @@ class OwnCertificates:
                 made, chain, key = local_issuing.issue(self._home.authority, wanted, now)
                 # the one added last serves, even if the clock was put back since the one before
                 added = max([now, *(one.added + 1 for one in kept)])
-                made = dataclasses.replace(made, added=added)
+                made = made._replace(added=added)
                 certificates.add(self._directory, app.name, made, chain, key)
 
     def places(self, app: App, now: float) -> dict[str, Path]:

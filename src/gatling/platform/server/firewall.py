@@ -8,8 +8,7 @@ to an app, and none who has taken an app's port while it was down is given its v
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,8 +20,7 @@ EPMD = 4369
 """The port of Erlang's port mapper; Gatling's nodes have fixed ports instead."""
 
 
-@dataclass(frozen=True, slots=True)
-class Owned:
+class Owned(NamedTuple):
     """The ports of one app, and the id of its user."""
 
     user: int

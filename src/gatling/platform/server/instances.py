@@ -6,7 +6,6 @@ may ask systemd for their state.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import pwd
 import re
@@ -140,7 +139,7 @@ class UnitInstances(LocalInstances):
         app, slot = instance.app, instance.slot
         self.record(app, slot).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         limits = {
-            "limits": dataclasses.asdict(instance.limits),
+            "limits": instance.limits._asdict(),
             "stop": instance.stop_seconds,
             "ports": list(instance.ports),
         }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import sys
@@ -243,7 +242,7 @@ def _request(task: Task, timeout: float, *, terminal: bool = False) -> dict[str,
         "cwd": str(task.cwd),
         "timeout": timeout,
         "nice": task.nice,
-        "limits": dataclasses.asdict(task.limits),
+        "limits": task.limits._asdict(),
         "terminal": terminal,
     }
 

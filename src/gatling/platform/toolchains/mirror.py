@@ -16,8 +16,7 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from gatling.errors import CommandFailed, InvalidInput, NotFound
 from gatling.files import Space
@@ -42,8 +41,7 @@ _ELIXIR = re.compile(r"v([0-9][0-9a-z.-]*?)-otp-([0-9]+)")
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
-@dataclass(frozen=True, slots=True)
-class Build:
+class Build(NamedTuple):
     """An archive of a mirror."""
 
     what: str

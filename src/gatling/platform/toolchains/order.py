@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 from gatling.errors import InvalidInput
 from gatling.project import toolchains
@@ -15,8 +15,7 @@ MIRROR, AUTOMATIC = "toolchains.mirror", "toolchains.automatic"
 URL = re.compile(r"https?://[A-Za-z0-9.\[\]:_-]{1,255}(/[A-Za-z0-9._~/-]{0,255})?")
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """The toolchain to get, and its source."""
 
     wanted: str
@@ -31,7 +30,7 @@ class Order:
 
     def json(self) -> str:
         """The order as the program reads it."""
-        return json.dumps(asdict(self))
+        return json.dumps(self._asdict())
 
 
 def order(text: str) -> Order:

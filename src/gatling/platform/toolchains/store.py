@@ -14,9 +14,8 @@ import json
 import os
 import shutil
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gatling import files
 from gatling.errors import CommandFailed, DiskFull, GatlingError, InvalidInput, NotFound
@@ -43,8 +42,7 @@ _ERRORS: dict[str, type[GatlingError]] = {
 """The errors of fetch.py."""
 
 
-@dataclass(frozen=True, slots=True)
-class Installed:
+class Installed(NamedTuple):
     """An installed toolchain."""
 
     name: str

@@ -2,7 +2,6 @@
 
 import shutil
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ def add(request: dict[str, Any], apps: Path) -> dict[str, Any]:
         raise Refused("there is no such app")
     pair = x509.read(pem.encode("utf-8", "replace"), time.time())
     new = certificates.add(DIRECTORY, name, pair.certificate, pair.chain, pair.key)
-    return {"new": new, "certificate": asdict(pair.certificate)}
+    return {"new": new, "certificate": pair.certificate._asdict()}
 
 
 def request(given: dict[str, Any], apps: Path) -> dict[str, Any]:
@@ -77,7 +76,7 @@ def install(given: dict[str, Any], apps: Path) -> dict[str, Any]:
         new = certificates.add(DIRECTORY, name, pair.certificate, pair.chain, pair.key)
     finally:
         certificates.forget_request(DIRECTORY, name)
-    return {"new": new, "certificate": asdict(pair.certificate)}
+    return {"new": new, "certificate": pair.certificate._asdict()}
 
 
 def change(request: dict[str, Any]) -> dict[str, Any]:
