@@ -32,6 +32,22 @@ def server() -> Iterator[Server]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def kept() -> Iterator[Server]:
+    """A home that is as it was made for each test of `own`."""
+    with new_server() as made:
+        made.keep()
+        yield made
+
+
+@pytest.fixture
+def own(kept: Server) -> Iterator[Server]:
+    """A home for one test."""
+    yield kept
+    kept.down()
+    kept.restore()
+
+
 def test_no_command_is_missing() -> None:
     assert set(COMMANDS) == set(ARGUMENTS)
 
@@ -97,15 +113,13 @@ def test_typical_mistakes_are_answered_with_the_usage_and_not_recorded(
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ONLY_HERE])
 def test_the_least_role_that_may_has_the_command_carried_out(
-    capfd: pytest.CaptureFixture[str], command: str
+    own: Server, capfd: pytest.CaptureFixture[str], command: str
 ) -> None:
     typed = COMMANDS[command]
-    with new_server() as own:
-        if typed.first:
-            assert own.carry_out("ann", typed.first) == Exit.OK
-        status = own.carry_out(HOLDERS[typed.least], line(command), typed.stdin)
-        said = "".join(capfd.readouterr())
-        assert (status, typed.said in said) == (typed.status, True), said
-        assert "Traceback" not in said
-        assert not [entry for entry in own.audit() if entry.action == "refused"]
-        own.down()
+    if typed.first:
+        assert own.carry_out("ann", typed.first) == Exit.OK
+    status = own.carry_out(HOLDERS[typed.least], line(command), typed.stdin)
+    said = "".join(capfd.readouterr())
+    assert (status, typed.said in said) == (typed.status, True), said
+    assert "Traceback" not in said
+    assert not [entry for entry in own.audit() if entry.action == "refused"]

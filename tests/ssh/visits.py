@@ -117,6 +117,15 @@ class Server:
         with self.opened() as gatling:
             lifecycle.down(gatling, Progress())
 
+    def keep(self) -> None:
+        """Keep the home as it is now, for `restore`; nothing of it runs."""
+        shutil.copytree(self.root / "home", self.root / "kept", symlinks=True)
+
+    def restore(self) -> None:
+        """Have the home that was kept again; nothing of this one runs."""
+        shutil.rmtree(self.root / "home")
+        shutil.copytree(self.root / "kept", self.root / "home", symlinks=True)
+
     def apps(self) -> list[str]:
         with self.opened() as gatling:
             return [app.name for app in apps.every(gatling.db)]
