@@ -164,14 +164,19 @@ def people(shop: Project) -> Path:
     return shop.world.root
 
 
-@pytest.fixture
-def page(shop: Project, people: Path, browser: Chromium) -> Iterator[Page]:
-    """The page of the app in the browser of the deployer."""
+@pytest.fixture(scope="module")
+def dora(shop: Project, people: Path) -> Iterator[Opened]:
     with by_key(shop.world.env, people, "dora") as found:
-        page = browser.context(found).new_page()
-        page.set_default_timeout(120_000)
-        page.goto(f"{found.origin}{found.base}/apps/shop")
-        yield page
+        yield found
+
+
+@pytest.fixture
+def page(dora: Opened, browser: Chromium) -> Page:
+    """The page of the app in the browser of the deployer."""
+    page = browser.context(dora).new_page()
+    page.set_default_timeout(120_000)
+    page.goto(f"{dora.origin}{dora.base}/apps/shop")
+    return page
 
 
 def test_a_deployer_restarts_stops_and_starts_an_app(shop: Project, page: Page) -> None:
