@@ -283,7 +283,7 @@ class Project:
         kills, or whose program it replaces, begins as it does for a user: see `start_push`.
         """
         if self.forks_hook and not self.world.has_own_command():
-            env = self.env | {"GIT_CONFIG_GLOBAL": str(warm().directory / "gitconfig")}
+            env = self.env | {"GIT_CONFIG_GLOBAL": str(self.forks().directory / "gitconfig")}
             push = self._start_push(refs, options, env)
         else:
             push = self.start_push(*refs, options=options)
@@ -295,6 +295,10 @@ class Project:
         if CHECKED_ON in text:
             until(lambda: not self.is_checked(), "the end of the boot check")
         return text
+
+    def forks(self) -> Warm:
+        """Where the hook of a push is forked."""
+        return warm()
 
     def is_checked(self) -> bool:
         """Whether the boot check of the newest release goes on."""

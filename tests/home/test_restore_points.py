@@ -14,10 +14,12 @@ import pytest
 
 from gatling.errors import Exit
 from tests.conftest import Project, until
-from tests.home.test_databases import UNPRIVILEGED, Home
+from tests.home.test_databases import UNPRIVILEGED, Home, warm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.warm import Warm
 
 pytestmark = pytest.mark.skipif(shutil.which("pgbackrest") is None, reason="needs pgBackRest")
 
@@ -52,14 +54,18 @@ end
 class Unprivileged(Project):
     """A project that is pushed by a user who is not root."""
 
-    forks_hook = False
-
-    def start_push(self, *refs: str, options: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    def _start_push(
+        self, refs: tuple[str, ...], options: tuple[str, ...], env: dict[str, str]
+    ) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [*UNPRIVILEGED, "git", "push", *options, "gatling", *(refs or ("main",))],
-            cwd=self.directory, env=self.env, text=True, start_new_session=True,
+            cwd=self.directory, env=env, text=True, start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
         )  # fmt: skip
+
+    def forks(self) -> Warm:
+        """See Project: a process of that user forks it."""
+        return warm()
 
 
 class Shop:

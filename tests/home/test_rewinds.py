@@ -15,6 +15,7 @@ from tests.api.served import Served, server
 from tests.dashboard.opened import opened
 from tests.home.test_databases import UNPRIVILEGED, Home
 from tests.home.test_restore_points import Shop
+from tests.scale import LONG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,16 +99,23 @@ def test_it_asks_and_says_what_would_be_lost(shop: Rewound) -> None:
                                      ok=False)  # fmt: skip
 
 
-@pytest.mark.parametrize(("module", "after", "goes_on"), [
-    ("gatling.state.databases", "add", False),
+STEPS = [
     ("gatling.platform.embedded.databases", "OwnDatabases.restore", False),
-    ("gatling.operations.restoring", "restore", False),
     ("gatling.releases.store", "copy", False),
-    ("gatling.deploy.cutover.instance", "start", False),
     ("gatling.deploy.evidence.health", "wait_healthy", False),
     ("gatling.state.apps", "make_live", True),
+]
+"""Calls after which a rollback with data is killed, and whether it has taken place then."""
+NEAR = [
+    ("gatling.state.databases", "add", False),
+    ("gatling.operations.restoring", "restore", False),
+    ("gatling.deploy.cutover.instance", "start", False),
     ("gatling.deploy.settle", "settle", True),
-])  # fmt: skip
+]
+"""Calls beside those, after which there is hardly anything else on the disk."""
+
+
+@pytest.mark.parametrize(("module", "after", "goes_on"), [*STEPS, *(NEAR if LONG else [])])
 def test_killed_at_any_step_code_and_data_fit(
     shop: Rewound, module: str, after: str, goes_on: bool
 ) -> None:

@@ -130,9 +130,8 @@ class OwnDatabases(OwnClusters):
         self._there(cluster)
         with self._alone(cluster):
             self._configure(cluster, apps)
-            self._start(cluster)
-            self._query(cluster, RELOAD)
-            if self._query(cluster, "SHOW archive_mode;").strip() != "on":
+            said = self._start(cluster, f"{RELOAD}SHOW archive_mode;\n")
+            if said.split()[-1] != "on":
                 say("Restarting the database once, so that it can archive its log")
                 self._programs.stop(program_name(cluster.database), START_SECONDS)
                 self._start(cluster)
@@ -168,8 +167,7 @@ class OwnDatabases(OwnClusters):
         self._there(source)
         with self._alone(source):  # one of an older Gatling allowed no base backup
             self._configure(source, apps)
-            self._start(source)
-            self._query(source, RELOAD)
+            self._start(source, RELOAD)
         self._repository.await_end(cluster.label, say)
         if self._directory(cluster).exists():  # of a fork that was killed
             self.remove(cluster, "")
@@ -198,8 +196,7 @@ class OwnDatabases(OwnClusters):
             with self._alone(old):  # the settings of an earlier Gatling allow no base backup
                 hba = self._data(old) / "pg_hba.conf"
                 files.write(hba, settings.authentication(old.database, MAP))
-                self._start(old)
-                self._query(old, RELOAD)
+                self._start(old, RELOAD)
             return self._repository.upgrade(*sites, say, rehearsal=True)
         with self._alone(old):
             directory = self._directory(new)

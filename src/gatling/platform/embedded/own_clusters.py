@@ -81,17 +81,15 @@ class OwnClusters:
                 self._need_room(settings.LEAST_BYTES, "A database")
                 self._initialize(cluster)
             self._configure(cluster, apps)
-            self._start(cluster)
             setup = RELOAD + sql.setup(cluster.database)
-            self._query(cluster, setup + sql.access(cluster.database, _roles(apps)))
+            self._start(cluster, setup + sql.access(cluster.database, _roles(apps)))
 
     def allow(self, cluster: Cluster, apps: Mapping[str, str]) -> None:
         """See Databases."""
         self._there(cluster)
         with self._alone(cluster):
             self._configure(cluster, apps)
-            self._start(cluster)
-            self._query(cluster, RELOAD + sql.access(cluster.database, _roles(apps)))
+            self._start(cluster, RELOAD + sql.access(cluster.database, _roles(apps)))
 
     def url(self, app: str, database: str) -> str:
         """See Databases."""
@@ -150,8 +148,8 @@ class OwnClusters:
             if (data / name).read_text() != text:
                 files.write(data / name, text)
 
-    def _start(self, cluster: Cluster) -> None:
-        """Have supervisord run the cluster, and wait until it takes queries."""
+    def _start(self, cluster: Cluster, script: str = "SELECT 1;\n") -> str:
+        """Have supervisord run the cluster, and run a script once it takes queries; its output."""
         self._programs.ensure_running()
         conf = self._conf(cluster.database)
         text = configuration.database(
@@ -169,8 +167,10 @@ class OwnClusters:
             self._programs.start(program_name(cluster.database))
         for last in times.looks(START_SECONDS, 0.1):
             try:
-                self._query(cluster, "SELECT 1;")
+                return self._query(cluster, script)
             except CommandFailed as error:
+                if error.status not in (None, sql.NOT_CONNECTED):  # None: it exceeded its time
+                    raise
                 if last:
                     log = self._log(cluster.database)
                     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
@@ -178,8 +178,7 @@ class OwnClusters:
                         f"The database {cluster.database} does not start.",
                         log=[*error.log, *lines[-10:]],
                     ) from None
-            else:
-                return
+        raise AssertionError  # the last look has returned or raised
 
     def _query(
         self, cluster: Cluster, script: str, database: str = SUPERUSER, *,
