@@ -146,3 +146,9 @@ def test_the_user_manager_of_gatling_is_masked() -> None:
     """By an empty file: systemd.unit(5). It would start and end with SSH commands."""
     (text,) = [text for file, text in system_files().items() if file.name.startswith("user@")]
     assert text == ""
+
+
+def test_the_runtime_directory_of_gatling_is_kept() -> None:
+    """systemd would mount it with each SSH command, and unmount it."""
+    found = [text for file, text in system_files().items() if "user-runtime-dir@" in str(file)]
+    assert ["StopWhenUnneeded=no" in text for text in found] == [True]

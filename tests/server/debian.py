@@ -87,8 +87,14 @@ def make_quiet(tree: Path) -> None:
     """No work by the clock, and a journal that lasts over reboots."""
     write(tree, "etc/default/locale", "LANG=C.UTF-8\n")
     (tree / "var/log/journal").mkdir(exist_ok=True)
-    for timer in MASKED:
-        link = tree / "etc/systemd/system" / timer
+    mask(tree, "etc/systemd/system", MASKED)
+
+
+def mask(tree: Path, directory: str, names: Iterable[str]) -> None:
+    """Have systemd ignore its own units, or generators, of these names."""
+    (tree / directory).mkdir(exist_ok=True)
+    for name in names:
+        link = tree / directory / name
         link.unlink(missing_ok=True)
         link.symlink_to("/dev/null")
 

@@ -49,7 +49,7 @@ def test_a_dry_run_on_a_clean_machine_lists_what_is_then_changed(
     did = carried_out((installed.root / SAID).read_text())
     user = installed.exec(["id", "-u", "gatling"]).stdout.strip()
     assert len(did) > 20
-    assert [re.sub(r"(?<=user[-@])UID\b", user, line) for line in would] == did
+    assert [re.sub(r"(?<=[-@])UID\b", user, line) for line in would] == did
     # and again: nothing is left to do
     before = files(installed)
     for words in (["--dry-run"], []):
@@ -174,7 +174,9 @@ def test_it_can_be_taken_away(new_server: Server) -> None:
     assert "/etc/nginx/conf.d/theirs.conf uses $gatling_connection" in said.stderr
     assert new_server.serves("")
     theirs.unlink()
+    assert box.exec(["ls", "/run/user"]).stdout
     new_server.gatling("server", "uninstall", "--confirm", box.name)
+    assert box.exec(["ls", "/run/user"]).stdout == ""
     assert ann.try_run("apps").returncode != 0
     until(lambda: not new_server.serves(""), "the end of its site")
     box.exec(["nginx", "-t"])

@@ -90,6 +90,17 @@ def test_sessions_and_pushes_may_have_half_of_the_memory(
     assert f"built in a session with nice {BACKGROUND}" in said
 
 
+def test_commands_mount_one_runtime_directory(server: Server, ann: Person) -> None:
+    uid = server.box.exec(["id", "-u", "gatling"]).stdout.strip()
+    unit = f"user-runtime-dir@{uid}.service"
+    for _ in range(3):
+        ann.run("apps")
+    assert server.show(unit, "ActiveState") == {"ActiveState": "active"}
+    said = server.box.journal(f"UNIT={unit}", "-b", lines=500)
+    assert said.count("Finished") == 1
+    assert "Stopped" not in said
+
+
 def test_a_command_starts_no_user_manager(server: Server, ann: Person, shop: Checkout) -> None:
     uid = server.box.exec(["id", "-u", "gatling"]).stdout.strip()
     with ann.session("logs", "shop", "-f", "-n", "1"):

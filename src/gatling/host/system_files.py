@@ -56,6 +56,7 @@ def system_files() -> dict[Path, str]:
     return {
         UNITS / f"user-{uid}.slice.d" / "gatling.conf": units.session_slice(),
         UNITS / f"user@{uid}.service": units.NO_MANAGER,
+        UNITS / f"user-runtime-dir@{uid}.service.d" / "gatling.conf": units.KEPT_DIRECTORY,
         UNITS / "gatling@.service": units.template(SERVER, launcher),
         UNITS / units.FENCE: units.fence_service(firewall.FILE),
         UNITS / "gatling-recover.service": recovery_units.recover_service(COMMAND),

@@ -52,6 +52,7 @@ def uninstall(say: Callable[[str], None], *, purge: bool) -> None:
             unlink(file)
     webserver.remove()
     run(["systemctl", "daemon-reload"])
+    _unmount_runtime_directory()
     # what did not end in time is there as failed otherwise
     run(["systemctl", "reset-failed", "gatling@*.service", "gatling-*.service"], check=False)
     run(["systemctl", "reload", "nginx.service"], check=False)
@@ -84,6 +85,13 @@ def uninstall(say: Callable[[str], None], *, purge: bool) -> None:
         say(f"remove the user {name}")
         run(["loginctl", "terminate-user", name], check=False)  # who is there over SSH
         run(["userdel", "--force", name], check=False)
+
+
+def _unmount_runtime_directory() -> None:
+    """Unmount /run/user/UID, which has been kept for SSH commands (units.KEPT_DIRECTORY)."""
+    if has_user():
+        uid = pwd.getpwnam(units.OWNER).pw_uid
+        run(["systemctl", "stop", f"user-runtime-dir@{uid}.service"], check=False)
 
 
 def _remove_pools() -> None:
