@@ -5,11 +5,12 @@ its directory, the release, and what mix has printed. A push of the same commit 
 takes the release, by way of the same steps, and starts no VM (`reuse`). That is for pushes whose
 hook is forked (tests/warm.py), in tests that are not about builds.
 
-So does a push to the same app whose only change is gatling.toml or `domains`, which mix does not
-read: it takes the release that was built from the same sources. All other builds of such an app are
-real, also of a commit that has been built before. mix sees that nothing has changed in the
-directory, since the files keep their times and the checkout finds them as it would leave them: it
-belongs to a commit with which all of these projects begin. mix compiles again whatever has changed.
+So does a later push to such an app, of sources that any test of any run has built: what differs in
+its release from the first one is kept, and the rest is linked. gatling.toml and `domains` are no
+sources, since mix does not read them. All other builds are real, and all later ones with
+`bin/test --long`. mix sees that nothing has changed in the directory, since the files keep their
+times and the checkout finds them as it would leave them: it belongs to a commit with which all of
+these projects begin. mix compiles again whatever has changed since the last real build.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatling.beam import toolbox
 from gatling.platform.embedded import headstart
+from tests.scale import LONG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +49,11 @@ files of the release that were hard links to files of its home."""
 SHARING = "shares-{app}"
 """In the directory of a home: a file with the name by which the first build of an app is kept."""
 BUILT = "built-{app}"
-"""There, too: what has been built for the app, a line for each build."""
+"""There, too, with its commit: the app has had its first build."""
+CHANGED, GONE = "changed", "gone.json"
+"""Of a later build: files that are not those of the first build's release, and what it lacks."""
+GENERATED = {"RELEASE_COOKIE", "SECRET_KEY_BASE"}
+"""Variables that each app has, other values each, and that the example does not read in a build."""
 STORED = """
     SELECT number FROM releases WHERE app = ? AND commit_id = ? AND origin = 'build'
     AND removed_at IS NULL ORDER BY number DESC LIMIT 1
@@ -124,17 +130,18 @@ def reuse() -> None:
     build, start = builder.build, early.start
 
     def started(gatling: Any, app: Any, commit: str, mark: str, waiting: Any = None) -> Any:
-        found = _found(gatling.home.app(app.name), commit)
-        return None if found else start(gatling, app, commit, mark, waiting)
+        kept = _kept(gatling.home.app(app.name), commit)
+        return None if kept and kept.exists() else start(gatling, app, commit, mark, waiting)
 
     def built(
         tasks: Any, around: Surroundings, config: Mapping[str, str], settings: Build, mark: str,
         watcher: Any, commit: str, previous: Path | None, callbacks: Any, early: Any, branches: Any,
     ) -> builder.Built:  # fmt: skip
         paths, lines = around.paths, []
-        name = _name(paths)
-        found = _found(paths, commit)
-        if not found or settings != Build() or callbacks or around.pinned:
+        kept = _kept(paths, commit)
+        if settings != Build() or callbacks or around.pinned or config.keys() - GENERATED:
+            kept = None
+        if not kept or not kept.exists():
 
             class Kept(Steps):
                 def line(self, text: str) -> None:
@@ -146,31 +153,20 @@ def reuse() -> None:
                 tasks, around, config, settings, mark, watcher, commit, previous, callbacks, early,
                 branches,
             )  # fmt: skip
-            if name.endswith(f"-{commit}") and not (BUILDS / name).exists():
-                target = paths.home.parent / name
-                shutil.copytree(made.tree, target / RELEASE, symlinks=True)
-                (target / SAID).write_text(json.dumps(lines))
-                (target / LINKS).write_text(json.dumps(_links(paths, made.tree)))
+            if kept:
+                _note(paths, kept, made.tree, lines)
         else:
             if early is not None:
                 early.close()
-            tree, lines = found
             steps = Steps(MARKER, watcher)
             tasks.discard(paths, paths.staging)
-            if tree.is_relative_to(paths.home):
-                subprocess.run(["cp", "-al", tree, paths.staging], check=True)
-            else:
-                subprocess.run(["cp", "-a", tree, paths.staging], check=True)
-                _link(paths, tree.parent)
-            for line in lines:
+            _give_release(paths, kept)
+            for line in json.loads((kept / SAID).read_text()):
                 steps.line(line)
             made = builder._inspect(tasks.staged(paths, previous), steps.facts)
-        if name:
-            records = paths.home.parent / BUILT.format(app=paths.name)
-            whole, sources = _trees(paths, commit)
-            record = {"commit": commit, "whole": whole, "sources": sources, "lines": lines}
-            with records.open("a") as file:
-                file.write(json.dumps(record) + "\n")
+        record = paths.home.parent / BUILT.format(app=paths.name)
+        if not record.exists():
+            record.write_text(commit)
         return made
 
     early.start, builder.build = started, built  # type: ignore[assignment]
@@ -215,35 +211,112 @@ def _name(paths: AppPaths) -> str:
         return ""
 
 
-def _found(paths: AppPaths, commit: str) -> tuple[Path, list[str]] | None:
-    """The release that the build of a commit would make, and the lines of its output."""
+def _kept(paths: AppPaths, commit: str) -> Path | None:
+    """Where the build of a commit is kept, if it may be."""
     name = _name(paths)
     if not name:
         return None
-    records = paths.home.parent / BUILT.format(app=paths.name)
-    if not records.exists():
-        kept = BUILDS / name
-        if not name.endswith(f"-{commit}") or not kept.exists():
-            return None
-        return kept / RELEASE, json.loads((kept / SAID).read_text())
-    whole, sources = _trees(paths, commit)
-    for line in reversed(records.read_text().splitlines()):
-        record = json.loads(line)
-        if record["sources"] == sources and record["whole"] != whole:
-            with contextlib.closing(sqlite3.connect(paths.home / "state.db", timeout=60)) as state:
-                row = state.execute(STORED, (paths.name, record["commit"])).fetchone()
-            if row and paths.release(row[0]).is_dir():
-                return paths.release(row[0]), record["lines"]
-    return None
+    if not (paths.home.parent / BUILT.format(app=paths.name)).exists():
+        return BUILDS / name if name.endswith(f"-{commit}") else None
+    if LONG or _first(paths) is None:
+        return None
+    return BUILDS / f"{name}-{_sources(paths, commit)}"
 
 
-def _trees(paths: AppPaths, commit: str) -> tuple[str, str]:
-    """Digests of all files of a commit, and of those that a build reads."""
+def _first(paths: AppPaths) -> Path | None:
+    """The release of the app's first build, if that is retained, and is one that is kept."""
+    commit = (paths.home.parent / BUILT.format(app=paths.name)).read_text()
+    if not _name(paths).endswith(f"-{commit}"):
+        return None
+    with contextlib.closing(sqlite3.connect(paths.home / "state.db", timeout=60)) as state:
+        row = state.execute(STORED, (paths.name, commit)).fetchone()
+    return paths.release(row[0]) if row and paths.release(row[0]).is_dir() else None
+
+
+def _sources(paths: AppPaths, commit: str) -> str:
+    """A digest of what a build reads of a commit."""
     listed = subprocess.run(
         ["git", f"--git-dir={paths.repository}", "ls-tree", "-r", commit],
         check=True, capture_output=True, text=True,
     ).stdout.splitlines()  # fmt: skip
     sources = [line for line in listed if not line.endswith(("\tgatling.toml", "\tdomains"))]
-    whole, read = (hashlib.sha256("\n".join(each).encode()).hexdigest() for each in
-                   (listed, sources))  # fmt: skip
-    return whole, read
+    return hashlib.sha256("\n".join(sources).encode()).hexdigest()[:24]
+
+
+def _note(paths: AppPaths, kept: Path, tree: Path, lines: list[str]) -> None:
+    """Keep what a build has made; a first one for now in the home, until its push has succeeded."""
+    if kept.name == _name(paths):
+        if not kept.exists():
+            target = paths.home.parent / kept.name
+            shutil.copytree(tree, target / RELEASE, symlinks=True)
+            (target / SAID).write_text(json.dumps(lines))
+            (target / LINKS).write_text(json.dumps(_links(paths, tree)))
+        return
+    first = _first(paths)
+    if first is None:
+        return
+    partial = BUILDS / f".{kept.name}.{os.getpid()}.{threading.get_ident()}"
+    gone = _differences(first, tree, partial / CHANGED)
+    (partial / GONE).write_text(json.dumps(gone))
+    (partial / SAID).write_text(json.dumps(lines))
+    with contextlib.suppress(OSError):  # another process was quicker
+        partial.rename(kept)
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def _give_release(paths: AppPaths, kept: Path) -> None:
+    """Make the release that is kept in the staging directory."""
+    if (kept / RELEASE).exists():
+        subprocess.run(["cp", "-a", kept / RELEASE, paths.staging], check=True)
+        _link(paths, kept)
+        return
+    subprocess.run(["cp", "-al", str(_first(paths)), paths.staging], check=True)
+    for path in json.loads((kept / GONE).read_text()):
+        entry = paths.staging / path
+        if entry.is_dir() and not entry.is_symlink():
+            entry.rmdir()
+        else:
+            entry.unlink()
+    for path in _entries(kept / CHANGED):  # they are links to the first release's
+        entry = paths.staging / path
+        if entry.is_symlink() or entry.is_file():
+            entry.unlink()
+    shutil.copytree(kept / CHANGED, paths.staging, symlinks=True, dirs_exist_ok=True)
+
+
+def _differences(first: Path, tree: Path, changed: Path) -> list[str]:
+    """Copy what differs in a tree from the first one; what it lacks of that.
+
+    What is in a directory stands before it.
+    """
+    changed.mkdir(parents=True)
+    there = _entries(tree)
+    for path in sorted(there):
+        one, other, target = first / path, tree / path, changed / path
+        if other.is_symlink() or not other.is_dir():
+            if not _same(one, other):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(other, target, follow_symlinks=False)
+        elif not one.is_dir():
+            target.mkdir(parents=True, exist_ok=True)
+    return sorted(_entries(first) - there, reverse=True)
+
+
+def _entries(tree: Path) -> set[str]:
+    """All that is below a directory."""
+    return {
+        os.path.relpath(Path(at, name), tree)
+        for at, directories, files in os.walk(tree)
+        for name in directories + files
+    }
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether both are links to the same, or files of the same mode and contents."""
+    if other.is_symlink() or one.is_symlink():
+        return one.is_symlink() and other.is_symlink() and one.readlink() == other.readlink()
+    try:
+        modes = one.stat().st_mode, other.stat().st_mode
+    except OSError:
+        return False
+    return modes[0] == modes[1] and filecmp.cmp(one, other, shallow=False)
