@@ -44,7 +44,7 @@ LEFT_OUT = ("/usr/share/man/*", "/usr/share/locale/*", "/usr/share/doc/*")
 NOT_STARTED = (
     "console-getty.service", "cron.service", "dev-hugepages.mount", "getty.target",
     "sys-fs-fuse-connections.mount", "systemd-ask-password-console.path",
-    "systemd-ask-password-wall.path", "systemd-initctl.socket", "systemd-remount-fs.service",
+    "systemd-ask-password-wall.path", "systemd-initctl.socket",
     "systemd-sysusers.service", "systemd-tmpfiles-setup-dev.service", "systemd-update-utmp.service",
     "systemd-update-utmp-runlevel.service",
 )  # fmt: skip
