@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 LOOPS = """\
 [Unit]
 DefaultDependencies=no
+Wants=local-fs-pre.target
 Before=local-fs-pre.target
 [Service]
 Type=oneshot
 ExecStart=/bin/sh -c 'mknod /dev/loop-control c 10 237; for n in $$(seq 0 63); do mknod /dev/loop$$n b 7 $$n; done'
 [Install]
-WantedBy=local-fs-pre.target
+WantedBy=local-fs.target
 """  # noqa: E501
 """A box has no loop devices, as most containers."""
 GROWN = 1050 << 20
