@@ -474,12 +474,16 @@ class World:
     def hook(self) -> int:
         """The process that handles a push under way."""
         own = f"GATLING_HOME={self.home}".encode()
-        # a child of it that has not yet become another program looks the same
-        return min(
+        pids = {
             int(line.split()[0])
             for line in _command_lines()
             if "-m gatling receive" in line and own in _environment(int(line.split()[0]))
-        )
+        }
+        # A child of it that has not yet become another program looks the same, and has a lower
+        # number if the kernel has begun again with the lowest ones.
+        above = {pid: _parents(pid) for pid in pids}
+        (hook,) = [pid for pid in pids if above[pid] and not pids & above[pid]]
+        return hook
 
     def has_own_command(self) -> bool:
         """Whether a test has replaced the command that hooks run."""
@@ -724,6 +728,17 @@ def _environment(pid: int) -> list[bytes]:
         return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
         return []
+
+
+def _parents(pid: int) -> set[int]:
+    """The processes above one; none if it is gone: proc(5)."""
+    found: set[int] = set()
+    with contextlib.suppress(OSError):
+        while pid > 1:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+            pid = int(stat.rpartition(")")[2].split()[1])
+            found.add(pid)
+    return found
 
 
 def _command_lines() -> Iterator[str]:
