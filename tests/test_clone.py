@@ -157,7 +157,7 @@ def test_a_clone_copies_the_packages_that_another_one_has_kept(clone: Path, tmp_
 
     (others[1] / "constraints.txt").write_text("other versions\n")
     prepare(others[1], env | {"PIP_BREAKS": "1"}, ok=False)
-    prepare(others[1], env)  # begins anew, since the environment was not complete
+    prepare(others[1], env)  # a new environment: the other one was incomplete
     assert [" --no-deps " in call for call in installed()] == [False, False]
     prepare(others[2], env)  # of whose lists nothing is kept any more
     (call,) = installed()
